@@ -1,0 +1,1 @@
+"""Runs filter programs over mail that waits for them."""

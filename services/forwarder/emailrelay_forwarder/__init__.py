@@ -1,0 +1,1 @@
+"""Delivers ready mail to the next server."""

@@ -1,0 +1,1 @@
+"""The library that every process of the relay stands on."""

@@ -1,0 +1,192 @@
+"""The envelope file: fixed fields in fixed order, an end mark, then the journal.
+
+``X-MailRelay-<Key>: <value>`` CRLF, an empty value keeps the blank after the colon. Format ``#2821.8``
+is written; ``#2821.3`` to ``.8`` are read, where the older ones lack the later fields. Readers accept
+LF. A value that could break out of its line is refused when written, never escaped silently.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.errors import DamagedMessage
+
+FORMAT = "#2821.8"
+_KNOWN_FORMATS = frozenset(f"#2821.{n}" for n in range(3, 9))
+_PREFIX = "X-MailRelay-"
+_UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
+_XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
+_XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_MOST_RECIPIENTS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class EnvelopeFile:
+    """An envelope file read: the envelope, and the octets that follow its end mark."""
+
+    envelope: Envelope
+    tail: bytes
+
+
+def to_xtext(text: str) -> str:
+    """Encode as xtext (RFC 3461 section 4)."""
+    octets = text.encode()
+    return "".join(chr(o) if _XTEXT_PLAIN.fullmatch(bytes((o,))) else f"+{o:02X}" for o in octets)
+
+
+def from_xtext(text: str) -> str:
+    """Decode xtext (RFC 3461 section 4).
+
+    Raises:
+        ValueError: not xtext, or not UTF-8 within.
+
+    """
+    if not _XTEXT.fullmatch(text):
+        raise ValueError(text)
+    octets = re.sub(r"\+([0-9A-F]{2})", lambda m: chr(int(m[1], 16)), text)
+    return octets.encode("latin-1").decode()
+
+
+def write(envelope: Envelope) -> bytes:
+    """Give the file's octets up to and including its end mark.
+
+    Raises:
+        ValueError: a value holds a control character or line separator.
+
+    """
+    lines = [f"{_PREFIX}{key}: {_safe(value)}\r\n" for key, value in _fields(envelope)]
+    return "".join(lines).encode()
+
+
+def _fields(envelope: Envelope) -> Iterator[tuple[str, str]]:
+    yield "Format", FORMAT
+    yield "Content", envelope.body.value
+    yield "From", envelope.sender
+    yield "ToCount", str(len(envelope.recipients))
+    for address in envelope.to_local:
+        yield "To-Local", address
+    for address in envelope.to_remote:
+        yield "To-Remote", address
+    yield "Authentication", to_xtext(envelope.authentication)
+    yield "Client", envelope.client
+    yield "ClientCertificate", envelope.client_certificate
+    yield "MailFromAuthIn", envelope.mail_from_auth_in
+    yield "MailFromAuthOut", envelope.mail_from_auth_out
+    yield "ForwardTo", to_xtext(envelope.forward_to)
+    yield "ForwardToAddress", envelope.forward_to_address
+    yield "ClientAccountSelector", envelope.account_selector
+    yield "Utf8MailboxNames", "1" if envelope.utf8 else "0"
+    yield "End", "1"
+
+
+def _safe(value: str) -> str:
+    """Give the value as it stands in the file; a PEM's lines continue with one blank in front."""
+    first, *more = value.rstrip("\n").split("\n")
+    if more and not first.startswith("-----BEGIN "):
+        raise ValueError(value)
+    for line in (first, *more):
+        if _UNSAFE.search(line):
+            raise ValueError(value)
+    return "\r\n ".join((first, *more))
+
+
+def parse(octets: bytes) -> EnvelopeFile:
+    """Read a whole envelope file.
+
+    Raises:
+        DamagedMessage: it is empty, cut short, of an unknown format, or contradicts itself.
+
+    """
+    fields, end = _split(octets)
+    reader = _Fields(fields)
+    if reader.one("Format") not in _KNOWN_FORMATS:
+        raise DamagedMessage("envelope: unknown format")
+    sender, count = reader.one("From"), reader.one("ToCount")
+    local, remote = reader.all("To-Local"), reader.all("To-Remote")
+    if not count.isdecimal() or int(count) != len(local) + len(remote):
+        raise DamagedMessage("envelope: ToCount differs from the number of recipients")
+    if not 0 < len(local) + len(remote) <= _MOST_RECIPIENTS:
+        raise DamagedMessage("envelope: no recipients, or too many")
+    envelope = Envelope(
+        sender=Address(sender),
+        to_local=tuple(Address(a) for a in local),
+        to_remote=tuple(Address(a) for a in remote),
+        body=_body(reader.optional("Content")),
+        authentication=_decoded(reader.optional("Authentication")),
+        client=reader.optional("Client"),
+        client_certificate=reader.optional("ClientCertificate"),
+        mail_from_auth_in=reader.optional("MailFromAuthIn"),
+        mail_from_auth_out=reader.optional("MailFromAuthOut"),
+        forward_to=_decoded(reader.optional("ForwardTo")),
+        forward_to_address=reader.optional("ForwardToAddress"),
+        account_selector=reader.optional("ClientAccountSelector"),
+        utf8=reader.optional("Utf8MailboxNames") == "1",
+    )
+    return EnvelopeFile(envelope, octets[end:])
+
+
+def _split(octets: bytes) -> tuple[list[tuple[str, str]], int]:
+    """Cut the file into (key, value) pairs up to the end mark, and give the offset behind that."""
+    fields: list[tuple[str, str]] = []
+    offset = 0
+    while (newline := octets.find(b"\n", offset)) >= 0:
+        line = _text(octets[offset:newline].removesuffix(b"\r"))
+        offset = newline + 1
+        if line.startswith(" ") and fields:
+            key, value = fields[-1]
+            fields[-1] = (key, f"{value}\n{line[1:]}")
+            continue
+        key, colon, value = line.removeprefix(_PREFIX).partition(":")
+        if not line.startswith(_PREFIX) or not colon:
+            raise DamagedMessage("envelope: a line is not a field")
+        if key == "End":
+            return fields, offset
+        fields.append((key, value.removeprefix(" ")))
+    raise DamagedMessage(
+        "envelope: empty" if not octets.strip() else "envelope: cut short, no end mark"
+    )
+
+
+def _text(line: bytes) -> str:
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as error:
+        raise DamagedMessage("envelope: not UTF-8") from error
+    if _UNSAFE.search(text):
+        raise DamagedMessage("envelope: control character in a field")
+    return text
+
+
+class _Fields:
+    """Look-up in the fields of one file."""
+
+    def __init__(self, fields: list[tuple[str, str]]) -> None:
+        self._fields = fields
+
+    def all(self, key: str) -> list[str]:
+        return [value for name, value in self._fields if name == key]
+
+    def one(self, key: str) -> str:
+        values = self.all(key)
+        if len(values) != 1:
+            raise DamagedMessage(f"envelope: {len(values)} fields {key}, 1 expected")
+        return values[0]
+
+    def optional(self, key: str) -> str:
+        return next(iter(self.all(key)), "")
+
+
+def _body(value: str) -> Body:
+    try:
+        return Body(value.lower())
+    except ValueError:
+        return Body.UNKNOWN
+
+
+def _decoded(value: str) -> str:
+    """Decode xtext; what another program wrote plainly is taken as it stands."""
+    try:
+        return from_xtext(value)
+    except ValueError:
+        return value

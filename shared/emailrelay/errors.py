@@ -1,0 +1,54 @@
+"""What can go wrong, each saying whether trying again later may help."""
+
+import errno
+from typing import ClassVar
+
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+class RelayError(Exception):
+    """The one root: anything this product raises on purpose.
+
+    ``temporary`` is the whole retry policy of an error: True means that the same call may succeed
+    later without anybody changing the message or the configuration.
+    """
+
+    temporary: ClassVar[bool] = True
+
+
+class StoreError(RelayError):
+    """The store could not do it now: disk full, I/O error, directory gone. Nothing was acknowledged."""
+
+    def __init__(self, doing: str, cause: OSError | str) -> None:
+        """Name what was being done and why it failed, for the log; peers get a general truth."""
+        super().__init__(f"{doing}: {cause}")
+        self.no_room = isinstance(cause, OSError) and cause.errno in _NO_ROOM
+
+
+class StoreUnusable(RelayError):
+    """The store cannot be used as configured; the text says what to change."""
+
+    temporary = False
+
+
+class DamagedMessage(RelayError):
+    """An entry of the store that is no message: no content, unreadable envelope, or cut short."""
+
+    temporary = False
+
+
+class AddressError(RelayError):
+    """A mail address that cannot be put on the wire."""
+
+    temporary = False
+
+
+class ConfigError(RelayError):
+    """Settings that contradict each other or cannot be read; holds every problem, not the first."""
+
+    temporary = False
+
+    def __init__(self, problems: list[str]) -> None:
+        """Take one line for each problem, each naming its place."""
+        super().__init__("\n".join(problems))
+        self.problems = problems

@@ -1,0 +1,218 @@
+"""The vocabulary of the log: each fact worth telling is a class, its fields are what there is to say.
+
+Log lines and counters are two readers of the same events. Texts that came from a peer are escaped by
+the log's renderer; message content and secrets are in no event.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ClassVar, TypeAlias
+
+from emailrelay.queue_id import QueueId
+
+
+class Level(StrEnum):
+    """How much a fact matters to whoever reads the log."""
+
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A fact. ``level`` belongs to the kind of fact, not to the place where it is told."""
+
+    level: ClassVar[Level] = Level.INFO
+
+
+Report: TypeAlias = Callable[[Event], None]
+"""Where events go; must not raise and must not block."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started(Event):
+    """A service is ready for work."""
+
+    service: str
+    version: str
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listening(Event):
+    """Clients can connect to ``address``."""
+
+    service: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopping(Event):
+    """A service has been told to stop and finishes what it is doing."""
+
+    service: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stopped(Event):
+    """A service has ended; ``unfinished`` pieces of work were dropped, to be done again by the next."""
+
+    service: str
+    unfinished: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkerDied(Event):
+    """A worker process ended by itself; another takes its place."""
+
+    level: ClassVar[Level] = Level.ERROR
+    service: str
+    pid: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received(Event):
+    """A message is durable and the client has been told 250."""
+
+    id: QueueId
+    sender: str
+    recipients: int
+    size: int
+    client: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected(Event):
+    """A client was told no; ``command`` is the word of the SMTP command that was refused."""
+
+    command: str
+    reply: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionTrouble(Event):
+    """A session ended otherwise than by QUIT, or ran into an error of ours."""
+
+    level: ClassVar[Level] = Level.WARNING
+    client: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Passed(Event):
+    """The filter chain said yes."""
+
+    id: QueueId
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandoned(Event):
+    """A filter said that the message is to be dropped."""
+
+    id: QueueId
+    filter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterTrouble(Event):
+    """A filter could not do its work; its mail is held back and tried again."""
+
+    level: ClassVar[Level] = Level.WARNING
+    id: QueueId
+    filter: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivered(Event):
+    """The next server has taken the message for these recipients."""
+
+    id: QueueId
+    peer: str
+    recipients: int
+    reply: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deferred(Event):
+    """Not done yet: ``reason`` stands in the way, and ``next_attempt`` (seconds since 1970) follows."""
+
+    level: ClassVar[Level] = Level.WARNING
+    id: QueueId
+    reason: str
+    next_attempt: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed(Event):
+    """Given up for good; kept as failed for the operator and for notification."""
+
+    level: ClassVar[Level] = Level.ERROR
+    id: QueueId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SmarthostTrouble(Event):
+    """The smarthost cannot be used just now; mail waits."""
+
+    level: ClassVar[Level] = Level.WARNING
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside(Event):
+    """An entry of the store was damaged and has been put out of the way, once, with its reason."""
+
+    level: ClassVar[Level] = Level.ERROR
+    id: QueueId
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recovered(Event):
+    """What a process that died had begun was finished or taken back; ``what`` says which."""
+
+    id: QueueId
+    what: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PossibleDuplicate(Event):
+    """A forwarder died with this message's final dot on its way: ``peer`` may get a second copy."""
+
+    level: ClassVar[Level] = Level.WARNING
+    id: QueueId
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenIn(Event):
+    """A message that a filter or another program put into the store is ours now."""
+
+    id: QueueId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreTrouble(Event):
+    """The store could not do something and will try again; no mail is lost by it."""
+
+    level: ClassVar[Level] = Level.ERROR
+    doing: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WatchTrouble(Event):
+    """New mail is noticed by polling only, hence later: the directory cannot be watched."""
+
+    level: ClassVar[Level] = Level.WARNING
+    reason: str

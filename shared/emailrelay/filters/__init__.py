@@ -1,0 +1,1 @@
+"""Running the administrator's filter programs."""

@@ -1,0 +1,295 @@
+"""What happened to a message: lines appended behind its envelope, never rewritten.
+
+Each line is ``X-MailRelay-<Event>: <JSON object>`` CRLF, ASCII throughout, so that no address and no
+peer's reply can forge another line. A line that is cut off, or of a kind not known here, is passed
+over: an append that a crash tore must not hide what stands before or after it.
+"""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any, TypeAlias
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.reply import Reply, one_line
+from emailrelay.stage import Stage
+
+_PREFIX = b"X-MailRelay-"
+
+
+class Wish(StrEnum):
+    """What an operator asked for while the message was claimed; obeyed when the claim ends."""
+
+    HOLD = "hold"
+    RETRY = "retry"
+    DELETE = "delete"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The message became ours. Its presence makes a draft complete; see ``docs/spool.md``, S0."""
+
+    at: float
+    stage: Stage
+    """Where the message starts: unfiltered or ready."""
+    length: int
+    """Octets of content."""
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filtered:
+    """The filter chain said yes; ``length`` and ``crc32`` are those of the content as it left it."""
+
+    at: float
+    length: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try: what ``peer`` answered for each recipient, or why the try stopped for all others."""
+
+    at: float
+    peer: str
+    replies: Mapping[Address, Reply] = field(default_factory=dict[Address, Reply])
+    trouble: Reply | None = None
+    next_attempt: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """Given up at ``stage``; also written as ``Reason:`` and ``ReasonCode:`` for older tools."""
+
+    at: float
+    stage: Stage
+    reason: Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Held:
+    """Set aside by the operator at ``stage``."""
+
+    at: float
+    stage: Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """The operator wants it tried again: schedule and age start anew."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Doubted:
+    """A forwarder died with the final dot on its way to ``peer``: the next copy may be a second one."""
+
+    at: float
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wished:
+    """An operator's request that waits for the claim to end."""
+
+    at: float
+    wish: Wish
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notified:
+    """The sender has been told of the failure."""
+
+    at: float
+
+
+Entry: TypeAlias = (
+    Accepted | Filtered | Attempt | Failed | Held | Released | Doubted | Wished | Notified
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """The journal read to its end: all that decides what may happen next."""
+
+    accepted_at: float | None = None
+    """None for a message of another program, which tells no such time."""
+    started_at: float | None = None
+    """When the present schedule began: at acceptance, when last released, or at the first attempt."""
+    stage: Stage | None = None
+    length: int | None = None
+    crc32: int | None = None
+    attempts: int = 0
+    last_attempt: Attempt | None = None
+    next_attempt: float | None = None
+    delivered: Mapping[Address, Reply] = field(default_factory=dict[Address, Reply])
+    refused: Mapping[Address, Reply] = field(default_factory=dict[Address, Reply])
+    failed: Failed | None = None
+    held: bool = False
+    doubts: tuple[str, ...] = ()
+    wish: Wish | None = None
+    notified: bool = False
+
+    def pending(self, envelope: Envelope) -> tuple[Address, ...]:
+        """Give the recipients that no server has accepted or refused for good, each once."""
+        settled = self.delivered.keys() | self.refused.keys()
+        return tuple(dict.fromkeys(r for r in envelope.recipients if r not in settled))
+
+
+def read(entries: Iterable[Entry]) -> History:
+    """Fold a journal, oldest entry first."""
+    history = History()
+    for entry in entries:
+        history = _after(history, entry)
+    return history
+
+
+def _after(history: History, entry: Entry) -> History:
+    match entry:
+        case Accepted():
+            return replace(
+                history,
+                accepted_at=entry.at,
+                started_at=entry.at,
+                stage=entry.stage,
+                length=entry.length,
+                crc32=entry.crc32,
+            )
+        case Filtered():
+            return replace(
+                history,
+                stage=Stage.READY,
+                length=entry.length,
+                crc32=entry.crc32,
+                attempts=0,
+                next_attempt=None,
+            )
+        case Attempt():
+            return _after_attempt(history, entry)
+        case Failed():
+            return replace(history, failed=entry, stage=entry.stage, wish=None)
+        case Held():
+            return replace(history, held=True, stage=entry.stage, wish=None)
+        case Released():
+            # Recipients refused for good get another chance; those delivered must not get a second copy.
+            return replace(
+                history,
+                started_at=entry.at,
+                attempts=0,
+                next_attempt=None,
+                refused={},
+                failed=None,
+                held=False,
+                wish=None,
+                notified=False,
+            )
+        case Doubted():
+            return replace(history, doubts=(*history.doubts, entry.peer))
+        case Wished():
+            return replace(history, wish=entry.wish)
+        case Notified():
+            return replace(history, notified=True)
+
+
+def _after_attempt(history: History, attempt: Attempt) -> History:
+    delivered = {a: r for a, r in attempt.replies.items() if r.accepted}
+    refused = {a: r for a, r in attempt.replies.items() if r.permanent}
+    return replace(
+        history,
+        # Another program's message tells no time of acceptance: its age counts from its first attempt.
+        started_at=attempt.at if history.started_at is None else history.started_at,
+        attempts=history.attempts + 1,
+        last_attempt=attempt,
+        next_attempt=attempt.next_attempt,
+        delivered={**history.delivered, **delivered},
+        refused={**history.refused, **refused},
+    )
+
+
+def write(entry: Entry) -> bytes:
+    """Give the line or lines of one entry, each ended by CRLF."""
+    line = _line(type(entry).__name__, _encode(entry))
+    if isinstance(entry, Failed):
+        return _reason(entry.reason) + line
+    return line
+
+
+def _line(name: str, value: Mapping[str, Any]) -> bytes:
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
+    return _PREFIX + name.encode() + b": " + text.encode() + b"\r\n"
+
+
+def _reason(reply: Reply) -> bytes:
+    """Give the two lines that older tools and administrators look for."""
+    text = one_line(reply.text).encode()
+    return b"X-MailRelay-Reason: %s\r\nX-MailRelay-ReasonCode: %d\r\n" % (text, reply.code)
+
+
+def _encode(entry: Entry) -> dict[str, Any]:
+    match entry:
+        case Attempt():
+            value: dict[str, Any] = {"at": entry.at, "peer": entry.peer}
+            if entry.replies:
+                value["replies"] = {address: str(reply) for address, reply in entry.replies.items()}
+            if entry.trouble is not None:
+                value["trouble"] = str(entry.trouble)
+            if entry.next_attempt is not None:
+                value["next"] = entry.next_attempt
+            return value
+        case Failed():
+            return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
+        case Accepted() | Filtered() | Held() | Released() | Doubted() | Wished() | Notified():
+            return {name: getattr(entry, name) for name in entry.__slots__}
+
+
+def parse(tail: bytes) -> list[Entry]:
+    """Read the entries of ``tail``, the envelope file's octets after its ``End`` line."""
+    entries: list[Entry] = []
+    for line in tail.split(b"\n")[:-1]:  # what follows the last LF is a torn append
+        entry = _parse_line(line.rstrip(b"\r"))
+        if entry is not None:
+            entries.append(entry)
+    return entries
+
+
+def _parse_line(line: bytes) -> Entry | None:
+    name, colon, text = line.removeprefix(_PREFIX).partition(b": ")
+    decode = _DECODERS.get(name)
+    if decode is None or not colon or not line.startswith(_PREFIX):
+        return None
+    try:
+        return decode(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _attempt(value: dict[str, Any]) -> Attempt:
+    trouble, next_attempt = value.get("trouble"), value.get("next")
+    return Attempt(
+        at=float(value["at"]),
+        peer=str(value["peer"]),
+        replies={Address(a): Reply.parse(r) for a, r in value.get("replies", {}).items()},
+        trouble=None if trouble is None else Reply.parse(trouble),
+        next_attempt=None if next_attempt is None else float(next_attempt),
+    )
+
+
+_DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
+    b"Accepted": lambda v: Accepted(
+        at=float(v["at"]), stage=Stage(v["stage"]), length=int(v["length"]), crc32=int(v["crc32"])
+    ),
+    b"Filtered": lambda v: Filtered(
+        at=float(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
+    ),
+    b"Attempt": _attempt,
+    b"Failed": lambda v: Failed(
+        at=float(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
+    ),
+    b"Held": lambda v: Held(at=float(v["at"]), stage=Stage(v["stage"])),
+    b"Released": lambda v: Released(at=float(v["at"])),
+    b"Doubted": lambda v: Doubted(at=float(v["at"]), peer=str(v["peer"])),
+    b"Wished": lambda v: Wished(at=float(v["at"]), wish=Wish(v["wish"])),
+    b"Notified": lambda v: Notified(at=float(v["at"])),
+}

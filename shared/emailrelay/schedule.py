@@ -1,0 +1,34 @@
+"""When a deferred message is tried again, and when it is given up."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """Growing pauses with a spread, so that a queue does not return in one wave. All in seconds."""
+
+    first: float = 60.0
+    factor: float = 2.0
+    longest: float = 3600.0
+    spread: float = 0.2
+    """Each pause is shortened by up to this share of itself, as chance will have it."""
+    max_age: float = 5 * 86400.0
+    """After this time since acceptance a refused message is given up (RFC 5321 4.5.4.1: 4-5 days)."""
+
+    def next_attempt(self, *, now: float, attempts: int, chance: float) -> float:
+        """Return the time of the next try after ``attempts`` (>= 1) tries; ``chance`` is in [0, 1)."""
+        # A float power overflows long before anybody has tried so often.
+        pause = min(self.longest, self.first * self.factor ** min(attempts - 1, 64))
+        return now + pause * (1 - self.spread * chance)
+
+    def expired(self, *, accepted_at: float, now: float) -> bool:
+        """Tell whether a message accepted then is too old to be tried once more."""
+        return now - accepted_at >= self.max_age
+
+    def is_due(self, when: float, now: float) -> bool:
+        """Tell whether a message to be tried at ``when`` may be tried now.
+
+        A time further off than the longest pause was not set by this clock (a dead battery, a
+        restored backup): such a message is due, so that no clock can strand mail.
+        """
+        return when <= now or when > now + self.longest
