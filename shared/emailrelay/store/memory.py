@@ -1,0 +1,421 @@
+"""A store within one process: mail that lives as long as the process does, for tests and trials.
+
+It keeps the contract of ``store.base`` except for what needs a disk: nothing survives the process.
+Stores that share one ``MemoryMail`` see the same mail, as two processes on one spool do. Everything
+happens on the event loop, and no step that changes mail awaits, so each is whole by itself.
+"""
+
+import asyncio
+import contextlib
+import secrets
+import time
+import zlib
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from socket import socket
+from types import TracebackType
+from typing import Self, assert_never
+
+from emailrelay import journal
+from emailrelay.envelope import Envelope
+from emailrelay.errors import StoreError
+from emailrelay.events import Report, StoreTrouble, TakenIn
+from emailrelay.journal import Accepted, Filtered, Held, History, Released, Wish, Wished
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
+from emailrelay.store.memory_copy import PrivateCopy, read_pair
+
+
+@dataclass(slots=True)
+class Kept:
+    """One message. ``turn`` counts how often it became free, so that each time is told once."""
+
+    id: QueueId
+    stage: Stage
+    content: bytes
+    envelope: Envelope
+    entries: list[journal.Entry]
+    since: float
+    claimed: bool = False
+    turn: int = 0
+
+    @property
+    def history(self) -> History:
+        """Read the journal."""
+        return journal.read(self.entries)
+
+
+@dataclass(slots=True)
+class MemoryMail:
+    """The mail itself, oldest first, and the bell that rings at each change."""
+
+    kept: dict[QueueId, Kept] = field(default_factory=dict[QueueId, Kept])
+    _bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ring(self) -> None:
+        """Wake everybody who waits for a change."""
+        rung, self._bell = self._bell, asyncio.Event()
+        rung.set()
+
+    async def change(self, timeout: float | None) -> None:  # noqa: ASYNC109 - running out is no error
+        """Wait for a change, at most ``timeout`` seconds."""
+        bell = self._bell
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await bell.wait()
+
+    def free(self, stage: Stage) -> Iterator[tuple[Kept, float]]:
+        """Give the unclaimed messages of a stage, each with the time from which it may be tried."""
+        for kept in self.kept.values():
+            if kept.stage is stage and not kept.claimed:
+                yield kept, kept.history.next_attempt or 0.0
+
+    def offer_again(self, message: QueueId) -> None:
+        """Tell once more that a message is free."""
+        if kept := self.kept.get(message):
+            kept.turn += 1
+        self.ring()
+
+
+class MemoryStore(Store):
+    """See ``Store``. ``mail`` is shared by the stores that are to see the same messages."""
+
+    def __init__(
+        self,
+        *,
+        report: Report,
+        clock: Callable[[], float] = time.time,
+        mail: MemoryMail | None = None,
+    ) -> None:
+        self.report = report
+        self.clock = clock
+        self.mail = mail or MemoryMail()
+        self._ids = QueueIds(process=secrets.randbits(PROCESS_BITS))
+
+    async def __aenter__(self) -> Self:
+        """See ``Store``."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """See ``Store``; a commit never awaits, so none is under way."""
+
+    def draft(self, envelope: Envelope) -> Draft:
+        """See ``Store``."""
+        return _Draft(self, self._ids.next(self.clock()), envelope)
+
+    def feed(self, stage: Stage, *, hints: socket | None = None) -> Feed:
+        """See ``Store``."""
+        return _Feed(self, stage, hints)
+
+    async def dispatch(self, stage: Stage, hints: socket) -> None:
+        """See ``Store``."""
+        hints.settimeout(0)
+        loop = asyncio.get_running_loop()
+        told: dict[QueueId, int] = {}
+        while True:
+            now = self.clock()
+            free = list(self.mail.free(stage))
+            for kept, due in free:
+                if due <= now and told.get(kept.id) != kept.turn:
+                    told[kept.id] = kept.turn
+                    await loop.sock_sendall(hints, kept.id.encode())
+            told = {message: turn for message, turn in told.items() if message in self.mail.kept}
+            await self.mail.change(self.pause(stage))
+
+    def pause(self, stage: Stage) -> float | None:
+        """Give the seconds until the next deferred message is due; None: nothing is deferred."""
+        now = self.clock()
+        return min((due - now for _, due in self.mail.free(stage) if due > now), default=None)
+
+    async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
+        """See ``Store``."""
+        return self.claim_now(stage, message, due_only=due_only)
+
+    def claim_now(self, stage: Stage, message: QueueId, *, due_only: bool) -> Claim | None:
+        """Do what ``claim`` does, in one step."""
+        kept = self.mail.kept.get(message)
+        if kept is None or kept.stage is not stage or kept.claimed:
+            return None
+        if due_only and (kept.history.next_attempt or 0.0) > self.clock():
+            return None
+        return _Claim(self, kept)
+
+    def add(self, message: QueueId, stage: Stage, envelope: Envelope, content: bytes) -> None:
+        """Make a message visible, whole."""
+        now = self.clock()
+        accepted = Accepted(at=now, stage=stage, length=len(content), crc32=zlib.crc32(content))
+        self.mail.kept[message] = Kept(message, stage, content, envelope, [accepted], now)
+        self.mail.ring()
+
+    def take_in(self, copy: PrivateCopy) -> None:
+        """Add the messages that a program put beside its copy."""
+        for stage, path in copy.new_pairs():
+            try:
+                envelope, content = read_pair(path)
+            except StoreError as error:
+                self.report(StoreTrouble(doing="taking in a message", reason=str(error)))
+                continue
+            message = self._ids.next(self.clock())
+            self.add(message, stage, envelope, content)
+            self.report(TakenIn(id=message))
+
+    async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
+        """See ``Store``."""
+        for kept in list(self.mail.kept.values()):
+            if kept.stage in stages:
+                yield Listed(id=kept.id, stage=kept.stage, since=kept.since)
+
+    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
+        """See ``Store``."""
+        kept = self.mail.kept.get(message)
+        return (kept.stage, kept.envelope, kept.history) if kept else None
+
+    async def hold(self, message: QueueId) -> bool:
+        """See ``Store``."""
+        return self._wish(message, Wish.HOLD)
+
+    async def retry(self, message: QueueId) -> bool:
+        """See ``Store``."""
+        return self._wish(message, Wish.RETRY)
+
+    async def delete(self, message: QueueId) -> bool:
+        """See ``Store``."""
+        return self._wish(message, Wish.DELETE)
+
+    def _wish(self, message: QueueId, wish: Wish) -> bool:
+        kept = self.mail.kept.get(message)
+        if kept is None:
+            return False
+        if kept.claimed:
+            kept.entries.append(Wished(at=self.clock(), wish=wish))
+        else:
+            self.obey(kept, wish)
+            self.mail.offer_again(message)
+        return True
+
+    def obey(self, kept: Kept, wish: Wish) -> None:
+        """Do what an operator asked for, to a message that nobody works on."""
+        now = self.clock()
+        origin = kept.history.stage or kept.stage
+        match wish:
+            case Wish.DELETE:
+                del self.mail.kept[kept.id]
+            case Wish.HOLD:
+                kept.entries.append(Held(at=now, stage=origin))
+                kept.stage = Stage.HELD
+            case Wish.RETRY:
+                kept.entries.append(Released(at=now))
+                kept.stage, kept.since = origin, now
+            case _:
+                assert_never(wish)
+
+
+class _Draft(Draft):
+    """See ``Draft``."""
+
+    def __init__(self, store: MemoryStore, message: QueueId, envelope: Envelope) -> None:
+        self.id = message
+        self._store = store
+        self._envelope = envelope
+        self._content = bytearray()
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """See ``Draft``."""
+        self._content += chunk
+
+    async def commit(self, stage: Stage) -> None:
+        """See ``Draft``."""
+        self._store.add(self.id, stage, self._envelope, bytes(self._content))
+
+    async def discard(self) -> None:
+        """See ``Draft``; what was not committed is in no place but here."""
+
+
+class _Claim(Claim):
+    """See ``Claim``."""
+
+    def __init__(self, store: MemoryStore, kept: Kept) -> None:
+        kept.claimed = True
+        self.id = kept.id
+        self.stage = kept.stage
+        self.envelope = kept.envelope
+        self.history = kept.history
+        self.size = len(kept.content)
+        self._store = store
+        self._kept = kept
+        self._copy: PrivateCopy | None = None
+        self._known = len(kept.entries)
+        self._ended = False
+
+    async def content(self) -> AsyncIterator[bytes]:
+        """See ``Claim``."""
+        for start in range(0, self.size, CHUNK):
+            yield self._kept.content[start : start + CHUNK]
+
+    async def work_copy(self, suffix: str) -> WorkCopy:
+        """See ``Claim``."""
+        self._drop_copy()
+        self._copy = PrivateCopy(
+            self.id, suffix, self._kept.envelope, self._kept.entries, self._kept.content
+        )
+        return self._copy.paths
+
+    def in_doubt(self, peer: str) -> None:
+        """See ``Claim``; no message of this store outlives the process, so none is ever in doubt."""
+
+    async def settle(self, settlement: Settlement) -> None:
+        """See ``Claim``."""
+        if self._ended:
+            raise RuntimeError(f"{self.id}: the claim has ended")
+        if isinstance(settlement, Pass) and self.stage is not Stage.UNFILTERED:
+            raise ValueError(
+                f"{self.id}: only an unfiltered message passes, not a {self.stage} one"
+            )
+        self._record(settlement)
+        if self._copy is not None:
+            self._store.take_in(self._copy)
+        self._end()
+
+    def _record(self, settlement: Settlement) -> None:
+        kept, now = self._kept, self._store.clock()
+        match settlement:
+            case Pass():
+                self._adopt(now)
+                kept.stage, kept.since = Stage.READY, now
+            case Done():
+                del self._store.mail.kept[kept.id]
+            case Defer(attempt):
+                kept.entries.append(attempt)
+                kept.since = attempt.next_attempt or now
+            case Fail(reason, attempt):
+                kept.entries.extend([attempt] if attempt else [])
+                kept.entries.append(journal.Failed(at=now, stage=self.stage, reason=reason))
+                kept.stage, kept.since = Stage.FAILED, now
+            case Hold():
+                kept.entries.append(Held(at=now, stage=self.stage))
+                kept.stage, kept.since = Stage.HELD, now
+            case _:
+                assert_never(settlement)
+
+    def _adopt(self, now: float) -> None:
+        kept = self._kept
+        if self._copy is not None:
+            kept.envelope, kept.content = self._copy.result(kept.content)
+        crc32 = zlib.crc32(kept.content)
+        kept.entries.append(Filtered(at=now, length=len(kept.content), crc32=crc32))
+
+    async def release(self) -> None:
+        """See ``Claim``."""
+        if not self._ended:
+            self._end()
+
+    def _end(self) -> None:
+        self._ended = True
+        self._drop_copy()
+        self._kept.claimed = False
+        # From the entries, not the history: there the settlement has cleared an unanswered wish.
+        entries = self._kept.entries[self._known :]
+        wishes = [entry.wish for entry in entries if isinstance(entry, Wished)]
+        if wishes and self.id in self._store.mail.kept:
+            self._store.obey(self._kept, wishes[-1])
+        self._store.mail.offer_again(self.id)
+
+    def _drop_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.discard()
+            self._copy = None
+
+
+class _Feed(Feed):
+    """See ``Feed``. Without hints, or when their sender is gone, it looks at the mail itself."""
+
+    def __init__(self, store: MemoryStore, stage: Stage, hints: socket | None) -> None:
+        self._store = store
+        self._stage = stage
+        self._hints = hints
+        self._hinted: deque[QueueId] = deque()
+        self._woken: set[QueueId] = set()
+        self._waiting = 0
+
+    async def __aenter__(self) -> Self:
+        """See ``Feed``."""
+        if self._hints is not None:
+            self._hints.settimeout(0)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the hints that were taken and not used to others."""
+        for message in self._hinted:
+            self._store.mail.offer_again(message)
+        self._hinted.clear()
+
+    def wake(self) -> None:
+        """See ``Feed``."""
+        self._woken.update(kept.id for kept, _ in self._store.mail.free(self._stage))
+        self._store.mail.ring()
+
+    async def claim(self) -> Claim:
+        """See ``Feed``."""
+        while True:
+            if claim := self._claim_next():
+                return claim
+            await self._wait()
+
+    def _claim_next(self) -> Claim | None:
+        for message in self._candidates():
+            due_only = message not in self._woken
+            self._woken.discard(message)
+            claim = self._store.claim_now(self._stage, message, due_only=due_only)
+            if claim is not None:
+                return claim
+        return None
+
+    def _candidates(self) -> Iterator[QueueId]:
+        yield from sorted(self._woken, key=list(self._store.mail.kept).index)
+        while self._hinted:
+            yield self._hinted.popleft()
+        if self._hints is None:
+            now = self._store.clock()
+            yield from [kept.id for kept, due in self._store.mail.free(self._stage) if due <= now]
+
+    async def _wait(self) -> None:
+        """Wait for a change or a hint; a hint is read only while somebody waits for one.
+
+        What is read goes into a queue, not to the waiter: a cancelled waiter takes no hint with it.
+        """
+        if self._hints is None:
+            await self._store.mail.change(self._store.pause(self._stage))
+            return
+        loop, hints = asyncio.get_running_loop(), self._hints
+        loop.add_reader(hints, self._read_hint, hints)
+        self._waiting += 1
+        try:
+            await self._store.mail.change(None)
+        finally:
+            self._waiting -= 1
+            if not self._waiting:
+                loop.remove_reader(hints)
+
+    def _read_hint(self, hints: socket) -> None:
+        try:
+            octets = hints.recv(64)
+        except BlockingIOError:
+            return  # another feed on the same socket was faster
+        if octets:
+            self._hinted.append(QueueId(octets.decode()))
+        else:
+            self._hints = None  # the dispatcher is gone
+        self._store.mail.ring()
