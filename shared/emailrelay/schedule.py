@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+FARTHEST = 86400.0
+"""No pause between two tries is longer than this (seconds)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -18,17 +21,18 @@ class Schedule:
     def next_attempt(self, *, now: float, attempts: int, chance: float) -> float:
         """Return the time of the next try after ``attempts`` (>= 1) tries; ``chance`` is in [0, 1)."""
         # A float power overflows long before anybody has tried so often.
-        pause = min(self.longest, self.first * self.factor ** min(attempts - 1, 64))
+        pause = min(self.longest, FARTHEST, self.first * self.factor ** min(attempts - 1, 64))
         return now + pause * (1 - self.spread * chance)
 
     def expired(self, *, accepted_at: float, now: float) -> bool:
         """Tell whether a message accepted then is too old to be tried once more."""
         return now - accepted_at >= self.max_age
 
-    def is_due(self, when: float, now: float) -> bool:
-        """Tell whether a message to be tried at ``when`` may be tried now.
 
-        A time further off than the longest pause was not set by this clock (a dead battery, a
-        restored backup): such a message is due, so that no clock can strand mail.
-        """
-        return when <= now or when > now + self.longest
+def is_due(when: float | None, now: float) -> bool:
+    """Tell whether a message to be tried at ``when`` (None: at once) may be tried now.
+
+    A time further off than any pause was not set by this clock (a dead battery, a restored backup):
+    such a message is due, so that no clock can strand mail.
+    """
+    return when is None or when <= now or when > now + FARTHEST

@@ -1,0 +1,115 @@
+"""A datagram a message: who makes one ready or puts it off tells every pool that listens.
+
+Each pool has a socket under ``.wake/``, named after its stage. A full or dead socket is no error: a
+lost poke costs time, never mail. Paths go through ``/proc/self/fd`` since a socket's may not be longer
+than 107 octets.
+"""
+
+import asyncio
+import contextlib
+import os
+import secrets
+import socket
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.spool import files
+
+_MOST_AT_ONCE = 256
+
+Ring: TypeAlias = Callable[[QueueId, float], None]
+"""Called for each message announced, with the time when it is due (0: now)."""
+
+
+class Bell:
+    """Rings at the pools that listen in one spool directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._seen: tuple[int, int] | None = None
+        self._sockets: list[str] = []
+
+    def ring(self, stage: Stage, message: QueueId, due: float = 0.0) -> None:
+        """Announce a message that is due at ``due`` (seconds since 1970; 0: now)."""
+        with contextlib.suppress(OSError), _opened(self._directory) as directory:
+            for name in self._listeners():
+                if name.startswith(f"{stage}."):
+                    self._send(f"/proc/self/fd/{directory}/{name}", f"{message} {due}".encode())
+
+    def _listeners(self) -> list[str]:
+        status = os.stat(self._directory)
+        state = (status.st_ino, status.st_mtime_ns)
+        if state != self._seen:
+            self._seen, self._sockets = state, os.listdir(self._directory)
+        return self._sockets
+
+    def _send(self, path: str, datagram: bytes) -> None:
+        try:
+            self._socket.sendto(datagram, path)
+        except ConnectionRefusedError:
+            files.remove(path)  # its process died; a living one has it bound
+            self._seen = None
+        except OSError:
+            self._seen = None  # full, or just gone
+
+    def close(self) -> None:
+        """Close the sending socket."""
+        self._socket.close()
+
+
+class Ear:
+    """Hears what is announced for one stage, inside a running loop."""
+
+    def __init__(self, directory: str, stage: Stage, heard: Ring) -> None:
+        self._directory, self._stage, self._heard = directory, stage, heard
+        self._name = f"{stage}.{os.getpid()}.{secrets.token_hex(4)}"
+        self._socket: socket.socket | None = None
+
+    def open(self) -> None:
+        """Start listening; in vain where unix sockets cannot be made, and mail is then found by scans."""
+        self.close()
+        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        try:
+            with _opened(self._directory) as directory:
+                path = f"/proc/self/fd/{directory}/{self._name}"
+                files.remove(path)
+                ear.bind(path)
+                os.chmod(path, files.FILE_MODE)
+        except OSError:
+            ear.close()
+            return
+        self._socket = ear
+        asyncio.get_running_loop().add_reader(ear, self._hear)
+
+    def _hear(self) -> None:
+        # A flood of announcements must not keep the loop from everything else.
+        for _ in range(_MOST_AT_ONCE):
+            try:
+                datagram = self._socket.recv(512) if self._socket else b""
+            except OSError:
+                return
+            with contextlib.suppress(ValueError):  # anybody in the group may send nonsense
+                message, due = datagram.decode().split(" ")
+                self._heard(QueueId(message), float(due))
+
+    def close(self) -> None:
+        """Stop listening."""
+        if self._socket is None:
+            return
+        asyncio.get_running_loop().remove_reader(self._socket)
+        self._socket.close()
+        self._socket = None
+        with contextlib.suppress(OSError):
+            files.remove(os.path.join(self._directory, self._name))
+
+
+@contextlib.contextmanager
+def _opened(directory: str) -> Iterator[int]:
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,74 @@
+"""Which messages were at their final dot when a forwarder died.
+
+Each process has a sheet under ``.doubt/``, locked while it lives, with a slot for each delivery at its
+dot. Writing costs no sync: the page cache survives the process, which is the case that matters here. A
+sheet whose lock is free belongs to a dead process and names its possible duplicates.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from emailrelay.queue_id import QueueId
+from emailrelay.store.spool import files
+
+_SLOT = 512
+
+
+@dataclass(slots=True)
+class DoubtSheet:
+    """The sheet of this process, made when first needed."""
+
+    directory: str
+    _descriptor: int | None = None
+    _path: str = ""
+    _free: list[int] = field(default_factory=list[int])
+    _slots: int = 0
+
+    def mark(self, message: QueueId, peer: str) -> int:
+        """Note that the final dot is about to be sent; give the slot to clear afterwards."""
+        if self._descriptor is None:
+            self._path = f"{self.directory}/{os.getpid()}.{secrets.token_hex(4)}"
+            self._descriptor = files.create(self._path)
+            files.try_lock(self._descriptor)
+        if not self._free:
+            self._free.append(self._slots)
+            self._slots += 1
+        slot = self._free.pop()
+        os.pwrite(self._descriptor, _record(f"{message} {peer}"), slot * _SLOT)
+        return slot
+
+    def clear(self, slot: int) -> None:
+        """Note that the message of this slot is settled."""
+        if self._descriptor is not None:
+            os.pwrite(self._descriptor, _record(""), slot * _SLOT)
+            self._free.append(slot)
+
+    def close(self) -> None:
+        """Remove the sheet: nothing is in doubt any more."""
+        if self._descriptor is not None:
+            files.remove(self._path)
+            files.unlock_and_close(self._descriptor)
+            self._descriptor = None
+
+
+def _record(text: str) -> bytes:
+    return text.encode(errors="replace")[: _SLOT - 1].ljust(_SLOT - 1) + b"\n"
+
+
+def left_behind(directory: str) -> Iterator[tuple[QueueId, str]]:
+    """Give (message, peer) of what dead processes left in doubt, and remove their sheets."""
+    for name in os.listdir(directory):
+        path = f"{directory}/{name}"
+        descriptor = files.lock_named(path)
+        if descriptor is None:
+            continue
+        try:
+            for record in files.read_all(descriptor).split(b"\n"):
+                message, _, peer = record.decode(errors="replace").strip().partition(" ")
+                if message:
+                    yield QueueId(message), peer
+            files.remove(path)
+        finally:
+            files.unlock_and_close(descriptor)

@@ -1,0 +1,156 @@
+"""The few file operations that a spool is made of; nothing else writes into it."""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+from filelock import lock_descriptor, unlock_descriptor
+
+FILE_MODE = 0o660
+DIRECTORY_MODE = 0o770
+_LARGEST_ENVELOPE = 64 * 1024 * 1024
+
+
+def make_directory(path: Path) -> None:
+    """Create a directory for its owner and group alone; an existing one stays as it is."""
+    try:
+        path.mkdir(DIRECTORY_MODE, parents=True)
+    except FileExistsError:
+        return
+    # The umask may have taken the group's rights; a setgid bit inherited from above stays.
+    path.chmod(stat.S_IMODE(path.stat().st_mode) | DIRECTORY_MODE)
+
+
+def create(path: str) -> int:
+    """Create a file that did not exist, for owner and group alone, and give its descriptor."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, FILE_MODE)
+    os.fchmod(descriptor, FILE_MODE)  # whatever the umask
+    return descriptor
+
+
+def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:
+    """Write everything: a nearly full disk takes a part and says nothing but the count."""
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def open_regular(path: str) -> int | None:
+    """Open a file for reading; None if there is none, or something else stands there.
+
+    A link, a FIFO, a directory or a second hard link is somebody's mistake or somebody's attack:
+    it is neither followed nor waited for.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) or Path(path).is_symlink():
+            return None
+        raise
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the kernel's lock on an open file if nobody has it."""
+    return lock_descriptor(descriptor, blocking=False)
+
+
+def unlock_and_close(descriptor: int) -> None:
+    """End a lock at once: a child between fork and exec still shares the open file."""
+    unlock_descriptor(descriptor)
+    os.close(descriptor)
+
+
+def lock_named(path: str) -> int | None:
+    """Open and lock the file at ``path``; None if it is gone, not regular, or locked.
+
+    Guarantee: the name and the locked inode agree; a lock on a file that was just renamed is void.
+    """
+    descriptor = open_regular(path)
+    if descriptor is None:
+        return None
+    if try_lock(descriptor):
+        if is_named(descriptor, path):
+            return descriptor
+        unlock_and_close(descriptor)
+    else:
+        os.close(descriptor)
+    return None
+
+
+def is_named(descriptor: int, path: str) -> bool:
+    """Tell whether ``path`` names the open file."""
+    try:
+        there, here = os.stat(path, follow_symlinks=False), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
+
+
+def read_all(descriptor: int, offset: int = 0) -> bytes:
+    """Read an envelope file from ``offset`` to its end.
+
+    Raises:
+        OSError: it cannot be read, or is no envelope by its size.
+
+    """
+    size = os.fstat(descriptor).st_size - offset
+    if size > _LARGEST_ENVELOPE:
+        raise OSError(f"an envelope of {size} octets")
+    chunks: list[bytes] = []
+    while chunk := os.pread(descriptor, max(size, 4096), offset):
+        chunks.append(chunk)
+        offset += len(chunk)
+        size -= len(chunk)
+    return b"".join(chunks)
+
+
+def open_for_append(descriptor: int) -> int:
+    """Open the very inode of ``descriptor`` for appending, under whatever name it has by now.
+
+    Claims are held on descriptors for reading: closing one for writing wakes every watcher.
+    """
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+
+
+def append(descriptor: int, octets: bytes) -> None:
+    """Append whole lines behind whatever a torn earlier append may have left."""
+    size = os.fstat(descriptor).st_size
+    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    write_all(descriptor, b"\r\n" + octets if torn else octets)
+
+
+def sync_directory(path: str) -> None:
+    """Make a directory's names durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(path: str) -> None:
+    """Remove a name that may be gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def copy(source: int, target: str) -> None:
+    """Copy an open file to a new one that only this user can read, inside the kernel."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(target, flags, 0o600)
+    try:
+        offset, size = 0, os.fstat(source).st_size
+        while offset < size:
+            sent = os.sendfile(descriptor, source, offset, size - offset)
+            if sent == 0:
+                break
+            offset += sent
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,79 @@
+"""Which file names mean what in a spool directory."""
+
+import re
+from typing import NamedTuple
+
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+
+DRAFTS = ".new"
+WORK = ".work"
+WAKE = ".wake"
+DOUBT = ".doubt"
+DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT)
+
+_SUFFIX = {
+    Stage.UNFILTERED: ".filter",
+    Stage.READY: "",
+    Stage.FAILED: ".bad",
+    Stage.HELD: ".hold",
+}
+_STAGE = {suffix: stage for stage, suffix in _SUFFIX.items()}
+_ENVELOPE = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope(|\.filter|\.bad|\.hold)")
+_CONTENT = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.content")
+_BUSY = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope\.busy")
+
+
+class Entry(NamedTuple):
+    """What an envelope's name says."""
+
+    id: QueueId
+    stage: Stage
+
+
+def content(message: QueueId) -> str:
+    """Give the name of a message's content."""
+    return f"emailrelay.{message}.content"
+
+
+def envelope(message: QueueId, stage: Stage) -> str:
+    """Give the name of a message's envelope at a stage."""
+    return f"emailrelay.{message}.envelope{_SUFFIX[stage]}"
+
+
+def draft_envelope(message: QueueId) -> str:
+    """Give the name of an envelope being written; its acceptance line says where it goes."""
+    return f"emailrelay.{message}.envelope"
+
+
+def busy_envelope(message: QueueId) -> str:
+    """Give the name that the old program gave an envelope while it forwarded the message."""
+    return f"emailrelay.{message}.envelope.busy"
+
+
+def parse(name: str) -> Entry | None:
+    """Read an envelope's name; None for every other name, another program's drafts among them."""
+    match = _ENVELOPE.fullmatch(name)
+    return None if match is None else Entry(QueueId(match[1]), _STAGE[match[2]])
+
+
+def parse_content(name: str) -> QueueId | None:
+    """Read a content's name."""
+    match = _CONTENT.fullmatch(name)
+    return None if match is None else QueueId(match[1])
+
+
+def parse_busy(name: str) -> QueueId | None:
+    """Read the name of an envelope that the old program was forwarding when it died."""
+    match = _BUSY.fullmatch(name)
+    return None if match is None else QueueId(match[1])
+
+
+def running_copy(message: QueueId) -> str:
+    """Give the name, under ``WORK``, of the copy that filters are working on."""
+    return f"{message}.run"
+
+
+def adopted_copy(message: QueueId) -> str:
+    """Give the name, under ``WORK``, of a filters' result that has become the message."""
+    return f"{message}.adopt"

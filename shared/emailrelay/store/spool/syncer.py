@@ -1,0 +1,141 @@
+"""Makes files and names durable in batches, in one thread.
+
+A batch is what arrived during the previous batch's syncs; there is no timer. The files of a batch are
+synced side by side, because the kernel merges flushes that overlap; then each directory once.
+"""
+
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from emailrelay.store.spool import files
+
+_SIDE_BY_SIDE = 8
+_LARGEST_BATCH = 512
+
+Finish: TypeAlias = Callable[[OSError | None], None]
+"""What to do once the syncs are through, in the syncing thread; gets the error if one failed."""
+
+
+def _raise(error: OSError | None) -> None:
+    if error is not None:
+        raise error
+
+
+@dataclass(slots=True)
+class _Job:
+    files: Sequence[int]
+    directories: Sequence[str]
+    finish: Finish
+    loop: asyncio.AbstractEventLoop
+    future: asyncio.Future[None]
+
+
+class Syncer:
+    """One thread that syncs for a whole process. Started by the first job, ended by ``close``."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._helpers = ThreadPoolExecutor(_SIDE_BY_SIDE - 1, thread_name_prefix="sync")
+
+    async def run(
+        self, open_files: Sequence[int], directories: Sequence[str], finish: Finish = _raise
+    ) -> None:
+        """Sync the data of open files, then the names in directories, then call ``finish``.
+
+        The job goes on when the caller is cancelled: ``finish`` is called exactly once.
+
+        Raises:
+            OSError: a sync failed (it is never repeated: the kernel may have dropped the data).
+            Exception: whatever ``finish`` raises.
+
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[None] = loop.create_future()
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._work, name="syncer", daemon=True)
+            self._thread.start()
+        self._jobs.put(_Job(open_files, directories, finish, loop, future))
+        await future
+
+    def begin(self, open_file: int) -> Future[None]:
+        """Start writing a large file back before it is complete."""
+        return self._helpers.submit(os.fdatasync, open_file)
+
+    async def close(self) -> None:
+        """Finish all jobs."""
+        if self._thread is not None:
+            self._jobs.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._thread = None
+        self._helpers.shutdown()
+
+    def _work(self) -> None:
+        while True:
+            batch = [self._jobs.get()]
+            while batch[-1] is not None and len(batch) < _LARGEST_BATCH:
+                try:
+                    batch.append(self._jobs.get_nowait())
+                except queue.Empty:
+                    break
+            jobs = [job for job in batch if job is not None]
+            self._sync(jobs)
+            if len(jobs) < len(batch):
+                return
+
+    def _sync(self, jobs: Sequence[_Job]) -> None:
+        failed = self._sync_files([fd for job in jobs for fd in job.files])
+        names: dict[str, OSError | None] = {}
+        for directory in dict.fromkeys(d for job in jobs for d in job.directories):
+            names[directory] = _attempt(lambda d=directory: files.sync_directory(d))
+        for job in jobs:
+            errors = [failed.get(fd) for fd in job.files] + [names[d] for d in job.directories]
+            _finish(job, next((error for error in errors if error is not None), None))
+
+    def _sync_files(self, descriptors: Sequence[int]) -> dict[int, OSError]:
+        shares = [descriptors[k::_SIDE_BY_SIDE] for k in range(_SIDE_BY_SIDE)]
+        others = [self._helpers.submit(_sync_each, share) for share in shares[1:] if share]
+        failed = _sync_each(shares[0])
+        for other in others:
+            failed.update(other.result())
+        return failed
+
+
+def _sync_each(descriptors: Sequence[int]) -> dict[int, OSError]:
+    errors = {fd: _attempt(lambda fd=fd: os.fdatasync(fd)) for fd in descriptors}
+    return {fd: error for fd, error in errors.items() if error is not None}
+
+
+def _attempt(act: Callable[[], None]) -> OSError | None:
+    try:
+        act()
+    except OSError as error:
+        return error
+    return None
+
+
+def _finish(job: _Job, error: OSError | None) -> None:
+    outcome: Exception | None = None
+    try:
+        job.finish(error)
+    except Exception as caught:  # noqa: BLE001 - it is the caller's, who waits for it
+        outcome = caught
+    try:
+        job.loop.call_soon_threadsafe(_resolve, job.future, outcome)
+    except RuntimeError:
+        return  # the loop has ended: nobody waits any more, and the work is done
+
+
+def _resolve(future: asyncio.Future[None], outcome: Exception | None) -> None:
+    if future.done():  # the waiter was cancelled
+        return
+    if outcome is None:
+        future.set_result(None)
+    else:
+        future.set_exception(outcome)
