@@ -6,13 +6,11 @@ happens on the event loop, and no step that changes mail awaits, so each is whol
 """
 
 import asyncio
-import contextlib
 import secrets
 import time
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from socket import socket
 from types import TracebackType
 from typing import Self, assert_never
@@ -27,57 +25,7 @@ from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
 from emailrelay.store.memory_copy import PrivateCopy, read_pair
-
-
-@dataclass(slots=True)
-class Kept:
-    """One message. ``turn`` counts how often it became free, so that each time is told once."""
-
-    id: QueueId
-    stage: Stage
-    content: bytes
-    envelope: Envelope
-    entries: list[journal.Entry]
-    since: float
-    claimed: bool = False
-    turn: int = 0
-
-    @property
-    def history(self) -> History:
-        """Read the journal."""
-        return journal.read(self.entries)
-
-
-@dataclass(slots=True)
-class MemoryMail:
-    """The mail itself, oldest first, and the bell that rings at each change."""
-
-    kept: dict[QueueId, Kept] = field(default_factory=dict[QueueId, Kept])
-    _bell: asyncio.Event = field(default_factory=asyncio.Event)
-
-    def ring(self) -> None:
-        """Wake everybody who waits for a change."""
-        rung, self._bell = self._bell, asyncio.Event()
-        rung.set()
-
-    async def change(self, timeout: float | None) -> None:  # noqa: ASYNC109 - running out is no error
-        """Wait for a change, at most ``timeout`` seconds."""
-        bell = self._bell
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(timeout):
-                await bell.wait()
-
-    def free(self, stage: Stage) -> Iterator[tuple[Kept, float]]:
-        """Give the unclaimed messages of a stage, each with the time from which it may be tried."""
-        for kept in self.kept.values():
-            if kept.stage is stage and not kept.claimed:
-                yield kept, kept.history.next_attempt or 0.0
-
-    def offer_again(self, message: QueueId) -> None:
-        """Tell once more that a message is free."""
-        if kept := self.kept.get(message):
-            kept.turn += 1
-        self.ring()
+from emailrelay.store.memory_mail import Kept, MemoryMail
 
 
 class MemoryStore(Store):

@@ -1,0 +1,63 @@
+"""The mail of the memory store, which several openers may share."""
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from emailrelay import journal
+from emailrelay.envelope import Envelope
+from emailrelay.journal import History
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+
+
+@dataclass(slots=True)
+class Kept:
+    """One message. ``turn`` counts how often it became free, so that each time is told once."""
+
+    id: QueueId
+    stage: Stage
+    content: bytes
+    envelope: Envelope
+    entries: list[journal.Entry]
+    since: float
+    claimed: bool = False
+    turn: int = 0
+
+    @property
+    def history(self) -> History:
+        """Read the journal."""
+        return journal.read(self.entries)
+
+
+@dataclass(slots=True)
+class MemoryMail:
+    """The mail itself, oldest first, and the bell that rings at each change."""
+
+    kept: dict[QueueId, Kept] = field(default_factory=dict[QueueId, Kept])
+    _bell: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def ring(self) -> None:
+        """Wake everybody who waits for a change."""
+        rung, self._bell = self._bell, asyncio.Event()
+        rung.set()
+
+    async def change(self, timeout: float | None) -> None:  # noqa: ASYNC109 - running out is no error
+        """Wait for a change, at most ``timeout`` seconds."""
+        bell = self._bell
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout):
+                await bell.wait()
+
+    def free(self, stage: Stage) -> Iterator[tuple[Kept, float]]:
+        """Give the unclaimed messages of a stage, each with the time from which it may be tried."""
+        for kept in self.kept.values():
+            if kept.stage is stage and not kept.claimed:
+                yield kept, kept.history.next_attempt or 0.0
+
+    def offer_again(self, message: QueueId) -> None:
+        """Tell once more that a message is free."""
+        if kept := self.kept.get(message):
+            kept.turn += 1
+        self.ring()
