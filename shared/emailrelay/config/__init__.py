@@ -1,0 +1,26 @@
+"""The settings of the services: one declaration for file, environment, flags and reference."""
+
+from emailrelay.config.options import (
+    SERVICES,
+    Ack,
+    FilterdSettings,
+    ForwarderSettings,
+    LogFormat,
+    ReceiverSettings,
+    Settings,
+)
+from emailrelay.config.reading import load, read
+from emailrelay.config.version import version
+
+__all__ = [
+    "SERVICES",
+    "Ack",
+    "FilterdSettings",
+    "ForwarderSettings",
+    "LogFormat",
+    "ReceiverSettings",
+    "Settings",
+    "load",
+    "read",
+    "version",
+]

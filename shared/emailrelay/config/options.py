@@ -1,0 +1,299 @@
+"""What can be set: groups of options, combined into the settings of each service.
+
+This declaration is the only place of a default, a bound and a description; the help texts, the
+reading of file and environment, and the reference are made from it.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from emailrelay.config.values import (
+    Address,
+    Addresses,
+    Anonymities,
+    Bytes,
+    Count,
+    Destination,
+    Directory,
+    Domain,
+    Filters,
+    Flag,
+    Metavar,
+    Port,
+    Seconds,
+)
+from emailrelay.schedule import Schedule
+
+
+class Ack(StrEnum):
+    """When the receiver answers 250."""
+
+    STORED = "stored"
+    FILTERED = "filtered"
+    DELIVERED = "delivered"
+
+
+class LogFormat(StrEnum):
+    """How an event is written to standard output."""
+
+    AUTO = "auto"
+    JSON = "json"
+    LOGFMT = "logfmt"
+    CONSOLE = "console"
+
+
+def _spool_dir() -> Path:
+    packaged = Path("/var/spool/emailrelay")
+    return packaged if packaged.is_dir() else Path("/usr/local/var/spool/emailrelay")
+
+
+class _Options(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+
+class StoreOptions(_Options):
+    """Where mail is kept."""
+
+    spool_dir: Directory = Field(default_factory=_spool_dir)
+    """The spool directory; made if it is missing."""
+
+    store: str | None = None
+    """A store other than a spool directory, as a URL (spool:///DIR, memory:); it goes before
+    spool_dir. What memory: holds is gone when the process ends."""
+
+    @property
+    def store_place(self) -> str | Path:
+        """Return what ``open_store`` takes."""
+        return self.store or self.spool_dir
+
+
+class ProcessOptions(_Options):
+    """Processes."""
+
+    workers: Count = 1
+    """How many worker processes share the work; a single one needs no supervisor."""
+
+
+class LogOptions(_Options):
+    """Log."""
+
+    log_format: LogFormat = LogFormat.AUTO
+    """How events are written to standard output, one a line; auto: console on a terminal, else
+    json."""
+
+    verbose: Flag = False
+    """Log the steps of each session as well."""
+
+    debug: Flag = False
+    """Log everything there is to know for finding a fault; never message text or secrets."""
+
+
+class DomainOptions(_Options):
+    """Our name."""
+
+    domain: Domain | None = None
+    """The name of this host in greetings, EHLO and Received lines; by default the machine's own."""
+
+
+class RetryOptions(_Options):
+    """Trying again."""
+
+    retry_first: Seconds = 60.0
+    """The pause after a message's first failed attempt."""
+
+    retry_factor: float = Field(default=2.0, ge=1, le=100)
+    """How much longer each further pause is than the one before."""
+
+    retry_longest: Seconds = 3600.0
+    """No pause is longer than this."""
+
+    max_age: Seconds = 432000.0
+    """A message older than this fails at its next refusal instead of being tried again (5 days)."""
+
+    @field_validator("retry_longest")
+    @classmethod
+    def _not_shorter_than_first(cls, value: float, info: ValidationInfo) -> float:
+        first = info.data.get("retry_first", value)
+        if value < first:
+            raise ValueError(f"must not be shorter than retry_first ({first:g})")
+        return value
+
+    @property
+    def schedule(self) -> Schedule:
+        """Return the retry rule that these options describe."""
+        return Schedule(
+            first=self.retry_first,
+            factor=self.retry_factor,
+            longest=self.retry_longest,
+            max_age=self.max_age,
+        )
+
+
+class FilterOptions(_Options):
+    """Filters."""
+
+    filter: Filters = []
+    """The filter chain, in order: paths of programs, net:HOST:PORT, exit:N. Repeatable, or a comma
+    list. The receiver needs it too, to know that mail must be filtered before it is forwarded."""
+
+    filter_timeout: Seconds = 60.0
+    """A filter that takes longer is ended, and the message is tried again later."""
+
+
+class FilterRunOptions(_Options):
+    """Running filters."""
+
+    filter_jobs: Count = 4
+    """How many messages are filtered at the same time, in each worker."""
+
+
+class ListenOptions(_Options):
+    """Listening."""
+
+    port: Port = 25
+    """The TCP port; 0 lets the system choose a free one, which the log tells."""
+
+    interface: Addresses = []
+    """The addresses to listen on: IP addresses, fd#N (an inherited socket) or paths of unix sockets;
+    none means all addresses of the machine. Repeatable, or a comma list."""
+
+    remote_clients: Flag = False
+    """Serve clients on other hosts too; otherwise only those on this machine."""
+
+    anonymous: Anonymities = []
+    """What to keep to ourselves: vrfy (no answers to VRFY), server (a bare greeting), content (no
+    Received line), client (no client address in the envelope); without a list, all of them."""
+
+
+class AcceptOptions(_Options):
+    """Taking mail in."""
+
+    ack: Ack = Ack.STORED
+    """When a message is answered with 250: stored (it is on stable storage), filtered (the filters
+    have said yes), delivered (the next server has taken it)."""
+
+    size: Bytes = 104857600
+    """The largest message taken (100 MiB); 0 for no limit."""
+
+    recipients: Count = 1000
+    """The most recipients of one message; the others get 452 and come again (at least 100:
+    RFC 5321 4.5.3.1.8)."""
+
+    minimum_free: Bytes = 104857600
+    """Answer 452 while the store has less room than this beside the message (100 MiB)."""
+
+    @field_validator("ack")
+    @classmethod
+    def _filtered_by_something(cls, value: Ack, info: ValidationInfo) -> Ack:
+        if value is Ack.FILTERED and info.data.get("filter") == []:
+            raise ValueError("needs a filter to wait for; set filter, or choose stored")
+        return value
+
+
+class ConnectionOptions(_Options):
+    """Limits on clients."""
+
+    connections: Count = 1000
+    """The most client connections at a time, in each worker; further ones get 421."""
+
+    client_connections: Count = 100
+    """The most connections at a time from one address, in each worker."""
+
+    idle_timeout: Seconds = 60.0
+    """A client that is silent for so long gets 421."""
+
+    session_timeout: Seconds = 3600.0
+    """A session that lasts longer than this ends after the command or message in hand."""
+
+
+class ForwardOptions(_Options):
+    """Where mail goes."""
+
+    forward_to: Destination | None = None
+    """The next mail server (smarthost): host and port number or service name, or the path of a unix
+    socket. Needed."""
+
+    client_interface: Address | None = None
+    """The local address to connect from; by default the system chooses."""
+
+    @field_validator("forward_to")
+    @classmethod
+    def _given(cls, value: str | None) -> str:
+        if value is None:
+            raise ValueError("there is nowhere to forward to; give the smarthost as HOST:PORT")
+        return value
+
+
+class DeliveryOptions(_Options):
+    """Delivery."""
+
+    poll: Seconds | None = None
+    """Look through the whole store at least this often; by default as often as its size allows. New
+    mail is noticed at once either way."""
+
+    once: Flag = False
+    """Make one attempt for every message that is ready, whatever its retry time, then exit: 0 when
+    all were delivered, 1 when some were not."""
+
+    connections_per_route: Count = 20
+    """The most connections to one server at a time, in each worker."""
+
+    connection_timeout: Seconds = 40.0
+    """How long a connection may take to be made."""
+
+    prompt_timeout: Seconds = 20.0
+    """How long to wait for the server's greeting before starting without it."""
+
+    response_timeout: Seconds | None = None
+    """How long to wait for each reply; by default 600 after the final dot and 300 otherwise
+    (RFC 5321 4.5.3.2)."""
+
+    @field_validator("once")
+    @classmethod
+    def _once_or_again(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
+        if value and info.data.get("poll") is not None:
+            raise ValueError("with poll makes no sense: leave out one of the two")
+        return value
+
+
+class Settings(StoreOptions, ProcessOptions, LogOptions):
+    """What every service has. ``service`` is its name in logs, ``program`` its command."""
+
+    service: ClassVar[str]
+    program: ClassVar[str]
+    summary: ClassVar[str]
+
+
+class ReceiverSettings(
+    ConnectionOptions, AcceptOptions, FilterOptions, DomainOptions, ListenOptions, Settings
+):
+    """Settings of the receiver."""
+
+    service = "receiver"
+    program = "emailrelay-receiver"
+    summary = "Takes mail in over SMTP and puts it into the store."
+
+
+class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, Settings):
+    """Settings of filterd."""
+
+    service = "filterd"
+    program = "emailrelay-filterd"
+    summary = "Runs the filter chain on new mail and passes it on, rejects it or drops it."
+
+
+class ForwarderSettings(RetryOptions, DeliveryOptions, DomainOptions, ForwardOptions, Settings):
+    """Settings of the forwarder."""
+
+    service = "forwarder"
+    program = "emailrelay-forwarder"
+    summary = "Delivers mail from the store to the smarthost, and tries again what was deferred."
+
+
+SERVICES: tuple[type[Settings], ...] = (ReceiverSettings, FilterdSettings, ForwarderSettings)
+"""Those that share one settings file."""

@@ -1,0 +1,91 @@
+"""The kinds of value an option can have, each with its unit and what it accepts."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+_ANONYMITIES = ("vrfy", "server", "content", "client")
+
+
+@dataclass(frozen=True, slots=True)
+class Metavar:
+    """The word that stands for a value of this kind in help and reference: its unit or shape."""
+
+    word: str
+
+
+@dataclass(frozen=True, slots=True)
+class Alone:
+    """The option may stand without a value, which then means ``value``."""
+
+    value: str
+
+
+def comma_list(value: object) -> object:
+    """Split a text at its commas; a list (of the file) is taken as it stands, commas and all."""
+    if isinstance(value, str):
+        return [part.strip() for part in value.split(",") if part.strip()]
+    return value
+
+
+def destination(text: str) -> str:
+    """Return ``HOST:NUMBER``, ``[IPV6]:NUMBER`` or ``/PATH``; raise ValueError saying what to write.
+
+    A service name (``mail.isp.net:smtp``) is looked up here, so that a misspelt one stops the start.
+    """
+    if text.startswith("/"):
+        return text
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port:
+        raise ValueError("needs host and port, as in mail.isp.net:25, or the path of a unix socket")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError("an IPv6 address stands in brackets, as in [::1]:25")
+    if any(character.isspace() for character in text):
+        raise ValueError("must not contain blanks")
+    return f"{host}:{_port_number(port)}"
+
+
+def _port_number(port: str) -> int:
+    if port.isascii() and port.isdigit():
+        if 0 < int(port) < 65536:
+            return int(port)
+        raise ValueError("the port must be a number from 1 to 65535")
+    try:
+        return socket.getservbyname(port, "tcp")
+    except OSError as error:
+        raise ValueError(f"there is no service named {port!r}; write the port's number") from error
+
+
+def _anonymities(words: list[str]) -> list[str]:
+    wrong = [word for word in words if word not in _ANONYMITIES]
+    if wrong:
+        raise ValueError(f"{', '.join(wrong)}: not one of {', '.join(_ANONYMITIES)}")
+    return words
+
+
+def _absolute(path: Path) -> Path:
+    # Workers and filter programs must not depend on the directory the service was started in.
+    return path.absolute()
+
+
+Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False), Metavar("SECONDS")]
+Count: TypeAlias = Annotated[int, Field(ge=1), Metavar("N")]
+Bytes: TypeAlias = Annotated[int, Field(ge=0), Metavar("BYTES")]
+Port: TypeAlias = Annotated[int, Field(ge=0, le=65535), Metavar("PORT")]
+Directory: TypeAlias = Annotated[Path, AfterValidator(_absolute), Metavar("DIR")]
+Destination: TypeAlias = Annotated[str, AfterValidator(destination), Metavar("HOST:PORT")]
+Domain: TypeAlias = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f]{1,253}$"), Metavar("FQDN")]
+Address: TypeAlias = Annotated[str, Field(min_length=1), Metavar("IP")]
+Addresses: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("LIST")]
+Filters: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("SPEC")]
+Anonymities: TypeAlias = Annotated[
+    list[str],
+    BeforeValidator(comma_list),
+    AfterValidator(_anonymities),
+    Metavar("LIST"),
+    Alone(",".join(_ANONYMITIES)),
+]
+Flag: TypeAlias = Annotated[bool, Metavar("yes|no"), Alone("yes")]
