@@ -1,0 +1,78 @@
+"""Several filters in a row on one work copy, up to the first that does not accept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import assert_never
+
+from emailrelay.filters.copy import Copy
+from emailrelay.filters.program import Exited, NotStarted, Outcome, Programs, Signalled, TimedOut
+from emailrelay.filters.result import read_result
+from emailrelay.filters.spec import ExitFilter, Filter, ProgramFilter
+from emailrelay.filters.verdict import Accept, Reject, Side, Trouble, Verdict, from_exit_code
+from emailrelay.queue_id import QueueId
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A chain's verdict, and the filter that gave it (as its spec reads), empty for an empty chain."""
+
+    verdict: Verdict
+    filter: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chain:
+    """Filters in their order, all for the same side."""
+
+    filters: Sequence[Filter]
+    side: Side
+    programs: Programs
+
+    async def run(self, copy: Copy, *, message: QueueId) -> Spoken:
+        """Run the filters; an ``Accept`` says that content and envelope may be used as they are now.
+
+        Cancelled, it ends the program that is running, with all in its group.
+        """
+        accepted, name = Accept(), ""
+        for one in self.filters:
+            verdict, name = await self._run_one(one, copy, message), str(one)
+            verdict = replace(
+                verdict,
+                rescan=verdict.rescan or accepted.rescan,
+                stop_run=verdict.stop_run or accepted.stop_run,
+            )
+            if not isinstance(verdict, Accept):
+                return Spoken(verdict, name)
+            accepted = verdict
+        return Spoken(_checked(accepted, copy), name)
+
+    async def _run_one(self, one: Filter, copy: Copy, message: QueueId) -> Verdict:
+        match one:
+            case ExitFilter():
+                return from_exit_code(one.code, b"", self.side)
+            case ProgramFilter():
+                argv = (one.path, copy.content, copy.envelope)
+                return _verdict(await self.programs.run(argv, message=message), self.side)
+            case _:
+                assert_never(one)
+
+
+def _verdict(outcome: Outcome, side: Side) -> Verdict:
+    match outcome:
+        case Exited():
+            return from_exit_code(outcome.code, outcome.output, side)
+        case Signalled():
+            return Trouble(reason=f"killed by signal {outcome.number}")
+        case TimedOut():
+            return Trouble(reason=f"no verdict within {outcome.seconds:g} s")
+        case NotStarted():
+            return Trouble(reason=f"cannot execute: {outcome.reason}")
+        case _:
+            assert_never(outcome)
+
+
+def _checked(accepted: Accept, copy: Copy) -> Verdict:
+    problem = read_result(copy)
+    if isinstance(problem, Reject | Trouble):
+        return replace(problem, rescan=accepted.rescan, stop_run=accepted.stop_run)
+    return accepted

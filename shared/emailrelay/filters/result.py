@@ -1,0 +1,83 @@
+"""What a chain left in the work copy, checked as strictly as what a client sends."""
+
+import errno
+import os
+import re
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from emailrelay import envelope_format
+from emailrelay.envelope import Address, Envelope
+from emailrelay.errors import DamagedMessage
+from emailrelay.filters.copy import Copy
+from emailrelay.filters.verdict import Reject, Trouble
+from emailrelay.reply import Reply
+
+_SPOILT = Reply(554, "5.3.0 message could not be processed")
+_LONGEST_ENVELOPE = 16 * 1024 * 1024
+_LONGEST_ADDRESS = 1000
+"""Octets: twice what RFC 5321 4.5.3.1 asks for, and far from what a command line may hold."""
+_WIRE_SAFE = re.compile(r'(?:[^\s<>"\\]|"(?:[^"\\]|\\.)*")+')
+"""An address that cannot end its angle brackets or begin a parameter; blanks only within quotes."""
+
+
+def read_result(copy: Copy) -> Envelope | Reject | Trouble:
+    """Give the envelope that an accepting chain left, or what is wrong with its result.
+
+    A ``Reject`` is the filter's doing: files removed, emptied, damaged, or unsafe to send. ``Trouble`` is
+    an error of the system, after which the same chain may do better.
+    """
+    try:
+        _check_content(copy.content)
+        envelope = envelope_format.parse(_read_envelope(copy.envelope)).envelope
+        _check_addresses(envelope)
+    except DamagedMessage as error:
+        return Reject(reply=_SPOILT, reason=f"after the filter: {error}")
+    except OSError as error:
+        return Trouble(reason=f"cannot read the filter's result: {error.strerror}")
+    return envelope
+
+
+def _check_content(path: Path) -> None:
+    """By name, as programs replace files by renaming over them."""
+    with _opened(path, "content") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            raise DamagedMessage("content: empty")
+
+
+def _read_envelope(path: Path) -> bytes:
+    with _opened(path, "envelope") as file:
+        octets = file.read(_LONGEST_ENVELOPE + 1)
+    if len(octets) > _LONGEST_ENVELOPE:
+        raise DamagedMessage("envelope: too long")
+    return octets
+
+
+def _opened(path: Path, what: str) -> BinaryIO:
+    try:
+        # O_NONBLOCK: a pipe put in the file's place must not hang us.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in _FILTERS_DOING:
+            raise DamagedMessage(f"{what}: {error.strerror}") from error
+        raise
+    if not stat.S_ISREG(os.fstat(fd).st_mode):
+        os.close(fd)
+        raise DamagedMessage(f"{what}: not a regular file")
+    return os.fdopen(fd, "rb")
+
+
+_FILTERS_DOING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.ENXIO})
+
+
+def _check_addresses(envelope: Envelope) -> None:
+    for address in envelope.recipients:
+        _check_address(address)
+    if envelope.sender:
+        _check_address(envelope.sender)
+
+
+def _check_address(address: Address) -> None:
+    if len(address.encode()) > _LONGEST_ADDRESS or not _WIRE_SAFE.fullmatch(address):
+        raise DamagedMessage(f"envelope: not an address: {address[:80]!r}")

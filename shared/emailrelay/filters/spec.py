@@ -1,0 +1,91 @@
+"""What the administrator wrote after ``--filter``, read into filters."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from emailrelay.errors import ConfigError
+
+_LATER = frozenset({"net", "spam", "spam-edit", "msgid"})
+
+
+@dataclass(frozen=True, slots=True)
+class ProgramFilter:
+    """A program run with the paths of content and envelope; ``path`` is absolute."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """Give the spec's own form, as the log shows it."""
+        return str(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class ExitFilter:
+    """As a program that prints nothing and exits with ``code``; ``exit:0`` lets all mail pass."""
+
+    code: int
+
+    def __str__(self) -> str:
+        """Give the spec's own form, as the log shows it."""
+        return f"exit:{self.code}"
+
+
+Filter: TypeAlias = ProgramFilter | ExitFilter
+
+
+def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
+    """Read filter specs, each of them one filter or a comma list, into a chain in that order.
+
+    Raises:
+        ConfigError: one line for each spec that is not understood.
+
+    """
+    chain: list[Filter] = []
+    problems: list[str] = []
+    for spec in (part.strip() for whole in specs for part in whole.split(",")):
+        try:
+            chain.append(_parse(spec))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+    return tuple(chain)
+
+
+def _parse(spec: str) -> Filter:
+    kind, colon, rest = spec.partition(":")
+    if colon and kind in _LATER:
+        raise ConfigError([f"filter {spec}: filters of the kind {kind}: are not built yet"])
+    if colon and kind == "exit":
+        return ExitFilter(_code(spec, rest))
+    path = rest if colon and kind == "file" else spec
+    if not path:
+        raise ConfigError([f"filter {spec!r}: the path of a program is missing"])
+    # A work copy is nobody's current directory, so the path must not depend on one.
+    return ProgramFilter(Path(path).absolute())
+
+
+def _code(spec: str, text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) <= 255):
+        raise ConfigError([f"filter {spec}: the exit code must be a number from 0 to 255"])
+    return int(text)
+
+
+def problems_of(chain: Sequence[Filter]) -> list[str]:
+    """Look at start-up whether the programs can be run; give a line for each that cannot."""
+    return [
+        f"filter {one.path}: {trouble}"
+        for one in chain
+        if isinstance(one, ProgramFilter) and (trouble := _trouble(one.path))
+    ]
+
+
+def _trouble(path: Path) -> str:
+    if not path.exists():
+        return "there is no such file"
+    if not path.is_file():
+        return "is not a file"
+    return "" if os.access(path, os.X_OK) else "is not executable (chmod +x)"

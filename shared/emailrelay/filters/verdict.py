@@ -1,0 +1,136 @@
+"""What a filter's exit code and output mean for the message, by the table of ``docs/filters.md``."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import Enum
+from typing import TypeAlias
+
+from emailrelay.reply import Reply, one_line
+
+CAPTURED = 64 * 1024
+"""Octets of a program's output that are looked at."""
+DEFAULT_TEXT = "rejected"
+HELD_BACK = Reply(452, "4.3.0 cannot process this message now")
+"""The general truth for the peer when a filter could not do its work; the log has the reason."""
+
+_MARKED = re.compile(r"<<(.*?)>>|\[\[(.*?)\]\]")
+_CODED = re.compile(r"([45][0-9][0-9])(?![0-9A-Za-z.])[ \t]*(.*)")
+_CLIENT_REJECTION = 550
+
+
+class Side(Enum):
+    """Which column of the table applies."""
+
+    SERVER = "server"
+    """``--filter``, run by filterd between reception and forwarding."""
+    CLIENT = "client"
+    """``--client-filter``, run by the forwarder before each attempt."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accept:
+    """Carry on with the message as the filter left it."""
+
+    rescan: bool = False
+    """The filter asks to look at the spool again."""
+    stop_run: bool = False
+    """The forwarding run is to end after this message."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject:
+    """Refuse the message: ``reply`` for the peer or the sender, ``reason`` for log and envelope."""
+
+    reply: Reply
+    reason: str
+    rescan: bool = False
+    stop_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Abandon:
+    """Drop the message and say 250 for it (server filters only)."""
+
+    rescan: bool = False
+    stop_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Skip:
+    """Leave the message queued as it is (client filters only)."""
+
+    rescan: bool = False
+    stop_run: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """The filter could not do its work: the message is held back and tried again."""
+
+    reason: str
+    reply: Reply = HELD_BACK
+    rescan: bool = False
+    stop_run: bool = False
+
+
+Verdict: TypeAlias = Accept | Reject | Abandon | Skip | Trouble
+
+
+def from_exit_code(code: int, output: bytes, side: Side) -> Verdict:
+    """Give the verdict of a program that exited with ``code`` (0-255) having printed ``output``."""
+    return _server(code, output) if side is Side.SERVER else _client(code, output)
+
+
+def _server(code: int, output: bytes) -> Verdict:
+    match code:
+        case 0 | 101:
+            return Accept()
+        case 100:
+            return Abandon()
+        case 102:
+            return Abandon(rescan=True)
+        case 103:
+            return Accept(rescan=True)
+        case _:
+            return replace(_rejection(code, output), rescan=code == 104)
+
+
+def _client(code: int, output: bytes) -> Verdict:
+    match code:
+        case 0 | 101 | 103:
+            return Accept()
+        case 100:
+            return Skip()
+        case 102:
+            return Accept(stop_run=True)
+        case 104:
+            return Skip(stop_run=True)
+        case _:
+            rejection = _rejection(code, output)
+            reply = Reply(_CLIENT_REJECTION, rejection.reply.text)
+            return replace(rejection, reply=reply, stop_run=code == 105)
+
+
+def _rejection(code: int, output: bytes) -> Reject:
+    texts = _marked_texts(output[:CAPTURED])
+    reply = _reply(next(texts, ""))
+    reason = one_line(next(texts, ""))
+    return Reject(reply=reply, reason=reason or f"exit code {code}")
+
+
+def _marked_texts(output: bytes) -> Iterator[str]:
+    """Give the texts of the lines that begin ``<<`` or ``[[`` and hold the matching end."""
+    for line in output.split(b"\n"):
+        if line.startswith((b"<<", b"[[")):
+            match = _MARKED.match(line.decode(errors="replace"))
+            if match is not None:
+                yield match[1] if match[1] is not None else match[2]
+
+
+def _reply(text: str) -> Reply:
+    line = one_line(text)
+    coded = _CODED.fullmatch(line)
+    code, words = (int(coded[1]), coded[2]) if coded else (HELD_BACK.code, line)
+    # A reply's text is ASCII (RFC 5321 section 4.2), whatever the program's locale.
+    return Reply.of(code, words.encode("ascii", "replace").decode() or DEFAULT_TEXT)
