@@ -75,7 +75,9 @@ def metavar(info: FieldInfo) -> str:
 def groups(settings: type[Settings]) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the field names of each group of options, the service's own groups first."""
     for base in settings.__mro__:
-        names = [name for name in base.__dict__.get("__annotations__", {}) if _is_option(base, name)]
+        names = [
+            name for name in base.__dict__.get("__annotations__", {}) if _is_option(base, name)
+        ]
         if names:
             yield (base.__doc__ or "").split("\n", 1)[0].rstrip("."), names
 
@@ -98,7 +100,7 @@ def _parser(settings: type[Settings]) -> argparse.ArgumentParser:
         prog=settings.program,
         usage="%(prog)s [-c FILE] [options]",
         description=settings.summary,
-        epilog="Each option can also stand in the file (spool_dir = \"DIR\") or in the environment "
+        epilog='Each option can also stand in the file (spool_dir = "DIR") or in the environment '
         "(EMAILRELAY_SPOOL_DIR=DIR). Flags go before the environment, the environment before the "
         "file. Signals: TERM finishes what is in hand and stops, HUP reads files again, USR1 tries "
         "all waiting mail now.",
@@ -108,9 +110,24 @@ def _parser(settings: type[Settings]) -> argparse.ArgumentParser:
         formatter_class=_wide,
     )
     general = parser.add_argument_group("General")
-    general.add_argument("-c", "--config", metavar="FILE", nargs="?", const=_MISSING, help="Settings file (TOML), one for all services. A key of another service is left to it.")
-    general.add_argument("--check-config", action="store_true", help="Check file, environment and flags, show what is set, and exit: 0 if all is well, else 78.")
-    general.add_argument("--version", action="store_true", help="Show the version, with --verbose also the capabilities, and exit.")
+    general.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        nargs="?",
+        const=_MISSING,
+        help="Settings file (TOML), one for all services. A key of another service is left to it.",
+    )
+    general.add_argument(
+        "--check-config",
+        action="store_true",
+        help="Check file, environment and flags, show what is set, and exit: 0 if all is well, else 78.",
+    )
+    general.add_argument(
+        "--version",
+        action="store_true",
+        help="Show the version, with --verbose also the capabilities, and exit.",
+    )
     general.add_argument("--help", "-h", action="help", help="Show this and exit.")
     for title, names in groups(settings):
         group = parser.add_argument_group(title)
@@ -135,4 +152,6 @@ def _add(group: "argparse._ArgumentGroup", name: str, info: FieldInfo) -> None:
 
 
 def _wide(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(prog, max_help_position=30, width=None if sys.stdout.isatty() else 100)
+    return argparse.HelpFormatter(
+        prog, max_help_position=30, width=None if sys.stdout.isatty() else 100
+    )

@@ -6,7 +6,7 @@ reading of file and environment, and the reference are made from it.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -21,7 +21,6 @@ from emailrelay.config.values import (
     Domain,
     Filters,
     Flag,
-    Metavar,
     Port,
     Seconds,
 )

@@ -146,7 +146,9 @@ def _shape_problems(settings: type[Settings], asked: flags.CommandLine) -> Itera
 
 
 def _meant(word: str, names: set[str]) -> str:
-    close = difflib.get_close_matches(word.replace("-", "_") if word[0] != "-" else word, names, 1, 0.8)
+    close = difflib.get_close_matches(
+        word.replace("-", "_") if word[0] != "-" else word, names, 1, 0.8
+    )
     return f"; did you mean {close[0]}?" if close else ""
 
 

@@ -1,0 +1,6 @@
+"""A service as processes: signals, workers under a supervisor, the drain at the end."""
+
+from emailrelay.service.processes import Dispatch, Work, run
+from emailrelay.service.signals import Signals
+
+__all__ = ["Dispatch", "Signals", "Work", "run"]

@@ -1,0 +1,65 @@
+"""One child process of a supervisor, from its fork to its exit."""
+
+import ctypes
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from emailrelay.service.loop import run_in_loop
+from emailrelay.service.signals import Signals
+
+GRACE = 4.5
+"""Seconds a child has for its drain; honcho kills what is left after 5."""
+
+CRASHED = os.EX_SOFTWARE
+"""Exit status of a child whose work raised an exception; its traceback is on standard error."""
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """What a child does. One that ``serves`` the others is ended when they have ended."""
+
+    name: str
+    work: Callable[[Signals], Awaitable[int]]
+    serves: bool = False
+
+
+def start(role: Role) -> int:
+    """Fork a child that does this work and exits with its status; return its process id."""
+    # What stands in these buffers would be written by both.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    status = CRASHED
+    try:
+        _die_with(parent)
+        status = run_in_loop(role.work, _limit_drain)
+    except BaseException:  # noqa: BLE001 -- nothing of the child may return into the parent's code
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel send SIGTERM when the parent is gone, however it went (prctl(2), Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        # It went before the kernel was asked.
+        os._exit(0)
+
+
+def _limit_drain() -> None:
+    # Without its parent nobody else ends a child whose work ignores that it has been told to stop:
+    # the default action of SIGALRM does.
+    signal.setitimer(signal.ITIMER_REAL, 2 * GRACE)

@@ -1,0 +1,30 @@
+"""The event loop of one process, with its signals."""
+
+import asyncio
+import importlib.util
+from collections.abc import Awaitable, Callable
+
+from emailrelay.service.signals import Signals
+
+
+def run_in_loop(work: Callable[[Signals], Awaitable[int]], on_stop: Callable[[], None]) -> int:
+    """Run ``work`` in a new event loop, uvloop's if it is installed; return its exit status."""
+
+    async def main() -> int:
+        signals = Signals()
+        signals.on_stop(on_stop)
+        try:
+            return await work(signals)
+        finally:
+            signals.close()
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(main())
+
+
+def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    if importlib.util.find_spec("uvloop") is None:
+        return asyncio.new_event_loop
+    import uvloop  # noqa: PLC0415 -- the extra "fast": there may be none
+
+    return uvloop.new_event_loop

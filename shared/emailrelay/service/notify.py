@@ -1,0 +1,18 @@
+"""Telling systemd how the service is (sd_notify(3)), when it asked to be told."""
+
+import os
+import socket
+from contextlib import suppress
+
+
+def notify(state: str) -> None:
+    """Send ``READY=1``, ``STOPPING=1`` … to the service manager; without one, do nothing."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        # sd_notify(3): a leading @ stands for the zero byte of an abstract socket.
+        address = f"\0{address[1:]}"
+    # Mail does not depend on whether the service manager listens.
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(state.encode(), address)

@@ -1,0 +1,69 @@
+"""Running a service: alone in this process, or as workers under a supervisor."""
+
+import socket
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack
+from typing import TypeAlias
+
+from emailrelay.config import version
+from emailrelay.events import Report, Started, Stopped, Stopping
+from emailrelay.service.child import Role
+from emailrelay.service.loop import run_in_loop
+from emailrelay.service.notify import notify
+from emailrelay.service.signals import Signals
+from emailrelay.service.supervisor import Supervisor
+
+Work: TypeAlias = Callable[[Signals, socket.socket | None], Awaitable[int]]
+"""The work of one worker, until ``signals.stop`` or its own end; returns an exit status.
+
+The socket yields hints, one a packet, when there is a dispatcher: non-blocking, shared by all
+workers, so that each hint reaches one of them.
+"""
+
+Dispatch: TypeAlias = Callable[[Signals, socket.socket], Awaitable[int]]
+"""The work of the dispatcher: sends hints into the socket, never waiting for room (a full socket
+raises BlockingIOError: drop the hint, a scan will find its message)."""
+
+
+def run(
+    service: str, work: Work, *, workers: int, report: Report, dispatch: Dispatch | None = None
+) -> int:
+    """Run a service until it is told to stop or its work is done; return the exit status.
+
+    Call it before any thread, event loop or lock exists: with several workers this process forks
+    and only supervises. Bind listening sockets before; every worker inherits them. With one worker
+    there is no dispatcher and no second process. After a stop signal the process goes on ignoring
+    such signals, so this is the last thing a process does.
+    """
+    report(Started(service=service, version=version(), workers=workers))
+    notify("READY=1")
+
+    def stopping() -> None:
+        notify("STOPPING=1")
+        report(Stopping(service=service))
+
+    unfinished = 0
+    if workers == 1:
+        status = run_in_loop(lambda signals: work(signals, None), stopping)
+    else:
+        with ExitStack() as stack:
+            roles = _roles(work, workers, dispatch, stack)
+            supervisor = Supervisor(service, roles, report=report, stopping=stopping)
+            status = supervisor.run()
+            unfinished = supervisor.killed
+    report(Stopped(service=service, unfinished=unfinished))
+    return status
+
+
+def _roles(work: Work, workers: int, dispatch: Dispatch | None, stack: ExitStack) -> list[Role]:
+    if dispatch is None:
+        return [Role("worker", lambda signals: work(signals, None))] * workers
+    # This process keeps both ends, for the workers and the dispatcher that it may have to restart.
+    sending, receiving = (
+        stack.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    )
+    sending.setblocking(False)
+    receiving.setblocking(False)
+    worker = Role("worker", lambda signals: work(signals, receiving))
+    dispatcher = Role("dispatcher", lambda signals: dispatch(signals, sending), serves=True)
+    return [worker] * workers + [dispatcher]
