@@ -21,6 +21,7 @@ from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble, TakenIn
 from emailrelay.journal import Accepted, Filtered, Held, History, Released, Wish, Wished
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.schedule import is_due
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
@@ -69,10 +70,8 @@ class MemoryStore(Store):
         loop = asyncio.get_running_loop()
         told: dict[QueueId, int] = {}
         while True:
-            now = self.clock()
-            free = list(self.mail.free(stage))
-            for kept, due in free:
-                if due <= now and told.get(kept.id) != kept.turn:
+            for kept, wait in list(self.mail.free(stage, self.clock())):
+                if wait <= 0 and told.get(kept.id) != kept.turn:
                     told[kept.id] = kept.turn
                     await loop.sock_sendall(hints, kept.id.encode())
             told = {message: turn for message, turn in told.items() if message in self.mail.kept}
@@ -80,8 +79,8 @@ class MemoryStore(Store):
 
     def pause(self, stage: Stage) -> float | None:
         """Give the seconds until the next deferred message is due; None: nothing is deferred."""
-        now = self.clock()
-        return min((due - now for _, due in self.mail.free(stage) if due > now), default=None)
+        waits = (wait for _, wait in self.mail.free(stage, self.clock()) if wait > 0)
+        return min(waits, default=None)
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
         """See ``Store``."""
@@ -92,7 +91,7 @@ class MemoryStore(Store):
         kept = self.mail.kept.get(message)
         if kept is None or kept.stage is not stage or kept.claimed:
             return None
-        if due_only and (kept.history.next_attempt or 0.0) > self.clock():
+        if due_only and not is_due(kept.history.next_attempt, self.clock()):
             return None
         return _Claim(self, kept)
 
@@ -312,7 +311,8 @@ class _Feed(Feed):
 
     def wake(self) -> None:
         """See ``Feed``."""
-        self._woken.update(kept.id for kept, _ in self._store.mail.free(self._stage))
+        free = self._store.mail.free(self._stage, self._store.clock())
+        self._woken.update(kept.id for kept, _ in free)
         self._store.mail.ring()
 
     async def claim(self) -> Claim:
@@ -336,8 +336,8 @@ class _Feed(Feed):
         while self._hinted:
             yield self._hinted.popleft()
         if self._hints is None:
-            now = self._store.clock()
-            yield from [kept.id for kept, due in self._store.mail.free(self._stage) if due <= now]
+            free = self._store.mail.free(self._stage, self._store.clock())
+            yield from [kept.id for kept, wait in free if wait <= 0]
 
     async def _wait(self) -> None:
         """Wait for a change or a hint; a hint is read only while somebody waits for one.

@@ -32,7 +32,7 @@ class PrivateCopy:
         except OSError as error:
             raise StoreError("making a work copy", error) from error
         name = self._directory / f"emailrelay.{message}"
-        self.paths = WorkCopy(Path(f"{name}.content"), Path(f"{name}.envelope{suffix}"))
+        self.paths = WorkCopy(Path(f"{name}.content"), Path(f"{name}.envelope.{suffix}"))
         try:
             _write(self.paths.content, content)
             _write(self.paths.envelope, octets)

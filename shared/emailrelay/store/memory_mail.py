@@ -9,6 +9,7 @@ from emailrelay import journal
 from emailrelay.envelope import Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
+from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 
 
@@ -50,11 +51,12 @@ class MemoryMail:
             async with asyncio.timeout(timeout):
                 await bell.wait()
 
-    def free(self, stage: Stage) -> Iterator[tuple[Kept, float]]:
-        """Give the unclaimed messages of a stage, each with the time from which it may be tried."""
+    def free(self, stage: Stage, now: float) -> Iterator[tuple[Kept, float]]:
+        """Give the unclaimed messages of a stage, each with the seconds until it is due."""
         for kept in self.kept.values():
             if kept.stage is stage and not kept.claimed:
-                yield kept, kept.history.next_attempt or 0.0
+                due = kept.history.next_attempt
+                yield kept, 0.0 if due is None or is_due(due, now) else due - now
 
     def offer_again(self, message: QueueId) -> None:
         """Tell once more that a message is free."""

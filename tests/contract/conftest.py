@@ -1,0 +1,50 @@
+"""The stores that the contract suite is run over."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.contract.mail import Opener
+
+from emailrelay.events import Event
+from emailrelay.store.base import Store
+from emailrelay.store.memory import MemoryStore
+from emailrelay.store.memory_mail import MemoryMail
+
+
+class MemoryOpener:
+    """Opens one piece of memory."""
+
+    def __init__(self, _directory: Path) -> None:
+        self.reports: list[Event] = []
+        self._mail = MemoryMail()
+
+    def __call__(self, clock: Callable[[], float] = time.time) -> Store:
+        return MemoryStore(report=self.reports.append, clock=clock, mail=self._mail)
+
+
+class SpoolOpener:
+    """Opens one spool directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self.reports: list[Event] = []
+        self.directory = directory / "spool"
+
+    def __call__(self, clock: Callable[[], float] = time.time) -> Store:
+        from emailrelay.store.chooser import open_store
+
+        return open_store(self.directory, report=self.reports.append, clock=clock)
+
+
+@pytest.fixture(params=[MemoryOpener, SpoolOpener], ids=["memory", "spool"])
+def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Give each store of the product in turn."""
+    made: Opener = request.param(tmp_path)
+    return made
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> SpoolOpener:
+    """Give a spool, for facts that need a disk."""
+    return SpoolOpener(tmp_path)

@@ -1,0 +1,188 @@
+"""A feed gives what there is to do, oldest first, and notices what comes."""
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
+
+import pytest
+from tests.contract.mail import (
+    PATIENCE,
+    Opener,
+    attempt,
+    background,
+    claimed,
+    listed,
+    next_of,
+    put,
+)
+
+from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Defer, Done, Pass
+from emailrelay.stage import Stage
+from emailrelay.store.base import Feed
+
+
+@pytest.fixture
+def hints() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Give the sending and the receiving end of a dispatcher's hints."""
+    sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with sending, receiving:
+        yield sending, receiving
+
+
+async def _done(feed: Feed) -> QueueId:
+    async with await next_of(feed) as claim:
+        await claim.settle(Done())
+    return claim.id
+
+
+async def test_feed_gives_what_was_there_before_it_oldest_first(opener: Opener) -> None:
+    async with opener() as store:
+        messages = [await put(store) for _ in range(30)]
+        async with opener() as other, other.feed(Stage.READY) as feed:
+            assert [await _done(feed) for _ in messages] == messages
+
+
+async def test_feed_gives_messages_of_its_stage_only(opener: Opener) -> None:
+    async with opener() as store:
+        await put(store, stage=Stage.UNFILTERED)
+        async with store.feed(Stage.READY) as feed:
+            await put(store, stage=Stage.UNFILTERED)
+            ready = await put(store)
+            assert await _done(feed) == ready
+
+
+@pytest.mark.parametrize("stage", [Stage.READY, Stage.UNFILTERED])
+async def test_waiting_feed_notices_a_commit_by_itself_and_by_another_opener(
+    opener: Opener, stage: Stage
+) -> None:
+    async with opener() as store, opener() as other, store.feed(stage) as feed:
+        for committer in (store, other, store, other):
+            waiting = asyncio.create_task(next_of(feed))
+            await asyncio.sleep(0)
+            message = await put(committer, stage=stage)
+            async with await waiting as claim:
+                assert claim.id == message
+                await claim.settle(Done())
+
+
+async def test_waiting_feed_notices_a_pass_by_another_opener(opener: Opener) -> None:
+    async with opener() as store, opener() as other, store.feed(Stage.READY) as feed:
+        message = await put(other, stage=Stage.UNFILTERED)
+        waiting = asyncio.create_task(next_of(feed))
+        async with await claimed(other, message, Stage.UNFILTERED) as claim:
+            await claim.settle(Pass())
+        async with await waiting as claim:
+            assert claim.id == message
+
+
+async def test_any_number_of_tasks_may_wait_at_one_feed(opener: Opener) -> None:
+    async with opener() as store, store.feed(Stage.READY) as feed:
+        waiting = [asyncio.create_task(_done(feed)) for _ in range(10)]
+        await asyncio.sleep(0)
+        messages = [await put(store) for _ in waiting]
+        assert sorted(await asyncio.gather(*waiting)) == sorted(messages)
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_cancelled_wait_loses_nothing(opener: Opener, steps: int) -> None:
+    async with opener() as store, opener() as other, store.feed(Stage.READY) as feed:
+        for _ in range(5):
+            waiting = asyncio.create_task(feed.claim())
+            await asyncio.sleep(0)
+            message = await put(other)
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            waiting.cancel()
+            (end,) = await asyncio.gather(waiting, return_exceptions=True)
+            if isinstance(end, BaseException):
+                assert isinstance(end, asyncio.CancelledError)
+                end = await next_of(feed)
+            async with end as claim:
+                assert claim.id == message
+                await claim.settle(Done())
+        assert await listed(store) == {}
+
+
+async def test_left_feed_takes_nothing_with_it(opener: Opener) -> None:
+    async with opener() as store:
+        messages = [await put(store) for _ in range(5)]
+        async with store.feed(Stage.READY) as feed:
+            first = await _done(feed)
+        async with store.feed(Stage.READY) as feed:
+            assert [first, *[await _done(feed) for _ in messages[1:]]] == messages
+
+
+async def test_deferred_message_does_not_hold_up_the_others(opener: Opener) -> None:
+    async with opener() as store, store.feed(Stage.READY) as feed:
+        first, second = await put(store), await put(store)
+        async with await next_of(feed) as claim:
+            assert claim.id == first
+            now = time.time()
+            await claim.settle(Defer(attempt(now, next_attempt=now + 1000)))
+        assert await _done(feed) == second
+        third = await put(store)
+        assert await _done(feed) == third
+
+
+async def test_dispatcher_hands_each_message_to_one_of_the_feeds(
+    opener: Opener, hints: tuple[socket.socket, socket.socket]
+) -> None:
+    sending, receiving = hints
+    async with AsyncExitStack() as stack:
+        dispatcher, committer = [await stack.enter_async_context(opener()) for _ in range(2)]
+        feeds: list[Feed] = []
+        for _ in range(2):  # two worker processes have the receiving end under two descriptors
+            store = await stack.enter_async_context(opener())
+            end = stack.enter_context(receiving.dup())
+            feeds.append(await stack.enter_async_context(store.feed(Stage.READY, hints=end)))
+        before = [await put(committer) for _ in range(20)]
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, sending))
+        async with background(dispatching), asyncio.timeout(PATIENCE):
+            taken = [await _done(feed) for feed in feeds * 10]
+            waiting = [asyncio.create_task(_done(feed)) for feed in feeds * 10]
+            after = [await put(committer) for _ in waiting]
+            taken += await asyncio.gather(*waiting)
+        assert sorted(taken) == sorted(before + after)
+        assert await listed(committer) == {}
+
+
+async def test_dispatcher_hands_out_a_deferred_message_when_it_is_due(
+    opener: Opener, hints: tuple[socket.socket, socket.socket]
+) -> None:
+    sending, receiving = hints
+    async with opener() as dispatcher, opener() as store:
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, sending))
+        async with background(dispatching), store.feed(Stage.READY, hints=receiving) as feed:
+            message = await put(store)
+            due = time.time() + 0.3
+            async with await next_of(feed) as claim:
+                await claim.settle(Defer(attempt(time.time(), next_attempt=due)))
+            assert await _done(feed) == message
+            assert time.time() >= due
+
+
+@pytest.mark.parametrize("steps", range(4))
+async def test_cancelled_wait_for_a_hint_loses_nothing(
+    opener: Opener, hints: tuple[socket.socket, socket.socket], steps: int
+) -> None:
+    sending, receiving = hints
+    async with opener() as dispatcher, opener() as store:
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, sending))
+        async with background(dispatching), store.feed(Stage.READY, hints=receiving) as feed:
+            for _ in range(5):
+                waiting = asyncio.create_task(feed.claim())
+                await asyncio.sleep(0)
+                message = await put(store)
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                waiting.cancel()
+                (end,) = await asyncio.gather(waiting, return_exceptions=True)
+                if isinstance(end, BaseException):
+                    assert isinstance(end, asyncio.CancelledError)
+                    end = await next_of(feed)
+                async with end as claim:
+                    assert claim.id == message
+                    await claim.settle(Done())
