@@ -130,6 +130,14 @@ class FilterTrouble(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoFilter(Event):
+    """Mail waits for a filter, but filterd has none configured; ``--filter exit:0`` lets it pass."""
+
+    level: ClassVar[Level] = Level.WARNING
+    waiting: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(Event):
     """The next server has taken the message for these recipients."""
 
@@ -216,3 +224,20 @@ class WatchTrouble(Event):
 
     level: ClassVar[Level] = Level.WARNING
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinesDropped(Event):
+    """The log could not be written for a while (its reader stuck, its disk full); mail went on."""
+
+    level: ClassVar[Level] = Level.WARNING
+    lines: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LibraryTrouble(Event):
+    """A library we stand on warned through Python's own logging."""
+
+    level: ClassVar[Level] = Level.WARNING
+    library: str
+    text: str

@@ -1,8 +1,10 @@
 """The log: each event becomes one line on standard output, and no trouble with it stops mail."""
 
 import json
+import logging
 import os
 import re
+import select
 import sys
 from collections.abc import Callable
 from dataclasses import fields
@@ -13,54 +15,79 @@ from structlog.processors import JSONRenderer, LogfmtRenderer, TimeStamper
 from structlog.typing import EventDict
 
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import Event, Level, Report
+from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
 
 FIELD_LIMIT = 1024
-"""No text in a line is longer than this, in characters; what is beyond is cut off and marked."""
+"""No field is longer than this, in characters: what is beyond is cut off, and the cut is marked."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_PATIENCE = 100
+"""How long (milliseconds) one line may wait for a reader that does not keep up."""
+
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
-Renderer: TypeAlias = Callable[[Any, str, EventDict], Any]
+Render: TypeAlias = Callable[[Any, str, EventDict], str | bytes]
+"""A structlog renderer."""
 
 
 def reporter(settings: Settings) -> Report:
-    """Return where a service's events go: standard output, as the settings say."""
+    """Return where a service's events go: standard output, as the settings say.
+
+    Warnings that libraries give to Python's logging become events of the same log.
+    """
     log_format = settings.log_format
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if sys.stdout.isatty() else LogFormat.JSON
-    return line_reporter(
+    report = line_reporter(
         service=settings.service,
-        render=_renderer(log_format),
-        # systemd's journal has its own clock and sets this for what it reads.
+        render=renderer(log_format),
+        # systemd's journal has a clock of its own, and sets this for what it reads.
         timed="JOURNAL_STREAM" not in os.environ,
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
     )
+    logging.basicConfig(handlers=[_LibraryHandler(report)], level=logging.WARNING)
+    return report
+
+
+def renderer(log_format: LogFormat) -> Render:
+    """Return what makes a line of a dictionary."""
+    match log_format:
+        case LogFormat.LOGFMT:
+            return LogfmtRenderer()
+        case LogFormat.CONSOLE:
+            return ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty())
+        case LogFormat.JSON | LogFormat.AUTO:
+            return JSONRenderer(json.dumps, separators=(",", ":"), ensure_ascii=False)
 
 
 def line_reporter(
-    *, service: str, render: Renderer, timed: bool, least: Level, descriptor: int
+    *, service: str, render: Render, timed: bool, least: Level, descriptor: int
 ) -> Report:
-    """Return a function that writes one line an event to a descriptor and never raises."""
+    """Return a function that writes one line an event to a descriptor and never raises.
+
+    Events below ``least`` cost nothing. It may be used from several threads, and on both sides of a
+    fork: a line is one write.
+    """
+    levels = list(Level)
+    told = frozenset(levels[levels.index(least) :])
     stamp = TimeStamper(fmt="iso", utc=True)
-    told = frozenset(list(Level)[list(Level).index(least) :])
-    names: dict[type[Event], tuple[str, tuple[str, ...]]] = {}
+    output = _Output(descriptor)
 
     def report(event: Event) -> None:
         if event.level not in told:
             return
         kind = type(event)
-        if kind not in names:
-            names[kind] = event_name(kind), tuple(field.name for field in fields(kind))
-        name, keys = names[kind]
-        line: EventDict = {"event": name, "level": event.level.value, "service": service}
-        line["pid"] = os.getpid()
-        for key in keys:
-            line[key] = printable(getattr(event, key))
+        line: EventDict = {}
         if timed:
-            line = stamp(None, "", line)
-        _write(descriptor, f"{render(None, '', line)}\n".encode())
+            stamp(None, "", line)
+        line.update(level=event.level.value, event=event_name(kind), service=service)
+        line["pid"] = os.getpid()
+        for field in fields(kind):
+            line[field.name] = printable(getattr(event, field.name))
+        text = render(None, "", line)
+        if output.write(text.encode() if isinstance(text, str) else text) and output.dropped:
+            dropped, output.dropped = output.dropped, 0
+            report(LinesDropped(lines=dropped))
 
     return report
 
@@ -71,33 +98,58 @@ def event_name(kind: type[Event]) -> str:
 
 
 def printable(value: object) -> object:
-    """Return a field as it may stand in a line: bounded, and with no control character in it."""
+    """Return a field as it may stand in a line: bounded, with nothing in it that a terminal obeys."""
     if value is None or isinstance(value, int | float):
         return value
     text = str(value)
     if len(text) > FIELD_LIMIT:
-        text = f"{text[:FIELD_LIMIT]}... ({len(text)} characters)"
-    return text if text.isprintable() else _CONTROL.sub(_escape, text)
+        mark = f"... ({len(text)} characters)"
+        text = text[: FIELD_LIMIT - len(mark)] + mark
+    if text.isprintable():
+        return text
+    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
 
 
-def _escape(match: re.Match[str]) -> str:
-    code = ord(match[0])
+def _escaped(letter: str) -> str:
+    code = ord(letter)
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
-def _renderer(log_format: LogFormat) -> Renderer:
-    match log_format:
-        case LogFormat.LOGFMT:
-            return LogfmtRenderer(key_order=["timestamp", "level", "event"], drop_missing=True)
-        case LogFormat.CONSOLE:
-            return ConsoleRenderer(sort_keys=False)
-        case LogFormat.JSON | LogFormat.AUTO:
-            return JSONRenderer(serializer=json.dumps, separators=(",", ":"))
+class _Output:
+    """A descriptor that is written to without ever waiting long; what could not be is counted."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.dropped = 0
+        self._descriptor = descriptor
+        self._torn = False
+        self._room = select.poll()
+        self._room.register(descriptor, select.POLLOUT)
+
+    def write(self, line: bytes) -> bool:
+        """Write a line and its end; tell whether it could be done."""
+        # The descriptor is shared with other processes, so it cannot be made non-blocking; and only
+        # the first of many lines waits for a reader that is stuck.
+        if self._room.poll(0 if self.dropped else _PATIENCE):
+            line = b"\n" * self._torn + line + b"\n"
+            try:
+                written = os.write(self._descriptor, line)
+            except OSError:
+                written = 0
+            if written == len(line):
+                self._torn = False
+                return True
+            self._torn = written > 0
+        self.dropped += 1
+        return False
 
 
-def _write(descriptor: int, line: bytes) -> None:
-    try:
-        os.write(descriptor, line)
-    except OSError:
-        # A closed pipe or a full disk of the log must not stop mail, and there is nobody to tell.
-        return
+class _LibraryHandler(logging.Handler):
+    """Turns log records of libraries into events."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(logging.WARNING)
+        self._report = report
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler.emit``."""
+        self._report(LibraryTrouble(library=record.name, text=self.format(record)))

@@ -1,5 +1,6 @@
 """The settings of the services: one declaration for file, environment, flags and reference."""
 
+from emailrelay.config.command import load
 from emailrelay.config.options import (
     SERVICES,
     Ack,
@@ -9,7 +10,7 @@ from emailrelay.config.options import (
     ReceiverSettings,
     Settings,
 )
-from emailrelay.config.reading import load, read
+from emailrelay.config.reading import read
 from emailrelay.config.version import version
 
 __all__ = [

@@ -4,7 +4,8 @@ import argparse
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from inspect import get_annotations
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -74,12 +75,12 @@ def metavar(info: FieldInfo) -> str:
 
 def groups(settings: type[Settings]) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the field names of each group of options, the service's own groups first."""
+    # What every service has (where, how many, how loud) is read last: one comes for the rest.
     for base in settings.__mro__:
-        names = [
-            name for name in base.__dict__.get("__annotations__", {}) if _is_option(base, name)
-        ]
-        if names:
-            yield (base.__doc__ or "").split("\n", 1)[0].rstrip("."), names
+        if issubclass(base, BaseModel):
+            names = [name for name in get_annotations(base) if name in base.model_fields]
+            if names:
+                yield (base.__doc__ or "").split("\n", 1)[0].rstrip("."), names
 
 
 def describe(info: FieldInfo) -> str:
@@ -89,10 +90,6 @@ def describe(info: FieldInfo) -> str:
     if default is None or default is False or default == []:
         return text
     return f"{text} [{default:g}]" if isinstance(default, float) else f"{text} [{default}]"
-
-
-def _is_option(base: type, name: str) -> bool:
-    return issubclass(base, BaseModel) and name in base.model_fields
 
 
 def _parser(settings: type[Settings]) -> argparse.ArgumentParser:
@@ -132,23 +129,21 @@ def _parser(settings: type[Settings]) -> argparse.ArgumentParser:
     for title, names in groups(settings):
         group = parser.add_argument_group(title)
         for name in names:
-            _add(group, name, settings.model_fields[name])
+            group.add_argument(flag(name), dest=name, **_shape(settings.model_fields[name]))
     return parser
 
 
-def _add(group: "argparse._ArgumentGroup", name: str, info: FieldInfo) -> None:
-    alone = next((item.value for item in metadata(info) if isinstance(item, Alone)), _MISSING)
-    many = alone is _MISSING and "list" in str(info.annotation)
-    group.add_argument(
-        flag(name),
-        dest=name,
+def _shape(info: FieldInfo) -> dict[str, Any]:
+    alone = next((item.value for item in metadata(info) if isinstance(item, Alone)), None)
+    many = alone is None and get_origin(info.annotation) is list
+    return {
         # An option whose value is missing is a problem like any other, not the end of the parsing.
-        nargs="?",
-        const=alone,
-        action="append" if many else "store",
-        metavar=metavar(info),
-        help=describe(info).replace("%", "%%"),
-    )
+        "nargs": "?",
+        "const": alone or _MISSING,
+        "action": "append" if many else "store",
+        "metavar": metavar(info),
+        "help": describe(info).replace("%", "%%"),
+    }
 
 
 def _wide(prog: str) -> argparse.HelpFormatter:

@@ -62,8 +62,8 @@ def _roles(work: Work, workers: int, dispatch: Dispatch | None, stack: ExitStack
     sending, receiving = (
         stack.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     )
-    sending.setblocking(False)
-    receiving.setblocking(False)
+    for end in (sending, receiving):
+        end.settimeout(0)
     worker = Role("worker", lambda signals: work(signals, receiving))
     dispatcher = Role("dispatcher", lambda signals: dispatch(signals, sending), serves=True)
     return [worker] * workers + [dispatcher]

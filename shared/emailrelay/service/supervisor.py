@@ -38,7 +38,7 @@ class _Post:
     def pause(self, now: float) -> float:
         """Return how long to wait after a death; deaths soon after the start make it longer."""
         self.deaths = 1 if now - self.started >= _STEADY else self.deaths + 1
-        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(self.deaths - 1, 16))
+        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.deaths - 1, 16))
 
 
 class Supervisor:

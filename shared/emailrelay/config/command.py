@@ -1,0 +1,40 @@
+"""What a service's command line asks for: its settings, or an answer and the end."""
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TypeVar
+
+from emailrelay.config import flags
+from emailrelay.config.options import Settings
+from emailrelay.config.reading import gather
+from emailrelay.config.version import capabilities, version
+from emailrelay.errors import ConfigError
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(settings: type[S], argv: Sequence[str] | None = None) -> S:
+    """Return the settings of a service, or end the process as its command line asks.
+
+    Without ``argv``, that of the process. Raises SystemExit: 0 after --help, --version and a clean
+    --check-config; 78 (EX_CONFIG of sysexits.h) with every problem on standard error.
+    """
+    asked = flags.parse(settings, sys.argv[1:] if argv is None else argv)
+    if asked.version:
+        more = capabilities() if "verbose" in asked.values else []
+        _end([f"{settings.program} {version()}", *more])
+    try:
+        found, places = gather(settings, asked, os.environ)
+    except ConfigError as error:
+        sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
+        raise SystemExit(os.EX_CONFIG) from error
+    if asked.check_config:
+        given = [f"  {name} = {getattr(found, name)}  ({place})" for name, place in places.items()]
+        _end([f"{settings.program}: the settings are good", *given])
+    return found
+
+
+def _end(lines: Sequence[str]) -> None:
+    sys.stdout.writelines(f"{line}\n" for line in lines)
+    raise SystemExit(0)
