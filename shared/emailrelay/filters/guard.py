@@ -32,7 +32,7 @@ for _ in 1 2 3 4 5; do
     kill -KILL $found
 done
 """
-_ENDING_SECONDS = 2.0
+_ENDING_SECONDS = 1.0
 
 
 class Guard:

@@ -1,0 +1,36 @@
+"""Without any filter configured, unfiltered mail stays where it is, and the log says so."""
+
+import asyncio
+from contextlib import suppress
+
+from emailrelay.errors import StoreError
+from emailrelay.events import NoFilter, Report, StoreTrouble
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+
+_LOOK_SECONDS = 60.0
+
+
+async def watch(store: Store, stop: asyncio.Event, report: Report) -> None:
+    """Look now and every minute whether mail waits for a filter, until ``stop``.
+
+    See ``docs/decisions/empty-filter-chain.md``.
+    """
+    while not stop.is_set():
+        try:
+            waiting = await _count(store)
+        except StoreError as error:
+            report(StoreTrouble(doing="looking for unfiltered mail", reason=str(error)))
+        else:
+            if waiting:
+                report(NoFilter(waiting=waiting))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await stop.wait()
+
+
+async def _count(store: Store) -> int:
+    count = 0
+    async for _ in store.listing((Stage.UNFILTERED,)):
+        count += 1
+    return count

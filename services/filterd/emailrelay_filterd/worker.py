@@ -1,0 +1,108 @@
+"""The work of one filterd process: claim unfiltered mail, run the chain on a copy, settle."""
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from emailrelay.errors import StoreError
+from emailrelay.events import FilterTrouble, Report, StoreTrouble
+from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.verdict import Trouble
+from emailrelay.schedule import Schedule
+from emailrelay.store.base import Claim, Feed
+from emailrelay_filterd.calm import Calm
+from emailrelay_filterd.decision import Run, decide
+
+WORK_COPY_SUFFIX = "new"
+"""Server filters see an envelope whose name ends ``.envelope.new`` (docs/filters.md)."""
+_DRAIN_SECONDS = 3.0
+"""What running chains get when we are told to stop; a supervisor kills after 5."""
+_STORE_PAUSE = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """Filters what ``feed`` yields, ``jobs`` messages at a time."""
+
+    feed: Feed
+    chain: Chain
+    schedule: Schedule
+    report: Report
+    jobs: int
+    clock: Callable[[], float] = time.time
+    chance: Callable[[], float] = random.random
+    drain: float = _DRAIN_SECONDS
+    _calm: Calm = field(init=False)
+    _idle: set[asyncio.Task[None]] = field(init=False, default_factory=set[asyncio.Task[None]])
+
+    def __post_init__(self) -> None:
+        self._calm = Calm(self.report, self.clock)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop``; then nothing new is claimed, and running chains get a few seconds.
+
+        A chain that takes longer is killed, and its message stays as it was.
+        """
+        jobs = {asyncio.create_task(self._job(stop)) for _ in range(self.jobs)}
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            # A job ends by itself only through an error of ours: that ends the process, loudly.
+            await asyncio.wait({stopping, *jobs}, return_when=asyncio.FIRST_COMPLETED)
+            for job in self._idle:
+                job.cancel()
+            if stop.is_set():
+                await asyncio.wait(jobs, timeout=self.drain)
+        finally:
+            for task in (stopping, *jobs):
+                task.cancel()
+            ended = await asyncio.gather(*jobs, return_exceptions=True)
+        for outcome in ended:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    async def _job(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                async with await self._next() as claim:
+                    await self._filter(claim)
+            except StoreError as error:
+                self.report(StoreTrouble(doing="filtering", reason=str(error)))
+                await asyncio.sleep(_STORE_PAUSE)
+
+    async def _next(self) -> Claim:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("a job is a task")
+        self._idle.add(task)
+        try:
+            return await self.feed.claim()
+        finally:
+            self._idle.discard(task)
+
+    async def _filter(self, claim: Claim) -> None:
+        started = self.clock()
+        spoken = await self._run_chain(claim)
+        ended = self.clock()
+        run = Run(
+            message=claim.id,
+            history=claim.history,
+            ended=ended,
+            seconds=ended - started,
+            chance=self.chance(),
+        )
+        decision = decide(spoken, run, self.schedule)
+        await claim.settle(decision.settlement)
+        if isinstance(decision.event, FilterTrouble):
+            self._calm.tell(decision.event)
+        else:
+            self.report(decision.event)
+
+    async def _run_chain(self, claim: Claim) -> Spoken:
+        try:
+            copy = await claim.work_copy(WORK_COPY_SUFFIX)
+        except StoreError as error:
+            # Held back by the schedule, or a full disk would keep us busy with this message alone.
+            return Spoken(Trouble(reason=str(error)), "work copy")
+        return await self.chain.run(copy, message=claim.id)
