@@ -1,0 +1,463 @@
+"""What filter programs may do to us: real scripts, run as filterd runs them."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from emailrelay import envelope_format
+from emailrelay.envelope import Address, Envelope
+from emailrelay.errors import ConfigError
+from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.program import Exited, Limits, NotStarted, Programs, Signalled, TimedOut
+from emailrelay.filters.result import read_result
+from emailrelay.filters.spec import ExitFilter, ProgramFilter, parse_chain, problems_of
+from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Trouble
+from emailrelay.queue_id import QueueId
+from emailrelay.store.base import WorkCopy
+
+MESSAGE = QueueId("1.2.3")
+ENVELOPE = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
+CONTENT = b"Subject: hello\r\n\r\nworld\r\n"
+DEADLINE = 10.0
+
+
+class Desk:
+    """A work copy, and scripts to run on it."""
+
+    def __init__(self, folder: Path) -> None:
+        work = folder / "work"
+        work.mkdir()
+        self.folder = folder
+        self.copy = WorkCopy(work / "m.content", work / "m.envelope.new")
+        self.copy.content.write_bytes(CONTENT)
+        self.copy.envelope.write_bytes(envelope_format.write(ENVELOPE))
+
+    def script(self, body: str, *, interpreter: str = "/bin/sh", mode: int = 0o755) -> Path:
+        path = self.folder / f"filter{len(list(self.folder.iterdir()))}"
+        path.write_text(f"#!{interpreter}\n{textwrap.dedent(body)}")
+        path.chmod(mode)
+        return path
+
+    def python(self, body: str) -> Path:
+        return self.script(body, interpreter=sys.executable)
+
+    async def ask(self, programs: Programs, *filters: Path) -> Spoken:
+        chain = Chain(
+            filters=tuple(ProgramFilter(path) for path in filters),
+            side=Side.SERVER,
+            programs=programs,
+        )
+        return await chain.run(self.copy, message=MESSAGE)
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path)
+
+
+@pytest.fixture
+async def programs() -> AsyncIterator[Programs]:
+    async with Programs(Limits(timeout=DEADLINE, grace=1.0)) as running:
+        yield running
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Programs]:
+    """Programs that are given half a second."""
+    async with Programs(Limits(timeout=0.5, grace=0.2)) as running:
+        yield running
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not holds():  # noqa: ASYNC110 - what other processes do sets no event of ours
+            await asyncio.sleep(0.01)
+
+
+def gone(pid: int) -> bool:
+    """Tell whether a process has ended; a zombie nobody has waited for yet has ended too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def number_in(path: Path) -> int:
+    return int(path.read_text())
+
+
+def rejected(spoken: Spoken) -> Reject:
+    assert isinstance(spoken.verdict, Reject)
+    return spoken.verdict
+
+
+def trouble(spoken: Spoken) -> Trouble:
+    assert isinstance(spoken.verdict, Trouble)
+    return spoken.verdict
+
+
+async def test_program_gets_the_two_absolute_paths_and_nothing_else(
+    desk: Desk, programs: Programs
+) -> None:
+    script = desk.script('printf "%s\\n" "$#" "$1" "$2"')
+    outcome = await programs.run((script, desk.copy.content, desk.copy.envelope), message=MESSAGE)
+    assert isinstance(outcome, Exited)
+    said = outcome.output.decode().split()
+    assert said == ["2", str(desk.copy.content), str(desk.copy.envelope)]
+
+
+async def test_environment_is_a_fixed_path_ifs_and_two_names_of_ours(
+    programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMTP_PASSWORD", "secret")
+    outcome = await programs.run(("/usr/bin/env",), message=MESSAGE)
+    assert isinstance(outcome, Exited)
+    lines = outcome.output.decode()
+    assert "PATH=/usr/bin:/bin\n" in lines
+    assert "IFS= \t\n" in lines
+    assert "EMAILRELAY_ID=1.2.3\n" in lines
+    assert "secret" not in lines
+    assert lines.count("\n") < 7
+
+
+async def test_only_standard_input_output_and_error_are_open(
+    desk: Desk, programs: Programs
+) -> None:
+    ours = os.open("/dev/null", os.O_RDONLY)
+    os.set_inheritable(ours, True)  # noqa: FBT003 - the only form there is
+    # The descriptor that the listing itself needs is closed again when the names are looked at.
+    script = desk.python(
+        """
+        import os
+        for fd in ("0", "1", "2"):
+            print(os.readlink(f"/proc/self/fd/{fd}"))
+        print(sum(os.path.exists(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd")))
+        """
+    )
+    outcome = await programs.run((script,), message=MESSAGE)
+    os.close(ours)
+    assert isinstance(outcome, Exited)
+    stdin, stdout, stderr, count = outcome.output.decode().splitlines()
+    assert (stdin, stderr, count) == ("/dev/null", "/dev/null", "3")
+    assert stdout.startswith("pipe:")
+
+
+async def test_program_leads_a_session_with_umask_077_and_no_core_files(
+    desk: Desk, programs: Programs
+) -> None:
+    script = desk.python(
+        """
+        import os, resource
+        print(os.getsid(0) == os.getpgid(0) == os.getpid(), oct(os.umask(0)), os.getcwd())
+        print(resource.getrlimit(resource.RLIMIT_CORE))
+        """
+    )
+    outcome = await programs.run((script,), message=MESSAGE)
+    assert outcome == Exited(0, b"True 0o77 /\n(0, 0)\n")
+
+
+async def test_reading_standard_input_gives_end_of_file(desk: Desk, programs: Programs) -> None:
+    assert (await desk.ask(programs, desk.script("cat; exit 0"))).verdict == Accept()
+
+
+async def test_300_mb_of_output_cost_no_memory(desk: Desk, programs: Programs) -> None:
+    script = desk.script("head -c 300000000 /dev/zero; head -c 300000000 /dev/zero >&2; exit 3")
+    before = resident()
+    outcome = await programs.run((script,), message=MESSAGE)
+    assert isinstance(outcome, Exited)
+    assert (outcome.code, len(outcome.output)) == (3, 65536)
+    assert resident() - before < 4 * 1024 * 1024
+
+
+def resident() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+async def test_last_words_before_the_exit_are_heard(desk: Desk, programs: Programs) -> None:
+    script = desk.script('echo "<<550 no>>"; exit 1')
+    for _ in range(50):
+        assert rejected(await desk.ask(programs, script)).reply.code == 550
+
+
+async def test_program_that_never_ends_is_ended_with_all_its_group(
+    desk: Desk, hasty: Programs
+) -> None:
+    child = desk.folder / "child"
+    script = desk.script(
+        f"trap '' TERM\nsh -c 'trap \"\" TERM; sleep 60' &\necho $! > {child}\nwait"
+    )
+    spoken = await desk.ask(hasty, script)
+    assert trouble(spoken).reason == "no verdict within 0.5 s"
+    assert trouble(spoken).reply.code == 452
+    await eventually(lambda: gone(number_in(child)))
+
+
+async def test_program_may_tidy_up_when_its_time_is_over(desk: Desk, hasty: Programs) -> None:
+    note = desk.folder / "note"
+    script = desk.script(f"trap 'echo tidy > {note}; exit 0' TERM\nsleep 60 & wait")
+    outcome = await hasty.run((script,), message=MESSAGE)
+    assert outcome == TimedOut(0.5)
+    assert note.read_text() == "tidy\n"
+
+
+async def test_other_messages_are_filtered_while_one_program_hangs(
+    desk: Desk, programs: Programs
+) -> None:
+    hanging = asyncio.create_task(desk.ask(programs, desk.script("sleep 60")))
+    assert (await desk.ask(programs, desk.script("exit 0"))).verdict == Accept()
+    assert not hanging.done()
+    hanging.cancel()
+    await asyncio.wait((hanging,))
+
+
+async def test_child_that_keeps_the_output_open_delays_nothing(
+    desk: Desk, programs: Programs
+) -> None:
+    script = desk.script("echo before\n(while :; do echo noise; done) &\nexit 0")
+    outcome = await programs.run((script,), message=MESSAGE)
+    assert isinstance(outcome, Exited)
+    assert outcome.output.startswith(b"before\n")
+
+
+@pytest.mark.parametrize("start", ["sleep 60 &", "setsid sleep 60 &"])
+async def test_background_child_is_ended_when_the_filters_time_is_over(
+    desk: Desk, hasty: Programs, start: str
+) -> None:
+    child = desk.folder / "child"
+    script = desk.script(f"{start}\necho $! > {child}\nexit 0")
+    assert (await desk.ask(hasty, script)).verdict == Accept()
+    await eventually(lambda: gone(number_in(child)))
+
+
+async def test_child_that_left_the_group_is_ended_with_its_hanging_program(
+    desk: Desk, hasty: Programs
+) -> None:
+    child = desk.folder / "child"
+    script = desk.script(f"setsid sh -c 'echo $$ > {child}; sleep 60' &\nsleep 60")
+    trouble(await desk.ask(hasty, script))
+    assert gone(number_in(child))
+
+
+async def test_nothing_is_left_when_the_runner_ends(desk: Desk) -> None:
+    child = desk.folder / "child"
+    script = desk.script(f"setsid sleep 60 &\necho $! > {child}")
+    async with Programs() as programs:
+        await desk.ask(programs, script)
+    assert gone(number_in(child))
+
+
+async def test_cancelled_run_kills_its_program(desk: Desk, programs: Programs) -> None:
+    child = desk.folder / "child"
+    script = desk.script(f"echo $$ > {child}.new; mv {child}.new {child}; sleep 60")
+    run = asyncio.create_task(desk.ask(programs, script))
+    await eventually(child.exists)
+    run.cancel()
+    await asyncio.wait((run,))
+    assert gone(number_in(child))
+
+
+def test_programs_die_with_a_killed_runner(desk: Desk) -> None:
+    child = desk.folder / "child"
+    script = desk.script(f"sh -c 'echo $$ > {child}.new; mv {child}.new {child}; sleep 60'; exit 0")
+    runner = f"""
+import asyncio
+from emailrelay.filters.program import Programs
+
+async def main():
+    async with Programs() as programs:
+        await programs.run(({str(script)!r},), message="1.2.3")
+
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", runner]) as process:
+        asyncio.run(eventually(child.exists))
+        process.send_signal(signal.SIGKILL)
+    asyncio.run(eventually(lambda: gone(number_in(child))))
+
+
+@pytest.mark.parametrize(
+    ("case", "reason"),
+    [
+        ("missing", "No such file or directory"),
+        ("not executable", "Permission denied"),
+        ("a directory", "Permission denied"),
+        ("no interpreter", "No such file or directory"),
+    ],
+)
+async def test_program_that_cannot_be_run_holds_the_message_back(
+    desk: Desk, programs: Programs, case: str, reason: str
+) -> None:
+    program = {
+        "missing": desk.folder / "missing",
+        "not executable": desk.script("exit 0", mode=0o644),
+        "a directory": desk.folder,
+        "no interpreter": desk.script("", interpreter="/no/such/shell"),
+    }[case]
+    spoken = await desk.ask(programs, program)
+    assert trouble(spoken).reason == f"cannot execute: {reason}"
+    assert trouble(spoken).reply.code == 452
+
+
+async def test_death_by_a_signal_is_trouble_not_a_verdict(desk: Desk, programs: Programs) -> None:
+    script = desk.script("kill -SEGV $$")
+    assert await programs.run((script,), message=MESSAGE) == Signalled(signal.SIGSEGV)
+    assert trouble(await desk.ask(programs, script)).reason == "killed by signal 11"
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ('rm "$1"', "content: No such file or directory"),
+        (': > "$1"', "content: empty"),
+        ('rm "$1"; mkfifo "$1"', "content: not a regular file"),
+        ('ln -sf /etc/passwd "$1"', "content: Too many levels of symbolic links"),
+        ('rm "$2"', "envelope: No such file or directory"),
+        (': > "$2"', "envelope: empty"),
+        ('echo junk > "$2"', "envelope: a line is not a field"),
+        ('sed -i /End/d "$2"', "envelope: cut short, no end mark"),
+        ("""sed -i 's/b@y.test/b\\x07@y.test/' "$2" """, "envelope: control character in a field"),
+        (
+            """sed -i 's/b@y.test/b@y.test> NOTIFY=NEVER/' "$2" """,
+            "envelope: not an address: 'b@y.test> NOTIFY=NEVER'",
+        ),
+        ("""sed -i 's/b@y.test//' "$2" """, "envelope: not an address: ''"),
+        (
+            """sed -i '/To-Remote/d; s/Count: 1/Count: 0/' "$2" """,
+            "envelope: no recipients, or too many",
+        ),
+    ],
+)
+async def test_spoilt_result_of_an_accepting_filter_is_a_rejection(
+    desk: Desk, programs: Programs, body: str, reason: str
+) -> None:
+    verdict = rejected(await desk.ask(programs, desk.script(body)))
+    assert verdict.reply.code == 554
+    assert verdict.reason == f"after the filter: {reason}"
+
+
+async def test_a_million_recipients_are_refused(desk: Desk, programs: Programs) -> None:
+    script = desk.script(
+        """
+        { sed '/To-Remote/,$d; s/Count: 1/Count: 1000000/' "$2"
+          yes 'X-MailRelay-To-Remote: b@y.test' | head -1000000
+          sed -n '/Authentication/,$p' "$2"; } > "$2.x"
+        mv "$2.x" "$2"
+        """
+    )
+    assert rejected(await desk.ask(programs, script)).reason.startswith(
+        "after the filter: envelope:"
+    )
+
+
+async def test_rejecting_filter_may_leave_rubble(desk: Desk, programs: Programs) -> None:
+    spoken = await desk.ask(programs, desk.script('rm "$1" "$2"; exit 100'))
+    assert spoken.verdict == Abandon()
+
+
+async def test_files_replaced_by_renaming_are_found_by_name(desk: Desk, programs: Programs) -> None:
+    script = desk.script(
+        """
+        { echo 'X-Filter: yes'; cat "$1"; } > "$1.x" && mv "$1.x" "$1"
+        sed 's/b@y.test/c@z.test/' "$2" > "$2.x" && mv "$2.x" "$2"
+        """
+    )
+    assert (await desk.ask(programs, script)).verdict == Accept()
+    assert desk.copy.content.read_bytes() == b"X-Filter: yes\n" + CONTENT
+    left = read_result(desk.copy)
+    assert isinstance(left, Envelope)
+    assert left.recipients == ("c@z.test",)
+
+
+async def test_chain_stops_at_the_first_filter_that_does_not_accept(
+    desk: Desk, programs: Programs
+) -> None:
+    note = desk.folder / "note"
+    yes = desk.script("exit 103")
+    no = desk.script("exit 1")
+    never = desk.script(f"touch {note}")
+    spoken = await desk.ask(programs, yes, no, never)
+    assert rejected(spoken).rescan
+    assert spoken.filter == str(no)
+    assert not note.exists()
+
+
+async def test_later_filter_sees_what_the_earlier_one_made(desk: Desk, programs: Programs) -> None:
+    first = desk.script('echo changed > "$1"')
+    second = desk.script('grep -qx changed "$1" || exit 1')
+    assert (await desk.ask(programs, first, second)).verdict == Accept()
+
+
+async def test_runs_leak_no_descriptors_and_no_zombies(desk: Desk, programs: Programs) -> None:
+    script = desk.script("exit 0")
+    await desk.ask(programs, script)
+    before = descriptors()
+    for _ in range(20):
+        await desk.ask(programs, script)
+        await desk.ask(programs, desk.folder / "missing")
+    assert descriptors() == before
+    assert not [pid for pid in children() if gone(pid)]
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def children() -> list[int]:
+    found = Path(f"/proc/self/task/{os.getpid()}/children").read_text()
+    return [int(pid) for pid in found.split()]
+
+
+async def test_too_few_descriptors_hold_the_message_back(
+    desk: Desk, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = desk.script("sleep 60")
+
+    def refuse(_: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)
+    started = time.monotonic()
+    outcome = await programs.run((script,), message=MESSAGE)
+    assert outcome == NotStarted("Too many open files")
+    assert time.monotonic() - started < DEADLINE
+    assert not [pid for pid in children() if gone(pid)]
+
+
+def test_specs_are_read_into_a_chain_in_their_order() -> None:
+    assert parse_chain(["/bin/a, exit:100", "file:/bin/b"]) == (
+        ProgramFilter(Path("/bin/a")),
+        ExitFilter(100),
+        ProgramFilter(Path("/bin/b")),
+    )
+
+
+def test_every_spec_that_is_not_understood_is_named() -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse_chain(["net:localhost:10025", "exit:256", "", "/bin/true", "spam:"])
+    assert len(caught.value.problems) == 4
+
+
+def test_programs_that_cannot_be_run_are_named_at_start_up(desk: Desk) -> None:
+    chain = tuple(
+        ProgramFilter(path)
+        for path in (
+            desk.folder / "no",
+            desk.folder,
+            desk.script("", mode=0o644),
+            Path("/bin/true"),
+        )
+    )
+    assert [line.rpartition(": ")[2] for line in problems_of(chain)] == [
+        "there is no such file",
+        "is not a file",
+        "is not executable (chmod +x)",
+    ]
