@@ -128,6 +128,8 @@ class History:
     refused: Mapping[Address, Reply] = field(default_factory=dict[Address, Reply])
     failed: Failed | None = None
     held: bool = False
+    released: bool = False
+    """Whether an operator has looked at it and wants it sent as it is."""
     doubts: tuple[str, ...] = ()
     wish: Wish | None = None
     notified: bool = False
@@ -142,11 +144,12 @@ def read(entries: Iterable[Entry]) -> History:
     """Fold a journal, oldest entry first."""
     history = History()
     for entry in entries:
-        history = _after(history, entry)
+        history = after(history, entry)
     return history
 
 
-def _after(history: History, entry: Entry) -> History:
+def after(history: History, entry: Entry) -> History:
+    """Give the history with one more entry."""
     match entry:
         case Accepted():
             return replace(
@@ -182,6 +185,7 @@ def _after(history: History, entry: Entry) -> History:
                 refused={},
                 failed=None,
                 held=False,
+                released=True,
                 wish=None,
                 notified=False,
             )

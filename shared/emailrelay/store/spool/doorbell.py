@@ -10,7 +10,7 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
@@ -107,7 +107,7 @@ class Ear:
 
 
 @contextlib.contextmanager
-def _opened(directory: str) -> Iterator[int]:
+def _opened(directory: str) -> Generator[int]:
     descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield descriptor

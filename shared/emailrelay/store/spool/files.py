@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+import zlib
 from pathlib import Path
 
 from filelock import lock_descriptor, unlock_descriptor
@@ -154,3 +155,12 @@ def copy(source: int, target: str) -> None:
             offset += sent
     finally:
         os.close(descriptor)
+
+
+def measure(descriptor: int) -> tuple[int, int]:
+    """Give the length and the CRC-32 of an open file's octets."""
+    length = crc32 = 0
+    while chunk := os.pread(descriptor, 1024 * 1024, length):
+        crc32 = zlib.crc32(chunk, crc32)
+        length += len(chunk)
+    return length, crc32

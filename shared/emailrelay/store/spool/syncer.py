@@ -11,12 +11,14 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from emailrelay.store.spool import files
 
 _SIDE_BY_SIDE = 8
 _LARGEST_BATCH = 512
+
+_T = TypeVar("_T")
 
 Finish: TypeAlias = Callable[[OSError | None], None]
 """What to do once the syncs are through, in the syncing thread; gets the error if one failed."""
@@ -93,7 +95,7 @@ class Syncer:
         failed = self._sync_files([fd for job in jobs for fd in job.files])
         names: dict[str, OSError | None] = {}
         for directory in dict.fromkeys(d for job in jobs for d in job.directories):
-            names[directory] = _attempt(lambda d=directory: files.sync_directory(d))
+            names[directory] = _attempt(files.sync_directory, directory)
         for job in jobs:
             errors = [failed.get(fd) for fd in job.files] + [names[d] for d in job.directories]
             _finish(job, next((error for error in errors if error is not None), None))
@@ -108,13 +110,13 @@ class Syncer:
 
 
 def _sync_each(descriptors: Sequence[int]) -> dict[int, OSError]:
-    errors = {fd: _attempt(lambda fd=fd: os.fdatasync(fd)) for fd in descriptors}
+    errors = {fd: _attempt(os.fdatasync, fd) for fd in descriptors}
     return {fd: error for fd, error in errors.items() if error is not None}
 
 
-def _attempt(act: Callable[[], None]) -> OSError | None:
+def _attempt(act: Callable[[_T], None], what: _T) -> OSError | None:
     try:
-        act()
+        act(what)
     except OSError as error:
         return error
     return None

@@ -1,0 +1,187 @@
+"""Work copies for programs, and how their result becomes the message.
+
+Programs may do anything to a copy; the message stays whole. A result is synced in its directory, which
+is then renamed from ``ID.run`` to ``ID.adopt`` and that name synced: *this commits the result*. From
+there any holder of the message's lock rolls it forward, idempotently, and never runs the chain again.
+"""
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from emailrelay import envelope_format, journal
+from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.events import TakenIn
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK, WorkCopy
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.draft import SpoolDraft
+from emailrelay.store.spool.moves import Locked
+from emailrelay.store.spool.spool import Spool
+
+_RESULT = "result"
+"""In an adopted copy: the envelope that the message will have."""
+
+
+@dataclass(slots=True)
+class Copy:
+    """A private copy in a directory of its own, and how its files looked when it was made."""
+
+    directory: str
+    files: WorkCopy
+    original: tuple[object, object]
+
+    def changed(self) -> bool:
+        """Tell whether a program has touched either file. A change time cannot be set back."""
+        return self.original != _signatures(self.files)
+
+    def discard(self) -> None:
+        """Remove the copy with everything in it; one that was adopted has another name."""
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+def _signatures(copy: WorkCopy) -> tuple[object, object]:
+    return _signature(copy.content), _signature(copy.envelope)
+
+
+def _signature(path: Path) -> object:
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
+
+
+def make_copy(locked: Locked, content: int, suffix: str) -> Copy:
+    """Copy an open content and its locked envelope, for this user's eyes alone."""
+    directory = locked.spool.path(names.WORK, names.running_copy(locked.id))
+    shutil.rmtree(directory, ignore_errors=True)
+    os.mkdir(directory, 0o700)
+    copy = WorkCopy(
+        content=Path(directory, names.content(locked.id)),
+        envelope=Path(directory, f"{names.envelope(locked.id, Stage.READY)}.{suffix}"),
+    )
+    try:
+        files.copy(content, str(copy.content))
+        files.copy(locked.descriptor, str(copy.envelope))
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)
+        raise
+    return Copy(directory, copy, _signatures(copy))
+
+
+async def adopt(locked: Locked, copy: Copy) -> None:
+    """Make the copy's files the message: S1, W -> W+ -> S2."""
+    spool = locked.spool
+    adopted = spool.path(names.WORK, names.adopted_copy(locked.id))
+    content, result = _prepare(locked, copy)
+    try:
+        await spool.syncer.run((content, result), (copy.directory,))
+    finally:
+        os.close(content)
+        os.close(result)
+    os.rename(copy.directory, adopted)
+    await spool.syncer.run((), (spool.path(names.WORK),))
+    _move_into_place(locked, adopted)
+    await spool.syncer.run((), (spool.root,))
+    shutil.rmtree(adopted, ignore_errors=True)
+
+
+def _prepare(locked: Locked, copy: Copy) -> tuple[int, int]:
+    """Put the message's new envelope beside the copy's content; give both, open."""
+    envelope = _read(copy.files.envelope)
+    content = _open(copy.files.content)
+    os.fchmod(content, files.FILE_MODE)
+    length, crc32 = files.measure(content)
+    # The journal is the original's: a program can change what is sent, not what has happened.
+    tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
+    filtered = journal.Filtered(at=locked.spool.clock(), length=length, crc32=crc32)
+    result = files.create(f"{copy.directory}/{_RESULT}")
+    fields = envelope_format.parse(envelope).envelope
+    files.write_all(result, envelope_format.write(fields))
+    files.write_all(result, _whole_lines(tail) + journal.write(filtered))
+    return content, result
+
+
+def _whole_lines(tail: bytes) -> bytes:
+    return tail if not tail or tail.endswith(b"\n") else tail + b"\r\n"
+
+
+def _open(path: Path) -> int:
+    descriptor = files.open_regular(str(path))
+    if descriptor is None:
+        raise StoreError(f"adopt {path}", "the filters left no regular file")
+    return descriptor
+
+
+def _read(path: Path) -> bytes:
+    descriptor = _open(path)
+    try:
+        return files.read_all(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _move_into_place(locked: Locked, adopted: str) -> None:
+    """Redo what of the adoption was not done yet."""
+    spool, message = locked.spool, locked.id
+    content, result = f"{adopted}/{names.content(message)}", f"{adopted}/{_RESULT}"
+    unfiltered = spool.envelope(message, Stage.UNFILTERED)
+    if not files.is_named(locked.descriptor, unfiltered):
+        raise FileNotFoundError(f"{unfiltered} was moved while its filters ran")
+    if os.path.exists(content):
+        os.rename(content, spool.content(message))
+    replacement = files.lock_named(result)
+    try:
+        if replacement is not None:
+            os.rename(result, unfiltered)
+        # W+ -> S2: one name throughout, first with the old envelope behind it, then with the new.
+        os.rename(unfiltered, spool.envelope(message, Stage.READY))
+    finally:
+        if replacement is not None:
+            files.unlock_and_close(replacement)
+    spool.bell.ring(Stage.READY, message)
+
+
+def roll_forward(locked: Locked) -> bool:
+    """Finish an adoption that a dead process had committed; False if there is none."""
+    adopted = locked.spool.path(names.WORK, names.adopted_copy(locked.id))
+    if not os.path.isdir(adopted):
+        return False
+    _move_into_place(locked, adopted)
+    files.sync_directory(locked.spool.root)
+    shutil.rmtree(adopted, ignore_errors=True)
+    return True
+
+
+async def take_in(spool: Spool, copy: Copy) -> None:
+    """Take in the complete pairs of new messages that programs put beside the copy."""
+    own = {copy.files.content.name, copy.files.envelope.name}
+    try:
+        found = sorted(set(os.listdir(copy.directory)) - own)
+    except FileNotFoundError:
+        return
+    for name in found:
+        entry = names.parse(name)
+        if entry is not None:
+            await _take_in_pair(spool, Path(copy.directory, name), names.content(entry.id))
+
+
+async def _take_in_pair(spool: Spool, envelope: Path, content_name: str) -> None:
+    content = files.open_regular(str(envelope.with_name(content_name)))
+    if content is None:
+        return
+    try:
+        fields = envelope_format.parse(_read(envelope)).envelope
+        async with SpoolDraft(spool, fields) as draft:
+            offset = 0
+            while chunk := os.pread(content, CHUNK, offset):
+                await draft.write(chunk)
+                offset += len(chunk)
+            await draft.commit(Stage.READY)
+        spool.report(TakenIn(id=draft.id))
+    except (DamagedMessage, StoreError) as error:
+        spool.trouble(f"take in {envelope.name} from a filter", error)
+    finally:
+        os.close(content)

@@ -1,0 +1,254 @@
+"""The sole right to work on one message: the kernel's lock on its envelope.
+
+A lock dies with its process, needs no file of its own, and taking it leaves no event behind.
+"""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from typing import NamedTuple, TypeVar, assert_never
+
+from emailrelay import envelope_format, journal
+from emailrelay.envelope import Envelope
+from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.events import SetAside
+from emailrelay.journal import Attempt, Entry, History, Wish
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.schedule import is_due
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK, Claim, WorkCopy
+from emailrelay.store.spool import adoption, files, moves
+from emailrelay.store.spool.moves import Locked
+from emailrelay.store.spool.spool import Spool
+
+_LOOK_AGAIN = 5.0
+"""Seconds until a message that another process has claimed is looked at again: it may die."""
+_LOOK_AGAIN_AT_TROUBLE = 60.0
+_TRY_AGAIN = 1.0
+
+_T = TypeVar("_T")
+
+
+class NotNow(NamedTuple):
+    """The message cannot be claimed before ``due``, or (None) not at all: it is gone."""
+
+    due: float | None
+
+
+def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> "SpoolClaim | NotNow":
+    """Claim a message by its name, or say when to look again."""
+    path = spool.envelope(message, stage)
+    try:
+        descriptor = files.lock_named(path)
+        if descriptor is None:
+            gone = not os.path.exists(path)
+            return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)
+        locked = Locked(spool, message, stage, descriptor)
+        try:
+            claim = _take_locked(locked, due_only=due_only)
+        except BaseException:
+            locked.release()
+            raise
+    except OSError as error:
+        spool.trouble(f"claim {path}", error)
+        return NotNow(spool.clock() + _LOOK_AGAIN_AT_TROUBLE)
+    if isinstance(claim, NotNow):
+        locked.release()
+    return claim
+
+
+def _take_locked(locked: Locked, *, due_only: bool) -> "SpoolClaim | NotNow":
+    spool, message = locked.spool, locked.id
+    octets = files.read_all(locked.descriptor)
+    try:
+        file = envelope_format.parse(octets)
+    except DamagedMessage as error:
+        return _set_aside(locked, str(error))
+    history = moves.standing(locked, journal.read(journal.parse(file.tail)))
+    if history is None or moves.obey(locked, history.wish):
+        return NotNow(None)
+    now = spool.clock()
+    if due_only and not is_due(history.next_attempt, now):
+        return NotNow(history.next_attempt)
+    if locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked):
+        return NotNow(None)
+    content = files.open_regular(spool.content(message))
+    if content is None:
+        return _set_aside(locked, "content: missing")
+    size = os.fstat(content).st_size
+    if history.length not in (None, size) and not history.released:
+        os.close(content)
+        return _set_aside(locked, f"content: {size} octets, {history.length} were accepted")
+    return SpoolClaim(locked, file.envelope, history, content=content, size=size, read=len(octets))
+
+
+def _set_aside(locked: Locked, reason: str) -> NotNow:
+    """Put a damaged entry out of the way, with its reason, once."""
+    damage = Reply.of(550, f"5.6.0 damaged in the spool: {reason}")
+    failed = journal.Failed(at=locked.spool.clock(), stage=locked.stage, reason=damage)
+    locked.append(journal.write(failed))
+    locked.rename(Stage.FAILED)
+    locked.spool.report(SetAside(id=locked.id, reason=reason))
+    return NotNow(None)
+
+
+class SpoolClaim(Claim):
+    """See ``Claim``."""
+
+    def __init__(
+        self,
+        locked: Locked,
+        envelope: Envelope,
+        history: History,
+        *,
+        content: int,
+        size: int,
+        read: int,
+    ) -> None:
+        """Take over the lock and the open content; ``read`` octets of the envelope are known."""
+        self.id, self.stage = locked.id, locked.stage
+        self.envelope, self.history, self.size = envelope, history, size
+        self._locked, self._spool = locked, locked.spool
+        self._content = content
+        self._read = read
+        self._copy: adoption.Copy | None = None
+        self._doubt: int | None = None
+        self._open = True
+
+    async def content(self) -> AsyncIterator[bytes]:
+        """See ``Claim.content``. One open file throughout, whatever happens to its name."""
+        offset = 0
+        while True:
+            try:
+                chunk = os.pread(self._content, CHUNK, offset)
+            except OSError as error:
+                raise StoreError(f"read {self._spool.content(self.id)}", error) from error
+            if not chunk:
+                return
+            offset += len(chunk)
+            yield chunk
+
+    async def work_copy(self, suffix: str) -> WorkCopy:
+        """See ``Claim.work_copy``."""
+        try:
+            self._copy = await asyncio.to_thread(
+                adoption.make_copy, self._locked, self._content, suffix
+            )
+        except OSError as error:
+            raise StoreError(f"copy {self.id} for filters", error) from error
+        return self._copy.files
+
+    def in_doubt(self, peer: str) -> None:
+        """See ``Claim.in_doubt``."""
+        if self._doubt is None:
+            try:
+                self._doubt = self._spool.doubts.mark(self.id, peer)
+            except OSError as error:  # it only names duplicates: no reason to stop mail
+                self._spool.trouble("note a message in doubt", error)
+
+    async def settle(self, settlement: Settlement) -> None:
+        """See ``Claim.settle``."""
+        try:
+            if self._copy is not None:
+                await adoption.take_in(self._spool, self._copy)
+            await self._record(settlement)
+        except OSError as error:
+            raise StoreError(f"settle {self.id}", error) from error
+        finally:
+            await self.release()
+
+    async def _record(self, settlement: Settlement) -> None:
+        match settlement:
+            case Done():
+                await self._done()
+            case Pass():
+                await self._pass()
+            case Defer(attempt):
+                await self._defer(attempt)
+            case Fail(reason, attempt):
+                await self._fail(reason, attempt)
+            case Hold():
+                await self._end(journal.Held(at=self._spool.clock(), stage=self.stage), Stage.HELD)
+            case _:
+                assert_never(settlement)
+
+    async def _done(self) -> None:
+        if not await self._surely("remove a finished message", lambda: moves.remove(self._locked)):
+            # Moved out of reach meanwhile: should it come back, nobody gets a second copy.
+            now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
+            replies = dict.fromkeys(self.history.pending(self.envelope), done)
+            self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
+        await self._spool.syncer.run((), (self._spool.root,))
+
+    async def _pass(self) -> None:
+        if self._copy is not None and self._copy.changed():
+            await adoption.adopt(self._locked, self._copy)
+            return
+        length, crc32 = self.history.length, self.history.crc32
+        if length is None or crc32 is None:  # another program's message
+            measured = await asyncio.to_thread(files.measure, self._content)
+            length, crc32 = measured
+        self._locked.append(
+            journal.write(journal.Filtered(at=self._spool.clock(), length=length, crc32=crc32))
+        )
+        # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
+        self._locked.rename(Stage.READY)
+        self._spool.bell.ring(Stage.READY, self.id)
+
+    async def _defer(self, attempt: Attempt) -> None:
+        await self._note(attempt)
+        if not moves.obey(self._locked, self._wish()):
+            moves.put_off(self._locked, attempt.next_attempt or 0.0)
+
+    async def _fail(self, reason: Reply, attempt: Attempt | None) -> None:
+        if attempt is not None:
+            await self._note(attempt)
+        if not moves.obey(self._locked, self._wish()):
+            failed = journal.Failed(at=self._spool.clock(), stage=self.stage, reason=reason)
+            await self._end(failed, Stage.FAILED)
+
+    async def _end(self, entry: Entry, stage: Stage) -> None:
+        """Move to S4 or S5; the reason is durable before the name says so."""
+        await self._surely("append to a journal", lambda: self._locked.append(journal.write(entry)))
+        await self._spool.syncer.run((self._locked.descriptor,), ())
+        self._locked.rename(stage)
+
+    async def _note(self, attempt: Attempt) -> None:
+        line = journal.write(attempt)
+        if not any(reply.accepted for reply in attempt.replies.values()):
+            try:
+                self._locked.append(line)
+            except OSError as error:  # no room: the time of the next try is kept in memory
+                self._spool.trouble(f"append to the journal of {self.id}", error)
+            return
+        # Guarantee: a recipient recorded as delivered is not delivered to again.
+        await self._surely("record a delivery", lambda: self._locked.append(line))
+        await self._spool.syncer.run((self._locked.descriptor,), ())
+
+    async def _surely(self, doing: str, act: Callable[[], _T]) -> _T:
+        """Do what may not be left undone after a delivery, however long the disk refuses."""
+        while True:
+            try:
+                return act()
+            except OSError as error:
+                self._spool.trouble(f"{doing} ({self.id})", error)
+            await asyncio.sleep(_TRY_AGAIN)
+
+    def _wish(self) -> Wish | None:
+        """Give what an operator asked for since the envelope was read."""
+        tail = files.read_all(self._locked.descriptor, self._read)
+        return journal.read(journal.parse(tail)).wish
+
+    async def release(self) -> None:
+        """See ``Claim.release``."""
+        if not self._open:
+            return
+        self._open = False
+        if self._copy is not None:
+            self._copy.discard()
+        if self._doubt is not None:
+            self._spool.doubts.clear(self._doubt)
+        os.close(self._content)
+        self._locked.release()

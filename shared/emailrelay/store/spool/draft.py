@@ -1,0 +1,164 @@
+"""A message on its way into the spool: S0 -> S1 or S2.
+
+The pair is written under ``.new/``, out of sight of every watcher. Once content, envelope and the
+names in ``.new/`` are synced the message is committed: from there any opener of the spool rolls it
+forward, so the two renames that make it visible need no sync.
+"""
+
+import os
+import zlib
+from concurrent.futures import Future
+
+from emailrelay import envelope_format, journal
+from emailrelay.envelope import Envelope
+from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.base import Draft
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.spool import Spool
+
+_WRITE_BACK = 8 * 1024 * 1024
+"""Octets after which a large content's write-back starts, so that its commit need not wait for all."""
+
+
+class SpoolDraft(Draft):
+    """See ``Draft``."""
+
+    def __init__(self, spool: Spool, envelope: Envelope) -> None:
+        """Create both files, the envelope first and locked: a free lock means a dead writer."""
+        self.id = spool.ids.next(spool.clock())
+        self._spool, self._fields = spool, envelope
+        self._envelope_path = spool.path(names.DRAFTS, names.draft_envelope(self.id))
+        self._content_path = spool.path(names.DRAFTS, names.content(self.id))
+        self._envelope, self._content = self._create()
+        self._length = self._crc32 = self._begun = 0
+        self._write_backs: list[Future[None]] = []
+        self._open = True
+
+    def _create(self) -> tuple[int, int]:
+        try:
+            try:
+                envelope = files.create(self._envelope_path)
+            except FileNotFoundError:  # the whole directory was taken away and may be back
+                self._spool.make_directories()
+                envelope = files.create(self._envelope_path)
+        except OSError as error:
+            raise StoreError(f"create {self._envelope_path}", error) from error
+        try:
+            if not files.try_lock(envelope):
+                raise BlockingIOError(f"{self._envelope_path} was locked by another process")
+            return envelope, files.create(self._content_path)
+        except OSError as error:
+            files.remove(self._envelope_path)
+            files.unlock_and_close(envelope)
+            raise StoreError(f"create {self._content_path}", error) from error
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """See ``Draft.write``. The page cache takes it: no thread, no sync."""
+        try:
+            files.write_all(self._content, chunk)
+        except OSError as error:
+            raise StoreError(f"write {self._content_path}", error) from error
+        self._crc32 = zlib.crc32(chunk, self._crc32)
+        self._length += len(chunk)
+        if self._length - self._begun >= _WRITE_BACK:
+            self._begun = self._length
+            self._write_backs.append(self._spool.syncer.begin(self._content))
+
+    async def commit(self, stage: Stage) -> None:
+        """See ``Draft.commit``."""
+        accepted = journal.Accepted(
+            at=self._spool.clock(), stage=stage, length=self._length, crc32=self._crc32
+        )
+        try:
+            octets = envelope_format.write(self._fields) + journal.write(accepted)
+            files.write_all(self._envelope, octets)
+        except OSError as error:
+            raise StoreError(f"write {self._envelope_path}", error) from error
+        self._open = False  # from here the syncer finishes it, one way or the other
+        try:
+            await self._spool.syncer.run(
+                (self._content, self._envelope),
+                (self._spool.path(names.DRAFTS),),
+                lambda error: self._finish(stage, error),
+            )
+        except OSError as error:
+            raise StoreError(f"commit {self._envelope_path}", error) from error
+
+    def _finish(self, stage: Stage, error: OSError | None) -> None:
+        """Make the committed message visible, or leave nothing of it."""
+        try:
+            for write_back in self._write_backs:
+                write_back.result()  # the kernel tells of a failed write-back once: here it may be
+            if error is not None:
+                raise error
+            os.rename(self._content_path, self._spool.content(self.id))
+            # S0 -> S1 or S2: the message becomes visible here, and only here.
+            os.rename(self._envelope_path, self._spool.envelope(self.id, stage))
+        except OSError:
+            self._remove()
+            files.remove(self._spool.content(self.id))
+            raise
+        finally:
+            self._close()
+        self._spool.bell.ring(stage, self.id)
+
+    async def discard(self) -> None:
+        """See ``Draft.discard``."""
+        if self._open:
+            self._open = False
+            for write_back in self._write_backs:
+                write_back.cancel()
+            self._remove()
+            self._close()
+
+    def _remove(self) -> None:
+        # The content first: an envelope alone is an incomplete draft, a content alone a riddle.
+        for path in (self._content_path, self._envelope_path):
+            try:
+                files.remove(path)
+            except OSError as error:
+                self._spool.trouble(f"remove {path}", error)
+
+    def _close(self) -> None:
+        os.close(self._content)
+        files.unlock_and_close(self._envelope)  # this close is the event that watchers wait for
+
+
+def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
+    """Finish a dead writer's complete draft, whose locked envelope is given, or remove its traces.
+
+    Returns the stage where the message now is, or None for an incomplete draft.
+    """
+    drafted = spool.path(names.DRAFTS, names.content(message))
+    envelope_path = spool.path(names.DRAFTS, names.draft_envelope(message))
+    stage = _complete(files.read_all(envelope), (drafted, spool.content(message)))
+    if stage is None:
+        files.remove(drafted)
+        files.remove(spool.content(message))
+        files.remove(envelope_path)
+        return None
+    if os.path.exists(drafted):
+        os.rename(drafted, spool.content(message))
+    os.rename(envelope_path, spool.envelope(message, stage))
+    spool.bell.ring(stage, message)
+    return stage
+
+
+def _complete(envelope: bytes, contents: tuple[str, str]) -> Stage | None:
+    """Tell where a draft was to go if all of it is there, its content under either name."""
+    try:
+        history = journal.read(journal.parse(envelope_format.parse(envelope).tail))
+    except DamagedMessage:
+        return None
+    for path in contents:
+        content = files.open_regular(path)
+        if content is None:
+            continue
+        try:
+            if (history.length, history.crc32) == files.measure(content):
+                return history.stage
+        finally:
+            os.close(content)
+    return None

@@ -1,0 +1,152 @@
+"""Claims the messages of one stage as hints come in, from this process's index or a dispatcher's."""
+
+import asyncio
+import socket
+from types import TracebackType
+from typing import Protocol, Self
+
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.base import Feed
+from emailrelay.store.spool.claim import SpoolClaim, take
+from emailrelay.store.spool.hints import WatchedHints
+from emailrelay.store.spool.spool import Spool
+
+_LONGEST_HINT = 512
+
+
+class Hints(Protocol):
+    """Where a feed learns what to look at; ids only, the claim decides."""
+
+    async def open(self) -> None:
+        """Begin."""
+
+    async def close(self) -> None:
+        """End."""
+
+    async def next(self) -> QueueId:
+        """Wait for a message to look at."""
+        ...
+
+    def later(self, message: QueueId, due: float) -> None:
+        """Note that a message is not to be had before ``due``."""
+
+    def wake(self) -> None:
+        """Make everything due."""
+
+
+class SpoolFeed(Feed):
+    """See ``Feed``."""
+
+    def __init__(self, spool: Spool, stage: Stage, hints: Hints) -> None:
+        """Claim at ``stage`` what ``hints`` tell."""
+        self._spool, self._stage, self._hints = spool, stage, hints
+
+    async def claim(self) -> SpoolClaim:
+        """See ``Feed.claim``."""
+        while True:
+            message = await self._hints.next()
+            claim = take(self._spool, self._stage, message, due_only=True)
+            if isinstance(claim, SpoolClaim):
+                return claim
+            if claim.due is not None:
+                self._hints.later(message, claim.due)
+
+    def wake(self) -> None:
+        """See ``Feed.wake``."""
+        self._hints.wake()
+
+    async def __aenter__(self) -> Self:
+        """See ``Feed``."""
+        await self._hints.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """See ``Feed``."""
+        await self._hints.close()
+
+
+class SharedHints:
+    """Ids that a dispatcher sends to a pool of workers, each to whichever worker takes it first.
+
+    A worker takes one only when it can work on it. An id lost with a dying worker costs the time until
+    the dispatcher's next scan.
+    """
+
+    def __init__(self, spool: Spool, stage: Stage, hints: socket.socket) -> None:
+        """Read from one end of the pool's socket pair."""
+        self._spool, self._stage, self._hints = spool, stage, hints
+        self._turn = asyncio.Lock()
+
+    async def open(self) -> None:
+        """Nothing to arm: the dispatcher watches."""
+        self._hints.setblocking(False)  # noqa: FBT003 - the library's signature
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    async def next(self) -> QueueId:
+        """Wait for the next id."""
+        async with self._turn:
+            while True:
+                try:
+                    datagram = self._hints.recv(_LONGEST_HINT)
+                except BlockingIOError:
+                    await _readable(self._hints)
+                    continue
+                if not datagram:  # every end of the dispatcher is closed: we are being stopped
+                    await asyncio.Event().wait()
+                return QueueId(datagram.decode())
+
+    def later(self, message: QueueId, due: float) -> None:
+        """Tell the dispatcher, and every other pool, by the bell."""
+        self._spool.bell.ring(self._stage, message, due)
+
+    def wake(self) -> None:
+        """Nothing is kept here; the dispatcher is woken by the same signal."""
+
+
+async def dispatch(hints: WatchedHints, to: socket.socket) -> None:
+    """Send the ids of due messages to a pool's workers, as fast as these take them, for ever."""
+    to.setblocking(False)  # noqa: FBT003 - the library's signature
+    await hints.open()
+    try:
+        while True:
+            message = await hints.next()
+            await _send(to, message.encode())
+    finally:
+        await hints.close()
+
+
+async def _send(to: socket.socket, datagram: bytes) -> None:
+    while True:
+        try:
+            to.send(datagram)
+        except BlockingIOError:
+            await _writable(to)
+        else:
+            return
+
+
+async def _readable(source: socket.socket) -> None:
+    # The loop's own socket calls take streams only.
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(source, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(source)
+
+
+async def _writable(target: socket.socket) -> None:
+    loop, ready = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_writer(target, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_writer(target)

@@ -1,0 +1,187 @@
+"""One stage's index, kept right by the bell, by file events, and by scans, which are the truth."""
+
+import asyncio
+import contextlib
+import heapq
+import os
+import time
+from typing import NamedTuple
+
+from emailrelay.events import WatchTrouble
+from emailrelay.queue_id import QueueId
+from emailrelay.schedule import is_due
+from emailrelay.stage import Stage
+from emailrelay.store.spool import names
+from emailrelay.store.spool.doorbell import Ear
+from emailrelay.store.spool.index import Index
+from emailrelay.store.spool.recovery import Recovery
+from emailrelay.store.spool.spool import Spool
+from emailrelay.store.spool.watch import Watch
+
+_LOOK = 1.0
+"""Seconds between looks at the directory's time, which tells whether names have changed."""
+_SCAN_ANYWAY = 60.0
+"""Seconds after which the directory is scanned and swept even if nothing seems to have changed."""
+_SCAN_SHARE = 20
+"""A scan may take at most one part in this many of all time."""
+_CLOCK_GRAIN = 20_000_000
+"""Nanoseconds: a change so shortly before a scan may carry the time that the scan has seen."""
+_LONGEST_WAIT = 60.0
+"""Seconds slept at most for a due time: the clock may be set meanwhile."""
+
+
+class _State(NamedTuple):
+    """What tells that a directory has changed, or is another one."""
+
+    inode: int
+    changed: int
+
+
+class WatchedHints:
+    """The index of one stage, kept by this process. Belongs to one running loop."""
+
+    def __init__(self, spool: Spool, stage: Stage) -> None:
+        """Prepare; nothing is watched before ``open``."""
+        self._spool, self._stage = spool, stage
+        self._index = Index()
+        self._turn = asyncio.Lock()
+        self._changed = asyncio.Event()
+        self._ear = Ear(spool.path(names.WAKE), stage, self.later)
+        self._watch = Watch(spool.root, self._seen)
+        self._recovery = Recovery(spool)
+        self._meanwhile: list[tuple[float, QueueId]] | None = None
+        self._looking: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Arm first, then scan: what comes in between is seen twice rather than never."""
+        self._arm()
+        self._looking = asyncio.create_task(self._keep_looking(_state(self._spool.root)))
+        await self._scan()
+
+    async def close(self) -> None:
+        """Stop watching."""
+        if self._looking is not None:
+            self._looking.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._looking
+        self._ear.close()
+        await asyncio.to_thread(self._watch.close)
+
+    async def next(self) -> QueueId:
+        """Wait for a message that is due; waiting tasks are served in the order they came."""
+        async with self._turn:
+            while (message := self._index.pop(self._spool.clock())) is None:
+                self._changed.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._pause()):
+                        await self._changed.wait()
+            return message
+
+    def _pause(self) -> float:
+        due = self._index.next_due()
+        if due is None:
+            return _LONGEST_WAIT
+        return min(max(due - self._spool.clock(), 0.0), _LONGEST_WAIT)
+
+    def later(self, message: QueueId, due: float) -> None:
+        """Note a message that is due at ``due`` (seconds since 1970)."""
+        entry = (_plausible(due, self._spool.clock()), message)
+        self._index.add(entry[1], entry[0])
+        if self._meanwhile is not None:
+            self._meanwhile.append(entry)
+        self._changed.set()
+
+    def wake(self) -> None:
+        """Make everything due."""
+        self._index.wake()
+        self._changed.set()
+
+    def _seen(self, name: str) -> None:
+        entry = names.parse(name)
+        if entry is None or entry.stage is not self._stage:
+            return
+        with contextlib.suppress(OSError):  # it has moved on
+            self.later(entry.id, os.stat(self._spool.path(name)).st_mtime)
+
+    def _arm(self) -> None:
+        try:
+            self._spool.make_directories()
+            self._ear.open()
+            self._watch.open()
+        except OSError as error:
+            self._spool.report(WatchTrouble(reason=f"{self._spool.root}: {error}; polling instead"))
+
+    async def _keep_looking(self, state: _State | None) -> None:
+        """Scan when the directory has changed, and now and then in any case."""
+        looked = time.monotonic()
+        took = 0.0
+        while True:
+            await asyncio.sleep(_LOOK)
+            now, seen = time.monotonic(), _state(self._spool.root)
+            if now - looked < took * _SCAN_SHARE:
+                continue
+            if (
+                seen is None
+                or state is None
+                or seen.inode != state.inode
+                or not self._watch.alive()
+            ):
+                await asyncio.to_thread(self._watch.close)
+                self._arm()
+            elif seen == state and now - looked < _SCAN_ANYWAY:
+                continue
+            if now - looked >= _SCAN_ANYWAY or state is None:
+                await asyncio.to_thread(self._recovery.sweep)
+            state = _settled(seen)
+            await self._scan()
+            looked = time.monotonic()
+            took = looked - now
+
+    async def _scan(self) -> None:
+        self._meanwhile = []
+        try:
+            heap = await asyncio.to_thread(
+                _read_names, self._spool.root, self._stage, self._spool.clock()
+            )
+        except OSError as error:
+            self._spool.trouble(f"list {self._spool.root}", error)
+        else:
+            self._index.replace(heap, self._meanwhile)
+            self._changed.set()
+        finally:
+            self._meanwhile = None
+
+
+def _plausible(due: float, now: float) -> float:
+    """Give a due time that the index can sort by: one that no clock of ours set means at once."""
+    return min(due, now) if is_due(due, now) else due
+
+
+def _state(directory: str) -> _State | None:
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return None
+    return _State(status.st_ino, status.st_mtime_ns)
+
+
+def _settled(state: _State | None) -> _State | None:
+    """Give a state to compare the next with; one that may change within its clock's grain is doubted."""
+    if state is not None and time.time_ns() - state.changed < _CLOCK_GRAIN:
+        return state._replace(changed=0)
+    return state
+
+
+def _read_names(directory: str, stage: Stage, now: float) -> list[tuple[float, QueueId]]:
+    """List a stage's messages with their due times, as a heap, by names and file times alone."""
+    heap: list[tuple[float, QueueId]] = []
+    with os.scandir(directory) as entries:
+        for item in entries:
+            entry = names.parse(item.name)
+            if entry is None or entry.stage is not stage:
+                continue
+            with contextlib.suppress(OSError):  # it has moved on
+                status = item.stat(follow_symlinks=False)
+                heap.append((_plausible(status.st_mtime, now), entry.id))
+    heapq.heapify(heap)
+    return heap

@@ -1,0 +1,119 @@
+"""The moves between states that the holder of a message's lock may make."""
+
+import contextlib
+import os
+import time
+from dataclasses import dataclass
+
+from emailrelay import journal
+from emailrelay.journal import History, Wish
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.spool import files
+from emailrelay.store.spool.spool import Spool
+
+
+@dataclass(slots=True)
+class Locked:
+    """A message whose envelope this process has locked, at the stage that its name told."""
+
+    spool: Spool
+    id: QueueId
+    stage: Stage
+    descriptor: int
+
+    def path(self) -> str | None:
+        """Give the envelope's present path: an administrator may have moved it since it was locked."""
+        for stage in (self.stage, *Stage):
+            path = self.spool.envelope(self.id, stage)
+            if files.is_named(self.descriptor, path):
+                return path
+        return None
+
+    def rename(self, stage: Stage) -> None:
+        """Move to another stage; nothing happens to an envelope moved out of the spool."""
+        path = self.path()
+        if path is not None:
+            os.rename(path, self.spool.envelope(self.id, stage))
+            self.stage = stage
+
+    def append(self, lines: bytes) -> None:
+        """Append to the journal, whatever the envelope is called by now."""
+        descriptor = files.open_for_append(self.descriptor)
+        try:
+            files.append(descriptor, lines)
+        finally:
+            os.close(descriptor)
+
+    def release(self) -> None:
+        """Give up the lock."""
+        files.unlock_and_close(self.descriptor)
+
+
+def standing(locked: Locked, history: History) -> History | None:
+    """Settle what the name and the journal say differently; None if the message has moved on by it.
+
+    An administrator's hand moves names, not journals: a failed or held message under a working name
+    was released; a ready name over a journal that says unfiltered goes to the filters first.
+    """
+    if history.failed is not None or history.held:
+        history = release(locked, history)
+    if locked.stage is Stage.READY and history.stage is Stage.UNFILTERED:
+        locked.rename(Stage.UNFILTERED)
+        locked.spool.bell.ring(Stage.UNFILTERED, locked.id)
+        return None
+    return history
+
+
+def release(locked: Locked, history: History) -> History:
+    """Write into the journal that schedule and age start anew."""
+    released = journal.Released(at=locked.spool.clock())
+    locked.append(journal.write(released))
+    return journal.after(history, released)
+
+
+def remove(locked: Locked) -> bool:
+    """Remove a message for good; False if its envelope is out of reach, moved by somebody."""
+    path = locked.path()
+    if path is None:
+        return os.fstat(locked.descriptor).st_nlink == 0
+    files.remove(path)  # the envelope first: a content alone is no message
+    files.remove(locked.spool.content(locked.id))
+    return True
+
+
+def put_off(locked: Locked, due: float) -> None:
+    """Note when the message is due next: in the file's time, where scans look, and by the bell."""
+    with contextlib.suppress(PermissionError):  # another user's file: its journal tells
+        os.utime(locked.descriptor, (time.time(), due) if due else None)
+    locked.spool.bell.ring(locked.stage, locked.id, due)
+
+
+def obey(locked: Locked, wish: Wish | None) -> bool:
+    """Do what an operator asked for, if anything; True if that ended the claim."""
+    match wish:
+        case None:
+            return False
+        case Wish.DELETE:
+            remove(locked)
+        case Wish.HOLD:
+            hold(locked)
+        case Wish.RETRY:
+            locked.append(journal.write(journal.Released(at=locked.spool.clock())))
+            put_off(locked, 0.0)
+    return True
+
+
+def hold(locked: Locked) -> None:
+    """Set the message aside until it is released."""
+    held = journal.Held(at=locked.spool.clock(), stage=locked.stage)
+    locked.append(journal.write(held))
+    locked.rename(Stage.HELD)
+
+
+def back_to_work(locked: Locked, history: History) -> None:
+    """Give a failed, held or deferred message another chance, at the stage that it came from."""
+    stage = history.stage or Stage.READY
+    release(locked, history)
+    locked.rename(stage)
+    put_off(locked, 0.0)

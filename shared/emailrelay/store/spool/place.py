@@ -1,0 +1,50 @@
+"""Whether a directory can be a spool: local, and not for everybody to write."""
+
+import re
+import stat
+from pathlib import Path
+
+from emailrelay.errors import StoreUnusable
+
+_OVER_A_NETWORK = frozenset(
+    {"9p", "afs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gfs2", "lustre"}
+    | {"ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs"}
+)
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def network_file_system(mountinfo: str, path: str) -> str | None:
+    """Give the type of the network file system that ``path`` is on, or None for a local one.
+
+    ``mountinfo`` is the text of ``/proc/self/mountinfo`` (see proc(5)); the last, longest mount point
+    that begins the path counts.
+    """
+    best, kind = "", ""
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), fields.split(" ")[4])
+        under = point in ("/", path) or path.startswith(f"{point}/")
+        if under and len(point) >= len(best):
+            best, kind = point, rest.split(" ")[0]
+    return kind if kind in _OVER_A_NETWORK else None
+
+
+def check(root: Path) -> None:
+    """Refuse a directory that cannot keep the spool's promises.
+
+    Raises:
+        StoreUnusable: on a network file system, or writable by everybody.
+
+    """
+    try:
+        mountinfo = Path("/proc/self/mountinfo").read_text()
+    except OSError:
+        mountinfo = ""
+    kind = network_file_system(mountinfo, str(root.resolve()))
+    if kind is not None:
+        raise StoreUnusable(
+            f"{root} is on {kind}: locks do not exclude other hosts there, so mail could be sent"
+            " twice; use a local directory, or PostgreSQL for several hosts"
+        )
+    if root.stat().st_mode & stat.S_IWOTH:
+        raise StoreUnusable(f"{root} is writable by everybody; say chmod o-rwx {root}")

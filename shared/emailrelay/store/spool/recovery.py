@@ -1,0 +1,154 @@
+"""What any opener of the spool does for the dead: drafts, copies, doubts, and the old program's claims.
+
+Only what a free lock proves to be dead is touched, and nothing of another program is deleted.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from emailrelay import journal
+from emailrelay.errors import RelayError
+from emailrelay.events import PossibleDuplicate, Recovered
+from emailrelay.queue_id import QueueId, to_uuid
+from emailrelay.stage import Stage
+from emailrelay.store.spool import doubt, draft, files, names
+from emailrelay.store.spool.moves import Locked
+from emailrelay.store.spool.spool import Spool
+
+_BUSY_IS_OLD = 600.0
+"""Seconds after which an unlocked ``.busy`` envelope of the old program is taken over."""
+_ORPHAN_IS_SURE = 3600.0
+"""Seconds between the two looks that make a content without any envelope an orphan."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """The sweep of one spool, repeated now and then."""
+
+    spool: Spool
+    _orphans: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
+
+    def sweep(self) -> None:
+        """Finish or take back what dead processes had begun. Blocks; for a thread."""
+        for step in (self._drafts, self._copies, self._doubts, self._names):
+            try:
+                step()
+            except (OSError, RelayError) as error:
+                self.spool.trouble("recover", error)
+
+    def _drafts(self) -> None:
+        """S0: a complete draft whose writer is dead goes forward, an incomplete one goes."""
+        spool = self.spool
+        for name in sorted(os.listdir(spool.path(names.DRAFTS))):
+            path = spool.path(names.DRAFTS, name)
+            entry, orphan = names.parse(name), names.parse_content(name)
+            if entry is not None:
+                envelope = files.lock_named(path)
+                if envelope is None:
+                    continue
+                try:
+                    stage = draft.roll_forward(spool, entry.id, envelope)
+                finally:
+                    files.unlock_and_close(envelope)
+                what = "unfinished draft removed" if stage is None else f"draft completed: {stage}"
+                spool.report(Recovered(id=entry.id, what=what))
+            elif orphan is not None and not os.path.exists(
+                spool.path(names.DRAFTS, names.draft_envelope(orphan))
+            ):
+                # An envelope is made before its content and leaves after it, so this one's writer is
+                # gone; had it left just now, the content has left under this name too.
+                files.remove(path)
+
+    def _copies(self) -> None:
+        """W: the copy of a message that nobody is filtering is of no use; W+ waits for its claim."""
+        spool = self.spool
+        for name in os.listdir(spool.path(names.WORK)):
+            message = QueueId(name.rpartition(".")[0])
+            unfiltered = spool.envelope(message, Stage.UNFILTERED)
+            if name == names.adopted_copy(message) and _exists_at_all(spool, message):
+                continue
+            envelope = files.lock_named(unfiltered)
+            if envelope is None and os.path.exists(unfiltered):
+                continue
+            shutil.rmtree(spool.path(names.WORK, name), ignore_errors=True)
+            if envelope is not None:
+                files.unlock_and_close(envelope)
+
+    def _doubts(self) -> None:
+        """Name the messages that were at their final dot when a forwarder died."""
+        spool = self.spool
+        for message, peer in doubt.left_behind(spool.path(names.DOUBT)):
+            envelope = files.lock_named(spool.envelope(message, Stage.READY))
+            if envelope is None:
+                continue  # settled before its process died, or somebody is sending it already
+            locked = Locked(spool, message, Stage.READY, envelope)
+            try:
+                doubted = journal.Doubted(at=spool.clock(), peer=peer)
+                locked.append(journal.write(doubted))
+            finally:
+                locked.release()
+            spool.report(PossibleDuplicate(id=message, peer=peer))
+
+    def _names(self) -> None:
+        """Take over the old program's abandoned claims; remove our contents that have no envelope."""
+        contents: set[QueueId] = set()
+        envelopes: set[QueueId] = set()
+        for name in _listed(self.spool.root):
+            entry, content = names.parse(name), names.parse_content(name)
+            busy = names.parse_busy(name)
+            if busy is not None:
+                self._take_over(busy)
+            elif entry is not None:
+                envelopes.add(entry.id)
+            elif content is not None and _is_ours(content):
+                contents.add(content)
+        self._remove_orphans(contents - envelopes)
+
+    def _take_over(self, message: QueueId) -> None:
+        spool = self.spool
+        path = spool.path(names.busy_envelope(message))
+        envelope = files.lock_named(path)
+        if envelope is None:
+            return
+        try:
+            if spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
+                return
+            os.rename(path, spool.envelope(message, Stage.READY))
+        finally:
+            files.unlock_and_close(envelope)
+        spool.report(PossibleDuplicate(id=message, peer="unknown"))
+        spool.bell.ring(Stage.READY, message)
+
+    def _remove_orphans(self, candidates: set[QueueId]) -> None:
+        # A listing can miss a name that is being renamed: only stat, twice, an hour apart, is proof.
+        now = time.monotonic()
+        sure = {m: t for m, t in self._orphans.items() if m in candidates}
+        self._orphans = {
+            m: sure.get(m, now) for m in candidates if not _exists_at_all(self.spool, m)
+        }
+        for message, since in list(self._orphans.items()):
+            if now - since >= _ORPHAN_IS_SURE:
+                files.remove(self.spool.content(message))
+                del self._orphans[message]
+                self.spool.report(Recovered(id=message, what="content without envelope removed"))
+
+
+def _exists_at_all(spool: Spool, message: QueueId) -> bool:
+    return any(os.path.lexists(spool.envelope(message, stage)) for stage in Stage)
+
+
+def _listed(directory: str) -> Iterator[str]:
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def _is_ours(message: QueueId) -> bool:
+    try:
+        to_uuid(message)
+    except ValueError:
+        return False
+    return True

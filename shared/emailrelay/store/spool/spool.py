@@ -1,0 +1,61 @@
+"""What the parts of one opened spool directory share."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from emailrelay.events import Report, StoreTrouble
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.stage import Stage
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.doorbell import Bell
+from emailrelay.store.spool.doubt import DoubtSheet
+from emailrelay.store.spool.syncer import Syncer
+
+
+@dataclass(slots=True, kw_only=True)
+class Spool:
+    """One spool directory as one process has it open."""
+
+    root: str
+    report: Report
+    clock: Callable[[], float]
+    ids: QueueIds
+    syncer: Syncer
+    bell: Bell
+    doubts: DoubtSheet
+
+    def path(self, *parts: str) -> str:
+        """Give a path in the spool."""
+        return "/".join((self.root, *parts))
+
+    def envelope(self, message: QueueId, stage: Stage) -> str:
+        """Give the path of a message's envelope at a stage."""
+        return f"{self.root}/{names.envelope(message, stage)}"
+
+    def content(self, message: QueueId) -> str:
+        """Give the path of a message's content."""
+        return f"{self.root}/{names.content(message)}"
+
+    def trouble(self, doing: str, reason: object) -> None:
+        """Report what could not be done; it will be tried again."""
+        self.report(StoreTrouble(doing=doing, reason=str(reason)))
+
+    def make_directories(self) -> None:
+        """Create what is missing of the layout."""
+        for directory in ("", *names.DIRECTORIES):
+            files.make_directory(Path(self.root, directory))
+
+
+def open_spool(root: Path, report: Report, clock: Callable[[], float]) -> Spool:
+    """Make the shared parts of a spool directory for this process."""
+    return Spool(
+        root=str(root),
+        report=report,
+        clock=clock,
+        ids=QueueIds(secrets.randbits(PROCESS_BITS)),
+        syncer=Syncer(),
+        bell=Bell(str(root / names.WAKE)),
+        doubts=DoubtSheet(str(root / names.DOUBT)),
+    )

@@ -1,0 +1,176 @@
+"""The spool directory as a store: the async shell around its plain parts."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from socket import socket
+from types import TracebackType
+from typing import Self
+
+from emailrelay import envelope_format, journal
+from emailrelay.envelope import Envelope
+from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.events import Report
+from emailrelay.journal import History, Wish, Wished
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.base import Claim, Listed, Store
+from emailrelay.store.spool import files, moves, names, place
+from emailrelay.store.spool.claim import SpoolClaim, take
+from emailrelay.store.spool.draft import SpoolDraft
+from emailrelay.store.spool.feed import SharedHints, SpoolFeed, dispatch
+from emailrelay.store.spool.hints import WatchedHints
+from emailrelay.store.spool.moves import Locked
+from emailrelay.store.spool.recovery import Recovery
+from emailrelay.store.spool.spool import Spool, open_spool
+
+_PER_TURN = 1000
+"""Names listed before other tasks get a turn."""
+
+
+class SpoolStore(Store):
+    """See ``Store``."""
+
+    def __init__(self, root: Path, *, report: Report, clock: Callable[[], float]) -> None:
+        """Use the directory ``root``; nothing is touched before the block is entered."""
+        self._root, self._report, self._clock = root, report, clock
+        self._opened: Spool | None = None
+
+    @property
+    def _spool(self) -> Spool:
+        if self._opened is None:
+            raise RuntimeError("the store is used outside its block")
+        return self._opened
+
+    async def __aenter__(self) -> Self:
+        """See ``Store``."""
+        spool = open_spool(self._root, self._report, self._clock)
+        try:
+            spool.make_directories()
+            place.check(self._root)
+        except OSError as error:
+            raise StoreError(f"open the spool {self._root}", error) from error
+        self._opened = spool
+        await asyncio.to_thread(Recovery(spool).sweep)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """See ``Store``."""
+        spool, self._opened = self._spool, None
+        await spool.syncer.close()
+        spool.doubts.close()
+        spool.bell.close()
+
+    def draft(self, envelope: Envelope) -> SpoolDraft:
+        """See ``Store.draft``."""
+        return SpoolDraft(self._spool, envelope)
+
+    def feed(self, stage: Stage, *, hints: socket | None = None) -> SpoolFeed:
+        """See ``Store.feed``."""
+        spool = self._spool
+        if hints is None:
+            return SpoolFeed(spool, stage, WatchedHints(spool, stage))
+        return SpoolFeed(spool, stage, SharedHints(spool, stage, hints))
+
+    async def dispatch(self, stage: Stage, hints: socket) -> None:
+        """See ``Store.dispatch``."""
+        await dispatch(WatchedHints(self._spool, stage), hints)
+
+    async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
+        """See ``Store.claim``."""
+        claim = take(self._spool, stage, message, due_only=due_only)
+        return claim if isinstance(claim, SpoolClaim) else None
+
+    async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
+        """See ``Store.listing``."""
+        try:
+            with os.scandir(self._spool.root) as entries:
+                for count, item in enumerate(entries, 1):
+                    entry = names.parse(item.name)
+                    if entry is not None and entry.stage in stages:
+                        with suppress(FileNotFoundError):  # it has moved on
+                            since = item.stat(follow_symlinks=False).st_mtime
+                            yield Listed(id=entry.id, stage=entry.stage, since=since)
+                    if count % _PER_TURN == 0:
+                        await asyncio.sleep(0)
+        except OSError as error:
+            raise StoreError(f"list {self._spool.root}", error) from error
+
+    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
+        """See ``Store.describe``."""
+        for stage in Stage:
+            path = self._spool.envelope(message, stage)
+            try:
+                descriptor = files.open_regular(path)
+                if descriptor is None:
+                    continue
+                try:
+                    file = envelope_format.parse(files.read_all(descriptor))
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise StoreError(f"read {path}", error) from error
+            return stage, file.envelope, journal.read(journal.parse(file.tail))
+        return None
+
+    async def hold(self, message: QueueId) -> bool:
+        """See ``Store.hold``."""
+        return await self._operate(message, Wish.HOLD)
+
+    async def retry(self, message: QueueId) -> bool:
+        """See ``Store.retry``."""
+        return await self._operate(message, Wish.RETRY)
+
+    async def delete(self, message: QueueId) -> bool:
+        """See ``Store.delete``."""
+        return await self._operate(message, Wish.DELETE)
+
+    async def _operate(self, message: QueueId, wish: Wish) -> bool:
+        for stage in Stage:
+            path = self._spool.envelope(message, stage)
+            try:
+                if not os.path.lexists(path):
+                    continue
+                descriptor = files.lock_named(path)
+                if descriptor is None:
+                    self._ask(path, wish)
+                else:
+                    self._act(Locked(self._spool, message, stage, descriptor), wish)
+            except OSError as error:
+                raise StoreError(f"{wish} {path}", error) from error
+            return True
+        return False
+
+    def _ask(self, path: str, wish: Wish) -> None:
+        """Leave a request for whoever has claimed the message."""
+        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            files.append(descriptor, journal.write(Wished(at=self._clock(), wish=wish)))
+        finally:
+            os.close(descriptor)
+
+    def _act(self, locked: Locked, wish: Wish) -> None:
+        try:
+            if wish is Wish.RETRY:
+                moves.back_to_work(locked, self._history(locked))
+            elif wish is Wish.HOLD and locked.stage is Stage.HELD:
+                return
+            else:
+                moves.obey(locked, wish)
+        finally:
+            locked.release()
+
+    @staticmethod
+    def _history(locked: Locked) -> History:
+        try:
+            file = envelope_format.parse(files.read_all(locked.descriptor))
+        except DamagedMessage:  # the operator has mended what he could: the claim will judge it
+            return History()
+        return journal.read(journal.parse(file.tail))
