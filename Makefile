@@ -1,0 +1,52 @@
+# make run     the three services and a demonstration smarthost, in the foreground
+# make test    the tests
+# make check   everything that .ci/run checks
+
+PYTHON ?= python3
+PYTEST_ARGS ?= -n 2
+BIN := .venv/bin
+READY := .venv/.ready
+TRIAL := build/trial
+
+.PHONY: run test check lint types imports package clean
+
+# With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
+run: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" SMARTHOST="$(SMARTHOST)" EMAILRELAY_LOG_FORMAT=$${EMAILRELAY_LOG_FORMAT:-logfmt} \
+		$(BIN)/honcho start $(if $(SMARTHOST),receiver filterd forwarder)
+
+test: $(READY)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint types imports package test
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(READY)
+	$(BIN)/mypy
+	$(BIN)/pyright
+
+imports: $(READY)
+	$(BIN)/lint-imports
+
+# The wheel is made from the sdist, and its commands must run with nothing else installed.
+package: $(READY)
+	rm -rf dist $(TRIAL)
+	$(BIN)/python -m build --quiet
+	$(BIN)/check-wheel-contents dist/*.whl
+	$(BIN)/python -m venv $(TRIAL)
+	$(TRIAL)/bin/python -m pip install --quiet dist/*.whl
+	cd $(TRIAL) && for service in receiver filterd forwarder; do bin/emailrelay-$$service --version || exit 1; done
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "E-MailRelay needs Python 3.11 or later as '$(PYTHON)'; name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --editable '.[fast,procfile]' --group dev
+	touch $@
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,71 @@
+"""A smarthost for demonstrations: takes any mail, and only shows it."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from emailrelay.logs import printable
+from emailrelay.service import Signals
+
+_LINES = 12
+"""So many lines of a message are shown."""
+
+
+class Show:
+    """What aiosmtpd calls for each message."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 -- aiosmtpd's name
+        """Show a message and say yes."""
+        self._count += 1
+        sys.stdout.write(shown(self._count, envelope))
+        sys.stdout.flush()
+        return f"250 2.0.0 shown as message {self._count}"
+
+
+def shown(number: int, envelope: Envelope) -> str:
+    """Return a message as it is shown: its envelope and the first lines of its content."""
+    content = envelope.original_content or b""
+    lines = content.decode("utf-8", "replace").splitlines()
+    more = [f"({len(lines) - _LINES} more lines)"] if len(lines) > _LINES else []
+    recipients = ", ".join(f"<{recipient}>" for recipient in envelope.rcpt_tos)
+    head = f"message {number} from <{envelope.mail_from}> to {recipients}, {len(content)} bytes"
+    body = [f"  | {line}" for line in [*lines[:_LINES], *more]]
+    return "".join(f"{printable(line)}\n" for line in [head, *body])
+
+
+async def serve(host: str, port: int) -> None:
+    """Serve until the process is told to stop."""
+    signals = Signals()
+    show = Show()
+    server = await asyncio.get_running_loop().create_server(
+        lambda: SMTP(
+            show, hostname="smarthost.example", ident="demonstration", data_size_limit=None
+        ),
+        host,
+        port,
+    )
+    with closing(server), closing(signals):
+        sys.stdout.write(f"demonstration smarthost on {host}:{port}\n")
+        sys.stdout.flush()
+        await signals.stop.wait()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demonstration smarthost."""
+    parser = argparse.ArgumentParser(prog="emailrelay_receiver.demo", description=__doc__)
+    parser.add_argument("--interface", default="127.0.0.1", metavar="IP", help="[%(default)s]")
+    parser.add_argument("--port", type=int, default=2526, metavar="PORT", help="[%(default)s]")
+    options = parser.parse_args(argv)
+    asyncio.run(serve(options.interface, options.port))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
