@@ -104,6 +104,14 @@ class SessionTrouble(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Traceback(Event):
+    """Where in our own code an error came from, for whoever mends it."""
+
+    level: ClassVar[Level] = Level.DEBUG
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Passed(Event):
     """The filter chain said yes."""
 
@@ -177,6 +185,13 @@ class SmarthostTrouble(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SmarthostBack(Event):
+    """The smarthost can be used again; the mail that waited for it is due."""
+
+    peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside(Event):
     """An entry of the store was damaged and has been put out of the way, once, with its reason."""
 
@@ -241,3 +256,12 @@ class LibraryTrouble(Event):
     level: ClassVar[Level] = Level.WARNING
     library: str
     text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InternalError(Event):
+    """A mistake in this program hit one piece of work, which waits; all other work goes on."""
+
+    level: ClassVar[Level] = Level.ERROR
+    doing: str
+    reason: str

@@ -1,0 +1,140 @@
+"""The way of a message's content into a draft: checked, counted, written in pieces of good size."""
+
+from types import TracebackType
+from typing import Self
+
+from emailrelay.envelope import Envelope
+from emailrelay.errors import StoreError
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.stage import Stage
+from emailrelay.store.base import Draft
+from emailrelay_receiver.dialogue import TOO_BIG
+from emailrelay_receiver.dot_reader import DotReader, HopCounter
+from emailrelay_receiver.house import House
+
+_PIECE = 64 * 1024
+"""Octets that are gathered before they are written: most messages are written once."""
+_MOST_HOPS = 100
+"""RFC 5321 section 6.3: a loop is assumed beyond this many Received: lines, and not before."""
+_MOST_THROWN_AWAY = 64 * 1024 * 1024
+
+_STRAY = Reply(550, "5.6.0 bare CR or NUL in the message")
+_TOO_MANY_HOPS = Reply(554, "5.4.6 too many hops, this looks like a mail loop")
+_NO_ROOM = Reply(452, "4.3.1 no room for mail right now, try again later")
+_NOT_NOW = Reply(451, "4.3.0 cannot take mail right now, try again later")
+
+
+class Filing:
+    """One message's content on its way. An ``async with`` block; leaving it early leaves nothing.
+
+    The first reason to refuse the message ends the writing; the rest is read and thrown away, because
+    a client listens only after the end of its content.
+    """
+
+    def __init__(self, house: House, envelope: Envelope, *, helo: str, protocol: str) -> None:
+        self.refusal: Reply | None = None
+        self.size = 0
+        """Octets of content, without our own line."""
+        self._house = house
+        self._envelope = envelope
+        self._helo = helo
+        self._protocol = protocol
+        self._reader = DotReader()
+        self._hops = HopCounter()
+        self._gathered: list[bytes] = []
+        self._gathered_size = 0
+        self._draft: Draft | None = None
+
+    async def __aenter__(self) -> Self:
+        """Begin the block. The draft is made with the first piece, so an idle client costs none."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave nothing of what was not committed."""
+        await self._drop()
+
+    @property
+    def rest(self) -> bytes | None:
+        """Give what followed the end of the content, once it has come."""
+        return self._reader.rest
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so much was thrown away that waiting for the end is no use."""
+        return self.refusal is not None and self.size > self._house.offer.size + _MOST_THROWN_AWAY
+
+    async def take(self, chunk: bytes) -> None:
+        """Take octets as they came from the client."""
+        content = self._reader.feed(chunk)
+        self.size += len(content)
+        if self.refusal is not None:
+            return
+        self._hops.feed(content)
+        self._gathered.append(content)
+        self._gathered_size += len(content)
+        refusal = self._judge()
+        if refusal is not None:
+            await self._refuse(refusal)
+        elif self._gathered_size >= _PIECE:
+            await self._write()
+
+    async def commit(self, stage: Stage) -> QueueId | None:
+        """Make the message durable after the end of its content; None: see ``refusal``."""
+        if self.refusal is None:
+            await self._write()
+        if self._draft is None:
+            return None
+        try:
+            await self._draft.commit(stage)
+        except StoreError as error:
+            await self._refuse(self._trouble(error))
+            return None
+        done, self._draft = self._draft.id, None
+        return done
+
+    def _judge(self) -> Reply | None:
+        if self._house.offer.size and self.size > self._house.offer.size:
+            return TOO_BIG
+        if self._reader.stray:
+            return _STRAY
+        return _TOO_MANY_HOPS if self._hops.hops > _MOST_HOPS else None
+
+    async def _write(self) -> None:
+        """Write what was gathered, the first time with a draft and our line in front."""
+        try:
+            if self._draft is None:
+                self._draft = self._house.store.draft(self._envelope)
+                self._gathered.insert(0, self._received(self._draft.id))
+            await self._draft.write(b"".join(self._gathered))
+        except StoreError as error:
+            await self._refuse(self._trouble(error))
+        self._gathered.clear()
+        self._gathered_size = 0
+
+    def _received(self, queue_id: QueueId) -> bytes:
+        return self._house.received(
+            helo=self._helo,
+            client=self._envelope.client,
+            protocol=self._protocol,
+            queue_id=queue_id,
+        )
+
+    def _trouble(self, error: StoreError) -> Reply:
+        self._house.store_trouble(error)
+        return _NO_ROOM if error.no_room else _NOT_NOW
+
+    async def _refuse(self, refusal: Reply) -> None:
+        self.refusal = refusal
+        self._gathered.clear()
+        await self._drop()
+
+    async def _drop(self) -> None:
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            await draft.discard()

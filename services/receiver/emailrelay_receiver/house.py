@@ -1,0 +1,85 @@
+"""What all the sessions of one receiver process share."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from emailrelay.config import ReceiverSettings
+from emailrelay.errors import StoreError
+from emailrelay.events import Report, StoreTrouble
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay_receiver.admission import Admission
+from emailrelay_receiver.dialogue import Offer
+from emailrelay_receiver.received import received_line
+
+
+@dataclass(slots=True, kw_only=True)
+class House:
+    """The rules of the house, its store, and who is in."""
+
+    offer: Offer
+    store: Store
+    stage: Stage
+    """Where received mail begins: UNFILTERED or READY."""
+    admission: Admission
+    report: Report
+    clock: Callable[[], float]
+    idle_timeout: float
+    """Seconds of silence from a client after which it is told to go."""
+    session_timeout: float
+    """Seconds that a session may last, and the content of a message likewise."""
+    remote_clients: bool = False
+    anonymous: frozenset[str] = field(default_factory=frozenset[str])
+    """What we keep to ourselves: ``vrfy``, ``server``, ``content``, ``client``."""
+    closing: bool = False
+    """The service has been told to stop."""
+
+    @property
+    def greeting(self) -> str:
+        """Say who we are (RFC 5321 section 4.2)."""
+        name = "" if "server" in self.anonymous else " E-MailRelay"
+        return f"{self.offer.domain} ESMTP{name} ready"
+
+    def received(self, *, helo: str, client: str, protocol: str, queue_id: QueueId) -> bytes:
+        """Give the line that stands in front of the content, or nothing when it is not wanted."""
+        if "content" in self.anonymous:
+            return b""
+        # A unix socket's path is nobody else's business.
+        return received_line(
+            helo=helo,
+            client="" if client.startswith("/") else client,
+            domain=self.offer.domain,
+            protocol=protocol,
+            queue_id=queue_id,
+            now=self.clock(),
+        )
+
+    def store_trouble(self, error: StoreError) -> None:
+        """Tell the log why mail is refused for now; the client hears a general truth."""
+        self.report(StoreTrouble(doing="taking a message in", reason=str(error)))
+
+
+def make_house(
+    settings: ReceiverSettings, store: Store, *, report: Report, clock: Callable[[], float]
+) -> House:
+    """Make the house that the settings describe."""
+    anonymous = frozenset(settings.anonymous)
+    return House(
+        offer=Offer(
+            domain=settings.domain or socket.gethostname(),
+            size=settings.size,
+            recipients=settings.recipients,
+            vrfy="vrfy" not in anonymous,
+        ),
+        store=store,
+        stage=Stage.UNFILTERED if settings.filter else Stage.READY,
+        admission=Admission(settings.connections, settings.client_connections),
+        report=report,
+        clock=clock,
+        idle_timeout=settings.idle_timeout,
+        session_timeout=settings.session_timeout,
+        remote_clients=settings.remote_clients,
+        anonymous=anonymous,
+    )

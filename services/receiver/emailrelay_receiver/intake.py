@@ -1,0 +1,81 @@
+"""The octets that came from a client and wait to be read: command lines or content, in turn."""
+
+import asyncio
+from collections.abc import Callable
+
+from emailrelay.store.base import CHUNK
+
+LIMIT = 64 * 1024
+"""The socket is no longer read from while more than twice this waits; no command line is longer."""
+_LONGEST_JUNK = 1024 * 1024
+"""Octets of one endless line that are skipped before the connection is given up."""
+
+
+class LineTooLong(Exception):
+    """A command line beyond any use; it has been skipped when ``ended``, else it has no end."""
+
+    def __init__(self, *, ended: bool) -> None:
+        super().__init__()
+        self.ended = ended
+
+
+class Intake(asyncio.StreamReader):
+    """A stream reader that can say what is waiting, and take back what was read too far."""
+
+    # Two attributes of asyncio's that have no public counterpart; the same in Python 3.11 to 3.14.
+    _buffer: bytearray
+    _maybe_resume_transport: Callable[[], None]
+
+    def waiting_line(self) -> bytes | None:
+        """Take a command line that has come already, without its line end."""
+        end = self._buffer.find(b"\n")
+        if end < 0:
+            return None
+        line = bytes(self._buffer[:end])
+        del self._buffer[: end + 1]
+        self._maybe_resume_transport()
+        return line.removesuffix(b"\r")
+
+    async def line(self) -> bytes:
+        """Wait for a command line and take it, without its line end: CRLF, or LF alone.
+
+        Raises:
+            LineTooLong: as it says.
+            EOFError: the client has gone, what it left unfinished does not count.
+            ConnectionError: the connection broke.
+
+        """
+        try:
+            line = await self.readuntil(b"\n")
+        except asyncio.LimitOverrunError as error:
+            raise LineTooLong(ended=await self._skip(error.consumed)) from None
+        return line[:-1].removesuffix(b"\r")
+
+    async def content(self) -> bytes:
+        """Wait for octets of content and take at most ``CHUNK`` of them.
+
+        Raises:
+            EOFError, ConnectionError: see ``line``.
+
+        """
+        chunk = await self.read(CHUNK)
+        if not chunk:
+            raise EOFError
+        return chunk
+
+    def put_back(self, octets: bytes) -> None:
+        """Let these be read next: commands that came in one piece with the end of the content."""
+        self._buffer[:0] = octets
+
+    async def _skip(self, consumed: int) -> bool:
+        """Read on to the end of the line; return whether it has one."""
+        skipped = 0
+        while skipped < _LONGEST_JUNK:
+            skipped += len(await self.readexactly(consumed))
+            try:
+                await self.readuntil(b"\n")
+            except asyncio.LimitOverrunError as error:
+                consumed = error.consumed
+            else:
+                return True
+        return False

@@ -1,0 +1,161 @@
+"""The sockets that clients connect to, bound before any worker exists."""
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from emailrelay.errors import RelayError
+
+_BACKLOG = 1024
+_ABSENT = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+
+
+class CannotListen(RelayError):
+    """An address cannot be listened on; the text names it and the reason."""
+
+    temporary = False
+
+
+class Listeners:
+    """Listening sockets. Each stays open until ``close``; workers accept from the same ones."""
+
+    def __init__(self) -> None:
+        self.sockets: list[socket.socket] = []
+        self._paths: list[str] = []
+
+    def open(self, interfaces: Sequence[str], port: int) -> None:
+        """Bind and listen on all ``interfaces``; see ``ReceiverSettings.interface``.
+
+        Raises:
+            CannotListen: with every address that failed.
+
+        """
+        problems: list[str] = []
+        for interface in interfaces or ("",):
+            try:
+                self.sockets.extend(_open(interface, port))
+                if interface.startswith("/"):
+                    self._paths.append(interface)
+            except (OSError, ValueError) as error:
+                place = interface or "all addresses"
+                problems.append(f"cannot listen on {place}{_port(interface, port)}: {_why(error)}")
+        if problems:
+            self.close()
+            raise CannotListen("\n".join(problems))
+
+    def close(self) -> None:
+        """Close them and remove the paths of unix sockets that we made."""
+        for opened in self.sockets:
+            opened.close()
+        for path in self._paths:
+            with contextlib.suppress(OSError):
+                Path(path).unlink()
+        self.sockets.clear()
+        self._paths.clear()
+
+
+def socket_path(opened: socket.socket) -> str:
+    """Return the path of a unix socket, "" for others and for those without a path."""
+    name = opened.getsockname()
+    return name if opened.family is socket.AF_UNIX and isinstance(name, str) else ""
+
+
+def written(opened: socket.socket) -> str:
+    """Write the address of a listening socket, with the port that the system chose."""
+    if opened.family is socket.AF_UNIX:
+        return socket_path(opened) or f"fd#{opened.fileno()}"
+    host, port = opened.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _open(interface: str, port: int) -> Iterator[socket.socket]:
+    if interface.startswith("fd#"):
+        yield _inherited(interface)
+    elif interface.startswith("/"):
+        yield _unix(interface)
+    elif interface:
+        for family, address in _addresses(interface, port):
+            yield _tcp(family, address)
+    else:
+        yield from _everywhere(port)
+
+
+def _everywhere(port: int) -> Iterator[socket.socket]:
+    """Listen on all addresses, of both kinds where the machine has both."""
+    first = _tcp(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - asked for; only local clients are served
+    yield first
+    try:
+        # The same port, if the system chose it.
+        yield _tcp(socket.AF_INET6, ("::", first.getsockname()[1]))
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+
+
+def _addresses(interface: str, port: int) -> list[tuple[socket.AddressFamily, tuple[object, ...]]]:
+    found = socket.getaddrinfo(
+        interface.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _tcp(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family is socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        opened.bind(address)
+        opened.listen(_BACKLOG)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _unix(path: str) -> socket.socket:
+    opened = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        opened.bind(path)
+        opened.listen(_BACKLOG)
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _remove_stale(path: str) -> None:
+    """Remove a socket on which nobody listens: one that a killed process left behind."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                Path(path).unlink()
+
+
+def _inherited(interface: str) -> socket.socket:
+    opened = socket.socket(fileno=int(interface.removeprefix("fd#")))
+    if not opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        opened.listen(_BACKLOG)
+    return opened
+
+
+def _port(interface: str, port: int) -> str:
+    return "" if interface.startswith(("/", "fd#")) else f" port {port}"
+
+
+def _why(error: OSError | ValueError) -> str:
+    reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        return f"{reason}; stop the other mail server, or choose another --port"
+    if isinstance(error, OSError) and error.errno == errno.EACCES:
+        return f"{reason}; ports below 1024 need privileges, or choose another --port"
+    return reason

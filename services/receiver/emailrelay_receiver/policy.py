@@ -1,0 +1,178 @@
+"""What the receiver accepts from whom: rules that take values and give a value or a refusal."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+
+from emailrelay.envelope import NULL_SENDER, Address, Body
+from emailrelay.reply import Reply
+
+LONGEST_COMMAND = 512
+"""Octets of a command line with its CRLF (RFC 5321 section 4.5.3.1.4)."""
+
+_ROOM_FOR_PARAMETERS = {
+    # SIZE (RFC 1870 section 3) 26, BODY (RFC 6152) 17, SMTPUTF8 (RFC 6531 section 3.4) 10
+    b"MAIL": 26 + 17 + 10,
+    b"RCPT": 10,
+}
+_LONGEST_LOCAL_PART = 256
+"""Octets; RFC 5321 section 4.5.3.1.1 asks for 64, and longer ones are in use."""
+_LONGEST_DOMAIN = 255
+
+_HTTP = frozenset(
+    {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"PATCH", b"DELETE", b"TRACE"}
+)
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_ATOM = r'[^\s()<>,;:\\"@\[\]]'
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_PATH = re.compile(
+    # A source route is read and ignored (RFC 5321 appendix C). One character at a time and no nested
+    # repetition, so that no input makes the match slow.
+    rf"<(?:@[^:<>\"\\]*:)?(?P<address>(?P<local>(?:{_ATOM}|{_QUOTED})*)"
+    rf"(?:@(?P<domain>{_ATOM}+|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
+)
+_PARAMETER = re.compile(r"(?P<word>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~]+))?")
+_SIZE = re.compile(r"[0-9]{1,20}")
+
+
+class Refused(Exception):
+    """A command that is answered with ``reply`` and changes nothing."""
+
+    def __init__(self, reply: Reply) -> None:
+        super().__init__(str(reply))
+        self.reply = reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MailParameters:
+    """What the parameters of a MAIL command say."""
+
+    size: int | None = None
+    """Octets that the client means to send (RFC 1870)."""
+    body: Body = Body.UNKNOWN
+    utf8: bool = False
+
+
+def longest_command(verb: bytes) -> int:
+    """Return how many octets a command may have with its CRLF."""
+    return LONGEST_COMMAND + _ROOM_FOR_PARAMETERS.get(verb, 0)
+
+
+def is_http(verb: bytes) -> bool:
+    """Return whether this is a browser tricked into speaking to us, whose next lines are an attack."""
+    return verb in _HTTP
+
+
+def is_local(client: str) -> bool:
+    """Return whether the IP address of a client is one of this machine's loopback addresses."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        return address.ipv4_mapped.is_loopback
+    return address.is_loopback
+
+
+def read_sender(argument: bytes) -> tuple[Address, MailParameters]:
+    """Read what follows ``MAIL`` (RFC 5321 section 4.1.1.2).
+
+    Raises:
+        Refused: it is malformed, or asks for what is not offered.
+
+    """
+    address, words = _read_path(argument, b"FROM:", bad=_BAD_SENDER)
+    parameters = _read_mail_parameters(words)
+    if not parameters.utf8 and not address.isascii():
+        raise Refused(_NEEDS_UTF8)
+    return address, parameters
+
+
+def read_recipient(argument: bytes, *, utf8: bool) -> Address:
+    """Read what follows ``RCPT`` (RFC 5321 section 4.1.1.3). ``utf8``: MAIL said SMTPUTF8.
+
+    Raises:
+        Refused: it is malformed, or asks for what is not offered.
+
+    """
+    address, words = _read_path(argument, b"TO:", bad=_BAD_RECIPIENT)
+    if address == NULL_SENDER:
+        raise Refused(_BAD_RECIPIENT)
+    if words:
+        raise Refused(_UNKNOWN_PARAMETER)
+    if not utf8 and not address.isascii():
+        raise Refused(_NEEDS_UTF8)
+    return address
+
+
+def _read_path(argument: bytes, keyword: bytes, *, bad: Reply) -> tuple[Address, list[str]]:
+    """Return the address verbatim and the words behind the bracket."""
+    if argument[: len(keyword)].upper() != keyword:
+        raise Refused(Reply(501, f"5.5.4 syntax: {keyword.decode()}<address>"))
+    try:
+        text = argument[len(keyword) :].decode()
+    except UnicodeDecodeError:
+        raise Refused(_NOT_UTF8) from None
+    match = _PATH.fullmatch(text.strip(" \t"))
+    if match is None or _CONTROL.search(text) or not _is_plausible(match["local"], match["domain"]):
+        raise Refused(bad)
+    return Address(match["address"]), (match["rest"] or "").split()
+
+
+def _is_plausible(local: str, domain: str | None) -> bool:
+    if domain is None:
+        # "<>" and unqualified names such as <postmaster>; the next server judges the latter.
+        return not local.startswith("-") and len(local.encode()) <= _LONGEST_LOCAL_PART
+    return (
+        0 < len(local.encode()) <= _LONGEST_LOCAL_PART
+        and len(domain.encode()) <= _LONGEST_DOMAIN
+        # An address must never look like an option to a program that is given it.
+        and not local.startswith("-")
+    )
+
+
+def _read_mail_parameters(words: list[str]) -> MailParameters:
+    size, body, utf8 = None, Body.UNKNOWN, False
+    for word, value in _read_parameters(words).items():
+        match word:
+            case "SIZE":
+                if value is None or not _SIZE.fullmatch(value):
+                    raise Refused(Reply(501, "5.5.4 SIZE needs a number"))
+                size = int(value)
+            case "BODY":
+                body = _read_body(value)
+            case "SMTPUTF8":
+                if value is not None:
+                    raise Refused(Reply(501, "5.5.4 SMTPUTF8 takes no value"))
+                utf8 = True
+            case _:
+                raise Refused(_UNKNOWN_PARAMETER)
+    return MailParameters(size=size, body=body, utf8=utf8)
+
+
+def _read_parameters(words: list[str]) -> dict[str, str | None]:
+    parameters: dict[str, str | None] = {}
+    for text in words:
+        match = _PARAMETER.fullmatch(text)
+        if match is None or match["word"].upper() in parameters:
+            raise Refused(Reply(501, "5.5.4 malformed parameter"))
+        parameters[match["word"].upper()] = match["value"]
+    return parameters
+
+
+def _read_body(value: str | None) -> Body:
+    match (value or "").upper():
+        case "7BIT":
+            return Body.SEVEN_BIT
+        case "8BITMIME":
+            return Body.EIGHT_BIT
+        case _:
+            raise Refused(Reply(501, "5.5.4 BODY is 7BIT or 8BITMIME"))
+
+
+_BAD_SENDER = Reply(501, "5.1.7 bad sender address syntax")
+_BAD_RECIPIENT = Reply(501, "5.1.3 bad recipient address syntax")
+_NEEDS_UTF8 = Reply(553, "5.6.7 an address beyond ASCII needs SMTPUTF8")
+_NOT_UTF8 = Reply(553, "5.6.7 the address is not UTF-8")
+_UNKNOWN_PARAMETER = Reply(555, "5.5.4 unknown parameter")

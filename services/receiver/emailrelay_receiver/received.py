@@ -1,0 +1,33 @@
+"""The Received: line that stands in front of each message (RFC 5321 section 4.4)."""
+
+import re
+from email.utils import formatdate
+
+from emailrelay.queue_id import QueueId
+
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9.:_\[\]-]")
+_LONGEST_NAME = 255
+
+
+def received_line(
+    *, helo: str, client: str, domain: str, protocol: str, queue_id: QueueId, now: float
+) -> bytes:
+    """Return the line, folded, with its CRLF.
+
+    ``client`` is the IP address of the client, or empty when it shall not be told or has none;
+    ``protocol`` is SMTP, ESMTP or a word of RFC 3848 and RFC 6531 section 4.3; ``now`` is seconds since
+    1970. What the client called itself is put in as far as it is a name.
+    """
+    name = _NOT_IN_A_NAME.sub("?", helo)[:_LONGEST_NAME]
+    address = f" ({_literal(client)})" if client else ""
+    return (
+        f"Received: from {name}{address}\r\n"
+        f"\tby {domain} with {protocol} id {queue_id};\r\n"
+        f"\t{formatdate(now, localtime=True)}\r\n"
+    ).encode()
+
+
+def _literal(address: str) -> str:
+    """Write an IP address as a literal (RFC 5321 section 4.1.3)."""
+    address = address.partition("%")[0]
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"

@@ -1,0 +1,70 @@
+"""One receiver process: accepts on the sockets it was given until it is told to stop, then drains."""
+
+import asyncio
+import socket
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
+from functools import partial
+
+from emailrelay_receiver.house import House
+from emailrelay_receiver.listener import socket_path
+from emailrelay_receiver.session import SmtpSession
+
+_FINISH = 3.0
+"""Seconds that clients have, once we stop, for the rest of the message they are sending."""
+
+
+class Receiver:
+    """The sessions of a process, and their end. An ``async with`` block in which clients are served."""
+
+    def __init__(self, house: House, sockets: Iterable[socket.socket]) -> None:
+        self._house = house
+        self._sockets = tuple(sockets)
+        self._sessions: set[SmtpSession] = set()
+        self._all_gone = asyncio.Event()
+        self._accepting = AsyncExitStack()
+
+    async def __aenter__(self) -> None:
+        """Begin to accept."""
+        loop = asyncio.get_running_loop()
+        for listening in self._sockets:
+            # A copy: the caller's socket stays open for its other workers.
+            own = listening.dup()
+            make = partial(self._session, socket_path(own))
+            if own.family is socket.AF_UNIX:
+                server: asyncio.AbstractServer = await loop.create_unix_server(make, sock=own)
+            else:
+                server = await loop.create_server(make, sock=own)
+            self._accepting.callback(server.close)
+
+    async def __aexit__(self, *_: object) -> None:
+        """Accept no more, let what is in hand be finished for a while, cut the rest."""
+        await self._accepting.aclose()
+        self._house.closing = True
+        for session in tuple(self._sessions):
+            session.wind_up()
+        if not await self._gone_within(_FINISH):
+            for session in tuple(self._sessions):
+                session.cut()
+            # What is left commits a message, which is a matter of milliseconds and must not be cut.
+            await self._gone_within(None)
+
+    async def _gone_within(self, seconds: float | None) -> bool:
+        if self._sessions:
+            self._all_gone.clear()
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._all_gone.wait()
+            except TimeoutError:
+                return False
+        return True
+
+    def _session(self, place: str) -> SmtpSession:
+        session = SmtpSession(self._house, place=place, ended=self._end)
+        self._sessions.add(session)
+        return session
+
+    def _end(self, session: SmtpSession) -> None:
+        self._sessions.discard(session)
+        if not self._sessions:
+            self._all_gone.set()
