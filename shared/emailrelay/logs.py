@@ -45,7 +45,7 @@ def reporter(settings: Settings) -> Report:
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
     )
-    logging.basicConfig(handlers=[_LibraryHandler(report)], level=logging.WARNING)
+    logging.basicConfig(handlers=[_LibraryHandler(report)], format="%(message)s")
     return report
 
 

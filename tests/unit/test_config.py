@@ -1,0 +1,279 @@
+"""Settings: where they come from, what goes before what, and every problem at once."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from emailrelay.config import (
+    SERVICES,
+    Ack,
+    FilterdSettings,
+    ForwarderSettings,
+    ReceiverSettings,
+    Settings,
+    load,
+    read,
+)
+from emailrelay.config.flags import flag, groups
+from emailrelay.config.values import destination
+from emailrelay.errors import ConfigError
+from emailrelay.schedule import Schedule
+
+SMARTHOST = "--forward-to=127.0.0.1:25"
+
+
+def problems(
+    settings: type[Settings], argv: Sequence[str] = (), environ: Mapping[str, str] | None = None
+) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        read(settings, argv, environ or {})
+    return caught.value.problems
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "relay.toml"
+    path.write_text(text)
+    return str(path)
+
+
+def test_flags_go_before_environment_before_file_before_default(tmp_path: Path) -> None:
+    path = write(tmp_path, "size = 1\nrecipients = 2\nport = 3\n")
+    environ = {"EMAILRELAY_RECIPIENTS": "20", "EMAILRELAY_PORT": "30"}
+
+    found = read(ReceiverSettings, ["-c", path, "--port", "300"], environ)
+
+    assert (found.size, found.recipients, found.port) == (1, 20, 300)
+    assert found.connections == 1000
+
+
+def test_the_file_can_be_named_in_the_environment(tmp_path: Path) -> None:
+    path = write(tmp_path, "workers = 3\n")
+
+    assert read(FilterdSettings, [], {"EMAILRELAY_CONFIG": path}).workers == 3
+
+
+def test_one_file_serves_all_services_and_each_leaves_the_others_keys_alone(
+    tmp_path: Path,
+) -> None:
+    path = write(tmp_path, 'port = 2525\nforward_to = "nonsense"\nfilter_jobs = 2\n')
+
+    assert read(ReceiverSettings, ["-c", path], {}).port == 2525
+    assert read(FilterdSettings, ["-c", path], {}).filter_jobs == 2
+
+
+def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
+    path = write(tmp_path, 'workers = 0\nspooldir = "x"\nresponse_timeout = -1\n')
+    environ = {"EMAILRELAY_MAX_AGE": "long", "EMAILRELAY_SPOL_DIR": "/x"}
+    argv = ["-c", path, "--log-format=xml", "--polll=1", "--port=1", "stray", "--retry-first"]
+
+    found = "\n".join(problems(ForwarderSettings, argv, environ))
+
+    assert f"workers in {path}: 0: must be greater than or equal to 1" in found
+    assert f"spooldir in {path}: there is no such option; did you mean spool_dir?" in found
+    assert f"response_timeout in {path}: -1" in found
+    assert "EMAILRELAY_MAX_AGE: 'long'" in found
+    assert "did you mean EMAILRELAY_SPOOL_DIR?" in found
+    assert "--log-format: 'xml': must be 'auto', 'json', 'logfmt' or 'console'" in found
+    assert "--polll: there is no such option; did you mean --poll?" in found
+    assert "--port: is an option of emailrelay-receiver" in found
+    assert "stray: unexpected" in found
+    assert "--retry-first: needs a value" in found
+    assert "--forward-to (in a file: forward_to): there is nowhere to forward to" in found
+
+
+def test_a_key_with_dashes_is_told_its_name(tmp_path: Path) -> None:
+    path = write(tmp_path, 'spool-dir = "x"\n')
+
+    assert problems(FilterdSettings, ["-c", path]) == [
+        f"spool-dir in {path}: there is no such option; did you mean spool_dir?"
+    ]
+
+
+@pytest.mark.parametrize("text", ["port = \n", "= 1", "port = 1\nport = 2\n"])
+def test_a_file_that_is_not_toml_is_a_problem(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+
+    (problem,) = problems(ReceiverSettings, ["-c", path])
+
+    assert problem.startswith(f"{path}: is not TOML: ")
+
+
+def test_a_file_that_is_missing_or_not_text_is_a_problem(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+
+    assert problems(ReceiverSettings, ["-c", "/nowhere/x"]) == [
+        "/nowhere/x: cannot be read: No such file or directory"
+    ]
+    assert problems(ReceiverSettings, ["-c", str(binary)]) == [f"{binary}: is not UTF-8 text"]
+
+
+def test_names_that_others_put_into_the_environment_are_left_alone() -> None:
+    environ = {"EMAILRELAY_SERVICE_HOST": "10.0.0.1", "EMAILRELAY_MESSAGE_ID": "x"}
+
+    read(FilterdSettings, [], environ)
+
+
+def test_a_list_is_repeated_or_separated_by_commas() -> None:
+    found = read(FilterdSettings, ["--filter", "/a,/b", "--filter=exit:0"], {})
+
+    assert found.filter == ["/a", "/b", "exit:0"]
+    assert read(FilterdSettings, [], {"EMAILRELAY_FILTER": "/a, /b,"}).filter == ["/a", "/b"]
+
+
+def test_a_list_in_the_file_is_taken_as_it_stands(tmp_path: Path) -> None:
+    path = write(tmp_path, 'filter = ["/a,b", "/c"]\n')
+
+    assert read(FilterdSettings, ["-c", path], {}).filter == ["/a,b", "/c"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "once"),
+    [([], False), (["--once"], True), (["--once=yes"], True), (["--once=no"], False)],
+)
+def test_a_flag_stands_alone_or_says_yes_or_no(argv: list[str], once: bool) -> None:  # noqa: FBT001 -- a table's column
+    assert read(ForwarderSettings, [SMARTHOST, *argv], {}).once is once
+
+
+def test_anonymous_without_a_list_means_all() -> None:
+    found = read(ReceiverSettings, ["--anonymous"], {})
+
+    assert found.anonymous == ["vrfy", "server", "content", "client"]
+    assert read(ReceiverSettings, ["--anonymous=vrfy"], {}).anonymous == ["vrfy"]
+
+
+def test_anonymous_takes_only_words_it_knows() -> None:
+    (problem,) = problems(ReceiverSettings, ["--anonymous=vrfy,hat"])
+
+    assert "hat: not one of vrfy, server, content, client" in problem
+
+
+@pytest.mark.parametrize(
+    ("text", "meaning"),
+    [
+        ("mail.isp.net:587", "mail.isp.net:587"),
+        ("mail.isp.net:smtp", "mail.isp.net:25"),
+        ("[::1]:25", "[::1]:25"),
+        ("/run/lmtp.sock", "/run/lmtp.sock"),
+    ],
+)
+def test_a_destination_is_host_and_port_or_a_path(text: str, meaning: str) -> None:
+    assert destination(text) == meaning
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("mail.isp.net", "needs host and port"),
+        (":25", "needs host and port"),
+        ("mail.isp.net:", "needs host and port"),
+        ("::1:25", "in brackets"),
+        ("a b:25", "blanks"),
+        ("x:0", "from 1 to 65535"),
+        ("x:65536", "from 1 to 65535"),
+        ("x:no-such-service", "there is no service named 'no-such-service'"),
+    ],
+)
+def test_a_bad_destination_is_told_what_to_write(text: str, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        destination(text)
+
+
+def test_contradictions_name_the_option() -> None:
+    assert problems(ForwarderSettings, [SMARTHOST, "--once", "--poll=5"]) == [
+        "--once: 'yes': with poll makes no sense: leave out one of the two"
+    ]
+    assert problems(FilterdSettings, ["--retry-first=60", "--retry-longest=30"]) == [
+        "--retry-longest: '30': must not be shorter than retry_first (60)"
+    ]
+    assert problems(ReceiverSettings, ["--ack=filtered"]) == [
+        "--ack: 'filtered': needs a filter to wait for; set filter, or choose stored"
+    ]
+    assert read(ReceiverSettings, ["--ack=filtered", "--filter=/f"], {}).ack is Ack.FILTERED
+
+
+def test_retry_options_make_the_schedule() -> None:
+    found = read(FilterdSettings, ["--retry-first=1", "--retry-longest=9", "--max-age=99"], {})
+
+    assert found.schedule == Schedule(first=1, factor=2, longest=9, max_age=99)
+
+
+def test_the_defaults_of_the_schedule_are_the_schedules_own() -> None:
+    assert read(FilterdSettings, [], {}).schedule == Schedule()
+
+
+def test_the_store_goes_before_the_spool_directory() -> None:
+    both = ["--store=memory:", "--spool-dir=/x"]
+
+    assert read(FilterdSettings, both, {}).store_place == "memory:"
+    assert read(FilterdSettings, both[1:], {}).store_place == Path("/x")
+
+
+def test_a_relative_spool_directory_is_that_of_the_start() -> None:
+    assert read(FilterdSettings, ["--spool-dir=x"], {}).spool_dir == Path.cwd() / "x"
+
+
+def test_settings_cannot_be_changed() -> None:
+    found = read(FilterdSettings, [], {})
+    name = "workers"
+
+    with pytest.raises(ValueError, match="frozen"):
+        setattr(found, name, 2)
+
+
+@pytest.mark.parametrize("settings", SERVICES)
+def test_every_option_is_described_and_in_the_help(
+    settings: type[Settings], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(settings, ["--help"])
+
+    shown = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert all(f"  {flag(name)} " in shown for name in settings.model_fields)
+    assert all(info.description for info in settings.model_fields.values())
+    grouped = [name for _, names in groups(settings) for name in names]
+    assert sorted(grouped) == sorted(settings.model_fields)
+
+
+def test_a_service_with_problems_ends_with_78_and_tells_them_on_stderr(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(FilterdSettings, ["--workers=0", "--filter-jobs=0"])
+
+    told = capsys.readouterr()
+    assert ended.value.code == 78
+    assert told.out == ""
+    assert [line.split(": ")[:2] for line in told.err.splitlines()] == [
+        ["emailrelay-filterd", "--workers"],
+        ["emailrelay-filterd", "--filter-jobs"],
+    ]
+
+
+def test_check_config_shows_what_is_set_and_ends_with_0(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(FilterdSettings, ["--check-config", "--workers=2"])
+
+    assert ended.value.code == 0
+    assert "  workers = 2  (--workers)" in capsys.readouterr().out
+
+
+def test_check_config_ends_with_78_when_something_is_wrong() -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(FilterdSettings, ["--check-config", "--workers=x"])
+
+    assert ended.value.code == 78
+
+
+def test_version_with_verbose_tells_the_capabilities(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load(ReceiverSettings, ["--version", "--verbose"])
+
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 0
+    assert first.startswith("emailrelay-receiver ")
+    assert any(line.startswith("TLS library: ") for line in rest)

@@ -1,0 +1,213 @@
+"""The log: one line an event, bounded and escaped, and never in the way of mail."""
+
+import json
+import logging
+import os
+import threading
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emailrelay.config import FilterdSettings, LogFormat
+from emailrelay.events import (
+    Event,
+    Level,
+    Rejected,
+    Report,
+    SessionTrouble,
+    Stopping,
+    WorkerDied,
+)
+from emailrelay.logs import FIELD_LIMIT, event_name, line_reporter, printable, renderer, reporter
+
+
+class Quiet(Event):
+    """An event for debugging."""
+
+    level = Level.DEBUG
+
+
+class Pipe:
+    """A log with its reader."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+
+    def report(self, log_format: LogFormat = LogFormat.JSON, least: Level = Level.INFO) -> Report:
+        return line_reporter(
+            service="receiver",
+            render=renderer(log_format),
+            timed=False,
+            least=least,
+            descriptor=self.writing,
+        )
+
+    def lines(self) -> list[str]:
+        os.close(self.writing)
+        with os.fdopen(self.reading, "rb") as end:
+            return end.read().decode().splitlines()
+
+
+def test_an_event_is_named_for_its_class() -> None:
+    assert event_name(WorkerDied) == "worker_died"
+    assert event_name(Stopping) == "stopping"
+
+
+def test_json_holds_the_fields_of_the_event_and_who_says_it() -> None:
+    pipe = Pipe()
+
+    pipe.report()(Rejected(command="RCPT", reply='550 "no"', client="127.0.0.1:9"))
+
+    (line,) = pipe.lines()
+    assert json.loads(line) == {
+        "level": "info",
+        "event": "rejected",
+        "service": "receiver",
+        "pid": os.getpid(),
+        "command": "RCPT",
+        "reply": '550 "no"',
+        "client": "127.0.0.1:9",
+    }
+
+
+def test_logfmt_quotes_what_holds_blanks() -> None:
+    pipe = Pipe()
+
+    pipe.report(LogFormat.LOGFMT)(SessionTrouble(client="::1", reason="went away"))
+
+    (line,) = pipe.lines()
+    assert line.startswith("level=warning event=session_trouble service=receiver ")
+    assert line.endswith('client=::1 reason="went away"')
+
+
+@pytest.mark.parametrize("log_format", LogFormat)
+@given(text=st.text(max_size=50))
+def test_one_event_is_one_line_whatever_a_peer_sent(log_format: LogFormat, text: str) -> None:
+    pipe = Pipe()
+
+    pipe.report(log_format)(SessionTrouble(client=text, reason=f"a\r\nb\x1b[2J\u202e{text}"))
+
+    (line,) = pipe.lines()
+    assert line.isprintable()
+
+
+@given(st.text(max_size=3 * FIELD_LIMIT))
+def test_a_field_is_bounded(text: str) -> None:
+    shown = str(printable(text * 4))
+
+    assert len(shown) <= FIELD_LIMIT * len("\\u0000")
+    assert shown.isprintable()
+
+
+def test_a_cut_is_marked() -> None:
+    assert str(printable("x" * 5000)).endswith("x... (5000 characters)")
+    assert len(str(printable("x" * 5000))) == FIELD_LIMIT
+
+
+def test_numbers_stay_numbers_and_all_else_becomes_text() -> None:
+    assert printable(2.5) == 2.5
+    assert printable(None) is None
+    assert printable(Level.INFO) == "info"
+    assert printable(["a\n"]) == "['a\\n']"
+
+
+def test_debug_events_are_told_only_when_asked_for() -> None:
+    quiet, verbose = Pipe(), Pipe()
+
+    quiet.report()(Quiet())
+    verbose.report(least=Level.DEBUG)(Quiet())
+
+    assert quiet.lines() == []
+    assert len(verbose.lines()) == 1
+
+
+def test_a_closed_log_stops_nothing() -> None:
+    pipe = Pipe()
+    report = pipe.report()
+    os.close(pipe.reading)
+
+    report(Stopping(service="receiver"))
+
+    os.close(pipe.writing)
+
+
+def test_a_full_disk_of_the_log_stops_nothing() -> None:
+    descriptor = os.open("/dev/full", os.O_WRONLY)
+    report = line_reporter(
+        service="receiver",
+        render=renderer(LogFormat.JSON),
+        timed=False,
+        least=Level.INFO,
+        descriptor=descriptor,
+    )
+
+    report(Stopping(service="receiver"))
+
+    os.close(descriptor)
+
+
+def test_a_stuck_reader_loses_lines_and_is_told_how_many() -> None:
+    pipe = Pipe()
+    report = pipe.report()
+    told = 0
+    while told < 5000:
+        report(Rejected(command="MAIL", reply="x" * 200, client="c"))
+        told += 1
+
+    # The reader comes back: it reads what the pipe held, and then what is said next.
+    found: list[str] = []
+    reader = threading.Thread(target=lambda: found.extend(_until_closed(pipe.reading)))
+    os.set_blocking(pipe.reading, False)
+    held = os.read(pipe.reading, 1 << 20).decode().splitlines()
+    os.set_blocking(pipe.reading, True)
+    reader.start()
+    report(Stopping(service="receiver"))
+    os.close(pipe.writing)
+    reader.join()
+
+    stopping, dropped = (json.loads(line) for line in found)
+    assert stopping["event"] == "stopping"
+    assert dropped["event"] == "lines_dropped"
+    assert dropped["lines"] == told - len(held)
+    assert dropped["lines"] > 0
+
+
+def _until_closed(descriptor: int) -> list[str]:
+    with os.fdopen(descriptor, "rb") as end:
+        return end.read().decode().splitlines()
+
+
+def test_the_services_log_is_json_with_time_when_nobody_watches(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("JOURNAL_STREAM", raising=False)
+
+    reporter(FilterdSettings())(Stopping(service="filterd"))
+
+    line = json.loads(capfd.readouterr().out)
+    assert line["timestamp"].endswith("Z")
+    assert line["service"] == "filterd"
+
+
+def test_the_journal_has_its_own_clock(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+
+    reporter(FilterdSettings())(Stopping(service="filterd"))
+
+    assert "timestamp" not in json.loads(capfd.readouterr().out)
+
+
+def test_warnings_of_libraries_are_lines_of_the_same_log(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])
+    reporter(FilterdSettings())
+    logging.getLogger("mail.log").info("sender: %s", "secret")
+    logging.getLogger("watchdog").warning("lost\nevents")
+
+    line = json.loads(capfd.readouterr().out)
+    assert (line["event"], line["library"]) == ("library_trouble", "watchdog")
+    assert line["text"] == "lost\\x0aevents"
