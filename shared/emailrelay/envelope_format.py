@@ -18,6 +18,8 @@ _PREFIX = "X-MailRelay-"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
+_FOLDED = "ClientCertificate"
+"""The one field of several lines: PEM."""
 _MOST_RECIPIENTS = 100_000
 
 
@@ -55,7 +57,7 @@ def write(envelope: Envelope) -> bytes:
         ValueError: a value holds a control character or line separator.
 
     """
-    lines = [f"{_PREFIX}{key}: {_safe(value)}\r\n" for key, value in _fields(envelope)]
+    lines = [f"{_PREFIX}{key}: {_safe(key, value)}\r\n" for key, value in _fields(envelope)]
     return "".join(lines).encode()
 
 
@@ -68,27 +70,29 @@ def _fields(envelope: Envelope) -> Iterator[tuple[str, str]]:
         yield "To-Local", address
     for address in envelope.to_remote:
         yield "To-Remote", address
-    yield "Authentication", to_xtext(envelope.authentication)
+    yield "Authentication", to_xtext(_one_line(envelope.authentication))
     yield "Client", envelope.client
-    yield "ClientCertificate", envelope.client_certificate
+    yield _FOLDED, envelope.client_certificate
     yield "MailFromAuthIn", envelope.mail_from_auth_in
     yield "MailFromAuthOut", envelope.mail_from_auth_out
-    yield "ForwardTo", to_xtext(envelope.forward_to)
+    yield "ForwardTo", to_xtext(_one_line(envelope.forward_to))
     yield "ForwardToAddress", envelope.forward_to_address
     yield "ClientAccountSelector", envelope.account_selector
     yield "Utf8MailboxNames", "1" if envelope.utf8 else "0"
     yield "End", "1"
 
 
-def _safe(value: str) -> str:
-    """Give the value as it stands in the file; a PEM's lines continue with one blank in front."""
-    first, *more = value.rstrip("\n").split("\n")
-    if more and not first.startswith("-----BEGIN "):
+def _safe(key: str, value: str) -> str:
+    """Give the value as it stands in the file; a certificate's lines continue with one blank in front."""
+    if key != _FOLDED:
+        return _one_line(value)
+    return "\r\n ".join(_one_line(line) for line in value.removesuffix("\n").split("\n"))
+
+
+def _one_line(value: str) -> str:
+    if _UNSAFE.search(value):
         raise ValueError(value)
-    for line in (first, *more):
-        if _UNSAFE.search(line):
-            raise ValueError(value)
-    return "\r\n ".join((first, *more))
+    return value
 
 
 def parse(octets: bytes) -> EnvelopeFile:
@@ -104,7 +108,7 @@ def parse(octets: bytes) -> EnvelopeFile:
         raise DamagedMessage("envelope: unknown format")
     sender, count = reader.one("From"), reader.one("ToCount")
     local, remote = reader.all("To-Local"), reader.all("To-Remote")
-    if not count.isdecimal() or int(count) != len(local) + len(remote):
+    if count != str(len(local) + len(remote)):
         raise DamagedMessage("envelope: ToCount differs from the number of recipients")
     if not 0 < len(local) + len(remote) <= _MOST_RECIPIENTS:
         raise DamagedMessage("envelope: no recipients, or too many")
@@ -115,7 +119,7 @@ def parse(octets: bytes) -> EnvelopeFile:
         body=_body(reader.optional("Content")),
         authentication=_decoded(reader.optional("Authentication")),
         client=reader.optional("Client"),
-        client_certificate=reader.optional("ClientCertificate"),
+        client_certificate=_pem(reader.optional(_FOLDED)),
         mail_from_auth_in=reader.optional("MailFromAuthIn"),
         mail_from_auth_out=reader.optional("MailFromAuthOut"),
         forward_to=_decoded(reader.optional("ForwardTo")),
@@ -133,9 +137,8 @@ def _split(octets: bytes) -> tuple[list[tuple[str, str]], int]:
     while (newline := octets.find(b"\n", offset)) >= 0:
         line = _text(octets[offset:newline].removesuffix(b"\r"))
         offset = newline + 1
-        if line.startswith(" ") and fields:
-            key, value = fields[-1]
-            fields[-1] = (key, f"{value}\n{line[1:]}")
+        if line.startswith(" ") and fields and fields[-1][0] == _FOLDED:
+            fields[-1] = (_FOLDED, f"{fields[-1][1]}\n{line[1:]}")
             continue
         key, colon, value = line.removeprefix(_PREFIX).partition(":")
         if not line.startswith(_PREFIX) or not colon:
@@ -184,9 +187,16 @@ def _body(value: str) -> Body:
         return Body.UNKNOWN
 
 
+def _pem(value: str) -> str:
+    return f"{value}\n" if value else ""
+
+
 def _decoded(value: str) -> str:
     """Decode xtext; what another program wrote plainly is taken as it stands."""
     try:
-        return from_xtext(value)
+        text = from_xtext(value)
     except ValueError:
         return value
+    if _UNSAFE.search(text):
+        raise DamagedMessage("envelope: control character in a field")
+    return text

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_CODED = re.compile(r"([2-5][0-9][0-9])[ \t]*(.*)", re.DOTALL)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
+_CODED = re.compile(r"([2-5][0-9][0-9])(?![0-9])[ \t]*(.*)", re.DOTALL)
 LONGEST_TEXT = 480
-"""Characters of text kept: a reply line holds 512 octets with its code and CRLF (RFC 5321 4.5.3.1.5)."""
+"""Octets of text kept: a reply line holds 512 octets with its code and CRLF (RFC 5321 4.5.3.1.5)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +56,5 @@ class Reply:
 
 def one_line(text: str) -> str:
     """Give ``text`` as one bounded line that is safe in a reply, a log or an envelope."""
-    return _CONTROL.sub(" ", text).strip()[:LONGEST_TEXT]
+    octets = _CONTROL.sub(" ", text).strip().encode()
+    return octets[:LONGEST_TEXT].decode(errors="ignore").rstrip()
