@@ -13,7 +13,7 @@ from emailrelay.errors import ConfigError, StoreUnusable
 from emailrelay.events import Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
-from emailrelay.filters.spec import Filter, parse_chain, problems_of
+from emailrelay.filters.spec import Filter, startable_chain
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
 from emailrelay.service import Signals
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
     settings = load(FilterdSettings, argv)
     try:
-        filters = _usable(settings.filter)
+        filters = startable_chain(settings.filter)
     except ConfigError as error:
         sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
         return os.EX_CONFIG
@@ -43,13 +43,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StoreUnusable as error:
         sys.stderr.write(f"{settings.program}: {error}\n")
         return os.EX_CONFIG
-
-
-def _usable(specs: Sequence[str]) -> tuple[Filter, ...]:
-    chain = parse_chain(specs)
-    if problems := problems_of(chain):
-        raise ConfigError(problems)
-    return chain
 
 
 async def _work(

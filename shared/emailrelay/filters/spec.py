@@ -43,6 +43,29 @@ def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
         ConfigError: one line for each spec that is not understood.
 
     """
+    chain, problems = _read(specs)
+    if problems:
+        raise ConfigError(problems)
+    return chain
+
+
+def startable_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
+    """Read a chain as ``parse_chain`` does, and look whether its programs can be run.
+
+    Raises:
+        ConfigError: one line for each spec that is not understood, and each program that cannot be run.
+
+    """
+    chain, problems = _read(specs)
+    for one in chain:
+        if isinstance(one, ProgramFilter) and (trouble := _trouble(one.path)):
+            problems.append(f"filter {one.path}: {trouble}")
+    if problems:
+        raise ConfigError(problems)
+    return chain
+
+
+def _read(specs: Sequence[str]) -> tuple[tuple[Filter, ...], list[str]]:
     chain: list[Filter] = []
     problems: list[str] = []
     for spec in (part.strip() for whole in specs for part in whole.split(",")):
@@ -50,9 +73,7 @@ def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
             chain.append(_parse(spec))
         except ConfigError as error:
             problems += error.problems
-    if problems:
-        raise ConfigError(problems)
-    return tuple(chain)
+    return tuple(chain), problems
 
 
 def _parse(spec: str) -> Filter:
@@ -72,15 +93,6 @@ def _code(spec: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= 255):
         raise ConfigError([f"filter {spec}: the exit code must be a number from 0 to 255"])
     return int(text)
-
-
-def problems_of(chain: Sequence[Filter]) -> list[str]:
-    """Look at start-up whether the programs can be run; give a line for each that cannot."""
-    return [
-        f"filter {one.path}: {trouble}"
-        for one in chain
-        if isinstance(one, ProgramFilter) and (trouble := _trouble(one.path))
-    ]
 
 
 def _trouble(path: Path) -> str:

@@ -1,0 +1,411 @@
+"""filterd's worker over a store, with small scripts as filters."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.errors import StoreError
+from emailrelay.events import (
+    Abandoned,
+    Deferred,
+    Event,
+    Failed,
+    FilterTrouble,
+    NoFilter,
+    Passed,
+    StoreTrouble,
+    TakenIn,
+)
+from emailrelay.filters.chain import Chain
+from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.spec import parse_chain
+from emailrelay.filters.verdict import Side
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.schedule import Schedule
+from emailrelay.settlement import Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import Claim, Store
+from emailrelay.store.chooser import open_store
+from emailrelay_filterd import unattended
+from emailrelay_filterd.worker import Worker
+
+ENVELOPE = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
+CONTENT = b"Subject: hello\r\n\r\nworld\r\n"
+DEADLINE = 15.0
+
+
+@dataclass
+class Bench:
+    """A store, scripts, and what was reported."""
+
+    store: Store
+    folder: Path
+    events: list[Event]
+    schedule: Schedule = field(default_factory=lambda: Schedule(spread=0.0))
+    timeout: float = DEADLINE
+    told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def report(self, event: Event) -> None:
+        self.events.append(event)
+        self.told.set()
+
+    def script(self, body: str) -> str:
+        path = self.folder / f"filter{len(list(self.folder.iterdir()))}"
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    async def put(self, content: bytes = CONTENT) -> QueueId:
+        async with self.store.draft(ENVELOPE) as draft:
+            await draft.write(content)
+            await draft.commit(Stage.UNFILTERED)
+        return draft.id
+
+    @asynccontextmanager
+    async def filterd(self, *specs: str, jobs: int = 4) -> AsyncGenerator[asyncio.Event]:
+        """Run a worker, and stop it at the end; gives the event that stops it."""
+        stop = asyncio.Event()
+        async with (
+            Programs(Limits(timeout=self.timeout, grace=0.2)) as programs,
+            self.store.feed(Stage.UNFILTERED) as feed,
+        ):
+            worker = Worker(
+                feed=feed,
+                chain=Chain(filters=parse_chain(specs), side=Side.SERVER, programs=programs),
+                schedule=self.schedule,
+                report=self.report,
+                jobs=jobs,
+                drain=0.3,
+            )
+            running = asyncio.create_task(worker.run(stop))
+            try:
+                yield stop
+            finally:
+                stop.set()
+                async with asyncio.timeout(DEADLINE):
+                    await running
+
+    async def after(self, kind: type[Event], count: int = 1) -> list[Event]:
+        """Wait until so many events of a kind were told."""
+        async with asyncio.timeout(DEADLINE):
+            while len(found := [e for e in self.events if isinstance(e, kind)]) < count:
+                self.told.clear()
+                await self.told.wait()
+        return found
+
+    async def stage(self, message: QueueId) -> Stage | None:
+        found = await self.store.describe(message)
+        return found[0] if found else None
+
+    async def content(self, message: QueueId, stage: Stage) -> bytes:
+        claim = await self.store.claim(stage, message, due_only=False)
+        assert claim is not None
+        async with claim:
+            return b"".join([chunk async for chunk in claim.content()])
+
+    async def tried(self, message: QueueId) -> None:
+        """Wait until the chain has been run on a message and its settlement recorded."""
+        async with asyncio.timeout(DEADLINE):
+            while not await self._attempts(message):  # noqa: ASYNC110 - trouble is told once only
+                await asyncio.sleep(0.01)
+
+    async def _attempts(self, message: QueueId) -> int:
+        found = await self.store.describe(message)
+        assert found is not None
+        return found[2].attempts
+
+    async def moved_to(self, message: QueueId, stage: Stage) -> None:
+        """Wait until another process has moved a message."""
+        async with asyncio.timeout(DEADLINE):
+            while await self.stage(message) is not stage:  # noqa: ASYNC110 - no event of ours
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture(params=["memory", "spool"])
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Bench]:
+    events: list[Event] = []
+    scripts = tmp_path / "scripts"
+    scripts.mkdir()
+    where = "memory:" if request.param == "memory" else tmp_path / "spool"
+    async with open_store(where, report=events.append) as store:
+        yield Bench(store, scripts, events)
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(DEADLINE):
+        while not holds():  # noqa: ASYNC110 - what other processes do sets no event of ours
+            await asyncio.sleep(0.01)
+
+
+async def test_accepted_message_becomes_ready_as_it_was(bench: Bench) -> None:
+    message = await bench.put()
+    async with bench.filterd(bench.script("exit 0")):
+        await bench.after(Passed)
+    assert await bench.stage(message) is Stage.READY
+    assert await bench.content(message, Stage.READY) == CONTENT
+
+
+async def test_filters_changes_become_the_message(bench: Bench) -> None:
+    message = await bench.put()
+    edit = """
+        printf 'X-Filter: yes\\r\\n' > "$1.x"; cat "$1" >> "$1.x"; mv "$1.x" "$1"
+        sed -i 's/b@y.test/c@z.test/' "$2"
+    """
+    async with bench.filterd(bench.script(edit)):
+        await bench.after(Passed)
+    assert await bench.content(message, Stage.READY) == b"X-Filter: yes\r\n" + CONTENT
+    found = await bench.store.describe(message)
+    assert found is not None
+    assert found[1].recipients == ("c@z.test",)
+
+
+async def test_program_sees_an_envelope_that_ends_in_new(bench: Bench) -> None:
+    await bench.put()
+    seen = bench.folder / "seen"
+    async with bench.filterd(bench.script(f'echo "$1" "$2" > {seen}')):
+        await bench.after(Passed)
+    content, envelope = seen.read_text().split()
+    assert content.endswith(".content")
+    assert envelope == content.removesuffix("content") + "envelope.new"
+
+
+async def test_abandoned_message_is_gone(bench: Bench) -> None:
+    message = await bench.put()
+    async with bench.filterd("exit:100"):
+        await bench.after(Abandoned)
+    assert await bench.stage(message) is None
+
+
+async def test_4yz_is_tried_again_later_with_the_original(bench: Bench) -> None:
+    message = await bench.put()
+    before = time.time()
+    spoil = bench.script(
+        'echo spoilt > "$1"; echo "<<451 4.7.1 later>>"; echo "<<greylisted>>"; exit 1'
+    )
+    async with bench.filterd(spoil):
+        (event,) = await bench.after(Deferred)
+    assert isinstance(event, Deferred)
+    assert event.reason == f"{spoil}: 451 4.7.1 later (greylisted)"
+    assert event.next_attempt is not None
+    assert event.next_attempt >= before + 60
+    found = await bench.store.describe(message)
+    assert found is not None
+    assert found[0] is Stage.UNFILTERED
+    assert found[2].last_attempt is not None
+    assert found[2].last_attempt.trouble == Reply(451, "4.7.1 later")
+    assert await bench.content(message, Stage.UNFILTERED) == CONTENT
+
+
+async def test_deferred_message_passes_at_its_next_try(bench: Bench) -> None:
+    bench.schedule = Schedule(first=0.2, longest=0.2, spread=0.0)
+    message = await bench.put()
+    flag = bench.folder / "flag"
+    async with bench.filterd(bench.script(f"[ -e {flag} ] || {{ touch {flag}; exit 1; }}")):
+        await bench.after(Passed)
+    assert await bench.stage(message) is Stage.READY
+
+
+async def test_message_refused_with_4yz_for_too_long_fails(bench: Bench) -> None:
+    bench.schedule = Schedule(max_age=0.0)
+    message = await bench.put()
+    async with bench.filterd("exit:1"):
+        await bench.after(Failed)
+    assert await bench.stage(message) is Stage.FAILED
+
+
+async def test_5yz_fails_the_message_with_its_reason(bench: Bench) -> None:
+    message = await bench.put()
+    async with bench.filterd(bench.script('echo "<<554 5.7.1 spam>>"; exit 1')):
+        await bench.after(Failed)
+    found = await bench.store.describe(message)
+    assert found is not None
+    assert found[0] is Stage.FAILED
+    assert found[2].failed is not None
+    assert found[2].failed.reason == Reply(554, "5.7.1 spam")
+
+
+async def test_failed_message_keeps_the_original_content(bench: Bench) -> None:
+    message = await bench.put()
+    async with bench.filterd(bench.script(': > "$1"')):
+        await bench.after(Failed)
+    assert await bench.content(message, Stage.FAILED) == CONTENT
+
+
+async def test_hanging_filter_holds_back_its_message_and_no_other(bench: Bench) -> None:
+    bench.timeout = 0.5
+    hanging = await bench.put(b"Subject: hang\r\n\r\n")
+    others = [await bench.put() for _ in range(5)]
+    async with bench.filterd(bench.script('grep -q hang "$1" && sleep 60; exit 0'), jobs=2):
+        (event,) = await bench.after(FilterTrouble)
+        await bench.after(Passed, len(others))
+    assert isinstance(event, FilterTrouble)
+    assert (event.id, event.reason) == (hanging, "no verdict within 0.5 s")
+    assert await bench.stage(hanging) is Stage.UNFILTERED
+    assert {await bench.stage(other) for other in others} == {Stage.READY}
+
+
+async def test_same_trouble_is_told_once_but_holds_back_all_mail(bench: Bench) -> None:
+    messages = [await bench.put() for _ in range(3)]
+    async with bench.filterd("/no/such/program", jobs=1):
+        for message in messages:
+            await bench.tried(message)
+    assert len([e for e in bench.events if isinstance(e, FilterTrouble)]) == 1
+    assert {await bench.stage(message) for message in messages} == {Stage.UNFILTERED}
+
+
+async def test_as_many_chains_run_at_once_as_there_are_jobs(bench: Bench) -> None:
+    for _ in range(4):
+        await bench.put()
+    # Each program waits until all four have come: they can only end together.
+    meet = f"touch {bench.folder}/came.$$; until [ $(ls {bench.folder}/came.* | wc -l) = 4 ]; do sleep 0.05; done"
+    async with bench.filterd(bench.script(meet), jobs=4):
+        await bench.after(Passed, 4)
+
+
+async def test_message_put_beside_the_files_is_taken_in(bench: Bench) -> None:
+    await bench.put()
+    copy = """
+        to=$(dirname "$1")/emailrelay.7.8.9
+        { echo second; cat "$1"; } > $to.content; cp "$2" $to.envelope; exit 103
+    """
+    async with bench.filterd(bench.script(copy)):
+        (event,) = await bench.after(TakenIn)
+        await bench.after(Passed)
+    assert isinstance(event, TakenIn)
+    assert await bench.content(event.id, Stage.READY) == b"second\n" + CONTENT
+
+
+async def test_stop_kills_the_running_filter_and_leaves_the_message(bench: Bench) -> None:
+    message = await bench.put()
+    pid = bench.folder / "pid"
+    script = bench.script(f'echo spoilt > "$1"; echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 60')
+    async with bench.filterd(script):
+        await eventually(pid.exists)
+    assert not alive(int(pid.read_text()))
+    assert await bench.content(message, Stage.UNFILTERED) == CONTENT
+    assert not bench.events
+
+
+async def test_stop_lets_a_quick_filter_finish(bench: Bench) -> None:
+    message = await bench.put()
+    pid = bench.folder / "pid"
+    async with bench.filterd(bench.script(f"touch {pid}; sleep 0.05")):
+        await eventually(pid.exists)
+    assert await bench.stage(message) is Stage.READY
+
+
+async def test_nothing_is_claimed_after_the_stop(bench: Bench) -> None:
+    async with bench.filterd("exit:0") as stop:
+        stop.set()
+        message = await bench.put()
+    assert await bench.stage(message) is Stage.UNFILTERED
+
+
+async def test_without_a_filter_mail_stays_and_the_log_says_so(bench: Bench) -> None:
+    message = await bench.put()
+    stop = asyncio.Event()
+    watch = asyncio.create_task(unattended.watch(bench.store, stop, bench.report))
+    (event,) = await bench.after(NoFilter)
+    stop.set()
+    async with asyncio.timeout(DEADLINE):
+        await watch
+    assert event == NoFilter(waiting=1)
+    assert await bench.stage(message) is Stage.UNFILTERED
+
+
+async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    message = await bench.put()
+    probe = await bench.store.claim(Stage.UNFILTERED, message)
+    assert probe is not None
+    await probe.release()
+    settle = type(probe).settle
+
+    async def refuse_one(self: Claim, settlement: Settlement) -> None:
+        if self.id == message:
+            raise StoreError("settling", OSError(28, "No space left on device"))
+        await settle(self, settlement)
+
+    monkeypatch.setattr(type(probe), "settle", refuse_one)
+    async with bench.filterd("exit:0", jobs=1):
+        await bench.after(StoreTrouble)
+        other = await bench.put()
+        await bench.after(Passed)
+    assert await bench.stage(message) is Stage.UNFILTERED
+    assert await bench.stage(other) is Stage.READY
+
+
+async def test_killed_filterd_takes_its_filter_along_and_the_next_one_filters_again(
+    tmp_path: Path,
+) -> None:
+    spool, pid = tmp_path / "spool", tmp_path / "pid"
+    script = tmp_path / "filter"
+    script.write_text(
+        f'#!/bin/sh\n[ -e {pid} ] && exit 0\necho spoilt > "$1"\n'
+        f"sh -c 'echo $$ > {pid}.new; mv {pid}.new {pid}; sleep 60'; exit 0\n"
+    )
+    script.chmod(0o755)
+    events: list[Event] = []
+    async with open_store(spool, report=events.append) as store:
+        bench = Bench(store, tmp_path, events)
+        message = await bench.put()
+        first = await start(spool, script)
+        await eventually(pid.exists)
+        first.send_signal(signal.SIGKILL)
+        await first.wait()
+        await eventually(lambda: not alive(int(pid.read_text())))
+        second = await start(spool, script)
+        await bench.moved_to(message, Stage.READY)
+        second.terminate()
+        async with asyncio.timeout(5):
+            assert await second.wait() == 0
+        assert await bench.content(message, Stage.READY) == CONTENT
+
+
+async def start(spool: Path, script: Path, *more: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", "import sys; from emailrelay_filterd.cli import main; sys.exit(main())"),
+        *("--spool-dir", str(spool), "--filter", str(script), *more),
+        stdout=asyncio.subprocess.DEVNULL,
+        env={"PATH": os.environ["PATH"]},
+    )
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_terminated_filterd_exits_0_in_time_and_loses_nothing(
+    tmp_path: Path, workers: str
+) -> None:
+    spool, pid = tmp_path / "spool", tmp_path / "pid"
+    script = tmp_path / "filter"
+    script.write_text(f"#!/bin/sh\necho $$ > {pid}.new; mv {pid}.new {pid}; sleep 60\n")
+    script.chmod(0o755)
+    events: list[Event] = []
+    async with open_store(spool, report=events.append) as store:
+        bench = Bench(store, tmp_path, events)
+        message = await bench.put()
+        filterd = await start(spool, script, "--workers", workers)
+        await eventually(pid.exists)
+        filterd.terminate()
+        async with asyncio.timeout(5):
+            assert await filterd.wait() == 0
+        assert not alive(int(pid.read_text()))
+        assert await bench.content(message, Stage.UNFILTERED) == CONTENT
