@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from emailrelay.errors import RelayError
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.signals import Signals
 
@@ -15,7 +16,7 @@ GRACE = 4.5
 """Seconds a child has for its drain; honcho kills what is left after 5."""
 
 CRASHED = os.EX_SOFTWARE
-"""Exit status of a child whose work raised an exception; its traceback is on standard error."""
+"""Exit status of a child whose work raised an exception, which is told on standard error."""
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -42,6 +43,10 @@ def start(role: Role) -> int:
     try:
         _die_with(parent)
         status = run_in_loop(role.work, _limit_drain)
+    except RelayError as error:
+        # What no new start can mend is said once; what may pass is tried again by the next child.
+        sys.stderr.write(f"{role.name}: {error}\n")
+        status = CRASHED if error.temporary else os.EX_CONFIG
     except BaseException:  # noqa: BLE001 -- nothing of the child may return into the parent's code
         traceback.print_exc()
     finally:
@@ -60,6 +65,6 @@ def _die_with(parent: int) -> None:
 
 
 def _limit_drain() -> None:
-    # Without its parent nobody else ends a child whose work ignores that it has been told to stop:
-    # the default action of SIGALRM does.
-    signal.setitimer(signal.ITIMER_REAL, 2 * GRACE)
+    # A child that outlived its parent has nobody else to end it, should its work ignore the stop: the
+    # default action of SIGALRM does, a little later than the parent would have.
+    signal.setitimer(signal.ITIMER_REAL, GRACE + 0.5)

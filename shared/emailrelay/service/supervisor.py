@@ -65,7 +65,7 @@ class Supervisor:
         """Return the worst exit status of a child, when all have ended for good.
 
         A child that returns has done its work and is not replaced; one that a signal or an exception
-        ended is. Leaves the signals blocked if one of them was to stop.
+        ended is. Leaves signals blocked if it had to stop children, so that none spoils the exit.
         """
         awaited = {*HEARD, signal.SIGCHLD}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)

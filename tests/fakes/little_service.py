@@ -1,0 +1,89 @@
+"""A service that does nothing but say what happens to it: ``little_service.py WORKERS BEHAVIOUR``."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import time
+from dataclasses import fields
+
+from emailrelay.errors import StoreUnusable
+from emailrelay.events import Event
+from emailrelay.logs import event_name
+from emailrelay.service import Signals, run
+
+
+def say(*words: object) -> None:
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+def report(event: Event) -> None:
+    values = (getattr(event, field.name) for field in fields(event))
+    say(event_name(type(event)), *values)
+
+
+async def patient(signals: Signals, hints: socket.socket | None) -> int:
+    """Work until told to stop, then finish what is in hand."""
+    signals.on_flush(lambda: say("flush", os.getpid()))
+    signals.on_reload(lambda: say("reload", os.getpid()))
+    say("working", os.getpid())
+    reading = asyncio.create_task(say_hints(hints))
+    await signals.stop.wait()
+    reading.cancel()
+    say("draining", os.getpid())
+    await asyncio.sleep(0.1)
+    say("drained", os.getpid())
+    return 0
+
+
+async def say_hints(hints: socket.socket | None) -> None:
+    while hints is not None:
+        say("hint", (await asyncio.get_running_loop().sock_recv(hints, 64)).decode())
+
+
+async def stubborn(_signals: Signals, _hints: socket.socket | None) -> int:
+    """Ignore that it was told to stop."""
+    say("working", os.getpid())
+    await asyncio.Event().wait()
+    return 0
+
+
+async def failing(_signals: Signals, _hints: socket.socket | None) -> int:
+    say("working", os.getpid(), time.monotonic())
+    raise RuntimeError("the worker's own fault")
+
+
+async def unusable(_signals: Signals, _hints: socket.socket | None) -> int:
+    raise StoreUnusable("no such store")
+
+
+async def finishing(_signals: Signals, _hints: socket.socket | None) -> int:
+    """Be done at once, and not all well."""
+    return 3
+
+
+async def dispatch(signals: Signals, out: socket.socket) -> int:
+    """Hint once, and once more at each flush."""
+
+    def hint(text: str) -> None:
+        out.send(text.encode())
+
+    signals.on_flush(lambda: hint("flushed"))
+    hint("started")
+    await signals.stop.wait()
+    return 0
+
+
+if __name__ == "__main__":
+    works = {work.__name__: work for work in (patient, stubborn, failing, unusable, finishing)}
+    status = run(
+        "little",
+        works[sys.argv[2]],
+        workers=int(sys.argv[1]),
+        report=report,
+        dispatch=dispatch if "dispatch" in sys.argv else None,
+    )
+    # A second signal may come as late as this.
+    os.kill(os.getpid(), signal.SIGTERM)
+    sys.exit(status)
