@@ -157,6 +157,13 @@ class Delivered(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Withdrawn(Event):
+    """The client who waited for this message's delivery has gone: it is not ours to deliver."""
+
+    id: QueueId
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred(Event):
     """Not done yet: ``reason`` stands in the way, and ``next_attempt`` (seconds since 1970) follows."""
 
@@ -189,6 +196,14 @@ class SmarthostBack(Event):
     """The smarthost can be used again; the mail that waited for it is due."""
 
     peer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StillUnfiltered(Event):
+    """A single pass left this mail alone: it waits for its filters, and filterd runs them."""
+
+    level: ClassVar[Level] = Level.WARNING
+    messages: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.reply import Reply, one_line
 from emailrelay.stage import Stage
@@ -23,6 +24,7 @@ class Wish(StrEnum):
 
     HOLD = "hold"
     RETRY = "retry"
+    FAIL = "fail"
     DELETE = "delete"
 
 
@@ -36,6 +38,17 @@ class Accepted:
     length: int
     """Octets of content."""
     crc32: int
+    ack: Ack = Ack.STORED
+    """What the client waited for when this was written."""
+    session: str = ""
+    """The client's session, where its messages are to share one connection to the next server."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """A client who waited has been told 250, and the message stays: it is ordinary mail now."""
+
+    at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +96,13 @@ class Released:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Flushed:
+    """The operator wants it tried now; schedule and age go on as they were."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Doubted:
     """A forwarder died with the final dot on its way to ``peer``: the next copy may be a second one."""
 
@@ -106,7 +126,17 @@ class Notified:
 
 
 Entry: TypeAlias = (
-    Accepted | Filtered | Attempt | Failed | Held | Released | Doubted | Wished | Notified
+    Accepted
+    | Answered
+    | Filtered
+    | Attempt
+    | Failed
+    | Held
+    | Released
+    | Flushed
+    | Doubted
+    | Wished
+    | Notified
 )
 
 
@@ -119,6 +149,9 @@ class History:
     started_at: float | None = None
     """When the present schedule began: at acceptance, when last released, or at the first attempt."""
     stage: Stage | None = None
+    ack: Ack = Ack.STORED
+    """What the client waits for: DELIVERED mail that nobody waits for any more is withdrawn."""
+    session: str = ""
     length: int | None = None
     crc32: int | None = None
     attempts: int = 0
@@ -159,7 +192,11 @@ def after(history: History, entry: Entry) -> History:
                 stage=entry.stage,
                 length=entry.length,
                 crc32=entry.crc32,
+                ack=entry.ack,
+                session=entry.session,
             )
+        case Answered():
+            return replace(history, ack=Ack.STORED)
         case Filtered():
             return replace(
                 history,
@@ -186,9 +223,12 @@ def after(history: History, entry: Entry) -> History:
                 failed=None,
                 held=False,
                 released=True,
+                ack=Ack.STORED,
                 wish=None,
                 notified=False,
             )
+        case Flushed():
+            return replace(history, next_attempt=None)
         case Doubted():
             return replace(history, doubts=(*history.doubts, entry.peer))
         case Wished():
@@ -244,7 +284,22 @@ def _encode(entry: Entry) -> dict[str, Any]:
             return value
         case Failed():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
-        case Accepted() | Filtered() | Held() | Released() | Doubted() | Wished() | Notified():
+        case Accepted():
+            value = {name: getattr(entry, name) for name in ("at", "stage", "length", "crc32")}
+            awaited = {"ack": entry.ack, "session": entry.session}
+            return value | {
+                name: what for name, what in awaited.items() if what not in ("", Ack.STORED)
+            }
+        case (
+            Answered()
+            | Filtered()
+            | Held()
+            | Released()
+            | Flushed()
+            | Doubted()
+            | Wished()
+            | Notified()
+        ):
             return {name: getattr(entry, name) for name in entry.__slots__}
 
 
@@ -282,8 +337,14 @@ def _attempt(value: dict[str, Any]) -> Attempt:
 
 _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     b"Accepted": lambda v: Accepted(
-        at=float(v["at"]), stage=Stage(v["stage"]), length=int(v["length"]), crc32=int(v["crc32"])
+        at=float(v["at"]),
+        stage=Stage(v["stage"]),
+        length=int(v["length"]),
+        crc32=int(v["crc32"]),
+        ack=Ack(v.get("ack", Ack.STORED)),
+        session=str(v.get("session", "")),
     ),
+    b"Answered": lambda v: Answered(at=float(v["at"])),
     b"Filtered": lambda v: Filtered(
         at=float(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
     ),
@@ -293,6 +354,7 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     ),
     b"Held": lambda v: Held(at=float(v["at"]), stage=Stage(v["stage"])),
     b"Released": lambda v: Released(at=float(v["at"])),
+    b"Flushed": lambda v: Flushed(at=float(v["at"])),
     b"Doubted": lambda v: Doubted(at=float(v["at"]), peer=str(v["peer"])),
     b"Wished": lambda v: Wished(at=float(v["at"]), wish=Wish(v["wish"])),
     b"Notified": lambda v: Notified(at=float(v["at"])),

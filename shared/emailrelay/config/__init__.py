@@ -1,9 +1,9 @@
 """The settings of the services: one declaration for file, environment, flags and reference."""
 
+from emailrelay.ack import Ack
 from emailrelay.config.command import load
 from emailrelay.config.options import (
     SERVICES,
-    Ack,
     FilterdSettings,
     ForwarderSettings,
     LogFormat,

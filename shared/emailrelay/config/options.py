@@ -10,6 +10,7 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from emailrelay.ack import Ack
 from emailrelay.config.values import (
     Address,
     Addresses,
@@ -25,14 +26,6 @@ from emailrelay.config.values import (
     Seconds,
 )
 from emailrelay.schedule import Schedule
-
-
-class Ack(StrEnum):
-    """When the receiver answers 250."""
-
-    STORED = "stored"
-    FILTERED = "filtered"
-    DELIVERED = "delivered"
 
 
 class LogFormat(StrEnum):

@@ -8,7 +8,7 @@ States, and who moves a message from one to the next::
                         ├── Done (abandoned)│
                         ├── Fail ─▶ FAILED ◀┘ Fail
                         └── Hold ─▶ HELD   ◀── Hold
-    FAILED, HELD ──release──▶ the stage it came from
+    FAILED, HELD ──retry──▶ the stage it came from;  any other ──fail──▶ FAILED
 
 Guarantee: nobody sees a draft; when ``commit`` returns, content, envelope and their names are on
     stable storage. Leaving a draft without ``commit`` leaves nothing.
@@ -17,6 +17,8 @@ Guarantee: what was committed is in exactly one stage until it is delivered, aba
 Guarantee: at most one claim on a message exists at any time, over all processes.
 Guarantee: a claim ends with one settlement. Falling out of its ``async with`` block settles nothing:
     the message is free again, at once if the process dies (in a store with leases, when the lease ends).
+Guarantee: of a client who gives up waiting and a worker who answers exactly one succeeds, and the other
+    obeys: a message whose client has given up is ordinary mail (FILTERED) or withdrawn (DELIVERED).
 Guarantee: a recipient recorded as delivered is not delivered to again.
 Guarantee: an entry that is no message becomes FAILED with its reason, once, and all others go on.
 
@@ -31,11 +33,16 @@ from socket import socket
 from types import TracebackType
 from typing import Self
 
+from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
+
+GIVEN_UP = Reply(554, "5.0.0 given up by the operator")
+"""Why a message failed that the operator failed."""
 
 CHUNK = 256 * 1024
 """Octets of content that are read or written at once."""
@@ -56,10 +63,13 @@ class Draft(ABC):
         """
 
     @abstractmethod
-    async def commit(self, stage: Stage) -> None:
+    async def commit(self, stage: Stage, ack: Ack = Ack.STORED, session: str = "") -> None:
         """Make the message durable and visible at ``stage``: UNFILTERED or READY.
 
-        May be cancelled: the message then either is committed or leaves nothing.
+        May be cancelled: the message then either is committed or leaves nothing. With an ``ack`` other
+        than STORED the client's answer follows from ``answer``; DELIVERED mail, which nobody has
+        vouched for before that, is not synced. ``session`` names the client's session, whose messages
+        share a connection to the next server.
 
         Raises:
             StoreError: it is not committed, and leaves nothing.
@@ -67,8 +77,16 @@ class Draft(ABC):
         """
 
     @abstractmethod
+    async def answer(self, within: float) -> Reply | None:
+        """Wait ``within`` seconds for what becomes of a message committed with an ``ack`` to wait for.
+
+        None: nobody has answered, and nobody will. The message then is ordinary mail (FILTERED) or
+        withdrawn (DELIVERED).
+        """
+
+    @abstractmethod
     async def discard(self) -> None:
-        """Leave nothing of an uncommitted draft; does nothing after ``commit``."""
+        """Leave nothing of an uncommitted draft; give up waiting for an answer that has not come."""
 
     async def __aenter__(self) -> Self:
         """Begin the block."""
@@ -105,6 +123,15 @@ class Claim(ABC):
     history: History
     size: int
     """Octets of content."""
+    ack: Ack
+    """What a client waits for at this moment; STORED: nobody waits."""
+
+    @abstractmethod
+    def wanted(self) -> bool:
+        """Tell whether the message is still to be delivered; asked immediately before the final dot.
+
+        False for DELIVERED mail whose client has gone: settle it with ``Done``.
+        """
 
     @abstractmethod
     def content(self) -> AsyncIterator[bytes]:
@@ -136,8 +163,11 @@ class Claim(ABC):
         """
 
     @abstractmethod
-    async def settle(self, settlement: Settlement) -> None:
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
         """End the claim. When this returns, what must survive a power cut is on stable storage.
+
+        ``answer`` is for a client who waits; without one waiting it is ignored. A positive answer goes
+        with the settlement. A negative one takes its place: the client knows, so nothing is kept.
 
         Raises:
             StoreError: the settlement could not be recorded; the message may be worked on again.
@@ -195,6 +225,8 @@ class Listed:
     stage: Stage
     since: float
     """Modification time (seconds since 1970): for a deferred message, the hint of its next try."""
+    size: int
+    """Octets of content; 0 if it is missing."""
 
 
 class Store(ABC):
@@ -258,6 +290,14 @@ class Store(ABC):
     @abstractmethod
     async def retry(self, message: QueueId) -> bool:
         """Make a failed, held or deferred message due now, its schedule and age starting anew."""
+
+    @abstractmethod
+    async def flush(self, message: QueueId) -> bool:
+        """Make a deferred message due now, its schedule and age going on. False: it is not deferred."""
+
+    @abstractmethod
+    async def fail(self, message: QueueId) -> bool:
+        """Give a message up, so that its sender is told; a claimed one when its claim ends."""
 
     @abstractmethod
     async def delete(self, message: QueueId) -> bool:

@@ -11,20 +11,23 @@ import time
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import replace
 from socket import socket
 from types import TracebackType
 from typing import Self, assert_never
 
 from emailrelay import journal
+from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import Report, StoreTrouble, TakenIn
-from emailrelay.journal import Accepted, Filtered, Held, History, Released, Wish, Wished
+from emailrelay.events import Report, StoreTrouble, TakenIn, Withdrawn
+from emailrelay.journal import Accepted, Filtered, Flushed, Held, History, Released, Wish, Wished
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.reply import Reply
 from emailrelay.schedule import is_due
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
+from emailrelay.store.base import CHUNK, GIVEN_UP, Claim, Draft, Feed, Listed, Store, WorkCopy
 from emailrelay.store.memory_copy import PrivateCopy, read_pair
 from emailrelay.store.memory_mail import Kept, MemoryMail
 
@@ -93,14 +96,23 @@ class MemoryStore(Store):
             return None
         if due_only and not is_due(kept.history.next_attempt, self.clock()):
             return None
+        if kept.history.ack is Ack.DELIVERED and kept.waiter is None:
+            del self.mail.kept[message]
+            self.report(Withdrawn(id=message))
+            return None
         return _Claim(self, kept)
 
-    def add(self, message: QueueId, stage: Stage, envelope: Envelope, content: bytes) -> None:
+    def add(self, accepted: Accepted, message: QueueId, envelope: Envelope, content: bytes) -> Kept:
         """Make a message visible, whole."""
-        now = self.clock()
-        accepted = Accepted(at=now, stage=stage, length=len(content), crc32=zlib.crc32(content))
-        self.mail.kept[message] = Kept(message, stage, content, envelope, [accepted], now)
+        kept = Kept(message, accepted.stage, content, envelope, [accepted], accepted.at)
+        self.mail.kept[message] = kept
         self.mail.ring()
+        return kept
+
+    def accepted(self, stage: Stage, content: bytes, ack: Ack = Ack.STORED) -> Accepted:
+        """Give the first line of a message's journal."""
+        crc32 = zlib.crc32(content)
+        return Accepted(at=self.clock(), stage=stage, length=len(content), crc32=crc32, ack=ack)
 
     def take_in(self, copy: PrivateCopy) -> None:
         """Add the messages that a program put beside its copy."""
@@ -111,14 +123,15 @@ class MemoryStore(Store):
                 self.report(StoreTrouble(doing="taking in a message", reason=str(error)))
                 continue
             message = self._ids.next(self.clock())
-            self.add(message, stage, envelope, content)
+            self.add(self.accepted(stage, content), message, envelope, content)
             self.report(TakenIn(id=message))
 
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store``."""
         for kept in list(self.mail.kept.values()):
             if kept.stage in stages:
-                yield Listed(id=kept.id, stage=kept.stage, since=kept.since)
+                size = len(kept.content)
+                yield Listed(id=kept.id, stage=kept.stage, since=kept.since, size=size)
 
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
         """See ``Store``."""
@@ -132,6 +145,23 @@ class MemoryStore(Store):
     async def retry(self, message: QueueId) -> bool:
         """See ``Store``."""
         return self._wish(message, Wish.RETRY)
+
+    async def flush(self, message: QueueId) -> bool:
+        """See ``Store``."""
+        kept = self.mail.kept.get(message)
+        if kept is None or kept.claimed or kept.stage in (Stage.FAILED, Stage.HELD):
+            return False
+        if kept.history.next_attempt is None:
+            return False
+        now = self.clock()
+        kept.entries.append(Flushed(at=now))
+        kept.since = now
+        self.mail.offer_again(message)
+        return True
+
+    async def fail(self, message: QueueId) -> bool:
+        """See ``Store``."""
+        return self._wish(message, Wish.FAIL)
 
     async def delete(self, message: QueueId) -> bool:
         """See ``Store``."""
@@ -158,6 +188,10 @@ class MemoryStore(Store):
             case Wish.HOLD:
                 kept.entries.append(Held(at=now, stage=origin))
                 kept.stage = Stage.HELD
+            case Wish.FAIL:
+                if kept.stage is not Stage.FAILED:
+                    kept.entries.append(journal.Failed(at=now, stage=origin, reason=GIVEN_UP))
+                    kept.stage, kept.since = Stage.FAILED, now
             case Wish.RETRY:
                 kept.entries.append(Released(at=now))
                 kept.stage, kept.since = origin, now
@@ -173,17 +207,40 @@ class _Draft(Draft):
         self._store = store
         self._envelope = envelope
         self._content = bytearray()
+        self._kept: Kept | None = None
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """See ``Draft``."""
         self._content += chunk
 
-    async def commit(self, stage: Stage) -> None:
+    async def commit(self, stage: Stage, ack: Ack = Ack.STORED, session: str = "") -> None:
         """See ``Draft``."""
-        self._store.add(self.id, stage, self._envelope, bytes(self._content))
+        content = bytes(self._content)
+        accepted = replace(self._store.accepted(stage, content, ack), session=session)
+        kept = self._store.add(accepted, self.id, self._envelope, content)
+        if ack is not Ack.STORED:
+            kept.waiter = asyncio.get_running_loop().create_future()
+            self._kept = kept
+
+    async def answer(self, within: float) -> Reply | None:
+        """See ``Draft``."""
+        waiter = self._kept.waiter if self._kept is not None else None
+        if waiter is None:
+            return None
+        try:
+            await asyncio.wait([waiter], timeout=within)
+            return waiter.result() if waiter.done() else None
+        finally:
+            await self.discard()
 
     async def discard(self) -> None:
         """See ``Draft``; what was not committed is in no place but here."""
+        kept, self._kept = self._kept, None
+        if kept is None:
+            return
+        kept.waiter = None
+        if kept.history.ack is Ack.DELIVERED and not kept.claimed:
+            self._store.mail.kept.pop(kept.id, None)
 
 
 class _Claim(Claim):
@@ -196,6 +253,7 @@ class _Claim(Claim):
         self.envelope = kept.envelope
         self.history = kept.history
         self.size = len(kept.content)
+        self.ack = kept.history.ack if kept.waiter is not None else Ack.STORED
         self._store = store
         self._kept = kept
         self._copy: PrivateCopy | None = None
@@ -218,7 +276,11 @@ class _Claim(Claim):
     def in_doubt(self, peer: str) -> None:
         """See ``Claim``; no message of this store outlives the process, so none is ever in doubt."""
 
-    async def settle(self, settlement: Settlement) -> None:
+    def wanted(self) -> bool:
+        """See ``Claim``."""
+        return self.ack is not Ack.DELIVERED or self._kept.waiter is not None
+
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
         """See ``Claim``."""
         if self._ended:
             raise RuntimeError(f"{self.id}: the claim has ended")
@@ -226,10 +288,22 @@ class _Claim(Claim):
             raise ValueError(
                 f"{self.id}: only an unfiltered message passes, not a {self.stage} one"
             )
-        self._record(settlement)
+        self._record(self._answered(settlement, answer))
         if self._copy is not None:
             self._store.take_in(self._copy)
         self._end()
+
+    def _answered(self, settlement: Settlement, answer: Reply | None) -> Settlement:
+        """Tell the client who waits, and give what is left to settle."""
+        if answer is None or self.ack is Ack.STORED:
+            return settlement
+        waiter, self._kept.waiter = self._kept.waiter, None
+        if waiter is not None:
+            waiter.set_result(answer)
+        if answer.accepted:
+            self._kept.entries.append(journal.Answered(at=self._store.clock()))
+            return settlement
+        return Done() if waiter is not None or self.ack is Ack.DELIVERED else settlement
 
     def _record(self, settlement: Settlement) -> None:
         kept, now = self._kept, self._store.clock()

@@ -9,6 +9,7 @@ from emailrelay import journal
 from emailrelay.envelope import Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 
@@ -24,6 +25,7 @@ class Kept:
     entries: list[journal.Entry]
     since: float
     claimed: bool = False
+    waiter: "asyncio.Future[Reply] | None" = None
     turn: int = 0
 
     @property

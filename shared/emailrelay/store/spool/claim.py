@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, TypeVar, assert_never
 
 from emailrelay import envelope_format, journal
+from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
-from emailrelay.events import SetAside
+from emailrelay.events import SetAside, Withdrawn
 from emailrelay.journal import Attempt, Entry, History, Wish
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -19,7 +20,7 @@ from emailrelay.schedule import is_due
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
-from emailrelay.store.spool import adoption, files, moves
+from emailrelay.store.spool import adoption, files, moves, waiting
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
 
@@ -72,6 +73,12 @@ def _take_locked(locked: Locked, *, due_only: bool) -> "SpoolClaim | NotNow":
     now = spool.clock()
     if due_only and not is_due(history.next_attempt, now):
         return NotNow(history.next_attempt)
+    ack = waiting.awaited(spool, message) if history.ack is not Ack.STORED else Ack.STORED
+    if history.ack is Ack.DELIVERED and ack is Ack.STORED:
+        # The client has gone, or was never told 250 before a crash: it will send the message again.
+        moves.remove(locked)
+        spool.report(Withdrawn(id=message))
+        return NotNow(None)
     if locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked):
         return NotNow(None)
     content = files.open_regular(spool.content(message))
@@ -81,7 +88,9 @@ def _take_locked(locked: Locked, *, due_only: bool) -> "SpoolClaim | NotNow":
     if history.length not in (None, size) and not history.released:
         os.close(content)
         return _set_aside(locked, f"content: {size} octets, {history.length} were accepted")
-    return SpoolClaim(locked, file.envelope, history, content=content, size=size, read=len(octets))
+    return SpoolClaim(
+        locked, file.envelope, history, content=content, size=size, ack=ack, read=len(octets)
+    )
 
 
 def _set_aside(locked: Locked, reason: str) -> NotNow:
@@ -105,11 +114,12 @@ class SpoolClaim(Claim):
         *,
         content: int,
         size: int,
+        ack: Ack,
         read: int,
     ) -> None:
         """Take over the lock and the open content; ``read`` octets of the envelope are known."""
         self.id, self.stage = locked.id, locked.stage
-        self.envelope, self.history, self.size = envelope, history, size
+        self.envelope, self.history, self.size, self.ack = envelope, history, size, ack
         self._locked, self._spool = locked, locked.spool
         self._content = content
         self._read = read
@@ -148,16 +158,43 @@ class SpoolClaim(Claim):
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
 
-    async def settle(self, settlement: Settlement) -> None:
+    def wanted(self) -> bool:
+        """See ``Claim.wanted``."""
+        if self.ack is not Ack.DELIVERED:
+            return True
+        return waiting.awaited(self._spool, self.id) is Ack.DELIVERED
+
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
         """See ``Claim.settle``."""
         try:
             if self._copy is not None:
                 await adoption.take_in(self._spool, self._copy)
-            await self._record(settlement)
+            if answer is None or self.ack is Ack.STORED:
+                await self._record(settlement)
+            else:
+                await self._answer(settlement, answer)
         except OSError as error:
             raise StoreError(f"settle {self.id}", error) from error
         finally:
             await self.release()
+
+    async def _answer(self, settlement: Settlement, answer: Reply) -> None:
+        """Tell the client who waits; if that fails, nobody waits any more."""
+        if not answer.accepted:
+            if waiting.tell(self._spool, self.id, answer) or self.ack is Ack.DELIVERED:
+                settlement = Done()  # it is the client's again
+            await self._record(settlement)
+            return
+        if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
+            await self._make_ordinary()
+        await self._record(settlement)
+        waiting.tell(self._spool, self.id, answer)
+
+    async def _make_ordinary(self) -> None:
+        """Keep what is left of a message whose client is about to be told 250: now it must be durable."""
+        answered = journal.write(journal.Answered(at=self._spool.clock()))
+        await self._surely("append to a journal", lambda: self._locked.append(answered))
+        await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
 
     async def _record(self, settlement: Settlement) -> None:
         match settlement:
@@ -180,7 +217,10 @@ class SpoolClaim(Claim):
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
             replies = dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
-        await self._spool.syncer.run((), (self._spool.root,))
+        if (
+            self.ack is not Ack.DELIVERED
+        ):  # if that came back after a power cut, it would be withdrawn
+            await self._spool.syncer.run((), (self._spool.root,))
 
     async def _pass(self) -> None:
         if self._copy is not None and self._copy.changed():

@@ -39,6 +39,11 @@ class Bell:
                 if name.startswith(f"{stage}."):
                     self._send(f"/proc/self/fd/{directory}/{name}", f"{message} {due}".encode())
 
+    def ring_at(self, name: str, message: QueueId) -> None:
+        """Ring at one socket by its name."""
+        with contextlib.suppress(OSError), _opened(self._directory) as directory:
+            self._send(f"/proc/self/fd/{directory}/{name}", f"{message} 0".encode())
+
     def _listeners(self) -> list[str]:
         status = os.stat(self._directory)
         state = (status.st_ino, status.st_mtime_ns)
@@ -61,11 +66,11 @@ class Bell:
 
 
 class Ear:
-    """Hears what is announced for one stage, inside a running loop."""
+    """Hears what is announced for one stage (or under another name), inside a running loop."""
 
-    def __init__(self, directory: str, stage: Stage, heard: Ring) -> None:
-        self._directory, self._stage, self._heard = directory, stage, heard
-        self._name = f"{stage}.{os.getpid()}.{secrets.token_hex(4)}"
+    def __init__(self, directory: str, stage: str, heard: Ring) -> None:
+        self._directory, self._heard = directory, heard
+        self.name = f"{stage}.{os.getpid()}.{secrets.token_hex(4)}"
         self._socket: socket.socket | None = None
 
     def open(self) -> None:
@@ -74,7 +79,7 @@ class Ear:
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
             with _opened(self._directory) as directory:
-                path = f"/proc/self/fd/{directory}/{self._name}"
+                path = f"/proc/self/fd/{directory}/{self.name}"
                 files.remove(path)
                 ear.bind(path)
                 os.chmod(path, files.FILE_MODE)
@@ -103,7 +108,7 @@ class Ear:
         self._socket.close()
         self._socket = None
         with contextlib.suppress(OSError):
-            files.remove(os.path.join(self._directory, self._name))
+            files.remove(os.path.join(self._directory, self.name))
 
 
 @contextlib.contextmanager

@@ -10,13 +10,17 @@ import zlib
 from concurrent.futures import Future
 
 from emailrelay import envelope_format, journal
+from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.moves import withdraw
 from emailrelay.store.spool.spool import Spool
+from emailrelay.store.spool.waiting import Waiter, Waiters
 
 _WRITE_BACK = 8 * 1024 * 1024
 """Octets after which a large content's write-back starts, so that its commit need not wait for all."""
@@ -25,8 +29,10 @@ _WRITE_BACK = 8 * 1024 * 1024
 class SpoolDraft(Draft):
     """See ``Draft``."""
 
-    def __init__(self, spool: Spool, envelope: Envelope) -> None:
+    def __init__(self, spool: Spool, envelope: Envelope, waiters: Waiters | None = None) -> None:
         """Create both files, the envelope first and locked: a free lock means a dead writer."""
+        self._waiters = waiters
+        self._waiter: Waiter | None = None
         self.id = spool.ids.next(spool.clock())
         self._spool, self._fields = spool, envelope
         self._envelope_path = spool.path(names.DRAFTS, names.draft_envelope(self.id))
@@ -66,18 +72,29 @@ class SpoolDraft(Draft):
             self._begun = self._length
             self._write_backs.append(self._spool.syncer.begin(self._content))
 
-    async def commit(self, stage: Stage) -> None:
+    async def commit(self, stage: Stage, ack: Ack = Ack.STORED, session: str = "") -> None:
         """See ``Draft.commit``."""
         accepted = journal.Accepted(
-            at=self._spool.clock(), stage=stage, length=self._length, crc32=self._crc32
+            at=self._spool.clock(),
+            stage=stage,
+            length=self._length,
+            crc32=self._crc32,
+            ack=ack,
+            session=session,
         )
         try:
             octets = envelope_format.write(self._fields) + journal.write(accepted)
             files.write_all(self._envelope, octets)
+            if ack is not Ack.STORED and self._waiters is not None:
+                self._waiter = self._waiters.expect(self.id, ack)
         except OSError as error:
             raise StoreError(f"write {self._envelope_path}", error) from error
-        self._open = False  # from here the syncer finishes it, one way or the other
         try:
+            if ack is Ack.DELIVERED:
+                self._open = False
+                self._finish(stage, None)
+                return
+            self._open = False  # from here the syncer finishes it, one way or the other
             await self._spool.syncer.run(
                 (self._content, self._envelope),
                 (self._spool.path(names.DRAFTS),),
@@ -85,6 +102,26 @@ class SpoolDraft(Draft):
             )
         except OSError as error:
             raise StoreError(f"commit {self._envelope_path}", error) from error
+
+    async def answer(self, within: float) -> Reply | None:
+        """See ``Draft.answer``."""
+        if self._waiter is None:
+            return None
+        try:
+            return await self._waiter.answer(within)
+        finally:
+            self._stop_waiting(self._waiter)
+
+    def _stop_waiting(self, waiter: Waiter) -> None:
+        self._waiter = None
+        try:
+            gave_up = waiter.give_up() is None
+            if self._waiters is not None:
+                self._waiters.end(self.id)
+            if gave_up and waiter.ack is Ack.DELIVERED:
+                withdraw(self._spool, self.id)
+        except OSError as error:
+            self._spool.trouble(f"stop waiting for {self.id}", error)
 
     def _finish(self, stage: Stage, error: OSError | None) -> None:
         """Make the committed message visible, or leave nothing of it."""
@@ -112,6 +149,8 @@ class SpoolDraft(Draft):
                 write_back.cancel()
             self._remove()
             self._close()
+        if self._waiter is not None:
+            self._stop_waiting(self._waiter)
 
     def _remove(self) -> None:
         # The content first: an envelope alone is an incomplete draft, a content alone a riddle.

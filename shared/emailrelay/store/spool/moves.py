@@ -5,10 +5,12 @@ import os
 import time
 from dataclasses import dataclass
 
-from emailrelay import journal
+from emailrelay import envelope_format, journal
+from emailrelay.errors import DamagedMessage
 from emailrelay.journal import History, Wish
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
+from emailrelay.store.base import GIVEN_UP
 from emailrelay.store.spool import files
 from emailrelay.store.spool.spool import Spool
 
@@ -98,6 +100,8 @@ def obey(locked: Locked, wish: Wish | None) -> bool:
             remove(locked)
         case Wish.HOLD:
             hold(locked)
+        case Wish.FAIL:
+            fail(locked)
         case Wish.RETRY:
             locked.append(journal.write(journal.Released(at=locked.spool.clock())))
             put_off(locked, 0.0)
@@ -111,9 +115,61 @@ def hold(locked: Locked) -> None:
     locked.rename(Stage.HELD)
 
 
+def fail(locked: Locked) -> None:
+    """Give the message up."""
+    stage = _history(locked).stage or Stage.READY
+    failed = journal.Failed(at=locked.spool.clock(), stage=stage, reason=GIVEN_UP)
+    locked.append(journal.write(failed))
+    locked.rename(Stage.FAILED)
+
+
+def grant(locked: Locked, wish: Wish) -> None:
+    """Do what an operator asks for, at whatever stage the message is."""
+    match wish, locked.stage:
+        case (Wish.HOLD, Stage.HELD) | (Wish.FAIL, Stage.FAILED):
+            return
+        case Wish.RETRY, _:
+            back_to_work(locked, _history(locked))
+        case _:
+            obey(locked, wish)
+
+
+def flush(locked: Locked) -> bool:
+    """Make a deferred message due now; False if it is not deferred."""
+    history = _history(locked)
+    if locked.stage in (Stage.FAILED, Stage.HELD) or history.next_attempt is None:
+        return False
+    locked.append(journal.write(journal.Flushed(at=locked.spool.clock())))
+    put_off(locked, 0.0)
+    return True
+
+
+def _history(locked: Locked) -> History:
+    try:
+        file = envelope_format.parse(files.read_all(locked.descriptor))
+    except DamagedMessage:  # the operator has mended what he could: the claim will judge it
+        return History()
+    return journal.read(journal.parse(file.tail))
+
+
 def back_to_work(locked: Locked, history: History) -> None:
     """Give a failed, held or deferred message another chance, at the stage that it came from."""
     stage = history.stage or Stage.READY
     release(locked, history)
     locked.rename(stage)
     put_off(locked, 0.0)
+
+
+def withdraw(spool: Spool, message: QueueId) -> None:
+    """Remove a message that its client no longer waits for, unless somebody is at work on it.
+
+    Whoever is sees before the final dot that nobody waits any more.
+    """
+    for stage in (Stage.UNFILTERED, Stage.READY):
+        descriptor = files.lock_named(spool.envelope(message, stage))
+        if descriptor is not None:
+            locked = Locked(spool, message, stage, descriptor)
+            try:
+                remove(locked)
+            finally:
+                locked.release()

@@ -10,7 +10,8 @@ DRAFTS = ".new"
 WORK = ".work"
 WAKE = ".wake"
 DOUBT = ".doubt"
-DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT)
+WAITING = ".waiting"
+DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING)
 
 _SUFFIX = {
     Stage.UNFILTERED: ".filter",

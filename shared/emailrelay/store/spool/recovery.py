@@ -33,7 +33,7 @@ class Recovery:
 
     def sweep(self) -> None:
         """Finish or take back what dead processes had begun. Blocks; for a thread."""
-        for step in (self._drafts, self._copies, self._doubts, self._names):
+        for step in (self._drafts, self._copies, self._doubts, self._waiters, self._names):
             try:
                 step()
             except (OSError, RelayError) as error:
@@ -91,6 +91,15 @@ class Recovery:
             finally:
                 locked.release()
             spool.report(PossibleDuplicate(id=message, peer=peer))
+
+    def _waiters(self) -> None:
+        """Remove the waits (A) of dead receivers; the message's next claim knows what that means."""
+        for name in os.listdir(self.spool.path(names.WAITING)):
+            path = self.spool.path(names.WAITING, name)
+            waiter = files.lock_named(path)
+            if waiter is not None:
+                files.remove(path)
+                files.unlock_and_close(waiter)
 
     def _names(self) -> None:
         """Take over the old program's abandoned claims; remove our contents that have no envelope."""

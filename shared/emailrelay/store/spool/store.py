@@ -11,7 +11,7 @@ from typing import Self
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.errors import StoreError
 from emailrelay.events import Report
 from emailrelay.journal import History, Wish, Wished
 from emailrelay.queue_id import QueueId
@@ -25,6 +25,7 @@ from emailrelay.store.spool.hints import WatchedHints
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import Spool, open_spool
+from emailrelay.store.spool.waiting import Waiters
 
 _PER_TURN = 1000
 """Names listed before other tasks get a turn."""
@@ -37,6 +38,7 @@ class SpoolStore(Store):
         """Use the directory ``root``; nothing is touched before the block is entered."""
         self._root, self._report, self._clock = root, report, clock
         self._opened: Spool | None = None
+        self._waiters: Waiters | None = None
 
     @property
     def _spool(self) -> Spool:
@@ -52,7 +54,7 @@ class SpoolStore(Store):
             place.check(self._root)
         except OSError as error:
             raise StoreError(f"open the spool {self._root}", error) from error
-        self._opened = spool
+        self._opened, self._waiters = spool, Waiters(spool)
         await asyncio.to_thread(Recovery(spool).sweep)
         return self
 
@@ -64,13 +66,15 @@ class SpoolStore(Store):
     ) -> None:
         """See ``Store``."""
         spool, self._opened = self._spool, None
+        if self._waiters is not None:
+            self._waiters.close()
         await spool.syncer.close()
         spool.doubts.close()
         spool.bell.close()
 
     def draft(self, envelope: Envelope) -> SpoolDraft:
         """See ``Store.draft``."""
-        return SpoolDraft(self._spool, envelope)
+        return SpoolDraft(self._spool, envelope, self._waiters)
 
     def feed(self, stage: Stage, *, hints: socket | None = None) -> SpoolFeed:
         """See ``Store.feed``."""
@@ -97,7 +101,8 @@ class SpoolStore(Store):
                     if entry is not None and entry.stage in stages:
                         with suppress(FileNotFoundError):  # it has moved on
                             since = item.stat(follow_symlinks=False).st_mtime
-                            yield Listed(id=entry.id, stage=entry.stage, since=since)
+                            size = _size(self._spool.content(entry.id))
+                            yield Listed(id=entry.id, stage=entry.stage, since=since, size=size)
                     if count % _PER_TURN == 0:
                         await asyncio.sleep(0)
         except OSError as error:
@@ -128,6 +133,27 @@ class SpoolStore(Store):
         """See ``Store.retry``."""
         return await self._operate(message, Wish.RETRY)
 
+    async def flush(self, message: QueueId) -> bool:
+        """See ``Store.flush``. A claimed message is being tried already."""
+        for stage in (Stage.UNFILTERED, Stage.READY):
+            path = self._spool.envelope(message, stage)
+            try:
+                descriptor = files.lock_named(path)
+                if descriptor is None:
+                    continue
+                locked = Locked(self._spool, message, stage, descriptor)
+                try:
+                    return moves.flush(locked)
+                finally:
+                    locked.release()
+            except OSError as error:
+                raise StoreError(f"flush {path}", error) from error
+        return False
+
+    async def fail(self, message: QueueId) -> bool:
+        """See ``Store.fail``."""
+        return await self._operate(message, Wish.FAIL)
+
     async def delete(self, message: QueueId) -> bool:
         """See ``Store.delete``."""
         return await self._operate(message, Wish.DELETE)
@@ -142,7 +168,11 @@ class SpoolStore(Store):
                 if descriptor is None:
                     self._ask(path, wish)
                 else:
-                    self._act(Locked(self._spool, message, stage, descriptor), wish)
+                    locked = Locked(self._spool, message, stage, descriptor)
+                    try:
+                        moves.grant(locked, wish)
+                    finally:
+                        locked.release()
             except OSError as error:
                 raise StoreError(f"{wish} {path}", error) from error
             return True
@@ -156,21 +186,9 @@ class SpoolStore(Store):
         finally:
             os.close(descriptor)
 
-    def _act(self, locked: Locked, wish: Wish) -> None:
-        try:
-            if wish is Wish.RETRY:
-                moves.back_to_work(locked, self._history(locked))
-            elif wish is Wish.HOLD and locked.stage is Stage.HELD:
-                return
-            else:
-                moves.obey(locked, wish)
-        finally:
-            locked.release()
 
-    @staticmethod
-    def _history(locked: Locked) -> History:
-        try:
-            file = envelope_format.parse(files.read_all(locked.descriptor))
-        except DamagedMessage:  # the operator has mended what he could: the claim will judge it
-            return History()
-        return journal.read(journal.parse(file.tail))
+def _size(content: str) -> int:
+    try:
+        return os.stat(content, follow_symlinks=False).st_size
+    except FileNotFoundError:
+        return 0

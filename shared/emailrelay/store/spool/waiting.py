@@ -1,0 +1,162 @@
+"""Clients who wait for what becomes of their message (``ack`` other than ``stored``).
+
+The receiver makes ``.waiting/ID`` before the commit and keeps it locked; it tells the ``ack`` and the
+socket to ring at. Whoever settles the message writes the reply into it and renames it to
+``ID.answer``; a receiver that gives up unlinks it. Exactly one of the two succeeds, and the loser
+obeys. A waiter whose lock is free is dead.
+"""
+
+import asyncio
+import contextlib
+import os
+from dataclasses import dataclass, field
+
+from emailrelay.ack import Ack
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.doorbell import Ear
+from emailrelay.store.spool.spool import Spool
+
+_LOOK = 1.0
+"""Seconds between looks for an answer whose ring was lost."""
+_EAR = "answers"
+
+
+@dataclass(slots=True)
+class Waiter:
+    """One client's wait, on the receiver's side."""
+
+    path: str
+    ack: Ack
+    descriptor: int
+    rung: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def answer(self, within: float) -> Reply | None:
+        """Wait for the answer; after ``within`` seconds give up, unless it has just come."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within):
+                while True:
+                    reply = self._read()
+                    if reply is not None:
+                        return reply
+                    self.rung.clear()
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(_LOOK):
+                            await self.rung.wait()
+        return self.give_up()
+
+    def give_up(self) -> Reply | None:
+        """Take the wait back; the reply if somebody was faster."""
+        try:
+            os.unlink(self.path)
+        except FileNotFoundError:
+            return self._read()
+        return None
+
+    def _read(self) -> Reply | None:
+        if not os.path.exists(f"{self.path}.answer"):
+            return None
+        _, _, text = files.read_all(self.descriptor).decode(errors="replace").partition("\n")
+        return Reply.parse(text.strip())
+
+    def close(self) -> None:
+        """Remove what is left."""
+        files.remove(self.path)
+        files.remove(f"{self.path}.answer")
+        files.unlock_and_close(self.descriptor)
+
+
+class Waiters:
+    """All who wait in this process, and the socket at which answers ring."""
+
+    def __init__(self, spool: Spool) -> None:
+        """Nothing is opened before the first client waits."""
+        self._spool = spool
+        self._waiting: dict[QueueId, Waiter] = {}
+        self._ear: Ear | None = None
+
+    def expect(self, message: QueueId, ack: Ack) -> Waiter:
+        """Announce, before the commit, that a client waits for this message.
+
+        Raises:
+            OSError: it cannot be announced.
+
+        """
+        if self._ear is None:
+            self._ear = Ear(self._spool.path(names.WAKE), _EAR, self._ring)
+            self._ear.open()
+        path = self._spool.path(names.WAITING, message)
+        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o660)
+        os.fchmod(descriptor, files.FILE_MODE)
+        files.try_lock(descriptor)
+        files.write_all(descriptor, f"{ack} {self._ear.name}\n".encode())
+        self._waiting[message] = Waiter(path, ack, descriptor)
+        return self._waiting[message]
+
+    def _ring(self, message: QueueId, _due: float) -> None:
+        waiter = self._waiting.get(message)
+        if waiter is not None:
+            waiter.rung.set()
+
+    def end(self, message: QueueId) -> None:
+        """Forget a client who has been answered or has given up."""
+        waiter = self._waiting.pop(message, None)
+        if waiter is not None:
+            waiter.close()
+
+    def close(self) -> None:
+        """End all waits."""
+        for message in list(self._waiting):
+            self.end(message)
+        if self._ear is not None:
+            self._ear.close()
+
+
+def awaited(spool: Spool, message: QueueId) -> Ack:
+    """Tell what a living client waits for; STORED if nobody does."""
+    descriptor = _open_living(spool.path(names.WAITING, message))
+    if descriptor is None:
+        return Ack.STORED
+    try:
+        return Ack(files.read_all(descriptor).decode().split(" ")[0])
+    except ValueError:
+        return Ack.STORED
+    finally:
+        os.close(descriptor)
+
+
+def tell(spool: Spool, message: QueueId, reply: Reply) -> bool:
+    """Answer the client who waits for a message; False if nobody does any more."""
+    path = spool.path(names.WAITING, message)
+    descriptor = _open_living(path)
+    if descriptor is None:
+        return False
+    try:
+        ear = files.read_all(descriptor).decode(errors="replace").split("\n")[0].rpartition(" ")[2]
+        writing = files.open_for_append(descriptor)
+        try:
+            files.write_all(writing, f"{reply}\n".encode())
+        finally:
+            os.close(writing)
+        try:
+            os.rename(path, f"{path}.answer")
+        except FileNotFoundError:
+            return False
+    finally:
+        os.close(descriptor)
+    spool.bell.ring_at(ear, message)
+    return True
+
+
+def _open_living(path: str) -> int | None:
+    """Open a waiter's file if its process lives, which its lock tells; a dead one's is removed."""
+    descriptor = files.open_regular(path)
+    if descriptor is None:
+        return None
+    if not files.try_lock(descriptor):
+        return descriptor
+    if files.is_named(descriptor, path):
+        files.remove(path)
+    files.unlock_and_close(descriptor)
+    return None
