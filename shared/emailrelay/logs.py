@@ -99,8 +99,10 @@ def event_name(kind: type[Event]) -> str:
 
 def printable(value: object) -> object:
     """Return a field as it may stand in a line: bounded, with nothing in it that a terminal obeys."""
-    if value is None or isinstance(value, int | float):
+    if value is None or isinstance(value, int):
         return value
+    if isinstance(value, float):
+        return round(value, 6)
     text = str(value)
     if len(text) > FIELD_LIMIT:
         mark = f"... ({len(text)} characters)"

@@ -36,7 +36,7 @@ def shown(number: int, envelope: Envelope) -> str:
     more = [f"({len(lines) - _LINES} more lines)"] if len(lines) > _LINES else []
     recipients = ", ".join(f"<{recipient}>" for recipient in envelope.rcpt_tos)
     head = f"message {number} from <{envelope.mail_from}> to {recipients}, {len(content)} bytes"
-    body = [f"  | {line}" for line in [*lines[:_LINES], *more]]
+    body = [f"  | {line.expandtabs()}" for line in [*lines[:_LINES], *more]]
     return "".join(f"{printable(line)}\n" for line in [head, *body])
 
 
