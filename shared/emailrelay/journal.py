@@ -6,6 +6,7 @@ over: an append that a crash tore must not hide what stands before or after it.
 """
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -320,42 +321,49 @@ def _parse_line(line: bytes) -> Entry | None:
         return None
     try:
         return decode(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
+
+
+def _time(value: Any) -> float:
+    time = float(value)
+    if not math.isfinite(time):  # JSON as Python reads it knows NaN, which compares with nothing
+        raise ValueError(value)
+    return time
 
 
 def _attempt(value: dict[str, Any]) -> Attempt:
     trouble, next_attempt = value.get("trouble"), value.get("next")
     return Attempt(
-        at=float(value["at"]),
+        at=_time(value["at"]),
         peer=str(value["peer"]),
         replies={Address(a): Reply.parse(r) for a, r in value.get("replies", {}).items()},
         trouble=None if trouble is None else Reply.parse(trouble),
-        next_attempt=None if next_attempt is None else float(next_attempt),
+        next_attempt=None if next_attempt is None else _time(next_attempt),
     )
 
 
 _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     b"Accepted": lambda v: Accepted(
-        at=float(v["at"]),
+        at=_time(v["at"]),
         stage=Stage(v["stage"]),
         length=int(v["length"]),
         crc32=int(v["crc32"]),
         ack=Ack(v.get("ack", Ack.STORED)),
         session=str(v.get("session", "")),
     ),
-    b"Answered": lambda v: Answered(at=float(v["at"])),
+    b"Answered": lambda v: Answered(at=_time(v["at"])),
     b"Filtered": lambda v: Filtered(
-        at=float(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
+        at=_time(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
     ),
     b"Attempt": _attempt,
     b"Failed": lambda v: Failed(
-        at=float(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
+        at=_time(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
     ),
-    b"Held": lambda v: Held(at=float(v["at"]), stage=Stage(v["stage"])),
-    b"Released": lambda v: Released(at=float(v["at"])),
-    b"Flushed": lambda v: Flushed(at=float(v["at"])),
-    b"Doubted": lambda v: Doubted(at=float(v["at"]), peer=str(v["peer"])),
-    b"Wished": lambda v: Wished(at=float(v["at"]), wish=Wish(v["wish"])),
-    b"Notified": lambda v: Notified(at=float(v["at"])),
+    b"Held": lambda v: Held(at=_time(v["at"]), stage=Stage(v["stage"])),
+    b"Released": lambda v: Released(at=_time(v["at"])),
+    b"Flushed": lambda v: Flushed(at=_time(v["at"])),
+    b"Doubted": lambda v: Doubted(at=_time(v["at"]), peer=str(v["peer"])),
+    b"Wished": lambda v: Wished(at=_time(v["at"]), wish=Wish(v["wish"])),
+    b"Notified": lambda v: Notified(at=_time(v["at"])),
 }

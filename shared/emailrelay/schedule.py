@@ -5,6 +5,9 @@ from dataclasses import dataclass
 FARTHEST = 86400.0
 """No pause between two tries is longer than this (seconds)."""
 
+_STEPS = 64
+"""Pauses after this many tries are as good as the longest."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
@@ -20,8 +23,11 @@ class Schedule:
 
     def next_attempt(self, *, now: float, attempts: int, chance: float) -> float:
         """Return the time of the next try after ``attempts`` (>= 1) tries; ``chance`` is in [0, 1)."""
-        # A float power overflows long before anybody has tried so often.
-        pause = min(self.longest, FARTHEST, self.first * self.factor ** min(attempts - 1, 64))
+        longest = min(self.longest, FARTHEST)
+        pause = min(self.first, longest)
+        # Step by step and bounded each time: a power of the factor would overflow.
+        for _ in range(min(attempts - 1, _STEPS)):
+            pause = min(pause * self.factor, longest)
         return now + pause * (1 - self.spread * chance)
 
     def expired(self, *, accepted_at: float, now: float) -> bool:
