@@ -338,7 +338,7 @@ async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
         await settle(self, settlement)
 
     monkeypatch.setattr(type(probe), "settle", refuse_one)
-    async with bench.filterd("exit:0", jobs=1):
+    async with bench.filterd("exit:0", jobs=2):
         await bench.after(StoreTrouble)
         other = await bench.put()
         await bench.after(Passed)

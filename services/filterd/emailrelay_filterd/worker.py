@@ -65,11 +65,20 @@ class Worker:
     async def _job(self, stop: asyncio.Event) -> None:
         while not stop.is_set():
             try:
-                async with await self._next() as claim:
-                    await self._filter(claim)
+                claim = await self._next()
             except StoreError as error:
-                self.report(StoreTrouble(doing="filtering", reason=str(error)))
-                await asyncio.sleep(_STORE_PAUSE)
+                await self._pause("looking for unfiltered mail", error)
+                continue
+            async with claim:
+                try:
+                    await self._filter(claim)
+                except StoreError as error:
+                    # Still claimed, so that other jobs turn to other messages meanwhile.
+                    await self._pause(f"filtering {claim.id}", error)
+
+    async def _pause(self, doing: str, error: StoreError) -> None:
+        self.report(StoreTrouble(doing=doing, reason=str(error)))
+        await asyncio.sleep(_STORE_PAUSE)
 
     async def _next(self) -> Claim:
         task = asyncio.current_task()
