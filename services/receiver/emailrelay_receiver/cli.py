@@ -1,6 +1,7 @@
 """The command ``emailrelay-receiver``."""
 
 import os
+import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv)
     report = reporter(settings)
+    _allow_many_connections()
     listeners = Listeners()
     try:
         listeners.open(settings.interface, settings.port)
@@ -41,6 +43,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return service.run(settings.service, work, workers=settings.workers, report=report)
     finally:
         listeners.close()
+
+
+def _allow_many_connections() -> None:
+    """Use all the descriptors that we may have: a connection takes one, a message being taken two."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(

@@ -29,7 +29,7 @@ _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PATH = re.compile(
     # A source route is read and ignored (RFC 5321 appendix C). One character at a time and no nested
     # repetition, so that no input makes the match slow.
-    rf"<(?:@[^:<>\"\\]*:)?(?P<address>(?P<local>(?:{_ATOM}|{_QUOTED})*)"
+    rf"<(?:@[^:<>\"\\]*:(?!>))?(?P<address>(?P<local>(?:{_ATOM}|{_QUOTED})*)"
     rf"(?:@(?P<domain>{_ATOM}+|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
 )
 _PARAMETER = re.compile(r"(?P<word>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~]+))?")

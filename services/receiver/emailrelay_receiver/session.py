@@ -50,13 +50,24 @@ class Phase(Enum):
     """Does what the client waits for: answers a command, commits a message."""
 
 
+class _NoHooks:
+    """The handler that aiosmtpd wants; it searches it for hooks in each new session."""
+
+    def __dir__(self) -> Iterable[str]:
+        """Say at once that there are none."""
+        return ()
+
+
+_NO_HOOKS = _NoHooks()
+
+
 class SmtpSession(SMTP):
     """One connection. ``ended`` is called once, when its task is done with it."""
 
     def __init__(self, house: House, *, place: str, ended: Callable[["SmtpSession"], None]) -> None:
         """Make a session for a connection that comes in at ``place``: the path of a unix socket, or ""."""
         loop = asyncio.get_running_loop()
-        super().__init__(None, hostname=house.offer.domain, enable_SMTPUTF8=True, loop=loop)
+        super().__init__(_NO_HOOKS, hostname=house.offer.domain, enable_SMTPUTF8=True, loop=loop)
         # Once more, with a reader of ours: aiosmtpd has no hook for it and its limit of 1001 octets
         # would pause and resume the socket at each line.
         self._intake = Intake(limit=LIMIT, loop=loop)

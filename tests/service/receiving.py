@@ -1,0 +1,124 @@
+"""A receiver of the real kind in the test's own loop, on a free port, with a store to look into."""
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from emailrelay.config import ReceiverSettings
+from emailrelay.envelope import Envelope
+from emailrelay.events import Event
+from emailrelay.stage import Stage
+from emailrelay.store.memory import MemoryStore
+from emailrelay_receiver.house import House, make_house
+from emailrelay_receiver.listener import Listeners
+from emailrelay_receiver.receiver import Receiver
+
+HANG = 20.0
+
+
+class Peer:
+    """A client that says exactly what it is told."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def send(self, octets: bytes) -> None:
+        self.writer.write(octets)
+
+    async def reply(self) -> str:
+        """Give a whole reply; "" when the connection was closed instead."""
+        lines: list[str] = []
+        async with asyncio.timeout(HANG):
+            while not lines or lines[-1][3:4] == "-":
+                try:
+                    line = await self.reader.readline()
+                except ConnectionError:
+                    line = b""
+                if not line:
+                    return ""
+                assert line.endswith(b"\r\n")
+                lines.append(line[:-2].decode())
+        return "\n".join(lines)
+
+    async def ask(self, command: str) -> str:
+        self.send(command.encode() + b"\r\n")
+        return await self.reply()
+
+    async def to_data(self) -> None:
+        """Go as far as the 354."""
+        commands = ("EHLO c", "MAIL FROM:<s@x>", "RCPT TO:<r@y>", "DATA")
+        replies = [await self.reply(), *[await self.ask(command) for command in commands]]
+        assert [reply[:3] for reply in replies] == ["220", "250", "250", "250", "354"]
+
+    async def closed(self) -> bool:
+        """Wait for the end of the connection, whatever else still comes."""
+        async with asyncio.timeout(HANG):
+            with contextlib.suppress(ConnectionError):
+                while await self.reader.read(65536):
+                    pass
+        return True
+
+    def reset(self) -> None:
+        """Go away with a RST."""
+        sock = self.writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        self.writer.transport.abort()
+
+
+@dataclass
+class Running:
+    """A receiver that runs."""
+
+    port: int
+    house: House
+    store: MemoryStore
+    events: list[Event] = field(default_factory=list[Event])
+
+    @asynccontextmanager
+    async def client(self) -> AsyncGenerator[Peer]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
+        try:
+            yield Peer(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    def mail(self) -> list[tuple[Stage, Envelope, bytes]]:
+        return [(kept.stage, kept.envelope, kept.content) for kept in self.store.mail.kept.values()]
+
+    async def until(self, kind: type[Event], count: int = 1) -> Event:
+        """Wait until so many events of a kind were told."""
+        async with asyncio.timeout(HANG):
+            while True:
+                found = [event for event in self.events if isinstance(event, kind)]
+                if len(found) >= count:
+                    return found[-1]
+                await asyncio.sleep(0.01)
+
+    async def empty(self) -> None:
+        """Wait until no client is in."""
+        async with asyncio.timeout(HANG):
+            while self.house.admission.total:  # noqa: ASYNC110 - the product has no use for such an event
+                await asyncio.sleep(0.01)
+
+
+@asynccontextmanager
+async def receiving(
+    settings: ReceiverSettings | None = None, store: type[MemoryStore] = MemoryStore
+) -> AsyncGenerator[Running]:
+    settings = settings or ReceiverSettings(domain="relay.test")
+    events: list[Event] = []
+    listeners = Listeners()
+    listeners.open(["127.0.0.1"], 0)
+    try:
+        async with store(report=events.append) as opened:
+            house = make_house(settings, opened, report=events.append, clock=time.time)
+            async with Receiver(house, listeners.sockets):
+                port = listeners.sockets[0].getsockname()[1]
+                yield Running(port, house, opened, events)
+    finally:
+        listeners.close()

@@ -1,0 +1,149 @@
+"""The command ``emailrelay-receiver`` as a real process."""
+
+import asyncio
+import contextlib
+import json
+import re
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.service.receiving import HANG, Peer
+
+from emailrelay_receiver.listener import Listeners, written
+
+COMMAND = "import sys; from emailrelay_receiver.cli import main; sys.exit(main())"
+MIB = 1024 * 1024
+
+
+async def start(*arguments: str) -> Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-c", COMMAND, *arguments, "--log-format", "json", stdout=PIPE, stderr=PIPE
+    )
+
+
+async def address(process: Process) -> str:
+    """Give where the process says that it listens, once it serves."""
+    assert process.stdout is not None
+    found: str = ""
+    async with asyncio.timeout(HANG):
+        while True:
+            event = json.loads(await process.stdout.readline())
+            found = str(event.get("address", found))
+            if event["event"] == "started":
+                return found
+
+
+@asynccontextmanager
+async def receiver(*arguments: str) -> AsyncGenerator[tuple[Process, str]]:
+    process = await start(*arguments)
+    try:
+        yield process, await address(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+async def connect(place: str) -> Peer:
+    host, _, port = place.rpartition(":")
+    return Peer(*await asyncio.open_connection(host.strip("[]"), int(port)))
+
+
+async def send_mail(peer: Peer, chunk: bytes = b"text\r\n", count: int = 1) -> str:
+    await peer.to_data()
+    for _ in range(count):
+        peer.send(chunk)
+        await peer.writer.drain()
+    return await peer.ask(".")
+
+
+def memory(process: Process, what: str) -> int:
+    """Give a figure of /proc/PID/status in octets."""
+    match = re.search(rf"{what}:\s+(\d+) kB", Path(f"/proc/{process.pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) * 1024
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_mail_is_taken_in_and_the_end_is_clean(tmp_path: Path, workers: str) -> None:
+    spool = tmp_path / "spool"
+    arguments = ("--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(spool))
+    async with receiver(*arguments, "--workers", workers) as (process, place):
+        peer = await connect(place)
+        assert (await send_mail(peer)).startswith("250 2.0.0 Ok: queued as ")
+        process.send_signal(signal.SIGTERM)
+        assert (await peer.reply()).startswith("421 4.3.2 ")
+        async with asyncio.timeout(HANG):
+            assert await process.wait() == 0
+        peer.writer.close()
+    assert len(list(spool.glob("emailrelay.*.envelope"))) == 1
+    (content,) = spool.glob("emailrelay.*.content")
+    assert content.read_bytes().endswith(b"\r\ntext\r\n")
+
+
+async def test_a_message_of_50_mib_costs_little_memory(tmp_path: Path) -> None:
+    arguments = ("--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(tmp_path / "spool"))
+    async with receiver(*arguments) as (process, place):
+        # The first message pays for what is loaded and allocated once.
+        first, second, third = [await connect(place) for _ in range(3)]
+        assert (await send_mail(first, b"x" * 998 + b"\r\n", 1000)).startswith("250")
+        before = memory(process, "VmHWM")
+        assert (await send_mail(second, (b"x" * 70 + b"\r\n") * 14_563, 50)).startswith("250")
+        assert memory(process, "VmHWM") - before <= 8 * MIB
+        # A02: empty lines, with which aiosmtpd takes 3 GiB.
+        assert (await send_mail(third, b"\r\n" * (MIB // 2), 30)).startswith("250")
+        assert memory(process, "VmHWM") - before <= 16 * MIB
+        for peer in (first, second, third):
+            peer.writer.close()
+
+
+async def test_a_port_in_use_is_said_clearly() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        process = await start("--store", "memory:", "--interface", "127.0.0.1", "--port", port)
+        _, errors = await process.communicate()
+    assert process.returncode == 69
+    assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in errors.decode()
+
+
+async def test_a_unix_socket_serves_and_goes_with_the_service(tmp_path: Path) -> None:
+    path = tmp_path / "smtp"
+    async with receiver("--store", "memory:", "--interface", str(path)) as (process, place):
+        assert place == str(path)
+        peer = Peer(*await asyncio.open_unix_connection(path))
+        assert (await send_mail(peer)).startswith("250 ")
+        process.terminate()
+        async with asyncio.timeout(HANG):
+            assert await process.wait() == 0
+        peer.writer.close()
+    assert not path.exists()
+
+
+def test_all_addresses_share_one_port() -> None:
+    listeners = Listeners()
+    listeners.open([], 0)
+    try:
+        ports = {written(opened).rpartition(":")[2] for opened in listeners.sockets}
+        assert len(ports) == 1
+    finally:
+        listeners.close()
+
+
+def test_an_inherited_socket_is_used_and_a_stale_path_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "stale"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    inherited = socket.create_server(("127.0.0.1", 0))
+    place = written(inherited)
+    listeners = Listeners()
+    listeners.open([f"fd#{inherited.detach()}", str(path)], 25)
+    try:
+        assert [written(opened) for opened in listeners.sockets] == [place, str(path)]
+    finally:
+        listeners.close()

@@ -1,0 +1,369 @@
+"""What a session survives: clients that leave, stores that fail, limits, and the end of the service."""
+
+import asyncio
+import errno
+
+import pytest
+from tests.service.receiving import HANG, Peer, Running, receiving
+
+from emailrelay.config import ReceiverSettings
+from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.errors import StoreError
+from emailrelay.events import Received, Rejected, SessionTrouble, StoreTrouble, Traceback
+from emailrelay.stage import Stage
+from emailrelay.store.base import Draft
+from emailrelay.store.memory import MemoryStore
+
+
+def settings(**values: object) -> ReceiverSettings:
+    return ReceiverSettings.model_validate({"domain": "relay.test", **values})
+
+
+class Failing(MemoryStore):
+    """A store whose drafts fail where the test says."""
+
+    at = "write"
+    error: Exception = StoreError("writing /secret/path", OSError(errno.ENOSPC, "full"))
+
+    def draft(self, envelope: Envelope) -> Draft:
+        if self.at == "draft":
+            raise self.error
+        draft = super().draft(envelope)
+
+        async def fail(*_: object) -> None:
+            raise self.error
+
+        if self.at != "nowhere":
+            setattr(draft, self.at, fail)
+        return draft
+
+
+class Slow(MemoryStore):
+    """A store whose commits wait until they are let go."""
+
+    def __init__(self, **arguments: object) -> None:
+        super().__init__(**arguments)  # type: ignore[arg-type] # handed on as they came
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+
+    def draft(self, envelope: Envelope) -> Draft:
+        draft = super().draft(envelope)
+        commit = draft.commit
+
+        async def wait(stage: Stage) -> None:
+            self.begun.set()
+            await self.go.wait()
+            await commit(stage)
+
+        setattr(draft, "commit", wait)  # noqa: B010 - a method, as seen by the type checkers
+        return draft
+
+
+def slow(running: Running) -> Slow:
+    assert isinstance(running.store, Slow)
+    return running.store
+
+
+async def send_mail(peer: Peer, content: bytes = b"Subject: x\r\n\r\ntext\r\n") -> str:
+    await peer.to_data()
+    peer.send(content + b".\r\n")
+    return await peer.reply()
+
+
+async def test_what_was_said_and_sent_is_what_is_stored() -> None:
+    async with receiving(settings(filter="/bin/true")) as running, running.client() as peer:
+        await peer.reply()
+        await peer.ask("EHLO client.test")
+        await peer.ask('MAIL FROM:<@route:"a b"@X.test> BODY=8BITMIME SMTPUTF8')
+        await peer.ask("RCPT TO:<ü@Y.test>")
+        await peer.ask("DATA")
+        peer.send(b"\xff\r\n..\r\n.\r\n")
+        assert (await peer.reply()).startswith("250 2.0.0 Ok: queued as ")
+        ((stage, envelope, content),) = running.mail()
+    assert stage is Stage.UNFILTERED
+    assert envelope == Envelope(
+        sender=Address('"a b"@X.test'),
+        to_remote=(Address("ü@Y.test"),),
+        body=Body.EIGHT_BIT,
+        client="127.0.0.1",
+        utf8=True,
+    )
+    received, _, rest = content.partition(b"\r\n\t")
+    assert received == b"Received: from client.test ([127.0.0.1])"
+    assert rest.startswith(b"by relay.test with UTF8SMTP id ")
+    assert rest.endswith(b"\r\n\xff\r\n.\r\n")
+
+
+async def test_anonymous_content_has_no_received_line_and_no_client() -> None:
+    async with (
+        receiving(settings(anonymous=["content", "client"])) as running,
+        running.client() as peer,
+    ):
+        await send_mail(peer, b"text\r\n")
+        ((_, envelope, content),) = running.mail()
+    assert (envelope.client, content) == ("", b"text\r\n")
+
+
+@pytest.mark.parametrize("at", ["draft", "write", "commit"])
+@pytest.mark.parametrize(
+    ("cause", "reply"), [(errno.ENOSPC, "452 4.3.1 "), (errno.EIO, "451 4.3.0 ")]
+)
+async def test_a_full_disk_is_a_temporary_answer_and_the_session_goes_on(
+    at: str, cause: int, reply: str
+) -> None:
+    class Full(Failing):
+        pass
+
+    Full.at, Full.error = at, StoreError("writing /secret/path", OSError(cause, "full"))
+    async with receiving(store=Full) as running, running.client() as peer:
+        answer = await send_mail(peer, b"x" * 300_000 + b"\r\n")
+        assert answer.startswith(reply)
+        assert "secret" not in answer
+        trouble = await running.until(StoreTrouble)
+        assert isinstance(trouble, StoreTrouble)
+        assert "/secret/path" in trouble.reason
+        Full.at = "nowhere"
+        await peer.ask("MAIL FROM:<>")
+        await peer.ask("RCPT TO:<r@y>")
+        await peer.ask("DATA")
+        assert (await peer.ask("text\r\n.")).startswith("250")
+        assert len(running.mail()) == 1
+
+
+async def test_an_error_of_ours_is_told_to_the_log_only() -> None:
+    class Broken(Failing):
+        at = "commit"
+        error = ValueError("/secret/path")
+
+    async with receiving(store=Broken) as running, running.client() as peer:
+        answer = await send_mail(peer)
+        assert answer.startswith("451 4.3.0 ")
+        assert "secret" not in answer
+        assert "ValueError" not in answer
+        assert (await peer.ask("NOOP")).startswith("250")
+        assert isinstance(await running.until(Traceback), Traceback)
+
+
+async def test_an_error_in_the_middle_of_content_ends_the_session() -> None:
+    class Broken(Failing):
+        at = "write"
+        error = ValueError("x")
+
+    async with receiving(store=Broken) as running, running.client() as peer:
+        await peer.to_data()
+        peer.send(b"x" * 300_000)
+        assert (await peer.reply())[:3] in ("451", "")
+        assert await peer.closed()
+        assert running.mail() == []
+
+
+@pytest.mark.parametrize("way", ["reset", "close", "half-close"])
+async def test_a_client_that_leaves_during_the_commit_does_not_stop_it(way: str) -> None:
+    async with receiving(store=Slow) as running, running.client() as peer:
+        await peer.to_data()
+        peer.send(b"text\r\n.\r\n")
+        await slow(running).begun.wait()
+        match way:
+            case "reset":
+                peer.reset()
+            case "close":
+                peer.writer.close()
+            case _:
+                peer.writer.write_eof()
+        slow(running).go.set()
+        await running.until(Received)
+        if way == "half-close":
+            assert (await peer.reply()).startswith("250 ")
+        await running.empty()
+        assert len(running.mail()) == 1
+
+
+async def test_a_client_that_leaves_in_the_middle_of_content_leaves_nothing() -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.to_data()
+        peer.send(b"x" * 300_000)
+        peer.reset()
+        await running.until(SessionTrouble)
+        await running.empty()
+        assert running.mail() == []
+
+
+async def test_a_message_that_is_too_big_is_refused_after_its_end() -> None:
+    async with receiving(settings(size=1000)) as running, running.client() as peer:
+        assert (await send_mail(peer, b"x" * 400_000 + b"\r\n")).startswith("552 5.3.4 ")
+        assert (await peer.ask("MAIL FROM:<a@b> SIZE=1001")).startswith("552 5.3.4 ")
+        assert (await peer.ask("MAIL FROM:<a@b> SIZE=1000")).startswith("250 ")
+        assert running.mail() == []
+
+
+@pytest.mark.parametrize(("hops", "code"), [(100, "250"), (101, "554")])
+async def test_a_loop_is_noticed(hops: int, code: str) -> None:
+    async with receiving() as running, running.client() as peer:
+        assert (await send_mail(peer, b"Received: x\r\n" * hops + b"\r\n"))[:3] == code
+        assert len(running.mail()) == (code == "250")
+
+
+async def test_recipients_beyond_the_limit_come_again() -> None:
+    async with receiving(settings(recipients=2)) as running, running.client() as peer:
+        await peer.reply()
+        for command in (
+            "EHLO c",
+            "MAIL FROM:<>",
+            "RCPT TO:<a@y>",
+            "RCPT TO:<b@y>",
+            "RCPT TO:<a@y>",
+        ):
+            assert (await peer.ask(command)).startswith("250")
+        assert (await peer.ask("RCPT TO:<c@y>")).startswith("452 4.5.3 ")
+        await peer.ask("DATA")
+        assert (await peer.ask("text\r\n.")).startswith("250")
+        assert running.mail()[0][1].recipients == ("a@y", "b@y")
+
+
+async def test_connections_beyond_the_limit_are_turned_away() -> None:
+    async with receiving(settings(client_connections=1)) as running, running.client() as first:
+        await first.reply()
+        async with running.client() as second:
+            assert (await second.reply()).startswith("421 4.7.0 ")
+            assert await second.closed()
+        await first.ask("QUIT")
+        await running.empty()
+        async with running.client() as third:
+            assert (await third.reply()).startswith("220 ")
+
+
+def nobody_is_local(_client: str) -> bool:
+    return False
+
+
+async def test_a_remote_client_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    # The test has loopback addresses only, so one of them is made to count as remote.
+    monkeypatch.setattr("emailrelay_receiver.session.is_local", nobody_is_local)
+    async with receiving() as running, running.client() as peer:
+        assert (await peer.reply()).startswith("554 5.7.1 ")
+        assert await peer.closed()
+    async with receiving(settings(remote_clients=True)) as running, running.client() as peer:
+        assert (await peer.reply()).startswith("220 ")
+
+
+@pytest.mark.parametrize("after", ["", "NOO", "content"])
+async def test_a_silent_client_is_told_and_left(after: str) -> None:
+    async with receiving(settings(idle_timeout=0.2)) as running, running.client() as peer:
+        if after == "content":
+            await peer.to_data()
+        else:
+            await peer.reply()
+            peer.send(after.encode())
+        assert (await peer.reply()).startswith("421 4.4.2 ")
+        assert await peer.closed()
+        assert running.mail() == []
+
+
+async def test_slow_but_steady_content_is_not_cut() -> None:
+    idle = 0.4
+    async with receiving(settings(idle_timeout=idle)) as running, running.client() as peer:
+        await peer.to_data()
+        end = asyncio.get_running_loop().time() + 3 * idle
+        while asyncio.get_running_loop().time() < end:
+            peer.send(b"x")
+            await asyncio.sleep(idle / 20)
+        assert (await peer.ask("\r\n.")).startswith("250 ")
+        assert len(running.mail()) == 1
+
+
+async def test_a_session_does_not_last_for_ever() -> None:
+    async with receiving(settings(session_timeout=0.3)) as running, running.client() as peer:
+        await peer.reply()
+        async with asyncio.timeout(HANG):
+            while (answer := await peer.ask("NOOP")).startswith("250"):
+                pass
+        assert answer.startswith("421 4.4.2 ")
+        assert await peer.closed()
+
+
+async def test_unknown_commands_are_endured_for_a_while() -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        answers = [(await peer.ask("FOO"))[:3] for _ in range(20)]
+        assert answers == ["500"] * 19 + ["421"]
+        assert await peer.closed()
+        rejected = await running.until(Rejected, 20)
+        assert isinstance(rejected, Rejected)
+        assert rejected.command == "FOO"
+
+
+@pytest.mark.parametrize("length", [513, 2000, 100_000, 500_000])
+async def test_a_long_command_is_refused_and_the_session_goes_on(length: int) -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        assert (await peer.ask("NOOP " + "x" * (512 - 7))).startswith("250 ")
+        assert (await peer.ask("NOOP " + "x" * (length - 7))).startswith("500 5.5.2 ")
+        assert (await peer.ask("NOOP")).startswith("250 ")
+
+
+async def test_an_endless_command_ends_the_session() -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        peer.send(b"x" * 2_000_000)
+        assert (await peer.reply())[:3] in ("421", "")
+        assert await peer.closed()
+
+
+async def test_many_sessions_and_messages_do_not_disturb_each_other() -> None:
+    async def one(running: Running, number: int) -> None:
+        async with running.client() as peer:
+            text = b"%d\r\n" % number * 1000
+            assert (await send_mail(peer, text)).startswith("250")
+            for _ in range(20):
+                await peer.ask("MAIL FROM:<>")
+                await peer.ask("RCPT TO:<r@y>")
+                await peer.ask("DATA")
+                peer.send(text + b".\r\n")
+                assert (await peer.reply()).startswith("250")
+
+    async with receiving() as running:
+        async with asyncio.TaskGroup() as group:
+            for number in range(10):
+                group.create_task(one(running, number))
+        texts = sorted(
+            content.partition(b"\r\n\t")[2].split(b"\r\n")[-2] for *_, content in running.mail()
+        )
+    assert texts == sorted([b"%d" % number for number in range(10)] * 21)
+
+
+async def test_the_end_of_the_service_is_told_to_idle_clients() -> None:
+    async with receiving() as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        peer = Peer(reader, writer)
+        await peer.reply()
+    assert (await peer.reply()).startswith("421 4.3.2 ")
+    assert await peer.closed()
+    writer.close()
+
+
+async def test_the_end_of_the_service_waits_for_a_commit() -> None:
+    async with receiving(store=Slow) as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        peer = Peer(reader, writer)
+        await peer.to_data()
+        peer.send(b"text\r\n.\r\n")
+        await slow(running).begun.wait()
+        asyncio.get_running_loop().call_later(0.2, slow(running).go.set)
+    assert len(running.mail()) == 1
+    assert (await peer.reply()).startswith("250 ")
+    assert (await peer.reply()).startswith("421 4.3.2 ")
+    writer.close()
+
+
+async def test_content_that_does_not_end_is_dropped_at_the_end_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("emailrelay_receiver.receiver._FINISH", 0.2)
+    async with receiving() as running:
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        peer = Peer(reader, writer)
+        await peer.to_data()
+        peer.send(b"text\r\n")
+    assert running.mail() == []
+    assert await peer.closed()
+    writer.close()
