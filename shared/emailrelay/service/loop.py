@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from emailrelay.service.signals import Signals
 
@@ -18,13 +19,15 @@ def run_in_loop(work: Callable[[Signals], Awaitable[int]], on_stop: Callable[[],
         finally:
             signals.close()
 
-    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
         return runner.run(main())
 
 
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+@cache
+def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
+    """Return what makes event loops: uvloop (the extra "fast") where it is installed, else asyncio."""
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.new_event_loop
-    import uvloop  # noqa: PLC0415 -- the extra "fast": there may be none
+    import uvloop  # noqa: PLC0415 -- there may be none
 
     return uvloop.new_event_loop
