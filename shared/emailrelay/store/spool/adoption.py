@@ -90,7 +90,10 @@ async def adopt(locked: Locked, copy: Copy) -> None:
 
 def _prepare(locked: Locked, copy: Copy) -> tuple[int, int]:
     """Put the message's new envelope beside the copy's content; give both, open."""
-    envelope = _read(copy.files.envelope)
+    try:
+        fields = envelope_format.parse(_read(copy.files.envelope)).envelope
+    except DamagedMessage as error:
+        raise StoreError(f"adopt {copy.files.envelope}", str(error)) from error
     content = _open(copy.files.content)
     os.fchmod(content, files.FILE_MODE)
     length, crc32 = files.measure(content)
@@ -98,7 +101,6 @@ def _prepare(locked: Locked, copy: Copy) -> tuple[int, int]:
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     filtered = journal.Filtered(at=locked.spool.clock(), length=length, crc32=crc32)
     result = files.create(f"{copy.directory}/{_RESULT}")
-    fields = envelope_format.parse(envelope).envelope
     files.write_all(result, envelope_format.write(fields))
     files.write_all(result, _whole_lines(tail) + journal.write(filtered))
     return content, result
@@ -164,12 +166,12 @@ async def take_in(spool: Spool, copy: Copy) -> None:
         return
     for name in found:
         entry = names.parse(name)
-        if entry is not None:
-            await _take_in_pair(spool, Path(copy.directory, name), names.content(entry.id))
+        if entry is not None and entry.stage in {Stage.UNFILTERED, Stage.READY}:
+            await _take_in_pair(spool, Path(copy.directory, name), entry)
 
 
-async def _take_in_pair(spool: Spool, envelope: Path, content_name: str) -> None:
-    content = files.open_regular(str(envelope.with_name(content_name)))
+async def _take_in_pair(spool: Spool, envelope: Path, entry: names.Entry) -> None:
+    content = files.open_regular(str(envelope.with_name(names.content(entry.id))))
     if content is None:
         return
     try:
@@ -179,7 +181,7 @@ async def _take_in_pair(spool: Spool, envelope: Path, content_name: str) -> None
             while chunk := os.pread(content, CHUNK, offset):
                 await draft.write(chunk)
                 offset += len(chunk)
-            await draft.commit(Stage.READY)
+            await draft.commit(entry.stage)
         spool.report(TakenIn(id=draft.id))
     except (DamagedMessage, StoreError) as error:
         spool.trouble(f"take in {envelope.name} from a filter", error)

@@ -126,6 +126,7 @@ class SpoolClaim(Claim):
         self._copy: adoption.Copy | None = None
         self._doubt: int | None = None
         self._open = True
+        self._settled = False
 
     async def content(self) -> AsyncIterator[bytes]:
         """See ``Claim.content``. One open file throughout, whatever happens to its name."""
@@ -173,6 +174,7 @@ class SpoolClaim(Claim):
                 await self._record(settlement)
             else:
                 await self._answer(settlement, answer)
+            self._settled = True
         except OSError as error:
             raise StoreError(f"settle {self.id}", error) from error
         finally:
@@ -223,6 +225,8 @@ class SpoolClaim(Claim):
             await self._spool.syncer.run((), (self._spool.root,))
 
     async def _pass(self) -> None:
+        if self.stage is not Stage.UNFILTERED:
+            raise ValueError(f"{self.id}: only unfiltered mail passes, this is {self.stage}")
         if self._copy is not None and self._copy.changed():
             await adoption.adopt(self._locked, self._copy)
             return
@@ -245,12 +249,13 @@ class SpoolClaim(Claim):
     async def _fail(self, reason: Reply, attempt: Attempt | None) -> None:
         if attempt is not None:
             await self._note(attempt)
-        if not moves.obey(self._locked, self._wish()):
-            failed = journal.Failed(at=self._spool.clock(), stage=self.stage, reason=reason)
-            await self._end(failed, Stage.FAILED)
+        failed = journal.Failed(at=self._spool.clock(), stage=self.stage, reason=reason)
+        await self._end(failed, Stage.FAILED)
 
     async def _end(self, entry: Entry, stage: Stage) -> None:
         """Move to S4 or S5; the reason is durable before the name says so."""
+        if moves.obey(self._locked, self._wish()):
+            return
         await self._surely("append to a journal", lambda: self._locked.append(journal.write(entry)))
         await self._spool.syncer.run((self._locked.descriptor,), ())
         self._locked.rename(stage)
@@ -292,3 +297,5 @@ class SpoolClaim(Claim):
             self._spool.doubts.clear(self._doubt)
         os.close(self._content)
         self._locked.release()
+        if not self._settled:
+            self._spool.bell.ring(self.stage, self.id)

@@ -87,9 +87,10 @@ class Ear:
             ear.close()
             return
         self._socket = ear
-        asyncio.get_running_loop().add_reader(ear, self._hear)
+        asyncio.get_running_loop().add_reader(ear, self.hear)
 
-    def _hear(self) -> None:
+    def hear(self) -> None:
+        """Take what has been announced."""
         # A flood of announcements must not keep the loop from everything else.
         for _ in range(_MOST_AT_ONCE):
             try:

@@ -10,9 +10,12 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Feed
 from emailrelay.store.spool.claim import SpoolClaim, take
 from emailrelay.store.spool.hints import WatchedHints
+from emailrelay.store.spool.index import Hint, forced, hint
 from emailrelay.store.spool.spool import Spool
 
 _LONGEST_HINT = 512
+_FORCED = "!"
+"""Stands before the id of a message that is to be tried even before its time."""
 
 
 class Hints(Protocol):
@@ -24,7 +27,7 @@ class Hints(Protocol):
     async def close(self) -> None:
         """End."""
 
-    async def next(self) -> QueueId:
+    async def next(self) -> Hint:
         """Wait for a message to look at."""
         ...
 
@@ -45,12 +48,12 @@ class SpoolFeed(Feed):
     async def claim(self) -> SpoolClaim:
         """See ``Feed.claim``."""
         while True:
-            message = await self._hints.next()
-            claim = take(self._spool, self._stage, message, due_only=True)
+            found = await self._hints.next()
+            claim = take(self._spool, self._stage, found.message, due_only=not found.forced)
             if isinstance(claim, SpoolClaim):
                 return claim
             if claim.due is not None:
-                self._hints.later(message, claim.due)
+                self._hints.later(found.message, claim.due)
 
     def wake(self) -> None:
         """See ``Feed.wake``."""
@@ -90,7 +93,7 @@ class SharedHints:
     async def close(self) -> None:
         """Nothing to end."""
 
-    async def next(self) -> QueueId:
+    async def next(self) -> Hint:
         """Wait for the next id."""
         async with self._turn:
             while True:
@@ -101,7 +104,9 @@ class SharedHints:
                     continue
                 if not datagram:  # every end of the dispatcher is closed: we are being stopped
                     await asyncio.Event().wait()
-                return QueueId(datagram.decode())
+                text = datagram.decode()
+                message = QueueId(text.removeprefix(_FORCED))
+                return forced(message) if text.startswith(_FORCED) else hint(message, 0.0)
 
     def later(self, message: QueueId, due: float) -> None:
         """Tell the dispatcher, and every other pool, by the bell."""
@@ -117,8 +122,8 @@ async def dispatch(hints: WatchedHints, to: socket.socket) -> None:
     await hints.open()
     try:
         while True:
-            message = await hints.next()
-            await _send(to, message.encode())
+            found = await hints.next()
+            await _send(to, f"{_FORCED if found.forced else ''}{found.message}".encode())
     finally:
         await hints.close()
 

@@ -13,7 +13,7 @@ from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 from emailrelay.store.spool import names
 from emailrelay.store.spool.doorbell import Ear
-from emailrelay.store.spool.index import Index
+from emailrelay.store.spool.index import Hint, Index, hint
 from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.watch import Watch
@@ -49,7 +49,7 @@ class WatchedHints:
         self._ear = Ear(spool.path(names.WAKE), stage, self.later)
         self._watch = Watch(spool.root, self._seen)
         self._recovery = Recovery(spool)
-        self._meanwhile: list[tuple[float, QueueId]] | None = None
+        self._meanwhile: list[Hint] | None = None
         self._looking: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
@@ -67,15 +67,15 @@ class WatchedHints:
         self._ear.close()
         await asyncio.to_thread(self._watch.close)
 
-    async def next(self) -> QueueId:
+    async def next(self) -> Hint:
         """Wait for a message that is due; waiting tasks are served in the order they came."""
         async with self._turn:
-            while (message := self._index.pop(self._spool.clock())) is None:
+            while (found := self._index.pop(self._spool.clock())) is None:
                 self._changed.clear()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._pause()):
                         await self._changed.wait()
-            return message
+            return found
 
     def _pause(self) -> float:
         due = self._index.next_due()
@@ -84,15 +84,17 @@ class WatchedHints:
         return min(max(due - self._spool.clock(), 0.0), _LONGEST_WAIT)
 
     def later(self, message: QueueId, due: float) -> None:
-        """Note a message that is due at ``due`` (seconds since 1970)."""
-        entry = (_plausible(due, self._spool.clock()), message)
-        self._index.add(entry[1], entry[0])
+        """Note a message that is due at ``due`` (seconds since 1970; 0: from now on)."""
+        now = self._spool.clock()
+        entry = hint(message, _plausible(due or now, now))
+        self._index.add(entry)
         if self._meanwhile is not None:
             self._meanwhile.append(entry)
         self._changed.set()
 
     def wake(self) -> None:
-        """Make everything due."""
+        """Make everything due, what has just been put off included."""
+        self._ear.hear()
         self._index.wake()
         self._changed.set()
 
@@ -172,9 +174,9 @@ def _settled(state: _State | None) -> _State | None:
     return state
 
 
-def _read_names(directory: str, stage: Stage, now: float) -> list[tuple[float, QueueId]]:
+def _read_names(directory: str, stage: Stage, now: float) -> list[Hint]:
     """List a stage's messages with their due times, as a heap, by names and file times alone."""
-    heap: list[tuple[float, QueueId]] = []
+    heap: list[Hint] = []
     with os.scandir(directory) as entries:
         for item in entries:
             entry = names.parse(item.name)
@@ -182,6 +184,6 @@ def _read_names(directory: str, stage: Stage, now: float) -> list[tuple[float, Q
                 continue
             with contextlib.suppress(OSError):  # it has moved on
                 status = item.stat(follow_symlinks=False)
-                heap.append((_plausible(status.st_mtime, now), entry.id))
+                heap.append(hint(entry.id, _plausible(status.st_mtime, now)))
     heapq.heapify(heap)
     return heap

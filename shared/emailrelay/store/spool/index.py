@@ -3,44 +3,68 @@
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
+
+_AT_ALL_EVENTS = float("-inf")
+
+
+class Hint(NamedTuple):
+    """A message to look at. Ordered by due time; the shorter of two ids is the earlier count."""
+
+    due: float
+    length: int
+    message: QueueId
+
+    @property
+    def forced(self) -> bool:
+        """Whether it is to be tried even before its time."""
+        return self.due == _AT_ALL_EVENTS
+
+
+def hint(message: QueueId, due: float) -> Hint:
+    """Make a hint that a message is due at ``due`` (seconds since 1970)."""
+    return Hint(due, len(message), message)
+
+
+def forced(message: QueueId) -> Hint:
+    """Make a hint that a message is due whatever its time."""
+    return hint(message, _AT_ALL_EVENTS)
 
 
 @dataclass(slots=True)
 class Index:
-    """A heap of (due time, message). A message may stand in it twice: claims sort that out."""
+    """A heap of hints. A message may stand in it twice: claims sort that out."""
 
-    _heap: list[tuple[float, QueueId]] = field(default_factory=list[tuple[float, QueueId]])
+    _heap: list[Hint] = field(default_factory=list[Hint])
 
-    def add(self, message: QueueId, due: float) -> None:
-        """Note a message that is due at ``due`` (seconds since 1970)."""
-        heapq.heappush(self._heap, (due, message))
+    def add(self, entry: Hint) -> None:
+        """Note a message."""
+        heapq.heappush(self._heap, entry)
 
-    def replace(
-        self, entries: list[tuple[float, QueueId]], since: Iterable[tuple[float, QueueId]]
-    ) -> None:
-        """Take a scan's result for the truth, and what was noted ``since`` the scan began besides.
+    def replace(self, heap: list[Hint], meanwhile: Iterable[Hint]) -> None:
+        """Take a scan's result for the truth, and what was noted ``meanwhile`` besides.
 
-        ``entries`` must be a heap already: a million of them are ordered in the scanning thread.
+        ``heap`` is one already: a million entries are ordered in the scanning thread.
         """
-        self._heap = entries
-        for entry in since:
-            heapq.heappush(entries, entry)
+        self._heap = heap
+        for entry in meanwhile:
+            heapq.heappush(heap, entry)
 
-    def pop(self, now: float) -> QueueId | None:
+    def pop(self, now: float) -> Hint | None:
         """Take out the message that has been due longest, or return None."""
-        if self._heap and self._heap[0][0] <= now:
-            return heapq.heappop(self._heap)[1]
+        if self._heap and self._heap[0].due <= now:
+            return heapq.heappop(self._heap)
         return None
 
     def next_due(self) -> float | None:
         """Give the earliest due time."""
-        return self._heap[0][0] if self._heap else None
+        return self._heap[0].due if self._heap else None
 
     def wake(self) -> None:
         """Make everything due."""
-        self._heap = [(0.0, message) for _, message in self._heap]
+        self._heap = sorted(forced(entry.message) for entry in self._heap)
 
     def __len__(self) -> int:
         """Give the number of entries."""
