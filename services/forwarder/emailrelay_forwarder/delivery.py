@@ -1,0 +1,177 @@
+"""One message over one open session: its replies, recipient by recipient."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.errors import AddressError
+from emailrelay.reply import Reply
+from emailrelay.store.base import Claim
+from emailrelay_forwarder.mailbox import on_wire
+from emailrelay_forwarder.smtp_client import Session
+from emailrelay_forwarder.trouble import SessionTrouble, Step
+
+MOST_RECIPIENTS = 100
+"""Of one transaction: every server takes as many (RFC 5321 section 4.5.3.1.8)."""
+
+_BEFORE_CONTENT = frozenset({Step.RSET, Step.MAIL, Step.RCPT, Step.DATA})
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\b")
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far an attempt has come; filled while it runs, and read when it stops."""
+
+    replies: dict[Address, Reply] = field(default_factory=dict[Address, Reply])
+    """The answers so far. A recipient accepted at RCPT is in here once the content is answered, too."""
+    peer: str = ""
+    began: float = 0.0
+    in_content: bool = False
+    """Whether the server has said 354 and not yet given its verdict."""
+    at_dot: bool = False
+    """Whether a final dot is on its way that nobody has answered yet."""
+    trouble: SessionTrouble | None = None
+    """What ended the session."""
+    obstacle: Reply | None = None
+    """What on our own side stood in the way."""
+    settling: bool = False
+    """Whether the outcome is being recorded."""
+
+    @property
+    def why(self) -> Reply | None:
+        """Why the recipients without an answer have none."""
+        return self.trouble.reply if self.obstacle is None and self.trouble else self.obstacle
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether the server may have taken a message that it did not say it has."""
+        return self.at_dot and (self.trouble is None or self.trouble.reply.code != 421)
+
+
+async def deliver(claim: Claim, session: Session, progress: Progress) -> None:
+    """Offer the message to the server, for all recipients that are not done with.
+
+    Raises:
+        SessionTrouble: the session is over; ``progress`` has the answers up to then.
+        StoreError: the content cannot be read; the session must be dropped.
+
+    """
+    pending = [r for r in claim.history.pending(claim.envelope) if r not in progress.replies]
+    refusal = refused_whole(claim.envelope, claim.size, session)
+    if refusal is not None:
+        progress.replies.update(dict.fromkeys(pending, refusal))
+        return
+    sendable = _sendable(pending, claim.envelope, progress.replies)
+    while sendable:
+        sendable = await _transaction(claim, session, sendable, progress)
+
+
+def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | None:
+    """Tell why this server can never take this message, or None."""
+    if session.largest is not None and size > session.largest:
+        return Reply.of(552, f"5.3.4 {size} octets are more than the {session.largest} it takes")
+    if envelope.utf8 and "smtputf8" not in session.extensions:
+        return Reply.of(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
+    if envelope.body is Body.BINARY:
+        return Reply.of(554, "5.6.3 binary content cannot be sent")
+    try:
+        _sender(envelope)
+    except AddressError as error:
+        return Reply.of(553, f"5.1.7 the sender's address {error}")
+    return None
+
+
+def parameters(envelope: Envelope, size: int, extensions: Mapping[str, str]) -> bytes:
+    """Return the parameters of MAIL, each with a blank in front.
+
+    BODY=8BITMIME says that there may be octets beyond ASCII (RFC 6152), so it goes with content that
+    nobody declared to be 7bit. To a server without the extension such content is sent as it is:
+    servers have been taking it for decades, and a conversion would break signatures.
+    """
+    chosen = b""
+    if "size" in extensions:
+        chosen += b" SIZE=%d" % size
+    if "8bitmime" in extensions and envelope.body is not Body.SEVEN_BIT:
+        chosen += b" BODY=8BITMIME"
+    if envelope.utf8:
+        chosen += b" SMTPUTF8"
+    return chosen
+
+
+def _sender(envelope: Envelope) -> bytes:
+    return on_wire(envelope.sender, utf8=envelope.utf8) if envelope.sender else b""
+
+
+def _sendable(
+    pending: list[Address], envelope: Envelope, replies: dict[Address, Reply]
+) -> list[tuple[Address, bytes]]:
+    """Give the recipients with their octets; refuse those that cannot be put on the wire."""
+    sendable: list[tuple[Address, bytes]] = []
+    for recipient in pending:
+        try:
+            sendable.append((recipient, on_wire(recipient, utf8=envelope.utf8)))
+        except AddressError as error:
+            replies[recipient] = Reply.of(553, f"5.1.3 the recipient's address {error}")
+    return sendable
+
+
+async def _transaction(
+    claim: Claim,
+    session: Session,
+    sendable: list[tuple[Address, bytes]],
+    progress: Progress,
+) -> list[tuple[Address, bytes]]:
+    """Send the message to as many recipients as the server takes at once; return the others."""
+    envelope = claim.envelope
+    reply = await session.mail(
+        _sender(envelope), parameters(envelope, claim.size, session.extensions)
+    )
+    if not reply.accepted:
+        progress.replies.update((recipient, reply) for recipient, _ in sendable)
+        return []
+    accepted: list[Address] = []
+    asked = 0
+    for recipient, octets in sendable[:MOST_RECIPIENTS]:
+        reply = await session.rcpt(octets)
+        if accepted and _no_more_recipients(reply):
+            break
+        asked += 1
+        if reply.accepted:
+            accepted.append(recipient)
+        else:
+            progress.replies[recipient] = reply
+    if accepted:
+        reply = await _content(claim, session, progress)
+        progress.replies.update(dict.fromkeys(accepted, reply))
+    return sendable[asked:]
+
+
+async def _content(claim: Claim, session: Session, progress: Progress) -> Reply:
+    reply = await session.data()
+    if reply.code != 354:
+        return reply
+
+    def before_dot() -> None:
+        progress.at_dot = True
+        claim.in_doubt(session.peer)
+
+    progress.in_content = True
+    reply = await session.content(claim.content(), before_dot)
+    progress.in_content = progress.at_dot = False
+    return reply
+
+
+def _no_more_recipients(reply: Reply) -> bool:
+    """Tell "too many recipients" from a full mailbox, which has the same code (RFC 5321 4.5.3.1.10)."""
+    enhanced = _ENHANCED.match(reply.text)
+    return reply.code == 452 and (enhanced is None or enhanced[0] == "4.5.3")
+
+
+def stale(trouble: SessionTrouble, progress: Progress, session: Session) -> bool:
+    """Tell whether trouble says nothing about the message or the server, only about a kept session.
+
+    A server may close a session whenever it likes, after so many messages or so many seconds; what
+    had only been begun there goes over a fresh session at once.
+    """
+    return session.messages > 0 and not progress.in_content and trouble.step in _BEFORE_CONTENT

@@ -1,0 +1,46 @@
+"""A mail address as it goes between the angle brackets, octet for octet as the envelope has it.
+
+The address is never rewritten: an address that cannot be sent as it stands is refused, because a
+changed one may be somebody else's (RFC 5321 section 4.1.2).
+"""
+
+import re
+
+from emailrelay.envelope import Address
+from emailrelay.errors import AddressError
+
+LONGEST = 900
+"""Octets; with the verb and the parameters still within the longest command line of any server."""
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+# A quoted string with its quoted pairs (RFC 5321 4.1.2, quoted-string), as one unit.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BREAKS_OUT = re.compile(r'[<>" ]')
+
+
+def on_wire(address: Address, *, utf8: bool) -> bytes:
+    """Return the octets of ``address``.
+
+    Args:
+        address: as in the envelope.
+        utf8: whether the message is sent with SMTPUTF8, and may have octets beyond ASCII.
+
+    Raises:
+        AddressError: a server could take it for another address, or for another command.
+
+    """
+    if not address:
+        raise AddressError("is empty")
+    if _CONTROL.search(address):
+        raise AddressError("has a control character")
+    if _BREAKS_OUT.search(_QUOTED.sub("", address)):
+        raise AddressError("has a blank, quote or angle bracket outside quotes")
+    if not utf8 and not address.isascii():
+        raise AddressError("is not ASCII, and the message was not sent with SMTPUTF8")
+    try:
+        octets = address.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise AddressError("is not Unicode text") from error
+    if len(octets) > LONGEST:
+        raise AddressError(f"is longer than {LONGEST} octets")
+    return octets

@@ -1,0 +1,58 @@
+"""Where a message goes: the server that its envelope names, or else the smarthost."""
+
+from dataclasses import dataclass
+
+from emailrelay.envelope import Envelope
+from emailrelay.errors import RelayError
+
+
+class NoRoute(RelayError):
+    """A destination that cannot be understood; the text says what was expected.
+
+    Temporary, because the mistake is in a filter or in the configuration, not in the mail.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A server: ``host`` and ``port`` (number or service name), or the path of a unix socket."""
+
+    host: str
+    port: str
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether ``host`` is the path of a unix socket."""
+        return self.host.startswith("/")
+
+    def __str__(self) -> str:
+        """Give the route as it is configured and logged."""
+        if self.is_unix:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse(destination: str) -> Route:
+    """Read ``host:port``, ``[IPv6]:port``, ``host:service`` or ``/path``.
+
+    Raises:
+        NoRoute: it is none of these.
+
+    """
+    if destination.startswith("/"):
+        return Route(destination, "")
+    host, colon, port = destination.strip().rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port or not destination.isprintable() or " " in host + port:
+        raise NoRoute(f"cannot forward to {destination!r}: neither HOST:PORT nor an absolute path")
+    return Route(host, port)
+
+
+def route_of(envelope: Envelope, forward_to: Route) -> Route:
+    """Choose the server for a message.
+
+    Raises:
+        NoRoute: the envelope (a filter's ``ForwardToAddress``) names none that can be understood.
+
+    """
+    return parse(envelope.forward_to_address) if envelope.forward_to_address else forward_to

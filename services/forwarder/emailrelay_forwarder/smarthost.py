@@ -1,0 +1,240 @@
+"""One server: how many sessions with it there may be, and whether it can be used at all.
+
+Nothing a server does may stop mail for others, or turn into a storm of attempts:
+
+* One that cannot be reached or does not want us is left alone for a growing pause; meanwhile its mail
+  is turned away without an attempt. A probe finds out when it is back, and then everything is due.
+* One that refuses a further connection beside those it has gets fewer of them.
+* One that keeps all its connections busy without finishing anything is passed over.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from random import random
+
+from emailrelay.events import Report, SmarthostBack, SmarthostTrouble
+from emailrelay.reply import Reply
+from emailrelay.schedule import FARTHEST
+from emailrelay_forwarder.breaker import Breaker
+from emailrelay_forwarder.kept import KeptSessions
+from emailrelay_forwarder.route import Route
+from emailrelay_forwarder.smtp_client import Session
+from emailrelay_forwarder.trouble import SessionTrouble, Step
+
+STALLED = 10.0
+"""Seconds without one finished delivery on any connection, after which no more mail waits for one."""
+TRUST = 100
+"""Deliveries after which a server that once refused a further connection is asked for one more."""
+
+
+class TurnedAway(SessionTrouble):
+    """No attempt was made: the server's trouble is known, and has been told."""
+
+
+class Smarthost:
+    """The sessions with one server. ``recovered`` is called when mail turned away may come again."""
+
+    def __init__(
+        self,
+        route: Route,
+        open_session: Callable[[Route], Awaitable[Session]],
+        *,
+        most: int,
+        report: Report,
+        recovered: Callable[[], None],
+    ) -> None:
+        self._route = route
+        self._open_session = open_session
+        self._most = self._limit = most
+        self._report = report
+        self._recovered = recovered
+        self._breaker = Breaker()
+        self._kept = KeptSessions()
+        self._in_use = 0
+        self._live = 0
+        self._waiters: deque[asyncio.Future[None]] = deque()
+        self._first = asyncio.Lock()
+        self._answers = 0
+        self._finished_at = 0.0
+        self._turned_away_at: float | None = None
+        self._probe: asyncio.Task[None] | None = None
+        self._try_now = asyncio.Event()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be lost by forgetting this server."""
+        return not (self._in_use or self._kept or self._waiters or self._probe)
+
+    @contextlib.asynccontextmanager
+    async def session(self) -> AsyncGenerator[Session]:
+        """Give a session, kept or new; it is kept on if the block ends well.
+
+        Raises:
+            TurnedAway: the server cannot be used just now.
+            SessionTrouble: it could not be reached or does not want us; told and paused for.
+
+        """
+        session = await self._take()
+        self._live += 1
+        try:
+            yield session
+        except BaseException as error:
+            session.abort()
+            if isinstance(error, SessionTrouble) and _unwanted(error, session):
+                self._pause(error)
+            raise
+        else:
+            self._kept.keep(session)
+            self._answered()
+        finally:
+            self._live -= 1
+            self._finished_at = asyncio.get_running_loop().time()
+            self._leave()
+
+    def try_now(self) -> None:
+        """End the pause: somebody knows better (the operator, a network that came up)."""
+        self._try_now.set()
+
+    async def close(self) -> None:
+        """Part from the server."""
+        if self._probe is not None:
+            self._probe.cancel()
+            await asyncio.wait([self._probe])
+        await self._kept.close()
+
+    async def _take(self) -> Session:
+        while True:
+            await self._enter()
+            try:
+                session = await self._opened()
+            except BaseException:
+                self._leave()
+                raise
+            if session is not None:
+                return session
+            self._leave()
+
+    async def _opened(self) -> Session | None:
+        """Give a kept or a new session, or None: the server wants no further one beside the others."""
+        if session := self._kept.take():
+            return session
+        # One at a time finds out whether the server is there; the others learn from it.
+        async with contextlib.nullcontext() if self._live else self._first:
+            self._turn_away_if_paused()
+            try:
+                return await self._open_session(self._route)
+            except SessionTrouble as trouble:
+                if self._live:
+                    self._limit = self._live
+                    return None
+                self._pause(trouble)
+                raise
+
+    async def _enter(self) -> None:
+        """Wait for one of the connections that may be used."""
+        self._turn_away_if_paused()
+        loop = asyncio.get_running_loop()
+        while self._in_use >= self._limit:
+            rest = self._finished_at + STALLED - loop.time()
+            if rest <= 0:
+                text = f"4.4.5 all {self._limit} connections to {self._route} are busy"
+                raise self._turned_away(Reply(451, text))
+            waiter = loop.create_future()
+            self._waiters.append(waiter)
+            try:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(rest):
+                        await waiter
+            finally:
+                if waiter in self._waiters:
+                    self._waiters.remove(waiter)
+                elif self._in_use < self._limit:
+                    self._wake_next()  # cancelled with the turn in hand
+            self._turn_away_if_paused()
+        if self._in_use == 0:
+            self._finished_at = loop.time()
+        self._in_use += 1
+        if self._in_use < self._limit:
+            self._wake_next()
+
+    def _leave(self) -> None:
+        self._in_use -= 1
+        self._wake_next()
+
+    def _wake_next(self) -> None:
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(None)
+                return
+
+    def _answered(self) -> None:
+        """Take note that the server has answered for a message, whatever it said."""
+        self._answers += 1
+        if self._answers % TRUST == 0 and self._limit < self._most:
+            self._limit += 1
+        self._breaker.recovered()
+        if self._probe is not None:
+            self.try_now()
+        elif self._turned_away_at is not None:
+            self._call_back()
+
+    def _turn_away_if_paused(self) -> None:
+        if self._breaker.trouble is not None:
+            raise self._turned_away(self._breaker.trouble.reply)
+
+    def _turned_away(self, reply: Reply) -> TurnedAway:
+        if self._turned_away_at is None:
+            self._report(SmarthostTrouble(peer=str(self._route), reason=str(reply)))
+        self._turned_away_at = asyncio.get_running_loop().time()
+        return TurnedAway(Step.CONNECT, reply)
+
+    def _call_back(self) -> None:
+        """Make due what was turned away."""
+        self._turned_away_at = None
+        self._report(SmarthostBack(peer=str(self._route)))
+        self._recovered()
+
+    def _pause(self, trouble: SessionTrouble) -> None:
+        if self._probe is not None:
+            return
+        pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- a spread, no secret
+        # The message that ran into it waits to be called back like those turned away from now on.
+        if self._turned_away_at is None:
+            self._report(SmarthostTrouble(peer=str(self._route), reason=str(trouble)))
+        loop = asyncio.get_running_loop()
+        self._turned_away_at = loop.time()
+        self._probe = loop.create_task(self._probing(pause, trouble.step))
+
+    async def _probing(self, pause: float, step: Step) -> None:
+        """Try to open a session after each pause, for as long as there is mail to be called back."""
+        loop = asyncio.get_running_loop()
+        session: Session | None = None
+        while session is None and loop.time() - (self._turned_away_at or 0.0) < FARTHEST:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._try_now.wait()
+            self._try_now.clear()
+            try:
+                session = await self._open_session(self._route)
+            except SessionTrouble as trouble:
+                pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- as above
+                step = trouble.step
+        self._probe = None
+        self._breaker.try_again()
+        if session is not None:
+            self._kept.keep(session)
+            # Trouble that comes only after EHLO is not over because EHLO works: then mail comes
+            # at its own times, until a message is answered for.
+            if step in _OPENING:
+                self._call_back()
+
+
+_OPENING = frozenset({Step.CONNECT, Step.GREETING, Step.EHLO})
+
+
+def _unwanted(trouble: SessionTrouble, session: Session) -> bool:
+    """Tell whether the server sent us away before it had done anything for us."""
+    return trouble.reply.code == 421 and trouble.step is Step.MAIL and not session.messages

@@ -1,0 +1,50 @@
+"""What stops a session with a server, as one exception, whatever library or socket said so."""
+
+from enum import StrEnum
+
+from emailrelay.errors import RelayError
+from emailrelay.reply import Reply
+
+
+class Step(StrEnum):
+    """How far a session had come: what it was doing when it stopped."""
+
+    CONNECT = "connecting"
+    GREETING = "the greeting"
+    EHLO = "EHLO"
+    MAIL = "MAIL"
+    RCPT = "RCPT"
+    DATA = "DATA"
+    CONTENT = "the message text"
+    DOT = "the final dot"
+    RSET = "RSET"
+    QUIT = "QUIT"
+
+
+class SessionTrouble(RelayError):
+    """The session is over; what was not answered yet is to be tried again.
+
+    Always temporary: a refusal of one message or recipient is a ``Reply`` and no exception, and a 5yz
+    to the greeting or EHLO is about us or the server, never about the mail that waits.
+    """
+
+    def __init__(self, step: Step, reply: Reply) -> None:
+        """Take the server's own reply if there was one, or one of ours (4yz) that says what happened."""
+        super().__init__(f"{reply} ({step})")
+        self.step = step
+        self.reply = reply
+
+
+def cut_off(step: Step, why: str) -> SessionTrouble:
+    """Describe a connection that ended or fell silent (RFC 3463: 4.4.2)."""
+    return SessionTrouble(step, Reply.of(451, f"4.4.2 {why} at {step}"))
+
+
+def garbled(step: Step, why: str) -> SessionTrouble:
+    """Describe a server that broke the protocol (RFC 3463: 4.5.0)."""
+    return SessionTrouble(step, Reply.of(451, f"4.5.0 protocol error at {step}: {why}"))
+
+
+def unreachable(why: str) -> SessionTrouble:
+    """Describe a server to which no connection could be made (RFC 3463: 4.4.1)."""
+    return SessionTrouble(Step.CONNECT, Reply.of(451, f"4.4.1 {why}"))

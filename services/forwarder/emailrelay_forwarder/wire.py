@@ -1,0 +1,206 @@
+"""The only seam to aiosmtplib: its protocol, made strict about replies and patient with slow lines.
+
+What is changed, and why (aiosmtplib 5.1):
+
+* Octets that nobody asked for are kept, not dropped. A server that answers before it was asked
+  ("354 go" and "250 early" at once) would otherwise have its early answer taken for that to the final
+  dot: mail lost. Here such a server gets no further command.
+* A reply must have one code; the library takes the last line's.
+* A time limit means no progress: a large message on a slow line takes as long as it takes.
+* The content is streamed; the library wants all of it in memory, twice.
+* Every error comes out as ``SessionTrouble``.
+"""
+
+import array
+import asyncio
+import fcntl
+import sys
+import termios
+from collections.abc import Awaitable
+from typing import Any, TypeAlias, TypeVar, cast
+
+from aiosmtplib.errors import SMTPException, SMTPServerDisconnected
+from aiosmtplib.esmtp import parse_esmtp_extensions
+from aiosmtplib.protocol import SMTPProtocol
+from aiosmtplib.response import SMTPResponse
+
+from emailrelay.reply import Reply
+from emailrelay_forwarder.reply_reader import ReplyGarbled, ReplyReader
+from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, garbled
+
+T = TypeVar("T")
+
+Answer: TypeAlias = SMTPResponse
+"""A reply as it was read: ``code`` and ``message``, the lines of the latter joined by ``\\n``."""
+
+
+def extensions_of(answer: Answer) -> dict[str, str]:
+    """Return the keywords of an EHLO reply in lower case, each with its parameters."""
+    return parse_esmtp_extensions(answer.message)[0]
+
+
+class Wire(SMTPProtocol):
+    """One connection to a server: commands out, replies in, content out."""
+
+    def __init__(self) -> None:
+        super().__init__(asyncio.get_running_loop())
+        self._reader = ReplyReader()
+        self._ended = ""
+        self._unsent_before = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    # What the loop calls.
+
+    def data_received(self, data: bytes) -> None:
+        """Give a whole reply to the one who waits for it; keep anything else to be found out."""
+        self._reader.feed(data)
+        waiter = self._response_waiter
+        if waiter is None or waiter.done() or not self._response_pending:
+            return
+        try:
+            if reply := self._reader.take():
+                waiter.set_result(Answer(*reply))
+        except ReplyGarbled as error:
+            self._set_response_exception(waiter, error)
+
+    def eof_received(self) -> bool:
+        """Note how it ended; the transport closes itself."""
+        self._ended = self._ended or "the server closed the connection"
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Note how it ended, and wake whoever waits."""
+        self._ended = self._ended or f"connection lost{f' ({exc})' if exc else ''}"
+        super().connection_lost(exc)
+
+    # What the session calls.
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the connection stands and the server has said nothing beyond what it was asked."""
+        return self.is_connected and not self._ended and self._reader.empty
+
+    @property
+    def local_host(self) -> str | None:
+        """Our IP address on this connection; None on a unix socket."""
+        name: tuple[Any, ...] | str | None = (
+            None if self.transport is None else self.transport.get_extra_info("sockname")
+        )
+        return str(name[0]) if isinstance(name, tuple) else None
+
+    async def greeting(self, limit: float) -> Answer:
+        """Wait for the server's first reply."""
+        return await self._reply(Step.GREETING, limit)
+
+    async def command(self, step: Step, line: bytes, limit: float) -> Answer:
+        """Send one command line, given without CRLF, and wait for its reply.
+
+        The caller has seen to it that ``line`` holds no control characters.
+        """
+        self._send(step, line + b"\r\n")
+        return await self._reply(step, limit)
+
+    async def content(self, chunk: bytes, limit: float) -> None:
+        """Send encoded content; returns when the peer has taken enough of it for more to follow."""
+        self._send(Step.CONTENT, chunk)
+        if self._paused:
+            await self._within(Step.CONTENT, limit, self._drain_helper())
+            self._check(Step.CONTENT)
+
+    async def final(self, tail: bytes, limit: float) -> Answer:
+        """Send the last of the content with the final dot, and wait for the verdict.
+
+        The limit begins anew whenever the peer takes octets of the content that are still on their way.
+        """
+        self._send(Step.DOT, tail)
+        reply = await self._reply(Step.DOT, limit)
+        # A 421 may come along with it, from a server that goes down next. Any other second answer
+        # means that we do not know which of them is the verdict.
+        if not self._reader.empty and (second := self._spoken()) and second.code != 421:
+            raise garbled(Step.DOT, f'two answers: "{reply.code} {reply.message}", "{second}"')
+        return reply
+
+    def check_dot(self) -> None:
+        """Raise SessionTrouble if the final dot must not be sent: the server spoke or went."""
+        self._check(Step.CONTENT)
+
+    def abort(self) -> None:
+        """Drop the connection at once, with whatever is not sent yet."""
+        if self.transport is not None:
+            cast("asyncio.WriteTransport", self.transport).abort()
+
+    # Inside.
+
+    def _send(self, step: Step, octets: bytes) -> None:
+        self._check(step)
+        self._response_pending = step is not Step.CONTENT
+        try:
+            self.write(octets)
+        except (SMTPException, OSError) as error:
+            raise cut_off(step, str(error)) from error
+
+    def _check(self, step: Step) -> None:
+        if self.quiet:
+            return
+        if self._reader.empty:
+            raise cut_off(step, self._ended or "connection closed")
+        spoken = self._spoken()
+        if spoken is not None and spoken.code >= 400:
+            raise SessionTrouble(step, spoken)
+        raise garbled(step, f'the server spoke out of turn: "{spoken or "garbage"}"')
+
+    def _spoken(self) -> Reply | None:
+        """Take the reply that nobody asked for, if it is one."""
+        try:
+            reply = self._reader.take()
+        except ReplyGarbled:
+            return None
+        return Reply.of(*reply) if reply else None
+
+    async def _reply(self, step: Step, limit: float) -> Answer:
+        waiter = self._response_waiter
+        if waiter is None:
+            raise cut_off(step, self._ended or "connection closed")
+        try:
+            return await self._within(step, limit, waiter)
+        except ReplyGarbled as error:
+            raise garbled(step, str(error)) from error
+        except SMTPServerDisconnected as error:
+            raise cut_off(step, self._ended or "connection closed") from error
+        finally:
+            self._response_pending = False
+            self._response_waiter = None if self.transport is None else self._loop.create_future()
+
+    async def _within(self, step: Step, limit: float, awaited: Awaitable[T]) -> T:
+        """Await, but give up when the peer has neither answered nor taken anything for ``limit`` s."""
+        self._unsent_before = self._unsent() if step in {Step.CONTENT, Step.DOT} else 0
+        self._timer = self._loop.call_later(limit, self._look, step, limit)
+        try:
+            return await awaited
+        except OSError as error:
+            raise cut_off(step, str(error) or self._ended) from error
+        finally:
+            self._timer.cancel()
+
+    def _look(self, step: Step, limit: float) -> None:
+        """Go on waiting if octets were taken since the last look; else end the connection."""
+        unsent = self._unsent()
+        if unsent < self._unsent_before:
+            self._unsent_before = unsent
+            self._timer = self._loop.call_later(limit, self._look, step, limit)
+            return
+        self._ended = f"no answer within {limit:g} s"
+        self.abort()
+
+    def _unsent(self) -> int:
+        """Give the octets that the peer has not acknowledged yet, ours and the kernel's."""
+        if self.transport is None:
+            return 0
+        transport = cast("asyncio.WriteTransport", self.transport)
+        ours = transport.get_write_buffer_size()
+        sock = transport.get_extra_info("socket")
+        if not sys.platform.startswith("linux") or sock is None or sock.fileno() < 0:
+            return ours
+        kernels = array.array("i", [0])
+        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, kernels)  # SIOCOUTQ, tcp(7) and unix(7)
+        return ours + kernels[0]

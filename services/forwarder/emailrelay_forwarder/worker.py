@@ -1,0 +1,57 @@
+"""The work of one forwarder process: claim ready mail as it comes, forward it, drain at the end."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from emailrelay.errors import StoreError
+from emailrelay.events import Report, StoreTrouble
+from emailrelay.store.base import Feed
+from emailrelay_forwarder.drain import VERDICT_GRACE, Deliveries
+from emailrelay_forwarder.forwarding import Forwarding
+
+_STORE_PAUSE = 1.0
+
+
+@dataclass(slots=True, kw_only=True)
+class Worker:
+    """Forwards what ``feed`` yields, at most ``tasks`` messages at a time."""
+
+    feed: Feed
+    forwarding: Forwarding
+    report: Report
+    tasks: int
+    grace: float = VERDICT_GRACE
+    _deliveries: Deliveries = field(init=False, default_factory=Deliveries)
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until ``stop``; then claim nothing more, and see ``Deliveries.drain``."""
+        tasks = {asyncio.create_task(self._forward_on(stop)) for _ in range(self.tasks)}
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            # A task ends by itself only through an error of ours: that ends the process, loudly.
+            await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopping.cancel()
+            await self._deliveries.drain(tasks, self.grace)
+        for task in tasks:
+            if not task.cancelled():
+                task.result()
+
+    async def _forward_on(self, stop: asyncio.Event) -> None:
+        while not stop.is_set():
+            try:
+                claim = await self.feed.claim()
+            except StoreError as error:
+                self.report(StoreTrouble(doing="looking for mail", reason=str(error)))
+                await asyncio.sleep(_STORE_PAUSE)
+                continue
+            async with claim:
+                await self.forwarding.forward(claim, self._deliveries.begin())
+
+
+async def polling(period: float, wake: Callable[[], None]) -> None:
+    """Call ``wake`` once a period, for ever."""
+    while True:
+        await asyncio.sleep(period)
+        wake()

@@ -1,0 +1,99 @@
+"""A forwarder's parts around a memory store, for tests against a scripted peer."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
+
+from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.events import Event
+from emailrelay.journal import History
+from emailrelay.queue_id import QueueId
+from emailrelay.schedule import Schedule
+from emailrelay.settlement import Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import Claim
+from emailrelay.store.memory import MemoryStore
+from emailrelay_forwarder.delivery import Progress
+from emailrelay_forwarder.forwarding import Forwarding, Rules
+from emailrelay_forwarder.route import parse
+from emailrelay_forwarder.smtp_client import SessionSettings, open_session
+
+E = TypeVar("E", bound=Event)
+CONTENT = b"Subject: test\r\n\r\n.hello\r\n"
+PATIENT = SessionSettings(connect=5, greeting=5, reply=5, verdict=5, domain="us.test")
+HASTY = SessionSettings(connect=0.3, greeting=0.3, reply=0.3, verdict=0.3, domain="us.test")
+
+
+@dataclass(slots=True)
+class Office:
+    """A memory store and what forwards from it to ``address``; ``told`` has the events in order."""
+
+    address: str
+    settings: SessionSettings = PATIENT
+    most: int = 20
+    now: float = 1_000_000.0
+    schedule: Schedule = field(default_factory=Schedule)
+    told: list[Event] = field(default_factory=list[Event])
+    recovered: int = 0
+    store: MemoryStore = field(init=False)
+    forwarding: Forwarding = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.store = MemoryStore(report=self.told.append, clock=lambda: self.now)
+        self.forwarding = Forwarding(self.rules(), self._on_recovery)
+
+    def rules(self) -> Rules:
+        return Rules(
+            forward_to=parse(self.address),
+            most=self.most,
+            schedule=self.schedule,
+            open_session=partial(open_session, settings=self.settings),
+            report=self.told.append,
+            clock=lambda: self.now,
+        )
+
+    async def put(
+        self,
+        *recipients: str,
+        content: bytes = CONTENT,
+        sender: str = "from@us.test",
+        forward_to_address: str = "",
+        body: Body = Body.UNKNOWN,
+        utf8: bool = False,
+        stage: Stage = Stage.READY,
+    ) -> QueueId:
+        envelope = Envelope(
+            sender=Address(sender),
+            to_remote=tuple(Address(r) for r in recipients or ("to@there.test",)),
+            forward_to_address=forward_to_address,
+            body=body,
+            utf8=utf8,
+        )
+        async with self.store.draft(envelope) as draft:
+            await draft.write(content)
+            await draft.commit(stage)
+        return draft.id
+
+    async def claim(self, message: QueueId) -> Claim:
+        claim = await self.store.claim(Stage.READY, message, due_only=False)
+        assert claim is not None
+        return claim
+
+    async def forward(self, message: QueueId) -> Settlement:
+        async with await self.claim(message) as claim:
+            return await self.forwarding.forward(claim, Progress())
+
+    async def send(self, *recipients: str) -> Settlement:
+        return await self.forward(await self.put(*recipients))
+
+    async def history(self, message: QueueId) -> History | None:
+        """Give the history of a message; None: it is delivered and gone."""
+        found = await self.store.describe(message)
+        return found[2] if found else None
+
+    def events(self, kind: type[E]) -> Sequence[E]:
+        return [event for event in self.told if isinstance(event, kind)]
+
+    def _on_recovery(self) -> None:
+        self.recovered += 1
