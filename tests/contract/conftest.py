@@ -9,6 +9,7 @@ from tests.contract.mail import Opener
 
 from emailrelay.events import Event
 from emailrelay.store.base import Store
+from emailrelay.store.chooser import open_store
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
 
@@ -32,8 +33,6 @@ class SpoolOpener:
         self.directory = directory / "spool"
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store:
-        from emailrelay.store.chooser import open_store
-
         return open_store(self.directory, report=self.reports.append, clock=clock)
 
 
