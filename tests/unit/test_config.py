@@ -180,6 +180,24 @@ def test_a_bad_destination_is_told_what_to_write(text: str, reason: str) -> None
         destination(text)
 
 
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [
+        ("--domain=two words", "must be a domain name"),
+        ("--domain=", "must be a domain name"),
+        ("--client-interface=eth0", "must be an IP address"),
+        ("--spool-dir=", "must name a directory"),
+        ("--retry-factor=nan", "must be a finite number"),
+        ("--max-age=inf", "must be a finite number"),
+    ],
+)
+def test_a_bad_value_is_told_what_is_allowed(argument: str, reason: str) -> None:
+    (problem,) = problems(ForwarderSettings, [SMARTHOST, argument])
+
+    assert problem.startswith(argument.split("=", maxsplit=1)[0])
+    assert reason in problem
+
+
 def test_contradictions_name_the_option() -> None:
     assert problems(ForwarderSettings, [SMARTHOST, "--once", "--poll=5"]) == [
         "--once: 'yes': with poll makes no sense: leave out one of the two"

@@ -1,7 +1,9 @@
 """The kinds of value an option can have, each with its unit and what it accepts."""
 
+import re
 import socket
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -66,6 +68,26 @@ def _anonymities(words: list[str]) -> list[str]:
     return words
 
 
+def _domain(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}|\[[A-Za-z0-9.:]+\]", text):
+        raise ValueError("must be a domain name, or an address in brackets as in [192.0.2.1]")
+    return text
+
+
+def _ip(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError as error:
+        raise ValueError("must be an IP address") from error
+
+
+def _not_empty(value: object) -> object:
+    # Path("") is the current directory, which nobody means who left a variable empty.
+    if value == "":
+        raise ValueError("must name a directory")
+    return value
+
+
 def _absolute(path: Path) -> Path:
     # Workers and filter programs must not depend on the directory the service was started in.
     return path.absolute()
@@ -75,10 +97,12 @@ Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False), Metavar(
 Count: TypeAlias = Annotated[int, Field(ge=1), Metavar("N")]
 Bytes: TypeAlias = Annotated[int, Field(ge=0), Metavar("BYTES")]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535), Metavar("PORT")]
-Directory: TypeAlias = Annotated[Path, AfterValidator(_absolute), Metavar("DIR")]
+Directory: TypeAlias = Annotated[
+    Path, BeforeValidator(_not_empty), AfterValidator(_absolute), Metavar("DIR")
+]
 Destination: TypeAlias = Annotated[str, AfterValidator(destination), Metavar("HOST:PORT")]
-Domain: TypeAlias = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f\x7f]{1,253}$"), Metavar("FQDN")]
-Address: TypeAlias = Annotated[str, Field(min_length=1), Metavar("IP")]
+Domain: TypeAlias = Annotated[str, AfterValidator(_domain), Metavar("FQDN")]
+Address: TypeAlias = Annotated[str, AfterValidator(_ip), Metavar("IP")]
 Addresses: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("LIST")]
 Filters: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("SPEC")]
 Anonymities: TypeAlias = Annotated[

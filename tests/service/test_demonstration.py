@@ -1,0 +1,72 @@
+"""What `make run` shows: a smarthost that prints its mail, a filter that changes it."""
+
+import smtplib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from socket import create_server
+
+import pytest
+from aiosmtpd.smtp import Envelope
+
+from emailrelay_receiver.demo import shown
+
+FILTER = Path(__file__).parents[2] / "deploy" / "filters" / "add-relayed-header"
+
+
+@pytest.fixture
+def smarthost() -> Iterator[tuple[subprocess.Popen[str], int]]:
+    with create_server(("127.0.0.1", 0)) as free:
+        port = int(free.getsockname()[1])
+    command = [sys.executable, "-m", "emailrelay_receiver.demo", "--port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        yield process, port
+        process.kill()
+
+
+def test_the_smarthost_shows_each_message_and_stops_when_told(
+    smarthost: tuple[subprocess.Popen[str], int],
+) -> None:
+    process, port = smarthost
+    assert process.stdout is not None
+    assert process.stdout.readline() == f"demonstration smarthost on 127.0.0.1:{port}\n"
+
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.sendmail("a@x.net", ["b@y.net", "c@y.net"], b"Subject: hi\r\n\r\nhello\r\n")
+
+    process.terminate()
+    assert process.stdout.read().splitlines() == [
+        "message 1 from <a@x.net> to <b@y.net>, <c@y.net>, 22 bytes",
+        "  | Subject: hi",
+        "  | ",
+        "  | hello",
+    ]
+    assert process.wait(timeout=30) == 0
+
+
+def test_a_long_message_is_shortened_and_its_control_characters_are_harmless() -> None:
+    envelope = Envelope()
+    envelope.mail_from = "a@x.net"
+    envelope.original_content = b"\x1b[2J\xff\r\n" * 20
+
+    lines = shown(7, envelope).splitlines()
+
+    assert lines[0].startswith("message 7 from <a@x.net> to ")
+    assert lines[1] == "  | \\x1b[2J\N{REPLACEMENT CHARACTER}"
+    assert lines[-1] == "  | (8 more lines)"
+    assert len(lines) == 14
+
+
+def test_the_sample_filter_puts_one_line_in_front(tmp_path: Path) -> None:
+    content = tmp_path / "emailrelay.1.2.3.content"
+    content.write_bytes(b"Subject: hi\r\n\r\n\x00\xff no line end")
+
+    subprocess.run(
+        [FILTER, content, tmp_path / "envelope"], check=True, env={"PATH": "/usr/bin:/bin"}
+    )
+
+    assert content.read_bytes() == (
+        b"X-Relayed: by E-MailRelay\r\nSubject: hi\r\n\r\n\x00\xff no line end"
+    )
+    assert [entry.name for entry in tmp_path.iterdir()] == [content.name]
