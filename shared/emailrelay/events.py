@@ -128,6 +128,16 @@ class Abandoned(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilterRejected(Event):
+    """A filter's rejection is the answer for the client who waits; nothing stays behind."""
+
+    id: QueueId
+    filter: str
+    reply: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterTrouble(Event):
     """A filter could not do its work; its mail is held back and tried again."""
 

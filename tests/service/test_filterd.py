@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
@@ -19,6 +20,7 @@ from emailrelay.events import (
     Deferred,
     Event,
     Failed,
+    FilterRejected,
     FilterTrouble,
     NoFilter,
     Passed,
@@ -332,10 +334,10 @@ async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
     await probe.release()
     settle = type(probe).settle
 
-    async def refuse_one(self: Claim, settlement: Settlement) -> None:
+    async def refuse_one(self: Claim, settlement: Settlement, answer: Reply | None = None) -> None:
         if self.id == message:
             raise StoreError("settling", OSError(28, "No space left on device"))
-        await settle(self, settlement)
+        await settle(self, settlement, answer)
 
     monkeypatch.setattr(type(probe), "settle", refuse_one)
     async with bench.filterd("exit:0", jobs=2):
@@ -344,6 +346,52 @@ async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
         await bench.after(Passed)
     assert await bench.stage(message) is Stage.UNFILTERED
     assert await bench.stage(other) is Stage.READY
+
+
+async def ask(bench: Bench, ack: Ack, *specs: str) -> tuple[QueueId, Reply | None]:
+    """Commit a message as a client does who waits, and give what it hears from filterd."""
+    async with bench.store.draft(ENVELOPE) as draft:
+        await draft.write(CONTENT)
+        await draft.commit(Stage.UNFILTERED, ack)
+        async with bench.filterd(*specs):
+            within = 0.3 if ack is Ack.DELIVERED and specs == ("exit:0",) else DEADLINE
+            return draft.id, await draft.answer(within)
+
+
+@pytest.mark.parametrize("ack", [Ack.FILTERED, Ack.DELIVERED])
+@pytest.mark.parametrize(
+    ("spec", "code"), [("exit:1", 452), ("/no/such/program", 452), ("exit:100", 250)]
+)
+async def test_verdict_answers_the_client_who_waits_and_leaves_nothing(
+    bench: Bench, ack: Ack, spec: str, code: int
+) -> None:
+    message, reply = await ask(bench, ack, spec)
+    assert reply is not None
+    assert reply.code == code
+    assert await bench.stage(message) is None
+
+
+async def test_acceptance_answers_the_client_who_waits_for_the_filters(bench: Bench) -> None:
+    message, reply = await ask(bench, Ack.FILTERED, "exit:0")
+    assert reply is not None
+    assert reply.accepted
+    assert await bench.stage(message) is Stage.READY
+
+
+async def test_acceptance_is_no_answer_for_the_client_who_waits_for_the_delivery(
+    bench: Bench,
+) -> None:
+    _, reply = await ask(bench, Ack.DELIVERED, "exit:0")
+    assert reply is None
+    assert [e for e in bench.events if isinstance(e, Passed)]
+
+
+async def test_rejection_is_told_with_its_reason_where_a_client_waits(bench: Bench) -> None:
+    script = bench.script('echo "<<550 no>>"; echo "<<why>>"; exit 1')
+    await ask(bench, Ack.FILTERED, script)
+    (event,) = await bench.after(FilterRejected)
+    assert isinstance(event, FilterRejected)
+    assert (event.filter, event.reply, event.reason) == (script, "550 no", "why")
 
 
 async def test_killed_filterd_takes_its_filter_along_and_the_next_one_filters_again(

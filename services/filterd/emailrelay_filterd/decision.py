@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 from typing import assert_never
 
-from emailrelay.events import Abandoned, Deferred, Event, Failed, FilterTrouble, Passed
+from emailrelay.ack import Ack
+from emailrelay.events import (
+    Abandoned,
+    Deferred,
+    Event,
+    Failed,
+    FilterRejected,
+    FilterTrouble,
+    Passed,
+)
 from emailrelay.filters.chain import Spoken
 from emailrelay.filters.verdict import Abandon, Accept, Reject, Skip, Trouble
 from emailrelay.journal import Attempt, History
@@ -12,13 +21,16 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Done, Fail, Pass, Settlement, after_trouble
 
+_ACCEPTED = Reply(250, "2.0.0 OK")
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How the claim is to end, and what the log says of it."""
+    """How the claim is to end, what the log says of it, and the answer for a client who waits."""
 
     settlement: Settlement
     event: Event
+    answer: Reply | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +39,7 @@ class Run:
 
     message: QueueId
     history: History
+    ack: Ack
     ended: float
     seconds: float
     chance: float
@@ -34,45 +47,62 @@ class Run:
 
 
 def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
-    """Decide; 4yz and trouble come back until the message is too old, 5yz fails at once."""
-    verdict = spoken.verdict
+    """Decide; 4yz and trouble come back until the message is too old, 5yz fails at once.
+
+    Where a client waits, a rejection and trouble are its answer. The settlement then is for the case
+    that the client has just given up.
+    """
+    verdict, name = spoken.verdict, spoken.filter
     match verdict:
         case Accept():
-            return Decision(Pass(), Passed(id=run.message, seconds=run.seconds))
+            # Who waits for the delivery is answered by the forwarder.
+            answer = None if run.ack is Ack.DELIVERED else _ACCEPTED
+            return Decision(Pass(), Passed(id=run.message, seconds=run.seconds), answer)
         case Abandon():
-            return Decision(Done(), Abandoned(id=run.message, filter=spoken.filter))
-        case Reject() if verdict.reply.permanent:
-            return _fail(spoken.filter, verdict.reply, verdict.reason, run)
+            return Decision(Done(), Abandoned(id=run.message, filter=name), _ACCEPTED)
         case Reject():
-            return _later(spoken.filter, verdict.reply, verdict.reason, run, schedule)
+            return _reject(name, verdict, run, schedule)
         case Trouble():
-            decision = _later(spoken.filter, verdict.reply, verdict.reason, run, schedule)
-            if isinstance(decision.settlement, Fail):
-                return decision
-            trouble = FilterTrouble(id=run.message, filter=spoken.filter, reason=verdict.reason)
-            return Decision(decision.settlement, trouble)
+            settlement, event = _later(name, verdict.reply, verdict.reason, run, schedule)
+            if isinstance(settlement, Defer):
+                event = FilterTrouble(id=run.message, filter=name, reason=verdict.reason)
+            return Decision(settlement, event, verdict.reply)
         case Skip():
-            raise ValueError(f"{spoken.filter}: only a client filter skips a message")
+            raise ValueError(f"{name}: only a client filter skips a message")
         case _:
             assert_never(verdict)
 
 
-def _fail(by: str, reply: Reply, reason: str, run: Run) -> Decision:
+def _reject(by: str, verdict: Reject, run: Run, schedule: Schedule) -> Decision:
+    reply, reason = verdict.reply, verdict.reason
+    settlement, event = (
+        _fail(by, reply, reason, run)
+        if reply.permanent
+        else _later(by, reply, reason, run, schedule)
+    )
+    if run.ack is not Ack.STORED:
+        event = FilterRejected(id=run.message, filter=by, reply=str(reply), reason=reason)
+    return Decision(settlement, event, reply)
+
+
+def _fail(by: str, reply: Reply, reason: str, run: Run) -> tuple[Settlement, Event]:
     attempt = Attempt(at=run.ended, peer=by, trouble=reply)
-    return Decision(Fail(reply, attempt), Failed(id=run.message, reason=_told(by, reply, reason)))
+    return Fail(reply, attempt), Failed(id=run.message, reason=_told(by, reply, reason))
 
 
-def _later(by: str, reply: Reply, reason: str, run: Run, schedule: Schedule) -> Decision:
+def _later(
+    by: str, reply: Reply, reason: str, run: Run, schedule: Schedule
+) -> tuple[Settlement, Event]:
     settlement = after_trouble(
         run.history, reply, now=run.ended, peer=by, schedule=schedule, chance=run.chance
     )
     told = _told(by, reply, reason)
     match settlement:
         case Fail():
-            return Decision(settlement, Failed(id=run.message, reason=told))
+            return settlement, Failed(id=run.message, reason=told)
         case Defer(attempt):
             event = Deferred(id=run.message, reason=told, next_attempt=attempt.next_attempt)
-            return Decision(settlement, event)
+            return settlement, event
         case _:
             assert_never(settlement)
 

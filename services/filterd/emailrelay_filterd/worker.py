@@ -97,12 +97,13 @@ class Worker:
         run = Run(
             message=claim.id,
             history=claim.history,
+            ack=claim.ack,
             ended=ended,
             seconds=ended - started,
             chance=self.chance(),
         )
         decision = decide(spoken, run, self.schedule)
-        await claim.settle(decision.settlement)
+        await claim.settle(decision.settlement, decision.answer)
         if isinstance(decision.event, FilterTrouble):
             self._calm.tell(decision.event)
         else:

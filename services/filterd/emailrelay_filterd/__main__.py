@@ -1,0 +1,7 @@
+"""``python -m emailrelay_filterd`` is the command ``emailrelay-filterd``."""
+
+import sys
+
+from emailrelay_filterd.cli import main
+
+sys.exit(main())
