@@ -98,7 +98,7 @@ class RetryOptions(_Options):
     retry_first: Seconds = 60.0
     """The pause after a message's first failed attempt."""
 
-    retry_factor: float = Field(default=2.0, ge=1, le=100)
+    retry_factor: float = Field(default=2.0, ge=1, le=100, allow_inf_nan=False)
     """How much longer each further pause is than the one before."""
 
     retry_longest: Seconds = 3600.0
