@@ -1,0 +1,133 @@
+"""Tables and words for people at a terminal."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.markup import escape
+from rich.table import Table
+
+from emailrelay.envelope import Envelope
+from emailrelay.journal import Attempt, History
+from emailrelay.queue.row import Row, age, octets, reply_of
+from emailrelay.queue.state import State
+from emailrelay.queue.totals import Totals
+
+_COLOURS = {
+    State.UNFILTERED: "cyan",
+    State.READY: "green",
+    State.DEFERRED: "yellow",
+    State.HELD: "magenta",
+    State.FAILED: "red",
+}
+
+
+def table(rows: Iterable[Row], now: float) -> Table:
+    """Give a listing."""
+    listing = Table(box=None, header_style="bold", pad_edge=False)
+    listing.add_column("ID", no_wrap=True)
+    listing.add_column("State", no_wrap=True)
+    for heading in ("Age", "Size"):
+        listing.add_column(heading, justify="right", no_wrap=True)
+    listing.add_column("Sender", overflow="fold")
+    listing.add_column("Recipients", overflow="fold")
+    listing.add_column("Tries", justify="right")
+    listing.add_column("Next", justify="right", no_wrap=True)
+    listing.add_column("Last reply", overflow="fold")
+    for entry in rows:
+        listing.add_row(*_cells(entry, now))
+    return listing
+
+
+def _cells(entry: Row, now: float) -> Iterator[str]:
+    yield entry.id
+    yield f"[{_COLOURS[entry.state]}]{entry.state}[/]"
+    yield age(now - entry.arrived)
+    yield octets(entry.size)
+    yield escape("?" if entry.sender is None else entry.sender or "<>")
+    yield escape(_recipients(entry))
+    yield str(entry.attempts)
+    yield "" if entry.next_attempt is None else f"in {age(entry.next_attempt - now)}"
+    yield escape(entry.last_reply)
+
+
+def _recipients(entry: Row) -> str:
+    first = entry.pending or entry.recipients
+    named = first[0] if first else ""
+    if len(entry.recipients) < 2:
+        return named
+    return f"{named} ({len(entry.pending)}/{len(entry.recipients)} pending)"
+
+
+def story(entry: Row, envelope: Envelope, history: History) -> Iterator[str]:
+    """Tell a message's envelope and journal in plain words, a line at a time."""
+    yield f"Message {entry.id}: {entry.state}, {octets(entry.size)}"
+    yield f"  from      {envelope.sender or '<> (the null sender: nobody is told of a failure)'}"
+    for address in entry.recipients:
+        yield f"  to        {address}: {_fate(history, envelope, address)}"
+    yield from _details(envelope)
+    yield "Journal"
+    yield from (f"  {line}" for line in _events(history))
+
+
+def _fate(history: History, envelope: Envelope, address: str) -> str:
+    for told, word in ((history.delivered, "delivered"), (history.refused, "refused")):
+        for known, reply in told.items():
+            if known == address:
+                return f"{word} ({reply})"
+    return "pending" if address in history.pending(envelope) else "done"
+
+
+def _details(envelope: Envelope) -> Iterator[str]:
+    facts = {
+        "client": envelope.client,
+        "signed in": envelope.authentication,
+        "body": envelope.body.value,
+        "SMTPUTF8": "yes" if envelope.utf8 else "",
+        "route": envelope.forward_to_address or envelope.forward_to,
+        "account": envelope.account_selector,
+    }
+    yield from (f"  {name:9} {fact}" for name, fact in facts.items() if fact)
+
+
+def _events(history: History) -> Iterator[str]:
+    if history.accepted_at is None:
+        yield "written by another program: it is not known when it was accepted"
+    else:
+        size = "" if history.length is None else f", {history.length} octets"
+        yield f"{when(history.accepted_at)} accepted{size}"
+    if history.last_attempt is not None:
+        tries = "1 try" if history.attempts == 1 else f"{history.attempts} tries"
+        yield f"{when(history.last_attempt.at)} {tries}, the last one: {_try(history.last_attempt)}"
+    for peer in history.doubts:
+        yield f"a sender died at the final dot: {peer} may have two copies"
+    if history.failed is not None:
+        yield f"{when(history.failed.at)} failed when {history.failed.stage}: {history.failed.reason}"
+    if history.held:
+        yield f"held by the operator; 'emailrelay-queue release' sends it back to {history.stage}"
+    if history.next_attempt is not None and history.failed is None:
+        yield f"{when(history.next_attempt)} next try"
+    if history.wish is not None:
+        yield f"the operator's {history.wish} is obeyed when the present try ends"
+    if history.notified:
+        yield "the sender has been told, or cannot be"
+
+
+def _try(attempt: Attempt) -> str:
+    return f"{attempt.peer or 'nobody'} answered {reply_of(attempt) or 'nothing'}"
+
+
+def when(moment: float) -> str:
+    """Give a time of day in the local zone, with its offset."""
+    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
+
+
+def totals_table(totals: Sequence[tuple[str, Totals]], now: float) -> Table:
+    """Give the counts of each state."""
+    listing = Table(box=None, header_style="bold", pad_edge=False)
+    listing.add_column("State")
+    for heading in ("Messages", "Octets", "Oldest"):
+        listing.add_column(heading, justify="right")
+    for name, total in totals:
+        oldest = "" if total.oldest is None else age(now - total.oldest)
+        listing.add_row(name, str(total.messages), octets(total.octets), oldest)
+    return listing

@@ -1,0 +1,153 @@
+"""Looks for damage in a spool directory without changing it, and has what it found repaired.
+
+Mail comes and goes while this looks, so what seems wrong is looked at a second time under its present
+name before it is called a problem.
+"""
+
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emailrelay import envelope_format, journal
+from emailrelay.errors import DamagedMessage
+from emailrelay.events import Event
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.store import SpoolStore
+
+_WORKING = (Stage.UNFILTERED, Stage.READY)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that should not be there, or should be otherwise. ``name`` is relative to the spool."""
+
+    name: str
+    problem: str
+    id: QueueId | None = None
+    stage: Stage | None = None
+
+
+@dataclass(slots=True)
+class Verification:
+    """One look at a spool. With ``contents``, checksums are compared as well as lengths."""
+
+    root: Path
+    contents: bool = False
+    messages: int = 0
+    _told: list[Event] = field(default_factory=list[Event])
+
+    def listing(self) -> list[str]:
+        """List what there is to look at."""
+        found = sorted(os.listdir(self.root))
+        for directory in (names.DRAFTS, names.WORK):
+            path = self.root / directory
+            if path.is_dir():
+                found.extend(f"{directory}/{name}" for name in sorted(os.listdir(path)))
+        return [name for name in found if name not in names.DIRECTORIES]
+
+    def look(self, name: str) -> Iterator[Finding]:
+        """Look at one name."""
+        directory, _, base = name.rpartition("/")
+        entry, content = names.parse(base), names.parse_content(base)
+        if directory == names.DRAFTS:
+            yield from self._draft(name)
+        elif directory == names.WORK:
+            yield from self._copy(name)
+        elif entry is not None:
+            yield from self._message(name, entry)
+        elif content is not None and not self._has_envelope(content):
+            yield Finding(name, "a content without an envelope", content)
+        elif names.parse_busy(base) is not None:
+            yield Finding(name, "left behind by a forwarder of the old program")
+
+    def _message(self, name: str, entry: names.Entry) -> Iterator[Finding]:
+        self.messages += 1
+        problem = self._damage(name, entry.id)
+        # S4 and S5 wait for the operator in any case, the damage told in their journal.
+        if problem and entry.stage in _WORKING and (self.root / name).exists():
+            yield Finding(name, problem, entry.id, entry.stage)
+
+    def _damage(self, name: str, message: QueueId) -> str | None:
+        try:
+            envelope = files.open_regular(str(self.root / name))
+            if envelope is None:
+                return "no regular file"
+            try:
+                file = envelope_format.parse(files.read_all(envelope))
+            finally:
+                os.close(envelope)
+        except (DamagedMessage, OSError) as error:
+            return str(error)
+        history = journal.read(journal.parse(file.tail))
+        return self._content_damage(message, history)
+
+    def _content_damage(self, message: QueueId, history: journal.History) -> str | None:
+        content = files.open_regular(str(self.root / names.content(message)))
+        if content is None:
+            return "content: missing"
+        try:
+            size = os.fstat(content).st_size
+            if history.released:  # the operator wants it sent as it is
+                return None
+            if history.length not in (None, size):
+                return f"content: {size} octets, {history.length} were accepted"
+            if self.contents and history.crc32 is not None:
+                _, crc32 = files.measure(content)
+                return None if crc32 == history.crc32 else "content: wrong checksum"
+        finally:
+            os.close(content)
+        return None
+
+    def _draft(self, name: str) -> Iterator[Finding]:
+        if names.parse(name.rpartition("/")[2]) is None:
+            return
+        lock = files.lock_named(str(self.root / name))
+        if lock is not None:
+            files.unlock_and_close(lock)
+            yield Finding(name, "a draft whose writer died")
+
+    def _copy(self, name: str) -> Iterator[Finding]:
+        message = QueueId(name.rpartition("/")[2].rpartition(".")[0])
+        path = self.root / names.envelope(message, Stage.UNFILTERED)
+        lock = files.lock_named(str(path))
+        if lock is not None:
+            files.unlock_and_close(lock)
+        if lock is not None or not path.exists():
+            yield Finding(name, "a filters' work copy that nobody works on", message)
+
+    def _has_envelope(self, message: QueueId) -> bool:
+        present = [
+            *(names.envelope(message, stage) for stage in Stage),
+            names.busy_envelope(message),
+        ]
+        return any(os.path.lexists(self.root / name) for name in present) or os.path.lexists(
+            self.root / f"{names.draft_envelope(message)}.new"
+        )
+
+    async def repair(self, found: list[Finding]) -> dict[Finding, str]:
+        """Open the spool, which recovers it, and claim what is damaged, which sets it aside."""
+        done: dict[Finding, str] = {}
+        async with SpoolStore(self.root, report=self._told.append, clock=time.time) as store:
+            for finding in found:
+                if finding.id is not None and finding.stage is not None:
+                    claim = await store.claim(finding.stage, finding.id, due_only=False)
+                    if (
+                        claim is not None
+                    ):  # the right octets are lost, so it is not for us to decide
+                        await claim.release()
+                        await store.hold(finding.id)
+                done[finding] = self._result(finding)
+        return done
+
+    def _result(self, finding: Finding) -> str:
+        if os.path.lexists(self.root / finding.name):
+            return "kept"
+        if finding.id and os.path.lexists(self.root / names.envelope(finding.id, Stage.HELD)):
+            return "held"
+        if finding.stage is not None:
+            return "set aside as failed"
+        return "finished or taken back"
