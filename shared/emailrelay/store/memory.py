@@ -9,8 +9,7 @@ import asyncio
 import secrets
 import time
 import zlib
-from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from socket import socket
 from types import TracebackType
@@ -29,6 +28,7 @@ from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, GIVEN_UP, Claim, Draft, Feed, Listed, Store, WorkCopy
 from emailrelay.store.memory_copy import PrivateCopy, read_pair
+from emailrelay.store.memory_feed import MemoryFeed, dispatch
 from emailrelay.store.memory_mail import Kept, MemoryMail
 
 
@@ -65,25 +65,11 @@ class MemoryStore(Store):
 
     def feed(self, stage: Stage, *, hints: socket | None = None) -> Feed:
         """See ``Store``."""
-        return _Feed(self, stage, hints)
+        return MemoryFeed(self.mail, self.clock, stage, hints, self.claim_now)
 
     async def dispatch(self, stage: Stage, hints: socket) -> None:
         """See ``Store``."""
-        hints.settimeout(0)
-        loop = asyncio.get_running_loop()
-        told: dict[QueueId, int] = {}
-        while True:
-            for kept, wait in list(self.mail.free(stage, self.clock())):
-                if wait <= 0 and told.get(kept.id) != kept.turn:
-                    told[kept.id] = kept.turn
-                    await loop.sock_sendall(hints, kept.id.encode())
-            told = {message: turn for message, turn in told.items() if message in self.mail.kept}
-            await self.mail.change(self.pause(stage))
-
-    def pause(self, stage: Stage) -> float | None:
-        """Give the seconds until the next deferred message is due; None: nothing is deferred."""
-        waits = (wait for _, wait in self.mail.free(stage, self.clock()) if wait > 0)
-        return min(waits, default=None)
+        await dispatch(self.mail, self.clock, stage, hints)
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
         """See ``Store``."""
@@ -208,6 +194,7 @@ class _Draft(Draft):
         self._envelope = envelope
         self._content = bytearray()
         self._kept: Kept | None = None
+        self._waiter: asyncio.Future[Reply] | None = None
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """See ``Draft``."""
@@ -219,17 +206,16 @@ class _Draft(Draft):
         accepted = replace(self._store.accepted(stage, content, ack), session=session)
         kept = self._store.add(accepted, self.id, self._envelope, content)
         if ack is not Ack.STORED:
-            kept.waiter = asyncio.get_running_loop().create_future()
+            self._waiter = kept.waiter = asyncio.get_running_loop().create_future()
             self._kept = kept
 
     async def answer(self, within: float) -> Reply | None:
         """See ``Draft``."""
-        waiter = self._kept.waiter if self._kept is not None else None
-        if waiter is None:
+        if self._waiter is None:
             return None
         try:
-            await asyncio.wait([waiter], timeout=within)
-            return waiter.result() if waiter.done() else None
+            await asyncio.wait([self._waiter], timeout=within)
+            return self._waiter.result() if self._waiter.done() else None
         finally:
             await self.discard()
 
@@ -288,22 +274,26 @@ class _Claim(Claim):
             raise ValueError(
                 f"{self.id}: only an unfiltered message passes, not a {self.stage} one"
             )
-        self._record(self._answered(settlement, answer))
+        if answer is None or self.ack is Ack.STORED:
+            self._record(settlement)
+        elif answer.accepted:
+            self._record(settlement)
+            self._kept.entries.append(journal.Answered(at=self._store.clock()))
+            self._tell(answer)
+        else:
+            refused = self._tell(answer) or self.ack is Ack.DELIVERED
+            self._record(Done() if refused else settlement)
         if self._copy is not None:
             self._store.take_in(self._copy)
         self._end()
 
-    def _answered(self, settlement: Settlement, answer: Reply | None) -> Settlement:
-        """Tell the client who waits, and give what is left to settle."""
-        if answer is None or self.ack is Ack.STORED:
-            return settlement
+    def _tell(self, answer: Reply) -> bool:
+        """Answer the client who waits; False if nobody does any more."""
         waiter, self._kept.waiter = self._kept.waiter, None
-        if waiter is not None:
-            waiter.set_result(answer)
-        if answer.accepted:
-            self._kept.entries.append(journal.Answered(at=self._store.clock()))
-            return settlement
-        return Done() if waiter is not None or self.ack is Ack.DELIVERED else settlement
+        if waiter is None:
+            return False
+        waiter.set_result(answer)
+        return True
 
     def _record(self, settlement: Settlement) -> None:
         kept, now = self._kept, self._store.clock()
@@ -353,91 +343,3 @@ class _Claim(Claim):
         if self._copy is not None:
             self._copy.discard()
             self._copy = None
-
-
-class _Feed(Feed):
-    """See ``Feed``. Without hints, or when their sender is gone, it looks at the mail itself."""
-
-    def __init__(self, store: MemoryStore, stage: Stage, hints: socket | None) -> None:
-        self._store = store
-        self._stage = stage
-        self._hints = hints
-        self._hinted: deque[QueueId] = deque()
-        self._woken: set[QueueId] = set()
-        self._waiting = 0
-
-    async def __aenter__(self) -> Self:
-        """See ``Feed``."""
-        if self._hints is not None:
-            self._hints.settimeout(0)
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave the hints that were taken and not used to others."""
-        for message in self._hinted:
-            self._store.mail.offer_again(message)
-        self._hinted.clear()
-
-    def wake(self) -> None:
-        """See ``Feed``."""
-        free = self._store.mail.free(self._stage, self._store.clock())
-        self._woken.update(kept.id for kept, _ in free)
-        self._store.mail.ring()
-
-    async def claim(self) -> Claim:
-        """See ``Feed``."""
-        while True:
-            if claim := self._claim_next():
-                return claim
-            await self._wait()
-
-    def _claim_next(self) -> Claim | None:
-        for message in self._candidates():
-            due_only = message not in self._woken
-            self._woken.discard(message)
-            claim = self._store.claim_now(self._stage, message, due_only=due_only)
-            if claim is not None:
-                return claim
-        return None
-
-    def _candidates(self) -> Iterator[QueueId]:
-        yield from sorted(self._woken, key=list(self._store.mail.kept).index)
-        while self._hinted:
-            yield self._hinted.popleft()
-        if self._hints is None:
-            free = self._store.mail.free(self._stage, self._store.clock())
-            yield from [kept.id for kept, wait in free if wait <= 0]
-
-    async def _wait(self) -> None:
-        """Wait for a change or a hint; a hint is read only while somebody waits for one.
-
-        What is read goes into a queue, not to the waiter: a cancelled waiter takes no hint with it.
-        """
-        if self._hints is None:
-            await self._store.mail.change(self._store.pause(self._stage))
-            return
-        loop, hints = asyncio.get_running_loop(), self._hints
-        loop.add_reader(hints, self._read_hint, hints)
-        self._waiting += 1
-        try:
-            await self._store.mail.change(None)
-        finally:
-            self._waiting -= 1
-            if not self._waiting:
-                loop.remove_reader(hints)
-
-    def _read_hint(self, hints: socket) -> None:
-        try:
-            octets = hints.recv(64)
-        except BlockingIOError:
-            return  # another feed on the same socket was faster
-        if octets:
-            self._hinted.append(QueueId(octets.decode()))
-        else:
-            self._hints = None  # the dispatcher is gone
-        self._store.mail.ring()

@@ -60,6 +60,10 @@ class MemoryMail:
                 due = kept.history.next_attempt
                 yield kept, 0.0 if due is None or is_due(due, now) else due - now
 
+    def pause(self, stage: Stage, now: float) -> float | None:
+        """Give the seconds until the next deferred message is due; None: nothing is deferred."""
+        return min((wait for _, wait in self.free(stage, now) if wait > 0), default=None)
+
     def offer_again(self, message: QueueId) -> None:
         """Tell once more that a message is free."""
         if kept := self.kept.get(message):
