@@ -24,6 +24,7 @@ from tests.contract.mail import (
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
+from emailrelay.store.base import GIVEN_UP
 
 EARLY = [Stage.UNFILTERED, Stage.READY]
 
@@ -202,3 +203,46 @@ async def test_listing_shows_the_stages_asked_for(opener: Opener) -> None:
             found = await store.describe(message)
             assert found is not None
             assert found[:2] == (stage, ENVELOPE)
+
+
+@pytest.mark.parametrize("stage", EARLY)
+async def test_message_goes_back_to_where_it_came_from_after_failing_and_being_held(
+    opener: Opener, stage: Stage
+) -> None:
+    async with opener() as store:
+        message = await put(store, stage=stage)
+        async with await claimed(store, message, stage) as claim:
+            await claim.settle(Fail(NEVER))
+        assert await store.hold(message)
+        assert await stages(store) == {message: Stage.HELD}
+        assert await store.retry(message)
+        assert await stages(store) == {message: stage}
+
+
+@pytest.mark.parametrize("stage", EARLY)
+async def test_given_up_message_fails_once_with_its_reason(opener: Opener, stage: Stage) -> None:
+    async with opener() as store, opener() as other:
+        message = await put(store, stage=stage)
+        assert await other.fail(message)
+        assert await other.fail(message)
+        assert await stages(store) == {message: Stage.FAILED}
+        history = await history_of(store, message)
+        assert history.failed is not None
+        assert (history.failed.reason, history.failed.stage) == (GIVEN_UP, stage)
+        assert not await store.fail(QueueId("1700000000000.1.1"))
+
+
+async def test_flushed_message_is_due_and_keeps_its_schedule(opener: Opener) -> None:
+    clock = Clock()
+    async with opener(clock) as store, opener(clock) as other, store.feed(Stage.READY) as feed:
+        message = await put(store)
+        assert not await other.flush(message)
+        async with await next_of(feed) as claim:
+            await claim.settle(Defer(attempt(clock.now, next_attempt=clock.now + 100)))
+        before = await history_of(store, message)
+        assert await other.flush(message)
+        async with await next_of(feed) as claim:
+            assert claim.history.attempts == before.attempts == 1
+            assert claim.history.started_at == before.started_at
+        assert await other.hold(message)
+        assert not await other.flush(message)

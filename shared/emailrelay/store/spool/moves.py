@@ -110,7 +110,10 @@ def obey(locked: Locked, wish: Wish | None) -> bool:
 
 def hold(locked: Locked) -> None:
     """Set the message aside until it is released."""
-    held = journal.Held(at=locked.spool.clock(), stage=locked.stage)
+    # A failed message goes back to where it failed, not among the failed, when it is released.
+    failed = locked.stage is Stage.FAILED
+    stage = _history(locked).stage or Stage.READY if failed else locked.stage
+    held = journal.Held(at=locked.spool.clock(), stage=stage)
     locked.append(journal.write(held))
     locked.rename(Stage.HELD)
 

@@ -11,7 +11,7 @@ from typing import Self
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import StoreError
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report
 from emailrelay.journal import History, Wish, Wished
 from emailrelay.queue_id import QueueId
@@ -53,7 +53,11 @@ class SpoolStore(Store):
             spool.make_directories()
             place.check(self._root)
         except OSError as error:
+            spool.bell.close()
             raise StoreError(f"open the spool {self._root}", error) from error
+        except StoreUnusable:
+            spool.bell.close()
+            raise
         self._opened, self._waiters = spool, Waiters(spool)
         await asyncio.to_thread(Recovery(spool).sweep)
         return self
