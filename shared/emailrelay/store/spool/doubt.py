@@ -28,10 +28,9 @@ class DoubtSheet:
 
     def mark(self, message: QueueId, peer: str) -> int:
         """Note that the final dot is about to be sent; give the slot to clear afterwards."""
-        if self._descriptor is None:
+        while self._descriptor is None:
             self._path = f"{self.directory}/{os.getpid()}.{secrets.token_hex(4)}"
-            self._descriptor = files.create(self._path)
-            files.try_lock(self._descriptor)
+            self._descriptor = files.create_locked(self._path)
         if not self._free:
             self._free.append(self._slots)
             self._slots += 1

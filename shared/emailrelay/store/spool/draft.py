@@ -33,31 +33,40 @@ class SpoolDraft(Draft):
         """Create both files, the envelope first and locked: a free lock means a dead writer."""
         self._waiters = waiters
         self._waiter: Waiter | None = None
-        self.id = spool.ids.next(spool.clock())
         self._spool, self._fields = spool, envelope
-        self._envelope_path = spool.path(names.DRAFTS, names.draft_envelope(self.id))
-        self._content_path = spool.path(names.DRAFTS, names.content(self.id))
-        self._envelope, self._content = self._create()
+        self._envelope = self._create_envelope()
+        self._content = self._create_content()
         self._length = self._crc32 = self._begun = 0
         self._write_backs: list[Future[None]] = []
         self._open = True
 
-    def _create(self) -> tuple[int, int]:
-        try:
+    def _create_envelope(self) -> int:
+        while True:
+            self.id = self._spool.ids.next(self._spool.clock())
+            self._envelope_path = self._spool.path(names.DRAFTS, names.draft_envelope(self.id))
             try:
-                envelope = files.create(self._envelope_path)
+                envelope = files.create_locked(self._envelope_path)
             except FileNotFoundError:  # the whole directory was taken away and may be back
-                self._spool.make_directories()
-                envelope = files.create(self._envelope_path)
-        except OSError as error:
-            raise StoreError(f"create {self._envelope_path}", error) from error
+                self._make_directories()
+                continue
+            except OSError as error:
+                raise StoreError(f"create {self._envelope_path}", error) from error
+            if envelope is not None:
+                return envelope
+
+    def _make_directories(self) -> None:
         try:
-            if not files.try_lock(envelope):
-                raise BlockingIOError(f"{self._envelope_path} was locked by another process")
-            return envelope, files.create(self._content_path)
+            self._spool.make_directories()
+        except OSError as error:
+            raise StoreError(f"create the spool {self._spool.root}", error) from error
+
+    def _create_content(self) -> int:
+        self._content_path = self._spool.path(names.DRAFTS, names.content(self.id))
+        try:
+            return files.create(self._content_path)
         except OSError as error:
             files.remove(self._envelope_path)
-            files.unlock_and_close(envelope)
+            files.unlock_and_close(self._envelope)
             raise StoreError(f"create {self._content_path}", error) from error
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:

@@ -25,7 +25,7 @@ def make_directory(path: Path) -> None:
 
 def create(path: str) -> int:
     """Create a file that did not exist, for owner and group alone, and give its descriptor."""
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, FILE_MODE)
     os.fchmod(descriptor, FILE_MODE)  # whatever the umask
     return descriptor
@@ -82,6 +82,15 @@ def lock_named(path: str) -> int | None:
         unlock_and_close(descriptor)
     else:
         os.close(descriptor)
+    return None
+
+
+def create_locked(path: str) -> int | None:
+    """Create a file and take its lock; None if a sweep took it for a dead process's in between."""
+    descriptor = create(path)
+    if try_lock(descriptor) and is_named(descriptor, path):
+        return descriptor
+    os.close(descriptor)
     return None
 
 

@@ -87,9 +87,9 @@ class Waiters:
             self._ear = Ear(self._spool.path(names.WAKE), _EAR, self._ring)
             self._ear.open()
         path = self._spool.path(names.WAITING, message)
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o660)
-        os.fchmod(descriptor, files.FILE_MODE)
-        files.try_lock(descriptor)
+        descriptor = files.create_locked(path)
+        if descriptor is None:
+            raise BlockingIOError(f"{path} was swept away")
         files.write_all(descriptor, f"{ack} {self._ear.name}\n".encode())
         self._waiting[message] = Waiter(path, ack, descriptor)
         return self._waiting[message]
