@@ -1,6 +1,7 @@
 """A forwarder's parts around a memory store, for tests against a scripted peer."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -35,13 +36,14 @@ class Office:
     now: float = 1_000_000.0
     schedule: Schedule = field(default_factory=Schedule)
     told: list[Event] = field(default_factory=list[Event])
-    recovered: int = 0
+    on_recovery: Callable[[], None] | None = None
+    _news: asyncio.Event = field(default_factory=asyncio.Event)
     store: MemoryStore = field(init=False)
     forwarding: Forwarding = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(report=self.told.append, clock=lambda: self.now)
-        self.forwarding = Forwarding(self.rules(), self._on_recovery)
+        self.store = MemoryStore(report=self._report, clock=lambda: self.now)
+        self.forwarding = Forwarding(self.rules(), self._recovered)
 
     def rules(self) -> Rules:
         return Rules(
@@ -49,7 +51,7 @@ class Office:
             most=self.most,
             schedule=self.schedule,
             open_session=partial(open_session, settings=self.settings),
-            report=self.told.append,
+            report=self._report,
             clock=lambda: self.now,
         )
 
@@ -95,5 +97,17 @@ class Office:
     def events(self, kind: type[E]) -> Sequence[E]:
         return [event for event in self.told if isinstance(event, kind)]
 
-    def _on_recovery(self) -> None:
-        self.recovered += 1
+    async def until(self, kind: type[Event]) -> None:
+        """Wait until such an event has been told."""
+        async with asyncio.timeout(20):
+            while not self.events(kind):
+                self._news.clear()
+                await self._news.wait()
+
+    def _recovered(self) -> None:
+        if self.on_recovery is not None:
+            self.on_recovery()
+
+    def _report(self, event: Event) -> None:
+        self.told.append(event)
+        self._news.set()

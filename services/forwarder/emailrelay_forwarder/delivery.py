@@ -4,8 +4,9 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Body, Envelope
-from emailrelay.errors import AddressError
+from emailrelay.errors import AddressError, RelayError
 from emailrelay.reply import Reply
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.mailbox import on_wire
@@ -49,12 +50,20 @@ class Progress:
         return self.at_dot and (self.trouble is None or self.trouble.reply.code != 421)
 
 
+class NoLongerWanted(RelayError):
+    """The client who waited for the delivery has gone before the final dot: it is not to be sent."""
+
+
 async def deliver(claim: Claim, session: Session, progress: Progress) -> None:
     """Offer the message to the server, for all recipients that are not done with.
+
+    Where a client waits for the answer there is only one for all recipients, so all of them are
+    offered in one transaction, and any refusal ends the attempt.
 
     Raises:
         SessionTrouble: the session is over; ``progress`` has the answers up to then.
         StoreError: the content cannot be read; the session must be dropped.
+        NoLongerWanted: as it says; the session must be dropped.
 
     """
     pending = [r for r in claim.history.pending(claim.envelope) if r not in progress.replies]
@@ -63,6 +72,8 @@ async def deliver(claim: Claim, session: Session, progress: Progress) -> None:
         progress.replies.update(dict.fromkeys(pending, refusal))
         return
     sendable = _sendable(pending, claim.envelope, progress.replies)
+    if claim.ack is Ack.DELIVERED and len(sendable) < len(pending):
+        return
     while sendable:
         sendable = await _transaction(claim, session, sendable, progress)
 
@@ -130,17 +141,20 @@ async def _transaction(
     if not reply.accepted:
         progress.replies.update((recipient, reply) for recipient, _ in sendable)
         return []
+    together = claim.ack is Ack.DELIVERED
     accepted: list[Address] = []
     asked = 0
-    for recipient, octets in sendable[:MOST_RECIPIENTS]:
+    for recipient, octets in sendable if together else sendable[:MOST_RECIPIENTS]:
         reply = await session.rcpt(octets)
-        if accepted and _no_more_recipients(reply):
+        if accepted and not together and _no_more_recipients(reply):
             break
         asked += 1
         if reply.accepted:
             accepted.append(recipient)
         else:
             progress.replies[recipient] = reply
+            if together:
+                return []
     if accepted:
         reply = await _content(claim, session, progress)
         progress.replies.update(dict.fromkeys(accepted, reply))
@@ -153,6 +167,8 @@ async def _content(claim: Claim, session: Session, progress: Progress) -> Reply:
         return reply
 
     def before_dot() -> None:
+        if not claim.wanted():
+            raise NoLongerWanted("the client has gone")
         progress.at_dot = True
         claim.in_doubt(session.peer)
 

@@ -15,18 +15,20 @@ from emailrelay.events import (
     PossibleDuplicate,
     Report,
     StoreTrouble,
+    Withdrawn,
 )
 from emailrelay.journal import Attempt
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
-from emailrelay.settlement import Defer, Fail, Settlement, after_attempt
+from emailrelay.settlement import Defer, Done, Fail, Settlement, after_attempt
 from emailrelay.store.base import Claim
-from emailrelay_forwarder.delivery import Progress, deliver, stale
+from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale
 from emailrelay_forwarder.route import NoRoute, Route, route_of
 from emailrelay_forwarder.smarthost import Smarthost, TurnedAway
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import SessionTrouble
 
+_NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 LONGEST_RETRY = 30.0
 """Seconds between two tries to record an outcome that the store could not take."""
 
@@ -60,6 +62,10 @@ class Forwarding:
         """
         try:
             await self._attempt(claim, progress)
+        except NoLongerWanted:
+            await self._record(claim, Done(), None)
+            self._report(Withdrawn(id=claim.id))
+            return Done()
         except asyncio.CancelledError:
             if progress.at_dot or any(reply.accepted for reply in progress.replies.values()):
                 progress.obstacle = Reply(451, "4.3.2 stopped before the message was done")
@@ -89,6 +95,8 @@ class Forwarding:
         except StoreError as error:
             self._report(StoreTrouble(doing=f"reading {claim.id}", reason=str(error)))
             progress.obstacle = Reply(451, "4.3.0 the content cannot be read now")
+        except NoLongerWanted:
+            raise
         except Exception as error:  # noqa: BLE001 -- an error of ours in one message must not stop all others
             trace = "".join(traceback.format_exception(error))
             self._report(InternalError(doing=f"forwarding {claim.id}", reason=trace))
@@ -139,17 +147,17 @@ class Forwarding:
         if progress.doubtful:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
         progress.settling = True
-        await self._record(claim, settlement)
+        await self._record(claim, settlement, answer_of(progress))
         progress.settling = False
         self._tell(claim, settlement, progress, now - progress.began)
         return settlement
 
-    async def _record(self, claim: Claim, settlement: Settlement) -> None:
+    async def _record(self, claim: Claim, settlement: Settlement, answer: Reply | None) -> None:
         """Settle, however often it takes: a message delivered and not recorded is delivered again."""
         pause = 0.5
         while True:
             try:
-                return await claim.settle(settlement)
+                return await claim.settle(settlement, answer)
             except StoreError as error:
                 self._report(StoreTrouble(doing=f"settling {claim.id}", reason=str(error)))
                 await asyncio.sleep(pause)
@@ -177,6 +185,19 @@ class Forwarding:
                 self._report(Deferred(id=claim.id, reason=_why(attempt), next_attempt=when))
             case _:
                 pass  # delivered whole, or turned away, which was told once for the server
+
+
+def answer_of(progress: Progress) -> Reply:
+    """Give the answer for a client who waits: any refusal, or else what was said to the final dot.
+
+    What went wrong between us and the server is not the client's to know in detail, nor for good.
+    """
+    refusals = [reply for reply in progress.replies.values() if not reply.accepted]
+    if refusals:
+        return refusals[0]
+    if progress.why is not None or not progress.replies:
+        return _NOT_NOW
+    return next(iter(progress.replies.values()))
 
 
 def _why(attempt: Attempt) -> str:

@@ -123,11 +123,13 @@ class Smarthost:
         # One at a time finds out whether the server is there; the others learn from it.
         async with contextlib.nullcontext() if self._live else self._first:
             self._turn_away_if_paused()
+            if session := self._kept.take():
+                return session
             try:
                 return await self._open_session(self._route)
             except SessionTrouble as trouble:
-                if self._live:
-                    self._limit = self._live
+                if others := self._live + len(self._kept):
+                    self._limit = others
                     return None
                 self._pause(trouble)
                 raise

@@ -1,0 +1,171 @@
+"""What the forwarder costs by itself: mail from memory to smtp-sink, no store in between.
+
+.venv/bin/python bench/forwarder_only.py [--messages 10000] [--size 10240] [--connections 20] [--profile]
+"""
+
+import argparse
+import asyncio
+import cProfile
+import os
+import pstats
+import socket
+import subprocess
+import time
+from collections.abc import AsyncIterator
+from functools import partial
+from types import TracebackType
+from typing import Self
+
+import uvloop
+
+from emailrelay.ack import Ack
+from emailrelay.envelope import Address, Envelope
+from emailrelay.events import Event
+from emailrelay.journal import History
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.schedule import Schedule
+from emailrelay.settlement import Done, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK, Claim, Feed, WorkCopy
+from emailrelay_forwarder.forwarding import Forwarding, Rules
+from emailrelay_forwarder.route import parse
+from emailrelay_forwarder.smtp_client import SessionSettings, open_session
+from emailrelay_forwarder.worker import Worker
+
+
+class Gift(Claim):
+    """A message that costs nothing to claim or to settle."""
+
+    def __init__(self, number: int, content: bytes, feed: "Gifts") -> None:
+        self.id = QueueId(f"1.1.{number}")
+        self.stage = Stage.READY
+        self.ack = Ack.STORED
+        self.envelope = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
+        self.history = History(accepted_at=time.time(), started_at=time.time())
+        self.size = len(content)
+        self._content = content
+        self._feed = feed
+
+    async def content(self) -> AsyncIterator[bytes]:
+        for start in range(0, self.size, CHUNK):
+            yield self._content[start : start + CHUNK]
+
+    async def work_copy(self, suffix: str) -> WorkCopy:
+        raise NotImplementedError
+
+    def in_doubt(self, peer: str) -> None:
+        pass
+
+    def wanted(self) -> bool:
+        return True
+
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
+        if not isinstance(settlement, Done):
+            raise TypeError(settlement, answer)
+        self._feed.settled()
+
+    async def release(self) -> None:
+        pass
+
+
+class Gifts(Feed):
+    """So many messages, then none."""
+
+    def __init__(self, count: int, content: bytes) -> None:
+        self._content = content
+        self._claimed = 0
+        self._left = self._count = count
+        self.done = asyncio.Event()
+
+    async def claim(self) -> Claim:
+        if self._claimed == self._count:
+            await asyncio.get_running_loop().create_future()
+        self._claimed += 1
+        return Gift(self._claimed, self._content, self)
+
+    def settled(self) -> None:
+        self._left -= 1
+        if not self._left:
+            self.done.set()
+
+    def wake(self) -> None:
+        pass
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+
+def ignore(_event: Event) -> None:
+    pass
+
+
+async def forward(arguments: argparse.Namespace, port: int) -> None:
+    line = b"x" * 70 + b"\r\n"
+    content = (line * (arguments.size // len(line) + 1))[: arguments.size]
+    feed = Gifts(arguments.messages, content)
+    rules = Rules(
+        forward_to=parse(f"127.0.0.1:{port}"),
+        most=arguments.connections,
+        schedule=Schedule(),
+        open_session=partial(open_session, settings=SessionSettings(domain="bench.test")),
+        report=ignore,
+        clock=time.time,
+    )
+    forwarding = Forwarding(rules, feed.wake)
+    worker = Worker(
+        feed=feed, forwarding=forwarding, report=ignore, tasks=arguments.connections + 5
+    )
+    wall, cpu = time.perf_counter(), time.process_time()
+    await worker.run(feed.done)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    await forwarding.close()
+    rate = arguments.messages / wall
+    print(f"{rate:.0f} msg/s, {1000 * cpu / arguments.messages:.3f} ms CPU a message")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--messages", type=int, default=10000)
+    parser.add_argument("--size", type=int, default=10240)
+    parser.add_argument("--connections", type=int, default=20)
+    parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="uvloop")
+    arguments = parser.parse_args()
+    port = free_port()
+    identity = ["-u", "nobody"] if os.geteuid() == 0 else []
+    sink = subprocess.Popen(["/usr/sbin/smtp-sink", *identity, f"127.0.0.1:{port}", "100"])
+    try:
+        while socket.socket().connect_ex(("127.0.0.1", port)):
+            time.sleep(0.05)
+        factory = asyncio.new_event_loop
+        if arguments.loop == "uvloop":
+            factory = uvloop.new_event_loop
+        with asyncio.Runner(loop_factory=factory) as runner:
+            if arguments.profile:
+                profile = cProfile.Profile()
+                profile.runcall(runner.run, forward(arguments, port))
+                pstats.Stats(profile).sort_stats("tottime").print_stats(30)
+            else:
+                runner.run(forward(arguments, port))
+    finally:
+        sink.terminate()
+        sink.wait()
+
+
+if __name__ == "__main__":
+    main()

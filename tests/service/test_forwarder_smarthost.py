@@ -1,0 +1,138 @@
+"""A server in trouble is left alone, told once, and called back; mail for others goes on."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from tests.fakes.smtp_peer import Act, Hang, Say, SmtpPeer, Wait
+from tests.service.forwarding import HASTY, PATIENT, Office
+
+from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
+from emailrelay.settlement import Defer, Done
+from emailrelay.stage import Stage
+from emailrelay_forwarder.worker import Worker
+
+
+def closed_port() -> int:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        return int(unused.getsockname()[1])
+
+
+@asynccontextmanager
+async def working(office: Office, *, tasks: int = 25) -> AsyncGenerator[asyncio.Event]:
+    """Run a worker over the office's store; yields the event that stops it."""
+    stop = asyncio.Event()
+    async with office.store.feed(Stage.READY) as feed:
+        office.on_recovery = feed.wake
+        worker = Worker(
+            feed=feed, forwarding=office.forwarding, report=office.told.append, tasks=tasks
+        )
+        running = asyncio.create_task(worker.run(stop))
+        try:
+            yield stop
+        finally:
+            stop.set()
+            async with asyncio.timeout(10):
+                await running
+                await office.forwarding.close()
+
+
+async def test_trouble_is_told_once_and_mail_is_turned_away_without_attempts() -> None:
+    async with SmtpPeer({"greeting": "554 go away"}) as peer:
+        office = Office(peer.address)
+        for _ in range(20):
+            assert isinstance(await office.send(), Defer)
+        assert peer.connections == 1
+        await office.forwarding.close()
+    assert len(office.events(SmarthostTrouble)) == 1
+    assert "go away" in office.events(SmarthostTrouble)[0].reason
+    assert len(office.events(Deferred)) == 1
+
+
+async def test_server_is_found_to_be_back_and_its_mail_is_due() -> None:
+    port = closed_port()
+    office = Office(f"127.0.0.1:{port}")
+    message = await office.put()
+    async with working(office):
+        await office.until(SmarthostTrouble)
+        async with SmtpPeer(port=port) as peer:
+            office.forwarding.try_now()
+            await peer.until(messages=1)
+            await office.until(Delivered)
+        assert await office.history(message) is None
+    assert len(office.events(SmarthostBack)) == 1
+
+
+async def test_many_tasks_make_one_connection_to_a_dead_server() -> None:
+    async with SmtpPeer({"greeting": Hang()}) as peer:
+        office = Office(peer.address, HASTY)
+        sendings = [asyncio.create_task(office.send()) for _ in range(20)]
+        for sending in sendings:
+            assert isinstance(await sending, Defer)
+        assert peer.connections == 1
+        await office.forwarding.close()
+
+
+async def test_server_that_takes_few_connections_gets_few() -> None:
+    greetings: list[Act] = ["220 hello", "220 hello"]
+    greetings += [Say(b"421 4.7.0 too many connections\r\n", then_close=True)] * 100
+    async with SmtpPeer({"greeting": greetings}) as peer:
+        office = Office(peer.address)
+        async with working(office):
+            for _ in range(60):
+                await office.put()
+            await peer.until(messages=60)
+    assert office.events(SmarthostTrouble) == []
+    assert office.events(Deferred) == []
+
+
+async def test_hanging_server_does_not_stop_mail_for_another() -> None:
+    async with SmtpPeer({"RCPT": Hang()}) as hanging, SmtpPeer() as well:
+        office = Office(hanging.address, PATIENT, most=2)
+        async with working(office, tasks=4):
+            for _ in range(2):
+                await office.put()
+            await hanging.until(connections=2)
+            for _ in range(10):
+                await office.put(forward_to_address=well.address)
+            await well.until(messages=10)
+
+
+async def test_refusal_of_further_mail_pauses_the_server_until_it_answers_for_some() -> None:
+    going: Act = Say(b"421 4.3.2 maintenance\r\n", then_close=True)
+    async with SmtpPeer({"MAIL": [going] * 2}) as peer:
+        office = Office(peer.address)
+        assert isinstance(await office.send(), Defer)
+        settlement = await office.send()
+        assert isinstance(settlement, Defer)
+        assert peer.connections == 1
+        office.forwarding.try_now()
+        await peer.until(connections=2)
+        await office.forwarding.close()
+    assert office.events(SmarthostBack) == []
+
+
+async def test_no_more_connections_than_allowed() -> None:
+    async with SmtpPeer() as peer:
+        office = Office(peer.address, most=3)
+        async with working(office):
+            for _ in range(100):
+                await office.put()
+            await peer.until(messages=100)
+        assert peer.most_open <= 3
+
+
+async def test_busy_server_turns_mail_away_only_when_it_stalls() -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+    async with SmtpPeer({"MAIL": [Wait(reached, go)]}) as peer:
+        office = Office(peer.address, most=1)
+        first = asyncio.create_task(office.send())
+        await reached.wait()
+        second = asyncio.create_task(office.send())
+        await asyncio.sleep(0)
+        go.set()
+        assert isinstance(await first, Done)
+        assert isinstance(await second, Done)
+        assert peer.connections == 1
