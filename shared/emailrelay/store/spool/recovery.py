@@ -49,12 +49,15 @@ class Recovery:
                 envelope = files.lock_named(path)
                 if envelope is None:
                     continue
+                begun = os.path.exists(spool.path(names.DRAFTS, names.content(entry.id)))
                 try:
                     stage = draft.roll_forward(spool, entry.id, envelope)
                 finally:
                     files.unlock_and_close(envelope)
-                what = "unfinished draft removed" if stage is None else f"draft completed: {stage}"
-                spool.report(Recovered(id=entry.id, what=what))
+                if stage is not None:
+                    spool.report(Recovered(id=entry.id, what=f"draft completed: {stage}"))
+                elif begun:  # one that was only just being made is begun anew: nothing to tell
+                    spool.report(Recovered(id=entry.id, what="unfinished draft removed"))
             elif orphan is not None and not os.path.exists(
                 spool.path(names.DRAFTS, names.draft_envelope(orphan))
             ):
