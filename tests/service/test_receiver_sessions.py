@@ -309,6 +309,38 @@ async def test_an_endless_command_ends_the_session() -> None:
         assert await peer.closed()
 
 
+async def test_a_client_that_does_not_read_is_left() -> None:
+    async with receiving(settings(idle_timeout=0.3)) as running, running.client() as peer:
+        peer.send(b"HELP\r\n" * 1_000_000)
+        await running.until(SessionTrouble)
+        await running.empty()
+
+
+async def test_a_client_that_does_not_read_does_not_hold_up_the_end_of_the_service(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("emailrelay_receiver.receiver._FINISH", 0.2)
+    async with receiving() as running:
+        _, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        writer.write(b"HELP\r\n" * 1_000_000)
+        async with asyncio.timeout(HANG):
+            while running.house.admission.total == 0:  # noqa: ASYNC110 - no event in the product
+                await asyncio.sleep(0.01)
+    assert running.house.admission.total == 0
+    writer.transport.abort()
+
+
+async def test_a_message_without_end_is_given_up_once_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("emailrelay_receiver.filing._MOST_THROWN_AWAY", 1000)
+    async with receiving(settings(size=1000)) as running, running.client() as peer:
+        await peer.to_data()
+        peer.send(b"x" * 3000)
+        assert (await peer.reply()).startswith("552 5.3.4 ")
+        assert await peer.closed()
+
+
 async def test_many_sessions_and_messages_do_not_disturb_each_other() -> None:
     async def one(running: Running, number: int) -> None:
         async with running.client() as peer:

@@ -60,9 +60,8 @@ class Receiver:
         return True
 
     def _session(self, place: str) -> SmtpSession:
-        session = SmtpSession(self._house, place=place, ended=self._end)
-        self._sessions.add(session)
-        return session
+        # Counted when its connection is made: one that never is would be waited for in vain.
+        return SmtpSession(self._house, place=place, came=self._sessions.add, ended=self._end)
 
     def _end(self, session: SmtpSession) -> None:
         self._sessions.discard(session)

@@ -62,9 +62,16 @@ _NO_HOOKS = _NoHooks()
 
 
 class SmtpSession(SMTP):
-    """One connection. ``ended`` is called once, when its task is done with it."""
+    """One connection. ``came`` is told when it is made, ``ended`` when its task is done with it."""
 
-    def __init__(self, house: House, *, place: str, ended: Callable[["SmtpSession"], None]) -> None:
+    def __init__(
+        self,
+        house: House,
+        *,
+        place: str,
+        came: Callable[["SmtpSession"], None],
+        ended: Callable[["SmtpSession"], None],
+    ) -> None:
         """Make a session for a connection that comes in at ``place``: the path of a unix socket, or ""."""
         loop = asyncio.get_running_loop()
         super().__init__(_NO_HOOKS, hostname=house.offer.domain, enable_SMTPUTF8=True, loop=loop)
@@ -78,6 +85,7 @@ class SmtpSession(SMTP):
         self.client = ""
         self._house = house
         self._place = place
+        self._came = came
         self._ended = ended
         self._dialogue = Dialogue(house.offer)
         self._replies = bytearray()
@@ -90,6 +98,11 @@ class SmtpSession(SMTP):
         return ()
 
     # What aiosmtpd and the transport call
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the session."""
+        super().connection_made(transport)
+        self._came(self)
 
     def eof_received(self) -> bool | None:
         """Go on with what the client had said before it closed its side; aiosmtpd would cancel it."""
@@ -250,9 +263,9 @@ class SmtpSession(SMTP):
 
     async def _listen(self, phase: Phase) -> None:
         """Send what was said, and be all ear from now on."""
+        await self._flush()
         self.phase = phase
         self._since = self.loop.time()
-        await self._flush()
 
     def _heard(self, phase: Phase) -> None:
         self.phase = phase
@@ -328,7 +341,11 @@ class SmtpSession(SMTP):
         if self._replies:
             self._writer.write(bytes(self._replies))
             self._replies.clear()
+            # A client that does not read is waited for like one that does not speak.
+            phase, self.phase = self.phase, Phase.LISTENING
+            self._since = self.loop.time()
             await self._writer.drain()
+            self._heard(phase)
 
     def _gone(self, error: EOFError | ConnectionError) -> None:
         if self._left:
