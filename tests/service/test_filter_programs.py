@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from emailrelay import envelope_format
+from emailrelay.config import FilterdSettings, read
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.chain import Chain, Spoken
@@ -133,6 +134,13 @@ async def test_environment_is_a_fixed_path_ifs_and_two_names_of_ours(
     assert lines.count("\n") < 7
 
 
+async def test_commands_of_ours_bear_the_environment_of_a_filter(programs: Programs) -> None:
+    outcome = await programs.run(("/usr/bin/env", "-0"), message=MESSAGE)
+    assert isinstance(outcome, Exited)
+    variables = dict(line.split("=", 1) for line in outcome.output.decode().split("\0")[:-1])
+    assert read(FilterdSettings, [], variables).filter_jobs == 4
+
+
 async def test_only_standard_input_output_and_error_are_open(
     desk: Desk, programs: Programs
 ) -> None:
@@ -249,7 +257,7 @@ async def test_child_that_left_the_group_is_ended_with_its_hanging_program(
     child = desk.folder / "child"
     script = desk.script(f"setsid sh -c 'echo $$ > {child}; sleep 60' &\nsleep 60")
     trouble(await desk.ask(hasty, script))
-    assert gone(number_in(child))
+    await eventually(lambda: gone(number_in(child)))
 
 
 async def test_nothing_is_left_when_the_runner_ends(desk: Desk) -> None:
@@ -257,7 +265,7 @@ async def test_nothing_is_left_when_the_runner_ends(desk: Desk) -> None:
     script = desk.script(f"setsid sleep 60 &\necho $! > {child}")
     async with Programs() as programs:
         await desk.ask(programs, script)
-    assert gone(number_in(child))
+    await eventually(lambda: gone(number_in(child)))
 
 
 async def test_cancelled_run_kills_its_program(desk: Desk, programs: Programs) -> None:

@@ -9,6 +9,8 @@ from emailrelay.config import flags
 from emailrelay.config.options import SERVICES, Settings
 
 _PREFIX = "EMAILRELAY_"
+_OF_FILTERS = frozenset({"EMAILRELAY_ID", "EMAILRELAY_RUN"})
+"""What filter programs find in their environment (docs/filters.md), and pass on to commands of ours."""
 _SHOWN = 80
 """So much of a bad value is shown, in characters. No option holds a secret: they have files of their own."""
 
@@ -31,7 +33,8 @@ def of_environment(environ: Iterable[str]) -> list[str]:
     emailrelay, filterd for its filters), so a name that resembles no option is none of ours.
     """
     names = {variable(name) for name in [*_all_names(), "config"]}
-    strange = sorted(name for name in environ if name.startswith(_PREFIX) and name not in names)
+    known = names | _OF_FILTERS
+    strange = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
     return [
         f"{name}: there is no such option{meant}"
         for name in strange
