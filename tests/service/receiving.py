@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from emailrelay.config import ReceiverSettings
 from emailrelay.envelope import Envelope
 from emailrelay.events import Event
+from emailrelay.listening import Listeners
 from emailrelay.stage import Stage
 from emailrelay.store.memory import MemoryStore
 from emailrelay_receiver.house import House, make_house
-from emailrelay_receiver.listener import Listeners
 from emailrelay_receiver.receiver import Receiver
 
 HANG = 20.0

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.service.receiving import HANG, Peer
 
-from emailrelay_receiver.listener import Listeners, written
+from emailrelay.listening import Listeners, written
 
 COMMAND = "import sys; from emailrelay_receiver.cli import main; sys.exit(main())"
 MIB = 1024 * 1024

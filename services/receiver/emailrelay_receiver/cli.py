@@ -11,11 +11,11 @@ from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
 from emailrelay.errors import RelayError
 from emailrelay.events import Listening, Report, StoreTrouble
+from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
 from emailrelay.service import Signals
 from emailrelay.store.chooser import open_store
 from emailrelay_receiver.house import make_house
-from emailrelay_receiver.listener import CannotListen, Listeners, written
 from emailrelay_receiver.receiver import Receiver
 
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
 
+from emailrelay.listening import socket_path
 from emailrelay_receiver.house import House
-from emailrelay_receiver.listener import socket_path
 from emailrelay_receiver.session import SmtpSession
 
 _FINISH = 3.0

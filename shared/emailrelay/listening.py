@@ -1,4 +1,4 @@
-"""The sockets that clients connect to, bound before any worker exists."""
+"""The sockets that clients connect to, bound before any other process exists."""
 
 import contextlib
 import errno

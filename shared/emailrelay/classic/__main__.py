@@ -1,0 +1,7 @@
+"""``python -m emailrelay.classic`` is the command ``emailrelay``."""
+
+import sys
+
+from emailrelay.classic.cli import main
+
+sys.exit(main())

@@ -1,0 +1,94 @@
+"""One service as a child process: its start, what it says, its end."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import suppress
+
+from emailrelay.classic import log_lines
+from emailrelay.classic.log_lines import Line
+from emailrelay.classic.services import Service
+
+GRACE = 6.0
+"""Seconds to end in; a service drains within 5."""
+
+_LINE_LIMIT = 256 * 1024
+_LAST_WORDS = 1.0
+"""Seconds to wait for the rest of what an ended process has said."""
+
+Say = Callable[[Line], None]
+
+
+class Child:
+    """A running service. ``ready`` is set when it has said that it is."""
+
+    def __init__(self, process: asyncio.subprocess.Process, say: Say) -> None:
+        self.ready = asyncio.Event()
+        self.pid = process.pid
+        self._process = process
+        self._say = say
+        self._readers = [asyncio.create_task(self._events()), asyncio.create_task(self._errors())]
+
+    @classmethod
+    async def start(cls, service: Service, descriptors: Sequence[int], say: Say) -> "Child":
+        """Start a service that inherits ``descriptors``; raise OSError when that is impossible."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "emailrelay.classic.tied"),
+            *(str(os.getpid()), service.module, *service.flags),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env=_environment(),
+            pass_fds=descriptors,
+            limit=_LINE_LIMIT,
+            # Control-C is for us: the services are stopped in order.
+            process_group=0,
+        )
+        return cls(process, say)
+
+    async def ended(self) -> int:
+        """Wait for the end; return the exit status, or the negative number of a signal."""
+        status = await self._process.wait()
+        _, late = await asyncio.wait(self._readers, timeout=_LAST_WORDS)
+        for reader in late:
+            reader.cancel()
+        return status
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal, unless it has ended."""
+        with suppress(ProcessLookupError):
+            self._process.send_signal(number)
+
+    async def _events(self) -> None:
+        if self._process.stdout is not None:
+            async for octets in _lines(self._process.stdout):
+                if b'"event":"started"' in octets:
+                    self.ready.set()
+                line = log_lines.of_event(octets) or log_lines.of_complaint(octets)
+                if line is not None:
+                    self._say(line)
+
+    async def _errors(self) -> None:
+        if self._process.stderr is not None:
+            async for octets in _lines(self._process.stderr):
+                line = log_lines.of_complaint(octets)
+                if line is not None:
+                    self._say(line)
+
+
+def _environment() -> dict[str, str]:
+    # It is this process that the service manager watches.
+    return {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+
+
+async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while True:
+        try:
+            line = await stream.readline()
+        except ValueError:
+            continue  # Longer than the limit: the reader has thrown it away.
+        if not line:
+            return
+        yield line

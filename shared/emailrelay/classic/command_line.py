@@ -1,0 +1,194 @@
+"""The grammar of the historical command line and of its configuration file."""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from emailrelay.classic.options import BY_LETTER, BY_NAME, Kind, Option
+
+_YES = frozenset({"yes", "true", "on", "1", "y"})
+_NO = frozenset({"no", "false", "off", "0", "n"})
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What was asked for: the values of each option that was given. A flag's value is ``yes``."""
+
+    values: Mapping[str, tuple[str, ...]]
+
+    def on(self, name: str) -> bool:
+        """Whether an option was given (a flag: and not with ``no``)."""
+        return name in self.values
+
+    def value(self, name: str) -> str | None:
+        """Give an option's only value."""
+        return self.values[name][0] if name in self.values else None
+
+    def values_of(self, name: str) -> tuple[str, ...]:
+        """Give all the values of an option."""
+        return self.values.get(name, ())
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has been read of one source, in order; flags that were switched off stay in it."""
+
+    given: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
+    problems: list[str] = field(default_factory=list[str])
+
+    def add(self, option: Option, value: str | None, said: str) -> None:
+        """Note one option; ``said`` is how it was written."""
+        match option.kind:
+            case Kind.FLAG:
+                self._add_flag(option, value, said)
+            case Kind.VALUE:
+                if value is None:
+                    self.problems.append(f"{said}: needs a value{_shape(option)}")
+                else:
+                    self._add_once(option.name, value, said)
+            case Kind.LIST:
+                if value is None:
+                    self.problems.append(f"{said}: needs a value{_shape(option)}")
+                else:
+                    self.given.setdefault(option.name, []).extend(_parts(value))
+            case Kind.OPTIONAL:
+                self.given.setdefault(option.name, []).extend(_parts(value or ""))
+
+    def _add_flag(self, option: Option, value: str | None, said: str) -> None:
+        word = "yes" if value is None else value.lower()
+        if word in _YES:
+            self._add_once(option.name, "yes", said)
+        elif word in _NO:
+            self._add_once(option.name, "no", said)
+        else:
+            self.problems.append(f"{said}: takes yes or no, not {value!r}")
+
+    def _add_once(self, name: str, value: str, said: str) -> None:
+        before = self.given.setdefault(name, [value])
+        if before != [value]:
+            self.problems.append(f"{said}: given twice, as {before[0]!r} and as {value!r}")
+
+
+def parse(argv: Sequence[str], read_file: Callable[[str], str]) -> tuple[Asked, list[str]]:
+    """Return what a command line asks for, and all that is wrong with its shape.
+
+    ``argv`` is without the program's name. The last word may be a configuration file, which
+    ``read_file`` gives the text of (or raises OSError, UnicodeDecodeError); the command line goes
+    before the file.
+    """
+    line = _Reading()
+    files = list(_read_words(argv, line))
+    if len(files) > 1:
+        line.problems.append(
+            f"{' '.join(files)}: unexpected; only one configuration file can be given, as the last word"
+        )
+    given = dict(line.given)
+    if len(files) == 1:
+        in_file = _read_file(files[0], read_file)
+        given = {**in_file.given, **given}
+        line.problems += in_file.problems
+    on = {name: tuple(values) for name, values in given.items() if not _off(name, values)}
+    return Asked(on), line.problems
+
+
+def _off(name: str, values: Sequence[str]) -> bool:
+    return BY_NAME[name].kind is Kind.FLAG and list(values) == ["no"]
+
+
+def _read_words(argv: Sequence[str], reading: _Reading) -> Iterator[str]:
+    """Read options; yield the words that are none."""
+    waiting = list(argv)
+    while waiting:
+        word = waiting.pop(0)
+        if word.startswith("--") and len(word) > 2:
+            _read_long(word, waiting, reading)
+        elif word.startswith("-") and len(word) > 1 and word != "--":
+            _read_letters(word, waiting, reading)
+        elif word != "--":
+            yield word
+
+
+def _read_long(word: str, waiting: list[str], reading: _Reading) -> None:
+    said, equals, value = word.partition("=")
+    option = BY_NAME.get(said[2:])
+    if option is None:
+        reading.problems.append(f"{said}: there is no such option{_meant(said[2:], '--')}")
+    elif equals:
+        reading.add(option, value, said)
+    else:
+        reading.add(option, _next_value(option, waiting), said)
+
+
+def _read_letters(word: str, waiting: list[str], reading: _Reading) -> None:
+    letters, equals, value = word[1:].partition("=")
+    for place, letter in enumerate(letters, 1):
+        said, last = f"-{letter}", place == len(letters)
+        option = BY_LETTER.get(letter)
+        if option is None:
+            reading.problems.append(f"{said}: there is no such option (in {word})")
+        elif last and equals:
+            reading.add(option, value, said)
+        elif last:
+            reading.add(option, _next_value(option, waiting), said)
+        else:
+            # Only the last of clustered letters can be followed by a value.
+            reading.add(option, None, said)
+
+
+def _next_value(option: Option, waiting: list[str]) -> str | None:
+    if option.kind in (Kind.FLAG, Kind.OPTIONAL):
+        return None
+    if waiting and (not waiting[0].startswith("-") or waiting[0] == "-"):
+        return waiting.pop(0)
+    return None
+
+
+def _read_file(path: str, read_file: Callable[[str], str]) -> _Reading:
+    reading = _Reading()
+    try:
+        text = read_file(path)
+    except OSError as error:
+        reading.problems.append(f"{path}: cannot be read: {error.strerror or error}")
+        return reading
+    except UnicodeDecodeError:
+        reading.problems.append(f"{path}: is not UTF-8 text")
+        return reading
+    for number, line in enumerate(text.splitlines(), 1):
+        stripped = line.strip()
+        if stripped and not stripped.startswith("#"):
+            _read_line(stripped, f"{path}:{number}", reading)
+    return reading
+
+
+def _read_line(line: str, place: str, reading: _Reading) -> None:
+    name, value = _split(line)
+    option = BY_NAME.get(name.removeprefix("--"))
+    if option is None:
+        reading.problems.append(f"{place}: {name}: there is no such option{_meant(name, '')}")
+    else:
+        reading.add(option, value, f"{place}: {name}")
+
+
+def _split(line: str) -> tuple[str, str | None]:
+    """Split ``name=value`` or ``name value``; quotes around a value keep the blanks in it."""
+    ends = [place for place, letter in enumerate(line) if letter in "= \t"]
+    if not ends:
+        return line, None
+    name, rest = line[: ends[0]], line[ends[0] :].strip()
+    rest = rest.removeprefix("=").strip()
+    if len(rest) >= 2 and rest[0] == rest[-1] == '"':
+        rest = rest[1:-1]
+    return name, rest
+
+
+def _parts(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _shape(option: Option) -> str:
+    return f", as in --{option.name} {option.word}" if option.word else ""
+
+
+def _meant(name: str, dashes: str) -> str:
+    close = difflib.get_close_matches(name.removeprefix("--"), BY_NAME, n=1, cutoff=0.8)
+    return f"; did you mean {dashes}{close[0]}?" if close else ""

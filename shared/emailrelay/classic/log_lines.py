@@ -1,0 +1,103 @@
+"""A service's event as a line of the historical log."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+
+
+class Severity(StrEnum):
+    """The word in front of a line."""
+
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one line says; ``address`` is that of the client it is about, if any."""
+
+    severity: Severity
+    text: str
+    address: str = ""
+
+
+_SEVERITIES = MappingProxyType(
+    {"warning": Severity.WARNING, "error": Severity.ERROR, "critical": Severity.ERROR}
+)
+
+_TEXTS = MappingProxyType(
+    {
+        "started": "{service} {version} started",
+        "listening": "smtp server on {address}",
+        "stopping": "{service} stopping",
+        "stopped": "{service} stopped",
+        "worker_died": "a worker of the {service} ended: {reason}",
+        "received": "received {id} from <{sender}>: {recipients} recipient(s), {size} octets",
+        "rejected": "rejected {command}: {reply}",
+        "session_trouble": "session: {reason}",
+        "passed": "filter passed {id}",
+        "abandoned": "filter {filter} dropped {id}",
+        "filter_trouble": "filter {filter}: {id} waits: {reason}",
+        "no_filter": "{waiting} message(s) wait for a filter, and none is configured",
+        "delivered": "delivered {id} to {peer}: {recipients} recipient(s): {reply}",
+        "deferred": "deferred {id}: {reason}",
+        "failed": "failed {id}: {reason}",
+        "smarthost_trouble": "cannot forward to {peer}: {reason}",
+        "smarthost_back": "{peer} can be used again",
+        "set_aside": "damaged {id} was set aside: {reason}",
+        "recovered": "recovered {id}: {what}",
+        "possible_duplicate": "{id} may have been delivered to {peer} already",
+        "taken_in": "found {id} in the spool",
+        "store_trouble": "spool: {doing}: {reason}",
+        "watch_trouble": "spool: {reason}",
+    }
+)
+"""What is said of each kind of event, by its name in the services' log."""
+
+_NOT_SAID = frozenset({"timestamp", "level", "event", "service", "pid"})
+
+
+def of_event(octets: bytes) -> Line | None:
+    """Return what an event of a service's log says; None when the line is none."""
+    try:
+        event = json.loads(octets)
+        name, level = str(event["event"]), str(event["level"])
+    except (ValueError, KeyError, TypeError):
+        return None
+    severity = _SEVERITIES.get(level, Severity.INFO)
+    return Line(severity, _text(name, event), str(event.get("client") or ""))
+
+
+def of_complaint(octets: bytes) -> Line | None:
+    """Return what a line of a service's standard error says; None for an empty one."""
+    text = "".join(
+        letter if letter.isprintable() else f"\\x{ord(letter):02x}"
+        for letter in octets.decode(errors="replace").rstrip()
+    )
+    return Line(Severity.ERROR, text) if text else None
+
+
+def written(line: Line, *, now: float | None = None, address: bool = False) -> str:
+    """Write a line in the historical grammar, from its time on; ``now`` gives it one."""
+    stamp = ""
+    if now is not None:
+        day = time.strftime("%Y%m%d.%H%M%S", time.localtime(now))
+        stamp = f"{day}.{int(now * 1000) % 1000:03}: "
+    about = f"{line.address}: " if address and line.address else ""
+    return f"{stamp}{line.severity}: {about}{line.text}"
+
+
+def _text(name: str, event: Mapping[str, Any]) -> str:
+    pattern = _TEXTS.get(name)
+    if pattern is not None:
+        try:
+            return pattern.format_map(event)
+        except KeyError:
+            pass  # an event of another release: say all it has
+    said = [f"{key}={value}" for key, value in event.items() if key not in _NOT_SAID]
+    return " ".join([name.replace("_", " "), *said])

@@ -1,0 +1,122 @@
+"""Where the lines of the historical log go: standard error or a file, and syslog."""
+
+import os
+import sys
+import syslog
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from emailrelay.classic.command_line import Asked
+from emailrelay.classic.log_lines import Line, Severity, written
+
+_PRIORITY = MappingProxyType(
+    {
+        Severity.INFO: syslog.LOG_INFO,
+        Severity.WARNING: syslog.LOG_WARNING,
+        Severity.ERROR: syslog.LOG_ERR,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogOptions:
+    """How the log is kept; see ``options``."""
+
+    everything: bool
+    """Not only warnings and errors."""
+    file: str | None
+    facility: str | None
+    """Of syslog; None: not there."""
+    time: bool
+    address: bool
+    close_stderr: bool
+
+
+def log_options(asked: Asked) -> LogOptions:
+    """Read the options of the log."""
+    in_front = asked.values_of("log-format")
+    to_syslog = asked.on("syslog") or not asked.on("no-syslog")
+    facilities = asked.values_of("syslog") or ("mail",)
+    return LogOptions(
+        everything=asked.on("log"),
+        file=asked.value("log-file"),
+        facility=facilities[0] if to_syslog else None,
+        time=asked.on("log-time") or "time" in in_front,
+        address=asked.on("log-address") or "address" in in_front,
+        close_stderr=asked.on("close-stderr"),
+    )
+
+
+class LogOutput:
+    """The open log. Trouble with it never stops mail: what cannot be written is lost."""
+
+    def __init__(self, options: LogOptions, clock: Callable[[], float] = time.time) -> None:
+        """Open what can be opened; raise OSError when the log file cannot."""
+        self._options = options
+        self._clock = clock
+        self._file: int | None = None
+        self._path = ""
+        # Standard error that will be closed belongs to the start, which says nothing when all is well.
+        self._stderr = options.file is None and not options.close_stderr
+        self._starting = True
+        if options.facility is not None:
+            facility: int = getattr(syslog, f"LOG_{options.facility.upper()}")
+            syslog.openlog("emailrelay", syslog.LOG_PID, facility)
+        if options.file is not None:
+            self._open(self._path_now())
+
+    def write(self, line: Line) -> None:
+        """Write one line to wherever it belongs."""
+        told = line.severity is not Severity.INFO
+        if not (told or self._options.everything):
+            return
+        if self._options.facility is not None:
+            syslog.syslog(_PRIORITY[line.severity], written(line, address=self._options.address))
+        now = self._clock() if self._options.time else None
+        text = f"emailrelay: {written(line, now=now, address=self._options.address)}\n"
+        if self._options.file is not None:
+            self._rotate()
+            if self._file is not None:
+                with suppress(OSError):
+                    os.write(self._file, text.encode())
+        if (self._starting and told) or self._stderr:
+            with suppress(OSError):
+                sys.stderr.write(text)
+                sys.stderr.flush()
+
+    def started(self) -> None:
+        """Say nothing more on standard error, unless the log belongs there: the start has succeeded."""
+        self._starting = False
+
+    def reopen(self) -> None:
+        """Open the file again, which another program may have renamed."""
+        if self._options.file is not None:
+            with suppress(OSError):
+                self._open(self._path_now())
+
+    def owned_by(self, user: int, group: int) -> None:
+        """Give the open file to the user who will have to open it again."""
+        if self._file is not None:
+            os.fchown(self._file, user, group)
+
+    def _path_now(self) -> str:
+        day = time.strftime("%Y%m%d", time.localtime(self._clock()))
+        return (self._options.file or "").replace("%d", day)
+
+    def _rotate(self) -> None:
+        path = self._path_now()
+        if path != self._path:
+            # The next day's file may be impossible to make; then the old one goes on.
+            with suppress(OSError):
+                self._open(path)
+            self._path = path
+
+    def _open(self, path: str) -> None:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+        opened = os.open(path, flags, 0o640)
+        if self._file is not None:
+            os.close(self._file)
+        self._file, self._path = opened, path

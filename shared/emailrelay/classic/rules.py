@@ -1,0 +1,127 @@
+"""What the options mean together: shorthands expanded, contradictions and useless ones named."""
+
+from collections.abc import Iterator
+
+from emailrelay.classic.command_line import Asked
+from emailrelay.classic.options import BY_NAME, Group, Use
+
+_FLAGS_OF = {
+    "as-server": ("log", "close-stderr"),
+    "as-client": ("log", "no-syslog", "no-daemon", "dont-serve", "forward"),
+    "as-proxy": ("log", "close-stderr", "immediate"),
+}
+_TRIGGERS = ("forward", "poll", "forward-on-disconnect", "immediate")
+_FACILITIES = frozenset(
+    ["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv"]
+    + [f"local{number}" for number in range(8)]
+)
+_IN_FRONT = frozenset({"time", "address"})
+
+
+def expand(asked: Asked) -> tuple[Asked, list[str]]:
+    """Return the options with those that the shorthands stand for, and what contradicts them."""
+    values, problems = dict(asked.values), list[str]()
+    for shorthand, flags in _FLAGS_OF.items():
+        if not asked.on(shorthand):
+            continue
+        for flag in flags:
+            values.setdefault(flag, ("yes",))
+        if (place := asked.value(shorthand)) not in (None, "yes"):
+            before = values.setdefault("forward-to", (place,))
+            if before != (place,):
+                problems.append(
+                    f"--{shorthand} {place}: contradicts another target, {before[0]}; give one"
+                )
+    if asked.on("as-client"):
+        problems += [
+            f"--as-client: cannot be combined with --{other}; one forwards and ends, the other serves"
+            for other in ("as-server", "as-proxy")
+            if asked.on(other)
+        ]
+    return Asked(values), problems
+
+
+def problems(asked: Asked) -> list[str]:
+    """Return all that is wrong with expanded options, a line for each, naming the option."""
+    return [
+        *_not_built(asked),
+        *_numbers(asked),
+        *_words(asked),
+        *_forwarding(asked),
+        *_serving(asked),
+        *_attended(asked),
+    ]
+
+
+def _not_built(asked: Asked) -> Iterator[str]:
+    for name in asked.values:
+        if BY_NAME[name].use is Use.NOBODY:
+            yield f"--{name}: not available yet in this version"
+
+
+def _numbers(asked: Asked) -> Iterator[str]:
+    for name, least in (("port", 0), ("admin", 1)):
+        text = asked.value(name)
+        if text is not None and not (
+            text.isascii() and text.isdigit() and least <= int(text) < 65536
+        ):
+            yield f"--{name}: {text!r} is not a port number from {least} to 65535"
+
+
+def _words(asked: Asked) -> Iterator[str]:
+    for name in ("pid-file", "log-file", "user", "spool-dir", "forward-to"):
+        if asked.value(name) == "":
+            yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
+    for facility in asked.values_of("syslog"):
+        if facility.lower() not in _FACILITIES:
+            yield f"--syslog: there is no facility {facility!r}; one of {', '.join(sorted(_FACILITIES))}"
+    for word in asked.values_of("log-format"):
+        if word not in _IN_FRONT:
+            yield f"--log-format: {word!r} is not one of {', '.join(sorted(_IN_FRONT))}"
+
+
+def _forwarding(asked: Asked) -> Iterator[str]:
+    if not asked.on("forward-to"):
+        for name in asked.values:
+            option = BY_NAME[name]
+            if name in _TRIGGERS:
+                yield f"--{name}: there is nowhere to forward to; say --forward-to HOST:PORT"
+            elif _one_sided(name, Group.CLIENT, "client-") and option.use is Use.SERVICES:
+                yield f"--{name}: has no effect without --forward-to"
+    elif not any(asked.on(name) for name in (*_TRIGGERS, "admin")):
+        yield (
+            "--forward-to: nothing would ever be forwarded; say when, with --poll, --forward,"
+            " --forward-on-disconnect, --immediate or --admin"
+        )
+    if asked.on("forward-to-all") and asked.on("forward-to-some"):
+        yield "--forward-to-all: contradicts --forward-to-some"
+
+
+def _serving(asked: Asked) -> Iterator[str]:
+    why = next((name for name in ("dont-serve", "no-smtp") if asked.on(name)), None)
+    if why is None:
+        return
+    served = [name for name in asked.values if _one_sided(name, Group.SERVER, "server-")]
+    unserved = [*served, *(n for n in ("immediate", "forward-on-disconnect") if asked.on(n))]
+    if why == "dont-serve":
+        unserved += [name for name in ("admin", "admin-terminate") if asked.on(name)]
+    # Our own name is told to the next server, too.
+    yield from (f"--{name}: has no effect with --{why}" for name in unserved if name != "domain")
+    works = asked.on("forward") or asked.on("poll")
+    if not works and not (why == "no-smtp" and asked.on("admin")):
+        yield f"--{why}: leaves nothing to do; say --forward or --poll with --forward-to HOST:PORT"
+
+
+def _attended(asked: Asked) -> Iterator[str]:
+    for name, other in (
+        ("admin-terminate", "admin"),
+        ("verbose", "log"),
+        ("debug", "log"),
+        ("filter-timeout", "filter"),
+    ):
+        if asked.on(name) and not asked.on(other):
+            yield f"--{name}: has no effect without --{other}"
+
+
+def _one_sided(name: str, group: Group, prefix: str) -> bool:
+    return BY_NAME[name].group is group or name.startswith(prefix)

@@ -1,0 +1,117 @@
+"""Which services the options call for, and the flags of each."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from emailrelay.classic.command_line import Asked
+from emailrelay.classic.options import BY_NAME, Use
+from emailrelay.config import (
+    SERVICES,
+    Ack,
+    FilterdSettings,
+    ForwarderSettings,
+    ReceiverSettings,
+    Settings,
+    read,
+)
+from emailrelay.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """A service to run: the settings it reads, and its flags."""
+
+    settings: type[Settings]
+    flags: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """Give its name, as in the log."""
+        return self.settings.service
+
+    @property
+    def module(self) -> str:
+        """Give the module to run, as in ``python -m``."""
+        return f"emailrelay_{self.settings.service}"
+
+    def also(self, *flags: str) -> "Service":
+        """Give it more flags."""
+        return replace(self, flags=(*self.flags, *flags))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What is to run. The services stand in the order in which they are stopped."""
+
+    receiver: Service | None
+    filterd: Service | None
+    forwarder: Service | None
+    """Forwards as long as the command runs."""
+    once: Service | None
+    """Tries every message once and ends: at the start (``forward_first``) or when told to."""
+    forward_first: bool
+
+    @property
+    def lasting(self) -> tuple[Service, ...]:
+        """Give the services that run until the end."""
+        return tuple(s for s in (self.receiver, self.filterd, self.forwarder) if s is not None)
+
+
+def plan(asked: Asked) -> Plan:
+    """Return what expanded, consistent options call for."""
+    serves = not asked.on("dont-serve") and not asked.on("no-smtp")
+    target = asked.on("forward-to")
+    waits = any(asked.on(name) for name in ("poll", "forward-on-disconnect", "immediate"))
+    forwarder = _service(ForwarderSettings, asked)
+    return Plan(
+        receiver=_service(ReceiverSettings, asked).also(f"--ack={_ack(asked)}") if serves else None,
+        filterd=_service(FilterdSettings, asked) if serves and asked.on("filter") else None,
+        forwarder=forwarder if target and waits else None,
+        once=_once(forwarder) if target else None,
+        forward_first=asked.on("forward"),
+    )
+
+
+def store_settings(asked: Asked, environ: Mapping[str, str]) -> Settings:
+    """Return settings that tell where the store is."""
+    return read(FilterdSettings, _service(FilterdSettings, asked).flags, environ)
+
+
+def problems(planned: Plan, asked: Asked, environ: Mapping[str, str]) -> list[str]:
+    """Return what the services would say against their flags, and what none of them can do."""
+    found = dict.fromkeys(_unavailable(asked))
+    for service in (*planned.lasting, *([planned.once] if planned.once else [])):
+        try:
+            read(service.settings, service.flags, environ)
+        except ConfigError as error:
+            # Several services read the same flag.
+            found.update(dict.fromkeys(error.problems))
+    return list(found)
+
+
+def _unavailable(asked: Asked) -> Iterator[str]:
+    for name in asked.values:
+        option = BY_NAME[name]
+        known = any(option.setting in service.model_fields for service in SERVICES)
+        if option.use is Use.SERVICES and not known:
+            yield f"--{name}: not available yet in this version"
+
+
+def _service(settings: type[Settings], asked: Asked) -> Service:
+    flags = ["--log-format=json"]
+    for name, values in asked.values.items():
+        option = BY_NAME[name]
+        if option.use is Use.SERVICES and option.setting in settings.model_fields:
+            flags += [f"--{name}={value}" for value in values] or [f"--{name}"]
+    return Service(settings, tuple(flags))
+
+
+def _once(forwarder: Service) -> Service:
+    flags = [flag for flag in forwarder.flags if not flag.startswith("--poll=")]
+    return Service(forwarder.settings, (*flags, "--once"))
+
+
+def _ack(asked: Asked) -> Ack:
+    if asked.on("immediate"):
+        return Ack.DELIVERED
+    return Ack.FILTERED if asked.on("filter") else Ack.STORED

@@ -1,0 +1,191 @@
+"""The services of one command: started, replaced when they die, stopped in order."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+
+from emailrelay.classic.child import GRACE, Child, Say
+from emailrelay.classic.log_lines import Line, Severity
+from emailrelay.classic.services import Plan, Service
+
+START_LIMIT = 30.0
+"""Seconds that the services have to become ready."""
+
+_STEADY = 10.0
+"""A service that ran for so long (seconds) did not die of its start."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
+"""Seconds before a service is started again: after one death, and at most."""
+
+
+class Post:
+    """A service that is to run until it is not wanted any more."""
+
+    def __init__(self, service: Service, descriptors: Sequence[int], say: Say) -> None:
+        self.name = service.name
+        self.ready = asyncio.Event()
+        """Set when the service has been ready once."""
+        self._service = service
+        self._descriptors = descriptors
+        self._say = say
+        self._unwanted = asyncio.Event()
+        self._child: Child | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    def start(self) -> asyncio.Task[None]:
+        """Keep the service running; the task ends when it is stopped, or could not be started at all."""
+        self._unwanted.clear()
+        self._keeper = asyncio.create_task(self._keep())
+        return self._keeper
+
+    @property
+    def running(self) -> bool:
+        """Whether it is wanted."""
+        return self._keeper is not None
+
+    def send(self, number: signal.Signals) -> None:
+        """Pass a signal on."""
+        if self._child is not None:
+            self._child.send(number)
+
+    async def stop(self) -> None:
+        """End the service and wait for its end."""
+        keeper, self._keeper = self._keeper, None
+        if keeper is None:
+            return
+        self._unwanted.set()
+        self.send(signal.SIGTERM)
+        done, _ = await asyncio.wait((keeper,), timeout=GRACE)
+        if not done:
+            self._say(Line(Severity.ERROR, f"{self.name} does not end and is killed"))
+            self.send(signal.SIGKILL)
+            await keeper
+
+    async def _keep(self) -> None:
+        loop, deaths = asyncio.get_running_loop(), 0
+        while not self._unwanted.is_set():
+            began = loop.time()
+            reason = await self._run()
+            if self._unwanted.is_set():
+                return
+            if not self.ready.is_set():
+                self._say(Line(Severity.ERROR, f"{self.name} could not be started: {reason}"))
+                return
+            deaths = 1 if loop.time() - began >= _STEADY else deaths + 1
+            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(deaths - 1, 16))
+            text = f"{self.name} ended: {reason}; it is started again in {pause:g} s"
+            self._say(Line(Severity.ERROR, text))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._unwanted.wait()
+
+    async def _run(self) -> str:
+        """Run the service once; return why it ended."""
+        try:
+            child = self._child = await Child.start(self._service, self._descriptors, self._say)
+        except OSError as error:
+            return str(error)
+        if self._unwanted.is_set():
+            child.send(signal.SIGTERM)
+        watch = asyncio.create_task(self._watch(child))
+        try:
+            return _reason(await child.ended())
+        finally:
+            self._child = None
+            watch.cancel()
+
+    async def _watch(self, child: Child) -> None:
+        await child.ready.wait()
+        self.ready.set()
+
+
+class Supervisor:
+    """All services of a plan. ``sockets`` are those that the receiver accepts on."""
+
+    def __init__(self, plan: Plan, sockets: Sequence[socket.socket], say: Say) -> None:
+        self.stop = asyncio.Event()
+        """Set it to end everything."""
+        self._plan = plan
+        self._say = say
+        self._sockets = sockets
+        self._posts = {post.name: post for post in self._make_posts()}
+
+    def _make_posts(self) -> Iterable[Post]:
+        numbers = [opened.fileno() for opened in self._sockets]
+        for service in self._plan.lasting:
+            if service is self._plan.receiver:
+                inherited = (f"--interface=fd#{number}" for number in numbers)
+                yield Post(service.also(*inherited), numbers, self._say)
+            else:
+                yield Post(service, (), self._say)
+
+    async def start(self) -> bool:
+        """Start every service; tell whether all are ready."""
+        keepers = [post.start() for post in self._posts.values()]
+        ready = asyncio.create_task(self._ready())
+        stop = asyncio.create_task(self.stop.wait())
+        first = asyncio.FIRST_COMPLETED
+        await asyncio.wait((*keepers, ready, stop), timeout=START_LIMIT, return_when=first)
+        stop.cancel()
+        if ready.done():
+            return True
+        ready.cancel()
+        if not any(keeper.done() for keeper in keepers) and not self.stop.is_set():
+            waiting = ", ".join(
+                post.name for post in self._posts.values() if not post.ready.is_set()
+            )
+            self._say(Line(Severity.ERROR, f"not ready after {START_LIMIT:g} s: {waiting}"))
+        return False
+
+    async def _ready(self) -> None:
+        for post in self._posts.values():
+            await post.ready.wait()
+
+    async def end(self) -> None:
+        """Stop the services one after the other: first what takes mail in, last what sends it."""
+        for post in self._posts.values():
+            await post.stop()
+
+    async def forward_once(self, also_say: Say | None = None) -> int:
+        """Try every message once; return the exit status of that."""
+        if self._plan.once is None:
+            return 0
+
+        def say(line: Line) -> None:
+            self._say(line)
+            if also_say is not None:
+                also_say(line)
+
+        try:
+            child = await Child.start(self._plan.once, (), say)
+        except OSError as error:
+            say(Line(Severity.ERROR, f"{self._plan.once.name} could not be started: {error}"))
+            return 1
+        ended, stop = asyncio.create_task(child.ended()), asyncio.create_task(self.stop.wait())
+        await asyncio.wait((ended, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not ended.done():
+            child.send(signal.SIGTERM)
+            if not (await asyncio.wait((ended,), timeout=GRACE))[0]:
+                child.send(signal.SIGKILL)
+        return await ended
+
+    def forward(self) -> bool:
+        """Make the forwarder try all that waits now; tell whether there is one running."""
+        post = self._posts.get("forwarder")
+        if post is not None:
+            post.send(signal.SIGUSR1)
+        return post is not None
+
+    def pass_on(self, number: signal.Signals) -> None:
+        """Pass a signal on to every service."""
+        for post in self._posts.values():
+            post.send(number)
+
+
+def _reason(status: int) -> str:
+    if status < 0:
+        return f"ended by {signal.Signals(-status).name}"
+    return f"exit status {status}"

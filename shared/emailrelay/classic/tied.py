@@ -1,0 +1,28 @@
+"""Running a module as ``python -m`` does, in a process that ends with its parent.
+
+``python -m emailrelay.classic.tied PARENT MODULE ARGUMENT…``: when process PARENT is gone, however it
+went, the kernel sends SIGTERM. (A function between fork and exec would do as well, but may dead-lock
+when the parent has threads.)
+"""
+
+import ctypes
+import os
+import runpy
+import signal
+import sys
+
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+def tie(parent: int) -> None:
+    """Have this process end with ``parent``; end it now if that is gone already."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit(os.EX_TEMPFAIL)
+
+
+if __name__ == "__main__":
+    tie(int(sys.argv[1]))
+    del sys.argv[:2]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
