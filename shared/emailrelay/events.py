@@ -156,6 +156,15 @@ class NoFilter(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FilterUnstartable(Event):
+    """A filter program is missing or cannot be run; mail is held back until it can."""
+
+    level: ClassVar[Level] = Level.WARNING
+    filter: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(Event):
     """The next server has taken the message for these recipients."""
 

@@ -10,10 +10,10 @@ from socket import socket
 from emailrelay import service
 from emailrelay.config import FilterdSettings, load
 from emailrelay.errors import ConfigError, StoreUnusable
-from emailrelay.events import Report
+from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
-from emailrelay.filters.spec import Filter, startable_chain
+from emailrelay.filters.spec import Filter, parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
 from emailrelay.service import Signals
@@ -27,11 +27,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
     settings = load(FilterdSettings, argv)
     try:
-        filters = startable_chain(settings.filter)
+        filters = parse_chain(settings.filter)
     except ConfigError as error:
         sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
         return os.EX_CONFIG
     report = reporter(settings)
+    for program, reason in unstartable(filters).items():
+        report(FilterUnstartable(filter=program, reason=reason))
     try:
         return service.run(
             settings.service,

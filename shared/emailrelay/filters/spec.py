@@ -49,20 +49,14 @@ def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
     return chain
 
 
-def startable_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
-    """Read a chain as ``parse_chain`` does, and look whether its programs can be run.
+def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
+    """Give the programs of a chain that cannot be run just now, each with the reason.
 
-    Raises:
-        ConfigError: one line for each spec that is not understood, and each program that cannot be run.
-
+    Their mail is held back, not lost, and goes on when they appear: that is no reason not to start.
     """
-    chain, problems = _read(specs)
-    for one in chain:
-        if isinstance(one, ProgramFilter) and (trouble := _trouble(one.path)):
-            problems.append(f"filter {one.path}: {trouble}")
-    if problems:
-        raise ConfigError(problems)
-    return chain
+    programs = (one.path for one in chain if isinstance(one, ProgramFilter))
+    found = {str(path): _trouble(path) for path in programs}
+    return {path: trouble for path, trouble in found.items() if trouble}
 
 
 def _read(specs: Sequence[str]) -> tuple[tuple[Filter, ...], list[str]]:

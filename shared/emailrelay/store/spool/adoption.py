@@ -20,6 +20,8 @@ from emailrelay.store.spool.draft import SpoolDraft
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
 
+_LONG_AGO = (0, 0)
+"""Times of a fresh copy: an edit within the same tick of the kernel's clock shows all the same."""
 _RESULT = "result"
 """In an adopted copy: the envelope that the message will have."""
 
@@ -65,6 +67,8 @@ def make_copy(locked: Locked, content: int, suffix: str) -> Copy:
     try:
         files.copy(content, str(copy.content))
         files.copy(locked.descriptor, str(copy.envelope))
+        for path in (copy.content, copy.envelope):
+            os.utime(path, _LONG_AGO)
     except OSError:
         shutil.rmtree(directory, ignore_errors=True)
         raise
