@@ -321,13 +321,18 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_end_of_the_servi
 ) -> None:
     monkeypatch.setattr("emailrelay_receiver.receiver._FINISH", 0.2)
     async with receiving() as running:
-        _, writer = await asyncio.open_connection("127.0.0.1", running.port)
-        writer.write(b"HELP\r\n" * 1_000_000)
+        # The reader must be kept: a stream without one throws away what comes, and goes on reading.
+        reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+        # More than all the buffers of the kernel on the way hold.
+        writer.write(b"HELP\r\n" * 5_000_000)
         async with asyncio.timeout(HANG):
-            while running.house.admission.total == 0:  # noqa: ASYNC110 - no event in the product
-                await asyncio.sleep(0.01)
+            # Until all buffers are full and nothing moves any more.
+            before = -1
+            while before != (before := writer.transport.get_write_buffer_size()):  # noqa: ASYNC110
+                await asyncio.sleep(0.7)
+        assert before > 0
     assert running.house.admission.total == 0
-    writer.transport.abort()
+    Peer(reader, writer).writer.transport.abort()
 
 
 async def test_a_message_without_end_is_given_up_once_refused(
