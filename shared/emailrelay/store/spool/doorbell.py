@@ -10,59 +10,17 @@ import contextlib
 import os
 import secrets
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
-from emailrelay.stage import Stage
 from emailrelay.store.spool import files
+from emailrelay.store.spool.bell import opened
 
 _MOST_AT_ONCE = 256
 
 Ring: TypeAlias = Callable[[QueueId, float], None]
 """Called for each message announced, with the time when it is due (0: now)."""
-
-
-class Bell:
-    """Rings at the pools that listen in one spool directory."""
-
-    def __init__(self, directory: str) -> None:
-        self._directory = directory
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._seen: tuple[int, int] | None = None
-        self._sockets: list[str] = []
-
-    def ring(self, stage: Stage, message: QueueId, due: float = 0.0) -> None:
-        """Announce a message that is due at ``due`` (seconds since 1970; 0: now)."""
-        with contextlib.suppress(OSError), _opened(self._directory) as directory:
-            for name in self._listeners():
-                if name.startswith(f"{stage}."):
-                    self._send(f"/proc/self/fd/{directory}/{name}", f"{message} {due}".encode())
-
-    def ring_at(self, name: str, message: QueueId) -> None:
-        """Ring at one socket by its name."""
-        with contextlib.suppress(OSError), _opened(self._directory) as directory:
-            self._send(f"/proc/self/fd/{directory}/{name}", f"{message} 0".encode())
-
-    def _listeners(self) -> list[str]:
-        status = os.stat(self._directory)
-        state = (status.st_ino, status.st_mtime_ns)
-        if state != self._seen:
-            self._seen, self._sockets = state, os.listdir(self._directory)
-        return self._sockets
-
-    def _send(self, path: str, datagram: bytes) -> None:
-        try:
-            self._socket.sendto(datagram, path)
-        except ConnectionRefusedError:
-            files.remove(path)  # its process died; a living one has it bound
-            self._seen = None
-        except OSError:
-            self._seen = None  # full, or just gone
-
-    def close(self) -> None:
-        """Close the sending socket."""
-        self._socket.close()
 
 
 class Ear:
@@ -78,7 +36,7 @@ class Ear:
         self.close()
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            with _opened(self._directory) as directory:
+            with opened(self._directory) as directory:
                 path = f"/proc/self/fd/{directory}/{self.name}"
                 files.remove(path)
                 ear.bind(path)
@@ -110,12 +68,3 @@ class Ear:
         self._socket = None
         with contextlib.suppress(OSError):
             files.remove(os.path.join(self._directory, self.name))
-
-
-@contextlib.contextmanager
-def _opened(directory: str) -> Generator[int]:
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

@@ -6,7 +6,6 @@ forward, so the two renames that make it visible need no sync.
 """
 
 import os
-import zlib
 from concurrent.futures import Future
 
 from emailrelay import envelope_format, journal
@@ -19,6 +18,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.spool import files, names
 from emailrelay.store.spool.moves import withdraw
+from emailrelay.store.spool.pair import Pair
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.waiting import Waiter, Waiters
 
@@ -34,70 +34,52 @@ class SpoolDraft(Draft):
         self._waiters = waiters
         self._waiter: Waiter | None = None
         self._spool, self._fields = spool, envelope
-        self._envelope = self._create_envelope()
-        self._content = self._create_content()
-        self._length = self._crc32 = self._begun = 0
+        self._pair = self._create()
+        self.id = self._pair.id
+        self._begun = 0
         self._write_backs: list[Future[None]] = []
         self._open = True
 
-    def _create_envelope(self) -> int:
-        while True:
-            self.id = self._spool.ids.next(self._spool.clock())
-            self._envelope_path = self._spool.path(names.DRAFTS, names.draft_envelope(self.id))
+    def _create(self) -> Pair:
+        directory = self._spool.path(names.DRAFTS)
+        try:
             try:
-                envelope = files.create_locked(self._envelope_path)
+                return Pair(directory, self._next_id)
             except FileNotFoundError:  # the whole directory was taken away and may be back
-                self._make_directories()
-                continue
-            except OSError as error:
-                raise StoreError(f"create {self._envelope_path}", error) from error
-            if envelope is not None:
-                return envelope
-
-    def _make_directories(self) -> None:
-        try:
-            self._spool.make_directories()
+                self._spool.make_directories()
+                return Pair(directory, self._next_id)
         except OSError as error:
-            raise StoreError(f"create the spool {self._spool.root}", error) from error
+            raise StoreError(f"create a message in {directory}", error) from error
 
-    def _create_content(self) -> int:
-        self._content_path = self._spool.path(names.DRAFTS, names.content(self.id))
-        try:
-            return files.create(self._content_path)
-        except OSError as error:
-            files.remove(self._envelope_path)
-            files.unlock_and_close(self._envelope)
-            raise StoreError(f"create {self._content_path}", error) from error
+    def _next_id(self) -> QueueId:
+        return self._spool.ids.next(self._spool.clock())
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """See ``Draft.write``. The page cache takes it: no thread, no sync."""
         try:
-            files.write_all(self._content, chunk)
+            self._pair.write(chunk)
         except OSError as error:
-            raise StoreError(f"write {self._content_path}", error) from error
-        self._crc32 = zlib.crc32(chunk, self._crc32)
-        self._length += len(chunk)
-        if self._length - self._begun >= _WRITE_BACK:
-            self._begun = self._length
-            self._write_backs.append(self._spool.syncer.begin(self._content))
+            raise StoreError(f"write {self._pair.content_path}", error) from error
+        if self._pair.length - self._begun >= _WRITE_BACK:
+            self._begun = self._pair.length
+            self._write_backs.append(self._spool.syncer.begin(self._pair.content))
 
     async def commit(self, stage: Stage, ack: Ack = Ack.STORED, session: str = "") -> None:
         """See ``Draft.commit``."""
         accepted = journal.Accepted(
             at=self._spool.clock(),
             stage=stage,
-            length=self._length,
-            crc32=self._crc32,
+            length=self._pair.length,
+            crc32=self._pair.crc32,
             ack=ack,
             session=session,
         )
         try:
-            octets = envelope_format.write(self._fields) + journal.write(accepted)
-            files.write_all(self._envelope, octets)
+            self._pair.seal(self._fields, accepted)
             if ack is not Ack.STORED and self._waiters is not None:
                 self._waiter = self._waiters.expect(self.id, ack)
         except OSError as error:
-            raise StoreError(f"write {self._envelope_path}", error) from error
+            raise StoreError(f"write {self._pair.envelope_path}", error) from error
         try:
             if ack is Ack.DELIVERED:
                 self._open = False
@@ -105,12 +87,12 @@ class SpoolDraft(Draft):
                 return
             self._open = False  # from here the syncer finishes it, one way or the other
             await self._spool.syncer.run(
-                (self._content, self._envelope),
+                (self._pair.content, self._pair.envelope),
                 (self._spool.path(names.DRAFTS),),
                 lambda error: self._finish(stage, error),
             )
         except OSError as error:
-            raise StoreError(f"commit {self._envelope_path}", error) from error
+            raise StoreError(f"commit {self._pair.envelope_path}", error) from error
 
     async def answer(self, within: float) -> Reply | None:
         """See ``Draft.answer``."""
@@ -139,15 +121,13 @@ class SpoolDraft(Draft):
                 write_back.result()  # the kernel tells of a failed write-back once: here it may be
             if error is not None:
                 raise error
-            os.rename(self._content_path, self._spool.content(self.id))
-            # S0 -> S1 or S2: the message becomes visible here, and only here.
-            os.rename(self._envelope_path, self._spool.envelope(self.id, stage))
+            self._pair.show(self._spool.root, stage)
         except OSError:
             self._remove()
             files.remove(self._spool.content(self.id))
             raise
         finally:
-            self._close()
+            self._pair.close()
         self._spool.bell.ring(stage, self.id)
 
     async def discard(self) -> None:
@@ -157,21 +137,15 @@ class SpoolDraft(Draft):
             for write_back in self._write_backs:
                 write_back.cancel()
             self._remove()
-            self._close()
+            self._pair.close()
         if self._waiter is not None:
             self._stop_waiting(self._waiter)
 
     def _remove(self) -> None:
-        # The content first: an envelope alone is an incomplete draft, a content alone a riddle.
-        for path in (self._content_path, self._envelope_path):
-            try:
-                files.remove(path)
-            except OSError as error:
-                self._spool.trouble(f"remove {path}", error)
-
-    def _close(self) -> None:
-        os.close(self._content)
-        files.unlock_and_close(self._envelope)  # this close is the event that watchers wait for
+        try:
+            self._pair.remove()
+        except OSError as error:
+            self._spool.trouble(f"remove {self._pair.envelope_path}", error)
 
 
 def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:

@@ -9,7 +9,7 @@ from emailrelay.events import Report, StoreTrouble
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.doorbell import Bell
+from emailrelay.store.spool.bell import Bell
 from emailrelay.store.spool.doubt import DoubtSheet
 from emailrelay.store.spool.syncer import Syncer
 

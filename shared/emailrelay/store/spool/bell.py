@@ -1,0 +1,62 @@
+"""Rings at whoever listens under ``.wake/``; see ``doorbell``. No event loop: submitters ring too."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Generator
+
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.spool import files
+
+
+class Bell:
+    """Rings at the pools that listen in one spool directory."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._seen: tuple[int, int] | None = None
+        self._sockets: list[str] = []
+
+    def ring(self, stage: Stage, message: QueueId, due: float = 0.0) -> None:
+        """Announce a message that is due at ``due`` (seconds since 1970; 0: now)."""
+        with contextlib.suppress(OSError), opened(self._directory) as directory:
+            for name in self._listeners():
+                if name.startswith(f"{stage}."):
+                    self._send(f"/proc/self/fd/{directory}/{name}", f"{message} {due}".encode())
+
+    def ring_at(self, name: str, message: QueueId) -> None:
+        """Ring at one socket by its name."""
+        with contextlib.suppress(OSError), opened(self._directory) as directory:
+            self._send(f"/proc/self/fd/{directory}/{name}", f"{message} 0".encode())
+
+    def _listeners(self) -> list[str]:
+        status = os.stat(self._directory)
+        state = (status.st_ino, status.st_mtime_ns)
+        if state != self._seen:
+            self._seen, self._sockets = state, os.listdir(self._directory)
+        return self._sockets
+
+    def _send(self, path: str, datagram: bytes) -> None:
+        try:
+            self._socket.sendto(datagram, path)
+        except ConnectionRefusedError:
+            files.remove(path)  # its process died; a living one has it bound
+            self._seen = None
+        except OSError:
+            self._seen = None  # full, or just gone
+
+    def close(self) -> None:
+        """Close the sending socket."""
+        self._socket.close()
+
+
+@contextlib.contextmanager
+def opened(directory: str) -> Generator[int]:
+    """Open a directory to reach sockets through: their own paths may not be long."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

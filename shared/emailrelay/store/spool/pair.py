@@ -1,0 +1,75 @@
+"""The two files of a message being written: plain system calls that every writer shares.
+
+No event loop and no thread, so that ``emailrelay-submit`` starts quickly.
+"""
+
+import os
+import zlib
+from collections.abc import Callable
+
+from emailrelay import envelope_format, journal
+from emailrelay.envelope import Envelope
+from emailrelay.journal import Accepted
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.spool import files, names
+
+
+class Pair:
+    """Content and envelope in a directory that no watcher sees, the envelope locked.
+
+    Every method raises OSError when the disk refuses; what is left then is removed by ``remove``.
+    """
+
+    def __init__(self, directory: str, next_id: Callable[[], QueueId]) -> None:
+        """Create both files, the envelope first and locked: a free lock means a dead writer."""
+        self.directory = directory
+        self.length = self.crc32 = 0
+        while True:
+            self.id = next_id()
+            self.envelope_path = f"{directory}/{names.draft_envelope(self.id)}"
+            envelope = files.create_locked(self.envelope_path)
+            if envelope is not None:
+                break
+        self.envelope = envelope
+        self.content_path = f"{directory}/{names.content(self.id)}"
+        try:
+            self.content = files.create(self.content_path)
+        except OSError:
+            files.remove(self.envelope_path)
+            files.unlock_and_close(self.envelope)
+            raise
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append to the content. The page cache takes it: no sync."""
+        files.write_all(self.content, chunk)
+        self.crc32 = zlib.crc32(chunk, self.crc32)
+        self.length += len(chunk)
+
+    def seal(self, envelope: Envelope, accepted: Accepted) -> None:
+        """Write the envelope; with the line of acceptance the draft is complete."""
+        files.write_all(self.envelope, envelope_format.write(envelope) + journal.write(accepted))
+
+    def sync(self) -> None:
+        """Put files and names on stable storage, in this thread: this commits a sealed pair."""
+        os.fdatasync(self.content)
+        os.fdatasync(self.envelope)
+        files.sync_directory(self.directory)
+
+    def show(self, root: str, stage: Stage) -> None:
+        """Make the message visible in the spool; no sync, since a committed draft goes forward."""
+        os.rename(self.content_path, f"{root}/{names.content(self.id)}")
+        # S0 -> S1 or S2: the message becomes visible here, and only here.
+        os.rename(self.envelope_path, f"{root}/{names.envelope(self.id, stage)}")
+
+    def remove(self) -> None:
+        """Leave nothing here. The content first: a content alone would be a riddle."""
+        try:
+            files.remove(self.content_path)
+        finally:
+            files.remove(self.envelope_path)
+
+    def close(self) -> None:
+        """Close both; closing the envelope is the event that watchers wait for."""
+        os.close(self.content)
+        files.unlock_and_close(self.envelope)
