@@ -259,6 +259,10 @@ async def test_new_messages_beside_the_copy_are_taken_in(
             add_pair(copy, "1700000000.2.3", b"not finished", ".new")
             (copy.content.parent / "emailrelay.1700000000.2.4.content").write_bytes(b"alone")
             (copy.content.parent / "notes.txt").write_bytes(b"scratch")
+            (copy.content.parent / "emailrelay.1700000000.2.5.content").write_bytes(b"linked")
+            (copy.content.parent / "emailrelay.1700000000.2.5.envelope").symlink_to(copy.envelope)
+            add_pair(copy, "1700000000.2.6", b"damaged")
+            (copy.content.parent / "emailrelay.1700000000.2.6.envelope").write_bytes(b"garbage")
             await claim.settle(settlement)
         assert await _others(claim, opener) == {
             b"for the smarthost": Stage.READY,
@@ -292,3 +296,15 @@ async def test_delivered_recipient_survives_a_change_of_recipients(opener: Opene
         async with await claimed(store, message) as claim:
             assert claim.history.delivered == {ANN: OK}
             assert claim.history.pending(claim.envelope) == (BOB,)
+
+
+@pytest.mark.parametrize("stage", [Stage.UNFILTERED, Stage.READY])
+async def test_copy_in_use_is_left_alone_by_another_opener(opener: Opener, stage: Stage) -> None:
+    async with opener() as store:
+        message = await put(store, ORIGINAL, stage)
+        async with await claimed(store, message, stage) as claim:
+            copy = await claim.work_copy("new")
+            async with opener() as other:
+                await put(other)
+            assert copy.content.read_bytes() == ORIGINAL
+            assert copy.envelope.stat().st_size > 0

@@ -57,12 +57,16 @@ class PrivateCopy:
         for content in sorted(self._directory.glob("*.content")):
             for ending, stage in _NEW_STAGES.items():
                 envelope = content.with_name(content.stem + ending)
-                if envelope.is_file() and envelope != self.paths.envelope:
+                if _is_regular(envelope) and envelope != self.paths.envelope:
                     yield stage, WorkCopy(content, envelope)
 
     def discard(self) -> None:
         """Remove the directory with all that programs left in it."""
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _is_regular(path: Path) -> bool:
+    return path.is_file() and not path.is_symlink()
 
 
 def read_pair(pair: WorkCopy) -> tuple[Envelope, bytes]:

@@ -7,12 +7,14 @@ there any holder of the message's lock rolls it forward, idempotently, and never
 
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events import TakenIn
+from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, WorkCopy
 from emailrelay.store.spool import files, names
@@ -150,6 +152,14 @@ def _move_into_place(locked: Locked, adopted: str) -> None:
     spool.bell.ring(Stage.READY, message)
 
 
+def is_done(spool: Spool, message: QueueId) -> bool:
+    """Tell whether an adoption lacks nothing but the removal of its directory."""
+    result = f"{spool.path(names.WORK, names.adopted_copy(message))}/{_RESULT}"
+    return not os.path.exists(result) and not os.path.exists(
+        spool.envelope(message, Stage.UNFILTERED)
+    )
+
+
 def roll_forward(locked: Locked) -> bool:
     """Finish an adoption that a dead process had committed; False if there is none."""
     adopted = locked.spool.path(names.WORK, names.adopted_copy(locked.id))
@@ -162,7 +172,12 @@ def roll_forward(locked: Locked) -> bool:
 
 
 async def take_in(spool: Spool, copy: Copy) -> None:
-    """Take in the complete pairs of new messages that programs put beside the copy."""
+    """Take in the complete pairs of new messages that programs put beside the copy.
+
+    Raises:
+        StoreError: one could not be taken in; running the programs again will bring it again.
+
+    """
     own = {copy.files.content.name, copy.files.envelope.name}
     try:
         found = sorted(set(os.listdir(copy.directory)) - own)
@@ -179,6 +194,8 @@ async def _take_in_pair(spool: Spool, envelope: Path, entry: names.Entry) -> Non
     if content is None:
         return
     try:
+        if not stat.S_ISREG(envelope.lstat().st_mode):
+            return
         fields = envelope_format.parse(_read(envelope)).envelope
         async with SpoolDraft(spool, fields) as draft:
             offset = 0
@@ -187,7 +204,7 @@ async def _take_in_pair(spool: Spool, envelope: Path, entry: names.Entry) -> Non
                 offset += len(chunk)
             await draft.commit(entry.stage)
         spool.report(TakenIn(id=draft.id))
-    except (DamagedMessage, StoreError) as error:
+    except DamagedMessage as error:
         spool.trouble(f"take in {envelope.name} from a filter", error)
     finally:
         os.close(content)

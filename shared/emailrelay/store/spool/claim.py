@@ -169,7 +169,7 @@ class SpoolClaim(Claim):
         """See ``Claim.settle``."""
         try:
             if self._copy is not None:
-                await adoption.take_in(self._spool, self._copy)
+                await self._take_in(self._copy, settlement)
             if answer is None or self.ack is Ack.STORED:
                 await self._record(settlement)
             else:
@@ -179,6 +179,14 @@ class SpoolClaim(Claim):
             raise StoreError(f"settle {self.id}", error) from error
         finally:
             await self.release()
+
+    async def _take_in(self, copy: adoption.Copy, settlement: Settlement) -> None:
+        try:
+            await adoption.take_in(self._spool, copy)
+        except (OSError, StoreError) as error:
+            if isinstance(settlement, Pass):
+                raise  # the chain runs again
+            self._spool.trouble(f"take in what filters put beside {self.id}", error)
 
     async def _answer(self, settlement: Settlement, answer: Reply) -> None:
         """Tell the client who waits; if that fails, nobody waits any more."""

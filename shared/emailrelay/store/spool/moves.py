@@ -58,6 +58,8 @@ def standing(locked: Locked, history: History) -> History | None:
     An administrator's hand moves names, not journals: a failed or held message under a working name
     was released; a ready name over a journal that says unfiltered goes to the filters first.
     """
+    if locked.stage not in (Stage.UNFILTERED, Stage.READY):
+        return history
     if history.failed is not None or history.held:
         history = release(locked, history)
     if locked.stage is Stage.READY and history.stage is Stage.UNFILTERED:

@@ -14,7 +14,7 @@ from emailrelay.errors import RelayError
 from emailrelay.events import PossibleDuplicate, Recovered
 from emailrelay.queue_id import QueueId, to_uuid
 from emailrelay.stage import Stage
-from emailrelay.store.spool import doubt, draft, files, names
+from emailrelay.store.spool import adoption, doubt, draft, files, names
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
 
@@ -70,15 +70,12 @@ class Recovery:
         spool = self.spool
         for name in os.listdir(spool.path(names.WORK)):
             message = QueueId(name.rpartition(".")[0])
-            unfiltered = spool.envelope(message, Stage.UNFILTERED)
-            if name == names.adopted_copy(message) and _exists_at_all(spool, message):
+            path = spool.path(names.WORK, name)
+            adopted = name == names.adopted_copy(message)
+            if adopted and _exists_at_all(spool, message) and not adoption.is_done(spool, message):
                 continue
-            envelope = files.lock_named(unfiltered)
-            if envelope is None and os.path.exists(unfiltered):
-                continue
-            shutil.rmtree(spool.path(names.WORK, name), ignore_errors=True)
-            if envelope is not None:
-                files.unlock_and_close(envelope)
+            if not any(_is_claimed(spool.envelope(message, stage)) for stage in Stage):
+                shutil.rmtree(path, ignore_errors=True)
 
     def _doubts(self) -> None:
         """Name the messages that were at their final dot when a forwarder died."""
@@ -146,6 +143,15 @@ class Recovery:
                 files.remove(self.spool.content(message))
                 del self._orphans[message]
                 self.spool.report(Recovered(id=message, what="content without envelope removed"))
+
+
+def _is_claimed(envelope: str) -> bool:
+    """Tell whether somebody has locked an envelope that is there."""
+    descriptor = files.lock_named(envelope)
+    if descriptor is None:
+        return os.path.lexists(envelope)
+    files.unlock_and_close(descriptor)
+    return False
 
 
 def _exists_at_all(spool: Spool, message: QueueId) -> bool:

@@ -1,0 +1,134 @@
+"""Does one thing to a spool again and again, and each time dies one system call later.
+
+``python -m tests.contract.dying SCENARIO kill|fail DIRECTORY`` makes a spool ``DIRECTORY/1``, dies by
+SIGKILL (or meets an I/O error) at the first call, makes ``DIRECTORY/2``, dies at the second, until a
+run meets no such call any more. A run that came to its end leaves ``DIRECTORY/<n>.told``.
+"""
+
+import asyncio
+import errno
+import itertools
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from tests.contract.mail import ANN, BOB, ENVELOPE, LATER, NEVER, OK, claimed, put
+
+from emailrelay import envelope_format
+from emailrelay.envelope import Envelope
+from emailrelay.errors import StoreError
+from emailrelay.journal import Attempt
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.chooser import open_store
+
+ORIGINAL, FILTERED, ADDED = b"Subject: original\r\n\r\n", b"Subject: filtered\r\n\r\n", b"added\r\n"
+REROUTED = Envelope(sender=ENVELOPE.sender, to_remote=(BOB,))
+
+Arm: TypeAlias = Callable[[], None]
+Scenario: TypeAlias = Callable[[Store, Arm], Awaitable[None]]
+_CALLS = ("open", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir", "close")
+_CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor whatever it answers
+_LONGEST = 200
+
+
+async def commit(store: Store, arm: Arm) -> None:
+    arm()
+    await put(store, ORIGINAL, Stage.UNFILTERED)
+
+
+def settle(settlement: Settlement, stage: Stage = Stage.READY, *, edit: bool = False) -> Scenario:
+    async def scenario(store: Store, arm: Arm) -> None:
+        message = await put(store, ORIGINAL, stage)
+        async with await claimed(store, message, stage) as claim:
+            if edit:
+                copy = await claim.work_copy("new")
+                copy.content.write_bytes(FILTERED)
+                copy.envelope.write_bytes(envelope_format.write(REROUTED))
+                pair = copy.content.parent / "emailrelay.1.1.1"
+                pair.with_name(f"{pair.name}.content").write_bytes(ADDED)
+                pair.with_name(f"{pair.name}.envelope").write_bytes(copy.envelope.read_bytes())
+            arm()
+            await claim.settle(settlement)
+
+    return scenario
+
+
+def partly(next_attempt: float) -> Attempt:
+    return Attempt(
+        at=time.time(), peer="p", replies={ANN: OK, BOB: LATER}, next_attempt=next_attempt
+    )
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "commit": commit,
+    "done": settle(Done()),
+    "defer": settle(Defer(partly(0.0))),
+    "fail": settle(Fail(NEVER, partly(0.0))),
+    "hold": settle(Hold()),
+    "pass": settle(Pass(), Stage.UNFILTERED),
+    "adopt": settle(Pass(), Stage.UNFILTERED, edit=True),
+}
+
+
+def meet(step: int, act: Callable[[], None], names: tuple[str, ...]) -> None:
+    """Do ``act`` before the given one of this process's next calls to the system."""
+    calls = itertools.count(1)
+
+    def watched(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if next(calls) == step:
+                act()
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in names:
+        setattr(os, name, watched(getattr(os, name)))
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def err() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+async def live(scenario: Scenario, spool: Path, arm: Arm) -> None:
+    async with open_store(spool, report=lambda _: None) as store:
+        try:
+            await scenario(store, arm)
+        except StoreError:
+            return
+        spool.with_suffix(".told").touch()
+
+
+def main(name: str, mode: str, directory: Path) -> None:
+    act, names = (die, _CALLS) if mode == "kill" else (err, _CALLS_THAT_FAIL)
+    for step in range(1, _LONGEST):
+        met = directory / f"{step}.met"
+
+        def reach(met: Path = met) -> None:
+            met.touch()
+            act()
+
+        child = os.fork()
+        if child == 0:
+            scenario, spool = SCENARIOS[name], directory / str(step)
+            asyncio.run(live(scenario, spool, lambda: meet(step, reach, names)))  # noqa: B023 - a child of its own
+            os._exit(0)
+        os.waitpid(child, 0)
+        if not met.exists():
+            return
+        met.unlink()
+    raise SystemExit("the scenario does not end")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
