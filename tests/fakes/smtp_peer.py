@@ -94,6 +94,7 @@ class SmtpPeer:
     host: str = "127.0.0.1"
     port: int = 0
     connections: int = 0
+    contents: int = 0
     open: int = 0
     most_open: int = 0
     commands: list[str] = field(default_factory=list[str])
@@ -139,13 +140,23 @@ class SmtpPeer:
         ]
 
     async def until(
-        self, *, messages: int = 0, connections: int = 0, command: str = "", closed: bool = False
+        self,
+        *,
+        messages: int = 0,
+        connections: int = 0,
+        contents: int = 0,
+        command: str = "",
+        closed: bool = False,
     ) -> None:
-        """Wait for so many messages and connections, for a command, for the end of all connections."""
+        """Wait for so many of each, for a command, for the end of all connections.
+
+        A content counts when its final dot has come, a message when it has been accepted.
+        """
         async with asyncio.timeout(20):
             while (
                 len(self.messages) < messages
                 or self.connections < connections
+                or self.contents < contents
                 or (command and not self.lines(command))
                 or (closed and self.open > 0)
             ):
@@ -259,6 +270,8 @@ class _Session:
             if line == b".\r\n":
                 break
             content += (line.removeprefix(b".")) if self._peer.keep_content else b""
+        self._peer.contents += 1
+        self._peer.ring()
         code = await self._perform("DOT")
         if 200 <= code <= 299:
             self._peer.add(

@@ -84,7 +84,11 @@ class Office:
 
     async def forward(self, message: QueueId) -> Settlement:
         async with await self.claim(message) as claim:
-            return await self.forwarding.forward(claim, Progress())
+            return await self.forwarding.forward(claim, self.progress())
+
+    @staticmethod
+    def progress() -> Progress:
+        return Progress()
 
     async def send(self, *recipients: str) -> Settlement:
         return await self.forward(await self.put(*recipients))

@@ -5,12 +5,14 @@ import socket
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-from tests.fakes.smtp_peer import Act, Hang, Say, SmtpPeer, Wait
+import pytest
+from tests.fakes.smtp_peer import Act, Hang, Read, Say, SmtpPeer, Wait
 from tests.service.forwarding import HASTY, PATIENT, Office
 
 from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
+from emailrelay_forwarder import kept, smarthost
 from emailrelay_forwarder.worker import Worker
 
 
@@ -124,7 +126,7 @@ async def test_no_more_connections_than_allowed() -> None:
         assert peer.most_open <= 3
 
 
-async def test_busy_server_turns_mail_away_only_when_it_stalls() -> None:
+async def test_mail_waits_for_a_busy_server() -> None:
     reached, go = asyncio.Event(), asyncio.Event()
     async with SmtpPeer({"MAIL": [Wait(reached, go)]}) as peer:
         office = Office(peer.address, most=1)
@@ -136,3 +138,74 @@ async def test_busy_server_turns_mail_away_only_when_it_stalls() -> None:
         assert isinstance(await first, Done)
         assert isinstance(await second, Done)
         assert peer.connections == 1
+
+
+async def test_mail_waits_no_longer_for_a_server_that_finishes_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(smarthost, "STALLED", 0.2)
+    reached, go = asyncio.Event(), asyncio.Event()
+    async with SmtpPeer({"MAIL": [Wait(reached, go)]}) as peer:
+        office = Office(peer.address, most=1)
+        first = asyncio.create_task(office.send())
+        await reached.wait()
+        for _ in range(3):
+            settlement = await office.send()
+            assert isinstance(settlement, Defer)
+            assert "4.4.5" in str(settlement.attempt.trouble)
+        assert len(office.events(SmarthostTrouble)) == 1
+        assert office.events(SmarthostBack) == []
+        go.set()
+        assert isinstance(await first, Done)
+        assert len(office.events(SmarthostBack)) == 1
+        assert isinstance(await office.send(), Done)
+        await office.forwarding.close()
+
+
+async def test_session_that_the_server_closed_meanwhile_is_not_used() -> None:
+    closing = Say(b"250 taken\r\n", then_close=True)
+    async with SmtpPeer({"DOT": [closing]}) as peer:
+        office = Office(peer.address)
+        assert isinstance(await office.send(), Done)
+        await peer.until(closed=True)
+        assert isinstance(await office.send(), Done)
+        await office.forwarding.close()
+    assert office.events(SmarthostTrouble) == []
+
+
+async def test_idle_session_is_ended_politely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "IDLE", 0.05)
+    async with SmtpPeer() as peer:
+        office = Office(peer.address)
+        assert isinstance(await office.send(), Done)
+        await peer.until(closed=True)
+        assert peer.lines("QUIT") == ["QUIT"]
+
+
+async def test_session_ends_after_its_share_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "MOST_MESSAGES", 2)
+    async with SmtpPeer() as peer:
+        office = Office(peer.address)
+        for _ in range(4):
+            assert isinstance(await office.send(), Done)
+        assert peer.connections == 2
+        await office.forwarding.close()
+
+
+async def test_unanswered_quit_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept, "PARTING", 0.1)
+    async with SmtpPeer({"QUIT": Hang()}) as peer:
+        office = Office(peer.address)
+        assert isinstance(await office.send(), Done)
+        async with asyncio.timeout(5):
+            await office.forwarding.close()
+
+
+async def test_slow_server_is_waited_for_as_long_as_it_takes_something() -> None:
+    # Longer than the limit in all, but never without progress for so long.
+    async with SmtpPeer({"CONTENT": Read(1_000_000, 0.1)}) as peer:
+        office = Office(peer.address, HASTY)
+        message = await office.put(content=b"x" * 20_000_000)
+        assert isinstance(await office.forward(message), Done)
+        await office.forwarding.close()
+        assert len(peer.messages[0].content) > 20_000_000

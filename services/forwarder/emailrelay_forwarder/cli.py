@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             partial(work, settings, report),
             workers=1 if settings.once else settings.workers,
             report=report,
-            dispatch=partial(_dispatch, settings, report),
+            dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
         )
     except StoreUnusable as error:
         sys.stderr.write(f"{settings.program}: {error}\n")
@@ -111,18 +111,3 @@ async def once(store: Store, rules: Rules, stop: asyncio.Event) -> int:
         return os.EX_OK if await single_pass.run(stop) else 1
     finally:
         await forwarding.close()
-
-
-async def _dispatch(
-    settings: ForwarderSettings, report: Report, signals: Signals, hints: socket
-) -> int:
-    async with open_store(settings.store_place, report=report) as store:
-        dispatching = asyncio.create_task(store.dispatch(Stage.READY, hints))
-        stopping = asyncio.create_task(signals.stop.wait())
-        await asyncio.wait((dispatching, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not signals.stop.is_set():
-            await dispatching
-        dispatching.cancel()
-        await asyncio.wait((dispatching,))
-    return os.EX_OK

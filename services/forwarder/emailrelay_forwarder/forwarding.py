@@ -29,8 +29,7 @@ from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import SessionTrouble
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
-LONGEST_RETRY = 30.0
-"""Seconds between two tries to record an outcome that the store could not take."""
+_STORE_PAUSE = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,8 +62,8 @@ class Forwarding:
         try:
             await self._attempt(claim, progress)
         except NoLongerWanted:
-            await self._record(claim, Done(), None)
-            self._report(Withdrawn(id=claim.id))
+            if await self._record(claim, Done(), progress):
+                self._report(Withdrawn(id=claim.id))
             return Done()
         except asyncio.CancelledError:
             if progress.at_dot or any(reply.accepted for reply in progress.replies.values()):
@@ -146,22 +145,27 @@ class Forwarding:
         )
         if progress.doubtful:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
-        progress.settling = True
-        await self._record(claim, settlement, answer_of(progress))
-        progress.settling = False
-        self._tell(claim, settlement, progress, now - progress.began)
+        if await self._record(claim, settlement, progress, answer_of(progress)):
+            self._tell(claim, settlement, progress, now - progress.began)
         return settlement
 
-    async def _record(self, claim: Claim, settlement: Settlement, answer: Reply | None) -> None:
-        """Settle, however often it takes: a message delivered and not recorded is delivered again."""
-        pause = 0.5
-        while True:
-            try:
-                return await claim.settle(settlement, answer)
-            except StoreError as error:
-                self._report(StoreTrouble(doing=f"settling {claim.id}", reason=str(error)))
-                await asyncio.sleep(pause)
-                pause = min(LONGEST_RETRY, pause * 2)
+    async def _record(
+        self, claim: Claim, settlement: Settlement, progress: Progress, answer: Reply | None = None
+    ) -> bool:
+        """Settle the claim; False: the store could not, and the message will come again."""
+        progress.settling = True
+        try:
+            await claim.settle(settlement, answer)
+        except StoreError as error:
+            self._report(StoreTrouble(doing=f"settling {claim.id}", reason=str(error)))
+            if any(reply.accepted for reply in progress.replies.values()):
+                self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
+            progress.settling = False
+            # It is due at once, and would go round and round.
+            await asyncio.sleep(_STORE_PAUSE)
+            return False
+        progress.settling = False
+        return True
 
     def _tell(
         self, claim: Claim, settlement: Settlement, progress: Progress, seconds: float

@@ -1,0 +1,286 @@
+"""The forwarder as a process over a spool: signals, a single pass, memory, a sink of other people's."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.fakes.smtp_peer import Hang, SmtpPeer, Wait
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.journal import History
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK, Store
+from emailrelay.store.chooser import open_store
+
+HANG = 30.0
+SINK = Path("/usr/sbin/smtp-sink")
+
+
+class Running:
+    """A forwarder process and what it has told."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.told: list[dict[str, Any]] = []
+
+    async def until(self, event: str) -> dict[str, Any]:
+        """Wait for the next event of this name."""
+        assert self.process.stdout is not None
+        async with asyncio.timeout(HANG):
+            async for line in self.process.stdout:
+                self.told.append(json.loads(line))
+                if self.told[-1]["event"] == event:
+                    return self.told[-1]
+        raise AssertionError(f"ended without {event}: {self.told}")
+
+    async def stop(self) -> int:
+        """Send SIGTERM; return the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return await self.end()
+
+    async def end(self) -> int:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(HANG):
+            async for line in self.process.stdout:
+                self.told.append(json.loads(line))
+            return await self.process.wait()
+
+    def names(self) -> set[str]:
+        return {event["event"] for event in self.told}
+
+
+@asynccontextmanager
+async def forwarder(spool: Path, address: str, *options: str) -> AsyncGenerator[Running]:
+    command = [sys.executable, "-m", "emailrelay_forwarder", "--log-format", "json"]
+    command += ["--spool-dir", str(spool), "--forward-to", address, *options]
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE)
+    try:
+        yield Running(process)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.communicate()
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    async with open_store(tmp_path / "spool", report=lambda _event: None) as opened:
+        yield opened
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    return tmp_path / "spool"
+
+
+async def put(
+    store: Store,
+    *recipients: str,
+    size: int = 1000,
+    stage: Stage = Stage.READY,
+) -> QueueId:
+    to = tuple(Address(r) for r in recipients or ("to@there.test",))
+    line = b"x" * 98 + b"\r\n"
+    async with store.draft(Envelope(sender=Address("from@us.test"), to_remote=to)) as draft:
+        while size > 0:
+            await draft.write((line * (CHUNK // len(line)))[:size])
+            size -= CHUNK // len(line) * len(line)
+        await draft.commit(stage)
+    return draft.id
+
+
+async def history(store: Store, message: QueueId) -> History | None:
+    found = await store.describe(message)
+    return found[2] if found else None
+
+
+async def ids(store: Store, *stages: Stage) -> Sequence[QueueId]:
+    return [entry.id async for entry in store.listing(stages or tuple(Stage))]
+
+
+async def test_single_pass_forwards_everything_in_order_and_exits_0(
+    store: Store, spool: Path
+) -> None:
+    names = [f"r{n}@there.test" for n in range(8)]
+    for name in names:
+        await put(store, name)
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
+        assert await running.end() == 0
+        assert [m.recipients[0].decode() for m in peer.messages] == names
+        assert peer.connections == 1
+    assert await ids(store) == []
+
+
+async def test_single_pass_over_nothing_exits_0_without_a_connection(spool: Path) -> None:
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
+        assert await running.end() == 0
+        assert peer.connections == 0
+
+
+async def test_single_pass_tries_deferred_mail_once_and_exits_1(store: Store, spool: Path) -> None:
+    message = await put(store)
+    async with SmtpPeer({"RCPT": "451 later"}) as peer:
+        for attempts in (1, 2):
+            async with forwarder(spool, peer.address, "--once") as running:
+                assert await running.end() == 1
+            found = await history(store, message)
+            assert found is not None
+            assert found.attempts == attempts
+        assert len(peer.lines("RCPT")) == 2
+
+
+async def test_single_pass_leaves_held_mail_and_reports_unfiltered_mail(
+    store: Store, spool: Path
+) -> None:
+    held = await put(store)
+    assert await store.hold(held)
+    unfiltered = await put(store, stage=Stage.UNFILTERED)
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--once") as running:
+        assert await running.end() == 0
+        assert peer.messages == []
+    assert "still_unfiltered" in running.names()
+    assert set(await ids(store)) == {held, unfiltered}
+
+
+async def test_single_pass_with_a_dead_server_exits_1_and_keeps_the_mail(
+    store: Store, spool: Path
+) -> None:
+    for _ in range(20):
+        await put(store)
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        async with forwarder(spool, address, "--once") as running:
+            assert await running.end() == 1
+    assert len(await ids(store, Stage.READY)) == 20
+    troubles = [event for event in running.told if event["event"] == "smarthost_trouble"]
+    assert len(troubles) == 1
+
+
+async def test_mail_is_forwarded_as_it_comes(store: Store, spool: Path) -> None:
+    async with SmtpPeer() as peer, forwarder(spool, peer.address) as running:
+        await running.until("started")
+        for _ in range(3):
+            await put(store)
+            await running.until("delivered")
+        assert await running.stop() == 0
+        assert peer.lines("QUIT") == ["QUIT"]
+    assert len(peer.messages) == 3
+
+
+async def test_workers_share_the_mail(store: Store, spool: Path) -> None:
+    for _ in range(30):
+        await put(store)
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, "--workers", "2") as running:
+        await peer.until(messages=30)
+        await put(store)
+        await peer.until(messages=31)
+        assert await running.stop() == 0
+    assert len(peer.messages) == 31
+    assert await ids(store) == []
+
+
+async def test_sigusr1_makes_deferred_mail_due(store: Store, spool: Path) -> None:
+    await put(store)
+    script = {"RCPT": ["451 later"]}
+    async with SmtpPeer(script) as peer, forwarder(spool, peer.address) as running:
+        await running.until("deferred")
+        running.process.send_signal(signal.SIGUSR1)
+        await running.until("delivered")
+        assert await running.stop() == 0
+
+
+async def test_poll_makes_deferred_mail_due(store: Store, spool: Path) -> None:
+    await put(store)
+    script = {"RCPT": ["451 later"]}
+    async with SmtpPeer(script) as peer, forwarder(spool, peer.address, "--poll", "0.5") as running:
+        await running.until("delivered")
+
+
+async def test_sigterm_waits_for_the_answer_to_the_dot(store: Store, spool: Path) -> None:
+    await put(store)
+    reached, go = asyncio.Event(), asyncio.Event()
+    script = {"DOT": Wait(reached, go)}
+    async with SmtpPeer(script) as peer, forwarder(spool, peer.address) as running:
+        await reached.wait()
+        running.process.send_signal(signal.SIGTERM)
+        await running.until("stopping")
+        go.set()
+        assert await running.end() == 0
+        assert len(peer.messages) == 1
+    assert await ids(store) == []
+
+
+async def test_sigterm_drops_what_is_not_at_its_dot(store: Store, spool: Path) -> None:
+    message = await put(store)
+    async with SmtpPeer({"RCPT": Hang()}) as peer, forwarder(spool, peer.address) as running:
+        await peer.until(command="RCPT")
+        assert await running.stop() == 0
+    found = await history(store, message)
+    assert found is not None
+    assert found.attempts == 0
+
+
+async def test_sigterm_records_the_doubt_when_no_answer_comes(store: Store, spool: Path) -> None:
+    message = await put(store)
+    async with SmtpPeer({"DOT": Hang()}) as peer, forwarder(spool, peer.address) as running:
+        await peer.until(command="DATA")
+        await peer.until(contents=1)
+        assert await running.stop() == 0
+    assert "possible_duplicate" in running.names()
+    found = await history(store, message)
+    assert found is not None
+    assert found.attempts == 1
+
+
+def peak(pid: int) -> int:
+    """Give the greatest resident size of a process so far, in octets (proc(5))."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    [line] = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(line.split()[1]) * 1024
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+async def test_large_message_costs_little_memory(store: Store, spool: Path) -> None:
+    async with SmtpPeer(keep_content=False) as peer, forwarder(spool, peer.address) as running:
+        await put(store)
+        await running.until("delivered")
+        before = peak(running.process.pid)
+        await put(store, size=50 * 1024 * 1024)
+        await running.until("delivered")
+        assert peak(running.process.pid) - before < 8 * 1024 * 1024
+
+
+@pytest.mark.skipif(not SINK.exists(), reason="Postfix's smtp-sink is not installed")
+async def test_sink_of_others_gets_every_message(store: Store, spool: Path, tmp_path: Path) -> None:
+    for _ in range(50):
+        await put(store)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    dump = tmp_path / "dump"
+    identity = ["-u", "root"] if os.geteuid() == 0 else []
+    sink = await asyncio.create_subprocess_exec(
+        SINK, *identity, "-D", str(dump), f"127.0.0.1:{port}", "100"
+    )
+    try:
+        async with forwarder(spool, f"127.0.0.1:{port}") as running:
+            for _ in range(50):
+                await running.until("delivered")
+            assert await running.stop() == 0
+    finally:
+        sink.terminate()
+        await sink.wait()
+    assert dump.read_bytes().count(b"X-Mail-Args: ") == 50
+    assert await ids(store) == []
