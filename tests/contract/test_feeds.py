@@ -139,7 +139,9 @@ async def test_dispatcher_hands_each_message_to_one_of_the_feeds(
             end = stack.enter_context(receiving.dup())
             feeds.append(await stack.enter_async_context(store.feed(Stage.READY, hints=end)))
         before = [await put(committer) for _ in range(20)]
-        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, sending))
+        dispatching = asyncio.create_task(
+            dispatcher.dispatch(Stage.READY, sending, asyncio.Event())
+        )
         async with background(dispatching), asyncio.timeout(PATIENCE):
             taken = [await _done(feed) for feed in feeds * 10]
             waiting = [asyncio.create_task(_done(feed)) for feed in feeds * 10]
@@ -154,7 +156,9 @@ async def test_dispatcher_hands_out_a_deferred_message_when_it_is_due(
 ) -> None:
     sending, receiving = hints
     async with opener() as dispatcher, opener() as store:
-        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, sending))
+        dispatching = asyncio.create_task(
+            dispatcher.dispatch(Stage.READY, sending, asyncio.Event())
+        )
         async with background(dispatching), store.feed(Stage.READY, hints=receiving) as feed:
             message = await put(store)
             due = time.time() + 0.3
@@ -170,7 +174,9 @@ async def test_cancelled_wait_for_a_hint_loses_nothing(
 ) -> None:
     sending, receiving = hints
     async with opener() as dispatcher, opener() as store:
-        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, sending))
+        dispatching = asyncio.create_task(
+            dispatcher.dispatch(Stage.READY, sending, asyncio.Event())
+        )
         async with background(dispatching), store.feed(Stage.READY, hints=receiving) as feed:
             for _ in range(5):
                 waiting = asyncio.create_task(feed.claim())
@@ -186,3 +192,21 @@ async def test_cancelled_wait_for_a_hint_loses_nothing(
                 async with end as claim:
                     assert claim.id == message
                     await claim.settle(Done())
+
+
+async def test_waking_the_dispatcher_makes_deferred_messages_due(
+    opener: Opener, hints: tuple[socket.socket, socket.socket]
+) -> None:
+    sending, receiving = hints
+    woken = asyncio.Event()
+    async with opener() as dispatcher, opener() as store:
+        message = await put(store)
+        async with await claimed(store, message) as claim:
+            later = time.time() + 1000
+            await claim.settle(Defer(attempt(time.time(), next_attempt=later)))
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, sending, woken))
+        async with background(dispatching), store.feed(Stage.READY, hints=receiving) as feed:
+            claiming = asyncio.create_task(next_of(feed))
+            woken.set()
+            async with await claiming as claim:
+                assert claim.id == message

@@ -1,6 +1,5 @@
 """``emailrelay-filterd``: settings, then the work."""
 
-import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -40,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             partial(_work, settings, filters, report),
             workers=settings.workers,
             report=report,
-            dispatch=partial(_dispatch, settings, report),
+            dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
         )
     except StoreUnusable as error:
         sys.stderr.write(f"{settings.program}: {error}\n")
@@ -72,19 +71,4 @@ async def _work(
                 jobs=settings.filter_jobs,
             )
             await worker.run(signals.stop)
-    return os.EX_OK
-
-
-async def _dispatch(
-    settings: FilterdSettings, report: Report, signals: Signals, hints: socket
-) -> int:
-    async with open_store(settings.store_place, report=report) as store:
-        dispatching = asyncio.create_task(store.dispatch(Stage.UNFILTERED, hints))
-        stopping = asyncio.create_task(signals.stop.wait())
-        await asyncio.wait((dispatching, stopping), return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        if not signals.stop.is_set():
-            await dispatching
-        dispatching.cancel()
-        await asyncio.wait((dispatching,))
     return os.EX_OK

@@ -25,6 +25,7 @@ Guarantee: an entry that is no message becomes FAILED with its reason, once, and
 An event is a hint; the truth is a scan. A store loses no mail when every hint is lost, only time.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -265,8 +266,11 @@ class Store(ABC):
         """Watch a stage. With ``hints``, take the ids that a dispatcher sends instead of watching."""
 
     @abstractmethod
-    async def dispatch(self, stage: Stage, hints: socket) -> None:
+    async def dispatch(self, stage: Stage, hints: socket, woken: asyncio.Event) -> None:
         """Watch a stage for a pool of workers and send the ids of due messages to ``hints``, for ever.
+
+        Each time ``woken`` is set (it is cleared again) all deferred messages become due, as by
+        ``Feed.wake``.
 
         ``hints`` is one end of a ``SOCK_SEQPACKET`` pair whose other end all the workers share.
         """

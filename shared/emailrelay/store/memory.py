@@ -67,9 +67,9 @@ class MemoryStore(Store):
         """See ``Store``."""
         return MemoryFeed(self.mail, self.clock, stage, hints, self.claim_now)
 
-    async def dispatch(self, stage: Stage, hints: socket) -> None:
+    async def dispatch(self, stage: Stage, hints: socket, woken: asyncio.Event) -> None:
         """See ``Store``."""
-        await dispatch(self.mail, self.clock, stage, hints)
+        await dispatch(self.mail, self.clock, stage, hints, woken)
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
         """See ``Store``."""

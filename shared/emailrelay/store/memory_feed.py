@@ -12,6 +12,9 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Feed
 from emailrelay.store.memory_mail import MemoryMail
 
+_FORCED = "!"
+"""Stands before the id of a message that is to be tried even before its time."""
+
 
 class ClaimNow(Protocol):
     """Claims a message in one step, or gives None."""
@@ -22,19 +25,36 @@ class ClaimNow(Protocol):
 
 
 async def dispatch(
-    mail: MemoryMail, clock: Callable[[], float], stage: Stage, hints: socket
+    mail: MemoryMail,
+    clock: Callable[[], float],
+    stage: Stage,
+    hints: socket,
+    woken: asyncio.Event,
 ) -> None:
     """See ``Store.dispatch``."""
     hints.settimeout(0)
-    loop = asyncio.get_running_loop()
     told: dict[QueueId, int] = {}
+    watching = asyncio.create_task(_ring_when(woken, mail))
+    try:
+        while True:
+            forced = _FORCED if woken.is_set() else ""
+            woken.clear()
+            for kept, wait in list(mail.free(stage, clock())):
+                if forced or (wait <= 0 and told.get(kept.id) != kept.turn):
+                    told[kept.id] = kept.turn
+                    hint = f"{forced}{kept.id}".encode()
+                    await asyncio.get_running_loop().sock_sendall(hints, hint)
+            told = {message: turn for message, turn in told.items() if message in mail.kept}
+            await mail.change(mail.pause(stage, clock()))
+    finally:
+        watching.cancel()
+
+
+async def _ring_when(woken: asyncio.Event, mail: MemoryMail) -> None:
     while True:
-        for kept, wait in list(mail.free(stage, clock())):
-            if wait <= 0 and told.get(kept.id) != kept.turn:
-                told[kept.id] = kept.turn
-                await loop.sock_sendall(hints, kept.id.encode())
-        told = {message: turn for message, turn in told.items() if message in mail.kept}
-        await mail.change(mail.pause(stage, clock()))
+        await woken.wait()
+        mail.ring()
+        await asyncio.sleep(0)  # whoever was rung clears it
 
 
 class MemoryFeed(Feed):
@@ -126,7 +146,11 @@ class MemoryFeed(Feed):
         except BlockingIOError:
             return  # another feed on the same socket was faster
         if octets:
-            self._hinted.append(QueueId(octets.decode()))
+            hint = octets.decode()
+            message = QueueId(hint.removeprefix(_FORCED))
+            self._hinted.append(message)
+            if hint.startswith(_FORCED):
+                self._woken.add(message)
         else:
             self._hints = None  # the dispatcher is gone
         self._mail.ring()

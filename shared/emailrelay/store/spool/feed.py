@@ -116,16 +116,25 @@ class SharedHints:
         """Nothing is kept here; the dispatcher is woken by the same signal."""
 
 
-async def dispatch(hints: WatchedHints, to: socket.socket) -> None:
+async def dispatch(hints: WatchedHints, to: socket.socket, woken: asyncio.Event) -> None:
     """Send the ids of due messages to a pool's workers, as fast as these take them, for ever."""
     to.setblocking(False)  # noqa: FBT003 - the library's signature
     await hints.open()
+    waking = asyncio.create_task(_wake_whenever(woken, hints))
     try:
         while True:
             found = await hints.next()
             await _send(to, f"{_FORCED if found.forced else ''}{found.message}".encode())
     finally:
+        waking.cancel()
         await hints.close()
+
+
+async def _wake_whenever(woken: asyncio.Event, hints: Hints) -> None:
+    while True:
+        await woken.wait()
+        woken.clear()
+        hints.wake()
 
 
 async def _send(to: socket.socket, datagram: bytes) -> None:

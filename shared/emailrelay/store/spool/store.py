@@ -87,9 +87,9 @@ class SpoolStore(Store):
             return SpoolFeed(spool, stage, WatchedHints(spool, stage))
         return SpoolFeed(spool, stage, SharedHints(spool, stage, hints))
 
-    async def dispatch(self, stage: Stage, hints: socket) -> None:
+    async def dispatch(self, stage: Stage, hints: socket, woken: asyncio.Event) -> None:
         """See ``Store.dispatch``."""
-        await dispatch(WatchedHints(self._spool, stage), hints)
+        await dispatch(WatchedHints(self._spool, stage), hints, woken)
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
         """See ``Store.claim``."""
