@@ -246,3 +246,57 @@ async def test_flushed_message_is_due_and_keeps_its_schedule(opener: Opener) -> 
             assert claim.history.started_at == before.started_at
         assert await other.hold(message)
         assert not await other.flush(message)
+
+
+async def test_flush_makes_deferred_mail_due_and_leaves_its_age(opener: Opener) -> None:
+    clock = Clock()
+    async with opener(clock) as store, opener(clock) as other, store.feed(Stage.READY) as feed:
+        message = await put(store)
+        accepted = clock.now
+        async with await next_of(feed) as claim:
+            await claim.settle(Defer(attempt(clock.now, next_attempt=clock.now + 100)))
+        clock.now += 10
+        assert await other.flush(message)
+        async with await next_of(feed) as claim:
+            assert claim.id == message
+            assert claim.history.started_at == accepted
+            assert claim.history.attempts == 1
+
+
+async def test_flush_is_for_deferred_mail_only(opener: Opener) -> None:
+    async with opener() as store:
+        ready, held, failed = await put(store), await put(store), await put(store)
+        await store.hold(held)
+        await store.fail(failed)
+        for message in (ready, held, failed, QueueId("1700000000000.1.1")):
+            assert not await store.flush(message)
+        assert (await stages(store))[held] is Stage.HELD
+
+
+@pytest.mark.parametrize("stage", EARLY)
+async def test_failed_by_the_operator_is_failed_with_a_reason(opener: Opener, stage: Stage) -> None:
+    async with opener() as store:
+        message = await put(store, stage=stage)
+        assert await store.fail(message)
+        assert await stages(store) == {message: Stage.FAILED}
+        failed = (await history_of(store, message)).failed
+        assert failed is not None
+        assert (failed.stage, failed.reason.code) == (stage, 554)
+        assert await store.fail(message), "it is failed, as was asked for"
+        assert await store.retry(message)
+        assert await stages(store) == {message: stage}
+
+
+async def test_fail_of_a_claimed_message_is_obeyed_when_the_claim_ends(opener: Opener) -> None:
+    async with opener() as store, opener() as other:
+        message = await put(store)
+        async with await claimed(store, message):
+            assert await other.fail(message)
+        assert not await can_claim(other, message)
+        assert await stages(other) == {message: Stage.FAILED}
+
+
+async def test_listing_tells_the_size_of_the_content(opener: Opener) -> None:
+    async with opener() as store:
+        message = await put(store, b"12345")
+        assert (await listed(store))[message].size == 5

@@ -27,7 +27,7 @@ class Verb(StrEnum):
 
 
 APPLIES_TO = {
-    Verb.HOLD: frozenset({State.UNFILTERED, State.READY, State.DEFERRED, State.FAILED}),
+    Verb.HOLD: frozenset({State.UNFILTERED, State.READY, State.DEFERRED}),
     Verb.RELEASE: frozenset({State.HELD}),
     Verb.RETRY: frozenset({State.DEFERRED, State.HELD, State.FAILED}),
     Verb.FAIL: frozenset({State.UNFILTERED, State.READY, State.DEFERRED, State.HELD}),

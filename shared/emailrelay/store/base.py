@@ -262,6 +262,19 @@ class Store(ABC):
         """
 
     @abstractmethod
+    async def set_entrance(self, stage: Stage) -> None:
+        """Say where mail enters that no receiver brings: UNFILTERED if filters come first, else READY.
+
+        Raises:
+            StoreError: it cannot be noted.
+
+        """
+
+    @abstractmethod
+    async def entrance(self) -> Stage:
+        """Tell where mail enters that no receiver brings; READY until somebody has said."""
+
+    @abstractmethod
     def feed(self, stage: Stage, *, hints: socket | None = None) -> Feed:
         """Watch a stage. With ``hints``, take the ids that a dispatcher sends instead of watching."""
 

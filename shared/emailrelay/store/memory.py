@@ -63,6 +63,14 @@ class MemoryStore(Store):
         """See ``Store``."""
         return _Draft(self, self._ids.next(self.clock()), envelope)
 
+    async def set_entrance(self, stage: Stage) -> None:
+        """See ``Store``."""
+        self.mail.entrance = stage
+
+    async def entrance(self) -> Stage:
+        """See ``Store``."""
+        return self.mail.entrance
+
     def feed(self, stage: Stage, *, hints: socket | None = None) -> Feed:
         """See ``Store``."""
         return MemoryFeed(self.mail, self.clock, stage, hints, self.claim_now)

@@ -39,6 +39,7 @@ class MemoryMail:
     """The mail itself, oldest first, and the bell that rings at each change."""
 
     kept: dict[QueueId, Kept] = field(default_factory=dict[QueueId, Kept])
+    entrance: Stage = Stage.READY
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:

@@ -11,6 +11,8 @@ WORK = ".work"
 WAKE = ".wake"
 DOUBT = ".doubt"
 WAITING = ".waiting"
+FILTERS_FIRST = ".unfiltered"
+"""Present where new mail goes to the filters first: those who submit directly look for it."""
 DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING)
 
 _SUFFIX = {

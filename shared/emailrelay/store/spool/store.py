@@ -17,7 +17,7 @@ from emailrelay.journal import History, Wish, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
-from emailrelay.store.spool import files, moves, names, place
+from emailrelay.store.spool import entrance, files, moves, names, place
 from emailrelay.store.spool.claim import SpoolClaim, take
 from emailrelay.store.spool.draft import SpoolDraft
 from emailrelay.store.spool.feed import SharedHints, SpoolFeed, dispatch
@@ -79,6 +79,17 @@ class SpoolStore(Store):
     def draft(self, envelope: Envelope) -> SpoolDraft:
         """See ``Store.draft``."""
         return SpoolDraft(self._spool, envelope, self._waiters)
+
+    async def set_entrance(self, stage: Stage) -> None:
+        """See ``Store.set_entrance``."""
+        try:
+            entrance.put(self._spool.root, stage)
+        except OSError as error:
+            raise StoreError(f"note in {self._root} whether filters come first", error) from error
+
+    async def entrance(self) -> Stage:
+        """See ``Store.entrance``."""
+        return entrance.get(self._spool.root)
 
     def feed(self, stage: Stage, *, hints: socket | None = None) -> SpoolFeed:
         """See ``Store.feed``."""

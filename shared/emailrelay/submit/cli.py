@@ -1,0 +1,125 @@
+"""``emailrelay-submit``, ``sendmail``, ``mailq``: one command under several names.
+
+Programs start it for every message they send, so it imports little, and some of that late.
+"""
+
+import os
+import secrets
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from emailrelay import spool_dir
+from emailrelay.queue_id import PROCESS_BITS, QueueIds
+from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
+from emailrelay.submit.composing import Mail, compose
+from emailrelay.submit.direct import Entry, NoEntry
+from emailrelay.submit.message import DataError
+
+PROGRAM = "emailrelay-submit"
+_HELP = """\
+usage: emailrelay-submit [OPTION]... [RECIPIENT]... < MESSAGE
+Put a message into the spool; the forwarder sends it on.
+
+  -t                   take the recipients from To:, Cc: and Bcc:, and remove Bcc:
+  -i, -oi              a line with only a dot does not end the message
+  -f, -r ADDRESS       the sender that failures are reported to; <> for none
+  -F NAME              the full name for a From: line that has to be added
+  -bp                  show the queue (also when called as mailq)
+  --spool-dir DIR      the spool directory [$EMAILRELAY_SPOOL_DIR, /var/spool/emailrelay]
+  --port N             the receiver on localhost, for who may not write the spool [25]
+  -v, --verbose        print the path of the message's content
+  --help, --version
+
+Exit status: 0 the message is on stable storage; 64 usage; 65 no message; 66 no spool;
+69 refused by the receiver; 75 try again later; 77 the spool may not be read.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; give the exit status (sysexits.h)."""
+    program = Path(sys.argv[0]).name
+    try:
+        arguments = parse(program, sys.argv[1:] if argv is None else argv)
+        return _run(arguments)
+    except UsageError as error:
+        return _complain(str(error), os.EX_USAGE)
+    except DataError as error:
+        return _complain(str(error), os.EX_DATAERR)
+    except OSError as error:
+        return _complain(f"{error}; try again later", os.EX_TEMPFAIL)
+
+
+def _complain(text: str, status: int) -> int:
+    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    return status
+
+
+def _run(arguments: Arguments) -> int:
+    match arguments.personality:
+        case Personality.SUBMIT:
+            return _submit(arguments)
+        case Personality.MAILQ:
+            return _mailq(_root(arguments))
+        case Personality.NEWALIASES:
+            return os.EX_OK  # there is no table of aliases to build
+        case Personality.HELP:
+            sys.stdout.write(_HELP)
+            return os.EX_OK
+        case Personality.VERSION:
+            from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this needs
+
+            sys.stdout.write(f"{PROGRAM} {version('emailrelay')}\n")
+            return os.EX_OK
+
+
+def _root(arguments: Arguments) -> Path:
+    return Path(arguments.spool_dir) if arguments.spool_dir else spool_dir.chosen()
+
+
+def _mailq(root: Path) -> int:
+    from emailrelay.submit import mailq  # noqa: PLC0415 - only this needs it
+
+    try:
+        for line in mailq.lines(root):
+            sys.stdout.write(f"{line}\n")
+    except PermissionError as error:
+        return _complain(f"{error}; members of the spool's group may", os.EX_NOPERM)
+    except FileNotFoundError as error:
+        return _complain(f"{error}; say --spool-dir DIR", os.EX_NOINPUT)
+    return os.EX_OK
+
+
+def _submit(arguments: Arguments) -> int:
+    if not arguments.recipients and not arguments.from_header:
+        raise UsageError("say who is to get the message, or -t")
+    mail = compose(arguments, sys.stdin.buffer)
+    try:
+        entry = Entry(_root(arguments))
+    except NoEntry as error:
+        return _send(mail, arguments.port, str(error))
+    try:
+        entry.write(mail.content(entry.id))
+        entry.commit(mail.sender, mail.recipients)
+    except BaseException:  # an interrupt as well: nobody was told yet that it was taken
+        entry.discard()
+        raise
+    if arguments.verbose:
+        sys.stdout.write(f"{entry.path}\n")
+    return os.EX_OK
+
+
+def _send(mail: Mail, port: int, why: str) -> int:
+    """Go through the receiver, since the spool is closed to this user."""
+    from emailrelay.submit import by_smtp  # noqa: PLC0415 - 30 ms that members of the group save
+
+    message_id = QueueIds(secrets.randbits(PROCESS_BITS)).next(time.time())
+    try:
+        by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
+    except by_smtp.NotTaken as error:
+        if error.permanent:
+            return _complain(f"refused: {error}", os.EX_UNAVAILABLE)
+        ways = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
+        return _complain(f"{why}, and {error}; {ways}", os.EX_TEMPFAIL)
+    return os.EX_OK

@@ -1,0 +1,93 @@
+"""Straight into the spool, for members of its group."""
+
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.journal import Accepted
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.store.spool import entrance, files, names
+from emailrelay.store.spool.bell import Bell
+from emailrelay.store.spool.pair import Pair
+
+
+class NoEntry(Exception):
+    """The user may not write into this spool, or there is none; the text says which."""
+
+
+class Entry:
+    """A message on its way into the spool."""
+
+    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+        """Begin a message.
+
+        Raises:
+            NoEntry: there is no such spool, or this user may not write into it.
+            OSError: the disk refuses.
+
+        """
+        self._root, self._clock = str(root), clock
+        self._eight_bit = False
+        drafts = root / names.DRAFTS
+        ids = QueueIds(secrets.randbits(PROCESS_BITS))
+        try:
+            if root.is_dir():
+                files.make_directory(drafts)
+            self._pair = Pair(str(drafts), lambda: ids.next(clock()))
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise NoEntry(f"{root} is no spool directory") from error
+        except PermissionError as error:
+            raise NoEntry(f"you may not write into {root}") from error
+
+    @property
+    def id(self) -> QueueId:
+        """Give the message's id."""
+        return self._pair.id
+
+    @property
+    def path(self) -> str:
+        """Give where the content is once it is committed."""
+        return f"{self._root}/{names.content(self.id)}"
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """Write the content."""
+        for piece in pieces:
+            self._eight_bit = self._eight_bit or not piece.isascii()
+            self._pair.write(piece)
+
+    def commit(self, sender: Address, recipients: tuple[Address, ...]) -> None:
+        """Make the message durable and visible; it belongs to the spool's group from here."""
+        envelope = Envelope(
+            sender=sender,
+            to_remote=recipients,
+            body=Body.EIGHT_BIT if self._eight_bit else Body.SEVEN_BIT,
+            utf8=not all(address.isascii() for address in (sender, *recipients)),
+        )
+        stage = entrance.get(self._root)
+        pair = self._pair
+        accepted = Accepted(at=self._clock(), stage=stage, length=pair.length, crc32=pair.crc32)
+        self._hand_over()
+        pair.seal(envelope, accepted)
+        pair.sync()
+        pair.show(self._root, stage)
+        pair.close()
+        bell = Bell(f"{self._root}/{names.WAKE}")
+        bell.ring(stage, self.id)
+        bell.close()
+
+    def _hand_over(self) -> None:
+        """Give the files to the spool's group where the directory does not do so by itself."""
+        group = Path(self._root).stat().st_gid
+        for descriptor in (self._pair.envelope, self._pair.content):
+            if os.fstat(descriptor).st_gid != group:
+                os.fchown(descriptor, -1, group)
+
+    def discard(self) -> None:
+        """Leave nothing."""
+        with contextlib.suppress(OSError):  # recovery removes what we cannot
+            self._pair.remove()
+        self._pair.close()
