@@ -13,6 +13,7 @@ from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTroub
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
 from emailrelay_forwarder import kept, smarthost
+from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.worker import Worker
 
 
@@ -203,8 +204,9 @@ async def test_unanswered_quit_holds_nothing_up(monkeypatch: pytest.MonkeyPatch)
 
 async def test_slow_server_is_waited_for_as_long_as_it_takes_something() -> None:
     # Longer than the limit in all, but never without progress for so long.
+    settings = SessionSettings(reply=0.3, verdict=20, domain="us.test")
     async with SmtpPeer({"CONTENT": Read(1_000_000, 0.1)}) as peer:
-        office = Office(peer.address, HASTY)
+        office = Office(peer.address, settings)
         message = await office.put(content=b"x" * 20_000_000)
         assert isinstance(await office.forward(message), Done)
         await office.forwarding.close()

@@ -178,7 +178,7 @@ class Wire(SMTPProtocol):
         try:
             return await awaited
         except OSError as error:
-            raise cut_off(step, str(error) or self._ended) from error
+            raise cut_off(step, self._ended or str(error)) from error
         finally:
             self._timer.cancel()
 
