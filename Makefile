@@ -1,6 +1,7 @@
 # make run     the three services and a demonstration smarthost, in the foreground
 # make test    the tests
 # make check   everything that .ci/run checks
+# make docs    the pages that are made from declarations: reference, example settings, manual pages
 
 PYTHON ?= python3
 PYTEST_ARGS ?= -n 2
@@ -8,7 +9,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
 
-.PHONY: run test check lint types imports package clean
+.PHONY: run test check lint types imports package docs clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
 run: $(READY)
@@ -39,6 +40,9 @@ package: $(READY)
 	$(BIN)/python -m venv $(TRIAL)
 	$(TRIAL)/bin/python -m pip install --quiet dist/*.whl
 	cd $(TRIAL) && for service in receiver filterd forwarder; do bin/emailrelay-$$service --version || exit 1; done
+
+docs: $(READY)
+	$(BIN)/python -m docs.generate
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

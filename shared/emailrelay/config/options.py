@@ -38,6 +38,7 @@ class LogFormat(StrEnum):
 
 
 def _spool_dir() -> Path:
+    """/var/spool/emailrelay if it is there, else /usr/local/var/spool/emailrelay."""
     packaged = Path("/var/spool/emailrelay")
     return packaged if packaged.is_dir() else Path("/usr/local/var/spool/emailrelay")
 

@@ -1,0 +1,131 @@
+"""The manual page of each command, from the declaration of its options."""
+
+from collections.abc import Iterator, Sequence
+
+from docs.generate.man import Entry, ManPage, Section
+from docs.generate.settings import Setting, of_service
+
+from emailrelay.classic.options import OPTIONS, Kind, Option
+from emailrelay.classic.options import Group as ClassicGroup
+from emailrelay.config import SERVICES, Settings
+
+_COMMANDS = (
+    "emailrelay",
+    "emailrelay-receiver",
+    "emailrelay-filterd",
+    "emailrelay-forwarder",
+)
+
+_GENERAL = (
+    Entry("-c, --config FILE", "The settings file (TOML), one for all services."),
+    Entry(
+        "--check-config",
+        "Check file, environment and flags, show what is set, and end: 0 if all is well, else 78.",
+    ),
+    Entry("--version", "Show the version; with --verbose also what this machine can do."),
+    Entry("-h, --help", "Show a summary of the options."),
+)
+_OF_A_SERVICE = (
+    Section(
+        "Environment",
+        (
+            "Each option can also be set by a variable: EMAILRELAY_ and its name in capitals, as in EMAILRELAY_SPOOL_DIR.",
+            "EMAILRELAY_CONFIG names the settings file. Options go before the environment, the environment before the file.",
+        ),
+    ),
+    Section(
+        "Signals",
+        (),
+        (
+            Entry(
+                "TERM, INT", "Finish what is in hand, within five seconds, and end with status 0."
+            ),
+            Entry("USR1", "Try all waiting mail now, whatever its retry time."),
+        ),
+    ),
+    Section(
+        "Exit status",
+        (),
+        (
+            Entry("0", "The service was told to stop, or was done."),
+            Entry("69", "An address or the store could not be used."),
+            Entry("78", "The settings are wrong; every problem is on standard error."),
+        ),
+    ),
+)
+
+
+def all_pages() -> Iterator[ManPage]:
+    """Yield every page."""
+    yield _classic()
+    for service in SERVICES:
+        yield _service(service)
+
+
+def _see_also(name: str) -> Sequence[str]:
+    return [other for other in _COMMANDS if other != name]
+
+
+def _service(settings: type[Settings]) -> ManPage:
+    options = [
+        Section(group.title, (), [_of_setting(setting) for setting in group.settings])
+        for group in of_service(settings.program)
+    ]
+    return ManPage(
+        name=settings.program,
+        summary=_as_summary(settings.summary),
+        synopsis=("[-c FILE] [options]",),
+        sections=(Section("General options", (), _GENERAL), *options, *_OF_A_SERVICE),
+        see_also=_see_also(settings.program),
+    )
+
+
+def _of_setting(setting: Setting) -> Entry:
+    default = f" Default: {setting.default}." if setting.default else ""
+    return Entry(f"{setting.flag} {setting.word}", setting.text + default)
+
+
+def _as_summary(sentence: str) -> str:
+    return sentence[:1].lower() + sentence[1:].rstrip(".")
+
+
+def _classic() -> ManPage:
+    sections = [
+        Section(group.value, (), [_of_option(o) for o in OPTIONS if o.group is group])
+        for group in ClassicGroup
+    ]
+    return ManPage(
+        name="emailrelay",
+        summary="takes mail in over SMTP, keeps it safe, and passes it on to the next server",
+        synopsis=("[options] [config-file]",),
+        sections=(
+            *sections,
+            Section(
+                "Configuration file",
+                (
+                    "One option a line, without dashes: name value, or name=value. # begins a comment.",
+                ),
+            ),
+            Section(
+                "Exit status",
+                (),
+                (
+                    Entry("0", "Done, or nothing to do."),
+                    Entry("1", "Something could not be forwarded or started."),
+                    Entry("2", "An address could not be bound."),
+                ),
+            ),
+        ),
+        see_also=_see_also("emailrelay"),
+    )
+
+
+def _of_option(option: Option) -> Entry:
+    letter = f"-{option.letter}, " if option.letter else ""
+    word = option.word or ("VALUE" if option.kind is Kind.VALUE else "")
+    if option.kind is Kind.OPTIONAL:
+        term = f"{letter}--{option.name}[={word.strip('[]')}]"
+    else:
+        term = f"{letter}--{option.name} {word}".rstrip()
+    default = f" Default: {option.default}." if option.default else ""
+    return Entry(term, option.text + default)

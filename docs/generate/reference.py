@@ -1,0 +1,57 @@
+"""The page ``docs/reference.md``: every setting of every service."""
+
+from collections.abc import Iterator
+
+from docs.generate.settings import Group, Setting, all_groups
+
+from emailrelay.config import SERVICES
+
+_BEGIN = """\
+# Settings
+
+<!-- Made by `python -m docs.generate` from shared/emailrelay/config/options.py; edit that. -->
+
+Each setting has three names: an option of the command line (`--spool-dir DIR`), a variable of the environment
+(`EMAILRELAY_SPOOL_DIR`) and a key in the settings file (`spool_dir`). The command line goes before the environment,
+the environment before the file, the file before the default.
+
+The **settings file** is TOML, named by `--config FILE` (`-c`) or `EMAILRELAY_CONFIG`. One file serves all services:
+each reads the keys that it has and leaves the others to their owners. [`deploy/emailrelay.toml`](../deploy/emailrelay.toml)
+has every key, commented out.
+
+**Flags** such as `--remote-clients` may stand alone, or with a value: `--remote-clients=no`. In the environment they
+are `yes` or `no`, in the file `true` or `false`. **Lists** are repeated or separated by commas on the command line,
+separated by commas in the environment, and written as `["a", "b"]` in the file.
+
+A setting that is misspelt, out of range or impossible stops the start. Every problem is told at once, with its place, and the
+exit status is 78; `--check-config` does only that, and shows what is set. `--help` and `--version` are as usual.
+"""
+
+
+def page() -> str:
+    """Return the page."""
+    return "".join([_BEGIN, *(_section(group) for group in all_groups())])
+
+
+def _section(group: Group) -> str:
+    return f"\n## {group.title}\n" + "".join(_entry(setting) for setting in group.settings)
+
+
+def _entry(setting: Setting) -> str:
+    return f"\n### `{setting.flag} {setting.word}`\n\n" + "\n".join(_lines(setting)) + "\n"
+
+
+def _lines(setting: Setting) -> Iterator[str]:
+    yield setting.text
+    yield ""
+    default = f"`{setting.default}`" if setting.default and " " not in setting.default else ""
+    yield f"* default: {default or setting.default or 'none'}"
+    yield f"* environment: `{setting.variable}`"
+    yield f"* file: `{setting.name} = {setting.sample}`"
+    yield f"* of: {_owners(setting)}"
+
+
+def _owners(setting: Setting) -> str:
+    if len(setting.services) == len(SERVICES):
+        return "all services"
+    return ", ".join(f"`{service}`" for service in setting.services)

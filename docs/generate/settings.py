@@ -1,0 +1,119 @@
+"""The settings of all services as rows, read from their declaration."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from pydantic.fields import FieldInfo
+
+from emailrelay.config import SERVICES
+from emailrelay.config.flags import flag, groups, metadata, metavar
+from emailrelay.config.problems import variable
+from emailrelay.config.values import Alone
+
+_SAMPLES: dict[str, object] = {
+    "DIR": "/var/spool/emailrelay",
+    "FQDN": "relay.example.net",
+    "HOST:PORT": "smtp.example.net:25",
+    "IP": "192.0.2.1",
+    "LIST": ["127.0.0.1", "::1"],
+    "SECONDS": 300,
+    "SPEC": ["/usr/local/bin/my-filter"],
+    "URL": "spool:///var/spool/emailrelay",
+}
+"""A value of each kind that has no default worth showing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One setting: its three names, its value, and the services that have it."""
+
+    name: str
+    word: str
+    """What stands for the value: its unit or shape."""
+    default: str
+    """In words; empty if there is none."""
+    sample: str
+    """A value in TOML: the default if there is one."""
+    text: str
+    services: tuple[str, ...]
+
+    @property
+    def flag(self) -> str:
+        """Give the option on the command line."""
+        return flag(self.name)
+
+    @property
+    def variable(self) -> str:
+        """Give the environment variable."""
+        return variable(self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Settings that belong together."""
+
+    title: str
+    settings: tuple[Setting, ...]
+
+    @property
+    def services(self) -> tuple[str, ...]:
+        """Give the services that have all of them."""
+        return self.settings[0].services
+
+
+def all_groups() -> list[Group]:
+    """Return every group once: first what all services have, then the rest in the services' order."""
+    titles: dict[str, list[str]] = {}
+    for service in SERVICES:
+        for title, names in groups(service):
+            titles.setdefault(title, names)
+    found = [Group(title, tuple(_settings(names))) for title, names in titles.items()]
+    return sorted(found, key=lambda group: len(group.services) < len(SERVICES))
+
+
+def of_service(service: str) -> Iterator[Group]:
+    """Yield the groups of one service."""
+    return (group for group in all_groups() if service in group.services)
+
+
+def _settings(names: list[str]) -> Iterator[Setting]:
+    for name in names:
+        owners = [service for service in SERVICES if name in service.model_fields]
+        info = owners[0].model_fields[name]
+        yield Setting(
+            name=name,
+            word=metavar(info),
+            default=_default(info),
+            sample=_sample(info),
+            text=" ".join((info.description or "").split()),
+            services=tuple(service.program for service in owners),
+        )
+
+
+def _default(info: FieldInfo) -> str:
+    if info.default_factory is not None:
+        return (info.default_factory.__doc__ or "").strip().rstrip(".")
+    return "" if info.default in (None, []) else _toml(info.default).strip('"')
+
+
+def _sample(info: FieldInfo) -> str:
+    if info.default_factory is None and info.default not in (None, []):
+        return _toml(info.default)
+    for item in metadata(info):
+        if isinstance(item, Alone):
+            return _toml(item.value.split(","))
+    return _toml(_SAMPLES[metavar(info)])
+
+
+def _toml(value: object) -> str:
+    """Write a value as TOML does; for these kinds it differs from JSON in nothing but its origin."""
+    if isinstance(value, Enum):
+        value = value.value
+    if isinstance(value, Path):
+        value = str(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,58 @@
+"""The pages that are made from declarations are what the declarations say now."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+from docs.generate.made import made_pages
+from docs.generate.man import Entry, ManPage, Section, roff
+
+from emailrelay.config import SERVICES, Settings, read
+
+_ROOT = Path(__file__).parents[2]
+_MADE = made_pages()
+
+
+@pytest.mark.parametrize("name", _MADE)
+def test_committed_page_is_what_the_declaration_makes(name: str) -> None:
+    assert (_ROOT / name).read_text("utf-8") == _MADE[name], "run: python -m docs.generate"
+
+
+def test_no_manual_page_is_left_of_a_command_that_is_gone() -> None:
+    there = {f"docs/man/{path.name}" for path in (_ROOT / "docs/man").iterdir()}
+    assert there == {name for name in _MADE if name.startswith("docs/man/")}
+
+
+def test_reference_has_every_setting() -> None:
+    fields = {name for service in SERVICES for name in service.model_fields}
+    page = _MADE["docs/reference.md"]
+    missing = [name for name in fields if page.count(f"* file: `{name} = ") != 1]
+    assert not missing
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.service)
+def test_every_key_of_the_example_file_is_accepted(service: type[Settings], tmp_path: Path) -> None:
+    lines = _MADE["deploy/emailrelay.toml"].splitlines()
+    keys = [line.removeprefix("# ") for line in lines if line.startswith("# ") and " = " in line]
+    example = tmp_path / "example.toml"
+    example.write_text("\n".join(keys))
+    assert len(tomllib.loads(example.read_text())) == len(keys) > 30
+
+    read(service, ["--config", str(example)], {})  # raises with every problem
+
+
+def test_example_file_sets_nothing_by_itself() -> None:
+    assert tomllib.loads(_MADE["deploy/emailrelay.toml"]) == {}
+
+
+def test_manual_page_protects_what_troff_would_obey() -> None:
+    page = ManPage(
+        name="a-b",
+        summary="does",
+        synopsis=("",),
+        sections=(Section("One", (".start \\n",), (Entry("--x", "'quoted"),)),),
+    )
+    written = roff(page)
+    assert "\\&.start \\en" in written
+    assert ".B \\-\\-x" in written
+    assert "\\&'quoted" in written
