@@ -10,7 +10,9 @@ from pathlib import Path
 
 from emailrelay.errors import RelayError
 
-_BACKLOG = 1024
+BACKLOG = 1024
+"""Connections that wait to be accepted."""
+
 _ABSENT = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
@@ -110,7 +112,7 @@ def _tcp(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.so
         if family is socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind(address)
-        opened.listen(_BACKLOG)
+        opened.listen(BACKLOG)
     except OSError:
         opened.close()
         raise
@@ -122,7 +124,7 @@ def _unix(path: str) -> socket.socket:
     try:
         _remove_stale(path)
         opened.bind(path)
-        opened.listen(_BACKLOG)
+        opened.listen(BACKLOG)
     except OSError:
         opened.close()
         raise
@@ -144,7 +146,7 @@ def _remove_stale(path: str) -> None:
 def _inherited(interface: str) -> socket.socket:
     opened = socket.socket(fileno=int(interface.removeprefix("fd#")))
     if not opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        opened.listen(_BACKLOG)
+        opened.listen(BACKLOG)
     return opened
 
 

@@ -8,12 +8,10 @@ from pathlib import Path
 from emailrelay.classic import command_line, help_text, rules, services
 from emailrelay.classic.command_line import Asked
 from emailrelay.classic.options import BY_NAME
-from emailrelay.classic.run import NotStarted, run
+from emailrelay.classic.run import run
 from emailrelay.classic.services import Plan
+from emailrelay.classic.start import FAILED, NotStarted
 from emailrelay.config.version import capabilities, version
-
-FAILED = 1
-"""Exit status: bad options, or something could not be forwarded or started."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +52,7 @@ def _absolute(asked: Asked) -> Asked:
 
 def _show(asked: Asked) -> None:
     if asked.on("help"):
-        sys.stdout.write(help_text.make(complete=asked.on("verbose")))
+        sys.stdout.write(help_text.make(complete=asked.on("verbose"), available=services.available))
         return
     lines = [f"emailrelay {version()}", *(capabilities() if asked.on("verbose") else [])]
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -190,5 +190,5 @@ def _shape(option: Option) -> str:
 
 
 def _meant(name: str, dashes: str) -> str:
-    close = difflib.get_close_matches(name.removeprefix("--"), BY_NAME, n=1, cutoff=0.8)
+    close = difflib.get_close_matches(name.removeprefix("--"), BY_NAME, n=1, cutoff=0.75)
     return f"; did you mean {dashes}{close[0]}?" if close else ""

@@ -1,7 +1,7 @@
 """The help: grouped, the common options or all of them."""
 
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from emailrelay.classic.options import OPTIONS, Group, Kind, Option
 
@@ -27,13 +27,20 @@ Exit status: 0 done; 1 something could not be forwarded or started; 2 an address
 """
 
 
-def make(*, complete: bool) -> str:
-    """Return the help: with every option, or with the common ones."""
+def make(*, complete: bool, available: Callable[[Option], bool]) -> str:
+    """Return the help: with every option, or with the common ones.
+
+    Those that are not ``available`` in this release stand apart, at the end.
+    """
+    shown = [option for option in OPTIONS if complete or option.common]
     parts = [_BEGIN]
     for group in Group:
-        options = [o for o in OPTIONS if o.group is group and (complete or o.common)]
+        options = [o for o in shown if o.group is group and available(o)]
         if options:
             parts.append(f"{group}:\n" + "".join(_entries(options)))
+    later = [option for option in shown if not available(option)]
+    if later:
+        parts.append("Not available yet:\n" + "".join(_entries(later)))
     parts.append(_END if complete else "emailrelay --help --verbose shows every option.\n\n" + _END)
     return "\n".join(parts)
 

@@ -3,10 +3,13 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
+
+from emailrelay.events import Event
+from emailrelay.logs import event_name, printable
 
 
 class Severity(StrEnum):
@@ -71,6 +74,13 @@ def of_event(octets: bytes) -> Line | None:
         return None
     severity = _SEVERITIES.get(level, Severity.INFO)
     return Line(severity, _text(name, event), str(event.get("client") or ""))
+
+
+def of_own(event: Event) -> Line:
+    """Return what an event of this process says."""
+    told = {item.name: printable(getattr(event, item.name)) for item in fields(event)}
+    severity = _SEVERITIES.get(event.level.value, Severity.INFO)
+    return Line(severity, _text(event_name(type(event)), told))
 
 
 def of_complaint(octets: bytes) -> Line | None:

@@ -30,7 +30,7 @@ class Group(StrEnum):
     PROCESS = "Process"
     LOGGING = "Log"
     ADMIN = "Administration"
-    LATER = "Not built yet"
+    LATER = "Later"
 
 
 class Use(Enum):

@@ -49,9 +49,11 @@ class PidFile:
         null = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(null, standard)
-        os.dup2(waiting, 3)
-        os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-        os.read(3, 1)
+        for descriptor in map(int, os.listdir("/dev/fd")):
+            if descriptor > 2 and descriptor != waiting:
+                with suppress(OSError):
+                    os.close(descriptor)
+        os.read(waiting, 1)
         self._remove()
 
     def _remove(self) -> None:

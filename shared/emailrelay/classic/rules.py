@@ -21,6 +21,10 @@ _IN_FRONT = frozenset({"time", "address"})
 def expand(asked: Asked) -> tuple[Asked, list[str]]:
     """Return the options with those that the shorthands stand for, and what contradicts them."""
     values, problems = dict(asked.values), list[str]()
+    others = [name for name in ("as-server", "as-proxy") if asked.on(name)]
+    if asked.on("as-client") and others:
+        text = "--as-client: cannot be combined with --{}; one forwards and ends, the other serves"
+        return asked, [text.format(other) for other in others]
     for shorthand, flags in _FLAGS_OF.items():
         if not asked.on(shorthand):
             continue
@@ -32,31 +36,18 @@ def expand(asked: Asked) -> tuple[Asked, list[str]]:
                 problems.append(
                     f"--{shorthand} {place}: contradicts another target, {before[0]}; give one"
                 )
-    if asked.on("as-client"):
-        problems += [
-            f"--as-client: cannot be combined with --{other}; one forwards and ends, the other serves"
-            for other in ("as-server", "as-proxy")
-            if asked.on(other)
-        ]
     return Asked(values), problems
 
 
 def problems(asked: Asked) -> list[str]:
     """Return all that is wrong with expanded options, a line for each, naming the option."""
     return [
-        *_not_built(asked),
         *_numbers(asked),
         *_words(asked),
         *_forwarding(asked),
         *_serving(asked),
         *_attended(asked),
     ]
-
-
-def _not_built(asked: Asked) -> Iterator[str]:
-    for name in asked.values:
-        if BY_NAME[name].use is Use.NOBODY:
-            yield f"--{name}: not available yet in this version"
 
 
 def _numbers(asked: Asked) -> Iterator[str]:

@@ -1,39 +1,31 @@
-"""From good options to the end of the work: sockets, identity, background, services."""
+"""From good options to the end of the work."""
 
 import asyncio
 import os
 import signal
-import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-from emailrelay.classic import identity, process, services
+from emailrelay.classic import identity, log_lines, process, services, start
+from emailrelay.classic.admin import Admin
+from emailrelay.classic.admin_server import AdminServer
 from emailrelay.classic.command_line import Asked
-from emailrelay.classic.identity import Identity
 from emailrelay.classic.log_lines import Line, Severity
-from emailrelay.classic.log_output import LogOutput, log_options
+from emailrelay.classic.log_output import LogOutput
 from emailrelay.classic.pid_file import PidFile
 from emailrelay.classic.process import Announcement
 from emailrelay.classic.services import Plan
+from emailrelay.classic.start import FAILED, NotStarted
 from emailrelay.classic.supervisor import Supervisor
 from emailrelay.config import Settings
+from emailrelay.errors import RelayError
 from emailrelay.events import Event
-from emailrelay.listening import CannotListen, Listeners
+from emailrelay.listening import Listeners
 from emailrelay.store.chooser import open_store
 
 _STOP = (signal.SIGTERM, signal.SIGINT)
-_FAILED = 1
-_CANNOT_BIND = 2
-
-
-class NotStarted(Exception):
-    """The command cannot begin; ``status`` is its exit status."""
-
-    def __init__(self, problems: list[str], status: int = _FAILED) -> None:
-        """Take a line for each problem."""
-        super().__init__("\n".join(problems))
-        self.problems = problems
-        self.status = status
+_HEARD = frozenset({*_STOP, signal.SIGHUP, signal.SIGUSR1})
 
 
 @dataclass(slots=True, kw_only=True)
@@ -60,12 +52,12 @@ def run(plan: Plan, asked: Asked) -> int:
     """
     os.umask(process.UMASK)
     settings = services.store_settings(asked, os.environ)
-    who, remarks = _identity(asked)
-    listeners, admin = _bind(plan, asked)
-    log = _open_log(asked, who)
-    _make_spool(settings, who)
-    if plan.lasting:
-        _rehearse_opening(settings, who)
+    who, remarks = start.choose_identity(asked)
+    listeners, admin = start.bind(plan, asked)
+    log = start.open_log(asked, who)
+    start.make_spool(settings, who)
+    if plan.lasting or asked.on("admin"):
+        start.rehearse_opening(settings, who)
     announcement = Announcement() if asked.on("no-daemon") else process.go_background()
     ground = _Ground(
         plan=plan,
@@ -77,41 +69,70 @@ def run(plan: Plan, asked: Asked) -> int:
         announcement=announcement,
         remarks=remarks,
     )
-    status = _FAILED
+    status = FAILED
+    # From here on until ``_hear`` a signal waits, so that it cannot leave the pid file behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
     try:
-        ground.pid_file = _write_pid_file(asked, who)
+        ground.pid_file = start.write_pid_file(asked, who)
         if who is not None:
             identity.become(who)
         status = asyncio.run(_work(ground))
-    except NotStarted as error:
-        for problem in error.problems:
+    except (NotStarted, RelayError) as error:
+        for problem in str(error).splitlines():
             log.write(Line(Severity.ERROR, problem))
     finally:
-        _ignore_signals()
         if ground.pid_file is not None:
             ground.pid_file.remove()
+        listeners.close()
         announcement.tell(status)
     return status
 
 
 async def _work(ground: _Ground) -> int:
+    try:
+        return await _supervise(ground)
+    finally:
+        # A second SIGTERM after the loop's end would kill this process with its pid file in place.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+
+
+async def _supervise(ground: _Ground) -> int:
     supervisor = Supervisor(ground.plan, ground.listeners.sockets, ground.log.write)
     _hear(supervisor, ground.log)
     if not ground.plan.lasting and not ground.admin.sockets:
         _started(ground)
-        return _FAILED if await supervisor.forward_once() else 0
+        return FAILED if await supervisor.forward_once() else 0
     try:
         if not await supervisor.start():
-            return _FAILED
-        _started(ground)
-        first = ground.plan.forward_first
-        forwarding = asyncio.create_task(supervisor.forward_once()) if first else None
-        await supervisor.stop.wait()
-        if forwarding is not None:
-            await forwarding
+            return FAILED
+        async with _administration(ground, supervisor):
+            _started(ground)
+            if ground.plan.forward_first:
+                supervisor.forward()
+            await supervisor.stop.wait()
     finally:
         await supervisor.end()
     return 0
+
+
+@asynccontextmanager
+async def _administration(ground: _Ground, supervisor: Supervisor) -> AsyncGenerator[None]:
+    """Answer administrators, if that was asked for."""
+    if not ground.admin.sockets:
+        yield
+        return
+
+    def report(event: Event) -> None:
+        ground.log.write(log_lines.of_own(event))
+
+    async with open_store(ground.settings.store_place, report=report) as store:
+        admin = Admin(
+            store=store,
+            supervisor=supervisor,
+            may_terminate=ground.asked.on("admin-terminate"),
+        )
+        async with AdminServer(admin, ground.admin.sockets):
+            yield
 
 
 def _hear(supervisor: Supervisor, log: LogOutput) -> None:
@@ -126,12 +147,7 @@ def _hear(supervisor: Supervisor, log: LogOutput) -> None:
         loop.add_signal_handler(number, supervisor.stop.set)
     loop.add_signal_handler(signal.SIGHUP, reload)
     loop.add_signal_handler(signal.SIGUSR1, supervisor.forward)
-
-
-def _ignore_signals() -> None:
-    # Else a second SIGTERM between here and the exit would leave the pid file behind.
-    for number in (*_STOP, signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
 
 
 def _started(ground: _Ground) -> None:
@@ -141,106 +157,3 @@ def _started(ground: _Ground) -> None:
     if ground.asked.on("close-stderr"):
         process.redirect_to_null(2)
     ground.announcement.tell(0)
-
-
-def _identity(asked: Asked) -> tuple[Identity | None, list[Line]]:
-    """Give the user to become (None: stay), and what is to be said about it."""
-    if os.geteuid() != 0:
-        return None, []
-    name = asked.value("user") or "daemon"
-    try:
-        who = identity.find(name)
-    except KeyError as error:
-        raise NotStarted([f"--user: there is no user {name!r} on this machine"]) from error
-    if who.user == 0:
-        return None, []
-    trouble = process.rehearse(lambda: _try_python(who))
-    if trouble is None:
-        return who, []
-    if asked.on("user"):
-        raise NotStarted([f"--user {name}: {trouble}"])
-    # A Python in root's own directory is somebody trying things out. Who needs the drop says --user,
-    # as the files under deploy/ do.
-    text = f"staying root: {trouble}; with --user {name} this stops the start"
-    return None, [Line(Severity.INFO, text)]
-
-
-def _try_python(who: Identity) -> None:
-    """Raise an error unless this user can run the services."""
-    identity.become(who)
-    for path, right in ((sys.executable, os.X_OK), (os.__file__, os.R_OK), (__file__, os.R_OK)):
-        if not os.access(path, right):
-            raise PermissionError(f"user {who.name} has no access to {path}")
-
-
-def _bind(plan: Plan, asked: Asked) -> tuple[Listeners, Listeners]:
-    smtp, admin, problems = Listeners(), Listeners(), list[str]()
-    wanted = [(admin, ["127.0.0.1"], asked.value("admin"))] if asked.on("admin") else []
-    if plan.receiver is not None:
-        wanted.append((smtp, list(asked.values_of("interface")), asked.value("port") or "25"))
-    for listeners, interfaces, port in wanted:
-        try:
-            listeners.open(interfaces, int(port or 0))
-        except CannotListen as error:
-            problems += str(error).splitlines()
-    if problems:
-        raise NotStarted(problems, _CANNOT_BIND)
-    return smtp, admin
-
-
-def _open_log(asked: Asked, who: Identity | None) -> LogOutput:
-    try:
-        log = LogOutput(log_options(asked))
-        if who is not None:
-            log.owned_by(who.user, who.group)
-    except OSError as error:
-        raise NotStarted([f"--log-file: cannot be opened: {error}"]) from error
-    return log
-
-
-def _make_spool(settings: Settings, who: Identity | None) -> None:
-    """Make a missing spool directory, for the user who will work in it."""
-    place = settings.store_place
-    if not isinstance(place, Path) or place.exists():
-        return
-    try:
-        place.mkdir(mode=0o770, parents=True)
-        if who is not None:
-            os.chown(place, who.user, who.group)
-    except OSError as error:
-        raise NotStarted([f"--spool-dir: cannot be made: {error}"]) from error
-
-
-def _rehearse_opening(settings: Settings, who: Identity | None) -> None:
-    """Open and close the store, as the services will."""
-
-    async def open_and_close() -> None:
-        async with open_store(settings.store_place, report=_unheard):
-            pass
-
-    def act() -> None:
-        if who is not None:
-            identity.become(who)
-        asyncio.run(open_and_close())
-
-    trouble = process.rehearse(act)
-    if trouble is not None:
-        user = f" for user {who.name}" if who is not None else ""
-        raise NotStarted([f"--spool-dir: cannot be used{user}: {trouble}"])
-
-
-def _unheard(_event: Event) -> None:
-    """Report nothing: the services will open the store again, and tell."""
-
-
-def _write_pid_file(asked: Asked, who: Identity | None) -> PidFile | None:
-    path = asked.value("pid-file")
-    if path is None:
-        return None
-    try:
-        pid_file = PidFile(Path(path))
-        if who is not None:
-            pid_file.keep_for_another()
-    except OSError as error:
-        raise NotStarted([f"--pid-file: cannot be written: {error}"]) from error
-    return pid_file

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from emailrelay.classic.command_line import Asked
-from emailrelay.classic.options import BY_NAME, Use
+from emailrelay.classic.options import BY_NAME, Option, Use
 from emailrelay.config import (
     SERVICES,
     Ack,
@@ -89,11 +89,15 @@ def problems(planned: Plan, asked: Asked, environ: Mapping[str, str]) -> list[st
     return list(found)
 
 
+def available(option: Option) -> bool:
+    """Tell whether an option can be obeyed by this release."""
+    known = any(option.setting in service.model_fields for service in SERVICES)
+    return option.use is Use.COMMAND or (option.use is Use.SERVICES and known)
+
+
 def _unavailable(asked: Asked) -> Iterator[str]:
     for name in asked.values:
-        option = BY_NAME[name]
-        known = any(option.setting in service.model_fields for service in SERVICES)
-        if option.use is Use.SERVICES and not known:
+        if not available(BY_NAME[name]):
             yield f"--{name}: not available yet in this version"
 
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from emailrelay.classic.child import GRACE, Child, Say
 from emailrelay.classic.log_lines import Line, Severity
 from emailrelay.classic.services import Plan, Service
+from emailrelay.listening import BACKLOG
 
 START_LIMIT = 30.0
 """Seconds that the services have to become ready."""
@@ -110,6 +111,8 @@ class Supervisor:
         self._plan = plan
         self._say = say
         self._sockets = sockets
+        self._changing = asyncio.Lock()
+        self._forwarding: set[asyncio.Task[int]] = set()
         self._posts = {post.name: post for post in self._make_posts()}
 
     def _make_posts(self) -> Iterable[Post]:
@@ -145,6 +148,9 @@ class Supervisor:
 
     async def end(self) -> None:
         """Stop the services one after the other: first what takes mail in, last what sends it."""
+        self.stop.set()
+        if self._forwarding:
+            await asyncio.wait(self._forwarding)
         for post in self._posts.values():
             await post.stop()
 
@@ -173,11 +179,42 @@ class Supervisor:
         return await ended
 
     def forward(self) -> bool:
-        """Make the forwarder try all that waits now; tell whether there is one running."""
+        """Have all that waits tried now, without waiting for it; tell whether that is possible."""
         post = self._posts.get("forwarder")
         if post is not None:
             post.send(signal.SIGUSR1)
-        return post is not None
+        elif self._plan.once is not None and not self._forwarding:
+            task = asyncio.create_task(self.forward_once())
+            self._forwarding.add(task)
+            task.add_done_callback(self._forwarding.discard)
+        return self.can_forward
+
+    @property
+    def can_forward(self) -> bool:
+        """Whether there is somewhere to forward to."""
+        return self._plan.once is not None
+
+    def state(self) -> dict[str, bool]:
+        """Tell of each service by name whether it is wanted now."""
+        return {name: post.running for name, post in self._posts.items()}
+
+    async def take_mail(self, *, wanted: bool) -> bool:
+        """Stop the receiver or start it again; tell whether there is one in the plan."""
+        post = self._posts.get("receiver")
+        if post is None:
+            return False
+        async with self._changing:
+            if wanted and not post.running:
+                for listening in self._sockets:
+                    listening.listen(BACKLOG)
+                post.start()
+            elif not wanted:
+                await post.stop()
+                for listening in self._sockets:
+                    # Clients are refused instead of left waiting; the address stays ours.
+                    with suppress(OSError):
+                        listening.shutdown(socket.SHUT_RDWR)
+        return True
 
     def pass_on(self, number: signal.Signals) -> None:
         """Pass a signal on to every service."""

@@ -1,0 +1,141 @@
+"""What must stand before the first service is started: user, sockets, log, spool, pid file."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+from emailrelay.classic import identity as identities
+from emailrelay.classic import process
+from emailrelay.classic.command_line import Asked
+from emailrelay.classic.identity import Identity
+from emailrelay.classic.log_lines import Line, Severity
+from emailrelay.classic.log_output import LogOutput, log_options
+from emailrelay.classic.pid_file import PidFile
+from emailrelay.classic.services import Plan
+from emailrelay.config import Settings
+from emailrelay.events import Event
+from emailrelay.listening import CannotListen, Listeners
+from emailrelay.store.chooser import open_store
+
+FAILED = 1
+"""Exit status: bad options, or something could not be forwarded or started."""
+
+CANNOT_BIND = 2
+"""Exit status: a listening address could not be bound."""
+
+
+class NotStarted(Exception):
+    """The command cannot begin; ``status`` is its exit status."""
+
+    def __init__(self, problems: list[str], status: int = FAILED) -> None:
+        """Take a line for each problem."""
+        super().__init__("\n".join(problems))
+        self.problems = problems
+        self.status = status
+
+
+def choose_identity(asked: Asked) -> tuple[Identity | None, list[Line]]:
+    """Give the user to become (None: stay), and what is to be said about it; raise NotStarted."""
+    if os.geteuid() != 0:
+        return None, []
+    name = asked.value("user") or "daemon"
+    try:
+        who = identities.find(name)
+    except KeyError as error:
+        raise NotStarted([f"--user: there is no user {name!r} on this machine"]) from error
+    if who.user == 0:
+        return None, []
+    trouble = process.rehearse(lambda: _try_python(who))
+    if trouble is None:
+        return who, []
+    if asked.on("user"):
+        raise NotStarted([f"--user {name}: {trouble}"])
+    # A Python in root's own directory is somebody trying things out. Who needs the drop says --user,
+    # as the files under deploy/ do.
+    text = f"staying root: {trouble}; with --user {name} this stops the start"
+    return None, [Line(Severity.INFO, text)]
+
+
+def _try_python(who: Identity) -> None:
+    """Raise an error unless this user can run the services."""
+    identities.become(who)
+    for path, right in ((sys.executable, os.X_OK), (os.__file__, os.R_OK), (__file__, os.R_OK)):
+        if not os.access(path, right):
+            raise PermissionError(f"user {who.name} has no access to {path}")
+
+
+def bind(plan: Plan, asked: Asked) -> tuple[Listeners, Listeners]:
+    """Bind the addresses for mail and for administrators; raise NotStarted naming all that fail."""
+    smtp, admin, problems = Listeners(), Listeners(), list[str]()
+    wanted = [(admin, ["127.0.0.1"], asked.value("admin"))] if asked.on("admin") else []
+    if plan.receiver is not None:
+        wanted.append((smtp, list(asked.values_of("interface")), asked.value("port") or "25"))
+    for listeners, interfaces, port in wanted:
+        try:
+            listeners.open(interfaces, int(port or 0))
+        except CannotListen as error:
+            problems += str(error).splitlines()
+    if problems:
+        raise NotStarted(problems, CANNOT_BIND)
+    return smtp, admin
+
+
+def open_log(asked: Asked, who: Identity | None) -> LogOutput:
+    """Open the log, for the user who will have to open its file again; raise NotStarted."""
+    try:
+        log = LogOutput(log_options(asked))
+        if who is not None:
+            log.owned_by(who.user, who.group)
+    except OSError as error:
+        raise NotStarted([f"--log-file: cannot be opened: {error}"]) from error
+    return log
+
+
+def make_spool(settings: Settings, who: Identity | None) -> None:
+    """Make a missing spool directory, for the user who will work in it; raise NotStarted."""
+    place = settings.store_place
+    if not isinstance(place, Path) or place.exists():
+        return
+    try:
+        place.mkdir(mode=0o770, parents=True)
+        if who is not None:
+            os.chown(place, who.user, who.group)
+    except OSError as error:
+        raise NotStarted([f"--spool-dir: cannot be made: {error}"]) from error
+
+
+def rehearse_opening(settings: Settings, who: Identity | None) -> None:
+    """Open and close the store, as the services will; raise NotStarted when it cannot be used."""
+
+    async def open_and_close() -> None:
+        async with open_store(settings.store_place, report=_unheard):
+            pass
+
+    def act() -> None:
+        if who is not None:
+            identities.become(who)
+        asyncio.run(open_and_close())
+
+    trouble = process.rehearse(act)
+    if trouble is not None:
+        user = f" for user {who.name}" if who is not None else ""
+        raise NotStarted([f"--spool-dir: cannot be used{user}: {trouble}"])
+
+
+def _unheard(_event: Event) -> None:
+    """Report nothing: the services will open the store again, and tell."""
+
+
+def write_pid_file(asked: Asked, who: Identity | None) -> PidFile | None:
+    """Write the pid file, if one was asked for; raise NotStarted."""
+    path = asked.value("pid-file")
+    if path is None:
+        return None
+    try:
+        pid_file = PidFile(Path(path))
+        if who is not None:
+            pid_file.keep_for_another()
+    except OSError as error:
+        raise NotStarted([f"--pid-file: cannot be written: {error}"]) from error
+    return pid_file

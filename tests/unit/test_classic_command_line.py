@@ -1,0 +1,125 @@
+"""The grammar of the historical command line and its configuration file."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emailrelay.classic.command_line import Asked, parse
+from emailrelay.classic.options import BY_NAME, OPTIONS, Group, Kind
+
+
+def no_file(path: str) -> str:
+    raise FileNotFoundError(2, "No such file or directory", path)
+
+
+def good(*argv: str, text: str | None = None) -> Asked:
+    asked, problems = parse(argv, no_file if text is None else lambda _path: text)
+    assert problems == []
+    return asked
+
+
+def bad(*argv: str, text: str | None = None) -> list[str]:
+    return parse(argv, no_file if text is None else lambda _path: text)[1]
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("--port", "2525"), ("--port=2525",), ("-p", "2525"), ("-p=2525",), ("-rlp", "2525")],
+)
+def test_a_value_may_be_given_in_each_of_the_old_ways(argv: tuple[str, ...]) -> None:
+    assert good(*argv).value("port") == "2525"
+
+
+def test_letters_of_flags_can_be_clustered() -> None:
+    asked = good("-rlv")
+    assert all(asked.on(name) for name in ("remote-clients", "log", "verbose"))
+
+
+@pytest.mark.parametrize(
+    ("word", "on"), [("yes", True), ("1", True), ("no", False), ("OFF", False)]
+)
+def test_a_flag_can_be_switched(word: str, on: bool) -> None:  # noqa: FBT001 - a row of the table
+    assert good(f"--log={word}").on("log") is on
+
+
+def test_lists_are_joined_from_repetitions_and_commas() -> None:
+    asked = good("--filter", "/bin/a,/bin/b", "-z", "exit:0")
+    assert asked.values_of("filter") == ("/bin/a", "/bin/b", "exit:0")
+
+
+def test_an_optional_value_needs_the_equals_sign() -> None:
+    assert good("--anonymous", "--log").values_of("anonymous") == ()
+    assert good("--anonymous").on("anonymous")
+    assert good("--anonymous=vrfy,server").values_of("anonymous") == ("vrfy", "server")
+    assert good("--syslog=local3").value("syslog") == "local3"
+
+
+def test_an_empty_value_is_a_value() -> None:
+    assert good("--tls-config", "").on("tls-config")
+    assert good("--tls-config=").on("tls-config")
+
+
+def test_the_file_is_read_and_the_command_line_goes_before_it() -> None:
+    text = """
+        # a comment
+        port 2525
+        spool-dir="/var/my spool"
+        remote-clients
+        log no
+        filter = /bin/a
+        filter /bin/b
+    """
+    asked = good("--port", "2526", "relay.conf", text=text)
+    assert asked.value("port") == "2526"
+    assert asked.value("spool-dir") == "/var/my spool"
+    assert asked.on("remote-clients")
+    assert not asked.on("log")
+    assert asked.values_of("filter") == ("/bin/a", "/bin/b")
+
+
+def test_a_flag_switched_off_on_the_command_line_stays_off() -> None:
+    assert not good("--log=no", "relay.conf", text="log\n").on("log")
+
+
+@pytest.mark.parametrize(
+    ("argv", "named"),
+    [
+        (["--prot", "25"], "--prot: there is no such option; did you mean --port?"),
+        (["--por", "25"], "--por:"),
+        (["-%"], "-%: there is no such option"),
+        (["--port"], "--port: needs a value, as in --port PORT"),
+        (["--port", "--log"], "--port: needs a value"),
+        (["-pl", "25"], "-p: needs a value"),
+        (["--log=perhaps"], "--log: takes yes or no, not 'perhaps'"),
+        (["--port", "1", "--port", "2"], "--port: given twice, as '1' and as '2'"),
+        (["a.conf", "b.conf"], "only one configuration file"),
+        (["a.conf"], "a.conf: cannot be read: No such file or directory"),
+    ],
+)
+def test_what_is_wrong_is_named(argv: list[str], named: str) -> None:
+    assert any(problem.startswith(named) or named in problem for problem in bad(*argv))
+
+
+def test_every_problem_is_found_at_once() -> None:
+    found = bad("--nonsense", "--port", "-%", "x.conf", text="strange 1\nport\n")
+    assert [problem.split(": ")[0] for problem in found if "config" not in problem] == [
+        "--nonsense",
+        "--port",
+        "-%",
+        "x.conf:1",
+        "x.conf:2",
+    ]
+
+
+@given(st.lists(st.text(max_size=12), max_size=6), st.text(max_size=60))
+def test_any_words_are_read_without_an_exception(words: list[str], text: str) -> None:
+    asked, problems = parse(words, lambda _path: text)
+    assert set(asked.values) <= set(BY_NAME)
+    assert all(isinstance(problem, str) for problem in problems)
+
+
+def test_names_and_letters_are_unique_and_lists_have_words() -> None:
+    letters = [option.letter for option in OPTIONS if option.letter]
+    assert len(BY_NAME) == len(OPTIONS)
+    assert len(set(letters)) == len(letters)
+    assert all(o.word for o in OPTIONS if o.kind is not Kind.FLAG and o.group is not Group.LATER)

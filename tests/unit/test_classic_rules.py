@@ -1,0 +1,92 @@
+"""What the historical options mean together."""
+
+import pytest
+
+from emailrelay.classic.command_line import parse
+from emailrelay.classic.rules import expand, problems
+
+
+def judge(line: str) -> list[str]:
+    asked, wrong = parse(line.split(), lambda _path: "")
+    expanded, contradictions = expand(asked)
+    return [*wrong, *contradictions, *problems(expanded)]
+
+
+@pytest.mark.parametrize(
+    ("short", "long"),
+    [
+        ("--as-server", "--log --close-stderr"),
+        (
+            "--as-client h:25",
+            "--log --no-syslog --no-daemon --dont-serve --forward --forward-to h:25",
+        ),
+        ("--as-proxy h:25", "--log --close-stderr --immediate --forward-to h:25"),
+    ],
+)
+def test_a_shorthand_is_what_the_guide_says(short: str, long: str) -> None:
+    brief = expand(parse(short.split(), lambda _path: "")[0])[0].values
+    full = parse(long.split(), lambda _path: "")[0].values
+    assert {name: brief[name] for name in brief if not name.startswith("as-")} == full
+
+
+def test_what_was_said_goes_before_a_shorthand() -> None:
+    asked, wrong = expand(parse(["-d", "--log"], lambda _path: "")[0])
+    assert (asked.on("log"), wrong) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "--as-server",
+        "-d -rl --filter /bin/true --filter-timeout 3",
+        "--as-client mail.isp.net:smtp",
+        "-q h:25 -s /tmp/x --client-interface 127.0.0.1",
+        "--as-proxy h:25 --port 2525",
+        "--as-server --as-proxy h:25",
+        "--as-server --forward-to h:25 --poll 60",
+        "--as-server --forward-to h:25 --forward-on-disconnect",
+        "--as-server --forward-to h:25 --admin 2526 --admin-terminate",
+        "--no-smtp --admin 2526",
+        "--dont-serve --forward-to h:25 --poll 60",
+        "--log --syslog=local7 --log-format time,address",
+    ],
+)
+def test_these_make_sense(line: str) -> None:
+    assert judge(line) == []
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("--as-client h:25 --as-server", ["--as-client"]),
+        ("--as-client h:25 --as-proxy h:25", ["--as-client"]),
+        ("--as-proxy h:25 --forward-to other:25", ["--as-proxy h:25"]),
+        ("--poll 60", ["--poll"]),
+        ("--forward", ["--forward"]),
+        ("--immediate", ["--immediate"]),
+        ("--forward-on-disconnect", ["--forward-on-disconnect"]),
+        ("--as-server --forward-to h:25", ["--forward-to"]),
+        ("--as-server --connection-timeout 3", ["--connection-timeout"]),
+        ("--as-client h:25 --remote-clients", ["--remote-clients"]),
+        ("--as-client h:25 --admin 2526", ["--admin"]),
+        ("--dont-serve", ["--dont-serve"]),
+        ("--no-smtp", ["--no-smtp"]),
+        ("--port smtp", ["--port"]),
+        ("--port 65536", ["--port"]),
+        ("--admin 0", ["--admin"]),
+        ("--admin-terminate", ["--admin-terminate"]),
+        ("--verbose", ["--verbose"]),
+        ("--filter-timeout 4", ["--filter-timeout"]),
+        ("--syslog=nowhere", ["--syslog"]),
+        ("--log-format colour", ["--log-format"]),
+        ("--pid-file=", ["--pid-file"]),
+        ("--poll 60 --port x --admin-terminate", ["--admin-terminate", "--poll", "--port"]),
+        (
+            "--as-server --forward-to h:25 --poll 9 --forward-to-all --forward-to-some",
+            ["--forward-to-all"],
+        ),
+    ],
+)
+def test_every_contradiction_and_useless_option_is_named(line: str, named: list[str]) -> None:
+    assert sorted(problem.split(": ")[0] for problem in judge(line)) == named
