@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.smtp_peer import Hang, SmtpPeer, Wait
+from tests.fakes.smtp_peer import Hang, Say, SmtpPeer, Wait
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import History
@@ -201,11 +201,33 @@ async def test_sigusr1_makes_deferred_mail_due(store: Store, spool: Path) -> Non
         assert await running.stop() == 0
 
 
-async def test_poll_makes_deferred_mail_due(store: Store, spool: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_poll_makes_deferred_mail_due(store: Store, spool: Path, workers: str) -> None:
     await put(store)
-    script = {"RCPT": ["451 later"]}
-    async with SmtpPeer(script) as peer, forwarder(spool, peer.address, "--poll", "0.5") as running:
+    options = ("--poll", "0.5", "--workers", workers)
+    async with (
+        SmtpPeer({"RCPT": ["451 later"]}) as peer,
+        forwarder(spool, peer.address, *options) as running,
+    ):
         await running.until("delivered")
+        assert await running.stop() == 0
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_server_that_is_back_gets_all_that_waited(
+    store: Store, spool: Path, workers: str
+) -> None:
+    for _ in range(20):
+        await put(store)
+    away = Say(b"421 4.3.2 away\r\n", then_close=True)
+    async with (
+        SmtpPeer({"greeting": [away] * 2}) as peer,
+        forwarder(spool, peer.address, "--workers", workers) as running,
+    ):
+        await running.until("smarthost_back")
+        await peer.until(messages=20)
+        assert await running.stop() == 0
+    assert await ids(store) == []
 
 
 async def test_sigterm_waits_for_the_answer_to_the_dot(store: Store, spool: Path) -> None:

@@ -19,6 +19,7 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay_forwarder.forwarding import Forwarding, Rules
 from emailrelay_forwarder.once import Once
+from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.route import parse
 from emailrelay_forwarder.smtp_client import SessionSettings, open_session
 from emailrelay_forwarder.worker import Worker, polling
@@ -71,11 +72,17 @@ async def _work(
         open_store(settings.store_place, report=report) as store,
         store.feed(Stage.READY, hints=hints) as feed,
     ):
-        forwarding = Forwarding(rules(settings, report), feed.wake)
+        wake = feed.wake if hints is None else flush_all(os.getppid())
+        forwarding = Forwarding(rules(settings, report), wake)
 
         def flush() -> None:
             forwarding.try_now()
             feed.wake()
+
+        def look_again() -> None:
+            # Mail of a server that is away would be turned away once more, for nothing.
+            if not forwarding.paused:
+                wake()
 
         signals.on_flush(flush)
         most = settings.connections_per_route
@@ -86,7 +93,7 @@ async def _work(
             # Some more than one server may have, so that it cannot take all of them.
             tasks=most + max(4, most // 4),
         )
-        poll = asyncio.create_task(polling(settings.poll, feed.wake)) if settings.poll else None
+        poll = asyncio.create_task(polling(settings.poll, look_again)) if settings.poll else None
         try:
             await worker.run(signals.stop)
         finally:

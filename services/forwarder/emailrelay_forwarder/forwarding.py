@@ -72,6 +72,11 @@ class Forwarding:
             raise
         return await self._settle(claim, progress)
 
+    @property
+    def paused(self) -> bool:
+        """Whether some server's mail is turned away for now; it will be called back."""
+        return any(smarthost.paused for smarthost in self._smarthosts.values())
+
     def try_now(self) -> None:
         """End the pauses of all servers."""
         for smarthost in self._smarthosts.values():

@@ -67,6 +67,11 @@ class Smarthost:
         """Whether nothing would be lost by forgetting this server."""
         return not (self._in_use or self._kept or self._waiters or self._probe)
 
+    @property
+    def paused(self) -> bool:
+        """Whether mail for this server is turned away for now."""
+        return self._breaker.trouble is not None
+
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncGenerator[Session]:
         """Give a session, kept or new; it is kept on if the block ends well.

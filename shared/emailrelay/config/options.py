@@ -226,8 +226,8 @@ class DeliveryOptions(_Options):
     """Delivery."""
 
     poll: Seconds | None = None
-    """Look through the whole store at least this often; by default as often as its size allows. New
-    mail is noticed at once either way."""
+    """Try all deferred mail again this often, whatever its retry time; by default each message has its
+    own time. New mail is noticed at once either way."""
 
     once: Flag = False
     """Make one attempt for every message that is ready, whatever its retry time, then exit: 0 when
@@ -240,7 +240,7 @@ class DeliveryOptions(_Options):
     """How long a connection may take to be made."""
 
     prompt_timeout: Seconds = 20.0
-    """How long to wait for the server's greeting before starting without it."""
+    """How long to wait for the server's greeting; without one the server is left alone for a while."""
 
     response_timeout: Seconds | None = None
     """How long to wait for each reply; by default 600 after the final dot and 300 otherwise
