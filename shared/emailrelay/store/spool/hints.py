@@ -48,6 +48,7 @@ class WatchedHints:
         self._changed = asyncio.Event()
         self._ear = Ear(spool.path(names.WAKE), stage, self.later)
         self._watch = Watch(spool.root, self._seen)
+        self._blind = False
         self._recovery = Recovery(spool)
         self._meanwhile: list[Hint] | None = None
         self._looking: asyncio.Task[None] | None = None
@@ -111,7 +112,12 @@ class WatchedHints:
             self._ear.open()
             self._watch.open()
         except OSError as error:
-            self._spool.report(WatchTrouble(reason=f"{self._spool.root}: {error}; polling instead"))
+            if not self._blind:  # once, not at every look
+                reason = f"{self._spool.root}: {error}; polling instead"
+                self._spool.report(WatchTrouble(reason=reason))
+            self._blind = True
+        else:
+            self._blind = False
 
     async def _keep_looking(self, state: _State | None) -> None:
         """Scan when the directory has changed, and now and then in any case."""

@@ -1,0 +1,207 @@
+"""Several processes on one spool: nobody's death, no lost event and no flood loses or doubles mail."""
+
+import asyncio
+import shutil
+import subprocess
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.contract.conftest import SpoolOpener
+from tests.contract.mail import (
+    ENVELOPE,
+    can_claim,
+    claimed,
+    content_of,
+    history_of,
+    listed,
+    next_of,
+    put,
+)
+
+from emailrelay import envelope_format
+from emailrelay.events import PossibleDuplicate
+from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Done
+from emailrelay.stage import Stage
+from emailrelay.store.base import Feed
+
+ROOT = Path(__file__).parents[2]
+LONG = 60.0
+"""Seconds that a flood may take on a busy machine before the test counts as hung."""
+NO_WATCHES = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$0" "$@"'
+
+
+class Claimer:
+    """A process that claims; see ``claimer``."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+
+    async def line(self) -> str:
+        assert self.process.stdout is not None
+        async with asyncio.timeout(LONG):
+            return (await self.process.stdout.readline()).decode().strip()
+
+
+@asynccontextmanager
+async def claimer(
+    spool: SpoolOpener, *options: str, before: tuple[str, ...] = ()
+) -> AsyncGenerator[Claimer]:
+    """Start a claimer, which has armed its watch, and kill it in the end."""
+    command = (*before, sys.executable, "-m", "tests.contract.claimer", str(spool.directory))
+    process = await asyncio.create_subprocess_exec(
+        *command, *options, cwd=ROOT, stdout=subprocess.PIPE
+    )
+    try:
+        started = Claimer(process)
+        assert await started.line() == "ready"
+        yield started
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        # What is unread keeps the pipe open.
+        await process.communicate()
+
+
+def drop(spool: SpoolOpener, number: int) -> QueueId:
+    """Put a message in without anybody being told, as another program does."""
+    name = f"emailrelay.1700000000.1.{number}"
+    (spool.directory / f"{name}.content").write_bytes(b"x\r\n")
+    scratch = spool.directory / f"{name}.envelope.new"
+    scratch.write_bytes(envelope_format.write(ENVELOPE))
+    scratch.rename(spool.directory / f"{name}.envelope")
+    return QueueId(name.removeprefix("emailrelay."))
+
+
+async def test_message_of_a_killed_claimer_is_free_at_once(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store, b"still here")
+        async with claimer(spool, "hold") as victim:
+            assert await victim.line() == message
+            assert not await can_claim(store, message)
+            victim.process.kill()
+            await victim.process.wait()
+            async with await claimed(store, message) as claim:
+                assert await content_of(claim) == b"still here"
+
+
+async def test_waiting_feed_gets_the_message_of_a_killed_claimer(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store)
+        async with claimer(spool, "hold") as victim:
+            assert await victim.line() == message
+            async with store.feed(Stage.READY) as feed:
+                waiting = asyncio.create_task(next_of(feed))
+                victim.process.kill()
+                async with await waiting as claim:
+                    assert claim.id == message
+
+
+async def test_message_in_doubt_is_named_when_its_forwarder_was_killed(spool: SpoolOpener) -> None:
+    script = (
+        "import asyncio, sys\n"
+        "from emailrelay.stage import Stage\n"
+        "from emailrelay.store.chooser import open_store\n"
+        "async def main():\n"
+        "    async with open_store(sys.argv[1], report=print) as store:\n"
+        "        claim = await store.claim(Stage.READY, sys.argv[2])\n"
+        "        claim.in_doubt('smarthost.test:25')\n"
+        "        print('at the dot', flush=True)\n"
+        "        await asyncio.sleep(1000)\n"
+        "asyncio.run(main())\n"
+    )
+    async with spool() as store:
+        message = await put(store)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", script, str(spool.directory), message), stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        assert await process.stdout.readline() == b"at the dot\n"
+        process.kill()
+        await process.communicate()
+    async with spool() as later:
+        told = [event for event in spool.reports if isinstance(event, PossibleDuplicate)]
+        assert told == [PossibleDuplicate(id=message, peer="smarthost.test:25")]
+        assert (await history_of(later, message)).doubts == ("smarthost.test:25",)
+    async with spool():
+        assert len([e for e in spool.reports if isinstance(e, PossibleDuplicate)]) == 1
+
+
+@pytest.fixture
+def unwatchable() -> tuple[str, ...]:
+    """Give the beginning of a command that may watch no directory."""
+    command = ("unshare", "-Ur", "sh", "-c", NO_WATCHES)
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*command, "true"], check=False).returncode
+    ):
+        pytest.skip("user namespaces are not to be had here")
+    return command
+
+
+async def test_mail_is_found_where_no_directory_can_be_watched(
+    spool: SpoolOpener, unwatchable: tuple[str, ...]
+) -> None:
+    async with spool():
+        pass
+    async with claimer(spool, before=unwatchable) as polling:
+        for number in range(3):
+            message = drop(spool, number)
+            assert await polling.line() == message
+
+
+async def test_mail_is_found_when_every_doorbell_is_gone(spool: SpoolOpener) -> None:
+    async with spool() as store, claimer(spool) as waiting:
+        for bell in (spool.directory / ".wake").iterdir():
+            bell.unlink()
+        for _ in range(3):
+            message = await put(store)
+            assert await waiting.line() == message
+
+
+async def test_twenty_thousand_messages_at_once_are_each_claimed_once(spool: SpoolOpener) -> None:
+    count = 20_000
+    async with spool():
+        pass
+    async with AsyncExitStack() as stack:
+        claimers = [await stack.enter_async_context(claimer(spool)) for _ in range(2)]
+        dropping = asyncio.to_thread(lambda: {drop(spool, number) for number in range(count)})
+        taken: list[str] = []
+
+        async def read(one: Claimer) -> None:
+            while len(taken) < count:
+                taken.append(await one.line())
+
+        reading = [asyncio.create_task(read(one)) for one in claimers]
+        dropped = await dropping
+        async with asyncio.timeout(LONG):
+            await asyncio.wait(reading, return_when=asyncio.FIRST_COMPLETED)
+        for task in reading:
+            task.cancel()
+        await asyncio.gather(*reading, return_exceptions=True)
+        assert len(taken) == count
+        assert set(taken) == dropped
+    async with spool() as store:
+        assert await listed(store) == {}
+
+
+async def test_running_store_goes_on_in_a_directory_that_replaced_its_own(
+    spool: SpoolOpener,
+) -> None:
+    async with spool() as store, store.feed(Stage.READY) as feed:
+        await _finish(feed_message=await put(store), feed=feed)
+        spool.directory.rename(spool.directory.with_name("away"))
+        spool.directory.mkdir()
+        message = drop(spool, 1)
+        await _finish(feed_message=message, feed=feed)
+        await _finish(feed_message=await put(store), feed=feed)
+
+
+async def _finish(feed_message: QueueId, feed: Feed) -> None:
+    async with await next_of(feed) as claim:
+        assert claim.id == feed_message
+        await claim.settle(Done())
