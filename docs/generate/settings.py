@@ -96,6 +96,8 @@ def _settings(names: list[str]) -> Iterator[Setting]:
 def _default(info: FieldInfo) -> str:
     if info.default_factory is not None:
         return (info.default_factory.__doc__ or "").strip().rstrip(".")
+    if isinstance(info.default, bool):
+        return "yes" if info.default else "no"
     return "" if info.default in (None, []) else _toml(info.default).strip('"')
 
 
