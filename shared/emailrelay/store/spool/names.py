@@ -11,9 +11,10 @@ WORK = ".work"
 WAKE = ".wake"
 DOUBT = ".doubt"
 WAITING = ".waiting"
+NOTICES = ".dsn"
 FILTERS_FIRST = ".unfiltered"
 """Present where new mail goes to the filters first: those who submit directly look for it."""
-DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING)
+DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING, NOTICES)
 
 _SUFFIX = {
     Stage.UNFILTERED: ".filter",

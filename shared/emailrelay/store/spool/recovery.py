@@ -14,7 +14,7 @@ from emailrelay.errors import RelayError
 from emailrelay.events import PossibleDuplicate, Recovered
 from emailrelay.queue_id import QueueId, to_uuid
 from emailrelay.stage import Stage
-from emailrelay.store.spool import adoption, doubt, draft, files, names
+from emailrelay.store.spool import adoption, doubt, draft, files, names, notice
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
 
@@ -33,7 +33,15 @@ class Recovery:
 
     def sweep(self) -> None:
         """Finish or take back what dead processes had begun. Blocks; for a thread."""
-        for step in (self._drafts, self._copies, self._doubts, self._waiters, self._names):
+        steps = (
+            self._drafts,
+            self._copies,
+            self._doubts,
+            self._waiters,
+            self._notices,
+            self._names,
+        )
+        for step in steps:
             try:
                 step()
             except (OSError, RelayError) as error:
@@ -100,6 +108,10 @@ class Recovery:
             if waiter is not None:
                 files.remove(path)
                 files.unlock_and_close(waiter)
+
+    def _notices(self) -> None:
+        """N: a notice that the journal knows goes on, another is made anew by the next notifier."""
+        notice.sweep(self.spool)
 
     def _names(self) -> None:
         """Take over the old program's abandoned claims; remove our contents that have no envelope."""

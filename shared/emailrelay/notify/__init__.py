@@ -1,0 +1,1 @@
+"""Telling senders what could not be delivered (RFC 3464)."""

@@ -1,0 +1,125 @@
+"""``emailrelay-notify``: tells senders what could not be delivered."""
+
+import argparse
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from emailrelay import spool_dir
+from emailrelay.errors import StoreUnusable
+from emailrelay.events import Event, Level
+from emailrelay.notify.agents import Agent, Locals, Maildir, Program
+from emailrelay.notify.notifier import Count, Notifier
+from emailrelay.store.spool import place
+from emailrelay.store.spool.recovery import Recovery
+from emailrelay.store.spool.spool import open_spool
+
+PROGRAM = "emailrelay-notify"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(os.EX_USAGE, f"{PROGRAM}: {message}\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; give the exit status (docs/notify.md)."""
+    parser = _parser()
+    asked = parser.parse_args(argv)
+    root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
+    host = asked.host or os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
+    try:
+        agent = _agent(asked, host)
+    except ValueError as error:
+        parser.error(str(error))
+    if not root.is_dir():
+        return _complain(f"{root}: there is no such spool directory", os.EX_NOINPUT)
+    try:
+        count = _run(root, host, agent)
+    except StoreUnusable as error:
+        return _complain(str(error), os.EX_NOINPUT)
+    except OSError as error:
+        return _complain(str(error), os.EX_TEMPFAIL)
+    return _tell(count, verbose=asked.verbose)
+
+
+def _parser() -> _Parser:
+    parser = _Parser(prog=PROGRAM, description="Tell senders what could not be delivered.")
+    parser.add_argument("directory", nargs="?", metavar="SPOOL-DIR", help="the spool directory")
+    parser.add_argument("-s", "--spool-dir", metavar="DIR", help="the same")
+    way = parser.add_mutually_exclusive_group()
+    way.add_argument("--relay", action="store_true", help="send notices through the spool, as mail")
+    way.add_argument("--maildir", type=Path, metavar="DIR", help="put all notices into a maildir")
+    way.add_argument(
+        "--deliver-with",
+        metavar="COMMAND",
+        help="run COMMAND with the notice on its input; {user} and {sender} are filled in",
+    )
+    way.add_argument("--procmail", metavar="PROGRAM", help="run PROGRAM -d USER [procmail]")
+    parser.add_argument("-u", "--user", help="this user gets every notice")
+    parser.add_argument(
+        "--domain",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a name of this host in addresses",
+    )
+    parser.add_argument("--host", metavar="NAME", help="this host's name in notices")
+    parser.add_argument("-v", "--verbose", action="store_true", help="name each message")
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version('emailrelay')}")
+    return parser
+
+
+def _agent(asked: argparse.Namespace, host: str) -> Agent | None:
+    if asked.relay:
+        return None
+    if asked.maildir is not None:
+        return Maildir(asked.maildir.absolute(), host)
+    names = {"localhost", host, socket.gethostname(), *asked.domain}
+    known = Locals(frozenset(name.lower() for name in names), asked.user)
+    if asked.deliver_with is not None:
+        return Program.parse(asked.deliver_with, known)
+    return Program((asked.procmail or "procmail", "-d", "{user}"), known)
+
+
+def _run(root: Path, host: str, agent: Agent | None) -> Count:
+    spool = open_spool(root, _report, time.time)
+    try:
+        place.check(root)
+        spool.make_directories()
+        Recovery(spool).sweep()
+        return Notifier(spool=spool, host=host, agent=agent).run()
+    finally:
+        spool.bell.close()
+
+
+def _report(event: Event) -> None:
+    if event.level in (Level.WARNING, Level.ERROR):
+        sys.stderr.write(f"{PROGRAM}: {event}\n")
+
+
+def _complain(text: str, status: int) -> int:
+    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    return status
+
+
+def _tell(count: Count, *, verbose: bool) -> int:
+    for message, reason in count.trouble.items():
+        _complain(f"{message}: {reason}", 1)
+    if verbose:
+        for word, messages in (
+            ("sender told", count.told),
+            ("null sender, nobody is told", count.double),
+            ("nobody can be told", count.silent),
+        ):
+            sys.stdout.writelines(f"{message}: {word}\n" for message in messages)
+        sys.stdout.write(
+            f"{len(count.told)} told, {len(count.double)} of the null sender left,"
+            f" {len(count.silent)} left for other reasons, {len(count.trouble)} in trouble\n"
+        )
+    return 1 if count.trouble else os.EX_OK
