@@ -14,6 +14,21 @@ from pathlib import Path
 import pytest
 
 SCRIPT = Path(__file__).parent.parent / "fakes" / "little_service.py"
+STOPPED_AT_ONCE = """
+import os, signal, sys
+from emailrelay import service
+from emailrelay.events import Started
+
+def report(event):
+    if isinstance(event, Started):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+async def work(signals, _hints):
+    await signals.stop.wait()
+    return 0
+
+sys.exit(service.run("little", work, workers=int(sys.argv[1]), report=report))
+"""
 HANG = 30.0
 """Seconds after which a test gives up waiting."""
 
@@ -132,6 +147,18 @@ def test_a_second_signal_does_not_spoil_the_drain(
     assert len(little.heard("drained")) == int(workers)
     assert little.heard("stopped") == [["stopped", "little", "0"]]
     assert len(little.heard("stopping")) == 1
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_stop_that_comes_with_the_start_is_a_clean_one(workers: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", STOPPED_AT_ONCE, workers],
+        timeout=HANG,
+        check=False,
+        capture_output=True,
+    )
+
+    assert (ended.returncode, ended.stderr) == (0, b"")
 
 
 def test_a_killed_worker_is_replaced_and_told_of(start: Start) -> None:

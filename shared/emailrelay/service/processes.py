@@ -1,5 +1,6 @@
 """Running a service: alone in this process, or as workers under a supervisor."""
 
+import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -10,7 +11,7 @@ from emailrelay.events import Report, Started, Stopped, Stopping
 from emailrelay.service.child import Role
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.notify import notify
-from emailrelay.service.signals import Signals
+from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
 
 Work: TypeAlias = Callable[[Signals, socket.socket | None], Awaitable[int]]
@@ -35,6 +36,8 @@ def run(
     there is no dispatcher and no second process. After a stop signal the process goes on ignoring
     such signals, so this is the last thing a process does.
     """
+    # Whoever is told that we are ready may tell us to stop: that waits until it can be heard.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     report(Started(service=service, version=version(), workers=workers))
     notify("READY=1")
 
