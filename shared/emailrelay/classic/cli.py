@@ -13,6 +13,9 @@ from emailrelay.classic.services import Plan
 from emailrelay.classic.start import FAILED, NotStarted
 from emailrelay.config.version import capabilities, version
 
+_PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
+"""The words of the options whose values are, or may be, paths."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
@@ -45,9 +48,14 @@ def _absolute(asked: Asked) -> Asked:
     """Make paths absolute: a daemon works in another directory."""
     values = dict(asked.values)
     for name, given in values.items():
-        if BY_NAME[name].word in ("DIR", "FILE", "PEM,..."):
-            values[name] = tuple(str(Path(value).absolute()) if value else "" for value in given)
+        if BY_NAME[name].word in _PATHS:
+            values[name] = tuple(_absolute_path(value) for value in given)
     return Asked(values)
+
+
+def _absolute_path(value: str) -> str:
+    # ``exit:0`` is no path, nor is nothing.
+    return value if not value or ":" in value else str(Path(value).absolute())
 
 
 def _show(asked: Asked) -> None:

@@ -49,7 +49,7 @@ class PidFile:
         null = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(null, standard)
-        for descriptor in map(int, os.listdir("/dev/fd")):
+        for descriptor in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
             if descriptor > 2 and descriptor != waiting:
                 with suppress(OSError):
                     os.close(descriptor)

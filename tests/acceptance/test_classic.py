@@ -1,0 +1,359 @@
+"""The historical command, as administrators know it."""
+
+import os
+import signal
+import smtplib
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.acceptance.command import GRAMMAR, Command, ask, recording_sink
+from tests.acceptance.relay import Sink, free_port, until
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    command = Command(tmp_path)
+    try:
+        yield command
+    finally:
+        command.clear_away()
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    sink = recording_sink(tmp_path).start()
+    try:
+        yield sink
+    finally:
+        sink.clear_away()
+
+
+def script(path: Path, body: str) -> str:
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+# The process contract
+
+
+def test_the_parent_returns_when_the_daemon_listens_and_says_nothing(command: Command) -> None:
+    daemon = command.daemon("--as-server")
+    with smtplib.SMTP("127.0.0.1", daemon.port) as client:
+        assert client.noop()[0] == 250
+    assert "emailrelay: info: smtp server on 127.0.0.1:" in daemon.log()
+
+
+def test_the_daemon_has_left_its_terminal_and_its_directory(command: Command) -> None:
+    daemon = command.daemon("--as-server")
+    assert os.getsid(daemon.pid) == daemon.pid
+    assert Path(f"/proc/{daemon.pid}/cwd").readlink() == Path("/")
+    streams = [Path(f"/proc/{daemon.pid}/fd/{number}").readlink() for number in range(3)]
+    assert streams == [Path("/dev/null")] * 3
+
+
+def test_the_pid_file_holds_the_number_and_a_newline_until_the_end(command: Command) -> None:
+    daemon = command.daemon("--as-server")
+    assert daemon.pid_file.read_bytes() == b"%d\n" % daemon.pid
+    assert daemon.alive
+    daemon.stop()
+    assert not daemon.pid_file.exists()
+
+
+def test_a_second_sigterm_does_not_leave_the_pid_file_behind(command: Command) -> None:
+    daemon = command.daemon("--as-server")
+    while daemon.alive:
+        daemon.send(signal.SIGTERM)
+    assert not daemon.pid_file.exists()
+
+
+def test_the_spool_directory_is_made_and_closed_to_others(command: Command) -> None:
+    command.daemon("--as-server")
+    assert command.spool.stat().st_mode & 0o777 == 0o770
+    assert command.waiting() == []
+
+
+def test_in_the_foreground_the_command_ends_with_its_signal(command: Command, sink: Sink) -> None:
+    ended = command.run("--as-client", sink.address, "--pid-file", str(command.directory / "pid"))
+    assert ended.status == 0
+    assert not (command.directory / "pid").exists()
+
+
+# Exit statuses
+
+
+def test_an_address_in_use_is_exit_status_2_and_named(command: Command) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        ended = command.run("--as-server", "--interface", "127.0.0.1", "--port", port)
+    assert ended.status == 2
+    assert f"127.0.0.1 port {port}" in ended.err
+    assert ended.out == ""
+
+
+def test_bad_options_are_exit_status_1_with_every_problem(command: Command) -> None:
+    ended = command.run("--as-server", "--poll", "0", "--port", "smtp", "--nonsense", "--pop")
+    assert ended.status == 1
+    named = {line.removeprefix("emailrelay: error: ").split(": ")[0] for line in ended.lines}
+    assert {"--poll", "--port", "--nonsense", "--pop"} <= named
+    assert not command.spool.exists()
+
+
+def test_a_spool_that_cannot_be_used_is_exit_status_1(command: Command) -> None:
+    command.spool.write_text("a file")
+    ended = command.run("--as-server", "--interface", "127.0.0.1", "--port", str(free_port()))
+    assert ended.status == 1
+    assert "--spool-dir" in ended.err
+
+
+def test_a_filter_of_an_unknown_kind_stops_the_start(command: Command) -> None:
+    where = ("--interface", "127.0.0.1", "--port", str(free_port()))
+    ended = command.run("--as-server", *where, "--filter", "exit:0,exit:300")
+    assert ended.status == 1
+    assert "exit:300" in ended.err
+
+
+def test_nothing_to_do_is_exit_status_0(command: Command) -> None:
+    assert command.run("--as-client", "127.0.0.1:9").status == 0
+
+
+# Mail
+
+
+def test_what_the_server_kept_the_client_forwards(command: Command, sink: Sink) -> None:
+    daemon = command.daemon("--as-server")
+    daemon.submit("a@x.net", "b@y.net")
+    content, envelope = command.waiting()
+    assert content.endswith(".content")
+    assert envelope.endswith(".envelope")
+    ended = command.run("--as-client", sink.address)
+    assert ended.status == 0
+    (arrival,) = sink.arrivals()
+    assert (arrival.sender, arrival.recipients) == ("a@x.net", ["b@y.net"])
+    assert command.waiting() == []
+    assert all(GRAMMAR.fullmatch(line) for line in ended.lines)
+
+
+def test_mail_that_cannot_be_forwarded_is_kept_and_is_exit_status_1(command: Command) -> None:
+    command.daemon("--as-server").submit()
+    before = command.waiting()
+    assert command.run("--as-client", f"127.0.0.1:{free_port()}").status == 1
+    assert command.waiting() == before
+
+
+def test_a_server_that_polls_forwards_in_the_background(command: Command, sink: Sink) -> None:
+    daemon = command.daemon("--as-server", "--forward-to", sink.address, "--poll", "1")
+    daemon.submit()
+    sink.wait_for(1)
+    until(lambda: not command.waiting(), "the spool is empty")
+
+
+def test_forward_at_the_start_sends_what_waits(command: Command, sink: Sink) -> None:
+    first = command.daemon("--as-server")
+    first.submit()
+    first.stop()
+    command.daemon("--as-server", "--forward", "--forward-to", sink.address)
+    sink.wait_for(1)
+
+
+def test_a_proxy_answers_what_the_next_server_answered(command: Command, sink: Sink) -> None:
+    command.daemon("--as-proxy", sink.address).submit()
+    assert len(sink.arrivals()) == 1
+    assert command.waiting() == []
+
+
+def test_a_proxy_passes_a_refusal_on_and_keeps_nothing(command: Command, tmp_path: Path) -> None:
+    refusing = Sink("refusing", tmp_path, free_port(), ["--refuse", "550 5.1.1 nobody here"])
+    refusing.start()
+    try:
+        daemon = command.daemon("--as-proxy", refusing.address)
+        with pytest.raises(smtplib.SMTPResponseException) as refused:
+            daemon.submit()
+        assert refused.value.smtp_code == 550
+        assert b"nobody here" in bytes(refused.value.smtp_error)
+    finally:
+        refusing.clear_away()
+    assert command.waiting() == []
+
+
+def test_a_filters_rejection_is_the_answer_and_leaves_nothing(command: Command) -> None:
+    rejecting = script(command.directory / "filter", "echo '<<554 not this one>>'; exit 1")
+    daemon = command.daemon("--as-server", "--filter", rejecting)
+    with pytest.raises(smtplib.SMTPDataError) as refused:
+        daemon.submit()
+    assert refused.value.smtp_code == 554
+    assert b"not this one" in bytes(refused.value.smtp_error)
+    assert command.waiting() == []
+
+
+def test_a_filter_edits_what_is_kept(command: Command) -> None:
+    editing = script(command.directory / "filter", 'printf "X-Seen: yes\\r\\n" > "$1.new"\n'
+                     'cat "$1" >> "$1.new" && mv "$1.new" "$1"')  # fmt: skip
+    command.daemon("--as-server", "--filter", editing).submit()
+    content, _ = command.waiting()
+    assert (command.spool / content).read_bytes().startswith(b"X-Seen: yes\r\n")
+
+
+def test_a_configuration_file_says_the_same(command: Command) -> None:
+    config = command.directory / "relay.conf"
+    config.write_text("# as ever\nas-server\nfilter=exit:1\nverbose no\n")
+    daemon = command.daemon(str(config))
+    with pytest.raises(smtplib.SMTPDataError):
+        daemon.submit()
+
+
+# Children that die
+
+
+def test_a_killed_service_is_started_again_and_mail_flows(command: Command, sink: Sink) -> None:
+    daemon = command.daemon("--as-server", "--forward-to", sink.address, "--poll", "1")
+    for service in ("receiver", "forwarder"):
+        killed = daemon.child(service)
+        os.kill(killed, signal.SIGKILL)
+        daemon.hear(f"error: {service} ended: ended by SIGKILL")
+        until(lambda s=service, k=killed: daemon.child(s) != k, f"{service} is replaced")
+    daemon.submit()
+    sink.wait_for(1)
+
+
+def test_a_killed_parent_leaves_no_child(command: Command, sink: Sink) -> None:
+    daemon = command.daemon(
+        *("--as-server", "--forward-to", sink.address, "--poll", "1", "--filter", "exit:0")
+    )
+    children = [daemon.child(name) for name in ("receiver", "filterd", "forwarder")]
+    daemon.send(signal.SIGKILL)
+    until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "all are gone")
+
+
+# The log
+
+
+def test_a_clean_run_says_neither_error_nor_warning(command: Command, sink: Sink) -> None:
+    daemon = command.daemon(
+        *("--as-server", "--forward-to", sink.address, "--poll", "1"),
+        *("--log-time", "--log-address", "--filter", "exit:0"),
+    )
+    daemon.submit()
+    sink.wait_for(1)
+    daemon.hear("delivered")
+    daemon.stop()
+    lines = daemon.log().splitlines()
+    assert [line for line in lines if not GRAMMAR.fullmatch(line)] == []
+    assert "error" not in daemon.log()
+    assert "warning" not in daemon.log()
+    assert any("info: 127.0.0.1: received" in line for line in lines)
+
+
+def test_the_log_file_is_opened_again_at_sighup(command: Command) -> None:
+    daemon = command.daemon("--as-server")
+    daemon.log_file.rename(command.directory / "rotated")
+    daemon.send(signal.SIGHUP)
+    until(daemon.log_file.exists, "there is a new log")
+    daemon.submit()
+    daemon.hear("received")
+    assert "received" not in (command.directory / "rotated").read_text()
+
+
+def test_the_date_stands_in_the_name_of_the_log_file(command: Command) -> None:
+    where = ("--interface", "127.0.0.1", "--port", "0", "--pid-file", f"{command.directory}/pid")
+    ended = command.run("--as-server", *where, "--log-file", f"{command.directory}/log.%d")
+    assert ended.status == 0
+    os.kill(int((command.directory / "pid").read_text()), signal.SIGTERM)
+    until(lambda: not (command.directory / "pid").exists(), "it ends")
+    (written,) = command.directory.glob("log.*")
+    assert written.name.removeprefix("log.").isdigit()
+
+
+# Administration
+
+
+def test_administrators_see_and_move_the_queue(command: Command, sink: Sink) -> None:
+    port = free_port()
+    daemon = command.daemon("--as-server", "--forward-to", sink.address, "--admin", str(port))
+    assert ask(port, "flush", "list", "failures") == [
+        "error: no messages to send",
+        "<none>",
+        "<none>",
+    ]
+    daemon.submit()
+    (name,) = {entry.rpartition(".")[0] for entry in command.waiting()}
+    assert ask(port, "LIST", "flush", "list") == [name, "OK", "<none>"]
+    assert len(sink.arrivals()) == 1
+    assert ask(port, "pid", "terminate", "nonsense")[0] == str(daemon.pid)
+    assert daemon.alive
+
+
+def test_a_flush_tells_why_it_failed(command: Command) -> None:
+    port, nobody = free_port(), free_port()
+    daemon = command.daemon(
+        "--as-server", "--forward-to", f"127.0.0.1:{nobody}", "--admin", str(port)
+    )
+    daemon.submit()
+    (answer,) = ask(port, "flush")
+    assert answer.startswith("error: ")
+    assert str(nobody) in answer
+
+
+def test_failures_are_listed_with_their_reason_and_tried_again(
+    command: Command, tmp_path: Path
+) -> None:
+    refusing = Sink("refusing", tmp_path, free_port(), ["--refuse", "550 5.1.1 nobody here"])
+    refusing.start()
+    try:
+        port = free_port()
+        daemon = command.daemon(
+            "--as-server", "--forward-to", refusing.address, "--admin", str(port)
+        )
+        daemon.submit()
+        flushed, failures, again, listed = ask(port, "flush", "failures", "unfail-all", "list")
+    finally:
+        refusing.clear_away()
+    assert flushed.startswith("error: ")
+    assert "nobody here" in failures
+    assert again == "OK"
+    assert listed.startswith("emailrelay.")
+
+
+def test_taking_mail_in_can_be_switched(command: Command) -> None:
+    port = free_port()
+    daemon = command.daemon("--as-server", "--admin", str(port))
+    assert ask(port, "smtp disable") == ["OK"]
+    with pytest.raises(ConnectionRefusedError):
+        daemon.submit()
+    assert ask(port, "smtp enable") == ["OK"]
+    daemon.submit()
+
+
+def test_terminate_needs_its_option_and_removes_the_pid_file(command: Command) -> None:
+    port = free_port()
+    daemon = command.daemon("--as-server", "--admin", str(port), "--admin-terminate")
+    assert ask(port, "terminate")[0].startswith("OK")
+    until(lambda: not daemon.alive, "it ends")
+    assert not daemon.pid_file.exists()
+
+
+@pytest.mark.parametrize("line", ["GET / HTTP/1.1", "POST /x HTTP/1.0", "Host: x", "x" * 100_000])
+def test_a_browser_is_sent_away_before_it_says_more(command: Command, line: str) -> None:
+    port = free_port()
+    daemon = command.daemon("--as-server", "--admin", str(port), "--admin-terminate")
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        try:
+            connection.sendall(f"{line}\r\nterminate\r\n".encode())
+            while connection.recv(4096):
+                pass
+        except ConnectionError:
+            pass
+    assert ask(port, "pid") == [str(daemon.pid)]
+
+
+def test_idle_administrators_are_bounded(command: Command) -> None:
+    port = free_port()
+    command.daemon("--as-server", "--admin", str(port))
+    connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(40)]
+    served = [connection.recv(20) for connection in connections]
+    for connection in connections:
+        connection.close()
+    assert served.count(b"E-MailRelay> ") == 20
+    assert served.count(b"") == 20

@@ -1,0 +1,117 @@
+"""Events of the services as lines of the historical log."""
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from emailrelay.classic import log_lines
+from emailrelay.classic.command_line import parse
+from emailrelay.classic.log_lines import Line, Severity, of_complaint, of_event, written
+from emailrelay.classic.log_output import LogOutput, log_options
+from emailrelay.events import Event, StoreTrouble
+from emailrelay.logs import event_name
+
+NOON = 1_700_000_000.25
+
+
+def kinds(kind: type[Event] = Event) -> Iterator[type[Event]]:
+    for sub in kind.__subclasses__():
+        if sub.__module__ == "emailrelay.events":
+            yield sub
+        yield from kinds(sub)
+
+
+@pytest.mark.parametrize(
+    "kind", sorted(kinds(), key=lambda k: k.__name__), ids=lambda k: k.__name__
+)
+def test_each_kind_of_event_is_one_readable_line(kind: type[Event]) -> None:
+    told = {field.name: f"<{field.name}>" for field in fields(kind)}
+    line = of_event(json.dumps({"level": kind.level, "event": event_name(kind), **told}).encode())
+    assert line is not None
+    expected = {"warning": Severity.WARNING, "error": Severity.ERROR}
+    assert line.severity is expected.get(kind.level, Severity.INFO)
+    assert line.text
+    assert "{" not in line.text
+
+
+def test_an_event_of_a_later_release_is_told_with_all_it_has() -> None:
+    octets = b'{"timestamp":"t","level":"info","event":"new_thing","service":"s","pid":1,"a":2}'
+    assert of_event(octets) == Line(Severity.INFO, "new thing a=2")
+
+
+def test_a_line_that_is_no_event_is_a_complaint() -> None:
+    assert of_event(b"Traceback (most recent call last):\n") is None
+    assert of_complaint(b"Traceback\x1b[0m\n") == Line(Severity.ERROR, "Traceback\\x1b[0m")
+    assert of_complaint(b"\n") is None
+
+
+def test_an_event_of_this_process_reads_like_one_of_a_service() -> None:
+    event = StoreTrouble(doing="listing", reason="disk gone")
+    assert log_lines.of_own(event) == Line(Severity.ERROR, "spool: listing: disk gone")
+
+
+def test_a_line_has_what_was_asked_for_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    line = Line(Severity.WARNING, "text", "127.0.0.1")
+    assert written(line) == "warning: text"
+    assert written(line, address=True) == "warning: 127.0.0.1: text"
+    assert written(line, now=NOON) == "20231114.221320.250: warning: text"
+    assert written(Line(Severity.INFO, "text"), address=True) == "info: text"
+
+
+def output(arguments: str, now: float = NOON) -> LogOutput:
+    asked, problems = parse(["--no-syslog", *arguments.split()], lambda _path: "")
+    assert problems == []
+    return LogOutput(log_options(asked), clock=lambda: now)
+
+
+def test_without_log_only_what_goes_wrong_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    log = output("")
+    log.write(Line(Severity.INFO, "fine"))
+    log.write(Line(Severity.ERROR, "not fine"))
+    assert capfd.readouterr().err == "emailrelay: error: not fine\n"
+
+
+def test_a_start_that_will_leave_standard_error_is_silent_when_all_is_well(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    log = output("--log --close-stderr")
+    log.write(Line(Severity.INFO, "listening"))
+    log.write(Line(Severity.ERROR, "cannot start"))
+    log.started()
+    log.write(Line(Severity.ERROR, "later"))
+    assert capfd.readouterr().err == "emailrelay: error: cannot start\n"
+
+
+def test_a_log_file_takes_the_place_of_standard_error(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = output(f"--log --log-file {tmp_path}/log")
+    log.started()
+    log.write(Line(Severity.ERROR, "later"))
+    assert capfd.readouterr().err == ""
+    assert (tmp_path / "log").read_text() == "emailrelay: error: later\n"
+
+
+def test_the_next_day_begins_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "UTC")
+    time.tzset()
+    times = iter([NOON, NOON, NOON + 86400])
+    asked, _ = parse(["--log", "--no-syslog", "-N", f"{tmp_path}/log.%d"], lambda _path: "")
+    log = LogOutput(log_options(asked), clock=lambda: next(times))
+    log.write(Line(Severity.INFO, "today"))
+    log.write(Line(Severity.INFO, "tomorrow"))
+    assert (tmp_path / "log.20231114").read_text() == "emailrelay: info: today\n"
+    assert (tmp_path / "log.20231115").read_text() == "emailrelay: info: tomorrow\n"
+
+
+def test_a_log_on_a_full_disk_stops_nothing() -> None:
+    log = output("--log --log-file /dev/full")
+    log.started()
+    log.write(Line(Severity.INFO, "lost"))
+    log.reopen()
