@@ -8,7 +8,7 @@ import pytest
 from tests.fakes.smtp_peer import Act, Close, Hang, Say, SmtpPeer
 from tests.service.forwarding import CONTENT, HASTY, Office
 
-from emailrelay.events import PossibleDuplicate
+from emailrelay.events import InternalError, PossibleDuplicate
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay_forwarder.delivery import Progress
 
@@ -225,6 +225,24 @@ async def test_unknown_host_defers(monkeypatch: pytest.MonkeyPatch) -> None:
     await office.forwarding.close()
     assert isinstance(settlement, Defer)
     assert "4.4.3" in str(settlement.attempt.trouble)
+
+
+async def test_host_that_can_be_no_name_defers() -> None:
+    office = Office("127.0.0.1:1")
+    settlement = await office.forward(await office.put(forward_to_address=f"{'a' * 99}..b:25"))
+    await office.forwarding.close()
+    assert isinstance(settlement, Defer)
+    assert office.events(InternalError) == []
+
+
+async def test_session_lost_after_a_refused_message_costs_the_next_no_attempt() -> None:
+    refused = Say(b"554 no\r\n", then_close=False)
+    going = Say(b"421 4.7.0 too many errors\r\n", then_close=True)
+    async with SmtpPeer({"MAIL": [refused, "250 ok"], "RSET": [going]}) as peer:
+        office = Office(peer.address)
+        assert isinstance(await office.send(), Fail)
+        assert isinstance(await office.send(), Done)
+    assert peer.connections == 2
 
 
 async def test_mistake_of_ours_in_one_message_stops_no_other(

@@ -42,7 +42,21 @@ def test_a_route_reads_and_prints_the_same(text: str, route: Route) -> None:
     assert str(route) == text
 
 
-@pytest.mark.parametrize("text", ["", "host", ":25", "host:", "a b:25", "ho\nst:25", "host:2 5"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "host",
+        ":25",
+        "host:",
+        "a b:25",
+        "ho\nst:25",
+        "host:2 5",
+        "host:0",
+        "host:65561",
+        "host:²",
+    ],
+)
 def test_what_is_no_route_says_so(text: str) -> None:
     with pytest.raises(NoRoute, match="HOST:PORT"):
         parse(text)

@@ -190,4 +190,4 @@ def stale(trouble: SessionTrouble, progress: Progress, session: Session) -> bool
     A server may close a session whenever it likes, after so many messages or so many seconds; what
     had only been begun there goes over a fresh session at once.
     """
-    return session.messages > 0 and not progress.in_content and trouble.step in _BEFORE_CONTENT
+    return session.used and not progress.in_content and trouble.step in _BEFORE_CONTENT

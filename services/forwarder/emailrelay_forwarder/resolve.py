@@ -38,7 +38,7 @@ async def resolve(route: Route, *, limit: float) -> list[SocketAddress]:
         return [SocketAddress(socket.AF_UNIX, route.host)]
     try:
         return _numeric(route)
-    except OSError:
+    except (OSError, UnicodeError):
         pass  # a name, not an address: it takes the resolver
     try:
         async with asyncio.timeout(limit):

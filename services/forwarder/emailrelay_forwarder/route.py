@@ -1,9 +1,12 @@
 """Where a message goes: the server that its envelope names, or else the smarthost."""
 
+import re
 from dataclasses import dataclass
 
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError
+
+_WORDS = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]+")
 
 
 class NoRoute(RelayError):
@@ -43,7 +46,9 @@ def parse(destination: str) -> Route:
         return Route(destination, "")
     host, colon, port = destination.strip().rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port or not destination.isprintable() or " " in host + port:
+    # The C library takes a port of 65561 for 25.
+    possible = not port.isdigit() or (port.isascii() and 0 < int(port[:6]) < 65536)
+    if not (colon and host and port and possible) or not _WORDS.fullmatch(host + port):
         raise NoRoute(f"cannot forward to {destination!r}: neither HOST:PORT nor an absolute path")
     return Route(host, port)
 

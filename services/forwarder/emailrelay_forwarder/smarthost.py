@@ -91,6 +91,7 @@ class Smarthost:
                 self._pause(error)
             raise
         else:
+            session.used = True
             self._kept.keep(session)
             self._answered()
         finally:
@@ -104,9 +105,9 @@ class Smarthost:
 
     async def close(self) -> None:
         """Part from the server."""
-        if self._probe is not None:
-            self._probe.cancel()
-            await asyncio.wait([self._probe])
+        if (probe := self._probe) is not None:
+            probe.cancel()
+            await asyncio.wait([probe])
         await self._kept.close()
 
     async def _take(self) -> Session:
@@ -219,18 +220,20 @@ class Smarthost:
         """Try to open a session after each pause, for as long as there is mail to be called back."""
         loop = asyncio.get_running_loop()
         session: Session | None = None
-        while session is None and loop.time() - (self._turned_away_at or 0.0) < FARTHEST:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._try_now.wait()
-            self._try_now.clear()
-            try:
-                session = await self._open_session(self._route)
-            except SessionTrouble as trouble:
-                pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- as above
-                step = trouble.step
-        self._probe = None
-        self._breaker.try_again()
+        try:
+            while session is None and loop.time() - (self._turned_away_at or 0.0) < FARTHEST:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._try_now.wait()
+                self._try_now.clear()
+                try:
+                    session = await self._open_session(self._route)
+                except SessionTrouble as trouble:
+                    pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- as above
+                    step = trouble.step
+        finally:
+            self._probe = None
+            self._breaker.try_again()
         if session is not None:
             self._kept.keep(session)
             # Trouble that comes only after EHLO is not over because EHLO works: then mail comes
@@ -244,4 +247,4 @@ _OPENING = frozenset({Step.CONNECT, Step.GREETING, Step.EHLO})
 
 def _unwanted(trouble: SessionTrouble, session: Session) -> bool:
     """Tell whether the server sent us away before it had done anything for us."""
-    return trouble.reply.code == 421 and trouble.step is Step.MAIL and not session.messages
+    return trouble.reply.code == 421 and trouble.step is Step.MAIL and not session.used

@@ -55,7 +55,10 @@ async def _open(address: SocketAddress, settings: SessionSettings) -> "Session":
 
 async def _connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     loop = asyncio.get_running_loop()
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise unreachable(f"{address}: {error.strerror or error}") from error
     try:
         sock.settimeout(0)
         if settings.local_address is not None and address.family != socket.AF_UNIX:
@@ -81,7 +84,16 @@ async def _connect(address: SocketAddress, settings: SessionSettings) -> Wire:
 class Session:
     """An open session. Whoever has it aborts it when any of its methods did not return."""
 
-    __slots__ = ("_settings", "_wire", "extensions", "idle_since", "messages", "peer", "unfinished")
+    __slots__ = (
+        "_settings",
+        "_wire",
+        "extensions",
+        "idle_since",
+        "messages",
+        "peer",
+        "unfinished",
+        "used",
+    )
 
     def __init__(self, wire: Wire, peer: str, settings: SessionSettings) -> None:
         self._wire = wire
@@ -94,6 +106,8 @@ class Session:
         """How often a content was accepted."""
         self.unfinished = False
         """Whether a transaction was begun that needs RSET before the next."""
+        self.used = False
+        """Whether an earlier message, or part of this one, was answered for here."""
         self.idle_since = 0.0
 
     @property
@@ -152,6 +166,7 @@ class Session:
         answer = await self._wire.final(tail, self._settings.verdict)
         self.unfinished = False
         self.messages += 1
+        self.used = True
         return _verdict(Step.DOT, answer)
 
     async def quit(self, limit: float) -> None:
