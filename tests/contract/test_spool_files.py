@@ -3,6 +3,7 @@
 import fcntl
 import os
 import stat
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,13 +23,15 @@ from tests.contract.mail import (
     stages,
 )
 
-from emailrelay import envelope_format
+from emailrelay import envelope_format, journal
 from emailrelay.errors import StoreUnusable
 from emailrelay.events import PossibleDuplicate, Recovered, SetAside
+from emailrelay.journal import Accepted
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
+from emailrelay.store.spool import files
 from emailrelay.store.spool.place import network_file_system
 
 OLD_FORMAT = (
@@ -302,6 +305,43 @@ async def test_incomplete_draft_of_a_dead_writer_goes_at_the_next_opening(
         assert list(drafts.iterdir()) == []
         assert await listed(store) == {}
         assert [e.id for e in spool.reports if isinstance(e, Recovered)] == ["1700000000000.5.1"]
+
+
+@pytest.mark.parametrize(("content", "whole"), [(b"whole", True), (b"", False), (b"whale", False)])
+@pytest.mark.parametrize("moved", [False, True])
+async def test_draft_of_a_dead_writer_goes_forward_if_its_content_is_what_was_accepted(
+    spool: SpoolOpener, content: bytes, *, whole: bool, moved: bool
+) -> None:
+    async with spool():
+        pass
+    accepted = Accepted(at=1.7e9, stage=Stage.UNFILTERED, length=5, crc32=zlib.crc32(b"whole"))
+    message = QueueId("1700000000000.5.1")
+    envelope = spool.directory / ".new" / f"emailrelay.{message}.envelope"
+    envelope.write_bytes(NOW_FORMAT + journal.write(accepted))
+    directory = spool.directory if moved else spool.directory / ".new"
+    (directory / f"emailrelay.{message}.content").write_bytes(content)
+    async with spool() as store:
+        assert await stages(store) == ({message: Stage.UNFILTERED} if whole else {})
+        assert len(names(spool)) == (2 if whole else 0)
+        assert list((spool.directory / ".new").iterdir()) == []
+
+
+async def test_lock_on_a_file_that_has_just_been_moved_is_void(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        envelope = spool.directory / f"emailrelay.{message}.envelope"
+        real = files.try_lock
+
+        def lock_late(descriptor: int) -> bool:
+            envelope.rename(envelope.with_suffix(".envelope.hold"))
+            return real(descriptor)
+
+        monkeypatch.setattr(files, "try_lock", lock_late)
+        assert not await can_claim(store, message)
+        monkeypatch.undo()
+        assert await stages(store) == {message: Stage.HELD}
 
 
 async def test_draft_of_a_living_writer_is_left_to_it(spool: SpoolOpener) -> None:
