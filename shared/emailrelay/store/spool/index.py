@@ -63,8 +63,8 @@ class Index:
         return self._heap[0].due if self._heap else None
 
     def wake(self) -> None:
-        """Make everything due."""
-        self._heap = sorted(forced(entry.message) for entry in self._heap)
+        """Make everything due, each message once: a try for each of its entries would be a storm."""
+        self._heap = sorted({forced(entry.message) for entry in self._heap})
 
     def __len__(self) -> int:
         """Give the number of entries."""
