@@ -132,7 +132,7 @@ class Command:
             children = daemon.children()
             with suppress(ProcessLookupError):
                 daemon.send(signal.SIGKILL)
-            until(lambda c=children: not any(map(_alive, c)), "no child is left")
+            _all_gone(children)
             sys.stdout.write(f"--- {daemon.log_file.name}\n{daemon.log()[-3000:]}\n")
 
 
@@ -159,6 +159,10 @@ def _answer(connection: socket.socket) -> str:
 
 def _serves(arguments: Sequence[str]) -> bool:
     return not {"--no-smtp", "--dont-serve"} & set(arguments)
+
+
+def _all_gone(pids: Sequence[int]) -> None:
+    until(lambda: not any(map(_alive, pids)), "no child is left")
 
 
 def _alive(pid: int) -> bool:

@@ -172,7 +172,7 @@ def test_a_proxy_passes_a_refusal_on_and_keeps_nothing(command: Command, tmp_pat
         with pytest.raises(smtplib.SMTPResponseException) as refused:
             daemon.submit()
         assert refused.value.smtp_code == 550
-        assert b"nobody here" in bytes(refused.value.smtp_error)
+        assert "nobody here" in str(refused.value.smtp_error)
     finally:
         refusing.clear_away()
     assert command.waiting() == []
@@ -184,7 +184,7 @@ def test_a_filters_rejection_is_the_answer_and_leaves_nothing(command: Command) 
     with pytest.raises(smtplib.SMTPDataError) as refused:
         daemon.submit()
     assert refused.value.smtp_code == 554
-    assert b"not this one" in bytes(refused.value.smtp_error)
+    assert "not this one" in str(refused.value.smtp_error)
     assert command.waiting() == []
 
 
@@ -209,11 +209,14 @@ def test_a_configuration_file_says_the_same(command: Command) -> None:
 
 def test_a_killed_service_is_started_again_and_mail_flows(command: Command, sink: Sink) -> None:
     daemon = command.daemon("--as-server", "--forward-to", sink.address, "--poll", "1")
-    for service in ("receiver", "forwarder"):
-        killed = daemon.child(service)
-        os.kill(killed, signal.SIGKILL)
-        daemon.hear(f"error: {service} ended: ended by SIGKILL")
-        until(lambda s=service, k=killed: daemon.child(s) != k, f"{service} is replaced")
+    killed = {service: daemon.child(service) for service in ("receiver", "forwarder")}
+    for service, pid in killed.items():
+        os.kill(pid, signal.SIGKILL)
+        daemon.hear(f"error: {service} ended by SIGKILL")
+    until(
+        lambda: all(daemon.child(service) != pid for service, pid in killed.items()),
+        "both are replaced",
+    )
     daemon.submit()
     sink.wait_for(1)
 

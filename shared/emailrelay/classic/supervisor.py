@@ -72,11 +72,11 @@ class Post:
             if self._unwanted.is_set():
                 return
             if not self.ready.is_set():
-                self._say(Line(Severity.ERROR, f"{self.name} could not be started: {reason}"))
+                self._say(Line(Severity.ERROR, f"{self.name} could not be started: it {reason}"))
                 return
             deaths = 1 if loop.time() - began >= _STEADY else deaths + 1
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(deaths - 1, 16))
-            text = f"{self.name} ended: {reason}; it is started again in {pause:g} s"
+            text = f"{self.name} {reason}; it is started again in {pause:g} s"
             self._say(Line(Severity.ERROR, text))
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
@@ -87,7 +87,7 @@ class Post:
         try:
             child = self._child = await Child.start(self._service, self._descriptors, self._say)
         except OSError as error:
-            return str(error)
+            return f"cannot be run: {error}"
         if self._unwanted.is_set():
             child.send(signal.SIGTERM)
         watch = asyncio.create_task(self._watch(child))
@@ -225,4 +225,4 @@ class Supervisor:
 def _reason(status: int) -> str:
     if status < 0:
         return f"ended by {signal.Signals(-status).name}"
-    return f"exit status {status}"
+    return f"ended with status {status}"
