@@ -1,0 +1,318 @@
+"""The services as real processes around spools in a test's directory."""
+
+import contextlib
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from tests.acceptance.sink import Arrival
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+SAMPLE_FILTER = ROOT / "deploy" / "filters" / "add-relayed-header"
+HANG = 120.0
+"""Seconds after which a test gives up waiting: ten times what a loaded machine needs."""
+STOP_LIMIT = 10.0
+"""Seconds in which a service told to stop must be gone: it promises five."""
+
+Happening = dict[str, Any]
+"""A line of a service's log."""
+_T = TypeVar("_T")
+
+
+def until(condition: Callable[[], _T], what: str, seconds: float = HANG) -> _T:
+    """Look again and again until ``condition`` gives something true; return that."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}"
+        time.sleep(0.02)
+    return found
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on, outside the range of the ports that clients get."""
+    while True:
+        port = random.randrange(10_240, 32_000)  # noqa: S311 -- no secret
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+class Process:
+    """A command that can be started again, with all that it ever said kept in a file."""
+
+    def __init__(self, name: str, command: Sequence[str | Path], directory: Path) -> None:
+        self.name = name
+        self.log = directory / f"{name}.log"
+        self.errors = directory / f"{name}.err"
+        self._command = command
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def spawn(self) -> None:
+        assert not self.running
+        with self.log.open("ab") as log, self.errors.open("ab") as errors:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=errors,
+                cwd=ROOT,
+                start_new_session=True,
+            )
+
+    def send(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """End the process at once; the workers of one that has several notice it."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def wait(self, seconds: float = HANG) -> int:
+        assert self._process is not None
+        return self._process.wait(seconds)
+
+    def stop(self) -> int:
+        """Tell it to stop; return its exit status, which must come in time."""
+        self.send(signal.SIGTERM)
+        return self.wait(STOP_LIMIT)
+
+    def clear_away(self) -> None:
+        """Leave nothing running of it, workers included."""
+        if self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
+            self.wait()
+
+    def memory(self) -> int:
+        """Give the most memory it ever had, in octets."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        match = re.search(r"VmHWM:\s+(\d+) kB", status)
+        assert match is not None
+        return int(match[1]) * 1024
+
+
+class Service(Process):
+    """One of the three services; its log is read as events."""
+
+    def __init__(
+        self, name: str, command: Sequence[str | Path], directory: Path, port: int = 0
+    ) -> None:
+        super().__init__(name, command, directory)
+        self.port = port
+        self.happenings: list[Happening] = []
+        self._read = 0
+
+    def start(self) -> Self:
+        """Start it and wait until it is ready."""
+        before = len(self.events("started"))
+        self.spawn()
+        until(
+            lambda: len(self.events("started")) > before or not self.running, f"{self.name} starts"
+        )
+        assert self.running, f"{self.name}: {self.errors.read_text()}{self.log.read_text()}"
+        return self
+
+    def restart(self) -> None:
+        """Kill it and start it again."""
+        self.kill()
+        self.start()
+
+    def events(self, kind: str, **fields: object) -> list[Happening]:
+        """Give what it has told of this kind, with these fields, since the test began."""
+        self._take()
+        return [h for h in self.happenings if _matches(h, {"event": kind, **fields})]
+
+    def hear(self, kind: str, times: int = 1, **fields: object) -> list[Happening]:
+        """Wait until it has told so many; return them."""
+        what = f"{self.name} tells {kind} {fields or ''} {times} times"
+        return until(
+            lambda: found if len(found := self.events(kind, **fields)) >= times else [], what
+        )
+
+    def workers(self) -> list[int]:
+        """Give the process ids of its children."""
+        children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        return [int(word) for word in children.split()]
+
+    def _take(self) -> None:
+        if not self.log.exists():
+            return
+        with self.log.open("rb") as log:
+            log.seek(self._read)
+            whole = log.read().rpartition(b"\n")[0]
+        if whole:
+            self._read += len(whole) + 1
+            # Where a killed process broke off in a line, there is an empty one or half of one.
+            self.happenings += [_parsed(line) for line in whole.split(b"\n")]
+
+
+def _parsed(line: bytes) -> Happening:
+    try:
+        parsed: Happening = json.loads(line)
+    except ValueError:
+        return {"event": "", "text": line.decode(errors="replace")}
+    return parsed
+
+
+def _matches(happening: Mapping[str, object], fields: Mapping[str, object]) -> bool:
+    return all(happening.get(key) == value for key, value in fields.items())
+
+
+class Sink(Process):
+    """The recording smarthost, see ``sink``."""
+
+    def __init__(self, name: str, directory: Path, port: int, arguments: Sequence[str]) -> None:
+        self.record = directory / f"{name}.record"
+        module: list[str | Path] = [sys.executable, "-m", "tests.acceptance.sink"]
+        where = ["--port", str(port), "--record", str(self.record)]
+        super().__init__(name, [*module, *where, *arguments], directory)
+        self.port = port
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        self.spawn()
+        until(self._answers, f"{self.name} listens")
+        return self
+
+    def arrivals(self) -> list[Arrival]:
+        if not self.record.exists():
+            return []
+        lines = self.record.read_text().split("\n")[:-1]
+        return [Arrival(**json.loads(line)) for line in lines]
+
+    def wait_for(self, count: int) -> list[Arrival]:
+        def enough() -> list[Arrival]:
+            arrivals = self.arrivals()
+            return arrivals if len(arrivals) >= count else []
+
+        return until(enough, f"{count} messages arrive")
+
+    def _answers(self) -> bool:
+        assert self.running, self.errors.read_text()
+        with (
+            contextlib.suppress(OSError),
+            socket.create_connection(("127.0.0.1", self.port), timeout=HANG) as connection,
+        ):
+            return connection.recv(3) == b"220"
+        return False
+
+
+@dataclass
+class Relay:
+    """All the processes of a test. ``spool`` is the directory used unless another is named."""
+
+    directory: Path
+    processes: list[Process] = field(default_factory=list[Process])
+
+    @property
+    def spool(self) -> Path:
+        return self.directory / "spool"
+
+    @property
+    def services(self) -> list[Service]:
+        return [process for process in self.processes if isinstance(process, Service)]
+
+    def receiver(
+        self, *arguments: str, name: str = "receiver", spool: Path | None = None
+    ) -> Service:
+        port = free_port()
+        where = ("--interface", "127.0.0.1", "--port", str(port))
+        return self._service("receiver", (*where, *arguments), name, spool, port)
+
+    def filterd(self, *arguments: str, name: str = "filterd", spool: Path | None = None) -> Service:
+        return self._service("filterd", arguments, name, spool)
+
+    def forwarder(
+        self, to: int, *arguments: str, name: str = "forwarder", spool: Path | None = None
+    ) -> Service:
+        where = ("--forward-to", f"127.0.0.1:{to}")
+        return self._service("forwarder", (*where, *arguments), name, spool)
+
+    def sink(self, *arguments: str, name: str = "sink", port: int = 0) -> Sink:
+        sink = Sink(name, self.directory, port or free_port(), arguments)
+        self.processes.append(sink)
+        return sink
+
+    def waiting(self, spool: Path | None = None) -> list[str]:
+        """Give the names that an ``ls`` of the spool shows."""
+        directory = spool or self.spool
+        return sorted(path.name for path in directory.glob("[!.]*"))
+
+    def drained(self, spool: Path | None = None) -> None:
+        """Wait until the spool is empty."""
+        until(lambda: not self.waiting(spool), "the spool is empty")
+
+    def stop(self) -> None:
+        """Stop all services at once, in time and with a clean end."""
+        for service in self.services:
+            if service.running:
+                service.send(signal.SIGTERM)
+        for service in self.services:
+            assert service.wait(STOP_LIMIT) == 0, service.name
+
+    def scraps(self, spool: Path | None = None) -> list[str]:
+        """Give what is under the spool's dot names and should not be there when all have stopped."""
+        directory = spool or self.spool
+        return [
+            f"{name}/{entry}"
+            for name in (".new", ".work", ".waiting", ".doubt", ".wake")
+            if (directory / name).is_dir()
+            for entry in os.listdir(directory / name)  # noqa: PTH208 -- names are wanted
+        ]
+
+    def possible_duplicates(self) -> set[str]:
+        """Give the queue ids that any service has named as sent twice, perhaps."""
+        return {
+            str(happening["id"])
+            for service in self.services
+            for happening in service.events("possible_duplicate")
+        }
+
+    def clear_away(self) -> None:
+        for process in self.processes:
+            process.clear_away()
+
+    def show(self) -> None:
+        """Print the ends of all logs; pytest shows them if the test failed."""
+        for process in self.processes:
+            for path in (process.log, process.errors):
+                if path.exists():
+                    lines = [f"--- {path.name}", *path.read_text().splitlines()[-12:]]
+                    sys.stdout.writelines(f"{line}\n" for line in lines)
+
+    def faults(self) -> list[str]:
+        """Give what no service may ever say: mistakes of its own."""
+        told = [h for s in self.services for h in s.events("internal_error")]
+        written = [s.errors.read_text() for s in self.services if s.errors.exists()]
+        return [str(fault) for fault in (*told, *written) if fault]
+
+    def _service(
+        self, kind: str, arguments: Sequence[str], name: str, spool: Path | None, port: int = 0
+    ) -> Service:
+        place = ("--spool-dir", str(spool or self.spool), "--log-format", "json")
+        command: list[str | Path] = [BIN / f"emailrelay-{kind}", *place, *arguments]
+        service = Service(name, command, self.directory, port)
+        self.processes.append(service)
+        return service
