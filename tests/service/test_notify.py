@@ -1,0 +1,277 @@
+"""emailrelay-notify over real spools: each sender is told once, and nothing is told of a notice."""
+
+import asyncio
+import email
+import subprocess
+import sys
+import time
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.events import Event
+from emailrelay.journal import Attempt
+from emailrelay.notify.cli import main
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.settlement import Fail
+from emailrelay.stage import Stage
+from emailrelay.store.chooser import open_store
+
+SENDER, BOB = Address("sender@x.test"), Address("bob@y.test")
+NOBODY = Reply(550, "5.1.1 no such user")
+PROCMAIL = Path("/usr/bin/procmail")
+DRIVER = Path(__file__).parent.parent / "fakes" / "dying_notifier.py"
+
+
+def nothing(_event: Event) -> None:
+    """Take reports."""
+
+
+async def fail_one(spool: Path, sender: str = SENDER) -> QueueId:
+    """Put a message into a spool and let it fail."""
+    envelope = Envelope(sender=Address(sender), to_remote=(BOB,))
+    async with open_store(spool, report=nothing) as store:
+        async with store.draft(envelope) as draft:
+            await draft.write(b"Message-ID: <one@x.test>\r\nSubject: one\r\n\r\nbody\r\n")
+            await draft.commit(Stage.READY)
+        claim = await store.claim(Stage.READY, draft.id)
+        assert claim is not None
+        async with claim:
+            attempt = Attempt(at=time.time(), peer="mx.y.test:25", replies={BOB: NOBODY})
+            await claim.settle(Fail(NOBODY, attempt))
+    return draft.id
+
+
+def failed(spool: Path, sender: str = SENDER) -> QueueId:
+    return asyncio.run(fail_one(spool, sender))
+
+
+async def _stages(spool: Path) -> dict[QueueId, Stage]:
+    async with open_store(spool, report=nothing) as store:
+        return {listed.id: listed.stage async for listed in store.listing()}
+
+
+def stages(spool: Path) -> dict[QueueId, Stage]:
+    return asyncio.run(_stages(spool))
+
+
+def notices(spool: Path) -> list[Path]:
+    """Give the contents of the spool that are notices."""
+    return [c for c in spool.glob("emailrelay.*.content") if b"multipart/report" in c.read_bytes()]
+
+
+def notified(spool: Path, message: QueueId) -> int:
+    text = (spool / f"emailrelay.{message}.envelope.bad").read_text()
+    return text.count("X-MailRelay-Notified:")
+
+
+def in_maildir(maildir: Path) -> list[Message]:
+    return [email.message_from_bytes(path.read_bytes()) for path in (maildir / "new").iterdir()]
+
+
+def test_notice_through_the_spool_is_a_message_of_the_null_sender(tmp_path: Path) -> None:
+    message = failed(tmp_path)
+    assert main(["--relay", str(tmp_path)]) == 0
+    found = stages(tmp_path)
+    assert found.pop(message) is Stage.FAILED
+    assert list(found.values()) == [Stage.READY]
+    envelope = (tmp_path / f"emailrelay.{next(iter(found))}.envelope").read_text()
+    assert "X-MailRelay-From: \n" in envelope
+    assert f"X-MailRelay-To-Remote: {SENDER}\n" in envelope
+    assert not list((tmp_path / ".dsn").iterdir())
+
+
+def test_notice_goes_to_the_filters_where_they_come_first(tmp_path: Path) -> None:
+    message = failed(tmp_path)
+    (tmp_path / ".unfiltered").touch()
+    assert main(["--relay", str(tmp_path)]) == 0
+    found = stages(tmp_path)
+    assert [stage for m, stage in found.items() if m != message] == [Stage.UNFILTERED]
+
+
+def test_sender_is_told_once_however_often_it_is_run(tmp_path: Path) -> None:
+    message = failed(tmp_path)
+    for _ in range(3):
+        assert main(["--relay", str(tmp_path)]) == 0
+    assert len(notices(tmp_path)) == 1
+    assert notified(tmp_path, message) == 1
+
+
+def test_two_notifiers_at_once_tell_each_sender_once(tmp_path: Path) -> None:
+    for _ in range(20):
+        failed(tmp_path)
+    command = [sys.executable, "-m", "emailrelay.notify", "--relay", str(tmp_path)]
+    both = [subprocess.Popen(command) for _ in range(2)]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert len(notices(tmp_path)) == 20
+
+
+def test_failed_notice_is_left_and_counted_and_nobody_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = failed(tmp_path, sender="")
+    assert main(["--relay", "--verbose", str(tmp_path)]) == 0
+    assert "1 of the null sender left" in capsys.readouterr().out
+    assert notices(tmp_path) == []
+    assert stages(tmp_path) == {message: Stage.FAILED}
+    assert main(["--relay", "--verbose", str(tmp_path)]) == 0
+    assert "0 of the null sender left" in capsys.readouterr().out
+
+
+def test_unreadable_envelope_does_not_stop_the_others(tmp_path: Path) -> None:
+    (tmp_path / "emailrelay.1.1.1.envelope.bad").write_bytes(b"garbage\r\n")
+    failed(tmp_path)
+    for _ in range(2):
+        assert main(["--relay", str(tmp_path)]) == 0
+    assert len(notices(tmp_path)) == 1
+
+
+def test_message_that_failed_again_after_a_retry_is_told_of_again(tmp_path: Path) -> None:
+    async def retried_and_failed(message: QueueId) -> None:
+        async with open_store(tmp_path, report=nothing) as store:
+            await store.retry(message)
+            await store.fail(message)
+
+    message = failed(tmp_path)
+    main(["--relay", str(tmp_path)])
+    asyncio.run(retried_and_failed(message))
+    main(["--relay", str(tmp_path)])
+    assert len(notices(tmp_path)) == 2
+
+
+def test_notice_reads_back_from_a_maildir(tmp_path: Path) -> None:
+    failed(tmp_path / "spool")
+    assert main(["--maildir", str(tmp_path / "box"), str(tmp_path / "spool")]) == 0
+    (message,) = in_maildir(tmp_path / "box")
+    assert message.get_content_type() == "multipart/report"
+    assert message["To"] == SENDER
+    assert message["In-Reply-To"] == "<one@x.test>"
+
+
+@pytest.mark.skipif(not PROCMAIL.exists(), reason="procmail is not installed")
+def test_procmail_delivers_a_notice(tmp_path: Path) -> None:
+    failed(tmp_path / "spool")
+    recipe = tmp_path / "recipe"
+    recipe.write_text(f"DEFAULT={tmp_path}/box/\nLOGFILE={tmp_path}/log\n")
+    command = f"{PROCMAIL} -m {recipe}"
+    assert main(["--deliver-with", command, str(tmp_path / "spool")]) == 0
+    (message,) = in_maildir(tmp_path / "box")
+    assert message["Auto-Submitted"] == "auto-replied"
+
+
+def test_program_that_fails_is_tried_again_with_the_same_notice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = failed(tmp_path / "spool")
+    script = tmp_path / "deliver"
+    script.write_text(f"#!/bin/sh\ncat >> {tmp_path}/out\necho full >&2\ntest -e {tmp_path}/go\n")
+    script.chmod(0o755)
+    arguments = ["--deliver-with", str(script), str(tmp_path / "spool")]
+    assert main(arguments) == 1
+    assert "full" in capsys.readouterr().err
+    (tmp_path / "go").touch()
+    assert main(arguments) == 0
+    assert main(arguments) == 0
+    tries = (tmp_path / "out").read_text().split("\nMessage-ID: <1")[1:]
+    assert len(tries) == 2
+    assert tries[0].split()[0] == tries[1].split()[0]
+    assert notified(tmp_path / "spool", message) == 1
+
+
+def test_sender_of_another_host_is_kept_until_a_way_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = failed(tmp_path)
+    assert main([str(tmp_path)]) == 1
+    assert "--relay" in capsys.readouterr().err
+    assert notified(tmp_path, message) == 0
+    assert main(["--relay", str(tmp_path)]) == 0
+    assert len(notices(tmp_path)) == 1
+
+
+def test_local_part_cannot_become_an_option_of_the_program(tmp_path: Path) -> None:
+    message = failed(tmp_path / "spool", sender="-oops@x.test")
+    ran = tmp_path / "ran"
+    assert main(["--deliver-with", f"touch {ran} {{sender}}", str(tmp_path / "spool")]) == 1
+    assert not ran.exists()
+    assert notified(tmp_path / "spool", message) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--bogus"], 64),
+        (["--deliver-with", "'open quote"], 64),
+        (["--relay", "--maildir", "x"], 64),
+        (["/nowhere/at/all"], 66),
+    ],
+)
+def test_mistakes_have_their_exit_status(arguments: list[str], status: int) -> None:
+    try:
+        found: object = main(arguments)
+    except SystemExit as error:
+        found = error.code
+    assert found == status
+
+
+def swept(tmp_path: Path, *arguments: str) -> list[Path]:
+    """Kill a notifier before each of its steps, let another finish; give what was left each time."""
+    failed(tmp_path / "template")
+    copies = tmp_path / "copies"
+    copies.mkdir()
+    done = subprocess.run(
+        [sys.executable, DRIVER, tmp_path / "template", copies, *arguments],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    found = [copies / str(k) for k in range(1, int(done.stdout) + 1)]
+    assert len(found) > 10, "the notifier has more steps than that"
+    return found
+
+
+def assert_told_once(copy: Path) -> None:
+    (bad,) = copy.glob("emailrelay.*.envelope.bad")
+    assert bad.read_text().count("X-MailRelay-Notified:") == 1, copy.name
+    assert list((copy / ".dsn").iterdir()) == [], copy.name
+    assert list((copy / ".new").iterdir()) == [], copy.name
+
+
+def test_killed_before_any_step_the_sender_is_told_once_by_mail(tmp_path: Path) -> None:
+    for copy in swept(tmp_path, "--relay", "DIR"):
+        assert_told_once(copy)
+        assert len(notices(copy)) == 1, copy.name
+        assert len(list(copy.glob("*.envelope"))) == 1, copy.name
+
+
+def test_killed_before_any_step_the_sender_is_told_once_in_a_maildir(tmp_path: Path) -> None:
+    for copy in swept(tmp_path, "--maildir", "DIR/.box", "DIR"):
+        assert_told_once(copy)
+        assert len(in_maildir(copy / ".box")) == 1, copy.name
+        assert notices(copy) == [], copy.name
+
+
+def test_any_opener_of_the_spool_sends_a_recorded_notice_on(tmp_path: Path) -> None:
+    message = failed(tmp_path)
+    main(["--relay", str(tmp_path)])
+    (notice,) = notices(tmp_path)
+    name = notice.name.removesuffix(".content")
+    lying = tmp_path / ".dsn" / f"{message}.relay"
+    lying.mkdir()
+    notice.rename(lying / notice.name)  # as if the notifier had died before both renames
+    (tmp_path / f"{name}.envelope").rename(lying / f"{name}.envelope")
+    assert len(stages(tmp_path)) == 2
+    assert notice.exists()
+
+
+def test_any_opener_of_the_spool_discards_a_notice_that_was_not_recorded(tmp_path: Path) -> None:
+    message = failed(tmp_path)
+    lying = tmp_path / ".dsn" / f"{message}.relay"
+    lying.mkdir()
+    (lying / "emailrelay.1.1.1.content").write_bytes(b"x\r\n")
+    assert stages(tmp_path) == {message: Stage.FAILED}
+    assert not lying.exists()

@@ -1,0 +1,177 @@
+"""A notice of failure reads back as what RFC 3464 promises, whatever the original was."""
+
+import email
+from email.message import Message
+from email.policy import default
+from io import BytesIO
+
+import pytest
+from flufl.bounce import (
+    all_failures,  # pyright: ignore[reportUnknownVariableType] - the library is partly typed
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.journal import Accepted, Attempt, Entry, Failed, read
+from emailrelay.notify import dsn
+from emailrelay.reply import Reply
+from emailrelay.stage import Stage
+
+ANN, BOB, CAT = Address("ann@x.test"), Address("bob@y.test"), Address("cat@z.test")
+ENVELOPE = Envelope(sender=Address("sender@x.test"), to_remote=(ANN, BOB, CAT))
+NOBODY = Reply(550, "5.1.1 no such user")
+GIVEN_UP = Reply(554, "5.4.7 not delivered within 5 days, last answer: 451 4.3.0 busy <cat@z.test>")
+HEADER = b"Message-ID: <one@x.test>\r\nSubject: one\r\n\r\nsecret body\r\n"
+
+
+def report(
+    *,
+    sender: str = "sender@x.test",
+    header: bytes = HEADER,
+    failures: tuple[dsn.Failure, ...] | None = None,
+) -> dsn.Report:
+    return dsn.Report(
+        id="1700000000000.1.2",
+        about="1700000000000.1.1",
+        host="relay.test",
+        sender=Address(sender),
+        failures=failures or (dsn.Failure(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),),
+        arrived=1_700_000_000.0,
+        last_attempt=1_700_000_100.0,
+        now=1_700_000_200.0,
+        header=header,
+    )
+
+
+def read_back(notice: dsn.Report) -> Message:
+    octets = dsn.compose(notice)
+    assert octets.replace(b"\r\n", b"").count(b"\n") == 0, "a bare LF"
+    assert max(len(line) for line in octets.split(b"\r\n")) <= 998
+    return email.message_from_binary_file(BytesIO(octets))
+
+
+def status_blocks(message: Message) -> list[Message]:
+    return [p for p in message.walk() if "Reporting-MTA" in p or "Final-Recipient" in p]
+
+
+def part(message: Message, kind: str) -> Message:
+    (found,) = [p for p in message.walk() if p.get_content_type() == kind]
+    return found
+
+
+def test_notice_is_a_delivery_status_report_that_no_responder_answers() -> None:
+    message = read_back(report())
+    assert message.get_content_type() == "multipart/report"
+    assert message.get_param("report-type") == "delivery-status"
+    assert message["Auto-Submitted"] == "auto-replied"
+    assert message["To"] == "sender@x.test"
+    assert message["In-Reply-To"] == "<one@x.test>"
+    kinds = [p.get_content_type() for p in message.walk() if p not in status_blocks(message)]
+    assert kinds == [
+        "multipart/report",
+        "text/plain",
+        "message/delivery-status",
+        "text/rfc822-headers",
+    ]
+
+
+def test_notice_says_for_each_recipient_who_refused_it_and_why() -> None:
+    failures = (
+        dsn.Failure(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),
+        dsn.Failure(recipient=CAT, reply=GIVEN_UP),
+    )
+    about, bob, cat = status_blocks(read_back(report(failures=failures)))
+    assert about["Reporting-MTA"] == "dns; relay.test"
+    assert about["Arrival-Date"]
+    assert bob["Final-Recipient"] == "rfc822; bob@y.test"
+    assert bob["Action"] == "failed"
+    assert bob["Status"] == "5.1.1"
+    assert bob["Remote-MTA"] == "dns; mx.y.test"
+    assert bob["Diagnostic-Code"] == "smtp; 550 5.1.1 no such user"
+    assert cat["Status"] == "5.4.7"
+    assert cat["Remote-MTA"] is None
+    assert cat["Diagnostic-Code"].startswith("x-emailrelay; 554 5.4.7 not delivered")
+
+
+def test_bounce_detector_finds_the_failed_recipients() -> None:
+    failures = tuple(dsn.Failure(recipient=r, reply=NOBODY, peer="mx:25") for r in (ANN, CAT))
+    found = all_failures(read_back(report(failures=failures)))
+    assert [set(kind) for kind in found] == [set(), {b"ann@x.test", b"cat@z.test"}]
+
+
+def test_only_the_header_of_the_original_goes_back() -> None:
+    octets = dsn.compose(report())
+    assert b"Subject: one" in octets
+    assert b"secret body" not in octets
+
+
+@given(st.binary(max_size=2000))
+def test_no_original_can_break_out_of_its_part(header: bytes) -> None:
+    message = read_back(report(header=header))
+    assert message["Auto-Submitted"] == "auto-replied"
+    original = part(message, "text/rfc822-headers").get_payload()
+    assert isinstance(original, str)
+    assert original.isascii()
+    assert all(c.isprintable() or c in "\r\n\t" for c in original)
+
+
+def test_original_that_guesses_the_boundary_stays_in_its_part() -> None:
+    boundary = read_back(report()).get_boundary()
+    assert boundary is not None
+    header = f"--{boundary}\r\nContent-Type: text/html\r\n".encode()
+    kinds = [p.get_content_type() for p in read_back(report(header=header)).walk()]
+    assert "text/html" not in kinds
+
+
+def test_huge_header_is_cut() -> None:
+    header = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 60) for n in range(5000))
+    assert len(dsn.compose(report(header=header))) < dsn.LARGEST_HEADER + 4096
+
+
+def test_reply_of_a_peer_cannot_add_fields() -> None:
+    reply = Reply.of(550, "5.1.1 no\r\nAction: delivered \x1b[31m \N{SNOWMAN}")
+    failure = dsn.Failure(recipient=BOB, reply=reply, peer="mx:25")
+    _, block = status_blocks(read_back(report(failures=(failure,))))
+    assert block.get_all("Action") == ["failed"]
+    assert block["Diagnostic-Code"].isascii()
+
+
+def test_addresses_beyond_ascii_survive() -> None:
+    sender, recipient = "δοκιμή@παράδειγμα.test", Address("用户@例子.test")
+    failure = dsn.Failure(recipient=recipient, reply=NOBODY)
+    octets = dsn.compose(report(sender=sender, failures=(failure,)))
+    message = email.message_from_bytes(octets, policy=default.clone(utf8=True))
+    assert sender in str(message["To"])
+    block = status_blocks(email.message_from_bytes(octets))[1]
+    assert block["Final-Recipient"] == r"utf-8; \x{7528}\x{6237}@\x{4F8B}\x{5B50}.test"
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        (Reply(550, "5.7.1 no"), "5.7.1"),
+        (Reply(550, "no"), "5.0.0"),
+        (Reply(550, "4.7.1 contradicts itself"), "5.0.0"),
+        (Reply(451, "later"), "4.0.0"),
+        (Reply(550, "5.1.10 long"), "5.1.10"),
+        (Reply(550, "5.1.1000 no code"), "5.0.0"),
+        (Reply(550, ""), "5.0.0"),
+    ],
+)
+def test_status_is_the_peers_where_it_makes_sense(reply: Reply, expected: str) -> None:
+    assert dsn.status(reply) == expected
+
+
+def test_delivered_recipients_are_not_called_failed() -> None:
+    entries: list[Entry] = [
+        Accepted(at=1.0, stage=Stage.READY, length=1, crc32=1),
+        Attempt(
+            at=2.0, peer="mx:25", replies={ANN: Reply(250, "ok"), BOB: NOBODY, CAT: Reply(451, "x")}
+        ),
+        Failed(at=3.0, stage=Stage.READY, reason=GIVEN_UP),
+    ]
+    assert dsn.failures(ENVELOPE, read(entries)) == (
+        dsn.Failure(recipient=BOB, reply=NOBODY, peer="mx:25"),
+        dsn.Failure(recipient=CAT, reply=GIVEN_UP),
+    )
