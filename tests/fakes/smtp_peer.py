@@ -7,6 +7,7 @@ Steps without an act get what a good server says. A message counts only after it
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -91,6 +92,8 @@ class SmtpPeer:
     recipients: Mapping[bytes, str] = field(default_factory=dict[bytes, str])
     path: Path | None = None
     keep_content: bool = True
+    buffer: int = 1 << 20
+    """Octets that are taken from the client before the script reads them; the kernel's come on top."""
     host: str = "127.0.0.1"
     port: int = 0
     connections: int = 0
@@ -106,14 +109,18 @@ class SmtpPeer:
     _sessions: set[asyncio.Task[None]] = field(default_factory=set[asyncio.Task[None]])
 
     async def __aenter__(self) -> Self:
-        limit = 1 << 20
         if self.path is not None:
-            self._server = await asyncio.start_unix_server(self._serve, self.path, limit=limit)
-        else:
-            self._server = await asyncio.start_server(
-                self._serve, self.host, self.port, limit=limit
+            self._server = await asyncio.start_unix_server(
+                self._serve, self.path, limit=self.buffer
             )
-            self.port = self._server.sockets[0].getsockname()[1]
+        else:
+            listening = socket.create_server((self.host, self.port))
+            if self.buffer < 1 << 20:
+                listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
+            self._server = await asyncio.start_server(
+                self._serve, sock=listening, limit=self.buffer
+            )
+            self.port = listening.getsockname()[1]
         return self
 
     async def __aexit__(
