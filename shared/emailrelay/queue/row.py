@@ -91,7 +91,7 @@ def to_json(entry: Row) -> dict[str, Any]:
 
 def age(seconds: float) -> str:
     """Give a span of time in its greatest unit: ``45s``, ``12m``, ``7h``, ``3d``."""
-    seconds = max(seconds, 0.0)
+    seconds = max(seconds, 0.0) + 0.0  # no -0
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f}{unit}"

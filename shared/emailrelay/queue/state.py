@@ -52,3 +52,8 @@ def _told_by(message: QueueId) -> float | None:
     except ValueError:
         return None
     return int(message.partition(".")[0]) / 1000
+
+
+def arrival(message: QueueId) -> tuple[int, ...]:
+    """Give a key that sorts ids by arrival: their groups are numbers."""
+    return tuple(int(group) if group.isdecimal() else 0 for group in message.split("."))

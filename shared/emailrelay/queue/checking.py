@@ -1,0 +1,55 @@
+"""The command that looks for damage: verify."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+
+from emailrelay.queue.opening import place
+from emailrelay.queue.options import Json, SpoolDir
+from emailrelay.queue.terminal import print_json
+from emailrelay.store.spool.verify import Finding, Verification
+
+
+def verify(
+    *,
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Finish, take back or set aside what is found.")
+    ] = False,
+    contents: Annotated[
+        bool, typer.Option("--contents", help="Read every content and compare its checksum.")
+    ] = False,
+    as_json: Json = False,
+    directory: SpoolDir = None,
+) -> int:
+    """Look for damage in a spool directory; nothing is changed without --repair."""
+    check = Verification(Path(place(directory, None)), contents=contents)
+    found = list(_followed(check))
+    repaired = asyncio.run(check.repair(found)) if repair and found else {}
+    for finding in found:
+        _print_finding(finding, repaired.get(finding), as_json=as_json)
+    if not as_json:
+        word = "problem" if len(found) == 1 else "problems"
+        sys.stdout.write(f"{check.messages} messages, {len(found)} {word}\n")
+    return 1 if found else os.EX_OK
+
+
+def _followed(check: Verification) -> list[Finding]:
+    with Progress(
+        console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
+    ) as progress:
+        names = check.listing()
+        steps = progress.track(names, description="verify", total=len(names))
+        return [finding for name in steps for finding in check.look(name)]
+
+
+def _print_finding(finding: Finding, done: str | None, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"name": finding.name, "problem": finding.problem, "repair": done})
+    else:
+        sys.stdout.write(f"{finding.name}: {finding.problem}{f' -> {done}' if done else ''}\n")

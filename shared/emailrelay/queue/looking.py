@@ -1,0 +1,147 @@
+"""The commands that look: list, show, stats."""
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from heapq import nsmallest
+from typing import Annotated
+
+import typer
+
+from emailrelay.queue import render, work
+from emailrelay.queue.opening import with_store
+from emailrelay.queue.options import (
+    Ids,
+    Json,
+    Older,
+    Recipient,
+    Sender,
+    SpoolDir,
+    States,
+    StoreUrl,
+    selection,
+)
+from emailrelay.queue.row import Row, to_json
+from emailrelay.queue.selection import Selection, parse_id
+from emailrelay.queue.state import arrival
+from emailrelay.queue.terminal import complain, console, print_json
+from emailrelay.queue.totals import Census
+from emailrelay.queue_id import QueueId
+from emailrelay.store.base import Store
+
+_TABLE = 1000
+"""Rows of a table, unless told otherwise: it must be whole in memory before it can be drawn."""
+
+
+def list_(
+    *,
+    ids: Ids = None,
+    sender: Sender = None,
+    recipient: Recipient = None,
+    states: States = None,
+    older: Older = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=0, help=f"The oldest N only; 0 = all [{_TABLE} in a table]."),
+    ] = None,
+    as_json: Json = False,
+    directory: SpoolDir = None,
+    store: StoreUrl = None,
+) -> int:
+    """List messages: state, age, size, addresses, tries and the last reply."""
+    wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
+    if as_json and not limit:
+        found = with_store(directory, store, lambda s: _stream(s, wanted))
+    else:
+        found = with_store(
+            directory,
+            store,
+            lambda s: _oldest(s, wanted, _TABLE if limit is None else limit, as_json=as_json),
+        )
+    return os.EX_OK if found or wanted.empty else 1
+
+
+async def _stream(store: Store, wanted: Selection) -> int:
+    """Print each message as it is found, so that memory does not grow with the queue."""
+    count = 0
+    async for entry in work.rows(store, wanted, time.time()):
+        print_json(to_json(entry))
+        count += 1
+    return count
+
+
+async def _oldest(store: Store, wanted: Selection, limit: int, *, as_json: bool) -> int:
+    now = time.time()
+    names = [listed.id async for listed, _ in work.chosen(store, wanted, now)]
+    shown = nsmallest(limit or len(names), names, key=arrival)
+    picked = Selection(ids=frozenset(shown), states=wanted.states)
+    entries = {entry.id: entry async for entry in work.rows(store, picked, now)}
+    ordered = sorted(entries.values(), key=lambda entry: (entry.arrived, arrival(entry.id)))
+    if as_json:
+        for entry in ordered:
+            print_json(to_json(entry))
+    else:
+        _print_table(ordered, len(names), now)
+    return len(names)
+
+
+def _print_table(entries: Sequence[Row], found: int, now: float) -> None:
+    screen = console()
+    if not found:
+        screen.print("no messages")
+        return
+    screen.print(render.table(entries, now))
+    rest = (
+        f"; the oldest {len(entries)} are shown, --limit 0 shows all"
+        if len(entries) < found
+        else ""
+    )
+    screen.print(f"{found} message{'' if found == 1 else 's'}{rest}")
+
+
+def show(
+    *,
+    ids: Annotated[list[str], typer.Argument(metavar="ID...")],
+    as_json: Json = False,
+    directory: SpoolDir = None,
+    store: StoreUrl = None,
+) -> int:
+    """Tell all that is known of messages: envelope, tries, replies."""
+    return with_store(
+        directory, store, lambda s: _show(s, [parse_id(text) for text in ids], as_json=as_json)
+    )
+
+
+async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> int:
+    status = os.EX_OK
+    for message in messages:
+        found = await work.story(store, message, time.time())
+        if found is None:
+            status = complain(f"{message}: no such message", 1)
+            continue
+        entry = found if isinstance(found, Row) else found[0]
+        if as_json:
+            print_json(to_json(entry))
+        elif isinstance(found, Row):
+            sys.stdout.write(f"Message {entry.id}: {entry.state}, {entry.last_reply}\n")
+        else:
+            sys.stdout.writelines(f"{line}\n" for line in render.story(*found))
+    return status
+
+
+def stats(*, as_json: Json = False, directory: SpoolDir = None, store: StoreUrl = None) -> int:
+    """Count messages and octets, state by state."""
+    census = with_store(directory, store, _count)
+    if as_json:
+        print_json(census.to_json())
+    else:
+        console().print(render.totals_table(census.rows(), time.time()))
+    return os.EX_OK
+
+
+async def _count(store: Store) -> Census:
+    census, now = Census.empty(), time.time()
+    async for listed in store.listing():
+        census.add(listed, now)
+    return census

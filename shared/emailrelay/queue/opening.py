@@ -1,0 +1,34 @@
+"""Opens the store that the command line names; one that is not there is not made."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from emailrelay import spool_dir
+from emailrelay.errors import StoreUnusable
+from emailrelay.queue.terminal import tell
+from emailrelay.store.base import Store
+from emailrelay.store.chooser import open_store
+
+_T = TypeVar("_T")
+
+
+def place(directory: Path | None, url: str | None) -> str | Path:
+    """Give the store's place; this command makes none."""
+    if url is not None and directory is None:
+        return url
+    place = directory or spool_dir.chosen()
+    if not place.is_dir():
+        raise StoreUnusable(f"{place}: there is no such spool directory; say --spool-dir DIR")
+    return place
+
+
+def with_store(
+    directory: Path | None, url: str | None, act: Callable[[Store], Awaitable[_T]]
+) -> _T:
+    async def run() -> _T:
+        async with open_store(place(directory, url), report=tell) as store:
+            return await act(store)
+
+    return asyncio.run(run())

@@ -1,0 +1,39 @@
+"""What the commands print, and where: words for people, JSON for programs."""
+
+import json
+import sys
+from typing import Any
+
+from rich.console import Console
+
+from emailrelay.events import Event, Level
+
+PROGRAM = "emailrelay-queue"
+
+
+class SeenEnough(Exception):
+    """The reader of our output has gone; said in a way that the library does not take for a failure."""
+
+
+def print_json(entry: dict[str, Any]) -> None:
+    try:
+        sys.stdout.write(json.dumps(entry) + "\n")
+    except BrokenPipeError as error:
+        raise SeenEnough from error
+
+
+def complain(text: str, status: int) -> int:
+    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    return status
+
+
+def console() -> Console:
+    """Give where tables go; into a file or a pipe they go unbroken, for grep."""
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(highlight=False, width=1000, soft_wrap=False)
+
+
+def tell(event: Event) -> None:
+    if event.level in (Level.WARNING, Level.ERROR):
+        sys.stderr.write(f"{PROGRAM}: {event}\n")

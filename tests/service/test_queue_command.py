@@ -1,0 +1,315 @@
+"""emailrelay-queue as operators and programs use it."""
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.events import Event
+from emailrelay.journal import Attempt
+from emailrelay.queue.cli import main
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Fail
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.chooser import open_store
+
+ANN, BOB = Address("ann@x.test"), Address("bob@y.test")
+BUSY, NOBODY = Reply(451, "4.3.0 busy [red]"), Reply(550, "5.1.1 nobody")
+
+
+def nothing(_event: Event) -> None:
+    """Take reports."""
+
+
+async def put(store: Store, sender: str = ANN) -> QueueId:
+    async with store.draft(Envelope(sender=Address(sender), to_remote=(BOB,))) as draft:
+        await draft.write(b"Subject: x\r\n\r\nx\r\n")
+        await draft.commit(Stage.READY)
+    return draft.id
+
+
+async def settle(store: Store, message: QueueId, settlement: Defer | Fail) -> None:
+    claim = await store.claim(Stage.READY, message)
+    assert claim is not None
+    async with claim:
+        await claim.settle(settlement)
+
+
+class Mail:
+    """One message in each state."""
+
+    def __init__(self, spool: Path) -> None:
+        self.spool = spool
+        asyncio.run(self._fill())
+
+    async def _fill(self) -> None:
+        now = time.time()
+        async with open_store(self.spool, report=nothing) as store:
+            self.deferred, self.failed = await put(store), await put(store, "root")
+            self.held, self.ready = await put(store, ""), await put(store)
+            attempt = Attempt(at=now, peer="mx:25", replies={BOB: BUSY}, next_attempt=now + 900)
+            await settle(store, self.deferred, Defer(attempt))
+            await settle(store, self.failed, Fail(NOBODY))
+            await store.hold(self.held)
+
+    def states(self) -> dict[str, str]:
+        return {entry["id"]: entry["state"] for entry in self.entries()}
+
+    def entries(self) -> Iterator[dict[str, Any]]:
+        command = [
+            sys.executable,
+            "-m",
+            "emailrelay.queue",
+            "list",
+            "--json",
+            "-s",
+            str(self.spool),
+        ]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+        for line in done.stdout.splitlines():
+            yield json.loads(line)
+
+    def run(self, *arguments: str) -> int:
+        return main([*arguments, "--spool-dir", str(self.spool)])
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Mail:
+    return Mail(tmp_path / "spool")
+
+
+def test_list_tells_programs_everything(mail: Mail) -> None:
+    entries = {entry["id"]: entry for entry in mail.entries()}
+    assert {m: e["state"] for m, e in entries.items()} == {
+        mail.deferred: "deferred",
+        mail.failed: "failed",
+        mail.held: "held",
+        mail.ready: "ready",
+    }
+    deferred = entries[mail.deferred]
+    assert deferred["last_reply"] == str(BUSY)
+    assert deferred["next_attempt"] > time.time()
+    assert deferred["attempts"] == 1
+    assert deferred["size"] == 17
+
+
+def test_list_shows_people_a_table(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mail.run("list") == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert [line.split()[0] for line in lines[1:5]] == [
+        mail.deferred,
+        mail.failed,
+        mail.held,
+        mail.ready,
+    ]
+    assert "451 4.3.0 busy [red]" in lines[1], "a peer's brackets are text, not colour"
+    assert "4 messages" in out
+
+
+def test_table_is_bounded_and_says_so(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mail.run("list", "--limit", "2") == 0
+    out = capsys.readouterr().out
+    assert mail.deferred in out
+    assert mail.ready not in out
+    assert "4 messages; the oldest 2 are shown" in out
+
+
+@pytest.mark.parametrize(
+    ("selectors", "expected"),
+    [
+        (["--state", "failed"], {"failed"}),
+        (["--state", "failed", "--state", "held"], {"failed", "held"}),
+        (["--from", "root"], {"failed"}),
+        (["--from", "<>"], {"held"}),
+        (["--to", "*@y.test", "--from", "ann@*"], {"deferred", "ready"}),
+        (["--older", "0s"], {"deferred", "failed", "held", "ready"}),
+    ],
+)
+def test_list_obeys_its_selectors(
+    mail: Mail, capsys: pytest.CaptureFixture[str], selectors: list[str], expected: set[str]
+) -> None:
+    assert mail.run("list", "--json", *selectors) == 0
+    found = {json.loads(line)["state"] for line in capsys.readouterr().out.splitlines()}
+    assert found == expected
+
+
+def test_selectors_that_match_nothing_are_told_by_the_exit_status(mail: Mail) -> None:
+    assert mail.run("list", "--from", "nobody@x.test") == 1
+    assert mail.run("delete", "--older", "9w") == 1
+    assert mail.run("show", "1.1.1") == 1
+
+
+def test_empty_queue_is_no_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "-s", str(tmp_path)]) == 0
+    assert "no messages" in capsys.readouterr().out
+
+
+def test_show_tells_the_story_in_plain_words(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mail.run("show", mail.deferred) == 0
+    out = capsys.readouterr().out
+    for words in (
+        "from      ann@x.test",
+        "bob@y.test: pending",
+        "1 try",
+        "mx:25 answered 451",
+        "next try",
+    ):
+        assert words in out
+
+
+def test_hold_release_retry_and_fail_move_messages(mail: Mail) -> None:
+    assert mail.run("hold", mail.ready) == 0
+    assert mail.run("release", mail.held) == 0
+    assert mail.run("retry", "--state", "failed") == 0
+    assert mail.run("fail", mail.deferred) == 0
+    assert mail.states() == {
+        mail.deferred: "failed",
+        mail.failed: "ready",
+        mail.held: "ready",
+        mail.ready: "held",
+    }
+
+
+def test_flush_makes_deferred_mail_due_and_touches_nothing_else(mail: Mail) -> None:
+    assert mail.run("flush") == 0
+    states = mail.states()
+    assert states[mail.deferred] == "ready"
+    assert states[mail.failed] == "failed"
+    assert states[mail.held] == "held"
+    assert mail.run("flush") == 1, "nothing is deferred any more"
+
+
+def test_delete_deletes_what_is_selected_and_nothing_else(mail: Mail) -> None:
+    assert mail.run("delete", "--state", "failed", "--from", "root", "--yes") == 0
+    assert mail.failed not in mail.states()
+    assert len(mail.states()) == 3
+    assert mail.run("delete", "--all", "--yes") == 0
+    assert mail.states() == {}
+    assert [path.name for path in mail.spool.iterdir() if not path.name.startswith(".")] == []
+
+
+def test_unknown_id_among_others_is_told_and_does_not_stop_them(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mail.run("delete", mail.ready, "1.1.1") == 1
+    assert "1.1.1: no such message" in capsys.readouterr().err
+    assert mail.ready not in mail.states()
+
+
+def test_stats_count_state_by_state(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:
+    assert mail.run("stats", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert {name: told[name]["messages"] for name in told} == {
+        "unfiltered": 0,
+        "ready": 1,
+        "deferred": 1,
+        "held": 1,
+        "failed": 1,
+        "all": 4,
+    }
+    assert told["all"]["octets"] == 68
+    assert mail.run("stats") == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["hold"], 64),
+        (["list", "--older", "soon"], 64),
+        (["list", "--state", "lost"], 64),
+        (["no-such-command"], 64),
+        ([], 64),
+        (["--version"], 0),
+        (["list", "--help"], 0),
+        (["list", "-s", "/nowhere/at/all"], 66),
+        (["list", "--store", "redis://x"], 66),
+    ],
+)
+def test_exit_statuses(arguments: list[str], status: int) -> None:
+    assert main(arguments) == status
+
+
+def test_verify_finds_nothing_in_a_sound_spool_and_changes_nothing(mail: Mail) -> None:
+    before = sorted(path.name for path in mail.spool.rglob("*"))
+    assert mail.run("verify", "--contents") == 0
+    assert mail.run("verify", "--repair") == 0
+    assert sorted(path.name for path in mail.spool.rglob("*")) == before
+
+
+def content(mail: Mail, message: QueueId) -> Path:
+    return mail.spool / f"emailrelay.{message}.content"
+
+
+def test_verify_finds_damage_and_repairs_only_when_told(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content(mail, mail.ready).unlink()
+    draft = mail.spool / ".new" / "emailrelay.1.1.1.envelope"
+    draft.write_bytes(b"X-MailRelay-Format: #2821.8\r\n")
+    for _ in range(2):
+        assert mail.run("verify", "--json") == 1
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [finding["problem"] for finding in told] == [
+            "content: missing",
+            "a draft whose writer died",
+        ]
+    assert mail.run("verify", "--repair") == 1
+    out = capsys.readouterr().out
+    assert "set aside as failed" in out
+    assert "finished or taken back" in out
+    assert not draft.exists()
+    assert mail.states()[mail.ready] == "failed"
+    assert mail.run("verify") == 0
+
+
+def test_verify_holds_a_message_whose_octets_have_changed(mail: Mail) -> None:
+    content(mail, mail.ready).write_bytes(b"Subject: y\r\n\r\nx\r\n")
+    assert mail.run("verify") == 0, "the length is right"
+    assert mail.run("verify", "--contents") == 1
+    assert mail.run("verify", "--contents", "--repair") == 1
+    assert mail.states()[mail.ready] == "held"
+
+
+def test_verify_keeps_what_is_not_ours(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:
+    (mail.spool / "notes.txt").write_text("of the administrator")
+    orphan = mail.spool / "emailrelay.9.9.9.content"
+    orphan.write_bytes(b"x\r\n")
+    assert mail.run("verify", "--repair") == 1
+    assert "a content without an envelope -> kept" in capsys.readouterr().out
+    assert orphan.exists()
+
+
+def test_unreadable_envelope_is_listed_and_can_be_deleted(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (mail.spool / "emailrelay.1.1.1.envelope.bad").write_bytes(b"garbage\r\n")
+    assert mail.run("list", "1.1.1", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["sender"] is None
+    assert "envelope" in told["last_reply"]
+    assert mail.run("show", "1.1.1") == 0
+    assert mail.run("delete", "1.1.1") == 0
+
+
+def test_reader_that_has_seen_enough_is_no_error(mail: Mail) -> None:
+    command = f"{sys.executable} -m emailrelay.queue list --json -s {mail.spool} | head -c 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,164 @@
+"""Which messages the operator means, and how a listing tells of them."""
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.journal import Accepted, Attempt, Failed, read
+from emailrelay.queue.row import age, octets, row, to_json
+from emailrelay.queue.selection import Selection, parse_age, parse_id
+from emailrelay.queue.state import State, arrived, stages_of, state_of
+from emailrelay.queue.totals import Census
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.stage import Stage
+from emailrelay.store.base import Listed
+
+NOW = 1_700_000_000.0
+ANN, BOB = Address("Ann@X.test"), Address("bob@y.test")
+ENVELOPE = Envelope(sender=ANN, to_remote=(BOB, Address("cat@z.test")))
+
+
+def listed(
+    stage: Stage = Stage.READY, *, since: float = NOW, message: str = "1699999000000.1.1"
+) -> Listed:
+    return Listed(id=QueueId(message), stage=stage, since=since, size=10)
+
+
+@pytest.mark.parametrize(
+    ("stage", "next_attempt", "state"),
+    [
+        (Stage.READY, None, State.READY),
+        (Stage.READY, NOW - 1, State.READY),
+        (Stage.READY, NOW + 60, State.DEFERRED),
+        (Stage.UNFILTERED, NOW + 60, State.DEFERRED),
+        (Stage.UNFILTERED, NOW, State.UNFILTERED),
+        (Stage.FAILED, NOW + 60, State.FAILED),
+        (Stage.HELD, NOW + 60, State.HELD),
+    ],
+)
+def test_working_message_with_a_later_try_is_deferred(
+    stage: Stage, next_attempt: float | None, state: State
+) -> None:
+    assert state_of(stage, next_attempt, NOW) is state
+
+
+@given(st.sets(st.sampled_from(State)))
+def test_every_message_in_a_chosen_state_is_at_a_chosen_stage(states: set[State]) -> None:
+    stages = stages_of(frozenset(states))
+    for stage in Stage:
+        for later in (None, NOW + 60):
+            if not states or state_of(stage, later, NOW) in states:
+                assert stage in stages
+
+
+def test_time_of_arrival_is_in_an_id_of_ours_else_it_is_the_files() -> None:
+    assert arrived(listed(message="1699999000500.1.1")) == 1699999000.5
+    assert arrived(listed(message="12.34.x", since=77.0)) == 77.0
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("15m", 900), ("1.5h", 5400), ("5d", 432000), ("2w", 1209600)],
+)
+def test_ages_are_read_in_their_units(text: str, seconds: float) -> None:
+    assert parse_age(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "5", "d", "-5d", "5x", "5 d", "٣d", "1e9d"])
+def test_other_ages_are_refused(text: str) -> None:
+    with pytest.raises(ValueError, match=re.escape("15m")):
+        parse_age(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1.2.3",
+        "emailrelay.1.2.3.content",
+        "emailrelay.1.2.3.envelope",
+        "/var/spool/emailrelay/emailrelay.1.2.3.envelope.bad",
+    ],
+)
+def test_file_names_are_ids_too(text: str) -> None:
+    assert parse_id(text) == "1.2.3"
+
+
+def test_selectors_must_all_agree() -> None:
+    selection = Selection(states=frozenset({State.READY}), older=500.0)
+    assert selection.by_name(listed(), NOW)
+    assert not selection.by_name(listed(Stage.HELD), NOW)
+    assert not selection.by_name(listed(message="1699999999000.1.1"), NOW)
+    assert not Selection(ids=frozenset({QueueId("1.1.1")})).by_name(listed(), NOW)
+    assert Selection().by_name(listed(), NOW)
+
+
+@pytest.mark.parametrize(
+    ("sender", "recipient", "matches"),
+    [
+        ("ann@x.test", None, True),
+        ("*@x.test", None, True),
+        ("ann", None, False),
+        ("<>", None, False),
+        (None, "BOB@y.test", True),
+        (None, "*@z.test", True),
+        (None, "*@x.test", False),
+        ("*@x.test", "nobody@y.test", False),
+    ],
+)
+def test_addresses_are_matched_whole_without_case(
+    sender: str | None, recipient: str | None, *, matches: bool
+) -> None:
+    assert Selection(sender=sender, recipient=recipient).by_envelope(ENVELOPE) is matches
+
+
+def test_null_sender_can_be_asked_for() -> None:
+    notice = Envelope(sender=Address(""), to_remote=(BOB,))
+    assert Selection(sender="<>").by_envelope(notice)
+    assert not Selection(sender="?*").by_envelope(notice)
+
+
+def test_row_tells_the_refusal_rather_than_the_success() -> None:
+    replies = {BOB: Reply(250, "ok"), Address("cat@z.test"): Reply(451, "4.3.0 busy")}
+    history = read(
+        [
+            Accepted(at=NOW - 90, stage=Stage.READY, length=10, crc32=0),
+            Attempt(at=NOW - 30, peer="mx:25", replies=replies, next_attempt=NOW + 30),
+        ]
+    )
+    told = to_json(row(listed(), ENVELOPE, history, NOW))
+    assert told["state"] == "deferred"
+    assert told["pending"] == ["cat@z.test"]
+    assert told["last_reply"] == "451 4.3.0 busy"
+    assert told["next_attempt"] == NOW + 30
+    assert told["arrived"] == NOW - 90
+
+
+def test_row_of_a_failure_tells_its_reason() -> None:
+    reason = Reply(554, "5.4.7 too old")
+    history = read([Failed(at=NOW, stage=Stage.READY, reason=reason)])
+    told = row(listed(Stage.FAILED), ENVELOPE, history, NOW)
+    assert (told.state, told.last_reply) == (State.FAILED, "554 5.4.7 too old")
+
+
+def test_census_counts_every_message_once() -> None:
+    census = Census.empty()
+    census.add(listed(since=NOW + 60), NOW)
+    census.add(listed(Stage.FAILED), NOW)
+    told = census.to_json()
+    assert told["deferred"]["messages"] == told["failed"]["messages"] == 1
+    assert told["ready"]["messages"] == 0
+    assert told["all"] == {"messages": 2, "octets": 20, "oldest": 1699999000.0}
+
+
+@given(st.floats(min_value=-1e9, max_value=1e10))
+def test_any_age_is_short(seconds: float) -> None:
+    assert re.fullmatch(r"[0-9]{1,6}[smhd]", age(seconds))
+
+
+@given(st.integers(min_value=0, max_value=10**18))
+def test_any_size_is_short(size: int) -> None:
+    assert len(octets(size)) <= 11
