@@ -230,6 +230,17 @@ def test_a_killed_parent_leaves_no_child(command: Command, sink: Sink) -> None:
     until(lambda: not any(Path(f"/proc/{child}").exists() for child in children), "all are gone")
 
 
+def test_signals_that_come_early_end_no_service(command: Command, sink: Sink) -> None:
+    daemon = command.daemon("--as-server", "--forward-to", sink.address, "--poll", "1")
+    for _ in range(50):
+        daemon.send(signal.SIGHUP)
+        daemon.send(signal.SIGUSR1)
+    daemon.submit()
+    sink.wait_for(1)
+    daemon.stop()
+    assert "ended" not in daemon.log()
+
+
 # The log
 
 

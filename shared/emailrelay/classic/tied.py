@@ -22,7 +22,11 @@ def tie(parent: int) -> None:
         raise SystemExit(os.EX_TEMPFAIL)
 
 
+_LATER = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
+
 if __name__ == "__main__":
+    # A service unblocks them when it has handlers; before that, each of them would end it.
+    signal.pthread_sigmask(signal.SIG_BLOCK, _LATER)
     tie(int(sys.argv[1]))
     del sys.argv[:2]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

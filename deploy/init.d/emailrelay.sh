@@ -1,0 +1,114 @@
+#!/bin/sh
+### BEGIN INIT INFO
+# Provides:          emailrelay mail-transport-agent
+# Required-Start:    $remote_fs $local_fs $network $time
+# Required-Stop:     $remote_fs $local_fs $network
+# Should-Start:      $syslog $named
+# Should-Stop:       $syslog
+# Default-Start:     2 3 4 5
+# Default-Stop:      0 1 6
+# Short-Description: E-MailRelay, a store-and-forward SMTP relay
+# Description:       Takes mail in over SMTP, keeps it safe, and passes it on.
+### END INIT INFO
+#
+# Install as /etc/init.d/emailrelay. What it starts is said in /etc/emailrelay.conf; what is said
+# here can be said otherwise in /etc/default/emailrelay.
+
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+DAEMON=/opt/emailrelay/bin/emailrelay
+CONFIG=/etc/emailrelay.conf
+PID_FILE=/run/emailrelay.pid
+RUN_AS=daemon
+STOP_SECONDS=30
+
+DEFAULTS=${RELAY_DEFAULTS:-/etc/default/emailrelay}
+if [ -r "$DEFAULTS" ]; then
+    # shellcheck source=/dev/null # it is the administrator's
+    . "$DEFAULTS"
+fi
+
+# Print the daemon's process number, if it runs. A number that another program has got since, after a
+# power cut for instance, is not taken for it.
+running() {
+    [ -r "$PID_FILE" ] || return 1
+    pid=$(cat "$PID_FILE") || return 1
+    case $pid in
+        '' | *[!0-9]*) return 1 ;;
+    esac
+    case $(ps -p "$pid" -o args= 2>/dev/null) in
+        *emailrelay*) echo "$pid" ;;
+        *) return 1 ;;
+    esac
+}
+
+start() {
+    if pid=$(running); then
+        echo "emailrelay is running already, process $pid"
+        return 0
+    fi
+    if [ ! -x "$DAEMON" ]; then
+        echo "emailrelay: $DAEMON is not there; say where in $DEFAULTS (DAEMON=...)" >&2
+        return 5
+    fi
+    if [ ! -r "$CONFIG" ]; then
+        echo "emailrelay: $CONFIG is not there; say in it what to do (as-server ...)" >&2
+        return 6
+    fi
+    # It returns when clients can connect, and otherwise says why not.
+    "$DAEMON" --pid-file "$PID_FILE" --user "$RUN_AS" "$CONFIG" || return 1
+    echo "emailrelay started"
+}
+
+stop() {
+    if ! pid=$(running); then
+        echo "emailrelay is not running"
+        return 0
+    fi
+    kill -TERM "$pid"
+    waited=0
+    while kill -0 "$pid" 2>/dev/null; do
+        if [ "$waited" -ge "$STOP_SECONDS" ]; then
+            echo "emailrelay: process $pid does not end" >&2
+            return 1
+        fi
+        sleep 1
+        waited=$((waited + 1))
+    done
+    echo "emailrelay stopped"
+}
+
+# Send a signal to the running daemon.
+tell() {
+    if ! pid=$(running); then
+        echo "emailrelay is not running" >&2
+        return 7
+    fi
+    kill "-$1" "$pid"
+}
+
+status() {
+    if pid=$(running); then
+        echo "emailrelay is running, process $pid"
+        return 0
+    fi
+    if [ -e "$PID_FILE" ]; then
+        echo "emailrelay is not running, but $PID_FILE is there"
+        return 1
+    fi
+    echo "emailrelay is not running"
+    return 3
+}
+
+case ${1:-} in
+    start) start ;;
+    stop) stop ;;
+    restart | force-reload) stop && start ;;
+    try-restart) ! running >/dev/null || { stop && start; } ;;
+    reload) tell HUP ;;
+    forward) tell USR1 ;;
+    status) status ;;
+    *)
+        echo "usage: $0 {start|stop|restart|try-restart|reload|force-reload|forward|status}" >&2
+        exit 2
+        ;;
+esac
