@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from docs.generate.man import Entry, ManPage, Section
 from docs.generate.settings import Setting, of_service
+from docs.generate.tools import notify_page, queue_page, submit_page
 
 from emailrelay.classic.options import OPTIONS, Kind, Option
 from emailrelay.classic.options import Group as ClassicGroup
@@ -14,6 +15,9 @@ _COMMANDS = (
     "emailrelay-receiver",
     "emailrelay-filterd",
     "emailrelay-forwarder",
+    "emailrelay-queue",
+    "emailrelay-submit",
+    "emailrelay-notify",
 )
 
 _GENERAL = (
@@ -60,6 +64,9 @@ def all_pages() -> Iterator[ManPage]:
     yield _classic()
     for service in SERVICES:
         yield _service(service)
+    yield queue_page(_see_also("emailrelay-queue"))
+    yield submit_page(_see_also("emailrelay-submit"))
+    yield notify_page(_see_also("emailrelay-notify"))
 
 
 def _see_also(name: str) -> Sequence[str]:

@@ -1,0 +1,135 @@
+"""The manual pages of the commands for operators and programs, from their own help."""
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Protocol, cast
+from unittest import mock
+
+import typer
+from docs.generate.man import Entry, ManPage, Section
+
+from emailrelay.notify import cli as notify
+from emailrelay.queue import cli as queue
+from emailrelay.queue.state import State
+from emailrelay.submit import cli as submit
+
+_OPTION = re.compile(r"  (?P<term>-\S.*?)(?:  +(?P<text>\S.*))?")
+_MORE = re.compile(r" {8,}(?P<text>\S.*)")
+_TWICE = re.compile(r"(-\w) (\S+), (--\S+) \2")
+_VERY_WIDE = "1000"
+"""Columns, so that nothing is wrapped: what a wrapped word was cannot be told afterwards."""
+
+
+class _Parameter(Protocol):
+    opts: list[str]
+    metavar: str | None
+    is_flag: bool
+    hidden: bool
+    help: str | None
+    envvar: str | None
+    param_type_name: str
+
+
+class _Command(Protocol):
+    help: str | None
+    params: list[_Parameter]
+
+
+class _Group(Protocol):
+    commands: Mapping[str, _Command]
+
+
+def notify_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-notify``."""
+    return ManPage(
+        name="emailrelay-notify",
+        summary="tells senders what could not be delivered",
+        synopsis=("[options] [SPOOL-DIR]",),
+        sections=(Section("Options", (), tuple(_entries(_help_of(notify.main)))),),
+        see_also=see_also,
+    )
+
+
+def submit_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-submit``."""
+    text = _help_of(submit.main)
+    return ManPage(
+        name="emailrelay-submit",
+        summary="puts a message into the spool",
+        synopsis=("[options] [RECIPIENT]... < MESSAGE",),
+        sections=(
+            Section("Options", (), tuple(_entries(text))),
+            Section(
+                "Other names",
+                ("Called as sendmail it does the same; as mailq it shows the queue.",),
+            ),
+            Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
+        ),
+        see_also=see_also,
+    )
+
+
+def queue_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-queue``."""
+    group = cast("_Group", typer.main.get_command(queue.app))
+    states = ", ".join(state.value for state in State)
+    return ManPage(
+        name="emailrelay-queue",
+        summary="look at the queue and change what becomes of its messages",
+        synopsis=("COMMAND [options] [ID]...",),
+        sections=(
+            Section(
+                "Description",
+                (
+                    "Messages are named by id, or chosen by --from, --to, --state and --older together, or by --all.",
+                    f"States are {states}.",
+                ),
+            ),
+            *(_section(name, command) for name, command in group.commands.items()),
+        ),
+        see_also=see_also,
+    )
+
+
+def _section(name: str, command: _Command) -> Section:
+    options = [p for p in command.params if p.param_type_name == "option" and not p.hidden]
+    about = (command.help or "").strip()
+    return Section(name, (about,), tuple(_entry(parameter) for parameter in options))
+
+
+def _entry(parameter: _Parameter) -> Entry:
+    opts = sorted(parameter.opts, key=len)
+    word = parameter.metavar or opts[-1].removeprefix("--").upper()
+    term = ", ".join(opts) + ("" if parameter.is_flag else f" {word}")
+    variable = f" Also {parameter.envvar}." if parameter.envvar else ""
+    return Entry(term, (parameter.help or "") + variable)
+
+
+def _help_of(main: Callable[[Sequence[str]], int]) -> str:
+    told = io.StringIO()
+    with (
+        mock.patch.dict(os.environ, {"COLUMNS": _VERY_WIDE}),
+        contextlib.redirect_stdout(told),
+        contextlib.suppress(SystemExit),
+    ):
+        main(["--help"])
+    return told.getvalue()
+
+
+def _entries(text: str) -> Iterator[Entry]:
+    """Read the options of a help text: each on a line of its own, its meaning after two blanks."""
+    term, said = "", list[str]()
+    for line in text.splitlines():
+        if option := _OPTION.fullmatch(line):
+            if term:
+                yield Entry(term, " ".join(said))
+            # Python 3.13 writes "-s, --long X" where 3.11 writes "-s X, --long X".
+            term = _TWICE.sub(r"\1, \3 \2", option["term"])
+            said = [option["text"]] if option["text"] else []
+        elif term and (more := _MORE.fullmatch(line)):
+            said.append(more["text"])
+    if term:
+        yield Entry(term, " ".join(said))
