@@ -50,11 +50,20 @@ def free_port() -> int:
 class Process:
     """A command that can be started again, with all that it ever said kept in a file."""
 
-    def __init__(self, name: str, command: Sequence[str | Path], directory: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        directory: Path,
+        *,
+        cwd: Path = ROOT,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
         self.name = name
         self.log = directory / f"{name}.log"
         self.errors = directory / f"{name}.err"
         self._command = command
+        self._cwd, self._env = cwd, env
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -74,7 +83,8 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=errors,
-                cwd=ROOT,
+                cwd=self._cwd,
+                env=self._env,
                 start_new_session=True,
             )
 

@@ -95,6 +95,7 @@ class Load:
     refused: Counter[int] = field(default_factory=Counter[int])
     """How often which SMTP code was the answer; 0 for a connection that broke."""
     _next: int = 0
+    _under_way: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _threads: list[threading.Thread] = field(default_factory=list[threading.Thread])
     _errors: list[BaseException] = field(default_factory=list[BaseException])
@@ -132,11 +133,14 @@ class Load:
             raise
 
     def _more(self) -> bool:
-        return len(self.acknowledged) < self.count
+        return len(self.acknowledged) + self._under_way < self.count
 
-    def _take(self) -> Mail:
+    def _take(self) -> Mail | None:
         with self._lock:
+            if not self._more():
+                return None
             self._next += 1
+            self._under_way += 1
             return Mail(self._next, self.size)
 
     def _session(self) -> None:
@@ -144,21 +148,27 @@ class Load:
             with smtplib.SMTP("127.0.0.1", self.port, "client.test", _PATIENCE) as client:
                 client.ehlo()
                 for _ in range(_MESSAGES_A_CONNECTION):
-                    if not self._more():
+                    mail = self._take()
+                    if mail is None:
                         return
-                    self._send(client, self._take())
+                    self._send(client, mail)
         except (OSError, smtplib.SMTPServerDisconnected, smtplib.SMTPConnectError):
             self.refused[0] += 1
             time.sleep(0.05)  # the service is being restarted
 
     def _send(self, client: smtplib.SMTP, mail: Mail) -> None:
+        accepted = False
         try:
             client.sendmail("sender@client.test", ["to@sink.test"], mail.content, ["BODY=8BITMIME"])
+            accepted = True
         except smtplib.SMTPResponseException as error:
             self.refused[error.smtp_code] += 1
             raise OSError from error
-        with self._lock:
-            self.acknowledged[mail.id] = mail
+        finally:
+            with self._lock:
+                self._under_way -= 1
+                if accepted:
+                    self.acknowledged[mail.id] = mail
 
 
 def repeated(arrivals: list[Arrival]) -> list[Arrival]:
