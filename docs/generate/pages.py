@@ -8,6 +8,7 @@ from docs.generate.tools import notify_page, queue_page, submit_page
 
 from emailrelay.classic.options import OPTIONS, Kind, Option
 from emailrelay.classic.options import Group as ClassicGroup
+from emailrelay.classic.services import available
 from emailrelay.config import SERVICES, Settings
 
 _COMMANDS = (
@@ -97,9 +98,13 @@ def _as_summary(sentence: str) -> str:
 
 
 def _classic() -> ManPage:
+    there = [option for option in OPTIONS if available(option)]
+    later = [option for option in OPTIONS if option not in there]
+    groups = [(group.value, [o for o in there if o.group is group]) for group in ClassicGroup]
     sections = [
-        Section(group.value, (), [_of_option(o) for o in OPTIONS if o.group is group])
-        for group in ClassicGroup
+        Section(title, (), [_of_option(option) for option in options])
+        for title, options in [*groups, ("Not available yet", later)]
+        if options
     ]
     return ManPage(
         name="emailrelay",
