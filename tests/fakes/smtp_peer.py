@@ -114,7 +114,11 @@ class SmtpPeer:
                 self._serve, self.path, limit=self.buffer
             )
         else:
-            listening = socket.create_server((self.host, self.port))
+            family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+            # The protocol is named so that asyncio switches Nagle's delays off.
+            listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind((self.host, self.port))
             if self.buffer < 1 << 20:
                 listening.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self.buffer)
             self._server = await asyncio.start_server(
