@@ -32,6 +32,16 @@ def checkout(tmp_path: Path) -> Path:
     return copy
 
 
+class Procfile(Process):
+    """honcho, which gives each of its processes a group of its own."""
+
+    def clear_away(self) -> None:
+        if self.running:
+            self.send(signal.SIGTERM)
+            self.wait()
+        super().clear_away()
+
+
 def commands(readme: str) -> list[str]:
     """Give the lines of README that send a message."""
     blocks = re.findall(r"^```sh\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
@@ -53,13 +63,13 @@ def taken() -> list[int]:
     return found
 
 
-def procfile(relay: Relay, checkout: Path, environment: dict[str, str]) -> Process:
+def procfile(relay: Relay, checkout: Path, environment: dict[str, str]) -> Procfile:
     """What `make run` starts, with the environment that runs the tests instead of a new one."""
     if not (BIN / "honcho").exists():
         pytest.skip("honcho is not installed")
     if ports := taken():
         pytest.skip(f"in use by another program: {ports}")
-    honcho = Process(
+    honcho = Procfile(
         "honcho", [BIN / "honcho", "start"], relay.directory, cwd=checkout, env=environment
     )
     relay.processes.append(honcho)
