@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The interpreter must not fail once more at its end, when it flushes what is left.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
+    except OSError as error:
+        return complain(str(error), os.EX_TEMPFAIL)
     return status
 
 

@@ -27,6 +27,13 @@ def place(directory: Path | None, url: str | None) -> str | Path:
 def with_store(
     directory: Path | None, url: str | None, act: Callable[[Store], Awaitable[_T]]
 ) -> _T:
+    """Do something with the store open, and give its result.
+
+    Raises:
+        StoreUnusable: there is no such store.
+
+    """
+
     async def run() -> _T:
         async with open_store(place(directory, url), report=tell) as store:
             return await act(store)

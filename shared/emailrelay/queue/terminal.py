@@ -16,6 +16,7 @@ class SeenEnough(Exception):
 
 
 def print_json(entry: dict[str, Any]) -> None:
+    """Print an object on a line of its own."""
     try:
         sys.stdout.write(json.dumps(entry) + "\n")
     except BrokenPipeError as error:
@@ -23,6 +24,7 @@ def print_json(entry: dict[str, Any]) -> None:
 
 
 def complain(text: str, status: int) -> int:
+    """Say on standard error what is wrong; give the exit status back."""
     sys.stderr.write(f"{PROGRAM}: {text}\n")
     return status
 
@@ -35,5 +37,6 @@ def console() -> Console:
 
 
 def tell(event: Event) -> None:
+    """Print what the store reports, if it is bad."""
     if event.level in (Level.WARNING, Level.ERROR):
         sys.stderr.write(f"{PROGRAM}: {event}\n")

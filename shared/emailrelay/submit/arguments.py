@@ -78,7 +78,7 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
     if name == "--verbose" and not equals:
         return replace(found, verbose=True)
     if name == "--spool-dir":
-        return replace(found, spool_dir=value if equals else _value(name, rest))
+        return replace(found, spool_dir=_value(name, [value] if equals else rest))
     if name == "--port":
         return replace(found, port=_port(value if equals else _value(name, rest)))
     raise UsageError(f"{word}: no such option, see --help")

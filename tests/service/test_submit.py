@@ -1,0 +1,196 @@
+"""emailrelay-submit as a process: what programs on this host run."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+MESSAGE = "To: bob@x.test\nBcc: secret@z.test\nSubject: hi\n\nline\n"
+NO_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+
+
+def submit(
+    *arguments: str, text: str = MESSAGE, user: int | None = None, name: str = "emailrelay-submit"
+) -> subprocess.CompletedProcess[str]:
+    # The interpreter itself may stand where another user cannot read: import first, then become that user.
+    become = "" if user is None else f"os.setgroups([]); os.setgid({user}); os.setuid({user});"
+    program = (
+        "import encodings.idna, os, sys; from emailrelay.submit import by_smtp, cli;"
+        f" {become} sys.argv[0] = '/usr/sbin/{name}'; sys.exit(cli.main())"
+    )
+    return subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={"PATH": os.environ["PATH"], "EMAILRELAY_DOMAIN": "here.test"},
+    )
+
+
+def only(spool: Path, pattern: str) -> str:
+    (path,) = spool.glob(f"emailrelay.*.{pattern}")
+    return path.read_bytes().decode()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    return port
+
+
+def test_message_is_in_the_spool_when_the_command_ends(tmp_path: Path) -> None:
+    done = submit("-t", "-f", "ann@x.test", "--verbose", "--spool-dir", str(tmp_path))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert Path(done.stdout.strip()).is_file()
+    content, envelope = only(tmp_path, "content"), only(tmp_path, "envelope")
+    assert "secret@z.test" not in content
+    assert content.endswith("Subject: hi\r\n\r\nline\r\n")
+    assert "X-MailRelay-From: ann@x.test\r\n" in envelope
+    assert "X-MailRelay-To-Remote: secret@z.test\r\n" in envelope
+    assert "X-MailRelay-Content: 7bit\r\n" in envelope
+    assert list((tmp_path / ".new").iterdir()) == []
+
+
+def test_files_belong_to_the_spools_group(tmp_path: Path) -> None:
+    tmp_path.chmod(0o770)
+    if os.geteuid() == 0:
+        os.chown(tmp_path, -1, 12)
+    submit("bob@x.test", "--spool-dir", str(tmp_path))
+    for path in tmp_path.glob("emailrelay.*"):
+        assert path.stat().st_gid == tmp_path.stat().st_gid
+        assert path.stat().st_mode & 0o777 == 0o660
+
+
+def test_message_goes_to_the_filters_where_a_mark_says_so(tmp_path: Path) -> None:
+    (tmp_path / ".unfiltered").touch()
+    assert submit("bob@x.test", "--spool-dir", str(tmp_path)).returncode == 0
+    assert len(list(tmp_path.glob("*.envelope.filter"))) == 1
+    assert list(tmp_path.glob("*.envelope")) == []
+
+
+def test_eight_bit_text_is_declared(tmp_path: Path) -> None:
+    submit("bob@x.test", "--spool-dir", str(tmp_path), text="Subject: x\n\nñandú\n")
+    assert "X-MailRelay-Content: 8bit\r\n" in only(tmp_path, "envelope")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text", "status"),
+    [
+        ([], MESSAGE, 64),
+        (["--bogus", "a@x.test"], MESSAGE, 64),
+        (["a b@x.test"], MESSAGE, 65),
+        (["-t"], "Subject: x\n\nx\n", 65),
+        (["a@x.test"], "Subject: x\n\na\0b\n", 65),
+        (["--help"], "", 0),
+        (["--version"], "", 0),
+    ],
+)
+def test_mistakes_have_their_exit_status_and_leave_nothing(
+    tmp_path: Path, arguments: list[str], text: str, status: int
+) -> None:
+    done = submit(*arguments, "--spool-dir", str(tmp_path), text=text)
+    assert done.returncode == status
+    assert not list(tmp_path.rglob("emailrelay.*"))
+
+
+def test_without_spool_and_receiver_the_user_is_told_what_to_do(tmp_path: Path) -> None:
+    done = submit("a@x.test", "--spool-dir", str(tmp_path / "none"), "--port", str(free_port()))
+    assert done.returncode == 75
+    assert "join the spool's group" in done.stderr
+    assert "emailrelay-receiver" in done.stderr
+    assert not (tmp_path / "none").exists()
+
+
+class Receiver:
+    """Keeps what it is sent; refuses ``no@x.test``."""
+
+    def __init__(self) -> None:
+        self.received: list[Envelope] = []
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self,
+        _server: SMTP,
+        _session: Session,
+        envelope: Envelope,
+        address: str,
+        _options: list[str],
+    ) -> str:
+        if address == "no@x.test":
+            return "550 5.1.1 nobody"
+        envelope.rcpt_tos.append(address)
+        return "250 ok"
+
+    async def handle_DATA(  # noqa: N802 - the library's name
+        self, _server: SMTP, _session: Session, envelope: Envelope
+    ) -> str:
+        self.received.append(envelope)
+        return "250 ok"
+
+
+@NO_ROOT
+def test_who_is_not_of_the_group_goes_through_the_receiver(tmp_path: Path) -> None:
+    tmp_path.chmod(0o770)
+    receiver, port = Receiver(), free_port()
+    controller = Controller(receiver, hostname="localhost", port=port)
+    controller.start()
+    try:
+        arguments = ("-f", "ann@x.test", "--spool-dir", str(tmp_path), "--port", str(port))
+        done = submit(*arguments, "bob@x.test", user=65534)
+        assert (done.returncode, done.stderr) == (0, "")
+        refused = submit(*arguments, "no@x.test", user=65534)
+        assert refused.returncode == 69
+        assert "5.1.1 nobody" in refused.stderr
+    finally:
+        controller.stop()
+    assert list(tmp_path.iterdir()) == []
+    (envelope,) = receiver.received
+    assert (envelope.mail_from, envelope.rcpt_tos) == ("ann@x.test", ["bob@x.test"])
+
+
+def test_mailq_shows_the_queue(tmp_path: Path) -> None:
+    empty = submit("--spool-dir", str(tmp_path), name="mailq")
+    assert (empty.returncode, empty.stdout) == (0, "Mail queue is empty\n")
+    submit("-f", "ann@x.test", "bob@x.test", "--spool-dir", str(tmp_path))
+    full = submit("-bp", "--spool-dir", str(tmp_path))
+    assert "ready from <ann@x.test>" in full.stdout
+    assert "    bob@x.test\n" in full.stdout
+    assert submit("--spool-dir", str(tmp_path / "none"), name="mailq").returncode == 66
+
+
+def test_newaliases_has_nothing_to_do() -> None:
+    done = submit(name="newaliases")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_interrupted_submission_leaves_nothing(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "emailrelay.submit", "a@x.test", "--spool-dir", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None
+        process.stdin.write(b"Subject: x\n\n" + b"body\n" * 100_000)
+        process.stdin.flush()
+        deadline = time.monotonic() + 30
+        while not list(tmp_path.glob(".new/emailrelay.*.content")):
+            assert process.poll() is None, "it ended before it was interrupted"
+            assert time.monotonic() < deadline
+        process.send_signal(2)
+        process.wait(30)
+    assert process.returncode != 0
+    assert not list(tmp_path.rglob("emailrelay.*"))
+
+
+def test_command_starts_without_the_slow_libraries() -> None:
+    program = "import emailrelay.submit.cli, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stdout.split())
+    assert not loaded & {"asyncio", "pydantic", "typer", "rich", "structlog", "email", "smtplib"}
