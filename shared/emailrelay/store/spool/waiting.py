@@ -9,6 +9,7 @@ obeys. A waiter whose lock is free is dead.
 import asyncio
 import contextlib
 import os
+import time
 from dataclasses import dataclass, field
 
 from emailrelay.ack import Ack
@@ -21,6 +22,8 @@ from emailrelay.store.spool.spool import Spool
 _LOOK = 1.0
 """Seconds between looks for an answer whose ring was lost."""
 _EAR = "answers"
+_TRIES, _MOMENT = 100, 0.0005
+"""How often, and after how many seconds, a marker is made again that a sweep took away."""
 
 
 @dataclass(slots=True)
@@ -87,9 +90,7 @@ class Waiters:
             self._ear = Ear(self._spool.path(names.WAKE), _EAR, self._ring)
             self._ear.open()
         path = self._spool.path(names.WAITING, message)
-        descriptor = files.create_locked(path)
-        if descriptor is None:
-            raise BlockingIOError(f"{path} was swept away")
+        descriptor = _create(path)
         files.write_all(descriptor, f"{ack} {self._ear.name}\n".encode())
         self._waiting[message] = Waiter(path, ack, descriptor)
         return self._waiting[message]
@@ -111,6 +112,17 @@ class Waiters:
             self.end(message)
         if self._ear is not None:
             self._ear.close()
+
+
+def _create(path: str) -> int:
+    """Create and lock the marker; a sweep that takes it for a dead client's removes it at once."""
+    for _ in range(_TRIES):
+        with contextlib.suppress(FileExistsError):
+            descriptor = files.create_locked(path)
+            if descriptor is not None:
+                return descriptor
+        time.sleep(_MOMENT)
+    raise BlockingIOError(f"{path} was swept away again and again")
 
 
 def awaited(spool: Spool, message: QueueId) -> Ack:
