@@ -1,0 +1,215 @@
+"""What the documentation prints is there: options, settings, links, examples."""
+
+import os
+import re
+import subprocess
+import tomllib
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+
+import pytest
+from tests.acceptance.pages import PAGES, Printed, anchors, blocks, links, printed, spans
+from tests.acceptance.relay import BIN, HANG, ROOT
+
+from emailrelay.classic import command_line, rules, services
+from emailrelay.config import SERVICES, Settings, read
+
+HOW_TO = ROOT / "docs" / "how-to"
+PRINTED = [one for page in PAGES for one in printed(page)]
+QUEUE_COMMANDS = [
+    "list",
+    "show",
+    "stats",
+    "hold",
+    "release",
+    "retry",
+    "fail",
+    "delete",
+    "flush",
+    "verify",
+]  # in the help's order
+
+NOT_OURS = MappingProxyType(
+    {
+        "--attach": "swaks",
+        "--body": "swaks",
+        "--from": "swaks, and emailrelay-queue",
+        "--pipeline": "swaks",
+        "--quit-after": "swaks",
+        "--server": "swaks",
+        "--silent": "swaks",
+        "--tls": "swaks",
+        "--to": "swaks, and emailrelay-queue",
+        "--pdeathsig": "setpriv",
+        "--signal": "systemctl",
+    }
+)
+"""Options in the text of a page that no command of ours has, or not in this sense, with their owners."""
+
+
+@cache
+def options_of(*command: str) -> frozenset[str]:
+    """Give the long options that a command's own help names."""
+    told = subprocess.run(
+        [BIN / command[0], *command[1:], "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=HANG,
+        env={**os.environ, "COLUMNS": "200", "TERM": "dumb"},
+    )
+    return frozenset(re.findall(r"(?<![\w-])--[a-z][a-z-]*", told.stdout))
+
+
+def options_for(one: Printed) -> frozenset[str]:
+    match one.command:
+        case "emailrelay":
+            return options_of("emailrelay", "--verbose")
+        case "emailrelay-queue":
+            if one.arguments and one.arguments[0] in QUEUE_COMMANDS:
+                return options_of("emailrelay-queue", one.arguments[0])
+            return options_of("emailrelay-queue")
+        case _:
+            return options_of(one.command)
+
+
+def every_option() -> frozenset[str]:
+    commands = {one.command for one in PRINTED} - {"emailrelay", "emailrelay-queue"}
+    found = [options_of(command) for command in commands]
+    found += [options_of("emailrelay-queue", name) for name in QUEUE_COMMANDS]
+    return options_of("emailrelay", "--verbose").union(*found)
+
+
+def test_the_pages_print_commands() -> None:
+    commands = {one.command for one in PRINTED}
+    assert commands >= {
+        "emailrelay",
+        "emailrelay-receiver",
+        "emailrelay-filterd",
+        "emailrelay-forwarder",
+        "emailrelay-queue",
+        "emailrelay-submit",
+        "emailrelay-notify",
+    }
+    assert sum(len(list(one.options)) for one in PRINTED) > 40
+
+
+def test_every_printed_option_is_in_the_help_of_its_command() -> None:
+    strange = [
+        f"{one}: {option}"
+        for one in PRINTED
+        for option in one.options
+        if option not in options_for(one)
+    ]
+    assert not strange
+
+
+def test_every_option_in_the_text_is_that_of_some_command() -> None:
+    known = every_option()
+    strange = {
+        f"{page.relative_to(ROOT)}: {option}"
+        for page in PAGES
+        for text in spans(page)
+        for option in re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)
+        if option not in known and option not in NOT_OURS
+    }
+    assert not strange
+
+
+def test_every_exception_is_needed() -> None:
+    text = "".join(page.read_text("utf-8") for page in PAGES)
+    assert [option for option in NOT_OURS if option not in text] == []
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.service)
+def test_every_printed_service_has_good_settings(service: type[Settings]) -> None:
+    found = [one for one in PRINTED if one.command == service.program and one.arguments]
+    assert found
+    for one in found:
+        if not NO_PLAIN_ARGUMENTS.intersection(one.arguments):
+            words = [word for word in one.arguments if word != "--check-config"]
+            elsewhere = {"EMAILRELAY_FORWARD_TO": "127.0.0.1:25"}
+            read(
+                service, [word for word in words if word not in {"--help", "--version"}], elsewhere
+            )
+
+
+def test_every_printed_historical_command_makes_sense() -> None:
+    example = (ROOT / "deploy" / "emailrelay.conf").read_text("utf-8")
+    found = [one for one in PRINTED if one.command == "emailrelay" and one.arguments]
+    assert len(found) > 5
+    for one in found:
+        asked, wrong = command_line.parse(one.arguments, lambda _path: example)
+        if asked.on("help") or asked.on("version"):
+            assert not wrong, str(one)
+            continue
+        expanded, contradictions = rules.expand(asked)
+        problems = [*wrong, *contradictions, *rules.problems(expanded)]
+        problems += services.problems(services.plan(expanded), expanded, {})
+        assert not problems, str(one)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_every_link_leads_somewhere(page: Path) -> None:
+    for target in links(page):
+        name, _, anchor = target.partition("#")
+        there = (page.parent / name).resolve() if name else page
+        assert there.exists(), target
+        assert not anchor or anchor in anchors(there), target
+
+
+def test_every_settings_example_is_accepted(tmp_path: Path) -> None:
+    found = [text for page in PAGES for text in blocks(page, "toml")]
+    assert found
+    for number, text in enumerate(found):
+        tomllib.loads(text)
+        path = tmp_path / f"{number}.toml"
+        path.write_text(text)
+        for service in SERVICES:
+            read(service, ["--config", str(path)], {"EMAILRELAY_FORWARD_TO": "127.0.0.1:25"})
+
+
+def run(program: Path, *arguments: Path) -> None:
+    program.chmod(0o755)
+    subprocess.run([program, *arguments], check=True, timeout=HANG)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b"Subject: s\r\n\r\ntext\r\n", b"text\r\n-- \r\nExample Ltd, "),
+        (b"Subject: s\r\n\r\ntext", b"text\r\n-- \r\nExample Ltd, "),
+        (b"Content-Type: text/html\r\n\r\n<p>\r\n", b"\r\n\r\n<p>\r\n"),
+        (b"Content-Transfer-Encoding: base64\r\n\r\nAAAA\r\n", b"\r\n\r\nAAAA\r\n"),
+    ],
+    ids=["plain", "without a last line end", "html", "encoded"],
+)
+def test_the_footer_filter_adds_to_plain_text_only(
+    tmp_path: Path, before: bytes, after: bytes
+) -> None:
+    (text,) = blocks(HOW_TO / "footer-filter.md", "python")
+    program, content = tmp_path / "add-footer", tmp_path / "content"
+    program.write_text(text)
+    content.write_bytes(before)
+    run(program, content)
+    assert after in content.read_bytes()
+    assert content.read_bytes().startswith(before)
+    once = content.read_bytes()
+    run(program, content)
+    assert content.read_bytes() == once
+
+
+def test_the_branch_filter_routes_the_branchs_mail_only(tmp_path: Path) -> None:
+    (text,) = (t for t in blocks(HOW_TO / "several-forwarders.md", "sh") if t.startswith("#!"))
+    program, envelope = tmp_path / "branch", tmp_path / "envelope"
+    program.write_text(text)
+    empty = b"X-MailRelay-ForwardToAddress: \r\n"
+    for recipient, expected in (
+        (b"a@branch.example.org", b"X-MailRelay-ForwardToAddress: 10.1.2.3:25\r\n"),
+        (b"a@example.org", empty),
+    ):
+        head = b"X-MailRelay-To-Remote: " + recipient + b"\r\n"
+        envelope.write_bytes(head + empty)
+        run(program, tmp_path / "content", envelope)
+        assert envelope.read_bytes() == head + expected
