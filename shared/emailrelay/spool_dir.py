@@ -9,7 +9,7 @@ _LOCAL = Path("/usr/local/var/spool/emailrelay")
 
 
 def default() -> Path:
-    """Give the directory of a packaged installation if it is there, else the local one."""
+    """/var/spool/emailrelay if it is there, else /usr/local/var/spool/emailrelay."""
     return _PACKAGED if _PACKAGED.is_dir() else _LOCAL
 
 

@@ -26,6 +26,7 @@ from emailrelay.config.values import (
     Seconds,
 )
 from emailrelay.schedule import Schedule
+from emailrelay.spool_dir import default as default_spool_dir
 
 
 class LogFormat(StrEnum):
@@ -37,12 +38,6 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-def _spool_dir() -> Path:
-    """/var/spool/emailrelay if it is there, else /usr/local/var/spool/emailrelay."""
-    packaged = Path("/var/spool/emailrelay")
-    return packaged if packaged.is_dir() else Path("/usr/local/var/spool/emailrelay")
-
-
 class _Options(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
@@ -52,7 +47,7 @@ class _Options(BaseModel):
 class StoreOptions(_Options):
     """Where mail is kept."""
 
-    spool_dir: Directory = Field(default_factory=_spool_dir)
+    spool_dir: Directory = Field(default_factory=default_spool_dir)
     """The spool directory; made if it is missing."""
 
     store: str | None = None
