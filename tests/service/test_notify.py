@@ -23,7 +23,7 @@ from emailrelay.store.chooser import open_store
 SENDER, BOB = Address("sender@x.test"), Address("bob@y.test")
 NOBODY = Reply(550, "5.1.1 no such user")
 PROCMAIL = Path("/usr/bin/procmail")
-DRIVER = Path(__file__).parent.parent / "fakes" / "dying_notifier.py"
+DRIVER = Path(__file__).parent.parent / "fakes" / "dying_command.py"
 
 
 def nothing(_event: Event) -> None:
@@ -223,7 +223,7 @@ def swept(tmp_path: Path, *arguments: str) -> list[Path]:
     copies = tmp_path / "copies"
     copies.mkdir()
     done = subprocess.run(
-        [sys.executable, DRIVER, tmp_path / "template", copies, *arguments],
+        [sys.executable, DRIVER, "notify", tmp_path / "template", copies, *arguments],
         check=True,
         capture_output=True,
         text=True,

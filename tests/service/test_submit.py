@@ -12,6 +12,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 MESSAGE = "To: bob@x.test\nBcc: secret@z.test\nSubject: hi\n\nline\n"
+DRIVER = Path(__file__).parent.parent / "fakes" / "dying_command.py"
 NO_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
 
 
@@ -184,6 +185,46 @@ def test_interrupted_submission_leaves_nothing(tmp_path: Path) -> None:
         process.send_signal(2)
         process.wait(30)
     assert process.returncode != 0
+    assert not list(tmp_path.rglob("emailrelay.*"))
+
+
+def test_killed_before_any_step_a_message_is_whole_or_nothing(tmp_path: Path) -> None:
+    template, copies = tmp_path / "template", tmp_path / "copies"
+    template.mkdir()
+    copies.mkdir()
+    done = subprocess.run(
+        [sys.executable, DRIVER, "submit", template, copies, "bob@x.test", "--spool-dir", "DIR"],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    found = [copies / str(k) for k in range(1, int(done.stdout) + 1)]
+    counts: list[int] = []
+    for copy in found:
+        contents = list(copy.glob("emailrelay.*.content"))
+        assert len(contents) == len(list(copy.glob("emailrelay.*.envelope"))), copy.name
+        assert all(path.read_bytes().endswith(b"\r\nbody\r\n") for path in contents), copy.name
+        assert list((copy / ".new").iterdir()) == [], copy.name
+        counts.append(len(contents))
+    assert counts == sorted(counts), "once it is committed it stays"
+    assert counts[0] == 0
+    assert counts[-1] == 1
+
+
+def test_full_disk_is_a_temporary_failure_and_leaves_nothing(tmp_path: Path) -> None:
+    command = (
+        f"ulimit -f 8; exec {sys.executable} -m emailrelay.submit a@x.test --spool-dir {tmp_path}"
+    )
+    done = subprocess.run(
+        ["bash", "-c", command],
+        input=b"Subject: x\n\n" + b"body\n" * 100_000,
+        capture_output=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 75
+    assert b"File too large" in done.stderr
     assert not list(tmp_path.rglob("emailrelay.*"))
 
 
