@@ -275,3 +275,26 @@ def test_any_opener_of_the_spool_discards_a_notice_that_was_not_recorded(tmp_pat
     (lying / "emailrelay.1.1.1.content").write_bytes(b"x\r\n")
     assert stages(tmp_path) == {message: Stage.FAILED}
     assert not lying.exists()
+
+
+def script(path: Path, text: str) -> Path:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_user_of_this_host_is_told_by_procmail(tmp_path: Path) -> None:
+    failed(tmp_path / "spool", sender="root@localhost")
+    program = script(tmp_path / "procmail", f'echo "$@" > {tmp_path}/args; cat > {tmp_path}/notice')
+    assert main(["--procmail", str(program), str(tmp_path / "spool")]) == 0
+    assert (tmp_path / "args").read_text() == "-d root\n"
+    notice = email.message_from_bytes((tmp_path / "notice").read_bytes())
+    assert notice["To"] == "root@localhost"
+
+
+def test_what_the_operator_asks_for_meanwhile_is_done_afterwards(tmp_path: Path) -> None:
+    message = failed(tmp_path / "spool")
+    queue = f"{sys.executable} -m emailrelay.queue"
+    program = script(tmp_path / "slow", f"{queue} retry -s {tmp_path}/spool {message} >&2")
+    assert main(["--deliver-with", str(program), str(tmp_path / "spool")]) == 0
+    assert stages(tmp_path / "spool") == {message: Stage.READY}
