@@ -6,6 +6,7 @@ import errno
 import pytest
 from tests.service.receiving import HANG, Peer, Running, receiving
 
+from emailrelay.ack import Ack
 from emailrelay.config import ReceiverSettings
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import StoreError
@@ -50,10 +51,10 @@ class Slow(MemoryStore):
         draft = super().draft(envelope)
         commit = draft.commit
 
-        async def wait(stage: Stage) -> None:
+        async def wait(stage: Stage, ack: Ack, session: str) -> None:
             self.begun.set()
             await self.go.wait()
-            await commit(stage)
+            await commit(stage, ack, session)
 
         setattr(draft, "commit", wait)  # noqa: B010 - a method, as seen by the type checkers
         return draft

@@ -1,5 +1,6 @@
 """The way of a message's content into a draft: checked, counted, written in pieces of good size."""
 
+import asyncio
 from types import TracebackType
 from typing import Self
 
@@ -7,7 +8,6 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay_receiver.dialogue import TOO_BIG
 from emailrelay_receiver.dot_reader import DotReader, HopCounter
@@ -84,19 +84,36 @@ class Filing:
         elif self._gathered_size >= _PIECE:
             await self._write()
 
-    async def commit(self, stage: Stage) -> QueueId | None:
-        """Make the message durable after the end of its content; None: see ``refusal``."""
+    async def commit(self, session: str) -> QueueId | None:
+        """Commit the message after the end of its content; None: see ``refusal``."""
         if self.refusal is None:
             await self._write()
         if self._draft is None:
             return None
         try:
-            await self._draft.commit(stage)
+            await self._draft.commit(self._house.stage, self._house.ack, session)
         except StoreError as error:
             await self._refuse(self._trouble(error))
             return None
-        done, self._draft = self._draft.id, None
-        return done
+        return self._draft.id
+
+    async def answer(self, gone: asyncio.Event) -> Reply | None:
+        """Wait for what becomes of the message; None: nobody answered in time, or before ``gone``.
+
+        A client that goes away takes back what nobody has vouched for.
+        """
+        if self._draft is None:
+            return None
+        answer = asyncio.create_task(self._draft.answer(self._house.answer_within))
+        leaving = asyncio.create_task(gone.wait())
+        try:
+            await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            leaving.cancel()
+            if not answer.done():
+                answer.cancel()
+                await asyncio.wait({answer})
+        return None if answer.cancelled() else answer.result()
 
     def _judge(self) -> Reply | None:
         if self._house.offer.size and self.size > self._house.offer.size:

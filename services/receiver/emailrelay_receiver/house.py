@@ -4,6 +4,7 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from emailrelay.ack import Ack
 from emailrelay.config import ReceiverSettings
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
@@ -14,6 +15,11 @@ from emailrelay_receiver.admission import Admission
 from emailrelay_receiver.dialogue import Offer
 from emailrelay_receiver.received import received_line
 
+_FILTERD = 10.0
+"""Seconds beyond its own time-outs after which filterd is taken for dead."""
+_FORWARDING = 660.0
+"""Seconds for the next server: 600 for its final dot (RFC 5321 section 4.5.3.2.6), and the way there."""
+
 
 @dataclass(slots=True, kw_only=True)
 class House:
@@ -23,6 +29,9 @@ class House:
     store: Store
     stage: Stage
     """Where received mail begins: UNFILTERED or READY."""
+    ack: Ack
+    answer_within: float
+    """Seconds after which a client that waits for more than storage is answered in any case."""
     admission: Admission
     report: Report
     clock: Callable[[], float]
@@ -61,6 +70,11 @@ class House:
         self.report(StoreTrouble(doing="taking a message in", reason=str(error)))
 
 
+def _answer_within(settings: ReceiverSettings) -> float:
+    filtering = len(settings.filter) * settings.filter_timeout
+    return filtering + (_FORWARDING if settings.ack is Ack.DELIVERED else _FILTERD)
+
+
 def make_house(
     settings: ReceiverSettings, store: Store, *, report: Report, clock: Callable[[], float]
 ) -> House:
@@ -75,6 +89,8 @@ def make_house(
         ),
         store=store,
         stage=Stage.UNFILTERED if settings.filter else Stage.READY,
+        ack=settings.ack,
+        answer_within=_answer_within(settings),
         admission=Admission(settings.connections, settings.client_connections),
         report=report,
         clock=clock,

@@ -26,6 +26,21 @@ class Intake(asyncio.StreamReader):
     _buffer: bytearray
     _maybe_resume_transport: Callable[[], None]
 
+    def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(limit=limit, loop=loop)
+        self.gone = asyncio.Event()
+        """The client will send nothing more: it closed its side, or the connection broke."""
+
+    def feed_eof(self) -> None:
+        """Take note of the end."""
+        self.gone.set()
+        super().feed_eof()
+
+    def set_exception(self, exc: Exception) -> None:
+        """Take note of the break."""
+        self.gone.set()
+        super().set_exception(exc)
+
     def waiting_line(self) -> bytes | None:
         """Take a command line that has come already, without its line end."""
         end = self._buffer.find(b"\n")

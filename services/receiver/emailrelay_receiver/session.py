@@ -7,6 +7,7 @@ and their text, and cancels the session, a commit in it included, when a client 
 
 import asyncio
 import logging
+import secrets
 import traceback
 from collections.abc import Callable, Iterable
 from enum import Enum, auto
@@ -14,7 +15,9 @@ from typing import AnyStr, assert_never
 
 from aiosmtpd.smtp import SMTP
 
+from emailrelay.ack import Ack
 from emailrelay.events import Received, Rejected, SessionTrouble, Traceback
+from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay_receiver.dialogue import TOO_LONG, Dialogue, Goodbye, Lines, Outcome, TakeContent
 from emailrelay_receiver.filing import Filing
@@ -34,6 +37,7 @@ _CLOSING_DOWN = Reply(421, "4.3.2 closing down, try again later")
 _SILENT = Reply(421, "4.4.2 nothing heard for too long")
 _LASTED = Reply(421, "4.4.2 this took too long")
 _ENDLESS = Reply(421, "4.7.0 endless line")
+_NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try again later")
 _OUR_ERROR = Reply(451, "4.3.0 an error of ours, try again later")
 
 
@@ -46,6 +50,8 @@ class Phase(Enum):
     """Waits for more of a message's content."""
     WRITING = auto()
     """Puts what has come of the content into the store."""
+    AWAITING = auto()
+    """Waits for the filters' verdict or the next server's reply to a message."""
     WORKING = auto()
     """Does what the client waits for: answers a command, commits a message."""
 
@@ -83,6 +89,7 @@ class SmtpSession(SMTP):
         )
         self.phase = Phase.WORKING
         self.client = ""
+        self._name = secrets.token_hex(8) if house.ack is Ack.DELIVERED else ""
         self._house = house
         self._place = place
         self._came = came
@@ -153,7 +160,7 @@ class SmtpSession(SMTP):
         """Give the time, by the loop's clock, at which patience ends, and what is said then."""
         silent = self._since + self._house.idle_timeout
         match self.phase:
-            case Phase.WRITING | Phase.WORKING:
+            case Phase.WRITING | Phase.AWAITING | Phase.WORKING:
                 return self.loop.time() + self._house.idle_timeout, _SILENT
             case Phase.LISTENING:
                 lasted = self._began + self._house.session_timeout
@@ -191,7 +198,9 @@ class SmtpSession(SMTP):
 
     def cut(self) -> None:
         """Drop whatever the client is still to send; a commit under way is left alone."""
-        if self.phase is not Phase.WORKING and self.transport is not None:
+        if self.phase is Phase.AWAITING:
+            self._intake.gone.set()  # the client is answered by what is known so far
+        elif self.phase is not Phase.WORKING and self.transport is not None:
             self._writer.transport.abort()
 
     def leave(self, reply: Reply) -> None:
@@ -313,19 +322,34 @@ class SmtpSession(SMTP):
             self.phase = Phase.WORKING
             self._intake.put_back(filing.rest)
             dialogue.end_of_mail()
-            queue_id = await filing.commit(house.stage)
-        if queue_id is None:
-            return filing.refusal or _OUR_ERROR
-        house.report(
-            Received(
-                id=queue_id,
-                sender=envelope.sender,
-                recipients=len(envelope.recipients),
-                size=filing.size,
-                client=self.client,
+            queue_id = await filing.commit(self._name)
+            if queue_id is None:
+                return filing.refusal or _OUR_ERROR
+            reply = await self._reply_to(queue_id, filing)
+        if reply.accepted:
+            house.report(
+                Received(
+                    id=queue_id,
+                    sender=envelope.sender,
+                    recipients=len(envelope.recipients),
+                    size=filing.size,
+                    client=self.client,
+                )
             )
-        )
-        return Reply(250, f"2.0.0 Ok: queued as {queue_id}")
+        return reply
+
+    async def _reply_to(self, queue_id: QueueId, filing: Filing) -> Reply:
+        """Give the answer to a committed message, as soon as it may be given."""
+        queued = Reply(250, f"2.0.0 Ok: queued as {queue_id}")
+        if self._house.ack is Ack.STORED:
+            return queued
+        self.phase = Phase.AWAITING
+        answer = await filing.answer(self._intake.gone)
+        self.phase = Phase.WORKING
+        if self._house.ack is Ack.FILTERED:
+            # Without a verdict it is ordinary mail: durable, and filtered when filterd is back.
+            return queued if answer is None or answer.accepted else answer
+        return answer or _NOT_PASSED_ON
 
     def _answer(self, command: str, reply: Reply) -> None:
         """Say a reply, and tell the log if it is a refusal."""
