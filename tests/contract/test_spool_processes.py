@@ -101,34 +101,72 @@ async def test_waiting_feed_gets_the_message_of_a_killed_claimer(spool: SpoolOpe
                     assert claim.id == message
 
 
+AT_THE_DOT = """
+import asyncio, sys
+from emailrelay.stage import Stage
+from emailrelay.store.chooser import open_store
+
+async def main():
+    async with open_store(sys.argv[1], report=print) as store:
+        claims = [await store.claim(Stage.READY, message) for message in sys.argv[2:]]
+        for claim in claims:
+            claim.in_doubt('smarthost.test:25')
+        print('at the dot', flush=True)
+        await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+async def kill_at_the_dot(spool: SpoolOpener, *messages: QueueId) -> None:
+    """Leave these behind as a forwarder does that is killed at their final dots."""
+    command = (sys.executable, "-c", AT_THE_DOT, str(spool.directory), *messages)
+    process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert await process.stdout.readline() == b"at the dot\n"
+    process.kill()
+    await process.communicate()
+
+
+def doubted(spool: SpoolOpener) -> list[PossibleDuplicate]:
+    return [event for event in spool.reports if isinstance(event, PossibleDuplicate)]
+
+
 async def test_message_in_doubt_is_named_when_its_forwarder_was_killed(spool: SpoolOpener) -> None:
-    script = (
-        "import asyncio, sys\n"
-        "from emailrelay.stage import Stage\n"
-        "from emailrelay.store.chooser import open_store\n"
-        "async def main():\n"
-        "    async with open_store(sys.argv[1], report=print) as store:\n"
-        "        claim = await store.claim(Stage.READY, sys.argv[2])\n"
-        "        claim.in_doubt('smarthost.test:25')\n"
-        "        print('at the dot', flush=True)\n"
-        "        await asyncio.sleep(1000)\n"
-        "asyncio.run(main())\n"
-    )
     async with spool() as store:
         message = await put(store)
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", script, str(spool.directory), message), stdout=subprocess.PIPE
-        )
-        assert process.stdout is not None
-        assert await process.stdout.readline() == b"at the dot\n"
-        process.kill()
-        await process.communicate()
+        await kill_at_the_dot(spool, message)
     async with spool() as later:
-        told = [event for event in spool.reports if isinstance(event, PossibleDuplicate)]
-        assert told == [PossibleDuplicate(id=message, peer="smarthost.test:25")]
+        assert doubted(spool) == [PossibleDuplicate(id=message, peer="smarthost.test:25")]
         assert (await history_of(later, message)).doubts == ("smarthost.test:25",)
     async with spool():
-        assert len([e for e in spool.reports if isinstance(e, PossibleDuplicate)]) == 1
+        assert len(doubted(spool)) == 1
+
+
+async def test_message_in_doubt_is_named_though_another_process_sends_it_already(
+    spool: SpoolOpener,
+) -> None:
+    async with spool() as store:
+        message, sent = await put(store), await put(store)
+        await kill_at_the_dot(spool, message, sent)
+        # Before anybody looks for what the dead left behind.
+        await (await claimed(store, sent)).settle(Done())
+        async with await claimed(store, message), spool():
+            assert {event.id for event in doubted(spool)} == {message, sent}
+
+
+async def test_message_that_was_removed_is_in_doubt_no_more(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store)
+        claim = await claimed(store, message)
+        claim.in_doubt("smarthost.test:25")
+        settling = asyncio.create_task(claim.settle(Done()))
+        await asyncio.sleep(0)
+        assert not await listed(store)
+        # Killed now, while the removal is being synced, it would not be sent twice.
+        (sheet,) = (spool.directory / ".doubt").iterdir()
+        assert message.encode() not in sheet.read_bytes()
+        await settling
 
 
 @pytest.fixture

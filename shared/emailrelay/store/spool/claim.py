@@ -227,6 +227,7 @@ class SpoolClaim(Claim):
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
             replies = dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
+        self._out_of_doubt()  # before the sync: killed there, nothing would be sent twice
         if (
             self.ack is not Ack.DELIVERED
         ):  # if that came back after a power cut, it would be withdrawn
@@ -294,6 +295,11 @@ class SpoolClaim(Claim):
         tail = files.read_all(self._locked.descriptor, self._read)
         return journal.read(journal.parse(tail)).wish
 
+    def _out_of_doubt(self) -> None:
+        if self._doubt is not None:
+            self._spool.doubts.clear(self._doubt)
+            self._doubt = None
+
     async def release(self) -> None:
         """See ``Claim.release``."""
         if not self._open:
@@ -301,8 +307,7 @@ class SpoolClaim(Claim):
         self._open = False
         if self._copy is not None:
             self._copy.discard()
-        if self._doubt is not None:
-            self._spool.doubts.clear(self._doubt)
+        self._out_of_doubt()
         os.close(self._content)
         self._locked.release()
         if not self._settled:

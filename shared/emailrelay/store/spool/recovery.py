@@ -86,18 +86,20 @@ class Recovery:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _doubts(self) -> None:
-        """Name the messages that were at their final dot when a forwarder died."""
+        """Name the messages that were at their final dot when a forwarder died.
+
+        One that is gone or claimed again is named too: another process was quicker, and sent it.
+        """
         spool = self.spool
         for message, peer in doubt.left_behind(spool.path(names.DOUBT)):
             envelope = files.lock_named(spool.envelope(message, Stage.READY))
-            if envelope is None:
-                continue  # settled before its process died, or somebody is sending it already
-            locked = Locked(spool, message, Stage.READY, envelope)
-            try:
-                doubted = journal.Doubted(at=spool.clock(), peer=peer)
-                locked.append(journal.write(doubted))
-            finally:
-                locked.release()
+            if envelope is not None:
+                locked = Locked(spool, message, Stage.READY, envelope)
+                try:
+                    doubted = journal.Doubted(at=spool.clock(), peer=peer)
+                    locked.append(journal.write(doubted))
+                finally:
+                    locked.release()
             spool.report(PossibleDuplicate(id=message, peer=peer))
 
     def _waiters(self) -> None:
