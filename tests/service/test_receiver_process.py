@@ -16,6 +16,8 @@ import pytest
 from tests.service.receiving import HANG, Peer
 
 from emailrelay.listening import Listeners, written
+from emailrelay.stage import Stage
+from emailrelay.store.chooser import open_store
 
 COMMAND = "import sys; from emailrelay_receiver.cli import main; sys.exit(main())"
 MIB = 1024 * 1024
@@ -147,3 +149,17 @@ def test_an_inherited_socket_is_used_and_a_stale_path_replaced(tmp_path: Path) -
         assert [written(opened) for opened in listeners.sockets] == [place, str(path)]
     finally:
         listeners.close()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "stage"), [(["--filter", "exit:0"], Stage.UNFILTERED), ([], Stage.READY)]
+)
+async def test_programs_that_submit_directly_enter_where_the_receiver_says(
+    tmp_path: Path, arguments: list[str], stage: Stage
+) -> None:
+    spool = tmp_path / "spool"
+    where = ["--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(spool)]
+    async with receiver(*where, *arguments) as (_, place):
+        assert (await (await connect(place)).reply()).startswith("220")
+        async with open_store(spool, report=lambda _: None) as store:
+            assert await store.entrance() is stage

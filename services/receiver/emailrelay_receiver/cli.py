@@ -57,6 +57,8 @@ async def _serve(
     try:
         async with open_store(settings.store_place, report=report) as store:
             house = make_house(settings, store, report=report, clock=time.time)
+            # Programs that submit without SMTP must not slip past the filters.
+            await store.set_entrance(house.stage)
             async with Receiver(house, listeners.sockets):
                 await signals.stop.wait()
     except RelayError as error:
