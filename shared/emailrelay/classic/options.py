@@ -236,8 +236,8 @@ _PROCESS = _rows(
 _LOGGING = _rows(
     Group.LOGGING,
     ("log l", "", "", "*", "Log what happens, not only what goes wrong."),
-    ("verbose v", "", "", "*s", "Log the steps of each session as well."),
-    ("debug g", "", "", "s", "Log everything there is to know for finding a fault."),
+    ("verbose v", "", "", "*s", "Log as well where in our own code an error came from."),
+    ("debug g", "", "", "s", "The same, and what filter programs write to their standard error."),
     (
         "log-file N",
         "FILE",

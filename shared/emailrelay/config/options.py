@@ -75,10 +75,10 @@ class LogOptions(_Options):
     json."""
 
     verbose: Flag = False
-    """Log the steps of each session as well."""
+    """Log as well where in our own code an error came from."""
 
     debug: Flag = False
-    """Log everything there is to know for finding a fault; never message text or secrets."""
+    """The same, and filterd shows what filter programs write to their standard error."""
 
 
 class DomainOptions(_Options):
