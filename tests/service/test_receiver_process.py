@@ -160,6 +160,8 @@ async def test_programs_that_submit_directly_enter_where_the_receiver_says(
     spool = tmp_path / "spool"
     where = ["--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(spool)]
     async with receiver(*where, *arguments) as (_, place):
-        assert (await (await connect(place)).reply()).startswith("220")
+        peer = await connect(place)
+        assert (await peer.reply()).startswith("220")
+        peer.writer.transport.abort()
         async with open_store(spool, report=lambda _: None) as store:
             assert await store.entrance() is stage
