@@ -53,12 +53,13 @@ def spans(page: Path) -> list[str]:
 def printed(page: Path) -> Iterator[Printed]:
     """Give every command of ours on a page, from its shell blocks and from its text."""
     name = page.relative_to(ROOT).as_posix()
-    lines = [line for block in blocks(page, "sh") for line in block.splitlines()]
+    text = [*blocks(page, "sh"), *blocks(page, "")]
+    lines = [line for block in text for line in block.splitlines()]
     for line in [*lines, *spans(page)]:
         for words in _simple_commands(line):
             command = Path(words[0]).name
             command = _PERSONALITIES.get(command, command)
-            if _OURS.fullmatch(command):
+            if _OURS.fullmatch(command) and not words[0].endswith("/"):
                 yield Printed(name, command, tuple(words[1:]))
 
 
