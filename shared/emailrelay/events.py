@@ -103,6 +103,27 @@ class SessionTrouble(Event):
     reason: str
 
 
+class Direction(StrEnum):
+    """Which way a line went, as the historical log marks it."""
+
+    RECEIVED = "rx<<"
+    SENT = "tx>>"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dialogue(Event):
+    """A command or reply of a session, told only when asked for.
+
+    ``line`` has no secret and no message text in it: what answers a challenge stands as ``***``.
+    """
+
+    level: ClassVar[Level] = Level.DEBUG
+    direction: Direction
+    line: str
+    peer: str
+    """The other end: a client of the receiver, or a server of the forwarder."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Traceback(Event):
     """Where in our own code an error came from, for whoever mends it."""

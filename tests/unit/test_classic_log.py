@@ -12,7 +12,7 @@ from emailrelay.classic import log_lines
 from emailrelay.classic.command_line import parse
 from emailrelay.classic.log_lines import Line, Severity, of_complaint, of_event, written
 from emailrelay.classic.log_output import LogOutput, log_options
-from emailrelay.events import Event, StoreTrouble
+from emailrelay.events import Direction, Event, StoreTrouble
 from emailrelay.logs import event_name
 
 NOON = 1_700_000_000.25
@@ -39,6 +39,14 @@ def test_each_kind_of_event_is_one_readable_line(kind: type[Event]) -> None:
 def test_an_event_of_a_later_release_is_told_with_all_it_has() -> None:
     octets = b'{"timestamp":"t","level":"info","event":"new_thing","service":"s","pid":1,"a":2}'
     assert of_event(octets) == Line(Severity.INFO, "new thing a=2")
+
+
+def test_a_dialogue_reads_as_it_always_did() -> None:
+    told = {"level": "debug", "event": "dialogue", "line": "EHLO x", "peer": "192.0.2.1:25"}
+    line = of_event(json.dumps({**told, "direction": Direction.SENT}).encode())
+    assert line == Line(Severity.INFO, 'tx>>: "EHLO x"', "192.0.2.1:25")
+    line = of_event(json.dumps({**told, "direction": Direction.RECEIVED}).encode())
+    assert line == Line(Severity.INFO, 'rx<<: "EHLO x"', "192.0.2.1:25")
 
 
 def test_a_line_that_is_no_event_is_a_complaint() -> None:

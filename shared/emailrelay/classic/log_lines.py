@@ -43,6 +43,7 @@ _TEXTS = MappingProxyType(
         "received": "received {id} from <{sender}>: {recipients} recipient(s), {size} octets",
         "rejected": "rejected {command}: {reply}",
         "session_trouble": "session: {reason}",
+        "dialogue": '{direction}: "{line}"',
         "passed": "filter passed {id}",
         "abandoned": "filter {filter} dropped {id}",
         "filter_trouble": "filter {filter}: {id} waits: {reason}",
@@ -81,7 +82,8 @@ def of_event(octets: bytes) -> Line | None:
     except (ValueError, KeyError, TypeError):
         return None
     severity = _SEVERITIES.get(level, Severity.INFO)
-    return Line(severity, _text(name, event), str(event.get("client") or ""))
+    address = event.get("peer" if name == "dialogue" else "client")
+    return Line(severity, _text(name, event), str(address or ""))
 
 
 def of_own(event: Event) -> Line:
