@@ -2,7 +2,7 @@
 
 import textwrap
 
-from docs.generate.settings import Group, Setting, all_groups
+from docs.generate.settings import Group, Key, Setting, TableOfFile, all_groups, all_tables
 
 _WIDTH = 98
 _BEGIN = """\
@@ -14,14 +14,21 @@ _BEGIN = """\
 
 def page() -> str:
     """Return the file."""
-    return "".join([_BEGIN, *(_section(group) for group in all_groups())])
+    sections = [_section(group) for group in all_groups()]
+    return "".join([_BEGIN, *sections, *(_table(table) for table in all_tables())])
 
 
 def _section(group: Group) -> str:
     return f"\n#### {group.title}\n" + "".join(_entry(setting) for setting in group.settings)
 
 
-def _entry(setting: Setting) -> str:
+def _table(table: TableOfFile) -> str:
+    keys = "".join(_entry(key) for key in table.keys)
+    said = textwrap.fill(table.text, _WIDTH, initial_indent="#### ", subsequent_indent="#### ")
+    return f"\n{said}\n# {table.heading}\n{keys}"
+
+
+def _entry(setting: Setting | Key) -> str:
     unit = {"SECONDS": "; seconds", "BYTES": "; bytes"}.get(setting.word, "")
     text = setting.text.rstrip(".") + unit + "."
     said = textwrap.fill(text, _WIDTH, initial_indent="## ", subsequent_indent="## ")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from docs.generate.settings import Group, Setting, all_groups
+from docs.generate.settings import Group, Key, Setting, TableOfFile, all_groups, all_tables
 
 from emailrelay.config import SERVICES
 
@@ -11,13 +11,16 @@ _BEGIN = """\
 
 <!-- Made by `python -m docs.generate` from shared/emailrelay/config/options.py; edit that. -->
 
-Each setting has three names: an option of the command line (`--spool-dir DIR`), a variable of the environment
+Nearly each setting has three names: an option of the command line (`--spool-dir DIR`), a variable of the environment
 (`EMAILRELAY_SPOOL_DIR`) and a key in the settings file (`spool_dir`). The command line goes before the environment,
 the environment before the file, the file before the default.
 
 The **settings file** is TOML, named by `--config FILE` (`-c`) or `EMAILRELAY_CONFIG`. One file serves all services:
 each reads the keys that it has and leaves the others to their owners. [`deploy/emailrelay.toml`](../deploy/emailrelay.toml)
 has every key, commented out.
+
+What can stand there several times has tables in the file, such as `[[route]]`, and no flag; they come at the end of
+this page and at the end of the file.
 
 **Flags** such as `--remote-clients` may stand alone, or with a value: `--remote-clients=no`. In the environment they
 are `yes` or `no`, in the file `true` or `false`. **Lists** are repeated or separated by commas on the command line,
@@ -30,7 +33,8 @@ exit status is 78; `--check-config` does only that, and shows what is set. `--he
 
 def page() -> str:
     """Return the page."""
-    return "".join([_BEGIN, *(_section(group) for group in all_groups())])
+    sections = [_section(group) for group in all_groups()]
+    return "".join([_BEGIN, *sections, *(_table(table) for table in all_tables())])
 
 
 def _section(group: Group) -> str:
@@ -51,7 +55,18 @@ def _lines(setting: Setting) -> Iterator[str]:
     yield f"* of: {_owners(setting)}"
 
 
-def _owners(setting: Setting) -> str:
+def _owners(setting: Setting | TableOfFile) -> str:
     if len(setting.services) == len(SERVICES):
         return "all services"
     return ", ".join(f"`{service}`" for service in setting.services)
+
+
+def _table(table: TableOfFile) -> str:
+    """Give a table of the file a section; its keys have neither option nor variable."""
+    keys = "".join(_key(key, table.heading) for key in table.keys)
+    return f"\n## `{table.heading}`\n\n{table.text} Of: {_owners(table)}.\n{keys}"
+
+
+def _key(key: Key, heading: str) -> str:
+    default = f"* default: `{key.default}`\n" if key.default else ""
+    return f"\n### `{key.name}` in `{heading}`\n\n{key.text}\n\n{default}* as in `{key.name} = {key.sample}`\n"

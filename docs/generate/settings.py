@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
+from typing import get_args
 
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from emailrelay.config import SERVICES
 from emailrelay.config.flags import flag, groups, metadata, metavar
 from emailrelay.config.problems import variable
+from emailrelay.config.tables import tables
 from emailrelay.config.values import Alone
 
 _SAMPLES: dict[str, object] = {
@@ -79,6 +82,77 @@ def of_service(service: str) -> Iterator[Group]:
     return (group for group in all_groups() if service in group.services)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """One key of a table of the settings file."""
+
+    name: str
+    word: str
+    default: str
+    sample: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TableOfFile:
+    """A table that can stand several times in the settings file, or one inside it."""
+
+    heading: str
+    """How it begins in the file: ``[[route]]``."""
+    text: str
+    keys: tuple[Key, ...]
+    services: tuple[str, ...]
+
+
+def all_tables() -> list[TableOfFile]:
+    """Return every kind of table once, each followed by those inside it."""
+    kinds: dict[str, type[BaseModel]] = {}
+    owners: dict[str, list[str]] = {}
+    for service in SERVICES:
+        for name in tables(service):
+            kinds[name] = _models(service.model_fields[name])[0]
+            owners.setdefault(name, []).append(service.program)
+    return [
+        table
+        for name, kind in kinds.items()
+        for table in _tables(name, f"[[{name}]]", kind, tuple(owners[name]))
+    ]
+
+
+def _tables(
+    name: str, heading: str, kind: type[BaseModel], services: tuple[str, ...]
+) -> Iterator[TableOfFile]:
+    inner = {key: _models(info) for key, info in kind.model_fields.items()}
+    yield TableOfFile(
+        heading=heading,
+        text=" ".join((kind.__doc__ or "").split()),
+        keys=tuple(
+            _key(key, kind.model_fields[key]) for key, models in inner.items() if not models
+        ),
+        services=services,
+    )
+    for key, models in inner.items():
+        for model in models:
+            yield from _tables(f"{name}.{key}", f"[{name}.{key}]", model, services)
+
+
+def _models(info: FieldInfo) -> list[type[BaseModel]]:
+    """Return the models that a field's annotation names, if any."""
+    parts = [info.annotation, *get_args(info.annotation)]
+    return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
+
+
+def _key(name: str, info: FieldInfo) -> Key:
+    needed = info.is_required()
+    return Key(
+        name=name,
+        word=metavar(info),
+        default="" if needed else _default(info),
+        sample=_toml(info.examples[0]) if info.examples else _sample(info),
+        text=" ".join((info.description or "").split()) + (" Needed." if needed else ""),
+    )
+
+
 def _settings(names: list[str]) -> Iterator[Setting]:
     for name in names:
         owners = [service for service in SERVICES if name in service.model_fields]
@@ -116,6 +190,8 @@ def _toml(value: object) -> str:
         value = value.value
     if isinstance(value, Path):
         value = str(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] -- of whatever kinds
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return json.dumps(value, ensure_ascii=False)

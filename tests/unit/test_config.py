@@ -16,6 +16,7 @@ from emailrelay.config import (
     read,
 )
 from emailrelay.config.flags import flag, groups
+from emailrelay.config.tables import tables
 from emailrelay.config.values import destination
 from emailrelay.errors import ConfigError
 from emailrelay.schedule import Schedule
@@ -240,6 +241,68 @@ def test_settings_cannot_be_changed() -> None:
         setattr(found, name, 2)
 
 
+NO_PORT = "needs host and port, as in mail.isp.net:25, or the path of a unix socket"
+ROUTE = '[[route]]\nname = "isp"\nsmarthosts = ["mail.isp.net:587"]\n'
+
+
+def test_tables_of_the_file_are_taken_in_their_order(tmp_path: Path) -> None:
+    path = write(tmp_path, ROUTE + ROUTE.replace("isp", "work"))
+
+    found = read(ForwarderSettings, ["-c", path, SMARTHOST], {})
+
+    assert [(route.name, route.smarthosts) for route in found.route] == [
+        ("isp", ("mail.isp.net:587",)),
+        ("work", ("mail.work.net:587",)),
+    ]
+    assert read(ReceiverSettings, ["-c", path], {}).port == 25
+
+
+def test_a_problem_in_a_table_names_the_table_and_the_key(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        f'{ROUTE}pasword = "secret"\n'
+        '[[route]]\nname = "work"\nsmarthosts = ["mail.work.net:587", "backup"]\nretry_first = 0\n'
+        "[[route]]\nconnections = 0\n",
+    )
+
+    found = problems(ForwarderSettings, ["-c", path, SMARTHOST])
+
+    assert found == [
+        f"[[route]] 1 ('isp') in {path}, pasword: there is no such option",
+        f"[[route]] 2 ('work') in {path}, smarthosts, item 2: 'backup': {NO_PORT}",
+        f"[[route]] 2 ('work') in {path}, retry_first: 0: must be greater than 0",
+        f"[[route]] 3 in {path}, name: is missing",
+        f"[[route]] 3 in {path}, smarthosts: is missing",
+        f"[[route]] 3 in {path}, connections: 0: must be greater than or equal to 1",
+    ]
+
+
+def test_tables_of_one_kind_have_different_names(tmp_path: Path) -> None:
+    path = write(tmp_path, ROUTE + ROUTE)
+
+    assert problems(ForwarderSettings, ["-c", path, SMARTHOST]) == [
+        f"[[route]] in {path}: several are named isp; each needs a name of its own"
+    ]
+
+
+@pytest.mark.parametrize("text", ["[route]\nname = 'isp'\n", "route = 'isp'\n"])
+def test_a_table_in_single_brackets_is_told_to_use_double_ones(tmp_path: Path, text: str) -> None:
+    path = write(tmp_path, text)
+
+    (problem,) = problems(ForwarderSettings, ["-c", path, SMARTHOST])
+
+    assert "write its name in double brackets" in problem
+
+
+def test_a_table_has_no_flag_and_no_variable() -> None:
+    found = problems(ForwarderSettings, [SMARTHOST, "--route=isp"], {"EMAILRELAY_ROUTE": "isp"})
+
+    assert found == [
+        "--route: can stand only in the settings file, as [[route]]",
+        "EMAILRELAY_ROUTE: can stand only in the settings file, as [[route]]",
+    ]
+
+
 @pytest.mark.parametrize("settings", SERVICES)
 def test_every_option_is_described_and_in_the_help(
     settings: type[Settings], capsys: pytest.CaptureFixture[str]
@@ -249,10 +312,11 @@ def test_every_option_is_described_and_in_the_help(
 
     shown = capsys.readouterr().out
     assert ended.value.code == 0
-    assert all(f"  {flag(name)} " in shown for name in settings.model_fields)
+    with_flag = settings.model_fields.keys() - set(tables(settings))
+    assert all(f"  {flag(name)} " in shown for name in with_flag)
     assert all(info.description for info in settings.model_fields.values())
     grouped = [name for _, names in groups(settings) for name in names]
-    assert sorted(grouped) == sorted(settings.model_fields)
+    assert sorted(grouped) == sorted(with_flag)
 
 
 def test_a_service_with_problems_ends_with_78_and_tells_them_on_stderr(

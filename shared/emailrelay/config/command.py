@@ -30,9 +30,16 @@ def load(settings: type[S], argv: Sequence[str] | None = None) -> S:
         sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
         raise SystemExit(os.EX_CONFIG) from error
     if asked.check_config:
-        given = [f"  {name} = {getattr(found, name)}  ({place})" for name, place in places.items()]
+        given = [
+            f"  {name} = {_text(getattr(found, name))}  ({place})" for name, place in places.items()
+        ]
         _end([f"{settings.program}: the settings are good", *given])
     return found
+
+
+def _text(value: object) -> str:
+    # Of tables the names are enough: what they hold can be long.
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] -- str takes anything
 
 
 def _end(lines: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from emailrelay.config.options import Settings
+from emailrelay.config.tables import in_file_only
 from emailrelay.config.values import Alone, Metavar
 
 _MISSING = "\0missing"
@@ -74,11 +75,16 @@ def metavar(info: FieldInfo) -> str:
 
 
 def groups(settings: type[Settings]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the title and the field names of each group of options, the service's own groups first."""
+    """Yield the title and the field names of each group of options, the service's own groups first.
+
+    Tables are left out: they have no flag.
+    """
     # What every service has (where, how many, how loud) is read last: one comes for the rest.
     for base in settings.__mro__:
         if issubclass(base, BaseModel):
-            names = [name for name in get_annotations(base) if name in base.model_fields]
+            fields = base.model_fields
+            own = [name for name in get_annotations(base) if name in fields]
+            names = [name for name in own if not in_file_only(fields[name])]
             if names:
                 yield (base.__doc__ or "").split("\n", 1)[0].rstrip("."), names
 

@@ -11,6 +11,8 @@ from typing import ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from emailrelay.ack import Ack
+from emailrelay.config.routes import Route
+from emailrelay.config.tables import Tables
 from emailrelay.config.values import (
     Address,
     Addresses,
@@ -217,6 +219,13 @@ class ForwardOptions(_Options):
         return value
 
 
+class RouteOptions(_Options):
+    """Routes."""
+
+    route: Tables[Route] = ()
+    """Where mail goes instead, by its sender, recipient or user."""
+
+
 class DeliveryOptions(_Options):
     """Delivery."""
 
@@ -275,7 +284,9 @@ class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, Settings):
     summary = "Runs the filter chain on new mail and passes it on, rejects it or drops it."
 
 
-class ForwarderSettings(RetryOptions, DeliveryOptions, DomainOptions, ForwardOptions, Settings):
+class ForwarderSettings(
+    RetryOptions, DeliveryOptions, RouteOptions, DomainOptions, ForwardOptions, Settings
+):
     """Settings of the forwarder."""
 
     service = "forwarder"

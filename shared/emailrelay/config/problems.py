@@ -2,17 +2,23 @@
 
 import difflib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 from emailrelay.config import flags
 from emailrelay.config.options import SERVICES, Settings
+from emailrelay.config.tables import tables as names_of_tables
 
 _PREFIX = "EMAILRELAY_"
 _OF_FILTERS = frozenset({"EMAILRELAY_ID", "EMAILRELAY_RUN"})
 """What filter programs find in their environment (docs/filters.md), and pass on to commands of ours."""
 _SHOWN = 80
 """So much of a bad value is shown, in characters. No option holds a secret: they have files of their own."""
+
+_SAID = {"missing": "is missing", "extra_forbidden": "there is no such option"}
+"""Our words for two kinds of error, which show no value."""
 
 
 def variable(name: str) -> str:
@@ -32,13 +38,15 @@ def of_environment(environ: Iterable[str]) -> list[str]:
     Others put names with our prefix into environments as well (Kubernetes for a service called
     emailrelay, filterd for its filters), so a name that resembles no option is none of ours.
     """
-    names = {variable(name) for name in [*_all_names(), "config"]}
+    in_file = {variable(name): name for name in _tables()}
+    names = {variable(name) for name in [*_all_names(), "config"]} - in_file.keys()
     known = names | _OF_FILTERS
     strange = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
-    return [
+    misplaced = [f"{name}: {_only_in_file(in_file[name])}" for name in strange if name in in_file]
+    return misplaced + [
         f"{name}: there is no such option{meant}"
         for name in strange
-        if (meant := _meant(name, names))
+        if name not in in_file and (meant := _meant(name, names))
     ]
 
 
@@ -52,18 +60,45 @@ def of_keys(keys: Iterable[str], path: str) -> list[str]:
     ]
 
 
-def of_values(error: ValidationError, places: Mapping[str, str]) -> list[str]:
+def of_values(
+    error: ValidationError, places: Mapping[str, str], values: Mapping[str, Any]
+) -> list[str]:
     """Return what is wrong with values, each at its place (by field name)."""
     found: list[str] = []
     for detail in error.errors(include_url=False, include_context=False):
-        name = str(detail["loc"][0])
-        said = detail["msg"].removeprefix("Value error, ")
+        name, *inside = detail["loc"]
+        said = _SAID.get(detail["type"], detail["msg"].removeprefix("Value error, "))
         said = said.replace("Input should be", "must be", 1)
-        if name in places:
-            found.append(f"{places[name]}: {_shown(detail['input'])}: {said}")
+        place = places.get(str(name))
+        if place is None:
+            found.append(f"{flags.flag(str(name))} (in a file: {name}): {said}")
+        elif inside and place.startswith("[["):
+            found.append(f"{_in_table(place, values[str(name)], inside)}: {_input(detail)}{said}")
         else:
-            found.append(f"{flags.flag(name)} (in a file: {name}): {said}")
+            found.append(f"{place}: {_input(detail)}{said}")
     return found
+
+
+def _in_table(place: str, tables: Any, inside: list[int | str]) -> str:
+    """Return where in a list of tables: ``[[route]] 2 (isp) in relay.toml, smarthosts 1``."""
+    index, *keys = inside
+    heading, _, path = place.partition(" ")
+    number = f" {index + 1}" if isinstance(index, int) else ""
+    try:
+        named = f" ({_shown(tables[index]['name'])})"
+    except (KeyError, TypeError):
+        named = ""
+    steps = [f"item {key + 1}" if isinstance(key, int) else key for key in keys]
+    return ", ".join([f"{heading}{number}{named} {path}", *steps])
+
+
+def _input(detail: ErrorDetails) -> str:
+    # A whole table says nothing, and what stands at an unknown key may be a password.
+    given: object = detail["input"]
+    tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of whatever kinds
+    if detail["type"] in _SAID or isinstance(given, dict) or tables:
+        return ""
+    return f"{_shown(detail['input'])}: "
 
 
 def _stranger(settings: type[Settings], word: str) -> str:
@@ -71,6 +106,8 @@ def _stranger(settings: type[Settings], word: str) -> str:
     if not option.startswith("-"):
         return f"{word}: unexpected; options begin with --"
     name = option.removeprefix("--").replace("-", "_")
+    if name in _tables():
+        return f"{option}: {_only_in_file(name)}"
     owners = [service.program for service in SERVICES if name in service.model_fields]
     if owners:
         return f"{option}: is an option of {' and '.join(owners)}"
@@ -80,6 +117,14 @@ def _stranger(settings: type[Settings], word: str) -> str:
 
 def _all_names() -> set[str]:
     return {name for service in SERVICES for name in service.model_fields}
+
+
+def _tables() -> set[str]:
+    return {name for service in SERVICES for name in names_of_tables(service)}
+
+
+def _only_in_file(name: str) -> str:
+    return f"can stand only in the settings file, as [[{name}]]"
 
 
 def _meant(word: str, names: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from emailrelay.config import flags, problems
 from emailrelay.config.options import Settings
+from emailrelay.config.tables import tables
 from emailrelay.config.values import comma_list
 from emailrelay.errors import ConfigError
 
@@ -29,7 +30,10 @@ def gather(
     places: dict[str, str] = {}
     path = asked.config or environ.get(problems.variable("config"))
     in_file = _from_file(path, wrong) if path else {}
-    for name in settings.model_fields:
+    for name in tables(settings):
+        if name in in_file:
+            values[name], places[name] = in_file[name], f"[[{name}]] in {path}"
+    for name in settings.model_fields.keys() - set(tables(settings)):
         variable = problems.variable(name)
         if name in asked.values:
             values[name], places[name] = _joined(asked.values[name]), flags.flag(name)
@@ -40,7 +44,7 @@ def gather(
     try:
         found = settings(**values)
     except ValidationError as error:
-        wrong += problems.of_values(error, places)
+        wrong += problems.of_values(error, places, values)
         raise ConfigError(wrong) from error
     if wrong:
         raise ConfigError(wrong)
