@@ -22,7 +22,7 @@ from tests.contract.mail import (
 )
 
 from emailrelay import envelope_format
-from emailrelay.events import PossibleDuplicate
+from emailrelay.events import PossibleDuplicate, Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
@@ -111,8 +111,34 @@ async def main():
         claims = [await store.claim(Stage.READY, message) for message in sys.argv[2:]]
         for claim in claims:
             claim.in_doubt('smarthost.test:25')
-        print('at the dot', flush=True)
+        print('there', flush=True)
         await asyncio.sleep(1000)
+
+asyncio.run(main())
+"""
+
+
+IN_REMOVAL = """
+import asyncio, sys, time
+from emailrelay.settlement import Done
+from emailrelay.stage import Stage
+from emailrelay.store.chooser import open_store
+from emailrelay.store.spool import files
+
+remove = files.remove
+
+def stopping(path):
+    if path.endswith(sys.argv[3]):
+        print('there', flush=True)
+        time.sleep(1000)
+    remove(path)
+
+async def main():
+    async with open_store(sys.argv[1], report=print) as store:
+        claim = await store.claim(Stage.READY, sys.argv[2])
+        claim.in_doubt('smarthost.test:25')
+        files.remove = stopping
+        await claim.settle(Done())
 
 asyncio.run(main())
 """
@@ -120,10 +146,15 @@ asyncio.run(main())
 
 async def kill_at_the_dot(spool: SpoolOpener, *messages: QueueId) -> None:
     """Leave these behind as a forwarder does that is killed at their final dots."""
-    command = (sys.executable, "-c", AT_THE_DOT, str(spool.directory), *messages)
+    await _kill_in(AT_THE_DOT, spool, *messages)
+
+
+async def _kill_in(script: str, spool: SpoolOpener, *arguments: str) -> None:
+    """Kill it when it says that it is there."""
+    command = (sys.executable, "-c", script, str(spool.directory), *arguments)
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     assert process.stdout is not None
-    assert await process.stdout.readline() == b"at the dot\n"
+    assert await process.stdout.readline() == b"there\n"
     process.kill()
     await process.communicate()
 
@@ -167,6 +198,20 @@ async def test_message_that_was_removed_is_in_doubt_no_more(spool: SpoolOpener) 
         (sheet,) = (spool.directory / ".doubt").iterdir()
         assert message.encode() not in sheet.read_bytes()
         await settling
+
+
+@pytest.mark.parametrize("name", [".envelope", ".content"])
+async def test_removal_that_a_kill_broke_off_is_finished_and_nothing_goes_twice(
+    spool: SpoolOpener, name: str
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        await _kill_in(IN_REMOVAL, spool, message, name)
+        assert list(spool.directory.glob(f"*{message}.content"))
+    async with spool():
+        assert not list(spool.directory.glob("[!.]*"))
+    assert doubted(spool) == []
+    assert [e.id for e in spool.reports if isinstance(e, Recovered)] == [message]
 
 
 @pytest.fixture

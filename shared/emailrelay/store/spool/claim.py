@@ -4,6 +4,7 @@ A lock dies with its process, needs no file of its own, and taking it leaves no 
 """
 
 import asyncio
+import contextlib
 import os
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, TypeVar, assert_never
@@ -125,6 +126,7 @@ class SpoolClaim(Claim):
         self._read = read
         self._copy: adoption.Copy | None = None
         self._doubt: int | None = None
+        self._peer = ""
         self._open = True
         self._settled = False
 
@@ -155,7 +157,7 @@ class SpoolClaim(Claim):
         """See ``Claim.in_doubt``."""
         if self._doubt is None:
             try:
-                self._doubt = self._spool.doubts.mark(self.id, peer)
+                self._doubt, self._peer = self._spool.doubts.mark(self.id, peer), peer
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
 
@@ -222,6 +224,9 @@ class SpoolClaim(Claim):
                 assert_never(settlement)
 
     async def _done(self) -> None:
+        if self._doubt is not None:
+            with contextlib.suppress(OSError):  # it only helps whoever cleans up after a kill
+                self._spool.doubts.delivered(self._doubt, self.id, self._peer)
         if not await self._surely("remove a finished message", lambda: moves.remove(self._locked)):
             # Moved out of reach meanwhile: should it come back, nobody gets a second copy.
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")

@@ -1,19 +1,31 @@
-"""Which messages were at their final dot when a forwarder died.
+"""Which messages were at their final dot, or delivered and not yet removed, when a forwarder died.
 
-Each process has a sheet under ``.doubt/``, locked while it lives, with a slot for each delivery at its
-dot. Writing costs no sync: the page cache survives the process, which is the case that matters here. A
-sheet whose lock is free belongs to a dead process and names its possible duplicates.
+Each process has a sheet under ``.doubt/``, locked while it lives, with a slot for each delivery from its
+dot to its removal. Writing costs no sync: the page cache survives the process, which is the case that matters here. A
+sheet whose lock is free belongs to a dead process and names what it left undone.
 """
 
 import os
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files
 
 _SLOT = 512
+_DELIVERED = "+"
+"""Stands before the id of a message that the server has taken."""
+
+
+class Left(NamedTuple):
+    """What a dead process was about: a message and the server it was for."""
+
+    message: QueueId
+    peer: str
+    delivered: bool
+    """The server had taken it for all recipients: only its removal was left to do."""
 
 
 @dataclass(slots=True)
@@ -38,6 +50,12 @@ class DoubtSheet:
         os.pwrite(self._descriptor, _record(f"{message} {peer}"), slot * _SLOT)
         return slot
 
+    def delivered(self, slot: int, message: QueueId, peer: str) -> None:
+        """Note that the server has taken the message of this slot: now it will be removed."""
+        if self._descriptor is not None:
+            record = _record(f"{_DELIVERED}{message} {peer}")
+            os.pwrite(self._descriptor, record, slot * _SLOT)
+
     def clear(self, slot: int) -> None:
         """Note that the message of this slot is settled."""
         if self._descriptor is not None:
@@ -56,8 +74,8 @@ def _record(text: str) -> bytes:
     return text.encode(errors="replace")[: _SLOT - 1].ljust(_SLOT - 1) + b"\n"
 
 
-def left_behind(directory: str) -> Iterator[tuple[QueueId, str]]:
-    """Give (message, peer) of what dead processes left in doubt, and remove their sheets."""
+def left_behind(directory: str) -> Iterator[Left]:
+    """Give what dead processes left undone, and remove their sheets."""
     for name in os.listdir(directory):
         path = f"{directory}/{name}"
         descriptor = files.lock_named(path)
@@ -67,7 +85,8 @@ def left_behind(directory: str) -> Iterator[tuple[QueueId, str]]:
             for record in files.read_all(descriptor).split(b"\n"):
                 message, _, peer = record.decode(errors="replace").strip().partition(" ")
                 if message:
-                    yield QueueId(message), peer
+                    delivered = message.startswith(_DELIVERED)
+                    yield Left(QueueId(message.removeprefix(_DELIVERED)), peer, delivered)
             files.remove(path)
         finally:
             files.unlock_and_close(descriptor)

@@ -15,7 +15,7 @@ from emailrelay.events import PossibleDuplicate, Recovered
 from emailrelay.queue_id import QueueId, to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.spool import adoption, doubt, draft, files, names, notice
-from emailrelay.store.spool.moves import Locked
+from emailrelay.store.spool.moves import Locked, remove
 from emailrelay.store.spool.spool import Spool
 
 _BUSY_IS_OLD = 600.0
@@ -86,21 +86,44 @@ class Recovery:
                 shutil.rmtree(path, ignore_errors=True)
 
     def _doubts(self) -> None:
-        """Name the messages that were at their final dot when a forwarder died.
+        """Deal with the messages that forwarders had at their final dot, or beyond, when they died."""
+        for left in doubt.left_behind(self.spool.path(names.DOUBT)):
+            if not left.delivered or not self._removed(left.message):
+                self._name_duplicate(left.message, left.peer)
+
+    def _name_duplicate(self, message: QueueId, peer: str) -> None:
+        """Name a message that may be sent twice, in its journal if that can be had.
 
         One that is gone or claimed again is named too: another process was quicker, and sent it.
         """
         spool = self.spool
-        for message, peer in doubt.left_behind(spool.path(names.DOUBT)):
-            envelope = files.lock_named(spool.envelope(message, Stage.READY))
-            if envelope is not None:
-                locked = Locked(spool, message, Stage.READY, envelope)
-                try:
-                    doubted = journal.Doubted(at=spool.clock(), peer=peer)
-                    locked.append(journal.write(doubted))
-                finally:
-                    locked.release()
-            spool.report(PossibleDuplicate(id=message, peer=peer))
+        envelope = files.lock_named(spool.envelope(message, Stage.READY))
+        if envelope is not None:
+            locked = Locked(spool, message, Stage.READY, envelope)
+            try:
+                locked.append(journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
+            finally:
+                locked.release()
+        spool.report(PossibleDuplicate(id=message, peer=peer))
+
+    def _removed(self, message: QueueId) -> bool:
+        """Finish the removal of a delivered message; False if another process has it by now."""
+        spool = self.spool
+        envelope = files.lock_named(spool.envelope(message, Stage.READY))
+        if envelope is not None:
+            locked = Locked(spool, message, Stage.READY, envelope)
+            try:
+                remove(locked)
+            finally:
+                locked.release()
+        elif _exists_at_all(spool, message):
+            return False
+        elif os.path.exists(spool.content(message)):
+            files.remove(spool.content(message))
+        else:
+            return True
+        spool.report(Recovered(id=message, what="removal of a delivered message finished"))
+        return True
 
     def _waiters(self) -> None:
         """Remove the waits (A) of dead receivers; the message's next claim knows what that means."""
