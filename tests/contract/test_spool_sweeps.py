@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from tests.contract.conftest import SpoolOpener
@@ -13,7 +13,7 @@ from emailrelay.stage import Stage
 
 
 @contextmanager
-def endless_sweeps(spool: SpoolOpener) -> Iterator[None]:
+def endless_sweeps(spool: SpoolOpener) -> Generator[None]:
     """Open and close the store in another thread, again and again."""
     stop = threading.Event()
 

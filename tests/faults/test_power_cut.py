@@ -1,0 +1,110 @@
+"""What was answered with 250 is whole after a power cut at the worst moment: right behind the 250."""
+
+import asyncio
+import hashlib
+import os
+import smtplib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from tests.acceptance.relay import BIN, Process, free_port, until
+from tests.faults.disk import Disk, missing
+
+from emailrelay.stage import Stage
+from emailrelay.store.chooser import open_store
+
+CUTS = 5
+MESSAGES = 10
+"""Messages of a session before each cut."""
+
+
+@pytest.fixture(params=["ext4", "xfs"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    reason = missing(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    made = Disk(tmp_path, request.param)
+    try:
+        yield made
+    finally:
+        made.unmount()
+
+
+def _send(port: int, round_: int) -> dict[str, str]:
+    """Send messages over one session; give the digest of each body by its queue id."""
+    accepted: dict[str, str] = {}
+    with smtplib.SMTP("127.0.0.1", port) as client:
+        client.ehlo()
+        for number in range(MESSAGES):
+            body = f"round {round_} message {number} {'x' * number * 1000}\r\n".encode()
+            client.mail("a@x.test")
+            client.rcpt("b@y.test")
+            code, said = client.data(b"Subject: x\r\n\r\n" + body)
+            assert code == 250
+            accepted[said.decode().rpartition(" ")[2]] = hashlib.sha256(body).hexdigest()
+        # Before the session's QUIT: nothing happens between the last 250 and the cut.
+        client.close()
+    return accepted
+
+
+def _until_cut(
+    disk: Disk, directory: Path, env: Mapping[str, str] | None, number: int
+) -> dict[str, str]:
+    """Run a receiver on the disk, send, cut the power behind the last 250; give what was accepted."""
+    port = free_port()
+    where = ["--spool-dir", str(disk.root / "spool"), "--interface", "127.0.0.1"]
+    receiver = Process(
+        f"receiver-{number}",
+        [str(BIN / "emailrelay-receiver"), *where, "--port", str(port), "--log-format", "json"],
+        directory,
+        env=env,
+    )
+    receiver.spawn()
+    try:
+        until(lambda: b'"started"' in receiver.log.read_bytes(), "the receiver starts")
+        accepted = _send(port, number)
+        disk.cut()
+    finally:
+        receiver.clear_away()
+    disk.unmount()
+    disk.mount()
+    return accepted
+
+
+async def _kept(spool: Path) -> dict[str, str]:
+    """Open the spool as the next process would, and give the digests of the bodies in it."""
+    found: dict[str, str] = {}
+    async with open_store(spool, report=lambda _: None) as store:
+        async for entry in store.listing():
+            claim = await store.claim(Stage.READY, entry.id)
+            assert claim is not None, f"{entry.id} is {entry.stage}"
+            async with claim:
+                content = b"".join([chunk async for chunk in claim.content()])
+            body = content.partition(b"\r\n\r\n")[2]
+            found[entry.id] = hashlib.sha256(body).hexdigest()
+        assert list((spool / ".new").iterdir()) == []
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_acknowledged_mail_survives_power_cuts(disk: Disk, tmp_path: Path) -> None:
+    accepted: dict[str, str] = {}
+    for number in range(CUTS):
+        accepted |= _until_cut(disk, tmp_path, None, number)
+        found = asyncio.run(_kept(disk.root / "spool"))
+        assert {message: found.get(message) for message in accepted} == accepted
+    assert len(accepted) == CUTS * MESSAGES
+
+
+@pytest.mark.timeout(300)
+def test_without_syncs_the_same_cuts_lose_mail(disk: Disk, tmp_path: Path) -> None:
+    """The control: it shows that the test above could fail."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nos.fsync = os.fdatasync = lambda descriptor: None\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    accepted = _until_cut(disk, tmp_path, env, 0)
+    spool = disk.root / "spool"
+    found = asyncio.run(_kept(spool)) if spool.exists() else {}
+    assert {message: found.get(message) for message in accepted} != accepted
