@@ -1,10 +1,11 @@
 """Where a message goes: the server that its envelope names, or else the smarthost."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError
+from emailrelay_forwarder.policy import Policy
 
 _WORDS = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]+")
 
@@ -22,6 +23,10 @@ class Route:
 
     host: str
     port: str
+    account: str = ""
+    """Which account signs in there, by its selector; empty: the one without a selector, if any."""
+    policy: Policy | None = None
+    """What must hold on the connection; None: what holds for all servers."""
 
     @property
     def is_unix(self) -> bool:
@@ -60,4 +65,5 @@ def route_of(envelope: Envelope, forward_to: Route) -> Route:
         NoRoute: the envelope (a filter's ``ForwardToAddress``) names none that can be understood.
 
     """
-    return parse(envelope.forward_to_address) if envelope.forward_to_address else forward_to
+    route = parse(envelope.forward_to_address) if envelope.forward_to_address else forward_to
+    return replace(route, account=envelope.account_selector) if envelope.account_selector else route

@@ -236,13 +236,13 @@ class Smarthost:
             self._breaker.try_again()
         if session is not None:
             self._kept.keep(session)
-            # Trouble that comes only after EHLO is not over because EHLO works: then mail comes
+            # Trouble that comes only after the opening is not over because that works: then mail comes
             # at its own times, until a message is answered for.
             if step in _OPENING:
                 self._call_back()
 
 
-_OPENING = frozenset({Step.CONNECT, Step.GREETING, Step.EHLO})
+_OPENING = frozenset({Step.CONNECT, Step.GREETING, Step.EHLO, Step.STARTTLS, Step.TLS, Step.AUTH})
 
 
 def _unwanted(trouble: SessionTrouble, session: Session) -> bool:

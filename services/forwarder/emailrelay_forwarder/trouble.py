@@ -12,6 +12,9 @@ class Step(StrEnum):
     CONNECT = "connecting"
     GREETING = "the greeting"
     EHLO = "EHLO"
+    STARTTLS = "STARTTLS"
+    TLS = "the TLS handshake"
+    AUTH = "AUTH"
     MAIL = "MAIL"
     RCPT = "RCPT"
     DATA = "DATA"
@@ -48,3 +51,14 @@ def garbled(step: Step, why: str) -> SessionTrouble:
 def unreachable(why: str) -> SessionTrouble:
     """Describe a server to which no connection could be made (RFC 3463: 4.4.1)."""
     return SessionTrouble(Step.CONNECT, Reply.of(451, f"4.4.1 {why}"))
+
+
+def unprotected(step: Step, why: str) -> SessionTrouble:
+    """Describe a connection that may not be used for want of protection (RFC 5248: 4.7.10, 4.7.5)."""
+    code = "4.7.10" if step is Step.STARTTLS else "4.7.5"
+    return SessionTrouble(step, Reply.of(454, f"{code} {why}"))
+
+
+def not_signed_in(why: str) -> SessionTrouble:
+    """Describe an account that cannot be used; the server was not even asked (RFC 3463: 4.7.0)."""
+    return SessionTrouble(Step.AUTH, Reply.of(454, f"4.7.0 {why}"))
