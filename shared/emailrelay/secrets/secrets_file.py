@@ -1,0 +1,74 @@
+"""A secrets file on disk: refused when others can read it, read again when it has changed."""
+
+import os
+import stat
+from pathlib import Path
+
+from emailrelay.errors import ConfigError
+from emailrelay.secrets.accounts import ClientSecrets, ServerSecrets
+from emailrelay.secrets.parsing import Parsed, parse
+
+_MOST_OCTETS = 16 * 1024 * 1024
+
+
+class SecretsFile:
+    """What the file says now, or said when it could last be read.
+
+    ``SecretsFile(path)`` reads at once and raises ``ConfigError`` with every problem.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._seen = _identity(path)
+        self._parsed = _read(path)
+
+    @property
+    def client(self) -> ClientSecrets:
+        """Give the client accounts."""
+        return self._parsed.client
+
+    @property
+    def server(self) -> ServerSecrets:
+        """Give those who may come in."""
+        return self._parsed.server
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; return whether it was read.
+
+        Cheap (one ``stat``): call it before each session.
+
+        Raises:
+            ConfigError: the changed file cannot be used; said once for each change. What was read
+                before stays in force.
+
+        """
+        now = _identity(self.path)
+        if now == self._seen:
+            return False
+        self._seen = now
+        self._parsed = _read(self.path)
+        return True
+
+
+def _identity(path: Path) -> tuple[int, ...] | None:
+    try:
+        status = os.stat(path)  # noqa: PTH116 - one system call, before each session
+    except OSError:
+        return None
+    # ctime tells of a chmod and of a change within one tick of mtime.
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _read(path: Path) -> Parsed:
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            octets = file.read(_MOST_OCTETS)
+    except OSError as error:
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    if stat.S_IMODE(status.st_mode) & stat.S_IRWXO:
+        raise ConfigError([f"{path}: holds secrets and others can reach it: chmod o= {path}"])
+    parsed = parse(octets)
+    if parsed.problems:
+        raise ConfigError([f"{path}:{problem}" for problem in parsed.problems])
+    return parsed

@@ -1,0 +1,46 @@
+"""Networks whose clients need not say who they are."""
+
+import ipaddress
+from dataclasses import dataclass
+from typing import Self, TypeAlias
+
+Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True, slots=True)
+class Trusted:
+    """One line ``server none NETWORK KEYWORD``: the keyword is what verifiers are told of the client."""
+
+    network: Network
+    keyword: str
+
+    @classmethod
+    def parse(cls, pattern: str, keyword: str) -> Self:
+        """Read an address, ``192.168.0.0/24``, ``192.168.0.*`` or ``fd00::/8``.
+
+        Raises:
+            ValueError: it is none of these.
+
+        """
+        return cls(_network(pattern), keyword)
+
+    def covers(self, client: str) -> bool:
+        """Tell whether an IP address lies in the network; the path of a unix socket never does."""
+        try:
+            address = ipaddress.ip_address(client.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+            address = address.ipv4_mapped
+        return address in self.network
+
+
+def _network(pattern: str) -> Network:
+    if not pattern.endswith("*"):
+        return ipaddress.ip_network(pattern, strict=False)
+    octets = pattern.split(".")
+    named = [octet for octet in octets if octet != "*"]
+    if len(octets) > 4 or octets[: len(named)] != named:
+        raise ValueError("a * stands for the last numbers of an IPv4 address")
+    address = ".".join([*named, *["0"] * (4 - len(named))])
+    return ipaddress.IPv4Network(f"{address}/{8 * len(named)}")
