@@ -65,6 +65,27 @@ class Stopped(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Reloaded(Event):
+    """Settings were read again: ``changed`` names those in force from now on, for what begins now.
+
+    ``needs_restart`` names those that differ too, but count at the start only.
+    """
+
+    service: str
+    changed: str
+    needs_restart: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReloadRefused(Event):
+    """Settings were read again and are wrong: those before stay in force, all of them."""
+
+    level: ClassVar[Level] = Level.ERROR
+    service: str
+    problems: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerDied(Event):
     """A worker process ended by itself; another takes its place."""
 

@@ -11,6 +11,7 @@ from emailrelay.config.options import (
     Settings,
 )
 from emailrelay.config.reading import read
+from emailrelay.config.restart import at_start
 from emailrelay.config.version import version
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "LogFormat",
     "ReceiverSettings",
     "Settings",
+    "at_start",
     "load",
     "read",
     "version",

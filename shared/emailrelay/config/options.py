@@ -6,7 +6,7 @@ reading of file and environment, and the reference are made from it.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
@@ -17,6 +17,7 @@ from emailrelay.config.values import (
     Address,
     Addresses,
     Anonymities,
+    AtStart,
     Bytes,
     Count,
     Destination,
@@ -49,10 +50,10 @@ class _Options(BaseModel):
 class StoreOptions(_Options):
     """Where mail is kept."""
 
-    spool_dir: Directory = Field(default_factory=default_spool_dir)
+    spool_dir: Annotated[Directory, AtStart()] = Field(default_factory=default_spool_dir)
     """The spool directory; made if it is missing."""
 
-    store: str | None = None
+    store: Annotated[str | None, AtStart()] = None
     """A store other than a spool directory, as a URL (spool:///DIR, memory:); it goes before
     spool_dir. What memory: holds is gone when the process ends."""
 
@@ -65,21 +66,21 @@ class StoreOptions(_Options):
 class ProcessOptions(_Options):
     """Processes."""
 
-    workers: Count = 1
+    workers: Annotated[Count, AtStart()] = 1
     """How many worker processes share the work; a single one needs no supervisor."""
 
 
 class LogOptions(_Options):
     """Log."""
 
-    log_format: LogFormat = LogFormat.AUTO
+    log_format: Annotated[LogFormat, AtStart()] = LogFormat.AUTO
     """How events are written to standard output, one a line; auto: console on a terminal, else
     json."""
 
-    verbose: Flag = False
+    verbose: Annotated[Flag, AtStart()] = False
     """Log as well where in our own code an error came from."""
 
-    debug: Flag = False
+    debug: Annotated[Flag, AtStart()] = False
     """The same, and filterd shows what filter programs write to their standard error."""
 
 
@@ -138,17 +139,17 @@ class FilterOptions(_Options):
 class FilterRunOptions(_Options):
     """Running filters."""
 
-    filter_jobs: Count = 4
+    filter_jobs: Annotated[Count, AtStart()] = 4
     """How many messages are filtered at the same time, in each worker."""
 
 
 class ListenOptions(_Options):
     """Listening."""
 
-    port: Port = 25
+    port: Annotated[Port, AtStart()] = 25
     """The TCP port; 0 lets the system choose a free one, which the log tells."""
 
-    interface: Addresses = []
+    interface: Annotated[Addresses, AtStart()] = []
     """The addresses to listen on: IP addresses, fd#N (an inherited socket) or paths of unix sockets;
     none means all addresses of the machine. Repeatable, or a comma list."""
 
@@ -233,11 +234,11 @@ class DeliveryOptions(_Options):
     """Try all deferred mail again this often, whatever its retry time; by default each message has its
     own time. New mail is noticed at once either way."""
 
-    once: Flag = False
+    once: Annotated[Flag, AtStart()] = False
     """Make one attempt for every message that is ready, whatever its retry time, then exit: 0 when
     all were delivered, 1 when some were not."""
 
-    connections_per_route: Count = 20
+    connections_per_route: Annotated[Count, AtStart()] = 20
     """The most connections to one server at a time, in each worker."""
 
     connection_timeout: Seconds = 40.0

@@ -26,6 +26,11 @@ class Alone:
     value: str
 
 
+@dataclass(frozen=True, slots=True)
+class AtStart:
+    """The option counts at the start only: a reload does not change it."""
+
+
 def comma_list(value: object) -> object:
     """Split a text at its commas; a list (of the file) is taken as it stands, commas and all."""
     if isinstance(value, str):

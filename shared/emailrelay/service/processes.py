@@ -4,11 +4,12 @@ import signal
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from emailrelay.config import version
 from emailrelay.events import Report, Started, Stopped, Stopping
 from emailrelay.service.child import Role
+from emailrelay.service.live import Live
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
@@ -27,14 +28,20 @@ raises BlockingIOError: drop the hint, a scan will find its message)."""
 
 
 def run(
-    service: str, work: Work, *, workers: int, report: Report, dispatch: Dispatch | None = None
+    service: str,
+    work: Work,
+    *,
+    workers: int,
+    report: Report,
+    dispatch: Dispatch | None = None,
+    live: Live[Any] | None = None,
 ) -> int:
     """Run a service until it is told to stop or its work is done; return the exit status.
 
     Call it before any thread, event loop or lock exists: with several workers this process forks
     and only supervises. Bind listening sockets before; every worker inherits them. With one worker
     there is no dispatcher and no second process. After a stop signal the process goes on ignoring
-    such signals, so this is the last thing a process does.
+    such signals, so this is the last thing a process does. ``live`` settings are read again at SIGHUP.
     """
     # Whoever is told that we are ready may tell us to stop: that waits until it can be heard.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
@@ -47,15 +54,34 @@ def run(
 
     unfinished = 0
     if workers == 1:
-        status = run_in_loop(lambda signals: work(signals, None), stopping)
+        alone = _reloading(work, live.reload if live else None)
+        status = run_in_loop(lambda signals: alone(signals, None), stopping)
     else:
         with ExitStack() as stack:
-            roles = _roles(work, workers, dispatch, stack)
-            supervisor = Supervisor(service, roles, report=report, stopping=stopping)
+            led = _reloading(work, live.follow if live else None)
+            roles = _roles(led, workers, dispatch, stack)
+            supervisor = Supervisor(
+                service,
+                roles,
+                report=report,
+                stopping=stopping,
+                reload=live.reload if live else None,
+            )
             status = supervisor.run()
             unfinished = supervisor.killed
     report(Stopped(service=service, unfinished=unfinished))
     return status
+
+
+def _reloading(work: Work, reload: Callable[[], object] | None) -> Work:
+    """Have SIGHUP reach the settings before it reaches the work."""
+
+    def reloading(signals: Signals, hints: socket.socket | None) -> Awaitable[int]:
+        if reload is not None:
+            signals.on_reload(reload)
+        return work(signals, hints)
+
+    return reloading
 
 
 def _roles(work: Work, workers: int, dispatch: Dispatch | None, stack: ExitStack) -> list[Role]:

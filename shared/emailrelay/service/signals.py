@@ -21,7 +21,7 @@ class Signals:
         self.stop = asyncio.Event()
         self._stop_acts: list[Callable[[], None]] = []
         self._flush_acts: list[Callable[[], None]] = []
-        self._reload_acts: list[Callable[[], None]] = []
+        self._reload_acts: list[Callable[[], object]] = []
         self._loop = asyncio.get_running_loop()
         for number in STOP:
             self._loop.add_signal_handler(number, self._stopped)
@@ -38,7 +38,7 @@ class Signals:
         """Call ``act`` at each SIGUSR1: what waits is to be tried now."""
         self._flush_acts.append(act)
 
-    def on_reload(self, act: Callable[[], None]) -> None:
+    def on_reload(self, act: Callable[[], object]) -> None:
         """Call ``act`` at each SIGHUP: files are to be read again."""
         self._reload_acts.append(act)
 
@@ -56,6 +56,6 @@ class Signals:
             _all(self._stop_acts)
 
 
-def _all(acts: Iterable[Callable[[], None]]) -> None:
+def _all(acts: Iterable[Callable[[], object]]) -> None:
     for act in acts:
         act()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from emailrelay.events import Report, WorkerDied
 from emailrelay.service.child import CRASHED, GRACE, Role, start
 from emailrelay.service.loop import loop_factory
-from emailrelay.service.signals import HEARD, STOP
+from emailrelay.service.signals import HEARD, RELOAD, STOP
 
 _STEADY = 10.0
 """A child that lived so long (seconds) did not die of its start."""
@@ -53,12 +53,15 @@ class Supervisor:
         *,
         report: Report,
         stopping: Callable[[], None],
+        reload: Callable[[], bool] | None = None,
     ) -> None:
+        """``reload`` reads files again, for children to come; SIGHUP is passed on if all was well."""
         self.killed = 0
         """How many children did not drain in time and were killed."""
         self._service = service
         self._report = report
         self._stopping = stopping
+        self._reload = reload
         self._posts = [_Post(role) for role in roles]
         self._worst = 0
         self._deadline: float | None = None
@@ -108,6 +111,8 @@ class Supervisor:
                 post.pid, post.started, post.due = start(post.role), now, None
 
     def _pass_on(self, number: signal.Signals) -> None:
+        if number == RELOAD and self._reload is not None and not self._reload():
+            return
         if number not in STOP:
             self._send(number)
         elif self._deadline is None:
