@@ -49,7 +49,7 @@ $(READY): pyproject.toml
 		echo "E-MailRelay needs Python 3.11 or later as '$(PYTHON)'; name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[fast,procfile]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[fast,oauth,procfile]' --group dev
 	touch $@
 
 clean:
