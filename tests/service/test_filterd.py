@@ -316,7 +316,7 @@ async def test_nothing_is_claimed_after_the_stop(bench: Bench) -> None:
 async def test_without_a_filter_mail_stays_and_the_log_says_so(bench: Bench) -> None:
     message = await bench.put()
     stop = asyncio.Event()
-    watch = asyncio.create_task(unattended.watch(bench.store, stop, bench.report))
+    watch = asyncio.create_task(unattended.watch(bench.store, stop, bench.report, lambda: True))
     (event,) = await bench.after(NoFilter)
     stop.set()
     async with asyncio.timeout(DEADLINE):

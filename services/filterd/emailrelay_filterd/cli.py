@@ -1,5 +1,6 @@
 """``emailrelay-filterd``: settings, then the work."""
 
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
@@ -8,14 +9,14 @@ from socket import socket
 
 from emailrelay import service
 from emailrelay.config import FilterdSettings, load
-from emailrelay.errors import ConfigError, StoreUnusable
+from emailrelay.errors import StoreUnusable
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
-from emailrelay.filters.spec import Filter, parse_chain, unstartable
+from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
-from emailrelay.service import Signals
+from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 from emailrelay_filterd import unattended
@@ -25,50 +26,66 @@ from emailrelay_filterd.worker import Worker
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
     settings = load(FilterdSettings, argv)
-    try:
-        filters = parse_chain(settings.filter)
-    except ConfigError as error:
-        sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
-        return os.EX_CONFIG
     report = reporter(settings)
-    for program, reason in unstartable(filters).items():
-        report(FilterUnstartable(filter=program, reason=reason))
+    live = Live(settings, argv, report=report)
+    _warn(settings, report)
     try:
         return service.run(
             settings.service,
-            partial(_work, settings, filters, report),
+            partial(_work, live, report),
             workers=settings.workers,
             report=report,
             dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
+            live=live,
         )
     except StoreUnusable as error:
         sys.stderr.write(f"{settings.program}: {error}\n")
         return os.EX_CONFIG
 
 
+def _warn(settings: FilterdSettings, report: Report) -> None:
+    for program, reason in unstartable(parse_chain(settings.filter)).items():
+        report(FilterUnstartable(filter=program, reason=reason))
+
+
 async def _work(
-    settings: FilterdSettings,
-    filters: Sequence[Filter],
-    report: Report,
-    signals: Signals,
-    hints: socket | None,
+    live: Live[FilterdSettings], report: Report, signals: Signals, hints: socket | None
 ) -> int:
-    async with open_store(settings.store_place, report=report) as store:
-        if not filters:
-            await unattended.watch(store, signals.stop, report)
-            return os.EX_OK
-        limits = Limits(timeout=settings.filter_timeout)
-        async with (
-            Programs(limits, debug=settings.debug) as programs,
-            store.feed(Stage.UNFILTERED, hints=hints) as feed,
-        ):
-            signals.on_flush(feed.wake)
-            worker = Worker(
-                feed=feed,
-                chain=Chain(filters=filters, side=Side.SERVER, programs=programs),
-                schedule=settings.schedule,
-                report=report,
-                jobs=settings.filter_jobs,
+    async with (
+        open_store(live.now.store_place, report=report) as store,
+        Programs(_limits(live.now), debug=live.now.debug) as programs,
+        store.feed(Stage.UNFILTERED, hints=hints) as feed,
+    ):
+        signals.on_flush(feed.wake)
+        worker = Worker(
+            feed=feed,
+            chain=_chain(live.now, programs),
+            schedule=live.now.schedule,
+            report=report,
+            jobs=live.now.filter_jobs,
+        )
+
+        def prepare(settings: FilterdSettings) -> Swap:
+            chain, limits = _chain(settings, programs), _limits(settings)
+
+            def swap() -> None:
+                programs.limits = limits
+                worker.follow(chain, settings.schedule)
+
+            return swap
+
+        live.on_change(prepare)
+        async with asyncio.TaskGroup() as group:
+            group.create_task(
+                unattended.watch(store, signals.stop, report, lambda: not worker.chain.filters)
             )
             await worker.run(signals.stop)
     return os.EX_OK
+
+
+def _chain(settings: FilterdSettings, programs: Programs) -> Chain:
+    return Chain(filters=parse_chain(settings.filter), side=Side.SERVER, programs=programs)
+
+
+def _limits(settings: FilterdSettings) -> Limits:
+    return Limits(timeout=settings.filter_timeout)

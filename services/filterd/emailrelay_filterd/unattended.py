@@ -1,6 +1,7 @@
 """Without any filter configured, unfiltered mail stays where it is, and the log says so."""
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
 
 from emailrelay.errors import StoreError
@@ -11,14 +12,16 @@ from emailrelay.store.base import Store
 _LOOK_SECONDS = 60.0
 
 
-async def watch(store: Store, stop: asyncio.Event, report: Report) -> None:
-    """Look now and every minute whether mail waits for a filter, until ``stop``.
+async def watch(
+    store: Store, stop: asyncio.Event, report: Report, lacking: Callable[[], bool]
+) -> None:
+    """Look now and every minute whether mail waits for a filter that is ``lacking``, until ``stop``.
 
     See ``docs/decisions/empty-filter-chain.md``.
     """
     while not stop.is_set():
         try:
-            waiting = await _count(store)
+            waiting = await _count(store) if lacking() else 0
         except StoreError as error:
             report(StoreTrouble(doing="looking for unfiltered mail", reason=str(error)))
         else:

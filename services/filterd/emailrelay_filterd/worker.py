@@ -24,7 +24,7 @@ _STORE_PAUSE = 1.0
 
 @dataclass(slots=True, kw_only=True)
 class Worker:
-    """Filters what ``feed`` yields, ``jobs`` messages at a time."""
+    """Filters what ``feed`` yields, ``jobs`` messages at a time; with an empty chain it claims none."""
 
     feed: Feed
     chain: Chain
@@ -36,9 +36,19 @@ class Worker:
     drain: float = _DRAIN_SECONDS
     _calm: Calm = field(init=False)
     _idle: set[asyncio.Task[None]] = field(init=False, default_factory=set[asyncio.Task[None]])
+    _provided: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
         self._calm = Calm(self.report, self.clock)
+        self.follow(self.chain, self.schedule)
+
+    def follow(self, chain: Chain, schedule: Schedule) -> None:
+        """Go by these from the next message on."""
+        self.chain, self.schedule = chain, schedule
+        if chain.filters:
+            self._provided.set()
+        else:
+            self._provided.clear()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Work until ``stop``; then nothing new is claimed, and running chains get a few seconds.
@@ -70,6 +80,8 @@ class Worker:
                 await self._pause("looking for unfiltered mail", error)
                 continue
             async with claim:
+                if not self.chain.filters:
+                    continue  # A reload took them away while this job waited; a scan finds it again.
                 try:
                     await self._filter(claim)
                 except StoreError as error:
@@ -86,6 +98,7 @@ class Worker:
             raise RuntimeError("a job is a task")
         self._idle.add(task)
         try:
+            await self._provided.wait()
             return await self.feed.claim()
         finally:
             self._idle.discard(task)

@@ -15,7 +15,6 @@ from emailrelay.config import (
     read,
 )
 from emailrelay.errors import ConfigError
-from emailrelay.filters.spec import parse_chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +79,7 @@ def store_settings(asked: Asked, environ: Mapping[str, str]) -> Settings:
 
 def problems(planned: Plan, asked: Asked, environ: Mapping[str, str]) -> list[str]:
     """Return what the services would say against their flags, and what none of them can do."""
-    found = dict.fromkeys([*_unavailable(asked), *_filters(asked)])
+    found = dict.fromkeys(_unavailable(asked))
     for service in (*planned.lasting, *([planned.once] if planned.once else [])):
         try:
             read(service.settings, service.flags, environ)
@@ -88,14 +87,6 @@ def problems(planned: Plan, asked: Asked, environ: Mapping[str, str]) -> list[st
             # Several services read the same flag.
             found.update(dict.fromkeys(error.problems))
     return list(found)
-
-
-def _filters(asked: Asked) -> list[str]:
-    try:
-        parse_chain(asked.values_of("filter"))
-    except ConfigError as error:
-        return [f"--{problem}" for problem in error.problems]
-    return []
 
 
 def available(option: Option) -> bool:

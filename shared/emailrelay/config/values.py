@@ -9,6 +9,9 @@ from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from emailrelay.errors import ConfigError
+from emailrelay.filters.spec import parse_chain
+
 _ANONYMITIES = ("vrfy", "server", "content", "client")
 
 
@@ -73,6 +76,14 @@ def _anonymities(words: list[str]) -> list[str]:
     return words
 
 
+def _filters(specs: list[str]) -> list[str]:
+    try:
+        parse_chain(specs)
+    except ConfigError as error:
+        raise ValueError("; ".join(error.problems)) from error
+    return specs
+
+
 def _domain(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,253}|\[[A-Za-z0-9.:]+\]", text):
         raise ValueError("must be a domain name, or an address in brackets as in [192.0.2.1]")
@@ -109,7 +120,9 @@ Destination: TypeAlias = Annotated[str, AfterValidator(destination), Metavar("HO
 Domain: TypeAlias = Annotated[str, AfterValidator(_domain), Metavar("FQDN")]
 Address: TypeAlias = Annotated[str, AfterValidator(_ip), Metavar("IP")]
 Addresses: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("LIST")]
-Filters: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("SPEC")]
+Filters: TypeAlias = Annotated[
+    list[str], BeforeValidator(comma_list), AfterValidator(_filters), Metavar("SPEC")
+]
 Anonymities: TypeAlias = Annotated[
     list[str],
     BeforeValidator(comma_list),

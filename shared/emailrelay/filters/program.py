@@ -72,7 +72,8 @@ class Programs:
 
     def __init__(self, limits: Limits | None = None, *, debug: bool = False) -> None:
         """With ``debug``, programs share our standard error instead of ``/dev/null``."""
-        self._limits = limits or Limits()
+        self.limits = limits or Limits()
+        """For programs that start from now on."""
         self._stderr = None if debug else subprocess.DEVNULL
         self._guard = Guard()
         self._sweeper: asyncio.Task[None] | None = None
@@ -102,7 +103,7 @@ class Programs:
         ``argv`` is passed as it stands, without a shell. What the program leaves in the background may
         go on until the time-out, counted from the program's start, and is killed then.
         """
-        mark = self._guard.mark(time.monotonic())
+        limits, mark = self.limits, self._guard.mark(time.monotonic())
         self._ran.set()
         try:
             running = self._start(argv, message, mark)
@@ -110,11 +111,11 @@ class Programs:
             return NotStarted(error.strerror or str(error))
         with running:
             try:
-                async with asyncio.timeout(self._limits.timeout):
+                async with asyncio.timeout(limits.timeout):
                     await running.ended.wait()
             except TimeoutError:
                 await self._end(running, mark)
-                return TimedOut(self._limits.timeout)
+                return TimedOut(limits.timeout)
             return running.outcome()
 
     def _start(self, argv: Sequence[str | Path], message: QueueId, mark: str) -> "_Running":
@@ -150,7 +151,7 @@ class Programs:
     async def _end(self, running: "_Running", mark: str) -> None:
         running.signal_group(signal.SIGTERM)
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._limits.grace):
+            async with asyncio.timeout(self.limits.grace):
                 await running.ended.wait()
         running.signal_group(signal.SIGKILL)
         await asyncio.to_thread(self._guard.end_run, mark)
@@ -160,10 +161,10 @@ class Programs:
 
     async def _sweep(self) -> None:
         """End what programs left in the background, once its time is up; idle while nothing runs."""
-        allowed = self._limits.timeout + self._limits.grace
         while True:
             await self._ran.wait()
             self._ran.clear()
+            allowed = self.limits.timeout + self.limits.grace
             await asyncio.sleep(allowed)
             await asyncio.to_thread(self._guard.end_older, time.monotonic() - allowed)
 
