@@ -1,19 +1,22 @@
 """The command ``emailrelay-receiver``."""
 
+import asyncio
 import os
 import resource
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
-from emailrelay.errors import RelayError
+from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
-from emailrelay.service import Signals
+from emailrelay.service import Live, Signals
+from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay_receiver.house import make_house
 from emailrelay_receiver.receiver import Receiver
@@ -26,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv)
     report = reporter(settings)
+    live = Live(settings, argv, report=report)
     _allow_many_connections()
     listeners = Listeners()
     try:
@@ -37,10 +41,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         report(Listening(service=settings.service, address=written(opened)))
 
     async def work(signals: Signals, _hints: socket | None) -> int:
-        return await _serve(settings, listeners, signals, report)
+        return await _serve(live, listeners, signals, report)
 
     try:
-        return service.run(settings.service, work, workers=settings.workers, report=report)
+        return service.run(
+            settings.service, work, workers=settings.workers, report=report, live=live
+        )
     finally:
         listeners.close()
 
@@ -52,16 +58,39 @@ def _allow_many_connections() -> None:
 
 
 async def _serve(
-    settings: ReceiverSettings, listeners: Listeners, signals: Signals, report: Report
+    live: Live[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
 ) -> int:
     try:
-        async with open_store(settings.store_place, report=report) as store:
-            house = make_house(settings, store, report=report, clock=time.time)
+        async with open_store(live.now.store_place, report=report) as store:
+            make = partial(make_house, store=store, report=report, clock=time.time)
+            receiver = Receiver(make(live.now), listeners.sockets)
+            live.on_change(lambda settings: partial(receiver.follow, make(settings)))
             # Programs that submit without SMTP must not slip past the filters.
-            await store.set_entrance(house.stage)
-            async with Receiver(house, listeners.sockets):
-                await signals.stop.wait()
+            await store.set_entrance(receiver.house.stage)
+            async with receiver:
+                await _tell_entrance(store, receiver, signals.stop, report)
     except RelayError as error:
         report(StoreTrouble(doing="opening the store", reason=str(error)))
         return os.EX_UNAVAILABLE
     return 0
+
+
+async def _tell_entrance(
+    store: Store, receiver: Receiver, stop: asyncio.Event, report: Report
+) -> None:
+    """Note in the store, after each reload, whether filters come first; return at ``stop``."""
+    while not await _first_is_set(stop, receiver.moved):
+        receiver.moved.clear()
+        try:
+            await store.set_entrance(receiver.house.stage)
+        except StoreError as error:
+            report(StoreTrouble(doing="noting whether filters come first", reason=str(error)))
+
+
+async def _first_is_set(first: asyncio.Event, second: asyncio.Event) -> bool:
+    """Wait for either; tell whether the first is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in (first, second)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    return first.is_set()

@@ -18,11 +18,23 @@ class Receiver:
     """The sessions of a process, and their end. An ``async with`` block in which clients are served."""
 
     def __init__(self, house: House, sockets: Iterable[socket.socket]) -> None:
-        self._house = house
+        self.house = house
+        """For the clients that come from now on."""
+        self.moved = asyncio.Event()
+        """Set when ``house`` has become another."""
         self._sockets = tuple(sockets)
         self._sessions: set[SmtpSession] = set()
         self._all_gone = asyncio.Event()
         self._accepting = AsyncExitStack()
+
+    def follow(self, house: House) -> None:
+        """Serve new clients in this house; those who are in stay in theirs to the end of their session."""
+        admission = self.house.admission
+        admission.most, admission.most_of_one = house.admission.most, house.admission.most_of_one
+        # Who is in counts wherever he is.
+        house.admission = admission
+        self.house = house
+        self.moved.set()
 
     async def __aenter__(self) -> None:
         """Begin to accept."""
@@ -40,7 +52,7 @@ class Receiver:
     async def __aexit__(self, *_: object) -> None:
         """Accept no more, let what is in hand be finished for a while, cut the rest."""
         await self._accepting.aclose()
-        self._house.closing = True
+        self.house.closing = True
         for session in tuple(self._sessions):
             session.wind_up()
         if not await self._gone_within(_FINISH):
@@ -61,7 +73,7 @@ class Receiver:
 
     def _session(self, place: str) -> SmtpSession:
         # Counted when its connection is made: one that never is would be waited for in vain.
-        return SmtpSession(self._house, place=place, came=self._sessions.add, ended=self._end)
+        return SmtpSession(self.house, place=place, came=self._sessions.add, ended=self._end)
 
     def _end(self, session: SmtpSession) -> None:
         self._sessions.discard(session)
