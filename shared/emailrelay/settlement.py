@@ -84,12 +84,32 @@ def after_trouble(
     history: History, trouble: Reply, *, now: float, peer: str, schedule: Schedule, chance: float
 ) -> Defer | Fail:
     """Decide after a try that reached no verdict on any recipient (a filter's 4yz, no connection)."""
-    attempt = Attempt(at=now, peer=peer, trouble=trouble)
     started = now if history.started_at is None else history.started_at
     if schedule.expired(accepted_at=started, now=now):
-        return Fail(_too_old(str(trouble), schedule), attempt)
+        return Fail(_too_old(str(trouble), schedule), Attempt(at=now, peer=peer, trouble=trouble))
+    return after_skip(history, trouble, now=now, peer=peer, schedule=schedule, chance=chance)
+
+
+def after_skip(
+    history: History, why: Reply, *, now: float, peer: str, schedule: Schedule, chance: float
+) -> Defer:
+    """Decide after a try that was not wanted at this time: the message waits, however old it is."""
     when = schedule.next_attempt(now=now, attempts=history.attempts + 1, chance=chance)
-    return Defer(replace(attempt, next_attempt=when))
+    return Defer(Attempt(at=now, peer=peer, trouble=why, next_attempt=when))
+
+
+def refusals_final(attempt: Attempt) -> Attempt:
+    """Take every refusal of an attempt for one that is for good (``--no-retry``).
+
+    What stopped the attempt itself, a server away or a connection lost, refused nobody.
+    """
+    return replace(attempt, replies={who: _final(reply) for who, reply in attempt.replies.items()})
+
+
+def _final(reply: Reply) -> Reply:
+    if reply.accepted or reply.permanent:
+        return reply
+    return Reply.of(554, f"5.0.0 refused, and not tried again: {reply}")
 
 
 def _refusal(refused: dict[Address, Reply]) -> Reply:

@@ -4,12 +4,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import AddressError, RelayError
 from emailrelay.reply import Reply
-from emailrelay.store.base import Claim
 from emailrelay_forwarder.mailbox import on_wire
+from emailrelay_forwarder.outgoing import Outgoing
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import SessionTrouble, Step
 
@@ -24,6 +23,8 @@ _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\b")
 class Progress:
     """How far an attempt has come; filled while it runs, and read when it stops."""
 
+    message: Outgoing | None = None
+    """What is sent, once that is known."""
     replies: dict[Address, Reply] = field(default_factory=dict[Address, Reply])
     """The answers so far. A recipient accepted at RCPT is in here once the content is answered, too."""
     peer: str = ""
@@ -38,6 +39,8 @@ class Progress:
     """What on our own side stood in the way."""
     settling: bool = False
     """Whether the outcome is being recorded."""
+    stop_run: bool = False
+    """Whether a client filter wants the run to end after this message."""
 
     @property
     def why(self) -> Reply | None:
@@ -54,11 +57,13 @@ class NoLongerWanted(RelayError):
     """The client who waited for the delivery has gone before the final dot: it is not to be sent."""
 
 
-async def deliver(claim: Claim, session: Session, progress: Progress) -> None:
+async def deliver(
+    message: Outgoing, session: Session, progress: Progress, *, together: bool
+) -> None:
     """Offer the message to the server, for all recipients that are not done with.
 
-    Where a client waits for the answer there is only one for all recipients, so all of them are
-    offered in one transaction, and any refusal ends the attempt.
+    ``together``: there is one answer for all recipients, so all of them are offered in one
+    transaction, and any refusal ends the attempt.
 
     Raises:
         SessionTrouble: the session is over; ``progress`` has the answers up to then.
@@ -66,16 +71,17 @@ async def deliver(claim: Claim, session: Session, progress: Progress) -> None:
         NoLongerWanted: as it says; the session must be dropped.
 
     """
-    pending = [r for r in claim.history.pending(claim.envelope) if r not in progress.replies]
-    refusal = refused_whole(claim.envelope, claim.size, session)
+    envelope, history = message.envelope, message.claim.history
+    pending = [r for r in history.pending(envelope) if r not in progress.replies]
+    refusal = refused_whole(envelope, message.size, session)
     if refusal is not None:
         progress.replies.update(dict.fromkeys(pending, refusal))
         return
-    sendable = _sendable(pending, claim.envelope, progress.replies)
-    if claim.ack is Ack.DELIVERED and len(sendable) < len(pending):
+    sendable = _sendable(pending, envelope, progress.replies)
+    if together and len(sendable) < len(pending):
         return
     while sendable:
-        sendable = await _transaction(claim, session, sendable, progress)
+        sendable = await _transaction(message, session, sendable, progress, together=together)
 
 
 def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | None:
@@ -128,20 +134,21 @@ def _sendable(
 
 
 async def _transaction(
-    claim: Claim,
+    message: Outgoing,
     session: Session,
     sendable: list[tuple[Address, bytes]],
     progress: Progress,
+    *,
+    together: bool,
 ) -> list[tuple[Address, bytes]]:
     """Send the message to as many recipients as the server takes at once; return the others."""
-    envelope = claim.envelope
+    envelope = message.envelope
     reply = await session.mail(
-        _sender(envelope), parameters(envelope, claim.size, session.extensions)
+        _sender(envelope), parameters(envelope, message.size, session.extensions)
     )
     if not reply.accepted:
         progress.replies.update((recipient, reply) for recipient, _ in sendable)
         return []
-    together = claim.ack is Ack.DELIVERED
     accepted: list[Address] = []
     asked = 0
     for recipient, octets in sendable if together else sendable[:MOST_RECIPIENTS]:
@@ -156,12 +163,13 @@ async def _transaction(
             if together:
                 return []
     if accepted:
-        reply = await _content(claim, session, progress)
+        reply = await _content(message, session, progress)
         progress.replies.update(dict.fromkeys(accepted, reply))
     return sendable[asked:]
 
 
-async def _content(claim: Claim, session: Session, progress: Progress) -> Reply:
+async def _content(message: Outgoing, session: Session, progress: Progress) -> Reply:
+    claim = message.claim
     reply = await session.data()
     if reply.code != 354:
         return reply
@@ -173,9 +181,14 @@ async def _content(claim: Claim, session: Session, progress: Progress) -> Reply:
         claim.in_doubt(session.peer)
 
     progress.in_content = True
-    reply = await session.content(claim.content(), before_dot)
+    reply = await session.content(message.content(), before_dot)
     progress.in_content = progress.at_dot = False
     return reply
+
+
+def wants_less(reply: Reply) -> bool:
+    """Tell whether a reply asks us to slow down (4.7.x: rate or connection limits of policy)."""
+    return 400 <= reply.code <= 499 and reply.text.startswith("4.7.")
 
 
 def _no_more_recipients(reply: Reply) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from random import random
 
+from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
@@ -20,9 +21,18 @@ from emailrelay.events import (
 from emailrelay.journal import Attempt
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
-from emailrelay.settlement import Defer, Done, Fail, Settlement, after_attempt
+from emailrelay.settlement import (
+    Defer,
+    Done,
+    Fail,
+    Settlement,
+    after_attempt,
+    refusals_final,
+)
 from emailrelay.store.base import Claim
-from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale
+from emailrelay_forwarder.client_filter import ClientFilters, Withheld, decide
+from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale, wants_less
+from emailrelay_forwarder.outgoing import Outgoing, as_it_is, for_all
 from emailrelay_forwarder.route import NoRoute, Route, route_of
 from emailrelay_forwarder.smarthost import Smarthost, TurnedAway
 from emailrelay_forwarder.smtp_client import Session
@@ -43,6 +53,11 @@ class Rules:
     open_session: Callable[[Route], Awaitable[Session]]
     report: Report
     clock: Callable[[], float]
+    filters: ClientFilters | None = None
+    partly: bool = False
+    """Whether a client who waits is told yes when some of the recipients were accepted."""
+    no_retry: bool = False
+    """Whether every refusal is final; what refused nobody is tried again all the same."""
 
 
 class Forwarding:
@@ -65,6 +80,8 @@ class Forwarding:
             if await self._record(claim, Done(), progress):
                 self._report(Withdrawn(id=claim.id))
             return Done()
+        except Withheld as withheld:
+            return await self._withhold(claim, withheld, progress)
         except asyncio.CancelledError:
             if progress.at_dot or any(reply.accepted for reply in progress.replies.values()):
                 progress.obstacle = Reply(451, "4.3.2 stopped before the message was done")
@@ -90,36 +107,58 @@ class Forwarding:
         """Fill ``progress``; its peer is the route until a server is reached."""
         progress.began = self._rules.clock()
         try:
-            route = route_of(claim.envelope, self._rules.forward_to)
-            progress.peer = str(route)
-            while await self._wants_fresh_session(claim, self._smarthost(route), progress):
+            message = progress.message = await self._outgoing(claim, progress)
+            smarthost = self._smarthost_for(message, progress)
+            while await self._wants_fresh_session(message, smarthost, progress):
                 pass
+        except SessionTrouble as trouble:
+            progress.trouble = trouble
         except NoRoute as error:
             progress.obstacle = Reply.of(451, f"4.3.5 {error}")
         except StoreError as error:
             self._report(StoreTrouble(doing=f"reading {claim.id}", reason=str(error)))
             progress.obstacle = Reply(451, "4.3.0 the content cannot be read now")
-        except NoLongerWanted:
+        except (NoLongerWanted, Withheld):
             raise
         except Exception as error:  # noqa: BLE001 -- an error of ours in one message must not stop all others
             trace = "".join(traceback.format_exception(error))
             self._report(InternalError(doing=f"forwarding {claim.id}", reason=trace))
             progress.obstacle = Reply(451, "4.3.0 internal error")
 
+    async def _outgoing(self, claim: Claim, progress: Progress) -> Outgoing:
+        """Give what is to be sent: what client filters make of the message, if there are any."""
+        message = as_it_is(claim)
+        if self._rules.filters is not None:
+            # Mail that would be turned away costs no run of the filters.
+            self._smarthost_for(message, progress).turn_away_if_paused()
+            cleared = await self._rules.filters.run(claim)
+            message, progress.stop_run = cleared.message, cleared.stop_run
+        return message
+
     async def _wants_fresh_session(
-        self, claim: Claim, smarthost: Smarthost, progress: Progress
+        self, message: Outgoing, smarthost: Smarthost, progress: Progress
     ) -> bool:
         """Deliver over one session; tell whether the rest should have a fresh one at once."""
         session: Session | None = None
+        awaited = message.claim.ack is Ack.DELIVERED
+        owner = message.claim.history.session if awaited else ""
+        together = awaited and not self._rules.partly
         try:
-            async with smarthost.session() as session:
+            async with smarthost.session(owner) as session:
                 progress.peer = session.peer
-                await deliver(claim, session, progress)
+                await deliver(message, session, progress, together=together)
         except SessionTrouble as trouble:
             if session is not None and stale(trouble, progress, session):
                 return True
             progress.trouble = trouble
+        if any(wants_less(reply) for reply in progress.replies.values()):
+            smarthost.restrain()
         return False
+
+    def _smarthost_for(self, message: Outgoing, progress: Progress) -> Smarthost:
+        route = route_of(message.envelope, self._rules.forward_to)
+        progress.peer = str(route)
+        return self._smarthost(route)
 
     def _smarthost(self, route: Route) -> Smarthost:
         smarthost = self._smarthosts.get(route)
@@ -138,9 +177,12 @@ class Forwarding:
 
     async def _settle(self, claim: Claim, progress: Progress) -> Settlement:
         now = self._rules.clock()
-        attempt = Attempt(
-            at=now, peer=progress.peer, replies=progress.replies, trouble=progress.why
-        )
+        replies = progress.replies
+        if progress.message is not None:
+            replies = for_all(progress.message, replies)
+        attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
+        if self._rules.no_retry:
+            attempt = refusals_final(attempt)
         settlement = after_attempt(
             claim.envelope,
             claim.history,
@@ -150,9 +192,24 @@ class Forwarding:
         )
         if progress.doubtful:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
-        if await self._record(claim, settlement, progress, answer_of(progress)):
+        if await self._record(
+            claim, settlement, progress, answer_of(progress, partly=self._rules.partly)
+        ):
             self._tell(claim, settlement, progress, now - progress.began)
         return settlement
+
+    async def _withhold(self, claim: Claim, withheld: Withheld, progress: Progress) -> Settlement:
+        progress.stop_run = withheld.verdict.stop_run
+        decision = decide(
+            withheld,
+            claim,
+            now=self._rules.clock(),
+            schedule=self._rules.schedule,
+            chance=random(),  # noqa: S311 -- a spread, no secret
+        )
+        if await self._record(claim, decision.settlement, progress, decision.answer):
+            self._report(decision.event)
+        return decision.settlement
 
     async def _record(
         self, claim: Claim, settlement: Settlement, progress: Progress, answer: Reply | None = None
@@ -196,17 +253,21 @@ class Forwarding:
                 pass  # delivered whole, or turned away, which was told once for the server
 
 
-def answer_of(progress: Progress) -> Reply:
+def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
     """Give the answer for a client who waits: any refusal, or else what was said to the final dot.
 
+    ``partly``: what was said to the final dot goes first, and whoever was refused is told of.
     What went wrong between us and the server is not the client's to know in detail, nor for good.
     """
+    accepted = [reply for reply in progress.replies.values() if reply.accepted]
+    if partly and accepted:
+        return accepted[0]
     refusals = [reply for reply in progress.replies.values() if not reply.accepted]
     if refusals:
         return refusals[0]
     if progress.why is not None or not progress.replies:
         return _NOT_NOW
-    return next(iter(progress.replies.values()))
+    return accepted[0]
 
 
 def _why(attempt: Attempt) -> str:

@@ -1,6 +1,7 @@
 """Sessions kept open for the next message, and closed when none comes."""
 
 import asyncio
+from typing import NamedTuple
 
 from emailrelay_forwarder.smtp_client import Session
 
@@ -12,11 +13,19 @@ PARTING = 1.0
 """Seconds to wait for the answer to QUIT."""
 
 
+class _Kept(NamedTuple):
+    session: Session
+    owner: str
+
+
 class KeptSessions:
-    """The idle sessions of one route, the most recently used one first."""
+    """The idle sessions of one route, the most recently used one first.
+
+    Each belongs to whoever used it last, by name; nobody in particular is ``""``.
+    """
 
     def __init__(self) -> None:
-        self._idle: list[Session] = []
+        self._idle: list[_Kept] = []
         self._parting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -24,16 +33,27 @@ class KeptSessions:
         """Count the idle sessions."""
         return len(self._idle)
 
-    def take(self) -> Session | None:
-        """Take a session that still stands; those that the server has closed meanwhile are dropped."""
-        while self._idle:
-            session = self._idle.pop()
+    def take(self, owner: str, *, anybodys: bool) -> Session | None:
+        """Take a session that still stands: the owner's own, or nobody's, or ``anybodys``.
+
+        Those that the server has closed meanwhile are dropped.
+        """
+        while (place := self._place(owner, anybodys=anybodys)) is not None:
+            session = self._idle.pop(place).session
             if session.usable:
                 return session
             session.abort()
         return None
 
-    def keep(self, session: Session) -> None:
+    def _place(self, owner: str, *, anybodys: bool) -> int | None:
+        for wanted in (owner, ""):
+            for place in reversed(range(len(self._idle))):
+                if self._idle[place].owner == wanted:
+                    return place
+        # The one unused for longest: its owner has most probably gone.
+        return 0 if anybodys and self._idle else None
+
+    def keep(self, session: Session, owner: str) -> None:
         """Keep a session for later, unless it has served long enough."""
         if not session.usable:
             session.abort()
@@ -42,7 +62,7 @@ class KeptSessions:
         else:
             loop = asyncio.get_running_loop()
             session.idle_since = loop.time()
-            self._idle.append(session)
+            self._idle.append(_Kept(session, owner))
             if self._timer is None:
                 self._timer = loop.call_later(IDLE, self._tidy, loop)
 
@@ -51,17 +71,18 @@ class KeptSessions:
         if self._timer is not None:
             self._timer.cancel()
         while self._idle:
-            self._part(self._idle.pop())
+            self._part(self._idle.pop().session)
         if self._parting:
             await asyncio.wait(self._parting)
 
     def _tidy(self, loop: asyncio.AbstractEventLoop) -> None:
         self._timer = None
-        # The list is in the order of last use: it is taken from, and added to, at its end.
-        while self._idle and self._idle[0].idle_since + IDLE <= loop.time() + 0.001:
-            self._part(self._idle.pop(0))
+        # The list is in the order of last use, for it is added to at its end only.
+        while self._idle and self._idle[0].session.idle_since + IDLE <= loop.time() + 0.001:
+            self._part(self._idle.pop(0).session)
         if self._idle:
-            self._timer = loop.call_at(self._idle[0].idle_since + IDLE, self._tidy, loop)
+            due = self._idle[0].session.idle_since + IDLE
+            self._timer = loop.call_at(due, self._tidy, loop)
 
     def _part(self, session: Session) -> None:
         task = asyncio.get_running_loop().create_task(session.quit(PARTING))

@@ -11,6 +11,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Listed, Store
 from emailrelay_forwarder.drain import VERDICT_GRACE, Deliveries
 from emailrelay_forwarder.forwarding import Forwarding
+from emailrelay_forwarder.width import START
 
 MESSAGES_A_CONNECTION = 10
 """A further connection costs about as much as a few messages: a short queue goes in order over one."""
@@ -26,16 +27,20 @@ class Once:
     most: int
     """Messages under way at a time."""
     _deliveries: Deliveries = field(init=False, default_factory=Deliveries)
+    _ended: bool = field(init=False, default=False)
 
     async def run(self, stop: asyncio.Event) -> bool:
-        """Forward everything, oldest first; tell whether nothing is left that could not be."""
+        """Forward everything, oldest first; tell whether nothing is left.
+
+        A client filter may end it: messages under way are finished, and no other is begun.
+        """
         listed = [entry async for entry in self.store.listing((Stage.READY, Stage.UNFILTERED))]
         unfiltered = sum(entry.stage is Stage.UNFILTERED for entry in listed)
         if unfiltered:
             self.report(StillUnfiltered(messages=unfiltered))
         ready = [entry for entry in listed if entry.stage is Stage.READY]
         queue = iter([entry.id for entry in sorted(ready, key=_arrival)])
-        tasks = min(self.most, 1 + len(ready) // MESSAGES_A_CONNECTION)
+        tasks = min(self.most, START, 1 + len(ready) // MESSAGES_A_CONNECTION)
         work = {asyncio.create_task(self._forward_all(queue)) for _ in range(tasks)}
         stopping = asyncio.create_task(stop.wait())
         everything = asyncio.create_task(asyncio.wait(work))
@@ -46,16 +51,19 @@ class Once:
             await self._deliveries.drain(work, VERDICT_GRACE)
             await everything
         ends = [not task.cancelled() and task.result() for task in work]
-        return all(ends)
+        return all(ends) and next(queue, None) is None
 
     async def _forward_all(self, queue: Iterator[QueueId]) -> bool:
         well = True
-        for message in queue:
+        while not self._ended and (message := next(queue, None)) is not None:
             claim = await self.store.claim(Stage.READY, message, due_only=False)
             if claim is None:
                 continue  # delivered, held or claimed by another process meanwhile
             async with claim:
-                settlement = await self.forwarding.forward(claim, self._deliveries.begin())
+                progress = self._deliveries.begin()
+                settlement = await self.forwarding.forward(claim, progress)
+            if progress.stop_run:
+                self._ended = True
             well = well and isinstance(settlement, Done)
         return well
 

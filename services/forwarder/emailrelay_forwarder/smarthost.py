@@ -4,7 +4,7 @@ Nothing a server does may stop mail for others, or turn into a storm of attempts
 
 * One that cannot be reached or does not want us is left alone for a growing pause; meanwhile its mail
   is turned away without an attempt. A probe finds out when it is back, and then everything is due.
-* One that refuses a further connection beside those it has gets fewer of them.
+* One that refuses a further connection beside those it has, or asks for less, gets fewer of them.
 * One that keeps all its connections busy without finishing anything is passed over.
 """
 
@@ -22,11 +22,10 @@ from emailrelay_forwarder.kept import KeptSessions
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import SessionTrouble, Step
+from emailrelay_forwarder.width import Width
 
 STALLED = 10.0
 """Seconds without one finished delivery on any connection, after which no more mail waits for one."""
-TRUST = 100
-"""Deliveries after which a server that once refused a further connection is asked for one more."""
 
 
 class TurnedAway(SessionTrouble):
@@ -47,7 +46,7 @@ class Smarthost:
     ) -> None:
         self._route = route
         self._open_session = open_session
-        self._most = self._limit = most
+        self._width = Width(most)
         self._report = report
         self._recovered = recovered
         self._breaker = Breaker()
@@ -56,7 +55,6 @@ class Smarthost:
         self._live = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._first = asyncio.Lock()
-        self._answers = 0
         self._finished_at = 0.0
         self._turned_away_at: float | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -73,27 +71,34 @@ class Smarthost:
         return self._breaker.trouble is not None
 
     @contextlib.asynccontextmanager
-    async def session(self) -> AsyncGenerator[Session]:
+    async def session(self, owner: str = "") -> AsyncGenerator[Session]:
         """Give a session, kept or new; it is kept on if the block ends well.
+
+        Messages of the same ``owner`` go over the same connection one after another, and no other's
+        do unless there can be no further connection.
 
         Raises:
             TurnedAway: the server cannot be used just now.
             SessionTrouble: it could not be reached or does not want us; told and paused for.
 
         """
-        session = await self._take()
+        session = await self._take(owner)
         self._live += 1
+        began = asyncio.get_running_loop().time()
         try:
             yield session
         except BaseException as error:
             session.abort()
-            if isinstance(error, SessionTrouble) and _unwanted(error, session):
-                self._pause(error)
+            if isinstance(error, SessionTrouble):
+                if _unwanted(error, session):
+                    self._pause(error)
+                elif error.reply.code == 421 and not _parting(error, session):
+                    self._width.restrained()
             raise
         else:
             session.used = True
-            self._kept.keep(session)
-            self._answered()
+            self._kept.keep(session, owner)
+            self._answered(asyncio.get_running_loop().time() - began)
         finally:
             self._live -= 1
             self._finished_at = asyncio.get_running_loop().time()
@@ -103,6 +108,15 @@ class Smarthost:
         """End the pause: somebody knows better (the operator, a network that came up)."""
         self._try_now.set()
 
+    def restrain(self) -> None:
+        """Use fewer connections: the server has said that it wants less of us."""
+        self._width.restrained()
+
+    def turn_away_if_paused(self) -> None:
+        """Raise TurnedAway if there would be no session now."""
+        if self._breaker.trouble is not None:
+            raise self._turned_away(self._breaker.trouble.reply)
+
     async def close(self) -> None:
         """Part from the server."""
         if (probe := self._probe) is not None:
@@ -110,11 +124,11 @@ class Smarthost:
             await asyncio.wait([probe])
         await self._kept.close()
 
-    async def _take(self) -> Session:
+    async def _take(self, owner: str) -> Session:
         while True:
             await self._enter()
             try:
-                session = await self._opened()
+                session = await self._opened(owner)
             except BaseException:
                 self._leave()
                 raise
@@ -122,32 +136,36 @@ class Smarthost:
                 return session
             self._leave()
 
-    async def _opened(self) -> Session | None:
+    async def _opened(self, owner: str) -> Session | None:
         """Give a kept or a new session, or None: the server wants no further one beside the others."""
-        if session := self._kept.take():
+        if session := self._kept_for(owner):
             return session
         # One at a time finds out whether the server is there; the others learn from it.
         async with contextlib.nullcontext() if self._live else self._first:
-            self._turn_away_if_paused()
-            if session := self._kept.take():
+            self.turn_away_if_paused()
+            if session := self._kept_for(owner):
                 return session
             try:
                 return await self._open_session(self._route)
             except SessionTrouble as trouble:
                 if others := self._live + len(self._kept):
-                    self._limit = others
+                    self._width.refused(others)
                     return None
                 self._pause(trouble)
                 raise
 
+    def _kept_for(self, owner: str) -> Session | None:
+        crowded = self._in_use + len(self._kept) > self._width.now
+        return self._kept.take(owner, anybodys=crowded)
+
     async def _enter(self) -> None:
         """Wait for one of the connections that may be used."""
-        self._turn_away_if_paused()
+        self.turn_away_if_paused()
         loop = asyncio.get_running_loop()
-        while self._in_use >= self._limit:
+        while self._in_use >= self._width.now:
             rest = self._finished_at + STALLED - loop.time()
             if rest <= 0:
-                text = f"4.4.5 all {self._limit} connections to {self._route} are busy"
+                text = f"4.4.5 all {self._width.now} connections to {self._route} are busy"
                 raise self._turned_away(Reply(451, text))
             waiter = loop.create_future()
             self._waiters.append(waiter)
@@ -158,13 +176,13 @@ class Smarthost:
             finally:
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-                elif self._in_use < self._limit:
+                elif self._in_use < self._width.now:
                     self._wake_next()  # cancelled with the turn in hand
-            self._turn_away_if_paused()
+            self.turn_away_if_paused()
         if self._in_use == 0:
             self._finished_at = loop.time()
         self._in_use += 1
-        if self._in_use < self._limit:
+        if self._in_use < self._width.now:
             self._wake_next()
 
     def _leave(self) -> None:
@@ -178,20 +196,14 @@ class Smarthost:
                 waiter.set_result(None)
                 return
 
-    def _answered(self) -> None:
+    def _answered(self, seconds: float) -> None:
         """Take note that the server has answered for a message, whatever it said."""
-        self._answers += 1
-        if self._answers % TRUST == 0 and self._limit < self._most:
-            self._limit += 1
+        self._width.answered(seconds, waiting=bool(self._waiters))
         self._breaker.recovered()
         if self._probe is not None:
             self.try_now()
         elif self._turned_away_at is not None:
             self._call_back()
-
-    def _turn_away_if_paused(self) -> None:
-        if self._breaker.trouble is not None:
-            raise self._turned_away(self._breaker.trouble.reply)
 
     def _turned_away(self, reply: Reply) -> TurnedAway:
         if self._turned_away_at is None:
@@ -235,7 +247,7 @@ class Smarthost:
             self._probe = None
             self._breaker.try_again()
         if session is not None:
-            self._kept.keep(session)
+            self._kept.keep(session, "")
             # Trouble that comes only after the opening is not over because that works: then mail comes
             # at its own times, until a message is answered for.
             if step in _OPENING:
@@ -248,3 +260,8 @@ _OPENING = frozenset({Step.CONNECT, Step.GREETING, Step.EHLO, Step.STARTTLS, Ste
 def _unwanted(trouble: SessionTrouble, session: Session) -> bool:
     """Tell whether the server sent us away before it had done anything for us."""
     return trouble.reply.code == 421 and trouble.step is Step.MAIL and not session.used
+
+
+def _parting(trouble: SessionTrouble, session: Session) -> bool:
+    """Tell whether the server only ended a session that had been kept (its idle limit, its share)."""
+    return session.used and trouble.step in {Step.RSET, Step.MAIL}
