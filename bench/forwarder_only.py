@@ -29,8 +29,9 @@ from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, Feed, WorkCopy
 from emailrelay_forwarder.forwarding import Forwarding, Rules
+from emailrelay_forwarder.opening import open_session
 from emailrelay_forwarder.route import parse
-from emailrelay_forwarder.smtp_client import SessionSettings, open_session
+from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.worker import Worker
 
 

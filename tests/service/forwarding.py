@@ -17,8 +17,9 @@ from emailrelay.store.base import Claim
 from emailrelay.store.memory import MemoryStore
 from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.forwarding import Forwarding, Rules
+from emailrelay_forwarder.opening import open_session
 from emailrelay_forwarder.route import parse
-from emailrelay_forwarder.smtp_client import SessionSettings, open_session
+from emailrelay_forwarder.smtp_client import SessionSettings
 
 E = TypeVar("E", bound=Event)
 CONTENT = b"Subject: test\r\n\r\n.hello\r\n"

@@ -4,25 +4,33 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from functools import partial
 from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ForwarderSettings, load
 from emailrelay.errors import StoreUnusable
-from emailrelay.events import Report
+from emailrelay.events import FilterUnstartable, Report
+from emailrelay.filters.chain import Chain
+from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.spec import parse_chain, unstartable
+from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
-from emailrelay.service import Signals
+from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.forwarding import Forwarding, Rules
 from emailrelay_forwarder.once import Once
+from emailrelay_forwarder.opening import open_session
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.route import parse
-from emailrelay_forwarder.smtp_client import SessionSettings, open_session
-from emailrelay_forwarder.worker import Worker, polling
+from emailrelay_forwarder.smtp_client import SessionSettings
+from emailrelay_forwarder.steering import Steering
+from emailrelay_forwarder.worker import Worker
 
 _REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
 
@@ -31,21 +39,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
     settings = load(ForwarderSettings, argv)
     report = reporter(settings)
+    for program, reason in unstartable(parse_chain(settings.client_filter)).items():
+        report(FilterUnstartable(filter=program, reason=reason))
+    live = Live(settings, argv, report=report)
     work = _once if settings.once else _work
     try:
         return service.run(
             settings.service,
-            partial(work, settings, report),
+            partial(work, live, report),
             workers=1 if settings.once else settings.workers,
             report=report,
             dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
+            # A single pass ends as it began.
+            live=None if settings.once else live,
         )
     except StoreUnusable as error:
         sys.stderr.write(f"{settings.program}: {error}\n")
         return os.EX_CONFIG
 
 
-def rules(settings: ForwarderSettings, report: Report) -> Rules:
+def rules(
+    settings: ForwarderSettings, report: Report, filters: ClientFilters | None = None
+) -> Rules:
     """Return what the settings mean for each message."""
     session_settings = SessionSettings(
         connect=settings.connection_timeout,
@@ -62,52 +77,64 @@ def rules(settings: ForwarderSettings, report: Report) -> Rules:
         open_session=partial(open_session, settings=session_settings),
         report=report,
         clock=time.time,
+        filters=filters,
+        partly=settings.forward_to_some,
+        no_retry=settings.no_retry,
     )
 
 
+@asynccontextmanager
+async def _client_filters(settings: ForwarderSettings) -> AsyncGenerator[ClientFilters | None]:
+    """Give the client filters, if there are any; without, no process is started for them."""
+    filters = parse_chain(settings.client_filter)
+    if not filters:
+        yield None
+        return
+    limits = Limits(timeout=settings.filter_timeout)
+    async with Programs(limits, debug=settings.debug) as programs:
+        chain = Chain(filters=filters, side=Side.CLIENT, programs=programs)
+        yield ClientFilters(chain, asyncio.Semaphore(settings.filter_jobs))
+
+
 async def _work(
-    settings: ForwarderSettings, report: Report, signals: Signals, hints: socket | None
+    live: Live[ForwarderSettings], report: Report, signals: Signals, hints: socket | None
 ) -> int:
     async with (
-        open_store(settings.store_place, report=report) as store,
+        open_store(live.now.store_place, report=report) as store,
         store.feed(Stage.READY, hints=hints) as feed,
     ):
         wake = feed.wake if hints is None else flush_all(os.getppid())
-        forwarding = Forwarding(rules(settings, report), wake)
-
-        def flush() -> None:
-            forwarding.try_now()
-            feed.wake()
-
-        def look_again() -> None:
-            # Mail of a server that is away would be turned away once more, for nothing.
-            if not forwarding.paused:
-                wake()
-
-        signals.on_flush(flush)
-        most = settings.connections_per_route
+        most = live.now.connections_per_route
         worker = Worker(
             feed=feed,
-            forwarding=forwarding,
+            forwarding=Forwarding(rules(live.now, report), wake),
             report=report,
             # Some more than one server may have, so that it cannot take all of them.
             tasks=most + max(4, most // 4),
         )
-        poll = asyncio.create_task(polling(settings.poll, look_again)) if settings.poll else None
+        steering = Steering(worker, wake, live.now.poll)
+
+        def prepare(settings: ForwarderSettings) -> Swap:
+            forwarding = Forwarding(rules(settings, report), wake)
+            return partial(steering.follow, forwarding, settings.poll)
+
+        live.on_change(prepare)
+        signals.on_flush(steering.flush)
         try:
             await worker.run(signals.stop)
         finally:
-            if poll is not None:
-                poll.cancel()
-            await forwarding.close()
+            await steering.end()
     return os.EX_OK
 
 
 async def _once(
     settings: ForwarderSettings, report: Report, signals: Signals, _hints: socket | None
 ) -> int:
-    async with open_store(settings.store_place, report=report) as store:
-        return await once(store, rules(settings, report), signals.stop)
+    async with (
+        _client_filters(settings) as filters,
+        open_store(settings.store_place, report=report) as store,
+    ):
+        return await once(store, rules(settings, report, filters), signals.stop)
 
 
 async def once(store: Store, rules: Rules, stop: asyncio.Event) -> int:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from emailrelay.secrets.auth_config import AuthConfig
+
 
 class Mode(StrEnum):
     """When a connection is encrypted (TLS, RFC 8446 and RFC 5246)."""
@@ -49,10 +51,8 @@ class Policy:
     tls: Tls = field(default_factory=Tls)
     in_clear: bool = False
     """Whether passwords may go over connections without TLS, and to servers that prove nothing."""
-    mechanisms: tuple[str, ...] = ()
-    """The only mechanisms of AUTH to be used, in this order; none: all, the strongest first."""
-    without: frozenset[str] = frozenset()
-    """Mechanisms that are not used."""
+    auth: AuthConfig = field(default_factory=AuthConfig)
+    """Which mechanisms of AUTH are used."""
 
 
 def settled(policy: Policy, *, signs_in: bool) -> Tls:

@@ -1,22 +1,24 @@
 """A session with a server: one method for each step of the SMTP dialogue (RFC 5321)."""
 
-import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from emailrelay.reply import Reply
+from emailrelay.secrets import AuthConfig, Mechanism
+from emailrelay_forwarder.account import Account, Accounts, nobody
 from emailrelay_forwarder.dot_stuff import DotStuffer
-from emailrelay_forwarder.resolve import SocketAddress, resolve
-from emailrelay_forwarder.route import Route
-from emailrelay_forwarder.trouble import SessionTrouble, Step, garbled, unreachable
+from emailrelay_forwarder.policy import Policy
+from emailrelay_forwarder.sign_in import choice, sign_in
+from emailrelay_forwarder.trouble import SessionTrouble, Step, garbled, unprotected
 from emailrelay_forwarder.wire import Answer, Wire, extensions_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionSettings:
-    """How sessions are opened. Times in seconds, each for one step without any progress."""
+    """How sessions are opened and used. Times in seconds, each for one step without any progress."""
 
     connect: float = 40.0
     greeting: float = 20.0
@@ -26,59 +28,10 @@ class SessionSettings:
     domain: str | None = None
     """Our name for EHLO; None: the host's, or the address literal of the connection's end."""
     local_address: str | None = None
-
-
-async def open_session(route: Route, settings: SessionSettings) -> "Session":
-    """Connect, wait for the greeting and say EHLO; each address of the route in turn until one serves.
-
-    Raises:
-        SessionTrouble: that of the last address.
-
-    """
-    addresses = await resolve(route, limit=settings.connect)
-    for address in addresses[:-1]:
-        with contextlib.suppress(SessionTrouble):
-            return await _open(address, settings)
-    return await _open(addresses[-1], settings)
-
-
-async def _open(address: SocketAddress, settings: SessionSettings) -> "Session":
-    wire = await _connect(address, settings)
-    session = Session(wire, str(address), settings)
-    try:
-        await session.introduce()
-    except BaseException:
-        session.abort()
-        raise
-    return session
-
-
-async def _connect(address: SocketAddress, settings: SessionSettings) -> Wire:
-    loop = asyncio.get_running_loop()
-    try:
-        sock = socket.socket(address.family, socket.SOCK_STREAM)
-    except OSError as error:
-        raise unreachable(f"{address}: {error.strerror or error}") from error
-    try:
-        sock.settimeout(0)
-        if settings.local_address is not None and address.family != socket.AF_UNIX:
-            sock.bind((settings.local_address, 0))
-        async with asyncio.timeout(settings.connect):
-            await loop.sock_connect(sock, address.address)
-            if address.family == socket.AF_UNIX:
-                _, wire = await loop.create_unix_connection(Wire, sock=sock)
-            else:
-                _, wire = await loop.create_connection(Wire, sock=sock)
-    except TimeoutError as error:
-        sock.close()
-        raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
-    except OSError as error:
-        sock.close()
-        raise unreachable(f"{address}: {error.strerror or error}") from error
-    except BaseException:
-        sock.close()
-        raise
-    return wire
+    policy: Policy = field(default_factory=Policy)
+    """What must hold on each connection, unless its route has a policy of its own."""
+    accounts: Accounts = nobody
+    """Who we say we are."""
 
 
 class Session:
@@ -121,10 +74,48 @@ class Session:
         limit = self.extensions.get("size", "").strip()
         return int(limit) or None if limit.isascii() and limit.isdigit() else None
 
+    @property
+    def encryption(self) -> ssl.SSLObject | None:
+        """What there is to know of the encryption; None: there is none."""
+        return self._wire.encryption
+
     async def introduce(self) -> None:
         """Take the greeting and say EHLO, or HELO to a server that does not know EHLO (4.1.1.1)."""
         greeting = await self._wire.greeting(self._settings.greeting)
         _expect(Step.GREETING, greeting, 220)
+        await self._hello()
+
+    async def start_tls(self) -> None:
+        """Ask for TLS (RFC 3207); ``encrypt`` and ``introduce_again`` follow.
+
+        Raises:
+            SessionTrouble: the server does not offer it, or refuses.
+
+        """
+        if "starttls" not in self.extensions:
+            text = "mail goes there only encrypted, but the server offers no STARTTLS"
+            raise unprotected(Step.STARTTLS, text)
+        _expect(Step.STARTTLS, await self._command(Step.STARTTLS, b"STARTTLS"), 220)
+
+    async def encrypt(self, context: ssl.SSLContext, name: str) -> None:
+        """Begin TLS; see ``Wire.encrypt``."""
+        await self._wire.encrypt(context, name, self._settings.connect)
+
+    async def introduce_again(self) -> None:
+        """Say EHLO under TLS: what was said in clear counts no more (RFC 3207 section 4.2)."""
+        self.extensions = {}
+        await self._hello()
+
+    async def sign_in(self, account: Account, auth: AuthConfig) -> Mechanism:
+        """Prove who we are; return the mechanism that did it. See ``sign_in.sign_in``."""
+        encrypted = self._wire.encryption is not None
+        mechanisms = choice(account, self.extensions, auth, encrypted=encrypted)
+        return await sign_in(self._say_auth, account, mechanisms, self.extensions)
+
+    async def _say_auth(self, line: bytes) -> Answer:
+        return await self._command(Step.AUTH, line)
+
+    async def _hello(self) -> None:
         name = self._name().encode("ascii", "replace")
         answer = await self._command(Step.EHLO, b"EHLO " + name)
         if answer.code in {500, 502}:

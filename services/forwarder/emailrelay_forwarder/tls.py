@@ -13,8 +13,12 @@ _VERSIONS = {
 }
 
 
-def context_for(tls: Tls) -> ssl.SSLContext:
+def context_for(tls: Tls, *, compare: bool) -> ssl.SSLContext:
     """Return the context for a settled ``Tls``; made anew only when one of its files has changed.
+
+    Args:
+        tls: how the connection is encrypted.
+        compare: whether OpenSSL is to compare the certificate with the name sent to the server.
 
     Raises:
         ConfigError: a file cannot be read, or is not what it should be.
@@ -25,11 +29,11 @@ def context_for(tls: Tls) -> ssl.SSLContext:
         stamps = tuple(Path(file).stat().st_mtime_ns for file in files)
     except OSError as error:
         raise ConfigError([f"{error.filename}: {error.strerror}"]) from error
-    return _made(tls, stamps)
+    return _made(tls, stamps, compare=compare)
 
 
 @lru_cache(maxsize=64)
-def _made(tls: Tls, _stamps: tuple[int, ...]) -> ssl.SSLContext:
+def _made(tls: Tls, _stamps: tuple[int, ...], *, compare: bool) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = _VERSIONS[tls.least]
     context.maximum_version = _VERSIONS[tls.most]
@@ -37,10 +41,10 @@ def _made(tls: Tls, _stamps: tuple[int, ...]) -> ssl.SSLContext:
     context.hostname_checks_common_name = False
     if tls.certificate:
         _load_certificate(context, *tls.certificate)
+    context.check_hostname = bool(tls.verify) and compare
     if tls.verify:
         _load_authorities(context, tls.authorities)
     else:
-        context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
 
@@ -67,14 +71,15 @@ def _load_authorities(context: ssl.SSLContext, place: str | None) -> None:
         raise ConfigError([f"{place}: no certificates in PEM: {_said(error)}"]) from error
 
 
-def reason(error: OSError) -> str:
+def reason(error: Exception) -> str:
     """Say what went wrong in a handshake; a problem with the certificate is named."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate cannot be trusted: {error.verify_message.rstrip('.')}"
     return f"TLS failed: {_said(error)}"
 
 
-def _said(error: OSError) -> str:
+def _said(error: Exception) -> str:
     if isinstance(error, ssl.SSLError) and error.reason:
         return error.reason.lower().replace("_", " ")
-    return error.strerror or str(error) or type(error).__name__
+    said = error.strerror if isinstance(error, OSError) else str(error)
+    return said or type(error).__name__

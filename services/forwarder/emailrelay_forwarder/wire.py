@@ -14,9 +14,10 @@ What is changed, and why (aiosmtplib 5.1):
 import array
 import asyncio
 import fcntl
+import ssl
 import sys
 import termios
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 from aiosmtplib.errors import SMTPException, SMTPServerDisconnected
@@ -25,8 +26,9 @@ from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
 from emailrelay.reply import Reply
+from emailrelay_forwarder import tls
 from emailrelay_forwarder.reply_reader import ReplyGarbled, ReplyReader
-from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, garbled
+from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, garbled, unprotected
 
 T = TypeVar("T")
 
@@ -88,6 +90,33 @@ class Wire(SMTPProtocol):
         )
         return str(name[0]) if isinstance(name, tuple) else None
 
+    @property
+    def encryption(self) -> ssl.SSLObject | None:
+        """What there is to know of the encryption; None: there is none."""
+        return None if self.transport is None else self.transport.get_extra_info("ssl_object")
+
+    async def encrypt(self, context: ssl.SSLContext, name: str, limit: float) -> None:
+        """Begin TLS. ``name`` is sent to the server and, if the context says so, verified.
+
+        Whatever the server said before in clear, and nobody took, may be somebody else's: then
+        there is no session (response injection, RFC 3207 section 6).
+        """
+        if self._response_waiter is not None and self._response_waiter.done() and self.is_connected:
+            raise garbled(Step.TLS, "the server spoke before the handshake")
+        self._check(Step.TLS)
+        transport = cast("asyncio.WriteTransport", self.transport)
+        try:
+            self.transport = await self._loop.start_tls(
+                transport, self, context, server_hostname=name, ssl_handshake_timeout=limit
+            )
+        except ConnectionAbortedError as error:  # what asyncio makes of a handshake that stalls
+            raise cut_off(Step.TLS, f"no end within {limit:g} s") from error
+        except (ConnectionError, ssl.SSLEOFError) as error:
+            raise cut_off(Step.TLS, "the server closed the connection") from error
+        except (OSError, ValueError) as error:  # ValueError: of a name that can be none
+            raise unprotected(Step.TLS, tls.reason(error)) from error
+        self._over_ssl = True
+
     async def greeting(self, limit: float) -> Answer:
         """Wait for the server's first reply."""
         return await self._reply(Step.GREETING, limit)
@@ -99,6 +128,18 @@ class Wire(SMTPProtocol):
         """
         self._send(step, line + b"\r\n")
         return await self._reply(step, limit)
+
+    async def commands(
+        self, batch: Sequence[tuple[Step, bytes]], limit: float
+    ) -> AsyncGenerator[Answer]:
+        """Send several command lines at once, and give their replies in order (RFC 2920).
+
+        A command that is answered twice is found out with the next thing to be sent, as ever: there
+        must be nothing left to read then.
+        """
+        self._send(batch[0][0], b"".join([line + b"\r\n" for _, line in batch]))
+        for step, _ in batch:
+            yield await self._next_reply(step, limit)
 
     async def content(self, chunk: bytes, limit: float) -> None:
         """Send encoded content; returns when the peer has taken enough of it for more to follow."""
@@ -170,6 +211,13 @@ class Wire(SMTPProtocol):
         finally:
             self._response_pending = False
             self._response_waiter = None if self.transport is None else self._loop.create_future()
+
+    async def _next_reply(self, step: Step, limit: float) -> Answer:
+        """Wait for the next of several replies, which may have come along with the one before."""
+        if self._response_waiter is not None and not self._response_waiter.done():
+            self._response_pending = True
+            self.data_received(b"")
+        return await self._reply(step, limit)
 
     async def _within(self, step: Step, limit: float, awaited: Awaitable[T]) -> T:
         """Await, but give up when the peer has neither answered nor taken anything for ``limit`` s."""

@@ -1,0 +1,200 @@
+"""A session from its route to its readiness: connected, encrypted and signed in as the policy says."""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+
+from emailrelay.errors import RelayError
+from emailrelay_forwarder.account import Account
+from emailrelay_forwarder.certificate_names import is_for, names_of
+from emailrelay_forwarder.policy import Mode, Policy, Tls, settled
+from emailrelay_forwarder.resolve import SocketAddress, resolve
+from emailrelay_forwarder.route import Route
+from emailrelay_forwarder.smtp_client import Session, SessionSettings
+from emailrelay_forwarder.tls import context_for
+from emailrelay_forwarder.trouble import (
+    SessionTrouble,
+    Step,
+    not_signed_in,
+    unprotected,
+    unreachable,
+)
+from emailrelay_forwarder.wire import Wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a session with one server is opened."""
+
+    policy: Policy
+    tls: Tls
+    account: Account | None
+    host: str | None
+    """The name or address of the server as configured; None: it is a unix socket."""
+
+    @property
+    def wanted_name(self) -> str | None:
+        """The name that the server's certificate must have."""
+        return self.tls.verify_name or self.host
+
+    @property
+    def asked_name(self) -> str:
+        """The name to ask the server for; empty: none."""
+        return self.tls.server_name or self.wanted_name or ""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The TLS context.
+
+        Raises:
+            SessionTrouble: there is none for these terms.
+
+        """
+        if self.tls.verify and self.wanted_name is None:
+            raise unprotected(Step.TLS, "no name to verify: set client-tls-verify-name")
+        try:
+            return context_for(self.tls, compare=self.asked_name == self.wanted_name)
+        except RelayError as error:
+            raise unprotected(Step.TLS, str(error)) from error
+
+
+def terms_for(route: Route, settings: SessionSettings) -> Terms:
+    """Find out on what terms there can be a session.
+
+    Raises:
+        SessionTrouble: there is no such account.
+
+    """
+    policy = route.policy or settings.policy
+    try:
+        account = settings.accounts(route.account)
+    except RelayError as error:
+        raise not_signed_in(str(error)) from error
+    return Terms(
+        policy=policy,
+        tls=settled(policy, signs_in=account is not None),
+        account=account,
+        host=None if route.is_unix else route.host.rstrip("."),
+    )
+
+
+async def open_session(route: Route, settings: SessionSettings) -> Session:
+    """Make a session ready for mail; each address of the route in turn until one serves.
+
+    Raises:
+        SessionTrouble: that of the last address, or a refusal to sign us in.
+
+    """
+    terms = terms_for(route, settings)
+    addresses = await resolve(route, limit=settings.connect)
+    for address in addresses[:-1]:
+        try:
+            return await _open(address, terms, settings)
+        except SessionTrouble as trouble:
+            # The same password would be refused there, too, and each try counts.
+            if trouble.step is Step.AUTH:
+                raise
+    return await _open(addresses[-1], terms, settings)
+
+
+async def _open(address: SocketAddress, terms: Terms, settings: SessionSettings) -> Session:
+    session = Session(await connect(address, settings), str(address), settings)
+    try:
+        await make_ready(session, terms)
+    except BaseException:
+        session.abort()
+        raise
+    return session
+
+
+async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
+    """Connect to one address.
+
+    Raises:
+        SessionTrouble: it cannot be done, or not within the time.
+
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise unreachable(f"{address}: {error.strerror or error}") from error
+    try:
+        sock.settimeout(0)
+        if settings.local_address is not None and address.family != socket.AF_UNIX:
+            sock.bind((settings.local_address, 0))
+        async with asyncio.timeout(settings.connect):
+            await loop.sock_connect(sock, address.address)
+            if address.family == socket.AF_UNIX:
+                _, wire = await loop.create_unix_connection(Wire, sock=sock)
+            else:
+                _, wire = await loop.create_connection(Wire, sock=sock)
+    except TimeoutError as error:
+        sock.close()
+        raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
+    except OSError as error:
+        sock.close()
+        raise unreachable(f"{address}: {error.strerror or error}") from error
+    except BaseException:
+        sock.close()
+        raise
+    return wire
+
+
+async def make_ready(session: Session, terms: Terms) -> None:
+    """Greet, encrypt and sign in.
+
+    Raises:
+        SessionTrouble: the session cannot be used on these terms; nothing secret was sent.
+
+    """
+    match terms.tls.mode:
+        case Mode.IMPLICIT:
+            await encrypt(session, terms)
+            await session.introduce()
+        case Mode.REQUIRED:
+            await session.introduce()
+            await _start_tls(session, terms)
+        case Mode.OPPORTUNISTIC | None:
+            await session.introduce()
+            if "starttls" in session.extensions:
+                await _start_tls(session, terms)
+        case Mode.OFF:
+            await session.introduce()
+    if terms.account is not None:
+        check_secrecy(session, terms)
+        await session.sign_in(terms.account, terms.policy.auth)
+
+
+def check_secrecy(session: Session, terms: Terms) -> None:
+    """Raise SessionTrouble if a password sent now could be read by others."""
+    if session.encryption is None and not terms.policy.in_clear:
+        text = "no password goes over a connection without TLS: switch client-tls on"
+        raise not_signed_in(text)
+
+
+async def _start_tls(session: Session, terms: Terms) -> None:
+    await session.start_tls()
+    await encrypt(session, terms)
+    await session.introduce_again()
+
+
+async def encrypt(session: Session, terms: Terms) -> None:
+    """Begin TLS, and let the server prove who it is if it has to.
+
+    Raises:
+        SessionTrouble: naming the problem with the certificate, if that is it.
+
+    """
+    await session.encrypt(terms.context, terms.asked_name)
+    if terms.tls.verify and terms.asked_name != terms.wanted_name:
+        _compare(session, terms.wanted_name or "")
+
+
+def _compare(session: Session, wanted: str) -> None:
+    certificate = (session.encryption.getpeercert() if session.encryption else None) or {}
+    if not is_for(certificate, wanted):
+        names = ", ".join(names_of(certificate)) or "nobody"
+        text = f"the server's certificate cannot be trusted: it is for {names}, not for {wanted}"
+        raise unprotected(Step.TLS, text)

@@ -1,0 +1,72 @@
+"""What is said in each mechanism of AUTH: answers to challenges, without any I/O."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from emailrelay.secrets import ClientAccount, Mechanism, Secret
+
+
+class OutOfTurn(Exception):
+    """The server asks for something that has no place in the mechanism."""
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One run of a mechanism."""
+
+    mechanism: Mechanism
+    initial: bytes | None
+    """What is said without being asked; None: the server begins."""
+    answer: Callable[[int, bytes], bytes]
+    """Answers the server's challenge, the first of which has number 0; raises ``OutOfTurn``."""
+
+
+def by_password(mechanism: Mechanism, account: ClientAccount) -> Exchange:
+    """Sign in with a password: PLAIN (RFC 4616), CRAM-MD5 (RFC 2195) or LOGIN (which has no RFC)."""
+    match mechanism:
+        case Mechanism.PLAIN:
+            text = f"\0{account.id}\0{account.secret.reveal()}".encode()
+            return Exchange(mechanism, text, _nothing_more)
+        case Mechanism.LOGIN:
+            # By number, not by the words of the prompt: those are in every language.
+            lines = (account.id.encode(), account.secret.reveal().encode())
+            return Exchange(mechanism, None, lambda number, _: _line(lines, number))
+        case Mechanism.CRAM_MD5:
+            return Exchange(
+                mechanism,
+                None,
+                lambda number, challenge: _line(
+                    (f"{account.id} {account.cram_md5(challenge)}".encode(),), number
+                ),
+            )
+        case Mechanism.XOAUTH2 | Mechanism.OAUTHBEARER:
+            raise ValueError(mechanism)
+
+
+def by_token(mechanism: Mechanism, user: str, token: Secret) -> Exchange:
+    """Sign in with a bearer token: OAUTHBEARER (RFC 7628), or XOAUTH2, which it was made of.
+
+    To a refusal that comes as a challenge the client gives the answer that ends the exchange
+    (RFC 7628 section 3.2.3).
+    """
+    bearer = f"auth=Bearer {token.reveal()}\x01\x01"
+    if mechanism is Mechanism.OAUTHBEARER:
+        name = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801, saslname
+        return Exchange(
+            mechanism,
+            f"n,a={name},\x01{bearer}".encode(),
+            lambda number, _: _line((b"\x01",), number),
+        )
+    return Exchange(
+        mechanism, f"user={user}\x01{bearer}".encode(), lambda number, _: _line((b"",), number)
+    )
+
+
+def _nothing_more(_number: int, _challenge: bytes) -> bytes:
+    raise OutOfTurn
+
+
+def _line(lines: tuple[bytes, ...], number: int) -> bytes:
+    if number >= len(lines):
+        raise OutOfTurn
+    return lines[number]

@@ -1,0 +1,131 @@
+"""AUTH over an open connection (RFC 4954): one account, one proof, and a renewed token at most once."""
+
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TypeAlias
+
+from emailrelay.errors import RelayError
+from emailrelay.reply import Reply
+from emailrelay.secrets import AuthConfig, Mechanism
+from emailrelay_forwarder import sasl
+from emailrelay_forwarder.account import Account, PasswordAccount, TokenAccount
+from emailrelay_forwarder.sasl import Exchange, OutOfTurn
+from emailrelay_forwarder.trouble import SessionTrouble, Step, garbled, not_signed_in
+from emailrelay_forwarder.wire import Answer
+
+LONGEST_COMMAND = 510
+"""Octets of an AUTH command: a longer first answer waits until it is asked for (section 4)."""
+_UNKNOWN_MECHANISM = 504
+
+Ask: TypeAlias = Callable[[bytes], Awaitable[Answer]]
+"""Sends a line of the exchange and gives the reply to it."""
+
+
+def offered(extensions: Mapping[str, str]) -> tuple[Mechanism, ...]:
+    """Return the mechanisms that an EHLO reply offers, as far as we know them."""
+    words = extensions.get("auth", "").upper().replace("=", " ").split()
+    return tuple(mechanism for mechanism in Mechanism if mechanism in words)
+
+
+def choice(
+    account: Account, extensions: Mapping[str, str], auth: AuthConfig, *, encrypted: bool
+) -> tuple[Mechanism, ...]:
+    """Return the mechanisms that server, account and configuration allow, the preferred first."""
+    there = offered(extensions)
+    possible = [mechanism for mechanism in account.mechanisms if mechanism in there]
+    return auth.choose(possible, encrypted=encrypted)
+
+
+async def sign_in(
+    ask: Ask, account: Account, mechanisms: tuple[Mechanism, ...], extensions: Mapping[str, str]
+) -> Mechanism:
+    """Prove who we are; return the mechanism that did it.
+
+    A refused password is offered no second time, nor by another mechanism: each try counts where
+    servers lock accounts. Only a server that turns out not to know a mechanism is offered the next.
+
+    Raises:
+        SessionTrouble: we are not signed in; at ``Step.AUTH``.
+
+    """
+    if not mechanisms:
+        raise not_signed_in(_nothing_common(account, extensions))
+    for mechanism in mechanisms[:-1]:
+        try:
+            return await _by(mechanism, ask, account)
+        except SessionTrouble as trouble:
+            if trouble.reply.code != _UNKNOWN_MECHANISM:
+                raise
+    return await _by(mechanisms[-1], ask, account)
+
+
+async def _by(mechanism: Mechanism, ask: Ask, account: Account) -> Mechanism:
+    match account:
+        case PasswordAccount():
+            await _run(ask, sasl.by_password(mechanism, account.account))
+        case TokenAccount():
+            await _with_token(mechanism, ask, account)
+    return mechanism
+
+
+async def _with_token(mechanism: Mechanism, ask: Ask, account: TokenAccount) -> None:
+    try:
+        token = await account.token(renew=False)
+        try:
+            await _run(ask, sasl.by_token(mechanism, account.user, token))
+        except SessionTrouble as trouble:
+            if trouble.reply.code != 535:
+                raise
+            renewed = await account.token(renew=True)
+            if renewed.reveal() == token.reveal():
+                raise
+            await _run(ask, sasl.by_token(mechanism, account.user, renewed))
+    except SessionTrouble:
+        raise
+    except RelayError as error:
+        raise not_signed_in(f"no token for {account.user}: {error}") from error
+
+
+async def _run(ask: Ask, exchange: Exchange) -> None:
+    """Go through one exchange to its end."""
+    said: list[bytes] = []
+    command = b"AUTH " + exchange.mechanism.encode()
+    waiting = exchange.initial
+    if waiting is not None and len(command) + 1 + 4 * (len(waiting) // 3 + 1) <= LONGEST_COMMAND:
+        said.append(b64encode(waiting))
+        command, waiting = command + b" " + said[0], None
+    answer = await ask(command)
+    number = 0
+    while answer.code == 334:
+        try:
+            if waiting is None:
+                octets = exchange.answer(number, b64decode(answer.message, validate=True))
+                number += 1
+            else:
+                octets, waiting = waiting, None
+        except (OutOfTurn, NotBase64, ValueError) as error:
+            await ask(b"*")  # gives the exchange up (section 4)
+            text = f"{exchange.mechanism} is not asked for like this"
+            raise garbled(Step.AUTH, text) from error
+        said.append(b64encode(octets))
+        answer = await ask(said[-1])
+    if answer.code != 235:
+        raise _refused(answer, said)
+
+
+def _refused(answer: Answer, said: list[bytes]) -> SessionTrouble:
+    """Make trouble of a refusal; a server that repeats what we said must not bring it into the log."""
+    if answer.code < 400:
+        return garbled(Step.AUTH, f"the answer had the code {answer.code}")
+    text = answer.message
+    for line in sorted(said, key=len, reverse=True):
+        if len(line) > 3:
+            text = text.replace(line.decode(), "(secret)")
+    return SessionTrouble(Step.AUTH, Reply.of(answer.code, text))
+
+
+def _nothing_common(account: Account, extensions: Mapping[str, str]) -> str:
+    there = extensions.get("auth", "").strip() or "none"
+    ours = ", ".join(account.mechanisms)
+    return f"no common way to sign in as {account.user}: the server offers {there}; we have {ours}"
