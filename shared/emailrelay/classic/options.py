@@ -147,7 +147,13 @@ _CLIENT = _rows(
         "Forward mail as soon as it has come in, without a --poll.",
     ),
     ("immediate m", "", "", "", "Answer the client with what the next server answers."),
-    ("client-filter Y", "SPEC,...", "", "s", "A program that sees each message before it is sent."),
+    (
+        "client-filter Y",
+        "SPEC,...",
+        "",
+        "s",
+        "Programs that see a copy of each message, and may change it, before it is sent.",
+    ),
     ("client-interface 6", "IP", "", "s", "The local address to connect from."),
     ("connection-timeout U", "SECONDS", "40", "s", "How long a connection may take to be made."),
     (
@@ -158,8 +164,20 @@ _CLIENT = _rows(
         "How long to wait for each reply.",
     ),
     ("prompt-timeout w", "SECONDS", "20", "s", "How long to wait for the server's greeting."),
-    ("forward-to-all", "", "", "s", "Send only when the server takes every recipient."),
-    ("forward-to-some", "", "", "s", "Send when the server takes some of the recipients."),
+    (
+        "forward-to-all",
+        "",
+        "",
+        "s",
+        "With --immediate: pass on to all recipients or to none (as without being said).",
+    ),
+    (
+        "forward-to-some",
+        "",
+        "",
+        "s",
+        "With --immediate: say yes if any recipient is accepted; senders hear of the others.",
+    ),
     ("no-retry", "", "", "s", "A message that was refused fails at once, whatever the refusal."),
     ("client-smtp-config c", "LIST", "", "s", "Which extensions the client side uses."),
 )

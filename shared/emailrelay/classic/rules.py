@@ -104,14 +104,14 @@ def _serving(asked: Asked) -> Iterator[str]:
 
 
 def _attended(asked: Asked) -> Iterator[str]:
-    for name, other in (
+    for name, *others in (
         ("admin-terminate", "admin"),
         ("verbose", "log"),
         ("debug", "log"),
-        ("filter-timeout", "filter"),
+        ("filter-timeout", "filter", "client-filter"),
     ):
-        if asked.on(name) and not asked.on(other):
-            yield f"--{name}: has no effect without --{other}"
+        if asked.on(name) and not any(asked.on(other) for other in others):
+            yield f"--{name}: has no effect without --{others[0]}"
 
 
 def _one_sided(name: str, group: Group, prefix: str) -> bool:

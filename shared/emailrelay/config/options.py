@@ -125,15 +125,19 @@ class RetryOptions(_Options):
         )
 
 
-class FilterOptions(_Options):
+class FilterTimeOptions(_Options):
+    """Patience with filters."""
+
+    filter_timeout: Seconds = 60.0
+    """A filter that takes longer is ended, and the message is tried again later."""
+
+
+class FilterOptions(FilterTimeOptions):
     """Filters."""
 
     filter: Filters = []
     """The filter chain, in order: paths of programs, net:HOST:PORT, exit:N. Repeatable, or a comma
     list. The receiver needs it too, to know that mail must be filtered before it is forwarded."""
-
-    filter_timeout: Seconds = 60.0
-    """A filter that takes longer is ended, and the message is tried again later."""
 
 
 class FilterRunOptions(_Options):
@@ -141,6 +145,14 @@ class FilterRunOptions(_Options):
 
     filter_jobs: Annotated[Count, AtStart()] = 4
     """How many messages are filtered at the same time, in each worker."""
+
+
+class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
+    """Client filters."""
+
+    client_filter: Annotated[Filters, AtStart()] = []
+    """Filters that see a fresh copy of each message before every attempt to send it. What they change
+    is sent, but not kept. Repeatable, or a comma list."""
 
 
 class ListenOptions(_Options):
@@ -238,8 +250,9 @@ class DeliveryOptions(_Options):
     """Make one attempt for every message that is ready, whatever its retry time, then exit: 0 when
     all were delivered, 1 when some were not."""
 
-    connections_per_route: Annotated[Count, AtStart()] = 20
-    """The most connections to one server at a time, in each worker."""
+    connections_per_route: Annotated[Count, AtStart()] = 50
+    """The most connections to one server at a time, in each worker: at first at most 20, more when the
+    server is slow and lets us have them, fewer when it asks for that."""
 
     connection_timeout: Seconds = 40.0
     """How long a connection may take to be made."""
@@ -250,6 +263,25 @@ class DeliveryOptions(_Options):
     response_timeout: Seconds | None = None
     """How long to wait for each reply; by default 600 after the final dot and 300 otherwise
     (RFC 5321 4.5.3.2)."""
+
+    forward_to_all: Flag = False
+    """Where the client waits for the delivery (ack = delivered): to all recipients, or to none with the
+    first refusal as the answer. So it is without being said."""
+
+    forward_to_some: Flag = False
+    """Where the client waits for the delivery: yes if any recipient is accepted. The others are tried
+    again, or their refusal is reported to the sender. Other mail goes to those accepted in any case."""
+
+    no_retry: Flag = False
+    """A recipient or message that is refused fails at once, whatever the refusal says. Only a server
+    that cannot be reached, or is lost on the way, is still tried again."""
+
+    @field_validator("forward_to_some")
+    @classmethod
+    def _some_or_all(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
+        if value and info.data.get("forward_to_all"):
+            raise ValueError("contradicts forward_to_all: leave out one of the two")
+        return value
 
     @field_validator("once")
     @classmethod
@@ -286,7 +318,13 @@ class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, Settings):
 
 
 class ForwarderSettings(
-    RetryOptions, DeliveryOptions, RouteOptions, DomainOptions, ForwardOptions, Settings
+    RetryOptions,
+    ClientFilterOptions,
+    DeliveryOptions,
+    RouteOptions,
+    DomainOptions,
+    ForwardOptions,
+    Settings,
 ):
     """Settings of the forwarder."""
 
