@@ -4,8 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from functools import partial
 from socket import socket
 
@@ -83,31 +82,39 @@ def rules(
     )
 
 
-@asynccontextmanager
-async def _client_filters(settings: ForwarderSettings) -> AsyncGenerator[ClientFilters | None]:
-    """Give the client filters, if there are any; without, no process is started for them."""
+def _client_filters(settings: ForwarderSettings, programs: Programs) -> ClientFilters | None:
     filters = parse_chain(settings.client_filter)
     if not filters:
-        yield None
-        return
-    limits = Limits(timeout=settings.filter_timeout)
-    async with Programs(limits, debug=settings.debug) as programs:
-        chain = Chain(filters=filters, side=Side.CLIENT, programs=programs)
-        yield ClientFilters(chain, asyncio.Semaphore(settings.filter_jobs))
+        return None
+    chain = Chain(filters=filters, side=Side.CLIENT, programs=programs)
+    return ClientFilters(chain, asyncio.Semaphore(settings.filter_jobs))
+
+
+def _programs(settings: ForwarderSettings) -> Programs:
+    return Programs(_limits(settings), debug=settings.debug)
+
+
+def _limits(settings: ForwarderSettings) -> Limits:
+    return Limits(timeout=settings.filter_timeout)
 
 
 async def _work(
     live: Live[ForwarderSettings], report: Report, signals: Signals, hints: socket | None
 ) -> int:
     async with (
+        _programs(live.now) as programs,
         open_store(live.now.store_place, report=report) as store,
         store.feed(Stage.READY, hints=hints) as feed,
     ):
         wake = feed.wake if hints is None else flush_all(os.getppid())
+
+        def make(settings: ForwarderSettings) -> Forwarding:
+            return Forwarding(rules(settings, report, _client_filters(settings, programs)), wake)
+
         most = live.now.connections_per_route
         worker = Worker(
             feed=feed,
-            forwarding=Forwarding(rules(live.now, report), wake),
+            forwarding=make(live.now),
             report=report,
             # Some more than one server may have, so that it cannot take all of them.
             tasks=most + max(4, most // 4),
@@ -115,8 +122,13 @@ async def _work(
         steering = Steering(worker, wake, live.now.poll)
 
         def prepare(settings: ForwarderSettings) -> Swap:
-            forwarding = Forwarding(rules(settings, report), wake)
-            return partial(steering.follow, forwarding, settings.poll)
+            forwarding, limits = make(settings), _limits(settings)
+
+            def swap() -> None:
+                programs.limits = limits
+                steering.follow(forwarding, settings.poll)
+
+            return swap
 
         live.on_change(prepare)
         signals.on_flush(steering.flush)
@@ -128,12 +140,14 @@ async def _work(
 
 
 async def _once(
-    settings: ForwarderSettings, report: Report, signals: Signals, _hints: socket | None
+    live: Live[ForwarderSettings], report: Report, signals: Signals, _hints: socket | None
 ) -> int:
+    settings = live.now
     async with (
-        _client_filters(settings) as filters,
+        _programs(settings) as programs,
         open_store(settings.store_place, report=report) as store,
     ):
+        filters = _client_filters(settings, programs)
         return await once(store, rules(settings, report, filters), signals.stop)
 
 

@@ -17,8 +17,6 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 MARK = "EMAILRELAY_RUN"
 _PASSES = 5
@@ -36,15 +34,17 @@ _ENDING_SECONDS = 1.0
 
 
 class Guard:
-    """The marks of one process's filter runs, and the shell that outlives it. A ``with`` block."""
+    """The marks of one process's filter runs, and the shell that outlives it from ``start`` to ``end``."""
 
     def __init__(self) -> None:
         self._owner = secrets.token_hex(8)
         self._runs = 0
         self._shell: subprocess.Popen[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        """Start the shell. Its own session keeps a terminal's ^C from ending it before us."""
+    def start(self) -> None:
+        """Start the shell, unless it has been. Its own session keeps a terminal's ^C from ending it first."""
+        if self._shell is not None:
+            return
         self._shell = subprocess.Popen(  # noqa: S603 - a fixed script, our own token
             ["/bin/sh", "-c", _SCRIPT, "emailrelay-guard", self._owner],
             stdin=subprocess.PIPE,
@@ -54,14 +54,8 @@ class Guard:
             env={"PATH": "/usr/bin:/bin"},
             start_new_session=True,
         )
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def end(self) -> None:
         """Close the pipe: the shell ends what is left and itself."""
         if self._shell is None or self._shell.stdin is None:
             return

@@ -80,8 +80,7 @@ class Programs:
         self._ran = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Start the guard, and the watch for what programs leave in the background."""
-        self._guard.__enter__()
+        """Start the watch for what programs leave in the background; idle until one runs."""
         self._sweeper = asyncio.create_task(self._sweep())
         return self
 
@@ -95,7 +94,7 @@ class Programs:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait((self._sweeper,))
-        self._guard.__exit__(kind, error, traceback)
+        self._guard.end()
 
     async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> Outcome:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.
@@ -106,6 +105,7 @@ class Programs:
         limits, mark = self.limits, self._guard.mark(time.monotonic())
         self._ran.set()
         try:
+            self._guard.start()
             running = self._start(argv, message, mark)
         except OSError as error:
             return NotStarted(error.strerror or str(error))
