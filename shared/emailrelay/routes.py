@@ -1,0 +1,203 @@
+"""Which way mail goes: a plain choice among the routes, recipient by recipient.
+
+Routes are looked up at each attempt and never written into queued mail, so a corrected route serves
+the mail that waits already. The first route in the file's order that fits a recipient takes it.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.schedule import Schedule
+
+ANYONE = "*"
+NOBODY = "<>"
+"""The pattern of the null sender."""
+DEFAULT, ADDRESS = "default", "address"
+"""The names of the route to ``forward_to``, and of those to a server that an envelope names."""
+
+_DOMAIN = r"(?:[^\s@*<>\"\[\]]+|\[[^\s\[\]]+\])"
+_PATTERN = re.compile(rf"\*|<>|(?:[^\s@*<>]+@)?{_DOMAIN}|(?:\*@)?(?:\*\.)?{_DOMAIN}")
+_RATE = re.compile(r"([0-9]{1,6})/([0-9]{0,6})([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most ``messages`` in any ``seconds``."""
+
+    messages: int
+    seconds: float
+
+    def __str__(self) -> str:
+        """Give the rate for people to read."""
+        return f"{self.messages} in {self.seconds:g} s"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """A way for mail: whom it is for, which servers take it, and how they are treated."""
+
+    name: str
+    smarthosts: tuple[str, ...]
+    """The servers as ``host:port`` or path, the one to prefer first."""
+    sender: tuple[str, ...] = (ANYONE,)
+    recipient: tuple[str, ...] = (ANYONE,)
+    user: tuple[str, ...] | None = None
+    """None: it does not matter who logged in, or whether anybody did."""
+    account: str | None = None
+    tls: str | None = None
+    """off, opportunistic, required or implicit; None: as for all servers."""
+    tls_verify: bool | None = None
+    connections: int | None = None
+    """The most at a time, over all processes."""
+    rate: Rate | None = None
+    schedule: Schedule = field(default_factory=Schedule)
+    envelope_from: str | None = None
+    """What takes the place of the envelope sender: an address, or a domain in place of its domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A route, and why it was chosen; None: nothing fits, and there is no default."""
+
+    route: Route | None
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """All routes in their order, and where mail goes that fits none."""
+
+    listed: tuple[Route, ...] = ()
+    default: Route | None = None
+
+    def choose(self, envelope: Envelope, recipient: Address) -> Choice:
+        """Choose the route of one recipient.
+
+        The server that the envelope names goes first (``ForwardToAddress``, set by a filter); the domain
+        that it names (``ForwardTo``) stands for the recipient. An account that it names is used on
+        whichever route.
+        """
+        choice = self._choose(envelope, recipient)
+        if choice.route is None or not envelope.account_selector:
+            return choice
+        route = replace(choice.route, account=envelope.account_selector)
+        return Choice(route, f"{choice.why}; the envelope names the account {route.account}")
+
+    def _choose(self, envelope: Envelope, recipient: Address) -> Choice:
+        if envelope.forward_to_address:
+            return self._to_address(envelope.forward_to_address)
+        target = envelope.forward_to or recipient
+        for route in self.listed:
+            reasons = _reasons(route, envelope, target)
+            if reasons is not None:
+                by_filter = f" (set by a filter for {recipient})" if envelope.forward_to else ""
+                return Choice(route, f"{' and '.join(reasons) or 'it takes all mail'}{by_filter}")
+        fits = "no [[route]] fits" if self.listed else "there are no [[route]] tables"
+        if self.default is None:
+            return Choice(None, f"{fits}, and forward_to is not set")
+        return Choice(self.default, f"{fits}, so forward_to is used")
+
+    def _to_address(self, server: str) -> Choice:
+        # The credentials and limits of the default route are for its own servers.
+        usual = self.default or Route(name=ADDRESS, smarthosts=())
+        route = replace(
+            usual, name=ADDRESS, smarthosts=(server,), account=None, connections=None, rate=None
+        )
+        return Choice(route, "the envelope names the server (ForwardToAddress)")
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What one attempt has to do on one route."""
+
+    route: Route | None
+    why: str
+    recipients: tuple[Address, ...]
+
+
+def legs(routes: Routes, envelope: Envelope, recipients: Sequence[Address]) -> list[Leg]:
+    """Group recipients by their routes, in the order in which the routes are met."""
+    found: dict[Route | None, list[Address]] = {}
+    why: dict[Route | None, str] = {}
+    for recipient in recipients:
+        choice = routes.choose(envelope, recipient)
+        found.setdefault(choice.route, []).append(recipient)
+        why.setdefault(choice.route, choice.why)
+    return [Leg(route, why[route], tuple(group)) for route, group in found.items()]
+
+
+def sender_on(route: Route, sender: Address) -> Address:
+    """Give the envelope sender as this route's servers see it; the null sender stays as it is."""
+    rewritten = route.envelope_from
+    if not sender or rewritten is None:
+        return sender
+    return Address(rewritten if "@" in rewritten else f"{_split(sender)[0]}@{rewritten}")
+
+
+def matches(pattern: str, address: str) -> bool:
+    """Tell whether an address, or a bare domain written ``@domain``, fits a pattern.
+
+    Upper and lower case are the same, in the local part too: whoever writes a pattern means both.
+    """
+    pattern, address = pattern.lower().removeprefix("*@"), address.lower()
+    if pattern == ANYONE:
+        return True
+    if pattern == NOBODY:
+        return not address
+    domain = _split(address)[1]
+    if "@" in pattern:
+        return pattern == address
+    if pattern.startswith("*."):
+        return domain.endswith(pattern[1:])
+    return domain == pattern
+
+
+def check_pattern(pattern: str) -> str:
+    """Return the pattern; raise ValueError if it is none."""
+    if not _PATTERN.fullmatch(pattern):
+        raise ValueError("write user@domain, domain, *.domain, * (everyone) or <> (no sender)")
+    return pattern
+
+
+def parse_rate(text: str) -> Rate:
+    """Read ``30/m`` (30 messages in a minute), ``500/10m``, ``2000/d``.
+
+    Raises:
+        ValueError: it is none of these.
+
+    """
+    match = _RATE.fullmatch(text)
+    if match is None or not int(match[1]) or not int(match[2] or 1):
+        raise ValueError("write messages and time, as in 30/m, 500/10m, 1000/h or 2000/d")
+    return Rate(int(match[1]), float(int(match[2] or 1) * _SECONDS[match[3]]))
+
+
+def _reasons(route: Route, envelope: Envelope, target: str) -> list[str] | None:
+    """Give the patterns that fit, all that say something; None if one of the three does not fit."""
+    reasons: list[str] = []
+    user = envelope.authentication
+    if route.user is not None:
+        fits = next((p for p in route.user if user and p.lower() in (ANYONE, user.lower())), None)
+        if fits is None:
+            return None
+        reasons.append(f"its user {fits} logged in")
+    address = target if target == "" or "@" in target else f"@{target}"
+    for what, patterns, value in (
+        ("sender", route.sender, envelope.sender),
+        ("recipient", route.recipient, address),
+    ):
+        fits = next((p for p in patterns if matches(p, value)), None)
+        if fits is None:
+            return None
+        if fits != ANYONE:
+            reasons.append(f"its {what} pattern {fits} fits")
+    return reasons
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Cut at the last ``@``; that of a quoted local part alone (``"a@b"``) is none."""
+    local, at, domain = address.rpartition("@")
+    return (local, domain) if at and not domain.endswith('"') else (address, "")

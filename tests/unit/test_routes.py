@@ -1,0 +1,202 @@
+"""Which way mail goes, and under whose name."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emailrelay.envelope import NULL_SENDER, Address, Envelope
+from emailrelay.routes import (
+    Choice,
+    Rate,
+    Route,
+    Routes,
+    check_pattern,
+    legs,
+    matches,
+    parse_rate,
+    sender_on,
+)
+
+ANN, BOB, CAT = Address("ann@a.example"), Address("bob@b.example"), Address("cat@x.b.example")
+DEFAULT = Route(name="default", smarthosts=("smart:25",))
+
+
+def route(
+    name: str,
+    *,
+    sender: tuple[str, ...] = ("*",),
+    recipient: tuple[str, ...] = ("*",),
+    user: tuple[str, ...] | None = None,
+) -> Route:
+    smarthosts = (f"{name}:25",)
+    return Route(name=name, smarthosts=smarthosts, sender=sender, recipient=recipient, user=user)
+
+
+def envelope(
+    *, sender: str = ANN, user: str = "", forward_to: str = "", server: str = "", account: str = ""
+) -> Envelope:
+    return Envelope(
+        sender=Address(sender),
+        to_remote=(BOB,),
+        authentication=user,
+        forward_to=forward_to,
+        forward_to_address=server,
+        account_selector=account,
+    )
+
+
+def chosen(routes: Routes, sent: Envelope, recipient: Address = BOB) -> tuple[str, str]:
+    choice = routes.choose(sent, recipient)
+    assert choice.route is not None
+    return choice.route.name, choice.why
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "others"),
+    [
+        ("*", ["", "a@b", "postmaster"], []),
+        ("<>", [""], ["a@b"]),
+        ("b.example", ["bob@b.example", "BOB@B.Example"], ["cat@x.b.example", "b.example", ""]),
+        ("*.b.example", ["cat@x.b.example", "c@y.x.b.example"], ["bob@b.example", "c@xb.example"]),
+        ("*@b.example", ["bob@b.example"], ["cat@x.b.example"]),
+        ("*@*.b.example", ["cat@x.b.example"], ["bob@b.example"]),
+        ("Bob@b.example", ["bob@B.EXAMPLE"], ["rob@b.example", "bob@x.b.example"]),
+        ("[192.0.2.1]", ["a@[192.0.2.1]"], ["a@192.0.2.1"]),
+        ('b"', [], ['"a@b"']),
+    ],
+)
+def test_patterns_fit_addresses(pattern: str, fitting: list[str], others: list[str]) -> None:
+    assert [address for address in fitting + others if matches(pattern, address)] == fitting
+
+
+@pytest.mark.parametrize("pattern", ["*", "<>", "a@b", "b.c", "*.b.c", "a+b@c", "a@[IPv6:::1]"])
+def test_what_is_a_pattern_is_taken(pattern: str) -> None:
+    assert check_pattern(pattern) == pattern
+
+
+@pytest.mark.parametrize("pattern", ["", "a*", "a@*.b", "@b", "a b", "<a@b>", "**", "*.", "a@"])
+def test_what_is_no_pattern_is_told_what_to_write(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"\*\.domain"):
+        check_pattern(pattern)
+
+
+@given(st.text(max_size=9), st.text(max_size=9))
+def test_any_address_can_be_asked_about(pattern: str, address: str) -> None:
+    matches(pattern, address)
+
+
+def test_the_first_route_that_fits_takes_the_mail() -> None:
+    routes = Routes((route("one", recipient=("x.example",)), route("two"), route("three")), DEFAULT)
+
+    assert chosen(routes, envelope()) == ("two", "it takes all mail")
+
+
+def test_all_of_sender_recipient_and_user_must_fit() -> None:
+    one = route("one", sender=("a.example",), recipient=("c.example", "b.example"), user=("Ann",))
+    routes = Routes((one,), DEFAULT)
+
+    name, why = chosen(routes, envelope(user="ann"))
+    assert name == "one"
+    assert why == (
+        "its user Ann logged in and its sender pattern a.example fits and "
+        "its recipient pattern b.example fits"
+    )
+    for other in (envelope(user="bob"), envelope(), envelope(user="ann", sender="x@y")):
+        assert chosen(routes, other)[0] == "default"
+    assert chosen(routes, envelope(user="ann"), CAT)[0] == "default"
+
+
+def test_any_user_is_still_one_who_logged_in() -> None:
+    routes = Routes((route("users", user=("*",)),), DEFAULT)
+
+    assert chosen(routes, envelope(user="ann"))[0] == "users"
+    assert chosen(routes, envelope())[0] == "default"
+
+
+def test_notices_have_a_route_of_their_own_if_one_asks_for_them() -> None:
+    routes = Routes((route("notices", sender=("<>",)),), DEFAULT)
+
+    assert chosen(routes, envelope(sender=NULL_SENDER))[0] == "notices"
+    assert chosen(routes, envelope())[0] == "default"
+
+
+def test_the_choice_is_explained_when_nothing_fits() -> None:
+    one = route("one", recipient=("x.example",))
+
+    assert Routes((one,), DEFAULT).choose(envelope(), BOB) == Choice(
+        DEFAULT, "no [[route]] fits, so forward_to is used"
+    )
+    assert Routes((one,)).choose(envelope(), BOB) == Choice(
+        None, "no [[route]] fits, and forward_to is not set"
+    )
+
+
+def test_the_server_that_the_envelope_names_goes_first_without_credentials() -> None:
+    with_account = Route(name="default", smarthosts=("s:25",), account="isp", connections=1)
+    choice = Routes((route("all"),), with_account).choose(envelope(server="other:26"), BOB)
+
+    assert choice.route is not None
+    assert choice.route.smarthosts == ("other:26",)
+    assert (choice.route.account, choice.route.connections) == (None, None)
+
+
+def test_the_domain_that_the_envelope_names_stands_for_the_recipient() -> None:
+    routes = Routes((route("b", recipient=("b.example",)), route("c", recipient=("*.c.example",))))
+
+    assert chosen(routes, envelope(forward_to="x.c.example"))[0] == "c"
+
+
+def test_the_account_that_the_envelope_names_is_used_on_whichever_route() -> None:
+    choice = Routes((), DEFAULT).choose(envelope(account="second"), BOB)
+
+    assert choice.route is not None
+    assert choice.route.account == "second"
+    assert "second" in choice.why
+
+
+def test_recipients_are_grouped_by_route_in_their_order() -> None:
+    b = route("b", recipient=("b.example", "*.b.example"))
+
+    found = legs(Routes((b,), DEFAULT), envelope(), [BOB, ANN, CAT])
+
+    assert [(leg.route, leg.recipients) for leg in found] == [(b, (BOB, CAT)), (DEFAULT, (ANN,))]
+
+
+@pytest.mark.parametrize(
+    ("envelope_from", "sender", "seen"),
+    [
+        (None, "a@b", "a@b"),
+        ("c.example", "a@b", "a@c.example"),
+        ("c.example", "root", "root@c.example"),
+        ("c.example", '"a@b"@d', '"a@b"@c.example'),
+        ("c.example", '"a@b"', '"a@b"@c.example'),
+        ("relay@c", "a@b", "relay@c"),
+        ("c.example", "", ""),
+        ("relay@c", "", ""),
+    ],
+)
+def test_the_sender_is_rewritten_but_never_the_null_sender(
+    envelope_from: str | None, sender: str, seen: str
+) -> None:
+    way = Route(name="r", smarthosts=("s:25",), envelope_from=envelope_from)
+
+    assert sender_on(way, Address(sender)) == seen
+
+
+@pytest.mark.parametrize(
+    ("text", "rate"),
+    [
+        ("30/m", Rate(30, 60)),
+        ("500/10m", Rate(500, 600)),
+        ("1/s", Rate(1, 1)),
+        ("9/2d", Rate(9, 172800)),
+    ],
+)
+def test_a_rate_is_messages_in_a_time(text: str, rate: Rate) -> None:
+    assert parse_rate(text) == rate
+
+
+@pytest.mark.parametrize("text", ["", "30", "0/m", "1/0m", "30/x", "-1/m", "1.5/m", "30/m "])
+def test_what_is_no_rate_is_told_what_to_write(text: str) -> None:
+    with pytest.raises(ValueError, match="30/m"):
+        parse_rate(text)
