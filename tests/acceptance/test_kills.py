@@ -21,7 +21,7 @@ ROUNDS = 3
 """So often each service is killed."""
 CONNECTIONS = 8
 """Of a forwarder: so many messages may be at their final dots when it is killed."""
-PAUSE = ("--pause", "0.01")
+PAUSE = ("--pause", "0.03")
 """What the smarthost takes for each message: time to be killed in."""
 CHAIN = ("--filter", str(SAMPLE_FILTER))
 
