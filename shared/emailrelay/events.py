@@ -116,6 +116,57 @@ class Rejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MoreRefused(Event):
+    """So many further connections were refused within a second, without a line for each."""
+
+    connections: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedIn(Event):
+    """A client has proved who it is."""
+
+    user: str
+    mechanism: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoginFailed(Event):
+    """A client could not prove who it is; ``user`` is what it said, and may be anything."""
+
+    level: ClassVar[Level] = Level.WARNING
+    user: str
+    mechanism: str
+    client: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretsTrouble(Event):
+    """A changed secrets file cannot be used; what it said before stays in force."""
+
+    level: ClassVar[Level] = Level.ERROR
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptTrouble(Event):
+    """No connection can be accepted for a moment: too many open files, or no memory."""
+
+    level: ClassVar[Level] = Level.ERROR
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifierTrouble(Event):
+    """The address verifier could not answer; the client is told to try again."""
+
+    level: ClassVar[Level] = Level.WARNING
+    verifier: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionTrouble(Event):
     """A session ended otherwise than by QUIT, or ran into an error of ours."""
 
@@ -248,6 +299,15 @@ class SmarthostTrouble(Event):
     """The smarthost cannot be used just now; mail waits."""
 
     level: ClassVar[Level] = Level.WARNING
+    peer: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInRefused(Event):
+    """The smarthost does not let our account in; mail waits, and somebody must look at the account."""
+
+    level: ClassVar[Level] = Level.ERROR
     peer: str
     reason: str
 

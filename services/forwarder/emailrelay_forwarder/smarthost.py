@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from random import random
 
-from emailrelay.events import Report, SmarthostBack, SmarthostTrouble
+from emailrelay.events import Report, SignInRefused, SmarthostBack, SmarthostTrouble
 from emailrelay.reply import Reply
 from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.breaker import Breaker
@@ -223,7 +223,8 @@ class Smarthost:
         pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- a spread, no secret
         # The message that ran into it waits to be called back like those turned away from now on.
         if self._turned_away_at is None:
-            self._report(SmarthostTrouble(peer=str(self._route), reason=str(trouble)))
+            kind = SignInRefused if trouble.step is Step.AUTH else SmarthostTrouble
+            self._report(kind(peer=str(self._route), reason=str(trouble)))
         loop = asyncio.get_running_loop()
         self._turned_away_at = loop.time()
         self._probe = loop.create_task(self._probing(pause, trouble.step))

@@ -54,6 +54,7 @@ _TEXTS = MappingProxyType(
         "deferred": "deferred {id}: {reason}",
         "failed": "failed {id}: {reason}",
         "smarthost_trouble": "cannot forward to {peer}: {reason}",
+        "sign_in_refused": "cannot log in at {peer}: {reason}",
         "smarthost_back": "{peer} can be used again",
         "withdrawn": "{id} is not delivered: the client who waited for that has gone",
         "still_unfiltered": "{messages} message(s) wait for their filters and were left alone",

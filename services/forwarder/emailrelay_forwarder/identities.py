@@ -1,0 +1,39 @@
+"""The accounts of the secrets file and of the settings, by selector."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from emailrelay.errors import ConfigError
+from emailrelay.events import Report, SecretsTrouble
+from emailrelay.secrets import SecretsFile
+from emailrelay_forwarder.account import Account, of_secrets
+
+
+class Identities:
+    """Gives accounts; see ``account.Accounts``.
+
+    ``Identities(...)`` reads the secrets file at once and raises ``ConfigError`` with every problem.
+    """
+
+    def __init__(self, path: Path | None, accounts: Mapping[str, Account], report: Report) -> None:
+        self._file = None if path is None else SecretsFile(path)
+        self._accounts = accounts
+        self._report = report
+
+    def __call__(self, selector: str) -> Account | None:
+        """Give the account of a selector; one of the settings goes before one of the file.
+
+        Raises:
+            NoSuchAccount: there is a secrets file, and it does not have it.
+
+        """
+        if selector in self._accounts:
+            return self._accounts[selector]
+        if self._file is None:
+            return None
+        try:
+            self._file.refresh()
+        except ConfigError as error:
+            self._report(SecretsTrouble(reason=" ".join(str(error).split("\n"))))
+        found = self._file.client.account(selector)
+        return None if found is None else of_secrets(found)

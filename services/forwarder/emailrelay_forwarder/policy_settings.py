@@ -1,0 +1,62 @@
+"""What the settings say about connections to servers: the policy for all of them."""
+
+from emailrelay.config import ForwarderSettings
+from emailrelay.config.servers import NOBODY, SYSTEM
+from emailrelay.errors import ConfigError
+from emailrelay.secrets import AuthConfig, SecretsFile
+from emailrelay_forwarder.policy import Mode, Policy, Tls, Version, settled
+from emailrelay_forwarder.tls import context_for
+
+
+def policy_of(settings: ForwarderSettings) -> Policy:
+    """Return the policy that the settings describe."""
+    return Policy(
+        tls=_tls(settings),
+        in_clear=settings.client_auth_in_clear,
+        auth=AuthConfig.parse(settings.client_auth_config),
+    )
+
+
+def check_files(settings: ForwarderSettings) -> None:
+    """Read the files with certificates and secrets that the settings name.
+
+    Raises:
+        ConfigError: with every problem.
+
+    """
+    problems: list[str] = []
+    policy = policy_of(settings)
+    try:
+        context_for(settled(policy, signs_in=True), compare=True)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        if settings.client_auth is not None:
+            SecretsFile(settings.client_auth)
+    except ConfigError as error:
+        problems += error.problems
+    if problems:
+        raise ConfigError(problems)
+
+
+def _tls(settings: ForwarderSettings) -> Tls:
+    verify = settings.client_tls_verify
+    words = settings.tls_config
+    return Tls(
+        mode=_mode(settings),
+        verify=None if verify is None else verify != NOBODY,
+        authorities=None if verify in {None, SYSTEM, NOBODY} else verify,
+        verify_name=settings.client_tls_verify_name,
+        server_name=settings.client_tls_server_name,
+        certificate=tuple(str(path) for path in settings.client_tls_certificate),
+        least=Version.TLS_1_3 if "tlsv1.3" in words else Version.TLS_1_2,
+        most=Version.TLS_1_2 if "-tlsv1.2" in words else Version.TLS_1_3,
+    )
+
+
+def _mode(settings: ForwarderSettings) -> Mode | None:
+    if settings.client_tls is False:
+        return Mode.OFF
+    if settings.client_tls_connection:
+        return Mode.IMPLICIT
+    return Mode.REQUIRED if settings.client_tls_required else None
