@@ -60,7 +60,7 @@ class Live(Generic[S]):
         if wanted is None:
             return False
         changed, waiting = list[str](), list[str]()
-        for name in type(before).model_fields:
+        for name in sorted(type(before).model_fields):
             if getattr(wanted, name) != getattr(before, name):
                 (waiting if name in at_start(type(before)) else changed).append(name)
         self._report(
