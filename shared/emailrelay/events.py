@@ -320,6 +320,24 @@ class SmarthostBack(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignInTrouble(Event):
+    """No new token for an account; the one in use is good until ``token_until`` (seconds since 1970)."""
+
+    level: ClassVar[Level] = Level.WARNING
+    account: str
+    reason: str
+    advice: str
+    token_until: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInBack(Event):
+    """An account has a new token after all."""
+
+    account: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StillUnfiltered(Event):
     """A single pass left this mail alone: it waits for its filters, and filterd runs them."""
 

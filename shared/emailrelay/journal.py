@@ -13,6 +13,13 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from emailrelay.ack import Ack
+from emailrelay.dsn_request import (
+    NO_REQUEST,
+    DsnRequest,
+    Notify,
+    RecipientRequest,
+    Return,
+)
 from emailrelay.envelope import Address, Envelope
 from emailrelay.reply import Reply, one_line
 from emailrelay.stage import Stage
@@ -43,6 +50,8 @@ class Accepted:
     """What the client waited for when this was written."""
     session: str = ""
     """The client's session, where its messages are to share one connection to the next server."""
+    dsn: DsnRequest = NO_REQUEST
+    """What the client wants to be told of the delivery."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,6 +162,7 @@ class History:
     ack: Ack = Ack.STORED
     """What the client waits for: DELIVERED mail that nobody waits for any more is withdrawn."""
     session: str = ""
+    dsn: DsnRequest = NO_REQUEST
     length: int | None = None
     crc32: int | None = None
     attempts: int = 0
@@ -195,6 +205,7 @@ def after(history: History, entry: Entry) -> History:
                 crc32=entry.crc32,
                 ack=entry.ack,
                 session=entry.session,
+                dsn=entry.dsn,
             )
         case Answered():
             return replace(history, ack=Ack.STORED)
@@ -288,9 +299,8 @@ def _encode(entry: Entry) -> dict[str, Any]:
         case Accepted():
             value = {name: getattr(entry, name) for name in ("at", "stage", "length", "crc32")}
             awaited = {"ack": entry.ack, "session": entry.session}
-            return value | {
-                name: what for name, what in awaited.items() if what not in ("", Ack.STORED)
-            }
+            value |= {name: what for name, what in awaited.items() if what not in ("", Ack.STORED)}
+            return value if entry.dsn == NO_REQUEST else value | {"dsn": _encode_dsn(entry.dsn)}
         case (
             Answered()
             | Filtered()
@@ -302,6 +312,33 @@ def _encode(entry: Entry) -> dict[str, Any]:
             | Notified()
         ):
             return {name: getattr(entry, name) for name in entry.__slots__}
+
+
+def _encode_dsn(request: DsnRequest) -> dict[str, Any]:
+    return {
+        "ret": request.give_back or "",
+        "envid": request.envelope_id,
+        "recipients": {
+            address: [",".join(asked.notify), asked.original]
+            for address, asked in request.recipients.items()
+        },
+    }
+
+
+def _dsn(value: dict[str, Any] | None) -> DsnRequest:
+    if value is None:
+        return NO_REQUEST
+    return DsnRequest(
+        give_back=Return(value["ret"]) if value["ret"] else None,
+        envelope_id=str(value["envid"]),
+        recipients={
+            Address(address): RecipientRequest(
+                notify=tuple(Notify(word) for word in notify.split(",") if word),
+                original=str(original),
+            )
+            for address, (notify, original) in value["recipients"].items()
+        },
+    )
 
 
 def parse(tail: bytes) -> list[Entry]:
@@ -351,6 +388,7 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
         crc32=int(v["crc32"]),
         ack=Ack(v.get("ack", Ack.STORED)),
         session=str(v.get("session", "")),
+        dsn=_dsn(v.get("dsn")),
     ),
     b"Answered": lambda v: Answered(at=_time(v["at"])),
     b"Filtered": lambda v: Filtered(

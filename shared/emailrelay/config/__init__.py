@@ -1,6 +1,7 @@
 """The settings of the services: one declaration for file, environment, flags and reference."""
 
 from emailrelay.ack import Ack
+from emailrelay.config.clients import DEFAULT_AUTHORITIES
 from emailrelay.config.command import load
 from emailrelay.config.options import (
     SERVICES,
@@ -15,6 +16,7 @@ from emailrelay.config.restart import at_start
 from emailrelay.config.version import version
 
 __all__ = [
+    "DEFAULT_AUTHORITIES",
     "SERVICES",
     "Ack",
     "FilterdSettings",

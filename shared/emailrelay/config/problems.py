@@ -46,7 +46,7 @@ def of_environment(environ: Iterable[str]) -> list[str]:
     return misplaced + [
         f"{name}: there is no such option{meant}"
         for name in strange
-        if name not in in_file and (meant := _meant(name, names))
+        if name not in in_file and (meant := _meant(name, names, prefix=_PREFIX))
     ]
 
 
@@ -127,9 +127,11 @@ def _only_in_file(name: str) -> str:
     return f"can stand only in the settings file, as [[{name}]]"
 
 
-def _meant(word: str, names: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.8)
-    return f"; did you mean {close[0]}?" if close else ""
+def _meant(word: str, names: Iterable[str], prefix: str = "") -> str:
+    # What all names share would make any two of them look alike.
+    rest = [name.removeprefix(prefix) for name in names]
+    close = difflib.get_close_matches(word.removeprefix(prefix), rest, n=1, cutoff=0.8)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
 
 
 def _shown(value: object) -> str:

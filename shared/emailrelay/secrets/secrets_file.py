@@ -20,17 +20,11 @@ class SecretsFile:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._seen = _identity(path)
-        self._parsed = _read(path)
-
-    @property
-    def client(self) -> ClientSecrets:
-        """Give the client accounts."""
-        return self._parsed.client
-
-    @property
-    def server(self) -> ServerSecrets:
-        """Give those who may come in."""
-        return self._parsed.server
+        parsed = _read(path)
+        self.client: ClientSecrets = parsed.client
+        """The client accounts."""
+        self.server: ServerSecrets = parsed.server
+        """Those who may come in."""
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; return whether it was read.
@@ -46,7 +40,8 @@ class SecretsFile:
         if now == self._seen:
             return False
         self._seen = now
-        self._parsed = _read(self.path)
+        parsed = _read(self.path)
+        self.client, self.server = parsed.client, parsed.server
         return True
 
 

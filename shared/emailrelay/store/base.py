@@ -35,6 +35,7 @@ from types import TracebackType
 from typing import Self
 
 from emailrelay.ack import Ack
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
@@ -64,13 +65,19 @@ class Draft(ABC):
         """
 
     @abstractmethod
-    async def commit(self, stage: Stage, ack: Ack = Ack.STORED, session: str = "") -> None:
+    async def commit(
+        self,
+        stage: Stage,
+        ack: Ack = Ack.STORED,
+        session: str = "",
+        dsn: DsnRequest = NO_REQUEST,
+    ) -> None:
         """Make the message durable and visible at ``stage``: UNFILTERED or READY.
 
         May be cancelled: the message then either is committed or leaves nothing. With an ``ack`` other
         than STORED the client's answer follows from ``answer``; DELIVERED mail, which nobody has
         vouched for before that, is not synced. ``session`` names the client's session, whose messages
-        share a connection to the next server.
+        share a connection to the next server. ``dsn`` is what the client wants to be told.
 
         Raises:
             StoreError: it is not committed, and leaves nothing.
@@ -260,6 +267,10 @@ class Store(ABC):
             StoreError: no room, or any I/O error.
 
         """
+
+    @abstractmethod
+    def free(self) -> int | None:
+        """Tell how many octets there is room for, by one quick system call; None: there is no saying."""
 
     @abstractmethod
     async def set_entrance(self, stage: Stage) -> None:

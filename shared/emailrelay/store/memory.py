@@ -17,6 +17,7 @@ from typing import Self, assert_never
 
 from emailrelay import journal
 from emailrelay.ack import Ack
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble, TakenIn, Withdrawn
@@ -62,6 +63,10 @@ class MemoryStore(Store):
     def draft(self, envelope: Envelope) -> Draft:
         """See ``Store``."""
         return _Draft(self, self._ids.next(self.clock()), envelope)
+
+    def free(self) -> int | None:
+        """See ``Store``."""
+        return None
 
     async def set_entrance(self, stage: Stage) -> None:
         """See ``Store``."""
@@ -208,10 +213,16 @@ class _Draft(Draft):
         """See ``Draft``."""
         self._content += chunk
 
-    async def commit(self, stage: Stage, ack: Ack = Ack.STORED, session: str = "") -> None:
+    async def commit(
+        self,
+        stage: Stage,
+        ack: Ack = Ack.STORED,
+        session: str = "",
+        dsn: DsnRequest = NO_REQUEST,
+    ) -> None:
         """See ``Draft``."""
         content = bytes(self._content)
-        accepted = replace(self._store.accepted(stage, content, ack), session=session)
+        accepted = replace(self._store.accepted(stage, content, ack), session=session, dsn=dsn)
         kept = self._store.add(accepted, self.id, self._envelope, content)
         if ack is not Ack.STORED:
             self._waiter = kept.waiter = asyncio.get_running_loop().create_future()

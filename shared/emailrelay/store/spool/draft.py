@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 from emailrelay import envelope_format, journal
 from emailrelay.ack import Ack
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.queue_id import QueueId
@@ -64,7 +65,13 @@ class SpoolDraft(Draft):
             self._begun = self._pair.length
             self._write_backs.append(self._spool.syncer.begin(self._pair.content))
 
-    async def commit(self, stage: Stage, ack: Ack = Ack.STORED, session: str = "") -> None:
+    async def commit(
+        self,
+        stage: Stage,
+        ack: Ack = Ack.STORED,
+        session: str = "",
+        dsn: DsnRequest = NO_REQUEST,
+    ) -> None:
         """See ``Draft.commit``."""
         accepted = journal.Accepted(
             at=self._spool.clock(),
@@ -73,6 +80,7 @@ class SpoolDraft(Draft):
             crc32=self._pair.crc32,
             ack=ack,
             session=session,
+            dsn=dsn,
         )
         try:
             self._pair.seal(self._fields, accepted)

@@ -80,6 +80,14 @@ class SpoolStore(Store):
         """See ``Store.draft``."""
         return SpoolDraft(self._spool, envelope, self._waiters)
 
+    def free(self) -> int | None:
+        """See ``Store.free``."""
+        try:
+            status = os.statvfs(self._spool.root)
+        except OSError:
+            return None
+        return status.f_bavail * status.f_frsize
+
     async def set_entrance(self, stage: Stage) -> None:
         """See ``Store.set_entrance``."""
         try:

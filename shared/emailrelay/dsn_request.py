@@ -1,0 +1,54 @@
+"""What a client wants to be told of the delivery of its message (RFC 3461)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from emailrelay.envelope import Address
+
+
+class Notify(StrEnum):
+    """When to tell the sender about a recipient (RFC 3461 section 4.1)."""
+
+    NEVER = "NEVER"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    DELAY = "DELAY"
+
+
+class Return(StrEnum):
+    """What of the message to give back (RFC 3461 section 4.3)."""
+
+    FULL = "FULL"
+    HEADERS = "HDRS"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipientRequest:
+    """What was asked for one recipient."""
+
+    notify: tuple[Notify, ...] = ()
+    """Empty: nothing was said, which means FAILURE and perhaps DELAY."""
+    original: str = ""
+    """``ORCPT``: address type, semicolon, xtext, as it was given; or empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DsnRequest:
+    """What was asked for one message."""
+
+    give_back: Return | None = None
+    envelope_id: str = ""
+    """``ENVID``: xtext as it was given, or empty."""
+    recipients: Mapping[Address, RecipientRequest] = field(
+        default_factory=dict[Address, RecipientRequest]
+    )
+    """Those for whom something was asked."""
+
+    def of(self, recipient: Address) -> RecipientRequest:
+        """Give what was asked for a recipient."""
+        return self.recipients.get(recipient, _NOTHING)
+
+
+_NOTHING = RecipientRequest()
+NO_REQUEST = DsnRequest()
