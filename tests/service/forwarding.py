@@ -15,6 +15,7 @@ from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim
 from emailrelay.store.memory import MemoryStore
+from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.forwarding import Forwarding, Rules
 from emailrelay_forwarder.opening import open_session
@@ -38,6 +39,9 @@ class Office:
     schedule: Schedule = field(default_factory=Schedule)
     told: list[Event] = field(default_factory=list[Event])
     on_recovery: Callable[[], None] | None = None
+    filters: ClientFilters | None = None
+    partly: bool = False
+    no_retry: bool = False
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     store: MemoryStore = field(init=False)
     forwarding: Forwarding = field(init=False)
@@ -54,6 +58,9 @@ class Office:
             open_session=partial(open_session, settings=self.settings),
             report=self._report,
             clock=lambda: self.now,
+            filters=self.filters,
+            partly=self.partly,
+            no_retry=self.no_retry,
         )
 
     async def put(

@@ -10,25 +10,33 @@ from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import StoreTrouble, Withdrawn
+from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.settlement import Settlement
+from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
-from emailrelay_forwarder import forwarding
+from emailrelay_forwarder import forwarding, kept
 
 
-async def ask(office: Office, *recipients: str) -> Reply | None:
+async def heard(
+    office: Office, *recipients: str, session: str = ""
+) -> tuple[QueueId, Reply | None]:
     """Deliver a message while its client waits; give what the client hears."""
     to = tuple(Address(r) for r in recipients)
     envelope = Envelope(sender=Address("from@us.test"), to_remote=to)
     async with office.store.draft(envelope) as draft:
         await draft.write(CONTENT)
-        await draft.commit(Stage.READY, Ack.DELIVERED)
+        await draft.commit(Stage.READY, Ack.DELIVERED, session)
         waiting = asyncio.create_task(draft.answer(10))
         await asyncio.sleep(0)
         await office.forward(draft.id)
-        answer = await waiting
-        assert await office.store.describe(draft.id) is None
-        return answer
+        return draft.id, await waiting
+
+
+async def ask(office: Office, *recipients: str, session: str = "") -> Reply | None:
+    """Do the same, and see that nothing is kept."""
+    message, answer = await heard(office, *recipients, session=session)
+    assert await office.store.describe(message) is None
+    return answer
 
 
 async def test_the_servers_verdict_is_the_answer() -> None:
@@ -105,3 +113,81 @@ async def test_outcome_the_store_cannot_record_stops_no_other_mail(
         assert len(office.events(StoreTrouble)) == 1
         await office.send()
         assert len(peer.messages) == 2
+
+
+async def test_client_is_told_yes_for_some_and_the_refused_are_failed_for_the_sender() -> None:
+    async with SmtpPeer({"DOT": "250 2.0.0 as 17"}, {b"b@t": "550 5.1.1 who?"}) as peer:
+        office = Office(peer.address, partly=True)
+        message, answer = await heard(office, "a@t", "b@t", "c@t")
+        assert answer == Reply(250, "2.0.0 as 17")
+        assert [m.recipients for m in peer.messages] == [[b"a@t", b"c@t"]]
+        found = await office.store.describe(message)
+        assert found is not None
+        stage, _, history = found
+        assert stage is Stage.FAILED
+        assert history.refused == {"b@t": Reply(550, "5.1.1 who?")}
+
+
+async def test_client_is_told_yes_for_some_and_the_deferred_get_it_later() -> None:
+    async with SmtpPeer({"RCPT": ["250 ok", "451 4.2.0 later"]}) as peer:
+        office = Office(peer.address, partly=True)
+        message, answer = await heard(office, "a@t", "b@t")
+        assert answer is not None
+        assert answer.accepted
+        found = await office.store.describe(message)
+        assert found is not None
+        assert found[0] is Stage.READY
+        assert isinstance(await office.forward(message), Done)
+        assert [m.recipients for m in peer.messages] == [[b"a@t"], [b"b@t"]]
+
+
+async def test_client_is_told_no_when_no_recipient_is_accepted() -> None:
+    async with SmtpPeer({"RCPT": "550 5.1.1 who?"}) as peer:
+        office = Office(peer.address, partly=True)
+        assert await ask(office, "a@t", "b@t") == Reply(550, "5.1.1 who?")
+        assert len(peer.lines("RCPT")) == 2
+
+
+async def test_messages_of_one_client_session_use_one_connection() -> None:
+    async with SmtpPeer() as peer:
+        office = Office(peer.address)
+        for _ in range(3):
+            await ask(office, "a@t", session="session-1")
+        assert [m.connection for m in peer.messages] == [1, 1, 1]
+        await office.forwarding.close()
+
+
+async def test_two_client_sessions_use_two_connections_in_turn() -> None:
+    async with SmtpPeer() as peer:
+        office = Office(peer.address)
+        for _ in range(3):
+            await ask(office, "a@t", session="session-1")
+            await ask(office, "a@t", session="session-2")
+        assert [m.connection for m in peer.messages] == [1, 2, 1, 2, 1, 2]
+        await office.forwarding.close()
+
+
+async def test_connection_of_another_client_session_is_used_before_the_limit_is_passed() -> None:
+    async with SmtpPeer() as peer:
+        office = Office(peer.address, most=2)
+        for number in range(10):
+            await ask(office, "a@t", session=f"session-{number}")
+        await office.send()
+        assert (peer.connections, peer.most_open) == (2, 2)
+        await office.forwarding.close()
+
+
+async def test_connection_of_a_client_session_that_has_ended_is_closed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kept, "IDLE", 0.05)
+    async with SmtpPeer() as peer:
+        await ask(Office(peer.address), "a@t", session="session-1")
+        await peer.until(closed=True)
+        assert peer.lines("QUIT") == ["QUIT"]
+
+
+async def test_client_is_told_the_servers_own_refusal_when_refusals_are_final() -> None:
+    async with SmtpPeer({"RCPT": "451 4.2.0 later"}) as peer:
+        office = Office(peer.address, no_retry=True)
+        assert await ask(office, "a@t") == Reply(451, "4.2.0 later")

@@ -8,7 +8,15 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, History
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
-from emailrelay.settlement import Defer, Done, Fail, after_attempt, after_trouble
+from emailrelay.settlement import (
+    Defer,
+    Done,
+    Fail,
+    after_attempt,
+    after_skip,
+    after_trouble,
+    refusals_final,
+)
 
 A, B, C = Address("a@x.test"), Address("b@x.test"), Address("c@x.test")
 ENVELOPE = Envelope(sender=Address("s@x.test"), to_local=(A,), to_remote=(B, C))
@@ -139,3 +147,31 @@ def test_trouble_defers_until_the_message_is_too_old(
             assert "451 4.3.0 later" in reason.text
             assert attempt is not None
             assert attempt.trouble == LATER
+
+
+@pytest.mark.parametrize("answers", PATTERNS)
+def test_without_retry_only_who_was_not_answered_is_tried_again(
+    answers: tuple[Reply | None, ...],
+) -> None:
+    settlement = decide(refusals_final(tried(*answers)))
+    if None in answers:
+        assert isinstance(settlement, Defer)
+    elif set(answers) == {OK}:
+        assert settlement == Done()
+    else:
+        assert isinstance(settlement, Fail)
+        assert settlement.reason.permanent
+
+
+def test_without_retry_a_deferral_is_noted_as_a_refusal_in_the_servers_words() -> None:
+    final = refusals_final(tried(OK, LATER, NEVER))
+    assert final.replies[A] == OK
+    assert final.replies[C] == NEVER
+    assert final.replies[B].permanent
+    assert "451 4.3.0 later" in final.replies[B].text
+
+
+@pytest.mark.parametrize("history", [YOUNG, OLD])
+def test_skipped_mail_waits_however_old_it_is(history: History) -> None:
+    settlement = after_skip(history, LATER, now=NOW, peer="f", schedule=SCHEDULE, chance=0.0)
+    assert settlement.attempt.next_attempt == NOW + 60

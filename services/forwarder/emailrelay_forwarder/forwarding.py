@@ -32,7 +32,7 @@ from emailrelay.settlement import (
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.client_filter import ClientFilters, Withheld, decide
 from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale, wants_less
-from emailrelay_forwarder.outgoing import Outgoing, as_it_is, for_all
+from emailrelay_forwarder.outgoing import Outgoing, as_it_is, everybody, for_all
 from emailrelay_forwarder.route import NoRoute, Route, route_of
 from emailrelay_forwarder.smarthost import Smarthost, TurnedAway
 from emailrelay_forwarder.smtp_client import Session
@@ -177,14 +177,16 @@ class Forwarding:
 
     async def _settle(self, claim: Claim, progress: Progress) -> Settlement:
         now = self._rules.clock()
-        replies = progress.replies
+        envelope, replies = claim.envelope, progress.replies
         if progress.message is not None:
-            replies = for_all(progress.message, replies)
+            sent = progress.message.envelope
+            replies = for_all(claim.envelope, sent, replies, claim.history)
+            envelope = everybody(claim.envelope, sent)
         attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
         settlement = after_attempt(
-            claim.envelope,
+            envelope,
             claim.history,
             attempt,
             schedule=self._rules.schedule,

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
+from emailrelay.journal import History
 from emailrelay.reply import Reply
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
 
@@ -58,24 +59,30 @@ async def _read(path: Path) -> AsyncIterator[bytes]:
         raise StoreError(f"read {path}", error) from error
 
 
-def for_all(message: Outgoing, replies: Mapping[Address, Reply]) -> dict[Address, Reply]:
-    """Give the replies, and what they mean for recipients that the message was not sent to by name.
+def everybody(came: Envelope, sent: Envelope) -> Envelope:
+    """Give the envelope with those that a filter added: the message is not done before they are."""
+    added = tuple(who for who in sent.recipients if who not in came.recipients)
+    return replace(came, to_remote=(*came.to_remote, *added)) if added else came
+
+
+def for_all(
+    came: Envelope, sent: Envelope, replies: Mapping[Address, Reply], history: History
+) -> dict[Address, Reply]:
+    """Give the replies, and what they mean for recipients that ``came`` but were not ``sent`` to.
 
     A filter may have put others in a recipient's place. As long as their number is the same, each
     stands for the one in its own place of the list; else all that are new stand together for each
     that is gone, which is done with when all of them are. Nobody in its place: it was left out.
     """
-    originals, sent = message.claim.envelope.recipients, message.envelope.recipients
-    if originals == sent:
-        return dict(replies)
-    history = message.claim.history
-    known = {**history.delivered, **history.refused, **replies}
-    new = [address for address in sent if address not in originals]
     found = dict(replies)
+    originals, reached = came.recipients, sent.recipients
+    known = {**history.delivered, **history.refused, **replies}
+    new = [address for address in reached if address not in originals]
     for place, original in enumerate(originals):
-        if original in known or original in sent:
+        if original in known or original in reached:
             continue
-        stand_ins = [sent[place]] if len(sent) == len(originals) else new
+        paired = len(reached) == len(originals) and reached[place] in new
+        stand_ins = [reached[place]] if paired else new
         reply = _together([known.get(address) for address in stand_ins])
         if reply is not None:
             found[original] = reply
