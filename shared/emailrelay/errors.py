@@ -52,3 +52,14 @@ class ConfigError(RelayError):
         """Take one line for each problem, each naming its place."""
         super().__init__("\n".join(problems))
         self.problems = problems
+
+
+class SignInError(RelayError):
+    """No token for an account now: its mail waits until the sign-in works again."""
+
+    def __init__(self, account: str, reason: str, advice: str) -> None:
+        """Name the account, why there is no token, and what to do about it; no secret is in it."""
+        super().__init__(f"account {account}: {reason} ({advice})")
+        self.account = account
+        self.reason = reason
+        self.advice = advice

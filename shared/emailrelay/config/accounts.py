@@ -1,0 +1,193 @@
+"""The table ``[[account]]``: who we are at a server that wants a login."""
+
+from collections.abc import Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Self, TypeAlias
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+
+from emailrelay.config.tables import Table
+
+
+class Mechanism(StrEnum):
+    """How a client proves who it is (the word after AUTH)."""
+
+    PLAIN = "plain"
+    LOGIN = "login"
+    CRAM_MD5 = "cram-md5"
+    XOAUTH2 = "xoauth2"
+    OAUTHBEARER = "oauthbearer"
+
+    @property
+    def uses_token(self) -> bool:
+        """Whether a token proves it, and not a password."""
+        return self in (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER)
+
+
+class Provider(StrEnum):
+    """Who issues the tokens: known addresses and scopes, or your own."""
+
+    MICROSOFT = "microsoft"
+    GOOGLE = "google"
+    CUSTOM = "custom"
+
+
+class Grant(StrEnum):
+    """What a token is asked for with."""
+
+    CLIENT_CREDENTIALS = "client-credentials"
+    DEVICE_CODE = "device-code"
+    REFRESH_TOKEN = "refresh-token"  # noqa: S105 -- the name of a grant
+    SERVICE_ACCOUNT = "service-account"
+
+
+def _given(value: object) -> object:
+    if value == "":
+        raise ValueError("must name a file")
+    return value
+
+
+def _absolute(path: Path) -> Path:
+    return path.absolute()
+
+
+def _secure(url: str) -> str:
+    # Secrets go there: RFC 6749 section 3.2 demands TLS.
+    if not url.startswith("https://") or any(c.isspace() or not c.isprintable() for c in url):
+        raise ValueError("must be a URL that begins with https://")
+    return url
+
+
+File: TypeAlias = Annotated[Path, BeforeValidator(_given), AfterValidator(_absolute)]
+HttpsUrl: TypeAlias = Annotated[str, AfterValidator(_secure)]
+
+
+class OAuth2(BaseModel):
+    """``[account.oauth2]``: where tokens come from, and what they are asked for with."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
+    )
+
+    provider: Provider = Provider.CUSTOM
+    """Who issues the tokens: microsoft, google, or custom with addresses of its own."""
+
+    grant: Grant
+    """What a token is asked for with: client-credentials, device-code (a person signs in once),
+    refresh-token, or service-account (a key that may act for the user)."""
+
+    tenant: str | None = None
+    """Microsoft's directory (tenant): its id or one of its domains."""
+
+    client_id: str | None = None
+    """The id of the application, as the provider registered it."""
+
+    client_secret_file: File | None = None
+    """A file with the application's secret, which others must not be able to read."""
+
+    key_file: File | None = None
+    """A file with a private key: PEM, or the JSON file of a Google service account."""
+
+    certificate_file: File | None = None
+    """The certificate (PEM) that belongs to key_file, for client-credentials."""
+
+    refresh_token_file: File | None = None
+    """A file with a refresh token; without one, emailrelay-auth login asks for it."""
+
+    token_url: HttpsUrl | None = None
+    """Where tokens come from; known for microsoft and google."""
+
+    device_authorization_url: HttpsUrl | None = None
+    """Where a device asks for a code; known for microsoft."""
+
+    scope: str | None = None
+    """What the token is to be good for; known for microsoft and google."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        wrong = list(_problems(self))
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+
+class Account(Table):
+    """One account; routes and the option account name it."""
+
+    mechanism: Mechanism = Mechanism.PLAIN
+    """How to log in: plain, login, cram-md5 with a password, xoauth2, oauthbearer with a token."""
+
+    user: str
+    """The user's name at the server, often an address."""
+
+    password_file: File | None = None
+    """A file with the password, which others must not be able to read."""
+
+    oauth2: OAuth2 | None = None
+    """The table [account.oauth2], for xoauth2 and oauthbearer."""
+
+    @model_validator(mode="after")
+    def _proves_one_way(self) -> Self:
+        if not self.user or not self.user.isprintable():
+            raise ValueError("user must be a name without control characters")
+        if self.mechanism.uses_token:
+            if self.oauth2 is None or self.password_file is not None:
+                raise ValueError(
+                    f"mechanism {self.mechanism} takes [account.oauth2] and no password_file"
+                )
+        elif self.password_file is None or self.oauth2 is not None:
+            raise ValueError(
+                f"mechanism {self.mechanism} takes a password_file and no [account.oauth2]"
+            )
+        return self
+
+
+def _problems(table: OAuth2) -> Iterator[str]:
+    yield from _unfit_grant(table)
+    yield from _unfit_files(table)
+    if table.provider is Provider.CUSTOM and table.token_url is None:
+        yield "token_url is needed with provider custom"
+    if (table.provider is Provider.MICROSOFT) != (table.tenant is not None):
+        yield "tenant is needed with provider microsoft, and with no other"
+    if table.tenant is not None and not table.tenant.replace("-", "").replace(".", "").isalnum():
+        yield "tenant must be an id or a domain"
+    if table.client_id is None and not _in_key_file(table):
+        yield "client_id is needed"
+
+
+def _unfit_files(table: OAuth2) -> Iterator[str]:
+    if (table.refresh_token_file is not None) and table.grant is not Grant.REFRESH_TOKEN:
+        yield "refresh_token_file is for grant refresh-token only"
+    if table.provider is Provider.MICROSOFT and table.key_file and not table.certificate_file:
+        yield "Microsoft knows a key by its certificate: certificate_file is needed beside key_file"
+    if table.certificate_file is not None and table.key_file is None:
+        yield "certificate_file is of use only with key_file"
+    if table.client_secret_file is not None and table.key_file is not None:
+        yield "client_secret_file and key_file exclude each other"
+
+
+def _unfit_grant(table: OAuth2) -> Iterator[str]:
+    match table.grant:
+        case Grant.CLIENT_CREDENTIALS:
+            if table.provider is Provider.GOOGLE:
+                yield "Google has no grant client-credentials: use service-account"
+            if table.client_secret_file is None and table.key_file is None:
+                yield "grant client-credentials needs client_secret_file, or key_file"
+        case Grant.DEVICE_CODE:
+            if table.provider is Provider.GOOGLE:
+                # Only a few scopes are open to its "TV and limited-input devices", mail not among them.
+                yield "Google gives devices no access to mail: use refresh-token or service-account"
+            if table.provider is Provider.CUSTOM and table.device_authorization_url is None:
+                yield "grant device-code needs device_authorization_url"
+        case Grant.REFRESH_TOKEN:
+            pass
+        case Grant.SERVICE_ACCOUNT:
+            if table.provider is Provider.MICROSOFT:
+                yield "Microsoft has no grant service-account: use client-credentials"
+            if table.key_file is None:
+                yield "grant service-account needs key_file"
+
+
+def _in_key_file(table: OAuth2) -> bool:
+    return table.grant is Grant.SERVICE_ACCOUNT and table.provider is Provider.GOOGLE

@@ -1,0 +1,179 @@
+"""The way to a provider's HTTP endpoints; the one owner of authlib and httpx2, which it imports late.
+
+Bounded in time and size, over verified TLS, through the proxy that the environment names, following no
+redirect: a secret goes nowhere but to the address in the settings.
+"""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, cast
+from urllib.parse import quote, urlsplit
+
+from emailrelay.oauth.request import Claims, Client
+
+_TIME = 20.0
+"""Seconds for one request, from the first name lookup to the answer's last octet."""
+_SIZE = 256 * 1024
+_SAID = 300
+_TRY_LATER = frozenset({408, 425, 429})
+_BUSY = frozenset({"temporarily_unavailable", "server_error"})
+
+
+class MissingExtra(Exception):
+    """The packages for OAuth2 are not installed."""
+
+    def __init__(self) -> None:
+        super().__init__("OAuth2 needs more packages: say pip install 'emailrelay[oauth]'")
+
+
+class BadKey(Exception):
+    """A private key cannot sign."""
+
+
+@dataclass
+class Unavailable(Exception):
+    """No answer, or one that says nothing about us: the same request may succeed later."""
+
+    reason: str
+    retry_after: float = 0.0
+    """Seconds that the server asked us to wait."""
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+@dataclass
+class Refused(Exception):
+    """The server's no: an error code of RFC 6749 section 5.2 or an extension, and its own words."""
+
+    code: str
+    description: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.description}" if self.description else self.code
+
+
+class _Signer(Protocol):
+    def __call__(self, key: str, issuer: str, audience: str, **more: object) -> str: ...
+
+
+async def ask(url: str, form: Mapping[str, str], client: Client) -> Mapping[str, object]:
+    """Send a form and give the JSON object that comes back with status 200.
+
+    Raises:
+        Refused: the server said no, and why.
+        Unavailable: everything else that can go wrong on the way.
+        MissingExtra: there is nothing to send it with.
+
+    """
+    host = urlsplit(url).netloc
+    try:
+        async with asyncio.timeout(_TIME):
+            status, retry_after, octets = await _post(url, form, client)
+    except TimeoutError as error:
+        raise Unavailable(f"{host} has not answered within {_TIME:g} s") from error
+    try:
+        answer: Any = json.loads(octets)
+    except (ValueError, RecursionError):
+        answer = None  # told by what follows; the error would quote the text
+    if status == 200 and isinstance(answer, dict):
+        return cast("dict[str, object]", answer)
+    if status >= 500 or status in _TRY_LATER or status < 400:
+        raise Unavailable(f"{host} answered with HTTP status {status}", retry_after)
+    if not isinstance(answer, dict) or "error" not in answer:
+        raise Unavailable(f"{host} answered with HTTP status {status} and no reason", retry_after)
+    said = cast("dict[str, object]", answer)
+    code, description = (
+        _words(said.get(word, ""), form, client) for word in ("error", "error_description")
+    )
+    if code in _BUSY:
+        raise Unavailable(f"{host} answered {code}", retry_after)
+    raise Refused(code, description)
+
+
+async def _post(url: str, form: Mapping[str, str], client: Client) -> tuple[int, float, bytes]:
+    try:
+        import httpx2  # noqa: PLC0415 -- an extra, and 20 MB that most forwarders do without
+    except ImportError as error:
+        raise MissingExtra from error
+    fields, auth = dict(form), None
+    if client.secret is not None and client.basic:
+        auth = httpx2.BasicAuth(quote(client.id, safe=""), quote(client.secret.reveal(), safe=""))
+    elif client.id:
+        fields["client_id"] = client.id
+        if client.secret is not None:
+            fields["client_secret"] = client.secret.reveal()
+    # Nothing compressed, so that what is counted is what is kept.
+    headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
+    host = urlsplit(url).netloc
+    try:
+        async with (
+            httpx2.AsyncClient(verify=ssl.create_default_context(), timeout=_TIME) as http,
+            http.stream("POST", url, data=fields, auth=auth, headers=headers) as response,
+        ):
+            octets = bytearray()
+            async for chunk in response.aiter_raw():
+                octets += chunk
+                if len(octets) > _SIZE:
+                    raise Unavailable(f"{host} answered with more than {_SIZE} octets")
+            return response.status_code, _seconds(response.headers), bytes(octets)
+    except (httpx2.HTTPError, httpx2.InvalidURL, OSError) as error:
+        raise Unavailable(f"{host} cannot be asked: {_one_line(error)}") from error
+
+
+def sign(statement: Claims) -> str:
+    """Sign a statement as a JSON Web Token (RFC 7519, RFC 7523 section 3).
+
+    Raises:
+        BadKey: the key cannot; nothing of it is in the error.
+        MissingExtra: there is nothing to sign with.
+
+    """
+    try:
+        from authlib.oauth2.rfc7523 import JWTBearerGrant  # noqa: PLC0415 -- an extra
+    except ImportError as error:
+        raise MissingExtra from error
+    signer = cast("_Signer", JWTBearerGrant.sign)  # pyright: ignore[reportUnknownMemberType] -- no types in its stubs
+    claims = dict(statement.claims)
+    try:
+        return signer(
+            statement.key.reveal(),
+            issuer=str(claims.pop("iss")),
+            audience=str(claims.pop("aud")),
+            subject=str(claims.pop("sub")),
+            issued_at=claims.pop("iat"),
+            expires_at=claims.pop("exp"),
+            claims=claims,
+            header={"alg": statement.algorithm, **statement.header},
+        )
+    except Exception:  # noqa: BLE001 -- whatever the library says of a bad key may quote it
+        raise BadKey("the private key cannot sign: it must be an RSA key in PEM form") from None
+
+
+def _seconds(headers: Mapping[str, str]) -> float:
+    # RFC 9110 section 10.2.3 allows a date as well, which no token endpoint is known to send.
+    said = headers.get("retry-after", "")
+    return float(said) if said.isascii() and said.isdigit() and len(said) < 6 else 0.0
+
+
+def _words(said: object, form: Mapping[str, str], client: Client) -> str:
+    """Give a text of the server's for log and terminal: bounded, one line, without our secrets."""
+    text = str(said)
+    hidden = [form[name] for name in _SECRET_FIELDS if form.get(name)]
+    if client.secret is not None:
+        hidden.append(client.secret.reveal())
+    for secret in hidden:
+        text = text.replace(secret, "(secret)")
+    return _one_line(text)
+
+
+_SECRET_FIELDS = ("refresh_token", "device_code", "assertion", "client_assertion")
+
+
+def _one_line(said: object) -> str:
+    text = " ".join(str(said).split())
+    text = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return text if len(text) <= _SAID else text[:_SAID] + "..."

@@ -1,0 +1,159 @@
+"""What is asked of whom for an account's tokens: plain functions over its settings."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from emailrelay.config.accounts import Account, Grant, OAuth2, Provider
+from emailrelay.oauth.material import Material
+from emailrelay.secrets.secret import Secret
+
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+CLIENT_ASSERTION = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+_MICROSOFT = "https://login.microsoftonline.com"
+_GOOGLE = "https://oauth2.googleapis.com/token"
+_APPLICATION_SCOPE = "https://outlook.office365.com/.default"
+_DELEGATED_SCOPE = "https://outlook.office.com/SMTP.Send offline_access"
+_GOOGLE_SCOPE = "https://mail.google.com/"
+
+_EARLIER = 60
+_LATER = 540
+"""Around now, in seconds, an assertion is good: other clocks differ, and providers want it short."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoints:
+    """Where an account's tokens come from, and what they are to be good for."""
+
+    token_url: str
+    device_url: str
+    scope: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    """Who we are at a token endpoint; ``secret`` is None for an application that has none."""
+
+    id: str
+    secret: Secret | None = None
+    basic: bool = False
+    """Whether the secret goes into the header (RFC 6749 section 2.3.1) and not into the form."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Claims:
+    """A statement to be signed with a private key (RFC 7523)."""
+
+    key: Secret
+    algorithm: str
+    header: Mapping[str, str]
+    claims: Mapping[str, str | int]
+
+
+def endpoints(oauth2: OAuth2) -> Endpoints:
+    """Give the addresses and the scope of an account: those of its settings, else its provider's."""
+    token_url, device_url, scope = _known(oauth2)
+    return Endpoints(
+        token_url=oauth2.token_url or token_url,
+        device_url=oauth2.device_authorization_url or device_url,
+        scope=oauth2.scope or scope,
+    )
+
+
+def _known(oauth2: OAuth2) -> tuple[str, str, str]:
+    match oauth2.provider:
+        case Provider.MICROSOFT:
+            base = f"{_MICROSOFT}/{oauth2.tenant}/oauth2/v2.0"
+            application = oauth2.grant is Grant.CLIENT_CREDENTIALS
+            scope = _APPLICATION_SCOPE if application else _DELEGATED_SCOPE
+            return f"{base}/token", f"{base}/devicecode", scope
+        case Provider.GOOGLE:
+            return _GOOGLE, "", _GOOGLE_SCOPE
+        case Provider.CUSTOM:
+            return "", "", ""
+
+
+def identity(account: Account) -> str:
+    """Give what tells one sign-in from another: with other settings kept tokens are of no use."""
+    oauth2 = account.oauth2
+    if oauth2 is None:
+        return ""
+    where = endpoints(oauth2)
+    facts = [account.user, oauth2.grant, oauth2.client_id, where.token_url, where.scope]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def client(oauth2: OAuth2, material: Material) -> Client:
+    """Give who we are; a client that signs its requests shows no secret."""
+    return Client(
+        id=oauth2.client_id or "",
+        secret=material.client_secret,
+        # Every server must take the header, and need not take the form; these two document the form.
+        basic=oauth2.provider is Provider.CUSTOM,
+    )
+
+
+def form(oauth2: OAuth2, refresh_token: Secret | None) -> dict[str, str]:
+    """Give the fields of a request for a token that need no signature.
+
+    Raises:
+        LookupError: there is no refresh token yet.
+
+    """
+    scope = endpoints(oauth2).scope
+    scoped = {"scope": scope} if scope else {}
+    match oauth2.grant:
+        case Grant.CLIENT_CREDENTIALS:
+            return {"grant_type": "client_credentials", **scoped}  # RFC 6749 section 4.4.2
+        case Grant.DEVICE_CODE | Grant.REFRESH_TOKEN:
+            if refresh_token is None:
+                raise LookupError("nobody has signed in yet")
+            # RFC 6749 section 6. Google knows what its refresh tokens are good for.
+            return {
+                "grant_type": "refresh_token",
+                "refresh_token": refresh_token.reveal(),
+                **({} if oauth2.provider is Provider.GOOGLE else scoped),
+            }
+        case Grant.SERVICE_ACCOUNT:
+            # RFC 7523 section 2.1; Google wants the scope in the signed statement.
+            return {
+                "grant_type": JWT_BEARER,
+                **({} if oauth2.provider is Provider.GOOGLE else scoped),
+            }
+
+
+def statement(
+    account: Account, oauth2: OAuth2, material: Material, *, now: float, jti: str
+) -> tuple[str, Claims] | None:
+    """Give what is to be signed, and the name of its field; None for grants without a signature.
+
+    ``jti`` is a word never used before.
+    """
+    key = material.key
+    if key is None:
+        return None
+    where = endpoints(oauth2)
+    common: dict[str, str | int] = {
+        "aud": where.token_url,
+        "jti": jti,
+        "iat": int(now) - _EARLIER,
+        "nbf": int(now) - _EARLIER,
+        "exp": int(now) + _LATER,
+    }
+    if oauth2.grant is Grant.SERVICE_ACCOUNT:
+        issuer = material.issuer or oauth2.client_id or ""
+        claims: dict[str, str | int] = {"iss": issuer, "sub": account.user, **common}
+        if oauth2.provider is Provider.GOOGLE:
+            claims["scope"] = where.scope
+        header = {"kid": material.key_id} if material.key_id else {}
+        return "assertion", Claims(key=key, algorithm="RS256", header=header, claims=claims)
+    own = oauth2.client_id or ""
+    return "client_assertion", Claims(
+        key=key,
+        algorithm="PS256",
+        header={"x5t#S256": material.thumbprint} if material.thumbprint else {},
+        claims={"iss": own, "sub": own, **common},
+    )

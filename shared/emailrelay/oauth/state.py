@@ -1,0 +1,180 @@
+"""What is kept of an account's sign-in, for all processes: its tokens and its last trouble."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from emailrelay.oauth.moment import Moment, age
+from emailrelay.oauth.token import REFUSED_AGE, Issued, Token, is_due, is_good
+from emailrelay.secrets.secret import Secret
+
+_FIRST_PAUSE = 15.0
+_LONGEST_PAUSE = 600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trouble:
+    """Why the last renewal failed. Neither text holds a secret."""
+
+    reason: str
+    advice: str
+    at: Moment
+    times: int
+    lasting: bool
+    """Whether it will fail again until somebody does something."""
+    secrets: str
+    """The stamp of the secret files that were used: with others it may work."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignIn:
+    """The state of one account's sign-in; ``identity`` says for which settings it holds."""
+
+    identity: str
+    token: Token | None = None
+    refresh_token: Secret | None = None
+    seed: str = ""
+    """The stamp of the file that the first refresh token came from; empty after a login."""
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The token is good; ``renew``: it should be renewed meanwhile."""
+
+    token: Token
+    renew: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Renew:
+    """There is no good token: one must be fetched first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """There is no good token, and it is too early to ask again."""
+
+    trouble: Trouble
+
+
+Step: TypeAlias = Use | Renew | Pause
+
+
+def next_step(state: SignIn, *, refused: bool, secrets: str, now: Moment) -> Step:
+    """Decide what to do for a session that begins now.
+
+    ``refused``: a mail server did not take the token; ``secrets``: the stamp of the secret files now.
+    """
+    resting = state.trouble is not None and _rests(state.trouble, secrets, now)
+    token = state.token
+    if token is not None and is_good(token, now):
+        doubted = refused and age(token.issued, now) >= REFUSED_AGE
+        if not doubted or resting:
+            return Use(token, renew=is_due(token, now) and not resting)
+    return Pause(state.trouble) if resting and state.trouble is not None else Renew()
+
+
+def _rests(trouble: Trouble, secrets: str, now: Moment) -> bool:
+    if trouble.lasting:
+        pause = _LONGEST_PAUSE
+    else:
+        pause = min(_FIRST_PAUSE * 2.0 ** min(trouble.times - 1, 10), _LONGEST_PAUSE)
+    return secrets == trouble.secrets and age(trouble.at, now) < pause
+
+
+def after_success(state: SignIn, issued: Issued, *, seed: str) -> SignIn:
+    """Give the state after a renewal: without a new refresh token the old one stays good."""
+    return SignIn(
+        identity=state.identity,
+        token=issued.token,
+        refresh_token=issued.refresh_token or state.refresh_token,
+        seed=seed,
+    )
+
+
+def after_trouble(state: SignIn, trouble: Trouble) -> SignIn:
+    """Give the state after a failed renewal: a token that is still good is kept."""
+    times = 1 if state.trouble is None else state.trouble.times + 1
+    return replace(state, trouble=replace(trouble, times=times))
+
+
+def is_news(state: SignIn, trouble: Trouble) -> bool:
+    """Tell whether somebody must be told of a trouble: not of the same one time and again."""
+    return state.trouble is None or state.trouble.reason != trouble.reason
+
+
+def write(state: SignIn) -> bytes:
+    """Write a state for its file, secrets and all."""
+    token, trouble, refresh = state.token, state.trouble, state.refresh_token
+    entry: dict[str, Any] = {"version": 1, "identity": state.identity, "seed": state.seed}
+    if refresh is not None:
+        entry["refresh_token"] = refresh.reveal()
+    if token is not None:
+        entry["token"] = {
+            "text": token.text.reveal(),
+            "issued": _moment(token.issued),
+            "lifetime": token.lifetime,
+            "renew_at": token.renew_at,
+        }
+    if trouble is not None:
+        entry["trouble"] = {
+            "reason": trouble.reason,
+            "advice": trouble.advice,
+            "at": _moment(trouble.at),
+            "times": trouble.times,
+            "lasting": trouble.lasting,
+            "secrets": trouble.secrets,
+        }
+    return json.dumps(entry, indent=1).encode() + b"\n"
+
+
+def read(octets: bytes | None, identity: str) -> SignIn:
+    """Read what ``write`` gave; empty if there is nothing, or nothing for these settings.
+
+    A file that cannot be understood counts as none: what it held can be had again by a new sign-in.
+    """
+    empty = SignIn(identity=identity)
+    if octets is None:
+        return empty
+    try:
+        found = _parse(json.loads(octets))
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return empty
+    return found if found.identity == identity else empty
+
+
+def _parse(entry: Any) -> SignIn:
+    token, trouble = entry.get("token"), entry.get("trouble")
+    refresh = entry.get("refresh_token")
+    return SignIn(
+        identity=str(entry["identity"]),
+        seed=str(entry["seed"]),
+        refresh_token=None if refresh is None else Secret(str(refresh)),
+        token=None
+        if token is None
+        else Token(
+            text=Secret(str(token["text"])),
+            issued=_read_moment(token["issued"]),
+            lifetime=float(token["lifetime"]),
+            renew_at=float(token["renew_at"]),
+        ),
+        trouble=None
+        if trouble is None
+        else Trouble(
+            reason=str(trouble["reason"]),
+            advice=str(trouble["advice"]),
+            at=_read_moment(trouble["at"]),
+            times=int(trouble["times"]),
+            lasting=bool(trouble["lasting"]),
+            secrets=str(trouble["secrets"]),
+        ),
+    )
+
+
+def _moment(moment: Moment) -> dict[str, float | str]:
+    return {"wall": moment.wall, "uptime": moment.uptime, "boot": moment.boot}
+
+
+def _read_moment(entry: Any) -> Moment:
+    return Moment(wall=float(entry["wall"]), uptime=float(entry["uptime"]), boot=str(entry["boot"]))

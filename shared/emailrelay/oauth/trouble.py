@@ -1,0 +1,93 @@
+"""Why no token could be had, in words for the person who is to do something about it."""
+
+from typing import TypeAlias
+
+from emailrelay.config.accounts import Account, Grant, OAuth2
+from emailrelay.errors import StoreUnusable
+from emailrelay.oauth.endpoint import BadKey, MissingExtra, Refused, Unavailable
+from emailrelay.oauth.material import MaterialError
+from emailrelay.oauth.moment import Moment
+from emailrelay.oauth.request import endpoints
+from emailrelay.oauth.state import Trouble
+
+_SIGN_IN_CODES = frozenset(
+    {"invalid_grant", "interaction_required", "login_required", "consent_required"}
+)
+"""RFC 6749 section 5.2, and what Microsoft and OpenID Connect say when a person is needed."""
+
+
+class NotSignedIn(Exception):
+    """A person has not signed in yet."""
+
+
+Cause: TypeAlias = (
+    Unavailable
+    | Refused
+    | MaterialError
+    | BadKey
+    | MissingExtra
+    | NotSignedIn
+    | StoreUnusable
+    | OSError
+)
+
+
+def diagnose(cause: Cause, account: Account, *, secrets: str, now: Moment) -> Trouble:
+    """Give the trouble that a failed renewal is in."""
+    advice, lasting = _advice(cause, account)
+    return Trouble(
+        reason=_reason(cause), advice=advice, at=now, times=1, lasting=lasting, secrets=secrets
+    )
+
+
+def sign_in_again(account: Account) -> str:
+    """Give the words for what only a person can do."""
+    path = None if account.oauth2 is None else account.oauth2.refresh_token_file
+    command = f"emailrelay-auth login {account.name}"
+    if path is None:
+        return f"sign in again: {command}"
+    return f"put a new refresh token into {path}, or sign in again: {command}"
+
+
+def _reason(cause: Cause) -> str:
+    match cause:
+        case NotSignedIn():
+            return "nobody has signed in yet"
+        case OSError():
+            return f"the tokens cannot be kept: {cause.strerror or type(cause).__name__}"
+        case _:
+            return str(cause)
+
+
+def _advice(cause: Cause, account: Account) -> tuple[str, bool]:
+    """Give what to do, and whether it lasts until somebody does."""
+    oauth2 = account.oauth2
+    match cause:
+        case Unavailable():
+            return "nothing to do if it passes; else check network, proxy and certificates", False
+        case Refused():
+            return _advice_for(cause.code, account, oauth2), True
+        case MaterialError() | BadKey():
+            return "mend the file; it is read again when it changes", True
+        case MissingExtra():
+            return "install them and start the service again", True
+        case NotSignedIn():
+            return f"sign in: emailrelay-auth login {account.name}", True
+        case OSError() | StoreUnusable():
+            return "give the spool directory room, and its .tokens to the service's user", False
+
+
+def _advice_for(code: str, account: Account, oauth2: OAuth2 | None) -> str:
+    if oauth2 is None:
+        return ""
+    by_person = oauth2.grant in (Grant.DEVICE_CODE, Grant.REFRESH_TOKEN)
+    if code in _SIGN_IN_CODES and by_person:
+        return sign_in_again(account)
+    if code == "invalid_grant":
+        return f"check the key, that it may act for {account.user}, and the clock of this machine"
+    if code in ("invalid_client", "unauthorized_client"):
+        proof = oauth2.client_secret_file or oauth2.key_file
+        return f"check client_id{f' and {proof}' if proof else ''}; secrets expire, too"
+    if code == "invalid_scope":
+        return f"check the application's permissions; asked for: {endpoints(oauth2).scope}"
+    return "check the account's settings against the provider's"

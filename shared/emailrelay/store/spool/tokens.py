@@ -1,0 +1,139 @@
+"""Files of tokens beside the mail: whole or absent, for their owner alone, renewed by one at a time.
+
+Each name has two files under ``.tokens``: the tokens, and an empty one whose lock is the right to
+renew them. The lock's file is never removed, so its name and its inode always agree.
+"""
+
+import contextlib
+import os
+import stat
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from emailrelay.errors import StoreUnusable
+from emailrelay.store.spool import files
+
+DIRECTORY = ".tokens"
+
+_ROOM = 128 * 1024
+"""Octets put by before a token is asked for: a full disk must not cost one that cannot be asked twice."""
+
+
+class Reserved:
+    """Room on the disk for one write, to be used or left."""
+
+    __slots__ = ("_descriptor", "_directory", "_scratch", "_target")
+
+    def __init__(self, directory: str, name: str) -> None:
+        self._directory = directory
+        self._scratch = f"{directory}/{name}.new"
+        self._target = f"{directory}/{name}.json"
+        # The holder of the lock is the only writer; what a killed one left is begun anew.
+        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        self._descriptor = os.open(self._scratch, flags, 0o600)
+        try:
+            _own(self._descriptor, directory)
+            os.posix_fallocate(self._descriptor, 0, _ROOM)
+        except BaseException:
+            self.close()
+            raise
+
+    def commit(self, octets: bytes) -> None:
+        """Put new tokens in place of the old ones, durably.
+
+        Raises:
+            OSError: the disk refuses; the old ones stand.
+
+        """
+        files.write_all(self._descriptor, octets)
+        os.ftruncate(self._descriptor, len(octets))
+        os.fsync(self._descriptor)
+        os.rename(self._scratch, self._target)
+        files.sync_directory(self._directory)
+
+    def close(self) -> None:
+        """Give the room back."""
+        os.close(self._descriptor)
+        files.remove(self._scratch)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenFiles:
+    """The tokens kept in one spool directory. Names are those of accounts."""
+
+    root: str
+
+    def read(self, name: str) -> bytes | None:
+        """Give what is kept, or None.
+
+        Raises:
+            OSError: it cannot be read, by its owner's wish for example.
+
+        """
+        descriptor = files.open_regular(f"{self.root}/{DIRECTORY}/{name}.json")
+        if descriptor is None:
+            return None
+        try:
+            return files.read_all(descriptor)
+        finally:
+            os.close(descriptor)
+
+    @contextlib.contextmanager
+    def try_lock(self, name: str) -> Generator[bool, None, None]:
+        """Hold the right to renew, if nobody has it; it ends with the process at the latest.
+
+        Raises:
+            OSError: the directory refuses.
+            StoreUnusable: others could read the tokens.
+
+        """
+        path = f"{self._directory()}/{name}.lock"
+        flags = os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(path, flags, 0o600)
+        locked = False
+        try:
+            _own(descriptor, self.root)
+            locked = files.try_lock(descriptor)
+            yield locked
+        finally:
+            if locked:
+                files.unlock_and_close(descriptor)
+            else:
+                os.close(descriptor)
+
+    @contextlib.contextmanager
+    def reserve(self, name: str) -> Generator[Reserved, None, None]:
+        """Make sure that a write will find room; for the holder of the lock.
+
+        Raises:
+            OSError: there is no room, or the directory refuses.
+
+        """
+        room = Reserved(self._directory(), name)
+        try:
+            yield room
+        finally:
+            room.close()
+
+    def _directory(self) -> str:
+        path = f"{self.root}/{DIRECTORY}"
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                _own(descriptor, self.root)
+                # A setgid bit inherited from the spool stays out: nobody else has a say here.
+                os.fchmod(descriptor, 0o700)
+            finally:
+                os.close(descriptor)
+            files.sync_directory(self.root)
+        if os.stat(path, follow_symlinks=False).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+            raise StoreUnusable(f"{path} is open to others; say chmod 700 {path}")
+        return path
+
+
+def _own(descriptor: int, beside: str) -> None:
+    # What root makes by hand must be readable by the service, which owns the spool.
+    if os.geteuid() == 0:
+        owner = os.stat(beside)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
