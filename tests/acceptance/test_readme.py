@@ -78,6 +78,7 @@ def procfile(relay: Relay, checkout: Path, environment: dict[str, str]) -> Procf
 
 
 def is_told(honcho: Process, text: str) -> bool:
+    assert honcho.running, "one of the processes has ended, and honcho the others"
     return text in honcho.log.read_text()
 
 
