@@ -42,6 +42,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
+from emailrelay.store.limits import Limits
 
 GIVEN_UP = Reply(554, "5.0.0 given up by the operator")
 """Why a message failed that the operator failed."""
@@ -271,6 +272,10 @@ class Store(ABC):
     @abstractmethod
     def free(self) -> int | None:
         """Tell how many octets there is room for, by one quick system call; None: there is no saying."""
+
+    @abstractmethod
+    def limits(self, route: str) -> Limits:
+        """Give what all processes on this store share of a route, by its name."""
 
     @abstractmethod
     async def set_entrance(self, stage: Stage) -> None:

@@ -28,8 +28,10 @@ from emailrelay.schedule import is_due
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, GIVEN_UP, Claim, Draft, Feed, Listed, Store, WorkCopy
+from emailrelay.store.limits import Limits
 from emailrelay.store.memory_copy import PrivateCopy, read_pair
 from emailrelay.store.memory_feed import MemoryFeed, dispatch
+from emailrelay.store.memory_limits import MemoryLimits
 from emailrelay.store.memory_mail import Kept, MemoryMail
 
 
@@ -67,6 +69,10 @@ class MemoryStore(Store):
     def free(self) -> int | None:
         """See ``Store``."""
         return None
+
+    def limits(self, route: str) -> Limits:
+        """See ``Store``."""
+        return self.mail.limits.setdefault(route, MemoryLimits(clock=self.clock))
 
     async def set_entrance(self, stage: Stage) -> None:
         """See ``Store``."""

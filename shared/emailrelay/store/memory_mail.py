@@ -12,6 +12,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
+from emailrelay.store.memory_limits import MemoryLimits
 
 
 @dataclass(slots=True)
@@ -40,6 +41,8 @@ class MemoryMail:
 
     kept: dict[QueueId, Kept] = field(default_factory=dict[QueueId, Kept])
     entrance: Stage = Stage.READY
+    limits: dict[str, MemoryLimits] = field(default_factory=dict[str, MemoryLimits])
+    """By the names of routes."""
     _bell: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:

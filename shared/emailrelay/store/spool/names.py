@@ -12,6 +12,8 @@ WAKE = ".wake"
 DOUBT = ".doubt"
 WAITING = ".waiting"
 NOTICES = ".dsn"
+SLOTS = ".slots"
+"""Made when a route has a limit that processes share."""
 FILTERS_FIRST = ".unfiltered"
 """Present where new mail goes to the filters first: those who submit directly look for it."""
 DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING, NOTICES)

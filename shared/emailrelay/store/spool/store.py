@@ -22,6 +22,7 @@ from emailrelay.store.spool.claim import SpoolClaim, take
 from emailrelay.store.spool.draft import SpoolDraft
 from emailrelay.store.spool.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.hints import WatchedHints
+from emailrelay.store.spool.limits import SpoolLimits
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import Spool, open_spool
@@ -87,6 +88,10 @@ class SpoolStore(Store):
         except OSError:
             return None
         return status.f_bavail * status.f_frsize
+
+    def limits(self, route: str) -> SpoolLimits:
+        """See ``Store.limits``."""
+        return SpoolLimits(self._spool.root, route, self._clock)
 
     async def set_entrance(self, stage: Stage) -> None:
         """See ``Store.set_entrance``."""
