@@ -19,6 +19,7 @@ from emailrelay.config.flags import flag, groups
 from emailrelay.config.tables import tables
 from emailrelay.config.values import destination
 from emailrelay.errors import ConfigError
+from emailrelay.routes import Rate, Route, Routes
 from emailrelay.schedule import Schedule
 
 SMARTHOST = "--forward-to=127.0.0.1:25"
@@ -283,6 +284,91 @@ def test_tables_of_one_kind_have_different_names(tmp_path: Path) -> None:
     assert problems(ForwarderSettings, ["-c", path, SMARTHOST]) == [
         f"[[route]] in {path}: several are named isp; each needs a name of its own"
     ]
+
+
+def routed(folder: Path, text: str) -> Routes:
+    path = write(folder, text)
+    return read(ForwarderSettings, ["-c", path], {}).routes
+
+
+def test_a_route_takes_what_it_does_not_say_from_all_mail(tmp_path: Path) -> None:
+    found = routed(
+        tmp_path,
+        'forward_to = "s:25"\nretry_first = 5\nretry_longest = 50\nmax_age = 500\n'
+        f"{ROUTE}max_age = 99\n{ROUTE.replace('isp', 'slow')}retry_first = 100\n",
+    )
+
+    assert [route.schedule for route in found.listed] == [
+        Schedule(first=5, longest=50, max_age=99),
+        Schedule(first=100, longest=100, max_age=500),
+    ]
+    assert found.default == Route(
+        name="default",
+        smarthosts=("s:25",),
+        schedule=Schedule(first=5, longest=50, max_age=500),
+    )
+
+
+def test_a_route_says_everything_about_its_servers(tmp_path: Path) -> None:
+    (found,) = routed(
+        tmp_path,
+        f'{ROUTE}sender = ["a.example"]\nrecipient = ["*.b"]\nuser = ["*"]\naccount = "isp"\n'
+        'tls = "required"\ntls_verify = true\nconnections = 2\nrate = "30/m"\n'
+        'envelope_from = "c.example"\n[[route]]\nname = "rest"\nsmarthosts = ["/run/s"]\n',
+    ).listed[:1]
+
+    assert found == Route(
+        name="isp",
+        smarthosts=("mail.isp.net:587",),
+        sender=("a.example",),
+        recipient=("*.b",),
+        user=("*",),
+        account="isp",
+        tls="required",
+        tls_verify=True,
+        connections=2,
+        rate=Rate(30, 60),
+        envelope_from="c.example",
+    )
+
+
+def test_only_a_route_for_all_mail_makes_forward_to_superfluous(tmp_path: Path) -> None:
+    assert routed(tmp_path, ROUTE).default is None
+
+    path = write(tmp_path, f'{ROUTE}sender = ["<>"]\n')
+    (problem,) = problems(ForwarderSettings, ["-c", path])
+
+    assert "nowhere for mail that fits no [[route]]" in problem
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        ('sender = ["@a"]', "sender, item 1: '@a': write user@domain"),
+        ("recipient = []", "recipient: []: "),
+        ('rate = "fast"', "rate: 'fast': write messages and time"),
+        ('tls = "yes"', "tls: 'yes': must be 'off', 'opportunistic', 'required' or 'implicit'"),
+        ('envelope_from = "<a@b>"', "envelope_from: '<a@b>': must be an address or a domain"),
+        ("smarthosts = []", "smarthosts: []: "),
+    ],
+)
+def test_a_bad_value_in_a_route_is_told_what_is_allowed(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    text = ROUTE if not line.startswith("smarthosts") else "[[route]]\nname = 'isp'\n"
+    path = write(tmp_path, f"{text}{line}\n")
+
+    (problem,) = problems(ForwarderSettings, ["-c", path, SMARTHOST])
+
+    assert reason in problem
+
+
+def test_a_route_cannot_have_the_name_of_one_that_is_always_there(tmp_path: Path) -> None:
+    path = write(tmp_path, ROUTE.replace("isp", "default"))
+
+    (problem,) = problems(ForwarderSettings, ["-c", path, SMARTHOST])
+
+    assert "always there" in problem
 
 
 @pytest.mark.parametrize("text", ["[route]\nname = 'isp'\n", "route = 'isp'\n"])

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from emailrelay.ack import Ack
-from emailrelay.config.routes import Route
+from emailrelay.config.routes import Route, all_routes
 from emailrelay.config.tables import Tables
 from emailrelay.config.values import (
     Address,
@@ -28,6 +28,7 @@ from emailrelay.config.values import (
     Port,
     Seconds,
 )
+from emailrelay.routes import Routes
 from emailrelay.schedule import Schedule
 from emailrelay.spool_dir import default as default_spool_dir
 
@@ -219,16 +220,18 @@ class ForwardOptions(_Options):
 
     forward_to: Destination | None = None
     """The next mail server (smarthost): host and port number or service name, or the path of a unix
-    socket. Needed."""
+    socket. Needed, unless the last [[route]] takes all mail."""
 
     client_interface: Address | None = None
     """The local address to connect from; by default the system chooses."""
 
     @field_validator("forward_to")
     @classmethod
-    def _given(cls, value: str | None) -> str:
-        if value is None:
-            raise ValueError("there is nowhere to forward to; give the smarthost as HOST:PORT")
+    def _given(cls, value: str | None, info: ValidationInfo) -> str | None:
+        routes: tuple[Route, ...] = info.data.get("route", ())
+        if value is None and not any(route.takes_all for route in routes):
+            rest = "for mail that fits no [[route]]; " if routes else "to forward to; "
+            raise ValueError(f"there is nowhere {rest}give the smarthost as HOST:PORT")
         return value
 
 
@@ -321,9 +324,9 @@ class ForwarderSettings(
     RetryOptions,
     ClientFilterOptions,
     DeliveryOptions,
-    RouteOptions,
     DomainOptions,
     ForwardOptions,
+    RouteOptions,
     Settings,
 ):
     """Settings of the forwarder."""
@@ -331,6 +334,11 @@ class ForwarderSettings(
     service = "forwarder"
     program = "emailrelay-forwarder"
     summary = "Delivers mail from the store to the smarthost, and tries again what was deferred."
+
+    @property
+    def routes(self) -> Routes:
+        """Return the ways of mail that these settings describe."""
+        return all_routes(self.route, self.forward_to, self.schedule)
 
 
 SERVICES: tuple[type[Settings], ...] = (ReceiverSettings, FilterdSettings, ForwarderSettings)
