@@ -345,11 +345,11 @@ def test_only_a_route_for_all_mail_makes_forward_to_superfluous(tmp_path: Path) 
     ("line", "reason"),
     [
         ('sender = ["@a"]', "sender, item 1: '@a': write user@domain"),
-        ("recipient = []", "recipient: []: "),
+        ("recipient = []", "recipient: []: must have at least one"),
         ('rate = "fast"', "rate: 'fast': write messages and time"),
         ('tls = "yes"', "tls: 'yes': must be 'off', 'opportunistic', 'required' or 'implicit'"),
         ('envelope_from = "<a@b>"', "envelope_from: '<a@b>': must be an address or a domain"),
-        ("smarthosts = []", "smarthosts: []: "),
+        ("smarthosts = []", "smarthosts: []: must have at least one"),
     ],
 )
 def test_a_bad_value_in_a_route_is_told_what_is_allowed(

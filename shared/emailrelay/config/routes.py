@@ -22,6 +22,13 @@ def _mailbox(text: str) -> str:
     return text
 
 
+def _some(items: tuple[str, ...]) -> tuple[str, ...]:
+    # Not pydantic's min_length, which counts only the good ones and so complains twice.
+    if not items:
+        raise ValueError("must have at least one")
+    return items
+
+
 def _free(name: str) -> str:
     if name in {routes.DEFAULT, routes.ADDRESS}:
         raise ValueError("is the name of a route that is always there")
@@ -30,7 +37,7 @@ def _free(name: str) -> str:
 
 Patterns: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(routes.check_pattern)], ...],
-    Field(min_length=1),
+    AfterValidator(_some),
     Metavar("PATTERNS"),
 ]
 TlsWord: TypeAlias = Literal["off", "opportunistic", "required", "implicit"]
@@ -49,13 +56,13 @@ class Route(Table):
     recipient: Patterns = ("*",)
     """Recipients it is for: user@domain, domain, *.domain or *."""
 
-    user: Annotated[tuple[str, ...], Field(min_length=1), Metavar("USERS")] | None = Field(
+    user: Annotated[tuple[str, ...], AfterValidator(_some), Metavar("USERS")] | None = Field(
         default=None, examples=[("alice", "bob")]
     )
     """Users it is for, by the name they logged in with; * is everyone who logged in. By default it
     does not matter who did."""
 
-    smarthosts: Annotated[tuple[Destination, ...], Field(min_length=1)] = Field(
+    smarthosts: Annotated[tuple[Destination, ...], AfterValidator(_some)] = Field(
         examples=[("smtp.example.net:587", "backup.example.net:587")]
     )
     """The servers, the best one first: the next is asked while those before it cannot be used."""
