@@ -109,10 +109,10 @@ class Office:
     def events(self, kind: type[E]) -> Sequence[E]:
         return [event for event in self.told if isinstance(event, kind)]
 
-    async def until(self, kind: type[Event]) -> None:
-        """Wait until such an event has been told."""
+    async def until(self, kind: type[Event], *, times: int = 1) -> None:
+        """Wait until such an event has been told so many times."""
         async with asyncio.timeout(20):
-            while not self.events(kind):
+            while len(self.events(kind)) < times:
                 self._news.clear()
                 await self._news.wait()
 

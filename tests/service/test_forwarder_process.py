@@ -179,6 +179,79 @@ async def test_mail_is_forwarded_as_it_comes(store: Store, spool: Path) -> None:
     assert len(peer.messages) == 3
 
 
+@pytest.mark.parametrize("options", [(), ("--verbose",)])
+async def test_dialogue_is_told_when_asked_for_and_without_the_message(
+    store: Store, spool: Path, options: Sequence[str]
+) -> None:
+    await put(store)
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, *options) as running:
+        await running.until("delivered")
+        assert await running.stop() == 0
+    told = [event for event in running.told if event["event"] == "dialogue"]
+    if not options:
+        assert told == []
+        return
+    lines = [f"{event['direction']} {event['line']}" for event in told]
+    assert "rx<< 220 peer.test ESMTP" in lines
+    assert "tx>> RCPT TO:<to@there.test>" in lines
+    assert "xxxx" not in "".join(lines)
+    assert {event["peer"] for event in told} == {peer.address}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_client_filter_of_a_process_edits_what_is_sent(
+    store: Store, spool: Path, tmp_path: Path, workers: str
+) -> None:
+    script = tmp_path / "footer"
+    script.write_text('#!/bin/sh\nprintf "footer\\r\\n" >> "$1"\n')
+    script.chmod(0o755)
+    for _ in range(6):
+        await put(store)
+    options = ("--client-filter", str(script), "--workers", workers)
+    async with (
+        SmtpPeer({"RCPT": ["451 later"] * 3}) as peer,
+        forwarder(spool, peer.address, *options) as running,
+    ):
+        await peer.until(messages=3)
+        running.process.send_signal(signal.SIGUSR1)
+        await peer.until(messages=6)
+        assert await running.stop() == 0
+    assert all(message.content.count(b"footer") == 1 for message in peer.messages)
+    assert await ids(store) == []
+
+
+async def test_client_filter_ends_a_single_pass(store: Store, spool: Path) -> None:
+    for _ in range(3):
+        await put(store)
+    options = ("--once", "--client-filter", "exit:102")
+    async with SmtpPeer() as peer, forwarder(spool, peer.address, *options) as running:
+        assert await running.end() == 1
+        assert len(peer.messages) == 1
+
+
+async def test_refusal_is_final_without_retry(store: Store, spool: Path) -> None:
+    message = await put(store)
+    async with (
+        SmtpPeer({"RCPT": "451 4.2.0 later"}) as peer,
+        forwarder(spool, peer.address, "--no-retry") as running,
+    ):
+        failed = await running.until("failed")
+        assert "451 4.2.0 later" in failed["reason"]
+        assert await running.stop() == 0
+    assert await ids(store, Stage.FAILED) == [message]
+
+
+async def test_server_away_is_tried_again_without_retry(store: Store, spool: Path) -> None:
+    await put(store)
+    away = Say(b"421 4.3.2 away\r\n", then_close=True)
+    async with (
+        SmtpPeer({"greeting": [away]}) as peer,
+        forwarder(spool, peer.address, "--no-retry") as running,
+    ):
+        await running.until("delivered")
+        assert await running.stop() == 0
+
+
 async def test_workers_share_the_mail(store: Store, spool: Path) -> None:
     for _ in range(30):
         await put(store)
@@ -191,10 +264,14 @@ async def test_workers_share_the_mail(store: Store, spool: Path) -> None:
     assert await ids(store) == []
 
 
-async def test_sigusr1_makes_deferred_mail_due(store: Store, spool: Path) -> None:
+@pytest.mark.parametrize("workers", ["1", "2"])
+async def test_sigusr1_makes_deferred_mail_due(store: Store, spool: Path, workers: str) -> None:
     await put(store)
     script = {"RCPT": ["451 later"]}
-    async with SmtpPeer(script) as peer, forwarder(spool, peer.address) as running:
+    async with (
+        SmtpPeer(script) as peer,
+        forwarder(spool, peer.address, "--workers", workers) as running,
+    ):
         await running.until("deferred")
         running.process.send_signal(signal.SIGUSR1)
         await running.until("delivered")

@@ -12,7 +12,7 @@ from tests.service.forwarding import HASTY, PATIENT, Office
 from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay_forwarder import kept, smarthost
+from emailrelay_forwarder import kept, smarthost, width
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.worker import Worker
 
@@ -128,6 +128,36 @@ async def test_no_more_connections_than_allowed() -> None:
                 await office.put()
             await peer.until(messages=100)
         assert peer.most_open <= 3
+
+
+async def test_slow_server_gets_more_connections_than_at_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(width, "SLOW", 0.0)
+    async with SmtpPeer() as peer:
+        office = Office(peer.address, most=30)
+        for _ in range(400):
+            await office.put()
+        async with working(office, tasks=35):
+            await peer.until(messages=400)
+        assert width.START < peer.most_open <= 30
+
+
+async def test_server_that_asks_for_less_gets_fewer_connections() -> None:
+    less = "451 4.7.1 too many messages at a time"
+    reached, go = asyncio.Event(), asyncio.Event()
+    async with SmtpPeer({"MAIL": [less] * 40, "DOT": [Wait(reached, go)]}) as peer:
+        office = Office(peer.address)
+        async with working(office):
+            for _ in range(40):
+                await office.put()
+            await office.until(Deferred, times=40)
+            for _ in range(5):
+                await office.put()
+            await reached.wait()
+            assert len(peer.lines("MAIL")) == 41
+            go.set()
+            await peer.until(messages=5)
 
 
 async def test_mail_waits_for_a_busy_server() -> None:

@@ -13,6 +13,7 @@ from emailrelay_forwarder.resolve import SocketAddress, resolve
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session, SessionSettings
 from emailrelay_forwarder.tls import context_for
+from emailrelay_forwarder.transcript import Transcript
 from emailrelay_forwarder.trouble import (
     SessionTrouble,
     Step,
@@ -116,6 +117,8 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
 
     """
     loop = asyncio.get_running_loop()
+    told = settings.dialogue
+    transcript = None if told is None else Transcript(told, str(address))
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM)
     except OSError as error:
@@ -127,9 +130,9 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
         async with asyncio.timeout(settings.connect):
             await loop.sock_connect(sock, address.address)
             if address.family == socket.AF_UNIX:
-                _, wire = await loop.create_unix_connection(Wire, sock=sock)
+                _, wire = await loop.create_unix_connection(lambda: Wire(transcript), sock=sock)
             else:
-                _, wire = await loop.create_connection(Wire, sock=sock)
+                _, wire = await loop.create_connection(lambda: Wire(transcript), sock=sock)
     except TimeoutError as error:
         sock.close()
         raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error

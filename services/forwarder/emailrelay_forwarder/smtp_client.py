@@ -6,6 +6,7 @@ import ssl
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 
+from emailrelay.events import Report
 from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay_forwarder.account import Account, Accounts, nobody
@@ -32,6 +33,8 @@ class SessionSettings:
     """What must hold on each connection, unless its route has a policy of its own."""
     accounts: Accounts = nobody
     """Who we say we are."""
+    dialogue: Report | None = None
+    """Where each line of a dialogue is told; None: nowhere, at no cost."""
 
 
 class Session:

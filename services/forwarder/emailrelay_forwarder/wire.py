@@ -28,6 +28,7 @@ from aiosmtplib.response import SMTPResponse
 from emailrelay.reply import Reply
 from emailrelay_forwarder import tls
 from emailrelay_forwarder.reply_reader import ReplyGarbled, ReplyReader
+from emailrelay_forwarder.transcript import Transcript
 from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, garbled, unprotected
 
 T = TypeVar("T")
@@ -44,8 +45,9 @@ def extensions_of(answer: Answer) -> dict[str, str]:
 class Wire(SMTPProtocol):
     """One connection to a server: commands out, replies in, content out."""
 
-    def __init__(self) -> None:
+    def __init__(self, transcript: Transcript | None = None) -> None:
         super().__init__(asyncio.get_running_loop())
+        self._transcript = transcript
         self._reader = ReplyReader()
         self._ended = ""
         self._unsent_before = 0
@@ -112,7 +114,8 @@ class Wire(SMTPProtocol):
         except ConnectionAbortedError as error:  # what asyncio makes of a handshake that stalls
             raise cut_off(Step.TLS, f"no end within {limit:g} s") from error
         except (ConnectionError, ssl.SSLEOFError) as error:
-            raise cut_off(Step.TLS, "the server closed the connection") from error
+            text = "connection closed (perhaps the server speaks no TLS 1.2 or later)"
+            raise cut_off(Step.TLS, text) from error
         except (OSError, ValueError) as error:  # ValueError: of a name that can be none
             raise unprotected(Step.TLS, tls.reason(error)) from error
         self._over_ssl = True
@@ -179,6 +182,8 @@ class Wire(SMTPProtocol):
             self.write(octets)
         except (SMTPException, OSError) as error:
             raise cut_off(step, str(error)) from error
+        if self._transcript is not None:
+            self._transcript.sent(step, octets)
 
     def _check(self, step: Step) -> None:
         if self.quiet:
@@ -203,7 +208,7 @@ class Wire(SMTPProtocol):
         if waiter is None:
             raise cut_off(step, self._ended or "connection closed")
         try:
-            return await self._within(step, limit, waiter)
+            reply = await self._within(step, limit, waiter)
         except ReplyGarbled as error:
             raise garbled(step, str(error)) from error
         except SMTPServerDisconnected as error:
@@ -211,6 +216,9 @@ class Wire(SMTPProtocol):
         finally:
             self._response_pending = False
             self._response_waiter = None if self.transport is None else self._loop.create_future()
+        if self._transcript is not None:
+            self._transcript.received(step, reply.code, reply.message)
+        return reply
 
     async def _next_reply(self, step: Step, limit: float) -> Answer:
         """Wait for the next of several replies, which may have come along with the one before."""
