@@ -2,27 +2,15 @@
 
 from collections.abc import Iterator
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Self, TypeAlias
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
 
-from emailrelay.config.tables import Table
+from emailrelay.config.servers import File
+from emailrelay.config.tables import Table, Tables
+from emailrelay.secrets import Mechanism
 
-
-class Mechanism(StrEnum):
-    """How a client proves who it is (the word after AUTH)."""
-
-    PLAIN = "plain"
-    LOGIN = "login"
-    CRAM_MD5 = "cram-md5"
-    XOAUTH2 = "xoauth2"
-    OAUTHBEARER = "oauthbearer"
-
-    @property
-    def uses_token(self) -> bool:
-        """Whether a token proves it, and not a password."""
-        return self in (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER)
+_WITH_TOKEN = (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER)
 
 
 class Provider(StrEnum):
@@ -42,14 +30,12 @@ class Grant(StrEnum):
     SERVICE_ACCOUNT = "service-account"
 
 
-def _given(value: object) -> object:
-    if value == "":
-        raise ValueError("must name a file")
-    return value
+BY_PERSON = (Grant.DEVICE_CODE, Grant.REFRESH_TOKEN)
+"""Grants that begin with a person who signs in."""
 
 
-def _absolute(path: Path) -> Path:
-    return path.absolute()
+def _in_capitals(value: object) -> object:
+    return value.upper() if isinstance(value, str) else value
 
 
 def _secure(url: str) -> str:
@@ -59,7 +45,7 @@ def _secure(url: str) -> str:
     return url
 
 
-File: TypeAlias = Annotated[Path, BeforeValidator(_given), AfterValidator(_absolute)]
+AnyCase: TypeAlias = Annotated[Mechanism, BeforeValidator(_in_capitals)]
 HttpsUrl: TypeAlias = Annotated[str, AfterValidator(_secure)]
 
 
@@ -115,7 +101,7 @@ class OAuth2(BaseModel):
 class Account(Table):
     """One account; routes and the option account name it."""
 
-    mechanism: Mechanism = Mechanism.PLAIN
+    mechanism: AnyCase = Mechanism.PLAIN
     """How to log in: plain, login, cram-md5 with a password, xoauth2, oauthbearer with a token."""
 
     user: str
@@ -131,16 +117,25 @@ class Account(Table):
     def _proves_one_way(self) -> Self:
         if not self.user or not self.user.isprintable():
             raise ValueError("user must be a name without control characters")
-        if self.mechanism.uses_token:
+        if self.mechanism in _WITH_TOKEN:
             if self.oauth2 is None or self.password_file is not None:
                 raise ValueError(
-                    f"mechanism {self.mechanism} takes [account.oauth2] and no password_file"
+                    f"mechanism {self.mechanism.lower()} takes [account.oauth2] and no password_file"
                 )
         elif self.password_file is None or self.oauth2 is not None:
             raise ValueError(
                 f"mechanism {self.mechanism} takes a password_file and no [account.oauth2]"
             )
         return self
+
+
+class AccountOptions(BaseModel):
+    """Accounts at servers."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    account: Tables[Account] = ()
+    """Who we are at servers, by the name that a [[route]] gives; also with OAuth2."""
 
 
 def _problems(table: OAuth2) -> Iterator[str]:

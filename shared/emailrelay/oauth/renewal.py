@@ -27,7 +27,7 @@ from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
 from emailrelay.secrets.secret import Secret
 from emailrelay.store.spool.tokens import Reserved, TokenFiles
 
-_CAUSES = (
+CAUSES = (
     Unavailable,
     Refused,
     MaterialError,
@@ -72,7 +72,7 @@ class Renewal:
         try:
             return state.read(self.files.read(self.account.name), self.identity)
         except OSError as error:
-            raise self._error(self._diagnose(error)) from error
+            raise self.explain(error) from error
 
     def next_step(self, *, refused: bool) -> Step:
         """Decide what a session that begins now needs; see ``state.next_step``."""
@@ -106,7 +106,7 @@ class Renewal:
             try:
                 mine = stack.enter_context(self.files.try_lock(self.account.name))
             except (OSError, StoreUnusable) as error:
-                return self._failed(self.look(), error)
+                return self._failed(self.look(), error, forced=forced)
             step = self.next_step(refused=refused)
             if not mine:
                 return step.token if isinstance(step, Use) and not forced else None
@@ -116,17 +116,17 @@ class Renewal:
                 case Pause(trouble) if not forced:
                     raise self._error(trouble)
                 case Use() | Pause() | Renew():
-                    return await self._fetch(self.look())
+                    return await self._fetch(self.look(), forced=forced)
 
-    async def _fetch(self, before: SignIn) -> Token:
+    async def _fetch(self, before: SignIn, *, forced: bool) -> Token:
         try:
             # First the room: a full disk must not cost a refresh token that works only once.
             with self.files.reserve(self.account.name) as room:
                 issued, seed = await self._ask(before)
                 after = state.after_success(before, issued, seed=seed)
                 await self._keep(room, after)
-        except _CAUSES as cause:
-            return self._failed(before, cause)
+        except CAUSES as cause:
+            return self._failed(before, cause, forced=forced)
         self._told = ""
         if before.trouble is not None:
             self.report(SignInBack(account=self.account.name))
@@ -209,7 +209,7 @@ class Renewal:
             return proof.refresh_token, seed
         return before.refresh_token or proof.refresh_token, seed
 
-    def _failed(self, before: SignIn, cause: Cause) -> Token:
+    def _failed(self, before: SignIn, cause: Cause, *, forced: bool) -> Token:
         trouble = self._diagnose(cause)
         news = state.is_news(before, trouble) and self._told != trouble.reason
         # Where nobody was asked there is nothing to remember, and tokens that were kept for other
@@ -228,7 +228,7 @@ class Renewal:
                     token_until=expires(token) if good and token is not None else None,
                 )
             )
-        if good and token is not None:
+        if good and token is not None and not forced:
             return token
         raise self._error(trouble) from cause
 
@@ -239,6 +239,10 @@ class Renewal:
         except (OSError, StoreUnusable) as error:
             if news:
                 self.report(StoreTrouble(doing="keeping tokens", reason=str(error)))
+
+    def explain(self, cause: Cause) -> SignInError:
+        """Give what went wrong as an error for people, with what they can do."""
+        return self._error(self._diagnose(cause))
 
     def _diagnose(self, cause: Cause) -> Trouble:
         stamps = material.stamps(self.oauth2)

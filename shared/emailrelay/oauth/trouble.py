@@ -2,7 +2,7 @@
 
 from typing import TypeAlias
 
-from emailrelay.config.accounts import Account, Grant, OAuth2
+from emailrelay.config.accounts import BY_PERSON, Account, OAuth2
 from emailrelay.errors import StoreUnusable
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, Refused, Unavailable
 from emailrelay.oauth.material import MaterialError
@@ -80,8 +80,7 @@ def _advice(cause: Cause, account: Account) -> tuple[str, bool]:
 def _advice_for(code: str, account: Account, oauth2: OAuth2 | None) -> str:
     if oauth2 is None:
         return ""
-    by_person = oauth2.grant in (Grant.DEVICE_CODE, Grant.REFRESH_TOKEN)
-    if code in _SIGN_IN_CODES and by_person:
+    if code in _SIGN_IN_CODES and oauth2.grant in BY_PERSON:
         return sign_in_again(account)
     if code == "invalid_grant":
         return f"check the key, that it may act for {account.user}, and the clock of this machine"

@@ -1,0 +1,136 @@
+"""Signing in on another device: a code for a person, and asking until they have typed it (RFC 8628)."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from emailrelay.oauth import material, request
+from emailrelay.oauth.endpoint import Refused, Unavailable, ask
+from emailrelay.oauth.renewal import Renewal
+from emailrelay.oauth.token import Issued
+from emailrelay.secrets import Secret
+
+_SLOWER = 5.0
+_UNSAID_INTERVAL = 5.0
+_LONGEST_INTERVAL = 120.0
+
+
+class TooLate(Exception):
+    """The code was not typed while it was good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Invitation:
+    """What a person needs: where to go and what to type. Texts are the server's."""
+
+    url: str
+    code: str
+    complete_url: str
+    """The address with the code in it, if there is one."""
+    seconds: float
+    """How long the code is good."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Authorization:
+    """A server's answer to a device that asks to be let in."""
+
+    device_code: Secret
+    invitation: Invitation
+    interval: float
+
+
+def parse(answer: Mapping[str, object]) -> Authorization:
+    """Read the answer of a device authorization endpoint (RFC 8628 section 3.2).
+
+    Raises:
+        ValueError: something is missing or cannot be shown to a person.
+
+    """
+    # Google said verification_url before the RFC did otherwise.
+    url = answer.get("verification_uri", answer.get("verification_url"))
+    complete = str(answer.get("verification_uri_complete", ""))
+    code, device_code = answer.get("user_code"), answer.get("device_code")
+    seconds = _number(answer.get("expires_in"))
+    interval = _number(answer.get("interval", _UNSAID_INTERVAL))
+    if not (isinstance(url, str) and url.startswith("https://") and url.isprintable()):
+        raise ValueError("the server names no page that is safe to sign in on")
+    if not (isinstance(code, str) and code and code.isprintable() and len(code) < 100):
+        raise ValueError("the server gives no code to type")
+    if not (isinstance(device_code, str) and device_code):
+        raise ValueError("the server gives no device code")
+    safe = complete.startswith("https://") and complete.isprintable()
+    return Authorization(
+        device_code=Secret(device_code),
+        interval=min(interval, _LONGEST_INTERVAL),
+        invitation=Invitation(
+            url=url, code=code, complete_url=complete if safe else "", seconds=seconds
+        ),
+    )
+
+
+def _number(said: object) -> float:
+    try:
+        seconds = float(said) if isinstance(said, int | float | str) else -1.0
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ValueError("the server does not say how long the code is good, or how often to ask")
+    return seconds
+
+
+def next_interval(interval: float, said: Refused | Unavailable) -> float | None:
+    """Give the pause before the next question (RFC 8628 section 3.5); None: the answer is no."""
+    match said:
+        case Unavailable():
+            return min(interval * 2, _LONGEST_INTERVAL)
+        case Refused(code="authorization_pending"):
+            return interval
+        case Refused(code="slow_down"):
+            return interval + _SLOWER
+        case Refused():
+            return None
+
+
+async def sign_in(
+    renewal: Renewal,
+    show: Callable[[Invitation], None],
+    *,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Issued:
+    """Let a person sign in on a device of their choice; give what the server then issues.
+
+    Raises:
+        Refused: the person, or the server, said no.
+        TooLate: the code ran out.
+        Unavailable: the server could not be asked for a code.
+        MaterialError, BadKey, MissingExtra: as in ``Renewal``.
+
+    """
+    proof = material.load(renewal.oauth2)
+    where, client = request.endpoints(renewal.oauth2), request.client(renewal.oauth2, proof)
+    scoped = {"scope": where.scope} if where.scope else {}
+    answer = await ask(where.device_url, renewal.signed(scoped, proof), client)
+    try:
+        authorization = parse(answer)
+    except ValueError as error:
+        raise Unavailable(str(error)) from error
+    show(authorization.invitation)
+    form = {
+        "grant_type": request.DEVICE_CODE,
+        "device_code": authorization.device_code.reveal(),
+    }
+    interval = authorization.interval
+    try:
+        async with asyncio.timeout(authorization.invitation.seconds):
+            while True:
+                await sleep(interval)
+                try:
+                    return await renewal.ask_once(form, proof)
+                except (Refused, Unavailable) as said:
+                    pause = next_interval(interval, said)
+                    if pause is None:
+                        raise
+                    interval = pause
+    except TimeoutError as error:
+        raise TooLate from error

@@ -1,0 +1,56 @@
+"""What emailrelay-auth needs of the settings: the accounts, and where their tokens are kept."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from emailrelay.config import Settings, read
+from emailrelay.config.accounts import Account, AccountOptions
+from emailrelay.errors import ConfigError, StoreUnusable
+from emailrelay.oauth.bearer import tokens_root
+
+
+class AuthSettings(AccountOptions, Settings):
+    """Settings of emailrelay-auth."""
+
+    service = "auth"
+    program = "emailrelay-auth"
+    summary = "Signs in to accounts that use OAuth2."
+
+
+@dataclass(frozen=True, slots=True)
+class Accounts:
+    """The accounts of a settings file, and the directory of their tokens."""
+
+    tables: tuple[Account, ...]
+    root: Path
+
+    def named(self, name: str) -> Account:
+        """Give an account.
+
+        Raises:
+            ConfigError: there is none of that name.
+
+        """
+        for account in self.tables:
+            if account.name == name:
+                return account
+        known = ", ".join(map(str, self.tables)) or "none"
+        raise ConfigError([f"{name}: no [[account]] has this name; there are: {known}"])
+
+
+def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]) -> Accounts:
+    """Read the settings.
+
+    Raises:
+        ConfigError: with every problem.
+        StoreUnusable: there is no such spool directory; this command makes none.
+
+    """
+    argv = [] if config is None else ["--config", os.fspath(config)]
+    settings = read(AuthSettings, argv, environ)
+    root = directory or tokens_root(settings.store_place, settings.spool_dir)
+    if not root.is_dir():
+        raise StoreUnusable(f"{root}: there is no such spool directory; say --spool-dir DIR")
+    return Accounts(settings.account, root.absolute())

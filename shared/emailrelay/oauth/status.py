@@ -1,0 +1,135 @@
+"""How an account's sign-in stands: one row of a table, or one JSON object."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from emailrelay.config.accounts import BY_PERSON, Account
+from emailrelay.oauth.moment import Moment
+from emailrelay.oauth.state import SignIn
+from emailrelay.oauth.token import expires, is_good
+
+
+class Standing(StrEnum):
+    """How it stands in a word."""
+
+    GOOD = "good"
+    """There is a token, and no trouble."""
+    READY = "ready"
+    """There is no good token now; one will be fetched when mail needs it."""
+    TROUBLE = "trouble"
+    """The last renewal failed."""
+    SIGN_IN = "sign in"
+    """A person must sign in first."""
+    PASSWORD = "password"  # noqa: S105 -- the word for accounts without OAuth2
+    """The account has a password, and no token."""
+
+
+_COLOURS = {
+    Standing.GOOD: "green",
+    Standing.READY: "cyan",
+    Standing.TROUBLE: "red",
+    Standing.SIGN_IN: "magenta",
+    Standing.PASSWORD: "white",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Row:
+    """What there is to say of an account; times in seconds since 1970."""
+
+    account: str
+    user: str
+    mechanism: str
+    grant: str = ""
+    standing: Standing = Standing.PASSWORD
+    token_expires: float | None = None
+    trouble: str = ""
+    trouble_since: float | None = None
+    advice: str = ""
+
+    @property
+    def in_order(self) -> bool:
+        """Whether nobody needs to do anything."""
+        return self.standing not in (Standing.TROUBLE, Standing.SIGN_IN)
+
+
+def row(account: Account, found: SignIn | None, now: Moment) -> Row:
+    """Describe an account by what is kept of its sign-in; None: it has no OAuth2."""
+    oauth2 = account.oauth2
+    mechanism = account.mechanism.lower()
+    if oauth2 is None or found is None:
+        return Row(account=account.name, user=account.user, mechanism=mechanism)
+    token, trouble = found.token, found.trouble
+    by_person = oauth2.grant in BY_PERSON
+    unseeded = found.refresh_token is None and oauth2.refresh_token_file is None
+    missing = by_person and unseeded and trouble is None
+    if trouble is not None:
+        standing = Standing.TROUBLE
+    elif missing and (token is None or not is_good(token, now)):
+        standing = Standing.SIGN_IN
+    elif token is not None and is_good(token, now):
+        standing = Standing.GOOD
+    else:
+        standing = Standing.READY
+    advice = "" if trouble is None else trouble.advice
+    return Row(
+        account=account.name,
+        user=account.user,
+        mechanism=mechanism,
+        grant=oauth2.grant,
+        standing=standing,
+        token_expires=None if token is None else expires(token),
+        trouble="" if trouble is None else trouble.reason,
+        trouble_since=None if trouble is None else trouble.at.wall,
+        advice=f"emailrelay-auth login {account.name}" if standing is Standing.SIGN_IN else advice,
+    )
+
+
+def to_json(entry: Row) -> dict[str, Any]:
+    """Give a row for programs."""
+    return {
+        "account": entry.account,
+        "user": entry.user,
+        "mechanism": entry.mechanism,
+        "grant": entry.grant or None,
+        "state": entry.standing,
+        "token_expires": entry.token_expires,
+        "last_error": entry.trouble or None,
+        "last_error_at": entry.trouble_since,
+        "what_to_do": entry.advice or None,
+    }
+
+
+def table(rows: Iterable[Row], now: float) -> Table:
+    """Give rows for people."""
+    listing = Table(box=None, header_style="bold", pad_edge=False)
+    for heading in ("Account", "Mechanism", "State", "Token"):
+        listing.add_column(heading, no_wrap=True)
+    for heading in ("Last error", "What to do"):
+        listing.add_column(heading, overflow="fold")
+    for entry in rows:
+        listing.add_row(*_cells(entry, now))
+    return listing
+
+
+def _cells(entry: Row, now: float) -> Iterator[str]:
+    yield escape(entry.account)
+    yield entry.mechanism
+    yield f"[{_COLOURS[entry.standing]}]{entry.standing}[/]"
+    yield _life(entry.token_expires, now)
+    yield escape(entry.trouble)
+    yield escape(entry.advice)
+
+
+def _life(until: float | None, now: float) -> str:
+    if until is None:
+        return ""
+    day = time.strftime("%Y-%m-%d %H:%M", time.localtime(until))
+    minutes = (until - now) / 60
+    return f"until {day} ({minutes:.0f} min)" if minutes > 0 else f"ended {day}"
