@@ -69,6 +69,7 @@ class Office:
         content: bytes = CONTENT,
         sender: str = "from@us.test",
         forward_to_address: str = "",
+        account_selector: str = "",
         body: Body = Body.UNKNOWN,
         utf8: bool = False,
         stage: Stage = Stage.READY,
@@ -77,6 +78,7 @@ class Office:
             sender=Address(sender),
             to_remote=tuple(Address(r) for r in recipients or ("to@there.test",)),
             forward_to_address=forward_to_address,
+            account_selector=account_selector,
             body=body,
             utf8=utf8,
         )

@@ -10,7 +10,7 @@ from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ForwarderSettings, load
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import ConfigError, StoreUnusable
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
@@ -23,8 +23,10 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.forwarding import Forwarding, Rules
+from emailrelay_forwarder.identities import Identities
 from emailrelay_forwarder.once import Once
 from emailrelay_forwarder.opening import open_session
+from emailrelay_forwarder.policy_settings import check_files, policy_of
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.route import parse
 from emailrelay_forwarder.smtp_client import SessionSettings
@@ -40,7 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
-    live = Live(settings, argv, report=report)
+    try:
+        check_files(settings)
+    except ConfigError as error:
+        sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
+        return os.EX_CONFIG
+    live = Live(settings, argv, report=report, check=check_files)
     work = _once if settings.once else _work
     try:
         return service.run(
@@ -68,6 +75,9 @@ def rules(
         verdict=settings.response_timeout or _VERDICT,
         domain=settings.domain,
         local_address=settings.client_interface,
+        policy=policy_of(settings),
+        accounts=Identities(settings.client_auth, {}, report),
+        dialogue=report if settings.verbose or settings.debug else None,
     )
     return Rules(
         forward_to=parse(settings.forward_to or ""),
