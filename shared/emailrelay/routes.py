@@ -86,19 +86,27 @@ class Routes:
         route = replace(choice.route, account=envelope.account_selector)
         return Choice(route, f"{choice.why}; the envelope names the account {route.account}")
 
+    def passed_over(self, envelope: Envelope, recipient: Address) -> list[tuple[Route, str]]:
+        """Give the routes before the chosen one, and why each does not fit."""
+        passed: list[tuple[Route, str]] = []
+        for route in () if envelope.forward_to_address else self.listed:
+            fits, why = _judged(route, envelope, envelope.forward_to or recipient)
+            if fits:
+                break
+            passed.append((route, why))
+        return passed
+
     def _choose(self, envelope: Envelope, recipient: Address) -> Choice:
         if envelope.forward_to_address:
             return self._to_address(envelope.forward_to_address)
-        target = envelope.forward_to or recipient
         for route in self.listed:
-            reasons = _reasons(route, envelope, target)
-            if reasons is not None:
-                by_filter = f" (set by a filter for {recipient})" if envelope.forward_to else ""
-                return Choice(route, f"{' and '.join(reasons) or 'it takes all mail'}{by_filter}")
-        fits = "no [[route]] fits" if self.listed else "there are no [[route]] tables"
+            fits, why = _judged(route, envelope, envelope.forward_to or recipient)
+            if fits:
+                return Choice(route, why)
+        none = "no [[route]] fits" if self.listed else "there are no [[route]] tables"
         if self.default is None:
-            return Choice(None, f"{fits}, and forward_to is not set")
-        return Choice(self.default, f"{fits}, so forward_to is used")
+            return Choice(None, f"{none}, and forward_to is not set")
+        return Choice(self.default, f"{none}, so forward_to is used")
 
     def _to_address(self, server: str) -> Choice:
         # The credentials and limits of the default route are for its own servers.
@@ -175,14 +183,15 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(match[1]), float(int(match[2] or 1) * _SECONDS[match[3]]))
 
 
-def _reasons(route: Route, envelope: Envelope, target: str) -> list[str] | None:
-    """Give the patterns that fit, all that say something; None if one of the three does not fit."""
+def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
+    """Tell whether a route fits, and why or why not."""
     reasons: list[str] = []
-    user = envelope.authentication
     if route.user is not None:
-        fits = next((p for p in route.user if user and p.lower() in (ANYONE, user.lower())), None)
+        user = envelope.authentication.lower()
+        fits = next((p for p in route.user if user and p.lower() in (ANYONE, user)), None)
         if fits is None:
-            return None
+            who = f"{envelope.authentication} logged in" if user else "nobody logged in"
+            return False, f"{who}, not {' or '.join(route.user)}"
         reasons.append(f"its user {fits} logged in")
     address = target if target == "" or "@" in target else f"@{target}"
     for what, patterns, value in (
@@ -191,10 +200,10 @@ def _reasons(route: Route, envelope: Envelope, target: str) -> list[str] | None:
     ):
         fits = next((p for p in patterns if matches(p, value)), None)
         if fits is None:
-            return None
+            return False, f"its {what} pattern {' or '.join(patterns)} does not fit"
         if fits != ANYONE:
             reasons.append(f"its {what} pattern {fits} fits")
-    return reasons
+    return True, " and ".join(reasons) or "it takes all mail"
 
 
 def _split(address: str) -> tuple[str, str]:

@@ -113,6 +113,27 @@ def test_any_user_is_still_one_who_logged_in() -> None:
     assert chosen(routes, envelope())[0] == "default"
 
 
+def test_why_a_route_does_not_fit_is_told() -> None:
+    routes = Routes(
+        (
+            route("one", sender=("x.example", "<>")),
+            route("two", user=("ann", "bob")),
+            route("three"),
+            route("four", sender=("x.example",)),
+        )
+    )
+
+    def passed(sent: Envelope) -> list[tuple[str, str]]:
+        return [(other.name, why) for other, why in routes.passed_over(sent, BOB)]
+
+    assert passed(envelope()) == [
+        ("one", "its sender pattern x.example or <> does not fit"),
+        ("two", "nobody logged in, not ann or bob"),
+    ]
+    assert passed(envelope(user="cat"))[1] == ("two", "cat logged in, not ann or bob")
+    assert passed(envelope(sender="a@x.example")) == []
+
+
 def test_notices_have_a_route_of_their_own_if_one_asks_for_them() -> None:
     routes = Routes((route("notices", sender=("<>",)),), DEFAULT)
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from emailrelay.errors import RelayError, StoreUnusable
-from emailrelay.queue import changing, checking, looking
+from emailrelay.errors import ConfigError, RelayError, StoreUnusable
+from emailrelay.queue import changing, checking, looking, routing
 from emailrelay.queue.terminal import PROGRAM, SeenEnough, complain
 
 app = typer.Typer(
@@ -32,6 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain("nothing was done", 1)
     except StoreUnusable as error:
         return complain(str(error), os.EX_NOINPUT)
+    except ConfigError as error:
+        return [complain(problem, os.EX_CONFIG) for problem in error.problems][-1]
     except RelayError as error:
         return complain(str(error), os.EX_TEMPFAIL)
     except (BrokenPipeError, SeenEnough):
@@ -70,5 +72,6 @@ for _command in (
     changing.flush,
     changing.delete,
     checking.verify,
+    routing.route,
 ):
     app.command()(_command)
