@@ -10,18 +10,21 @@ from typing import get_args
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from emailrelay.config import SERVICES
+from emailrelay.config import SERVICES, at_start
 from emailrelay.config.flags import flag, groups, metadata, metavar
 from emailrelay.config.problems import variable
 from emailrelay.config.tables import tables
 from emailrelay.config.values import Alone
 
 _SAMPLES: dict[str, object] = {
+    "CA": "<default>",
     "DIR": "/var/spool/emailrelay",
+    "FILE": "/etc/emailrelay.auth",
     "FQDN": "relay.example.net",
     "HOST:PORT": "smtp.example.net:25",
     "IP": "192.0.2.1",
     "LIST": ["127.0.0.1", "::1"],
+    "PEM": ["/etc/emailrelay/mail.pem"],
     "SECONDS": 300,
     "SPEC": ["/usr/local/bin/my-filter"],
     "URL": "spool:///var/spool/emailrelay",
@@ -42,6 +45,8 @@ class Setting:
     """A value in TOML: the default if there is one."""
     text: str
     services: tuple[str, ...]
+    at_start: bool
+    """Whether a change waits for the next start."""
 
     @property
     def flag(self) -> str:
@@ -164,6 +169,7 @@ def _settings(names: list[str]) -> Iterator[Setting]:
             sample=_sample(info),
             text=" ".join((info.description or "").split()),
             services=tuple(service.program for service in owners),
+            at_start=name in at_start(owners[0]),
         )
 
 
@@ -176,6 +182,8 @@ def _default(info: FieldInfo) -> str:
 
 
 def _sample(info: FieldInfo) -> str:
+    if info.examples:
+        return _toml(info.examples[0])
     if info.default_factory is None and info.default not in (None, []):
         return _toml(info.default)
     for item in metadata(info):

@@ -11,7 +11,10 @@ from typing import Annotated, ClassVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from emailrelay.ack import Ack
+from emailrelay.config.accounts import AccountOptions
+from emailrelay.config.clients import AccessOptions, EncryptionOptions
 from emailrelay.config.routes import Route, all_routes
+from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions
 from emailrelay.config.tables import Tables
 from emailrelay.config.values import (
     Address,
@@ -303,7 +306,14 @@ class Settings(StoreOptions, ProcessOptions, LogOptions):
 
 
 class ReceiverSettings(
-    ConnectionOptions, AcceptOptions, FilterOptions, DomainOptions, ListenOptions, Settings
+    ConnectionOptions,
+    AccessOptions,
+    EncryptionOptions,
+    AcceptOptions,
+    FilterOptions,
+    DomainOptions,
+    ListenOptions,
+    Settings,
 ):
     """Settings of the receiver."""
 
@@ -324,6 +334,9 @@ class ForwarderSettings(
     RetryOptions,
     ClientFilterOptions,
     DeliveryOptions,
+    AccountOptions,
+    SignInOptions,
+    ServerEncryptionOptions,
     DomainOptions,
     ForwardOptions,
     RouteOptions,

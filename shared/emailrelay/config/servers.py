@@ -8,6 +8,7 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
+    Field,
     ValidationInfo,
     field_validator,
 )
@@ -82,7 +83,7 @@ class ServerEncryptionOptions(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    client_tls: Flag | None = None
+    client_tls: Flag | None = Field(default=None, examples=[True])
     """Encrypt with STARTTLS where the server offers it; no: never. Without this it is encrypted where
     possible, and always, with a verified certificate, where a password is sent."""
 
@@ -92,21 +93,23 @@ class ServerEncryptionOptions(BaseModel):
     client_tls_required: Flag = False
     """Send nothing unencrypted: mail waits for a server that offers no STARTTLS."""
 
-    client_tls_verify: Authorities | None = None
+    client_tls_verify: Authorities | None = Field(default=None, examples=["<default>"])
     """Send nothing to a server whose certificate these authorities do not vouch for: a PEM file, a
     directory, or <default> for the system's. <none>: verify nothing, even where a password is sent."""
 
-    client_tls_verify_name: Domain | None = None
+    client_tls_verify_name: Domain | None = Field(default=None, examples=["smtp.example.net"])
     """The name that the server's certificate must have; by default the host's as configured."""
 
-    client_tls_server_name: Domain | None = None
+    client_tls_server_name: Domain | None = Field(default=None, examples=["smtp.example.net"])
     """The name to ask the server for (SNI); by default the one that is verified."""
 
-    client_tls_certificate: Certificate = []
+    client_tls_certificate: Certificate = Field(
+        default=[], examples=[["/etc/emailrelay/client.pem"]]
+    )
     """Our key and certificate chain in PEM, for servers that ask for one: one file, or given twice,
     the key and the chain. Read again when it changes."""
 
-    tls_config: TlsWords = []
+    tls_config: TlsWords = Field(default=[], examples=[["tlsv1.3"]])
     """The versions of TLS: tlsv1.3 (at least), -tlsv1.2 (at most); never less than 1.2."""
 
     @field_validator("client_tls_connection", "client_tls_required", "client_tls_verify")
@@ -122,11 +125,13 @@ class SignInOptions(BaseModel):
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
-    client_auth: File | None = None
+    client_auth: File | None = Field(default=None, examples=["/etc/emailrelay.auth"])
     """The secrets file with our names and passwords at servers. Read again when it changes; others
     must not be able to read it."""
 
-    client_auth_config: Annotated[str, AfterValidator(_auth_config), Metavar("LIST")] = ""
+    client_auth_config: Annotated[str, AfterValidator(_auth_config), Metavar("LIST")] = Field(
+        default="", examples=["m:plain,login"]
+    )
     """Which mechanisms are used: m:plain,login only these, in this order, x:cram-md5 never these;
     joined by semicolons. By default the strongest that both sides have."""
 
