@@ -46,6 +46,11 @@ _OF_A_SERVICE = (
                 "TERM, INT", "Finish what is in hand, within five seconds, and end with status 0."
             ),
             Entry("USR1", "Try all waiting mail now, whatever its retry time."),
+            Entry(
+                "HUP",
+                "Read the settings again, for what begins from now on. If anything is wrong, the log tells every problem "
+                "and all stays as it was.",
+            ),
         ),
     ),
     Section(

@@ -28,6 +28,10 @@ separated by commas in the environment, and written as `["a", "b"]` in the file.
 
 A setting that is misspelt, out of range or impossible stops the start. Every problem is told at once, with its place, and the
 exit status is 78; `--check-config` does only that, and shows what is set. `--help` and `--version` are as usual.
+
+**SIGHUP** makes a running service read everything again. New clients and the messages that follow go by the new settings; what is under
+way ends as it began. If anything is wrong, everything stays as it was and the log has every problem (`reload_refused`). Otherwise
+it has what changed (`reloaded`), and what differs but is marked below as read at the start only.
 """
 
 
@@ -53,6 +57,8 @@ def _lines(setting: Setting) -> Iterator[str]:
     yield f"* environment: `{setting.variable}`"
     yield f"* file: `{setting.name} = {setting.sample}`"
     yield f"* of: {_owners(setting)}"
+    if setting.at_start:
+        yield "* read at the start only"
 
 
 def _owners(setting: Setting | TableOfFile) -> str:

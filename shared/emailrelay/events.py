@@ -73,7 +73,7 @@ class Reloaded(Event):
 
     service: str
     changed: str
-    needs_restart: str = ""
+    needs_restart: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

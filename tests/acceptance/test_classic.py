@@ -241,6 +241,62 @@ def test_signals_that_come_early_end_no_service(command: Command, sink: Sink) ->
     assert "ended" not in daemon.log()
 
 
+# New settings
+
+
+def test_a_changed_configuration_file_is_obeyed_after_sighup(command: Command) -> None:
+    config = command.directory / "relay.conf"
+    config.write_text("as-server\nfilter=exit:0\n")
+    daemon = command.daemon(str(config))
+    children = daemon.children()
+    daemon.submit()
+    config.write_text("as-server\nfilter=exit:1\nport=26\n")
+    daemon.send(signal.SIGHUP)
+    daemon.hear("info: filterd: settings read again; changed: filter")
+    daemon.hear("info: receiver: settings read again; changed: filter")
+    with pytest.raises(smtplib.SMTPDataError):
+        daemon.submit()
+    assert daemon.children() == children
+    daemon.stop()
+    assert "error" not in daemon.log()
+
+
+def test_a_service_that_is_replaced_has_the_new_settings(command: Command) -> None:
+    config = command.directory / "relay.conf"
+    config.write_text("as-server\nfilter=exit:0\n")
+    daemon = command.daemon(str(config))
+    config.write_text("as-server\nfilter=exit:1\n")
+    daemon.send(signal.SIGHUP)
+    daemon.hear("info: filterd: settings read again; changed: filter")
+    killed = daemon.child("filterd")
+    os.kill(killed, signal.SIGKILL)
+    daemon.hear("error: filterd ended by SIGKILL")
+    with pytest.raises(smtplib.SMTPDataError):
+        daemon.submit()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("as-server\nsize=many\nfilter=exit:300\n", "exit:300"),
+        ("as-server\n", "start or stop filterd, which needs a restart"),
+        ("as-server\nfilter=exit:0\npoll=1\n", "poll"),
+    ],
+)
+def test_a_bad_configuration_file_changes_nothing(
+    command: Command, text: str, problem: str
+) -> None:
+    config = command.directory / "relay.conf"
+    config.write_text("as-server\nfilter=exit:0\n")
+    daemon = command.daemon(str(config))
+    config.write_text(text)
+    daemon.send(signal.SIGHUP)
+    daemon.hear("error: options stay as they are: ")
+    assert problem in daemon.log()
+    daemon.submit()
+    assert len(command.waiting()) == 2
+
+
 # The log
 
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 
 from emailrelay.classic import log_lines
 from emailrelay.classic.log_lines import Line
-from emailrelay.classic.services import Service
+from emailrelay.classic.sheet import Sheet
 
 GRACE = 6.0
 """Seconds to end in; a service drains within 5."""
@@ -32,16 +32,18 @@ class Child:
         self._readers = [asyncio.create_task(self._events()), asyncio.create_task(self._errors())]
 
     @classmethod
-    async def start(cls, service: Service, descriptors: Sequence[int], say: Say) -> "Child":
+    async def start(
+        cls, module: str, sheet: Sheet, descriptors: Sequence[int], say: Say
+    ) -> "Child":
         """Start a service that inherits ``descriptors``; raise OSError when that is impossible."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "emailrelay.classic.tied"),
-            *(str(os.getpid()), service.module, *service.flags),
+            *(str(os.getpid()), module, sheet.flag),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=_environment(),
-            pass_fds=descriptors,
+            pass_fds=(*descriptors, sheet.descriptor),
             limit=_LINE_LIMIT,
             # Control-C is for us: the services are stopped in order.
             process_group=0,
@@ -79,8 +81,13 @@ class Child:
 
 
 def _environment() -> dict[str, str]:
-    # It is this process that the service manager watches.
-    return {name: value for name, value in os.environ.items() if name != "NOTIFY_SOCKET"}
+    # It is this process that the service manager watches; and what the environment says of settings
+    # stands on the sheet, where our options go before it.
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if name != "NOTIFY_SOCKET" and not name.startswith("EMAILRELAY_")
+    }
 
 
 async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:

@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from emailrelay.classic import command_line, help_text, rules, services
@@ -12,6 +13,7 @@ from emailrelay.classic.run import run
 from emailrelay.classic.services import Plan
 from emailrelay.classic.start import FAILED, NotStarted
 from emailrelay.config.version import capabilities, version
+from emailrelay.errors import ConfigError
 
 _PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 """The words of the options whose values are, or may be, paths."""
@@ -19,43 +21,45 @@ _PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    asked, wrong = command_line.parse(sys.argv[1:] if argv is None else argv, _read)
+    words = sys.argv[1:] if argv is None else argv
+    here = Path.cwd()
+    asked, wrong = command_line.parse(words, partial(_read, here))
     if asked.on("help") or asked.on("version"):
         _show(asked)
         return FAILED if wrong else 0
-    planned, more = _plan(asked)
-    wrong += more
-    if planned is None or wrong:
-        _complain(wrong, "emailrelay --help shows the options")
-        return FAILED
     try:
-        return run(*planned)
+        return run(*_plan(words, here), partial(_plan, words, here))
+    except ConfigError as error:
+        _complain(error.problems, "emailrelay --help shows the options")
+        return FAILED
     except NotStarted as error:
         _complain(error.problems)
         return error.status
 
 
-def _plan(given: Asked) -> tuple[tuple[Plan, Asked] | None, list[str]]:
-    asked, wrong = rules.expand(_absolute(given))
-    wrong += rules.problems(asked)
+def _plan(words: Sequence[str], here: Path) -> tuple[Plan, Asked]:
+    """Read the command line and the file it names; raise ConfigError with every problem."""
+    given, wrong = command_line.parse(words, partial(_read, here))
+    asked, more = rules.expand(_absolute(given, here))
     planned = services.plan(asked)
-    known = dict.fromkeys(wrong)
-    known.update(dict.fromkeys(services.problems(planned, asked, os.environ)))
-    return (planned, asked), list(known)
+    wrong += [*more, *rules.problems(asked), *services.problems(planned, asked, os.environ)]
+    if wrong:
+        raise ConfigError(list(dict.fromkeys(wrong)))
+    return planned, asked
 
 
-def _absolute(asked: Asked) -> Asked:
-    """Make paths absolute: a daemon works in another directory."""
+def _absolute(asked: Asked, here: Path) -> Asked:
+    """Make paths absolute, by the directory of the start: a daemon works in another one."""
     values = dict(asked.values)
     for name, given in values.items():
         if BY_NAME[name].word in _PATHS:
-            values[name] = tuple(_absolute_path(value) for value in given)
+            values[name] = tuple(_absolute_path(value, here) for value in given)
     return Asked(values)
 
 
-def _absolute_path(value: str) -> str:
+def _absolute_path(value: str, here: Path) -> str:
     # ``exit:0`` is no path, nor is nothing.
-    return value if not value or ":" in value else str(Path(value).absolute())
+    return value if not value or ":" in value else str(here / value)
 
 
 def _show(asked: Asked) -> None:
@@ -73,5 +77,5 @@ def _complain(problems: Sequence[str], advice: str = "") -> None:
     )
 
 
-def _read(path: str) -> str:
-    return Path(path).read_text("utf-8")
+def _read(here: Path, path: str) -> str:
+    return (here / path).read_text("utf-8")

@@ -39,6 +39,9 @@ _TEXTS = MappingProxyType(
         "listening": "smtp server on {address}",
         "stopping": "{service} stopping",
         "stopped": "{service} stopped",
+        "reloaded": "{service}: settings read again; changed: {changed}; "
+        "for the next start: {needs_restart}",
+        "reload_refused": "{service}: settings stay as they are: {problems}",
         "worker_died": "a worker of the {service} ended: {reason}",
         "received": "received {id} from <{sender}>: {recipients} recipient(s), {size} octets",
         "rejected": "rejected {command}: {reply}",

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import signal
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -19,7 +19,7 @@ from emailrelay.classic.services import Plan
 from emailrelay.classic.start import FAILED, NotStarted
 from emailrelay.classic.supervisor import Supervisor
 from emailrelay.config import Settings
-from emailrelay.errors import RelayError
+from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
 from emailrelay.listening import Listeners
 from emailrelay.store.chooser import open_store
@@ -34,6 +34,7 @@ class _Ground:
 
     plan: Plan
     asked: Asked
+    again: Callable[[], tuple[Plan, Asked]]
     settings: Settings
     listeners: Listeners
     admin: Listeners
@@ -43,8 +44,10 @@ class _Ground:
     pid_file: PidFile | None = None
 
 
-def run(plan: Plan, asked: Asked) -> int:
+def run(plan: Plan, asked: Asked, again: Callable[[], tuple[Plan, Asked]]) -> int:
     """Do what was asked; return the exit status. In the background, the parent process ends here.
+
+    ``again`` reads the options once more, at SIGHUP; it raises ConfigError.
 
     Raises:
         NotStarted: it cannot begin.
@@ -62,6 +65,7 @@ def run(plan: Plan, asked: Asked) -> int:
     ground = _Ground(
         plan=plan,
         asked=asked,
+        again=again,
         settings=settings,
         listeners=listeners,
         admin=admin,
@@ -98,7 +102,7 @@ async def _work(ground: _Ground) -> int:
 
 async def _supervise(ground: _Ground) -> int:
     supervisor = Supervisor(ground.plan, ground.listeners.sockets, ground.log.write)
-    _hear(supervisor, ground.log)
+    _hear(supervisor, ground)
     if not ground.plan.lasting and not ground.admin.sockets:
         _started(ground)
         return FAILED if await supervisor.forward_once() else 0
@@ -135,19 +139,29 @@ async def _administration(ground: _Ground, supervisor: Supervisor) -> AsyncGener
             yield
 
 
-def _hear(supervisor: Supervisor, log: LogOutput) -> None:
+def _hear(supervisor: Supervisor, ground: _Ground) -> None:
     """Obey signals; a second one to stop is the first one again."""
     loop = asyncio.get_running_loop()
-
-    def reload() -> None:
-        log.reopen()
-        supervisor.pass_on(signal.SIGHUP)
-
     for number in _STOP:
         loop.add_signal_handler(number, supervisor.stop.set)
-    loop.add_signal_handler(signal.SIGHUP, reload)
+    loop.add_signal_handler(signal.SIGHUP, _reload, supervisor, ground)
     loop.add_signal_handler(signal.SIGUSR1, supervisor.forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+
+
+def _reload(supervisor: Supervisor, ground: _Ground) -> None:
+    """Open the log anew, read all options again, and have the services follow if they are good."""
+    ground.log.reopen()
+    try:
+        plan, asked = ground.again()
+        supervisor.follow(plan)
+    except ConfigError as error:
+        for problem in error.problems:
+            ground.log.write(Line(Severity.ERROR, f"options stay as they are: {problem}"))
+        return
+    if waiting := services.only_at_start(ground.asked, asked):
+        names = ", ".join(f"--{name}" for name in waiting)
+        ground.log.write(Line(Severity.INFO, f"a change of {names} waits for the next start"))
 
 
 def _started(ground: _Ground) -> None:

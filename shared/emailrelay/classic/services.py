@@ -89,6 +89,16 @@ def problems(planned: Plan, asked: Asked, environ: Mapping[str, str]) -> list[st
     return list(found)
 
 
+def only_at_start(before: Asked, now: Asked) -> list[str]:
+    """Return the options that differ and are the command's own, which are obeyed at its start only."""
+    names = sorted(before.values.keys() | now.values.keys())
+    return [
+        name
+        for name in names
+        if BY_NAME[name].use is Use.COMMAND and before.values_of(name) != now.values_of(name)
+    ]
+
+
 def available(option: Option) -> bool:
     """Tell whether an option can be obeyed by this release."""
     known = any(option.setting in service.model_fields for service in SERVICES)

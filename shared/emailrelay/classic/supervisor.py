@@ -1,14 +1,18 @@
 """The services of one command: started, replaced when they die, stopped in order."""
 
 import asyncio
+import os
 import signal
 import socket
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
+from contextlib import closing, suppress
 
 from emailrelay.classic.child import GRACE, Child, Say
 from emailrelay.classic.log_lines import Line, Severity
 from emailrelay.classic.services import Plan, Service
+from emailrelay.classic.sheet import Sheet
+from emailrelay.config import ReceiverSettings
+from emailrelay.errors import ConfigError
 from emailrelay.listening import BACKLOG
 
 START_LIMIT = 30.0
@@ -26,9 +30,10 @@ class Post:
 
     def __init__(self, service: Service, descriptors: Sequence[int], say: Say) -> None:
         self.name = service.name
+        self.sheet = Sheet(service, os.environ)
         self.ready = asyncio.Event()
         """Set when the service has been ready once."""
-        self._service = service
+        self._module = service.module
         self._descriptors = descriptors
         self._say = say
         self._unwanted = asyncio.Event()
@@ -85,7 +90,9 @@ class Post:
     async def _run(self) -> str:
         """Run the service once; return why it ended."""
         try:
-            child = self._child = await Child.start(self._service, self._descriptors, self._say)
+            child = self._child = await Child.start(
+                self._module, self.sheet, self._descriptors, self._say
+            )
         except OSError as error:
             return f"cannot be run: {error}"
         if self._unwanted.is_set():
@@ -113,16 +120,33 @@ class Supervisor:
         self._sockets = sockets
         self._changing = asyncio.Lock()
         self._forwarding: set[asyncio.Task[int]] = set()
-        self._posts = {post.name: post for post in self._make_posts()}
+        self._posts = {
+            service.name: Post(self._equipped(service), self._numbers(service), self._say)
+            for service in plan.lasting
+        }
 
-    def _make_posts(self) -> Iterable[Post]:
-        numbers = [opened.fileno() for opened in self._sockets]
-        for service in self._plan.lasting:
-            if service is self._plan.receiver:
-                inherited = (f"--interface=fd#{number}" for number in numbers)
-                yield Post(service.also(*inherited), numbers, self._say)
-            else:
-                yield Post(service, (), self._say)
+    def _numbers(self, service: Service) -> list[int]:
+        accepts = service.settings is ReceiverSettings
+        return [opened.fileno() for opened in self._sockets] if accepts else []
+
+    def _equipped(self, service: Service) -> Service:
+        return service.also(*(f"--interface=fd#{number}" for number in self._numbers(service)))
+
+    def follow(self, plan: Plan) -> None:
+        """Have the services go by another plan, without disturbing their work.
+
+        Raises:
+            ConfigError: it needs other services than those that run; nothing has changed.
+
+        """
+        wanted = {service.name: service for service in plan.lasting}
+        if differing := sorted(wanted.keys() ^ self._posts.keys()):
+            names = " and ".join(differing)
+            raise ConfigError([f"these options start or stop {names}, which needs a restart"])
+        self._plan = plan
+        for name, post in self._posts.items():
+            post.sheet.use(self._equipped(wanted[name]))
+            post.send(signal.SIGHUP)
 
     async def start(self) -> bool:
         """Start every service; tell whether all are ready."""
@@ -153,6 +177,7 @@ class Supervisor:
             await asyncio.wait(self._forwarding)
         for post in self._posts.values():
             await post.stop()
+            post.sheet.close()
 
     async def forward_once(self, also_say: Say | None = None) -> int:
         """Try every message once; return the exit status of that."""
@@ -164,10 +189,12 @@ class Supervisor:
             if also_say is not None:
                 also_say(line)
 
+        once = self._plan.once
         try:
-            child = await Child.start(self._plan.once, (), say)
+            with closing(Sheet(once, os.environ)) as sheet:
+                child = await Child.start(once.module, sheet, (), say)
         except OSError as error:
-            say(Line(Severity.ERROR, f"{self._plan.once.name} could not be started: {error}"))
+            say(Line(Severity.ERROR, f"{once.name} could not be started: {error}"))
             return 1
         ended, stop = asyncio.create_task(child.ended()), asyncio.create_task(self.stop.wait())
         await asyncio.wait((ended, stop), return_when=asyncio.FIRST_COMPLETED)
@@ -215,11 +242,6 @@ class Supervisor:
                     with suppress(OSError):
                         listening.shutdown(socket.SHUT_RDWR)
         return True
-
-    def pass_on(self, number: signal.Signals) -> None:
-        """Pass a signal on to every service."""
-        for post in self._posts.values():
-            post.send(number)
 
 
 def _reason(status: int) -> str:

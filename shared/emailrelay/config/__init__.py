@@ -14,6 +14,7 @@ from emailrelay.config.options import (
 from emailrelay.config.reading import read
 from emailrelay.config.restart import at_start
 from emailrelay.config.version import version
+from emailrelay.config.writing import write
 
 __all__ = [
     "DEFAULT_AUTHORITIES",
@@ -28,4 +29,5 @@ __all__ = [
     "load",
     "read",
     "version",
+    "write",
 ]

@@ -65,7 +65,9 @@ class Live(Generic[S]):
                 (waiting if name in at_start(type(before)) else changed).append(name)
         self._report(
             Reloaded(
-                service=before.service, changed=", ".join(changed), needs_restart=", ".join(waiting)
+                service=before.service,
+                changed=", ".join(changed) or "nothing",
+                needs_restart=", ".join(waiting) or "nothing",
             )
         )
         return True

@@ -1,0 +1,35 @@
+"""The settings of one child, as a file that it reads at its start and again at each SIGHUP.
+
+The file is in memory and has no name: nothing can be left behind, cleaned away or read by others.
+"""
+
+import os
+from collections.abc import Mapping
+
+from emailrelay.classic.services import Service
+from emailrelay.config import read, write
+
+
+class Sheet:
+    """What a child is to go by. It inherits ``descriptor``."""
+
+    def __init__(self, service: Service, environ: Mapping[str, str]) -> None:
+        """Make the file; raise ConfigError if the service could not use these settings."""
+        self.descriptor = os.memfd_create(f"{service.name}.toml")
+        self._environ = environ
+        self.use(service)
+
+    @property
+    def flag(self) -> str:
+        """Give the flag that names the file; whoever opens it reads from its beginning."""
+        return f"--config=/proc/self/fd/{self.descriptor}"
+
+    def use(self, service: Service) -> None:
+        """Write other settings for the same service; raise ConfigError as at the start."""
+        text = write(read(service.settings, service.flags, self._environ)).encode()
+        os.ftruncate(self.descriptor, 0)
+        os.pwrite(self.descriptor, text, 0)
+
+    def close(self) -> None:
+        """Close it. A child that has inherited it keeps it."""
+        os.close(self.descriptor)
