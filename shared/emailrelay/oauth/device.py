@@ -62,7 +62,7 @@ def parse(answer: Mapping[str, object]) -> Authorization:
     safe = complete.startswith("https://") and complete.isprintable()
     return Authorization(
         device_code=Secret(device_code),
-        interval=min(interval, _LONGEST_INTERVAL),
+        interval=min(max(interval, 1.0), _LONGEST_INTERVAL),
         invitation=Invitation(
             url=url, code=code, complete_url=complete if safe else "", seconds=seconds
         ),

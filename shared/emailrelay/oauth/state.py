@@ -139,7 +139,7 @@ def read(octets: bytes | None, identity: str) -> SignIn:
         return empty
     try:
         found = _parse(json.loads(octets))
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return empty
     return found if found.identity == identity else empty
 
