@@ -1,22 +1,18 @@
 """One message over one open session: its replies, recipient by recipient."""
 
-import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import AddressError, RelayError
 from emailrelay.reply import Reply
+from emailrelay_forwarder import parameters
 from emailrelay_forwarder.mailbox import on_wire
+from emailrelay_forwarder.offer import Offer, Recipient
 from emailrelay_forwarder.outgoing import Outgoing
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import SessionTrouble, Step
 
-MOST_RECIPIENTS = 100
-"""Of one transaction: every server takes as many (RFC 5321 section 4.5.3.1.8)."""
-
 _BEFORE_CONTENT = frozenset({Step.RSET, Step.MAIL, Step.RCPT, Step.DATA})
-_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\b")
 
 
 @dataclass(slots=True)
@@ -77,7 +73,7 @@ async def deliver(
     if refusal is not None:
         progress.replies.update(dict.fromkeys(pending, refusal))
         return
-    sendable = _sendable(pending, envelope, progress.replies)
+    sendable = _sendable(pending, message, session, progress.replies)
     if together and len(sendable) < len(pending):
         return
     while sendable:
@@ -99,80 +95,50 @@ def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | No
     return None
 
 
-def parameters(envelope: Envelope, size: int, extensions: Mapping[str, str]) -> bytes:
-    """Return the parameters of MAIL, each with a blank in front.
-
-    BODY=8BITMIME says that there may be octets beyond ASCII (RFC 6152), so it goes with content that
-    nobody declared to be 7bit. To a server without the extension such content is sent as it is:
-    servers have been taking it for decades, and a conversion would break signatures.
-    """
-    chosen = b""
-    if "size" in extensions:
-        chosen += b" SIZE=%d" % size
-    if "8bitmime" in extensions and envelope.body is not Body.SEVEN_BIT:
-        chosen += b" BODY=8BITMIME"
-    if envelope.utf8:
-        chosen += b" SMTPUTF8"
-    return chosen
-
-
 def _sender(envelope: Envelope) -> bytes:
     return on_wire(envelope.sender, utf8=envelope.utf8) if envelope.sender else b""
 
 
 def _sendable(
-    pending: list[Address], envelope: Envelope, replies: dict[Address, Reply]
-) -> list[tuple[Address, bytes]]:
-    """Give the recipients with their octets; refuse those that cannot be put on the wire."""
-    sendable: list[tuple[Address, bytes]] = []
+    pending: list[Address], message: Outgoing, session: Session, replies: dict[Address, Reply]
+) -> list[Recipient]:
+    """Give the recipients with what is said of them; refuse those that cannot be put on the wire."""
+    envelope, dsn = message.envelope, message.claim.history.dsn
+    sendable: list[Recipient] = []
     for recipient in pending:
         try:
-            sendable.append((recipient, on_wire(recipient, utf8=envelope.utf8)))
+            octets = on_wire(recipient, utf8=envelope.utf8)
         except AddressError as error:
             replies[recipient] = Reply.of(553, f"5.1.3 the recipient's address {error}")
+        else:
+            more = parameters.of_rcpt(recipient, dsn, session.extensions)
+            sendable.append(Recipient(recipient, b"<" + octets + b">" + more))
     return sendable
 
 
 async def _transaction(
     message: Outgoing,
     session: Session,
-    sendable: list[tuple[Address, bytes]],
+    sendable: list[Recipient],
     progress: Progress,
     *,
     together: bool,
-) -> list[tuple[Address, bytes]]:
+) -> list[Recipient]:
     """Send the message to as many recipients as the server takes at once; return the others."""
-    envelope = message.envelope
-    reply = await session.mail(
-        _sender(envelope), parameters(envelope, message.size, session.extensions)
-    )
-    if not reply.accepted:
-        progress.replies.update((recipient, reply) for recipient, _ in sendable)
-        return []
-    accepted: list[Address] = []
-    asked = 0
-    for recipient, octets in sendable if together else sendable[:MOST_RECIPIENTS]:
-        reply = await session.rcpt(octets)
-        if accepted and not together and _no_more_recipients(reply):
-            break
-        asked += 1
-        if reply.accepted:
-            accepted.append(recipient)
-        else:
-            progress.replies[recipient] = reply
-            if together:
-                return []
-    if accepted:
-        reply = await _content(message, session, progress)
-        progress.replies.update(dict.fromkeys(accepted, reply))
-    return sendable[asked:]
+    envelope, dsn = message.envelope, message.claim.history.dsn
+    more = parameters.of_mail(envelope, message.size, dsn, session.extensions)
+    sender = b"<" + _sender(envelope) + b">" + more
+    offer = Offer(session, sender, sendable, progress.replies, together)
+    await offer.make()
+    if offer.accepted and (reply := offer.to_data):
+        if reply.code == 354:
+            reply = await _content(message, session, progress)
+        progress.replies.update(dict.fromkeys(offer.accepted, reply))
+    return offer.left
 
 
 async def _content(message: Outgoing, session: Session, progress: Progress) -> Reply:
     claim = message.claim
-    reply = await session.data()
-    if reply.code != 354:
-        return reply
 
     def before_dot() -> None:
         if not claim.wanted():
@@ -189,12 +155,6 @@ async def _content(message: Outgoing, session: Session, progress: Progress) -> R
 def wants_less(reply: Reply) -> bool:
     """Tell whether a reply asks us to slow down (4.7.x: rate or connection limits of policy)."""
     return 400 <= reply.code <= 499 and reply.text.startswith("4.7.")
-
-
-def _no_more_recipients(reply: Reply) -> bool:
-    """Tell "too many recipients" from a full mailbox, which has the same code (RFC 5321 4.5.3.1.10)."""
-    enhanced = _ENHANCED.match(reply.text)
-    return reply.code == 452 and (enhanced is None or enhanced[0] == "4.5.3")
 
 
 def stale(trouble: SessionTrouble, progress: Progress, session: Session) -> bool:

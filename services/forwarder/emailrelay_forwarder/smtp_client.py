@@ -3,12 +3,13 @@
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emailrelay.events import Report
 from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
+from emailrelay.store.limits import Slot
 from emailrelay_forwarder.account import Account, Accounts, nobody
 from emailrelay_forwarder.dot_stuff import DotStuffer
 from emailrelay_forwarder.policy import Policy
@@ -47,6 +48,7 @@ class Session:
         "idle_since",
         "messages",
         "peer",
+        "slot",
         "unfinished",
         "used",
     )
@@ -65,6 +67,8 @@ class Session:
         self.used = False
         """Whether an earlier message, or part of this one, was answered for here."""
         self.idle_since = 0.0
+        self.slot: Slot | None = None
+        """The right to this connection, where the route has a limit; given back when it ends."""
 
     @property
     def usable(self) -> bool:
@@ -128,21 +132,29 @@ class Session:
         _expect(Step.EHLO, answer, 250)
         self.extensions = extensions_of(answer)
 
-    async def mail(self, sender: bytes, parameters: bytes) -> Reply:
-        """Begin a transaction; ``parameters`` begin with a blank if there are any."""
+    async def begin(self) -> None:
+        """Make ready for a transaction."""
         if self.unfinished:
             _expect(Step.RSET, await self._command(Step.RSET, b"RSET"), 250)
         self.unfinished = True
-        return await self._reply(Step.MAIL, b"MAIL FROM:<" + sender + b">" + parameters)
 
-    async def rcpt(self, recipient: bytes) -> Reply:
-        """Name a recipient."""
-        return await self._reply(Step.RCPT, b"RCPT TO:<" + recipient + b">")
+    async def ask(self, step: Step, line: bytes) -> Reply:
+        """Say MAIL, RCPT or DATA. To DATA 354 means go ahead; any other code is a refusal."""
+        return _judged(step, await self._command(step, line))
 
-    async def data(self) -> Reply:
-        """Ask to send the content: 354 means go ahead, else it is a refusal."""
-        answer = await self._command(Step.DATA, b"DATA")
-        return Reply.of(*answer) if answer.code == 354 else _refusal(Step.DATA, answer)
+    def say(self, commands: Sequence[tuple[Step, bytes]]) -> None:
+        """Say several of these at once; each must be followed by its ``hear``, in this order."""
+        self._wire.send_all(commands)
+
+    async def hear(self, step: Step) -> Reply:
+        """Wait for the reply to the next of what was said at once; see ``ask``."""
+        return _judged(step, await self._wire.next_reply(step, self._settings.reply))
+
+    async def nothing(self) -> None:
+        """Send no content after a 354 that no recipient is behind (RFC 2920 section 3.1)."""
+        answer = await self._wire.final(b".\r\n", self._settings.verdict)
+        self.unfinished = False
+        _verdict(Step.DOT, answer)
 
     async def content(self, chunks: AsyncIterator[bytes], before_dot: Callable[[], None]) -> Reply:
         """Send the content and return the verdict on it.
@@ -172,6 +184,8 @@ class Session:
     def abort(self) -> None:
         """Drop the connection at once."""
         self._wire.abort()
+        if self.slot is not None:
+            self.slot.release()
 
     async def _stream(self, chunks: AsyncIterator[bytes]) -> bytes:
         """Send all but the last of the content; return that with the final dot, to go in one piece."""
@@ -181,9 +195,6 @@ class Session:
                 await self._wire.content(held, self._settings.reply)
             held = stuffer.feed(chunk)
         return held + stuffer.finish()
-
-    async def _reply(self, step: Step, line: bytes) -> Reply:
-        return _verdict(step, await self._command(step, line))
 
     async def _command(self, step: Step, line: bytes) -> Answer:
         return await self._wire.command(step, line, self._settings.reply)
@@ -200,6 +211,13 @@ def _expect(step: Step, answer: Answer, code: int) -> None:
     """Accept one code only: anything else here means that the session cannot be used."""
     if answer.code != code:
         raise SessionTrouble(step, _refusal(step, answer))
+
+
+def _judged(step: Step, answer: Answer) -> Reply:
+    """Take as yes what the step calls for: 354 to DATA, any 2yz to all others."""
+    if step is not Step.DATA:
+        return _verdict(step, answer)
+    return Reply.of(*answer) if answer.code == 354 else _refusal(step, answer)
 
 
 def _verdict(step: Step, answer: Answer) -> Reply:

@@ -17,7 +17,7 @@ import fcntl
 import ssl
 import sys
 import termios
-from collections.abc import AsyncGenerator, Awaitable, Sequence
+from collections.abc import Awaitable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
 from aiosmtplib.errors import SMTPException, SMTPServerDisconnected
@@ -132,17 +132,25 @@ class Wire(SMTPProtocol):
         self._send(step, line + b"\r\n")
         return await self._reply(step, limit)
 
-    async def commands(
-        self, batch: Sequence[tuple[Step, bytes]], limit: float
-    ) -> AsyncGenerator[Answer]:
-        """Send several command lines at once, and give their replies in order (RFC 2920).
+    def send_all(self, commands: Sequence[tuple[Step, bytes]]) -> None:
+        """Send several command lines at once (RFC 2920); each has a ``next_reply``, in this order.
 
         A command that is answered twice is found out with the next thing to be sent, as ever: there
         must be nothing left to read then.
         """
-        self._send(batch[0][0], b"".join([line + b"\r\n" for _, line in batch]))
-        for step, _ in batch:
-            yield await self._next_reply(step, limit)
+        self._send(commands[0][0], b"".join([line + b"\r\n" for _, line in commands]))
+
+    async def next_reply(self, step: Step, limit: float) -> Answer:
+        """Wait for the next of several replies, which may have come along with the one before."""
+        try:
+            reply = self._reader.take()
+        except ReplyGarbled as error:
+            raise garbled(step, str(error)) from error
+        if reply is not None:
+            self._response_pending = False
+            return Answer(*reply)
+        self._response_pending = True
+        return await self._reply(step, limit)
 
     async def content(self, chunk: bytes, limit: float) -> None:
         """Send encoded content; returns when the peer has taken enough of it for more to follow."""
@@ -219,13 +227,6 @@ class Wire(SMTPProtocol):
         if self._transcript is not None:
             self._transcript.received(step, reply.code, reply.message)
         return reply
-
-    async def _next_reply(self, step: Step, limit: float) -> Answer:
-        """Wait for the next of several replies, which may have come along with the one before."""
-        if self._response_waiter is not None and not self._response_waiter.done():
-            self._response_pending = True
-            self.data_received(b"")
-        return await self._reply(step, limit)
 
     async def _within(self, step: Step, limit: float, awaited: Awaitable[T]) -> T:
         """Await, but give up when the peer has neither answered nor taken anything for ``limit`` s."""
