@@ -304,6 +304,16 @@ class SmarthostTrouble(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RateReached(Event):
+    """A route has sent as much as it may for now; told once, until there is room at once again."""
+
+    route: str
+    rate: str
+    again: float
+    """When there is room for the next message (seconds since 1970)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignInRefused(Event):
     """The smarthost does not let our account in; mail waits, and somebody must look at the account."""
 

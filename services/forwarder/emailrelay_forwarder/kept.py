@@ -7,6 +7,8 @@ from emailrelay_forwarder.smtp_client import Session
 
 IDLE = 5.0
 """Seconds that a session is kept without use: servers dislike idle clients, and limit their number."""
+LOOK = 0.2
+"""Seconds between looks whether another process waits for a connection of the same route."""
 MOST_MESSAGES = 1000
 """Messages over one session; then a new one, which spreads the load over the server's addresses."""
 PARTING = 1.0
@@ -57,14 +59,14 @@ class KeptSessions:
         """Keep a session for later, unless it has served long enough."""
         if not session.usable:
             session.abort()
-        elif session.messages >= MOST_MESSAGES:
+        elif session.messages >= MOST_MESSAGES or _wanted_elsewhere(session):
             self._part(session)
         else:
             loop = asyncio.get_running_loop()
             session.idle_since = loop.time()
             self._idle.append(_Kept(session, owner))
             if self._timer is None:
-                self._timer = loop.call_later(IDLE, self._tidy, loop)
+                self._timer = loop.call_later(_pause(session), self._tidy, loop)
 
     async def close(self) -> None:
         """Part from all of them, and wait until that is done."""
@@ -80,11 +82,24 @@ class KeptSessions:
         # The list is in the order of last use, for it is added to at its end only.
         while self._idle and self._idle[0].session.idle_since + IDLE <= loop.time() + 0.001:
             self._part(self._idle.pop(0).session)
+        for kept in [kept for kept in self._idle if _wanted_elsewhere(kept.session)]:
+            self._idle.remove(kept)
+            self._part(kept.session)
         if self._idle:
-            due = self._idle[0].session.idle_since + IDLE
+            oldest = self._idle[0].session
+            due = min(oldest.idle_since + IDLE, loop.time() + _pause(oldest))
             self._timer = loop.call_at(due, self._tidy, loop)
 
     def _part(self, session: Session) -> None:
         task = asyncio.get_running_loop().create_task(session.quit(PARTING))
         self._parting.add(task)
         task.add_done_callback(self._parting.discard)
+
+
+def _wanted_elsewhere(session: Session) -> bool:
+    return session.slot is not None and session.slot.wanted()
+
+
+def _pause(session: Session) -> float:
+    """Give the seconds until the next look at idle sessions: sooner if others may want their place."""
+    return IDLE if session.slot is None else LOOK

@@ -21,7 +21,7 @@ from emailrelay_forwarder.breaker import Breaker
 from emailrelay_forwarder.kept import KeptSessions
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session
-from emailrelay_forwarder.trouble import SessionTrouble, Step
+from emailrelay_forwarder.trouble import NoSlot, SessionTrouble, Step
 from emailrelay_forwarder.width import Width
 
 STALLED = 10.0
@@ -147,6 +147,11 @@ class Smarthost:
                 return session
             try:
                 return await self._open_session(self._route)
+            except NoSlot as trouble:
+                if others := self._live + len(self._kept):
+                    self._width.crowded(others)
+                    return None
+                raise self._turned_away(trouble.reply) from trouble
             except SessionTrouble as trouble:
                 if others := self._live + len(self._kept):
                     self._width.refused(others)

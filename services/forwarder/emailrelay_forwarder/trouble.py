@@ -38,6 +38,10 @@ class SessionTrouble(RelayError):
         self.reply = reply
 
 
+class NoSlot(SessionTrouble):
+    """All connections of the route are in use, other processes' among them: no fault of the server."""
+
+
 def cut_off(step: Step, why: str) -> SessionTrouble:
     """Describe a connection that ended or fell silent (RFC 3463: 4.4.2)."""
     return SessionTrouble(step, Reply.of(451, f"4.4.2 {why} at {step}"))

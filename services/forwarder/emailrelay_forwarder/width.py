@@ -37,6 +37,10 @@ class Width:
         """Note that no further connection was given beside ``others``, at least one."""
         self.now = self._ceiling = others
 
+    def crowded(self, others: int) -> None:
+        """Note that other processes have the rest of the route's connections for the moment."""
+        self.now = others
+
     def restrained(self) -> None:
         """Note that the server wants less of us (421 in mid-session, 4.7.x)."""
         self.now = self._ceiling = max(1, self.now - 1)
