@@ -67,7 +67,7 @@ class Message:
     connection: int = 0
 
 
-_GOOD = {
+GOOD = {
     "greeting": "220 peer.test ESMTP",
     "EHLO": "250-peer.test\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE 104857600",
     "HELO": "250 peer.test",
@@ -197,9 +197,9 @@ class SmtpPeer:
 
     def act(self, step: str) -> Act:
         times = self._times[step] = self._times.get(step, 0) + 1
-        acts = self.script.get(step, _GOOD.get(step, "250 2.0.0 ok"))
+        acts = self.script.get(step, GOOD.get(step, "250 2.0.0 ok"))
         if isinstance(acts, Sequence) and not isinstance(acts, str):
-            return acts[times - 1] if times <= len(acts) else _GOOD.get(step, "250 2.0.0 ok")
+            return acts[times - 1] if times <= len(acts) else GOOD.get(step, "250 2.0.0 ok")
         return acts
 
     def add(self, message: Message) -> None:
@@ -229,6 +229,8 @@ class _Session:
         self._sender = b""
         self._parameters = b""
         self._recipients: list[bytes] = []
+        self._begun = False
+        """Whether MAIL was accepted."""
 
     async def run(self) -> None:
         await self._perform("greeting")
@@ -243,15 +245,17 @@ class _Session:
             case "MAIL":
                 self._sender, self._parameters = _path(line)
                 self._recipients = []
-                await self._perform(verb)
-            case "RCPT":
+                self._begun = 200 <= await self._perform(verb) <= 299
+            case "RCPT" if self._begun or "RCPT" in self._peer.script:
                 await self._recipient(_path(line)[0])
-            case "DATA":
+            case "DATA" if self._recipients or "DATA" in self._peer.script:
                 if await self._perform(verb) == 354:
                     await self._content()
             case "QUIT":
                 await self._perform(verb)
                 raise _Over
+            case "RCPT" | "DATA":
+                await self._say(b"503 5.5.1 nothing to do that for\r\n")
             case _:
                 await self._perform(verb)
 
