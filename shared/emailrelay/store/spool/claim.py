@@ -128,6 +128,7 @@ class SpoolClaim(Claim):
         self._doubt: int | None = None
         self._peer = ""
         self._open = True
+        self._handed_over = False
         self._settled = False
 
     async def content(self) -> AsyncIterator[bytes]:
@@ -236,7 +237,17 @@ class SpoolClaim(Claim):
         if (
             self.ack is not Ack.DELIVERED
         ):  # if that came back after a power cut, it would be withdrawn
-            await self._spool.syncer.run((), (self._spool.root,))
+            removed = self._hand_over()
+            await self._spool.syncer.run((), (self._spool.root,), closing=removed)
+
+    def _hand_over(self) -> tuple[int, int]:
+        """Give up the lock now, and both files to be closed by somebody who has the time for it."""
+        removed = self._content, self._locked.descriptor
+        files.unlock(self._locked.descriptor)
+        # Used by mistake, their numbers could be another message's by then.
+        self._content = self._locked.descriptor = -1
+        self._handed_over = True
+        return removed
 
     async def _pass(self) -> None:
         if self.stage is not Stage.UNFILTERED:
@@ -313,7 +324,8 @@ class SpoolClaim(Claim):
         if self._copy is not None:
             self._copy.discard()
         self._out_of_doubt()
-        os.close(self._content)
-        self._locked.release()
+        if not self._handed_over:
+            os.close(self._content)
+            self._locked.release()
         if not self._settled:
             self._spool.bell.ring(self.stage, self.id)

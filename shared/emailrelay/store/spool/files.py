@@ -62,9 +62,14 @@ def try_lock(descriptor: int) -> bool:
     return lock_descriptor(descriptor, blocking=False)
 
 
-def unlock_and_close(descriptor: int) -> None:
+def unlock(descriptor: int) -> None:
     """End a lock at once: a child between fork and exec still shares the open file."""
     unlock_descriptor(descriptor)
+
+
+def unlock_and_close(descriptor: int) -> None:
+    """End a lock and close its file."""
+    unlock(descriptor)
     os.close(descriptor)
 
 
