@@ -7,7 +7,15 @@ from typing import assert_never
 from emailrelay.filters.copy import Copy
 from emailrelay.filters.program import Exited, NotStarted, Outcome, Programs, Signalled, TimedOut
 from emailrelay.filters.result import read_result
-from emailrelay.filters.spec import ExitFilter, Filter, ProgramFilter
+from emailrelay.filters.servers import Servers
+from emailrelay.filters.spec import (
+    ExitFilter,
+    Filter,
+    MessageIdFilter,
+    NetFilter,
+    ProgramFilter,
+    SpamFilter,
+)
 from emailrelay.filters.verdict import Accept, Reject, Side, Trouble, Verdict, from_exit_code
 from emailrelay.queue_id import QueueId
 
@@ -53,6 +61,9 @@ class Chain:
             case ProgramFilter():
                 argv = (one.path, copy.content, copy.envelope)
                 return _verdict(await self.programs.run(argv, message=message), self.side)
+            case NetFilter() | SpamFilter() | MessageIdFilter():
+                servers = Servers(self.programs.connections, self.programs.limits.timeout)
+                return await servers.run(one, copy.content, message, self.side)
             case _:
                 assert_never(one)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from emailrelay.filters.connections import Connections
 from emailrelay.filters.guard import MARK, Guard
 from emailrelay.filters.verdict import CAPTURED
 from emailrelay.queue_id import QueueId
@@ -68,12 +69,17 @@ class Limits:
 
 
 class Programs:
-    """Runs filter programs for one process. An ``async with`` block; leaving it ends what is left."""
+    """Runs filter programs for one process, and keeps its connections to those that are servers.
+
+    An ``async with`` block; leaving it ends what is left.
+    """
 
     def __init__(self, limits: Limits | None = None, *, debug: bool = False) -> None:
         """With ``debug``, programs share our standard error instead of ``/dev/null``."""
         self.limits = limits or Limits()
-        """For programs that start from now on."""
+        """For what starts from now on."""
+        self.connections = Connections()
+        """To filters that are servers instead of programs."""
         self._stderr = None if debug else subprocess.DEVNULL
         self._guard = Guard()
         self._sweeper: asyncio.Task[None] | None = None
@@ -95,6 +101,7 @@ class Programs:
             self._sweeper.cancel()
             await asyncio.wait((self._sweeper,))
         self._guard.end()
+        self.connections.close()
 
     async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> Outcome:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.

@@ -33,28 +33,40 @@ def read_result(copy: Copy) -> Envelope | Reject | Trouble:
         envelope = envelope_format.parse(_read_envelope(copy.envelope)).envelope
         _check_addresses(envelope)
     except DamagedMessage as error:
-        return Reject(reply=_SPOILT, reason=f"after the filter: {error}")
+        return spoilt(error)
     except OSError as error:
         return Trouble(reason=f"cannot read the filter's result: {error.strerror}")
     return envelope
 
 
+def spoilt(error: DamagedMessage) -> Reject:
+    """Give the verdict on a message that a filter has spoilt."""
+    return Reject(reply=_SPOILT, reason=f"after the filter: {error}")
+
+
 def _check_content(path: Path) -> None:
     """By name, as programs replace files by renaming over them."""
-    with _opened(path, "content") as file:
+    with opened(path, "content") as file:
         if os.fstat(file.fileno()).st_size == 0:
             raise DamagedMessage("content: empty")
 
 
 def _read_envelope(path: Path) -> bytes:
-    with _opened(path, "envelope") as file:
+    with opened(path, "envelope") as file:
         octets = file.read(_LONGEST_ENVELOPE + 1)
     if len(octets) > _LONGEST_ENVELOPE:
         raise DamagedMessage("envelope: too long")
     return octets
 
 
-def _opened(path: Path, what: str) -> BinaryIO:
+def opened(path: Path, what: str) -> BinaryIO:
+    """Open a file that a filter may have replaced; ``what`` names it.
+
+    Raises:
+        DamagedMessage: the filter's doing: it is gone, or no regular file.
+        OSError: the system's fault.
+
+    """
     try:
         # O_NONBLOCK: a pipe put in the file's place must not hang us.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)

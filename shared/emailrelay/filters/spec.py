@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeAlias
 
 from emailrelay.errors import ConfigError
-
-_LATER = frozenset({"net", "spam", "spam-edit", "msgid"})
+from emailrelay.filters import place
+from emailrelay.filters.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,39 @@ class ExitFilter:
         return f"exit:{self.code}"
 
 
-Filter: TypeAlias = ProgramFilter | ExitFilter
+@dataclass(frozen=True, slots=True)
+class NetFilter:
+    """A server that is sent the path of the content and answers with a line."""
+
+    place: Place
+
+    def __str__(self) -> str:
+        """Give the spec's own form, as the log shows it."""
+        return f"net:{self.place}"
+
+
+@dataclass(frozen=True, slots=True)
+class SpamFilter:
+    """spamd: with ``edit`` its marked message takes the content's place, else spam is rejected."""
+
+    place: Place
+    edit: bool
+
+    def __str__(self) -> str:
+        """Give the spec's own form, as the log shows it."""
+        return f"spam{'-edit' if self.edit else ''}:{self.place}"
+
+
+@dataclass(frozen=True, slots=True)
+class MessageIdFilter:
+    """Gives a message a Message-ID if it has none."""
+
+    def __str__(self) -> str:
+        """Give the spec's own form, as the log shows it."""
+        return "msgid:"
+
+
+Filter: TypeAlias = ProgramFilter | ExitFilter | NetFilter | SpamFilter | MessageIdFilter
 
 
 def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
@@ -72,15 +104,39 @@ def _read(specs: Sequence[str]) -> tuple[tuple[Filter, ...], list[str]]:
 
 def _parse(spec: str) -> Filter:
     kind, colon, rest = spec.partition(":")
-    if colon and kind in _LATER:
-        raise ConfigError([f"filter {spec}: filters of the kind {kind}: are not built yet"])
-    if colon and kind == "exit":
-        return ExitFilter(_code(spec, rest))
-    path = rest if colon and kind == "file" else spec
+    match kind if colon else "":
+        case "exit":
+            return ExitFilter(_code(spec, rest))
+        case "net":
+            return NetFilter(_place(spec, rest))
+        case "spam" | "spam-edit":
+            return SpamFilter(_place(spec, rest), edit=kind == "spam-edit")
+        case "msgid":
+            return _message_id(spec, rest)
+        case "file":
+            return _program(spec, rest)
+        case _:
+            return _program(spec, spec)
+
+
+def _program(spec: str, path: str) -> ProgramFilter:
     if not path:
         raise ConfigError([f"filter {spec!r}: the path of a program is missing"])
     # A work copy is nobody's current directory, so the path must not depend on one.
     return ProgramFilter(Path(path).absolute())
+
+
+def _message_id(spec: str, rest: str) -> MessageIdFilter:
+    if rest:
+        raise ConfigError([f"filter {spec}: nothing may stand behind the colon"])
+    return MessageIdFilter()
+
+
+def _place(spec: str, text: str) -> Place:
+    try:
+        return place.parse(text)
+    except ValueError as error:
+        raise ConfigError([f"filter {spec}: {error}"]) from error
 
 
 def _code(spec: str, text: str) -> int:

@@ -82,6 +82,24 @@ def from_exit_code(code: int, output: bytes, side: Side) -> Verdict:
     return _server(code, output) if side is Side.SERVER else _client(code, output)
 
 
+def from_line(line: str, side: Side) -> Verdict:
+    """Give the verdict of a network filter that answered with ``line``: text, tab, reason."""
+    if not line or line.lower().startswith("ok"):
+        return Accept()
+    text, _, reason = line.partition("\t")
+    reply = _reply(text)
+    return rejection(reply, one_line(reason) or "the filter said so", side)
+
+
+def rejection(reply: Reply, reason: str, side: Side) -> Reject:
+    """Refuse a message with the reply that belongs to this side."""
+    return Reject(reply=reply if side is Side.SERVER else _of_client(reply), reason=reason)
+
+
+def _of_client(reply: Reply) -> Reply:
+    return Reply(_CLIENT_REJECTION, reply.text)
+
+
 def _server(code: int, output: bytes) -> Verdict:
     match code:
         case 0 | 101:
@@ -108,8 +126,7 @@ def _client(code: int, output: bytes) -> Verdict:
             return Skip(stop_run=True)
         case _:
             rejection = _rejection(code, output)
-            reply = Reply(_CLIENT_REJECTION, rejection.reply.text)
-            return replace(rejection, reply=reply, stop_run=code == 105)
+            return replace(rejection, reply=_of_client(rejection.reply), stop_run=code == 105)
 
 
 def _rejection(code: int, output: bytes) -> Reject:

@@ -1,0 +1,129 @@
+"""The protocol of spamd, SpamAssassin's server: a message there, a judgement or the marked message back.
+
+Source: the file PROTOCOL of SpamAssassin. A connection serves one request; our side is closed for
+writing behind the message, which is how spamd's own client does it.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from emailrelay.filters.connections import connect
+from emailrelay.filters.place import Place
+
+_STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +(.*?)\r?\n")
+_SPAM = re.compile(
+    r"(true|yes|false|no) *; *(-?[0-9]+(?:\.[0-9]*)?) */ *(-?[0-9]+(?:\.[0-9]*)?)", re.IGNORECASE
+)
+_MOST_HEADERS = 50
+_CHUNK = 64 * 1024
+
+
+class NoJudgement(Exception):
+    """spamd was reached but did not do what it was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What spamd thinks of a message."""
+
+    spam: bool
+    score: float
+    threshold: float
+
+
+async def check(place: Place, size: int, message: Iterable[bytes]) -> Judgement:
+    """Have a message of ``size`` octets judged.
+
+    Raises:
+        OSError: spamd cannot be reached.
+        NoJudgement: it does not judge.
+
+    """
+    async with _request(place, "CHECK", size, message) as reader:
+        return _judgement(await _headers(reader))
+
+
+async def process(
+    place: Place, size: int, message: Iterable[bytes], write: Callable[[bytes], object]
+) -> None:
+    """Have a message marked; what becomes of it goes to ``write`` in pieces.
+
+    Raises:
+        OSError: spamd cannot be reached.
+        NoJudgement: it does not judge, or gives less than a whole message back.
+
+    """
+    async with _request(place, "PROCESS", size, message) as reader:
+        length = _length(await _headers(reader))
+        await _body(reader, length, write)
+    if not length:
+        raise NoJudgement("it gives no message back")
+
+
+@asynccontextmanager
+async def _request(
+    place: Place, command: str, size: int, message: Iterable[bytes]
+) -> AsyncGenerator[asyncio.StreamReader]:
+    """Make a request; give what its answer is read from."""
+    reader, writer = await connect(place)
+    try:
+        writer.write(f"{command} SPAMC/1.2\r\nContent-length: {size}\r\n\r\n".encode())
+        for chunk in message:
+            writer.write(chunk)
+            await writer.drain()
+        if writer.can_write_eof():
+            writer.write_eof()
+        yield reader
+    except (asyncio.IncompleteReadError, ConnectionError) as error:
+        raise NoJudgement("it closed the connection early") from error
+    except asyncio.LimitOverrunError as error:
+        raise NoJudgement("its answer is an endless line") from error
+    finally:
+        writer.transport.abort()
+
+
+async def _headers(reader: asyncio.StreamReader) -> Mapping[str, str]:
+    first = await reader.readuntil(b"\n")
+    status = _STATUS.fullmatch(first)
+    if status is None:
+        raise NoJudgement(f"that is not spamd: {first[:80]!r}")
+    if int(status[1]) != 0:
+        # EX_TIMEOUT (79) and its like, numbered as in sysexits.h.
+        raise NoJudgement(f"it says {status[1].decode()} {status[2].decode(errors='replace')}")
+    headers: dict[str, str] = {}
+    while (line := await reader.readuntil(b"\n")).strip():
+        if len(headers) >= _MOST_HEADERS:
+            raise NoJudgement("its answer has no end of header")
+        name, _, value = line.decode(errors="replace").partition(":")
+        headers[name.strip().lower()] = value.strip()
+    return headers
+
+
+def _length(headers: Mapping[str, str]) -> int:
+    text = headers.get("content-length", "0")
+    if not (text.isascii() and text.isdecimal()):
+        raise NoJudgement(f"its Content-length is {text!r}")
+    return int(text)
+
+
+def _judgement(headers: Mapping[str, str]) -> Judgement:
+    match = _SPAM.match(headers.get("spam", ""))
+    if match is None:
+        raise NoJudgement("its answer has no Spam: line")
+    spam = match[1].lower() in {"true", "yes"}
+    return Judgement(spam, float(match[2]), float(match[3]))
+
+
+async def _body(
+    reader: asyncio.StreamReader, length: int, write: Callable[[bytes], object]
+) -> None:
+    left = length
+    while left:
+        chunk = await reader.read(min(left, _CHUNK))
+        if not chunk:
+            raise NoJudgement(f"it gave only {length - left} of {length} octets back")
+        write(chunk)
+        left -= len(chunk)
