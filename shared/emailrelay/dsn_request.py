@@ -47,8 +47,8 @@ class DsnRequest:
 
     def of(self, recipient: Address) -> RecipientRequest:
         """Give what was asked for a recipient."""
-        return self.recipients.get(recipient, _NOTHING)
+        return self.recipients.get(recipient, NO_WISHES)
 
 
-_NOTHING = RecipientRequest()
+NO_WISHES = RecipientRequest()
 NO_REQUEST = DsnRequest()

@@ -37,6 +37,11 @@ def to_xtext(text: str) -> str:
     return "".join(chr(o) if _XTEXT_PLAIN.fullmatch(bytes((o,))) else f"+{o:02X}" for o in octets)
 
 
+def is_xtext(text: str) -> bool:
+    """Tell whether a text is xtext (RFC 3461 section 4)."""
+    return _XTEXT.fullmatch(text) is not None
+
+
 def from_xtext(text: str) -> str:
     """Decode xtext (RFC 3461 section 4).
 
@@ -44,7 +49,7 @@ def from_xtext(text: str) -> str:
         ValueError: not xtext, or not UTF-8 within.
 
     """
-    if not _XTEXT.fullmatch(text):
+    if not is_xtext(text):
         raise ValueError(text)
     octets = re.sub(r"\+([0-9A-F]{2})", lambda m: chr(int(m[1], 16)), text)
     return octets.encode("latin-1").decode()

@@ -8,6 +8,7 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.ack import Ack
 from emailrelay.config import ReceiverSettings
+from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Received, Rejected, SessionTrouble, StoreTrouble, Traceback
@@ -51,10 +52,10 @@ class Slow(MemoryStore):
         draft = super().draft(envelope)
         commit = draft.commit
 
-        async def wait(stage: Stage, ack: Ack, session: str) -> None:
+        async def wait(stage: Stage, ack: Ack, session: str, dsn: DsnRequest) -> None:
             self.begun.set()
             await self.go.wait()
-            await commit(stage, ack, session)
+            await commit(stage, ack, session, dsn)
 
         setattr(draft, "commit", wait)  # noqa: B010 - a method, as seen by the type checkers
         return draft
@@ -339,7 +340,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_end_of_the_servi
 async def test_a_message_without_end_is_given_up_once_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("emailrelay_receiver.filing._MOST_THROWN_AWAY", 1000)
+    monkeypatch.setattr("emailrelay_receiver.filing.MOST_THROWN_AWAY", 1000)
     async with receiving(settings(size=1000)) as running, running.client() as peer:
         await peer.to_data()
         peer.send(b"x" * 3000)

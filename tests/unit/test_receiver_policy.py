@@ -6,9 +6,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emailrelay.dsn_request import NO_WISHES, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Body
 from emailrelay_receiver import policy
-from emailrelay_receiver.policy import MailParameters, Refused, read_recipient, read_sender
+from emailrelay_receiver.policy import (
+    Chunk,
+    MailParameters,
+    Refused,
+    read_chunk,
+    read_mailbox,
+    read_recipient,
+    read_sender,
+)
 
 
 def refusal(argument: bytes, *, utf8: bool = False) -> str:
@@ -45,12 +54,12 @@ def refusal(argument: bytes, *, utf8: bool = False) -> str:
     ],
 )
 def test_an_address_is_kept_as_it_stood(address: str) -> None:
-    assert read_recipient(b"TO:<%b>" % address.encode(), utf8=False) == address
+    assert read_recipient(b"TO:<%b>" % address.encode(), utf8=False) == (address, NO_WISHES)
 
 
 @pytest.mark.parametrize("argument", [b"to:<a@b>", b"TO: <a@b>", b"TO:<a@b> ", b"To:<@x,@y:a@b>"])
 def test_a_recipient_is_read_in_the_forms_in_use(argument: bytes) -> None:
-    assert read_recipient(argument, utf8=False) == "a@b"
+    assert read_recipient(argument, utf8=False) == ("a@b", NO_WISHES)
 
 
 def test_the_null_sender_is_empty() -> None:
@@ -79,7 +88,7 @@ def test_what_is_not_utf8_is_refused(octets: bytes) -> None:
 def test_an_address_beyond_ascii_needs_smtputf8() -> None:
     assert refusal("TO:<ü@d>".encode()) == "553 5.6.7"
     assert refusal("FROM:<ü@d>".encode()) == "553 5.6.7"
-    assert read_recipient("TO:<ü@d>".encode(), utf8=True) == "ü@d"
+    assert read_recipient("TO:<ü@d>".encode(), utf8=True) == ("ü@d", NO_WISHES)
     assert read_sender("FROM:<ü@d> SMTPUTF8".encode()) == ("ü@d", MailParameters(utf8=True))
 
 
@@ -114,7 +123,7 @@ def test_a_malformed_recipient_is_refused(path: bytes) -> None:
 def test_what_is_accepted_is_on_the_wire_what_it_was(text: str) -> None:
     try:
         octets = text.encode()
-        got = read_recipient(b"TO:<" + octets + b">", utf8=True)
+        got, _ = read_recipient(b"TO:<" + octets + b">", utf8=True)
     except (Refused, UnicodeEncodeError):
         return
     assert got == text or text.startswith("@")
@@ -136,8 +145,12 @@ def test_the_parameters_of_mail_are_read_in_any_case() -> None:
         (b"SIZE=1 SIZE=1", "501 5.5.4"),
         (b"BODY=BINARYMIME", "501 5.5.4"),
         (b"SMTPUTF8=1", "501 5.5.4"),
-        (b"RET=FULL", "555 5.5.4"),
-        (b"AUTH=<>", "555 5.5.4"),
+        (b"RET=ALL", "501 5.5.4"),
+        (b"RET", "501 5.5.4"),
+        (b"ENVID=a+b", "501 5.5.4"),
+        (b"ENVID=" + b"x" * 101, "501 5.5.4"),
+        (b"AUTH", "501 5.5.4"),
+        (b"AUTH=a+zz", "501 5.5.4"),
         (b"=x", "501 5.5.4"),
     ],
 )
@@ -145,8 +158,47 @@ def test_a_parameter_that_is_not_offered_or_malformed_is_refused(words: bytes, r
     assert refusal(b"FROM:<a@b> " + words) == reply
 
 
-def test_no_parameter_of_rcpt_is_offered() -> None:
-    assert refusal(b"TO:<a@b> NOTIFY=NEVER") == "555 5.5.4"
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"NOTIFY=NEVER,FAILURE",
+        b"NOTIFY=",
+        b"NOTIFY=ALWAYS",
+        b"NOTIFY=DELAY,DELAY",
+        b"ORCPT=a@b",
+        b"ORCPT=rfc822;a+b",
+        b"ORCPT=rfc822;",
+        b"ORCPT=rfc822;" + b"x" * 500,
+    ],
+)
+def test_a_malformed_parameter_of_rcpt_is_refused(words: bytes) -> None:
+    assert refusal(b"TO:<a@b> " + words) == "501 5.5.4"
+
+
+def test_an_unknown_parameter_of_rcpt_is_refused() -> None:
+    assert refusal(b"TO:<a@b> RRVS=x") == "555 5.5.4"
+
+
+def test_what_is_to_be_told_of_the_delivery_is_read() -> None:
+    _, request = read_recipient(b"TO:<a@b> notify=success,FAILURE ORCPT=rfc822;a+2Bc@d", utf8=False)
+    assert request == RecipientRequest(
+        notify=(Notify.SUCCESS, Notify.FAILURE), original="rfc822;a+2Bc@d"
+    )
+    _, parameters = read_sender(b"FROM:<a@b> RET=hdrs ENVID=x+20y AUTH=<>")
+    assert parameters == MailParameters(give_back=Return.HEADERS, envelope_id="x+20y", auth="<>")
+
+
+@given(st.binary(max_size=60))
+def test_no_octets_break_the_reading_of_a_chunk_or_a_mailbox(octets: bytes) -> None:
+    chunk = read_chunk(octets)
+    assert chunk is None or chunk.size >= 0
+    read_mailbox(octets)
+
+
+def test_a_chunk_says_its_size_and_whether_it_is_the_last() -> None:
+    assert read_chunk(b"12") == Chunk(12, last=False)
+    assert read_chunk(b"0 last") == Chunk(0, last=True)
+    assert [read_chunk(x) for x in (b"", b"-1", b"1 LAST x", b"x", b"1LAST")] == [None] * 5
 
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])

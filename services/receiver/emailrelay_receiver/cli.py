@@ -11,13 +11,14 @@ from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
-from emailrelay.errors import RelayError, StoreError
+from emailrelay.errors import ConfigError, RelayError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay_receiver.gate import make_gate
 from emailrelay_receiver.house import make_house
 from emailrelay_receiver.receiver import Receiver
 
@@ -25,15 +26,21 @@ from emailrelay_receiver.receiver import Receiver
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the receiver until it is told to stop.
 
-    Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address or the store cannot be used.
+    Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address or the store cannot be used, 78
+    (EX_CONFIG) when a file that the settings name cannot.
     """
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv)
     report = reporter(settings)
-    live = Live(settings, argv, report=report)
+    live = Live(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
     listeners = Listeners()
     try:
+        _check(settings, report=report)
         listeners.open(settings.interface, settings.port)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"{settings.program}: {problem}", file=sys.stderr)  # noqa: T201 - the start failed
+        return os.EX_CONFIG
     except CannotListen as error:
         print(f"{settings.program}: {error}", file=sys.stderr)  # noqa: T201 - the start failed
         return os.EX_UNAVAILABLE
@@ -49,6 +56,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     finally:
         listeners.close()
+
+
+def _check(settings: ReceiverSettings, *, report: Report) -> None:
+    """Raise ConfigError for what is wrong with the files that the settings name."""
+    make_gate(settings, report=report)
 
 
 def _allow_many_connections() -> None:

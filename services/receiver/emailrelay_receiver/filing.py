@@ -4,12 +4,14 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
+from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.base import Draft
-from emailrelay_receiver.dialogue import TOO_BIG
+from emailrelay_receiver.chunk_reader import ChunkReader
+from emailrelay_receiver.dialogue import NO_ROOM, TOO_BIG
 from emailrelay_receiver.dot_reader import DotReader, HopCounter
 from emailrelay_receiver.house import House
 
@@ -17,11 +19,11 @@ _PIECE = 64 * 1024
 """Octets that are gathered before they are written: most messages are written once."""
 _MOST_HOPS = 100
 """RFC 5321 section 6.3: a loop is assumed beyond this many Received: lines, and not before."""
-_MOST_THROWN_AWAY = 64 * 1024 * 1024
+MOST_THROWN_AWAY = 64 * 1024 * 1024
+"""Octets beyond the limit that are read for the sake of an answer."""
 
 _STRAY = Reply(550, "5.6.0 bare CR or NUL in the message")
 _TOO_MANY_HOPS = Reply(554, "5.4.6 too many hops, this looks like a mail loop")
-_NO_ROOM = Reply(452, "4.3.1 no room for mail right now, try again later")
 _NOT_NOW = Reply(451, "4.3.0 cannot take mail right now, try again later")
 
 
@@ -32,15 +34,25 @@ class Filing:
     a client listens only after the end of its content.
     """
 
-    def __init__(self, house: House, envelope: Envelope, *, helo: str, protocol: str) -> None:
+    def __init__(
+        self,
+        house: House,
+        envelope: Envelope,
+        reader: DotReader | ChunkReader,
+        *,
+        helo: str,
+        protocol: str,
+        dsn: DsnRequest,
+    ) -> None:
         self.refusal: Reply | None = None
         self.size = 0
         """Octets of content, without our own line."""
         self._house = house
-        self._envelope = envelope
+        self.envelope = envelope
         self._helo = helo
         self._protocol = protocol
-        self._reader = DotReader()
+        self._reader = reader
+        self._dsn = dsn
         self._hops = HopCounter()
         self._gathered: list[bytes] = []
         self._gathered_size = 0
@@ -57,17 +69,12 @@ class Filing:
         traceback: TracebackType | None,
     ) -> None:
         """Leave nothing of what was not committed."""
-        await self._drop()
-
-    @property
-    def rest(self) -> bytes | None:
-        """Give what followed the end of the content, once it has come."""
-        return self._reader.rest
+        await self.drop()
 
     @property
     def hopeless(self) -> bool:
         """Whether so much was thrown away that waiting for the end is no use."""
-        return self.refusal is not None and self.size > self._house.offer.size + _MOST_THROWN_AWAY
+        return self.refusal is not None and self.size > self._house.offer.size + MOST_THROWN_AWAY
 
     async def take(self, chunk: bytes) -> None:
         """Take octets as they came from the client."""
@@ -91,7 +98,7 @@ class Filing:
         if self._draft is None:
             return None
         try:
-            await self._draft.commit(self._house.stage, self._house.ack, session)
+            await self._draft.commit(self._house.stage, self._house.ack, session, self._dsn)
         except StoreError as error:
             await self._refuse(self._trouble(error))
             return None
@@ -126,7 +133,7 @@ class Filing:
         """Write what was gathered, the first time with a draft and our line in front."""
         try:
             if self._draft is None:
-                self._draft = self._house.store.draft(self._envelope)
+                self._draft = self._house.store.draft(self.envelope)
                 self._gathered.insert(0, self._received(self._draft.id))
             await self._draft.write(b"".join(self._gathered))
         except StoreError as error:
@@ -137,21 +144,22 @@ class Filing:
     def _received(self, queue_id: QueueId) -> bytes:
         return self._house.received(
             helo=self._helo,
-            client=self._envelope.client,
+            client=self.envelope.client,
             protocol=self._protocol,
             queue_id=queue_id,
         )
 
     def _trouble(self, error: StoreError) -> Reply:
         self._house.store_trouble(error)
-        return _NO_ROOM if error.no_room else _NOT_NOW
+        return NO_ROOM if error.no_room else _NOT_NOW
 
     async def _refuse(self, refusal: Reply) -> None:
         self.refusal = refusal
         self._gathered.clear()
-        await self._drop()
+        await self.drop()
 
-    async def _drop(self) -> None:
+    async def drop(self) -> None:
+        """Leave nothing of what was not committed."""
         draft, self._draft = self._draft, None
         if draft is not None:
             await draft.discard()

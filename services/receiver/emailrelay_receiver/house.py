@@ -1,5 +1,6 @@
 """What all the sessions of one receiver process share."""
 
+import resource
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,10 +14,15 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay_receiver.admission import Admission
 from emailrelay_receiver.dialogue import Offer
+from emailrelay_receiver.gate import Gate, make_gate
 from emailrelay_receiver.received import received_line
+from emailrelay_receiver.refusals import Refusals
+from emailrelay_receiver.verifier import Verifier, make_verifier
 
 _FILTERD = 10.0
 """Seconds beyond its own time-outs after which filterd is taken for dead."""
+_KEPT_BACK = 40
+"""File descriptors for the store, listening sockets and connections that are being refused."""
 _FORWARDING = 660.0
 """Seconds for the next server: 600 for its final dot (RFC 5321 section 4.5.3.2.6), and the way there."""
 
@@ -39,11 +45,26 @@ class House:
     """Seconds of silence from a client after which it is told to go."""
     session_timeout: float
     """Seconds that a session may last, and the content of a message likewise."""
+    refusals: Refusals
     remote_clients: bool = False
+    gate: Gate
+    """Who may come in and how; replaced as a whole when the settings change."""
+    verifier: Verifier | None = None
+    minimum_free: int = 0
+    """Octets of room that mail must leave free."""
+    login_pause: float = 1.0
+    """Seconds by which each wrong password makes the next answer later."""
+    talk: bool = False
+    """Whether each line of the dialogues is told."""
     anonymous: frozenset[str] = field(default_factory=frozenset[str])
     """What we keep to ourselves: ``vrfy``, ``server``, ``content``, ``client``."""
     closing: bool = False
     """The service has been told to stop."""
+
+    def room(self) -> int | None:
+        """Give the octets that may still be taken; None: there is no saying."""
+        free = self.store.free()
+        return None if free is None else free - self.minimum_free
 
     @property
     def greeting(self) -> str:
@@ -75,6 +96,18 @@ def _answer_within(settings: ReceiverSettings) -> float:
     return filtering + (_FORWARDING if settings.ack is Ack.DELIVERED else _FILTERD)
 
 
+def _descriptors() -> int:
+    """Give the connections for which there are file descriptors; a message being taken needs more."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (limit - _KEPT_BACK) // 2)
+
+
+def _verifier(settings: ReceiverSettings) -> Verifier | None:
+    if settings.address_verifier is None:
+        return None
+    return make_verifier(settings.address_verifier, settings.filter_timeout)
+
+
 def make_house(
     settings: ReceiverSettings, store: Store, *, report: Report, clock: Callable[[], float]
 ) -> House:
@@ -91,11 +124,16 @@ def make_house(
         stage=Stage.UNFILTERED if settings.filter else Stage.READY,
         ack=settings.ack,
         answer_within=_answer_within(settings),
-        admission=Admission(settings.connections, settings.client_connections),
+        admission=Admission(min(settings.connections, _descriptors()), settings.client_connections),
         report=report,
         clock=clock,
         idle_timeout=settings.idle_timeout,
         session_timeout=settings.session_timeout,
         remote_clients=settings.remote_clients,
+        gate=make_gate(settings, report=report),
+        verifier=_verifier(settings),
+        minimum_free=settings.minimum_free,
+        talk=settings.verbose or settings.debug,
+        refusals=Refusals(report),
         anonymous=anonymous,
     )

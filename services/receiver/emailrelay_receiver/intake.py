@@ -22,8 +22,9 @@ class LineTooLong(Exception):
 class Intake(asyncio.StreamReader):
     """A stream reader that can say what is waiting, and take back what was read too far."""
 
-    # Two attributes of asyncio's that have no public counterpart; the same in Python 3.11 to 3.14.
+    # Attributes of asyncio's that have no public counterpart; the same in Python 3.11 to 3.14.
     _buffer: bytearray
+    _transport: asyncio.Transport | None
     _maybe_resume_transport: Callable[[], None]
 
     def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
@@ -66,17 +67,26 @@ class Intake(asyncio.StreamReader):
             raise LineTooLong(ended=await self._skip(error.consumed)) from None
         return line[:-1].removesuffix(b"\r")
 
-    async def content(self) -> bytes:
-        """Wait for octets of content and take at most ``CHUNK`` of them.
+    async def content(self, most: int = CHUNK) -> bytes:
+        """Wait for octets of content and take at most ``most`` and ``CHUNK`` of them.
 
         Raises:
             EOFError, ConnectionError: see ``line``.
 
         """
-        chunk = await self.read(CHUNK)
+        chunk = await self.read(min(most, CHUNK))
         if not chunk:
             raise EOFError
         return chunk
+
+    def forget(self) -> None:
+        """Throw away what has come and was not read: it came before the encryption (RFC 3207 4.2)."""
+        self._buffer.clear()
+        self._maybe_resume_transport()
+
+    def come_by(self, transport: asyncio.Transport) -> None:
+        """Let further octets come by another transport, the encrypted one."""
+        self._transport = transport
 
     def put_back(self, octets: bytes) -> None:
         """Let these be read next: commands that came in one piece with the end of the content."""

@@ -4,16 +4,21 @@ import ipaddress
 import re
 from dataclasses import dataclass
 
+from emailrelay.dsn_request import Notify, RecipientRequest, Return
 from emailrelay.envelope import NULL_SENDER, Address, Body
+from emailrelay.envelope_format import is_xtext
 from emailrelay.reply import Reply
 
 LONGEST_COMMAND = 512
 """Octets of a command line with its CRLF (RFC 5321 section 4.5.3.1.4)."""
 
 _ROOM_FOR_PARAMETERS = {
-    # SIZE (RFC 1870 section 3) 26, BODY (RFC 6152) 17, SMTPUTF8 (RFC 6531 section 3.4) 10
-    b"MAIL": 26 + 17 + 10,
-    b"RCPT": 10,
+    # SIZE (RFC 1870 section 3) 26, BODY (RFC 6152) 17, SMTPUTF8 (RFC 6531 section 3.4) 10,
+    # AUTH (RFC 4954 section 3) 500, RET and ENVID (RFC 3461 sections 5.3 and 5.4) 8 and 107
+    b"MAIL": 26 + 17 + 10 + 500 + 8 + 107,
+    # NOTIFY and ORCPT (RFC 3461 sections 5.1 and 5.2) 28 and 501
+    b"RCPT": 10 + 28 + 501,
+    b"AUTH": 12288 - LONGEST_COMMAND,  # RFC 4954 section 4
 }
 _LONGEST_LOCAL_PART = 256
 """Octets; RFC 5321 section 4.5.3.1.1 asks for 64, and longer ones are in use."""
@@ -34,6 +39,8 @@ _PATH = re.compile(
 )
 _PARAMETER = re.compile(r"(?P<word>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~]+))?")
 _SIZE = re.compile(r"[0-9]{1,20}")
+_CHUNK = re.compile(rb"([0-9]{1,20})([ \t]+LAST)?", re.IGNORECASE)
+_ATOMS = re.compile(r"[A-Za-z0-9-]+")
 
 
 class Refused(Exception):
@@ -52,6 +59,19 @@ class MailParameters:
     """Octets that the client means to send (RFC 1870)."""
     body: Body = Body.UNKNOWN
     utf8: bool = False
+    auth: str = ""
+    """Who handed the message in first, as xtext or ``<>`` (RFC 4954 section 5)."""
+    give_back: Return | None = None
+    envelope_id: str = ""
+    """xtext (RFC 3461 section 4.4)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """A BDAT command (RFC 3030 section 2): so many octets follow, perhaps the last ones."""
+
+    size: int
+    last: bool
 
 
 def longest_command(verb: bytes) -> int:
@@ -89,7 +109,7 @@ def read_sender(argument: bytes) -> tuple[Address, MailParameters]:
     return address, parameters
 
 
-def read_recipient(argument: bytes, *, utf8: bool) -> Address:
+def read_recipient(argument: bytes, *, utf8: bool) -> tuple[Address, RecipientRequest]:
     """Read what follows ``RCPT`` (RFC 5321 section 4.1.1.3). ``utf8``: MAIL said SMTPUTF8.
 
     Raises:
@@ -99,11 +119,26 @@ def read_recipient(argument: bytes, *, utf8: bool) -> Address:
     address, words = _read_path(argument, b"TO:", bad=_BAD_RECIPIENT)
     if address == NULL_SENDER:
         raise Refused(_BAD_RECIPIENT)
-    if words:
-        raise Refused(_UNKNOWN_PARAMETER)
+    request = _read_recipient_parameters(words)
     if not utf8 and not address.isascii():
         raise Refused(_NEEDS_UTF8)
-    return address
+    return address, request
+
+
+def read_chunk(argument: bytes) -> Chunk | None:
+    """Read what follows ``BDAT``; None: it does not say how many octets follow."""
+    match = _CHUNK.fullmatch(argument)
+    return None if match is None else Chunk(int(match[1]), last=match[2] is not None)
+
+
+def read_mailbox(argument: bytes) -> Address | None:
+    """Read what follows ``VRFY``: a mailbox with or without brackets; None: it is neither."""
+    text = argument if argument.startswith(b"<") else b"<" + argument + b">"
+    try:
+        address, _ = _read_path(b"TO:" + text, b"TO:", bad=_BAD_RECIPIENT)
+    except Refused:
+        return None
+    return address or None
 
 
 def _read_path(argument: bytes, keyword: bytes, *, bad: Reply) -> tuple[Address, list[str]]:
@@ -134,6 +169,7 @@ def _is_plausible(local: str, domain: str | None) -> bool:
 
 def _read_mail_parameters(words: list[str]) -> MailParameters:
     size, body, utf8 = None, Body.UNKNOWN, False
+    auth, give_back, envelope_id = "", None, ""
     for word, value in _read_parameters(words).items():
         match word:
             case "SIZE":
@@ -146,9 +182,67 @@ def _read_mail_parameters(words: list[str]) -> MailParameters:
                 if value is not None:
                     raise Refused(Reply(501, "5.5.4 SMTPUTF8 takes no value"))
                 utf8 = True
+            case "AUTH":
+                auth = _read_xtext(word, value, 500) if value != "<>" else "<>"
+            case "RET":
+                give_back = _read_return(value)
+            case "ENVID":
+                envelope_id = _read_xtext(word, value, 100)
             case _:
                 raise Refused(_UNKNOWN_PARAMETER)
-    return MailParameters(size=size, body=body, utf8=utf8)
+    return MailParameters(
+        size=size,
+        body=body,
+        utf8=utf8,
+        auth=auth,
+        give_back=give_back,
+        envelope_id=envelope_id,
+    )
+
+
+def _read_recipient_parameters(words: list[str]) -> RecipientRequest:
+    notify, original = tuple[Notify, ...](), ""
+    for word, value in _read_parameters(words).items():
+        match word:
+            case "NOTIFY":
+                notify = _read_notify(value)
+            case "ORCPT":
+                original = _read_original(value)
+            case _:
+                raise Refused(_UNKNOWN_PARAMETER)
+    return RecipientRequest(notify=notify, original=original)
+
+
+def _read_notify(value: str | None) -> tuple[Notify, ...]:
+    words = (value or "").upper().split(",")
+    if len(set(words)) != len(words) or not set(words) <= set(Notify):
+        raise Refused(_BAD_NOTIFY)
+    if Notify.NEVER in words and len(words) > 1:
+        raise Refused(_BAD_NOTIFY)
+    return tuple(Notify(word) for word in words)
+
+
+def _read_original(value: str | None) -> str:
+    kind, semicolon, address = (value or "").partition(";")
+    # RFC 6533 section 3 allows more in an address of the type utf-8 than xtext does.
+    if not semicolon or not _ATOMS.fullmatch(kind) or not address or len(value or "") > 500:
+        raise Refused(_BAD_ORIGINAL)
+    if kind.lower() != "utf-8" and not is_xtext(address):
+        raise Refused(_BAD_ORIGINAL)
+    return value or ""
+
+
+def _read_return(value: str | None) -> Return:
+    try:
+        return Return((value or "").upper())
+    except ValueError:
+        raise Refused(Reply(501, "5.5.4 RET is FULL or HDRS")) from None
+
+
+def _read_xtext(word: str, value: str | None, longest: int) -> str:
+    if not value or len(value) > longest or not is_xtext(value):
+        raise Refused(Reply(501, f"5.5.4 {word} needs a value in xtext"))
+    return value
 
 
 def _read_parameters(words: list[str]) -> dict[str, str | None]:
@@ -175,4 +269,6 @@ _BAD_SENDER = Reply(501, "5.1.7 bad sender address syntax")
 _BAD_RECIPIENT = Reply(501, "5.1.3 bad recipient address syntax")
 _NEEDS_UTF8 = Reply(553, "5.6.7 an address beyond ASCII needs SMTPUTF8")
 _NOT_UTF8 = Reply(553, "5.6.7 the address is not UTF-8")
+_BAD_NOTIFY = Reply(501, "5.5.4 NOTIFY is NEVER, or some of SUCCESS, FAILURE, DELAY")
+_BAD_ORIGINAL = Reply(501, "5.5.4 ORCPT is a type, a semicolon and an address in xtext")
 _UNKNOWN_PARAMETER = Reply(555, "5.5.4 unknown parameter")

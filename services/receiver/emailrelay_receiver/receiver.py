@@ -5,11 +5,15 @@ import socket
 from collections.abc import Iterable
 from contextlib import AsyncExitStack
 from functools import partial
+from typing import Any
 
+from emailrelay.events import AcceptTrouble
 from emailrelay.listening import socket_path
 from emailrelay_receiver.house import House
 from emailrelay_receiver.session import SmtpSession
 
+_QUIET = 10.0
+"""Seconds between two lines about the same trouble."""
 _FINISH = 3.0
 """Seconds that clients have, once we stop, for the rest of the message they are sending."""
 
@@ -26,6 +30,8 @@ class Receiver:
         self._sessions: set[SmtpSession] = set()
         self._all_gone = asyncio.Event()
         self._accepting = AsyncExitStack()
+        self._verifiers = {house.verifier}
+        self._accept_trouble_told = -_QUIET
 
     def follow(self, house: House) -> None:
         """Serve new clients in this house; those who are in stay in theirs to the end of their session."""
@@ -33,12 +39,18 @@ class Receiver:
         admission.most, admission.most_of_one = house.admission.most, house.admission.most_of_one
         # Who is in counts wherever he is.
         house.admission = admission
+        house.refusals = self.house.refusals
+        old = self.house.verifier
+        if house.verifier and old and house.verifier.spec == old.spec:
+            house.verifier = old
+        self._verifiers.add(house.verifier)
         self.house = house
         self.moved.set()
 
     async def __aenter__(self) -> None:
         """Begin to accept."""
         loop = asyncio.get_running_loop()
+        loop.set_exception_handler(self._trouble)
         for listening in self._sockets:
             # A copy: the caller's socket stays open for its other workers.
             own = listening.dup()
@@ -60,6 +72,11 @@ class Receiver:
                 session.cut()
             # What is left commits a message, which is a matter of milliseconds and must not be cut.
             await self._gone_within(None)
+        self.house.refusals.close()
+        for verifier in self._verifiers:
+            if verifier is not None:
+                await verifier.close()
+        asyncio.get_running_loop().set_exception_handler(None)
 
     async def _gone_within(self, seconds: float | None) -> bool:
         if self._sessions:
@@ -74,6 +91,14 @@ class Receiver:
     def _session(self, place: str) -> SmtpSession:
         # Counted when its connection is made: one that never is would be waited for in vain.
         return SmtpSession(self.house, place=place, came=self._sessions.add, ended=self._end)
+
+    def _trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Tell now and then that nothing can be accepted; the loop itself would tell it each time."""
+        if not str(context.get("message")).startswith("socket.accept()"):
+            loop.default_exception_handler(context)
+        elif loop.time() > self._accept_trouble_told + _QUIET:
+            self._accept_trouble_told = loop.time()
+            self.house.report(AcceptTrouble(reason=str(context.get("exception"))))
 
     def _end(self, session: SmtpSession) -> None:
         self._sessions.discard(session)

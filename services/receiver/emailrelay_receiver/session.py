@@ -7,53 +7,52 @@ and their text, and cancels the session, a commit in it included, when a client 
 
 import asyncio
 import logging
-import secrets
+import ssl
 import traceback
 from collections.abc import Callable, Iterable
-from enum import Enum, auto
 from typing import AnyStr, assert_never
 
 from aiosmtpd.smtp import SMTP
 
-from emailrelay.ack import Ack
-from emailrelay.events import Received, Rejected, SessionTrouble, Traceback
-from emailrelay.queue_id import QueueId
+from emailrelay.events import Dialogue as Spoken
+from emailrelay.events import Direction, Rejected, SessionTrouble, Traceback
 from emailrelay.reply import Reply
-from emailrelay_receiver.dialogue import TOO_LONG, Dialogue, Goodbye, Lines, Outcome, TakeContent
-from emailrelay_receiver.filing import Filing
+from emailrelay_receiver.access import Standing
+from emailrelay_receiver.asking import ask_about
+from emailrelay_receiver.dialogue import TOO_LONG, Dialogue
+from emailrelay_receiver.encryption import HANDSHAKE, client_certificate
 from emailrelay_receiver.house import House
 from emailrelay_receiver.intake import LIMIT, Intake, LineTooLong
+from emailrelay_receiver.login import log_in
+from emailrelay_receiver.outcomes import (
+    AskAbout,
+    Authenticate,
+    Goodbye,
+    Lines,
+    Outcome,
+    StartTls,
+    TakeChunk,
+    TakeContent,
+)
+from emailrelay_receiver.phase import Phase
 from emailrelay_receiver.policy import is_local
+from emailrelay_receiver.taking import Taking
+from emailrelay_receiver.verification import Remote
 
 # Its lines hold raw commands, and each costs time even when nobody reads them. Our log is the events.
 logging.getLogger("mail.log").disabled = True
 
+_LONGEST_SHOWN = 1000
 _MANY_REPLIES = 4096
 """Octets of answers to pipelined commands after which other sessions get their turn."""
 
-_GO_AHEAD = Reply(354, "end with <CRLF>.<CRLF>")
+_GO_AHEAD = Reply(220, "2.0.0 go ahead")
 _LOCAL_ONLY = Reply(554, "5.7.1 only for clients on this machine")
 _CLOSING_DOWN = Reply(421, "4.3.2 closing down, try again later")
 _SILENT = Reply(421, "4.4.2 nothing heard for too long")
 _LASTED = Reply(421, "4.4.2 this took too long")
 _ENDLESS = Reply(421, "4.7.0 endless line")
-_NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try again later")
 _OUR_ERROR = Reply(451, "4.3.0 an error of ours, try again later")
-
-
-class Phase(Enum):
-    """What the session is at; decides what a time limit or the end of the service may cut."""
-
-    LISTENING = auto()
-    """Waits for the client's next command."""
-    RECEIVING = auto()
-    """Waits for more of a message's content."""
-    WRITING = auto()
-    """Puts what has come of the content into the store."""
-    AWAITING = auto()
-    """Waits for the filters' verdict or the next server's reply to a message."""
-    WORKING = auto()
-    """Does what the client waits for: answers a command, commits a message."""
 
 
 class _NoHooks:
@@ -83,18 +82,21 @@ class SmtpSession(SMTP):
         super().__init__(_NO_HOOKS, hostname=house.offer.domain, enable_SMTPUTF8=True, loop=loop)
         # Once more, with a reader of ours: aiosmtpd has no hook for it and its limit of 1001 octets
         # would pause and resume the socket at each line.
-        self._intake = Intake(limit=LIMIT, loop=loop)
+        self.intake = Intake(limit=LIMIT, loop=loop)
         asyncio.StreamReaderProtocol.__init__(
-            self, self._intake, self._cb_client_connected, loop=loop
+            self, self.intake, self._cb_client_connected, loop=loop
         )
         self.phase = Phase.WORKING
         self.client = ""
-        self._name = secrets.token_hex(8) if house.ack is Ack.DELIVERED else ""
         self._house = house
         self._place = place
         self._came = came
         self._ended = ended
-        self._dialogue = Dialogue(house.offer)
+        self._gate = house.gate
+        self._standing = Standing()
+        self._dialogue = Dialogue(house.offer, self._gate.terms, self._standing, house.room)
+        self._taking = Taking(house, self, self._dialogue)
+        self._asking: asyncio.Task[Reply | None] | None = None
         self._replies = bytearray()
         self._since = self._began = loop.time()
         self._content_began = 0.0
@@ -109,6 +111,9 @@ class SmtpSession(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the session."""
         super().connection_made(transport)
+        if self._gate.at_once:
+            # The first octets are the handshake's.
+            self._pause()
         self._came(self)
 
     def eof_received(self) -> bool | None:
@@ -119,9 +124,6 @@ class SmtpSession(SMTP):
         """Let the session find out by reading; aiosmtpd would cancel it, and a commit in it."""
         if self._timeout_handle is not None:
             self._timeout_handle.cancel()
-        if self._original_transport is not None:
-            # Under TLS; see SMTP.connection_lost.
-            self._original_transport.close()
         asyncio.StreamReaderProtocol.connection_lost(self, error)
         self.transport = None
 
@@ -160,7 +162,7 @@ class SmtpSession(SMTP):
         """Give the time, by the loop's clock, at which patience ends, and what is said then."""
         silent = self._since + self._house.idle_timeout
         match self.phase:
-            case Phase.WRITING | Phase.AWAITING | Phase.WORKING:
+            case Phase.WRITING | Phase.AWAITING | Phase.ENCRYPTING | Phase.ASKING | Phase.WORKING:
                 return self.loop.time() + self._house.idle_timeout, _SILENT
             case Phase.LISTENING:
                 lasted = self._began + self._house.session_timeout
@@ -174,16 +176,18 @@ class SmtpSession(SMTP):
         self.client, refusal = self._whose()
         try:
             if refusal is not None:
-                self._answer("CONNECT", refusal)
-                await self._flush()
+                await self._turn_away(refusal)
                 return
             try:
+                if self._gate.at_once:
+                    await self._encrypt()
                 await self._converse()
             finally:
                 self._house.admission.leave(self.client)
-        except (EOFError, ConnectionError) as error:
+        except (EOFError, OSError) as error:
             self._gone(error)
         finally:
+            await self._taking.drop()
             self._writer.close()
             # Closing waits until the client has read what was said; the timer ends that.
             self.phase = Phase.LISTENING
@@ -194,20 +198,23 @@ class SmtpSession(SMTP):
     def wind_up(self) -> None:
         """End the session if nothing is under way; otherwise it ends itself after its message."""
         self._house.closing = True  # It may be the house of earlier settings.
+        self._house.closing = True
         if self.phase is Phase.LISTENING:
             self.leave(_CLOSING_DOWN)
 
     def cut(self) -> None:
         """Drop whatever the client is still to send; a commit under way is left alone."""
         if self.phase is Phase.AWAITING:
-            self._intake.gone.set()  # the client is answered by what is known so far
+            self.intake.gone.set()  # the client is answered by what is known so far
+        elif self._asking is not None:
+            self._asking.cancel()
         elif self.phase is not Phase.WORKING and self.transport is not None:
             self._writer.transport.abort()
 
     def leave(self, reply: Reply) -> None:
         """Say this and close the connection, from outside the session's task."""
         self._left = True
-        self._say(reply)
+        self.say(reply)
         if self._writer.transport.get_write_buffer_size():
             # A client that does not read would keep the connection for ever.
             self._writer.transport.abort()
@@ -226,14 +233,25 @@ class SmtpSession(SMTP):
         else:
             client = str(peer[0])  # pyright: ignore[reportUnknownArgumentType] - asyncio does not say
             local = is_local(client)
+        self._standing.address, self._standing.private = client, local
+        self._standing.trusted = trusted = self._gate.trusted(client)
         if self._house.closing:
             return client, _CLOSING_DOWN
-        if not local and not self._house.remote_clients:
+        served = local or self._house.remote_clients or self._gate.serves_strangers
+        if not served and trusted is None:
             return client, _LOCAL_ONLY
         return client, self._house.admission.enter(client)
 
+    async def _turn_away(self, refusal: Reply) -> None:
+        self._house.refusals.tell(
+            Rejected(command="CONNECT", reply=str(refusal), client=self.client)
+        )
+        if not self._gate.at_once:
+            self.say(refusal)
+            await self._flush()
+
     async def _converse(self) -> None:
-        self._say(Reply(220, self._house.greeting))
+        self.say(Reply(220, self._house.greeting))
         while not self._house.closing:
             try:
                 line = await self._next_line()
@@ -244,40 +262,148 @@ class SmtpSession(SMTP):
                 await self._flush()
                 return
             try:
-                outcome = self._hear(line)
-                if isinstance(outcome, TakeContent):
-                    outcome = await self._take_mail()
-            except (EOFError, ConnectionError):
+                outcome = await self._do(self._hear(line))
+                await self._taking.tidy()
+            except (EOFError, ConnectionError, ssl.SSLError):
                 raise
-            except Exception as error:  # noqa: BLE001 - one client's trouble must not end the others' service
+            except Exception as error:  # one client's trouble must not end the others' service
+                if error is self.intake.exception():
+                    # Not ours: the connection broke in an unusual way.
+                    raise EOFError from error
                 reply = Reply.parse(await self.handle_exception(error))
                 # In the middle of content nobody knows any more where the commands begin again.
                 outcome = reply if self.phase is Phase.WORKING else Goodbye(reply)
             if not self._act(line, outcome):
                 await self._flush()
                 return
-        self._say(_CLOSING_DOWN)
+        self.say(_CLOSING_DOWN)
         await self._flush()
 
-    async def _next_line(self) -> bytes:
-        line = self._intake.waiting_line()
+    async def _do(self, outcome: Outcome) -> Reply | Lines | Goodbye | None:
+        """Do what a command leads to; give what is still to be said, None: nothing."""
+        match outcome:
+            case Reply() | Lines() | Goodbye():
+                return outcome
+            case TakeContent():
+                return await self._taking.data()
+            case TakeChunk():
+                return await self._taking.chunk(outcome)
+            case StartTls():
+                await self._encrypt(_GO_AHEAD)
+                return None
+            case Authenticate():
+                return await self._log_in(outcome)
+            case AskAbout():
+                return await self._ask_about(outcome)
+            case _:
+                assert_never(outcome)
+
+    async def _encrypt(self, first: Reply | None = None) -> None:
+        """Shake hands; what was said before does not count any more (RFC 3207 section 4.2)."""
+        context = self._gate.context
+        if context is None:
+            raise EOFError
+        self._pause()
+        self.intake.forget()
+        transport = self._pause()  # forgetting a full buffer lets it flow again
+        if first is not None:
+            self.say(first)
+            await self._flush()
+        self.phase = Phase.ENCRYPTING
+        self._over_ssl = True
+        try:
+            tls = await self.loop.start_tls(
+                transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE
+            )
+        except (OSError, EOFError) as error:
+            self._left = True
+            self._trouble(f"no TLS handshake: {_said(error)}")
+            raise
+        if tls is None:
+            raise EOFError
+        self.transport = self._transport = tls
+        # A second writer would close the connection when the first one is forgotten.
+        setattr(self._writer, "_transport", tls)  # noqa: B010 - no public way, as in aiosmtpd
+        self.intake.come_by(tls)
+        self._standing.encrypted = True
+        self._standing.certificate = client_certificate(tls.get_extra_info("ssl_object"))
+        self._dialogue.start_anew()
+        self.heard(Phase.WORKING)
+
+    def _pause(self) -> asyncio.Transport:
+        transport = self._writer.transport
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of TCP and unix sockets it is
+        transport.pause_reading()
+        return transport
+
+    async def _log_in(self, wanted: Authenticate) -> Reply | Goodbye:
+        async def ask(prompt: Reply) -> bytes:
+            self.say(prompt)
+            return await self._next_line(secret=True)
+
+        try:
+            return await log_in(self._house, self._standing, wanted, ask)
+        except LineTooLong:
+            return Goodbye(_ENDLESS)
+
+    async def _ask_about(self, asked: AskAbout) -> Reply | Goodbye:
+        if self._house.verifier is None:
+            return self._dialogue.verified(asked, Remote())
+        peer = self._writer.get_extra_info("peername")
+        port = f":{peer[1]}" if isinstance(peer, tuple) else ""
+        self.phase = Phase.ASKING
+        self._asking = asyncio.create_task(
+            ask_about(
+                asked,
+                self._house.verifier,
+                self._house,
+                self._dialogue,
+                peer=f"{self.client}{port}",
+            )
+        )
+        try:
+            await asyncio.wait((self._asking,))
+            reply = Goodbye(_CLOSING_DOWN) if self._asking.cancelled() else self._asking.result()
+        finally:
+            self._asking = None
+            self.phase = Phase.WORKING
+        if reply is not None:
+            return reply
+        self._trouble("the address verifier wants the connection dropped")
+        self._left = True
+        self._writer.transport.abort()
+        raise EOFError
+
+    async def _next_line(self, *, secret: bool = False) -> bytes:
+        line = await self._line()
+        if self._house.talk:
+            self._tell(Direction.RECEIVED, "***" if secret else _shown(line))
+        return line
+
+    async def _line(self) -> bytes:
+        line = self.intake.waiting_line()
         if line is None:
-            await self._listen(Phase.LISTENING)
-            line = await self._intake.line()
-            self._heard(Phase.WORKING)
+            await self.listen(Phase.LISTENING)
+            line = await self.intake.line()
+            self.heard(Phase.WORKING)
             return line
         if len(self._replies) > _MANY_REPLIES:
             await self._flush()
             await asyncio.sleep(0)
         return line
 
-    async def _listen(self, phase: Phase) -> None:
-        """Send what was said, and be all ear from now on."""
+    def begin_content(self) -> None:
+        """See ``Ear.begin_content``."""
+        self._content_began = self.loop.time()
+
+    async def listen(self, phase: Phase) -> None:
+        """See ``Ear.listen``."""
         await self._flush()
         self.phase = phase
         self._since = self.loop.time()
 
-    def _heard(self, phase: Phase) -> None:
+    def heard(self, phase: Phase) -> None:
+        """See ``Ear.heard``."""
         self.phase = phase
         if self._left:
             # Told to go at the same moment: what came does not count, or it might be taken twice.
@@ -288,15 +414,17 @@ class SmtpSession(SMTP):
             return Goodbye(_LASTED)
         return self._dialogue.hear(line)
 
-    def _act(self, line: bytes, outcome: Reply | Lines | Goodbye) -> bool:
+    def _act(self, line: bytes, outcome: Reply | Lines | Goodbye | None) -> bool:
         """Answer; return whether the session goes on."""
         match outcome:
+            case None:
+                pass
             case Reply():
                 self._answer(_word(line), outcome)
             case Lines(code, texts):
                 for text in texts[:-1]:
-                    self._replies += f"{code}-{text}\r\n".encode()
-                self._say(Reply(code, texts[-1]))
+                    self._send(f"{code}-{text}")
+                self.say(Reply(code, texts[-1]))
             case Goodbye(reply):
                 self._answer(_word(line), reply)
                 return False
@@ -304,62 +432,24 @@ class SmtpSession(SMTP):
                 assert_never(outcome)
         return True
 
-    async def _take_mail(self) -> Reply | Goodbye:
-        dialogue, house = self._dialogue, self._house
-        client = "" if "client" in house.anonymous else self.client
-        envelope = dialogue.envelope(client=client)
-        self._say(_GO_AHEAD)
-        self._content_began = self.loop.time()
-        async with Filing(
-            house, envelope, helo=dialogue.helo, protocol=dialogue.protocol
-        ) as filing:
-            while filing.rest is None:
-                await self._listen(Phase.RECEIVING)
-                chunk = await self._intake.content()
-                self._heard(Phase.WRITING)
-                await filing.take(chunk)
-                if filing.hopeless and filing.refusal is not None:
-                    return Goodbye(filing.refusal)
-            self.phase = Phase.WORKING
-            self._intake.put_back(filing.rest)
-            dialogue.end_of_mail()
-            queue_id = await filing.commit(self._name)
-            if queue_id is None:
-                return filing.refusal or _OUR_ERROR
-            reply = await self._reply_to(queue_id, filing)
-        if reply.accepted:
-            house.report(
-                Received(
-                    id=queue_id,
-                    sender=envelope.sender,
-                    recipients=len(envelope.recipients),
-                    size=filing.size,
-                    client=self.client,
-                )
-            )
-        return reply
-
-    async def _reply_to(self, queue_id: QueueId, filing: Filing) -> Reply:
-        """Give the answer to a committed message, as soon as it may be given."""
-        queued = Reply(250, f"2.0.0 Ok: queued as {queue_id}")
-        if self._house.ack is Ack.STORED:
-            return queued
-        self.phase = Phase.AWAITING
-        answer = await filing.answer(self._intake.gone)
-        self.phase = Phase.WORKING
-        if self._house.ack is Ack.FILTERED:
-            # Without a verdict it is ordinary mail: durable, and filtered when filterd is back.
-            return queued if answer is None or answer.accepted else answer
-        return answer or _NOT_PASSED_ON
-
     def _answer(self, command: str, reply: Reply) -> None:
         """Say a reply, and tell the log if it is a refusal."""
-        self._say(reply)
+        self.say(reply)
         if reply.code >= 400:
             self._house.report(Rejected(command=command, reply=str(reply), client=self.client))
 
-    def _say(self, reply: Reply) -> None:
-        self._replies += f"{reply}\r\n".encode()
+    def say(self, reply: Reply) -> None:
+        """See ``Ear.say``."""
+        self._send(str(reply))
+
+    def _send(self, line: str) -> None:
+        self._replies += f"{line}\r\n".encode()
+        if self._house.talk:
+            # A challenge is no secret, but nobody reads it either.
+            self._tell(Direction.SENT, "334 ***" if line.startswith("334 ") else line)
+
+    def _tell(self, direction: Direction, line: str) -> None:
+        self._house.report(Spoken(direction=direction, line=line, peer=self.client))
 
     async def _flush(self) -> None:
         """Send the replies that wait: those to pipelined commands together, each in one piece."""
@@ -370,9 +460,9 @@ class SmtpSession(SMTP):
             phase, self.phase = self.phase, Phase.LISTENING
             self._since = self.loop.time()
             await self._writer.drain()
-            self._heard(phase)
+            self.heard(phase)
 
-    def _gone(self, error: EOFError | ConnectionError) -> None:
+    def _gone(self, error: EOFError | OSError) -> None:
         if self._left:
             return
         if self.phase is not Phase.LISTENING or self._dialogue.sender is not None:
@@ -385,3 +475,17 @@ class SmtpSession(SMTP):
 def _word(line: bytes) -> str:
     """Give a command's first word for the log."""
     return line.partition(b" ")[0][:20].decode("ascii", "backslashreplace").upper()
+
+
+def _shown(line: bytes) -> str:
+    """Give a command for the log, without what an AUTH may carry."""
+    text = line[:_LONGEST_SHOWN].decode("utf-8", "replace")
+    words = text.split(maxsplit=2)
+    if len(words) == 3 and words[0].upper() == "AUTH":
+        return f"{words[0]} {words[1]} ***"
+    return text
+
+
+def _said(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or str(error)
+    return str(reason or type(error).__name__)

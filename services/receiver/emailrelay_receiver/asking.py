@@ -1,0 +1,45 @@
+"""What a session asks the address verifier, and what it makes of the answer."""
+
+from typing import assert_never
+
+from emailrelay.events import VerifierTrouble
+from emailrelay.reply import Reply
+from emailrelay_receiver.dialogue import Dialogue
+from emailrelay_receiver.house import House
+from emailrelay_receiver.outcomes import AskAbout
+from emailrelay_receiver.verification import Drop, Local, Remote, Unknown
+from emailrelay_receiver.verifier import NoAnswer, Verifier
+
+_CANNOT_SAY = Reply(451, "4.4.3 cannot check the address now, try again later")
+
+
+async def ask_about(
+    asked: AskAbout, verifier: Verifier, house: House, dialogue: Dialogue, *, peer: str
+) -> Reply | None:
+    """Ask about an address and give the reply; None: drop the connection. ``peer`` is ``ip:port``."""
+    standing = dialogue.standing
+    sender = dialogue.sender if asked.request is not None else None
+    fields = (
+        asked.address,
+        sender or "",
+        peer,
+        house.offer.domain,
+        standing.mechanism or "none",
+        standing.user or standing.trusted or "",
+    )
+    try:
+        answer = await verifier.ask(fields)
+    except NoAnswer as error:
+        house.report(VerifierTrouble(verifier=verifier.spec[0], reason=str(error)))
+        return _CANNOT_SAY
+    match answer:
+        case Local() | Remote():
+            return dialogue.verified(asked, answer)
+        case Unknown(reply, diagnostic):
+            if diagnostic:
+                house.report(VerifierTrouble(verifier=verifier.spec[0], reason=diagnostic))
+            return reply
+        case Drop():
+            return None
+        case _:
+            assert_never(answer)

@@ -1,0 +1,72 @@
+"""TLS as this server speaks it: our certificate, who must vouch for clients, and nothing old."""
+
+import ssl
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from emailrelay.config import DEFAULT_AUTHORITIES
+from emailrelay.errors import ConfigError
+
+HANDSHAKE = 30.0
+"""Seconds that a client has for the handshake."""
+
+_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL"
+"""Of TLS 1.2 those with forward secrecy and authenticated encryption, which leaves out CBC (Lucky 13)."""
+
+
+def server_context(certificate: Sequence[Path], authorities: str | None) -> ssl.SSLContext:
+    """Make a context of one PEM file, or of key and chain; ``authorities`` vouch for clients.
+
+    Raises:
+        ConfigError: a file cannot be used, or the key can be read by others.
+
+    """
+    key, chain = certificate[0], certificate[-1]
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(_CIPHERS)
+    context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
+    _guard(key)
+    try:
+        # An empty password keeps OpenSSL from asking for one at the terminal.
+        context.load_cert_chain(chain, key, password="")
+    except (OSError, ValueError) as error:
+        text = f"{key}: no usable key and certificate chain in PEM: {_said(error)}"
+        raise ConfigError([text]) from error
+    if authorities is not None:
+        _load_authorities(context, authorities)
+        context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def client_certificate(tls: ssl.SSLObject) -> str:
+    """Give the certificate that a client has shown, in PEM, or nothing."""
+    found = tls.getpeercert(binary_form=True)
+    return ssl.DER_cert_to_PEM_cert(found) if found else ""
+
+
+def _guard(key: Path) -> None:
+    try:
+        mode = key.stat().st_mode
+    except OSError as error:
+        raise ConfigError([f"{key}: cannot be read: {error.strerror}"]) from error
+    if mode & stat.S_IRWXO:
+        raise ConfigError([f"{key}: holds a private key and others can reach it: chmod o= {key}"])
+
+
+def _load_authorities(context: ssl.SSLContext, authorities: str) -> None:
+    if authorities == DEFAULT_AUTHORITIES:
+        context.load_default_certs(ssl.Purpose.CLIENT_AUTH)
+        return
+    try:
+        context.load_verify_locations(authorities)
+    except OSError as error:
+        text = f"{authorities}: no usable certificates of authorities in PEM: {_said(error)}"
+        raise ConfigError([text]) from error
+
+
+def _said(error: OSError | ValueError) -> str:
+    if isinstance(error, ssl.SSLError):
+        return error.reason or "not PEM"
+    return error.strerror or str(error) if isinstance(error, OSError) else str(error)

@@ -1,0 +1,150 @@
+"""Asking an address verifier: a program for each question, or a service that is kept connected."""
+
+import asyncio
+from contextlib import suppress
+from typing import Protocol
+
+from emailrelay.errors import RelayError
+from emailrelay.filters.program import (
+    Exited,
+    Limits,
+    NotStarted,
+    Outcome,
+    Programs,
+    Signalled,
+    TimedOut,
+)
+from emailrelay.queue_id import QueueId
+from emailrelay_receiver.verification import Answer, from_exit, from_line, question
+
+_MOST_AT_ONCE = 20
+"""Questions; further ones wait."""
+_LONGEST_ANSWER = 4096
+
+
+class NoAnswer(RelayError):
+    """The verifier could not say; the client is told to try again."""
+
+
+class Verifier(Protocol):
+    """Says whether there is a recipient."""
+
+    spec: tuple[str, float]
+    """What the settings say of it."""
+
+    async def ask(self, fields: tuple[str, ...]) -> Answer:
+        """Ask: recipient, sender, ``ip:port``, domain, mechanism or ``none``, login name.
+
+        Raises:
+            NoAnswer: as it says.
+
+        """
+        ...
+
+    async def close(self) -> None:
+        """End what is kept open."""
+        ...
+
+
+class ProgramVerifier:
+    """Runs a program for each question, its arguments as they are, without a shell."""
+
+    def __init__(self, path: str, timeout: float) -> None:
+        self.spec = (path, timeout)
+        self._path = path
+        self._programs: Programs | None = None
+        self._limits = Limits(timeout=timeout)
+        self._free = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def ask(self, fields: tuple[str, ...]) -> Answer:
+        """See ``Verifier.ask``."""
+        async with self._free:
+            if self._programs is None:
+                self._programs = Programs(self._limits)
+                await self._programs.__aenter__()
+            outcome = await self._programs.run((self._path, *fields), message=QueueId(""))
+        return _answer(outcome)
+
+    async def close(self) -> None:
+        """End the programs that still run."""
+        if self._programs is not None:
+            await self._programs.__aexit__(None, None, None)
+
+
+def _answer(outcome: Outcome) -> Answer:
+    match outcome:
+        case Exited(code, output):
+            return from_exit(code, output)
+        case Signalled(number):
+            raise NoAnswer(f"ended by signal {number}")
+        case TimedOut(seconds):
+            raise NoAnswer(f"took longer than {seconds:g} s")
+        case NotStarted(reason):
+            raise NoAnswer(f"cannot be run: {reason}")
+
+
+class NetworkVerifier:
+    """Asks a service over connections that are kept open, one question at a time on each."""
+
+    def __init__(self, place: str, timeout: float) -> None:
+        self.spec = (f"net:{place}", timeout)
+        self._place = place
+        self._timeout = timeout
+        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._free = asyncio.Semaphore(_MOST_AT_ONCE)
+
+    async def ask(self, fields: tuple[str, ...]) -> Answer:
+        """See ``Verifier.ask``."""
+        async with self._free:
+            try:
+                async with asyncio.timeout(self._timeout):
+                    line = await self._exchange(question(fields))
+            except TimeoutError:
+                raise NoAnswer(f"took longer than {self._timeout:g} s") from None
+            except (OSError, EOFError, ValueError) as error:
+                raise NoAnswer(f"cannot be asked: {error}") from error
+        answer = from_line(line)
+        if answer is None:
+            raise NoAnswer("gave an answer that makes no sense")
+        return answer
+
+    async def _exchange(self, asked: bytes) -> bytes:
+        while self._idle:
+            # The other side may have closed a kept connection meanwhile; that is no trouble yet.
+            with suppress(OSError, EOFError):
+                return await self._ask_on(*self._idle.pop(), asked)
+        return await self._ask_on(*await self._connect(), asked)
+
+    async def _ask_on(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes
+    ) -> bytes:
+        kept = False
+        try:
+            writer.write(asked)
+            line = await reader.readuntil(b"\n")
+            kept = True
+            self._idle.append((reader, writer))
+        except asyncio.LimitOverrunError as error:
+            raise ValueError("an endless answer") from error
+        finally:
+            if not kept:
+                writer.transport.abort()
+        return line
+
+    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self._place.startswith("/"):
+            return await asyncio.open_unix_connection(self._place, limit=_LONGEST_ANSWER)
+        host, _, port = self._place.rpartition(":")
+        return await asyncio.open_connection(host.strip("[]"), int(port), limit=_LONGEST_ANSWER)
+
+    async def close(self) -> None:
+        """Close the kept connections."""
+        while self._idle:
+            _, writer = self._idle.pop()
+            writer.transport.abort()
+
+
+def make_verifier(spec: str, timeout: float) -> Verifier:
+    """Make the verifier that the settings name; ``timeout`` is for one question, in seconds."""
+    kind, _, place = spec.partition(":")
+    return NetworkVerifier(place, timeout) if kind == "net" else ProgramVerifier(spec, timeout)
