@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from tests.fakes.smtp_peer import Hang, Say, SmtpPeer, Wait
 
+from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
@@ -250,6 +251,22 @@ async def test_server_away_is_tried_again_without_retry(store: Store, spool: Pat
     ):
         await running.until("delivered")
         assert await running.stop() == 0
+
+
+async def test_client_session_uses_one_connection_and_two_use_two(
+    store: Store, spool: Path
+) -> None:
+    envelope = Envelope(sender=Address("from@us.test"), to_remote=(Address("to@there.test"),))
+    async with SmtpPeer() as peer, forwarder(spool, peer.address) as running:
+        for session in ("one", "one", "one", "two", "two", "one"):
+            async with store.draft(envelope) as draft:
+                await draft.write(b"Subject: awaited\r\n\r\n")
+                await draft.commit(Stage.READY, Ack.DELIVERED, session)
+                answer = await draft.answer(HANG)
+            assert answer is not None
+            assert answer.accepted
+        assert await running.stop() == 0
+    assert [message.connection for message in peer.messages] == [1, 1, 1, 2, 2, 1]
 
 
 async def test_workers_share_the_mail(store: Store, spool: Path) -> None:
