@@ -12,7 +12,7 @@ import secrets
 import ssl
 import time
 from base64 import b64decode, urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -102,6 +102,8 @@ class OAuthServer:
     tokens: LiveTokens = field(default_factory=LiveTokens)
     refresh_tokens: set[str] = field(default_factory=set[str])
     devices: dict[str, Device] = field(default_factory=dict[str, Device])
+    clock: Callable[[], float] = time.time
+    """What signed statements are held against."""
     port: int = 0
     _used: set[str] = field(default_factory=set[str])
     _server: asyncio.Server | None = None
@@ -217,7 +219,7 @@ class OAuthServer:
         except (JoseError, ValueError) as error:
             raise No("invalid_grant", "the signature is wrong") from error
         claims: dict[str, Any] = found.claims
-        now = time.time()
+        now = self.clock()
         if claims["aud"] != self.token_url or not claims["iat"] <= now <= claims["exp"]:
             raise No("invalid_grant", "not for us, or not now")
         if claims["exp"] - claims["iat"] > 3600 or claims["jti"] in self._used:

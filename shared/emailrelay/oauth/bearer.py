@@ -11,7 +11,7 @@ from emailrelay.config.accounts import Account
 from emailrelay.errors import SignInError
 from emailrelay.events import Report
 from emailrelay.oauth.moment import Moment, read_clocks
-from emailrelay.oauth.renewal import Renewal
+from emailrelay.oauth.renewal import Pausing, Renewal
 from emailrelay.oauth.state import Pause, Renew, Use
 from emailrelay.oauth.token import Token
 from emailrelay.store.spool.tokens import TokenFiles
@@ -40,6 +40,7 @@ class Bearer:
         report: Report,
         clock: Callable[[], Moment] = read_clocks,
         chance: Callable[[], float] = random.random,
+        pause: Pausing = asyncio.sleep,
     ) -> None:
         """Take ``[[account]]`` tables, those without OAuth2 among them; nothing is read yet."""
         self._renewals = {
@@ -50,6 +51,7 @@ class Bearer:
                 report=report,
                 clock=clock,
                 chance=chance,
+                pause=pause,
             )
             for account in accounts
             if account.oauth2 is not None

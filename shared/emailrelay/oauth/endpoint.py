@@ -1,4 +1,4 @@
-"""The way to a provider's HTTP endpoints; the one owner of authlib and httpx2, which it imports late.
+"""The way to a provider's HTTP endpoints; the one owner of httpx2 and joserfc, which it imports late.
 
 Bounded in time and size, over verified TLS, through the proxy that the environment names, following no
 redirect: a secret goes nowhere but to the address in the settings.
@@ -9,7 +9,7 @@ import json
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
 from emailrelay.oauth.request import Claims, Client
@@ -54,10 +54,6 @@ class Refused(Exception):
 
     def __str__(self) -> str:
         return f"{self.code}: {self.description}" if self.description else self.code
-
-
-class _Signer(Protocol):
-    def __call__(self, key: str, issuer: str, audience: str, **more: object) -> str: ...
 
 
 async def ask(url: str, form: Mapping[str, str], client: Client) -> Mapping[str, object]:
@@ -133,22 +129,13 @@ def sign(statement: Claims) -> str:
 
     """
     try:
-        from authlib.oauth2.rfc7523 import JWTBearerGrant  # noqa: PLC0415 -- an extra
+        from joserfc import jwk, jwt  # noqa: PLC0415 -- an extra
     except ImportError as error:
         raise MissingExtra from error
-    signer = cast("_Signer", JWTBearerGrant.sign)  # pyright: ignore[reportUnknownMemberType] -- no types in its stubs
-    claims = dict(statement.claims)
+    header = {"alg": statement.algorithm, **statement.header}
     try:
-        return signer(
-            statement.key.reveal(),
-            issuer=str(claims.pop("iss")),
-            audience=str(claims.pop("aud")),
-            subject=str(claims.pop("sub")),
-            issued_at=claims.pop("iat"),
-            expires_at=claims.pop("exp"),
-            claims=claims,
-            header={"alg": statement.algorithm, **statement.header},
-        )
+        key = jwk.RSAKey.import_key(statement.key.reveal())
+        return jwt.encode(header, dict(statement.claims), key, algorithms=[statement.algorithm])
     except Exception:  # noqa: BLE001 -- whatever the library says of a bad key may quote it
         raise BadKey("the private key cannot sign: it must be an RSA key in PEM form") from None
 

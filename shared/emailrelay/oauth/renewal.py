@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import random
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from emailrelay.config.accounts import Account, OAuth2
 from emailrelay.errors import SignInError, StoreUnusable
@@ -44,6 +45,9 @@ _LOOK_AGAIN = 0.1
 _PATIENCE = 90.0
 """Seconds for another process's renewal: longer than all its tries can take."""
 
+Pausing: TypeAlias = Callable[[float], Awaitable[None]]
+"""Waits so many seconds."""
+
 
 @dataclass(slots=True, kw_only=True)
 class Renewal:
@@ -55,6 +59,7 @@ class Renewal:
     report: Report
     clock: Callable[[], Moment] = read_clocks
     chance: Callable[[], float] = random.random
+    pause: Pausing = asyncio.sleep
     _told: str = ""
 
     @property
@@ -149,7 +154,7 @@ class Renewal:
                 if error.retry_after > _LONGEST_RETRY:
                     raise
                 pause = _PAUSE * 2 ** (attempt - 1) * (1 + self.chance())
-                await asyncio.sleep(max(pause, error.retry_after))
+                await self.pause(max(pause, error.retry_after))
         return await self.ask_once(form, proof), seed
 
     async def ask_once(self, form: dict[str, str], proof: Material) -> Issued:
