@@ -114,10 +114,11 @@ async def forward(arguments: argparse.Namespace, port: int) -> None:
     content = (line * (arguments.size // len(line) + 1))[: arguments.size]
     feed = Gifts(arguments.messages, content)
     rules = Rules(
-        forward_to=parse(f"127.0.0.1:{port}"),
+        routes=only(f"127.0.0.1:{port}", Schedule()),
         most=arguments.connections,
         schedule=Schedule(),
         open_session=partial(open_session, settings=SessionSettings(domain="bench.test")),
+        limits=MemoryStore(report=ignore).limits,
         report=ignore,
         clock=time.time,
     )
@@ -144,11 +145,13 @@ def main() -> None:
     parser.add_argument("--messages", type=int, default=10000)
     parser.add_argument("--size", type=int, default=10240)
     parser.add_argument("--connections", type=int, default=20)
+    parser.add_argument("--no-pipelining", action="store_true", help="the sink does not offer it")
     parser.add_argument("--profile", action="store_true")
     parser.add_argument("--loop", choices=["asyncio", "uvloop"], default="uvloop")
     arguments = parser.parse_args()
     port = free_port()
     identity = ["-u", "nobody"] if os.geteuid() == 0 else []
+    identity += ["-p"] if arguments.no_pipelining else []
     sink = subprocess.Popen(["/usr/sbin/smtp-sink", *identity, f"127.0.0.1:{port}", "100"])
     try:
         while socket.socket().connect_ex(("127.0.0.1", port)):
