@@ -3,6 +3,7 @@
 import asyncio
 import re
 import socket
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -209,6 +210,30 @@ async def test_connection_that_nobody_needs_is_closed_after_a_while(
         async with asyncio.timeout(DEADLINE):
             await served.closed.wait()
         assert (await desk.ask(f"net:{place}")).verdict == Accept()
+
+
+async def test_example_of_the_page_does_what_it_says(desk: Desk) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as found:
+        port = str(found.getsockname()[1])
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", example().replace("10025", port)
+    )
+    try:
+        async with asyncio.timeout(DEADLINE):
+            while isinstance((await desk.ask(f"net:127.0.0.1:{port}")).verdict, Trouble):  # noqa: ASYNC110 - another process's start
+                await asyncio.sleep(0.05)
+        bad = desk.copy(b"Subject: lottery\r\n\r\n")
+        verdict = (await desk.ask(f"net:127.0.0.1:{port}", copy=bad)).verdict
+        assert verdict == Reject(reply=Reply(550, "5.7.1 no lotteries"), reason="the word is in it")
+    finally:
+        process.kill()
+        await process.wait()
+
+
+def example() -> str:
+    page = (Path(__file__).parents[2] / "docs" / "filters.md").read_text()
+    (found,) = re.findall(r"```python\n(\"[^`]*?socketserver.*?)```", page, re.DOTALL)
+    return str(found)
 
 
 # spam:
