@@ -140,8 +140,9 @@ class FilterOptions(FilterTimeOptions):
     """Filters."""
 
     filter: Filters = []
-    """The filter chain, in order: paths of programs, net:HOST:PORT, exit:N. Repeatable, or a comma
-    list. The receiver needs it too, to know that mail must be filtered before it is forwarded."""
+    """The filter chain, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT, spam-edit:HOST:PORT,
+    msgid:, exit:N. Repeatable, or a comma list. The receiver needs it too, to know that mail must be
+    filtered before it is forwarded."""
 
 
 class FilterRunOptions(_Options):
@@ -154,7 +155,7 @@ class FilterRunOptions(_Options):
 class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
     """Client filters."""
 
-    client_filter: Annotated[Filters, AtStart()] = []
+    client_filter: Filters = []
     """Filters that see a fresh copy of each message before every attempt to send it. What they change
     is sent, but not kept. Repeatable, or a comma list."""
 
