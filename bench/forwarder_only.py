@@ -24,13 +24,14 @@ from emailrelay.events import Event
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
+from emailrelay.routes import only
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, Feed, WorkCopy
+from emailrelay.store.memory import MemoryStore
 from emailrelay_forwarder.forwarding import Forwarding, Rules
 from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.route import parse
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.worker import Worker
 

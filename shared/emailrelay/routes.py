@@ -117,6 +117,11 @@ class Routes:
         return Choice(route, "the envelope names the server (ForwardToAddress)")
 
 
+def only(server: str, schedule: Schedule) -> Routes:
+    """Give the routes of those who have one server for everything."""
+    return Routes(default=Route(name=DEFAULT, smarthosts=(server,), schedule=schedule))
+
+
 @dataclass(frozen=True, slots=True)
 class Leg:
     """What one attempt has to do on one route."""

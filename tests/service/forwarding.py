@@ -10,6 +10,7 @@ from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.events import Event
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
+from emailrelay.routes import Routes, only
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
@@ -19,7 +20,6 @@ from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.forwarding import Forwarding, Rules
 from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.route import parse
 from emailrelay_forwarder.smtp_client import SessionSettings
 
 E = TypeVar("E", bound=Event)
@@ -42,6 +42,8 @@ class Office:
     filters: ClientFilters | None = None
     partly: bool = False
     no_retry: bool = False
+    routes: Routes | None = None
+    """In place of the one to ``address``."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     store: MemoryStore = field(init=False)
     forwarding: Forwarding = field(init=False)
@@ -52,10 +54,12 @@ class Office:
 
     def rules(self) -> Rules:
         return Rules(
-            forward_to=parse(self.address),
+            routes=self.routes or only(self.address, self.schedule),
             most=self.most,
             schedule=self.schedule,
             open_session=partial(open_session, settings=self.settings),
+            limits=self.store.limits,
+            policy=self.settings.policy,
             report=self._report,
             clock=lambda: self.now,
             filters=self.filters,

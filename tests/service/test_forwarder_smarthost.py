@@ -144,7 +144,7 @@ async def test_slow_server_gets_more_connections_than_at_first(
 
 
 async def test_server_that_asks_for_less_gets_fewer_connections() -> None:
-    less = "451 4.7.1 too many messages at a time"
+    less = "451 4.7.1 one after the other, please"
     reached, go = asyncio.Event(), asyncio.Event()
     async with SmtpPeer({"MAIL": [less] * 40, "DOT": [Wait(reached, go)]}) as peer:
         office = Office(peer.address)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay.envelope import NULL_SENDER, Address, Envelope
+from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
 from emailrelay.reply import Reply
 from emailrelay_forwarder.breaker import LONGEST, LONGEST_REFUSED, Breaker
@@ -12,7 +12,7 @@ from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.forwarding import answer_of
 from emailrelay_forwarder.mailbox import on_wire
 from emailrelay_forwarder.reply_reader import LONGEST_REPLY, ReplyGarbled, ReplyReader
-from emailrelay_forwarder.route import NoRoute, Route, parse, route_of
+from emailrelay_forwarder.route import NoRoute, Route, parse
 from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, unreachable
 
 
@@ -60,13 +60,6 @@ def test_a_route_reads_and_prints_the_same(text: str, route: Route) -> None:
 def test_what_is_no_route_says_so(text: str) -> None:
     with pytest.raises(NoRoute, match="HOST:PORT"):
         parse(text)
-
-
-def test_the_envelopes_own_destination_goes_first() -> None:
-    usual = Route("usual", "25")
-    assert route_of(Envelope(sender=NULL_SENDER), usual) == usual
-    envelope = Envelope(sender=NULL_SENDER, forward_to_address="other:26")
-    assert route_of(envelope, usual) == Route("other", "26")
 
 
 def read(octets: bytes, width: int) -> tuple[int, str] | None:

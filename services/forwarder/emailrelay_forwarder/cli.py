@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from socket import socket
 
@@ -21,6 +21,7 @@ from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.limits import Limits as RouteLimits
 from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.forwarding import Forwarding, Rules
 from emailrelay_forwarder.identities import Identities
@@ -28,7 +29,6 @@ from emailrelay_forwarder.once import Once
 from emailrelay_forwarder.opening import open_session
 from emailrelay_forwarder.policy_settings import check_files, policy_of
 from emailrelay_forwarder.pool import flush_all
-from emailrelay_forwarder.route import parse
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.steering import Steering
 from emailrelay_forwarder.worker import Worker
@@ -65,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def rules(
-    settings: ForwarderSettings, report: Report, filters: ClientFilters | None = None
+    settings: ForwarderSettings,
+    report: Report,
+    limits: Callable[[str], RouteLimits],
+    filters: ClientFilters | None = None,
 ) -> Rules:
     """Return what the settings mean for each message."""
     session_settings = SessionSettings(
@@ -80,10 +83,12 @@ def rules(
         dialogue=report if settings.verbose or settings.debug else None,
     )
     return Rules(
-        forward_to=parse(settings.forward_to or ""),
+        routes=settings.routes,
         most=settings.connections_per_route,
         schedule=settings.schedule,
         open_session=partial(open_session, settings=session_settings),
+        limits=limits,
+        policy=session_settings.policy,
         report=report,
         clock=time.time,
         filters=filters,
@@ -119,7 +124,9 @@ async def _work(
         wake = feed.wake if hints is None else flush_all(os.getppid())
 
         def make(settings: ForwarderSettings) -> Forwarding:
-            return Forwarding(rules(settings, report, _client_filters(settings, programs)), wake)
+            return Forwarding(
+                rules(settings, report, store.limits, _client_filters(settings, programs)), wake
+            )
 
         most = live.now.connections_per_route
         worker = Worker(
@@ -158,7 +165,7 @@ async def _once(
         open_store(settings.store_place, report=report) as store,
     ):
         filters = _client_filters(settings, programs)
-        return await once(store, rules(settings, report, filters), signals.stop)
+        return await once(store, rules(settings, report, store.limits, filters), signals.stop)
 
 
 async def once(store: Store, rules: Rules, stop: asyncio.Event) -> int:

@@ -3,10 +3,11 @@
 import asyncio
 import traceback
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from random import random
 
 from emailrelay.ack import Ack
+from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
@@ -20,23 +21,29 @@ from emailrelay.events import (
 )
 from emailrelay.journal import Attempt
 from emailrelay.reply import Reply
+from emailrelay.routes import Leg, Routes, legs
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import (
     Defer,
     Done,
     Fail,
     Settlement,
-    after_attempt,
     refusals_final,
 )
 from emailrelay.store.base import Claim
+from emailrelay.store.limits import Limits
 from emailrelay_forwarder.client_filter import ClientFilters, Withheld, decide
 from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale, wants_less
+from emailrelay_forwarder.network import Network
 from emailrelay_forwarder.outgoing import Outgoing, as_it_is, everybody, for_all
-from emailrelay_forwarder.route import NoRoute, Route, route_of
+from emailrelay_forwarder.policy import Policy
+from emailrelay_forwarder.retry import after_legs
+from emailrelay_forwarder.route import NoRoute, Route
 from emailrelay_forwarder.smarthost import Smarthost, TurnedAway
 from emailrelay_forwarder.smtp_client import Session
-from emailrelay_forwarder.trouble import SessionTrouble
+from emailrelay_forwarder.throttle import for_now, too_much
+from emailrelay_forwarder.trouble import NotYet, SessionTrouble
+from emailrelay_forwarder.ways import accepted, close_leg, elsewhere, on_leg
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 _STORE_PAUSE = 5.0
@@ -46,11 +53,16 @@ _STORE_PAUSE = 5.0
 class Rules:
     """What stays the same for all messages."""
 
-    forward_to: Route
+    routes: Routes
     most: int
     """Connections to one server."""
     schedule: Schedule
+    """For what has no route; a route has its own."""
     open_session: Callable[[Route], Awaitable[Session]]
+    limits: Callable[[str], Limits]
+    """Gives what all processes share of a route, by its name."""
+    policy: Policy = field(default_factory=Policy)
+    """What must hold on connections to all servers, as far as their route says nothing else."""
     report: Report
     clock: Callable[[], float]
     filters: ClientFilters | None = None
@@ -61,13 +73,20 @@ class Rules:
 
 
 class Forwarding:
-    """The servers in use, and the way of a message through them. ``recovered``: see ``Smarthost``."""
+    """The routes in use, and the way of a message over them. ``recovered``: see ``Smarthost``."""
 
     def __init__(self, rules: Rules, recovered: Callable[[], None]) -> None:
         self._rules = rules
         self._report = rules.report
-        self._recovered = recovered
-        self._smarthosts: dict[Route, Smarthost] = {}
+        self._network = Network(
+            rules.open_session,
+            most=rules.most,
+            policy=rules.policy,
+            limits=rules.limits,
+            report=rules.report,
+            clock=rules.clock,
+            recovered=recovered,
+        )
 
     async def forward(self, claim: Claim, progress: Progress) -> Settlement:
         """Make one attempt and settle the claim; tell how it ended.
@@ -92,25 +111,22 @@ class Forwarding:
     @property
     def paused(self) -> bool:
         """Whether some server's mail is turned away for now; it will be called back."""
-        return any(smarthost.paused for smarthost in self._smarthosts.values())
+        return self._network.paused
 
     def try_now(self) -> None:
         """End the pauses of all servers."""
-        for smarthost in self._smarthosts.values():
-            smarthost.try_now()
+        self._network.try_now()
 
     async def close(self) -> None:
         """Part from all servers."""
-        await asyncio.gather(*(smarthost.close() for smarthost in self._smarthosts.values()))
+        await self._network.close()
 
     async def _attempt(self, claim: Claim, progress: Progress) -> None:
-        """Fill ``progress``; its peer is the route until a server is reached."""
+        """Fill ``progress``; its peer is the server's name until it is reached."""
         progress.began = self._rules.clock()
         try:
             message = progress.message = await self._outgoing(claim, progress)
-            smarthost = self._smarthost_for(message, progress)
-            while await self._wants_fresh_session(message, smarthost, progress):
-                pass
+            await self._all_legs(message, progress)
         except SessionTrouble as trouble:
             progress.trouble = trouble
         except NoRoute as error:
@@ -130,19 +146,70 @@ class Forwarding:
         message = as_it_is(claim)
         if self._rules.filters is not None:
             # Mail that would be turned away costs no run of the filters.
-            self._smarthost_for(message, progress).turn_away_if_paused()
+            self._network.turn_away_if_paused(self._legs(claim, claim.envelope))
             cleared = await self._rules.filters.run(claim)
             message, progress.stop_run = cleared.message, cleared.stop_run
         return message
+
+    def _legs(self, claim: Claim, envelope: Envelope) -> list[Leg]:
+        return legs(self._rules.routes, envelope, claim.history.pending(envelope))
+
+    async def _all_legs(self, message: Outgoing, progress: Progress) -> None:
+        """Go every way that the recipients need; trouble on one does not stop the others.
+
+        Where one answer counts for all recipients, a refusal ends the attempt while nobody has the
+        message yet; after that, those who are refused are told of.
+        """
+        ways = self._legs(message.claim, message.envelope)
+        if len(ways) == 1:
+            await self._leg(message, ways[0], progress)
+            return
+        peers: list[str] = []
+        for leg in ways:
+            await self._leg(message, leg, progress)
+            peers.append(progress.peer)
+            if progress.doubtful:
+                self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer))
+            answered = close_leg(progress, leg.recipients)
+            if not answered and self._together(message.claim) and not accepted(progress):
+                break
+        progress.peer = ", ".join(dict.fromkeys(peers))
+
+    async def _leg(self, message: Outgoing, leg: Leg, progress: Progress) -> None:
+        """Offer the message to the servers of one route in turn, until one can be used."""
+        try:
+            line = self._network.line(leg)
+            progress.peer = str(line.smarthosts[0][0])
+            line.turn_away_if_paused()
+            await line.gate.permit()
+        except NoRoute as error:
+            progress.obstacle = Reply.of(451, f"4.3.5 {error}")
+            return
+        except SessionTrouble as trouble:
+            progress.trouble = trouble
+            return
+        part = on_leg(message, leg)
+        first: SessionTrouble | None = None
+        for server, smarthost in line.smarthosts:
+            progress.trouble, progress.peer = None, str(server)
+            while await self._wants_fresh_session(part, smarthost, progress):
+                pass
+            if not elsewhere(progress):
+                return
+            first = first or progress.trouble
+        progress.trouble = first
+
+    def _together(self, claim: Claim) -> bool:
+        """Whether there is one answer for all recipients."""
+        return claim.ack is Ack.DELIVERED and not self._rules.partly
 
     async def _wants_fresh_session(
         self, message: Outgoing, smarthost: Smarthost, progress: Progress
     ) -> bool:
         """Deliver over one session; tell whether the rest should have a fresh one at once."""
         session: Session | None = None
-        awaited = message.claim.ack is Ack.DELIVERED
-        owner = message.claim.history.session if awaited else ""
-        together = awaited and not self._rules.partly
+        owner = message.claim.history.session if message.claim.ack is Ack.DELIVERED else ""
+        together = self._together(message.claim)
         try:
             async with smarthost.session(owner) as session:
                 progress.peer = session.peer
@@ -151,29 +218,15 @@ class Forwarding:
             if session is not None and stale(trouble, progress, session):
                 return True
             progress.trouble = trouble
-        if any(wants_less(reply) for reply in progress.replies.values()):
-            smarthost.restrain()
+        for recipient in message.envelope.recipients:
+            if (reply := progress.replies.get(recipient)) is None or reply.accepted:
+                continue
+            reply = progress.replies[recipient] = for_now(reply)
+            if too_much(reply):
+                smarthost.slow_down(reply)
+            elif wants_less(reply):
+                smarthost.restrain()
         return False
-
-    def _smarthost_for(self, message: Outgoing, progress: Progress) -> Smarthost:
-        route = route_of(message.envelope, self._rules.forward_to)
-        progress.peer = str(route)
-        return self._smarthost(route)
-
-    def _smarthost(self, route: Route) -> Smarthost:
-        smarthost = self._smarthosts.get(route)
-        if smarthost is None:
-            # A filter may name any number of servers; those out of use are forgotten.
-            for old in [r for r, s in self._smarthosts.items() if s.idle]:
-                del self._smarthosts[old]
-            smarthost = self._smarthosts[route] = Smarthost(
-                route,
-                self._rules.open_session,
-                most=self._rules.most,
-                report=self._report,
-                recovered=self._recovered,
-            )
-        return smarthost
 
     async def _settle(self, claim: Claim, progress: Progress) -> Settlement:
         now = self._rules.clock()
@@ -185,17 +238,25 @@ class Forwarding:
         attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
-        settlement = after_attempt(
+        ways = self._legs(claim, envelope)
+        settlement = after_legs(
             envelope,
             claim.history,
             attempt,
-            schedule=self._rules.schedule,
+            schedules={r: leg.route.schedule for leg in ways if leg.route for r in leg.recipients},
+            usual=self._rules.schedule,
             chance=random(),  # noqa: S311 -- a spread, no secret
         )
+        if isinstance(settlement, Defer) and isinstance(progress.trouble, NotYet):
+            turn = replace(settlement.attempt, next_attempt=progress.trouble.again)
+            settlement = Defer(turn)
         if progress.doubtful:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
         if await self._record(
-            claim, settlement, progress, answer_of(progress, partly=self._rules.partly)
+            claim,
+            settlement,
+            progress,
+            answer_of(progress, partly=self._rules.partly or len(ways) > 1),
         ):
             self._tell(claim, settlement, progress, now - progress.began)
         return settlement
@@ -234,25 +295,25 @@ class Forwarding:
     def _tell(
         self, claim: Claim, settlement: Settlement, progress: Progress, seconds: float
     ) -> None:
-        accepted = [reply for reply in progress.replies.values() if reply.accepted]
-        if accepted:
+        taken = [reply for reply in progress.replies.values() if reply.accepted]
+        if taken:
             self._report(
                 Delivered(
                     id=claim.id,
                     peer=progress.peer,
-                    recipients=len(accepted),
-                    reply=str(accepted[-1]),
+                    recipients=len(taken),
+                    reply=str(taken[-1]),
                     seconds=seconds,
                 )
             )
         match settlement:
             case Fail(reason):
                 self._report(Failed(id=claim.id, reason=str(reason)))
-            case Defer(attempt) if not isinstance(progress.trouble, TurnedAway):
+            case Defer(attempt) if not isinstance(progress.trouble, TurnedAway | NotYet):
                 when = attempt.next_attempt
                 self._report(Deferred(id=claim.id, reason=_why(attempt), next_attempt=when))
             case _:
-                pass  # delivered whole, or turned away, which was told once for the server
+                pass  # delivered whole, or turned away, which was told once for server or route
 
 
 def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
@@ -261,15 +322,15 @@ def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
     ``partly``: what was said to the final dot goes first, and whoever was refused is told of.
     What went wrong between us and the server is not the client's to know in detail, nor for good.
     """
-    accepted = [reply for reply in progress.replies.values() if reply.accepted]
-    if partly and accepted:
-        return accepted[0]
+    taken = [reply for reply in progress.replies.values() if reply.accepted]
+    if partly and taken:
+        return taken[0]
     refusals = [reply for reply in progress.replies.values() if not reply.accepted]
     if refusals:
         return refusals[0]
     if progress.why is not None or not progress.replies:
         return _NOT_NOW
-    return accepted[0]
+    return taken[0]
 
 
 def _why(attempt: Attempt) -> str:

@@ -12,7 +12,7 @@ from emailrelay.reply import Reply
 from emailrelay.store.limits import Limits, Slot
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session
-from emailrelay_forwarder.trouble import NoSlot, SessionTrouble, Step
+from emailrelay_forwarder.trouble import NoSlot, NotYet, SessionTrouble, Step
 
 PATIENCE = 10.0
 """Seconds to wait for a connection that others have: longer than any of them is kept without use."""
@@ -20,14 +20,6 @@ SLICE = 1.0
 """Seconds that a connection is kept though another process waits for it: opening one has its price."""
 SHORT = 2.0
 """Seconds that a message waits for its turn while it is claimed; for longer it is deferred."""
-
-
-class NotYet(SessionTrouble):
-    """The route's rate is reached. ``again``: when the message's turn will be (seconds since 1970)."""
-
-    def __init__(self, reply: Reply, again: float) -> None:
-        super().__init__(Step.MAIL, reply)
-        self.again = again
 
 
 class Gate:

@@ -1,9 +1,8 @@
-"""Where a message goes: the server that its envelope names, or else the smarthost."""
+"""A server as it is configured: where it is, who we are there, and what must hold."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError
 from emailrelay_forwarder.policy import Policy
 
@@ -56,14 +55,3 @@ def parse(destination: str) -> Route:
     if not (colon and host and port and possible) or not _WORDS.fullmatch(host + port):
         raise NoRoute(f"cannot forward to {destination!r}: neither HOST:PORT nor an absolute path")
     return Route(host, port)
-
-
-def route_of(envelope: Envelope, forward_to: Route) -> Route:
-    """Choose the server for a message.
-
-    Raises:
-        NoRoute: the envelope (a filter's ``ForwardToAddress``) names none that can be understood.
-
-    """
-    route = parse(envelope.forward_to_address) if envelope.forward_to_address else forward_to
-    return replace(route, account=envelope.account_selector) if envelope.account_selector else route

@@ -112,6 +112,12 @@ class Smarthost:
         """Use fewer connections: the server has said that it wants less of us."""
         self._width.restrained()
 
+    def slow_down(self, reply: Reply) -> None:
+        """Use fewer connections, and if one is too much, leave the server alone for a growing while."""
+        if self._width.now == 1:
+            self._pause(SessionTrouble(Step.MAIL, reply))
+        self._width.restrained()
+
     def turn_away_if_paused(self) -> None:
         """Raise TurnedAway if there would be no session now."""
         if self._breaker.trouble is not None:

@@ -42,6 +42,15 @@ class NoSlot(SessionTrouble):
     """All connections of the route are in use, other processes' among them: no fault of the server."""
 
 
+class NotYet(SessionTrouble):
+    """The route has sent as much as it may for now."""
+
+    def __init__(self, reply: Reply, again: float) -> None:
+        """Take when the message's turn will be (seconds since 1970)."""
+        super().__init__(Step.MAIL, reply)
+        self.again = again
+
+
 def cut_off(step: Step, why: str) -> SessionTrouble:
     """Describe a connection that ended or fell silent (RFC 3463: 4.4.2)."""
     return SessionTrouble(step, Reply.of(451, f"4.4.2 {why} at {step}"))

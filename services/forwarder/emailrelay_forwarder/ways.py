@@ -1,10 +1,13 @@
-"""From the route of a message to the servers that are asked, in their order."""
+"""The ways of one attempt: which servers are asked in which order, for whom, and what is left of each."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
 from emailrelay import routes
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
+from emailrelay.reply import Reply
 from emailrelay.routes import Leg, sender_on
+from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.outgoing import Outgoing
 from emailrelay_forwarder.policy import Mode, Policy
 from emailrelay_forwarder.route import Route, parse
@@ -36,6 +39,35 @@ def on_leg(message: Outgoing, leg: Leg) -> Outgoing:
     if sender == envelope.sender and set(leg.recipients) == set(envelope.recipients):
         return message
     return replace(message, envelope=_narrowed(replace(envelope, sender=sender), leg))
+
+
+def elsewhere(progress: Progress) -> bool:
+    """Tell whether another server of the route may be asked: this one has not had the content."""
+    return progress.trouble is not None and not (progress.in_content or progress.at_dot)
+
+
+def close_leg(progress: Progress, recipients: Iterable[Address]) -> bool:
+    """Write what stopped one leg to its own recipients, so that the next begins anew.
+
+    Tell whether all of them were accepted.
+    """
+    if progress.why is not None:
+        # Trouble is never for good, whatever its code; a reply would be.
+        reply = progress.why if 400 <= progress.why.code <= 499 else _temporary(progress.why)
+        for recipient in recipients:
+            progress.replies.setdefault(recipient, reply)
+    progress.trouble = progress.obstacle = None
+    progress.in_content = progress.at_dot = False
+    return all(recipient in accepted(progress) for recipient in recipients)
+
+
+def accepted(progress: Progress) -> frozenset[Address]:
+    """Give the recipients that a server has taken the message for."""
+    return frozenset(r for r, reply in progress.replies.items() if reply.accepted)
+
+
+def _temporary(reply: Reply) -> Reply:
+    return Reply.of(451, f"4.4.0 the server cannot be used now: {reply}")
 
 
 def _narrowed(envelope: Envelope, leg: Leg) -> Envelope:

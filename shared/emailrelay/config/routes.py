@@ -143,9 +143,5 @@ class Route(Table):
 
 def all_routes(tables: tuple[Route, ...], forward_to: str | None, usual: Schedule) -> routes.Routes:
     """Return the routes of a settings file with the default that they end in."""
-    default = (
-        routes.Route(name=routes.DEFAULT, smarthosts=(forward_to,), schedule=usual)
-        if forward_to
-        else None
-    )
+    default = routes.only(forward_to, usual).default if forward_to else None
     return routes.Routes(tuple(table.plain(usual) for table in tables), default)
