@@ -104,7 +104,7 @@ async def sign_in(
         Refused: the person, or the server, said no.
         TooLate: the code ran out.
         Unavailable: the server could not be asked for a code.
-        MaterialError, BadKey, MissingExtra: as in ``Renewal``.
+        SecretUnusable, BadKey, MissingExtra: as in ``Renewal``.
 
     """
     proof = material.load(renewal.oauth2)

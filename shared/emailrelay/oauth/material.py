@@ -3,22 +3,15 @@
 import base64
 import hashlib
 import json
-import os
 import ssl
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from emailrelay.config.accounts import Grant, OAuth2, Provider
-from emailrelay.secrets.secret import Secret
-
-_LONGEST = 64 * 1024
-
-
-class MaterialError(Exception):
-    """A secret file cannot be used; the text names it and holds nothing of what stands in it."""
+from emailrelay.secrets import Secret
+from emailrelay.secrets.secret_text import SecretUnusable, read_line, read_text, stamp
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +33,7 @@ def load(oauth2: OAuth2) -> Material:
     """Read the secret files of an account.
 
     Raises:
-        MaterialError: one cannot be read, or others could read it too, or it holds something else.
+        SecretUnusable: one cannot be read, or others could read it too, or it holds something else.
 
     """
     key, key_id, issuer = _key(oauth2)
@@ -52,17 +45,6 @@ def load(oauth2: OAuth2) -> Material:
         issuer=issuer,
         thumbprint=_thumbprint(oauth2.certificate_file),
     )
-
-
-def stamp(path: Path | None) -> str:
-    """Give a word that changes when a file is written or replaced."""
-    if path is None:
-        return ""
-    try:
-        status = path.stat()
-    except OSError as error:
-        return str(error.errno)
-    return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
 
 
 def stamps(oauth2: OAuth2) -> str:
@@ -81,10 +63,10 @@ def _key(oauth2: OAuth2) -> tuple[Secret | None, str, str]:
     path = oauth2.key_file
     if path is None:
         return None, "", ""
-    text = _text(path)
+    text = read_text(path)
     if not (oauth2.grant is Grant.SERVICE_ACCOUNT and oauth2.provider is Provider.GOOGLE):
         if "PRIVATE KEY-----" not in text:
-            raise MaterialError(f"{path}: is no private key in PEM form")
+            raise SecretUnusable(f"{path}: is no private key in PEM form")
         return Secret(text), "", ""
     try:
         entry: Any = json.loads(text)
@@ -95,40 +77,18 @@ def _key(oauth2: OAuth2) -> tuple[Secret | None, str, str]:
         )
     except (ValueError, KeyError, TypeError, RecursionError):
         # The library's error quotes the text: it must not become this one's cause.
-        raise MaterialError(f"{path}: is no key file (JSON) of a Google service account") from None
+        raise SecretUnusable(f"{path}: is no key file (JSON) of a Google service account") from None
 
 
 def _thumbprint(path: Path | None) -> str:
     if path is None:
         return ""
     try:
-        der = ssl.PEM_cert_to_DER_cert(_text(path, secret=False).strip())
+        der = ssl.PEM_cert_to_DER_cert(read_text(path, secret=False).strip())
     except ValueError:
-        raise MaterialError(f"{path}: is no certificate in PEM form") from None
+        raise SecretUnusable(f"{path}: is no certificate in PEM form") from None
     return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
 
 
 def _line(path: Path | None) -> Secret | None:
-    if path is None:
-        return None
-    text = _text(path).strip()
-    if not text or not (text.isascii() and text.isprintable()):
-        raise MaterialError(f"{path}: must hold the secret, one line")
-    return Secret(text)
-
-
-def _text(path: Path, *, secret: bool = True) -> str:
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if secret and mode & (stat.S_IROTH | stat.S_IWOTH):
-                raise MaterialError(f"{path}: others can read or write it; say chmod o-rwx {path}")
-            octets = file.read(_LONGEST + 1)
-    except OSError as error:
-        raise MaterialError(f"{path}: cannot be read: {error.strerror}") from error
-    if len(octets) > _LONGEST:
-        raise MaterialError(f"{path}: is too long for a secret")
-    try:
-        return octets.decode()
-    except UnicodeDecodeError:
-        raise MaterialError(f"{path}: is no text") from None
+    return None if path is None else read_line(path)

@@ -20,18 +20,19 @@ from emailrelay.oauth.endpoint import (
     ask,
     sign,
 )
-from emailrelay.oauth.material import Material, MaterialError
+from emailrelay.oauth.material import Material
 from emailrelay.oauth.moment import Moment, read_clocks
 from emailrelay.oauth.state import Pause, Renew, SignIn, Step, Trouble, Use
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
 from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
 from emailrelay.secrets.secret import Secret
+from emailrelay.secrets.secret_text import SecretUnusable, stamp
 from emailrelay.store.spool.tokens import Reserved, TokenFiles
 
 CAUSES = (
     Unavailable,
     Refused,
-    MaterialError,
+    SecretUnusable,
     BadKey,
     MissingExtra,
     NotSignedIn,
@@ -199,7 +200,7 @@ class Renewal:
             identity=self.identity,
             token=issued.token,
             refresh_token=issued.refresh_token,
-            seed=material.stamp(self.oauth2.refresh_token_file),
+            seed=stamp(self.oauth2.refresh_token_file),
         )
         with self.files.try_lock(name) as mine:
             if not mine:
@@ -209,7 +210,7 @@ class Renewal:
 
     def _refresh_token(self, before: SignIn, proof: Material) -> tuple[Secret | None, str]:
         """Give the refresh token and the stamp of the file that it, or its ancestor, came from."""
-        seed = material.stamp(self.oauth2.refresh_token_file)
+        seed = stamp(self.oauth2.refresh_token_file)
         if proof.refresh_token is not None and before.seed != seed:
             return proof.refresh_token, seed
         return before.refresh_token or proof.refresh_token, seed

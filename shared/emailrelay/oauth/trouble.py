@@ -5,10 +5,10 @@ from typing import TypeAlias
 from emailrelay.config.accounts import BY_PERSON, Account, OAuth2
 from emailrelay.errors import StoreUnusable
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, Refused, Unavailable
-from emailrelay.oauth.material import MaterialError
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.request import endpoints
 from emailrelay.oauth.state import Trouble
+from emailrelay.secrets.secret_text import SecretUnusable
 
 _SIGN_IN_CODES = frozenset(
     {"invalid_grant", "interaction_required", "login_required", "consent_required"}
@@ -23,7 +23,7 @@ class NotSignedIn(Exception):
 Cause: TypeAlias = (
     Unavailable
     | Refused
-    | MaterialError
+    | SecretUnusable
     | BadKey
     | MissingExtra
     | NotSignedIn
@@ -67,7 +67,7 @@ def _advice(cause: Cause, account: Account) -> tuple[str, bool]:
             return "nothing to do if it passes; else check network, proxy and certificates", False
         case Refused():
             return _advice_for(cause.code, account, oauth2), True
-        case MaterialError() | BadKey():
+        case SecretUnusable() | BadKey():
             return "mend the file; it is read again when it changes", True
         case MissingExtra():
             return "install them and start the service again", True
