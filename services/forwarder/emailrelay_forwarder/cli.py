@@ -5,6 +5,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from socket import socket
 
@@ -17,6 +18,7 @@ from emailrelay.filters.program import Limits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
+from emailrelay.oauth.bearer import Bearer, tokens_root
 from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
@@ -24,16 +26,12 @@ from emailrelay.store.chooser import open_store
 from emailrelay.store.limits import Limits as RouteLimits
 from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.forwarding import Forwarding, Rules
-from emailrelay_forwarder.identities import Identities
 from emailrelay_forwarder.once import Once
 from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.policy_settings import check_files, policy_of
+from emailrelay_forwarder.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.pool import flush_all
-from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.steering import Steering
 from emailrelay_forwarder.worker import Worker
-
-_REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,20 +66,11 @@ def rules(
     settings: ForwarderSettings,
     report: Report,
     limits: Callable[[str], RouteLimits],
+    bearer: Bearer,
     filters: ClientFilters | None = None,
 ) -> Rules:
     """Return what the settings mean for each message."""
-    session_settings = SessionSettings(
-        connect=settings.connection_timeout,
-        greeting=settings.prompt_timeout,
-        reply=settings.response_timeout or _REPLY,
-        verdict=settings.response_timeout or _VERDICT,
-        domain=settings.domain,
-        local_address=settings.client_interface,
-        policy=policy_of(settings),
-        accounts=Identities(settings.client_auth, {}, report),
-        dialogue=report if settings.verbose or settings.debug else None,
-    )
+    session_settings = sessions_of(settings, report, bearer)
     return Rules(
         routes=settings.routes,
         most=settings.connections_per_route,
@@ -95,6 +84,13 @@ def rules(
         partly=settings.forward_to_some,
         no_retry=settings.no_retry,
     )
+
+
+def _bearer(settings: ForwarderSettings, report: Report, ending: AsyncExitStack) -> Bearer:
+    root = tokens_root(settings.store_place, settings.spool_dir)
+    bearer = Bearer(settings.account, root, report=report)
+    ending.push_async_callback(bearer.close)
+    return bearer
 
 
 def _client_filters(settings: ForwarderSettings, programs: Programs) -> ClientFilters | None:
@@ -120,13 +116,14 @@ async def _work(
         _programs(live.now) as programs,
         open_store(live.now.store_place, report=report) as store,
         store.feed(Stage.READY, hints=hints) as feed,
+        AsyncExitStack() as ending,
     ):
         wake = feed.wake if hints is None else flush_all(os.getppid())
 
         def make(settings: ForwarderSettings) -> Forwarding:
-            return Forwarding(
-                rules(settings, report, store.limits, _client_filters(settings, programs)), wake
-            )
+            bearer = _bearer(settings, report, ending)
+            filters = _client_filters(settings, programs)
+            return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
         most = live.now.connections_per_route
         worker = Worker(
@@ -163,9 +160,12 @@ async def _once(
     async with (
         _programs(settings) as programs,
         open_store(settings.store_place, report=report) as store,
+        AsyncExitStack() as ending,
     ):
+        bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
-        return await once(store, rules(settings, report, store.limits, filters), signals.stop)
+        found = rules(settings, report, store.limits, bearer, filters)
+        return await once(store, found, signals.stop)
 
 
 async def once(store: Store, rules: Rules, stop: asyncio.Event) -> int:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
-from emailrelay.secrets import SecretsFile
+from emailrelay.secrets import NoSuchAccount, SecretsFile
 from emailrelay_forwarder.account import Account, of_secrets
 
 
@@ -24,12 +24,14 @@ class Identities:
         """Give the account of a selector; one of the settings goes before one of the file.
 
         Raises:
-            NoSuchAccount: there is a secrets file, and it does not have it.
+            NoSuchAccount: there are accounts, and it is none of them.
 
         """
         if selector in self._accounts:
             return self._accounts[selector]
         if self._file is None:
+            if selector and self._accounts:
+                raise NoSuchAccount(f"the settings have no [[account]] named {selector!r}")
             return None
         try:
             self._file.refresh()

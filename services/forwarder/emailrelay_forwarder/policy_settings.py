@@ -1,11 +1,39 @@
-"""What the settings say about connections to servers: the policy for all of them."""
+"""What the settings say about sessions with servers."""
 
 from emailrelay.config import ForwarderSettings
 from emailrelay.config.servers import NOBODY, SYSTEM
 from emailrelay.errors import ConfigError
+from emailrelay.events import Report
+from emailrelay.oauth.bearer import Bearer
 from emailrelay.secrets import AuthConfig, SecretsFile
+from emailrelay_forwarder.identities import Identities
+from emailrelay_forwarder.named_accounts import NamedAccounts, problems_of
 from emailrelay_forwarder.policy import Mode, Policy, Tls, Version, settled
+from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.tls import context_for
+
+_REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
+
+
+def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> SessionSettings:
+    """Return how sessions are opened and used.
+
+    Raises:
+        ConfigError: the secrets file cannot be used.
+
+    """
+    accounts = NamedAccounts(settings.account, bearer)
+    return SessionSettings(
+        connect=settings.connection_timeout,
+        greeting=settings.prompt_timeout,
+        reply=settings.response_timeout or _REPLY,
+        verdict=settings.response_timeout or _VERDICT,
+        domain=settings.domain,
+        local_address=settings.client_interface,
+        policy=policy_of(settings),
+        accounts=Identities(settings.client_auth, accounts, report),
+        dialogue=report if settings.verbose or settings.debug else None,
+    )
 
 
 def policy_of(settings: ForwarderSettings) -> Policy:
@@ -35,6 +63,7 @@ def check_files(settings: ForwarderSettings) -> None:
             SecretsFile(settings.client_auth)
     except ConfigError as error:
         problems += error.problems
+    problems += problems_of(settings)
     if problems:
         raise ConfigError(problems)
 

@@ -146,11 +146,11 @@ class Wire(SMTPProtocol):
             reply = self._reader.take()
         except ReplyGarbled as error:
             raise garbled(step, str(error)) from error
-        if reply is not None:
-            self._response_pending = False
-            return Answer(*reply)
-        self._response_pending = True
-        return await self._reply(step, limit)
+        if reply is None:
+            self._response_pending = True
+            return await self._reply(step, limit)
+        self._response_pending = False
+        return self._told(step, Answer(*reply))
 
     async def content(self, chunk: bytes, limit: float) -> None:
         """Send encoded content; returns when the peer has taken enough of it for more to follow."""
@@ -216,7 +216,7 @@ class Wire(SMTPProtocol):
         if waiter is None:
             raise cut_off(step, self._ended or "connection closed")
         try:
-            reply = await self._within(step, limit, waiter)
+            return self._told(step, await self._within(step, limit, waiter))
         except ReplyGarbled as error:
             raise garbled(step, str(error)) from error
         except SMTPServerDisconnected as error:
@@ -224,6 +224,8 @@ class Wire(SMTPProtocol):
         finally:
             self._response_pending = False
             self._response_waiter = None if self.transport is None else self._loop.create_future()
+
+    def _told(self, step: Step, reply: Answer) -> Answer:
         if self._transcript is not None:
             self._transcript.received(step, reply.code, reply.message)
         return reply
