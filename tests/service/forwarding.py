@@ -16,6 +16,7 @@ from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim
 from emailrelay.store.memory import MemoryStore
+from emailrelay.store.memory_mail import MemoryMail
 from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.forwarding import Forwarding, Rules
@@ -44,12 +45,13 @@ class Office:
     no_retry: bool = False
     routes: Routes | None = None
     """In place of the one to ``address``."""
+    mail: MemoryMail = field(default_factory=MemoryMail)
     _news: asyncio.Event = field(default_factory=asyncio.Event)
     store: MemoryStore = field(init=False)
     forwarding: Forwarding = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(report=self._report, clock=lambda: self.now)
+        self.store = MemoryStore(report=self._report, clock=lambda: self.now, mail=self.mail)
         self.forwarding = Forwarding(self.rules(), self._recovered)
 
     def rules(self) -> Rules:
