@@ -71,8 +71,8 @@ def free_port() -> int:
 def measure(arguments: argparse.Namespace, port: int) -> None:
     trees = [HERE, *([Path(arguments.also)] if arguments.also else [])]
     rates: dict[Path, list[float]] = {tree: [] for tree in trees}
-    for _ in range(arguments.rounds):
-        for tree in trees:
+    for turn in range(arguments.rounds):
+        for tree in trees[:: 1 if turn % 2 else -1]:
             directory = Path(tempfile.mkdtemp(prefix="drain-", dir=arguments.place))
             try:
                 asyncio.run(fill(directory / "spool", arguments.messages, arguments.size))
