@@ -338,7 +338,8 @@ class SmtpSession(SMTP):
 
     async def _log_in(self, wanted: Authenticate) -> Reply | Goodbye:
         async def ask(prompt: Reply) -> bytes:
-            self.say(prompt)
+            # With the blank even if nothing follows (RFC 4954 section 4).
+            self._send(f"{prompt.code} {prompt.text}")
             return await self._next_line(secret=True)
 
         try:

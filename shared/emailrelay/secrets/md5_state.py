@@ -43,6 +43,11 @@ def to_text(states: bytes) -> str:
     return base64.b64encode(states).decode()
 
 
+def to_dotted(states: bytes) -> str:
+    """Write the states as old versions do: eight numbers with dots between."""
+    return ".".join(str(number) for number in struct.unpack("<8I", states))
+
+
 def from_text(text: str) -> bytes:
     """Read states: base64 of 32 octets, or eight numbers with dots between, as old files have them.
 

@@ -1,0 +1,106 @@
+"""``emailrelay-passwd``: makes a line for the secrets file. The password is never an argument."""
+
+import getpass
+import os
+import secrets
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from emailrelay.secrets import md5_state
+from emailrelay.secrets.key import make_scrypt, write_scrypt
+
+PROGRAM = "emailrelay-passwd"
+HELP = """\
+usage: emailrelay-passwd [OPTION]... [NAME]
+Make an entry for the secrets file. The password is asked for at the terminal, or is the first line of
+standard input. With a NAME the whole line is printed, otherwise only the secret.
+
+  --md5, --hash        a hash for CRAM-MD5; by default a scrypt hash, for PLAIN and LOGIN
+  --plain              the password itself, in xtext: for every mechanism, and for client lines
+  --dotted, -d         write the md5 hash as numbers with dots, as old versions do
+  --client             make a client line (with --plain or --md5)
+  --help, -h, --version, -V
+
+Exit status: 0 the entry has been printed; 64 usage; 65 no password, or two that differ.
+"""
+
+_FORMS = {"--md5": "md5", "--hash": "md5", "--dotted": "md5", "-d": "md5", "--plain": "plain"}
+
+
+class _Usage(Exception):
+    """The command line makes no sense."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print an entry; return the exit status (sysexits.h)."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if {"--help", "-h"} & set(words):
+        sys.stdout.write(HELP)
+        return 0
+    if {"--version", "-V"} & set(words):
+        sys.stdout.write(f"{PROGRAM} {version('emailrelay')}\n")
+        return 0
+    try:
+        form, side, name = _asked(words)
+    except _Usage as error:
+        return _complain(f"{error}; see --help", os.EX_USAGE)
+    password = _password()
+    if not password or "\0" in password:
+        return _complain("no password, or two that differ", os.EX_DATAERR)
+    secret = _secret(form, password, dotted=bool({"--dotted", "-d"} & set(words)))
+    sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
+    return 0
+
+
+def xtext(text: str) -> str:
+    """Write a text as one word of the secrets file (RFC 3461 section 4)."""
+    return "".join(
+        chr(octet) if 0x21 <= octet <= 0x7E and octet not in b"+=#" else f"+{octet:02X}"
+        for octet in text.encode()
+    )
+
+
+def _asked(words: Sequence[str]) -> tuple[str, str, str]:
+    """Return the form, the side and the name."""
+    forms = {_FORMS[word] for word in words if word in _FORMS}
+    names = [word for word in words if not word.startswith("-")]
+    strange = [w for w in words if w.startswith("-") and w not in {*_FORMS, "--client"}]
+    if strange:
+        raise _Usage(f"{strange[0]}: there is no such option")
+    if len(names) > 1:
+        # Whoever writes a password here has it in the history of the shell; it must not be used.
+        raise _Usage("one name at most, and never the password")
+    if len(forms) > 1:
+        raise _Usage("one of --md5 and --plain")
+    form = forms.pop() if forms else "scrypt"
+    if "--client" in words and form == "scrypt":
+        raise _Usage("--client needs --plain or --md5: a server must be shown the secret")
+    return form, "client" if "--client" in words else "server", names[0] if names else ""
+
+
+def _password() -> str:
+    if not sys.stdin.isatty():
+        return sys.stdin.readline().rstrip("\r\n")
+    password = getpass.getpass("Password: ")
+    return password if getpass.getpass("Again: ") == password else ""
+
+
+def _secret(form: str, password: str, *, dotted: bool) -> str:
+    match form:
+        case "plain":
+            return xtext(password)
+        case "md5":
+            states = md5_state.masked(password)
+            return md5_state.to_dotted(states) if dotted else md5_state.to_text(states)
+        case _:
+            return write_scrypt(make_scrypt(password, secrets.token_bytes(16)))
+
+
+def _complain(text: str, status: int) -> int:
+    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
