@@ -170,10 +170,12 @@ class _Fields:
     """Look-up in the fields of one file."""
 
     def __init__(self, fields: list[tuple[str, str]]) -> None:
-        self._fields = fields
+        self._values: dict[str, list[str]] = {}
+        for key, value in fields:
+            self._values.setdefault(key, []).append(value)
 
     def all(self, key: str) -> list[str]:
-        return [value for name, value in self._fields if name == key]
+        return self._values.get(key, [])
 
     def one(self, key: str) -> str:
         values = self.all(key)
