@@ -5,6 +5,9 @@ from dataclasses import dataclass
 FARTHEST = 86400.0
 """No pause between two tries is longer than this (seconds)."""
 
+_CLOCK_SLACK = 60.0
+"""Seconds by which a clock may be put right without more ado."""
+
 _STEPS = 64
 """Pauses after this many tries are as good as the longest."""
 
@@ -42,3 +45,8 @@ def is_due(when: float | None, now: float) -> bool:
     such a message is due, so that no clock can strand mail.
     """
     return when is None or when <= now or when > now + FARTHEST
+
+
+def was_set_back(written: float, now: float) -> bool:
+    """Tell whether the clock shows a time clearly before one that it has written: no other is true then."""
+    return written > now + _CLOCK_SLACK

@@ -8,12 +8,14 @@ there any holder of the message's lock rolls it forward, idempotently, and never
 import os
 import shutil
 import stat
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events import TakenIn
+from emailrelay.journal import Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, WorkCopy
@@ -21,11 +23,14 @@ from emailrelay.store.spool import files, names
 from emailrelay.store.spool.draft import SpoolDraft
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
+from emailrelay.store.spool.threads import in_thread
 
 _LONG_AGO = (0, 0)
 """Times of a fresh copy: an edit within the same tick of the kernel's clock shows all the same."""
 _RESULT = "result"
 """In an adopted copy: the envelope that the message will have."""
+_OWN = "own"
+"""In a copy to be adopted: a content being made that is nobody else's."""
 
 
 @dataclass(slots=True)
@@ -81,12 +86,9 @@ async def adopt(locked: Locked, copy: Copy) -> None:
     """Make the copy's files the message: S1, W -> W+ -> S2."""
     spool = locked.spool
     adopted = spool.path(names.WORK, names.adopted_copy(locked.id))
-    content, result = _prepare(locked, copy)
-    try:
-        await spool.syncer.run((content, result), (copy.directory,))
-    finally:
-        os.close(content)
-        os.close(result)
+    with ExitStack() as opened:
+        prepared = await in_thread(_prepare, locked, copy, opened)
+        await spool.syncer.run(prepared, (copy.directory,))
     os.rename(copy.directory, adopted)
     await spool.syncer.run((), (spool.path(names.WORK),))
     _move_into_place(locked, adopted)
@@ -94,22 +96,50 @@ async def adopt(locked: Locked, copy: Copy) -> None:
     shutil.rmtree(adopted, ignore_errors=True)
 
 
-def _prepare(locked: Locked, copy: Copy) -> tuple[int, int]:
-    """Put the message's new envelope beside the copy's content; give both, open."""
+def _prepare(locked: Locked, copy: Copy, opened: ExitStack) -> tuple[int, int]:
+    """Put the message's new envelope beside the copy's content; give both, which ``opened`` closes."""
     try:
         fields = envelope_format.parse(_read(copy.files.envelope)).envelope
     except DamagedMessage as error:
         raise StoreError(f"adopt {copy.files.envelope}", str(error)) from error
-    content = _open(copy.files.content)
-    os.fchmod(content, files.FILE_MODE)
+    _clear(copy)
+    content = _own_content(copy, opened)
     length, crc32 = files.measure(content)
     # The journal is the original's: a program can change what is sent, not what has happened.
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     filtered = journal.Filtered(at=locked.spool.clock(), length=length, crc32=crc32)
     result = files.create(f"{copy.directory}/{_RESULT}")
+    opened.callback(os.close, result)
     files.write_all(result, envelope_format.write(fields))
     files.write_all(result, _whole_lines(tail) + journal.write(filtered))
     return content, result
+
+
+def _clear(copy: Copy) -> None:
+    """Remove what else programs have left: it may bear a name that we need."""
+    for entry in os.scandir(copy.directory):
+        if Path(entry.path) in (copy.files.content, copy.files.envelope):
+            continue
+        if entry.is_dir(follow_symlinks=False):
+            shutil.rmtree(entry.path)
+        else:
+            files.remove(entry.path)
+
+
+def _own_content(copy: Copy, opened: ExitStack) -> int:
+    """Open the copy's content as a file of ours under one name: a program may have kept a link to its own."""
+    path = str(copy.files.content)
+    content = _open(copy.files.content)
+    opened.callback(os.close, content)
+    status = os.fstat(content)
+    if status.st_nlink > 1 or status.st_uid != os.geteuid():
+        own = f"{copy.directory}/{_OWN}"
+        files.copy(content, own)
+        os.rename(own, path)
+        content = _open(copy.files.content)
+        opened.callback(os.close, content)
+    os.fchmod(content, files.FILE_MODE)
+    return content
 
 
 def _whole_lines(tail: bytes) -> bytes:
@@ -117,7 +147,7 @@ def _whole_lines(tail: bytes) -> bytes:
 
 
 def _open(path: Path) -> int:
-    descriptor = files.open_regular(str(path))
+    descriptor = files.open_regular(str(path), alone=False)
     if descriptor is None:
         raise StoreError(f"adopt {path}", "the filters left no regular file")
     return descriptor
@@ -143,6 +173,7 @@ def _move_into_place(locked: Locked, adopted: str) -> None:
     replacement = files.lock_named(result)
     try:
         if replacement is not None:
+            _carry_wish(locked, replacement)
             os.rename(result, unfiltered)
         # W+ -> S2: one name throughout, first with the old envelope behind it, then with the new.
         os.rename(unfiltered, spool.envelope(message, Stage.READY))
@@ -150,6 +181,19 @@ def _move_into_place(locked: Locked, adopted: str) -> None:
         if replacement is not None:
             files.unlock_and_close(replacement)
     spool.bell.ring(Stage.READY, message)
+
+
+def _carry_wish(locked: Locked, replacement: int) -> None:
+    """Note in the new envelope what an operator has asked for since the old one was copied."""
+    tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
+    wish = journal.read(journal.parse(tail)).wish
+    if wish is None:
+        return
+    envelope = files.open_for_append(replacement)
+    try:
+        files.append(envelope, journal.write(Wished(at=locked.spool.clock(), wish=wish)))
+    finally:
+        os.close(envelope)
 
 
 def is_done(spool: Spool, message: QueueId) -> bool:
@@ -190,7 +234,7 @@ async def take_in(spool: Spool, copy: Copy) -> None:
 
 
 async def _take_in_pair(spool: Spool, envelope: Path, entry: names.Entry) -> None:
-    content = files.open_regular(str(envelope.with_name(names.content(entry.id))))
+    content = files.open_regular(str(envelope.with_name(names.content(entry.id))), alone=False)
     if content is None:
         return
     try:

@@ -3,11 +3,15 @@
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Generator
 
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files
+
+_CLOCK_GRAIN = 20_000_000
+"""Nanoseconds within which two changes of a directory may carry the same time."""
 
 
 class Bell:
@@ -35,7 +39,10 @@ class Bell:
         status = os.stat(self._directory)
         state = (status.st_ino, status.st_mtime_ns)
         if state != self._seen:
-            self._seen, self._sockets = state, os.listdir(self._directory)
+            self._sockets = os.listdir(self._directory)
+            # One that came within the grain of the directory's time would never be seen.
+            settled = time.time_ns() - status.st_mtime_ns > _CLOCK_GRAIN
+            self._seen = state if settled else None
         return self._sockets
 
     def _send(self, path: str, datagram: bytes) -> None:

@@ -6,6 +6,7 @@ A lock dies with its process, needs no file of its own, and taking it leaves no 
 import asyncio
 import contextlib
 import os
+import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import NamedTuple, TypeVar, assert_never
 
@@ -17,13 +18,14 @@ from emailrelay.events import SetAside, Withdrawn
 from emailrelay.journal import Attempt, Entry, History, Wish
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.schedule import is_due
+from emailrelay.schedule import is_due, was_set_back
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
 from emailrelay.store.spool import adoption, files, moves, waiting
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
+from emailrelay.store.spool.threads import in_thread
 
 _LOOK_AGAIN = 5.0
 """Seconds until a message that another process has claimed is looked at again: it may die."""
@@ -63,6 +65,9 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> "Sp
 
 def _take_locked(locked: Locked, *, due_only: bool) -> "SpoolClaim | NotNow":
     spool, message = locked.spool, locked.id
+    status = os.fstat(locked.descriptor)
+    if status.st_size > files.LARGEST_ENVELOPE:
+        return _set_aside(locked, f"envelope: {status.st_size} octets")
     octets = files.read_all(locked.descriptor)
     try:
         file = envelope_format.parse(octets)
@@ -71,10 +76,10 @@ def _take_locked(locked: Locked, *, due_only: bool) -> "SpoolClaim | NotNow":
     history = moves.standing(locked, journal.read(journal.parse(file.tail)))
     if history is None or moves.obey(locked, history.wish):
         return NotNow(None)
-    now = spool.clock()
-    if due_only and not is_due(history.next_attempt, now):
-        return NotNow(history.next_attempt)
-    ack = waiting.awaited(spool, message) if history.ack is not Ack.STORED else Ack.STORED
+    due = _not_before(history, status, spool.clock()) if due_only else None
+    if due is not None:
+        return NotNow(due)
+    ack = _awaited(locked, history)
     if history.ack is Ack.DELIVERED and ack is Ack.STORED:
         # The client has gone, or was never told 250 before a crash: it will send the message again.
         moves.remove(locked)
@@ -92,6 +97,21 @@ def _take_locked(locked: Locked, *, due_only: bool) -> "SpoolClaim | NotNow":
     return SpoolClaim(
         locked, file.envelope, history, content=content, size=size, ack=ack, read=len(octets)
     )
+
+
+def _not_before(history: History, status: os.stat_result, now: float) -> float | None:
+    """Tell until when a message waits; None: it is due."""
+    if was_set_back(status.st_ctime, now):
+        return None
+    return None if is_due(history.next_attempt, now) else history.next_attempt
+
+
+def _awaited(locked: Locked, history: History) -> Ack:
+    """Tell what a client waits for. The filters' verdict is not the forwarder's to give."""
+    spoken = history.ack is Ack.FILTERED and locked.stage is Stage.READY
+    if history.ack is Ack.STORED or spoken:
+        return Ack.STORED
+    return waiting.awaited(locked.spool, locked.id)
 
 
 def _set_aside(locked: Locked, reason: str) -> NotNow:
@@ -130,26 +150,33 @@ class SpoolClaim(Claim):
         self._open = True
         self._handed_over = False
         self._settled = False
+        self._put_off = False
 
     async def content(self) -> AsyncIterator[bytes]:
         """See ``Claim.content``. One open file throughout, whatever happens to its name."""
-        offset = 0
+        offset = crc32 = 0
         while True:
             try:
                 chunk = os.pread(self._content, CHUNK, offset)
             except OSError as error:
                 raise StoreError(f"read {self._spool.content(self.id)}", error) from error
             if not chunk:
-                return
-            offset += len(chunk)
+                break
+            offset, crc32 = offset + len(chunk), zlib.crc32(chunk, crc32)
             yield chunk
+        self._check(offset, crc32)
+
+    def _check(self, length: int, crc32: int) -> None:
+        """Fail at the end of a content that is not what was accepted: it must not be sent."""
+        expected = self.history.length, self.history.crc32
+        if self.history.released or self.history.crc32 is None or expected == (length, crc32):
+            return
+        raise StoreError(f"read {self._spool.content(self.id)}", "it has changed since accepted")
 
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         try:
-            self._copy = await asyncio.to_thread(
-                adoption.make_copy, self._locked, self._content, suffix
-            )
+            self._copy = await in_thread(adoption.make_copy, self._locked, self._content, suffix)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
         return self._copy.files
@@ -179,7 +206,11 @@ class SpoolClaim(Claim):
                 await self._answer(settlement, answer)
             self._settled = True
         except OSError as error:
+            self._put_off_after_trouble()
             raise StoreError(f"settle {self.id}", error) from error
+        except StoreError:
+            self._put_off_after_trouble()
+            raise
         finally:
             await self.release()
 
@@ -257,7 +288,7 @@ class SpoolClaim(Claim):
             return
         length, crc32 = self.history.length, self.history.crc32
         if length is None or crc32 is None:  # another program's message
-            measured = await asyncio.to_thread(files.measure, self._content)
+            measured = await in_thread(files.measure, self._content)
             length, crc32 = measured
         self._locked.append(
             journal.write(journal.Filtered(at=self._spool.clock(), length=length, crc32=crc32))
@@ -292,6 +323,7 @@ class SpoolClaim(Claim):
                 self._locked.append(line)
             except OSError as error:  # no room: the time of the next try is kept in memory
                 self._spool.trouble(f"append to the journal of {self.id}", error)
+                self._spool.put_off[self.id] = attempt.next_attempt or 0.0
             return
         # Guarantee: a recipient recorded as delivered is not delivered to again.
         await self._surely("record a delivery", lambda: self._locked.append(line))
@@ -306,6 +338,12 @@ class SpoolClaim(Claim):
                 self._spool.trouble(f"{doing} ({self.id})", error)
             await asyncio.sleep(_TRY_AGAIN)
 
+    def _put_off_after_trouble(self) -> None:
+        """See to it that the work is not done again at once: what filters send would go out each time."""
+        self._put_off = True
+        self._spool.put_off[self.id] = due = self._spool.clock() + _LOOK_AGAIN_AT_TROUBLE
+        self._spool.bell.ring(self.stage, self.id, due)
+
     def _wish(self) -> Wish | None:
         """Give what an operator asked for since the envelope was read."""
         tail = files.read_all(self._locked.descriptor, self._read)
@@ -313,8 +351,11 @@ class SpoolClaim(Claim):
 
     def _out_of_doubt(self) -> None:
         if self._doubt is not None:
-            self._spool.doubts.clear(self._doubt)
-            self._doubt = None
+            doubt, self._doubt = self._doubt, None
+            try:
+                self._spool.doubts.clear(doubt)
+            except OSError as error:  # at worst a message is named that did not go twice
+                self._spool.trouble("note that a message is in doubt no more", error)
 
     async def release(self) -> None:
         """See ``Claim.release``."""
@@ -327,5 +368,5 @@ class SpoolClaim(Claim):
         if not self._handed_over:
             os.close(self._content)
             self._locked.release()
-        if not self._settled:
+        if not self._settled and not self._put_off:
             self._spool.bell.ring(self.stage, self.id)

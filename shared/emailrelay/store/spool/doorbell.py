@@ -7,6 +7,7 @@ than 107 octets.
 
 import asyncio
 import contextlib
+import math
 import os
 import secrets
 import socket
@@ -14,7 +15,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool import files
+from emailrelay.store.spool import files, names
 from emailrelay.store.spool.bell import opened
 
 _MOST_AT_ONCE = 256
@@ -57,7 +58,9 @@ class Ear:
                 return
             with contextlib.suppress(ValueError):  # anybody in the group may send nonsense
                 message, due = datagram.decode().split(" ")
-                self._heard(QueueId(message), float(due))
+                when = float(due)
+                if names.is_id(message) and math.isfinite(when):
+                    self._heard(QueueId(message), when)
 
     def close(self) -> None:
         """Stop listening."""

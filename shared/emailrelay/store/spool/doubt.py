@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool import files
+from emailrelay.store.spool import files, names
 
 _SLOT = 512
 _DELIVERED = "+"
@@ -84,9 +84,12 @@ def left_behind(directory: str) -> Iterator[Left]:
         try:
             for record in files.read_all(descriptor).split(b"\n"):
                 message, _, peer = record.decode(errors="replace").strip().partition(" ")
-                if message:
-                    delivered = message.startswith(_DELIVERED)
-                    yield Left(QueueId(message.removeprefix(_DELIVERED)), peer, delivered)
+                delivered = message.startswith(_DELIVERED)
+                message = message.removeprefix(_DELIVERED)
+                if names.is_id(
+                    message
+                ):  # a power cut, or somebody in the group, may leave anything
+                    yield Left(QueueId(message), peer, delivered)
             files.remove(path)
         finally:
             files.unlock_and_close(descriptor)

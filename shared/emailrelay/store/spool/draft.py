@@ -73,6 +73,8 @@ class SpoolDraft(Draft):
         dsn: DsnRequest = NO_REQUEST,
     ) -> None:
         """See ``Draft.commit``."""
+        if ack is Ack.FILTERED and stage is Stage.READY:
+            ack = Ack.STORED  # there are no filters to wait for
         accepted = journal.Accepted(
             at=self._spool.clock(),
             stage=stage,

@@ -6,6 +6,7 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from emailrelay.queue_id import QueueId
+from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 from emailrelay.store.base import Feed
 from emailrelay.store.spool.claim import SpoolClaim, take
@@ -48,7 +49,16 @@ class SpoolFeed(Feed):
     async def claim(self) -> SpoolClaim:
         """See ``Feed.claim``."""
         while True:
+            # A long row of messages not to be had must not keep the loop from everything else, nor
+            # the bell from being heard before its socket is full.
+            await asyncio.sleep(0)
             found = await self._hints.next()
+            due = self._spool.put_off.get(found.message)
+            if due is not None:
+                if not found.forced and not is_due(due, self._spool.clock()):
+                    self._hints.later(found.message, due)
+                    continue
+                del self._spool.put_off[found.message]
             claim = take(self._spool, self._stage, found.message, due_only=not found.forced)
             if isinstance(claim, SpoolClaim):
                 return claim

@@ -10,7 +10,7 @@ from filelock import lock_descriptor, unlock_descriptor
 
 FILE_MODE = 0o660
 DIRECTORY_MODE = 0o770
-_LARGEST_ENVELOPE = 64 * 1024 * 1024
+LARGEST_ENVELOPE = 64 * 1024 * 1024
 
 
 def make_directory(path: Path) -> None:
@@ -27,7 +27,12 @@ def create(path: str) -> int:
     """Create a file that did not exist, for owner and group alone, and give its descriptor."""
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, FILE_MODE)
-    os.fchmod(descriptor, FILE_MODE)  # whatever the umask
+    try:
+        os.fchmod(descriptor, FILE_MODE)  # whatever the umask
+    except OSError:
+        os.close(descriptor)
+        remove(path)
+        raise
     return descriptor
 
 
@@ -38,11 +43,11 @@ def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def open_regular(path: str) -> int | None:
+def open_regular(path: str, *, alone: bool = True) -> int | None:
     """Open a file for reading; None if there is none, or something else stands there.
 
-    A link, a FIFO, a directory or a second hard link is somebody's mistake or somebody's attack:
-    it is neither followed nor waited for.
+    A link, a FIFO, a directory or (``alone``) a second hard link is somebody's mistake or somebody's
+    attack: it is neither followed nor waited for.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -51,7 +56,7 @@ def open_regular(path: str) -> int | None:
             return None
         raise
     status = os.fstat(descriptor)
-    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+    if stat.S_ISREG(status.st_mode) and (status.st_nlink == 1 or not alone):
         return descriptor
     os.close(descriptor)
     return None
@@ -116,7 +121,7 @@ def read_all(descriptor: int, offset: int = 0) -> bytes:
 
     """
     size = os.fstat(descriptor).st_size - offset
-    if size > _LARGEST_ENVELOPE:
+    if size > LARGEST_ENVELOPE:
         raise OSError(f"an envelope of {size} octets")
     chunks: list[bytes] = []
     while chunk := os.pread(descriptor, max(size, 4096), offset):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from emailrelay.events import WatchTrouble
 from emailrelay.queue_id import QueueId
-from emailrelay.schedule import is_due
+from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store.spool import names
 from emailrelay.store.spool.doorbell import Ear
@@ -57,14 +57,14 @@ class WatchedHints:
         """Arm first, then scan: what comes in between is seen twice rather than never."""
         self._arm()
         self._looking = asyncio.create_task(self._keep_looking(_state(self._spool.root)))
+        self._looking.add_done_callback(lambda _: self._changed.set())
         await self._scan()
 
     async def close(self) -> None:
         """Stop watching."""
         if self._looking is not None:
             self._looking.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._looking
+            await asyncio.wait((self._looking,))
         self._ear.close()
         await asyncio.to_thread(self._watch.close)
 
@@ -73,10 +73,17 @@ class WatchedHints:
         async with self._turn:
             while (found := self._index.pop(self._spool.clock())) is None:
                 self._changed.clear()
+                self._check_looking()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(self._pause()):
                         await self._changed.wait()
             return found
+
+    def _check_looking(self) -> None:
+        """Fail if the scans have ended by an error: mail would wait for ever, and nobody know."""
+        looking = self._looking
+        if looking is not None and looking.done() and not looking.cancelled():
+            looking.result()
 
     def _pause(self) -> float:
         due = self._index.next_due()
@@ -104,7 +111,7 @@ class WatchedHints:
         if entry is None or entry.stage is not self._stage:
             return
         with contextlib.suppress(OSError):  # it has moved on
-            self.later(entry.id, os.stat(self._spool.path(name)).st_mtime)
+            self.later(entry.id, _due(os.stat(self._spool.path(name)), self._spool.clock()))
 
     def _arm(self) -> None:
         try:
@@ -121,7 +128,7 @@ class WatchedHints:
 
     async def _keep_looking(self, state: _State | None) -> None:
         """Scan when the directory has changed, and now and then in any case."""
-        looked = time.monotonic()
+        looked = swept = time.monotonic()
         took = 0.0
         while True:
             await asyncio.sleep(_LOOK)
@@ -138,8 +145,9 @@ class WatchedHints:
                 self._arm()
             elif seen == state and now - looked < _SCAN_ANYWAY:
                 continue
-            if now - looked >= _SCAN_ANYWAY or state is None:
+            if now - swept >= _SCAN_ANYWAY or state is None:  # a busy spool has its dead as well
                 await asyncio.to_thread(self._recovery.sweep)
+                swept = now
             state = _settled(seen)
             await self._scan()
             looked = time.monotonic()
@@ -163,6 +171,11 @@ class WatchedHints:
 def _plausible(due: float, now: float) -> float:
     """Give a due time that the index can sort by: one that no clock of ours set means at once."""
     return min(due, now) if is_due(due, now) else due
+
+
+def _due(status: os.stat_result, now: float) -> float:
+    """Give the time that a file's times tell."""
+    return now if was_set_back(status.st_ctime, now) else _plausible(status.st_mtime, now)
 
 
 def _state(directory: str) -> _State | None:
@@ -190,6 +203,6 @@ def _read_names(directory: str, stage: Stage, now: float) -> list[Hint]:
                 continue
             with contextlib.suppress(OSError):  # it has moved on
                 status = item.stat(follow_symlinks=False)
-                heap.append(hint(entry.id, _plausible(status.st_mtime, now)))
+                heap.append(hint(entry.id, _due(status, now)))
     heapq.heapify(heap)
     return heap

@@ -1,6 +1,7 @@
 """The due times of one stage's messages, as last seen: a hint that a scan corrects."""
 
 import heapq
+from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -38,6 +39,8 @@ class Index:
     """A heap of hints. A message may stand in it twice: claims sort that out."""
 
     _heap: list[Hint] = field(default_factory=list[Hint])
+    _woken: deque[QueueId] = field(default_factory=deque[QueueId])
+    """To be tried whatever their time, which a scan cannot know."""
 
     def add(self, entry: Hint) -> None:
         """Note a message."""
@@ -53,19 +56,22 @@ class Index:
             heapq.heappush(heap, entry)
 
     def pop(self, now: float) -> Hint | None:
-        """Take out the message that has been due longest, or return None."""
+        """Take out the message that has been due longest, then one that was woken, or return None."""
         if self._heap and self._heap[0].due <= now:
             return heapq.heappop(self._heap)
-        return None
+        return forced(self._woken.popleft()) if self._woken else None
 
     def next_due(self) -> float | None:
         """Give the earliest due time."""
+        if self._woken:
+            return _AT_ALL_EVENTS
         return self._heap[0].due if self._heap else None
 
     def wake(self) -> None:
         """Make everything due, each message once: a try for each of its entries would be a storm."""
-        self._heap = sorted({forced(entry.message) for entry in self._heap})
+        self._woken = deque(dict.fromkeys([*self._woken, *(e.message for e in self._heap)]))
+        self._heap = []
 
     def __len__(self) -> int:
         """Give the number of entries."""
-        return len(self._heap)
+        return len(self._heap) + len(self._woken)

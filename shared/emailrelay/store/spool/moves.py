@@ -114,7 +114,7 @@ def hold(locked: Locked) -> None:
     """Set the message aside until it is released."""
     # A failed message goes back to where it failed, not among the failed, when it is released.
     failed = locked.stage is Stage.FAILED
-    stage = _history(locked).stage or Stage.READY if failed else locked.stage
+    stage = _working_stage(locked, _history(locked)) if failed else locked.stage
     held = journal.Held(at=locked.spool.clock(), stage=stage)
     locked.append(journal.write(held))
     locked.rename(Stage.HELD)
@@ -122,7 +122,7 @@ def hold(locked: Locked) -> None:
 
 def fail(locked: Locked) -> None:
     """Give the message up."""
-    stage = _history(locked).stage or Stage.READY
+    stage = _working_stage(locked, _history(locked))
     failed = journal.Failed(at=locked.spool.clock(), stage=stage, reason=GIVEN_UP)
     locked.append(journal.write(failed))
     locked.rename(Stage.FAILED)
@@ -157,9 +157,16 @@ def _history(locked: Locked) -> History:
     return journal.read(journal.parse(file.tail))
 
 
+def _working_stage(locked: Locked, history: History) -> Stage:
+    """Tell where a message is worked on. Another program's has no journal, only its name, to say so."""
+    if history.stage is not None:
+        return history.stage
+    return Stage.UNFILTERED if locked.stage is Stage.UNFILTERED else Stage.READY
+
+
 def back_to_work(locked: Locked, history: History) -> None:
     """Give a failed, held or deferred message another chance, at the stage that it came from."""
-    stage = history.stage or Stage.READY
+    stage = _working_stage(locked, history)
     release(locked, history)
     locked.rename(stage)
     put_off(locked, 0.0)

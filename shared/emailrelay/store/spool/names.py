@@ -25,6 +25,7 @@ _SUFFIX = {
     Stage.HELD: ".hold",
 }
 _STAGE = {suffix: stage for stage, suffix in _SUFFIX.items()}
+_ID = re.compile(r"[0-9A-Za-z._-]{1,200}")
 _ENVELOPE = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope(|\.filter|\.bad|\.hold)")
 _CONTENT = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.content")
 _BUSY = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope\.busy")
@@ -35,6 +36,11 @@ class Entry(NamedTuple):
 
     id: QueueId
     stage: Stage
+
+
+def is_id(text: str) -> bool:
+    """Tell whether ``text`` can be a message's id, so that names and paths may be made of it."""
+    return _ID.fullmatch(text) is not None
 
 
 def content(message: QueueId) -> str:

@@ -6,7 +6,8 @@ Only what a free lock proves to be dead is touched, and nothing of another progr
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from emailrelay import journal
@@ -51,45 +52,61 @@ class Recovery:
         """S0: a complete draft whose writer is dead goes forward, an incomplete one goes."""
         spool = self.spool
         for name in sorted(os.listdir(spool.path(names.DRAFTS))):
-            path = spool.path(names.DRAFTS, name)
             entry, orphan = names.parse(name), names.parse_content(name)
-            if entry is not None:
-                envelope = files.lock_named(path)
-                if envelope is None:
-                    continue
-                begun = os.path.exists(spool.path(names.DRAFTS, names.content(entry.id)))
-                try:
-                    stage = draft.roll_forward(spool, entry.id, envelope)
-                finally:
-                    files.unlock_and_close(envelope)
-                if stage is not None:
-                    spool.report(Recovered(id=entry.id, what=f"draft completed: {stage}"))
-                elif begun:  # one that was only just being made is begun anew: nothing to tell
-                    spool.report(Recovered(id=entry.id, what="unfinished draft removed"))
-            elif orphan is not None and not os.path.exists(
-                spool.path(names.DRAFTS, names.draft_envelope(orphan))
-            ):
-                # An envelope is made before its content and leaves after it, so this one's writer is
-                # gone; had it left just now, the content has left under this name too.
-                files.remove(path)
+            with self._each(name):
+                if entry is not None:
+                    self._draft(spool.path(names.DRAFTS, name), entry.id)
+                elif orphan is not None and not os.path.exists(
+                    spool.path(names.DRAFTS, names.draft_envelope(orphan))
+                ):
+                    # An envelope is made before its content and leaves after it, so this one's writer
+                    # is gone; had it left just now, the content has left under this name too.
+                    files.remove(spool.path(names.DRAFTS, name))
+
+    def _draft(self, path: str, message: QueueId) -> None:
+        spool = self.spool
+        envelope = files.lock_named(path)
+        if envelope is None:
+            return
+        begun = os.path.exists(spool.path(names.DRAFTS, names.content(message)))
+        try:
+            stage = draft.roll_forward(spool, message, envelope)
+        finally:
+            files.unlock_and_close(envelope)
+        if stage is not None:
+            spool.report(Recovered(id=message, what=f"draft completed: {stage}"))
+        elif begun:  # one that was only just being made is begun anew: nothing to tell
+            spool.report(Recovered(id=message, what="unfinished draft removed"))
+
+    @contextmanager
+    def _each(self, name: str) -> Generator[None]:
+        """Deal with one entry: its trouble (a bad block, another user's file) must not stop the others."""
+        try:
+            yield
+        except (OSError, RelayError) as error:
+            self.spool.trouble(f"recover {name}", error)
 
     def _copies(self) -> None:
         """W: the copy of a message that nobody is filtering is of no use; W+ waits for its claim."""
         spool = self.spool
         for name in os.listdir(spool.path(names.WORK)):
-            message = QueueId(name.rpartition(".")[0])
-            path = spool.path(names.WORK, name)
-            adopted = name == names.adopted_copy(message)
-            if adopted and _exists_at_all(spool, message) and not adoption.is_done(spool, message):
-                continue
-            if not any(_is_claimed(spool.envelope(message, stage)) for stage in Stage):
-                shutil.rmtree(path, ignore_errors=True)
+            with self._each(name):
+                self._copy(name, QueueId(name.rpartition(".")[0]))
+
+    def _copy(self, name: str, message: QueueId) -> None:
+        spool = self.spool
+        # Locked until it is removed: a new holder of the message makes a copy under the same name.
+        with _unclaimed(spool, message) as free:
+            waits = name == names.adopted_copy(message) and _exists_at_all(spool, message)
+            if free and (not waits or adoption.is_done(spool, message)):
+                shutil.rmtree(spool.path(names.WORK, name), ignore_errors=True)
 
     def _doubts(self) -> None:
         """Deal with the messages that forwarders had at their final dot, or beyond, when they died."""
         for left in doubt.left_behind(self.spool.path(names.DOUBT)):
-            if not left.delivered or not self._removed(left.message):
-                self._name_duplicate(left.message, left.peer)
+            with self._each(left.message):
+                if not left.delivered or not self._removed(left.message):
+                    self._name_duplicate(left.message, left.peer)
 
     def _name_duplicate(self, message: QueueId, peer: str) -> None:
         """Name a message that may be sent twice, in its journal if that can be had.
@@ -129,10 +146,11 @@ class Recovery:
         """Remove the waits (A) of dead receivers; the message's next claim knows what that means."""
         for name in os.listdir(self.spool.path(names.WAITING)):
             path = self.spool.path(names.WAITING, name)
-            waiter = files.lock_named(path)
-            if waiter is not None:
-                files.remove(path)
-                files.unlock_and_close(waiter)
+            with self._each(name):
+                waiter = files.lock_named(path)
+                if waiter is not None:
+                    files.remove(path)
+                    files.unlock_and_close(waiter)
 
     def _notices(self) -> None:
         """N: a notice that the journal knows goes on, another is made anew by the next notifier."""
@@ -140,18 +158,21 @@ class Recovery:
 
     def _names(self) -> None:
         """Take over the old program's abandoned claims; remove our contents that have no envelope."""
-        contents: set[QueueId] = set()
-        envelopes: set[QueueId] = set()
+        # A pair cancels itself out, so that a million messages need not be remembered at once; what
+        # has several envelopes is looked at by its names.
+        odd: set[QueueId] = set()
         for name in _listed(self.spool.root):
-            entry, content = names.parse(name), names.parse_content(name)
-            busy = names.parse_busy(name)
-            if busy is not None:
-                self._take_over(busy)
-            elif entry is not None:
-                envelopes.add(entry.id)
-            elif content is not None and _is_ours(content):
-                contents.add(content)
-        self._remove_orphans(contents - envelopes)
+            entry = names.parse(name)
+            message = names.parse_content(name) if entry is None else entry.id
+            if message is not None:
+                odd ^= {message}
+            elif (busy := names.parse_busy(name)) is not None:
+                with self._each(name):
+                    self._take_over(busy)
+        self._remove_orphans({m for m in odd if self._is_content(m)})
+
+    def _is_content(self, message: QueueId) -> bool:
+        return _is_ours(message) and os.path.lexists(self.spool.content(message))
 
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
@@ -182,13 +203,22 @@ class Recovery:
                 self.spool.report(Recovered(id=message, what="content without envelope removed"))
 
 
-def _is_claimed(envelope: str) -> bool:
-    """Tell whether somebody has locked an envelope that is there."""
-    descriptor = files.lock_named(envelope)
-    if descriptor is None:
-        return os.path.lexists(envelope)
-    files.unlock_and_close(descriptor)
-    return False
+@contextmanager
+def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
+    """Hold the lock on whatever envelope a message has; False if that is another's."""
+    for stage in Stage:
+        path = spool.envelope(message, stage)
+        envelope = files.lock_named(path)
+        if envelope is not None:
+            try:
+                yield True
+            finally:
+                files.unlock_and_close(envelope)
+            return
+        if os.path.lexists(path):
+            yield False
+            return
+    yield True
 
 
 def _exists_at_all(spool: Spool, message: QueueId) -> bool:

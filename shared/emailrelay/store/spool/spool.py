@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from emailrelay.events import Report, StoreTrouble
@@ -25,6 +25,8 @@ class Spool:
     syncer: Syncer
     bell: Bell
     doubts: DoubtSheet
+    put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
+    """Until when (seconds since 1970) feeds pass over messages whose journal could not be told so."""
 
     def path(self, *parts: str) -> str:
         """Give a path in the spool."""

@@ -194,7 +194,8 @@ class SpoolStore(Store):
                     continue
                 descriptor = files.lock_named(path)
                 if descriptor is None:
-                    self._ask(path, wish)
+                    if not self._ask(path, wish):
+                        continue  # it has moved on
                 else:
                     locked = Locked(self._spool, message, stage, descriptor)
                     try:
@@ -206,13 +207,20 @@ class SpoolStore(Store):
             return True
         return False
 
-    def _ask(self, path: str, wish: Wish) -> None:
-        """Leave a request for whoever has claimed the message."""
-        descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC)
+    def _ask(self, path: str, wish: Wish) -> bool:
+        """Leave a request for whoever has claimed the message; False if that is not there."""
+        reading = files.open_regular(path)
+        if reading is None:
+            return False
         try:
-            files.append(descriptor, journal.write(Wished(at=self._clock(), wish=wish)))
+            descriptor = files.open_for_append(reading)
+            try:
+                files.append(descriptor, journal.write(Wished(at=self._clock(), wish=wish)))
+            finally:
+                os.close(descriptor)
         finally:
-            os.close(descriptor)
+            os.close(reading)
+        return True
 
 
 def _size(content: str) -> int:

@@ -8,6 +8,7 @@ longer (0.15-1 ms) than an event loop with many sessions can spare.
 
 import asyncio
 import contextlib
+import errno
 import os
 import queue
 import threading
@@ -71,15 +72,33 @@ class Syncer:
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[None] = loop.create_future()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="syncer", daemon=True)
-            self._thread.start()
+        refusal = self._start()
+        if refusal is not None:
+            _close_each((closing,))
+            finish(refusal)
+            raise refusal
         self._jobs.put(_Job(open_files, directories, closing, finish, loop, future))
         await future
 
+    def _start(self) -> OSError | None:
+        """Start the thread if it does not run; a system that has none left may have one next time."""
+        if self._thread is None:
+            thread = threading.Thread(target=self._work, name="syncer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                return OSError(errno.EAGAIN, str(error))
+            self._thread = thread
+        return None
+
     def begin(self, open_file: int) -> Future[None]:
         """Start writing a large file back before it is complete."""
-        return self._helpers.submit(os.fdatasync, open_file)
+        try:
+            return self._helpers.submit(os.fdatasync, open_file)
+        except RuntimeError:  # no further thread: the commit will do it
+            done = Future[None]()
+            done.set_result(None)
+            return done
 
     async def close(self) -> None:
         """Finish all jobs."""
@@ -116,15 +135,26 @@ class Syncer:
 
     def _sync_files(self, descriptors: Sequence[int]) -> dict[int, OSError]:
         shares = [descriptors[k::_SIDE_BY_SIDE] for k in range(_SIDE_BY_SIDE)]
-        others = [self._helpers.submit(_sync_each, share) for share in shares[1:] if share]
-        failed = _sync_each(shares[0])
+        others: list[Future[dict[int, OSError]]] = []
+        own = list(shares[0])
+        for share in filter(None, shares[1:]):
+            try:
+                others.append(self._helpers.submit(_sync_each, share))
+            except RuntimeError:  # no further thread, and the syncing one must not end by that
+                own += share
+        failed = _sync_each(own)
         for other in others:
             failed.update(other.result())
         return failed
 
     def _begin_closing(self, removed: Sequence[Sequence[int]]) -> list[Future[None]]:
         shares = [removed[k :: _SIDE_BY_SIDE - 1] for k in range(_SIDE_BY_SIDE - 1)]
-        return [self._helpers.submit(_close_each, share) for share in shares if share]
+        closings: list[Future[None]] = []
+        for share in filter(None, shares):
+            # Without a further thread it waits for the next one, and is never done twice.
+            with contextlib.suppress(RuntimeError):
+                closings.append(self._helpers.submit(_close_each, share))
+        return closings
 
 
 def _sync_each(descriptors: Sequence[int]) -> dict[int, OSError]:

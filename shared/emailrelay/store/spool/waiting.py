@@ -60,8 +60,9 @@ class Waiter:
     def _read(self) -> Reply | None:
         if not os.path.exists(f"{self.path}.answer"):
             return None
-        _, _, text = files.read_all(self.descriptor).decode(errors="replace").partition("\n")
-        return Reply.parse(text.strip())
+        # Who died between writing and renaming has left a line too: the last one was renamed.
+        lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()
+        return Reply.parse(lines[-1])
 
     def close(self) -> None:
         """Remove what is left."""
@@ -87,11 +88,17 @@ class Waiters:
 
         """
         if self._ear is None:
-            self._ear = Ear(self._spool.path(names.WAKE), _EAR, self._ring)
-            self._ear.open()
+            ear = Ear(self._spool.path(names.WAKE), _EAR, self._ring)
+            ear.open()
+            self._ear = ear
         path = self._spool.path(names.WAITING, message)
         descriptor = _create(path)
-        files.write_all(descriptor, f"{ack} {self._ear.name}\n".encode())
+        try:
+            files.write_all(descriptor, f"{ack} {self._ear.name}\n".encode())
+        except OSError:
+            files.remove(path)
+            files.unlock_and_close(descriptor)
+            raise
         self._waiting[message] = Waiter(path, ack, descriptor)
         return self._waiting[message]
 

@@ -1,0 +1,297 @@
+"""Filters, members of the group and operators may do to a spool what they like: mail stays what it was."""
+
+import asyncio
+import errno
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from tests.contract.conftest import SpoolOpener
+from tests.contract.mail import (
+    ENVELOPE,
+    PATIENCE,
+    Clock,
+    attempt,
+    can_claim,
+    claimed,
+    content_of,
+    next_of,
+    put,
+    stages,
+)
+
+from emailrelay import envelope_format
+from emailrelay.ack import Ack
+from emailrelay.errors import StoreError
+from emailrelay.events import TakenIn
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Done, Pass
+from emailrelay.stage import Stage
+from emailrelay.store.base import WorkCopy
+from emailrelay.store.spool import files
+from emailrelay.store.spool.spool import open_spool
+from emailrelay.store.spool.syncer import Syncer
+from emailrelay.store.spool.waiting import Waiters
+
+ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
+
+
+def descriptors() -> set[str]:
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+def full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("where", ["inside", "outside"])
+async def test_filter_may_keep_a_hard_link_to_the_content(
+    spool: SpoolOpener, tmp_path: Path, where: str
+) -> None:
+    async with spool() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            archive = copy.content.parent if where == "inside" else tmp_path
+            os.link(copy.content, archive / "kept")
+            await claim.settle(Pass())
+        async with await claimed(store, message) as claim:
+            assert await content_of(claim) == ORIGINAL
+        # What the filter kept is no way into the message.
+        assert spool.directory.joinpath(f"emailrelay.{message}.content").stat().st_nlink == 1
+
+
+async def test_filter_may_link_the_content_into_a_new_message(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            beside = copy.content.parent / "emailrelay.1.1.1"
+            os.link(copy.content, beside.with_name(f"{beside.name}.content"))
+            os.link(copy.envelope, beside.with_name(f"{beside.name}.envelope"))
+            await claim.settle(Pass())
+        (taken,) = [event for event in spool.reports if isinstance(event, TakenIn)]
+        async with await claimed(store, taken.id) as claim:
+            assert await content_of(claim) == ORIGINAL
+        assert await can_claim(store, message)
+
+
+def edit(copy: WorkCopy) -> None:
+    with copy.content.open("ab") as content:
+        content.write(b"footer\r\n")
+
+
+async def test_failing_adoption_leaks_no_descriptor(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        before = descriptors()
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            edit(await claim.work_copy("new"))
+            with monkeypatch.context() as patch:
+                patch.setattr(files, "write_all", full)
+                with pytest.raises(StoreError):
+                    await claim.settle(Pass())
+        assert descriptors() == before
+        async with await claimed(store, message, Stage.UNFILTERED) as again:
+            assert await content_of(again) == ORIGINAL
+
+
+async def test_settlement_that_failed_is_not_tried_again_at_once(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store, store.feed(Stage.UNFILTERED) as feed:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await next_of(feed) as claim:
+            edit(await claim.work_copy("new"))
+            with monkeypatch.context() as patch:
+                patch.setattr(files, "write_all", full)
+                with pytest.raises(StoreError):
+                    await claim.settle(Pass())
+        # Filters may have sent mail of their own: each run at once would send it again.
+        other = await put(store, b"other", Stage.UNFILTERED)
+        async with await next_of(feed) as claim:
+            assert claim.id == other
+            await claim.settle(Done())
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2.5):  # two looks at the directory
+                await feed.claim()
+        assert await can_claim(store, message, Stage.UNFILTERED)
+
+
+async def test_cancelled_copying_ends_before_the_message_is_free(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, entered, gate = files.copy, threading.Event(), threading.Event()
+
+    def slow(source: int, target: str) -> None:
+        entered.set()
+        gate.wait(PATIENCE)
+        copy(source, target)
+
+    monkeypatch.setattr(files, "copy", slow)
+    async with spool() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copying = asyncio.create_task(claim.work_copy("new"))
+            await asyncio.to_thread(entered.wait, PATIENCE)
+            copying.cancel()
+            asyncio.get_running_loop().call_later(0.05, gate.set)
+            # The next holder's copy has the same name: ours must not get into it, or remove it.
+            with pytest.raises(asyncio.CancelledError):
+                await copying
+            assert gate.is_set()
+
+
+async def test_wish_that_comes_during_the_adoption_is_obeyed(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = Syncer.run
+    async with spool() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+
+        asked = False
+
+        async def asked_meanwhile(self: Syncer, *job: object) -> None:
+            nonlocal asked
+            if not asked:
+                asked = await store.hold(message)
+            await sync(self, *job)  # type: ignore[arg-type] # whatever it was called with
+
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            edit(await claim.work_copy("new"))
+            with monkeypatch.context() as patch:
+                patch.setattr(Syncer, "run", asked_meanwhile)
+                await claim.settle(Pass())
+        assert not await can_claim(store, message)
+        assert await stages(store) == {message: Stage.HELD}
+
+
+async def test_retry_of_another_programs_unfiltered_message_does_not_skip_the_filters(
+    spool: SpoolOpener,
+) -> None:
+    async with spool() as store:
+        for verb in (store.retry, store.hold, store.fail):
+            name = "emailrelay.1700000000.1.1"
+            (spool.directory / f"{name}.content").write_bytes(ORIGINAL)
+            path = spool.directory / f"{name}.envelope.filter"
+            path.write_bytes(envelope_format.write(ENVELOPE))
+            message = QueueId("1700000000.1.1")
+            assert await verb(message)
+            assert await store.retry(message)
+            assert await stages(store) == {message: Stage.UNFILTERED}
+            path.unlink()
+
+
+async def test_wish_is_not_written_into_a_file_that_is_also_somebody_elses(
+    spool: SpoolOpener, tmp_path: Path
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"theirs\n")
+    async with spool() as store:
+        os.link(victim, spool.directory / "emailrelay.1.1.1.envelope")
+        await store.hold(QueueId("1.1.1"))
+    assert victim.read_bytes() == b"theirs\n"
+
+
+async def test_altered_content_is_not_sent(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store, ORIGINAL)
+        content = spool.directory / f"emailrelay.{message}.content"
+        content.write_bytes(ORIGINAL.replace(b"original", b"ORIGINAL"))
+        async with await claimed(store, message) as claim:
+            with pytest.raises(StoreError, match="changed"):
+                await content_of(claim)
+
+
+async def test_content_cut_while_it_is_sent_is_not_sent_as_if_whole(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store, ORIGINAL)
+        async with await claimed(store, message) as claim:
+            os.truncate(spool.directory / f"emailrelay.{message}.content", 10)
+            with pytest.raises(StoreError, match="changed"):
+                await content_of(claim)
+
+
+async def test_altered_content_is_sent_when_the_operator_wants_it(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store, ORIGINAL)
+        (spool.directory / f"emailrelay.{message}.content").write_bytes(b"mended")
+        await store.hold(message)
+        await store.retry(message)
+        async with await claimed(store, message) as claim:
+            assert await content_of(claim) == b"mended"
+
+
+async def test_endless_envelope_is_set_aside(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        path = spool.directory / "emailrelay.1.1.1.envelope"
+        path.write_bytes(envelope_format.write(ENVELOPE))
+        os.truncate(path, 1024**3)  # takes no room
+        assert not await can_claim(store, QueueId("1.1.1"))
+        assert await stages(store) == {QueueId("1.1.1"): Stage.FAILED}
+
+
+@pytest.mark.parametrize("back", [3600.0, 12 * 3600.0])
+async def test_clock_set_back_holds_no_mail_up(spool: SpoolOpener, back: float) -> None:
+    clock = Clock()
+    async with spool(clock) as store:
+        deferred, fresh = await put(store), await put(store)
+        async with await claimed(store, deferred) as claim:
+            await claim.settle(Defer(attempt(clock.now, next_attempt=clock.now + 60)))
+        clock.now -= back
+        async with store.feed(Stage.READY) as feed:
+            found = set[QueueId]()
+            for _ in range(2):
+                async with await next_of(feed) as claim:
+                    found.add(claim.id)
+                    await claim.settle(Done())
+        assert found == {deferred, fresh}
+
+
+async def test_forwarder_does_not_speak_for_the_filters(spool: SpoolOpener) -> None:
+    async with spool() as store, spool() as other, store.draft(ENVELOPE) as draft:
+        await draft.write(ORIGINAL)
+        await draft.commit(Stage.UNFILTERED, Ack.FILTERED)
+        waiting = asyncio.create_task(draft.answer(PATIENCE))
+        await asyncio.sleep(0)
+        async with await claimed(other, draft.id, Stage.UNFILTERED) as claim:
+            await claim.settle(Pass())
+        # The client is told a moment after the message is ready: the forwarder may be quicker.
+        async with await claimed(other, draft.id) as claim:
+            now = claim.history.started_at or 0.0
+            later = attempt(now, next_attempt=now)
+            await claim.settle(Defer(later), answer=Reply(451, "4.4.0 not now"))
+        assert await stages(store) == {draft.id: Stage.READY}
+        waiting.cancel()
+
+
+async def test_nobody_waits_for_filters_where_there_are_none(spool: SpoolOpener) -> None:
+    async with spool() as store, store.draft(ENVELOPE) as draft:
+        await draft.write(ORIGINAL)
+        await draft.commit(Stage.READY, Ack.FILTERED)
+        async with asyncio.timeout(1.0):
+            assert await draft.answer(PATIENCE) is None
+        assert await stages(store) == {draft.id: Stage.READY}
+
+
+async def test_wait_that_cannot_be_announced_leaks_nothing(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool():
+        process = open_spool(spool.directory, spool.reports.append, time.time)
+        waiters = Waiters(process)
+        waiters.expect(QueueId("1.1.0"), Ack.FILTERED)
+        before = descriptors()
+        with monkeypatch.context() as patch:
+            patch.setattr(files, "write_all", full)
+            with pytest.raises(OSError, match="No space"):
+                waiters.expect(QueueId("1.1.1"), Ack.FILTERED)
+        assert descriptors() == before
+        assert not (spool.directory / ".waiting" / "1.1.1").exists()
+        waiters.close()
+        process.bell.close()
