@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from emailrelay.config.servers import File
 from emailrelay.config.tables import Table, Tables
@@ -59,14 +59,14 @@ class OAuth2(BaseModel):
     provider: Provider = Provider.CUSTOM
     """Who issues the tokens: microsoft, google, or custom with addresses of its own."""
 
-    grant: Grant
+    grant: Grant = Field(examples=[Grant.REFRESH_TOKEN])
     """What a token is asked for with: client-credentials, device-code (a person signs in once),
     refresh-token, or service-account (a key that may act for the user)."""
 
-    tenant: str | None = None
+    tenant: str | None = Field(default=None, examples=["example.onmicrosoft.com"])
     """Microsoft's directory (tenant): its id or one of its domains."""
 
-    client_id: str | None = None
+    client_id: str | None = Field(default=None, examples=["11111111-2222-3333-4444-555555555555"])
     """The id of the application, as the provider registered it."""
 
     client_secret_file: File | None = None
@@ -81,13 +81,15 @@ class OAuth2(BaseModel):
     refresh_token_file: File | None = None
     """A file with a refresh token; without one, emailrelay-auth login asks for it."""
 
-    token_url: HttpsUrl | None = None
+    token_url: HttpsUrl | None = Field(default=None, examples=["https://login.example.net/token"])
     """Where tokens come from; known for microsoft and google."""
 
-    device_authorization_url: HttpsUrl | None = None
+    device_authorization_url: HttpsUrl | None = Field(
+        default=None, examples=["https://login.example.net/device"]
+    )
     """Where a device asks for a code; known for microsoft."""
 
-    scope: str | None = None
+    scope: str | None = Field(default=None, examples=["https://mail.example.net/smtp"])
     """What the token is to be good for; known for microsoft and google."""
 
     @model_validator(mode="after")
@@ -104,7 +106,7 @@ class Account(Table):
     mechanism: AnyCase = Mechanism.PLAIN
     """How to log in: plain, login, cram-md5 with a password, xoauth2, oauthbearer with a token."""
 
-    user: str
+    user: str = Field(examples=["relay@example.net"])
     """The user's name at the server, often an address."""
 
     password_file: File | None = None
