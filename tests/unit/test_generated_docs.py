@@ -1,5 +1,6 @@
 """The pages that are made from declarations are what the declarations say now."""
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -9,9 +10,11 @@ from docs.generate.man import Entry, ManPage, Section, roff
 
 from emailrelay.config import SERVICES, Settings, read
 from emailrelay.config.tables import tables
+from emailrelay.errors import ConfigError
 
 _ROOT = Path(__file__).parents[2]
 _MADE = made_pages()
+_EXCLUDING = re.compile(r"\[\[account\]\] 1 \('\w+'\) in \S+?(, oauth2)?: ")
 
 
 @pytest.mark.parametrize("name", _MADE)
@@ -43,7 +46,11 @@ def test_every_key_of_the_example_file_is_accepted(service: type[Settings], tmp_
     found = tomllib.loads(example.read_text())
     assert len(found) - len([key for key in keys if key.startswith("[[")]) == first_table > 30
 
-    read(service, ["--config", str(example)], {})  # raises with every problem
+    try:
+        read(service, ["--config", str(example)], {})
+    except ConfigError as error:
+        # Some keys of an account exclude each other, which is told of their table as a whole.
+        assert [told for told in error.problems if not _EXCLUDING.match(told)] == []  # noqa: PT017 -- as it says
 
 
 def test_example_file_sets_nothing_by_itself() -> None:

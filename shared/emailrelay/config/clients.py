@@ -154,7 +154,9 @@ class AccessOptions(BaseModel):
     these under TLS, d:login not these under TLS; joined by semicolons. Without encryption only clients
     on this machine are offered any, unless m: names them."""
 
-    address_verifier: Annotated[str, AfterValidator(_verifier), Metavar("SPEC")] | None = None
+    address_verifier: Annotated[str, AfterValidator(_verifier), Metavar("SPEC")] | None = Field(
+        default=None, examples=["net:127.0.0.1:10025"]
+    )
     """What says which recipients there are: the path of a program, net:HOST:PORT or net:/PATH."""
 
     allow: Tables[Allow] = ()
