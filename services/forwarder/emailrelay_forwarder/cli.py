@@ -33,6 +33,9 @@ from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.steering import Steering
 from emailrelay_forwarder.worker import Worker
 
+_MOST_TASKS = 500
+"""Messages in hand at a time, however many routes there are."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
@@ -109,6 +112,14 @@ def _limits(settings: ForwarderSettings) -> Limits:
     return Limits(timeout=settings.filter_timeout)
 
 
+def _tasks(settings: ForwarderSettings) -> int:
+    """Return how many messages are in hand at a time: some more than all routes together may have."""
+    most, routes = settings.connections_per_route, settings.routes
+    ways = [*routes.listed, *([routes.default] if routes.default else [])]
+    wanted = sum(min(most, route.connections or most) for route in ways)
+    return min(wanted, _MOST_TASKS) + max(4, most // 4)
+
+
 async def _work(
     live: Live[ForwarderSettings], report: Report, signals: Signals, hints: socket | None
 ) -> int:
@@ -125,14 +136,7 @@ async def _work(
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
-        most = live.now.connections_per_route
-        worker = Worker(
-            feed=feed,
-            forwarding=make(live.now),
-            report=report,
-            # Some more than one server may have, so that it cannot take all of them.
-            tasks=most + max(4, most // 4),
-        )
+        worker = Worker(feed=feed, forwarding=make(live.now), report=report, tasks=_tasks(live.now))
         steering = Steering(worker, wake, live.now.poll)
 
         def prepare(settings: ForwarderSettings) -> Swap:
