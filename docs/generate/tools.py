@@ -15,6 +15,7 @@ from emailrelay.notify import cli as notify
 from emailrelay.queue import cli as queue
 from emailrelay.queue.state import State
 from emailrelay.submit import cli as submit
+from emailrelay_forwarder.doctor import cli as doctor
 
 _OPTION = re.compile(r"  (?P<term>-\S.*?)(?:  +(?P<text>\S.*))?")
 _MORE = re.compile(r" {8,}(?P<text>\S.*)")
@@ -49,6 +50,23 @@ def notify_page(see_also: Sequence[str]) -> ManPage:
         summary="tells senders what could not be delivered",
         synopsis=("[options] [SPOOL-DIR]",),
         sections=(Section("Options", (), tuple(_entries(_help_of(notify.main)))),),
+        see_also=see_also,
+    )
+
+
+def doctor_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-doctor``."""
+    text = _help_of(doctor.main)
+    about, _, rest = text.partition("positional arguments:")
+    return ManPage(
+        name="emailrelay-doctor",
+        summary="finds out why a server does not take our mail",
+        synopsis=("[options] [HOST:PORT | ROUTE]",),
+        sections=(
+            Section("Description", (" ".join(about.partition("ROUTE]")[2].split()),)),
+            Section("Options", (), tuple(_entries(rest))),
+            Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
+        ),
         see_also=see_also,
     )
 
