@@ -1,0 +1,51 @@
+"""What there is to tell of an encrypted connection."""
+
+import ssl
+
+from emailrelay_forwarder.certificate_names import names_of
+
+
+def details_of(encryption: ssl.SSLObject | None) -> dict[str, object]:
+    """Return protocol, cipher and, of a certificate that was verified, its names and its end."""
+    if encryption is None:
+        return {}
+    cipher = encryption.cipher()
+    certificate = encryption.getpeercert() or {}
+    found: dict[str, object] = {
+        "protocol": encryption.version(),
+        "cipher": cipher[0] if cipher else None,
+        "verified": bool(certificate),
+    }
+    if certificate:
+        found |= {
+            "names": names_of(certificate),
+            "issuer": _common_name(certificate.get("issuer", ())),
+            "not_after": certificate.get("notAfter"),
+        }
+    return found
+
+
+def told(encryption: ssl.SSLObject | None) -> str:
+    """Say the same in one line."""
+    found = details_of(encryption)
+    text = f"{found.get('protocol')}, {found.get('cipher')}"
+    if not found.get("verified"):
+        return f"{text}, certificate not verified"
+    names = encryption and names_of(encryption.getpeercert() or {})
+    return f"{text}, verified: {', '.join(names or [])}, until {found.get('not_after')}"
+
+
+def days_left(encryption: ssl.SSLObject | None, *, now: float) -> int | None:
+    """Return for how many whole days a verified certificate is still good."""
+    certificate = (encryption.getpeercert() if encryption else None) or {}
+    end = certificate.get("notAfter")
+    return int((ssl.cert_time_to_seconds(end) - now) // 86400) if isinstance(end, str) else None
+
+
+def _common_name(parts: object) -> str:
+    """Return the most telling part of a name, as ``getpeercert`` gives it."""
+    found: dict[str, str] = {}
+    if isinstance(parts, tuple):
+        for part in parts:  # pyright: ignore[reportUnknownVariableType] -- tuples of pairs of texts
+            found.update(part)  # pyright: ignore[reportUnknownArgumentType] -- as above
+    return found.get("commonName") or found.get("organizationName", "")

@@ -1,0 +1,137 @@
+"""``emailrelay-doctor``: which servers to examine and how, then what was found."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from rich.console import Console
+
+from emailrelay.config import ForwarderSettings, read, version
+from emailrelay.errors import ConfigError, RelayError
+from emailrelay.events import Event
+from emailrelay.oauth.bearer import Bearer, tokens_root
+from emailrelay.routes import DEFAULT
+from emailrelay.routes import Route as Way
+from emailrelay_forwarder.doctor.examination import Examination
+from emailrelay_forwarder.doctor.finding import Report
+from emailrelay_forwarder.doctor.render import as_json, show
+from emailrelay_forwarder.policy_settings import check_files, sessions_of
+from emailrelay_forwarder.route import Route
+from emailrelay_forwarder.smtp_client import SessionSettings
+from emailrelay_forwarder.ways import servers
+
+PROGRAM = "emailrelay-doctor"
+_WIDE = 100
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Examine; return 0 if all is well, 1 if there is a problem, 64 if it was asked wrongly."""
+    asked, options = _parser().parse_known_args(sys.argv[1:] if argv is None else list(argv))
+    if asked.target and ":" not in asked.target and not asked.target.startswith("/"):
+        name: str | None = asked.target
+    else:
+        name = None
+        options += [f"--forward-to={asked.target}"] if asked.target else []
+    try:
+        settings = read(ForwarderSettings, options, os.environ)
+        check_files(settings)
+        ways = _chosen(settings, name, by_address=bool(asked.target) and name is None)
+        reports = asyncio.run(_examine(settings, ways, asked))
+    except ConfigError as error:
+        meant = (
+            [f"{name}: taken for the name of a [[route]]; a server is HOST:PORT"] if name else []
+        )
+        return _complain([*meant, *error.problems])
+    except RelayError as error:
+        return _complain([str(error)])
+    if asked.json:
+        sys.stdout.write(as_json(reports) + "\n")
+    else:
+        show(reports, Console(width=None if sys.stdout.isatty() else _WIDE))
+    return os.EX_OK if all(report.well for report in reports) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        usage="%(prog)s [options] [HOST:PORT | ROUTE]",
+        description="Find out why a server does not take our mail: DNS, TCP, greeting, EHLO, TLS, "
+        "login and, with --from, MAIL and RCPT are tried one by one. No message is sent.",
+        epilog="All options of emailrelay-forwarder say the same here (-c FILE, --client-auth FILE, "
+        "--client-tls-verify CA, ...). Exit status: 0 all is well; 1 there is a problem; "
+        "64 it was asked wrongly.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "target",
+        nargs="?",
+        metavar="HOST:PORT | ROUTE",
+        help="The server, or the name of a [[route]]; by default forward_to and all routes.",
+    )
+    parser.add_argument(
+        "--from", dest="sender", metavar="ADDRESS", help="Try MAIL with this sender, and RSET."
+    )
+    parser.add_argument(
+        "--to",
+        dest="recipients",
+        metavar="ADDRESS",
+        action="append",
+        default=[],
+        help="Try RCPT with this recipient as well; repeatable.",
+    )
+    parser.add_argument("--json", action="store_true", help="Write one JSON object.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
+    return parser
+
+
+def _chosen(settings: ForwarderSettings, name: str | None, *, by_address: bool) -> list[Way]:
+    """Return the routes to examine; raise ConfigError if there is none of that name."""
+    found = settings.routes
+    every = [*([found.default] if found.default else []), *found.listed]
+    if by_address:
+        name = DEFAULT
+    chosen = [way for way in every if name in {None, way.name}]
+    if not chosen:
+        known = ", ".join(way.name for way in every)
+        raise ConfigError([f"{name}: neither HOST:PORT nor a route; there are: {known}"])
+    return chosen
+
+
+async def _examine(
+    settings: ForwarderSettings, ways: Sequence[Way], asked: argparse.Namespace
+) -> list[Report]:
+    bearer = Bearer(
+        settings.account, tokens_root(settings.store_place, settings.spool_dir), report=_unheard
+    )
+    sessions = replace(sessions_of(settings, _unheard, bearer), dialogue=None)
+    try:
+        return [
+            await _report(way, route, sessions, asked)
+            for way in ways
+            for route in servers(way, sessions.policy)
+        ]
+    finally:
+        await bearer.close()
+
+
+async def _report(
+    way: Way, route: Route, sessions: SessionSettings, asked: argparse.Namespace
+) -> Report:
+    sender = asked.sender if asked.sender is not None else ("" if asked.recipients else None)
+    examination = Examination(
+        route=route, settings=sessions, sender=sender, recipients=tuple(asked.recipients)
+    )
+    name = str(route) if way.name == DEFAULT else f"{way.name}: {route}"
+    return Report(server=name, findings=await examination.run())
+
+
+def _unheard(_event: Event) -> None:
+    """Leave events alone: what matters of them is in the findings."""
+
+
+def _complain(problems: Sequence[str]) -> int:
+    sys.stderr.writelines(f"{PROGRAM}: {problem}\n" for problem in problems)
+    return os.EX_USAGE

@@ -1,0 +1,257 @@
+"""One server examined: each step of a delivery up to the first octet of content."""
+
+import time
+from collections.abc import Awaitable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from emailrelay.envelope import Address
+from emailrelay.errors import AddressError
+from emailrelay_forwarder import sign_in
+from emailrelay_forwarder.doctor.certificate import days_left, details_of, told
+from emailrelay_forwarder.doctor.finding import Finding, Verdict
+from emailrelay_forwarder.doctor.remedies import remedy_for
+from emailrelay_forwarder.mailbox import on_wire
+from emailrelay_forwarder.opening import Terms, check_secrecy, connect, encrypt, terms_for
+from emailrelay_forwarder.policy import Mode
+from emailrelay_forwarder.resolve import SocketAddress, resolve
+from emailrelay_forwarder.route import Route
+from emailrelay_forwarder.smtp_client import Session, SessionSettings
+from emailrelay_forwarder.trouble import SessionTrouble, Step
+
+T = TypeVar("T")
+_SOON = 14
+"""Days: a certificate that ends within so many should have been renewed."""
+_PARTING = 2.0
+
+
+class _Over(Exception):
+    """A problem was found that no further step can come after."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Examination:
+    """Examines the server of ``route`` as deliveries would use it; sends nothing but an envelope."""
+
+    route: Route
+    settings: SessionSettings
+    sender: str | None = None
+    """For MAIL; None: there is no dry run."""
+    recipients: tuple[str, ...] = ()
+    findings: list[Finding] = field(default_factory=list[Finding])
+    _session: Session | None = None
+    _since: float = 0.0
+
+    async def run(self) -> tuple[Finding, ...]:
+        """Make all steps that can be made; give what was found, in their order."""
+        with suppress(_Over):
+            await self._examine()
+        return tuple(self.findings)
+
+    async def _examine(self) -> None:
+        addresses = await self._addresses()
+        address = await self._reachable(addresses)
+        terms = await self._try("account", self._terms())
+        try:
+            await self._converse(address, terms)
+        finally:
+            if self._session is not None:
+                self._session.abort()
+
+    async def _converse(self, address: SocketAddress, terms: Terms) -> None:
+        session = await self._connected(address)
+        if terms.tls.mode is Mode.IMPLICIT:
+            session = await self._encrypted(session, address, terms)
+        await self._introduced(session)
+        session = await self._upgraded(session, address, terms)
+        await self._signed_in(session, terms)
+        if self.sender is not None:
+            await self._dry_run(session, self.sender)
+        await session.quit(_PARTING)
+
+    async def _addresses(self) -> list[SocketAddress]:
+        found = await self._try("DNS", resolve(self.route, limit=self.settings.connect))
+        names = [str(address) for address in found]
+        self._note("DNS", Verdict.OK, ", ".join(names), details={"addresses": names})
+        return found
+
+    async def _reachable(self, addresses: list[SocketAddress]) -> SocketAddress:
+        """Connect to each address; give the first that answers."""
+        reachable: list[SocketAddress] = []
+        for address in addresses:
+            self._start()
+            try:
+                (await connect(address, self.settings)).abort()
+            except SessionTrouble as trouble:
+                self._trouble(f"TCP {address}", trouble)
+            else:
+                reachable.append(address)
+                self._note(f"TCP {address}", Verdict.OK, "connected")
+        if not reachable:
+            raise _Over
+        return reachable[0]
+
+    async def _terms(self) -> Terms:
+        return terms_for(self.route, self.settings)
+
+    async def _connected(self, address: SocketAddress) -> Session:
+        wire = await self._try("TCP", connect(address, self.settings))
+        self._session = Session(wire, str(address), self.settings)
+        return self._session
+
+    async def _introduced(self, session: Session) -> None:
+        self._start()
+        try:
+            await session.introduce()
+        except SessionTrouble as trouble:
+            self._trouble(str(trouble.step), trouble)
+            raise _Over from trouble
+        self._capabilities(session, "EHLO")
+
+    def _capabilities(self, session: Session, step: str) -> None:
+        words = [f"{name.upper()} {more}".strip() for name, more in session.extensions.items()]
+        text = ", ".join(words) or "no extensions"
+        self._note(step, Verdict.OK, text, details={"extensions": dict(session.extensions)})
+
+    async def _upgraded(self, session: Session, address: SocketAddress, terms: Terms) -> Session:
+        """Begin TLS where the policy and the server want it."""
+        mode = terms.tls.mode
+        if mode is Mode.IMPLICIT:
+            return session
+        if mode is Mode.OFF:
+            self._note("STARTTLS", Verdict.NOTE, "switched off: mail goes in clear")
+            return session
+        if mode is Mode.OPPORTUNISTIC and "starttls" not in session.extensions:
+            text = "not offered: mail goes in clear, and nobody can log in"
+            self._note("STARTTLS", Verdict.NOTE, text)
+            return session
+        await self._try("STARTTLS", session.start_tls())
+        self._note("STARTTLS", Verdict.OK, "the server begins TLS")
+        session = await self._encrypted(session, address, terms)
+        await self._try("EHLO under TLS", session.introduce_again())
+        self._capabilities(session, "EHLO under TLS")
+        return session
+
+    async def _encrypted(self, session: Session, address: SocketAddress, terms: Terms) -> Session:
+        """Verify the certificate, whether or not deliveries do; give a session that is encrypted."""
+        verifying = replace(terms, tls=replace(terms.tls, verify=True))
+        self._start()
+        try:
+            await encrypt(session, verifying)
+        except SessionTrouble as trouble:
+            session.abort()
+            if terms.tls.verify:
+                self._trouble("TLS", trouble)
+                raise _Over from trouble
+            self._unverified(trouble)
+        else:
+            self._verified(session)
+            return session
+        again = await self._connected(address)
+        if terms.tls.mode is not Mode.IMPLICIT:
+            await self._try("EHLO", again.introduce())
+            await self._try("STARTTLS", again.start_tls())
+        await self._try("TLS", encrypt(again, terms))
+        self._encryption(again)
+        return again
+
+    def _encryption(self, session: Session) -> None:
+        found = session.encryption
+        self._note("TLS", Verdict.OK, told(found), details=details_of(found))
+
+    def _unverified(self, trouble: SessionTrouble) -> None:
+        """Tell of a certificate that deliveries do not look at."""
+        text = f"{trouble.reply.text}; mail is sent all the same (client-tls-verify is not set)"
+        remedy = remedy_for(trouble.step, trouble.reply, port=self.route.port)
+        self._note("certificate", Verdict.NOTE, text, remedy=remedy)
+
+    def _verified(self, session: Session) -> None:
+        self._encryption(session)
+        left = days_left(session.encryption, now=time.time())
+        if left is not None and left < _SOON:
+            text = f"the certificate ends in {left} days"
+            remedy = "the server's owner should renew it now; after that day no mail goes there"
+            self._note("certificate", Verdict.NOTE, text, remedy=remedy)
+
+    async def _signed_in(self, session: Session, terms: Terms) -> None:
+        offered = ", ".join(sign_in.offered(session.extensions)) or "none"
+        if terms.account is None:
+            self._start()
+            text = f"no account is set; the server offers {offered}"
+            self._note("AUTH", Verdict.OK, text, details={"offered": offered})
+            return
+        try:
+            check_secrecy(session, terms)
+        except SessionTrouble as trouble:
+            self._start()
+            self._trouble("AUTH", trouble)
+            raise _Over from trouble
+        by = await self._try("AUTH", session.sign_in(terms.account, terms.policy.auth))
+        self._note("AUTH", Verdict.OK, f"logged in as {terms.account.user} by {by}")
+
+    async def _dry_run(self, session: Session, sender: str) -> None:
+        """Offer an envelope, then take it back: RSET and no DATA."""
+        await self._try("RSET", session.begin())
+        if not await self._ask(session, Step.MAIL, b"MAIL FROM:", sender):
+            return
+        for recipient in self.recipients:
+            await self._ask(session, Step.RCPT, b"RCPT TO:", recipient)
+        await self._try("RSET", session.begin())
+        self._note("RSET", Verdict.OK, "the envelope was taken back; nothing was sent")
+
+    async def _ask(self, session: Session, step: Step, verb: bytes, address: str) -> bool:
+        name = f"{step} <{address}>"
+        self._start()
+        try:
+            octets = (
+                on_wire(Address(address), utf8="smtputf8" in session.extensions) if address else b""
+            )
+        except AddressError as error:
+            self._note(name, Verdict.PROBLEM, f"the address {error}", remedy="write another")
+            return False
+        reply = await self._try(name, session.ask(step, verb + b"<" + octets + b">"))
+        if not reply.accepted:
+            remedy = remedy_for(step, reply, port=self.route.port)
+            self._note(name, Verdict.PROBLEM, str(reply), remedy=remedy)
+            return False
+        self._note(name, Verdict.OK, str(reply))
+        return True
+
+    async def _try(self, step: str, awaited: Awaitable[T]) -> T:
+        """Do one step; a trouble there is the end of the examination."""
+        self._start()
+        try:
+            return await awaited
+        except SessionTrouble as trouble:
+            self._trouble(step, trouble)
+            raise _Over from trouble
+
+    def _start(self) -> None:
+        self._since = time.perf_counter()
+
+    def _trouble(self, step: str, trouble: SessionTrouble) -> None:
+        remedy = remedy_for(trouble.step, trouble.reply, port=self.route.port)
+        self._note(step, Verdict.PROBLEM, str(trouble.reply), remedy=remedy)
+
+    def _note(
+        self,
+        step: str,
+        verdict: Verdict,
+        text: str,
+        *,
+        remedy: str = "",
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        seconds = time.perf_counter() - self._since
+        self.findings.append(
+            Finding(
+                step=step,
+                verdict=verdict,
+                text=text,
+                seconds=seconds,
+                remedy=remedy,
+                details=details or {},
+            )
+        )
+        self._start()

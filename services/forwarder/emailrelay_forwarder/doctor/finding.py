@@ -1,0 +1,42 @@
+"""What the doctor finds: one value for each step."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """How a step went."""
+
+    OK = "ok"
+    NOTE = "note"
+    """It works, but somebody may want to know."""
+    PROBLEM = "problem"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One step and its result."""
+
+    step: str
+    verdict: Verdict
+    text: str
+    """One line for people."""
+    seconds: float = 0.0
+    remedy: str = ""
+    """What to do; empty: nothing."""
+    details: Mapping[str, object] = field(default_factory=dict[str, object])
+    """The same for programs: numbers, texts and lists of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """All findings about one server."""
+
+    server: str
+    findings: tuple[Finding, ...]
+
+    @property
+    def well(self) -> bool:
+        """Whether no step had a problem."""
+        return all(finding.verdict is not Verdict.PROBLEM for finding in self.findings)
