@@ -144,8 +144,8 @@ class Desk:
     @contextlib.asynccontextmanager
     async def command(self, *arguments: str) -> AsyncGenerator[Process]:
         where = ("--config", str(self.config), "--spool-dir", str(self.spool))
-        yield_ = [sys.executable, "-m", "emailrelay.oauth", *arguments, *where]
-        async with running(*yield_) as process:
+        words = (sys.executable, "-m", "emailrelay.oauth", *arguments, *where)
+        async with running(*words) as process:
             yield process
 
     @contextlib.asynccontextmanager

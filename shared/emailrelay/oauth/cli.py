@@ -24,6 +24,9 @@ from emailrelay.oauth.token import Issued, Token, expires
 from emailrelay.secrets import Secret
 from emailrelay.store.spool.tokens import TokenFiles
 
+_INTERRUPTED = 130
+"""What the library gives after Ctrl-C: 128 and the number of the signal."""
+
 _HELP = "Sign in to accounts that use OAuth2, and see how they stand."
 
 Config = Annotated[
@@ -57,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except typer.TyperException as error:
         return complain(error.format_message() or "say what to do, see --help", os.EX_USAGE)
-    except (typer.Abort, KeyboardInterrupt):
+    except typer.Abort:
         return complain("given up; nothing was changed", 1)
     except ConfigError as error:
         for problem in error.problems:
@@ -69,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complain(str(error), 1)
     except OSError as error:
         return complain(str(error), os.EX_TEMPFAIL)
-    return found
+    return complain("given up; nothing was changed", found) if found == _INTERRUPTED else found
 
 
 def login(*, account: Name, config: Config = None, directory: SpoolDir = None) -> int:
