@@ -254,7 +254,7 @@ _PROCESS = _rows(
 _LOGGING = _rows(
     Group.LOGGING,
     ("log l", "", "", "*", "Log what happens, not only what goes wrong."),
-    ("verbose v", "", "", "*s", "Log as well where in our own code an error came from."),
+    ("verbose v", "", "", "*s", "Log the dialogues, and where in our own code an error came from."),
     ("debug g", "", "", "s", "The same, and what filter programs write to their standard error."),
     (
         "log-file N",
