@@ -94,6 +94,9 @@ class Gifts(Feed):
     def wake(self) -> None:
         pass
 
+    def look(self) -> None:
+        pass
+
     async def __aenter__(self) -> Self:
         return self
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from emailrelay import envelope_format
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
@@ -38,6 +39,7 @@ from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.spool import hints
 from emailrelay_filterd import unattended
 from emailrelay_filterd.worker import Worker
 
@@ -186,6 +188,24 @@ async def test_abandoned_message_is_gone(bench: Bench) -> None:
     async with bench.filterd("exit:100"):
         await bench.after(Abandoned)
     assert await bench.stage(message) is None
+
+
+@pytest.mark.parametrize("code", [102, 103, 104])
+async def test_filter_that_put_mail_into_the_spool_has_it_found_at_once(
+    tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hints, "_LOOK", 1000.0)
+    spool, outside, events = tmp_path / "spool", tmp_path / "outside", list[Event]()
+    outside.mkdir()
+    name = "emailrelay.1700000000.1.1"
+    (outside / f"{name}.content").write_bytes(CONTENT)
+    (outside / f"{name}.envelope.filter").write_bytes(envelope_format.write(ENVELOPE))
+    async with open_store(spool, report=events.append) as store:
+        bench = Bench(store, tmp_path, events)
+        move = bench.script(f"mv {outside}/{name}.* {spool} 2>/dev/null && exit {code}; exit 0")
+        async with bench.filterd(move):
+            await bench.put()
+            await bench.moved_to(QueueId("1700000000.1.1"), Stage.READY)
 
 
 async def test_4yz_is_tried_again_later_with_the_original(bench: Bench) -> None:

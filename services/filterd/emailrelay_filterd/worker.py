@@ -117,6 +117,8 @@ class Worker:
         )
         decision = decide(spoken, run, self.schedule)
         await claim.settle(decision.settlement, decision.answer)
+        if spoken.verdict.rescan:
+            self.feed.look()
         if isinstance(decision.event, FilterTrouble):
             self._calm.tell(decision.event)
         else:

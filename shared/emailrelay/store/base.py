@@ -213,6 +213,10 @@ class Feed(ABC):
         """Make every deferred message due now (the operator's flush, a network that came back)."""
 
     @abstractmethod
+    def look(self) -> None:
+        """Have every feed of the store look at all of it soon: somebody put mail there unheard."""
+
+    @abstractmethod
     async def __aenter__(self) -> Self:
         """Arm the watch, then scan."""
 

@@ -98,6 +98,9 @@ class MemoryFeed(Feed):
         self._woken.update(kept.id for kept, _ in free)
         self._mail.ring()
 
+    def look(self) -> None:
+        """See ``Feed``. Nothing can be here unheard."""
+
     async def claim(self) -> Claim:
         """See ``Feed``."""
         while True:

@@ -10,6 +10,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files
 
+LOOK = b"look"
+"""What is sent instead of a message and its time."""
 _CLOCK_GRAIN = 20_000_000
 """Nanoseconds within which two changes of a directory may carry the same time."""
 
@@ -29,6 +31,13 @@ class Bell:
             for name in self._listeners():
                 if name.startswith(f"{stage}."):
                     self._send(f"/proc/self/fd/{directory}/{name}", f"{message} {due}".encode())
+
+    def ask_to_look(self) -> None:
+        """Ask all feeds to scan the spool: a message may be there that nobody has announced."""
+        with contextlib.suppress(OSError), opened(self._directory) as directory:
+            for name in self._listeners():
+                if name.partition(".")[0] in tuple(Stage):
+                    self._send(f"/proc/self/fd/{directory}/{name}", LOOK)
 
     def ring_at(self, name: str, message: QueueId) -> None:
         """Ring at one socket by its name."""

@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.bell import opened
+from emailrelay.store.spool.bell import LOOK, opened
 
 _MOST_AT_ONCE = 256
 
@@ -27,8 +27,11 @@ Ring: TypeAlias = Callable[[QueueId, float], None]
 class Ear:
     """Hears what is announced for one stage (or under another name), inside a running loop."""
 
-    def __init__(self, directory: str, stage: str, heard: Ring) -> None:
-        self._directory, self._heard = directory, heard
+    def __init__(
+        self, directory: str, stage: str, heard: Ring, asked: Callable[[], None] | None = None
+    ) -> None:
+        """``asked`` is called when everything is to be looked at."""
+        self._directory, self._heard, self._asked = directory, heard, asked
         self.name = f"{stage}.{os.getpid()}.{secrets.token_hex(4)}"
         self._socket: socket.socket | None = None
 
@@ -56,6 +59,10 @@ class Ear:
                 datagram = self._socket.recv(512) if self._socket else b""
             except OSError:
                 return
+            if datagram == LOOK:
+                if self._asked is not None:
+                    self._asked()
+                continue
             with contextlib.suppress(ValueError):  # anybody in the group may send nonsense
                 message, due = datagram.decode().split(" ")
                 when = float(due)

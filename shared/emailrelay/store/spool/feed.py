@@ -69,6 +69,10 @@ class SpoolFeed(Feed):
         """See ``Feed.wake``."""
         self._hints.wake()
 
+    def look(self) -> None:
+        """See ``Feed.look``."""
+        self._spool.bell.ask_to_look()
+
     async def __aenter__(self) -> Self:
         """See ``Feed``."""
         await self._hints.open()

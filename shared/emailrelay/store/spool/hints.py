@@ -46,7 +46,8 @@ class WatchedHints:
         self._index = Index()
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
-        self._ear = Ear(spool.path(names.WAKE), stage, self.later)
+        self._asked = asyncio.Event()
+        self._ear = Ear(spool.path(names.WAKE), stage, self.later, self._asked.set)
         self._watch = Watch(spool.root, self._seen)
         self._blind = False
         self._recovery = Recovery(spool)
@@ -127,13 +128,16 @@ class WatchedHints:
             self._blind = False
 
     async def _keep_looking(self, state: _State | None) -> None:
-        """Scan when the directory has changed, and now and then in any case."""
+        """Scan when the directory has changed, or we are asked to, and now and then in any case."""
         looked = swept = time.monotonic()
         took = 0.0
         while True:
-            await asyncio.sleep(_LOOK)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._asked.wait()
             now, seen = time.monotonic(), _state(self._spool.root)
-            if now - looked < took * _SCAN_SHARE:
+            if (rest := looked + took * _SCAN_SHARE - now) > 0:
+                await asyncio.sleep(min(rest, _LOOK))
                 continue
             if (
                 seen is None
@@ -143,8 +147,9 @@ class WatchedHints:
             ):
                 await asyncio.to_thread(self._watch.close)
                 self._arm()
-            elif seen == state and now - looked < _SCAN_ANYWAY:
+            elif seen == state and now - looked < _SCAN_ANYWAY and not self._asked.is_set():
                 continue
+            self._asked.clear()
             if now - swept >= _SCAN_ANYWAY or state is None:  # a busy spool has its dead as well
                 await asyncio.to_thread(self._recovery.sweep)
                 swept = now
