@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from emailrelay.config import ForwarderSettings, read, version
+from emailrelay.config import ForwarderSettings, flags, version
+from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
 from emailrelay.oauth.bearer import Bearer, tokens_root
@@ -29,16 +30,28 @@ _WIDE = 100
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Examine; return 0 if all is well, 1 if there is a problem, 64 if it was asked wrongly."""
-    asked, options = _parser().parse_known_args(sys.argv[1:] if argv is None else list(argv))
-    if asked.target and ":" not in asked.target and not asked.target.startswith("/"):
-        name: str | None = asked.target
-    else:
-        name = None
-        options += [f"--forward-to={asked.target}"] if asked.target else []
+    words = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    if {"-h", "--help"} & set(words):
+        parser.print_help()
+        return os.EX_OK
+    options = flags.parse(ForwarderSettings, words)
+    if options.version:
+        sys.stdout.write(f"{PROGRAM} {version()}\n")
+        return os.EX_OK
     try:
-        settings = read(ForwarderSettings, options, os.environ)
+        asked, unknown = parser.parse_known_args(options.unknown)
+    except argparse.ArgumentError as error:
+        return _complain([str(error)])
+    target: str = asked.target or ""
+    by_address = ":" in target or target.startswith("/")
+    name = None if by_address else target or None
+    values = {**options.values, "forward_to": target} if by_address else options.values
+    options = replace(options, unknown=unknown, values=values)
+    try:
+        settings, _ = gather(ForwarderSettings, options, os.environ)
         check_files(settings)
-        ways = _chosen(settings, name, by_address=bool(asked.target) and name is None)
+        ways = _chosen(settings, DEFAULT if by_address else name)
         reports = asyncio.run(_examine(settings, ways, asked))
     except ConfigError as error:
         meant = (
@@ -64,6 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         "--client-tls-verify CA, ...). Exit status: 0 all is well; 1 there is a problem; "
         "64 it was asked wrongly.",
         allow_abbrev=False,
+        exit_on_error=False,
     )
     parser.add_argument(
         "target",
@@ -83,16 +97,14 @@ def _parser() -> argparse.ArgumentParser:
         help="Try RCPT with this recipient as well; repeatable.",
     )
     parser.add_argument("--json", action="store_true", help="Write one JSON object.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version()}")
+    parser.add_argument("--version", action="store_true", help="Show the version.")
     return parser
 
 
-def _chosen(settings: ForwarderSettings, name: str | None, *, by_address: bool) -> list[Way]:
+def _chosen(settings: ForwarderSettings, name: str | None) -> list[Way]:
     """Return the routes to examine; raise ConfigError if there is none of that name."""
     found = settings.routes
     every = [*([found.default] if found.default else []), *found.listed]
-    if by_address:
-        name = DEFAULT
     chosen = [way for way in every if name in {None, way.name}]
     if not chosen:
         known = ", ".join(way.name for way in every)
