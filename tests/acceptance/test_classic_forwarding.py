@@ -1,0 +1,113 @@
+"""The historical command's ways to forward: proxies, client filters, refusals that are final."""
+
+import asyncio
+import smtplib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.acceptance.command import Command, Daemon, recording_sink
+from tests.acceptance.relay import HANG, Sink
+from tests.fakes.smtp_peer import SmtpPeer
+
+TEXT = b"Subject: test\r\nX-Test-Id: 1\r\n\r\nhello\r\n"
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    command = Command(tmp_path)
+    try:
+        yield command
+    finally:
+        command.clear_away()
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    sink = recording_sink(tmp_path).start()
+    try:
+        yield sink
+    finally:
+        sink.clear_away()
+
+
+def client(daemon: Daemon) -> smtplib.SMTP:
+    return smtplib.SMTP("127.0.0.1", daemon.port, "client.test", HANG)
+
+
+def send(daemon: Daemon, *recipients: str) -> None:
+    with client(daemon) as session:
+        session.sendmail("a@x.net", recipients, TEXT)
+
+
+def test_a_proxy_connects_once_for_each_client_session(command: Command, sink: Sink) -> None:
+    daemon = command.daemon("--as-proxy", sink.address)
+    with client(daemon) as one, client(daemon) as other:
+        for session in (one, one, other, one, other):
+            session.sendmail("a@x.net", ["b@y.net"], TEXT)
+    first, second, third, fourth, fifth = (arrival.connection for arrival in sink.arrivals())
+    assert first == second == fourth
+    assert third == fifth != first
+
+
+async def test_a_proxy_may_pass_on_to_some_and_fail_the_others(command: Command) -> None:
+    async with SmtpPeer(recipients={b"nobody@y.net": "550 5.1.1 who?"}) as peer:
+        options = ("--as-proxy", peer.address, "--forward-to-some")
+        daemon = await asyncio.to_thread(command.daemon, *options)
+        await asyncio.to_thread(send, daemon, "b@y.net", "nobody@y.net")
+        assert [message.recipients for message in peer.messages] == [[b"b@y.net"]]
+    _, envelope = command.waiting()
+    assert envelope.endswith(".envelope.bad")
+
+
+async def test_a_proxy_passes_on_to_all_or_none_by_default(command: Command) -> None:
+    async with SmtpPeer(recipients={b"nobody@y.net": "550 5.1.1 who?"}) as peer:
+        options = ("--as-proxy", peer.address, "--forward-to-all")
+        daemon = await asyncio.to_thread(command.daemon, *options)
+        with pytest.raises(smtplib.SMTPDataError, match=r"5\.1\.1"):
+            await asyncio.to_thread(send, daemon, "b@y.net", "nobody@y.net")
+        assert peer.messages == []
+    assert command.waiting() == []
+
+
+def test_a_client_filter_edits_what_is_sent(command: Command, sink: Sink) -> None:
+    send(command.daemon("--as-server"), "b@y.net")
+    editing = command.directory / "filter"
+    editing.write_text('#!/bin/sh\nsed -i "s/^X-Test-Id: 1/X-Test-Id: edited/" "$1"\n')
+    editing.chmod(0o755)
+    assert command.run("--as-client", sink.address, "--client-filter", str(editing)).status == 0
+    (arrival,) = sink.arrivals()
+    assert arrival.id == "edited"
+    assert command.waiting() == []
+
+
+def test_a_client_filter_skips_and_ends_the_run(command: Command, sink: Sink) -> None:
+    daemon = command.daemon("--as-server")
+    send(daemon, "b@y.net")
+    send(daemon, "c@y.net")
+    before = command.waiting()
+    assert command.run("--as-client", sink.address, "--client-filter", "exit:104").status == 1
+    assert sink.arrivals() == []
+    assert command.waiting() == before
+
+
+async def test_a_refusal_is_final_without_retry(command: Command) -> None:
+    daemon = await asyncio.to_thread(command.daemon, "--as-server")
+    await asyncio.to_thread(send, daemon, "b@y.net")
+    async with SmtpPeer({"RCPT": "451 4.2.0 later"}) as peer:
+        options = ("--as-client", peer.address, "--no-retry")
+        assert (await asyncio.to_thread(command.run, *options)).status == 1
+    _, envelope = command.waiting()
+    assert envelope.endswith(".envelope.bad")
+
+
+def test_verbose_shows_the_dialogue_but_not_the_message(command: Command, sink: Sink) -> None:
+    daemon = command.daemon("--as-server")
+    send(daemon, "b@y.net")
+    quiet = command.run("--as-client", sink.address).lines
+    assert not any("tx>>" in line for line in quiet)
+    send(daemon, "b@y.net")
+    lines = command.run("--as-client", sink.address, "--verbose").lines
+    assert 'emailrelay: info: tx>>: "RCPT TO:<b@y.net>"' in lines
+    assert 'emailrelay: info: rx<<: "354 go on"' in lines
+    assert not any("hello" in line for line in lines)
