@@ -28,6 +28,7 @@ QUEUE_COMMANDS = [
     "delete",
     "flush",
     "verify",
+    "route",
 ]  # in the help's order
 
 NOT_OURS = MappingProxyType(
