@@ -59,9 +59,13 @@ class Running:
 
     async def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
+        assert self.process.stdout is not None
         async with asyncio.timeout(HANG):
-            await self.process.communicate()
+            self.told += [json.loads(line) async for line in self.process.stdout]
             return await self.process.wait()
+
+    def names(self) -> list[str]:
+        return [event["event"] for event in self.told]
 
 
 @asynccontextmanager
@@ -74,8 +78,8 @@ async def running(folder: Path, service: str, text: str, *flags: str) -> AsyncGe
         stdout=PIPE,
     )
     try:
-        yield Running(process, file)
-        assert await Running(process, file).stop() == 0
+        yield (started := Running(process, file))
+        assert await started.stop() == 0
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
@@ -162,6 +166,8 @@ async def test_bad_settings_are_refused_whole_and_the_old_ones_stay(
         told = await receiver.reload('domain = "new.test"\n')
         assert (told["event"], told["changed"]) == ("reloaded", "domain")
         await greeted(address, "new.test", 8)
+    # Once, however many workers follow.
+    assert receiver.names().count("reloaded") == receiver.names().count("reload_refused") == 1
 
 
 async def test_a_worker_that_replaces_one_has_the_new_settings(tmp_path: Path) -> None:
