@@ -1,9 +1,11 @@
 """TLS as this server speaks it: our certificate, who must vouch for clients, and nothing old."""
 
+import asyncio
 import ssl
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from emailrelay.config import DEFAULT_AUTHORITIES
 from emailrelay.errors import ConfigError
@@ -38,6 +40,45 @@ def server_context(certificate: Sequence[Path], authorities: str | None) -> ssl.
         _load_authorities(context, authorities)
         context.verify_mode = ssl.CERT_REQUIRED
     return context
+
+
+async def shake_hands(
+    transport: asyncio.Transport,
+    protocol: asyncio.Protocol,
+    context: ssl.SSLContext,
+    early: bytes,
+) -> asyncio.Transport | None:
+    """Encrypt a connection that is not being read from; None: it was lost meanwhile.
+
+    ``early`` are octets of the handshake that were read already: a client that encrypts from the first
+    octet does not wait until we are ready, and uvloop reads whether it should or not.
+
+    Raises:
+        OSError: the handshake failed or took too long.
+
+    """
+    loop = asyncio.get_running_loop()
+    shaking = asyncio.ensure_future(
+        loop.start_tls(
+            transport, protocol, context, server_side=True, ssl_handshake_timeout=HANDSHAKE
+        )
+    )
+    try:
+        if early:
+            # In this step the loop puts its own protocol in place, in the next it makes that ready and
+            # begins to read: the early octets must come behind the one and before the other's.
+            await asyncio.sleep(0)
+            loop.call_soon(_feed, transport, early)
+        return await shaking
+    finally:
+        shaking.cancel()
+
+
+def _feed(transport: asyncio.Transport, octets: bytes) -> None:
+    protocol = cast("asyncio.BufferedProtocol", transport.get_protocol())
+    buffer = protocol.get_buffer(len(octets))
+    memoryview(buffer)[: len(octets)] = octets
+    protocol.buffer_updated(len(octets))
 
 
 def client_certificate(tls: ssl.SSLObject) -> str:

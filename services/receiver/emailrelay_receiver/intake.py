@@ -79,10 +79,12 @@ class Intake(asyncio.StreamReader):
             raise EOFError
         return chunk
 
-    def forget(self) -> None:
-        """Throw away what has come and was not read: it came before the encryption (RFC 3207 4.2)."""
+    def take_all(self) -> bytes:
+        """Take what has come and was not read."""
+        octets = bytes(self._buffer)
         self._buffer.clear()
         self._maybe_resume_transport()
+        return octets
 
     def come_by(self, transport: asyncio.Transport) -> None:
         """Let further octets come by another transport, the encrypted one."""

@@ -10,7 +10,7 @@ import logging
 import ssl
 import traceback
 from collections.abc import Callable, Iterable
-from typing import AnyStr, assert_never
+from typing import AnyStr, assert_never, cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -20,7 +20,7 @@ from emailrelay.reply import Reply
 from emailrelay_receiver.access import Standing
 from emailrelay_receiver.asking import ask_about
 from emailrelay_receiver.dialogue import TOO_LONG, Dialogue
-from emailrelay_receiver.encryption import HANDSHAKE, client_certificate
+from emailrelay_receiver.encryption import client_certificate, shake_hands
 from emailrelay_receiver.house import House
 from emailrelay_receiver.intake import LIMIT, Intake, LineTooLong
 from emailrelay_receiver.login import log_in
@@ -111,9 +111,6 @@ class SmtpSession(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the session."""
         super().connection_made(transport)
-        if self._gate.at_once:
-            # The first octets are the handshake's.
-            self._pause()
         self._came(self)
 
     def eof_received(self) -> bool | None:
@@ -304,17 +301,16 @@ class SmtpSession(SMTP):
         if context is None:
             raise EOFError
         self._pause()
-        self.intake.forget()
-        transport = self._pause()  # forgetting a full buffer lets it flow again
+        early = self.intake.take_all()
+        transport = self._pause()  # emptying a full buffer lets it flow again
         if first is not None:
+            early = b""
             self.say(first)
             await self._flush()
         self.phase = Phase.ENCRYPTING
         self._over_ssl = True
         try:
-            tls = await self.loop.start_tls(
-                transport, self, context, server_side=True, ssl_handshake_timeout=HANDSHAKE
-            )
+            tls = await shake_hands(transport, self, context, early)
         except (OSError, EOFError) as error:
             self._left = True
             self._trouble(f"no TLS handshake: {_said(error)}")
@@ -331,8 +327,8 @@ class SmtpSession(SMTP):
         self.heard(Phase.WORKING)
 
     def _pause(self) -> asyncio.Transport:
-        transport = self._writer.transport
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - of TCP and unix sockets it is
+        # Of TCP and unix sockets it goes both ways; uvloop's derive from no class of asyncio's.
+        transport = cast("asyncio.Transport", self._writer.transport)
         transport.pause_reading()
         return transport
 
