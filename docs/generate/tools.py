@@ -12,8 +12,10 @@ import typer
 from docs.generate.man import Entry, ManPage, Section
 
 from emailrelay.notify import cli as notify
+from emailrelay.oauth import cli as auth
 from emailrelay.queue import cli as queue
 from emailrelay.queue.state import State
+from emailrelay.secrets import passwd
 from emailrelay.submit import cli as submit
 from emailrelay_forwarder.doctor import cli as doctor
 
@@ -90,6 +92,29 @@ def submit_page(see_also: Sequence[str]) -> ManPage:
     )
 
 
+def passwd_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-passwd``."""
+    text = _help_of(passwd.main)
+    return ManPage(
+        name="emailrelay-passwd",
+        summary="makes an entry for the secrets file",
+        synopsis=("[options] [NAME] < PASSWORD",),
+        sections=(
+            Section(
+                "Description",
+                (
+                    "The password is asked for at the terminal, or is the first line of standard input; "
+                    "it is never an argument. With a NAME the whole line is printed, otherwise only the "
+                    "secret.",
+                ),
+            ),
+            Section("Options", (), tuple(_entries(text))),
+            Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
+        ),
+        see_also=see_also,
+    )
+
+
 def queue_page(see_also: Sequence[str]) -> ManPage:
     """Return the page of ``emailrelay-queue``."""
     group = cast("_Group", typer.main.get_command(queue.app))
@@ -108,6 +133,18 @@ def queue_page(see_also: Sequence[str]) -> ManPage:
             ),
             *(_section(name, command) for name, command in group.commands.items()),
         ),
+        see_also=see_also,
+    )
+
+
+def auth_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-auth``."""
+    group = cast("_Group", typer.main.get_command(auth.app))
+    return ManPage(
+        name="emailrelay-auth",
+        summary="signs in to accounts that use OAuth2, and shows how they stand",
+        synopsis=("login|refresh [options] ACCOUNT", "status [options]"),
+        sections=tuple(_section(name, command) for name, command in group.commands.items()),
         see_also=see_also,
     )
 
