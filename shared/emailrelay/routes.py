@@ -57,6 +57,10 @@ class Route:
     envelope_from: str | None = None
     """What takes the place of the envelope sender: an address, or a domain in place of its domain."""
 
+    def __hash__(self) -> int:
+        # Routes are looked up for every message, and all their fields take longer than that look-up.
+        return hash(self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Choice:
@@ -133,13 +137,11 @@ class Leg:
 
 def legs(routes: Routes, envelope: Envelope, recipients: Sequence[Address]) -> list[Leg]:
     """Group recipients by their routes, in the order in which the routes are met."""
-    found: dict[Route | None, list[Address]] = {}
-    why: dict[Route | None, str] = {}
+    found: dict[Route | None, tuple[str, list[Address]]] = {}
     for recipient in recipients:
         choice = routes.choose(envelope, recipient)
-        found.setdefault(choice.route, []).append(recipient)
-        why.setdefault(choice.route, choice.why)
-    return [Leg(route, why[route], tuple(group)) for route, group in found.items()]
+        found.setdefault(choice.route, (choice.why, []))[1].append(recipient)
+    return [Leg(route, why, tuple(group)) for route, (why, group) in found.items()]
 
 
 def sender_on(route: Route, sender: Address) -> Address:
