@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fakes.smtp_peer import SmtpPeer
+from tests.fakes.smtp_peer import SmtpPeer, Wait
 from tests.service.receiving import HANG, Peer
 
 from emailrelay.config import ReceiverSettings, read
@@ -257,6 +257,42 @@ async def test_forwarder_sends_what_follows_and_what_was_turned_away_to_the_new_
             await forwarder.reload(f'forward_to = "{peer.address}"\n')
             await stage_is(store, message, None)
             await stage_is(store, await put(store, Stage.READY), None)
+
+
+async def test_a_delivery_under_way_ends_where_it_began(tmp_path: Path) -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+    async with (
+        open_store(tmp_path / "spool", report=lambda _event: None) as store,
+        SmtpPeer({"DOT": Wait(reached, go)}) as old,
+        SmtpPeer() as new,
+    ):
+        text = f'forward_to = "{old.address}"\nresponse_timeout = 20\n'
+        async with running(tmp_path, "forwarder", text) as forwarder:
+            message = await put(store, Stage.READY)
+            async with asyncio.timeout(HANG):
+                await reached.wait()
+            await forwarder.reload(f'forward_to = "{new.address}"\nresponse_timeout = 0.1\n')
+            await stage_is(store, await put(store, Stage.READY), None)
+            assert await store.describe(message) is not None
+            go.set()
+            await stage_is(store, message, None)
+        assert (len(old.messages), len(new.messages)) == (1, 1)
+        assert forwarder.names().count("delivered") == 2
+
+
+async def test_a_storm_of_signals_disturbs_no_mail(tmp_path: Path) -> None:
+    flags = ("--port=0", "--interface=127.0.0.1", "--workers=2")
+    text = 'domain = "relay.test"\n'
+    async with running(tmp_path, "receiver", text, *flags) as receiver:
+        address = await listening(receiver)
+        for _ in range(30):
+            peer = await connect(address)
+            await peer.to_data()
+            receiver.process.send_signal(signal.SIGHUP)
+            assert (await peer.ask("text\r\n.")).startswith("250")
+            peer.writer.close()
+    assert len(list((tmp_path / "spool").glob("*.envelope"))) == 30
+    assert not {"worker_died", "session_trouble", "reload_refused"} & set(receiver.names())
 
 
 def test_what_needs_a_restart_is_named_and_left(tmp_path: Path) -> None:
