@@ -30,6 +30,7 @@ QUEUE_COMMANDS = [
     "verify",
     "route",
 ]  # in the help's order
+AUTH_COMMANDS = ["login", "status", "refresh"]
 
 NOT_OURS = MappingProxyType(
     {
@@ -71,6 +72,8 @@ def options_for(one: Printed) -> frozenset[str]:
             if one.arguments and one.arguments[0] in QUEUE_COMMANDS:
                 return options_of("emailrelay-queue", one.arguments[0])
             return options_of("emailrelay-queue")
+        case "emailrelay-auth":
+            return options_of("emailrelay-auth", *one.arguments[:1])
         case _:
             return options_of(one.command)
 
@@ -78,6 +81,7 @@ def options_for(one: Printed) -> frozenset[str]:
 def every_option() -> frozenset[str]:
     commands = {one.command for one in PRINTED} - {"emailrelay", "emailrelay-queue"}
     found = [options_of(command) for command in commands]
+    found += [options_of("emailrelay-auth", name) for name in AUTH_COMMANDS]
     found += [options_of("emailrelay-queue", name) for name in QUEUE_COMMANDS]
     return options_of("emailrelay", "--verbose").union(*found)
 

@@ -50,7 +50,7 @@ HttpsUrl: TypeAlias = Annotated[str, AfterValidator(_secure)]
 
 
 class OAuth2(BaseModel):
-    """``[account.oauth2]``: where tokens come from, and what they are asked for with."""
+    """Where an account's tokens come from, and what they are asked for with."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
@@ -101,7 +101,7 @@ class OAuth2(BaseModel):
 
 
 class Account(Table):
-    """One account; routes and the option account name it."""
+    """Who we are at a server; routes name it."""
 
     mechanism: AnyCase = Mechanism.PLAIN
     """How to log in: plain, login, cram-md5 with a password, xoauth2, oauthbearer with a token."""
