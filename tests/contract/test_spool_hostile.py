@@ -11,6 +11,7 @@ import pytest
 from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import (
     ENVELOPE,
+    NEVER,
     PATIENCE,
     Clock,
     attempt,
@@ -28,7 +29,7 @@ from emailrelay.errors import StoreError
 from emailrelay.events import TakenIn
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.settlement import Defer, Done, Pass
+from emailrelay.settlement import Defer, Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import WorkCopy
 from emailrelay.store.spool import files
@@ -295,3 +296,21 @@ async def test_wait_that_cannot_be_announced_leaks_nothing(
         assert not (spool.directory / ".waiting" / "1.1.1").exists()
         waiters.close()
         process.bell.close()
+
+
+async def test_wish_that_came_as_a_lock_was_given_up_is_granted(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        async with await claimed(store, message) as claim:
+            await claim.settle(Fail(NEVER))
+        lock, locks = files.lock_named, list[str]()
+
+        def late(path: str) -> int | None:
+            locks.append(path)
+            return None if len(locks) == 1 else lock(path)  # a sweep has it for a moment
+
+        monkeypatch.setattr(files, "lock_named", late)
+        assert await store.retry(message)
+        assert await stages(store) == {message: Stage.READY}

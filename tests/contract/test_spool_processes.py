@@ -40,6 +40,9 @@ class Claimer:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.process = process
 
+    def descriptors(self) -> int:
+        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
+
     async def line(self) -> str:
         assert self.process.stdout is not None
         async with asyncio.timeout(LONG):
@@ -231,10 +234,15 @@ async def test_mail_is_found_where_no_directory_can_be_watched(
 ) -> None:
     async with spool():
         pass
+    before = 0
     async with claimer(spool, before=unwatchable) as polling:
         for number in range(3):
             message = drop(spool, number)
             assert await polling.line() == message
+            if number == 0:
+                before = polling.descriptors()
+        # Each look tries to watch again, which must leave nothing.
+        assert polling.descriptors() <= before + 1
 
 
 async def test_mail_is_found_when_every_doorbell_is_gone(spool: SpoolOpener) -> None:

@@ -23,6 +23,7 @@ from tests.contract.mail import (
 )
 
 from emailrelay import envelope_format, journal
+from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
@@ -242,3 +243,26 @@ async def test_doubt_that_cannot_be_cleared_leaks_no_lock(
             claim.in_doubt("peer")
             monkeypatch.setattr(os, "pwrite", full)
         assert await can_claim(store, message)
+
+
+async def test_slow_write_back_of_a_proxied_message_holds_no_other_session_up(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, sync = threading.Event(), os.fdatasync
+
+    def slow(descriptor: int) -> None:
+        gate.wait(PATIENCE)
+        sync(descriptor)
+
+    async with spool() as store, store.draft(ENVELOPE) as draft:
+        monkeypatch.setattr(os, "fdatasync", slow)
+        await draft.write(b"x" * 9 * 1024 * 1024)
+        rescue = threading.Timer(PATIENCE / 4, gate.set)
+        rescue.start()
+        commit = asyncio.create_task(draft.commit(Stage.READY, Ack.DELIVERED))
+        await asyncio.sleep(0.05)
+        assert not gate.is_set(), "the loop stood still"
+        gate.set()
+        rescue.cancel()
+        await commit
+        assert await can_claim(store, draft.id)

@@ -91,18 +91,23 @@ class SpoolDraft(Draft):
         except OSError as error:
             raise StoreError(f"write {self._pair.envelope_path}", error) from error
         try:
-            if ack is Ack.DELIVERED:
-                self._open = False
+            self._open = False  # from here it is finished, one way or the other
+            if ack is not Ack.DELIVERED:
+                await self._sync_and_finish(stage)
+            elif self._write_backs:
+                # Each may take its time, and ends in the syncer's.
+                await self._spool.syncer.run((), (), lambda error: self._finish(stage, error))
+            else:
                 self._finish(stage, None)
-                return
-            self._open = False  # from here the syncer finishes it, one way or the other
-            await self._spool.syncer.run(
-                (self._pair.content, self._pair.envelope),
-                (self._spool.path(names.DRAFTS),),
-                lambda error: self._finish(stage, error),
-            )
         except OSError as error:
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
+
+    async def _sync_and_finish(self, stage: Stage) -> None:
+        await self._spool.syncer.run(
+            (self._pair.content, self._pair.envelope),
+            (self._spool.path(names.DRAFTS),),
+            lambda error: self._finish(stage, error),
+        )
 
     async def answer(self, within: float) -> Reply | None:
         """See ``Draft.answer``."""

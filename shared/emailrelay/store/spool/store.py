@@ -196,7 +196,9 @@ class SpoolStore(Store):
                 if descriptor is None:
                     if not self._ask(path, wish):
                         continue  # it has moved on
-                else:
+                    # Whoever had it may have ended before the wish could be seen.
+                    descriptor = files.lock_named(path)
+                if descriptor is not None:
                     locked = Locked(self._spool, message, stage, descriptor)
                     try:
                         moves.grant(locked, wish)

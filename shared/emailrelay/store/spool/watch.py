@@ -38,8 +38,12 @@ class Watch:
         observer = Observer()
         observer.daemon = True
         handler = _Handler(self._note)
-        observer.schedule(handler, self._directory, event_filter=[FileClosedEvent])
-        observer.start()
+        try:
+            observer.schedule(handler, self._directory, event_filter=[FileClosedEvent])
+            observer.start()
+        except OSError:
+            observer.stop()  # it has a thread and descriptors already, and this is tried each second
+            raise
         self._observer = observer
 
     def alive(self) -> bool:
