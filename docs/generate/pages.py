@@ -4,7 +4,14 @@ from collections.abc import Iterator, Sequence
 
 from docs.generate.man import Entry, ManPage, Section
 from docs.generate.settings import Setting, of_service
-from docs.generate.tools import auth_page, doctor_page, notify_page, queue_page, submit_page
+from docs.generate.tools import (
+    auth_page,
+    doctor_page,
+    notify_page,
+    passwd_page,
+    queue_page,
+    submit_page,
+)
 
 from emailrelay.classic.options import OPTIONS, Kind, Option
 from emailrelay.classic.options import Group as ClassicGroup
@@ -19,6 +26,7 @@ _COMMANDS = (
     "emailrelay-queue",
     "emailrelay-submit",
     "emailrelay-notify",
+    "emailrelay-passwd",
     "emailrelay-auth",
     "emailrelay-doctor",
 )
@@ -75,6 +83,7 @@ def all_pages() -> Iterator[ManPage]:
     yield queue_page(_see_also("emailrelay-queue"))
     yield submit_page(_see_also("emailrelay-submit"))
     yield notify_page(_see_also("emailrelay-notify"))
+    yield passwd_page(_see_also("emailrelay-passwd"))
     yield auth_page(_see_also("emailrelay-auth"))
     yield doctor_page(_see_also("emailrelay-doctor"))
 

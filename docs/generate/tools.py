@@ -103,9 +103,8 @@ def passwd_page(see_also: Sequence[str]) -> ManPage:
             Section(
                 "Description",
                 (
-                    "The password is asked for at the terminal, or is the first line of standard input; "
-                    "it is never an argument. With a NAME the whole line is printed, otherwise only the "
-                    "secret.",
+                    "The password is asked for at the terminal, or is the first line of standard input.",
+                    "With a NAME the whole line is printed, otherwise only the secret.",
                 ),
             ),
             Section("Options", (), tuple(_entries(text))),
