@@ -19,8 +19,9 @@ from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
 from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.delivery import Progress
-from emailrelay_forwarder.forwarding import Forwarding, Rules
+from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.opening import open_session
+from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.smtp_client import SessionSettings
 
 E = TypeVar("E", bound=Event)

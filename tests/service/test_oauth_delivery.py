@@ -13,7 +13,7 @@ import pytest
 from tests.fakes.oauth_server import Answer, Client, OAuthServer
 from tests.fakes.secure_peer import SecurePeer
 from tests.service.certificates import Authority
-from tests.service.signing_in import HANG, SECRET, USER, Desk
+from tests.service.signing_in import HANG, SECRET, USER, Desk, running
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.stage import Stage
@@ -49,8 +49,8 @@ class Post:
             await draft.write(b"Subject: one\r\n\r\nbody\r\n")
             await draft.commit(Stage.READY)
 
-    async def one_pass(self) -> tuple[int, list[dict[str, Any]]]:
-        """Let a forwarder try all mail once; give its exit status and its log."""
+    def command(self, *more: str) -> tuple[str, ...]:
+        """Give the command of a forwarder, and write its settings."""
         route = f'[[route]]\nname = "all"\nsmarthosts = ["127.0.0.1:{self.peer.port}"]\naccount = "office"\n'
         config = self.desk.folder / "forwarder.toml"
         config.write_text(
@@ -58,10 +58,12 @@ class Post:
             + route
             + self.desk.config.read_text()
         )
-        words = ("--config", str(config), "--spool-dir", str(self.desk.spool), "--once", "--debug")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "emailrelay_forwarder", *words, stdout=PIPE
-        )
+        where = ("--config", str(config), "--spool-dir", str(self.desk.spool))
+        return (sys.executable, "-m", "emailrelay_forwarder", *where, "--debug", *more)
+
+    async def one_pass(self) -> tuple[int, list[dict[str, Any]]]:
+        """Let a forwarder try all mail once; give its exit status and its log."""
+        process = await asyncio.create_subprocess_exec(*self.command("--once"), stdout=PIPE)
         try:
             async with asyncio.timeout(HANG):
                 out, _ = await process.communicate()
@@ -154,3 +156,55 @@ async def test_mail_goes_on_with_the_good_token_while_no_new_one_can_be_had(desk
     assert status == 0
     assert len(post.peer.contents) == 2
     assert len(desk.server.requests) >= 2
+
+
+async def test_mended_sign_in_lets_waiting_mail_go_without_a_word_to_the_forwarder(
+    desk: Desk,
+) -> None:
+    desk.person("first")
+    desk.server.refresh_tokens.clear()
+    post = Post(desk)
+    await post.put()
+    async with post.peer, running(*post.command()) as forwarder, asyncio.timeout(HANG):
+        assert forwarder.stdout is not None
+        async for line in forwarder.stdout:
+            if json.loads(line)["event"] == "sign_in_trouble":
+                break
+        desk.server.refresh_tokens.add("second")
+        status, _, err = await desk.run("login", "office", text="second\n")
+        assert status == 0, err
+        async for line in forwarder.stdout:
+            if json.loads(line)["event"] == "delivered":
+                break
+        forwarder.terminate()
+        await forwarder.communicate()
+    assert forwarder.returncode == 0
+    assert len(post.peer.contents) == 1
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ('mechanism = "plain"\npassword_file = "{folder}/none"', "cannot be read"),
+        ('mechanism = "plain"\npassword_file = "{folder}/open"', "chmod o="),
+        ('mechanism = "xoauth2"\npassword_file = "{folder}/open"', "takes [account.oauth2]"),
+    ],
+)
+async def test_account_that_cannot_work_stops_the_start(desk: Desk, table: str, said: str) -> None:
+    (desk.folder / "open").write_text("secret-word")
+    (desk.folder / "open").chmod(0o644)
+    text = table.format(folder=desk.folder)
+    desk.config.write_text(f'[[account]]\nname = "office"\nuser = "me"\n{text}\n')
+    async with running(*Post(desk).command()) as forwarder, asyncio.timeout(HANG):
+        out, err = await forwarder.communicate()
+    assert forwarder.returncode == 78
+    assert said in err.decode()
+    assert "secret-word" not in (out + err).decode()
+
+
+async def test_route_with_an_account_that_is_not_there_stops_the_start(desk: Desk) -> None:
+    desk.config.write_text("")
+    async with running(*Post(desk).command()) as forwarder, asyncio.timeout(HANG):
+        _, err = await forwarder.communicate()
+    assert forwarder.returncode == 78
+    assert "there is no [[account]] named office" in err.decode()

@@ -267,3 +267,35 @@ def test_the_service_manager_is_told(start: Start, tmp_path: Path) -> None:
 
         assert manager.recv(64) == b"STOPPING=1"
     assert little.end() == (0, "")
+
+
+NO_FORK = """
+import errno, os, sys
+from emailrelay.service.child import Role
+from emailrelay.service.supervisor import Supervisor
+
+fork, forks = os.fork, 0
+
+def sometimes():
+    global forks
+    forks += 1
+    if forks == 2:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return fork()
+
+async def work(signals):
+    return 3
+
+os.fork = sometimes
+roles = [Role("worker", work)] * 2
+status = Supervisor("x", roles, report=print, stopping=lambda: None).run()
+print(forks, status)
+"""
+
+
+def test_a_system_that_has_no_process_left_ends_nothing() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", NO_FORK], check=True, capture_output=True, text=True, timeout=30
+    )
+    assert "cannot be started: Resource temporarily unavailable" in run.stdout
+    assert run.stdout.splitlines()[-1] == "3 3"

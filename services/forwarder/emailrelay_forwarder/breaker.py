@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from emailrelay_forwarder.trouble import SessionTrouble, Step
+from emailrelay_forwarder.trouble import NoToken, SessionTrouble, Step
 
 FIRST = 1.0
 LONGEST = 60.0
@@ -42,6 +42,6 @@ class Breaker:
 
 def _pauses(trouble: SessionTrouble) -> tuple[float, float]:
     """Give the first and the longest pause after such a trouble."""
-    if trouble.step is Step.AUTH:
+    if trouble.step is Step.AUTH and not isinstance(trouble, NoToken):
         return FIRST_SIGN_IN, LONGEST_SIGN_IN
     return FIRST, LONGEST_REFUSED if trouble.reply.permanent else LONGEST

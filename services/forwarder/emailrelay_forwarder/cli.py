@@ -25,11 +25,12 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.limits import Limits as RouteLimits
 from emailrelay_forwarder.client_filter import ClientFilters
-from emailrelay_forwarder.forwarding import Forwarding, Rules
+from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.once import Once
 from emailrelay_forwarder.opening import open_session
 from emailrelay_forwarder.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.pool import flush_all
+from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.steering import Steering
 from emailrelay_forwarder.worker import Worker
 

@@ -1,28 +1,21 @@
-"""One claimed message from its route to its settlement."""
+"""One claimed message from its attempt to its settlement."""
 
 import asyncio
-import traceback
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import replace
 from random import random
 
-from emailrelay.ack import Ack
-from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
     Delivered,
     Failed,
-    InternalError,
     PossibleDuplicate,
-    Report,
     StoreTrouble,
     Withdrawn,
 )
 from emailrelay.journal import Attempt
 from emailrelay.reply import Reply
-from emailrelay.routes import Leg, Routes, legs
-from emailrelay.schedule import Schedule
 from emailrelay.settlement import (
     Defer,
     Done,
@@ -31,45 +24,18 @@ from emailrelay.settlement import (
     refusals_final,
 )
 from emailrelay.store.base import Claim
-from emailrelay.store.limits import Limits
-from emailrelay_forwarder.client_filter import ClientFilters, Withheld, decide
-from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale, wants_less
+from emailrelay_forwarder.attempt import Attempts
+from emailrelay_forwarder.client_filter import Withheld, decide
+from emailrelay_forwarder.delivery import NoLongerWanted, Progress
 from emailrelay_forwarder.network import Network
-from emailrelay_forwarder.outgoing import Outgoing, as_it_is, everybody, for_all
-from emailrelay_forwarder.policy import Policy
+from emailrelay_forwarder.outgoing import everybody, for_all
 from emailrelay_forwarder.retry import after_legs
-from emailrelay_forwarder.route import NoRoute, Route
-from emailrelay_forwarder.smarthost import Smarthost, TurnedAway
-from emailrelay_forwarder.smtp_client import Session
-from emailrelay_forwarder.throttle import for_now, too_much
-from emailrelay_forwarder.trouble import NotYet, SessionTrouble
-from emailrelay_forwarder.ways import accepted, close_leg, elsewhere, on_leg
+from emailrelay_forwarder.rules import Rules
+from emailrelay_forwarder.smarthost import TurnedAway
+from emailrelay_forwarder.trouble import NotYet
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 _STORE_PAUSE = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What stays the same for all messages."""
-
-    routes: Routes
-    most: int
-    """Connections to one server."""
-    schedule: Schedule
-    """For what has no route; a route has its own."""
-    open_session: Callable[[Route], Awaitable[Session]]
-    limits: Callable[[str], Limits]
-    """Gives what all processes share of a route, by its name."""
-    policy: Policy = field(default_factory=Policy)
-    """What must hold on connections to all servers, as far as their route says nothing else."""
-    report: Report
-    clock: Callable[[], float]
-    filters: ClientFilters | None = None
-    partly: bool = False
-    """Whether a client who waits is told yes when some of the recipients were accepted."""
-    no_retry: bool = False
-    """Whether every refusal is final; what refused nobody is tried again all the same."""
 
 
 class Forwarding:
@@ -87,6 +53,7 @@ class Forwarding:
             clock=rules.clock,
             recovered=recovered,
         )
+        self._attempts = Attempts(rules, self._network)
 
     async def forward(self, claim: Claim, progress: Progress) -> Settlement:
         """Make one attempt and settle the claim; tell how it ended.
@@ -94,7 +61,7 @@ class Forwarding:
         Cancelled, it records the answers it has, and drops the rest for another attempt.
         """
         try:
-            await self._attempt(claim, progress)
+            await self._attempts.make(claim, progress)
         except NoLongerWanted:
             if await self._record(claim, Done(), progress):
                 self._report(Withdrawn(id=claim.id))
@@ -121,113 +88,6 @@ class Forwarding:
         """Part from all servers."""
         await self._network.close()
 
-    async def _attempt(self, claim: Claim, progress: Progress) -> None:
-        """Fill ``progress``; its peer is the server's name until it is reached."""
-        progress.began = self._rules.clock()
-        try:
-            message = progress.message = await self._outgoing(claim, progress)
-            await self._all_legs(message, progress)
-        except SessionTrouble as trouble:
-            progress.trouble = trouble
-        except NoRoute as error:
-            progress.obstacle = Reply.of(451, f"4.3.5 {error}")
-        except StoreError as error:
-            self._report(StoreTrouble(doing=f"reading {claim.id}", reason=str(error)))
-            progress.obstacle = Reply(451, "4.3.0 the content cannot be read now")
-        except (NoLongerWanted, Withheld):
-            raise
-        except Exception as error:  # noqa: BLE001 -- an error of ours in one message must not stop all others
-            trace = "".join(traceback.format_exception(error))
-            self._report(InternalError(doing=f"forwarding {claim.id}", reason=trace))
-            progress.obstacle = Reply(451, "4.3.0 internal error")
-
-    async def _outgoing(self, claim: Claim, progress: Progress) -> Outgoing:
-        """Give what is to be sent: what client filters make of the message, if there are any."""
-        message = as_it_is(claim)
-        if self._rules.filters is not None:
-            # Mail that would be turned away costs no run of the filters.
-            self._network.turn_away_if_paused(self._legs(claim, claim.envelope))
-            cleared = await self._rules.filters.run(claim)
-            message, progress.stop_run = cleared.message, cleared.stop_run
-        return message
-
-    def _legs(self, claim: Claim, envelope: Envelope) -> list[Leg]:
-        return legs(self._rules.routes, envelope, claim.history.pending(envelope))
-
-    async def _all_legs(self, message: Outgoing, progress: Progress) -> None:
-        """Go every way that the recipients need; trouble on one does not stop the others.
-
-        Where one answer counts for all recipients, a refusal ends the attempt while nobody has the
-        message yet; after that, those who are refused are told of.
-        """
-        ways = self._legs(message.claim, message.envelope)
-        if len(ways) == 1:
-            await self._leg(message, ways[0], progress)
-            return
-        peers: list[str] = []
-        for leg in ways:
-            await self._leg(message, leg, progress)
-            peers.append(progress.peer)
-            if progress.doubtful:
-                self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer))
-            answered = close_leg(progress, leg.recipients)
-            if not answered and self._together(message.claim) and not accepted(progress):
-                break
-        progress.peer = ", ".join(dict.fromkeys(peers))
-
-    async def _leg(self, message: Outgoing, leg: Leg, progress: Progress) -> None:
-        """Offer the message to the servers of one route in turn, until one can be used."""
-        try:
-            line = self._network.line(leg)
-            progress.peer = str(line.smarthosts[0][0])
-            line.turn_away_if_paused()
-            await line.gate.permit()
-        except NoRoute as error:
-            progress.obstacle = Reply.of(451, f"4.3.5 {error}")
-            return
-        except SessionTrouble as trouble:
-            progress.trouble = trouble
-            return
-        part = on_leg(message, leg)
-        first: SessionTrouble | None = None
-        for server, smarthost in line.smarthosts:
-            progress.trouble, progress.peer = None, str(server)
-            while await self._wants_fresh_session(part, smarthost, progress):
-                pass
-            if not elsewhere(progress):
-                return
-            first = first or progress.trouble
-        progress.trouble = first
-
-    def _together(self, claim: Claim) -> bool:
-        """Whether there is one answer for all recipients."""
-        return claim.ack is Ack.DELIVERED and not self._rules.partly
-
-    async def _wants_fresh_session(
-        self, message: Outgoing, smarthost: Smarthost, progress: Progress
-    ) -> bool:
-        """Deliver over one session; tell whether the rest should have a fresh one at once."""
-        session: Session | None = None
-        owner = message.claim.history.session if message.claim.ack is Ack.DELIVERED else ""
-        together = self._together(message.claim)
-        try:
-            async with smarthost.session(owner) as session:
-                progress.peer = session.peer
-                await deliver(message, session, progress, together=together)
-        except SessionTrouble as trouble:
-            if session is not None and stale(trouble, progress, session):
-                return True
-            progress.trouble = trouble
-        for recipient in message.envelope.recipients:
-            if (reply := progress.replies.get(recipient)) is None or reply.accepted:
-                continue
-            reply = progress.replies[recipient] = for_now(reply)
-            if too_much(reply):
-                smarthost.slow_down(reply)
-            elif wants_less(reply):
-                smarthost.restrain()
-        return False
-
     async def _settle(self, claim: Claim, progress: Progress) -> Settlement:
         now = self._rules.clock()
         envelope, replies = claim.envelope, progress.replies
@@ -238,7 +98,7 @@ class Forwarding:
         attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
-        ways = self._legs(claim, envelope)
+        ways = self._attempts.legs(claim, envelope)
         settlement = after_legs(
             envelope,
             claim.history,

@@ -11,7 +11,7 @@ from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay_forwarder import sasl
 from emailrelay_forwarder.account import Account, PasswordAccount, TokenAccount
 from emailrelay_forwarder.sasl import Exchange, OutOfTurn
-from emailrelay_forwarder.trouble import SessionTrouble, Step, garbled, not_signed_in
+from emailrelay_forwarder.trouble import NoToken, SessionTrouble, Step, garbled, not_signed_in
 from emailrelay_forwarder.wire import Answer
 
 LONGEST_COMMAND = 510
@@ -84,7 +84,7 @@ async def _with_token(mechanism: Mechanism, ask: Ask, account: TokenAccount) -> 
     except SessionTrouble:
         raise
     except RelayError as error:
-        raise not_signed_in(f"no token for {account.user}: {error}") from error
+        raise NoToken(f"no token for {account.user}: {error}") from error
 
 
 async def _run(ask: Ask, exchange: Exchange) -> None:

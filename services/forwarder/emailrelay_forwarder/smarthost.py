@@ -51,6 +51,8 @@ class Smarthost:
         self._recovered = recovered
         self._breaker = Breaker()
         self._kept = KeptSessions()
+        self._slowed = 0
+        """Pauses in a row for having had too much of us."""
         self._in_use = 0
         self._live = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
@@ -115,8 +117,15 @@ class Smarthost:
     def slow_down(self, reply: Reply) -> None:
         """Use fewer connections, and if one is too much, leave the server alone for a growing while."""
         if self._width.now == 1:
+            # A refusal is an answer, too, and so has ended what the breaker counts.
+            self._breaker.failures = max(self._breaker.failures, self._slowed)
+            self._slowed += 1
             self._pause(SessionTrouble(Step.MAIL, reply))
         self._width.restrained()
+
+    def took_mail(self) -> None:
+        """Take note that the server has accepted something."""
+        self._slowed = 0
 
     def turn_away_if_paused(self) -> None:
         """Raise TurnedAway if there would be no session now."""

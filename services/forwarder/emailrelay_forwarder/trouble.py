@@ -42,6 +42,14 @@ class NoSlot(SessionTrouble):
     """All connections of the route are in use, other processes' among them: no fault of the server."""
 
 
+class NoToken(SessionTrouble):
+    """Our account has no token now. The server was not asked, so nothing counts against us there."""
+
+    def __init__(self, why: str) -> None:
+        """Say why there is none, and what to do."""
+        super().__init__(Step.AUTH, Reply.of(454, f"4.7.0 {why}"))
+
+
 class NotYet(SessionTrouble):
     """The route has sent as much as it may for now."""
 

@@ -1,7 +1,6 @@
 """The ways of one attempt: which servers are asked in which order, for whom, and what is left of each."""
 
-from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from emailrelay import routes
 from emailrelay.envelope import Address, Envelope
@@ -11,6 +10,7 @@ from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.outgoing import Outgoing
 from emailrelay_forwarder.policy import Mode, Policy
 from emailrelay_forwarder.route import Route, parse
+from emailrelay_forwarder.trouble import SessionTrouble
 
 
 def servers(route: routes.Route, usual: Policy) -> tuple[Route, ...]:
@@ -46,28 +46,32 @@ def elsewhere(progress: Progress) -> bool:
     return progress.trouble is not None and not (progress.in_content or progress.at_dot)
 
 
-def close_leg(progress: Progress, recipients: Iterable[Address]) -> bool:
-    """Write what stopped one leg to its own recipients, so that the next begins anew.
+@dataclass(slots=True)
+class Stops:
+    """What stopped the legs of one attempt, each of which is to begin anew."""
 
-    Tell whether all of them were accepted.
-    """
-    if progress.why is not None:
-        # Trouble is never for good, whatever its code; a reply would be.
-        reply = progress.why if 400 <= progress.why.code <= 499 else _temporary(progress.why)
-        for recipient in recipients:
-            progress.replies.setdefault(recipient, reply)
-    progress.trouble = progress.obstacle = None
-    progress.in_content = progress.at_dot = False
-    return all(recipient in accepted(progress) for recipient in recipients)
+    _troubles: list[SessionTrouble] = field(default_factory=list[SessionTrouble])
+    _obstacles: list[Reply] = field(default_factory=list[Reply])
+    _peers: dict[str, None] = field(default_factory=dict[str, None])
+
+    def note(self, progress: Progress) -> None:
+        """Take what stopped a leg out of ``progress``."""
+        self._troubles += [progress.trouble] if progress.trouble else []
+        self._obstacles += [progress.obstacle] if progress.obstacle else []
+        self._peers[progress.peer] = None
+        progress.trouble = progress.obstacle = None
+        progress.in_content = progress.at_dot = False
+
+    def tell(self, progress: Progress) -> None:
+        """Put the first of each back: why the recipients without an answer have none."""
+        progress.trouble = next(iter(self._troubles), None)
+        progress.obstacle = next(iter(self._obstacles), None)
+        progress.peer = ", ".join(self._peers)
 
 
 def accepted(progress: Progress) -> frozenset[Address]:
     """Give the recipients that a server has taken the message for."""
     return frozenset(r for r, reply in progress.replies.items() if reply.accepted)
-
-
-def _temporary(reply: Reply) -> Reply:
-    return Reply.of(451, f"4.4.0 the server cannot be used now: {reply}")
 
 
 def _narrowed(envelope: Envelope, leg: Leg) -> Envelope:

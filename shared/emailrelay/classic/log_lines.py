@@ -57,6 +57,8 @@ _TEXTS = MappingProxyType(
         "deferred": "deferred {id}: {reason}",
         "failed": "failed {id}: {reason}",
         "smarthost_trouble": "cannot forward to {peer}: {reason}",
+        "sign_in_trouble": "no new token for account {account}: {reason}; {advice}",
+        "sign_in_back": "account {account} has a new token",
         "sign_in_refused": "cannot log in at {peer}: {reason}",
         "smarthost_back": "{peer} can be used again",
         "withdrawn": "{id} is not delivered: the client who waited for that has gone",

@@ -107,8 +107,15 @@ class Supervisor:
     def _start_due(self) -> None:
         now = time.monotonic()
         for post in self._posts:
-            if post.due is not None and post.due <= now:
-                post.pid, post.started, post.due = start(post.role), now, None
+            if post.due is None or post.due > now:
+                continue
+            try:
+                post.pid, post.due = start(post.role), None
+            except OSError as error:  # no room for one more process: that passes, the others go on
+                reason = f"{post.role.name}: cannot be started: {error.strerror}"
+                self._report(WorkerDied(service=self._service, pid=0, reason=reason))
+                post.due = now + post.pause(now)
+            post.started = now
 
     def _pass_on(self, number: signal.Signals) -> None:
         if number == RELOAD and self._reload is not None and not self._reload():
