@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ _BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```", re.MULTILINE | 
 _SPAN = re.compile(r"(?<!`)`(?P<text>[^`\n]+)`(?!`)")
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (?P<text>.*)$", re.MULTILINE)
-_OURS = re.compile(r"emailrelay(-(receiver|filterd|forwarder|queue|submit|notify|notify\.sh))?")
+_OURS = frozenset(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]["scripts"])
 _PERSONALITIES = {"sendmail": "emailrelay-submit", "mailq": "emailrelay-submit"}
 _ASSIGNMENT = re.compile(r"[A-Z_]+=.*")
 
@@ -59,7 +60,7 @@ def printed(page: Path) -> Iterator[Printed]:
         for words in _simple_commands(line):
             command = Path(words[0]).name
             command = _PERSONALITIES.get(command, command)
-            if _OURS.fullmatch(command) and not words[0].endswith("/"):
+            if command in _OURS and not words[0].endswith("/"):
                 yield Printed(name, command, tuple(words[1:]))
 
 

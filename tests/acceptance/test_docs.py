@@ -72,6 +72,8 @@ def options_for(one: Printed) -> frozenset[str]:
             if one.arguments and one.arguments[0] in QUEUE_COMMANDS:
                 return options_of("emailrelay-queue", one.arguments[0])
             return options_of("emailrelay-queue")
+        case "emailrelay-doctor":
+            return options_of("emailrelay-doctor") | options_of("emailrelay-forwarder")
         case "emailrelay-auth":
             return options_of("emailrelay-auth", *one.arguments[:1])
         case _:

@@ -195,7 +195,8 @@ async def test_account_that_cannot_work_stops_the_start(desk: Desk, table: str, 
     (desk.folder / "open").chmod(0o644)
     text = table.format(folder=desk.folder)
     desk.config.write_text(f'[[account]]\nname = "office"\nuser = "me"\n{text}\n')
-    async with running(*Post(desk).command()) as forwarder, asyncio.timeout(HANG):
+    post = Post(desk)
+    async with post.peer, running(*post.command()) as forwarder, asyncio.timeout(HANG):
         out, err = await forwarder.communicate()
     assert forwarder.returncode == 78
     assert said in err.decode()
@@ -204,7 +205,8 @@ async def test_account_that_cannot_work_stops_the_start(desk: Desk, table: str, 
 
 async def test_route_with_an_account_that_is_not_there_stops_the_start(desk: Desk) -> None:
     desk.config.write_text("")
-    async with running(*Post(desk).command()) as forwarder, asyncio.timeout(HANG):
+    post = Post(desk)
+    async with post.peer, running(*post.command()) as forwarder, asyncio.timeout(HANG):
         _, err = await forwarder.communicate()
     assert forwarder.returncode == 78
     assert "there is no [[account]] named office" in err.decode()

@@ -8,6 +8,7 @@ import signal
 import socket
 import ssl
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -174,8 +175,8 @@ async def test_without_room_mail_is_refused_before_its_content(flags: list[str])
 
 def test_a_flood_of_clients_exhausts_no_descriptors_and_floods_no_log(flags: list[str]) -> None:
     # D36, RX05
-    command = ["prlimit", "--nofile=64", "emailrelay-receiver", *flags[:4], "--log-format=json"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "emailrelay_receiver", *flags[:4], "--log-format=json"]
+    with subprocess.Popen(["prlimit", "--nofile=64", *command], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         place = ""
         while (told := json.loads(process.stdout.readline()))["event"] != "started":

@@ -195,7 +195,6 @@ class SmtpSession(SMTP):
     def wind_up(self) -> None:
         """End the session if nothing is under way; otherwise it ends itself after its message."""
         self._house.closing = True  # It may be the house of earlier settings.
-        self._house.closing = True
         if self.phase is Phase.LISTENING:
             self.leave(_CLOSING_DOWN)
 

@@ -73,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
         usage="%(prog)s [options] [HOST:PORT | ROUTE]",
         description="Find out why a server does not take our mail: DNS, TCP, greeting, EHLO, TLS, "
         "login and, with --from, MAIL and RCPT are tried one by one. No message is sent.",
-        epilog="All options of emailrelay-forwarder say the same here (-c FILE, --client-auth FILE, "
-        "--client-tls-verify CA, ...). Exit status: 0 all is well; 1 there is a problem; "
+        epilog="All options of emailrelay-forwarder say the same here (--config FILE, --client-auth "
+        "FILE, --client-tls-verify CA, ...). Exit status: 0 all is well; 1 there is a problem; "
         "64 it was asked wrongly.",
         allow_abbrev=False,
         exit_on_error=False,
