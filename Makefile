@@ -1,6 +1,7 @@
 # make run     the three services and a demonstration smarthost, in the foreground
 # make test    the tests
 # make check   everything that .ci/run checks
+# make peers   mail programs and tools that some tests need, or are skipped (Debian, Ubuntu; as root)
 # make docs    the pages that are made from declarations: reference, example settings, manual pages
 
 PYTHON ?= python3
@@ -8,8 +9,9 @@ PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
+PEERS := eatmydata faketime msmtp postfix procmail s-nail shellcheck strace swaks xfsprogs
 
-.PHONY: run test check lint types imports package docs clean
+.PHONY: run test check lint types imports package docs peers clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
 run: $(READY)
@@ -51,6 +53,11 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
 	$(BIN)/python -m pip install --quiet --editable '.[fast,oauth,procfile]' --group dev
 	touch $@
+
+# Postfix would ask what it is for, and wait.
+peers:
+	dpkg-query --show $(PEERS) >/dev/null 2>&1 || { apt-get update -qq && \
+		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(PEERS) >/dev/null; }
 
 clean:
 	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
