@@ -1,0 +1,205 @@
+"""The invariants I1 to I7, checked over a spool, a client's record of replies and a sink's of arrivals.
+
+==  =========  =========================================================================================
+I1  no loss    what was answered 250 is in the spool, whole, or has arrived
+I2  integrity  what has arrived, or waits, is octet for octet what was sent, edited by each filter once
+I3  once       a recipient has a message twice only if a process died with it in doubt, and the log says so
+I4  states     only the published states are ever seen
+I5  refusals   what was refused is not there, and was refused for now
+I6  progress   in the end the spool is empty, dot names and all
+I7  proxy      where the client waits for the delivery, 250 means arrived
+==  =========  =========================================================================================
+"""
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.acceptance.sink import Arrival, record_of
+from tests.faults.states import Illegal, State, listed, look
+
+
+class Violation(NamedTuple):
+    """An invariant that did not hold, and where that shows."""
+
+    invariant: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Client:
+    """What clients were told of the messages they sent, by the ids that they gave them."""
+
+    accepted: AbstractSet[str] = frozenset()
+    """Answered 250."""
+    refused: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Answered otherwise. What was not answered at all may or may not be there."""
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """Which duplicates are excused."""
+
+    most: int = 0
+    """One for each connection of a forwarder that died."""
+    named: Collection[str] | None = ()
+    """The queue ids that logs tell of as possible duplicates; None: after a power cut, which leaves no note."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A message in the spool: the id that its client gave, and whether all of it is there."""
+
+    queue_id: str
+    state: State
+    id: str
+    whole: bool
+    reason: bool
+    """Whether a failed one tells why."""
+
+
+def unedited(_: Arrival) -> bool:
+    return True
+
+
+def at_any_time(
+    spool: Path,
+    client: Client,
+    arrivals: Sequence[Arrival],
+    doubts: Doubts | None = None,
+    *,
+    edits: Callable[[Arrival], bool] = unedited,
+) -> list[Violation]:
+    """Check what must hold at every moment. The services are dead or stopped: a message in motion is seen nowhere."""
+    found = illegal(spool)
+    if found:
+        return found
+    kept = list(keeping(spool))
+    return [
+        *_lost(client, arrivals, kept),
+        *_changed(arrivals, kept, edits),
+        *_repeated(arrivals, doubts or Doubts()),
+        *_refused(client, arrivals, kept),
+    ]
+
+
+def in_the_end(
+    spool: Path,
+    client: Client,
+    arrivals: Sequence[Arrival],
+    doubts: Doubts | None = None,
+    *,
+    edits: Callable[[Arrival], bool] = unedited,
+) -> list[Violation]:
+    """Check what must hold when a healthy sink has had the time to take everything."""
+    return [
+        *at_any_time(spool, client, arrivals, doubts, edits=edits),
+        *(Violation("I6", f"{name} is left") for name in left(spool)),
+    ]
+
+
+def proxied(spool: Path, client: Client, arrivals: Sequence[Arrival]) -> list[Violation]:
+    """Check a relay whose clients wait for the delivery, at rest."""
+    arrived = {arrival.id for arrival in arrivals}
+    return [
+        *illegal(spool),
+        *(Violation("I7", f"{id_}: 250, not delivered") for id_ in client.accepted - arrived),
+        *(Violation("I7", f"{id_}: refused, delivered") for id_ in client.refused.keys() & arrived),
+        *(Violation("I7", f"{name} is in the spool") for name in left(spool)),
+        *_changed(arrivals, (), unedited),
+    ]
+
+
+def illegal(spool: Path) -> list[Violation]:
+    """Check the names in a spool, at any moment, whatever is running (I4)."""
+    try:
+        look(spool)
+    except Illegal as error:
+        return [Violation("I4", str(error))]
+    return []
+
+
+def left(spool: Path) -> list[str]:
+    """Name what an idle, empty spool does not have."""
+    return [name for name in listed(spool) if "/" in name or not name.startswith(".")]
+
+
+def keeping(spool: Path) -> Iterator[Kept]:
+    """Give the messages in the spool; a draft counts when it was committed, which its last line tells."""
+    for queue_id, state in look(spool).items():
+        if state is State.GONE:
+            continue
+        content, envelope = _octets(spool, queue_id)
+        if state is State.DRAFT and b"\nX-MailRelay-Accepted: " not in envelope:
+            continue
+        arrival = record_of("", [], content, "")
+        ids, digests = arrival.all("X-Test-Id"), arrival.all("X-Test-Sha256")
+        whole = digests == [arrival.sha256]
+        if state is State.DRAFT and not whole:
+            continue  # not complete: nobody was told 250, or the loss shows
+        reason = b"\nX-MailRelay-Reason: " in envelope
+        yield Kept(queue_id, state, ids[0] if ids else "?", whole=whole, reason=reason)
+
+
+def _octets(spool: Path, queue_id: str) -> tuple[bytes, bytes]:
+    names = [f"{where}emailrelay.{queue_id}." for where in ("", ".new/")]
+    suffixes = ["envelope", "envelope.filter", "envelope.bad", "envelope.hold"]
+    content = _first(spool / f"{name}content" for name in names)
+    return content, _first(spool / f"{name}{suffix}" for name in names for suffix in suffixes)
+
+
+def _first(paths: Iterator[Path]) -> bytes:
+    return next((path.read_bytes() for path in paths if path.exists()), b"")
+
+
+def _lost(client: Client, arrivals: Sequence[Arrival], kept: Sequence[Kept]) -> Iterator[Violation]:
+    there = {arrival.id for arrival in arrivals}
+    there |= {k.id for k in kept if k.whole and (k.state is not State.FAILED or k.reason)}
+    for id_ in sorted(client.accepted - there):
+        yield Violation("I1", f"{id_} is lost")
+    for id_, times in Counter(k.id for k in kept).items():
+        if times > 1:
+            yield Violation("I1", f"{id_} is {times} messages in the spool")
+
+
+def _changed(
+    arrivals: Sequence[Arrival], kept: Sequence[Kept], edits: Callable[[Arrival], bool]
+) -> Iterator[Violation]:
+    for arrival in arrivals:
+        if arrival.all("X-Test-Sha256") != [arrival.sha256]:
+            yield Violation("I2", f"{arrival.id} arrived with {arrival.size} octets, changed")
+        if not edits(arrival):
+            yield Violation("I2", f"{arrival.id} arrived edited: {arrival.headers}")
+    for k in kept:
+        if not k.whole:
+            yield Violation("I2", f"{k.id} ({k.queue_id}) is {k.state} and not whole")
+
+
+def _repeated(arrivals: Sequence[Arrival], doubts: Doubts) -> Iterator[Violation]:
+    seen = set[tuple[str, str]]()
+    twice: list[Arrival] = []
+    for arrival in arrivals:
+        got = {(arrival.id, recipient) for recipient in arrival.recipients}
+        if got & seen:
+            twice.append(arrival)
+        seen |= got
+    if len(twice) > doubts.most:
+        ids = [arrival.id for arrival in twice]
+        yield Violation("I3", f"{len(twice)} arrived twice, {doubts.most} are excused: {ids}")
+    for arrival in twice:
+        if doubts.named is not None and arrival.queue_id not in doubts.named:
+            yield Violation("I3", f"{arrival.id} ({arrival.queue_id}) arrived twice, unnamed")
+
+
+def _refused(
+    client: Client, arrivals: Sequence[Arrival], kept: Sequence[Kept]
+) -> Iterator[Violation]:
+    there = {arrival.id for arrival in arrivals} | {k.id for k in kept}
+    for id_, code in client.refused.items():
+        if id_ in there:
+            yield Violation("I5", f"{id_} was refused with {code} and is there")
+        if not 400 <= code <= 499:
+            yield Violation("I5", f"{id_} was refused for good, with {code}")
