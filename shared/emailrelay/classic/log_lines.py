@@ -45,6 +45,10 @@ _TEXTS = MappingProxyType(
         "worker_died": "a worker of the {service} ended: {reason}",
         "received": "received {id} from <{sender}>: {recipients} recipient(s), {size} octets",
         "rejected": "rejected {command}: {reply}",
+        "more_refused": "rejected {count} more like these",
+        "logged_in": "{client} logged in with {mechanism} as {user}",
+        # The address first: deploy/fail2ban looks for it, and what a client says of itself comes last.
+        "login_failed": "{client} failed to log in with {mechanism} as {user}",
         "session_trouble": "session: {reason}",
         "dialogue": '{direction}: "{line}"',
         "passed": "filter passed {id}",
