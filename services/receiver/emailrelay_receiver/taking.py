@@ -7,6 +7,7 @@ from emailrelay.ack import Ack
 from emailrelay.events import Received
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
+from emailrelay.store.base import CHUNK
 from emailrelay_receiver.chunk_reader import ChunkReader
 from emailrelay_receiver.dialogue import Dialogue
 from emailrelay_receiver.dot_reader import DotReader
@@ -64,10 +65,7 @@ class Taking:
         ear.begin_content()
         async with self._filing(reader) as filing:
             while reader.rest is None:
-                await ear.listen(Phase.RECEIVING)
-                octets = await ear.intake.content()
-                ear.heard(Phase.WRITING)
-                await filing.take(octets)
+                await filing.take(await self._content())
                 if filing.hopeless and filing.refusal is not None:
                     return Goodbye(filing.refusal)
             ear.phase = Phase.WORKING
@@ -86,11 +84,10 @@ class Taking:
             ear.begin_content()
         filing, left = self._chunked, wanted.size
         while left:
-            await ear.listen(Phase.RECEIVING)
-            octets = await ear.intake.content(left)
-            ear.heard(Phase.WRITING)
+            octets = await self._content(left)
             left -= len(octets)
             await filing.take(octets)
+            del octets  # or it would be kept while the next are waited for
         ear.phase = Phase.WORKING
         if wanted.last:
             self._chunks.end()
@@ -124,11 +121,16 @@ class Taking:
         ear, left = self._ear, wanted.size
         ear.begin_content()
         while left:
-            await ear.listen(Phase.RECEIVING)
-            left -= len(await ear.intake.content(left))
-            ear.heard(Phase.WRITING)
+            left -= len(await self._content(left))
         ear.phase = Phase.WORKING
         return refusal
+
+    async def _content(self, most: int = CHUNK) -> bytes:
+        """Wait for octets of content."""
+        await self._ear.listen(Phase.RECEIVING)
+        octets = await self._ear.intake.content(most)
+        self._ear.heard(Phase.WRITING)
+        return octets
 
     def _filing(self, reader: DotReader | ChunkReader) -> Filing:
         client = "" if "client" in self._house.anonymous else self._ear.client
