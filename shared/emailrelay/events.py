@@ -116,10 +116,12 @@ class Rejected(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MoreRefused(Event):
-    """So many further connections were refused within a second, without a line for each."""
+class MoreTrouble(Event):
+    """There were so many further refusals and broken sessions within a second, without a line for each."""
 
-    connections: int
+    level: ClassVar[Level] = Level.WARNING
+    refusals: int
+    sessions: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,7 +16,7 @@ from emailrelay_receiver.admission import Admission
 from emailrelay_receiver.dialogue import Offer
 from emailrelay_receiver.gate import Gate, make_gate
 from emailrelay_receiver.received import received_line
-from emailrelay_receiver.refusals import Refusals
+from emailrelay_receiver.troubles import Troubles
 from emailrelay_receiver.verifier import Verifier, make_verifier
 
 _FILTERD = 10.0
@@ -45,7 +45,7 @@ class House:
     """Seconds of silence from a client after which it is told to go."""
     session_timeout: float
     """Seconds that a session may last, and the content of a message likewise."""
-    refusals: Refusals
+    troubles: Troubles
     remote_clients: bool = False
     gate: Gate
     """Who may come in and how; replaced as a whole when the settings change."""
@@ -134,6 +134,6 @@ def make_house(
         verifier=_verifier(settings),
         minimum_free=settings.minimum_free,
         talk=settings.verbose or settings.debug,
-        refusals=Refusals(report),
+        troubles=Troubles(report),
         anonymous=anonymous,
     )

@@ -39,7 +39,7 @@ class Receiver:
         admission.most, admission.most_of_one = house.admission.most, house.admission.most_of_one
         # Who is in counts wherever he is.
         house.admission = admission
-        house.refusals = self.house.refusals
+        house.troubles = self.house.troubles
         old = self.house.verifier
         if house.verifier and old and house.verifier.spec == old.spec:
             house.verifier = old
@@ -72,7 +72,7 @@ class Receiver:
                 session.cut()
             # What is left commits a message, which is a matter of milliseconds and must not be cut.
             await self._gone_within(None)
-        self.house.refusals.close()
+        self.house.troubles.close()
         for verifier in self._verifiers:
             if verifier is not None:
                 await verifier.close()

@@ -239,7 +239,7 @@ class SmtpSession(SMTP):
         return client, self._house.admission.enter(client)
 
     async def _turn_away(self, refusal: Reply) -> None:
-        self._house.refusals.tell(
+        self._house.troubles.tell(
             Rejected(command="CONNECT", reply=str(refusal), client=self.client)
         )
         if not self._gate.at_once:
@@ -432,7 +432,9 @@ class SmtpSession(SMTP):
         """Say a reply, and tell the log if it is a refusal."""
         self.say(reply)
         if reply.code >= 400:
-            self._house.report(Rejected(command=command, reply=str(reply), client=self.client))
+            self._house.troubles.tell(
+                Rejected(command=command, reply=str(reply), client=self.client)
+            )
 
     def say(self, reply: Reply) -> None:
         """See ``Ear.say``."""
@@ -465,7 +467,7 @@ class SmtpSession(SMTP):
             self._trouble(f"the client went away in the middle: {type(error).__name__}")
 
     def _trouble(self, reason: str) -> None:
-        self._house.report(SessionTrouble(client=self.client, reason=reason))
+        self._house.troubles.tell(SessionTrouble(client=self.client, reason=reason))
 
 
 def _word(line: bytes) -> str:
