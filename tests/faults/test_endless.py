@@ -16,8 +16,8 @@ from tests.faults.report import Report
 CROWD = 100
 EACH = extent(1, 30) * MIB
 WITHIN = 100 * MIB
-ENDLESS = extent(80, 400) * MIB
-LIMIT = 32 * MIB
+ENDLESS = extent(30, 400) * MIB
+LIMIT = extent(10, 32) * MIB
 TRANSACTIONS = extent(200, 1000)
 PIECE = 256 * 1024
 
