@@ -58,6 +58,7 @@ class Pair:
 
     def show(self, root: str, stage: Stage) -> None:
         """Make the message visible in the spool; no sync, since a committed draft goes forward."""
+        self._close_content()  # here, where nobody watches: it would be one more event for each watcher
         os.rename(self.content_path, f"{root}/{names.content(self.id)}")
         # S0 -> S1 or S2: the message becomes visible here, and only here.
         os.rename(self.envelope_path, f"{root}/{names.envelope(self.id, stage)}")
@@ -71,5 +72,12 @@ class Pair:
 
     def close(self) -> None:
         """Close both; closing the envelope is the event that watchers wait for."""
-        os.close(self.content)
-        files.unlock_and_close(self.envelope)
+        try:
+            self._close_content()
+        finally:
+            files.unlock_and_close(self.envelope)
+
+    def _close_content(self) -> None:
+        if self.content >= 0:
+            content, self.content = self.content, -1
+            os.close(content)
