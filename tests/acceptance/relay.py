@@ -63,7 +63,7 @@ class Process:
         self.log = directory / f"{name}.log"
         self.errors = directory / f"{name}.err"
         self._command = command
-        self._cwd, self._env = cwd, env
+        self._cwd, self.env = cwd, env
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -84,7 +84,7 @@ class Process:
                 stdout=log,
                 stderr=errors,
                 cwd=self._cwd,
-                env=self._env,
+                env=self.env,
                 start_new_session=True,
             )
 

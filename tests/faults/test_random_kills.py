@@ -1,0 +1,152 @@
+"""Processes that are killed at random moments under load lose, cut, change and strand nothing."""
+
+import asyncio
+import os
+import random
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from tests.acceptance.relay import SAMPLE_FILTER, Relay, Service, Sink, until
+from tests.acceptance.sink import Arrival
+from tests.acceptance.source import Load
+from tests.faults.checker import Client, Doubts, Violation, illegal, in_the_end
+from tests.faults.extent import extent
+from tests.faults.report import Report
+
+from emailrelay.events import Event, PossibleDuplicate
+from emailrelay.store.chooser import open_store
+
+KILLS = int(os.environ.get("KILLS", extent(16, 500)))
+A_ROUND = 250
+"""Kills between two looks at what became of all mail."""
+CONNECTIONS = 8
+"""Of a forwarder: so many messages may be at their final dots when it is killed."""
+PAUSE = ("--pause", "0.03")
+"""What the smarthost takes for each message: time to be killed in."""
+CHAIN = ("--filter", str(SAMPLE_FILTER))
+SESSIONS = 6
+"""Of each of the two clients."""
+
+
+def edited_once(arrival: Arrival) -> bool:
+    return arrival.all("X-Relayed") == ["by E-MailRelay"]
+
+
+@dataclass
+class Killing:
+    """Who may die, and how many have: two receivers, two filterds, three forwarders on one spool."""
+
+    relay: Relay
+    sink: Sink
+    chance: random.Random
+    killed: dict[str, int] = field(default_factory=dict[str, int])
+    seen: int = 0
+    """How often the spool was looked at right after a kill."""
+
+    def start(self) -> None:
+        for name in ("receiver-1", "receiver-2"):
+            self.relay.receiver(*CHAIN, name=name)
+        for name in ("filterd-1", "filterd-2"):
+            self.relay.filterd(*CHAIN, name=name)
+        for name in ("forwarder-1", "forwarder-2", "forwarder-3"):
+            most = ("--connections-per-route", str(CONNECTIONS))
+            self.relay.forwarder(self.sink.port, *most, name=name)
+        self.restart_all()
+
+    def restart_all(self) -> None:
+        """Start all at once, and wait for them."""
+        for service in self.relay.services:
+            service.spawn()
+        self.all_up()
+
+    def all_up(self) -> None:
+        """Wait until nobody is starting any more."""
+        for service in self.relay.services:
+            service.hear("started", pid=service.pid)
+
+    @property
+    def receivers(self) -> list[Service]:
+        return [s for s in self.relay.services if s.name.startswith("receiver")]
+
+    def strike(self) -> list[Violation]:
+        """Kill one process, wherever it is, its start included; start it again at once."""
+        service = self.chance.choice(self.relay.services)
+        service.send(signal.SIGKILL)
+        service.wait()
+        kind = service.name.split("-")[0]
+        self.killed[kind] = self.killed.get(kind, 0) + 1
+        self.seen += 1
+        found = illegal(self.relay.spool)
+        service.spawn()
+        return found
+
+
+def strike_under_load(killing: Killing, kills: int, first: int) -> Client:
+    """Kill so often while two clients send; give what they were told."""
+    loads = [
+        Load(receiver.port, 10**9, SESSIONS, first=first + number * 10**7)
+        for number, receiver in enumerate(killing.receivers)
+    ]
+    for load in loads:
+        load.start()
+    for _ in range(kills):
+        _progress(killing, loads)
+        assert killing.strike() == []
+    for load in loads:
+        load.count = 0
+        load.finish()
+    accepted = {id_ for load in loads for id_ in load.acknowledged}
+    return Client(accepted=accepted)
+
+
+def _progress(killing: Killing, loads: Sequence[Load]) -> None:
+    """Wait for a few messages more, by chance for none: kills may follow each other closely."""
+    wanted = _told(loads) + killing.chance.randrange(8)
+    until(lambda: _told(loads) >= wanted, "mail is taken between two kills")
+
+
+def _told(loads: Sequence[Load]) -> int:
+    return sum(len(load.acknowledged) for load in loads)
+
+
+def swept(spool: Path) -> set[str]:
+    """Open the spool as the next process would; give the duplicates that it names."""
+    told: list[Event] = []
+
+    async def look() -> None:
+        async with open_store(spool, report=told.append):
+            pass
+
+    asyncio.run(look())
+    return {event.id for event in told if isinstance(event, PossibleDuplicate)}
+
+
+@pytest.mark.timeout(extent(300, 3 * 3600))
+def test_kills_at_random_moments_lose_nothing(relay: Relay, report: Report) -> None:
+    seed = int(os.environ.get("SEED", random.randrange(10**6)))  # noqa: S311 -- no secret
+    relay.directory.joinpath("seed").write_text(str(seed))
+    sink = relay.sink(*PAUSE).start()
+    killing = Killing(relay, sink, random.Random(seed))  # noqa: S311 -- no secret
+    killing.start()
+    done = messages = duplicates = 0
+    while done < KILLS:
+        kills = min(A_ROUND, KILLS - done)
+        client = strike_under_load(killing, kills, first=done * 10**8)
+        done += kills
+        relay.drained()
+        killing.all_up()
+        relay.stop()
+        named = swept(relay.spool) | relay.possible_duplicates()
+        arrivals = sink.arrivals()
+        doubts = Doubts(killing.killed.get("forwarder", 0) * CONNECTIONS, named)
+        assert in_the_end(relay.spool, client, arrivals, doubts, edits=edited_once) == [], seed
+        messages += len(client.accepted)
+        duplicates = len(arrivals) - len({arrival.id for arrival in arrivals})
+        if done < KILLS:
+            killing.restart_all()
+    report.figure("kills", f"{done} {killing.killed}")
+    report.figure("messages answered 250, all arrived whole", str(messages))
+    report.figure("duplicates, all named", str(duplicates))

@@ -1,0 +1,121 @@
+"""A running process under strace: which system calls it makes, and one of them tampered with."""
+
+import re
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, NamedTuple
+
+from tests.acceptance.relay import until
+
+CALLS = (
+    "openat,write,writev,pwrite64,sendfile,copy_file_range,ftruncate,fallocate,fchmod,utimensat,flock,"
+    "fsync,fdatasync,sync_file_range,syncfs,rename,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,"
+    "sendto,sendmsg,close"
+)
+"""What changes a disk, or is heard by a peer: between two of these no state changes."""
+_LINE = re.compile(r"(?P<thread>\d+) +(?P<call>\w+)\(")
+_KILLED, _STOPPED, _FAILED = "+++ killed by SIGKILL", "--- stopped by SIGSTOP", "(INJECTED)"
+
+
+class Call(NamedTuple):
+    """The n-th call of a name in a thread of a process, counted from the start of a trace."""
+
+    name: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.name}#{self.nth}"
+
+
+def missing() -> str | None:
+    """Say why nothing can be traced here, or None."""
+    return None if shutil.which("strace") else "needs strace"
+
+
+@dataclass
+class Trace:
+    """What strace has written so far."""
+
+    path: Path
+
+    @property
+    def lines(self) -> list[str]:
+        return self.path.read_text(errors="replace").splitlines()
+
+    @property
+    def killed(self) -> bool:
+        return any(_KILLED in line for line in self.lines)
+
+    @property
+    def stopped(self) -> bool:
+        return any(_STOPPED in line for line in self.lines)
+
+    @property
+    def failed(self) -> list[str]:
+        """The calls that were made to fail."""
+        return [line for line in self.lines if _FAILED in line]
+
+    def calls(self) -> list[Call]:
+        """Give every call that can be named, in the order of their names."""
+        most: dict[str, int] = {}
+        for (_, name), times in self._counted().items():
+            most[name] = max(times, most.get(name, 0))
+        return [Call(name, nth) for name in sorted(most) for nth in range(1, most[name] + 1)]
+
+    def _counted(self) -> Counter[tuple[str, str]]:
+        matches = [match for line in self.lines if (match := _LINE.match(line))]
+        return Counter((match["thread"], match["call"]) for match in matches)
+
+
+@contextmanager
+def traced(pid: int, directory: Path, tamper: str = "", calls: str = CALLS) -> Generator[Trace]:
+    """Trace a process and its threads, but not the programs it runs.
+
+    ``tamper`` is what happens to a call, in strace's words: ``rename:signal=KILL:when=2`` kills the
+    process before its second rename in any thread, ``signal=STOP`` stops it behind it, ``error=EIO``
+    makes it fail.
+    """
+    output = directory / "strace"
+    output.unlink(missing_ok=True)
+    inject = ["-e", f"inject={tamper}"] if tamper else []
+    command = ["strace", "-f", "-y", "-b", "execve", "-o", str(output), "-p", str(pid)]
+    with subprocess.Popen(
+        [*command, "-e", f"trace={calls}", *inject],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as strace:
+        try:
+            assert strace.stderr is not None
+            _until_attached(pid, strace.stderr)
+            yield Trace(output)
+        finally:
+            _end(strace, pid)
+
+
+def _end(strace: subprocess.Popen[str], pid: int) -> None:
+    """Let the process go on alone. Of one that died, strace sometimes waits for ever for a thread."""
+    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    if state == "Z":
+        strace.kill()
+    else:
+        strace.terminate()
+    strace.wait()
+
+
+def _until_attached(pid: int, said: IO[str]) -> None:
+    line = said.readline()
+    assert "attached" in line, line
+    threads = Path(f"/proc/{pid}/task")
+    until(lambda: all(_is_traced(thread) for thread in threads.iterdir()), "strace has all threads")
+
+
+def _is_traced(thread: Path) -> bool:
+    status = (thread / "status").read_text()
+    match = re.search(r"^TracerPid:\s+(\d+)$", status, re.MULTILINE)
+    return match is not None and match[1] != "0"
