@@ -2,14 +2,12 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import Sequence
 from functools import partial
 from socket import socket
 
 from emailrelay import service
 from emailrelay.config import FilterdSettings, load
-from emailrelay.errors import StoreUnusable
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
@@ -29,18 +27,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = reporter(settings)
     live = Live(settings, argv, report=report)
     _warn(settings, report)
-    try:
-        return service.run(
-            settings.service,
-            partial(_work, live, report),
-            workers=settings.workers,
-            report=report,
-            dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
-            live=live,
-        )
-    except StoreUnusable as error:
-        sys.stderr.write(f"{settings.program}: {error}\n")
-        return os.EX_CONFIG
+    return service.run(
+        settings.service,
+        partial(_work, live, report),
+        workers=settings.workers,
+        report=report,
+        dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
+        live=live,
+    )
 
 
 def _warn(settings: FilterdSettings, report: Report) -> None:

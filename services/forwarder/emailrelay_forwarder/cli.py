@@ -11,7 +11,7 @@ from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ForwarderSettings, load
-from emailrelay.errors import ConfigError, StoreUnusable
+from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
@@ -51,19 +51,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return os.EX_CONFIG
     live = Live(settings, argv, report=report, check=check_files)
     work = _once if settings.once else _work
-    try:
-        return service.run(
-            settings.service,
-            partial(work, live, report),
-            workers=1 if settings.once else settings.workers,
-            report=report,
-            dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
-            # A single pass ends as it began.
-            live=None if settings.once else live,
-        )
-    except StoreUnusable as error:
-        sys.stderr.write(f"{settings.program}: {error}\n")
-        return os.EX_CONFIG
+    return service.run(
+        settings.service,
+        partial(work, live, report),
+        workers=1 if settings.once else settings.workers,
+        report=report,
+        dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
+        # A single pass ends as it began.
+        live=None if settings.once else live,
+    )
 
 
 def rules(

@@ -11,7 +11,7 @@ from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
-from emailrelay.errors import ConfigError, RelayError, StoreError
+from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
@@ -26,8 +26,8 @@ from emailrelay_receiver.receiver import Receiver
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the receiver until it is told to stop.
 
-    Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address or the store cannot be used, 78
-    (EX_CONFIG) when a file that the settings name cannot.
+    Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address cannot be used, 78 (EX_CONFIG)
+    when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
     """
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv)
     report = reporter(settings)
@@ -72,18 +72,14 @@ def _allow_many_connections() -> None:
 async def _serve(
     live: Live[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
 ) -> int:
-    try:
-        async with open_store(live.now.store_place, report=report) as store:
-            make = partial(make_house, store=store, report=report, clock=time.time)
-            receiver = Receiver(make(live.now), listeners.sockets)
-            live.on_change(lambda settings: partial(receiver.follow, make(settings)))
-            # Programs that submit without SMTP must not slip past the filters.
-            await store.set_entrance(receiver.house.stage)
-            async with receiver:
-                await _tell_entrance(store, receiver, signals.stop, report)
-    except RelayError as error:
-        report(StoreTrouble(doing="opening the store", reason=str(error)))
-        return os.EX_UNAVAILABLE
+    async with open_store(live.now.store_place, report=report) as store:
+        make = partial(make_house, store=store, report=report, clock=time.time)
+        receiver = Receiver(make(live.now), listeners.sockets)
+        live.on_change(lambda settings: partial(receiver.follow, make(settings)))
+        # Programs that submit without SMTP must not slip past the filters.
+        await store.set_entrance(receiver.house.stage)
+        async with receiver:
+            await _tell_entrance(store, receiver, signals.stop, report)
     return 0
 
 

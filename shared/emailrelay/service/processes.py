@@ -1,12 +1,15 @@
 """Running a service: alone in this process, or as workers under a supervisor."""
 
+import os
 import signal
 import socket
+import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
 from emailrelay.config import version
+from emailrelay.errors import RelayError
 from emailrelay.events import Report, Started, Stopped, Stopping
 from emailrelay.service.child import Role
 from emailrelay.service.live import Live
@@ -55,7 +58,11 @@ def run(
     unfinished = 0
     if workers == 1:
         alone = _reloading(work, live.reload if live else None)
-        status = run_in_loop(lambda signals: alone(signals, None), stopping)
+        try:
+            status = run_in_loop(lambda signals: alone(signals, None), stopping)
+        except RelayError as error:
+            sys.stderr.write(f"emailrelay-{service}: {error}\n")
+            status = os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
     else:
         with ExitStack() as stack:
             led = _reloading(work, live.follow if live else None)

@@ -1,15 +1,18 @@
 """Whether a directory can be a spool: local, and not for everybody to write."""
 
+import errno
 import re
 import stat
 from pathlib import Path
 
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import RelayError, StoreError, StoreUnusable
 
 _OVER_A_NETWORK = frozenset(
     {"9p", "afs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gfs2", "lustre"}
     | {"ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs"}
 )
+_WRONG_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""What no waiting mends: somebody must give the directory away, or name another."""
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
@@ -48,3 +51,15 @@ def check(root: Path) -> None:
         )
     if root.stat().st_mode & stat.S_IWOTH:
         raise StoreUnusable(f"{root} is writable by everybody; say chmod o-rwx {root}")
+
+
+def trouble(root: Path, error: OSError) -> RelayError:
+    """Give what is wrong when a directory cannot be opened as a spool."""
+    if error.errno not in _WRONG_PLACE:
+        return StoreError(f"open the spool {root}", error)
+    # A directory in the way may be the one that is wrong, so the whole path is named as well.
+    at = f" ({error.filename})" if str(error.filename) != str(root) else ""
+    return StoreUnusable(
+        f"{root}: {error.strerror}{at}; the spool must be a directory that this user may write to,"
+        " or make: say --spool-dir DIR"
+    )

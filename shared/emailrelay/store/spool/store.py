@@ -55,7 +55,7 @@ class SpoolStore(Store):
             place.check(self._root)
         except OSError as error:
             spool.bell.close()
-            raise StoreError(f"open the spool {self._root}", error) from error
+            raise place.trouble(self._root, error) from error
         except StoreUnusable:
             spool.bell.close()
             raise

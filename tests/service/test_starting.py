@@ -1,0 +1,43 @@
+"""A service that cannot use its spool says so in one line, with what to do, and ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SERVICES: list[tuple[str, list[str]]] = [
+    ("emailrelay_receiver", ["--interface", "127.0.0.1", "--port", "0"]),
+    ("emailrelay_filterd", []),
+    ("emailrelay_forwarder", ["--forward-to", "127.0.0.1:9"]),
+    ("emailrelay_forwarder", ["--forward-to", "127.0.0.1:9", "--once"]),
+]
+
+
+def complaint(module: str, options: list[str], spool: Path) -> tuple[int, list[str]]:
+    ended = subprocess.run(
+        [sys.executable, "-m", module, "--spool-dir", str(spool), *options],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode, ended.stderr.splitlines()
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+@pytest.mark.parametrize(("module", "options"), SERVICES)
+def test_what_is_in_the_way_of_the_spool_is_named(
+    module: str, options: list[str], workers: str, tmp_path: Path
+) -> None:
+    in_the_way = tmp_path / "spool"
+    in_the_way.write_text("no directory")
+
+    status, lines = complaint(module, [*options, "--workers", workers], in_the_way / "mail")
+
+    assert status == 78
+    assert lines
+    for line in lines:  # Each worker may say it.
+        assert f"{in_the_way}/mail: Not a directory" in line
+        assert "--spool-dir DIR" in line
