@@ -2,6 +2,7 @@
 # make test    the tests
 # make check   everything that .ci/run checks
 # make peers   mail programs and tools that some tests need, or are skipped (Debian, Ubuntu; as root)
+# make bench   us and Postfix side by side: some minutes; see bench/RESULTS.md
 # make docs    the pages that are made from declarations: reference, example settings, manual pages
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ READY := .venv/.ready
 TRIAL := build/trial
 PEERS := eatmydata faketime msmtp postfix procmail s-nail shellcheck strace swaks xfsprogs
 
-.PHONY: run test check lint types imports package docs peers clean
+.PHONY: run test check lint types imports package docs bench peers clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
 run: $(READY)
@@ -45,6 +46,10 @@ package: $(READY)
 
 docs: $(READY)
 	$(BIN)/python -m docs.generate
+
+# Needs root, and Debian's packages postfix and strace (make peers).
+bench: $(READY)
+	$(BIN)/python -m bench --short
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -5,96 +5,107 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from bench import machine
+from bench.case import Bench
+from bench.sinks import free_port, greeted
+
 BIN = Path(sys.executable).parent
-_PATIENCE = 30.0
+_PATIENCE = 60.0
+_NOBODY = 1
+"""A port of the loopback where nobody listens: the smarthost is away."""
 
 
 class Peer(Protocol):
-    """A relay under test: takes mail at ``port`` and sends it to the sink."""
+    """A relay that runs, and takes mail at ``port``."""
 
-    name: str
     port: int
 
-    def start(self) -> None:
-        """Start it and wait until it greets."""
-
-    def stop(self) -> None:
-        """Stop it; nothing of it is left running."""
-
-    def pids(self) -> list[int]:
-        """Give its processes."""
-        ...
-
-    def queued(self) -> bool:
-        """Tell whether any message is left in its queue."""
+    def pids(self) -> Sequence[int]:
+        """Give the processes that it was started as; all others descend from them."""
         ...
 
 
 @dataclass(slots=True)
 class Ours:
-    """The three services of this product as their commands."""
+    """The services of this product, as their commands."""
 
-    directory: Path
-    sink: int
-    ack: str = "stored"
-    workers: int = 1
-    filter: str = ""
-    name: str = "ours"
-    port: int = 3526
-    _running: list[subprocess.Popen[bytes]] | None = None
+    port: int
+    spool: Path
+    processes: dict[str, subprocess.Popen[bytes]]
 
-    def start(self) -> None:
-        spool = self.directory / "spool"
-        shutil.rmtree(spool, ignore_errors=True)
-        filters = ["--filter", self.filter] if self.filter else []
-        common = ["--spool-dir", str(spool), "--workers", str(self.workers)]
-        listen = ["--interface", "127.0.0.1", "--port", str(self.port), "--ack", self.ack]
-        commands = [
-            ["receiver", *listen, *filters],
-            ["forwarder", "--forward-to", f"127.0.0.1:{self.sink}"],
-        ]
-        if filters:
-            commands.append(["filterd", *filters])
-        log = (self.directory / "ours.log").open("wb")
-        self._running = [
-            subprocess.Popen(
-                [str(BIN / f"emailrelay-{service}"), *rest, *common, "--log-format", "json"],
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-            for service, *rest in commands
-        ]
-        greeted(self.port)
+    def pids(self) -> Sequence[int]:
+        return [process.pid for process in self.processes.values()]
 
-    def stop(self) -> None:
-        for process in self._running or []:
+
+@contextlib.contextmanager
+def ours(
+    bench: Bench,
+    *,
+    forward_to: int | None = _NOBODY,
+    receiver: Sequence[str] | None = (),
+    forwarder: Sequence[str] = (),
+    filters: Sequence[str] = (),
+    workers: int = 1,
+    spool: Path | None = None,
+    wrapper: Sequence[str] = (),
+) -> Generator[Ours]:
+    """Run our services with their defaults, on an empty spool unless one is named.
+
+    ``receiver`` None runs none, ``forward_to`` None runs no forwarder. ``wrapper`` is put in front
+    of each command.
+    """
+    port = free_port()
+    if spool is None:
+        shutil.rmtree(spool := bench.directory / "spool", ignore_errors=True)
+    common = ["--spool-dir", str(spool), "--workers", str(workers), "--log-format", "json"]
+    chain = [word for spec in filters for word in ("--filter", spec)]
+    commands: dict[str, list[str]] = {}
+    if receiver is not None:
+        listen = ["--interface", "127.0.0.1", "--port", str(port)]
+        commands["receiver"] = [*listen, *chain, *receiver]
+    if filters:
+        commands["filterd"] = chain
+    if forward_to is not None:
+        commands["forwarder"] = ["--forward-to", f"127.0.0.1:{forward_to}", *forwarder]
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for service, options in commands.items():
+            command = [*wrapper, str(BIN / f"emailrelay-{service}"), *options, *common]
+            with (bench.directory / f"{service}.log").open("wb") as log:
+                processes[service] = subprocess.Popen(
+                    command, stdout=log, stderr=log, start_new_session=True
+                )
+        if receiver is not None:
+            greeted(port)
+        yield Ours(port, spool, processes)
+    finally:
+        for process in processes.values():
             process.send_signal(signal.SIGTERM)
-        for process in self._running or []:
-            process.wait(_PATIENCE)
+        for process in processes.values():
+            _ended(process)
 
-    def pids(self) -> list[int]:
-        parents = [process.pid for process in self._running or []]
-        return parents + [child for pid in parents for child in _children(pid)]
 
-    def queued(self) -> bool:
-        with os.scandir(self.directory / "spool") as entries:
-            return any(".envelope" in entry.name for entry in entries)
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        raise
 
 
 _MAIN_CF = """
 compatibility_level = 3.6
-queue_directory = {directory}/queue
-data_directory = {directory}/data
+queue_directory = {home}/queue
+data_directory = {home}/data
 command_directory = /usr/sbin
 daemon_directory = /usr/lib/postfix/sbin
 mail_owner = postfix
@@ -104,66 +115,78 @@ mydestination =
 mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
-relayhost = [127.0.0.1]:{sink}
+relayhost = [127.0.0.1]:{forward_to}
 smtp_dns_support_level = disabled
 smtp_host_lookup = native
-maillog_file = {directory}/maillog
-maillog_file_prefixes = {directory}
-maximal_queue_lifetime = 1d
+maillog_file = {home}/maillog
+maillog_file_prefixes = {home}
+message_size_limit = 104857600
 """
+
+
+HELD = """
+smtpd_recipient_restrictions = static:HOLD, permit_mynetworks, reject_unauth_destination
+"""
+"""For main.cf: everything is taken and set aside, nothing is forwarded."""
 
 
 @dataclass(slots=True)
 class Postfix:
-    """Postfix as Debian configures it, in a directory of its own, relaying to the sink."""
+    """Postfix as Debian configures it, in a directory of its own."""
 
-    directory: Path
-    sink: int
-    name: str = "postfix"
-    port: int = 3525
+    port: int
+    home: Path
 
-    def start(self) -> None:
-        home = self.directory / "postfix"
+    def pids(self) -> Sequence[int]:
+        return [int((self.home / "queue" / "pid" / "master.pid").read_text())]
+
+    def command(self, word: str) -> None:
+        """Give it a command of postfix(1)."""
+        command = ["/usr/sbin/postfix", "-c", str(self.home / "conf"), word]
+        subprocess.run(command, check=True, capture_output=True)
+
+
+@contextlib.contextmanager
+def postfix(
+    bench: Bench,
+    *,
+    forward_to: int = _NOBODY,
+    more: str = "",
+    keep: bool = False,
+) -> Generator[Postfix]:
+    """Run Postfix with its defaults.
+
+    ``more`` is added to main.cf. ``keep`` takes the queue over that the last one left.
+    """
+    home, port = bench.directory / "postfix", free_port()
+    if not keep:
         shutil.rmtree(home, ignore_errors=True)
-        owner = pwd.getpwnam("postfix")
-        for name in ("conf", "queue", "data"):
-            (home / name).mkdir(parents=True)
-        os.chown(home / "data", owner.pw_uid, owner.pw_gid)
-        conf = home / "conf"
-        (conf / "main.cf").write_text(_MAIN_CF.format(directory=home, sink=self.sink))
-        (conf / "master.cf").write_text(_master(self.port))
-        self._command("start")
-        greeted(self.port)
-
-    def _command(self, word: str) -> None:
-        command = ["/usr/sbin/postfix", "-c", str(self.directory / "postfix" / "conf"), word]
-        subprocess.run(command, check=word == "start", capture_output=True)
-
-    def stop(self) -> None:
-        self._command("stop")
-
-    def pids(self) -> list[int]:
-        master = self.directory / "postfix" / "queue" / "pid" / "master.pid"
-        pid = int(master.read_text())
-        return [pid, *_children(pid)]
-
-    def queued(self) -> bool:
-        queue = self.directory / "postfix" / "queue"
-        found = (
-            path
-            for name in ("incoming", "active", "deferred")
-            for path in (queue / name).rglob("*")
-        )
-        return any(path.is_file() for path in found)
+    _configure(home, _MAIN_CF.format(home=home, forward_to=forward_to) + more, port)
+    server = Postfix(port, home)
+    server.command("start")
+    try:
+        greeted(port)
+        yield server
+    finally:
+        # "stop" has all processes end at once; it returns before they have.
+        master = server.pids()
+        everybody = machine.tree(master)
+        server.command("stop")
+        _gone(everybody)
 
 
-def _master(port: int) -> str:
-    """Debian's master.cf without chroot, with its SMTP service at our port."""
-    lines = Path("/etc/postfix/master.cf").read_text().splitlines()
-    return "\n".join(_entry(line, port) for line in lines) + "\n"
+def _configure(home: Path, main: str, port: int) -> None:
+    owner = pwd.getpwnam("postfix")
+    for name in ("conf", "queue", "data"):
+        (home / name).mkdir(parents=True, exist_ok=True)
+    os.chown(home / "data", owner.pw_uid, owner.pw_gid)
+    (home / "conf" / "main.cf").write_text(main)
+    lines = Path("/usr/share/postfix/master.cf.dist").read_text().splitlines()
+    (home / "conf" / "master.cf").write_text("".join(f"{entry(line, port)}\n" for line in lines))
 
 
-def _entry(line: str, port: int) -> str:
+def entry(line: str, port: int) -> str:
+    """Give a line of Debian's master.cf without chroot, the SMTP service at our port."""
     fields = line.split()
     if len(fields) < 8 or line.startswith(("#", " ", "\t")):
         return line
@@ -173,37 +196,9 @@ def _entry(line: str, port: int) -> str:
     return " ".join(fields)
 
 
-def _children(pid: int) -> list[int]:
-    with contextlib.suppress(OSError):
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        return [int(child) for child in found]
-    return []
-
-
-def greeted(port: int) -> None:
-    """Wait until a server on the port says its greeting."""
+def _gone(pids: Sequence[int]) -> None:
     deadline = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            with socket.create_connection(("127.0.0.1", port), 5) as client:
-                if client.recv(64).startswith(b"220"):
-                    client.sendall(b"QUIT\r\n")
-                    return
-        except OSError:
-            if time.monotonic() > deadline:
-                raise
-        time.sleep(0.05)
-
-
-@contextlib.contextmanager
-def sink(port: int, delay: int = 0) -> Iterator[None]:
-    """Run smtp-sink, which takes everything and counts."""
-    slow = ["-w", str(delay)] if delay else []
-    command = ["/usr/sbin/smtp-sink", "-u", "nobody", *slow, f"127.0.0.1:{port}", "1000"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        greeted(port)
-        yield
-    finally:
-        process.kill()
-        process.wait()
+    while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"still there: {left}")
+        time.sleep(0.02)

@@ -1,0 +1,48 @@
+"""Load from smtp-source, of Debian's postfix package."""
+
+import subprocess
+import time
+from dataclasses import dataclass, replace
+
+KIB, MIB = 1024, 1 << 20
+_SOURCE = "/usr/sbin/smtp-source"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Load:
+    """What smtp-source sends. One message a session unless ``keep``."""
+
+    messages: int
+    octets: int
+    sessions: int
+    keep: bool = True
+
+    @property
+    def words(self) -> str:
+        """Say it for a table."""
+        sessions = f"{self.sessions} session{'s' if self.sessions > 1 else ''}"
+        return f"{size(self.octets)}, {sessions}, {'many messages' if self.keep else 'one message'} a session"
+
+    def scaled(self, share: float) -> "Load":
+        """Give the same with another number of messages, at least one for each session."""
+        return replace(self, messages=max(self.sessions, round(self.messages * share)))
+
+    def send(self, port: int) -> float:
+        """Send it all; return the seconds from the first connection to the last answer."""
+        command = [_SOURCE, "-s", str(self.sessions), "-l", str(self.octets)]
+        command += ["-m", str(self.messages)]
+        command += ["-f", "from@bench.invalid", "-t", "to@bench.invalid"]
+        command += ["-d"] if self.keep else []
+        began = time.monotonic()
+        subprocess.run([*command, f"127.0.0.1:{port}"], check=True)
+        return time.monotonic() - began
+
+
+def warm_up(port: int, sessions: int) -> None:
+    """Send a message over each of so many sessions: servers start what they need when it is needed."""
+    Load(messages=sessions, octets=KIB, sessions=sessions, keep=False).send(port)
+
+
+def size(octets: int) -> str:
+    """Say a size for a table."""
+    return f"{octets // KIB} KiB" if octets < MIB else f"{octets // MIB} MiB"

@@ -1,0 +1,64 @@
+"""Next servers: smtp-sink, of Debian's postfix package."""
+
+import contextlib
+import random
+import socket
+import subprocess
+import time
+from collections.abc import Generator
+
+_SINK = "/usr/sbin/smtp-sink"
+_PATIENCE = 30.0
+_BACKLOG = "1000"
+_AT_ONCE = "1000"
+
+
+def free_port() -> int:
+    """Give a port that nobody listens on, outside the range of the ports that clients get."""
+    while True:
+        port = random.randrange(10_240, 32_000)  # noqa: S311 -- no secret
+        with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
+
+
+def greeted(port: int) -> None:
+    """Wait until a server on the port says its greeting."""
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            with socket.create_connection(("127.0.0.1", port), 5) as client:
+                if client.recv(64).startswith(b"220"):
+                    client.sendall(b"QUIT\r\n")
+                    client.recv(64)
+                    return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.005)
+
+
+class Sink:
+    """A running smtp-sink that takes everything and, if it was given a number, ends after so many messages."""
+
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
+        self.port = port
+        self._process = process
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the last of the messages has come."""
+        self._process.wait(seconds)
+
+
+@contextlib.contextmanager
+def sink(*, messages: int = 0, port: int = 0) -> Generator[Sink]:
+    """Run smtp-sink."""
+    port = port or free_port()
+    ends = ["-M", str(messages)] if messages else []
+    command = [_SINK, "-u", "nobody", "-m", _AT_ONCE, *ends, f"127.0.0.1:{port}", _BACKLOG]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        greeted(port)
+        yield Sink(port, process)
+    finally:
+        process.kill()
+        process.wait()

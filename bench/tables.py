@@ -1,0 +1,71 @@
+"""The tables that are printed, and stand in RESULTS.md."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from bench.case import Case, Durability, Goal
+from bench.figures import spread
+from bench.records import Record, outcome, values
+
+
+def report(cases: Iterable[Case], records: Sequence[Record]) -> str:
+    """Give the table of goals, and below it all figures."""
+    cases = list(cases)
+    lines: list[str] = []
+    for durability in Durability:
+        chosen = [record for record in records if record.durability is durability]
+        if chosen:
+            lines += [f"### {_TITLES[durability]}", "", *goals(cases, chosen, durability), ""]
+            lines += [*figures(cases, chosen), ""]
+    return "\n".join(lines)
+
+
+_TITLES = {Durability.SYNCED: "Synced files", Durability.LOG: "Write-ahead log"}
+
+
+def goals(
+    cases: Iterable[Case], records: Sequence[Record], durability: Durability
+) -> Iterator[str]:
+    """Give the table of goals: what was wanted, what was measured, whether that is enough."""
+    yield "| case | figure | goal | median (range) | rounds | |"
+    yield "|---|---|---|---|---|---|"
+    for case in cases:
+        for goal in case.goals:
+            found = outcome(records, case=case.name, goal=goal)
+            if found is None:
+                continue
+            wanted = f"{goal.bound.value} {goal.wanted(durability):g}"
+            measured = f"{number(found.median)} ({number(found.least)}-{number(found.most)})"
+            verdict = "met" if goal.met(found.median, durability) else "**missed**"
+            yield f"| {case.words} | {_asked(goal)} | {wanted} | {measured} | {found.rounds} | {verdict} |"
+
+
+def _asked(goal: Goal) -> str:
+    whose = "" if goal.of == "ours" else f"{goal.of}: "
+    if not goal.to:
+        return f"{whose}{goal.figure}"
+    other = goal.to if not goal.to_figure else f"{goal.to_figure} of {goal.to}"
+    return f"{whose}{goal.figure} : {other}"
+
+
+def figures(cases: Iterable[Case], records: Sequence[Record]) -> Iterator[str]:
+    """Give the table of all figures by contestant."""
+    yield "| case | figure | contestant: median (range) |"
+    yield "|---|---|---|"
+    for case in cases:
+        mine = [record for record in records if record.case == case.name]
+        names = dict.fromkeys(name for record in mine for name in record.figures)
+        for name in names:
+            cells: list[str] = []
+            for contestant in case.contestants:
+                if found := values(mine, case=case.name, contestant=contestant, figure=name):
+                    all_of = spread(found)
+                    span = f"{number(all_of.least)}-{number(all_of.most)}"
+                    cells.append(f"{contestant} {number(all_of.median)} ({span})")
+            yield f"| {case.words} | {name} | {'; '.join(cells)} |"
+
+
+def number(value: float) -> str:
+    """Write a figure with the digits that mean something."""
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 10 else f"{value:.2f}"

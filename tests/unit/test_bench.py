@@ -1,0 +1,168 @@
+"""The harness of the benchmarks: its arithmetic must not lie."""
+
+import os
+
+import pytest
+from bench.case import Bound, Durability, Goal
+from bench.cases import ALL
+from bench.figures import percentile, ratios, spread
+from bench.load import MIB, Load
+from bench.machine import cpu_of, kib_of
+from bench.peers import entry
+from bench.records import Record, outcome, parse
+from bench.tables import goals, number
+from hypothesis import given
+from hypothesis import strategies as some
+
+FIGURES = some.lists(some.floats(0.001, 1e6), min_size=1)
+
+
+@pytest.mark.parametrize(
+    ("share", "expected"), [(0.01, 1), (0.07, 7), (0.5, 50), (0.501, 51), (0.99, 99), (1, 100)]
+)
+def test_percentile_is_the_value_that_the_share_does_not_exceed(
+    share: float, expected: float
+) -> None:
+    assert percentile([float(n) for n in range(100, 0, -1)], share) == expected
+
+
+@given(FIGURES, some.floats(0.001, 1))
+def test_no_smaller_value_would_do_for_a_percentile(values: list[float], share: float) -> None:
+    found = percentile(values, share)
+    enough = share * len(values) - 1e-6
+    assert sum(value <= found for value in values) >= enough
+    assert sum(value < found for value in values) < share * len(values) + 1e-6
+
+
+@pytest.mark.parametrize(("values", "share"), [([], 0.5), ([1.0], 0.0), ([1.0], 1.1)])
+def test_there_is_no_percentile_of_nothing(values: list[float], share: float) -> None:
+    with pytest.raises(ValueError, match="no "):
+        percentile(values, share)
+
+
+def test_a_spread_is_the_median_and_the_range() -> None:
+    found = spread([5.0, 1.0, 2.0])
+    assert (found.median, found.least, found.most, found.rounds) == (2.0, 1.0, 5.0, 3)
+
+
+def test_rounds_are_compared_with_their_own_neighbours() -> None:
+    assert ratios([10.0, 1.0], [5.0, 0.5]) == [2.0, 2.0]
+    with pytest.raises(ValueError, match="2 rounds against 1"):
+        ratios([1.0, 2.0], [1.0])
+
+
+def record(contestant: str, turn: str, rate: float, case: str = "accept") -> Record:
+    return Record(
+        case=case,
+        contestant=contestant,
+        durability=Durability.SYNCED,
+        round=turn,
+        commit="abc",
+        figures={"accepted/s": rate},
+    )
+
+
+RATE = Goal(figure="accepted/s", to="postfix", synced=1.8, log=3.5)
+
+
+def test_an_outcome_pairs_rounds_by_name_and_leaves_lonely_ones_out() -> None:
+    records = [
+        record("postfix", "a/1", 100),
+        record("ours", "a/0", 300),
+        record("ours", "a/1", 200),
+        record("postfix", "a/0", 100),
+        record("ours", "b/0", 900),
+        record("postfix", "a/0", 1, case="another"),
+    ]
+    found = outcome(records, case="accept", goal=RATE)
+    assert found is not None
+    assert (found.median, found.least, found.most, found.rounds) == (2.5, 2.0, 3.0, 2)
+    assert outcome(records, case="relay", goal=RATE) is None
+
+
+def test_a_figure_without_another_contestant_is_taken_as_it_is() -> None:
+    goal = Goal(figure="accepted/s", synced=100)
+    found = outcome([record("ours", "a", 70), record("postfix", "a", 7)], case="accept", goal=goal)
+    assert found is not None
+    assert found.median == 70
+
+
+@pytest.mark.parametrize(
+    ("bound", "value", "durability", "met"),
+    [
+        (Bound.AT_LEAST, 1.8, Durability.SYNCED, True),
+        (Bound.AT_LEAST, 1.79, Durability.SYNCED, False),
+        (Bound.AT_LEAST, 1.8, Durability.LOG, False),
+        (Bound.AT_MOST, 1.8, Durability.SYNCED, True),
+        (Bound.AT_MOST, 1.81, Durability.SYNCED, False),
+        (Bound.AT_MOST, 3.5, Durability.LOG, True),
+    ],
+)
+def test_a_goal_is_met_on_its_good_side(
+    bound: Bound, value: float, durability: Durability, *, met: bool
+) -> None:
+    goal = Goal(figure="accepted/s", bound=bound, synced=1.8, log=3.5)
+    assert goal.met(value, durability) is met
+
+
+def test_a_goal_without_a_figure_for_the_log_asks_for_the_same() -> None:
+    assert Goal(figure="accepted/s", synced=2).wanted(Durability.LOG) == 2
+
+
+def test_a_missed_goal_is_shown_as_missed() -> None:
+    case = next(case for case in ALL if case.name == "accept-10KiB-20")
+    records = [record("ours", "a", 170, case.name), record("postfix", "a", 100, case.name)]
+    (line,) = list(goals([case], records, Durability.SYNCED))[2:]
+    assert "≥ 1.8" in line
+    assert "1.70 (1.70-1.70)" in line
+    assert "**missed**" in line
+
+
+def test_a_record_survives_its_line() -> None:
+    one = record("ours", "a/0", 1234.5)
+    assert parse(one.line()) == one
+
+
+def test_cpu_counts_children_that_ended_and_bears_any_name() -> None:
+    ticks = os.sysconf("SC_CLK_TCK")
+    fields = " ".join(str(number) for number in range(3, 53))
+    # In proc(5)'s count utime, stime, cutime and cstime are the fields 14 to 17.
+    assert cpu_of(f"42 (a (strange) name) {fields}") == (14 + 15 + 16 + 17) / ticks
+
+
+def test_memory_is_read_by_its_whole_name() -> None:
+    text = "Pss_Dirty:   99 kB\nPss:     1234 kB\n"
+    assert kib_of(text, "Pss") == 1234
+    with pytest.raises(ValueError, match="no VmHWM"):
+        kib_of(text, "VmHWM")
+
+
+def test_postfix_listens_at_our_port_without_chroot() -> None:
+    smtp = "smtp      inet  n       -       y       -       -       smtpd"
+    assert entry(smtp, 2525) == "127.0.0.1:2525 inet n - n - - smtpd"
+    relay = "smtp      unix  -       -       y       -       -       smtp"
+    assert entry(relay, 2525) == "smtp unix - - n - - smtp"
+    assert entry("#smtps     inet  n - y - - smtpd", 2525).startswith("#smtps")
+    assert entry("  -o syslog_name=postfix/submission", 2525).startswith("  -o")
+
+
+def test_a_load_is_scaled_but_no_session_goes_without_mail() -> None:
+    load = Load(messages=4000, octets=MIB, sessions=20)
+    assert load.scaled(0.5).messages == 2000
+    assert load.scaled(0.001).messages == 20
+    assert load.words == "1 MiB, 20 sessions, many messages a session"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(1234.5, "1,234"), (123.4, "123"), (12.34, "12.3"), (1.234, "1.23")]
+)
+def test_figures_are_written_with_the_digits_that_mean_something(value: float, text: str) -> None:
+    assert number(value) == text
+
+
+def test_cases_have_names_of_their_own_and_goals_for_their_contestants() -> None:
+    names = [case.name for case in ALL]
+    assert len(set(names)) == len(names)
+    for case in ALL:
+        for goal in case.goals:
+            assert {goal.of, goal.to or goal.of} <= set(case.contestants), case.name
