@@ -1,5 +1,6 @@
 # make run     the three services and a demonstration smarthost, in the foreground
 # make test    the tests
+# make fuzz    octets of all kinds for the receiver, for five minutes: make fuzz FUZZ="--minutes 60"
 # make check   everything that .ci/run checks
 # make peers   mail programs and tools that some tests need, or are skipped (Debian, Ubuntu; as root)
 # make bench   us and Postfix side by side: some minutes; see bench/RESULTS.md
@@ -12,7 +13,7 @@ READY := .venv/.ready
 TRIAL := build/trial
 PEERS := eatmydata faketime msmtp postfix procmail s-nail shellcheck strace swaks xfsprogs
 
-.PHONY: run test check lint types imports package docs bench peers clean
+.PHONY: run test fuzz check lint types imports package docs bench peers clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
 run: $(READY)
@@ -21,6 +22,9 @@ run: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+fuzz: $(READY)
+	$(BIN)/python -m tests.fuzz $(FUZZ)
 
 check: lint types imports package test
 

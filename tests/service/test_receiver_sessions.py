@@ -303,6 +303,32 @@ async def test_a_long_command_is_refused_and_the_session_goes_on(length: int) ->
         assert (await peer.ask("NOOP")).startswith("250 ")
 
 
+@pytest.mark.parametrize("in_pieces", [False, True])
+async def test_long_lines_are_endured_for_a_while(
+    in_pieces: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        for code in ["500"] * 19 + ["421"]:
+            if in_pieces:
+                peer.send(b"x" * 70_000)
+                await peer.writer.drain()
+                assert (await peer.ask(""))[:3] == code
+            else:
+                # Behind a command, so that the whole line waits in the buffer.
+                peer.send(b"NOOP\r\n" + b"x" * 70_000 + b"\r\n")
+                assert [(await peer.reply())[:3] for _ in range(2)] == ["250", code]
+        assert await peer.closed()
+
+
+async def test_content_behind_an_overlong_chunk_command_is_never_heard() -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        peer.send(b"BDAT 6" + b" " * 70_000 + b"\r\nNOOP\r\n")
+        assert (await peer.reply()).startswith("501 5.5.4 ")
+        assert await peer.closed()
+
+
 async def test_an_endless_command_ends_the_session() -> None:
     async with receiving() as running, running.client() as peer:
         await peer.reply()

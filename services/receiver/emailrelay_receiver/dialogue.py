@@ -107,6 +107,12 @@ class Dialogue:
         except Refused as refusal:
             return refusal.reply
 
+    def skip(self, begin: bytes) -> Reply | Goodbye:
+        """Say something to a command line that was too long to be kept; ``begin`` is its beginning."""
+        if begin[:4].upper() == b"BDAT":
+            return Goodbye(_BAD_CHUNK)
+        return self._junk(TOO_LONG)
+
     def end_of_mail(self) -> None:
         """Forget the transaction: its content has been taken or refused, or a new one begins."""
         self.sender = None
@@ -185,10 +191,12 @@ class Dialogue:
     def _unknown(self, verb: bytes) -> Outcome:
         if is_http(verb):
             return Goodbye(Reply(421, "4.7.0 this is a mail server"))
+        return self._junk(_NOT_OFFERED if verb in _NOT_IMPLEMENTED else _UNKNOWN)
+
+    def _junk(self, refusal: Reply) -> Reply | Goodbye:
+        """Refuse what makes no sense, and end the session when that has happened too often."""
         self.junk += 1
-        if self.junk >= self.offer.junk:
-            return Goodbye(Reply(421, "4.7.0 too many unknown commands"))
-        return _NOT_OFFERED if verb in _NOT_IMPLEMENTED else _UNKNOWN
+        return Goodbye(_TOO_MUCH_JUNK) if self.junk >= self.offer.junk else refusal
 
     def _helo(self, argument: bytes) -> Outcome:
         name = _name(argument)
@@ -379,6 +387,7 @@ _WILL_TRY = Reply(252, "2.1.5 cannot say, but will take mail for it and try")
 _OK = Reply(250, "2.0.0 Ok")
 _SENDER_OK = Reply(250, "2.1.0 Ok")
 _RECIPIENT_OK = Reply(250, "2.1.5 Ok")
+_TOO_MUCH_JUNK = Reply(421, "4.7.0 too many unknown commands")
 _UNKNOWN = Reply(500, "5.5.2 unknown command")
 _NOT_OFFERED = Reply(502, "5.5.1 not offered here")
 _GREET_FIRST = Reply(503, "5.5.1 say EHLO first")

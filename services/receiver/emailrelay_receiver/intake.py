@@ -7,6 +7,7 @@ from emailrelay.store.base import CHUNK
 
 LIMIT = 64 * 1024
 """The socket is no longer read from while more than twice this waits; no command line is longer."""
+_BEGIN = 16
 _LONGEST_JUNK = 1024 * 1024
 """Octets of one endless line that are skipped before the connection is given up."""
 
@@ -14,8 +15,10 @@ _LONGEST_JUNK = 1024 * 1024
 class LineTooLong(Exception):
     """A command line beyond any use; it has been skipped when ``ended``, else it has no end."""
 
-    def __init__(self, *, ended: bool) -> None:
+    def __init__(self, begin: bytes, *, ended: bool) -> None:
         super().__init__()
+        self.begin = begin
+        """Enough of it to see which command it was."""
         self.ended = ended
 
 
@@ -43,13 +46,20 @@ class Intake(asyncio.StreamReader):
         super().set_exception(exc)
 
     def waiting_line(self) -> bytes | None:
-        """Take a command line that has come already, without its line end."""
+        """Take a command line that has come already, without its line end.
+
+        Raises:
+            LineTooLong: as for one that came in pieces.
+
+        """
         end = self._buffer.find(b"\n")
         if end < 0:
             return None
         line = bytes(self._buffer[:end])
         del self._buffer[: end + 1]
         self._maybe_resume_transport()
+        if end > LIMIT:
+            raise LineTooLong(line[:_BEGIN], ended=True)
         return line.removesuffix(b"\r")
 
     async def line(self) -> bytes:
@@ -64,7 +74,8 @@ class Intake(asyncio.StreamReader):
         try:
             line = await self.readuntil(b"\n")
         except asyncio.LimitOverrunError as error:
-            raise LineTooLong(ended=await self._skip(error.consumed)) from None
+            begin = bytes(self._buffer[:_BEGIN])
+            raise LineTooLong(begin, ended=await self._skip(error.consumed)) from None
         return line[:-1].removesuffix(b"\r")
 
     async def content(self, most: int = CHUNK) -> bytes:

@@ -19,7 +19,7 @@ from emailrelay.events import Direction, Rejected, SessionTrouble, Traceback
 from emailrelay.reply import Reply
 from emailrelay_receiver.access import Standing
 from emailrelay_receiver.asking import ask_about
-from emailrelay_receiver.dialogue import TOO_LONG, Dialogue
+from emailrelay_receiver.dialogue import Dialogue
 from emailrelay_receiver.encryption import client_certificate, shake_hands
 from emailrelay_receiver.house import House
 from emailrelay_receiver.intake import LIMIT, Intake, LineTooLong
@@ -252,8 +252,8 @@ class SmtpSession(SMTP):
             try:
                 line = await self._next_line()
             except LineTooLong as error:
-                self._answer("", TOO_LONG if error.ended else _ENDLESS)
-                if error.ended:
+                skipped = self._dialogue.skip(error.begin) if error.ended else Goodbye(_ENDLESS)
+                if self._act(b"", skipped):
                     continue
                 await self._flush()
                 return
