@@ -22,7 +22,7 @@ def submit(
     # The interpreter itself may stand where another user cannot read: import first, then become that user.
     become = "" if user is None else f"os.setgroups([]); os.setgid({user}); os.setuid({user});"
     program = (
-        "import encodings.idna, os, sys; from emailrelay.submit import by_smtp, cli;"
+        "import encodings.idna, os, sys; from emailrelay.submit import by_smtp, cli, session;"
         f" {become} sys.argv[0] = '/usr/sbin/{name}'; sys.exit(cli.main())"
     )
     return subprocess.run(
@@ -111,6 +111,52 @@ def test_without_spool_and_receiver_the_user_is_told_what_to_do(tmp_path: Path) 
     assert not (tmp_path / "none").exists()
 
 
+SESSION = """EHLO client.test
+MAIL FROM:<ann@x.test>
+RCPT TO:<bob@x.test>
+DATA
+Subject: hi
+
+line
+.
+QUIT
+"""
+
+
+def codes(said: str) -> list[str]:
+    """Give the codes of complete replies."""
+    return [line[:3] for line in said.splitlines() if line[3] == " "]
+
+
+@pytest.mark.parametrize(("marks", "suffix"), [([], ""), ([".unfiltered"], ".filter")])
+def test_programs_may_speak_smtp_and_their_mail_goes_to_the_filters(
+    tmp_path: Path, marks: list[str], suffix: str
+) -> None:
+    for mark in marks:
+        (tmp_path / mark).touch()
+    done = submit("-bs", "--spool-dir", str(tmp_path), text=SESSION.replace("\n", "\r\n"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert codes(done.stdout) == ["220", "250", "250", "250", "354", "250", "221"]
+    assert only(tmp_path, "content").endswith("Subject: hi\r\n\r\nline\r\n")
+    assert "X-MailRelay-To-Remote: bob@x.test\r\n" in only(tmp_path, f"envelope{suffix}")
+
+
+def test_a_program_that_goes_before_its_dot_leaves_nothing(tmp_path: Path) -> None:
+    cut = SESSION.replace("\n", "\r\n").partition("\r\n.\r\n")[0]
+    done = submit("-bs", "--spool-dir", str(tmp_path), text=cut)
+    assert done.returncode == 0
+    assert codes(done.stdout)[-1] == "354"
+    assert not list(tmp_path.rglob("emailrelay.*"))
+
+
+def test_a_program_that_finds_nobody_to_speak_to_is_told_so(tmp_path: Path) -> None:
+    nowhere = ("--spool-dir", str(tmp_path / "none"), "--port", str(free_port()))
+    done = submit("-bs", *nowhere, text=SESSION)
+    assert done.returncode == 75
+    assert codes(done.stdout) == ["421"]
+    assert "emailrelay-receiver" in done.stderr
+
+
 class Receiver:
     """Keeps what it is sent; refuses ``no@x.test``."""
 
@@ -150,11 +196,15 @@ def test_who_is_not_of_the_group_goes_through_the_receiver(tmp_path: Path) -> No
         refused = submit(*arguments, "no@x.test", user=65534)
         assert refused.returncode == 69
         assert "5.1.1 nobody" in refused.stderr
+        spoken = submit("-bs", *arguments, user=65534, text=SESSION.replace("\n", "\r\n"))
+        assert (spoken.returncode, spoken.stderr) == (0, "")
+        assert codes(spoken.stdout)[-1] == "221"
     finally:
         controller.stop()
     assert list(tmp_path.iterdir()) == []
-    (envelope,) = receiver.received
-    assert (envelope.mail_from, envelope.rcpt_tos) == ("ann@x.test", ["bob@x.test"])
+    sent, spoken_of = receiver.received
+    for envelope in (sent, spoken_of):
+        assert (envelope.mail_from, envelope.rcpt_tos) == ("ann@x.test", ["bob@x.test"])
 
 
 def test_mailq_shows_the_queue(tmp_path: Path) -> None:

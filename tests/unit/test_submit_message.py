@@ -45,6 +45,7 @@ def body_of(text: bytes, *, dots_end: bool = False) -> bytes:
         ),
         (["-bp"], Arguments(personality=Personality.MAILQ)),
         (["-bi"], Arguments(personality=Personality.NEWALIASES)),
+        (["-bs"], Arguments(personality=Personality.SESSION)),
     ],
 )
 def test_options_of_sendmail_are_understood(words: list[str], expected: Arguments) -> None:
@@ -58,7 +59,7 @@ def test_name_of_the_command_says_what_to_do() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["-f"], ["--bogus"], ["-bs"], ["--port", "0"], ["--port", "x"], ["-Z"], ["--spool-dir="]],
+    [["-f"], ["--bogus"], ["-bd"], ["--port", "0"], ["--port", "x"], ["-Z"], ["--spool-dir="]],
 )
 def test_unknown_options_are_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):

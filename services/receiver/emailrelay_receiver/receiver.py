@@ -78,6 +78,19 @@ class Receiver:
                 await verifier.close()
         asyncio.get_running_loop().set_exception_handler(None)
 
+    async def attend(self, connection: socket.socket, stop: asyncio.Event) -> None:
+        """Serve a client that is connected already, to the end of its session or until ``stop``."""
+        await asyncio.get_running_loop().connect_accepted_socket(
+            partial(self._session, ""), connection
+        )
+        waiting = [
+            asyncio.create_task(self._gone_within(None)),
+            asyncio.create_task(stop.wait()),
+        ]
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+
     async def _gone_within(self, seconds: float | None) -> bool:
         if self._sessions:
             self._all_gone.clear()

@@ -13,6 +13,7 @@ class Personality(Enum):
     """What the command is to do."""
 
     SUBMIT = auto()
+    SESSION = auto()
     MAILQ = auto()
     NEWALIASES = auto()
     HELP = auto()
@@ -44,6 +45,7 @@ _NAMED = {"mailq": Personality.MAILQ, "newaliases": Personality.NEWALIASES}
 _FLAGS = {"--help": Personality.HELP, "--version": Personality.VERSION}
 _MODES = {
     "m": Personality.SUBMIT,
+    "s": Personality.SESSION,
     "p": Personality.MAILQ,
     "i": Personality.NEWALIASES,
 }

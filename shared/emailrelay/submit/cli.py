@@ -26,6 +26,7 @@ Put a message into the spool; the forwarder sends it on.
   -i, -oi              a line with only a dot does not end the message
   -f, -r ADDRESS       the sender that failures are reported to; <> for none
   -F NAME              the full name for a From: line that has to be added
+  -bs                  speak SMTP on standard input and output
   -bp                  show the queue (also when called as mailq)
   --spool-dir DIR      the spool directory [$EMAILRELAY_SPOOL_DIR, /var/spool/emailrelay]
   --port N             the receiver on localhost, for who may not write the spool [25]
@@ -35,6 +36,7 @@ Put a message into the spool; the forwarder sends it on.
 Exit status: 0 the message is on stable storage; 64 usage; 65 no message; 66 no spool;
 69 refused by the receiver; 75 try again later; 77 the spool may not be read.
 """
+_WAYS = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -60,6 +62,8 @@ def _run(arguments: Arguments) -> int:
     match arguments.personality:
         case Personality.SUBMIT:
             return _submit(arguments)
+        case Personality.SESSION:
+            return _session(arguments)
         case Personality.MAILQ:
             return _mailq(_root(arguments))
         case Personality.NEWALIASES:
@@ -91,6 +95,16 @@ def _mailq(root: Path) -> int:
     return os.EX_OK
 
 
+def _session(arguments: Arguments) -> int:
+    from emailrelay.submit import session  # noqa: PLC0415 - few programs speak SMTP to us
+
+    try:
+        return session.hold(_root(arguments), arguments.port)
+    except session.NoReceiver as error:
+        sys.stdout.write("421 4.3.2 nobody takes mail on this machine now\r\n")
+        return _complain(f"{error}; {_WAYS}", os.EX_TEMPFAIL)
+
+
 def _submit(arguments: Arguments) -> int:
     if not arguments.recipients and not arguments.from_header:
         raise UsageError("say who is to get the message, or -t")
@@ -120,6 +134,5 @@ def _send(mail: Mail, port: int, why: str) -> int:
     except by_smtp.NotTaken as error:
         if error.permanent:
             return _complain(f"refused: {error}", os.EX_UNAVAILABLE)
-        ways = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
-        return _complain(f"{why}, and {error}; {ways}", os.EX_TEMPFAIL)
+        return _complain(f"{why}, and {error}; {_WAYS}", os.EX_TEMPFAIL)
     return os.EX_OK

@@ -1,0 +1,58 @@
+"""One SMTP session, on the connection that standard input is: as inetd hands it over, and ``-bs``."""
+
+import os
+import socket
+import sys
+import time
+from collections.abc import Sequence
+from functools import partial
+
+from emailrelay.config import LogFormat, ReceiverSettings, load
+from emailrelay.errors import RelayError
+from emailrelay.events import Level, Report
+from emailrelay.logs import line_reporter, renderer
+from emailrelay.service import Signals
+from emailrelay.service.loop import run_in_loop
+from emailrelay.store.chooser import open_store
+from emailrelay_receiver.house import make_house
+from emailrelay_receiver.receiver import Receiver
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve one client to the end of its session; return the exit status (sysexits.h)."""
+    settings = load(ReceiverSettings, argv)
+    # Standard output may be the connection as well.
+    report = line_reporter(
+        service=settings.service,
+        render=renderer(LogFormat.LOGFMT),
+        timed=True,
+        least=Level.WARNING,
+        descriptor=2,
+    )
+    try:
+        connection = socket.socket(fileno=os.dup(0))
+    except OSError:
+        sys.stderr.write(f"{settings.program}: standard input is no connection\n")
+        return os.EX_USAGE
+    try:
+        return run_in_loop(partial(_serve, settings, report, connection), lambda: None)
+    except RelayError as error:
+        sys.stderr.write(f"{settings.program}: {error}\n")
+        return os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
+
+
+async def _serve(
+    settings: ReceiverSettings, report: Report, connection: socket.socket, signals: Signals
+) -> int:
+    async with open_store(settings.store_place, report=report) as store:
+        house = make_house(settings, store, report=report, clock=time.time)
+        # Filters are the service's affair: what it has noted in the store counts here too.
+        house.stage = await store.entrance()
+        receiver = Receiver(house, ())
+        async with receiver:
+            await receiver.attend(connection, signals.stop)
+    return os.EX_OK
+
+
+if __name__ == "__main__":
+    sys.exit(main())
