@@ -57,7 +57,7 @@ def _start(root: Path, connection: socket.socket) -> "subprocess.Popen[bytes] | 
             return None
         return subprocess.Popen(  # noqa: S603 -- our own interpreter and module
             [sys.executable, "-P", "-m", "emailrelay_receiver.one_session", "--spool-dir", root],
-            stdin=connection,
+            stdin=connection.fileno(),
             stdout=subprocess.DEVNULL,
             user=spool.st_uid if other else None,
             group=spool.st_gid if other else None,
