@@ -1,5 +1,6 @@
 """Deliveries to a server that behaves, and what is said to it."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,12 @@ from tests.service.forwarding import CONTENT, Office
 
 from emailrelay.envelope import Address, Body
 from emailrelay.events import Delivered
-from emailrelay.settlement import Defer, Done, Fail
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Done, Fail, Settlement
 from emailrelay.stage import Stage
+from emailrelay.store.base import Claim
+from emailrelay_forwarder.delivery import Progress
+from emailrelay_forwarder.forwarding import Forwarding
 
 
 async def test_message_arrives_as_it_was_stored() -> None:
@@ -267,3 +272,36 @@ async def test_servers_own_words_reach_the_reason() -> None:
     reason = str(found[2].failed.reason)
     assert reason == "554 5.7.1 you 5.7.1 look like spam <to@there.test>"
     assert found[2].refused.keys() == {Address("to@there.test")}
+
+
+class SlowlyRecorded(Forwarding):
+    """Makes attempts whose settlement takes until ``recorded``."""
+
+    recording: asyncio.Event
+    recorded: asyncio.Event
+
+    async def _record(
+        self, claim: Claim, settlement: Settlement, progress: Progress, answer: Reply | None = None
+    ) -> bool:
+        self.recording.set()
+        await self.recorded.wait()
+        return await super()._record(claim, settlement, progress, answer)
+
+
+async def test_next_final_dot_waits_for_the_record_of_the_last_message() -> None:
+    """Or a power cut could leave more than one message in doubt on a connection."""
+    async with SmtpPeer() as peer, asyncio.timeout(20):
+        office = Office(peer.address, most=1)
+        office.forwarding = forwarding = SlowlyRecorded(office.rules(), lambda: None)
+        forwarding.recording, forwarding.recorded = asyncio.Event(), asyncio.Event()
+        first = asyncio.create_task(office.send("first@there.test"))
+        await forwarding.recording.wait()
+        second = asyncio.create_task(office.send("second@there.test"))
+        async with SmtpPeer() as other:
+            # In the time of a whole delivery the second message has come to its final dot.
+            assert isinstance(await Office(other.address).send(), Done)
+        assert peer.contents == 1
+        forwarding.recorded.set()
+        assert [await first, await second] == [Done(), Done()]
+        await office.forwarding.close()
+    assert peer.connections == 1

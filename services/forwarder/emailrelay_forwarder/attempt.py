@@ -79,7 +79,9 @@ class Attempts:
             await self._leg(message, ways[0], progress)
             return
         stops = Stops()
-        for leg in ways:
+        for number, leg in enumerate(ways, 1):
+            # A slow way must not hold up the connections of the others.
+            progress.last_way = number == len(ways)
             await self._leg(message, leg, progress)
             if progress.doubtful:
                 self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer))

@@ -1,5 +1,6 @@
 """One message over one open session: its replies, recipient by recipient."""
 
+import asyncio
 from dataclasses import dataclass, field
 
 from emailrelay.envelope import Address, Body, Envelope
@@ -35,6 +36,12 @@ class Progress:
     """What on our own side stood in the way."""
     settling: bool = False
     """Whether the outcome is being recorded."""
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when all is over, the record synced."""
+    last_way: bool = True
+    """Whether nothing is to come but the settlement once this way is gone."""
+    awaited: bool = False
+    """Whether the next message on a connection may be waiting for the settlement of this one."""
     stop_run: bool = False
     """Whether a client filter wants the run to end after this message."""
 
@@ -147,9 +154,20 @@ async def _content(message: Outgoing, session: Session, progress: Progress) -> R
         claim.in_doubt(session.peer)
 
     progress.in_content = True
-    reply = await session.content(message.content(), before_dot)
+    reply = await session.content(message.content(), before_dot, _before_this(session, progress))
     progress.in_content = progress.at_dot = False
+    if reply.accepted and progress.last_way:
+        session.settling, progress.awaited = progress.settled, True
     return reply
+
+
+def _before_this(session: Session, progress: Progress) -> asyncio.Event | None:
+    """Give what must have happened before the final dot: the settlement of the message before this one.
+
+    So a crash leaves at most one message in doubt on each connection. Whom others may be waiting for
+    waits for nobody, or they could wait for each other.
+    """
+    return None if progress.awaited else session.settling
 
 
 def wants_less(reply: Reply) -> bool:

@@ -61,6 +61,12 @@ class Forwarding:
         Cancelled, it records the answers it has, and drops the rest for another attempt.
         """
         try:
+            return await self._forward(claim, progress)
+        finally:
+            progress.settled.set()
+
+    async def _forward(self, claim: Claim, progress: Progress) -> Settlement:
+        try:
             await self._attempts.make(claim, progress)
         except NoLongerWanted:
             if await self._record(claim, Done(), progress):

@@ -1,5 +1,6 @@
 """A session with a server: one method for each step of the SMTP dialogue (RFC 5321)."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -48,6 +49,7 @@ class Session:
         "idle_since",
         "messages",
         "peer",
+        "settling",
         "slot",
         "unfinished",
         "used",
@@ -66,6 +68,8 @@ class Session:
         """Whether a transaction was begun that needs RSET before the next."""
         self.used = False
         """Whether an earlier message, or part of this one, was answered for here."""
+        self.settling: asyncio.Event | None = None
+        """Set when the last message that was accepted here is settled."""
         self.idle_since = 0.0
         self.slot: Slot | None = None
         """The right to this connection, where the route has a limit; given back when it ends."""
@@ -156,7 +160,12 @@ class Session:
         self.unfinished = False
         _verdict(Step.DOT, answer)
 
-    async def content(self, chunks: AsyncIterator[bytes], before_dot: Callable[[], None]) -> Reply:
+    async def content(
+        self,
+        chunks: AsyncIterator[bytes],
+        before_dot: Callable[[], None],
+        ready: asyncio.Event | None = None,
+    ) -> Reply:
         """Send the content and return the verdict on it.
 
         At most a few chunks are in memory at any time.
@@ -164,9 +173,12 @@ class Session:
         Args:
             chunks: the content, in any chunks, with any line ends.
             before_dot: called when only the last octets with the final dot are left to be sent.
+            ready: waited for before that.
 
         """
         tail = await self._stream(chunks)
+        if ready is not None:
+            await ready.wait()
         self._wire.check_dot()
         before_dot()
         answer = await self._wire.final(tail, self._settings.verdict)
