@@ -21,6 +21,8 @@ CALLS = (
 _LINE = re.compile(r"(?P<thread>\d+) +(?P<call>\w+)\(")
 _KILLED, _STOPPED, _FAILED = "+++ killed by SIGKILL", "--- stopped by SIGSTOP", "(INJECTED)"
 
+_PARTING = 1.0
+
 
 class Call(NamedTuple):
     """The n-th call of a name in a thread of a process, counted from the start of a trace."""
@@ -95,17 +97,17 @@ def traced(pid: int, directory: Path, tamper: str = "", calls: str = CALLS) -> G
             _until_attached(pid, strace.stderr)
             yield Trace(output)
         finally:
-            _end(strace, pid)
+            _end(strace)
 
 
-def _end(strace: subprocess.Popen[str], pid: int) -> None:
-    """Let the process go on alone. Of one that died, strace sometimes waits for ever for a thread."""
-    state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    if state == "Z":
+def _end(strace: subprocess.Popen[str]) -> None:
+    """Let the process go on alone. Of one that died, strace may wait for ever for a thread."""
+    strace.terminate()
+    try:
+        strace.wait(_PARTING)
+    except subprocess.TimeoutExpired:
         strace.kill()
-    else:
-        strace.terminate()
-    strace.wait()
+        strace.wait()
 
 
 def _until_attached(pid: int, said: IO[str]) -> None:

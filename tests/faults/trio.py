@@ -6,14 +6,17 @@ import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeAlias
 
-from tests.acceptance.relay import SAMPLE_FILTER, Relay, Service, Sink, until
+from tests.acceptance.relay import HANG, SAMPLE_FILTER, Relay, Service, Sink, until
 from tests.acceptance.sink import Arrival
 from tests.acceptance.source import Mail
 from tests.faults.checker import Client, Doubts, Violation, in_the_end, left
 
 CHAIN = ("--filter", str(SAMPLE_FILTER))
 _PATIENCE = 60.0
+
+Environment: TypeAlias = Mapping[str, str] | None
 
 
 def edited_once(arrival: Arrival) -> bool:
@@ -71,33 +74,23 @@ class Trio:
     """The three services on a spool; each is one process."""
 
     def __init__(
-        self,
-        relay: Relay,
-        spool: Path,
-        *,
-        env: Mapping[str, str] | None = None,
-        forwarder: Sequence[str] = (),
+        self, relay: Relay, spool: Path, *, sink: Sequence[str] = (), forwarder: Sequence[str] = ()
     ) -> None:
-        """``env`` is what the services find in their environment."""
+        """``sink`` and ``forwarder`` are further arguments of these."""
         self.relay, self.spool = relay, spool
-        self.sink: Sink = relay.sink().start()
+        self.sink: Sink = relay.sink(*sink).start()
         self.receiver = relay.receiver(*CHAIN, spool=spool)
         self.filterd = relay.filterd(*CHAIN, spool=spool)
         self.forwarder = relay.forwarder(self.sink.port, *forwarder, spool=spool)
-        for service in self.services:
-            service.env = env
         self._number = self._seen = 0
 
     @property
     def services(self) -> tuple[Service, Service, Service]:
         return self.receiver, self.filterd, self.forwarder
 
-    def named(self, name: str) -> Service:
-        return next(service for service in self.services if service.name == name)
-
-    def start(self) -> None:
-        """Start those that do not run, side by side."""
-        asleep = [service for service in self.services if not service.running]
+    def start(self, *services: Service) -> None:
+        """Start those of these, or of all, that do not run, side by side."""
+        asleep = [service for service in services or self.services if not service.running]
         for service in asleep:
             service.spawn()
         for service in asleep:
@@ -112,9 +105,9 @@ class Trio:
         """Let one message pass, so that all threads and connections are there."""
         self.pass_on(self.send(1))
 
-    def send(self, count: int) -> Session:
+    def send(self, count: int, size: int = 2000) -> Session:
         """Begin to send new messages over one session."""
-        mails = [Mail(self._number + number, size=2000) for number in range(1, count + 1)]
+        mails = [Mail(self._number + number, size) for number in range(1, count + 1)]
         self._number += count
         return Session(self.receiver.port, mails)
 
@@ -137,13 +130,15 @@ class Trio:
             for id_ in ids
         )
 
-    def verdict(self, client: Client, most: int, *, noted: bool) -> list[Violation]:
+    def verdict(
+        self, client: Client, most: int, *, noted: bool, patience: float = HANG
+    ) -> list[Violation]:
         """Wait for the spool to be empty and check all that has happened since the last verdict.
 
         ``most`` duplicates are excused, if they are named where that can be: ``noted``.
         """
         with contextlib.suppress(AssertionError):
-            until(lambda: not left(self.spool), "the spool is empty")
+            until(lambda: not left(self.spool), "the spool is empty", patience)
         arrivals = self.sink.arrivals()
         new = arrivals[self._seen :]
         self._seen = len(arrivals)

@@ -1,0 +1,75 @@
+"""Faults put into the product on purpose, to see that its tests find them.
+
+Each is Python that the services run before anything else (``sitecustomize``). It changes what the system's
+calls do, not how the product is made, so it holds for every way to keep mail; the product has no switch for it.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+_DIRECTORY = """
+import os, stat, threading
+fsync, fdatasync = os.fsync, os.fdatasync
+def is_directory(descriptor):
+    return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+def later(sync, descriptor):
+    own = os.dup(descriptor)
+    def run():
+        sync(own)
+        os.close(own)
+    threading.Timer(0.5, run).start()
+"""
+FILES_NOT_SYNCED = f"""{_DIRECTORY}
+os.fsync = lambda descriptor: fsync(descriptor) if is_directory(descriptor) else None
+os.fdatasync = os.posix_fadvise = lambda *_: None
+"""
+DIRECTORIES_NOT_SYNCED = f"""{_DIRECTORY}
+os.fsync = lambda descriptor: None if is_directory(descriptor) else fsync(descriptor)
+"""
+COMMITTED_BEFORE_THE_CONTENT = f"""{_DIRECTORY}
+def is_content(descriptor):
+    return os.readlink(f"/proc/self/fd/{{descriptor}}").endswith(".content")
+os.fdatasync = lambda d: later(fdatasync, d) if is_content(d) else fdatasync(d)
+os.posix_fadvise = lambda *_: None
+"""
+WRITES_NOT_COUNTED = """
+import os
+write = os.write
+def careless(descriptor, octets):
+    write(descriptor, octets)
+    return len(octets)
+os.write = careless
+"""
+NEXT_DOT_BEFORE_THE_SYNC = f"""{_DIRECTORY}
+os.fsync = lambda d: later(fsync, d) if is_directory(d) else fsync(d)
+"""
+SOFT_LOCK = """
+import fcntl, os
+def flock(descriptor, operation):
+    status = os.fstat(descriptor)
+    lock = os.path.join(os.environ["SOFT_LOCKS"], f"{status.st_dev}.{status.st_ino}")
+    if operation & fcntl.LOCK_UN:
+        if os.path.exists(lock):
+            os.unlink(lock)
+        return
+    try:
+        os.close(os.open(lock, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        raise BlockingIOError(11, "locked") from None
+fcntl.flock = flock
+"""
+
+
+def environment(fault: str, directory: Path) -> Mapping[str, str]:
+    """Give the environment in which services have this fault."""
+    locks = directory / "locks"
+    locks.mkdir(parents=True)
+    (directory / "sitecustomize.py").write_text(fault)
+    return {**os.environ, "PYTHONPATH": str(directory), "SOFT_LOCKS": str(locks)}
+
+
+def eatmydata() -> Mapping[str, str] | None:
+    """Give the environment in which no sync reaches the disk; None where that cannot be had."""
+    found = sorted(Path("/usr/lib").glob("*/libeatmydata.so*"))
+    return {**os.environ, "LD_PRELOAD": str(found[0])} if found else None
