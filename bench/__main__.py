@@ -95,6 +95,9 @@ def _measured(cases: Sequence[Case], arguments: argparse.Namespace) -> Iterator[
     commit = machine.commit()
     began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     with machine.awake():
+        with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.place) as made:
+            took = machine.fsync_time(Path(made))
+        print(f"an append of 4 KiB and its fsync take {took:.2f} ms", file=sys.stderr)
         for case in cases:
             scale = arguments.scale * (case.short or 1.0 if arguments.short else 1.0)
             for turn in range(rounds):

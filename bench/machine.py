@@ -75,6 +75,17 @@ def cpu_of(stat: str) -> float:
     return sum(map(int, fields[11:15])) / _TICKS
 
 
+def at_rest(parents: Iterable[int], seconds: float = 230.0) -> None:
+    """Wait until the processes use next to no CPU for a second: they have started, and read what there is."""
+    deadline, pids = time.monotonic() + seconds, list(parents)
+    while time.monotonic() < deadline:
+        before = cpu(pids)
+        time.sleep(1.0)
+        if cpu(pids) - before < 0.03:
+            return
+    raise TimeoutError("the services do not come to rest")
+
+
 def forget_peaks(parents: Iterable[int]) -> None:
     """Have the kernel begin anew with the peaks of the processes' memory."""
     for pid in tree(parents):

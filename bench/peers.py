@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from bench import machine
-from bench.case import Bench
+from bench.case import Bench, Durability
 from bench.sinks import free_port, greeted
 
 BIN = Path(sys.executable).parent
@@ -70,6 +70,8 @@ def ours(
     commands: dict[str, list[str]] = {}
     if receiver is not None:
         listen = ["--interface", "127.0.0.1", "--port", str(port)]
+        log_first = bench.durability is Durability.LOG
+        listen += ["--spool-sync", "log"] if log_first else []
         commands["receiver"] = [*listen, *chain, *receiver]
     if filters:
         commands["filterd"] = chain
@@ -128,6 +130,10 @@ HELD = """
 smtpd_recipient_restrictions = static:HOLD, permit_mynetworks, reject_unauth_destination
 """
 """For main.cf: everything is taken and set aside, nothing is forwarded."""
+UNSYNCED = """
+import_environment = MAIL_CONFIG MAIL_DEBUG MAIL_LOGTAG TZ LD_PRELOAD=/usr/lib/x86_64-linux-gnu/libeatmydata.so LANG=C
+"""
+"""For main.cf: no sync is done, to fill a queue that is then measured without this (Debian's eatmydata)."""
 
 
 @dataclass(slots=True)

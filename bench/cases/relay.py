@@ -6,7 +6,7 @@ from functools import partial
 from bench.case import Bench, Bound, Case, Figures, Goal
 from bench.cases.accept import CPU
 from bench.load import KIB, MIB, Load, size, warm_up
-from bench.machine import cpu, forget_peaks, peak, pss
+from bench.machine import at_rest, cpu, forget_peaks, peak, pss
 from bench.peers import Peer, ours, postfix
 from bench.sinks import Sink, sink
 
@@ -19,6 +19,7 @@ _SETTLING = 0.3
 def relayed(peer: Peer, target: Sink, load: Load) -> Figures:
     """Send the load to a server that has warmed up, and wait until the sink has it all."""
     pids = peer.pids()
+    at_rest(pids)
     idle = pss(pids)
     forget_peaks(pids)
     before, began = cpu(pids), time.monotonic()

@@ -1,18 +1,24 @@
 """The harness of the benchmarks: its arithmetic must not lie."""
 
 import os
+from pathlib import Path
 
 import pytest
 from bench.case import Bound, Durability, Goal
 from bench.cases import ALL
 from bench.figures import percentile, ratios, spread
+from bench.generate import fill
 from bench.load import MIB, Load
 from bench.machine import cpu_of, kib_of
 from bench.peers import entry
+from bench.probe import stamps
 from bench.records import Record, outcome, parse
+from bench.syncs import answers
 from bench.tables import goals, number
 from hypothesis import given
 from hypothesis import strategies as some
+
+from emailrelay import envelope_format, journal
 
 FIGURES = some.lists(some.floats(0.001, 1e6), min_size=1)
 
@@ -151,6 +157,67 @@ def test_a_load_is_scaled_but_no_session_goes_without_mail() -> None:
     assert load.scaled(0.5).messages == 2000
     assert load.scaled(0.001).messages == 20
     assert load.words == "1 MiB, 20 sessions, many messages a session"
+
+
+NEW = "/spool/.new"
+SAFE = [
+    '7 sendto(9<TCP:[1]>, "354 end with <CRLF>.<CRLF>\\r\\n", 28, 0, NULL, 0) = 28',
+    f"8 fdatasync(18<{NEW}/emailrelay.1.2.3.content> <unfinished ...>",
+    f"9 fdatasync(17<{NEW}/emailrelay.1.2.3.envelope>) = 0",
+    f"7 fsync(19<{NEW}>)      = 0",
+    "8 <... fdatasync resumed>)          = 0",
+    '7 write(9<TCP:[1]>, "250 2.0.0 Ok: queued as 1.2.3\\r\\n", 31) = 31',
+]
+
+
+def test_an_answer_behind_its_syncs_is_safe() -> None:
+    (answer,) = answers(SAFE)
+    assert answer.message == "1.2.3"
+    assert len(answer.synced) == 3
+    assert answer.safe(Durability.SYNCED)
+    assert not answer.safe(Durability.LOG)
+
+
+@pytest.mark.parametrize("missing", [1, 2, 3, 4])
+def test_a_missing_or_late_sync_is_noticed(missing: int) -> None:
+    late = SAFE[:missing] + SAFE[missing + 1 :] + [SAFE[missing]]
+    (answer,) = answers(late)
+    assert not answer.safe(Durability.SYNCED)
+
+
+def test_a_sync_that_failed_or_was_another_message_s_does_not_count() -> None:
+    failed = [line.replace("= 0", "= -1 EIO (Input/output error)") for line in SAFE]
+    assert not answers(failed)[0].safe(Durability.SYNCED)
+    second = [SAFE[0], SAFE[-1].replace("1.2.3", "1.2.4")]
+    first, other = answers(SAFE + second)
+    assert first.safe(Durability.SYNCED)
+    assert not other.safe(Durability.SYNCED)
+
+
+def test_a_synced_log_makes_safe_only_what_relies_on_it() -> None:
+    (answer,) = answers([SAFE[0], "7 fdatasync(19</spool/.log/1>) = 0", SAFE[-1]])
+    assert answer.safe(Durability.LOG)
+    assert not answer.safe(Durability.SYNCED)
+
+
+def test_generated_messages_are_mail_to_the_spool(tmp_path: Path) -> None:
+    fill(tmp_path, 3, 2048, due_in=3600)
+    envelopes = sorted(tmp_path.glob("*.envelope"))
+    assert len(envelopes) == 3
+    for path in envelopes:
+        history = journal.read(journal.parse(envelope_format.parse(path.read_bytes()).tail))
+        assert history.length == path.with_suffix(".content").stat().st_size
+        assert history.accepted_at is not None
+        assert path.stat().st_mtime > history.accepted_at + 3599
+
+
+def test_the_probe_sees_each_message_through() -> None:
+    with stamps() as target:
+        # Straight into the next server: what the client is told follows what the server has seen.
+        times = target.probe(target.port, messages=5, rate=200, octets=1024)
+    assert len(times) == 5
+    for which, one in enumerate(times):
+        assert one.begun < target.arrived[which] < one.answered
 
 
 @pytest.mark.parametrize(

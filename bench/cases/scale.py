@@ -1,0 +1,92 @@
+"""What a message costs as the queue gets deep, the routes many and the workers several."""
+
+from functools import partial
+from pathlib import Path
+
+from bench.case import Bench, Bound, Case, Figures, Goal
+from bench.cases.accept import CPU
+from bench.cases.relay import RATE, relayed
+from bench.generate import fill
+from bench.load import KIB, Load, warm_up
+from bench.peers import ours
+from bench.sinks import sink
+
+_LOAD = Load(messages=3000, octets=10 * KIB, sessions=20)
+_LATER = 86_400.0
+_SAME = 1.1
+"""What counts as no growth, beside the noise."""
+
+
+def _relay(bench: Bench, *, depth: int = 0, routes: int = 0, workers: int = 1) -> Figures:
+    load = _LOAD.scaled(bench.scale)
+    spool = bench.directory / "deep"
+    fill(spool, depth, 2 * KIB, due_in=_LATER)
+    with sink(messages=load.messages + load.sessions) as target:
+        options = ["--config", str(_routes(bench.directory, routes, target.port))]
+        with ours(
+            bench,
+            spool=spool,
+            forward_to=target.port,
+            forwarder=options if routes else [],
+            workers=workers,
+        ) as peer:
+            warm_up(peer.port, load.sessions)
+            return relayed(peer, target, load)
+
+
+def _routes(directory: Path, count: int, port: int) -> Path:
+    """Write a settings file with so many routes, none of which the load takes."""
+    path = directory / "routes.toml"
+    path.write_text(
+        "".join(
+            f'[[route]]\nname = "r{number}"\nrecipient = ["d{number}.invalid"]\nsmarthosts = ["127.0.0.1:{port}"]\n'
+            for number in range(count)
+        )
+    )
+    return path
+
+
+def _same(of: str, to: str) -> Goal:
+    return Goal(figure=CPU, of=of, to=to, bound=Bound.AT_MOST, synced=_SAME)
+
+
+_EMPTY, _ONE = "empty queue", "one worker"
+
+CASES = (
+    Case(
+        name="depth",
+        words="relay beside a deferred queue",
+        contestants={
+            _EMPTY: _relay,
+            "10,000": partial(_relay, depth=10_000),
+            "100,000": partial(_relay, depth=100_000),
+        },
+        goals=(_same("10,000", _EMPTY), _same("100,000", _EMPTY)),
+    ),
+    Case(
+        name="depth-1000000",
+        words="relay beside a deferred queue of 1,000,000",
+        contestants={_EMPTY: _relay, "1,000,000": partial(_relay, depth=1_000_000)},
+        goals=(_same("1,000,000", _EMPTY),),
+    ),
+    Case(
+        name="routes",
+        words="relay with many routes",
+        contestants={"no routes": _relay, "1,000 routes": partial(_relay, routes=1000)},
+        goals=(_same("1,000 routes", "no routes"),),
+    ),
+    Case(
+        name="workers",
+        words="relay with several workers of each service",
+        contestants={
+            _ONE: _relay,
+            "2 workers": partial(_relay, workers=2),
+            "4 workers": partial(_relay, workers=4),
+        },
+        goals=(
+            _same("2 workers", _ONE),
+            _same("4 workers", _ONE),
+            Goal(figure=RATE, of="2 workers", to=_ONE, synced=1.7),
+        ),
+    ),
+)
