@@ -1,4 +1,8 @@
-"""An SMTP server in a process of its own that records every message it answers 250 to."""
+"""An SMTP server in a process of its own that records every message it answers 250 to.
+
+Recipients whose names begin with "refused" are refused for good; those that begin with "later", for now,
+the first time.
+"""
 
 import argparse
 import asyncio
@@ -64,6 +68,7 @@ class Server:
     def __init__(self, record: int, *, refuse: str, pause: float) -> None:
         self._record, self._refuse, self._pause = record, refuse, pause
         self._connections = 0
+        self._put_off: set[str] = set()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
@@ -88,11 +93,11 @@ class Server:
                 case "MAIL":
                     sender, recipients = _address(line), []
                     writer.write(b"250 2.1.0 ok\r\n")
-                case "RCPT" if self._refuse:
-                    writer.write(f"{self._refuse}\r\n".encode())
                 case "RCPT":
-                    recipients.append(_address(line))
-                    writer.write(b"250 2.1.5 ok\r\n")
+                    refusal = self._refusal(_address(line))
+                    if not refusal:
+                        recipients.append(_address(line))
+                    writer.write(f"{refusal or '250 2.1.5 ok'}\r\n".encode())
                 case "DATA" if recipients:
                     writer.write(b"354 go on\r\n")
                     content = await _content(reader)
@@ -106,6 +111,14 @@ class Server:
                     return
                 case _:
                     writer.write(b"503 5.5.1 not now\r\n")
+
+    def _refusal(self, recipient: str) -> str:
+        if recipient.startswith("refused"):
+            return "550 5.1.1 nobody of that name"
+        if recipient.startswith("later") and recipient not in self._put_off:
+            self._put_off.add(recipient)
+            return "451 4.2.1 come again"
+        return self._refuse
 
     def _note(self, arrival: Arrival) -> None:
         os.write(self._record, json.dumps(asdict(arrival)).encode() + b"\n")

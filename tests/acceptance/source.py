@@ -91,6 +91,7 @@ class Load:
     sessions: int = SESSIONS
     first: int = 0
     size: int | None = None
+    recipients: Callable[[Mail], list[str]] = lambda _: ["to@sink.test"]
     acknowledged: dict[str, Mail] = field(default_factory=dict[str, Mail])
     refused: Counter[int] = field(default_factory=Counter[int])
     """How often which SMTP code was the answer; 0 for a connection that broke."""
@@ -159,7 +160,9 @@ class Load:
     def _send(self, client: smtplib.SMTP, mail: Mail) -> None:
         accepted = False
         try:
-            client.sendmail("sender@client.test", ["to@sink.test"], mail.content, ["BODY=8BITMIME"])
+            client.sendmail(
+                "sender@client.test", self.recipients(mail), mail.content, ["BODY=8BITMIME"]
+            )
             accepted = True
         except smtplib.SMTPResponseException as error:
             self.refused[error.smtp_code] += 1
