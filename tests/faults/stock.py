@@ -1,6 +1,7 @@
 """Mail that lies in a spool already: pairs written as another program would, without a sync."""
 
-from collections.abc import Callable, Iterable
+import os
+from collections.abc import Iterable
 from pathlib import Path
 
 from tests.acceptance.source import Mail
@@ -20,22 +21,22 @@ def envelope(*recipients: str, forward_to: str = "") -> bytes:
     )
 
 
-def lay_in(
-    spool: Path,
-    mails: Iterable[Mail],
-    octets: Callable[[Mail], bytes] | None = None,
-    suffix: str = "",
-) -> dict[str, Mail]:
+def lay_in(spool: Path, mails: Iterable[Mail]) -> dict[str, Mail]:
     """Put messages into a spool; give them by their own ids."""
     spool.mkdir(mode=0o770, exist_ok=True)
-    common = envelope()
-    laid = dict[str, Mail]()
+    common, laid = envelope(), dict[str, Mail]()
     for mail in mails:
-        name = f"{spool}/emailrelay.1.1.{mail.number}"
-        # No Path objects: there may be a million.
-        with open(f"{name}.content", "wb", buffering=0) as file:  # noqa: PTH123
-            file.write(mail.content)
-        with open(f"{name}.envelope{suffix}", "wb", buffering=0) as file:  # noqa: PTH123
-            file.write(octets(mail) if octets else common)
+        put_pair(str(spool), mail.number, mail.content, common)
         laid[mail.id] = mail
     return laid
+
+
+def put_pair(spool: str, number: int, content: bytes, envelope: bytes) -> None:
+    """Put one message there as ``1.1.number``. No Path objects: there may be a million."""
+    name = f"{spool}/emailrelay.1.1.{number}"
+    for suffix, octets in (("content", content), ("envelope", envelope)):
+        file = os.open(f"{name}.{suffix}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o660)
+        try:
+            os.write(file, octets)
+        finally:
+            os.close(file)
