@@ -28,7 +28,7 @@ def receive(octets: bytes) -> bytes:
 
 
 def with_crlf(text: bytes) -> bytes:
-    lines = re.sub(rb"\r\n|\r|\n", b"\r\n", text)
+    lines = re.sub(rb"\r\n|\r|\n", b"\r\n", text.replace(b"\0", b""))
     return lines if not lines or lines.endswith(b"\r\n") else lines + b"\r\n"
 
 
@@ -38,9 +38,9 @@ def test_any_chunks_arrive_as_their_lines_with_crlf(chunks: list[bytes]) -> None
 
 
 @given(st.lists(TEXT))
-def test_neither_bare_cr_nor_bare_lf_leaves(chunks: list[bytes]) -> None:
+def test_neither_bare_cr_nor_bare_lf_nor_nul_leaves(chunks: list[bytes]) -> None:
     sent = encode(chunks)
-    assert not re.search(rb"\r(?!\n)|(?<!\r)\n", sent)
+    assert not re.search(rb"\r(?!\n)|(?<!\r)\n|\0", sent)
 
 
 @given(TEXT, st.integers(min_value=1, max_value=5))
@@ -59,6 +59,7 @@ def test_edges_of_chunks_change_nothing(text: bytes, width: int) -> None:
         (b"a\r\n", b"a\r\n.\r\n"),
         (b".\r\n..\r\n.a\r\n", b"..\r\n...\r\n..a\r\n.\r\n"),
         (b"a\n.\nb", b"a\r\n..\r\nb\r\n.\r\n"),
+        (b"a\r\n\0.\r\0\n\0b", b"a\r\n..\r\nb\r\n.\r\n"),
         (b"a\r\r\n.\r\r\nb", b"a\r\n\r\n..\r\n\r\nb\r\n.\r\n"),
     ],
 )

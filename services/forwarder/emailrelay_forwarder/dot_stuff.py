@@ -1,8 +1,9 @@
 """Content as it goes over the wire after DATA: CRLF line ends, dots doubled, and the final dot.
 
-Whatever the spool holds (filters write LF files), no bare CR, no bare LF and no single dot on a line
-of its own leaves here, so that no server can see the end of the message before its end (RFC 5321
-sections 2.3.8 and 4.5.2).
+Whatever the spool holds (filters write LF files), no bare CR, no bare LF, no NUL and no single dot on a
+line of its own leaves here, so that no server can see the end of the message before its end (RFC 5321
+sections 2.3.8 and 4.5.2). NULs, which are in no legal message, are left out: there are servers to which a
+NUL and a dot are a dot.
 """
 
 
@@ -17,6 +18,8 @@ class DotStuffer:
 
     def feed(self, chunk: bytes) -> bytes:
         """Return the octets to send for ``chunk``; a CR at its end waits for what follows it."""
+        if b"\0" in chunk:
+            chunk = chunk.replace(b"\0", b"")
         if self._held_cr:
             chunk = b"\r" + chunk
         self._held_cr = chunk.endswith(b"\r")
