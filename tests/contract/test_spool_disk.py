@@ -12,7 +12,7 @@ import pytest
 from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import ENVELOPE, claimed, content_of, listed, put
 
-from emailrelay.errors import StoreError
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.settlement import Done
 from emailrelay.store.chooser import open_store
 
@@ -109,7 +109,7 @@ async def test_draft_can_be_left_after_a_failed_write(spool: SpoolOpener) -> Non
 
 async def test_spool_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(StoreError, match="file/spool"):
+    with pytest.raises(StoreUnusable, match="file/spool"):
         async with open_store(tmp_path / "file" / "spool", report=lambda _: None):
             pass
 

@@ -5,6 +5,8 @@ import contextlib
 import heapq
 import os
 import time
+from collections.abc import Iterator
+from itertools import islice
 from typing import NamedTuple
 
 from emailrelay.events import WatchTrouble
@@ -26,6 +28,11 @@ _SCAN_SHARE = 20
 """A scan may take at most one part in this many of all time."""
 _CLOCK_GRAIN = 20_000_000
 """Nanoseconds: a change so shortly before a scan may carry the time that the scan has seen."""
+_PATIENCE = 1.0
+"""Seconds that the first mail waits for the first scan, so that the oldest goes first; a larger spool is
+looked through while its mail is on the way."""
+_STRETCH = 2000
+"""Names that a scan reads at a time; between two stretches the loop does other things."""
 _LONGEST_WAIT = 60.0
 """Seconds slept at most for a due time: the clock may be set meanwhile."""
 
@@ -53,13 +60,19 @@ class WatchedHints:
         self._recovery = Recovery(spool)
         self._meanwhile: list[Hint] | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._scanned = asyncio.Event()
+        """The first scan has ended."""
+        self._woken = False
+        """Everything is to be due, also what the first scan has yet to find."""
 
     async def open(self) -> None:
         """Arm first, then scan: what comes in between is seen twice rather than never."""
         self._arm()
         self._looking = asyncio.create_task(self._keep_looking(_state(self._spool.root)))
         self._looking.add_done_callback(lambda _: self._changed.set())
-        await self._scan()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_PATIENCE):
+                await self._scanned.wait()
 
     async def close(self) -> None:
         """Stop watching."""
@@ -105,6 +118,7 @@ class WatchedHints:
         """Make everything due, what has just been put off included."""
         self._ear.hear()
         self._index.wake()
+        self._woken = not self._scanned.is_set()
         self._changed.set()
 
     def _seen(self, name: str) -> None:
@@ -129,8 +143,10 @@ class WatchedHints:
 
     async def _keep_looking(self, state: _State | None) -> None:
         """Scan when the directory has changed, or we are asked to, and now and then in any case."""
+        began = time.monotonic()
+        await self._scan()
         looked = swept = time.monotonic()
-        took = 0.0
+        took = looked - began
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK):
@@ -159,18 +175,29 @@ class WatchedHints:
             took = looked - now
 
     async def _scan(self) -> None:
-        self._meanwhile = []
+        """Look at all names. What the first scan finds may be had at once; a later one corrects at its end."""
+        first, self._meanwhile = not self._scanned.is_set(), []
+        found: list[Hint] = []
         try:
-            heap = await asyncio.to_thread(
-                _read_names, self._spool.root, self._stage, self._spool.clock()
-            )
+            names_ = _read_names(self._spool.root, self._stage, self._spool.clock())
+            while (stretch := await asyncio.to_thread(next, names_, None)) is not None:
+                for entry in stretch:
+                    if first:
+                        self._index.add(entry)
+                    else:
+                        heapq.heappush(found, entry)
+                self._changed.set()
         except OSError as error:
             self._spool.trouble(f"list {self._spool.root}", error)
         else:
-            self._index.replace(heap, self._meanwhile)
+            if not first:
+                self._index.replace(found, self._meanwhile)
+            elif self._woken:
+                self._index.wake()
             self._changed.set()
         finally:
             self._meanwhile = None
+            self._scanned.set()
 
 
 def _plausible(due: float, now: float) -> float:
@@ -198,16 +225,16 @@ def _settled(state: _State | None) -> _State | None:
     return state
 
 
-def _read_names(directory: str, stage: Stage, now: float) -> list[Hint]:
-    """List a stage's messages with their due times, as a heap, by names and file times alone."""
-    heap: list[Hint] = []
+def _read_names(directory: str, stage: Stage, now: float) -> Iterator[list[Hint]]:
+    """List a stage's messages with their due times, stretch by stretch, by names and file times alone."""
     with os.scandir(directory) as entries:
-        for item in entries:
-            entry = names.parse(item.name)
-            if entry is None or entry.stage is not stage:
-                continue
-            with contextlib.suppress(OSError):  # it has moved on
-                status = item.stat(follow_symlinks=False)
-                heap.append(hint(entry.id, _due(status, now)))
-    heapq.heapify(heap)
-    return heap
+        while stretch := list(islice(entries, _STRETCH)):
+            found: list[Hint] = []
+            for item in stretch:
+                entry = names.parse(item.name)
+                if entry is None or entry.stage is not stage:
+                    continue
+                with contextlib.suppress(OSError):  # it has moved on
+                    status = item.stat(follow_symlinks=False)
+                    found.append(hint(entry.id, _due(status, now)))
+            yield found

@@ -30,6 +30,8 @@ class Recovery:
     """The sweep of one spool, repeated now and then."""
 
     spool: Spool
+    over: bool = False
+    """Set to have a sweep that goes on in a thread end soon; another will do the rest."""
     _orphans: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
 
     def sweep(self) -> None:
@@ -162,6 +164,8 @@ class Recovery:
         # has several envelopes is looked at by its names.
         odd: set[QueueId] = set()
         for name in _listed(self.spool.root):
+            if self.over:
+                return
             entry = names.parse(name)
             message = names.parse_content(name) if entry is None else entry.id
             if message is not None:

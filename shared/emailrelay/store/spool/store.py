@@ -28,6 +28,8 @@ from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import Spool, open_spool
 from emailrelay.store.spool.waiting import Waiters
 
+_PATIENCE = 1.0
+"""Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""
 _PER_TURN = 1000
 """Names listed before other tasks get a turn."""
 
@@ -40,6 +42,8 @@ class SpoolStore(Store):
         self._root, self._report, self._clock = root, report, clock
         self._opened: Spool | None = None
         self._waiters: Waiters | None = None
+        self._recovery: Recovery | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     @property
     def _spool(self) -> Spool:
@@ -60,7 +64,11 @@ class SpoolStore(Store):
             spool.bell.close()
             raise
         self._opened, self._waiters = spool, Waiters(spool)
-        await asyncio.to_thread(Recovery(spool).sweep)
+        self._recovery = Recovery(spool)
+        self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.sweep))
+        done, _ = await asyncio.wait((self._sweeping,), timeout=_PATIENCE)
+        for sweep in done:
+            sweep.result()
         return self
 
     async def __aexit__(
@@ -71,6 +79,9 @@ class SpoolStore(Store):
     ) -> None:
         """See ``Store``."""
         spool, self._opened = self._spool, None
+        if self._recovery is not None and self._sweeping is not None:
+            self._recovery.over = True
+            await self._sweeping
         if self._waiters is not None:
             self._waiters.close()
         await spool.syncer.close()
