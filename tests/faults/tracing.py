@@ -3,7 +3,7 @@
 import re
 import shutil
 import subprocess
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,16 +62,22 @@ class Trace:
         """The calls that were made to fail."""
         return [line for line in self.lines if _FAILED in line]
 
-    def calls(self) -> list[Call]:
-        """Give every call that can be named, in the order of their names."""
-        most: dict[str, int] = {}
-        for (_, name), times in self._counted().items():
-            most[name] = max(times, most.get(name, 0))
-        return [Call(name, nth) for name in sorted(most) for nth in range(1, most[name] + 1)]
+    def calls(self, on: str = "") -> list[Call]:
+        """Give every call that can be named, in the order of their names.
 
-    def _counted(self) -> Counter[tuple[str, str]]:
-        matches = [match for line in self.lines if (match := _LINE.match(line))]
-        return Counter((match["thread"], match["call"]) for match in matches)
+        ``on``: only those that in every thread are made on a path or file with this in its name.
+        """
+        made = self._made()
+        return sorted(call for call, lines in made.items() if all(on in line for line in lines))
+
+    def _made(self) -> dict[Call, list[str]]:
+        counts, made = Counter[tuple[str, str]](), defaultdict[Call, list[str]](list)
+        for line in self.lines:
+            if match := _LINE.match(line):
+                thread, name = match["thread"], match["call"]
+                counts[thread, name] += 1
+                made[Call(name, counts[thread, name])].append(line)
+        return made
 
 
 @contextmanager

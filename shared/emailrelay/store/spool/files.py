@@ -73,9 +73,10 @@ def unlock(descriptor: int) -> None:
 
 
 def unlock_and_close(descriptor: int) -> None:
-    """End a lock and close its file."""
+    """End a lock and close its file; no error of that matters: what must be durable was synced before."""
     unlock(descriptor)
-    os.close(descriptor)
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
 
 
 def lock_named(path: str) -> int | None:
