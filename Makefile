@@ -1,6 +1,7 @@
 # make run     the three services and a demonstration smarthost, in the foreground
 # make test    the tests
 # make fuzz    octets of all kinds for the receiver, for five minutes: make fuzz FUZZ="--minutes 60"
+# make testssl the encryption of the receiver, looked at by testssl for some minutes
 # make check   everything that .ci/run checks
 # make peers   mail programs and tools that some tests need, or are skipped (Debian, Ubuntu; as root)
 # make bench   us and Postfix side by side: some minutes; see bench/RESULTS.md
@@ -11,9 +12,9 @@ PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := eatmydata faketime msmtp postfix procmail s-nail shellcheck strace swaks xfsprogs
+PEERS := dovecot-core eatmydata fail2ban faketime msmtp postfix procmail s-nail shellcheck strace swaks testssl.sh xfsprogs
 
-.PHONY: run test faults fuzz check lint types imports package docs bench peers clean
+.PHONY: run test faults fuzz testssl check lint types imports package docs bench peers clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
 run: $(READY)
@@ -29,6 +30,9 @@ faults: $(READY)
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz $(FUZZ)
+
+testssl: $(READY)
+	$(BIN)/python -m pytest -m scan $(PYTEST_ARGS)
 
 check: lint types imports package test
 

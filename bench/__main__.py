@@ -1,6 +1,8 @@
 """``python -m bench``: interleaved rounds of our relay and its peers, printed beside the goals."""
 
 import argparse
+import contextlib
+import os
 import signal
 import sys
 import tempfile
@@ -11,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from bench import machine
-from bench.case import Bench, Case, Durability
+from bench.case import STRANGERS, Bench, Case, Durability, Figures
 from bench.cases import ALL
 from bench.records import Record, read
 from bench.tables import report
@@ -54,7 +56,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each case [5; short: 1]")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the message counts [1]")
     parser.add_argument(
-        "--durability", type=Durability, choices=list(Durability), default=Durability.SYNCED
+        "--durability",
+        type=Durability,
+        choices=list(Durability),
+        nargs="+",
+        default=[Durability.SYNCED],
+        help="how our store makes mail durable; with both, each round has both [synced]",
     )
     parser.add_argument(
         "--only",
@@ -69,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--report", action="store_true", help="measure nothing, print what the file holds"
+    )
+    parser.add_argument(
+        "--let-sleep", action="store_true", help="do not keep the CPUs awake: others do"
     )
     parser.add_argument(
         "--place",
@@ -94,34 +104,53 @@ def _measured(cases: Sequence[Case], arguments: argparse.Namespace) -> Iterator[
     rounds = arguments.rounds or (1 if arguments.short else 5)
     commit = machine.commit()
     began = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    with machine.awake():
+    with contextlib.nullcontext() if arguments.let_sleep else machine.awake():
         with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.place) as made:
             took = machine.fsync_time(Path(made))
         print(f"an append of 4 KiB and its fsync take {took:.2f} ms", file=sys.stderr)
-        for case in cases:
-            scale = arguments.scale * (case.short or 1.0 if arguments.short else 1.0)
-            for turn in range(rounds):
-                for name in list(case.contestants)[:: -1 if turn % 2 else 1]:
-                    if arguments.only not in (None, name):
-                        continue
-                    with tempfile.TemporaryDirectory(prefix="bench-", dir=arguments.place) as made:
-                        directory = Path(made)
-                        directory.chmod(0o755)
-                        bench = Bench(
-                            directory=directory, scale=scale, durability=arguments.durability
-                        )
-                        figures = case.contestants[name](bench)
-                    record = Record(
-                        case=case.name,
-                        contestant=name,
-                        durability=arguments.durability,
-                        round=f"{began}/{turn}",
-                        commit=commit,
-                        figures=figures,
-                    )
+        for turn in range(rounds):
+            for case in cases:
+                scale = arguments.scale * (case.short or 1.0 if arguments.short else 1.0)
+                for name, columns in _turns(case, arguments, turn):
+                    load = os.getloadavg()[0]
+                    figures = _once(case, name, columns[0], scale, arguments.place)
                     said = ", ".join(f"{key} {value:.4g}" for key, value in figures.items())
-                    print(f"{case.name} {turn + 1}/{rounds} {name}: {said}", file=sys.stderr)
-                    yield record
+                    which = "" if name in STRANGERS else f" {columns[0]}"
+                    print(f"{case.name} {turn + 1}/{rounds} {name}{which}: {said}", file=sys.stderr)
+                    for durability in columns:
+                        yield Record(
+                            case=case.name,
+                            contestant=name,
+                            durability=durability,
+                            round=f"{began}/{turn}",
+                            commit=commit,
+                            load=load,
+                            figures=figures,
+                        )
+
+
+def _turns(
+    case: Case, arguments: argparse.Namespace, turn: int
+) -> list[tuple[str, list[Durability]]]:
+    """Give who is measured in a round, in order, each with the columns that its figures stand for."""
+    columns: list[Durability] = arguments.durability
+    turns = [
+        (name, some)
+        for name in case.contestants
+        if arguments.only in (None, name)
+        for some in ([columns] if name in STRANGERS else [[one] for one in columns])
+    ]
+    return turns[:: -1 if turn % 2 else 1]
+
+
+def _once(
+    case: Case, name: str, durability: Durability, scale: float, place: Path | None
+) -> Figures:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=place) as made:
+        directory = Path(made)
+        directory.chmod(0o755)
+        bench = Bench(directory=directory, scale=scale, durability=durability)
+        return case.contestants[name](bench)
 
 
 if __name__ == "__main__":

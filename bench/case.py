@@ -32,6 +32,10 @@ class Bench:
 Contestant = Callable[[Bench], Figures]
 
 
+STRANGERS = frozenset({"postfix", "fork and exec"})
+"""Contestants that are not ours: how our store makes mail durable is nothing to them."""
+
+
 class Bound(enum.Enum):
     """Which side of a goal is the good one."""
 

@@ -20,6 +20,8 @@ class Record:
     round: str
     """Which round it was: contestants with the same one were measured side by side."""
     commit: str
+    load: float = 0.0
+    """The machine's load average when it began, those who keep the CPUs awake included."""
     figures: Mapping[str, float]
 
     def line(self) -> str:

@@ -24,6 +24,7 @@ _SAMPLES: dict[str, object] = {
     "HOST:PORT": "smtp.example.net:25",
     "IP": "192.0.2.1",
     "LIST": ["127.0.0.1", "::1"],
+    "-NAME,...": ["-pipelining"],
     "PEM": ["/etc/emailrelay/mail.pem"],
     "SECONDS": 300,
     "SPEC": ["/usr/local/bin/my-filter"],

@@ -87,6 +87,21 @@ def test_an_unreadable_envelope_is_set_aside_and_all_others_go_on(relay: Relay) 
     assert len(forwarder.events("set_aside")) == 3
 
 
+def test_a_relay_that_forwards_to_itself_stops_after_a_hundred_rounds(relay: Relay) -> None:
+    # LO02
+    receiver = relay.receiver().start()
+    forwarder = relay.forwarder(receiver.port).start()
+    Load(receiver.port, 1).run()
+
+    (told,) = forwarder.hear("failed")
+
+    assert "554 5.4.6" in told["reason"]
+    assert len(forwarder.events("delivered")) == 100
+    assert len(receiver.events("received")) == 101
+    (content,) = relay.spool.glob("*.content")
+    assert content.read_bytes().count(b"Received: from ") == 101
+
+
 def test_a_missing_content_is_set_aside_and_nothing_empty_is_sent(relay: Relay) -> None:
     sink = relay.sink().start()
     receiver = relay.receiver().start()

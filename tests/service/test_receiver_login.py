@@ -278,6 +278,18 @@ async def test_senders_are_bound_to_users(secrets: Path) -> None:
                 assert (await peer.ask(f"MAIL FROM:<{sender}>")).startswith(expected)
 
 
+async def test_senders_are_bound_to_networks() -> None:
+    rules = [
+        {"name": "elsewhere", "network": ["192.0.2.0/24"], "sender": ["*"]},
+        {"name": "here", "network": ["127.0.0.0/8", "::1"], "sender": ["*@x.test"]},
+    ]
+    given = ReceiverSettings.model_validate({"domain": "relay.test", "allow": rules})
+    async with receiving(given) as running, running.client() as peer:
+        await greeted(peer)
+        assert (await peer.ask("MAIL FROM:<bob@y.test>")).startswith("553 5.7.1 ")
+        assert (await peer.ask("MAIL FROM:<bob@x.test>")).startswith("250 ")
+
+
 async def test_the_dialogue_is_told_without_secrets(secrets: Path) -> None:
     # LG02
     async with receiving(settings(secrets, verbose=True)) as running, running.client() as peer:

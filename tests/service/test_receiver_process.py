@@ -105,6 +105,26 @@ async def test_a_message_of_50_mib_costs_little_memory(tmp_path: Path) -> None:
             peer.writer.close()
 
 
+async def test_a_session_of_many_messages_costs_no_memory(tmp_path: Path) -> None:
+    # P26
+    arguments = ("--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(tmp_path / "spool"))
+    async with receiver(*arguments) as (process, place):
+        peer = await connect(place)
+        await send_mail(peer)
+        commands = b"MAIL FROM:<s@x>\r\nRCPT TO:<r@y>\r\nDATA\r\ntext\r\n.\r\n"
+
+        async def again(count: int) -> None:
+            for _ in range(count):
+                peer.send(commands)
+                assert [(await peer.reply())[:3] for _ in range(4)] == ["250", "250", "354", "250"]
+
+        await again(100)
+        before = memory(process, "VmHWM")
+        await again(1000)
+        assert memory(process, "VmHWM") - before <= 5 * MIB
+        peer.writer.close()
+
+
 async def test_a_port_in_use_is_said_clearly() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])

@@ -222,6 +222,59 @@ async def test_recipients_beyond_the_limit_come_again() -> None:
         assert running.mail()[0][1].recipients == ("a@y", "b@y")
 
 
+async def test_of_very_many_recipients_the_first_thousand_get_the_message() -> None:
+    # P18
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        await peer.ask("EHLO c")
+        await peer.ask("MAIL FROM:<>")
+        peer.send(b"".join(b"RCPT TO:<r%d@y>\r\n" % number for number in range(1500)))
+        codes = [(await peer.reply())[:3] for _ in range(1500)]
+        assert codes == ["250"] * 1000 + ["452"] * 500
+        assert (await peer.ask("DATA")).startswith("354 ")
+        assert (await peer.ask("text\r\n.")).startswith("250 ")
+        assert running.mail()[0][1].recipients == tuple(f"r{number}@y" for number in range(1000))
+
+
+@pytest.mark.parametrize("verb", ["EHLO c", "HELP"])
+async def test_a_reply_is_one_write(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # A09: some clients take what the first read gives for the whole.
+    written: list[bytes] = []
+    write = asyncio.StreamWriter.write
+
+    def noted(self: asyncio.StreamWriter, octets: bytes) -> None:
+        written.append(octets)
+        write(self, octets)
+
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        monkeypatch.setattr(asyncio.StreamWriter, "write", noted)
+        answer = await peer.ask(verb)
+        # The client's own write is the first.
+        assert written[1:] == [answer.replace("\n", "\r\n").encode() + b"\r\n"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"Subject: s\r\n\r\n" + b"x" * 100_000 + b"\r\n", id="a long line"),
+        pytest.param(b"X: y\r\n" * 10_000 + b"\r\ntext\r\n", id="many header fields"),
+        pytest.param(b"X: y\r\n" + b"\tz\r\n" * 14_000 + b"\r\n", id="a long header field"),
+        pytest.param(b"\xff\x01 no header\r\n", id="no header"),
+        pytest.param(b"", id="nothing"),
+    ],
+)
+async def test_odd_content_is_kept_as_it_is(content: bytes) -> None:
+    # A03, AD18, AD19
+    async with receiving() as running, running.client() as peer:
+        assert (await send_mail(peer, content)).startswith("250 ")
+        ((_, _, kept),) = running.mail()
+    received, stamp, rest = kept.partition(b" +0000\r\n")
+    assert received.startswith(b"Received: from c ")
+    assert stamp
+    assert rest == content
+
+
 async def test_connections_beyond_the_limit_are_turned_away() -> None:
     async with receiving(settings(client_connections=1)) as running, running.client() as first:
         await first.reply()

@@ -82,10 +82,6 @@ def test_these_make_sense(line: str) -> None:
         ("--log-format colour", ["--log-format"]),
         ("--pid-file=", ["--pid-file"]),
         ("--poll 60 --port x --admin-terminate", ["--admin-terminate", "--poll", "--port"]),
-        (
-            "--as-server --forward-to h:25 --poll 9 --forward-to-all --forward-to-some",
-            ["--forward-to-all"],
-        ),
     ],
 )
 def test_every_contradiction_and_useless_option_is_named(line: str, named: list[str]) -> None:

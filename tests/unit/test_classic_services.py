@@ -110,8 +110,19 @@ def test_the_services_are_asked_about_values_and_all_problems_are_given_once() -
     ]
 
 
+@pytest.mark.parametrize("shorthand", ["--as-client", "--as-proxy"])
+def test_a_target_is_named_as_it_was_said(shorthand: str) -> None:
+    (found,) = complaints(f"{shorthand} nohost")
+    assert found.startswith(f"{shorthand}: 'nohost': needs host and port")
+
+
+def test_some_and_all_contradict_each_other() -> None:
+    (found,) = complaints("-y h:25 --forward-to-all --forward-to-some")
+    assert found.startswith("--forward-to-some: contradicts")
+
+
 def test_the_services_take_the_flags_that_they_are_given() -> None:
-    line = "-d -r -z exit:0 -W 3 -A -M 7 --idle-timeout 9 -D me -o h:25 -O 1 -6 ::1 -U 1 -T 2 -w 3"
+    line = "-d -r -z exit:0 -W 3 -A -M 7 -Z=-dsn -c=-size --idle-timeout 9 -D me -o h:25 -O 1 -6 ::1 -U 1 -T 2 -w 3"
     assert complaints(line) == []
 
 

@@ -39,6 +39,32 @@ def write(folder: Path, text: str) -> str:
     return str(path)
 
 
+def test_a_value_of_the_wrong_kind_is_told_in_words_for_people() -> None:
+    flags = ["--size=big", "--idle-timeout=long", "--remote-clients=perhaps"]
+
+    assert sorted(problems(ReceiverSettings, flags)) == [
+        "--idle-timeout: 'long': must be a number",
+        "--remote-clients: 'perhaps': must be yes or no",
+        "--size: 'big': must be a whole number",
+    ]
+
+
+def test_the_value_of_a_strange_option_is_no_second_problem() -> None:
+    assert problems(ReceiverSettings, ["--poll", "5", "stray", "--bogus=7", "stray"]) == [
+        "--poll: is an option of emailrelay-forwarder",
+        "stray: unexpected; options begin with --",
+        "--bogus: there is no such option",
+        "stray: unexpected; options begin with --",
+    ]
+
+
+def test_an_extension_that_is_none_is_named() -> None:
+    (found,) = problems(ReceiverSettings, ["--server-smtp-config=-dsn,-turbo"])
+
+    assert found.startswith("--server-smtp-config: ")
+    assert "-turbo: not one of pipelining, 8bitmime" in found
+
+
 def test_flags_go_before_environment_before_file_before_default(tmp_path: Path) -> None:
     path = write(tmp_path, "size = 1\nrecipients = 2\nport = 3\n")
     environ = {"EMAILRELAY_RECIPIENTS": "20", "EMAILRELAY_PORT": "30"}
@@ -202,7 +228,7 @@ def test_a_bad_value_is_told_what_is_allowed(argument: str, reason: str) -> None
 
 def test_contradictions_name_the_option() -> None:
     assert problems(ForwarderSettings, [SMARTHOST, "--once", "--poll=5"]) == [
-        "--once: 'yes': with poll makes no sense: leave out one of the two"
+        "--once: with poll makes no sense: leave out one of the two"
     ]
     assert problems(FilterdSettings, ["--retry-first=60", "--retry-longest=30"]) == [
         "--retry-longest: '30': must not be shorter than retry_first (60)"

@@ -2,6 +2,7 @@
 
 from emailrelay.config import ForwarderSettings
 from emailrelay.config.servers import NOBODY, SYSTEM
+from emailrelay.config.values import left_out
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report
 from emailrelay.oauth.bearer import Bearer
@@ -32,6 +33,7 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
         local_address=settings.client_interface,
         policy=policy_of(settings),
         accounts=Identities(settings.client_auth, accounts, report),
+        without=left_out(settings.client_smtp_config),
         dialogue=report if settings.verbose or settings.debug else None,
     )
 

@@ -35,6 +35,8 @@ class SessionSettings:
     """What must hold on each connection, unless its route has a policy of its own."""
     accounts: Accounts = nobody
     """Who we say we are."""
+    without: frozenset[str] = frozenset()
+    """Extensions that are not used, in lower case, whether a server offers them or not."""
     dialogue: Report | None = None
     """Where each line of a dialogue is told; None: nowhere, at no cost."""
 
@@ -134,7 +136,10 @@ class Session:
             _expect(Step.EHLO, answer, 250)
             return
         _expect(Step.EHLO, answer, 250)
-        self.extensions = extensions_of(answer)
+        without = self._settings.without
+        self.extensions = {
+            name: more for name, more in extensions_of(answer).items() if name not in without
+        }
 
     async def begin(self) -> None:
         """Make ready for a transaction."""

@@ -64,6 +64,8 @@ class Offer:
     junk: int = 20
     """Unknown commands after which the session ends."""
     vrfy: bool = True
+    without: frozenset[str] = frozenset()
+    """Extensions that are not offered, in lower case. A client who uses one even so is served."""
 
 
 def _unlimited() -> int | None:
@@ -210,6 +212,7 @@ class Dialogue:
         self.helo, self.extended = name, True
         words = [self.offer.domain, "PIPELINING", f"SIZE {self.offer.size}", "8BITMIME", "SMTPUTF8"]
         words += ["ENHANCEDSTATUSCODES", "DSN", "CHUNKING"]
+        words = [word for word in words if word.lower() not in self.offer.without]
         if self._may_start_tls:
             words.append("STARTTLS")
         if mechanisms := self._mechanisms():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from emailrelay.ack import Ack
 from emailrelay.config import ReceiverSettings
+from emailrelay.config.values import left_out
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.queue_id import QueueId
@@ -119,6 +120,7 @@ def make_house(
             size=settings.size,
             recipients=settings.recipients,
             vrfy="vrfy" not in anonymous,
+            without=left_out(settings.server_smtp_config),
         ),
         store=store,
         stage=Stage.UNFILTERED if settings.filter else Stage.READY,

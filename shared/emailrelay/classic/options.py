@@ -69,7 +69,7 @@ class Option:
 _Row: TypeAlias = tuple[str, str, str, str, str]
 """Name and letter; the word for the value; the default; marks: ``*`` common, ``s`` for the services; text."""
 
-_LISTS = ("LIST", "SPEC,...", "PEM,...")
+_LISTS = ("LIST", "SPEC,...", "PEM,...", "-NAME,...")
 
 
 def _rows(group: Group, *rows: _Row, services: bool = False) -> tuple[Option, ...]:
@@ -179,7 +179,7 @@ _CLIENT = _rows(
         "With --immediate: say yes if any recipient is accepted; senders hear of the others.",
     ),
     ("no-retry", "", "", "s", "A message that was refused fails at once, whatever the refusal."),
-    ("client-smtp-config c", "LIST", "", "s", "Which extensions the client side uses."),
+    ("client-smtp-config c", "-NAME,...", "", "s", "SMTP extensions not to use, as in -c=-dsn."),
 )
 
 _SERVER = _rows(
@@ -212,7 +212,7 @@ _SERVER = _rows(
     ),
     ("size M", "BYTES", "104857600", "s", "The largest message taken; 0 for no limit."),
     ("idle-timeout", "SECONDS", "60", "s", "A client that is silent for so long is sent away."),
-    ("server-smtp-config Z", "LIST", "", "s", "Which extensions the server side offers."),
+    ("server-smtp-config Z", "-NAME,...", "", "s", "SMTP extensions not to offer, as in -Z=-dsn."),
 )
 
 _AUTH = _rows(

@@ -84,8 +84,6 @@ def _forwarding(asked: Asked) -> Iterator[str]:
             "--forward-to: nothing would ever be forwarded; say when, with --poll, --forward,"
             " --forward-on-disconnect, --immediate or --admin"
         )
-    if asked.on("forward-to-all") and asked.on("forward-to-some"):
-        yield "--forward-to-all: contradicts --forward-to-some"
 
 
 def _serving(asked: Asked) -> Iterator[str]:

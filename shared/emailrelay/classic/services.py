@@ -85,8 +85,16 @@ def problems(planned: Plan, asked: Asked, environ: Mapping[str, str]) -> list[st
             read(service.settings, service.flags, environ)
         except ConfigError as error:
             # Several services read the same flag.
-            found.update(dict.fromkeys(error.problems))
+            found.update(dict.fromkeys(_as_said(problem, asked) for problem in error.problems))
     return list(found)
+
+
+def _as_said(problem: str, asked: Asked) -> str:
+    """Name the shorthand where it was what named the target."""
+    for shorthand in ("as-client", "as-proxy"):
+        if asked.on(shorthand) and problem.startswith("--forward-to: "):
+            return problem.replace("--forward-to", f"--{shorthand}", 1)
+    return problem
 
 
 def only_at_start(before: Asked, now: Asked) -> list[str]:

@@ -22,6 +22,7 @@ from emailrelay.config.values import (
     Anonymities,
     AtStart,
     Bytes,
+    ClientExtensions,
     Count,
     Destination,
     Directory,
@@ -30,6 +31,7 @@ from emailrelay.config.values import (
     Flag,
     Port,
     Seconds,
+    ServerExtensions,
 )
 from emailrelay.routes import Routes
 from emailrelay.schedule import Schedule
@@ -195,6 +197,10 @@ class AcceptOptions(_Options):
     minimum_free: Bytes = 104857600
     """Answer 452 while the store has less room than this beside the message (100 MiB)."""
 
+    server_smtp_config: ServerExtensions = []
+    """SMTP extensions not to offer to clients, as -NAME: pipelining, 8bitmime, smtputf8, dsn, chunking.
+    Without this, all are offered."""
+
     @field_validator("ack")
     @classmethod
     def _filtered_by_something(cls, value: Ack, info: ValidationInfo) -> Ack:
@@ -283,11 +289,15 @@ class DeliveryOptions(_Options):
     """A recipient or message that is refused fails at once, whatever the refusal says. Only a server
     that cannot be reached, or is lost on the way, is still tried again."""
 
+    client_smtp_config: ClientExtensions = []
+    """SMTP extensions not to use, for servers that offer what they do badly, as -NAME: pipelining,
+    8bitmime, smtputf8, dsn, size. Without this, all that a server offers are used."""
+
     @field_validator("forward_to_some")
     @classmethod
     def _some_or_all(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
         if value and info.data.get("forward_to_all"):
-            raise ValueError("contradicts forward_to_all: leave out one of the two")
+            raise ValueError("contradicts forward_to_all; leave out one of the two")
         return value
 
     @field_validator("once")

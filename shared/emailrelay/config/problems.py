@@ -19,6 +19,13 @@ _SHOWN = 80
 
 _SAID = {"missing": "is missing", "extra_forbidden": "there is no such option"}
 """Our words for two kinds of error, which show no value."""
+_MUST_BE = {
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "float_parsing": "must be a number",
+    "bool_parsing": "must be yes or no",
+}
+"""Our words for values of the wrong kind."""
 
 
 def variable(name: str) -> str:
@@ -29,7 +36,13 @@ def variable(name: str) -> str:
 def of_command_line(settings: type[Settings], asked: flags.CommandLine) -> list[str]:
     """Return what is wrong with the shape of the command line."""
     missing = [f"{flags.flag(name)}: needs a value" for name in asked.without_value]
-    return missing + [_stranger(settings, word) for word in asked.unknown]
+    strange, option = list[str](), False
+    for word in asked.unknown:
+        # A bare word behind a strange option is its value, and wrong for no other reason.
+        if word.startswith("-") or not option:
+            strange.append(_stranger(settings, word))
+        option = word.startswith("-") and "=" not in word
+    return missing + strange
 
 
 def of_environment(environ: Iterable[str]) -> list[str]:
@@ -67,7 +80,8 @@ def of_values(
     found: list[str] = []
     for detail in error.errors(include_url=False, include_context=False):
         name, *inside = detail["loc"]
-        said = _SAID.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+        told = detail["msg"].removeprefix("Value error, ")
+        said = (_SAID | _MUST_BE).get(detail["type"], told)
         said = said.replace("Input should be", "must be", 1)
         place = places.get(str(name))
         if place is None:
@@ -93,10 +107,11 @@ def _in_table(place: str, tables: Any, inside: list[int | str]) -> str:
 
 
 def _input(detail: ErrorDetails) -> str:
-    # A whole table says nothing, and what stands at an unknown key may be a password.
+    # A whole table says nothing, nor does the yes of a flag, and what stands at an unknown key may be a password.
     given: object = detail["input"]
     tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of whatever kinds
-    if detail["type"] in _SAID or isinstance(given, dict) or tables:
+    said_yes = given in (True, "yes") and detail["type"] == "value_error"
+    if detail["type"] in _SAID or isinstance(given, dict) or tables or said_yes:
         return ""
     return f"{_shown(detail['input'])}: "
 

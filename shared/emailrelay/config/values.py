@@ -2,6 +2,7 @@
 
 import re
 import socket
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,6 +13,8 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from emailrelay.errors import ConfigError
 from emailrelay.filters.spec import parse_chain
 
+SERVER_EXTENSIONS = ("pipelining", "8bitmime", "smtputf8", "dsn", "chunking")
+CLIENT_EXTENSIONS = ("pipelining", "8bitmime", "smtputf8", "dsn", "size")
 _ANONYMITIES = ("vrfy", "server", "content", "client")
 
 
@@ -76,6 +79,22 @@ def _anonymities(words: list[str]) -> list[str]:
     return words
 
 
+def left_out(words: Sequence[str]) -> frozenset[str]:
+    """Return the SMTP extensions, in lower case, that a list of ``-NAME`` does without."""
+    return frozenset(word[1:] for word in words if word.startswith("-"))
+
+
+def _extensions(known: Sequence[str]) -> Callable[[list[str]], list[str]]:
+    def read(words: list[str]) -> list[str]:
+        words = [word.lower().removeprefix("+") for word in words]
+        wrong = [word for word in words if word.removeprefix("-") not in known]
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: not one of {', '.join(known)}, or -NAME")
+        return words
+
+    return read
+
+
 def _filters(specs: list[str]) -> list[str]:
     try:
         parse_chain(specs)
@@ -129,5 +148,17 @@ Anonymities: TypeAlias = Annotated[
     AfterValidator(_anonymities),
     Metavar("LIST"),
     Alone(",".join(_ANONYMITIES)),
+]
+ServerExtensions: TypeAlias = Annotated[
+    list[str],
+    BeforeValidator(comma_list),
+    AfterValidator(_extensions(SERVER_EXTENSIONS)),
+    Metavar("-NAME,..."),
+]
+ClientExtensions: TypeAlias = Annotated[
+    list[str],
+    BeforeValidator(comma_list),
+    AfterValidator(_extensions(CLIENT_EXTENSIONS)),
+    Metavar("-NAME,..."),
 ]
 Flag: TypeAlias = Annotated[bool, Metavar("yes|no"), Alone("yes")]
