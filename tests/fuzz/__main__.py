@@ -22,9 +22,10 @@ def numbers(rounds: Rounds, until: float) -> Iterator[int]:
         if number % INPUTS == 0:
             if time.monotonic() > until:
                 return
-            fuzz = rounds.fuzz
-            sys.stdout.write(f"\r{fuzz.inputs} inputs, {fuzz.messages} messages taken ")
-            sys.stdout.flush()
+            if sys.stdout.isatty():
+                fuzz = rounds.fuzz
+                sys.stdout.write(f"\r{fuzz.inputs} inputs, {fuzz.messages} messages taken ")
+                sys.stdout.flush()
         yield number
 
 
@@ -45,7 +46,10 @@ def main() -> int:
             sys.stdout.write(f"\n{wrong}\n")
             return 1
     codes = ", ".join(f"{n} x {code}" for code, n in sorted(rounds.fuzz.codes.items()))
-    sys.stdout.write(f"\nthe receiver stood {rounds.fuzz.inputs} inputs; it said {codes}\n")
+    fuzz = rounds.fuzz
+    sys.stdout.write(
+        f"\nthe receiver stood {fuzz.inputs} inputs and took {fuzz.messages} messages\nit said {codes}\n"
+    )
     return 0
 
 
