@@ -7,6 +7,7 @@ from docs.generate.settings import Setting, of_service
 from docs.generate.tools import (
     auth_page,
     doctor_page,
+    filter_test_page,
     notify_page,
     passwd_page,
     queue_page,
@@ -29,6 +30,7 @@ _COMMANDS = (
     "emailrelay-passwd",
     "emailrelay-auth",
     "emailrelay-doctor",
+    "emailrelay-filter-test",
 )
 
 _GENERAL = (
@@ -68,8 +70,12 @@ _OF_A_SERVICE = (
         (),
         (
             Entry("0", "The service was told to stop, or was done."),
-            Entry("69", "An address or the store could not be used."),
-            Entry("78", "The settings are wrong; every problem is on standard error."),
+            Entry("69", "An address could not be used."),
+            Entry("75", "The store cannot be used now: try again later."),
+            Entry(
+                "78",
+                "The settings are wrong, or name a store that cannot be used; every problem is on standard error.",
+            ),
         ),
     ),
 )
@@ -86,6 +92,7 @@ def all_pages() -> Iterator[ManPage]:
     yield passwd_page(_see_also("emailrelay-passwd"))
     yield auth_page(_see_also("emailrelay-auth"))
     yield doctor_page(_see_also("emailrelay-doctor"))
+    yield filter_test_page(_see_also("emailrelay-filter-test"))
 
 
 def _see_also(name: str) -> Sequence[str]:

@@ -17,6 +17,7 @@ from emailrelay.queue import cli as queue
 from emailrelay.queue.state import State
 from emailrelay.secrets import passwd
 from emailrelay.submit import cli as submit
+from emailrelay_filterd.trial import cli as filter_test
 from emailrelay_forwarder.doctor import cli as doctor
 
 _OPTION = re.compile(r"  (?P<term>-\S.*?)(?:  +(?P<text>\S.*))?")
@@ -67,6 +68,28 @@ def doctor_page(see_also: Sequence[str]) -> ManPage:
         sections=(
             Section("Description", (" ".join(about.partition("ROUTE]")[2].split()),)),
             Section("Options", (), tuple(_entries(rest))),
+            Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
+        ),
+        see_also=see_also,
+    )
+
+
+def filter_test_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-filter-test``."""
+    text = _help_of(filter_test.main)
+    return ManPage(
+        name="emailrelay-filter-test",
+        summary="tries filters on a message",
+        synopsis=("[options] SPEC...",),
+        sections=(
+            Section(
+                "Description",
+                (
+                    "Runs filters on a copy of a message, as the relay would, and tells what they do: the verdict, what the client would hear, what was changed.",
+                    "Nothing is kept and nothing is sent.",
+                ),
+            ),
+            Section("Options", (), tuple(_entries(text.partition("Exit status: ")[0]))),
             Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
         ),
         see_also=see_also,

@@ -1,0 +1,107 @@
+"""The command line of ``emailrelay-filter-test``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from emailrelay.config import version
+from emailrelay.envelope import Address, Envelope
+from emailrelay.errors import ConfigError
+from emailrelay.filters.program import Limits
+from emailrelay.filters.spec import parse_chain, unstartable
+from emailrelay.filters.verdict import Accept, Side
+from emailrelay_filterd.trial import trial
+from emailrelay_filterd.trial.render import lines
+
+PROGRAM = "emailrelay-filter-test"
+_EXAMPLE = b"""\
+From: Example <me@example.org>
+To: you@example.net
+Subject: a message to try filters on
+Date: Thu, 01 Jan 2026 12:00:00 +0000
+Message-ID: <example@example.org>
+
+This message is sent nowhere.
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Try the filters; return 0 if they accept, else 1, and 64 or 66 (sysexits.h) for bad input."""
+    asked = _parser().parse_args(argv)
+    try:
+        filters = parse_chain(asked.filters)
+    except ConfigError as error:
+        return _complain(error.problems, os.EX_USAGE)
+    # The verdict will be that they cannot be run; here is what to do about it.
+    _complain([f"{path}: {reason}" for path, reason in unstartable(filters).items()], 0)
+    try:
+        content = _message(asked.message)
+    except OSError as error:
+        return _complain([f"{asked.message}: {error.strerror}"], os.EX_NOINPUT)
+    envelope = Envelope(
+        sender=Address(asked.sender),
+        to_remote=tuple(map(Address, asked.recipients or ["you@example.net"])),
+        client="127.0.0.1",
+    )
+    side = Side.CLIENT if asked.client else Side.SERVER
+    found = trial.run(filters, side, content, envelope, Limits(timeout=asked.timeout))
+    sys.stdout.writelines(f"{line}\n" for line in lines(found, side))
+    return os.EX_OK if isinstance(found.spoken.verdict, Accept) else 1
+
+
+def _message(path: str | None) -> bytes:
+    if path is None:
+        return _EXAMPLE
+    return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Run filters on a copy of a message, as the relay would, and tell what they do. "
+        "Nothing is kept and nothing is sent.",
+        epilog="What programs write to their standard error is shown. Exit status: 0 accepted; "
+        "1 anything else; 64 it was asked wrongly; 66 the message cannot be read.",
+        allow_abbrev=False,
+    )
+    parser.add_argument(
+        "filters",
+        nargs="+",
+        metavar="SPEC",
+        help="As after --filter: the path of a program, net:HOST:PORT, spam:HOST:PORT, msgid:, exit:N; "
+        "several make a chain.",
+    )
+    parser.add_argument(
+        "--client",
+        action="store_true",
+        help="Try them as client filters, whose exit codes mean other things.",
+    )
+    parser.add_argument(
+        "--message", metavar="FILE", help="The message; - for standard input. [one of our own]"
+    )
+    parser.add_argument(
+        "--from", dest="sender", metavar="ADDRESS", default="me@example.org", help="The sender."
+    )
+    parser.add_argument(
+        "--to",
+        dest="recipients",
+        metavar="ADDRESS",
+        action="append",
+        help="A recipient; repeatable. [you@example.net]",
+    )
+    parser.add_argument(
+        "--timeout",
+        metavar="SECONDS",
+        type=float,
+        default=60.0,
+        help="How long each program may take. [60]",
+    )
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version()}")
+    return parser
+
+
+def _complain(problems: Sequence[str], status: int) -> int:
+    sys.stderr.writelines(f"{PROGRAM}: {problem}\n" for problem in problems)
+    return status

@@ -1,0 +1,70 @@
+"""A trial for people: the verdict, what the client would hear, and what was changed."""
+
+import difflib
+from collections.abc import Iterator
+from typing import assert_never
+
+from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Skip, Trouble, Verdict
+from emailrelay_filterd.trial.trial import File, Trial
+
+_MOST_CHANGES = 40
+"""Lines of a difference that are shown."""
+
+
+def lines(trial: Trial, side: Side) -> Iterator[str]:
+    """Tell what happened, line by line."""
+    verdict = trial.spoken.verdict
+    yield f"verdict:  {_meaning(verdict, side)}"
+    if trial.spoken.filter:
+        yield f"by:       {trial.spoken.filter}"
+    if isinstance(verdict, Reject | Trouble):
+        yield f"reply:    {verdict.reply}"
+        yield f"reason:   {verdict.reason}"
+    if verdict.rescan:
+        yield "asks to:  look at the spool again"
+    if verdict.stop_run:
+        yield "asks to:  stop this run of the forwarder"
+    yield f"time:     {trial.seconds:.3f} s"
+    for name in trial.beside:
+        yield f"beside:   {name}"
+    yield from _changes("content", trial.content)
+    yield from _changes("envelope", trial.envelope)
+
+
+def _meaning(verdict: Verdict, side: Side) -> str:
+    server = side is Side.SERVER
+    match verdict:
+        case Accept():
+            return "accepted" if server else "sent as it is now"
+        case Reject():
+            return "rejected" if server else "failed for good"
+        case Abandon():
+            return "dropped; the client is told 250"
+        case Skip():
+            return "skipped; the message stays queued"
+        case Trouble():
+            return "none: the message is held back and tried again"
+        case _:
+            assert_never(verdict)
+
+
+def _changes(name: str, file: File) -> Iterator[str]:
+    label = f"{name}:".ljust(10)
+    if file.after is None:
+        yield f"{label}gone"
+    elif file.after == file.before:
+        yield f"{label}unchanged, {len(file.before)} octets"
+    else:
+        yield f"{label}changed, {len(file.before)} -> {len(file.after)} octets"
+        differing = list(
+            difflib.unified_diff(_shown(file.before), _shown(file.after), n=1, lineterm="")
+        )[2:]
+        yield from (f"  {line}" for line in differing[:_MOST_CHANGES])
+        if len(differing) > _MOST_CHANGES:
+            yield f"  ... ({len(differing) - _MOST_CHANGES} more lines)"
+
+
+def _shown(octets: bytes) -> list[str]:
+    # A line end of another kind is a change that must be seen; a control character must not be obeyed.
+    texts = octets.decode("utf-8", "backslashreplace").split("\r\n")
+    return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) for text in texts]

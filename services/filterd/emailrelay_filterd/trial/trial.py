@@ -1,0 +1,87 @@
+"""One run of a chain over a message, and what became of its two files."""
+
+import asyncio
+import re
+import secrets
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emailrelay import envelope_format
+from emailrelay.envelope import Envelope
+from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.spec import Filter
+from emailrelay.filters.verdict import Side
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+
+_SUFFIX = {Side.SERVER: "new", Side.CLIENT: "busy"}
+"""What the envelope's name ends in, as docs/filters.md promises."""
+_LINE_END = re.compile(rb"\r\n|\r|\n")
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file before and after the chain; None: it is gone, or no file any more."""
+
+    before: bytes
+    after: bytes | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What a chain did."""
+
+    spoken: Spoken
+    seconds: float
+    content: File
+    envelope: File
+    beside: tuple[str, ...]
+    """Names of the files that were put beside the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    content: Path
+    envelope: Path
+
+
+def run(
+    filters: Sequence[Filter], side: Side, content: bytes, envelope: Envelope, limits: Limits
+) -> Trial:
+    """Run a chain over a message in a directory of its own, which is removed afterwards."""
+    message = QueueIds(secrets.randbits(PROCESS_BITS)).next(time.time())
+    with tempfile.TemporaryDirectory(prefix="emailrelay-filter-test-") as name:
+        directory = Path(name)
+        copy = _Copy(
+            content=directory / f"emailrelay.{message}.content",
+            envelope=directory / f"emailrelay.{message}.envelope.{_SUFFIX[side]}",
+        )
+        before = _LINE_END.sub(b"\r\n", content), envelope_format.write(envelope)
+        copy.content.write_bytes(before[0])
+        copy.envelope.write_bytes(before[1])
+        spoken, seconds = asyncio.run(_run(filters, side, copy, message, limits))
+        others = {path.name for path in directory.iterdir()}
+        return Trial(
+            spoken=spoken,
+            seconds=seconds,
+            content=File(before[0], _read(copy.content)),
+            envelope=File(before[1], _read(copy.envelope)),
+            beside=tuple(sorted(others - {copy.content.name, copy.envelope.name})),
+        )
+
+
+async def _run(
+    filters: Sequence[Filter], side: Side, copy: _Copy, message: QueueId, limits: Limits
+) -> tuple[Spoken, float]:
+    async with Programs(limits, debug=True) as programs:
+        chain = Chain(filters=filters, side=side, programs=programs)
+        began = time.monotonic()
+        spoken = await chain.run(copy, message=message)
+        return spoken, time.monotonic() - began
+
+
+def _read(path: Path) -> bytes | None:
+    return path.read_bytes() if path.is_file() else None

@@ -1,0 +1,119 @@
+"""emailrelay-filter-test: the verdict and the changes of real filter programs, and nothing left behind."""
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Make = Callable[[str], str]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    def make(script: str) -> str:
+        path = tmp_path / "filter"
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return str(path)
+
+    return make
+
+
+def trial(*words: str, text: str = "") -> tuple[int, list[str], str]:
+    ended = subprocess.run(
+        [sys.executable, "-m", "emailrelay_filterd.trial", *words],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode, ended.stdout.splitlines(), ended.stderr
+
+
+def test_a_rejection_shows_what_the_client_would_hear(make: Make) -> None:
+    path = make("echo '<<554 5.7.1 not here>>'; echo '<<matched rule 7>>'; exit 5")
+
+    status, said, _ = trial(path)
+
+    assert status == 1
+    assert said[:4] == [
+        "verdict:  rejected",
+        f"by:       {path}",
+        "reply:    554 5.7.1 not here",
+        "reason:   matched rule 7",
+    ]
+
+
+def test_changes_are_shown_line_by_line(make: Make, tmp_path: Path) -> None:
+    message = tmp_path / "message"
+    message.write_text("Subject: first\n\nbody\n")
+    path = make("""sed -i 's/^Subject: .*/Subject: second\\r/' "$1"; touch "$1.beside" """)
+
+    status, said, _ = trial(path, "--message", str(message))
+
+    assert status == 0
+    assert said[0] == "verdict:  accepted"
+    assert "  -Subject: first" in said
+    assert "  +Subject: second" in said
+    assert any(line.startswith("envelope: unchanged") for line in said)
+    assert any(line.startswith("beside:   emailrelay.") for line in said)
+
+
+def test_a_program_sees_the_message_and_the_envelope_that_were_asked_for(make: Make) -> None:
+    path = make("""
+grep -q '^X-MailRelay-From: ann@a.test' "$2" && grep -q '^X-MailRelay-To-Remote: bob@b.test' "$2" &&
+grep -q 'said on stdin' "$1" && case "$2" in *.envelope.new) exit 0;; esac; exit 9""")
+    envelope = ("--from", "ann@a.test", "--to", "bob@b.test")
+
+    assert trial(path, *envelope, "--message", "-", text="a: b\n\nsaid on stdin\n")[0] == 0
+    assert trial(path, "--message", "-", text="a: b\n\nsaid on stdin\n")[0] == 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "server", "client"),
+    [
+        ("exit:0", "accepted", "sent as it is now"),
+        ("exit:100", "dropped; the client is told 250", "skipped; the message stays queued"),
+        ("exit:3", "rejected", "failed for good"),
+    ],
+)
+def test_an_exit_code_means_what_its_side_says(spec: str, server: str, client: str) -> None:
+    assert trial(spec)[1][0] == f"verdict:  {server}"
+    assert trial(spec, "--client")[1][0] == f"verdict:  {client}"
+
+
+def test_what_cannot_be_run_is_told_with_the_reason(tmp_path: Path) -> None:
+    status, said, complaint = trial(str(tmp_path / "none"))
+
+    assert status == 1
+    assert said[0] == "verdict:  none: the message is held back and tried again"
+    assert f"{tmp_path}/none: there is no such file" in complaint
+
+
+def test_a_program_that_hangs_is_ended(make: Make) -> None:
+    _, said, _ = trial(make("exec sleep 1000"), "--timeout", "0.3")
+
+    assert "reason:   no verdict within 0.3 s" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "status"), [(["exit:300"], 64), (["exit:0", "--message", "/nowhere/mail"], 66)]
+)
+def test_bad_input_has_its_exit_status(words: list[str], status: int) -> None:
+    assert trial(*words)[0] == status
+
+
+def test_nothing_is_left_behind(
+    make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = tmp_path / "tmp"
+    there.mkdir()
+    monkeypatch.setenv("TMPDIR", str(there))
+    monkeypatch.setattr(tempfile, "tempdir", None)
+
+    assert trial(make('chmod 0 "$1"; exit 1'))[0] == 1
+    assert list(there.iterdir()) == []
