@@ -1,4 +1,4 @@
-"""The index of due times: what a wake makes due."""
+"""The index of due times: what a wake makes due, and that nothing stands before everything else."""
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.index import Index, hint
@@ -29,3 +29,29 @@ def test_message_that_was_noted_several_times_is_due_once_after_a_wake() -> None
 
     woken = [found.message for found in iter(lambda: index.pop(now=0.0), None)]
     assert woken == [_ONE, _OTHER]
+
+
+def test_news_and_what_has_waited_are_served_by_turns() -> None:
+    index = Index()
+    old = [QueueId(f"1.1.{number}") for number in range(4)]
+    new = [QueueId(f"2.1.{number}") for number in range(2)]
+    for age, message in enumerate(old):
+        index.add(hint(message, age))
+    for message in new:
+        index.tell(hint(message, 100.0))
+
+    served = [found.message for found in iter(lambda: index.pop(now=100.0), None)]
+
+    assert served == [new[0], old[0], new[1], old[1], old[2], old[3]]
+
+
+def test_news_is_due_whatever_the_index_holds() -> None:
+    index = Index()
+    index.add(hint(_ONE, 1000.0))
+    index.tell(hint(_OTHER, 10.0))
+    assert (index.next_due() or 0.0) <= 10.0
+    index.replace([hint(_ONE, 1000.0)], ())
+    found = index.pop(now=10.0)
+    assert found is not None
+    assert found.message == _OTHER
+    assert index.pop(now=10.0) is None

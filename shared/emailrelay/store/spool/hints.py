@@ -109,9 +109,12 @@ class WatchedHints:
         """Note a message that is due at ``due`` (seconds since 1970; 0: from now on)."""
         now = self._spool.clock()
         entry = hint(message, _plausible(due or now, now))
-        self._index.add(entry)
-        if self._meanwhile is not None:
-            self._meanwhile.append(entry)
+        if entry.due <= now:
+            self._index.tell(entry)
+        else:
+            self._index.add(entry)
+            if self._meanwhile is not None:
+                self._meanwhile.append(entry)
         self._changed.set()
 
     def wake(self) -> None:

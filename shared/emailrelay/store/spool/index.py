@@ -36,9 +36,16 @@ def forced(message: QueueId) -> Hint:
 
 @dataclass(slots=True)
 class Index:
-    """A heap of hints. A message may stand in it twice: claims sort that out."""
+    """A heap of hints, and a queue of news. A message may stand in them twice: claims sort that out.
+
+    The two are served by turns: a million messages for a server that is away must not stand before the
+    one that has just come in for another, nor it before them for ever.
+    """
 
     _heap: list[Hint] = field(default_factory=list[Hint])
+    _news: deque[Hint] = field(default_factory=deque[Hint])
+    """What was due when it was told of, in that order."""
+    _news_next: bool = True
     _woken: deque[QueueId] = field(default_factory=deque[QueueId])
     """To be tried whatever their time, which a scan cannot know."""
 
@@ -46,24 +53,33 @@ class Index:
         """Note a message."""
         heapq.heappush(self._heap, entry)
 
-    def replace(self, heap: list[Hint], meanwhile: Iterable[Hint]) -> None:
-        """Take a scan's result for the truth, and what was noted ``meanwhile`` besides.
+    def tell(self, entry: Hint) -> None:
+        """Note a message that is due, and has just become so."""
+        self._news.append(entry)
 
-        ``heap`` is one already: a million entries are ordered in the scanning thread.
-        """
+    def replace(self, heap: list[Hint], meanwhile: Iterable[Hint]) -> None:
+        """Take a scan's result, a heap already, for the truth, and what was added ``meanwhile`` besides."""
         self._heap = heap
         for entry in meanwhile:
             heapq.heappush(heap, entry)
 
     def pop(self, now: float) -> Hint | None:
-        """Take out the message that has been due longest, then one that was woken, or return None."""
-        if self._heap and self._heap[0].due <= now:
+        """Take out the first of the news or the one that has been due longest, by turns.
+
+        If there is neither, one that was woken; else return None.
+        """
+        due = bool(self._heap) and self._heap[0].due <= now
+        if self._news and (self._news_next or not due):
+            self._news_next = False
+            return self._news.popleft()
+        if due:
+            self._news_next = True
             return heapq.heappop(self._heap)
         return forced(self._woken.popleft()) if self._woken else None
 
     def next_due(self) -> float | None:
         """Give the earliest due time."""
-        if self._woken:
+        if self._woken or self._news:
             return _AT_ALL_EVENTS
         return self._heap[0].due if self._heap else None
 
@@ -74,4 +90,4 @@ class Index:
 
     def __len__(self) -> int:
         """Give the number of entries."""
-        return len(self._heap) + len(self._woken)
+        return len(self._heap) + len(self._news) + len(self._woken)
