@@ -57,8 +57,8 @@ class Vandal:
             with self._deed():
                 path.unlink()
             return
-        when = self._chance.choice((0.0, path.lstat().st_mtime + _YEAR)) if path.exists() else 0.0
         with self._deed():
+            when = self._chance.choice((0.0, path.lstat().st_mtime + _YEAR))
             os.utime(path, (when, when), follow_symlinks=False)
         with self._deed():
             path.with_suffix(f"{path.suffix}.lock").touch()
