@@ -171,6 +171,20 @@ def test_an_inherited_socket_is_used_and_a_stale_path_replaced(tmp_path: Path) -
         listeners.close()
 
 
+def test_replies_do_not_wait_for_each_other_s_acknowledgement() -> None:
+    inherited = socket.create_server(("127.0.0.1", 0))
+    listeners = Listeners()
+    listeners.open(["127.0.0.1", f"fd#{inherited.detach()}"], 0)
+    try:
+        for opened in listeners.sockets:
+            with socket.create_connection(opened.getsockname()):
+                connection, _ = opened.accept()
+                with connection:
+                    assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    finally:
+        listeners.close()
+
+
 @pytest.mark.parametrize(
     ("arguments", "stage"), [(["--filter", "exit:0"], Stage.UNFILTERED), ([], Stage.READY)]
 )
