@@ -124,6 +124,7 @@ def _measured(cases: Sequence[Case], arguments: argparse.Namespace) -> Iterator[
                             durability=durability,
                             round=f"{began}/{turn}",
                             commit=commit,
+                            scale=scale,
                             load=load,
                             figures=figures,
                         )

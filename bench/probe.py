@@ -136,6 +136,9 @@ def stamps(*, delay: float = 0.0) -> Generator[Stamps]:
     loop = asyncio.new_event_loop()
     server = Stamps(delay, loop)
     listener = socket.create_server(("127.0.0.1", 0), backlog=1000)
+    # Our replies to pipelined commands must not wait for each other's acknowledgement. Connections
+    # inherit this; asyncio sets it only where the socket was made with its protocol's number.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     server.port = listener.getsockname()[1]
     thread = threading.Thread(target=_run, args=(server, listener), daemon=True)
     thread.start()

@@ -20,6 +20,8 @@ class Record:
     round: str
     """Which round it was: contestants with the same one were measured side by side."""
     commit: str
+    scale: float = 1.0
+    """The share of the case's message count that was sent."""
     load: float = 0.0
     """The machine's load average when it began, those who keep the CPUs awake included."""
     figures: Mapping[str, float]

@@ -26,17 +26,19 @@ def goals(
     cases: Iterable[Case], records: Sequence[Record], durability: Durability
 ) -> Iterator[str]:
     """Give the table of goals: what was wanted, what was measured, whether that is enough."""
-    yield "| case | figure | goal | median (range) | rounds | |"
-    yield "|---|---|---|---|---|---|"
+    yield "| case | figure | goal | median (range) | rounds | scale | |"
+    yield "|---|---|---|---|---|---|---|"
     for case in cases:
+        scales = sorted({record.scale for record in records if record.case == case.name})
         for goal in case.goals:
             found = outcome(records, case=case.name, goal=goal)
             if found is None:
                 continue
             wanted = f"{goal.bound.value} {goal.wanted(durability):g}"
             measured = f"{number(found.median)} ({number(found.least)}-{number(found.most)})"
+            scale = ", ".join(f"{scale:g}" for scale in scales)
             verdict = "met" if goal.met(found.median, durability) else "**missed**"
-            yield f"| {case.words} | {_asked(goal)} | {wanted} | {measured} | {found.rounds} | {verdict} |"
+            yield f"| {case.words} | {_asked(goal)} | {wanted} | {measured} | {found.rounds} | {scale} | {verdict} |"
 
 
 def _asked(goal: Goal) -> str:
