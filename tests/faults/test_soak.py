@@ -92,12 +92,15 @@ def test_the_books_balance_and_nothing_grows(relay: Relay, report: Report) -> No
 
 
 def assert_nothing_grows(readings: Sequence[Gauge]) -> None:
-    """Compare the time after the warm-up with the last time, a quarter of the whole each."""
+    """Compare the time after the warm-up with the last time, a quarter of the whole each.
+
+    How many descriptors there are at a moment follows the mail in hand: a leak raises the least of them.
+    """
     part = len(readings) // 4
     early, late = readings[part : 2 * part], readings[-part:]
     assert _resident(late) - _resident(early) <= GROWTH
-    assert max(g.descriptors for g in late) <= max(g.descriptors for g in early) + 10
-    assert max(g.threads for g in late) <= max(g.threads for g in early) + 2
+    assert min(g.descriptors for g in late) <= min(g.descriptors for g in early) + 5
+    assert min(g.threads for g in late) <= min(g.threads for g in early) + 5
 
 
 def _send(relay: Relay, receiver: Service) -> tuple[dict[str, Mail], dict[Service, list[Gauge]]]:
