@@ -1,5 +1,6 @@
 # make run     the three services and a demonstration smarthost, in the foreground
 # make test    the tests
+# make faults  crashes, power cuts, failing disks, load and attack: hours, as root; see docs/reliability.md
 # make fuzz    octets of all kinds for the receiver, for five minutes: make fuzz FUZZ="--minutes 60"
 # make testssl the encryption of the receiver, looked at by testssl for some minutes
 # make check   everything that .ci/run checks

@@ -11,6 +11,8 @@ import struct
 import subprocess
 from pathlib import Path
 
+from tests.acceptance.relay import until
+
 _SHUTDOWN = 0x8004587D
 _WITHOUT_LOG_FLUSH = struct.pack("I", 2)
 _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
@@ -20,7 +22,7 @@ def missing(kind: str) -> str | None:
     """Say why no such disk can be had here, or None."""
     if os.geteuid() != 0:
         return "needs root, to mount a file system"
-    for tool in (_MAKE[kind][0], "mount", "umount"):
+    for tool in (_MAKE[kind][0], "mount", "umount", "losetup"):
         if shutil.which(tool) is None:
             return f"needs {tool}"
     if not Path("/dev/loop-control").exists():
@@ -56,5 +58,14 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Take the disk away; whoever uses it must have ended."""
+        """Take the disk away; whoever uses it must have ended.
+
+        Another mount namespace (that of a container, say) may have it for a moment longer; mounted again before
+        that ends, it would still be without power.
+        """
         subprocess.run(["umount", str(self.root)], check=False, capture_output=True)
+        until(lambda: not self._attached(), "nobody has the disk any more")
+
+    def _attached(self) -> bytes:
+        command = ["losetup", "--associated", str(self._image)]
+        return subprocess.run(command, check=True, capture_output=True).stdout
