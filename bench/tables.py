@@ -1,5 +1,6 @@
 """The tables that are printed, and stand in RESULTS.md."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench.case import Case, Durability, Goal
@@ -19,6 +20,8 @@ def report(cases: Iterable[Case], records: Sequence[Record]) -> str:
     return "\n".join(lines)
 
 
+_FOR_PLOTS = re.compile(r", p(?!50$|99$)\d+$")
+"""The other percentiles of a distribution."""
 _TITLES = {Durability.SYNCED: "Synced files", Durability.LOG: "Write-ahead log"}
 
 
@@ -38,6 +41,8 @@ def goals(
             measured = f"{number(found.median)} ({number(found.least)}-{number(found.most)})"
             scale = ", ".join(f"{scale:g}" for scale in scales)
             verdict = "met" if goal.met(found.median, durability) else "**missed**"
+            if verdict == "met" and max(scales) < 1:
+                verdict = "met with less mail"  # a goal is about the whole case
             yield f"| {case.words} | {_asked(goal)} | {wanted} | {measured} | {found.rounds} | {scale} | {verdict} |"
 
 
@@ -57,6 +62,8 @@ def figures(cases: Iterable[Case], records: Sequence[Record]) -> Iterator[str]:
         mine = [record for record in records if record.case == case.name]
         names = dict.fromkeys(name for record in mine for name in record.figures)
         for name in names:
+            if _FOR_PLOTS.search(name):
+                continue
             cells: list[str] = []
             for contestant in case.contestants:
                 if found := values(mine, case=case.name, contestant=contestant, figure=name):

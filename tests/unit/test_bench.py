@@ -1,5 +1,6 @@
 """The harness of the benchmarks: its arithmetic must not lie."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -122,6 +123,16 @@ def test_a_missed_goal_is_shown_as_missed() -> None:
     assert "≥ 1.8" in line
     assert "1.70 (1.70-1.70)" in line
     assert "**missed**" in line
+
+
+def test_a_goal_that_was_met_with_less_mail_than_it_is_about_says_so() -> None:
+    case = next(case for case in ALL if case.name == "accept-10KiB-20")
+    records = [record("ours", "a", 200, case.name), record("postfix", "a", 100, case.name)]
+    (whole,) = list(goals([case], records, Durability.SYNCED))[2:]
+    assert whole.endswith("| 1 | met |")
+    less = [dataclasses.replace(one, scale=0.2) for one in records]
+    (line,) = list(goals([case], less, Durability.SYNCED))[2:]
+    assert line.endswith("| 0.2 | met with less mail |")
 
 
 def test_a_record_survives_its_line() -> None:
