@@ -5,7 +5,7 @@
 # make testssl the encryption of the receiver, looked at by testssl for some minutes
 # make check   everything that .ci/run checks
 # make peers   mail programs and tools that some tests need, or are skipped (Debian, Ubuntu; as root)
-# make bench   us and Postfix side by side: some minutes; see bench/RESULTS.md
+# make bench   us and Postfix side by side, about eight minutes; see bench/RESULTS.md
 # make docs    the pages that are made from declarations: reference, example settings, manual pages
 
 PYTHON ?= python3

@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--list", action="store_true", help="show the cases")
     parser.add_argument(
-        "--short", action="store_true", help="fewer cases and messages: some minutes"
+        "--short", action="store_true", help="fewer cases and messages: about eight minutes"
     )
     parser.add_argument("--rounds", type=int, default=0, help="rounds of each case [5; short: 1]")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the message counts [1]")
