@@ -28,17 +28,27 @@ class Pair:
         while True:
             self.id = next_id()
             self.envelope_path = f"{directory}/{names.draft_envelope(self.id)}"
-            envelope = files.create_locked(self.envelope_path)
-            if envelope is not None:
+            self.envelope = files.create(self.envelope_path)
+            try:
+                # Locked by a descriptor of its own, for reading: see ``show``.
+                lock = files.lock_named(self.envelope_path)
+            except OSError:
+                files.remove(self.envelope_path)
+                os.close(self.envelope)
+                raise
+            if lock is not None:
                 break
-        self.envelope = envelope
+            os.close(self.envelope)  # a sweep took it for a dead process's in between
+        self._lock = lock
         self.content_path = f"{directory}/{names.content(self.id)}"
         try:
             self.content = files.create(self.content_path)
         except OSError:
             files.remove(self.envelope_path)
-            files.unlock_and_close(self.envelope)
+            os.close(self.envelope)
+            files.unlock_and_close(self._lock)
             raise
+        self._written: tuple[int, ...] = (self.content, self.envelope)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append to the content. The page cache takes it: no sync."""
@@ -57,8 +67,12 @@ class Pair:
         files.sync_directory(self.directory)
 
     def show(self, root: str, stage: Stage) -> None:
-        """Make the message visible in the spool; no sync, since a committed draft goes forward."""
-        self._close_content()  # here, where nobody watches: it would be one more event for each watcher
+        """Make the message visible in the spool; no sync, since a committed draft goes forward.
+
+        What was written is closed here, where nobody watches: in the spool it would be an event for each
+        watcher, and the bell rings anyway.
+        """
+        self._close_written()
         os.rename(self.content_path, f"{root}/{names.content(self.id)}")
         # S0 -> S1 or S2: the message becomes visible here, and only here.
         os.rename(self.envelope_path, f"{root}/{names.envelope(self.id, stage)}")
@@ -71,13 +85,13 @@ class Pair:
             files.remove(self.envelope_path)
 
     def close(self) -> None:
-        """Close both; closing the envelope is the event that watchers wait for."""
+        """Close both and give up the lock."""
         try:
-            self._close_content()
+            self._close_written()
         finally:
-            files.unlock_and_close(self.envelope)
+            files.unlock_and_close(self._lock)
 
-    def _close_content(self) -> None:
-        if self.content >= 0:
-            content, self.content = self.content, -1
-            os.close(content)
+    def _close_written(self) -> None:
+        written, self._written = self._written, ()
+        for descriptor in written:
+            os.close(descriptor)
