@@ -4,20 +4,22 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files
 
 LOOK = b"look"
-"""What is sent instead of a message and its time."""
+"""What is sent instead of messages and their times."""
+LONGEST = 8192
+"""Octets of one datagram."""
 _CLOCK_GRAIN = 20_000_000
 """Nanoseconds within which two changes of a directory may carry the same time."""
 
 
 class Bell:
-    """Rings at the pools that listen in one spool directory."""
+    """Rings at the pools that listen in one spool directory. Any thread may ring."""
 
     def __init__(self, directory: str) -> None:
         self._directory = directory
@@ -25,12 +27,16 @@ class Bell:
         self._seen: tuple[int, int] | None = None
         self._sockets: list[str] = []
 
-    def ring(self, stage: Stage, message: QueueId, due: float = 0.0) -> None:
-        """Announce a message that is due at ``due`` (seconds since 1970; 0: now)."""
+    def ring(self, stage: Stage, *messages: QueueId, due: float = 0.0) -> None:
+        """Announce messages that are due at ``due`` (seconds since 1970; 0: now).
+
+        Those of a batch go together: a socket holds few datagrams (net.unix.max_dgram_qlen).
+        """
         with contextlib.suppress(OSError), opened(self._directory) as directory:
             for name in self._listeners():
                 if name.startswith(f"{stage}."):
-                    self._send(f"/proc/self/fd/{directory}/{name}", f"{message} {due}".encode())
+                    for datagram in _datagrams(messages, due):
+                        self._send(f"/proc/self/fd/{directory}/{name}", datagram)
 
     def ask_to_look(self) -> None:
         """Ask all feeds to scan the spool: a message may be there that nobody has announced."""
@@ -42,7 +48,7 @@ class Bell:
     def ring_at(self, name: str, message: QueueId) -> None:
         """Ring at one socket by its name."""
         with contextlib.suppress(OSError), opened(self._directory) as directory:
-            self._send(f"/proc/self/fd/{directory}/{name}", f"{message} 0".encode())
+            self._send(f"/proc/self/fd/{directory}/{name}", *_datagrams((message,), 0.0))
 
     def _listeners(self) -> list[str]:
         status = os.stat(self._directory)
@@ -66,6 +72,18 @@ class Bell:
     def close(self) -> None:
         """Close the sending socket."""
         self._socket.close()
+
+
+def _datagrams(messages: Iterable[QueueId], due: float) -> Iterator[bytes]:
+    """Write a line a message, as many in each datagram as it may hold."""
+    datagram = b""
+    for message in messages:
+        line = f"{message} {due}\n".encode()
+        if len(datagram) + len(line) > LONGEST:
+            yield datagram
+            datagram = b""
+        datagram += line
+    yield datagram
 
 
 @contextlib.contextmanager

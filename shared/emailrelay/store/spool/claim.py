@@ -342,7 +342,7 @@ class SpoolClaim(Claim):
         """See to it that the work is not done again at once: what filters send would go out each time."""
         self._put_off = True
         self._spool.put_off[self.id] = due = self._spool.clock() + _LOOK_AGAIN_AT_TROUBLE
-        self._spool.bell.ring(self.stage, self.id, due)
+        self._spool.bell.ring(self.stage, self.id, due=due)
 
     def _wish(self) -> Wish | None:
         """Give what an operator asked for since the envelope was read."""

@@ -1,4 +1,4 @@
-"""A datagram a message: who makes one ready or puts it off tells every pool that listens.
+"""A datagram for each message or batch: who makes one ready or puts it off tells every pool that listens.
 
 Each pool has a socket under ``.wake/``, named after its stage. A full or dead socket is no error: a
 lost poke costs time, never mail. Paths go through ``/proc/self/fd`` since a socket's may not be longer
@@ -16,7 +16,7 @@ from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.bell import LOOK, opened
+from emailrelay.store.spool.bell import LONGEST, LOOK, opened
 
 _MOST_AT_ONCE = 256
 
@@ -56,18 +56,22 @@ class Ear:
         # A flood of announcements must not keep the loop from everything else.
         for _ in range(_MOST_AT_ONCE):
             try:
-                datagram = self._socket.recv(512) if self._socket else b""
+                datagram = self._socket.recv(LONGEST) if self._socket else b""
             except OSError:
                 return
             if datagram == LOOK:
                 if self._asked is not None:
                     self._asked()
                 continue
-            with contextlib.suppress(ValueError):  # anybody in the group may send nonsense
-                message, due = datagram.decode().split(" ")
-                when = float(due)
-                if names.is_id(message) and math.isfinite(when):
-                    self._heard(QueueId(message), when)
+            for line in datagram.splitlines():
+                self._take(line)
+
+    def _take(self, line: bytes) -> None:
+        with contextlib.suppress(ValueError):  # anybody in the group may send nonsense
+            message, due = line.decode().split(" ")
+            when = float(due)
+            if names.is_id(message) and math.isfinite(when):
+                self._heard(QueueId(message), when)
 
     def close(self) -> None:
         """Stop listening."""

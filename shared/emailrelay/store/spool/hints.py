@@ -5,6 +5,7 @@ import contextlib
 import heapq
 import os
 import time
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
@@ -51,8 +52,8 @@ class WatchedHints:
         """Prepare; nothing is watched before ``open``."""
         self._spool, self._stage = spool, stage
         self._index = Index()
-        self._turn = asyncio.Lock()
-        self._changed = asyncio.Event()
+        self._waiting: deque[asyncio.Future[Hint]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
         self._asked = asyncio.Event()
         self._ear = Ear(spool.path(names.WAKE), stage, self.later, self._asked.set)
         self._watch = Watch(spool.root, self._seen)
@@ -69,7 +70,7 @@ class WatchedHints:
         """Arm first, then scan: what comes in between is seen twice rather than never."""
         self._arm()
         self._looking = asyncio.create_task(self._keep_looking(_state(self._spool.root)))
-        self._looking.add_done_callback(lambda _: self._changed.set())
+        self._looking.add_done_callback(self._looked_last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
                 await self._scanned.wait()
@@ -81,20 +82,49 @@ class WatchedHints:
             await asyncio.wait((self._looking,))
         self._ear.close()
         await asyncio.to_thread(self._watch.close)
+        if self._timer is not None:
+            self._timer.cancel()
 
     async def next(self) -> Hint:
         """Wait for a message that is due; waiting tasks are served in the order they came."""
-        async with self._turn:
-            while (found := self._index.pop(self._spool.clock())) is None:
-                self._changed.clear()
-                self._check_looking()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._pause()):
-                        await self._changed.wait()
+        if not self._waiting and (found := self._index.pop(self._spool.clock())):
             return found
+        self._check_looking()
+        waiter: asyncio.Future[Hint] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        self._serve()
+        try:
+            return await waiter
+        except asyncio.CancelledError:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                self._index.add(waiter.result())  # cancelled with a hint in hand
+                self._serve()
+            raise
+
+    def _serve(self) -> None:
+        """Give what is due to those who wait, and come back when more is."""
+        while self._waiting:
+            if self._waiting[0].done():  # it was cancelled
+                self._waiting.popleft()
+            elif found := self._index.pop(self._spool.clock()):
+                self._waiting.popleft().set_result(found)
+            else:
+                break
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._waiting and len(self._index):
+            self._timer = asyncio.get_running_loop().call_later(self._pause(), self._serve)
+
+    def _looked_last(self, looking: asyncio.Task[None]) -> None:
+        """Fail if the scans have ended by an error: mail would wait for ever, and nobody know."""
+        error = None if looking.cancelled() else looking.exception()
+        while error is not None and self._waiting:
+            waiter = self._waiting.popleft()
+            if not waiter.done():
+                waiter.set_exception(error)
 
     def _check_looking(self) -> None:
-        """Fail if the scans have ended by an error: mail would wait for ever, and nobody know."""
         looking = self._looking
         if looking is not None and looking.done() and not looking.cancelled():
             looking.result()
@@ -115,14 +145,14 @@ class WatchedHints:
             self._index.add(entry)
             if self._meanwhile is not None:
                 self._meanwhile.append(entry)
-        self._changed.set()
+        self._serve()
 
     def wake(self) -> None:
         """Make everything due, what has just been put off included."""
         self._ear.hear()
         self._index.wake()
         self._woken = not self._scanned.is_set()
-        self._changed.set()
+        self._serve()
 
     def _seen(self, name: str) -> None:
         entry = names.parse(name)
@@ -189,7 +219,7 @@ class WatchedHints:
                         self._index.add(entry)
                     else:
                         heapq.heappush(found, entry)
-                self._changed.set()
+                self._serve()
         except OSError as error:
             self._spool.trouble(f"list {self._spool.root}", error)
         else:
@@ -197,7 +227,7 @@ class WatchedHints:
                 self._index.replace(found, self._meanwhile)
             elif self._woken:
                 self._index.wake()
-            self._changed.set()
+            self._serve()
         finally:
             self._meanwhile = None
             self._scanned.set()

@@ -90,7 +90,7 @@ def put_off(locked: Locked, due: float) -> None:
     """Note when the message is due next: in the file's time, where scans look, and by the bell."""
     with contextlib.suppress(PermissionError):  # another user's file: its journal tells
         os.utime(locked.descriptor, (time.time(), due) if due else None)
-    locked.spool.bell.ring(locked.stage, locked.id, due)
+    locked.spool.bell.ring(locked.stage, locked.id, due=due)
 
 
 def obey(locked: Locked, wish: Wish | None) -> bool:
