@@ -42,7 +42,7 @@ class MemoryLimits(Limits):
         if len(self.sent) == rate.messages:
             then = self.sent[0]
             if then <= now < then + rate.seconds:
-                return then + rate.seconds - now
+                return min(then + rate.seconds - now, rate.seconds)
         self.sent.append(now)
         return 0.0
 

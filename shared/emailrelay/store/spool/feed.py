@@ -15,8 +15,6 @@ from emailrelay.store.spool.index import Hint, forced, hint
 from emailrelay.store.spool.spool import Spool
 
 _LONGEST_HINT = 512
-_PER_TURN = 8
-"""Looks at messages before other tasks get a turn."""
 _FORCED = "!"
 """Stands before the id of a message that is to be tried even before its time."""
 
@@ -47,16 +45,13 @@ class SpoolFeed(Feed):
     def __init__(self, spool: Spool, stage: Stage, hints: Hints) -> None:
         """Claim at ``stage`` what ``hints`` tell."""
         self._spool, self._stage, self._hints = spool, stage, hints
-        self._looks = 0
 
     async def claim(self) -> SpoolClaim:
         """See ``Feed.claim``."""
         while True:
-            self._looks += 1
-            if self._looks % _PER_TURN == 0:
-                # A long row of messages not to be had, or turned away at once, must not keep the loop
-                # from everything else, nor the bell from being heard before its socket is full.
-                await asyncio.sleep(0)
+            # A long row of messages not to be had, or turned away at once, must not keep the loop
+            # from everything else, nor the bell from being heard before its socket is full.
+            await asyncio.sleep(0)
             found = await self._hints.next()
             due = self._spool.put_off.get(found.message)
             if due is not None:

@@ -144,7 +144,7 @@ def _ask(descriptor: int, rate: Rate, now: float) -> float:
     then: float = _TIME.unpack(before)[0] if len(before) == _TIME.size else 0.0
     # A time to come was set by a clock that has been put back since; nobody waits for that.
     if then <= now < then + rate.seconds:
-        return then + rate.seconds - now
+        return min(then + rate.seconds - now, rate.seconds)
     os.pwrite(descriptor, _TIME.pack(now), place)
     os.pwrite(descriptor, _HEAD.pack(rate.messages, count + 1), 0)
     return 0.0
