@@ -72,7 +72,7 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[fast,oauth,procfile]' --group dev
 	touch $@
 
-# Postfix would ask what it is for, and wait.
+# For a machine that is for tests only: Debian starts mail servers that it installs. Postfix would ask what it is for, and wait.
 peers:
 	dpkg-query --show $(PEERS) >/dev/null 2>&1 || { apt-get update -qq && \
 		DEBIAN_FRONTEND=noninteractive apt-get install -qq --no-install-recommends $(PEERS) >/dev/null; }
