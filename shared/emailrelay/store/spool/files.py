@@ -19,6 +19,7 @@ def make_directory(path: Path) -> None:
         path.mkdir(DIRECTORY_MODE, parents=True)
     except FileExistsError:
         return
+    own(path, path.parent)
     # The umask may have taken the group's rights; a setgid bit inherited from above stays.
     path.chmod(stat.S_IMODE(path.stat().st_mode) | DIRECTORY_MODE)
 
@@ -28,12 +29,21 @@ def create(path: str) -> int:
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, FILE_MODE)
     try:
+        own(descriptor, os.path.dirname(path))
         os.fchmod(descriptor, FILE_MODE)  # whatever the umask
     except OSError:
         os.close(descriptor)
         remove(path)
         raise
     return descriptor
+
+
+def own(made: int | Path, above: str | Path) -> None:
+    """Give what root has made to the owner of the directory above: else the services could not use it."""
+    if os.geteuid() == 0:
+        owner = os.stat(above)
+        if owner.st_uid != 0:
+            os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:

@@ -32,7 +32,7 @@ class Reserved:
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
         self._descriptor = os.open(self._scratch, flags, 0o600)
         try:
-            _own(self._descriptor, directory)
+            files.own(self._descriptor, directory)
             os.posix_fallocate(self._descriptor, 0, _ROOM)
         except BaseException:
             self.close()
@@ -92,7 +92,7 @@ class TokenFiles:
         descriptor = os.open(path, flags, 0o600)
         locked = False
         try:
-            _own(descriptor, self.root)
+            files.own(descriptor, self.root)
             locked = files.try_lock(descriptor)
             yield locked
         finally:
@@ -121,7 +121,7 @@ class TokenFiles:
             os.mkdir(path, 0o700)
             descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
             try:
-                _own(descriptor, self.root)
+                files.own(descriptor, self.root)
                 # A setgid bit inherited from the spool stays out: nobody else has a say here.
                 os.fchmod(descriptor, 0o700)
             finally:
@@ -130,10 +130,3 @@ class TokenFiles:
         if os.stat(path, follow_symlinks=False).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
             raise StoreUnusable(f"{path} is open to others; say chmod 700 {path}")
         return path
-
-
-def _own(descriptor: int, beside: str) -> None:
-    # What root makes by hand must be readable by the service, which owns the spool.
-    if os.geteuid() == 0:
-        owner = os.stat(beside)
-        os.fchown(descriptor, owner.st_uid, owner.st_gid)
