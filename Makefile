@@ -13,7 +13,7 @@ PYTEST_ARGS ?= -n 2
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := dovecot-core eatmydata fail2ban faketime msmtp postfix procmail s-nail shellcheck strace swaks testssl.sh xfsprogs
+PEERS := dovecot-core eatmydata fail2ban faketime iproute2 msmtp postfix procmail s-nail shellcheck strace swaks testssl.sh xfsprogs
 
 .PHONY: run test faults fuzz testssl check lint types imports package docs bench peers clean
 
