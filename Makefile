@@ -9,7 +9,7 @@
 # make docs    the pages that are made from declarations: reference, example settings, manual pages
 
 PYTHON ?= python3
-PYTEST_ARGS ?= -n 2
+PYTEST_ARGS ?= -n 2 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial

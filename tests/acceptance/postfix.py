@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,8 +67,8 @@ scache unix - - n - 1 scache
 postlog unix-dgram n - n - 1 postlogd
 """
 _DOVECOT = """
-base_dir = {home}/dovecot
-state_dir = {home}/dovecot
+base_dir = {base}
+state_dir = {base}
 log_path = {home}/dovecot.log
 protocols =
 listen = 127.0.0.1
@@ -78,7 +79,7 @@ passdb {{
   args = scheme=PLAIN {home}/users
 }}
 service auth {{
-  unix_listener {home}/auth {{
+  unix_listener {base}/auth {{
     mode = 0666
   }}
 }}
@@ -130,15 +131,22 @@ class Users(Process):
     def __init__(self, home: Path, mechanisms: str) -> None:
         home.mkdir()
         (home / "users").write_text(f"{USER}:{PASSWORD}\n")
+        # A directory of its own: the path of a socket has 107 octets at most (unix(7)).
+        self._base = Path(tempfile.mkdtemp(prefix="dovecot-"))
         config = home / "dovecot.conf"
-        config.write_text(_DOVECOT.format(home=home, mechanisms=mechanisms.lower()))
+        words = {"home": home, "base": self._base, "mechanisms": mechanisms.lower()}
+        config.write_text(_DOVECOT.format(**words))
         super().__init__("dovecot", ["/usr/sbin/dovecot", "-F", "-c", config], home)
-        self._socket = home / "auth"
+        self._socket = self._base / "auth"
 
     def start(self) -> None:
-        let_through(self._socket.parent)
+        let_through(self._base)
         self.spawn()
         until(self._socket.exists, "Dovecot answers")
+
+    def clear_away(self) -> None:
+        super().clear_away()
+        shutil.rmtree(self._base)
 
     @property
     def settings(self) -> dict[str, str]:

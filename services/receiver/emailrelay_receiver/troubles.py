@@ -4,7 +4,7 @@ import asyncio
 
 from emailrelay.events import MoreTrouble, Rejected, Report, SessionTrouble
 
-_LINES = 50
+_LINES = 20
 _SECOND = 1.0
 
 
