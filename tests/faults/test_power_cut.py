@@ -11,6 +11,7 @@ import pytest
 from tests.acceptance.relay import BIN, Process, free_port, until
 from tests.faults.disk import Disk, missing
 
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 
@@ -88,22 +89,27 @@ async def _kept(spool: Path) -> dict[str, str]:
 
 
 @pytest.mark.timeout(300)
-def test_acknowledged_mail_survives_power_cuts(disk: Disk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sync", SpoolSync)
+def test_acknowledged_mail_survives_power_cuts(disk: Disk, tmp_path: Path, sync: SpoolSync) -> None:
     accepted: dict[str, str] = {}
+    env = {**os.environ, "EMAILRELAY_SPOOL_SYNC": sync}
     for number in range(CUTS):
-        accepted |= _until_cut(disk, tmp_path, None, number)
+        accepted |= _until_cut(disk, tmp_path, env, number)
+        segments = list((disk.root / "spool" / ".wal").glob("*.log"))
+        assert bool(segments) is (sync is SpoolSync.LOG)
         found = asyncio.run(_kept(disk.root / "spool"))
         assert {message: found.get(message) for message in accepted} == accepted
     assert len(accepted) == CUTS * MESSAGES
 
 
 @pytest.mark.timeout(300)
-def test_without_syncs_the_same_cuts_lose_mail(disk: Disk, tmp_path: Path) -> None:
+@pytest.mark.parametrize("sync", SpoolSync)
+def test_without_syncs_the_same_cuts_lose_mail(disk: Disk, tmp_path: Path, sync: SpoolSync) -> None:
     """The control: it shows that the test above could fail."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os\nos.fsync = os.fdatasync = lambda descriptor: None\n"
     )
-    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "EMAILRELAY_SPOOL_SYNC": sync}
     accepted = _until_cut(disk, tmp_path, env, 0)
     spool = disk.root / "spool"
     found = asyncio.run(_kept(spool)) if spool.exists() else {}

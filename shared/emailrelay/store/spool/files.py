@@ -1,6 +1,7 @@
 """The few file operations that a spool is made of; nothing else writes into it."""
 
 import contextlib
+import fcntl
 import os
 import stat
 import zlib
@@ -21,6 +22,16 @@ def make_directory(path: Path) -> None:
         return
     # The umask may have taken the group's rights; a setgid bit inherited from above stays.
     path.chmod(stat.S_IMODE(path.stat().st_mode) | DIRECTORY_MODE)
+    if os.geteuid() == 0:
+        above = path.parent.stat()
+        os.chown(path, above.st_uid, above.st_gid)
+
+
+def hand_over(descriptor: int, directory: str) -> None:
+    """Give a file to whom its directory belongs to: an administrator's command may work as root."""
+    if os.geteuid() == 0:
+        owner = os.stat(directory)
+        os.fchown(descriptor, owner.st_uid, owner.st_gid)
 
 
 def create(path: str) -> int:
@@ -43,6 +54,14 @@ def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def write_at(descriptor: int, octets: bytes, offset: int) -> None:
+    """Write everything at a place in a file."""
+    rest = memoryview(octets)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
 def open_regular(path: str, *, alone: bool = True) -> int | None:
     """Open a file for reading; None if there is none, or something else stands there.
 
@@ -60,6 +79,28 @@ def open_regular(path: str, *, alone: bool = True) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def open_to_write(path: str) -> int | None:
+    """Open a regular file of ours for reading and writing; None if there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def share_lock(descriptor: int) -> None:
+    """Hold a lock beside others who share it; waits for one who has it alone."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def lock(descriptor: int) -> None:
+    """Take a lock, waiting for it."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def try_lock(descriptor: int) -> bool:
