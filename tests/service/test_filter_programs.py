@@ -18,7 +18,16 @@ from emailrelay.config import FilterdSettings, read
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.chain import Chain, Spoken
-from emailrelay.filters.program import Exited, Limits, NotStarted, Programs, Signalled, TimedOut
+from emailrelay.filters.guard import Guard
+from emailrelay.filters.program import (
+    Broken,
+    Exited,
+    Limits,
+    NotStarted,
+    Programs,
+    Signalled,
+    TimedOut,
+)
 from emailrelay.filters.result import read_result
 from emailrelay.filters.spec import ExitFilter, ProgramFilter, parse_chain, unstartable
 from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Trouble
@@ -441,6 +450,58 @@ async def test_too_few_descriptors_hold_the_message_back(
     outcome = await programs.run((script,), message=MESSAGE)
     assert outcome == NotStarted("Too many open files")
     assert not [pid for pid in children() if gone(pid)]
+
+
+async def test_program_that_cannot_be_attended_to_is_ended_and_the_message_waits(
+    desk: Desk, programs: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await programs.run(("/bin/true",), message=MESSAGE)  # what is opened once is open now
+    before = descriptors()
+
+    def refuse(_: int, __: object) -> None:
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(os, "set_blocking", refuse)
+    outcome = await programs.run((desk.script("sleep 60"),), message=MESSAGE)
+    assert outcome == Broken("Cannot allocate memory")
+    assert not [pid for pid in children() if gone(pid)]
+    assert len(children()) == 1, "the guard"
+    assert descriptors() == before
+
+
+@pytest.mark.parametrize("script", ["echo some; sleep 60", "exit 0"], ids=["runs", "ends"])
+async def test_output_that_cannot_be_read_makes_the_message_wait(
+    desk: Desk, programs: Programs, monkeypatch: pytest.MonkeyPatch, script: str
+) -> None:
+    read = os.read
+
+    def fail(descriptor: int, most: int) -> bytes:
+        if not os.get_blocking(descriptor):  # ours: what Popen reads of the child's start is blocking
+            raise OSError(5, "Input/output error")
+        return read(descriptor, most)
+
+    monkeypatch.setattr(os, "read", fail)
+    spoken = await desk.ask(programs, desk.script(script))
+    assert "Input/output error" in trouble(spoken).reason
+    assert len(children()) == 1, "the guard"
+
+
+async def test_leftovers_that_could_not_be_looked_for_are_ended_by_the_next_look(
+    desk: Desk, hasty: Programs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = iter([OSError(24, "Too many open files")])
+    look = Guard.end_older
+
+    def fail_once(guard: Guard, then: float) -> None:
+        for error in looks:
+            raise error
+        look(guard, then)
+
+    monkeypatch.setattr(Guard, "end_older", fail_once)
+    number = desk.folder / "number"
+    await desk.ask(hasty, desk.script(f"setsid sleep 60 >/dev/null & echo $! > {number}"))
+    pid = number_in(number)
+    await eventually(lambda: gone(pid))
 
 
 def examples() -> list[str]:

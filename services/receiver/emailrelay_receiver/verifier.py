@@ -6,6 +6,7 @@ from typing import Protocol
 
 from emailrelay.errors import RelayError
 from emailrelay.filters.program import (
+    Broken,
     Exited,
     Limits,
     NotStarted,
@@ -81,6 +82,8 @@ def _answer(outcome: Outcome) -> Answer:
             raise NoAnswer(f"took longer than {seconds:g} s")
         case NotStarted(reason):
             raise NoAnswer(f"cannot be run: {reason}")
+        case Broken(reason):
+            raise NoAnswer(f"was ended, as we could not attend to it: {reason}")
 
 
 class NetworkVerifier:

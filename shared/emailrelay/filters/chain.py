@@ -5,7 +5,15 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from emailrelay.filters.copy import Copy
-from emailrelay.filters.program import Exited, NotStarted, Outcome, Programs, Signalled, TimedOut
+from emailrelay.filters.program import (
+    Broken,
+    Exited,
+    NotStarted,
+    Outcome,
+    Programs,
+    Signalled,
+    TimedOut,
+)
 from emailrelay.filters.result import read_result
 from emailrelay.filters.servers import Servers
 from emailrelay.filters.spec import (
@@ -78,6 +86,8 @@ def _verdict(outcome: Outcome, side: Side) -> Verdict:
             return Trouble(reason=f"no verdict within {outcome.seconds:g} s")
         case NotStarted():
             return Trouble(reason=f"cannot execute: {outcome.reason}")
+        case Broken():
+            return Trouble(reason=f"was ended, as we could not attend to it: {outcome.reason}")
         case _:
             assert_never(outcome)
 

@@ -73,7 +73,7 @@ class Guard:
         return f"{self._owner}.{self._runs}.{_milliseconds(now)}"
 
     def end_run(self, mark: str) -> None:
-        """Kill all that carries this mark."""
+        """Kill all that carries this mark; raise OSError if nobody can be looked for."""
         self._kill(lambda found: found == mark)
 
     def end_older(self, then: float) -> None:
@@ -86,7 +86,7 @@ class Guard:
             if not pids:
                 return
             for pid in pids:
-                with suppress(ProcessLookupError):
+                with suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGKILL)
 
     def _marked(self) -> Iterator[tuple[int, str]]:

@@ -56,7 +56,14 @@ class NotStarted:
     reason: str
 
 
-Outcome: TypeAlias = Exited | Signalled | TimedOut | NotStarted
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The system failed us while the program ran, which was ended then."""
+
+    reason: str
+
+
+Outcome: TypeAlias = Exited | Signalled | TimedOut | NotStarted | Broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,14 +123,20 @@ class Programs:
             running = self._start(argv, message, mark)
         except OSError as error:
             return NotStarted(error.strerror or str(error))
-        with running:
-            try:
-                async with asyncio.timeout(limits.timeout):
-                    await running.ended.wait()
-            except TimeoutError:
-                await self._end(running, mark)
-                return TimedOut(limits.timeout)
-            return running.outcome()
+        try:
+            with running:
+                return await self._attend(running, mark, limits.timeout)
+        except OSError as error:
+            return Broken(error.strerror or str(error))
+
+    async def _attend(self, running: "_Running", mark: str, timeout: float) -> Outcome:
+        try:
+            async with asyncio.timeout(timeout):
+                await running.ended.wait()
+        except TimeoutError:
+            await self._end(running, mark)
+            return TimedOut(timeout)
+        return running.outcome()
 
     def _start(self, argv: Sequence[str | Path], message: QueueId, mark: str) -> "_Running":
         read_end, write_end = os.pipe()
@@ -140,10 +153,10 @@ class Programs:
                 umask=0o077,
             )
         except OSError:
-            os.close(read_end)
+            _close(read_end)
             raise
         finally:
-            os.close(write_end)
+            _close(write_end)
         # A core file would hold the mail. The limit comes a moment after exec because a function between
         # fork and exec costs three times the rest; EPERM: a set-user-id program, which dumps no core.
         with suppress(OSError):
@@ -151,7 +164,7 @@ class Programs:
         try:
             return _Running(process, read_end)
         except OSError:
-            os.close(read_end)
+            _close(read_end)
             _kill_group(process)
             raise
 
@@ -173,7 +186,10 @@ class Programs:
             self._ran.clear()
             allowed = self.limits.timeout + self.limits.grace
             await asyncio.sleep(allowed)
-            await asyncio.to_thread(self._guard.end_older, time.monotonic() - allowed)
+            try:
+                await asyncio.to_thread(self._guard.end_older, time.monotonic() - allowed)
+            except OSError:  # no descriptor to look with, say: later, then
+                self._ran.set()
 
 
 class _Running:
@@ -185,13 +201,18 @@ class _Running:
         self._process = process
         self._stdout = stdout
         self._output = bytearray()
+        self._trouble: OSError | None = None
         self._pidfd = os.pidfd_open(process.pid)
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        os.set_blocking(self._stdout, False)
-        loop.add_reader(self._stdout, self._listen)
-        loop.add_reader(self._pidfd, self._note_end)
+        try:
+            os.set_blocking(self._stdout, False)
+            loop.add_reader(self._stdout, self._listen)
+            loop.add_reader(self._pidfd, self._note_end)
+        except OSError:
+            self._leave()
+            raise
         return self
 
     def __exit__(
@@ -200,11 +221,14 @@ class _Running:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
         loop = asyncio.get_running_loop()
         loop.remove_reader(self._pidfd)
         loop.remove_reader(self._stdout)
-        os.close(self._pidfd)
-        os.close(self._stdout)
+        _close(self._pidfd)
+        _close(self._stdout)
         if self._process.poll() is None:
             _kill_group(self._process)
 
@@ -214,6 +238,10 @@ class _Running:
             chunk = os.read(self._stdout, CAPTURED)
         except BlockingIOError:
             return False
+        except OSError as error:
+            # The loop calls this: who waits for the end is to hear of it.
+            self._trouble, chunk = error, b""
+            self.ended.set()
         if not chunk:
             asyncio.get_running_loop().remove_reader(self._stdout)
             return False
@@ -226,13 +254,15 @@ class _Running:
         self.ended.set()
 
     def outcome(self) -> Exited | Signalled:
-        """Tell how the program ended, which it has."""
-        code = self._process.returncode
-        if code < 0:
-            return Signalled(-code)
+        """Tell how the program ended, which it has; raise OSError if we could not listen to it."""
         # What was printed last may still be in the pipe; a child that goes on printing must not hold us.
         while len(self._output) < CAPTURED and self._listen():
             pass
+        if self._trouble is not None:
+            raise self._trouble
+        code = self._process.returncode
+        if code < 0:
+            return Signalled(-code)
         return Exited(code, bytes(self._output))
 
     def signal_group(self, number: signal.Signals) -> None:
@@ -244,6 +274,12 @@ class _Running:
 def _environment(message: QueueId, mark: str) -> dict[str, str]:
     """Give the whole environment: nothing of ours leaks, and a search path cannot be smuggled in."""
     return {"PATH": "/usr/bin:/bin", "IFS": " \t\n", "EMAILRELAY_ID": message, MARK: mark}
+
+
+def _close(descriptor: int) -> None:
+    """Close what nothing was written to: the descriptor is free again, whatever the kernel says."""
+    with suppress(OSError):
+        os.close(descriptor)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:

@@ -83,8 +83,12 @@ def unlock(descriptor: int) -> None:
 
 
 def unlock_and_close(descriptor: int) -> None:
-    """End a lock and close its file; no error of that matters: what must be durable was synced before."""
-    unlock(descriptor)
+    """End a lock and close its file; no error of that matters: what must be durable was synced before.
+
+    The lock ends with the last descriptor of its file, if not by itself.
+    """
+    with contextlib.suppress(OSError):
+        unlock(descriptor)
     with contextlib.suppress(OSError):
         os.close(descriptor)
 
