@@ -53,10 +53,11 @@ def _check_content(path: Path) -> None:
 
 def _read_envelope(path: Path) -> bytes:
     with opened(path, "envelope") as file:
-        octets = file.read(_LONGEST_ENVELOPE + 1)
-    if len(octets) > _LONGEST_ENVELOPE:
-        raise DamagedMessage("envelope: too long")
-    return octets
+        size = os.fstat(file.fileno()).st_size
+        if size > _LONGEST_ENVELOPE:
+            raise DamagedMessage("envelope: too long")
+        # Not "as much as there may be": so much memory would be set aside for each.
+        return file.read(size)
 
 
 def opened(path: Path, what: str) -> BinaryIO:

@@ -11,6 +11,8 @@ from filelock import lock_descriptor, unlock_descriptor
 FILE_MODE = 0o660
 DIRECTORY_MODE = 0o770
 LARGEST_ENVELOPE = 64 * 1024 * 1024
+_PIECE = 64 * 1024
+"""Octets of a content that are read at a time. Each thread keeps so much for the next, with the C library's ways."""
 
 
 def make_directory(path: Path) -> None:
@@ -194,7 +196,7 @@ def copy(source: int, target: str) -> None:
 def measure(descriptor: int) -> tuple[int, int]:
     """Give the length and the CRC-32 of an open file's octets."""
     length = crc32 = 0
-    while chunk := os.pread(descriptor, 1024 * 1024, length):
+    while chunk := os.pread(descriptor, _PIECE, length):
         crc32 = zlib.crc32(chunk, crc32)
         length += len(chunk)
     return length, crc32
