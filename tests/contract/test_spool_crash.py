@@ -95,10 +95,12 @@ async def _check_adoption(run: Run) -> None:
         assert len(added) <= 1
 
 
-async def _check_settlement(scenario: str, run: Run) -> None:
+async def _check_settlement(scenario: str, mode: str, run: Run) -> None:
     found = await reopened(run.spool)
     if scenario == "done":
         assert not (run.told and found)
+        if run.told and mode == "fail":
+            assert not list(run.spool.glob("emailrelay.*")), "a content is left over"
         assert all(message.stage is Stage.READY for message in found)
         return
     (message,) = found
@@ -124,7 +126,7 @@ async def test_every_call_may_be_the_last(scenario: str, mode: str, tmp_path: Pa
             elif scenario == "adopt":
                 await _check_adoption(run)
             else:
-                await _check_settlement(scenario, run)
+                await _check_settlement(scenario, mode, run)
         except AssertionError as error:
             error.add_note(f"{mode} at call {run.spool.name} of {scenario}")
             raise

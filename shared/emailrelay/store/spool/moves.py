@@ -78,11 +78,14 @@ def release(locked: Locked, history: History) -> History:
 
 def remove(locked: Locked) -> bool:
     """Remove a message for good; False if its envelope is out of reach, moved by somebody."""
-    path = locked.path()
-    if path is None:
-        return os.fstat(locked.descriptor).st_nlink == 0
-    files.remove(path)  # the envelope first: a content alone is no message
-    files.remove(locked.spool.content(locked.id))
+    spool, path = locked.spool, locked.path()
+    if path is not None:
+        files.remove(path)  # the envelope first: a content alone is no message
+    elif os.fstat(locked.descriptor).st_nlink:
+        return False
+    # Removed already, by a try that failed behind it, say. The content may be another envelope's by now.
+    if not any(os.path.lexists(spool.envelope(locked.id, stage)) for stage in Stage):
+        files.remove(spool.content(locked.id))
     return True
 
 
