@@ -3,7 +3,7 @@
 One call fails at a time, in a service that runs on: the next message passes as if nothing had been.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
@@ -33,6 +33,13 @@ ERRORS = {
     "close": ("EIO",),
     "sendto": ("ENOBUFS",),
 }
+AROUND_A_FILTER = {
+    "pipe2": ("EMFILE",),
+    "vfork": ("EAGAIN",),
+    "pidfd_open": ("EMFILE",),
+    "prlimit64": ("EPERM",),
+}
+"""What filterd calls to run a program, and to learn of its end."""
 SHORT = ("openat", "write", "fsync", "rename")
 """The calls of the receiver that a short run has fail, the last of each."""
 PATIENCE = 400.0
@@ -113,19 +120,15 @@ def met_or_passed(trio: Trio, trace: Trace, session: Session) -> None:
     until(lambda: trace.failed or trio.passed(session), "the call fails, or is not made")
 
 
-@pytest.mark.skipif(not LONG, reason="takes minutes: make faults")
-@pytest.mark.parametrize("service", ["filterd", "forwarder"])
-def test_a_call_that_fails_behind_the_receiver_delays_a_message_at_most(
-    service: str, trio: Trio, report: Report
-) -> None:
+def fail_behind_the_receiver(
+    trio: Trio, victim: Service, failing: Iterable[tuple[Call, str]], calls: str = tracing.CALLS
+) -> Outcome:
+    """Let calls of filterd or a forwarder fail, one with each message; another message follows each."""
     outcome = Outcome()
-    victim = trio.filterd if service == "filterd" else trio.forwarder
-    # Which close is the n-th depends on the programs that are run, and one of a pipe cannot fail.
-    failing = [fault for fault in faults(trio, victim) if fault[0].name != "close"]
     for call, error in failing:
         outcome.tried += 1
         tamper = f"{call.name}:error={error}:when={call.nth}"
-        with traced(victim.pid, trio.relay.directory, tamper) as trace:
+        with traced(victim.pid, trio.relay.directory, tamper, calls) as trace:
             session = trio.send(1)
             met_or_passed(trio, trace, session)
             outcome.met += bool(trace.failed)
@@ -133,7 +136,32 @@ def test_a_call_that_fails_behind_the_receiver_delays_a_message_at_most(
         again = trio.send(1)
         outcome.add(again)
         trio.pass_on(again)
-    judge(trio, outcome, service, report)
+    return outcome
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes: make faults")
+@pytest.mark.parametrize("service", ["filterd", "forwarder"])
+def test_a_call_that_fails_behind_the_receiver_delays_a_message_at_most(
+    service: str, trio: Trio, report: Report
+) -> None:
+    victim = trio.filterd if service == "filterd" else trio.forwarder
+    # Which close is the n-th depends on the programs that are run, and one of a pipe cannot fail.
+    failing = [fault for fault in faults(trio, victim) if fault[0].name != "close"]
+    judge(trio, fail_behind_the_receiver(trio, victim, failing), service, report)
+
+
+@pytest.mark.skipif(not LONG, reason="takes minutes: make faults")
+def test_a_call_that_fails_around_a_filter_delays_a_message_at_most(
+    trio: Trio, report: Report
+) -> None:
+    calls = ",".join(AROUND_A_FILTER)
+    with traced(trio.filterd.pid, trio.relay.directory, calls=calls) as trace:
+        trio.pass_on(trio.send(1))
+        made = trace.calls()
+    assert {call.name for call in made} == AROUND_A_FILTER.keys()
+    failing = [(call, error) for call in made for error in AROUND_A_FILTER[call.name]]
+    outcome = fail_behind_the_receiver(trio, trio.filterd, failing, calls)
+    judge(trio, outcome, "filterd around a filter", report)
 
 
 def judge(trio: Trio, outcome: Outcome, service: str, report: Report) -> None:
