@@ -95,6 +95,8 @@ class Load:
     acknowledged: dict[str, Mail] = field(default_factory=dict[str, Mail])
     refused: Counter[int] = field(default_factory=Counter[int])
     """How often which SMTP code was the answer; 0 for a connection that broke."""
+    codes: dict[str, int] = field(default_factory=dict[str, int])
+    """The code that each refused message was answered with at its end."""
     _next: int = 0
     _under_way: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -166,6 +168,7 @@ class Load:
             accepted = True
         except smtplib.SMTPResponseException as error:
             self.refused[error.smtp_code] += 1
+            self.codes[mail.id] = error.smtp_code
             raise OSError from error
         finally:
             with self._lock:

@@ -101,15 +101,26 @@ def in_the_end(
     ]
 
 
-def proxied(spool: Path, client: Client, arrivals: Sequence[Arrival]) -> list[Violation]:
+def proxied(
+    spool: Path,
+    client: Client,
+    arrivals: Sequence[Arrival],
+    doubts: Doubts | None = None,
+    *,
+    edits: Callable[[Arrival], bool] = unedited,
+) -> list[Violation]:
     """Check a relay whose clients wait for the delivery, at rest."""
+    doubts = doubts or Doubts()
     arrived = {arrival.id for arrival in arrivals}
+    # A forwarder that died at a final dot cannot tell what the client was to hear.
+    certain = {a.id for a in arrivals if doubts.named is None or a.queue_id not in doubts.named}
     return [
         *illegal(spool),
         *(Violation("I7", f"{id_}: 250, not delivered") for id_ in client.accepted - arrived),
-        *(Violation("I7", f"{id_}: refused, delivered") for id_ in client.refused.keys() & arrived),
+        *(Violation("I7", f"{id_}: refused, delivered") for id_ in client.refused.keys() & certain),
         *(Violation("I7", f"{name} is in the spool") for name in left(spool)),
-        *_changed(arrivals, (), unedited),
+        *_changed(arrivals, (), edits),
+        *_repeated(arrivals, doubts),
     ]
 
 

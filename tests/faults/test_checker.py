@@ -271,5 +271,17 @@ def test_proxied_mail_that_was_refused_and_delivered_is_found(put: Put) -> None:
     assert invariants(proxied(put({}), told, [arrival(2)])) == ["I7"]
 
 
+def test_proxied_mail_that_was_refused_in_doubt_is_excused_by_its_name(put: Put) -> None:
+    told = Client(refused={"mail-2": 451})
+    spool, arrivals = put({}), [arrival(2)]
+    assert proxied(spool, told, arrivals, Doubts(1, {arrivals[0].queue_id})) == []
+    assert invariants(proxied(spool, told, arrivals, Doubts(1, {"1.1.1"}))) == ["I7"]
+
+
+def test_proxied_mail_that_arrived_twice_is_found(put: Put) -> None:
+    told = Client(accepted={"mail-2"})
+    assert set(invariants(proxied(put({}), told, [arrival(2), arrival(2)]))) == {"I3"}
+
+
 def test_proxied_mail_that_is_kept_is_found(put: Put) -> None:
     assert set(invariants(proxied(put(pair(ID, "", 2)), Client(), []))) == {"I7"}

@@ -88,7 +88,9 @@ def test_the_books_balance_and_nothing_grows(relay: Relay, report: Report) -> No
     assert relay.scraps() == []
     for service in relay.services:
         report.figure(service.name, _growth(readings[service]))
-        report.figure(f"{service.name} at rest", f"before {before[service]}; after {after[service]}")
+        report.figure(
+            f"{service.name} at rest", f"before {before[service]}; after {after[service]}"
+        )
         # Every descriptor that mail had needed is given back.
         assert after[service].descriptors <= before[service].descriptors
         if SECONDS >= WARM:

@@ -476,7 +476,9 @@ async def test_output_that_cannot_be_read_makes_the_message_wait(
     read = os.read
 
     def fail(descriptor: int, most: int) -> bytes:
-        if not os.get_blocking(descriptor):  # ours: what Popen reads of the child's start is blocking
+        if not os.get_blocking(
+            descriptor
+        ):  # ours: what Popen reads of the child's start is blocking
             raise OSError(5, "Input/output error")
         return read(descriptor, most)
 

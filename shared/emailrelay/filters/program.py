@@ -125,17 +125,17 @@ class Programs:
             return NotStarted(error.strerror or str(error))
         try:
             with running:
-                return await self._attend(running, mark, limits.timeout)
+                return await self._attend(running, mark, limits)
         except OSError as error:
             return Broken(error.strerror or str(error))
 
-    async def _attend(self, running: "_Running", mark: str, timeout: float) -> Outcome:
+    async def _attend(self, running: "_Running", mark: str, limits: Limits) -> Outcome:
         try:
-            async with asyncio.timeout(timeout):
+            async with asyncio.timeout(limits.timeout):
                 await running.ended.wait()
         except TimeoutError:
             await self._end(running, mark)
-            return TimedOut(timeout)
+            return TimedOut(limits.timeout)
         return running.outcome()
 
     def _start(self, argv: Sequence[str | Path], message: QueueId, mark: str) -> "_Running":
