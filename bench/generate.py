@@ -6,6 +6,7 @@ import zlib
 from pathlib import Path
 
 from emailrelay import envelope_format, journal
+from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
 from emailrelay.queue_id import QueueIds
 from emailrelay.stage import Stage
@@ -25,9 +26,7 @@ def fill(spool: Path, messages: int, octets: int, *, due_in: float = 0.0) -> Non
         to_remote=(Address("to@bench.invalid"),),
         client="127.0.0.1",
     )
-    accepted = journal.Accepted(
-        at=now, stage=Stage.READY, length=len(content), crc32=zlib.crc32(content)
-    )
+    accepted = Accepted(at=now, stage=Stage.READY, length=len(content), crc32=zlib.crc32(content))
     text = envelope_format.write(envelope) + journal.write(accepted)
     spool.mkdir(mode=0o770, parents=True, exist_ok=True)
     ids = QueueIds(process=1)

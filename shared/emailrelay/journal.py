@@ -6,25 +6,19 @@ over: an append that a crash tore must not hide what stands before or after it.
 """
 
 import json
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any, TypeAlias
 
+from emailrelay import acceptance, journal_line
+from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
-from emailrelay.dsn_request import (
-    NO_REQUEST,
-    DsnRequest,
-    Notify,
-    RecipientRequest,
-    Return,
-)
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Address, Envelope
+from emailrelay.journal_line import moment
 from emailrelay.reply import Reply, one_line
 from emailrelay.stage import Stage
-
-_PREFIX = b"X-MailRelay-"
 
 
 class Wish(StrEnum):
@@ -34,24 +28,6 @@ class Wish(StrEnum):
     RETRY = "retry"
     FAIL = "fail"
     DELETE = "delete"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
-    """The message became ours. Its presence makes a draft complete; see ``docs/spool.md``, S0."""
-
-    at: float
-    stage: Stage
-    """Where the message starts: unfiltered or ready."""
-    length: int
-    """Octets of content."""
-    crc32: int
-    ack: Ack = Ack.STORED
-    """What the client waited for when this was written."""
-    session: str = ""
-    """The client's session, where its messages are to share one connection to the next server."""
-    dsn: DsnRequest = NO_REQUEST
-    """What the client wants to be told of the delivery."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,19 +111,10 @@ class Notified:
     at: float
 
 
-Entry: TypeAlias = (
-    Accepted
-    | Answered
-    | Filtered
-    | Attempt
-    | Failed
-    | Held
-    | Released
-    | Flushed
-    | Doubted
-    | Wished
-    | Notified
+_Plain: TypeAlias = (
+    Answered | Filtered | Attempt | Failed | Held | Released | Flushed | Doubted | Wished | Notified
 )
+Entry: TypeAlias = Accepted | _Plain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,15 +233,12 @@ def _after_attempt(history: History, attempt: Attempt) -> History:
 
 def write(entry: Entry) -> bytes:
     """Give the line or lines of one entry, each ended by CRLF."""
-    line = _line(type(entry).__name__, _encode(entry))
+    if isinstance(entry, Accepted):
+        return acceptance.write(entry)
+    line = journal_line.write(type(entry).__name__, _encode(entry))
     if isinstance(entry, Failed):
         return _reason(entry.reason) + line
     return line
-
-
-def _line(name: str, value: Mapping[str, Any]) -> bytes:
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=True)
-    return _PREFIX + name.encode() + b": " + text.encode() + b"\r\n"
 
 
 def _reason(reply: Reply) -> bytes:
@@ -283,7 +247,7 @@ def _reason(reply: Reply) -> bytes:
     return b"X-MailRelay-Reason: %s\r\nX-MailRelay-ReasonCode: %d\r\n" % (text, reply.code)
 
 
-def _encode(entry: Entry) -> dict[str, Any]:
+def _encode(entry: _Plain) -> dict[str, Any]:
     match entry:
         case Attempt():
             value: dict[str, Any] = {"at": entry.at, "peer": entry.peer}
@@ -296,11 +260,6 @@ def _encode(entry: Entry) -> dict[str, Any]:
             return value
         case Failed():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
-        case Accepted():
-            value = {name: getattr(entry, name) for name in ("at", "stage", "length", "crc32")}
-            awaited = {"ack": entry.ack, "session": entry.session}
-            value |= {name: what for name, what in awaited.items() if what not in ("", Ack.STORED)}
-            return value if entry.dsn == NO_REQUEST else value | {"dsn": _encode_dsn(entry.dsn)}
         case (
             Answered()
             | Filtered()
@@ -314,33 +273,6 @@ def _encode(entry: Entry) -> dict[str, Any]:
             return {name: getattr(entry, name) for name in entry.__slots__}
 
 
-def _encode_dsn(request: DsnRequest) -> dict[str, Any]:
-    return {
-        "ret": request.give_back or "",
-        "envid": request.envelope_id,
-        "recipients": {
-            address: [",".join(asked.notify), asked.original]
-            for address, asked in request.recipients.items()
-        },
-    }
-
-
-def _dsn(value: dict[str, Any] | None) -> DsnRequest:
-    if value is None:
-        return NO_REQUEST
-    return DsnRequest(
-        give_back=Return(value["ret"]) if value["ret"] else None,
-        envelope_id=str(value["envid"]),
-        recipients={
-            Address(address): RecipientRequest(
-                notify=tuple(Notify(word) for word in notify.split(",") if word),
-                original=str(original),
-            )
-            for address, (notify, original) in value["recipients"].items()
-        },
-    )
-
-
 def parse(tail: bytes) -> list[Entry]:
     """Read the entries of ``tail``, the envelope file's octets after its ``End`` line."""
     entries: list[Entry] = []
@@ -352,9 +284,9 @@ def parse(tail: bytes) -> list[Entry]:
 
 
 def _parse_line(line: bytes) -> Entry | None:
-    name, colon, text = line.removeprefix(_PREFIX).partition(b": ")
+    name, colon, text = line.removeprefix(journal_line.PREFIX).partition(b": ")
     decode = _DECODERS.get(name)
-    if decode is None or not colon or not line.startswith(_PREFIX):
+    if decode is None or not colon or not line.startswith(journal_line.PREFIX):
         return None
     try:
         return decode(json.loads(text))
@@ -362,46 +294,31 @@ def _parse_line(line: bytes) -> Entry | None:
         return None
 
 
-def _time(value: Any) -> float:
-    time = float(value)
-    if not math.isfinite(time):  # JSON as Python reads it knows NaN, which compares with nothing
-        raise ValueError(value)
-    return time
-
-
 def _attempt(value: dict[str, Any]) -> Attempt:
     trouble, next_attempt = value.get("trouble"), value.get("next")
     return Attempt(
-        at=_time(value["at"]),
+        at=moment(value["at"]),
         peer=str(value["peer"]),
         replies={Address(a): Reply.parse(r) for a, r in value.get("replies", {}).items()},
         trouble=None if trouble is None else Reply.parse(trouble),
-        next_attempt=None if next_attempt is None else _time(next_attempt),
+        next_attempt=None if next_attempt is None else moment(next_attempt),
     )
 
 
 _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
-    b"Accepted": lambda v: Accepted(
-        at=_time(v["at"]),
-        stage=Stage(v["stage"]),
-        length=int(v["length"]),
-        crc32=int(v["crc32"]),
-        ack=Ack(v.get("ack", Ack.STORED)),
-        session=str(v.get("session", "")),
-        dsn=_dsn(v.get("dsn")),
-    ),
-    b"Answered": lambda v: Answered(at=_time(v["at"])),
+    b"Accepted": acceptance.read,
+    b"Answered": lambda v: Answered(at=moment(v["at"])),
     b"Filtered": lambda v: Filtered(
-        at=_time(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
+        at=moment(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
     ),
     b"Attempt": _attempt,
     b"Failed": lambda v: Failed(
-        at=_time(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
+        at=moment(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
     ),
-    b"Held": lambda v: Held(at=_time(v["at"]), stage=Stage(v["stage"])),
-    b"Released": lambda v: Released(at=_time(v["at"])),
-    b"Flushed": lambda v: Flushed(at=_time(v["at"])),
-    b"Doubted": lambda v: Doubted(at=_time(v["at"]), peer=str(v["peer"])),
-    b"Wished": lambda v: Wished(at=_time(v["at"]), wish=Wish(v["wish"])),
-    b"Notified": lambda v: Notified(at=_time(v["at"])),
+    b"Held": lambda v: Held(at=moment(v["at"]), stage=Stage(v["stage"])),
+    b"Released": lambda v: Released(at=moment(v["at"])),
+    b"Flushed": lambda v: Flushed(at=moment(v["at"])),
+    b"Doubted": lambda v: Doubted(at=moment(v["at"]), peer=str(v["peer"])),
+    b"Wished": lambda v: Wished(at=moment(v["at"]), wish=Wish(v["wish"])),
+    b"Notified": lambda v: Notified(at=moment(v["at"])),
 }

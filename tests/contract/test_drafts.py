@@ -17,7 +17,8 @@ from tests.contract.mail import (
 )
 
 from emailrelay.envelope import Address, Body, Envelope
-from emailrelay.queue_id import QueueId, to_uuid
+from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
 

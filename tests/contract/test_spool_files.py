@@ -24,9 +24,9 @@ from tests.contract.mail import (
 )
 
 from emailrelay import envelope_format, journal
+from emailrelay.acceptance import Accepted
 from emailrelay.errors import StoreUnusable
 from emailrelay.events import PossibleDuplicate, Recovered, SetAside
-from emailrelay.journal import Accepted
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage

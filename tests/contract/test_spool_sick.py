@@ -23,6 +23,7 @@ from tests.contract.mail import (
 )
 
 from emailrelay import envelope_format, journal
+from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
@@ -56,7 +57,7 @@ async def test_one_unreadable_draft_does_not_stop_the_recovery_of_others(
 ) -> None:
     async with spool():
         drafts = spool.directory / ".new"
-        accepted = journal.Accepted(at=1.0, stage=Stage.READY, length=1, crc32=2363233923)
+        accepted = Accepted(at=1.0, stage=Stage.READY, length=1, crc32=2363233923)
         name = "emailrelay.1700000000000.1.1"
         (drafts / f"{name}.content").write_bytes(b"x")
         envelope = envelope_format.write(ENVELOPE) + journal.write(accepted)

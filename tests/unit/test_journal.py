@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay import journal
+from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import (
-    Accepted,
     Answered,
     Attempt,
     Doubted,

@@ -12,8 +12,9 @@ from flufl.bounce import (
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Accepted, Attempt, Entry, Failed, read
+from emailrelay.journal import Attempt, Entry, Failed, read
 from emailrelay.notify import dsn
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds, from_uuid, to_uuid
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.queue_uuid import from_uuid, to_uuid
 
 PROCESSES = st.integers(0, 2**PROCESS_BITS - 1)
 TIMES = st.floats(0, 1e11, allow_nan=False)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Accepted, Attempt, Failed, read
+from emailrelay.journal import Attempt, Failed, read
 from emailrelay.queue.row import age, octets, row, to_json
 from emailrelay.queue.selection import Selection, parse_age, parse_id
 from emailrelay.queue.state import State, arrived, stages_of, state_of

@@ -56,7 +56,9 @@ class _Options(BaseModel):
 class StoreOptions(_Options):
     """Where mail is kept."""
 
-    spool_dir: Annotated[Directory, AtStart()] = Field(default_factory=default_spool_dir)
+    spool_dir: Annotated[Directory, AtStart()] = Field(
+        default_factory=lambda: Path(default_spool_dir())
+    )
     """The spool directory; made if it is missing."""
 
     store: Annotated[str | None, AtStart()] = None

@@ -18,7 +18,7 @@ def place(directory: Path | None, url: str | None) -> str | Path:
     """Give the store's place; this command makes none."""
     if url is not None and directory is None:
         return url
-    place = directory or spool_dir.chosen()
+    place = directory or Path(spool_dir.chosen())
     if not place.is_dir():
         raise StoreUnusable(f"{place}: there is no such spool directory; say --spool-dir DIR")
     return place

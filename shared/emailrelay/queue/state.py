@@ -2,7 +2,8 @@
 
 from enum import StrEnum
 
-from emailrelay.queue_id import QueueId, to_uuid
+from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import to_uuid
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 from emailrelay.store.base import Listed

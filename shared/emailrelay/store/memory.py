@@ -16,12 +16,13 @@ from types import TracebackType
 from typing import Self, assert_never
 
 from emailrelay import journal
+from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble, TakenIn, Withdrawn
-from emailrelay.journal import Accepted, Filtered, Flushed, Held, History, Released, Wish, Wished
+from emailrelay.journal import Filtered, Flushed, Held, History, Released, Wish, Wished
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due

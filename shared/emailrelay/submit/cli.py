@@ -4,17 +4,14 @@ Programs start it for every message they send, so it imports little, and some of
 """
 
 import os
-import secrets
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 
 from emailrelay import spool_dir
-from emailrelay.queue_id import PROCESS_BITS, QueueIds
 from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
-from emailrelay.submit.direct import Entry, NoEntry
+from emailrelay.submit.direct import Entry, NoEntry, new_ids
 from emailrelay.submit.message import DataError
 
 PROGRAM = "emailrelay-submit"
@@ -41,7 +38,7 @@ _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--po
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (sysexits.h)."""
-    program = Path(sys.argv[0]).name
+    program = os.path.basename(sys.argv[0])
     try:
         arguments = parse(program, sys.argv[1:] if argv is None else argv)
         return _run(arguments)
@@ -78,11 +75,11 @@ def _run(arguments: Arguments) -> int:
             return os.EX_OK
 
 
-def _root(arguments: Arguments) -> Path:
-    return Path(arguments.spool_dir) if arguments.spool_dir else spool_dir.chosen()
+def _root(arguments: Arguments) -> str:
+    return arguments.spool_dir or spool_dir.chosen()
 
 
-def _mailq(root: Path) -> int:
+def _mailq(root: str) -> int:
     from emailrelay.submit import mailq  # noqa: PLC0415 - only this needs it
 
     try:
@@ -128,7 +125,7 @@ def _send(mail: Mail, port: int, why: str) -> int:
     """Go through the receiver, since the spool is closed to this user."""
     from emailrelay.submit import by_smtp  # noqa: PLC0415 - 30 ms that members of the group save
 
-    message_id = QueueIds(secrets.randbits(PROCESS_BITS)).next(time.time())
+    message_id = new_ids().next(time.time())
     try:
         by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
     except by_smtp.NotTaken as error:

@@ -2,17 +2,20 @@
 
 import contextlib
 import os
-import secrets
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 
+from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Body, Envelope
-from emailrelay.journal import Accepted
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.store.spool import entrance, files, names
 from emailrelay.store.spool.bell import Bell
 from emailrelay.store.spool.pair import Pair
+
+
+def new_ids() -> QueueIds:
+    """Give the ids of this process, drawn as ``secrets`` does, whose import would take longer than all else."""
+    return QueueIds(int.from_bytes(os.urandom(8)) % (1 << PROCESS_BITS))
 
 
 class NoEntry(Exception):
@@ -22,7 +25,7 @@ class NoEntry(Exception):
 class Entry:
     """A message on its way into the spool."""
 
-    def __init__(self, root: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, root: str, clock: Callable[[], float] = time.time) -> None:
         """Begin a message.
 
         Raises:
@@ -30,14 +33,14 @@ class Entry:
             OSError: the disk refuses.
 
         """
-        self._root, self._clock = str(root), clock
+        self._root, self._clock = root, clock
         self._eight_bit = False
-        drafts = root / names.DRAFTS
-        ids = QueueIds(secrets.randbits(PROCESS_BITS))
+        drafts = f"{root}/{names.DRAFTS}"
+        ids = new_ids()
         try:
-            if root.is_dir():
+            if os.path.isdir(root):
                 files.make_directory(drafts)
-            self._pair = Pair(str(drafts), lambda: ids.next(clock()))
+            self._pair = Pair(drafts, lambda: ids.next(clock()))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NoEntry(f"{root} is no spool directory") from error
         except PermissionError as error:
@@ -81,7 +84,7 @@ class Entry:
 
     def _hand_over(self) -> None:
         """Give the files to the spool's group where the directory does not do so by itself."""
-        group = Path(self._root).stat().st_gid
+        group = os.stat(self._root).st_gid
         for descriptor in (self._pair.envelope, self._pair.content):
             if os.fstat(descriptor).st_gid != group:
                 os.fchown(descriptor, -1, group)

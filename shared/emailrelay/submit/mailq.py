@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage
@@ -11,7 +10,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
 
 
-def lines(root: Path) -> Iterator[str]:
+def lines(root: str) -> Iterator[str]:
     """Give the lines to print, oldest message first.
 
     Raises:
@@ -19,7 +18,7 @@ def lines(root: Path) -> Iterator[str]:
 
     """
     entries = sorted(
-        (entry for file in root.iterdir() if (entry := names.parse(file.name))), key=_arrival
+        (entry for name in os.listdir(root) if (entry := names.parse(name))), key=_arrival
     )
     shown = [story for entry in entries if (story := list(_story(root, entry)))]
     if not shown:
@@ -34,9 +33,9 @@ def _arrival(entry: names.Entry) -> tuple[int, ...]:
     return tuple(int(group) if group.isdecimal() else 0 for group in entry.id.split("."))
 
 
-def _story(root: Path, entry: names.Entry) -> Iterator[str]:
+def _story(root: str, entry: names.Entry) -> Iterator[str]:
     """Tell one message; nothing if it has left meanwhile."""
-    descriptor = files.open_regular(str(root / names.envelope(entry.id, entry.stage)))
+    descriptor = files.open_regular(f"{root}/{names.envelope(entry.id, entry.stage)}")
     if descriptor is None:
         return
     try:

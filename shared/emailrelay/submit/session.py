@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from contextlib import suppress
-from pathlib import Path
 
 _CHUNK = 65536
 _PATIENCE = 30.0
@@ -18,7 +17,7 @@ class NoReceiver(Exception):
     """Nobody is there to speak to; the text says why."""
 
 
-def hold(root: Path, port: int) -> int:
+def hold(root: str, port: int) -> int:
     """Hold a session to its end; return the exit status.
 
     Where what we write belongs to the spool's group by itself, a receiver of our own takes the mail in;
@@ -47,10 +46,10 @@ def hold(root: Path, port: int) -> int:
     return os.EX_OK
 
 
-def _start(root: Path, connection: socket.socket) -> "subprocess.Popen[bytes] | None":
+def _start(root: str, connection: socket.socket) -> "subprocess.Popen[bytes] | None":
     """Start a receiver for this connection, as a user whose files the services can read."""
     try:
-        spool = root.stat()
+        spool = os.stat(root)
         other = os.geteuid() == 0 and spool.st_uid != 0
         inherits = spool.st_mode & stat.S_ISGID or spool.st_gid == os.getegid()
         if not other and not (inherits and os.access(root, os.W_OK | os.X_OK)):

@@ -9,6 +9,7 @@ import os
 from concurrent.futures import Future
 
 from emailrelay import envelope_format, journal
+from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
@@ -75,7 +76,7 @@ class SpoolDraft(Draft):
         """See ``Draft.commit``."""
         if ack is Ack.FILTERED and stage is Stage.READY:
             ack = Ack.STORED  # there are no filters to wait for
-        accepted = journal.Accepted(
+        accepted = Accepted(
             at=self._spool.clock(),
             stage=stage,
             length=self._pair.length,

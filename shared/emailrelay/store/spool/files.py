@@ -1,12 +1,10 @@
 """The few file operations that a spool is made of; nothing else writes into it."""
 
 import contextlib
+import fcntl
 import os
 import stat
 import zlib
-from pathlib import Path
-
-from filelock import lock_descriptor, unlock_descriptor
 
 FILE_MODE = 0o660
 DIRECTORY_MODE = 0o770
@@ -15,15 +13,16 @@ _PIECE = 64 * 1024
 """Octets of a content that are read at a time. Each thread keeps so much for the next, with the C library's ways."""
 
 
-def make_directory(path: Path) -> None:
+def make_directory(path: "str | os.PathLike[str]") -> None:
     """Create a directory for its owner and group alone; an existing one stays as it is."""
+    path = os.path.abspath(path)
     try:
-        path.mkdir(DIRECTORY_MODE, parents=True)
+        os.makedirs(path, DIRECTORY_MODE)
     except FileExistsError:
         return
-    own(path, path.parent)
+    own(path, os.path.dirname(path))
     # The umask may have taken the group's rights; a setgid bit inherited from above stays.
-    path.chmod(stat.S_IMODE(path.stat().st_mode) | DIRECTORY_MODE)
+    os.chmod(path, stat.S_IMODE(os.stat(path).st_mode) | DIRECTORY_MODE)
 
 
 def create(path: str) -> int:
@@ -40,7 +39,7 @@ def create(path: str) -> int:
     return descriptor
 
 
-def own(made: int | Path, above: str | Path) -> None:
+def own(made: int | str, above: str) -> None:
     """Give what root has made to the owner of the directory above: else the services could not use it."""
     if os.geteuid() == 0:
         owner = os.stat(above)
@@ -64,7 +63,7 @@ def open_regular(path: str, *, alone: bool = True) -> int | None:
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) or Path(path).is_symlink():
+        if isinstance(error, FileNotFoundError) or os.path.islink(path):
             return None
         raise
     status = os.fstat(descriptor)
@@ -76,12 +75,26 @@ def open_regular(path: str, *, alone: bool = True) -> int | None:
 
 def try_lock(descriptor: int) -> bool:
     """Take the kernel's lock on an open file if nobody has it."""
+    from filelock import lock_descriptor  # noqa: PLC0415 - slow; who only adds a message need not wait for it
+
     return lock_descriptor(descriptor, blocking=False)
+
+
+def try_lock_new(descriptor: int) -> bool:
+    """Take the same lock on a file that this process has just made.
+
+    A sweep may have it for a moment, nobody else. See ``docs/decisions/lock-of-a-new-message.md``.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def unlock(descriptor: int) -> None:
     """End a lock at once: a child between fork and exec still shares the open file."""
-    unlock_descriptor(descriptor)
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 
 def unlock_and_close(descriptor: int) -> None:
@@ -95,15 +108,17 @@ def unlock_and_close(descriptor: int) -> None:
         os.close(descriptor)
 
 
-def lock_named(path: str) -> int | None:
+def lock_named(path: str, *, new: bool = False) -> int | None:
     """Open and lock the file at ``path``; None if it is gone, not regular, or locked.
+
+    ``new``: this process has just made it.
 
     Guarantee: the name and the locked inode agree; a lock on a file that was just renamed is void.
     """
     descriptor = open_regular(path)
     if descriptor is None:
         return None
-    if try_lock(descriptor):
+    if try_lock_new(descriptor) if new else try_lock(descriptor):
         if is_named(descriptor, path):
             return descriptor
         unlock_and_close(descriptor)
@@ -115,7 +130,7 @@ def lock_named(path: str) -> int | None:
 def create_locked(path: str) -> int | None:
     """Create a file and take its lock; None if a sweep took it for a dead process's in between."""
     descriptor = create(path)
-    if try_lock(descriptor) and is_named(descriptor, path):
+    if try_lock_new(descriptor) and is_named(descriptor, path):
         return descriptor
     os.close(descriptor)
     return None

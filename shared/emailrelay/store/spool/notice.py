@@ -13,10 +13,11 @@ from enum import StrEnum
 from pathlib import Path
 
 from emailrelay import envelope_format, journal
+from emailrelay.acceptance import Accepted
 from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import Recovered
-from emailrelay.journal import Accepted, History
+from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import entrance, files, names

@@ -7,9 +7,9 @@ import os
 import zlib
 from collections.abc import Callable
 
-from emailrelay import envelope_format, journal
+from emailrelay import acceptance, envelope_format
+from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Envelope
-from emailrelay.journal import Accepted
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
@@ -31,7 +31,7 @@ class Pair:
             self.envelope = files.create(self.envelope_path)
             try:
                 # Locked by a descriptor of its own, for reading: see ``show``.
-                lock = files.lock_named(self.envelope_path)
+                lock = files.lock_named(self.envelope_path, new=True)
             except OSError:
                 files.remove(self.envelope_path)
                 os.close(self.envelope)
@@ -58,7 +58,7 @@ class Pair:
 
     def seal(self, envelope: Envelope, accepted: Accepted) -> None:
         """Write the envelope; with the line of acceptance the draft is complete."""
-        files.write_all(self.envelope, envelope_format.write(envelope) + journal.write(accepted))
+        files.write_all(self.envelope, envelope_format.write(envelope) + acceptance.write(accepted))
 
     def sync(self) -> None:
         """Put files and names on stable storage, in this thread: this commits a sealed pair."""

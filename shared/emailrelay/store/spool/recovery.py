@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from emailrelay import journal
 from emailrelay.errors import RelayError
 from emailrelay.events import PossibleDuplicate, Recovered
-from emailrelay.queue_id import QueueId, to_uuid
+from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.spool import adoption, doubt, draft, files, names, notice
 from emailrelay.store.spool.moves import Locked, remove

@@ -1,0 +1,90 @@
+"""The first line of a message's journal: with it a draft is complete (``docs/spool.md``, S0).
+
+Apart from the rest of the journal, since who only adds a message needs nothing else of it.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from emailrelay import journal_line
+from emailrelay.ack import Ack
+from emailrelay.dsn_request import (
+    NO_REQUEST,
+    DsnRequest,
+    Notify,
+    RecipientRequest,
+    Return,
+)
+from emailrelay.envelope import Address
+from emailrelay.stage import Stage
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accepted:
+    """The message became ours."""
+
+    at: float
+    stage: Stage
+    """Where the message starts: unfiltered or ready."""
+    length: int
+    """Octets of content."""
+    crc32: int
+    ack: Ack = Ack.STORED
+    """What the client waited for when this was written."""
+    session: str = ""
+    """The client's session, where its messages are to share one connection to the next server."""
+    dsn: DsnRequest = NO_REQUEST
+    """What the client wants to be told of the delivery."""
+
+
+def write(accepted: Accepted) -> bytes:
+    """Give the line, ended by CRLF."""
+    value: dict[str, Any] = {
+        name: getattr(accepted, name) for name in ("at", "stage", "length", "crc32")
+    }
+    awaited = {"ack": accepted.ack, "session": accepted.session}
+    value |= {name: what for name, what in awaited.items() if what not in ("", Ack.STORED)}
+    if accepted.dsn != NO_REQUEST:
+        value["dsn"] = _encode_dsn(accepted.dsn)
+    return journal_line.write("Accepted", value)
+
+
+def read(value: Mapping[str, Any]) -> Accepted:
+    """Read the object of a line; whatever is wrong with it is one of the errors of ``journal.parse``."""
+    return Accepted(
+        at=journal_line.moment(value["at"]),
+        stage=Stage(value["stage"]),
+        length=int(value["length"]),
+        crc32=int(value["crc32"]),
+        ack=Ack(value.get("ack", Ack.STORED)),
+        session=str(value.get("session", "")),
+        dsn=_dsn(value.get("dsn")),
+    )
+
+
+def _encode_dsn(request: DsnRequest) -> dict[str, Any]:
+    return {
+        "ret": request.give_back or "",
+        "envid": request.envelope_id,
+        "recipients": {
+            address: [",".join(asked.notify), asked.original]
+            for address, asked in request.recipients.items()
+        },
+    }
+
+
+def _dsn(value: dict[str, Any] | None) -> DsnRequest:
+    if value is None:
+        return NO_REQUEST
+    return DsnRequest(
+        give_back=Return(value["ret"]) if value["ret"] else None,
+        envelope_id=str(value["envid"]),
+        recipients={
+            Address(address): RecipientRequest(
+                notify=tuple(Notify(word) for word in notify.split(",") if word),
+                original=str(original),
+            )
+            for address, (notify, original) in value["recipients"].items()
+        },
+    )

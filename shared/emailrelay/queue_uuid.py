@@ -1,0 +1,40 @@
+"""A queue id as the UUID version 7 that it spells (RFC 9562 section 5.7), and back."""
+
+import re
+from uuid import UUID
+
+from emailrelay.queue_id import PROCESS_BITS, QueueId
+
+_COUNT_BITS = 32
+_OURS = re.compile(r"([0-9]{1,15})\.([0-9]{1,13})\.([0-9]{1,10})")
+
+
+def to_uuid(queue_id: QueueId) -> UUID:
+    """Return the UUIDv7 that a queue id of ours spells.
+
+    Raises:
+        ValueError: the id is not one of ours (another program's file name).
+
+    """
+    match = _OURS.fullmatch(queue_id)
+    if match is None:
+        raise ValueError(queue_id)
+    milliseconds, process, count = (int(group) for group in match.groups())
+    if milliseconds >> 48 or process >> PROCESS_BITS or count >> _COUNT_BITS:
+        raise ValueError(queue_id)
+    random_a, random_b = process >> 30, process & (1 << 30) - 1
+    return UUID(
+        int=milliseconds << 80
+        | 7 << 76
+        | random_a << 64
+        | 2 << 62
+        | random_b << _COUNT_BITS
+        | count
+    )
+
+
+def from_uuid(uuid: UUID) -> QueueId:
+    """Return the queue id that a UUID made by ``to_uuid`` stands for."""
+    number = uuid.int
+    process = (number >> 64 & 0xFFF) << 30 | number >> _COUNT_BITS & (1 << 30) - 1
+    return QueueId(f"{number >> 80}.{process}.{number & (1 << _COUNT_BITS) - 1}")
