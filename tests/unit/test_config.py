@@ -230,6 +230,9 @@ def test_contradictions_name_the_option() -> None:
     assert problems(ForwarderSettings, [SMARTHOST, "--once", "--poll=5"]) == [
         "--once: with poll makes no sense: leave out one of the two"
     ]
+    assert problems(ForwarderSettings, [SMARTHOST, "--client-tls", "--client-tls-connection"]) == [
+        "--client-tls-connection: encrypts already, so leave out client_tls"
+    ]
     assert problems(FilterdSettings, ["--retry-first=60", "--retry-longest=30"]) == [
         "--retry-longest: '30': must not be shorter than retry_first (60)"
     ]
@@ -309,6 +312,14 @@ def test_tables_of_one_kind_have_different_names(tmp_path: Path) -> None:
 
     assert problems(ForwarderSettings, ["-c", path, SMARTHOST]) == [
         f"[[route]] in {path}: several are named isp; each needs a name of its own"
+    ]
+
+
+def test_what_is_wrong_with_routes_is_not_blamed_on_the_smarthost(tmp_path: Path) -> None:
+    path = write(tmp_path, '[[route]]\nname = "all"\n')
+
+    assert problems(ForwarderSettings, ["-c", path]) == [
+        f"[[route]] 1 ('all') in {path}, smarthosts: is missing"
     ]
 
 

@@ -240,7 +240,9 @@ class ForwardOptions(_Options):
     @field_validator("forward_to")
     @classmethod
     def _given(cls, value: str | None, info: ValidationInfo) -> str | None:
-        routes: tuple[Route, ...] = info.data.get("route", ())
+        routes: tuple[Route, ...] | None = info.data.get("route")
+        if routes is None:  # they are wrong, and what is said of them is enough
+            return value
         if value is None and not any(route.takes_all for route in routes):
             rest = "for mail that fits no [[route]]; " if routes else "to forward to; "
             raise ValueError(f"there is nowhere {rest}give the smarthost as HOST:PORT")

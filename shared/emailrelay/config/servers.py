@@ -119,6 +119,13 @@ class ServerEncryptionOptions(BaseModel):
             raise ValueError("makes no sense with client_tls = no: leave out one of the two")
         return value
 
+    @field_validator("client_tls_connection")
+    @classmethod
+    def _one_way(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
+        if value and info.data.get("client_tls"):
+            raise ValueError("encrypts already, so leave out client_tls")
+        return value
+
 
 class SignInOptions(BaseModel):
     """Who we are at servers."""
