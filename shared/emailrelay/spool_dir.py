@@ -8,7 +8,7 @@ _LOCAL = "/usr/local/var/spool/emailrelay"
 
 
 def default() -> str:
-    """/var/spool/emailrelay if it is there, else /usr/local/var/spool/emailrelay."""
+    """Tell where mail is kept if nobody says: the packaged place if it is there, else the local one."""
     return _PACKAGED if os.path.isdir(_PACKAGED) else _LOCAL
 
 

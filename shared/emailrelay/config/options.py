@@ -53,12 +53,15 @@ class _Options(BaseModel):
     )
 
 
+def _spool_dir() -> Path:
+    """/var/spool/emailrelay if it is there, else /usr/local/var/spool/emailrelay."""
+    return Path(default_spool_dir())
+
+
 class StoreOptions(_Options):
     """Where mail is kept."""
 
-    spool_dir: Annotated[Directory, AtStart()] = Field(
-        default_factory=lambda: Path(default_spool_dir())
-    )
+    spool_dir: Annotated[Directory, AtStart()] = Field(default_factory=_spool_dir)
     """The spool directory; made if it is missing."""
 
     store: Annotated[str | None, AtStart()] = None
