@@ -8,17 +8,14 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from emailrelay.address_pattern import ANYONE, matches, split
 from emailrelay.envelope import Address, Envelope
+from emailrelay.route_shortlist import Shortlist
 from emailrelay.schedule import Schedule
 
-ANYONE = "*"
-NOBODY = "<>"
-"""The pattern of the null sender."""
 DEFAULT, ADDRESS = "default", "address"
 """The names of the route to ``forward_to``, and of those to a server that an envelope names."""
 
-_DOMAIN = r"(?:[^\s@*<>\"\[\]]+|\[[^\s\[\]]+\])"
-_PATTERN = re.compile(rf"\*|<>|(?:[^\s@*<>]+@)?{_DOMAIN}|(?:\*@)?(?:\*\.)?{_DOMAIN}")
 _RATE = re.compile(r"([0-9]{1,6})/([0-9]{0,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -76,6 +73,11 @@ class Routes:
 
     listed: tuple[Route, ...] = ()
     default: Route | None = None
+    _shortlist: Shortlist = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Prepare to find routes without judging all of them for each recipient."""
+        object.__setattr__(self, "_shortlist", Shortlist(self.listed))
 
     def choose(self, envelope: Envelope, recipient: Address) -> Choice:
         """Choose the route of one recipient.
@@ -94,7 +96,7 @@ class Routes:
         """Give the routes before the chosen one, and why each does not fit."""
         passed: list[tuple[Route, str]] = []
         for route in () if envelope.forward_to_address else self.listed:
-            fits, why = _judged(route, envelope, envelope.forward_to or recipient)
+            fits, why = _judged(route, envelope, _addressed(envelope, recipient))
             if fits:
                 break
             passed.append((route, why))
@@ -103,10 +105,11 @@ class Routes:
     def _choose(self, envelope: Envelope, recipient: Address) -> Choice:
         if envelope.forward_to_address:
             return self._to_address(envelope.forward_to_address)
-        for route in self.listed:
-            fits, why = _judged(route, envelope, envelope.forward_to or recipient)
+        target = _addressed(envelope, recipient)
+        for place in self._shortlist.places(envelope.sender, target, envelope.authentication):
+            fits, why = _judged(self.listed[place], envelope, target)
             if fits:
-                return Choice(route, why)
+                return Choice(self.listed[place], why)
         none = "no [[route]] fits" if self.listed else "there are no [[route]] tables"
         if self.default is None:
             return Choice(None, f"{none}, and forward_to is not set")
@@ -149,32 +152,7 @@ def sender_on(route: Route, sender: Address) -> Address:
     rewritten = route.envelope_from
     if not sender or rewritten is None:
         return sender
-    return Address(rewritten if "@" in rewritten else f"{_split(sender)[0]}@{rewritten}")
-
-
-def matches(pattern: str, address: str) -> bool:
-    """Tell whether an address, or a bare domain written ``@domain``, fits a pattern.
-
-    Upper and lower case are the same, in the local part too: whoever writes a pattern means both.
-    """
-    pattern, address = pattern.lower().removeprefix("*@"), address.lower()
-    if pattern == ANYONE:
-        return True
-    if pattern == NOBODY:
-        return not address
-    domain = _split(address)[1]
-    if "@" in pattern:
-        return pattern == address
-    if pattern.startswith("*."):
-        return domain.endswith(pattern[1:])
-    return domain == pattern
-
-
-def check_pattern(pattern: str) -> str:
-    """Return the pattern; raise ValueError if it is none."""
-    if not _PATTERN.fullmatch(pattern):
-        raise ValueError("write user@domain, domain, *.domain, * (everyone) or <> (no sender)")
-    return pattern
+    return Address(rewritten if "@" in rewritten else f"{split(sender)[0]}@{rewritten}")
 
 
 def parse_rate(text: str) -> Rate:
@@ -190,6 +168,12 @@ def parse_rate(text: str) -> Rate:
     return Rate(int(match[1]), float(int(match[2] or 1) * _SECONDS[match[3]]))
 
 
+def _addressed(envelope: Envelope, recipient: Address) -> str:
+    """Give what recipient patterns are compared with; a bare domain as ``@domain``."""
+    target = envelope.forward_to or recipient
+    return target if target == "" or "@" in target else f"@{target}"
+
+
 def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
     """Tell whether a route fits, and why or why not."""
     reasons: list[str] = []
@@ -200,10 +184,9 @@ def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
             who = f"{envelope.authentication} logged in" if user else "nobody logged in"
             return False, f"{who}, not {' or '.join(route.user)}"
         reasons.append(f"its user {fits} logged in")
-    address = target if target == "" or "@" in target else f"@{target}"
     for what, patterns, value in (
         ("sender", route.sender, envelope.sender),
-        ("recipient", route.recipient, address),
+        ("recipient", route.recipient, target),
     ):
         fits = next((p for p in patterns if matches(p, value)), None)
         if fits is None:
@@ -211,9 +194,3 @@ def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
         if fits != ANYONE:
             reasons.append(f"its {what} pattern {fits} fits")
     return True, " and ".join(reasons) or "it takes all mail"
-
-
-def _split(address: str) -> tuple[str, str]:
-    """Cut at the last ``@``; that of a quoted local part alone (``"a@b"``) is none."""
-    local, at, domain = address.rpartition("@")
-    return (local, domain) if at and not domain.endswith('"') else (address, "")

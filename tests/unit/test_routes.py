@@ -4,15 +4,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emailrelay.address_pattern import check_pattern, matches
 from emailrelay.envelope import NULL_SENDER, Address, Envelope
 from emailrelay.routes import (
     Choice,
     Rate,
     Route,
     Routes,
-    check_pattern,
     legs,
-    matches,
     parse_rate,
     sender_on,
 )
@@ -150,6 +149,48 @@ def test_the_choice_is_explained_when_nothing_fits() -> None:
     assert Routes((one,)).choose(envelope(), BOB) == Choice(
         None, "no [[route]] fits, and forward_to is not set"
     )
+
+
+PATTERNS = st.sampled_from(
+    ["*", "<>", "a@x.y", "A@X.y", "x.y", "*.y", "*.x.y", "*@x.y", "*@*.y", "y", "", "*.", '"a@x"']
+)
+ADDRESSES = st.sampled_from(
+    ["", "a@x.y", "b@x.y", "a@X.Y", "a@w.x.y", "a@y", "a@.y", "a@<>", "a@*.y", '"a@x"', "x.y", "a"]
+)
+USERS = st.sampled_from(["*", "ann", "Ann", "bob", ""])
+PATTERN_LISTS = st.lists(PATTERNS, max_size=3).map(tuple)
+
+
+@given(
+    st.lists(
+        st.tuples(PATTERN_LISTS, PATTERN_LISTS, st.none() | st.lists(USERS, max_size=2).map(tuple)),
+        max_size=6,
+    ),
+    ADDRESSES,
+    ADDRESSES,
+    USERS,
+    st.sampled_from(["", "x.y", "a@x.y"]),
+)
+def test_the_choice_is_that_of_a_walk_over_all_routes(
+    lists: list[tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...] | None]],
+    sender: str,
+    recipient: str,
+    user: str,
+    forward_to: str,
+) -> None:
+    listed = tuple(
+        route(f"r{place}", sender=senders, recipient=recipients, user=users)
+        for place, (senders, recipients, users) in enumerate(lists)
+    )
+    routes, sent = Routes(listed), envelope(sender=sender, user=user, forward_to=forward_to)
+    passed_over = routes.passed_over(sent, Address(recipient))  # a plain walk
+    expected = next(iter(listed[len(passed_over) :]), None)
+
+    choice = routes.choose(sent, Address(recipient))
+
+    assert choice.route == expected
+    if expected is not None:
+        assert Routes((expected,)).choose(sent, Address(recipient)).why == choice.why
 
 
 def test_the_server_that_the_envelope_names_goes_first_without_credentials() -> None:

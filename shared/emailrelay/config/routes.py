@@ -6,6 +6,7 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import AfterValidator, Field, field_validator
 
 from emailrelay import routes
+from emailrelay.address_pattern import check_pattern
 from emailrelay.config.tables import Name, Table
 from emailrelay.config.values import Count, Destination, Flag, Metavar, Seconds
 from emailrelay.schedule import Schedule
@@ -36,7 +37,7 @@ def _free(name: str) -> str:
 
 
 Patterns: TypeAlias = Annotated[
-    tuple[Annotated[str, AfterValidator(routes.check_pattern)], ...],
+    tuple[Annotated[str, AfterValidator(check_pattern)], ...],
     AfterValidator(_some),
     Metavar("PATTERNS"),
 ]
