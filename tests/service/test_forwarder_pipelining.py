@@ -11,6 +11,7 @@ from tests.fakes import smtp_peer
 from tests.fakes.smtp_peer import Act, Hang, Say, SmtpPeer
 from tests.service import test_forwarder_trouble as one_by_one
 from tests.service.forwarding import HASTY, Office
+from tests.service.test_forwarder_awaited import ask
 
 from emailrelay.settlement import Defer, Done, Fail
 
@@ -56,6 +57,32 @@ async def test_all_of_the_envelope_is_said_before_the_first_reply() -> None:
         with pytest.raises(asyncio.CancelledError):
             await sending
     assert after_ehlo(peer) == ["MAIL", "RCPT", "RCPT", "DATA"]
+
+
+@pytest.mark.parametrize(
+    ("recipients", "said"),
+    [(["a@t"], ["MAIL", "RCPT", "DATA"]), (["a@t", "b@t"], ["MAIL", "RCPT", "RCPT"])],
+)
+async def test_data_waits_where_one_of_several_refusals_would_be_the_answer(
+    recipients: list[str], said: list[str]
+) -> None:
+    async with SmtpPeer({"MAIL": Say(b""), "RCPT": Say(b""), "DATA": Hang()}) as peer:
+        asking = asyncio.create_task(ask(Office(peer.address), *recipients))
+        await peer.until(command=said[-1])
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+    assert after_ehlo(peer) == said
+
+
+async def test_refusal_of_the_only_recipient_of_a_waiting_client_is_its_answer() -> None:
+    script: dict[str, Act | Sequence[Act]] = {"RCPT": ["550 5.1.1 who?"], "DATA": ["503 5.5.1 no"]}
+    async with SmtpPeer(script) as peer:
+        office = Office(peer.address)
+        assert str(await ask(office, "a@t")) == "550 5.1.1 who?"
+        assert str(await ask(office, "a@t")).startswith("250")
+        await office.forwarding.close()
+    assert peer.connections == 1
 
 
 async def test_server_without_the_extension_hears_one_command_at_a_time() -> None:

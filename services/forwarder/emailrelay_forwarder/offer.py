@@ -38,7 +38,7 @@ class Offer:
     recipients: Sequence[Recipient]
     replies: dict[Address, Reply]
     together: bool
-    """Whether one refusal is the end: then there is no DATA unless all recipients are accepted."""
+    """Whether one refusal is the end: then nothing is sent unless all recipients are accepted."""
     accepted: list[Address] = field(default_factory=list[Address])
     left: list[Recipient] = field(default_factory=list[Recipient])
     """Those whom the server takes in a further transaction."""
@@ -79,12 +79,13 @@ class Offer:
     async def _at_once(self) -> None:
         """Say all of it, then hear all of it: every reply belongs to one command (section 3.1).
 
-        Where a single refusal is the end, DATA waits for the replies to all RCPT. Otherwise it goes
-        along; a server that says 354 although it has taken nobody gets the lone dot that ends it.
+        Where a single refusal among several is the end, DATA waits for the replies to all RCPT. Otherwise
+        it goes along; a server that says 354 although it has taken nobody gets the lone dot that ends it.
         """
+        first_hear = self.together and len(self.recipients) > 1
         commands = [(Step.MAIL, self._mail)]
         commands += [(Step.RCPT, recipient.command) for recipient in self.recipients]
-        if not self.together:
+        if not first_hear:
             commands.append((Step.DATA, b"DATA"))
         self.session.say(commands)
         taken = self._takes_mail(await self.session.hear(Step.MAIL))
@@ -94,7 +95,7 @@ class Offer:
                 self.left.append(recipient)
             elif taken:
                 self._take(recipient, reply)
-        if not self.together:
+        if not first_hear:
             self.to_data = await self.session.hear(Step.DATA)
             if self.to_data.code == 354 and not self.accepted:
                 await self.session.nothing()
