@@ -267,3 +267,22 @@ async def test_slow_write_back_of_a_proxied_message_holds_no_other_session_up(
         rescue.cancel()
         await commit
         assert await can_claim(store, draft.id)
+
+
+async def test_what_a_full_socket_could_not_take_goes_along_with_the_next_ring(
+    tmp_path: Path,
+) -> None:
+    bell, heard = Bell(str(tmp_path)), list[QueueId]()
+    ear = Ear(str(tmp_path), "ready", lambda message, _due: heard.append(message))
+    ear.open()
+    # More than a socket holds: net.unix.max_dgram_qlen is 10, or 512 where systemd runs.
+    messages = [QueueId(f"1.1.{number}") for number in range(600)]
+    for message in messages[:-1]:
+        bell.ring(Stage.READY, message)
+    ear.hear()
+    assert len(heard) < len(messages) - 1
+    bell.ring_at(ear.name, messages[-1])
+    ear.hear()
+    assert heard == messages
+    ear.close()
+    bell.close()

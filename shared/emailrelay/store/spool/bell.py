@@ -26,6 +26,8 @@ class Bell:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._seen: tuple[int, int] | None = None
         self._sockets: list[str] = []
+        self._missed: dict[str, bytes] = {}
+        """What sockets were too full to take; it goes along with what is next for them."""
 
     def ring(self, stage: Stage, *messages: QueueId, due: float = 0.0) -> None:
         """Announce messages that are due at ``due`` (seconds since 1970; 0: now).
@@ -36,19 +38,19 @@ class Bell:
             for name in self._listeners():
                 if name.startswith(f"{stage}."):
                     for datagram in _datagrams(messages, due):
-                        self._send(f"/proc/self/fd/{directory}/{name}", datagram)
+                        self._announce(directory, name, datagram)
 
     def ask_to_look(self) -> None:
         """Ask all feeds to scan the spool: a message may be there that nobody has announced."""
         with contextlib.suppress(OSError), opened(self._directory) as directory:
             for name in self._listeners():
                 if name.partition(".")[0] in tuple(Stage):
-                    self._send(f"/proc/self/fd/{directory}/{name}", LOOK)
+                    self._send(directory, name, LOOK)
 
     def ring_at(self, name: str, message: QueueId) -> None:
         """Ring at one socket by its name."""
         with contextlib.suppress(OSError), opened(self._directory) as directory:
-            self._send(f"/proc/self/fd/{directory}/{name}", *_datagrams((message,), 0.0))
+            self._announce(directory, name, *_datagrams((message,), 0.0))
 
     def _listeners(self) -> list[str]:
         status = os.stat(self._directory)
@@ -60,14 +62,27 @@ class Bell:
             self._seen = state if settled else None
         return self._sockets
 
-    def _send(self, path: str, datagram: bytes) -> None:
+    def _announce(self, directory: int, name: str, datagram: bytes) -> None:
+        """Send it with what was missed before; whatever is missed for good is found by a scan."""
+        missed = self._missed.pop(name, b"")
+        if len(missed) + len(datagram) <= LONGEST:
+            datagram = missed + datagram
+        if not self._send(directory, name, datagram):
+            self._missed[name] = datagram
+
+    def _send(self, directory: int, name: str, datagram: bytes) -> bool:
+        """Send if the socket is there; False: it is, and is full."""
+        path = f"/proc/self/fd/{directory}/{name}"
         try:
             self._socket.sendto(datagram, path)
+        except BlockingIOError:
+            return False
         except ConnectionRefusedError:
             files.remove(path)  # its process died; a living one has it bound
             self._seen = None
         except OSError:
-            self._seen = None  # full, or just gone
+            self._seen = None  # just gone
+        return True
 
     def close(self) -> None:
         """Close the sending socket."""

@@ -34,6 +34,7 @@ class Waiter:
     ack: Ack
     descriptor: int
     rung: asyncio.Event = field(default_factory=asyncio.Event)
+    _reply: Reply | None = None
 
     async def answer(self, within: float) -> Reply | None:
         """Wait for the answer; after ``within`` seconds give up, unless it has just come."""
@@ -51,6 +52,8 @@ class Waiter:
 
     def give_up(self) -> Reply | None:
         """Take the wait back; the reply if somebody was faster."""
+        if self._reply is not None:
+            return self._reply
         try:
             os.unlink(self.path)
         except FileNotFoundError:
@@ -62,11 +65,13 @@ class Waiter:
             return None
         # Who died between writing and renaming has left a line too: the last one was renamed.
         lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()
-        return Reply.parse(lines[-1])
+        self._reply = Reply.parse(lines[-1])
+        return self._reply
 
     def close(self) -> None:
         """Remove what is left."""
-        files.remove(self.path)
+        if self._reply is None:
+            files.remove(self.path)
         files.remove(f"{self.path}.answer")
         files.unlock_and_close(self.descriptor)
 
