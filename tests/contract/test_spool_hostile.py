@@ -136,7 +136,8 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 
     monkeypatch.setattr(files, "copy", slow)
     async with spool() as store:
-        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        # What is large is copied in a thread.
+        message = await put(store, ORIGINAL * 20_000, Stage.UNFILTERED)
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             copying = asyncio.create_task(claim.work_copy("new"))
             await asyncio.to_thread(entered.wait, PATIENCE)

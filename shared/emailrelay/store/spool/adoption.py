@@ -27,6 +27,8 @@ from emailrelay.store.spool.threads import in_thread
 
 _LONG_AGO = (0, 0)
 """Times of a fresh copy: an edit within the same tick of the kernel's clock shows all the same."""
+_SMALL = 256 * 1024
+"""Octets that are copied within the page cache at once."""
 _RESULT = "result"
 """In an adopted copy: the envelope that the message will have."""
 _OWN = "own"
@@ -47,7 +49,12 @@ class Copy:
 
     def discard(self) -> None:
         """Remove the copy with everything in it; one that was adopted has another name."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        try:
+            os.unlink(self.files.content)
+            os.unlink(self.files.envelope)
+            os.rmdir(self.directory)
+        except OSError:  # programs have left something else
+            shutil.rmtree(self.directory, ignore_errors=True)
 
 
 def _signatures(copy: WorkCopy) -> tuple[object, object]:
@@ -62,11 +69,21 @@ def _signature(path: Path) -> object:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
+async def copied(locked: Locked, content: int, suffix: str, *, size: int) -> Copy:
+    """Make a copy; of a large content in a thread, which costs as much as a small content's whole copy."""
+    if size <= _SMALL:
+        return make_copy(locked, content, suffix)
+    return await in_thread(make_copy, locked, content, suffix)
+
+
 def make_copy(locked: Locked, content: int, suffix: str) -> Copy:
     """Copy an open content and its locked envelope, for this user's eyes alone."""
     directory = locked.spool.path(names.WORK, names.running_copy(locked.id))
-    shutil.rmtree(directory, ignore_errors=True)
-    os.mkdir(directory, 0o700)
+    try:
+        os.mkdir(directory, 0o700)
+    except FileExistsError:
+        shutil.rmtree(directory, ignore_errors=True)
+        os.mkdir(directory, 0o700)
     copy = WorkCopy(
         content=Path(directory, names.content(locked.id)),
         envelope=Path(directory, f"{names.envelope(locked.id, Stage.READY)}.{suffix}"),

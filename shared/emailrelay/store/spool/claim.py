@@ -176,7 +176,7 @@ class SpoolClaim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         try:
-            self._copy = await in_thread(adoption.make_copy, self._locked, self._content, suffix)
+            self._copy = await adoption.copied(self._locked, self._content, suffix, size=self.size)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
         return self._copy.files
