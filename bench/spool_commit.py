@@ -1,6 +1,7 @@
 """What commits and settlements cost a process, without SMTP around them: rate and CPU.
 
-.venv/bin/python -m bench.spool_commit [--messages 2000] [--size 10240] [--at-once 1 20 100] [--also TREE]
+.venv/bin/python -m bench.spool_commit [--messages 2000] [--size 10240] [--at-once 1 20 100]
+    [--sync files log] [--also TREE]
 
 ``--also`` names another checkout of this project, which is measured in turn with this one.
 """
@@ -24,6 +25,7 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.events import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -76,12 +78,14 @@ async def share(count: int, at_once: int, act: Callable[[], Awaitable[None]]) ->
     return Cost(count / wall, 1000 * spent / count)
 
 
-async def measure(spool: Path, messages: int, size: int, at_once: int) -> tuple[Cost, Cost]:
+async def measure(
+    spool: Path, messages: int, size: int, at_once: int, sync: SpoolSync
+) -> tuple[Cost, Cost]:
     """Commit messages, then settle them."""
     line = b"x" * 70 + b"\r\n"
     content = (line * (size // len(line) + 1))[:size]
     waiting: list[QueueId] = []
-    async with open_store(spool, report=ignore) as store:
+    async with open_store(spool, report=ignore, sync=sync) as store:
 
         async def take() -> None:
             waiting.append(await commit(store, content))
@@ -99,15 +103,19 @@ async def measure(spool: Path, messages: int, size: int, at_once: int) -> tuple[
 def one(arguments: argparse.Namespace, at_once: int) -> None:
     """Measure this checkout in this process and tell it to the parent."""
     place = Path(tempfile.mkdtemp(prefix="commit-", dir=arguments.place))
+    sync = SpoolSync(arguments.sync[0])
     try:
-        costs = asyncio.run(measure(place / "spool", arguments.messages, arguments.size, at_once))
+        costs = asyncio.run(
+            measure(place / "spool", arguments.messages, arguments.size, at_once, sync)
+        )
     finally:
         shutil.rmtree(place)
     sys.stdout.write(json.dumps(costs) + "\n")
 
 
-def ask(tree: Path, argv: list[str], at_once: int) -> tuple[Cost, Cost]:
+def ask(tree: Path, sync: str, argv: list[str], at_once: int) -> tuple[Cost, Cost]:
     """Have a checkout measured in a process of its own."""
+    argv = [*argv, "--sync", sync]
     environment = {**os.environ, "PYTHONPATH": f"{tree / 'shared'}:{HERE}"}
     command = [sys.executable, "-m", "bench.spool_commit", *argv, "--one", str(at_once)]
     said = subprocess.run(command, check=True, env=environment, capture_output=True, text=True)
@@ -121,6 +129,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=10240)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--at-once", type=int, nargs="+", default=[1, 20, 100])
+    parser.add_argument("--sync", nargs="+", default=["files"], choices=list(SpoolSync))
     parser.add_argument("--also", help="another checkout, measured in turn")
     parser.add_argument("--place", help="a directory on the disk to measure")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
@@ -129,18 +138,19 @@ def main() -> None:
         one(arguments, arguments.one)
         return
     trees = [HERE, *([Path(arguments.also)] if arguments.also else [])]
+    contestants = [(tree, sync) for tree in trees for sync in arguments.sync]
     argv = ["--messages", str(arguments.messages), "--size", str(arguments.size)]
     argv += ["--place", arguments.place] if arguments.place else []
     print(
-        "| at once | checkout | commits/s | CPU ms | settlements/s | CPU ms |\n|---|---|---|---|---|---|"
+        "| at once | checkout | sync | commits/s | CPU ms | settlements/s | CPU ms |\n|---|---|---|---|---|---|---|"
     )
     for at_once in arguments.at_once:
-        costs: dict[Path, list[tuple[Cost, Cost]]] = {tree: [] for tree in trees}
+        costs: dict[tuple[Path, str], list[tuple[Cost, Cost]]] = {one: [] for one in contestants}
         for turn in range(arguments.rounds):
-            for tree in trees[:: 1 if turn % 2 else -1]:
-                costs[tree].append(ask(tree, argv, at_once))
-        for tree, found in costs.items():
-            cells = [f"{at_once} | {tree.name}"]
+            for tree, sync in contestants[:: 1 if turn % 2 else -1]:
+                costs[tree, sync].append(ask(tree, sync, argv, at_once))
+        for (tree, sync), found in costs.items():
+            cells = [f"{at_once} | {tree.name} | {sync}"]
             for side in (0, 1):
                 rate = statistics.median(pair[side].rate for pair in found)
                 cpu = statistics.median(pair[side].cpu for pair in found)

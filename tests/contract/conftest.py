@@ -8,6 +8,7 @@ import pytest
 from tests.contract.mail import Opener
 
 from emailrelay.events import Event
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.memory import MemoryStore
@@ -28,15 +29,25 @@ class MemoryOpener:
 class SpoolOpener:
     """Opens one spool directory."""
 
+    sync = SpoolSync.FILES
+
     def __init__(self, directory: Path) -> None:
         self.reports: list[Event] = []
         self.directory = directory / "spool"
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store:
-        return open_store(self.directory, report=self.reports.append, clock=clock)
+        return open_store(self.directory, report=self.reports.append, clock=clock, sync=self.sync)
 
 
-@pytest.fixture(params=[MemoryOpener, SpoolOpener], ids=["memory", "spool"])
+class LoggedSpoolOpener(SpoolOpener):
+    """Opens one spool directory that has a log."""
+
+    sync = SpoolSync.LOG
+
+
+@pytest.fixture(
+    params=[MemoryOpener, SpoolOpener, LoggedSpoolOpener], ids=["memory", "spool", "log"]
+)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store of the product in turn."""
     made: Opener = request.param(tmp_path)
@@ -44,6 +55,19 @@ def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
 
 
 @pytest.fixture
-def spool(tmp_path: Path) -> SpoolOpener:
-    """Give a spool, for facts that need a disk."""
+def synced_spool(tmp_path: Path) -> SpoolOpener:
+    """Give a spool without a log, for facts about its syncs."""
     return SpoolOpener(tmp_path)
+
+
+@pytest.fixture
+def logged_spool(tmp_path: Path) -> LoggedSpoolOpener:
+    """Give a spool with a log, for facts about that."""
+    return LoggedSpoolOpener(tmp_path)
+
+
+@pytest.fixture(params=[SpoolOpener, LoggedSpoolOpener], ids=["files", "log"])
+def spool(request: pytest.FixtureRequest, tmp_path: Path) -> SpoolOpener:
+    """Give a spool, for facts that need a disk."""
+    made: SpoolOpener = request.param(tmp_path)
+    return made

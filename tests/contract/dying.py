@@ -1,6 +1,6 @@
 """Does one thing to a spool again and again, and each time dies one system call later.
 
-``python -m tests.contract.dying SCENARIO kill|fail DIRECTORY`` makes a spool ``DIRECTORY/1``, dies by
+``python -m tests.contract.dying SCENARIO kill|fail DIRECTORY files|log`` makes a spool ``DIRECTORY/1``, dies by
 SIGKILL (or meets an I/O error) at the first call, makes ``DIRECTORY/2``, dies at the second, until a
 run meets no such call any more. A run that came to its end leaves ``DIRECTORY/<n>.told``.
 """
@@ -23,6 +23,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.journal import Attempt
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -100,8 +101,8 @@ def err() -> None:
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-async def live(scenario: Scenario, spool: Path, arm: Arm) -> None:
-    async with open_store(spool, report=lambda _: None) as store:
+async def live(scenario: Scenario, spool: Path, sync: SpoolSync, arm: Arm) -> None:
+    async with open_store(spool, report=lambda _: None, sync=sync) as store:
         try:
             await scenario(store, arm)
         except StoreError:
@@ -109,7 +110,7 @@ async def live(scenario: Scenario, spool: Path, arm: Arm) -> None:
         spool.with_suffix(".told").touch()
 
 
-def main(name: str, mode: str, directory: Path) -> None:
+def main(name: str, mode: str, directory: Path, sync: SpoolSync) -> None:
     act, names = (die, _CALLS) if mode == "kill" else (err, _CALLS_THAT_FAIL)
     for step in range(1, _LONGEST):
         met = directory / f"{step}.met"
@@ -121,7 +122,7 @@ def main(name: str, mode: str, directory: Path) -> None:
         child = os.fork()
         if child == 0:
             scenario, spool = SCENARIOS[name], directory / str(step)
-            asyncio.run(live(scenario, spool, lambda: meet(step, reach, names)))  # noqa: B023 - a child of its own
+            asyncio.run(live(scenario, spool, sync, lambda: meet(step, reach, names)))  # noqa: B023 - a child of its own
             os._exit(0)
         os.waitpid(child, 0)
         if not met.exists():
@@ -131,4 +132,4 @@ def main(name: str, mode: str, directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), SpoolSync(sys.argv[4]))

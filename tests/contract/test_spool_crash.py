@@ -14,6 +14,7 @@ from tests.contract.mail import ANN, ENVELOPE, NEVER, OK, can_claim, claimed, co
 from emailrelay.envelope import Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -29,8 +30,8 @@ class Run:
     spool: Path
 
 
-def runs(scenario: str, mode: str, directory: Path) -> Iterator[Run]:
-    command = [sys.executable, "-m", "tests.contract.dying", scenario, mode, str(directory)]
+def runs(scenario: str, mode: str, directory: Path, sync: SpoolSync) -> Iterator[Run]:
+    command = [sys.executable, "-m", "tests.contract.dying", scenario, mode, str(directory), sync]
     subprocess.run(command, cwd=ROOT, check=True, timeout=100, stdin=subprocess.DEVNULL)
     spools = sorted(
         (path for path in directory.iterdir() if path.is_dir()), key=lambda p: int(p.name)
@@ -118,8 +119,11 @@ async def _check_settlement(scenario: str, mode: str, run: Run) -> None:
 
 @pytest.mark.parametrize("mode", ["kill", "fail"])
 @pytest.mark.parametrize("scenario", ["commit", "adopt", "done", "defer", "fail", "hold", "pass"])
-async def test_every_call_may_be_the_last(scenario: str, mode: str, tmp_path: Path) -> None:
-    for run in await asyncio.to_thread(lambda: list(runs(scenario, mode, tmp_path))):
+@pytest.mark.parametrize("sync", SpoolSync)
+async def test_every_call_may_be_the_last(
+    scenario: str, mode: str, sync: SpoolSync, tmp_path: Path
+) -> None:
+    for run in await asyncio.to_thread(lambda: list(runs(scenario, mode, tmp_path, sync))):
         try:
             if scenario == "commit":
                 await _check_commit(run)

@@ -47,12 +47,12 @@ async def test_message_whose_settlement_is_cancelled_is_closed(spool: SpoolOpene
 
 
 async def test_message_whose_removal_cannot_be_synced_is_closed(
-    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+    synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(path: str) -> None:
         raise OSError(f"no sync of {path}")
 
-    async with spool() as store:
+    async with synced_spool() as store:
         async with await claimed(store, await put(store)) as claim:
             with monkeypatch.context() as disk:
                 disk.setattr(files, "sync_directory", broken)

@@ -189,8 +189,8 @@ async def test_message_in_doubt_is_named_though_another_process_sends_it_already
             assert {event.id for event in doubted(spool)} == {message, sent}
 
 
-async def test_message_that_was_removed_is_in_doubt_no_more(spool: SpoolOpener) -> None:
-    async with spool() as store:
+async def test_message_that_was_removed_is_in_doubt_no_more(synced_spool: SpoolOpener) -> None:
+    async with synced_spool() as store:
         message = await put(store)
         claim = await claimed(store, message)
         claim.in_doubt("smarthost.test:25")
@@ -198,7 +198,7 @@ async def test_message_that_was_removed_is_in_doubt_no_more(spool: SpoolOpener) 
         await asyncio.sleep(0)
         assert not await listed(store)
         # Killed now, while the removal is being synced, it would not be sent twice.
-        (sheet,) = (spool.directory / ".doubt").iterdir()
+        (sheet,) = (synced_spool.directory / ".doubt").iterdir()
         assert message.encode() not in sheet.read_bytes()
         await settling
 

@@ -54,7 +54,7 @@ _PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
     ".waiting": (re.compile(rf"{_ID}(\.(?P<what>answer))?"), ".waiting/"),
     ".dsn": (re.compile(rf"{_ID}\.(relay|local)(?P<what>)"), ".dsn/"),
 }
-PRIVATE = frozenset({".wake", ".doubt", ".slots", ".tokens"})
+PRIVATE = frozenset({".wake", ".doubt", ".slots", ".tokens", ".wal"})
 """Directories whose entries belong to no message."""
 FILES = frozenset({".unfiltered"})
 

@@ -13,6 +13,7 @@ from tests.faults.disk import Disk, missing
 from tests.faults.extent import extent
 from tests.faults.report import Report
 
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 
@@ -88,11 +89,32 @@ async def _kept(spool: Path) -> dict[str, str]:
 
 
 @pytest.mark.timeout(extent(300, 8 * 3600))
-def test_acknowledged_mail_survives_power_cuts(disk: Disk, tmp_path: Path, report: Report) -> None:
+@pytest.mark.parametrize("sync", SpoolSync)
+def test_acknowledged_mail_survives_power_cuts(
+    disk: Disk, tmp_path: Path, report: Report, sync: SpoolSync
+) -> None:
     accepted: dict[str, str] = {}
+    env = {**os.environ, "EMAILRELAY_SPOOL_SYNC": sync}
     for number in range(CUTS):
-        accepted |= _until_cut(disk, tmp_path, number)
+        accepted |= _until_cut(disk, tmp_path, env, number)
+        segments = list((disk.root / "spool" / ".wal").glob("*.log"))
+        assert bool(segments) is (sync is SpoolSync.LOG)
         found = asyncio.run(_kept(disk.root / "spool"))
         assert {message: found.get(message) for message in accepted} == accepted
     assert len(accepted) == CUTS * MESSAGES
-    report.figure(f"power cuts on {disk.root.name} behind the 250", f"{CUTS}, {len(accepted)} kept")
+    doing = f"power cuts on {disk.root.name} behind the 250, {sync} synced"
+    report.figure(doing, f"{CUTS}, {len(accepted)} kept")
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("sync", SpoolSync)
+def test_without_syncs_the_same_cuts_lose_mail(disk: Disk, tmp_path: Path, sync: SpoolSync) -> None:
+    """The control: it shows that the test above could fail."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os\nos.fsync = os.fdatasync = lambda descriptor: None\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path), "EMAILRELAY_SPOOL_SYNC": sync}
+    accepted = _until_cut(disk, tmp_path, env, 0)
+    spool = disk.root / "spool"
+    found = asyncio.run(_kept(spool)) if spool.exists() else {}
+    assert {message: found.get(message) for message in accepted} != accepted

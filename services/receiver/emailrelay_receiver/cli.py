@@ -72,7 +72,8 @@ def _allow_many_connections() -> None:
 async def _serve(
     live: Live[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
 ) -> int:
-    async with open_store(live.now.store_place, report=report) as store:
+    now = live.now
+    async with open_store(now.store_place, report=report, sync=now.spool_sync) as store:
         make = partial(make_house, store=store, report=report, clock=time.time)
         receiver = Receiver(make(live.now), listeners.sockets)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))

@@ -36,6 +36,7 @@ from emailrelay.config.values import (
 from emailrelay.routes import Routes
 from emailrelay.schedule import Schedule
 from emailrelay.spool_dir import default as default_spool_dir
+from emailrelay.spool_sync import SpoolSync
 
 
 class LogFormat(StrEnum):
@@ -72,6 +73,14 @@ class StoreOptions(_Options):
     def store_place(self) -> str | Path:
         """Return what ``open_store`` takes."""
         return self.store or self.spool_dir
+
+
+class StoringOptions(_Options):
+    """How mail is kept."""
+
+    spool_sync: Annotated[SpoolSync, AtStart()] = SpoolSync.FILES
+    """What is on stable storage before a message is acknowledged: files, its own two; log, a record in a
+    log under the spool directory, whose files follow. With log, more messages a second."""
 
 
 class ProcessOptions(_Options):
@@ -331,6 +340,7 @@ class ReceiverSettings(
     FilterOptions,
     DomainOptions,
     ListenOptions,
+    StoringOptions,
     Settings,
 ):
     """Settings of the receiver."""

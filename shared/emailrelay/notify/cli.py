@@ -18,6 +18,7 @@ from emailrelay.notify.notifier import Count, Notifier
 from emailrelay.store.spool import place
 from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import open_spool
+from emailrelay.store.spool.wal.opening import Presence
 
 PROGRAM = "emailrelay-notify"
 
@@ -92,8 +93,16 @@ def _run(root: Path, host: str, agent: Agent | None) -> Count:
     try:
         place.check(root)
         spool.make_directories()
-        Recovery(spool).sweep()
-        return Notifier(spool=spool, host=host, agent=agent).run()
+        presence = Presence(spool)
+        try:
+            presence.come()
+            Recovery(spool).sweep()
+            count = Notifier(spool=spool, host=host, agent=agent).run()
+        except BaseException:
+            presence.close()
+            raise
+        presence.leave()
+        return count
     finally:
         spool.bell.close()
 

@@ -26,6 +26,7 @@ from emailrelay.store.spool import adoption, files, moves, waiting
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.threads import in_thread
+from emailrelay.store.spool.wal.records import Gone
 
 _LOOK_AGAIN = 5.0
 """Seconds until a message that another process has claimed is looked at again: it may die."""
@@ -259,17 +260,43 @@ class SpoolClaim(Claim):
         if self._doubt is not None:
             with contextlib.suppress(OSError):  # it only helps whoever cleans up after a kill
                 self._spool.doubts.delivered(self._doubt, self.id, self._peer)
-        if not await self._surely("remove a finished message", lambda: moves.remove(self._locked)):
+        # If DELIVERED mail came back after a power cut, it would be withdrawn.
+        lasting = self.ack is not Ack.DELIVERED
+        logged = lasting and self._spool.log.in_use()
+        removed = await self._log_and_remove() if logged else None
+        if removed is None:
+            removed = await self._surely(
+                "remove a finished message", lambda: moves.remove(self._locked)
+            )
+        if not removed:
             # Moved out of reach meanwhile: should it come back, nobody gets a second copy.
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
             replies = dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
         self._out_of_doubt()  # before the sync: killed there, nothing would be sent twice
-        if (
-            self.ack is not Ack.DELIVERED
-        ):  # if that came back after a power cut, it would be withdrawn
-            removed = self._hand_over()
-            await self._spool.syncer.run((), (self._spool.root,), closing=removed)
+        if logged:
+            self._spool.syncer.close_files(self._hand_over())
+        elif lasting:
+            handed = self._hand_over()
+            await self._spool.syncer.run((), (self._spool.root,), closing=handed)
+
+    async def _log_and_remove(self) -> bool | None:
+        """Have the log say that the message is gone, and remove it; None: it could not be removed."""
+        removed: list[bool] = []
+
+        def remove(error: OSError | None) -> None:
+            if error is not None:
+                raise error
+            with contextlib.suppress(OSError):
+                removed.append(moves.remove(self._locked))
+
+        while True:
+            try:
+                await self._spool.syncer.log(lambda: Gone(self.id), remove)
+                return removed[0] if removed else None
+            except OSError as error:
+                self._spool.trouble(f"log a finished message ({self.id})", error)
+            await asyncio.sleep(_TRY_AGAIN)
 
     def _hand_over(self) -> tuple[int, int]:
         """Give up the lock now, and both files to be closed by somebody who has the time for it."""
@@ -313,8 +340,15 @@ class SpoolClaim(Claim):
         if moves.obey(self._locked, self._wish()):
             return
         await self._surely("append to a journal", lambda: self._locked.append(journal.write(entry)))
-        await self._spool.syncer.run((self._locked.descriptor,), ())
+        await self._keep(stage)
         self._locked.rename(stage)
+
+    async def _keep(self, stage: Stage) -> None:
+        """Make the journal durable, of a message that stands at ``stage`` or is about to."""
+        if self._spool.log.in_use():
+            await self._spool.syncer.log(lambda: self._locked.noted(stage))
+        else:
+            await self._spool.syncer.run((self._locked.descriptor,), ())
 
     async def _note(self, attempt: Attempt) -> None:
         line = journal.write(attempt)
@@ -327,7 +361,7 @@ class SpoolClaim(Claim):
             return
         # Guarantee: a recipient recorded as delivered is not delivered to again.
         await self._surely("record a delivery", lambda: self._locked.append(line))
-        await self._spool.syncer.run((self._locked.descriptor,), ())
+        await self._keep(self.stage)
 
     async def _surely(self, doing: str, act: Callable[[], _T]) -> _T:
         """Do what may not be left undone after a delivery, however long the disk refuses."""

@@ -2,7 +2,8 @@
 
 The pair is written under ``.new/``, out of sight of every watcher. Once content, envelope and the
 names in ``.new/`` are synced the message is committed: from there any opener of the spool rolls it
-forward, so the two renames that make it visible need no sync.
+forward, so the two renames that make it visible need no sync. Where there is a log, its record there is
+synced instead.
 """
 
 import os
@@ -23,6 +24,7 @@ from emailrelay.store.spool.moves import withdraw
 from emailrelay.store.spool.pair import Pair
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.waiting import Waiter, Waiters
+from emailrelay.store.spool.wal.log import LARGEST_CONTENT
 
 _WRITE_BACK = 8 * 1024 * 1024
 """Octets after which a large content's write-back starts, so that its commit need not wait for all."""
@@ -104,11 +106,20 @@ class SpoolDraft(Draft):
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
 
     async def _sync_and_finish(self, stage: Stage) -> None:
-        await self._spool.syncer.run(
-            (self._pair.content, self._pair.envelope),
-            (self._spool.path(names.DRAFTS),),
-            lambda error: self._finish(stage, error),
-        )
+        if self._logged:
+            await self._spool.syncer.log(
+                lambda: self._pair.taken(stage), lambda error: self._finish(stage, error)
+            )
+        else:
+            await self._spool.syncer.run(
+                (self._pair.content, self._pair.envelope),
+                (self._spool.path(names.DRAFTS),),
+                lambda error: self._finish(stage, error),
+            )
+
+    @property
+    def _logged(self) -> bool:
+        return self._spool.logs and self._pair.length <= LARGEST_CONTENT
 
     async def answer(self, within: float) -> Reply | None:
         """See ``Draft.answer``."""
@@ -139,6 +150,8 @@ class SpoolDraft(Draft):
                 raise error
             self._pair.show(self._spool.root, stage)
         except OSError:
+            if self._logged:
+                self._spool.log.forget(self.id)
             self._remove()
             files.remove(self._spool.content(self.id))
             raise

@@ -54,6 +54,14 @@ def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
+def write_at(descriptor: int, octets: bytes, offset: int) -> None:
+    """Write everything at a place in a file."""
+    rest = memoryview(octets)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
 def open_regular(path: str, *, alone: bool = True) -> int | None:
     """Open a file for reading; None if there is none, or something else stands there.
 
@@ -71,6 +79,28 @@ def open_regular(path: str, *, alone: bool = True) -> int | None:
         return descriptor
     os.close(descriptor)
     return None
+
+
+def open_to_write(path: str) -> int | None:
+    """Open a regular file of ours for reading and writing; None if there is none."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def share_lock(descriptor: int) -> None:
+    """Hold a lock beside others who share it; waits for one who has it alone."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def lock(descriptor: int) -> None:
+    """Take a lock, waiting for it."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def try_lock(descriptor: int) -> bool:

@@ -13,6 +13,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import GIVEN_UP
 from emailrelay.store.spool import files
 from emailrelay.store.spool.spool import Spool
+from emailrelay.store.spool.wal.records import Noted
 
 
 @dataclass(slots=True)
@@ -46,6 +47,10 @@ class Locked:
             files.append(descriptor, lines)
         finally:
             os.close(descriptor)
+
+    def noted(self, stage: Stage) -> Noted:
+        """Give what the log keeps of the message as it is, on its way to ``stage``."""
+        return Noted(self.id, stage, files.read_all(self.descriptor))
 
     def release(self) -> None:
         """Give up the lock."""
@@ -89,6 +94,12 @@ def remove(locked: Locked) -> bool:
     return True
 
 
+def drop(locked: Locked) -> None:
+    """Remove a message that nobody delivered, so that the log does not bring it back."""
+    locked.spool.log.forget(locked.id)
+    remove(locked)
+
+
 def put_off(locked: Locked, due: float) -> None:
     """Note when the message is due next: in the file's time, where scans look, and by the bell."""
     with contextlib.suppress(PermissionError):  # another user's file: its journal tells
@@ -102,7 +113,7 @@ def obey(locked: Locked, wish: Wish | None) -> bool:
         case None:
             return False
         case Wish.DELETE:
-            remove(locked)
+            drop(locked)
         case Wish.HOLD:
             hold(locked)
         case Wish.FAIL:
@@ -185,6 +196,6 @@ def withdraw(spool: Spool, message: QueueId) -> None:
         if descriptor is not None:
             locked = Locked(spool, message, stage, descriptor)
             try:
-                remove(locked)
+                drop(locked)
             finally:
                 locked.release()

@@ -12,11 +12,13 @@ WAKE = ".wake"
 DOUBT = ".doubt"
 WAITING = ".waiting"
 NOTICES = ".dsn"
+LOG = ".wal"
+"""What makes commits and settlements durable where there is a log; its lock tells who has the spool open."""
 SLOTS = ".slots"
 """Made when a route has a limit that processes share."""
 FILTERS_FIRST = ".unfiltered"
 """Present where new mail goes to the filters first: those who submit directly look for it."""
-DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING, NOTICES)
+DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING, NOTICES, LOG)
 
 _SUFFIX = {
     Stage.UNFILTERED: ".filter",

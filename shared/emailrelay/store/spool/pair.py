@@ -3,6 +3,7 @@
 No event loop and no thread, so that ``emailrelay-submit`` starts quickly.
 """
 
+import errno
 import os
 import zlib
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.wal.records import Taken
 
 
 class Pair:
@@ -25,6 +27,7 @@ class Pair:
         """Create both files, the envelope first and locked: a free lock means a dead writer."""
         self.directory = directory
         self.length = self.crc32 = 0
+        self.sealed = b""
         while True:
             self.id = next_id()
             self.envelope_path = f"{directory}/{names.draft_envelope(self.id)}"
@@ -58,13 +61,21 @@ class Pair:
 
     def seal(self, envelope: Envelope, accepted: Accepted) -> None:
         """Write the envelope; with the line of acceptance the draft is complete."""
-        files.write_all(self.envelope, envelope_format.write(envelope) + acceptance.write(accepted))
+        self.sealed = envelope_format.write(envelope) + acceptance.write(accepted)
+        files.write_all(self.envelope, self.sealed)
 
     def sync(self) -> None:
         """Put files and names on stable storage, in this thread: this commits a sealed pair."""
         os.fdatasync(self.content)
         os.fdatasync(self.envelope)
         files.sync_directory(self.directory)
+
+    def taken(self, stage: Stage) -> Taken:
+        """Give what the log keeps of a sealed pair."""
+        content = os.pread(self.content, self.length, 0)
+        if len(content) < self.length:
+            raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")
+        return Taken(self.id, stage, self.sealed, content)
 
     def show(self, root: str, stage: Stage) -> None:
         """Make the message visible in the spool; no sync, since a committed draft goes forward.

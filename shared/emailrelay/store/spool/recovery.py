@@ -17,7 +17,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.spool import adoption, doubt, draft, files, names, notice
-from emailrelay.store.spool.moves import Locked, remove
+from emailrelay.store.spool.moves import Locked, drop
 from emailrelay.store.spool.spool import Spool
 
 _BUSY_IS_OLD = 600.0
@@ -44,6 +44,7 @@ class Recovery:
             self._waiters,
             self._notices,
             self._names,
+            self.spool.syncer.look,
         )
         for step in steps:
             try:
@@ -133,7 +134,7 @@ class Recovery:
         if envelope is not None:
             locked = Locked(spool, message, Stage.READY, envelope)
             try:
-                remove(locked)
+                drop(locked)
             finally:
                 locked.release()
         elif _exists_at_all(spool, message):

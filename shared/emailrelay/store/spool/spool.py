@@ -12,6 +12,7 @@ from emailrelay.store.spool import files, names
 from emailrelay.store.spool.bell import Bell
 from emailrelay.store.spool.doubt import DoubtSheet
 from emailrelay.store.spool.syncer import Syncer
+from emailrelay.store.spool.wal.log import Log
 
 
 @dataclass(slots=True, kw_only=True)
@@ -22,9 +23,12 @@ class Spool:
     report: Report
     clock: Callable[[], float]
     ids: QueueIds
+    log: Log
     syncer: Syncer
     bell: Bell
     doubts: DoubtSheet
+    logs: bool = False
+    """New mail goes into the log."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
     """Until when (seconds since 1970) feeds pass over messages whose journal could not be told so."""
 
@@ -52,12 +56,14 @@ class Spool:
 
 def open_spool(root: Path, report: Report, clock: Callable[[], float]) -> Spool:
     """Make the shared parts of a spool directory for this process."""
+    log = Log(str(root / names.LOG))
     return Spool(
         root=str(root),
         report=report,
         clock=clock,
         ids=QueueIds(secrets.randbits(PROCESS_BITS)),
-        syncer=Syncer(),
+        log=log,
+        syncer=Syncer(log),
         bell=Bell(str(root / names.WAKE)),
         doubts=DoubtSheet(str(root / names.DOUBT)),
     )

@@ -11,10 +11,11 @@ from typing import Self
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import StoreError, StoreUnusable
+from emailrelay.errors import StoreError
 from emailrelay.events import Report
 from emailrelay.journal import History, Wish, Wished
 from emailrelay.queue_id import QueueId
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.spool import entrance, files, moves, names, place
@@ -26,7 +27,9 @@ from emailrelay.store.spool.limits import SpoolLimits
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import Spool, open_spool
+from emailrelay.store.spool.threads import in_thread
 from emailrelay.store.spool.waiting import Waiters
+from emailrelay.store.spool.wal.opening import Presence
 
 _PATIENCE = 1.0
 """Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""
@@ -37,9 +40,17 @@ _PER_TURN = 1000
 class SpoolStore(Store):
     """See ``Store``."""
 
-    def __init__(self, root: Path, *, report: Report, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        *,
+        report: Report,
+        clock: Callable[[], float],
+        sync: SpoolSync = SpoolSync.FILES,
+    ) -> None:
         """Use the directory ``root``; nothing is touched before the block is entered."""
-        self._root, self._report, self._clock = root, report, clock
+        self._root, self._report, self._clock, self._sync = root, report, clock, sync
+        self._presence: Presence | None = None
         self._opened: Spool | None = None
         self._waiters: Waiters | None = None
         self._recovery: Recovery | None = None
@@ -54,15 +65,20 @@ class SpoolStore(Store):
     async def __aenter__(self) -> Self:
         """See ``Store``."""
         spool = open_spool(self._root, self._report, self._clock)
+        presence = Presence(spool)
         try:
             spool.make_directories()
             place.check(self._root)
-        except OSError as error:
+            await in_thread(presence.come)
+            if self._sync is SpoolSync.LOG:
+                presence.begin_log()
+        except BaseException as error:
+            presence.close()
             spool.bell.close()
-            raise place.trouble(self._root, error) from error
-        except StoreUnusable:
-            spool.bell.close()
+            if isinstance(error, OSError):
+                raise place.trouble(self._root, error) from error
             raise
+        self._presence = presence
         self._opened, self._waiters = spool, Waiters(spool)
         self._recovery = Recovery(spool)
         self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.sweep))
@@ -87,6 +103,8 @@ class SpoolStore(Store):
         await spool.syncer.close()
         spool.doubts.close()
         spool.bell.close()
+        if self._presence is not None:
+            await in_thread(self._presence.leave)
 
     def draft(self, envelope: Envelope) -> SpoolDraft:
         """See ``Store.draft``."""

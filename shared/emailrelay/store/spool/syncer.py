@@ -1,37 +1,34 @@
-"""Makes files and names durable in batches, in one thread.
+"""Makes what happens to messages durable, in batches, in one thread.
 
-A batch is what arrived during the previous batch's syncs; there is no timer. All writes of a batch are
-begun at once, then its files and directories are synced side by side, because the kernel merges
-flushes that overlap. Files that were removed are closed beside that: with its last close a file gives
-back its blocks, which takes longer (0.15-1 ms) than an event loop with many sessions can spare.
+A batch is what arrived during the previous batch's syncs; there is no timer. A job either names files
+and directories, which are synced side by side, or has a record for the log, where one sync serves the
+whole batch.
 """
 
 import asyncio
 import contextlib
 import errno
-import os
 import queue
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
-from itertools import chain
 from typing import TypeAlias
 
-from emailrelay.store.spool import files
+from emailrelay.store.spool.side_by_side import SideBySide, Target, close_each
+from emailrelay.store.spool.wal import records
+from emailrelay.store.spool.wal.log import LARGEST_BATCH, Log
+from emailrelay.store.spool.wal.records import Record
 
-_SIDE_BY_SIDE = 4
-"""Threads that sync. More cost more CPU in handing over than they gain, since all writes are begun."""
 _LARGEST_BATCH = 512
-
-_Target: TypeAlias = int | str
-"""An open file, or the path of a directory."""
+_LOOK = 5.0
+"""Seconds between looks whether the log needs a checkpoint."""
+_BEHIND = 3
+"""Closed segments that bring such a look forward."""
 
 Finish: TypeAlias = Callable[[OSError | None], None]
 """What to do once the syncs are through, in the syncing thread; gets the error if one failed."""
-
-
-_Outcome: TypeAlias = tuple[asyncio.Future[None], Exception | None]
 
 
 def _raise(error: OSError | None) -> None:
@@ -39,12 +36,12 @@ def _raise(error: OSError | None) -> None:
         raise error
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class _Job:
-    files: Sequence[int]
-    directories: Sequence[str]
-    closing: Sequence[int]
     finish: Finish
+    targets: Sequence[Target] = ()
+    closing: Sequence[int] = ()
+    record: Callable[[], Record] | None = None
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
 
@@ -52,10 +49,16 @@ class _Job:
 class Syncer:
     """One thread that syncs for a whole process. Started by the first job, ended by ``close``."""
 
-    def __init__(self) -> None:
+    def __init__(self, log: Log) -> None:
+        self._log = log
+        self.checkpoint: Callable[[], bool] | None = None
+        """Takes what can go out of the log, and tells whether anything is left in it."""
+        self._logged = False
+        self._next_look = 0.0
+        self._looking = threading.Lock()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
-        self._helpers = ThreadPoolExecutor(_SIDE_BY_SIDE - 1, thread_name_prefix="sync")
+        self._beside = SideBySide()
 
     async def run(
         self,
@@ -65,7 +68,7 @@ class Syncer:
         *,
         closing: Sequence[int] = (),
     ) -> None:
-        """Sync the data of open files, then the names in directories, then call ``finish``.
+        """Sync the data of open files and the names in directories, then call ``finish``.
 
         The job goes on when the caller is cancelled: ``finish`` is called exactly once, and the
         descriptors ``closing`` are closed in any case.
@@ -76,14 +79,33 @@ class Syncer:
 
         """
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[None] = loop.create_future()
+        targets: list[Target] = [*open_files, *directories]
+        await self._do(
+            _Job(
+                targets=targets,
+                closing=closing,
+                finish=finish,
+                loop=loop,
+                future=loop.create_future(),
+            )
+        )
+
+    async def log(self, record: Callable[[], Record], finish: Finish = _raise) -> None:
+        """Have a record in the log on stable storage, then call ``finish``; as ``run`` in all else.
+
+        ``record`` is called in the syncing thread; no checkpoint is made before ``finish`` has ended.
+        """
+        loop = asyncio.get_running_loop()
+        await self._do(_Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
+
+    async def _do(self, job: _Job) -> None:
         refusal = self._start()
         if refusal is not None:
-            _close_each((closing,))
-            finish(refusal)
+            close_each((job.closing,))
+            job.finish(refusal)
             raise refusal
-        self._jobs.put(_Job(open_files, directories, closing, finish, loop, future))
-        await future
+        self._jobs.put(job)
+        await job.future
 
     def _start(self) -> OSError | None:
         """Start the thread if it does not run; a system that has none left may have one next time."""
@@ -98,12 +120,12 @@ class Syncer:
 
     def begin(self, open_file: int) -> Future[None]:
         """Start writing a large file back before it is complete."""
-        try:
-            return self._helpers.submit(os.fdatasync, open_file)
-        except RuntimeError:  # no further thread: the commit will do it
-            done = Future[None]()
-            done.set_result(None)
-            return done
+        return self._beside.begin(open_file)
+
+    def close_files(self, removed: Sequence[int]) -> None:
+        """Close files that were removed, soon and in another thread."""
+        if not self._beside.close_files((removed,)):
+            close_each((removed,))
 
     async def close(self) -> None:
         """Finish all jobs."""
@@ -111,112 +133,107 @@ class Syncer:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
-        self._helpers.shutdown()
+        self._beside.shutdown()
 
     def _work(self) -> None:
         while True:
-            batch = [self._jobs.get()]
-            while batch[-1] is not None and len(batch) < _LARGEST_BATCH:
-                try:
-                    batch.append(self._jobs.get_nowait())
-                except queue.Empty:
-                    break
+            batch = self._batch()
             jobs = [job for job in batch if job is not None]
-            self._sync(jobs)
+            self._sync([job for job in jobs if job.record is None])
+            for share in _shares(jobs):
+                self._write(share)
             if len(jobs) < len(batch):
                 return
+            if self._logged and (time.monotonic() >= self._next_look or self._log.behind > _BEHIND):
+                self._next_look = time.monotonic() + _LOOK
+                self._beside.beside(self.look)
+
+    def _batch(self) -> list[_Job | None]:
+        """Wait for jobs; there are none when it is time to look at the log."""
+        batch: list[_Job | None] = []
+        with contextlib.suppress(queue.Empty):
+            batch.append(self._jobs.get(timeout=_LOOK if self._logged else None))
+            while batch[-1] is not None and len(batch) < _LARGEST_BATCH:
+                batch.append(self._jobs.get_nowait())
+        return batch
+
+    def look(self) -> None:
+        """Look whether the log needs a checkpoint, and make it. Blocks; for a thread."""
+        if self.checkpoint is not None and self._looking.acquire(blocking=False):
+            try:
+                self._logged = self.checkpoint()
+            finally:
+                self._looking.release()
 
     def _sync(self, jobs: Sequence[_Job]) -> None:
-        closings = self._begin_closing([job.closing for job in jobs if job.closing])
-        open_files = [fd for job in jobs for fd in job.files]
-        _begin_writing(open_files)
-        # The directories first: theirs is the longest sync, and never in the same share.
-        directories = dict.fromkeys(directory for job in jobs for directory in job.directories)
-        failed = self._sync_side_by_side([*directories, *open_files])
-        for closing in closings:
-            closing.result()
-        _finish(jobs, failed)
+        if jobs:
+            closings = self._beside.close_files([job.closing for job in jobs if job.closing])
+            failed = self._beside.sync([target for job in jobs for target in job.targets])
+            for closing in closings:
+                closing.result()
+            _finish([(job, _first(job.targets, failed)) for job in jobs])
 
-    def _sync_side_by_side(self, targets: Sequence[_Target]) -> dict[_Target, OSError]:
-        shares = [targets[k::_SIDE_BY_SIDE] for k in range(_SIDE_BY_SIDE)]
-        others: list[Future[dict[_Target, OSError]]] = []
-        own = list(shares[0])
-        for share in filter(None, shares[1:]):
+    def _write(self, share: "_Share") -> None:
+        """Put jobs' records into the log."""
+        if not self._logged:
+            self._logged, self._next_look = True, time.monotonic() + _LOOK
+        with contextlib.ExitStack() as held:
+            error: OSError | None = None
             try:
-                others.append(self._helpers.submit(_sync_each, share))
-            except RuntimeError:  # no further thread, and the syncing one must not end by that
-                own += share
-        failed = _sync_each(own)
-        for other in others:
-            failed.update(other.result())
-        return failed
-
-    def _begin_closing(self, removed: Sequence[Sequence[int]]) -> list[Future[None]]:
-        shares = [removed[k :: _SIDE_BY_SIDE - 1] for k in range(_SIDE_BY_SIDE - 1)]
-        closings: list[Future[None]] = []
-        for share in filter(None, shares):
-            # Without a further thread it waits for the next one, and is never done twice.
-            with contextlib.suppress(RuntimeError):
-                closings.append(self._helpers.submit(_close_each, share))
-        return closings
+                held.enter_context(self._log.durable([record for _, record in share]))
+            except OSError as caught:
+                error = caught
+            _finish([(job, error) for job, _ in share])
 
 
-def _begin_writing(open_files: Sequence[int]) -> None:
-    """Have the kernel begin to write, without waiting; its say is heard when they are synced."""
-    if hasattr(os, "posix_fadvise"):  # sync_file_range(2) is not to be had
-        for descriptor in open_files:
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+_Share: TypeAlias = list[tuple[_Job, Record]]
 
 
-def _sync_each(targets: Sequence[_Target]) -> dict[_Target, OSError]:
-    failed: dict[_Target, OSError] = {}
-    for target in targets:
-        try:
-            if isinstance(target, str):
-                files.sync_directory(target)
-            else:
-                os.fdatasync(target)
-        except OSError as error:
-            failed[target] = error
-    return failed
-
-
-def _close_each(removed: Sequence[Sequence[int]]) -> None:
-    for descriptor in chain.from_iterable(removed):
-        with contextlib.suppress(OSError):  # of files that are gone: nothing is lost
-            os.close(descriptor)
-
-
-def _finish(jobs: Sequence[_Job], failed: Mapping[_Target, OSError]) -> None:
-    outcomes: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+def _shares(jobs: Sequence[_Job]) -> Iterator[_Share]:
+    """Give the jobs that have records, with these, as much as a batch of the log takes at a time."""
+    share, length = _Share(), 0
     for job in jobs:
-        error = _first([*job.files, *job.directories], failed)
+        if job.record is None:
+            continue
+        try:
+            record = job.record()
+        except OSError as error:
+            _finish([(job, error)])
+            continue
+        share.append((job, record))
+        length += records.size(record)
+        if length >= LARGEST_BATCH:
+            yield share
+            share, length = [], 0
+    if share:
+        yield share
+
+
+def _first(targets: Sequence[Target], failed: dict[Target, OSError]) -> OSError | None:
+    return next((failed[target] for target in targets if target in failed), None)
+
+
+def _finish(jobs: Sequence[tuple[_Job, OSError | None]]) -> None:
+    """Finish jobs, and tell each loop once."""
+    outcomes: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Exception | None]]] = {}
+    for job, error in jobs:
         outcome: Exception | None = None
         try:
             job.finish(error)
         except Exception as caught:  # noqa: BLE001 - it is the caller's, who waits for it
             outcome = caught
-        outcomes.setdefault(job.loop, []).append((job.future, outcome))
+        outcomes.setdefault(job.loop, []).append((job, outcome))
     for loop, ended in outcomes.items():
         # Without a loop nobody waits any more, and the work is done.
         with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(_resolve_each, ended)
+            loop.call_soon_threadsafe(_resolve, ended)
 
 
-def _first(targets: Sequence[_Target], failed: Mapping[_Target, OSError]) -> OSError | None:
-    return next((failed[target] for target in targets if target in failed), None)
-
-
-def _resolve_each(outcomes: Sequence[_Outcome]) -> None:
-    for future, outcome in outcomes:
-        _resolve(future, outcome)
-
-
-def _resolve(future: asyncio.Future[None], outcome: Exception | None) -> None:
-    if future.done():  # the waiter was cancelled
-        return
-    if outcome is None:
-        future.set_result(None)
-    else:
-        future.set_exception(outcome)
+def _resolve(outcomes: Sequence[tuple[_Job, Exception | None]]) -> None:
+    for job, outcome in outcomes:
+        if job.future.done():  # the waiter was cancelled
+            continue
+        if outcome is None:
+            job.future.set_result(None)
+        else:
+            job.future.set_exception(outcome)

@@ -1,0 +1,104 @@
+"""Syncs files and directories side by side, and closes files that were removed.
+
+All writes are begun at once, then each is waited for in one of a few threads, because the kernel merges
+flushes that overlap. With its last close a removed file gives back its blocks, which takes longer
+(0.15-1 ms) than an event loop with many sessions can spare.
+"""
+
+import contextlib
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from typing import TypeAlias
+
+from emailrelay.store.spool import files
+
+_THREADS = 4
+"""Threads that sync. More cost more CPU in handing over than they gain, since all writes are begun."""
+
+Target: TypeAlias = int | str
+"""An open file, or the path of a directory."""
+
+
+class SideBySide:
+    """A few threads that help the one which calls."""
+
+    def __init__(self) -> None:
+        self._helpers = ThreadPoolExecutor(_THREADS - 1, thread_name_prefix="sync")
+
+    def sync(self, targets: Sequence[Target]) -> dict[Target, OSError]:
+        """Sync all; give the errors of those that failed."""
+        # The directories first: theirs is the longest sync, and never in the same share.
+        directories = list(dict.fromkeys(target for target in targets if isinstance(target, str)))
+        open_files = [target for target in targets if isinstance(target, int)]
+        _begin_writing(open_files)
+        every: list[Target] = [*directories, *open_files]
+        shares = [every[k::_THREADS] for k in range(_THREADS)]
+        others: list[Future[dict[Target, OSError]]] = []
+        own = shares[0]
+        for share in filter(None, shares[1:]):
+            try:
+                others.append(self._helpers.submit(_sync_each, share))
+            except RuntimeError:  # no further thread, and the calling one must not end by that
+                own += share
+        failed = _sync_each(own)
+        for other in others:
+            failed.update(other.result())
+        return failed
+
+    def begin(self, open_file: int) -> Future[None]:
+        """Start writing a large file back before it is complete."""
+        try:
+            return self._helpers.submit(os.fdatasync, open_file)
+        except RuntimeError:  # no further thread: the commit will do it
+            done = Future[None]()
+            done.set_result(None)
+            return done
+
+    def close_files(self, removed: Sequence[Sequence[int]]) -> list[Future[None]]:
+        """Close files that were removed, meanwhile."""
+        shares = [removed[k :: _THREADS - 1] for k in range(_THREADS - 1)]
+        closings: list[Future[None]] = []
+        for share in filter(None, shares):
+            # Without a further thread it waits for the next one, and is never done twice.
+            with contextlib.suppress(RuntimeError):
+                closings.append(self._helpers.submit(close_each, share))
+        return closings
+
+    def beside(self, act: Callable[[], None]) -> None:
+        """Do something else meanwhile, or not at all if there is no further thread."""
+        with contextlib.suppress(RuntimeError):
+            self._helpers.submit(act)
+
+    def shutdown(self) -> None:
+        """Finish everything."""
+        self._helpers.shutdown()
+
+
+def _begin_writing(open_files: Sequence[int]) -> None:
+    """Have the kernel begin to write, without waiting; its say is heard when they are synced."""
+    if hasattr(os, "posix_fadvise"):  # sync_file_range(2) is not to be had
+        for descriptor in open_files:
+            with contextlib.suppress(OSError):
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def _sync_each(targets: Sequence[Target]) -> dict[Target, OSError]:
+    failed: dict[Target, OSError] = {}
+    for target in targets:
+        try:
+            if isinstance(target, str):
+                files.sync_directory(target)
+            else:
+                os.fdatasync(target)
+        except OSError as error:
+            failed[target] = error
+    return failed
+
+
+def close_each(removed: Sequence[Sequence[int]]) -> None:
+    """Close files that are gone: nothing is lost if that fails."""
+    for descriptor in chain.from_iterable(removed):
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

@@ -1,0 +1,79 @@
+"""When a segment of the log may go: after a sync of the whole file system, begun when it was closed.
+
+A sync that fails is not repeated, since the kernel tells of what it lost only once: the log is kept, all
+processes stop taking mail, and the next first opener restores the files from the log.
+"""
+
+import ctypes
+import os
+import threading
+from contextlib import ExitStack
+from itertools import takewhile
+
+from emailrelay.store.spool.wal import segment
+from emailrelay.store.spool.wal.log import Log
+from emailrelay.store.spool.wal.segment import Segment
+
+
+def sync_file_system(descriptor: int) -> None:
+    """Put everything on stable storage that the file system of an open file has not written yet.
+
+    Raises:
+        OSError: the disk refused something since the file was opened.
+
+    """
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "syncfs"):
+        os.sync()  # not Linux: it waits there, too, and tells of no error
+    elif libc.syncfs(descriptor) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"sync the file system: {os.strerror(number)}")
+
+
+class Checkpoints:
+    """Takes closed segments away. One at a time in a process; several processes may try."""
+
+    def __init__(self, root: str, log: Log) -> None:
+        """Keep the directory open from now on, so that no error of its disk is told to others only."""
+        self._log = log
+        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._one = threading.Lock()
+
+    def make(self) -> bool:
+        """Take away what is closed and shown by the messages' own files; True if anything is left.
+
+        Raises:
+            OSError: the disk has failed; nothing was taken away.
+
+        """
+        with self._one:
+            self._take_away()  # first: on a full disk the next segment can only be one that was taken away
+            self._log.close_old()
+            left = self._take_away()
+        return left or not self._log.is_empty()
+
+    def _take_away(self) -> bool:
+        """Take away what can go; True if anything else is closed."""
+        self._log.behind = 0
+        with ExitStack() as opened:
+            closed = self._log.closed()
+            for each in closed:
+                opened.callback(each.close)
+            # In their order: what a settlement is about must not outlive it.
+            free = [] if self._log.is_sick() else list(takewhile(Segment.take, closed))
+            if free:
+                self._sync()
+            for each in free:
+                segment.remove(self._log.directory, each.number)
+        return len(free) < len(closed)
+
+    def _sync(self) -> None:
+        try:
+            sync_file_system(self._root)
+        except OSError:
+            self._log.fall_sick()
+            raise
+
+    def close(self) -> None:
+        """Close the directory."""
+        os.close(self._root)

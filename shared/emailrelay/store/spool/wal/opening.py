@@ -1,0 +1,117 @@
+"""Who has a spool open, so that its first opener knows itself to be the first, and the last one the last.
+
+All who have it open share a lock on the log's directory. Who can have that lock alone is the first: nobody
+has claimed anything, and the log, if one was left, tells what the files may lack. The last one makes a
+checkpoint and takes the log away, so that nothing is replayed after a clean end.
+"""
+
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+
+from emailrelay.errors import RelayError
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.spool import Spool
+from emailrelay.store.spool.wal import replay, segment
+from emailrelay.store.spool.wal.checkpoint import Checkpoints, sync_file_system
+from emailrelay.store.spool.wal.segment import Segment
+
+
+class Presence:
+    """Our place among the processes that have the spool open."""
+
+    def __init__(self, spool: Spool) -> None:
+        """Nothing happens before ``come``."""
+        self._spool = spool
+        self._directory = -1
+        self._checkpoints: Checkpoints | None = None
+
+    def come(self) -> None:
+        """Come in; as the first, restore what the log tells. Blocks; for a thread.
+
+        Raises:
+            OSError: the disk refuses.
+            StoreUnusable: the log is another version's.
+
+        """
+        spool = self._spool
+        path = spool.path(names.LOG)
+        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        if files.try_lock(self._directory):
+            _restore(spool)
+        # Not in one step, so another may become the first in between: it finds nothing to do.
+        files.share_lock(self._directory)
+        self._checkpoints = Checkpoints(spool.root, spool.log)
+        spool.syncer.checkpoint = self._checkpoint
+
+    def begin_log(self) -> None:
+        """Have new mail go into the log."""
+        self._spool.log.begin()
+        self._spool.logs = True
+
+    def _checkpoint(self) -> bool:
+        try:
+            return self._checkpoints is not None and self._checkpoints.make()
+        except (OSError, RelayError) as error:
+            self._spool.trouble("make a checkpoint of the log", error)
+            return True
+
+    def leave(self) -> None:
+        """Go; the last one takes the log away. Blocks; for a thread."""
+        spool = self._spool
+        try:
+            if spool.log.in_use():
+                files.unlock(self._directory)
+                if files.try_lock(self._directory):
+                    _end(spool)
+        except (OSError, RelayError) as error:  # the next first opener does it
+            spool.trouble("end the log", error)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """Go, and leave all as it is."""
+        self._spool.log.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+        if self._directory >= 0:
+            os.close(self._directory)
+
+
+def _restore(spool: Spool) -> None:
+    """Replay the log that is there, and take it away; nobody else has the spool open."""
+    with ExitStack() as opened:
+        segments = _open_all(spool, opened)
+        for message, fate in replay.fates(segments).items():
+            replay.apply(spool, message, fate)
+        _take_away(spool, segments)
+
+
+def _end(spool: Spool) -> None:
+    if spool.log.is_sick():
+        return  # only a replay can mend that
+    with ExitStack() as opened:
+        _take_away(spool, _open_all(spool, opened))
+
+
+def _open_all(spool: Spool, opened: ExitStack) -> list[Segment]:
+    segments: list[Segment] = []
+    for number in segment.numbers(spool.log.directory):
+        found = segment.open_segment(spool.log.directory, number)
+        if found is not None:
+            opened.callback(found.close)
+            segments.append(found)
+    return segments
+
+
+def _take_away(spool: Spool, segments: Sequence[Segment]) -> None:
+    if segments:
+        root = os.open(spool.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            sync_file_system(root)
+        finally:
+            os.close(root)
+    for number in segment.numbers(spool.log.directory):
+        with suppress(FileNotFoundError):
+            segment.remove(spool.log.directory, number)
+    spool.log.end()

@@ -1,0 +1,143 @@
+"""How what happened to messages is written into a log: records, and batches of them in whole blocks.
+
+A batch stands in blocks of its own, so no write touches a block that was synced before. Its head names
+the segment's *mark*, drawn at random for each segment: what an earlier life of the file left behind, or
+a sender has put into a message, is never taken for a batch. All of this is pure.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+
+BLOCK = 4096
+MARK_SIZE = 16
+_BATCH = struct.Struct(">8s16sII")  # magic, mark, length and CRC-32 of the records
+_MAGIC = b"EMRBATCH"
+_RECORD = struct.Struct(">BBHII")  # kind, stage, length of id, of envelope, of content
+_STAGES = tuple(Stage)
+_TAKEN, _NOTED, _GONE = 1, 2, 3
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A message became ours: its whole envelope file and its content."""
+
+    id: QueueId
+    stage: Stage
+    envelope: bytes
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A message stands at ``stage`` with this whole envelope file, its journal included."""
+
+    id: QueueId
+    stage: Stage
+    envelope: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """A message is done with."""
+
+    id: QueueId
+
+
+Record: TypeAlias = Taken | Noted | Gone
+
+
+class Read(NamedTuple):
+    """A record as it was found. Contents stay where they are: ``content`` octets at ``offset``."""
+
+    id: QueueId
+    stage: Stage | None
+    """None: the message is gone."""
+    envelope: bytes
+    offset: int
+    content: int | None
+    """None: the record tells of no content."""
+
+
+def size(record: Record) -> int:
+    """Give how many octets a record takes."""
+    envelope, content = _parts(record)
+    return _RECORD.size + len(record.id) + len(envelope) + len(content)
+
+
+def room(length: int) -> int:
+    """Give how many octets a batch with records of ``length`` octets takes."""
+    return -(-(_BATCH.size + length) // BLOCK) * BLOCK
+
+
+def batch(mark: bytes, records: Sequence[Record]) -> bytes:
+    """Write a batch, filled up to whole blocks."""
+    written = b"".join(part for record in records for part in _write(record))
+    head = _BATCH.pack(_MAGIC, mark, len(written), zlib.crc32(written))
+    return (head + written).ljust(room(len(written)), b"\0")
+
+
+def _parts(record: Record) -> tuple[bytes, bytes]:
+    match record:
+        case Taken(_, _, envelope, content):
+            return envelope, content
+        case Noted(_, _, envelope):
+            return envelope, b""
+        case Gone():
+            return b"", b""
+
+
+def _write(record: Record) -> tuple[bytes, ...]:
+    kind, stage = _GONE, 0
+    match record:
+        case Taken(stage=where):
+            kind, stage = _TAKEN, _STAGES.index(where)
+        case Noted(stage=where):
+            kind, stage = _NOTED, _STAGES.index(where)
+        case Gone():
+            pass
+    message = record.id.encode()
+    envelope, content = _parts(record)
+    head = _RECORD.pack(kind, stage, len(message), len(envelope), len(content))
+    return head, message, envelope, content
+
+
+def length_of_batch(mark: bytes, block: bytes) -> int | None:
+    """Tell how long the records are of the batch that begins with ``block``; None: none begins there."""
+    if len(block) < _BATCH.size:
+        return None
+    magic, its_mark, length, _ = _BATCH.unpack_from(block)
+    return int(length) if (magic, its_mark) == (_MAGIC, mark) else None
+
+
+def read_batch(octets: bytes, begins: int) -> list[Read] | None:
+    """Read the batch that begins at ``begins`` in its file; None if any octet of it is not as written."""
+    _, _, length, crc32 = _BATCH.unpack_from(octets)
+    written = octets[_BATCH.size : _BATCH.size + length]
+    if len(written) < length or zlib.crc32(written) != crc32:
+        return None
+    return list(_records(written, begins + _BATCH.size))
+
+
+def _records(written: bytes, begins: int) -> Iterator[Read]:
+    at = 0
+    while at < len(written):
+        kind, stage, id_length, envelope_length, content_length = _RECORD.unpack_from(written, at)
+        at += _RECORD.size
+        message = QueueId(written[at : at + id_length].decode())
+        at += id_length
+        envelope = written[at : at + envelope_length]
+        at += envelope_length
+        yield Read(
+            id=message,
+            stage=None if kind == _GONE else _STAGES[stage],
+            envelope=envelope,
+            offset=begins + at,
+            content=content_length if kind == _TAKEN else None,
+        )
+        at += content_length

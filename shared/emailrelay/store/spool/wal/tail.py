@@ -1,0 +1,60 @@
+"""Where a log ends: a small file that all writing processes share, and whose lock they take in turns.
+
+It is never synced. After a power cut the first opener reads the segments and makes it anew.
+"""
+
+import os
+import struct
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from emailrelay.store.spool import files
+
+_PLACE = struct.Struct(">QQd")
+
+
+class Place(NamedTuple):
+    """The segment that is written to, where its next batch goes, and when it had its first one."""
+
+    number: int
+    offset: int
+    since: float
+    """Seconds since 1970; 0: it is empty."""
+
+
+class Tail:
+    """The open file."""
+
+    def __init__(self, path: str) -> None:
+        """Open it, or make it.
+
+        Raises:
+            OSError: it cannot be made.
+
+        """
+        descriptor = files.open_to_write(path)
+        while descriptor is None:
+            try:
+                descriptor = files.create(path)
+            except FileExistsError:
+                descriptor = files.open_to_write(path)
+        self._descriptor = descriptor
+
+    @contextmanager
+    def locked(self) -> Generator[Place | None]:
+        """Keep all others from writing; gives the place, or None in a new log."""
+        files.lock(self._descriptor)
+        try:
+            octets = os.pread(self._descriptor, _PLACE.size, 0)
+            yield Place(*_PLACE.unpack(octets)) if len(octets) == _PLACE.size else None
+        finally:
+            files.unlock(self._descriptor)
+
+    def put(self, place: Place) -> None:
+        """Note a new place; the lock is held."""
+        files.write_at(self._descriptor, _PLACE.pack(*place), 0)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
