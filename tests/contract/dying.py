@@ -27,6 +27,7 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.spool.wal import segment
 
 ORIGINAL, FILTERED, ADDED = b"Subject: original\r\n\r\n", b"Subject: filtered\r\n\r\n", b"added\r\n"
 REROUTED = Envelope(sender=ENVELOPE.sender, to_remote=(BOB,))
@@ -36,6 +37,8 @@ Scenario: TypeAlias = Callable[[Store, Arm], Awaitable[None]]
 _CALLS = ("open", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir", "close")
 _CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor whatever it answers
 _LONGEST = 200
+_SMALL_SEGMENT = 128 * 1024
+"""Octets of a log's segments here: each run lays out new ones."""
 
 
 async def commit(store: Store, arm: Arm) -> None:
@@ -111,6 +114,7 @@ async def live(scenario: Scenario, spool: Path, sync: SpoolSync, arm: Arm) -> No
 
 
 def main(name: str, mode: str, directory: Path, sync: SpoolSync) -> None:
+    segment.SIZE = _SMALL_SEGMENT
     act, names = (die, _CALLS) if mode == "kill" else (err, _CALLS_THAT_FAIL)
     for step in range(1, _LONGEST):
         met = directory / f"{step}.met"

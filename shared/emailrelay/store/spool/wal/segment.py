@@ -125,7 +125,7 @@ def _lay_out(directory: str, path: str) -> int:
     descriptor = files.create(path)
     try:
         for offset in range(0, SIZE, len(_ZEROS)):
-            files.write_at(descriptor, _ZEROS, offset)
+            files.write_at(descriptor, _ZEROS[: SIZE - offset], offset)
     except OSError:
         os.close(descriptor)
         files.remove(path)
