@@ -275,7 +275,7 @@ class SpoolClaim(Claim):
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
         self._out_of_doubt()  # before the sync: killed there, nothing would be sent twice
         if logged:
-            self._spool.syncer.close_files(self._hand_over())
+            await self._spool.syncer.close_files(self._hand_over())
         elif lasting:
             handed = self._hand_over()
             await self._spool.syncer.run((), (self._spool.root,), closing=handed)
@@ -346,7 +346,8 @@ class SpoolClaim(Claim):
     async def _keep(self, stage: Stage) -> None:
         """Make the journal durable, of a message that stands at ``stage`` or is about to."""
         if self._spool.log.in_use():
-            await self._spool.syncer.log(lambda: self._locked.noted(stage))
+            noted = self._locked.noted(stage)
+            await self._spool.syncer.log(lambda: noted)
         else:
             await self._spool.syncer.run((self._locked.descriptor,), ())
 

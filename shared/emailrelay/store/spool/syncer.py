@@ -93,19 +93,31 @@ class Syncer:
     async def log(self, record: Callable[[], Record], finish: Finish = _raise) -> None:
         """Have a record in the log on stable storage, then call ``finish``; as ``run`` in all else.
 
-        ``record`` is called in the syncing thread; no checkpoint is made before ``finish`` has ended.
+        Both are called in the syncing thread, with descriptors that the caller closes when it is
+        cancelled: so even then this waits for their end. No checkpoint is made before that.
         """
         loop = asyncio.get_running_loop()
-        await self._do(_Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
+        job = _Job(record=record, finish=finish, loop=loop, future=loop.create_future())
+        self._begin(job)
+        try:
+            await asyncio.shield(job.future)
+        except asyncio.CancelledError:
+            await asyncio.wait((job.future,))
+            if not job.future.cancelled():
+                job.future.exception()  # nobody is left to hear of it
+            raise
 
     async def _do(self, job: _Job) -> None:
+        self._begin(job)
+        await job.future
+
+    def _begin(self, job: _Job) -> None:
         refusal = self._start()
         if refusal is not None:
             close_each((job.closing,))
             job.finish(refusal)
             raise refusal
         self._jobs.put(job)
-        await job.future
 
     def _start(self) -> OSError | None:
         """Start the thread if it does not run; a system that has none left may have one next time."""
@@ -122,10 +134,13 @@ class Syncer:
         """Start writing a large file back before it is complete."""
         return self._beside.begin(open_file)
 
-    def close_files(self, removed: Sequence[int]) -> None:
-        """Close files that were removed, soon and in another thread."""
-        if not self._beside.close_files((removed,)):
+    async def close_files(self, removed: Sequence[int]) -> None:
+        """Close files that were removed, in another thread, whether the caller is cancelled or not."""
+        closings = self._beside.close_files((removed,))
+        if not closings:
             close_each((removed,))
+        for closing in closings:
+            await asyncio.shield(asyncio.wrap_future(closing))
 
     async def close(self) -> None:
         """Finish all jobs."""
