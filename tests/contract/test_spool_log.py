@@ -35,6 +35,7 @@ from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Fail, Pass
 from emailrelay.stage import Stage
+from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.wal import checkpoint, segment
 from emailrelay.store.spool.wal.log import LARGEST_CONTENT, Log
 
@@ -475,14 +476,14 @@ async def test_settlement_whose_sync_fails_is_tried_until_it_holds(
 async def test_disk_that_fails_a_checkpoint_stops_commits_until_a_replay(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(_descriptor: int) -> None:
+    def broken(_whole: FileSystem) -> None:
         raise OSError(5, "lost writes")
 
     monkeypatch.setattr("emailrelay.store.spool.wal.log._OLD", 0.0)
     async with logged_spool() as store:
         message = await put(store, BODY)
         with monkeypatch.context() as disk:
-            disk.setattr(checkpoint, "sync_file_system", broken)
+            disk.setattr(FileSystem, "sync", broken)
             log = Log(str(logged_spool.directory / ".wal"))
             points = checkpoint.Checkpoints(str(logged_spool.directory), log)
             with pytest.raises(OSError, match="lost writes"):

@@ -16,6 +16,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.side_by_side import SideBySide, Target, close_each
 from emailrelay.store.spool.wal import records
 from emailrelay.store.spool.wal.log import LARGEST_BATCH, Log
@@ -60,6 +61,10 @@ class Syncer:
         self._thread: threading.Thread | None = None
         self._beside = SideBySide()
 
+    def lies_on(self, whole: FileSystem) -> None:
+        """Note the file system that all files lie on: its sync serves many of them."""
+        self._beside.whole = whole
+
     async def run(
         self,
         open_files: Sequence[int],
@@ -70,8 +75,8 @@ class Syncer:
     ) -> None:
         """Sync the data of open files and the names in directories, then call ``finish``.
 
-        The job goes on when the caller is cancelled: ``finish`` is called exactly once, and the
-        descriptors ``closing`` are closed in any case.
+        ``finish`` is called exactly once, and the descriptors ``closing`` are closed in any case. A
+        caller that is cancelled waits for that, so it cannot close a file that is still to be synced.
 
         Raises:
             OSError: a sync failed (it is never repeated: the kernel may have dropped the data).
@@ -93,23 +98,25 @@ class Syncer:
     async def log(self, record: Callable[[], Record], finish: Finish = _raise) -> None:
         """Have a record in the log on stable storage, then call ``finish``; as ``run`` in all else.
 
-        Both are called in the syncing thread, with descriptors that the caller closes when it is
-        cancelled: so even then this waits for their end. No checkpoint is made before that.
+        Both are called in the syncing thread. No checkpoint is made before ``finish`` has ended.
         """
         loop = asyncio.get_running_loop()
-        job = _Job(record=record, finish=finish, loop=loop, future=loop.create_future())
+        await self._do(_Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
+
+    async def _do(self, job: _Job) -> None:
+        """Have a job done, whether the caller is cancelled or not."""
         self._begin(job)
         try:
             await asyncio.shield(job.future)
         except asyncio.CancelledError:
-            await asyncio.wait((job.future,))
+            while not job.future.done():
+                with contextlib.suppress(
+                    asyncio.CancelledError
+                ):  # cancelled again: the first is told
+                    await asyncio.wait((job.future,))
             if not job.future.cancelled():
                 job.future.exception()  # nobody is left to hear of it
             raise
-
-    async def _do(self, job: _Job) -> None:
-        self._begin(job)
-        await job.future
 
     def _begin(self, job: _Job) -> None:
         refusal = self._start()

@@ -4,39 +4,23 @@ A sync that fails is not repeated, since the kernel tells of what it lost only o
 processes stop taking mail, and the next first opener restores the files from the log.
 """
 
-import ctypes
-import os
 import threading
 from contextlib import ExitStack
 from itertools import takewhile
 
+from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.wal import segment
 from emailrelay.store.spool.wal.log import Log
 from emailrelay.store.spool.wal.segment import Segment
-
-
-def sync_file_system(descriptor: int) -> None:
-    """Put everything on stable storage that the file system of an open file has not written yet.
-
-    Raises:
-        OSError: the disk refused something since the file was opened.
-
-    """
-    libc = ctypes.CDLL(None, use_errno=True)
-    if not hasattr(libc, "syncfs"):
-        os.sync()  # not Linux: it waits there, too, and tells of no error
-    elif libc.syncfs(descriptor) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"sync the file system: {os.strerror(number)}")
 
 
 class Checkpoints:
     """Takes closed segments away. One at a time in a process; several processes may try."""
 
     def __init__(self, root: str, log: Log) -> None:
-        """Keep the directory open from now on, so that no error of its disk is told to others only."""
+        """Open the spool's file system for ourselves: an error is told once to each who has."""
         self._log = log
-        self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._whole = FileSystem(root)
         self._one = threading.Lock()
 
     def make(self) -> bool:
@@ -69,11 +53,11 @@ class Checkpoints:
 
     def _sync(self) -> None:
         try:
-            sync_file_system(self._root)
+            self._whole.sync()
         except OSError:
             self._log.fall_sick()
             raise
 
     def close(self) -> None:
-        """Close the directory."""
-        os.close(self._root)
+        """Close the file system."""
+        self._whole.close()

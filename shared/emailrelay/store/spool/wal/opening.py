@@ -7,13 +7,14 @@ checkpoint and takes the log away, so that nothing is replayed after a clean end
 
 import os
 from collections.abc import Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 
 from emailrelay.errors import RelayError
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.wal import replay, segment
-from emailrelay.store.spool.wal.checkpoint import Checkpoints, sync_file_system
+from emailrelay.store.spool.wal.checkpoint import Checkpoints
 from emailrelay.store.spool.wal.segment import Segment
 
 
@@ -24,6 +25,7 @@ class Presence:
         """Nothing happens before ``come``."""
         self._spool = spool
         self._directory = -1
+        self._whole: FileSystem | None = None
         self._checkpoints: Checkpoints | None = None
 
     def come(self) -> None:
@@ -41,6 +43,8 @@ class Presence:
             _restore(spool)
         # Not in one step, so another may become the first in between: it finds nothing to do.
         files.share_lock(self._directory)
+        self._whole = FileSystem(spool.root)
+        spool.syncer.lies_on(self._whole)
         self._checkpoints = Checkpoints(spool.root, spool.log)
         spool.syncer.checkpoint = self._checkpoint
 
@@ -72,6 +76,8 @@ class Presence:
     def close(self) -> None:
         """Go, and leave all as it is."""
         self._spool.log.close()
+        if self._whole is not None:
+            self._whole.close()
         if self._checkpoints is not None:
             self._checkpoints.close()
         if self._directory >= 0:
@@ -106,11 +112,8 @@ def _open_all(spool: Spool, opened: ExitStack) -> list[Segment]:
 
 def _take_away(spool: Spool, segments: Sequence[Segment]) -> None:
     if segments:
-        root = os.open(spool.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            sync_file_system(root)
-        finally:
-            os.close(root)
+        with closing(FileSystem(spool.root)) as whole:
+            whole.sync()
     for number in segment.numbers(spool.log.directory):
         with suppress(FileNotFoundError):
             segment.remove(spool.log.directory, number)

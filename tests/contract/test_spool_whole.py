@@ -1,0 +1,147 @@
+"""Many files are synced with all of their file system: nothing is durable by that which was refused."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from tests.contract.conftest import SpoolOpener
+from tests.contract.mail import put, stages
+from tests.contract.test_spool_disk import small_disk
+
+from emailrelay.errors import StoreError
+from emailrelay.stage import Stage
+from emailrelay.store.spool import file_system, side_by_side
+from emailrelay.store.spool.file_system import FileSystem
+from emailrelay.store.spool.syncer import Syncer
+from emailrelay.store.spool.wal.log import Log
+
+BODY = b"Subject: x\r\n\r\nx\r\n"
+
+
+class Counting(FileSystem):
+    """A file system that counts its syncs, and may fail."""
+
+    syncs = 0
+    error: OSError | None = None
+
+    def sync(self) -> None:
+        """See ``FileSystem.sync``."""
+        self.syncs += 1
+        super().sync()
+        if self.error is not None:
+            raise self.error
+
+
+async def _batch(
+    syncer: Syncer, jobs: Sequence[Sequence[int]], directory: Path
+) -> list[BaseException | None]:
+    """Have jobs done in one batch: all come while the thread is at work."""
+    free = threading.Event()
+
+    def busy(_error: OSError | None) -> None:
+        assert free.wait(60)
+
+    first = asyncio.create_task(syncer.run((), (), busy))
+    await asyncio.sleep(0)
+    tasks = [asyncio.create_task(syncer.run(job, (str(directory),))) for job in jobs]
+    await asyncio.sleep(0)
+    free.set()
+    await first
+    return await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _files(directory: Path, count: int) -> list[int]:
+    made = [os.open(directory / str(number), os.O_CREAT | os.O_RDWR) for number in range(count)]
+    for descriptor in made:
+        os.write(descriptor, BODY)
+    return made
+
+
+@pytest.mark.parametrize(("messages", "syncs"), [(2, 0), (3, 1), (50, 1)])
+async def test_many_files_take_one_sync(tmp_path: Path, messages: int, syncs: int) -> None:
+    syncer, whole = Syncer(Log(str(tmp_path))), Counting(str(tmp_path))
+    syncer.lies_on(whole)
+    files = _files(tmp_path, 2 * messages)
+    outcomes = await _batch(syncer, [files[k : k + 2] for k in range(0, len(files), 2)], tmp_path)
+    assert outcomes == [None] * messages
+    assert whole.syncs == syncs
+    await syncer.close()
+
+
+async def test_a_disk_that_refuses_something_refuses_the_batch(tmp_path: Path) -> None:
+    syncer, whole = Syncer(Log(str(tmp_path))), Counting(str(tmp_path))
+    syncer.lies_on(whole)
+    whole.error = OSError(5, "lost writes")
+    files = _files(tmp_path, 8)
+    assert await _batch(syncer, [files[:4], files[4:]], tmp_path) == [whole.error, whole.error]
+    whole.error = None
+    assert await _batch(syncer, [files], tmp_path) == [None]
+    await syncer.close()
+
+
+async def test_refused_commits_leave_nothing(
+    synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_whole: FileSystem) -> None:
+        raise OSError(5, "lost writes")
+
+    monkeypatch.setattr(side_by_side, "_MANY", 1)
+    async with synced_spool() as store:
+        with monkeypatch.context() as disk:
+            disk.setattr(FileSystem, "sync", broken)
+            outcomes = await asyncio.gather(
+                *(put(store, BODY) for _ in range(20)), return_exceptions=True
+            )
+        assert all(isinstance(outcome, StoreError) for outcome in outcomes), outcomes
+        assert await stages(store) == {}
+        assert list((synced_spool.directory / ".new").iterdir()) == []
+        message = await put(store, BODY)
+        assert await stages(store) == {message: Stage.READY}
+
+
+def test_a_file_that_lies_elsewhere_is_not_served(tmp_path: Path) -> None:
+    whole = FileSystem(str(tmp_path))
+    here = os.open(tmp_path / "here", os.O_CREAT | os.O_RDWR)
+    assert whole.serves((here,))
+    with small_disk(tmp_path / "other", "size=1m") as other:
+        there = os.open(other / "there", os.O_CREAT | os.O_RDWR)
+        assert not whole.serves((here, there))
+        os.close(there)
+    os.close(here)
+    assert not whole.serves((here,))
+
+
+def test_others_are_waited_for_once_a_minute_at_most(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = FileSystem(str(tmp_path))
+    whole.sync()
+    monkeypatch.setattr(file_system, "_PATIENCE", -1.0)
+    whole.sync()
+    assert not whole.serves(())
+    now = file_system.time.monotonic()
+    monkeypatch.setattr(file_system.time, "monotonic", lambda: now + file_system._PAUSE)
+    assert whole.serves(())
+
+
+@pytest.mark.parametrize(
+    ("system", "release", "served"),
+    [
+        ("Linux", "5.8.0-1-amd64", True),
+        ("Linux", "6.18.44", True),
+        ("Linux", "5.7.19", False),
+        ("Linux", "4.19.0", False),
+        ("Darwin", "23.1.0", False),
+    ],
+)
+def test_systems_that_keep_lost_writes_to_themselves_are_not_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, system: str, release: str, *, served: bool
+) -> None:
+    monkeypatch.setattr(
+        file_system.os, "uname", lambda: SimpleNamespace(sysname=system, release=release)
+    )
+    assert FileSystem(str(tmp_path)).serves(()) is served
