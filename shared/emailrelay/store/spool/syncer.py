@@ -47,6 +47,9 @@ class _Job:
     future: asyncio.Future[None]
 
 
+_Outcome: TypeAlias = tuple[_Job, Exception | None]
+
+
 class Syncer:
     """One thread that syncs for a whole process. Started by the first job, ended by ``close``."""
 
@@ -193,19 +196,20 @@ class Syncer:
             failed = self._beside.sync([target for job in jobs for target in job.targets])
             for closing in closings:
                 closing.result()
-            _finish([(job, _first(job.targets, failed)) for job in jobs])
+            _tell(_finish([(job, _first(job.targets, failed)) for job in jobs]))
 
     def _write(self, share: "_Share") -> None:
         """Put jobs' records into the log."""
         if not self._logged:
             self._logged, self._next_look = True, time.monotonic() + _LOOK
+        error: OSError | None = None
         with contextlib.ExitStack() as held:
-            error: OSError | None = None
             try:
                 held.enter_context(self._log.durable([record for _, record in share]))
             except OSError as caught:
                 error = caught
-            _finish([(job, error) for job, _ in share])
+            outcomes = _finish([(job, error) for job, _ in share])
+        _tell(outcomes)
 
 
 _Share: TypeAlias = list[tuple[_Job, Record]]
@@ -220,7 +224,7 @@ def _shares(jobs: Sequence[_Job]) -> Iterator[_Share]:
         try:
             record = job.record()
         except OSError as error:
-            _finish([(job, error)])
+            _tell(_finish([(job, error)]))
             continue
         share.append((job, record))
         length += records.size(record)
@@ -235,23 +239,30 @@ def _first(targets: Sequence[Target], failed: dict[Target, OSError]) -> OSError 
     return next((failed[target] for target in targets if target in failed), None)
 
 
-def _finish(jobs: Sequence[tuple[_Job, OSError | None]]) -> None:
-    """Finish jobs, and tell each loop once."""
-    outcomes: dict[asyncio.AbstractEventLoop, list[tuple[_Job, Exception | None]]] = {}
+def _finish(jobs: Sequence[tuple[_Job, OSError | None]]) -> list[_Outcome]:
+    outcomes: list[_Outcome] = []
     for job, error in jobs:
         outcome: Exception | None = None
         try:
             job.finish(error)
         except Exception as caught:  # noqa: BLE001 - it is the caller's, who waits for it
             outcome = caught
-        outcomes.setdefault(job.loop, []).append((job, outcome))
-    for loop, ended in outcomes.items():
+        outcomes.append((job, outcome))
+    return outcomes
+
+
+def _tell(outcomes: Sequence[_Outcome]) -> None:
+    """Tell each loop once, of all its jobs."""
+    told: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
+    for outcome in outcomes:
+        told.setdefault(outcome[0].loop, []).append(outcome)
+    for loop, ended in told.items():
         # Without a loop nobody waits any more, and the work is done.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_resolve, ended)
 
 
-def _resolve(outcomes: Sequence[tuple[_Job, Exception | None]]) -> None:
+def _resolve(outcomes: Sequence[_Outcome]) -> None:
     for job, outcome in outcomes:
         if job.future.done():  # the waiter was cancelled
             continue

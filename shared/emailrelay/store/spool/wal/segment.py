@@ -105,7 +105,7 @@ def create(directory: str, number: int) -> Segment:
     descriptor = files.open_to_write(new)
     try:
         if descriptor is None:
-            descriptor = _lay_out(directory, new)
+            descriptor = _lay_out(new)
         mark = secrets.token_bytes(MARK_SIZE)
         segment = Segment(path, number, mark, descriptor)
         segment.write(_HEAD.pack(_MAGIC, _VERSION, number, mark).ljust(BLOCK, b"\0"), 0)
@@ -121,7 +121,7 @@ def create(directory: str, number: int) -> Segment:
     return segment
 
 
-def _lay_out(directory: str, path: str) -> int:
+def _lay_out(path: str) -> int:
     descriptor = files.create(path)
     try:
         for offset in range(0, SIZE, len(_ZEROS)):
@@ -143,7 +143,7 @@ def reserve(directory: str) -> None:
     spare, new = f"{directory}/{_SPARE}", f"{directory}/{_NEW}"
     if not os.path.exists(spare):
         files.remove(new)
-        os.close(_lay_out(directory, new))
+        os.close(_lay_out(new))
         os.rename(new, spare)
 
 
