@@ -3,7 +3,6 @@
 import asyncio
 import os
 import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +14,7 @@ from tests.contract.test_spool_disk import small_disk
 
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.spool import file_system, side_by_side
+from emailrelay.store.spool import side_by_side
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.syncer import Syncer
 from emailrelay.store.spool.wal.log import Log
@@ -116,16 +115,20 @@ def test_a_file_that_lies_elsewhere_is_not_served(tmp_path: Path) -> None:
     assert not whole.serves((here,))
 
 
-def test_others_are_waited_for_once_a_minute_at_most(
+def test_others_are_waited_for_a_twentieth_of_the_time_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def at(*times: float) -> None:
+        said = iter(times)
+        monkeypatch.setattr("time.monotonic", lambda: next(said))
+
     whole = FileSystem(str(tmp_path))
+    at(100.0, 100.2, 100.2)
     whole.sync()
-    monkeypatch.setattr(file_system, "_PATIENCE", -1.0)
+    assert whole.serves(())
+    at(100.0, 102.0, 141.9, 142.0)
     whole.sync()
     assert not whole.serves(())
-    now = time.monotonic()
-    monkeypatch.setattr("time.monotonic", lambda: now + 3600.0)
     assert whole.serves(())
 
 
