@@ -21,7 +21,7 @@ from emailrelay.store.chooser import open_store
 
 KILLS = int(os.environ.get("KILLS", extent(16, 500)))
 PROXY_KILLS = extent(8, 250)
-A_ROUND = 250
+A_ROUND = 100
 """Kills between two looks at what became of all mail."""
 CONNECTIONS = 8
 """Of a forwarder: so many messages may be at their final dots when it is killed."""
