@@ -6,13 +6,10 @@ import os
 import re
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from dataclasses import fields
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
-
-from structlog.dev import ConsoleRenderer
-from structlog.processors import JSONRenderer, LogfmtRenderer, TimeStamper
-from structlog.typing import EventDict
 
 from emailrelay.config import LogFormat, Settings
 from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
@@ -25,8 +22,13 @@ _PATIENCE = 100
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
-Render: TypeAlias = Callable[[Any, str, EventDict], str | bytes]
+_JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
+
+Line: TypeAlias = MutableMapping[str, Any]
+Render: TypeAlias = Callable[[Any, str, Line], str | bytes]
 """A structlog renderer."""
+_Shape: TypeAlias = tuple[str, tuple[str, ...]]
+"""The name of a kind of event in the log, and those of its fields."""
 
 
 def reporter(settings: Settings) -> Report:
@@ -53,11 +55,20 @@ def renderer(log_format: LogFormat) -> Render:
     """Return what makes a line of a dictionary."""
     match log_format:
         case LogFormat.LOGFMT:
+            from structlog.processors import LogfmtRenderer  # noqa: PLC0415 -- see _json
+
             return LogfmtRenderer()
         case LogFormat.CONSOLE:
+            from structlog.dev import ConsoleRenderer  # noqa: PLC0415 -- see _json
+
             return ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty())
         case LogFormat.JSON | LogFormat.AUTO:
-            return JSONRenderer(json.dumps, separators=(",", ":"), ensure_ascii=False)
+            return _json
+
+
+def _json(_logger: object, _name: str, line: Line) -> str:
+    """Render a line as JSON. What services usually write needs no structlog, which brings rich along."""
+    return _JSON.encode(line)
 
 
 def line_reporter(
@@ -70,26 +81,31 @@ def line_reporter(
     """
     levels = list(Level)
     told = frozenset(levels[levels.index(least) :])
-    stamp = TimeStamper(fmt="iso", utc=True)
     output = _Output(descriptor)
+    shapes: dict[type[Event], _Shape] = {}
 
     def report(event: Event) -> None:
         if event.level not in told:
             return
         kind = type(event)
-        line: EventDict = {}
+        name, field_names = shapes.get(kind) or shapes.setdefault(kind, _shape(kind))
+        line: Line = {}
         if timed:
-            stamp(None, "", line)
-        line.update(level=event.level.value, event=event_name(kind), service=service)
+            line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+        line.update(level=event.level.value, event=name, service=service)
         line["pid"] = os.getpid()
-        for field in fields(kind):
-            line[field.name] = printable(getattr(event, field.name))
+        for field in field_names:
+            line[field] = printable(getattr(event, field))
         text = render(None, "", line)
         if output.write(text.encode() if isinstance(text, str) else text) and output.dropped:
             dropped, output.dropped = output.dropped, 0
             report(LinesDropped(lines=dropped))
 
     return report
+
+
+def _shape(kind: type[Event]) -> _Shape:
+    return event_name(kind), tuple(field.name for field in fields(kind))
 
 
 def event_name(kind: type[Event]) -> str:

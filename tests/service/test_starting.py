@@ -41,3 +41,13 @@ def test_what_is_in_the_way_of_the_spool_is_named(
     for line in lines:  # Each worker may say it.
         assert f"{in_the_way}/mail: Not a directory" in line
         assert "--spool-dir DIR" in line
+
+
+@pytest.mark.parametrize("service", ["receiver", "filterd", "forwarder"])
+def test_services_start_without_what_only_some_need(service: str) -> None:
+    program = f"import emailrelay_{service}.cli, sys; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60
+    )
+    loaded = set(done.stdout.split())
+    assert not loaded & {"typer", "rich", "structlog", "httpx2", "joserfc"}
