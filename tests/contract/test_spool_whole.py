@@ -14,7 +14,7 @@ from tests.contract.test_spool_disk import small_disk
 
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.spool import side_by_side
+from emailrelay.store.spool import linux, side_by_side
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.syncer import Syncer
 from emailrelay.store.spool.wal.log import Log
@@ -147,3 +147,31 @@ def test_systems_that_keep_lost_writes_to_themselves_are_not_trusted(
 ) -> None:
     monkeypatch.setattr("os.uname", lambda: SimpleNamespace(sysname=system, release=release))
     assert FileSystem(str(tmp_path)).serves(()) is served
+
+
+async def test_writing_that_the_disk_refuses_is_never_taken_for_done(
+    synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(_descriptor: int) -> None:
+        raise OSError(5, "lost writes")
+
+    async with synced_spool() as store:
+        with monkeypatch.context() as disk:
+            disk.setattr(linux, "wait_for_writing", broken)
+            with pytest.raises(StoreError, match="lost writes"):
+                await put(store, BODY)
+        assert await stages(store) == {}
+        assert list((synced_spool.directory / ".new").iterdir()) == []
+        assert await put(store, BODY)
+
+
+def test_a_file_is_written_and_a_closed_one_told(tmp_path: Path) -> None:
+    (descriptor,) = _files(tmp_path, 1)
+    linux.begin_writing(descriptor)
+    linux.wait_for_writing(descriptor)
+    os.close(descriptor)
+    linux.begin_writing(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        linux.wait_for_writing(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        linux.sync_file_system(descriptor)

@@ -20,18 +20,26 @@ def later(sync, descriptor):
         os.close(own)
     threading.Timer(0.5, run).start()
 """
-FILES_NOT_SYNCED = f"""{_DIRECTORY}
+_WRITTEN_LATER = """
+import ctypes
+load = ctypes.CDLL
+def library(*name, **options):
+    loaded = load(*name, **options)
+    loaded.sync_file_range = loaded.syncfs = lambda *_: 0
+    return loaded
+ctypes.CDLL = library
+"""
+FILES_NOT_SYNCED = f"""{_DIRECTORY}{_WRITTEN_LATER}
 os.fsync = lambda descriptor: fsync(descriptor) if is_directory(descriptor) else None
-os.fdatasync = os.posix_fadvise = lambda *_: None
+os.fdatasync = lambda *_: None
 """
 DIRECTORIES_NOT_SYNCED = f"""{_DIRECTORY}
 os.fsync = lambda descriptor: None if is_directory(descriptor) else fsync(descriptor)
 """
-COMMITTED_BEFORE_THE_CONTENT = f"""{_DIRECTORY}
+COMMITTED_BEFORE_THE_CONTENT = f"""{_DIRECTORY}{_WRITTEN_LATER}
 def is_content(descriptor):
     return os.readlink(f"/proc/self/fd/{{descriptor}}").endswith(".content")
 os.fdatasync = lambda d: later(fdatasync, d) if is_content(d) else fdatasync(d)
-os.posix_fadvise = lambda *_: None
 """
 WRITES_NOT_COUNTED = """
 import os

@@ -22,6 +22,7 @@ ERRORS = {
     "sendfile": ("ENOSPC", "EIO"),
     "fsync": ("EIO", "ENOSPC"),
     "fdatasync": ("EIO", "ENOSPC"),
+    "sync_file_range": ("EIO", "ENOSPC"),
     "rename": ("EIO", "ENOSPC", "EROFS"),
     "unlink": ("EIO", "EROFS"),
     "unlinkat": ("EIO",),

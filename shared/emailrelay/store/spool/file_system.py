@@ -5,11 +5,12 @@ each is waited for at the turns of the disk. The whole includes what others have
 that takes long, files are synced one by one again for a while.
 """
 
-import ctypes
 import os
 import re
 import time
 from collections.abc import Sequence
+
+from emailrelay.store.spool import linux
 
 _PATIENCE = 0.25
 """Seconds that a sync of everything may take before others' writing is taken for the reason."""
@@ -54,12 +55,7 @@ class FileSystem:
 
         """
         begun = time.monotonic()
-        libc = ctypes.CDLL(None, use_errno=True)
-        if not hasattr(libc, "syncfs"):
-            os.sync()  # not Linux: it waits there, too, and tells of no error
-        elif libc.syncfs(self._descriptor) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, f"sync the file system: {os.strerror(number)}")
+        linux.sync_file_system(self._descriptor)
         ended = time.monotonic()
         if (took := ended - begun) > _PATIENCE:
             self._again = ended + _PAUSE * took

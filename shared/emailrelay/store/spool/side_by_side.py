@@ -1,7 +1,8 @@
 """Syncs files and directories side by side, and closes files that were removed.
 
-All writes are begun at once, then each is waited for in one of a few threads, because the kernel merges
-flushes that overlap. Many files are synced with all of their file system. With its last close a removed file gives back its blocks, which takes longer
+All writes are begun at once, and waited for before anything is synced: so one write of the file system's
+journal makes all of them durable. Then each is synced in one of a few threads, because the kernel merges flushes
+that overlap. Many files are synced with all of their file system. With its last close a removed file gives back its blocks, which takes longer
 (0.15-1 ms) than an event loop with many sessions can spare.
 """
 
@@ -12,7 +13,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import TypeAlias
 
-from emailrelay.store.spool import files
+from emailrelay.store.spool import files, linux
 from emailrelay.store.spool.file_system import FileSystem
 
 _THREADS = 4
@@ -43,8 +44,9 @@ class SideBySide:
             except OSError as error:  # nobody knows whose
                 return dict.fromkeys(targets, error)
             return {}
-        _begin_writing(open_files)
+        failed = _write(open_files)
         every: list[Target] = [*directories, *open_files]
+        every = [target for target in every if target not in failed]
         shares = [every[k::_THREADS] for k in range(_THREADS)]
         others: list[Future[dict[Target, OSError]]] = []
         own = shares[0]
@@ -53,7 +55,7 @@ class SideBySide:
                 others.append(self._helpers.submit(_sync_each, share))
             except RuntimeError:  # no further thread, and the calling one must not end by that
                 own += share
-        failed = _sync_each(own)
+        failed.update(_sync_each(own))
         for other in others:
             failed.update(other.result())
         return failed
@@ -87,12 +89,17 @@ class SideBySide:
         self._helpers.shutdown()
 
 
-def _begin_writing(open_files: Sequence[int]) -> None:
-    """Have the kernel begin to write, without waiting; its say is heard when they are synced."""
-    if hasattr(os, "posix_fadvise"):  # sync_file_range(2) is not to be had
-        for descriptor in open_files:
-            with contextlib.suppress(OSError):
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+def _write(open_files: Sequence[int]) -> dict[Target, OSError]:
+    """Have all data written; give the errors of what the disk refused."""
+    failed: dict[Target, OSError] = {}
+    for descriptor in open_files:
+        linux.begin_writing(descriptor)
+    for descriptor in open_files:
+        try:
+            linux.wait_for_writing(descriptor)
+        except OSError as error:
+            failed[descriptor] = error
+    return failed
 
 
 def _sync_each(targets: Sequence[Target]) -> dict[Target, OSError]:
