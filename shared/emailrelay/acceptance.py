@@ -4,8 +4,7 @@ Apart from the rest of the journal, since who only adds a message needs nothing 
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from emailrelay import journal_line
 from emailrelay.ack import Ack
@@ -20,8 +19,7 @@ from emailrelay.envelope import Address
 from emailrelay.stage import Stage
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Accepted:
+class Accepted(NamedTuple):
     """The message became ours."""
 
     at: float

@@ -1,8 +1,9 @@
 """What a client wants to be told of the delivery of its message (RFC 3461)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
+from types import MappingProxyType
+from typing import NamedTuple
 
 from emailrelay.envelope import Address
 
@@ -23,8 +24,7 @@ class Return(StrEnum):
     HEADERS = "HDRS"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipientRequest:
+class RecipientRequest(NamedTuple):
     """What was asked for one recipient."""
 
     notify: tuple[Notify, ...] = ()
@@ -33,16 +33,13 @@ class RecipientRequest:
     """``ORCPT``: address type, semicolon, xtext, as it was given; or empty."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DsnRequest:
+class DsnRequest(NamedTuple):
     """What was asked for one message."""
 
     give_back: Return | None = None
     envelope_id: str = ""
     """``ENVID``: xtext as it was given, or empty."""
-    recipients: Mapping[Address, RecipientRequest] = field(
-        default_factory=dict[Address, RecipientRequest]
-    )
+    recipients: Mapping[Address, RecipientRequest] = MappingProxyType({})
     """Those for whom something was asked."""
 
     def of(self, recipient: Address) -> RecipientRequest:

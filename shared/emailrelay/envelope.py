@@ -1,8 +1,7 @@
 """The envelope of a message: what the SMTP dialogue said besides the content."""
 
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import NewType
+from typing import NamedTuple, NewType
 
 Address = NewType("Address", str)
 """A mailbox as it stood between the angle brackets, verbatim; ``""`` is the null reverse-path."""
@@ -19,8 +18,7 @@ class Body(StrEnum):
     BINARY = "binarymime"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Envelope:
+class Envelope(NamedTuple):
     """Everything to be known for relaying, apart from the content itself.
 
     The field names follow the envelope file (``docs/spool.md``). Texts that come from a client or a

@@ -7,7 +7,7 @@ LF. A value that could break out of its line is refused when written, never esca
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import DamagedMessage
@@ -23,8 +23,7 @@ _FOLDED = "ClientCertificate"
 _MOST_RECIPIENTS = 100_000
 
 
-@dataclass(frozen=True, slots=True)
-class EnvelopeFile:
+class EnvelopeFile(NamedTuple):
     """An envelope file read: the envelope, and the octets that follow its end mark."""
 
     envelope: Envelope

@@ -5,7 +5,6 @@ directory and a database alike: milliseconds since 1970 (48 bits), a number draw
 process (42 bits), and that process's count of messages, from 1 (32 bits).
 """
 
-from dataclasses import dataclass
 from typing import NewType
 
 QueueId = NewType("QueueId", str)
@@ -13,13 +12,14 @@ QueueId = NewType("QueueId", str)
 PROCESS_BITS = 42
 
 
-@dataclass(slots=True)
 class QueueIds:
     """The ids that one process gives. ``process`` is drawn once, after any fork."""
 
-    process: int
-    count: int = 0
-    latest: int = 0
+    __slots__ = ("count", "latest", "process")
+
+    def __init__(self, process: int, count: int = 0) -> None:
+        self.process, self.count = process, count
+        self.latest = 0
 
     def next(self, now: float) -> QueueId:
         """Give a new id for a message that arrives at ``now`` (seconds since 1970).

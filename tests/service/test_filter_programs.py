@@ -8,7 +8,6 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -527,7 +526,7 @@ async def test_examples_of_the_page_do_what_they_say(desk: Desk, programs: Progr
     header, size, greylist = (desk.program(text) for text in examples())
     await desk.ask(programs, header)
     assert desk.copy.content.read_bytes().startswith(b"X-Filtered-By: ")
-    slow = replace(ENVELOPE, sender=Address("a@slow.example"))
+    slow = ENVELOPE._replace(sender=Address("a@slow.example"))
     desk.copy.envelope.write_bytes(envelope_format.write(slow))
     assert rejected(await desk.ask(programs, greylist)).reply == Reply(451, "4.7.1 not now")
     desk.copy.content.write_bytes(b"x" * (10 * 1024 * 1024 + 1))

@@ -61,6 +61,27 @@ def test_message_is_in_the_spool_when_the_command_ends(tmp_path: Path) -> None:
     assert list((tmp_path / ".new").iterdir()) == []
 
 
+SLOW_TO_IMPORT = {
+    *("asyncio", "dataclasses", "email", "filelock", "inspect", "logging", "pathlib", "pydantic"),
+    *("random", "secrets", "smtplib", "ssl", "structlog", "subprocess", "tempfile", "threading"),
+    *("typer", "urllib", "uuid", "watchdog", "emailrelay.config", "emailrelay.journal"),
+}
+
+
+def test_nothing_is_imported_that_takes_longer_than_the_message(tmp_path: Path) -> None:
+    program = "import sys; from emailrelay.submit.cli import main; main(); print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program, "--spool-dir", str(tmp_path), "bob@x.test"],
+        input=MESSAGE,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert only(tmp_path, "envelope")
+    assert "emailrelay.store.spool.pair" in done.stdout.split()
+    assert SLOW_TO_IMPORT.isdisjoint(done.stdout.split())
+
+
 def test_files_belong_to_the_spools_group(tmp_path: Path) -> None:
     tmp_path.chmod(0o770)
     if os.geteuid() == 0:

@@ -1,7 +1,6 @@
 """Envelope files say what went in, or refuse it; nothing in a value becomes a field of its own."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import pytest
 from hypothesis import example, given
@@ -63,16 +62,16 @@ def test_no_value_makes_a_field_of_its_own(envelope: Envelope) -> None:
 
 
 FIELDS: dict[str, Callable[[str], Envelope]] = {
-    "sender": lambda value: replace(PLAIN, sender=Address(value)),
-    "to_local": lambda value: replace(PLAIN, to_local=(Address(value),)),
-    "to_remote": lambda value: replace(PLAIN, to_remote=(Address("a"), Address(value))),
-    "authentication": lambda value: replace(PLAIN, authentication=value),
-    "client": lambda value: replace(PLAIN, client=value),
-    "mail_from_auth_in": lambda value: replace(PLAIN, mail_from_auth_in=value),
-    "mail_from_auth_out": lambda value: replace(PLAIN, mail_from_auth_out=value),
-    "forward_to": lambda value: replace(PLAIN, forward_to=value),
-    "forward_to_address": lambda value: replace(PLAIN, forward_to_address=value),
-    "account_selector": lambda value: replace(PLAIN, account_selector=value),
+    "sender": lambda value: PLAIN._replace(sender=Address(value)),
+    "to_local": lambda value: PLAIN._replace(to_local=(Address(value),)),
+    "to_remote": lambda value: PLAIN._replace(to_remote=(Address("a"), Address(value))),
+    "authentication": lambda value: PLAIN._replace(authentication=value),
+    "client": lambda value: PLAIN._replace(client=value),
+    "mail_from_auth_in": lambda value: PLAIN._replace(mail_from_auth_in=value),
+    "mail_from_auth_out": lambda value: PLAIN._replace(mail_from_auth_out=value),
+    "forward_to": lambda value: PLAIN._replace(forward_to=value),
+    "forward_to_address": lambda value: PLAIN._replace(forward_to_address=value),
+    "account_selector": lambda value: PLAIN._replace(account_selector=value),
 }
 
 

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from emailrelay.envelope import Address, Envelope
@@ -62,7 +62,7 @@ async def _read(path: Path) -> AsyncIterator[bytes]:
 def everybody(came: Envelope, sent: Envelope) -> Envelope:
     """Give the envelope with those that a filter added: the message is not done before they are."""
     added = tuple(who for who in sent.recipients if who not in came.recipients)
-    return replace(came, to_remote=(*came.to_remote, *added)) if added else came
+    return came._replace(to_remote=(*came.to_remote, *added)) if added else came
 
 
 def for_all(

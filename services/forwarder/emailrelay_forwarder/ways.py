@@ -38,7 +38,7 @@ def on_leg(message: Outgoing, leg: Leg) -> Outgoing:
     sender = envelope.sender if leg.route is None else sender_on(leg.route, envelope.sender)
     if sender == envelope.sender and set(leg.recipients) == set(envelope.recipients):
         return message
-    return replace(message, envelope=_narrowed(replace(envelope, sender=sender), leg))
+    return replace(message, envelope=_narrowed(envelope._replace(sender=sender), leg))
 
 
 def elsewhere(progress: Progress) -> bool:
@@ -76,8 +76,7 @@ def accepted(progress: Progress) -> frozenset[Address]:
 
 def _narrowed(envelope: Envelope, leg: Leg) -> Envelope:
     wanted = frozenset(leg.recipients)
-    return replace(
-        envelope,
+    return envelope._replace(
         to_local=tuple(r for r in envelope.to_local if r in wanted),
         to_remote=tuple(r for r in envelope.to_remote if r in wanted),
     )

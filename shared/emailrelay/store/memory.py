@@ -10,7 +10,6 @@ import secrets
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import replace
 from socket import socket
 from types import TracebackType
 from typing import Self, assert_never
@@ -229,7 +228,7 @@ class _Draft(Draft):
     ) -> None:
         """See ``Draft``."""
         content = bytes(self._content)
-        accepted = replace(self._store.accepted(stage, content, ack), session=session, dsn=dsn)
+        accepted = self._store.accepted(stage, content, ack)._replace(session=session, dsn=dsn)
         kept = self._store.add(accepted, self.id, self._envelope, content)
         if ack is not Ack.STORED:
             self._waiter = kept.waiter = asyncio.get_running_loop().create_future()

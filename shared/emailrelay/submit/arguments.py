@@ -1,8 +1,8 @@
 """The command line of ``emailrelay-submit``, and of ``sendmail`` for programs that know that name."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import NamedTuple
 
 _IGNORED_WITH_VALUE = frozenset("BCDLNOPRVXdhpq")
 """What sendmail's options of these letters set has no meaning here; their values are skipped."""
@@ -24,8 +24,7 @@ class UsageError(Exception):
     """The command line makes no sense; the text says which part."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Arguments:
+class Arguments(NamedTuple):
     """The command line read."""
 
     personality: Personality = Personality.SUBMIT
@@ -63,26 +62,26 @@ def parse(program: str, argv: Sequence[str]) -> Arguments:
     while rest:
         word = rest.pop(0)
         if word == "--":
-            return replace(found, recipients=(*found.recipients, *rest))
+            return found._replace(recipients=(*found.recipients, *rest))
         if word.startswith("--"):
             found = _long(found, word, rest)
         elif word.startswith("-") and word != "-":
             found = _short(found, word, rest)
         else:
-            found = replace(found, recipients=(*found.recipients, word))
+            found = found._replace(recipients=(*found.recipients, word))
     return found
 
 
 def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
     name, equals, value = word.partition("=")
     if name in _FLAGS and not equals:
-        return replace(found, personality=_FLAGS[name])
+        return found._replace(personality=_FLAGS[name])
     if name == "--verbose" and not equals:
-        return replace(found, verbose=True)
+        return found._replace(verbose=True)
     if name == "--spool-dir":
-        return replace(found, spool_dir=_value(name, [value] if equals else rest))
+        return found._replace(spool_dir=_value(name, [value] if equals else rest))
     if name == "--port":
-        return replace(found, port=_port(value if equals else _value(name, rest)))
+        return found._replace(port=_port(value if equals else _value(name, rest)))
     raise UsageError(f"{word}: no such option, see --help")
 
 
@@ -90,13 +89,13 @@ def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
     letter, glued = word[1], word[2:]
     match letter:
         case "f" | "r":
-            return replace(found, sender=glued or _value(word, rest, empty=True))
+            return found._replace(sender=glued or _value(word, rest, empty=True))
         case "F":
-            return replace(found, full_name=glued or _value(word, rest, empty=True))
+            return found._replace(full_name=glued or _value(word, rest, empty=True))
         case "o":
-            return replace(found, dots_end=found.dots_end and (glued or _value(word, rest)) != "i")
+            return found._replace(dots_end=found.dots_end and (glued or _value(word, rest)) != "i")
         case "b":
-            return replace(found, personality=_mode(word))
+            return found._replace(personality=_mode(word))
         case _ if letter in _IGNORED_WITH_VALUE:
             if not glued and letter != "q":
                 _value(word, rest)
@@ -109,11 +108,11 @@ def _switches(found: Arguments, word: str) -> Arguments:
     """Read letters that take no value; several may stand together, as in ``-ti``."""
     for letter in word[1:]:
         if letter == "t":
-            found = replace(found, from_header=True)
+            found = found._replace(from_header=True)
         elif letter == "i":
-            found = replace(found, dots_end=False)
+            found = found._replace(dots_end=False)
         elif letter == "v":
-            found = replace(found, verbose=True)
+            found = found._replace(verbose=True)
         elif letter not in _IGNORED:
             raise UsageError(f"{word}: no such option, see --help")
     return found

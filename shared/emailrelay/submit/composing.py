@@ -5,9 +5,8 @@ import pwd
 import socket
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from itertools import chain
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from emailrelay.envelope import Address
 from emailrelay.submit import addresses, message
@@ -15,8 +14,7 @@ from emailrelay.submit.arguments import Arguments
 from emailrelay.submit.message import Header, Origin
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mail:
+class Mail(NamedTuple):
     """A message whose body has not been read yet."""
 
     sender: Address

@@ -3,8 +3,7 @@
 import re
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
@@ -18,8 +17,7 @@ class DataError(Exception):
     """What came on standard input is no message that can be sent; the text says why."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
+class Origin(NamedTuple):
     """Who submits, for the fields that a message lacks. ``now`` is in seconds since 1970."""
 
     id: str
@@ -30,8 +28,7 @@ class Origin:
     now: float
 
 
-@dataclass(frozen=True, slots=True)
-class Header:
+class Header(NamedTuple):
     """Fields in their order, each with its folded lines and CRLFs."""
 
     fields: tuple[bytes, ...]
