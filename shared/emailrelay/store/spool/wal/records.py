@@ -8,7 +8,6 @@ a sender has put into a message, is never taken for a batch. All of this is pure
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from emailrelay.queue_id import QueueId
@@ -23,8 +22,7 @@ _STAGES = tuple(Stage)
 _TAKEN, _NOTED, _GONE = 1, 2, 3
 
 
-@dataclass(frozen=True, slots=True)
-class Taken:
+class Taken(NamedTuple):
     """A message became ours: its whole envelope file and its content."""
 
     id: QueueId
@@ -33,8 +31,7 @@ class Taken:
     content: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Noted:
+class Noted(NamedTuple):
     """A message stands at ``stage`` with this whole envelope file, its journal included."""
 
     id: QueueId
@@ -42,8 +39,7 @@ class Noted:
     envelope: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(NamedTuple):
     """A message is done with."""
 
     id: QueueId
