@@ -182,6 +182,23 @@ def test_hold_release_retry_and_fail_move_messages(mail: Mail) -> None:
     }
 
 
+def test_what_was_changed_is_told_to_programs(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changes = {
+        ("hold", mail.ready): mail.ready,
+        ("release", mail.held): mail.held,
+        ("flush",): mail.deferred,
+        ("retry", mail.failed): mail.failed,
+        ("fail", mail.deferred): mail.deferred,
+        ("delete", mail.held): mail.held,
+    }
+    for command, message in changes.items():
+        assert mail.run(*command, "--json") == 0
+        told = json.loads(capsys.readouterr().out)
+        assert told == {"id": message, "done": True, "problem": None}
+
+
 def test_flush_makes_deferred_mail_due_and_touches_nothing_else(mail: Mail) -> None:
     assert mail.run("flush") == 0
     states = mail.states()

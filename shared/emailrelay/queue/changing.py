@@ -16,6 +16,7 @@ from emailrelay.queue.opening import with_store
 from emailrelay.queue.options import (
     All,
     Ids,
+    Json,
     Older,
     Recipient,
     Sender,
@@ -26,8 +27,8 @@ from emailrelay.queue.options import (
 )
 from emailrelay.queue.selection import Selection
 from emailrelay.queue.state import arrival
-from emailrelay.queue.terminal import complain
-from emailrelay.queue.work import APPLIES_TO, Verb
+from emailrelay.queue.terminal import complain, print_json
+from emailrelay.queue.work import APPLIES_TO, Outcome, Verb
 from emailrelay.store.base import Store
 
 _LONG_WORK = 200
@@ -39,6 +40,7 @@ def _change(
     wanted: Selection,
     *,
     everything: bool,
+    as_json: bool,
     directory: Path | None,
     store: str | None,
 ) -> int:
@@ -51,10 +53,10 @@ def _change(
     narrowed = replace(wanted, states=(wanted.states or applicable) & applicable)
     if not narrowed.states:
         return complain(f"{verb} does not apply to messages in that state", 1)
-    return with_store(directory, store, lambda s: _apply(s, verb, narrowed))
+    return with_store(directory, store, lambda s: _apply(s, verb, narrowed, as_json=as_json))
 
 
-async def _apply(store: Store, verb: Verb, wanted: Selection) -> int:
+async def _apply(store: Store, verb: Verb, wanted: Selection, *, as_json: bool) -> int:
     messages = [listed.id async for listed, _ in work.chosen(store, wanted, time.time())]
     if not messages:
         return complain(f"there is nothing to {verb}", 1)
@@ -70,9 +72,21 @@ async def _apply(store: Store, verb: Verb, wanted: Selection) -> int:
     missed = wanted.ids - set(messages)
     for message in sorted(missed):
         complain(f"{message}: no such message to {verb}", 1)
-    gone = f", {len(outcome.gone)} had moved on" if outcome.gone else ""
-    sys.stdout.write(f"{verb}: {len(outcome.done)} of {len(messages)} messages{gone}\n")
+    if as_json:
+        _print(outcome)
+    else:
+        gone = f", {len(outcome.gone)} had moved on" if outcome.gone else ""
+        sys.stdout.write(f"{verb}: {len(outcome.done)} of {len(messages)} messages{gone}\n")
     return 1 if outcome.failed or missed or not outcome.done else os.EX_OK
+
+
+def _print(outcome: Outcome) -> None:
+    for message in outcome.done:
+        print_json({"id": message, "done": True, "problem": None})
+    for message in outcome.gone:
+        print_json({"id": message, "done": False, "problem": "had moved on"})
+    for message, reason in outcome.failed.items():
+        print_json({"id": message, "done": False, "problem": reason})
 
 
 def hold(
@@ -83,12 +97,15 @@ def hold(
     states: States = None,
     older: Older = None,
     everything: All = False,
+    as_json: Json = False,
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
     """Set messages aside until they are released."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
-    return _change(Verb.HOLD, wanted, everything=everything, directory=directory, store=store)
+    return _change(
+        Verb.HOLD, wanted, everything=everything, as_json=as_json, directory=directory, store=store
+    )
 
 
 def release(
@@ -98,12 +115,20 @@ def release(
     recipient: Recipient = None,
     older: Older = None,
     everything: All = False,
+    as_json: Json = False,
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
     """Send held messages on, from where they were; their age starts anew."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=None, older=older)
-    return _change(Verb.RELEASE, wanted, everything=everything, directory=directory, store=store)
+    return _change(
+        Verb.RELEASE,
+        wanted,
+        everything=everything,
+        as_json=as_json,
+        directory=directory,
+        store=store,
+    )
 
 
 def retry(
@@ -114,12 +139,15 @@ def retry(
     states: States = None,
     older: Older = None,
     everything: All = False,
+    as_json: Json = False,
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
     """Try failed, held or deferred messages as if they had just come in."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
-    return _change(Verb.RETRY, wanted, everything=everything, directory=directory, store=store)
+    return _change(
+        Verb.RETRY, wanted, everything=everything, as_json=as_json, directory=directory, store=store
+    )
 
 
 def fail(
@@ -130,12 +158,15 @@ def fail(
     states: States = None,
     older: Older = None,
     everything: All = False,
+    as_json: Json = False,
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
     """Give messages up: they are kept as failed, and their senders are told."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
-    return _change(Verb.FAIL, wanted, everything=everything, directory=directory, store=store)
+    return _change(
+        Verb.FAIL, wanted, everything=everything, as_json=as_json, directory=directory, store=store
+    )
 
 
 def flush(
@@ -144,12 +175,15 @@ def flush(
     sender: Sender = None,
     recipient: Recipient = None,
     older: Older = None,
+    as_json: Json = False,
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
     """Try deferred messages now (all, unless some are named); their age goes on."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=None, older=older)
-    return _change(Verb.FLUSH, wanted, everything=True, directory=directory, store=store)
+    return _change(
+        Verb.FLUSH, wanted, everything=True, as_json=as_json, directory=directory, store=store
+    )
 
 
 def delete(
@@ -161,6 +195,7 @@ def delete(
     older: Older = None,
     everything: All = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    as_json: Json = False,
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
@@ -168,4 +203,11 @@ def delete(
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
     if not wanted.ids and not yes and sys.stdin.isatty():
         typer.confirm("Delete all these messages for good?", abort=True)
-    return _change(Verb.DELETE, wanted, everything=everything, directory=directory, store=store)
+    return _change(
+        Verb.DELETE,
+        wanted,
+        everything=everything,
+        as_json=as_json,
+        directory=directory,
+        store=store,
+    )
