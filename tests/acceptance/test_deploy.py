@@ -123,6 +123,16 @@ def test_when_the_network_is_up_what_waits_is_forwarded(machine: Machine, action
 
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.parent.name)
+def test_a_hook_leaves_another_program_with_that_number_alone(machine: Machine, hook: Path) -> None:
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE) as other:
+        machine.pid_file.write_text(f"{other.pid}\n")
+        machine.run(hook, "eth0", "up")
+        machine.pid_file.unlink()
+        other.communicate(timeout=HANG)
+        assert other.returncode == 0
+
+
+@pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.parent.name)
 def test_a_hook_is_content_without_a_daemon(machine: Machine, hook: Path) -> None:
     assert machine.run(hook, "eth0", "down") in {0, 1}
     assert not machine.pid_file.exists()
