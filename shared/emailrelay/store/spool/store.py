@@ -9,6 +9,8 @@ from socket import socket
 from types import TracebackType
 from typing import Self
 
+import filelock as _filelock  # noqa: F401 - before workers are forked, which share it then
+
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
