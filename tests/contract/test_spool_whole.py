@@ -1,6 +1,7 @@
 """Many files are synced with all of their file system: nothing is durable by that which was refused."""
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Sequence
@@ -175,3 +176,19 @@ def test_a_file_is_written_and_a_closed_one_told(tmp_path: Path) -> None:
         linux.wait_for_writing(descriptor)
     with pytest.raises(OSError, match="Bad file descriptor"):
         linux.sync_file_system(descriptor)
+
+
+async def test_a_sandbox_that_forbids_it_costs_one_batch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(_descriptor: int) -> None:
+        raise OSError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(linux, "sync_file_system", forbidden)
+    syncer = Syncer(Log(str(tmp_path)))
+    syncer.lies_on(FileSystem(str(tmp_path)))
+    files = _files(tmp_path, 8)
+    (refused,) = await _batch(syncer, [files], tmp_path)
+    assert isinstance(refused, PermissionError)
+    assert await _batch(syncer, [files], tmp_path) == [None]
+    await syncer.close()

@@ -55,7 +55,12 @@ class FileSystem:
 
         """
         begun = time.monotonic()
-        linux.sync_file_system(self._descriptor)
+        try:
+            linux.sync_file_system(self._descriptor)
+        except OSError as error:
+            if error.errno in linux.NOT_HERE:
+                self._tells = False  # files are synced one by one from now on
+            raise
         ended = time.monotonic()
         if (took := ended - begun) > _PATIENCE:
             self._again = ended + _PAUSE * took

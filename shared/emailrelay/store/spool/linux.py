@@ -8,7 +8,8 @@ import os
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _BEGIN, _BEGIN_AND_WAIT = 2, 1 | 2 | 4
 """SYNC_FILE_RANGE_WRITE, and that between WAIT_BEFORE and WAIT_AFTER."""
-_NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM)
+NOT_HERE = (errno.ENOSYS, errno.EINVAL, errno.ESPIPE, errno.EPERM)
+"""What says that a call is not to be had: no such call, not for such files, or a sandbox forbids it."""
 
 
 def sync_file_system(descriptor: int) -> None:
@@ -42,7 +43,7 @@ def wait_for_writing(descriptor: int) -> None:
     """
     if hasattr(_LIBC, "sync_file_range") and _sync_file_range(descriptor, _BEGIN_AND_WAIT) != 0:
         error = _error("write a file")
-        if error.errno not in _NOT_HERE:
+        if error.errno not in NOT_HERE:
             raise error
 
 
