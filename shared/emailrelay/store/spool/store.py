@@ -9,7 +9,8 @@ from socket import socket
 from types import TracebackType
 from typing import Self
 
-import filelock as _filelock  # noqa: F401 - before workers are forked, which share it then
+# Not used here: it is imported before workers are forked, which share it then.
+import filelock as _filelock  # noqa: F401  # pyright: ignore[reportUnusedImport]
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
