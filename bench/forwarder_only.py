@@ -55,7 +55,7 @@ class Gift(Claim):
             yield self._content[start : start + CHUNK]
 
     async def work_copy(self, suffix: str) -> WorkCopy:
-        raise NotImplementedError
+        raise NotImplementedError  # no filters here, so nobody asks for a copy
 
     def in_doubt(self, peer: str) -> None:
         pass
@@ -160,7 +160,7 @@ def main() -> None:
     sink = subprocess.Popen(["/usr/sbin/smtp-sink", *identity, f"127.0.0.1:{port}", "100"])
     try:
         while socket.socket().connect_ex(("127.0.0.1", port)):
-            time.sleep(0.05)
+            time.sleep(0.05)  # smtp-sink says nothing when it listens
         factory = asyncio.new_event_loop
         if arguments.loop == "uvloop":
             factory = uvloop.new_event_loop

@@ -80,7 +80,7 @@ def at_rest(parents: Iterable[int], seconds: float = 230.0) -> None:
     deadline, pids = time.monotonic() + seconds, list(parents)
     while time.monotonic() < deadline:
         before = cpu(pids)
-        time.sleep(1.0)
+        time.sleep(1.0)  # the second that is watched
         if cpu(pids) - before < 0.03:
             return
     raise TimeoutError("the services do not come to rest")

@@ -207,4 +207,4 @@ def _gone(pids: Sequence[int]) -> None:
     while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"still there: {left}")
-        time.sleep(0.02)
+        time.sleep(0.02)  # they are not our children, so nothing tells of their end

@@ -34,7 +34,7 @@ def greeted(port: int) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-        time.sleep(0.005)
+        time.sleep(0.005)  # a sink says nothing when it listens
 
 
 class Sink:

@@ -26,7 +26,7 @@ def relayed(peer: Peer, target: Sink, load: Load) -> Figures:
     load.send(peer.port)
     target.wait(_PATIENCE)
     seconds = time.monotonic() - began
-    time.sleep(_SETTLING)
+    time.sleep(_SETTLING)  # the last settlements cost CPU behind the sink's last answer
     return {
         RATE: load.messages / seconds,
         CPU: 1000 * (cpu(pids) - before) / load.messages,

@@ -28,7 +28,7 @@ def _idle(bench: Bench) -> Figures:
         at_rest(peer.pids())
         single = pss(peer.pids()) * _MB
         before, began = cpu(peer.pids()), time.monotonic()
-        time.sleep(_WATCHED)
+        time.sleep(_WATCHED)  # the time over which idleness is measured
         busy = (cpu(peer.pids()) - before) / (time.monotonic() - began)
         session = _session(peer)
     with ours(bench, filters=["exit:0"], workers=1 + _WORKERS) as peer:

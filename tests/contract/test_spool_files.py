@@ -118,6 +118,25 @@ async def test_what_root_makes_belongs_to_the_owner_of_the_spool(spool: SpoolOpe
     assert {".new", ".slots"} <= {path.name for path in made}
 
 
+@pytest.mark.parametrize("new_first", [True, False])
+def test_the_two_ways_to_take_the_lock_exclude_each_other(
+    tmp_path: Path, *, new_first: bool
+) -> None:
+    first, second = files.try_lock_new, files.try_lock
+    if not new_first:
+        first, second = second, first
+    one = files.create(str(tmp_path / "envelope"))
+    other = files.open_regular(str(tmp_path / "envelope"))
+    assert other is not None
+    assert first(one)
+    assert not second(other)
+    files.unlock(one)
+    assert second(other)
+    assert not first(one)
+    os.close(one)
+    os.close(other)
+
+
 async def test_another_programs_message_is_taken_as_it_is(spool: SpoolOpener) -> None:
     async with spool() as store, store.feed(Stage.READY) as feed:
         message = foreign(spool)

@@ -65,7 +65,7 @@ class Gate:
         place = _Place(slot, lambda: self._places.subtract([server]))
         try:
             session = await self._open_session(server)
-        except BaseException:
+        except BaseException:  # cancelled, too: a place that nobody gives back is lost
             place.release()
             raise
         session.slot = place

@@ -103,7 +103,7 @@ async def _open(address: SocketAddress, terms: Terms, settings: SessionSettings)
     session = Session(await connect(address, settings), str(address), settings)
     try:
         await make_ready(session, terms)
-    except BaseException:
+    except BaseException:  # cancelled, too: no connection may stay open
         session.abort()
         raise
     return session
@@ -139,7 +139,7 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     except OSError as error:
         sock.close()
         raise unreachable(f"{address}: {error.strerror or error}") from error
-    except BaseException:
+    except BaseException:  # cancelled, too: no socket may stay open
         sock.close()
         raise
     return wire

@@ -89,7 +89,7 @@ class Smarthost:
         began = asyncio.get_running_loop().time()
         try:
             yield session
-        except BaseException as error:
+        except BaseException as error:  # whatever it was, where the dialogue stands is unknown
             session.abort()
             if isinstance(error, SessionTrouble):
                 if _unwanted(error, session):
