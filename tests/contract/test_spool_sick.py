@@ -286,3 +286,21 @@ async def test_what_a_full_socket_could_not_take_goes_along_with_the_next_ring(
     assert heard == messages
     ear.close()
     bell.close()
+
+
+async def test_what_a_full_socket_could_not_take_is_not_kept_when_it_is_gone(
+    tmp_path: Path,
+) -> None:
+    bell, message = Bell(str(tmp_path)), QueueId("1.1.1")
+    heard = list[QueueId]()
+    for _ in range(2):  # one process after another
+        ear = Ear(str(tmp_path), "ready", lambda each, _due: heard.append(each))
+        ear.open()
+        for _ in range(600):
+            bell.ring(Stage.READY, message)
+        ear.close()
+        os.utime(tmp_path, (0, 0))  # long enough ago that the directory is looked at once
+        bell.ring(Stage.READY, message)
+    missed: dict[str, bytes] = getattr(bell, "_missed")  # noqa: B009 -- what nobody can see from outside
+    assert missed == {}
+    bell.close()

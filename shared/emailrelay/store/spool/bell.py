@@ -57,6 +57,8 @@ class Bell:
         state = (status.st_ino, status.st_mtime_ns)
         if state != self._seen:
             self._sockets = os.listdir(self._directory)
+            for gone in self._missed.keys() - set(self._sockets):
+                del self._missed[gone]
             # One that came within the grain of the directory's time would never be seen.
             settled = time.time_ns() - status.st_mtime_ns > _CLOCK_GRAIN
             self._seen = state if settled else None
