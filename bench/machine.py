@@ -11,6 +11,7 @@ from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SPIN = "while True: pass"
+_AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 
 
 @contextlib.contextmanager
@@ -19,13 +20,31 @@ def awake() -> Generator[None]:
 
     A virtual CPU that sleeps learns late of a finished disk request: an fsync of 0.4 ms becomes 4.
     """
-    spinners = [_spin(cpu) for cpu in os.sched_getaffinity(0)]
+    with _no_session_groups():
+        spinners = [_spin(cpu) for cpu in os.sched_getaffinity(0)]
+        try:
+            yield
+        finally:
+            for spinner in spinners:
+                spinner.kill()
+                spinner.wait()
+
+
+@contextlib.contextmanager
+def _no_session_groups() -> Generator[None]:
+    """Have each thread count by itself, as under systemd.
+
+    Else sessions are groups of equal weight (sched(7), autogroup), and the idle policy of a waiter
+    holds only within its own: outside it is worth as much as a server, and is never preempted for one.
+    """
+    was = _AUTOGROUP.read_text() if _AUTOGROUP.exists() else None
+    if was is not None:
+        _AUTOGROUP.write_text("0")
     try:
         yield
     finally:
-        for spinner in spinners:
-            spinner.kill()
-            spinner.wait()
+        if was is not None:
+            _AUTOGROUP.write_text(was)
 
 
 def _spin(cpu: int) -> subprocess.Popen[bytes]:

@@ -99,7 +99,9 @@ class SpoolDraft(Draft):
                 await self._sync_and_finish(stage)
             elif self._write_backs:
                 # Each may take its time, and ends in the syncer's.
-                await self._spool.syncer.run((), (), lambda error: self._finish(stage, error))
+                await self._spool.syncer.run(
+                    (), (), lambda error: self._finish(stage, error), blocks=True
+                )
             else:
                 self._finish(stage, None)
         except OSError as error:
@@ -115,6 +117,7 @@ class SpoolDraft(Draft):
                 (self._pair.content, self._pair.envelope),
                 (self._spool.path(names.DRAFTS),),
                 lambda error: self._finish(stage, error),
+                blocks=bool(self._write_backs),
             )
 
     @property

@@ -50,6 +50,9 @@ class FileSystem:
     def sync(self) -> None:
         """Put everything on stable storage that has not been written yet. Blocks.
 
+        After an error files are synced one by one: what was lost may be another batch's whose data was
+        written along, and only the sync of its own files would still tell it so.
+
         Raises:
             OSError: the disk refused something since the last time, or since this was opened.
 
@@ -57,9 +60,8 @@ class FileSystem:
         begun = time.monotonic()
         try:
             linux.sync_file_system(self._descriptor)
-        except OSError as error:
-            if error.errno in linux.NOT_HERE:
-                self._tells = False  # files are synced one by one from now on
+        except OSError:
+            self._tells = False
             raise
         ended = time.monotonic()
         if (took := ended - begun) > _PATIENCE:

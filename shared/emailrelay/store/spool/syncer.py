@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.side_by_side import SideBySide, Target, close_each
@@ -28,8 +28,10 @@ _LOOK = 5.0
 _BEHIND = 3
 """Closed segments that bring such a look forward."""
 
+_T = TypeVar("_T")
+
 Finish: TypeAlias = Callable[[OSError | None], None]
-"""What to do once the syncs are through, in the syncing thread; gets the error if one failed."""
+"""What to do once the syncs are through; gets the error if one failed."""
 
 
 def _raise(error: OSError | None) -> None:
@@ -43,10 +45,13 @@ class _Job:
     targets: Sequence[Target] = ()
     closing: Sequence[int] = ()
     record: Callable[[], Record] | None = None
+    blocks: bool = True
+    """Whether ``finish`` is called in the syncing thread, not in the loop."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
 
 
+_Synced: TypeAlias = tuple[_Job, OSError | None]
 _Outcome: TypeAlias = tuple[_Job, Exception | None]
 
 
@@ -75,10 +80,12 @@ class Syncer:
         finish: Finish = _raise,
         *,
         closing: Sequence[int] = (),
+        blocks: bool = False,
     ) -> None:
         """Sync the data of open files and the names in directories, then call ``finish``.
 
-        ``finish`` is called exactly once, and the descriptors ``closing`` are closed in any case. A
+        ``finish`` is called exactly once: in the loop, or in the syncing thread if it ``blocks``, since the
+        two get in each other's way at every system call of either. The descriptors ``closing`` are closed in any case. A
         caller that is cancelled waits for that, so it cannot close a file that is still to be synced.
 
         Raises:
@@ -93,6 +100,7 @@ class Syncer:
                 targets=targets,
                 closing=closing,
                 finish=finish,
+                blocks=blocks,
                 loop=loop,
                 future=loop.create_future(),
             )
@@ -196,7 +204,9 @@ class Syncer:
             failed = self._beside.sync([target for job in jobs for target in job.targets])
             for closing in closings:
                 closing.result()
-            _tell(_finish([(job, _first(job.targets, failed)) for job in jobs]))
+            ended = [(job, _first(job.targets, failed)) for job in jobs]
+            _finish_in_loop([each for each in ended if not each[0].blocks])
+            _tell(_finish([each for each in ended if each[0].blocks]))
 
     def _write(self, share: "_Share") -> None:
         """Put jobs' records into the log."""
@@ -239,7 +249,7 @@ def _first(targets: Sequence[Target], failed: dict[Target, OSError]) -> OSError 
     return next((failed[target] for target in targets if target in failed), None)
 
 
-def _finish(jobs: Sequence[tuple[_Job, OSError | None]]) -> list[_Outcome]:
+def _finish(jobs: Sequence[_Synced]) -> list[_Outcome]:
     outcomes: list[_Outcome] = []
     for job, error in jobs:
         outcome: Exception | None = None
@@ -251,15 +261,34 @@ def _finish(jobs: Sequence[tuple[_Job, OSError | None]]) -> list[_Outcome]:
     return outcomes
 
 
+def _finish_in_loop(synced: Sequence[_Synced]) -> None:
+    """Have each loop finish all its jobs, in one turn."""
+    for loop, jobs in _by_loop(synced).items():
+        try:
+            loop.call_soon_threadsafe(_finish_here, jobs)
+        except RuntimeError:  # its loop is closed: nobody waits any more, but the work is to be done
+            _finish(jobs)
+
+
+def _finish_here(synced: Sequence[_Synced]) -> None:
+    _resolve(_finish(synced))
+
+
 def _tell(outcomes: Sequence[_Outcome]) -> None:
     """Tell each loop once, of all its jobs."""
-    told: dict[asyncio.AbstractEventLoop, list[_Outcome]] = {}
-    for outcome in outcomes:
-        told.setdefault(outcome[0].loop, []).append(outcome)
-    for loop, ended in told.items():
+    for loop, ended in _by_loop(outcomes).items():
         # Without a loop nobody waits any more, and the work is done.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(_resolve, ended)
+
+
+def _by_loop(
+    jobs: Sequence[tuple[_Job, _T]],
+) -> dict[asyncio.AbstractEventLoop, list[tuple[_Job, _T]]]:
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[_Job, _T]]] = {}
+    for each in jobs:
+        loops.setdefault(each[0].loop, []).append(each)
+    return loops
 
 
 def _resolve(outcomes: Sequence[_Outcome]) -> None:
