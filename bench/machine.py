@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterable
 from pathlib import Path
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+CPUS = len(os.sched_getaffinity(0))
 _SPIN = "while True: pass"
 _AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 

@@ -1,10 +1,11 @@
 """Taking mail in: how many messages a second smtp-source gets rid of, nothing being forwarded."""
 
+from dataclasses import replace
 from functools import partial
 
 from bench.case import Bench, Case, Figures, Goal
 from bench.load import KIB, MIB, Load, size, warm_up
-from bench.machine import cpu
+from bench.machine import CPUS, cpu
 from bench.peers import HELD, Peer, ours, postfix
 
 RATE, CPU = "accepted/s", "CPU ms a message"
@@ -19,8 +20,8 @@ def taken(peer: Peer, load: Load) -> Figures:
     return {RATE: load.messages / seconds, CPU: 1000 * spent / load.messages}
 
 
-def _ours(bench: Bench, load: Load) -> Figures:
-    with ours(bench, forward_to=None) as peer:
+def _ours(bench: Bench, load: Load, workers: int = 1) -> Figures:
+    with ours(bench, forward_to=None, workers=workers) as peer:
         return taken(peer, load.scaled(bench.scale))
 
 
@@ -41,6 +42,17 @@ def _case(load: Load, synced: float, log: float, short: float | None = None) -> 
     )
 
 
+def _with_workers(load: Load) -> Case:
+    """As many processes as there are CPUs, as Postfix has as many as it likes."""
+    case = _case(load, 0, 0)
+    return replace(
+        case,
+        name=f"{case.name}-workers",
+        words=f"{case.words}, a worker for each CPU",
+        contestants={**case.contestants, "ours": partial(_ours, load=load, workers=CPUS)},
+    )
+
+
 def _load(messages: int, octets: int, sessions: int, *, keep: bool = True) -> Load:
     return Load(messages=messages, octets=octets, sessions=sessions, keep=keep)
 
@@ -55,4 +67,6 @@ CASES = (
     _case(_load(4000, KIB, 20), 0, 0),
     _case(_load(400, MIB, 20), 2.3, 2.3, 0.3),
     _case(_load(24, 25 * MIB, 4), 1.9, 1.9, 0.5),
+    _with_workers(_load(4000, 10 * KIB, 20)),
+    _with_workers(_load(4000, 10 * KIB, 100)),
 )

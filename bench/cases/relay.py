@@ -1,12 +1,13 @@
 """Relaying: from smtp-source's first connection to the sink's last final dot."""
 
 import time
+from dataclasses import replace
 from functools import partial
 
 from bench.case import Bench, Bound, Case, Figures, Goal
 from bench.cases.accept import CPU
 from bench.load import KIB, MIB, Load, size, warm_up
-from bench.machine import at_rest, cpu, forget_peaks, peak, pss
+from bench.machine import CPUS, at_rest, cpu, forget_peaks, peak, pss
 from bench.peers import Peer, ours, postfix
 from bench.sinks import Sink, sink
 
@@ -35,11 +36,11 @@ def relayed(peer: Peer, target: Sink, load: Load) -> Figures:
     }
 
 
-def _ours(bench: Bench, load: Load) -> Figures:
+def _ours(bench: Bench, load: Load, workers: int = 1) -> Figures:
     load = load.scaled(bench.scale)
     with (
         sink(messages=load.messages + load.sessions) as target,
-        ours(bench, forward_to=target.port) as peer,
+        ours(bench, forward_to=target.port, workers=workers) as peer,
     ):
         warm_up(peer.port, load.sessions)
         return relayed(peer, target, load)
@@ -71,9 +72,22 @@ def _case(
     )
 
 
+def _with_workers(load: Load) -> Case:
+    """As many processes of each service as there are CPUs, as Postfix has as many as it likes."""
+    case = _case(load, (0, 0), None, 0.3)
+    return replace(
+        case,
+        name=f"{case.name}-workers",
+        words=f"{case.words}, a worker for each CPU",
+        contestants={**case.contestants, "ours": partial(_ours, load=load, workers=CPUS)},
+        goals=(),
+    )
+
+
 CASES = (
     _case(Load(messages=4000, octets=10 * KIB, sessions=20), (1.7, 3), (0.5, 0.3), 0.3),
     _case(Load(messages=4000, octets=10 * KIB, sessions=20, keep=False), (1.7, 3), (0.5, 0.3), 0.3),
     _case(Load(messages=200, octets=MIB, sessions=4), (1.5, 1.5), None, 0.5),
     _case(Load(messages=12, octets=25 * MIB, sessions=2), (1.5, 1.5), None, 1),
+    _with_workers(Load(messages=4000, octets=10 * KIB, sessions=20)),
 )

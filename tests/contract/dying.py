@@ -110,7 +110,9 @@ async def live(scenario: Scenario, spool: Path, sync: SpoolSync, arm: Arm) -> No
             await scenario(store, arm)
         except StoreError:
             return
-        spool.with_suffix(".told").touch()
+        # By a call that is not counted: the message is done.
+        with spool.with_suffix(".told").open("w"):
+            pass
 
 
 def main(name: str, mode: str, directory: Path, sync: SpoolSync) -> None:

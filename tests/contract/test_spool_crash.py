@@ -37,7 +37,7 @@ def runs(scenario: str, mode: str, directory: Path, sync: SpoolSync) -> Iterator
         (path for path in directory.iterdir() if path.is_dir()), key=lambda p: int(p.name)
     )
     found = [Run(told=spool.with_suffix(".told").exists(), spool=spool) for spool in spools]
-    assert len(found) > 5, "the calls were not seen"
+    assert len(found) > 3, "the calls were not seen"
     assert found[-1].told, "the last run meets nothing and comes to its end"
     yield from found
 

@@ -2,6 +2,7 @@
 
 import re
 from email.utils import formatdate
+from functools import lru_cache
 
 from emailrelay.queue_id import QueueId
 
@@ -23,8 +24,14 @@ def received_line(
     return (
         f"Received: from {name}{address}\r\n"
         f"\tby {domain} with {protocol} id {queue_id};\r\n"
-        f"\t{formatdate(now, localtime=True)}\r\n"
+        f"\t{_date(int(now))}\r\n"
     ).encode()
+
+
+@lru_cache(maxsize=1)
+def _date(second: int) -> str:
+    """Write a time (RFC 5322 section 3.3), once for all messages of a second."""
+    return formatdate(second, localtime=True)
 
 
 def _literal(address: str) -> str:

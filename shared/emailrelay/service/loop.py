@@ -2,14 +2,20 @@
 
 import asyncio
 import importlib.util
+import sys
 from collections.abc import Awaitable, Callable
 from functools import cache
 
 from emailrelay.service.signals import Signals
 
+_SWITCH = 0.0005
+"""Seconds after which a thread at work lets the loop go on. With the usual 5 ms a scan of a large spool holds it
+up at each of its system calls for so long."""
+
 
 def run_in_loop(work: Callable[[Signals], Awaitable[int]], on_stop: Callable[[], None]) -> int:
     """Run ``work`` in a new event loop, uvloop's if it is installed; return its exit status."""
+    sys.setswitchinterval(_SWITCH)
 
     async def main() -> int:
         signals = Signals()

@@ -3,8 +3,11 @@
 import contextlib
 import os
 import socket
+import threading
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
@@ -14,8 +17,17 @@ LOOK = b"look"
 """What is sent instead of messages and their times."""
 LONGEST = 8192
 """Octets of one datagram."""
+_MOST_MISSED = 64
+"""Datagrams kept for a socket that is full; beyond these its owner is asked to look for itself."""
 _CLOCK_GRAIN = 20_000_000
 """Nanoseconds within which two changes of a directory may carry the same time."""
+
+
+class Due(NamedTuple):
+    """A message, and when it is due (seconds since 1970; 0: now)."""
+
+    message: QueueId
+    at: float
 
 
 class Bell:
@@ -25,37 +37,56 @@ class Bell:
         self._directory = directory
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._seen: tuple[int, int] | None = None
+        self._opened = -1
+        """The directory, to reach sockets through: their own paths may not be long."""
         self._sockets: list[str] = []
-        self._missed: dict[str, bytes] = {}
-        """What sockets were too full to take; it goes along with what is next for them."""
+        self._missed: dict[str, deque[bytes]] = {}
+        """What sockets were too full to take."""
+        self._one = threading.Lock()
+
+    @property
+    def missed(self) -> bool:
+        """Whether somebody is still to be told of something; see ``ring_again``."""
+        return bool(self._missed)
 
     def ring(self, stage: Stage, *messages: QueueId, due: float = 0.0) -> None:
-        """Announce messages that are due at ``due`` (seconds since 1970; 0: now).
+        """Announce messages that are due at ``due``."""
+        self.announce(stage, [Due(message, due) for message in messages])
 
-        Those of a batch go together: a socket holds few datagrams (net.unix.max_dgram_qlen).
-        """
-        with contextlib.suppress(OSError), opened(self._directory) as directory:
+    def announce(self, stage: Stage, messages: Sequence[Due]) -> None:
+        """Announce messages, many together: a socket holds few datagrams (net.unix.max_dgram_qlen)."""
+        datagrams = list(_datagrams(messages))
+        with self._one, contextlib.suppress(OSError):
             for name in self._listeners():
                 if name.startswith(f"{stage}."):
-                    for datagram in _datagrams(messages, due):
-                        self._announce(directory, name, datagram)
+                    self._tell(name, datagrams)
 
     def ask_to_look(self) -> None:
         """Ask all feeds to scan the spool: a message may be there that nobody has announced."""
-        with contextlib.suppress(OSError), opened(self._directory) as directory:
+        with self._one, contextlib.suppress(OSError):
             for name in self._listeners():
                 if name.partition(".")[0] in tuple(Stage):
-                    self._send(directory, name, LOOK)
+                    self._tell(name, (LOOK,))
 
     def ring_at(self, name: str, message: QueueId) -> None:
         """Ring at one socket by its name."""
-        with contextlib.suppress(OSError), opened(self._directory) as directory:
-            self._announce(directory, name, *_datagrams((message,), 0.0))
+        with self._one, contextlib.suppress(OSError):
+            self._listeners()
+            self._tell(name, list(_datagrams((Due(message, 0.0),))))
+
+    def ring_again(self) -> None:
+        """Tell those who were too busy."""
+        with self._one, contextlib.suppress(OSError):
+            self._listeners()
+            for name in list(self._missed):
+                self._tell(name, ())
 
     def _listeners(self) -> list[str]:
         status = os.stat(self._directory)
         state = (status.st_ino, status.st_mtime_ns)
         if state != self._seen:
+            if self._seen is None or self._seen[0] != status.st_ino:
+                self._open()
             self._sockets = os.listdir(self._directory)
             for gone in self._missed.keys() - set(self._sockets):
                 del self._missed[gone]
@@ -64,17 +95,32 @@ class Bell:
             self._seen = state if settled else None
         return self._sockets
 
-    def _announce(self, directory: int, name: str, datagram: bytes) -> None:
-        """Send it with what was missed before; whatever is missed for good is found by a scan."""
-        missed = self._missed.pop(name, b"")
-        if len(missed) + len(datagram) <= LONGEST:
-            datagram = missed + datagram
-        if not self._send(directory, name, datagram):
-            self._missed[name] = datagram
+    def _open(self) -> None:
+        descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._leave()
+        self._opened = descriptor
 
-    def _send(self, directory: int, name: str, datagram: bytes) -> bool:
+    def _leave(self) -> None:
+        if self._opened >= 0:
+            os.close(self._opened)
+            self._opened = -1
+
+    def _tell(self, name: str, datagrams: Iterable[bytes]) -> None:
+        """Send it behind what was missed before; keep what there is no room for now."""
+        row = self._missed.pop(name, deque[bytes]())
+        for datagram in datagrams:
+            if row and len(row[-1]) + len(datagram) <= LONGEST and LOOK not in (row[-1], datagram):
+                row[-1] += datagram
+            else:
+                row.append(datagram)
+        while row and self._send(name, row[0]):
+            row.popleft()
+        if row:
+            self._missed[name] = deque((LOOK,)) if len(row) > _MOST_MISSED else row
+
+    def _send(self, name: str, datagram: bytes) -> bool:
         """Send if the socket is there; False: it is, and is full."""
-        path = f"/proc/self/fd/{directory}/{name}"
+        path = f"/proc/self/fd/{self._opened}/{name}"
         try:
             self._socket.sendto(datagram, path)
         except BlockingIOError:
@@ -87,27 +133,20 @@ class Bell:
         return True
 
     def close(self) -> None:
-        """Close the sending socket."""
+        """Close what is open."""
+        with self._one:
+            self._leave()
+            self._seen = None
         self._socket.close()
 
 
-def _datagrams(messages: Iterable[QueueId], due: float) -> Iterator[bytes]:
+def _datagrams(messages: Iterable[Due]) -> Iterator[bytes]:
     """Write a line a message, as many in each datagram as it may hold."""
     datagram = b""
-    for message in messages:
-        line = f"{message} {due}\n".encode()
+    for message, at in messages:
+        line = f"{message} {at}\n".encode()
         if len(datagram) + len(line) > LONGEST:
             yield datagram
             datagram = b""
         datagram += line
     yield datagram
-
-
-@contextlib.contextmanager
-def opened(directory: str) -> Generator[int]:
-    """Open a directory to reach sockets through: their own paths may not be long."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)

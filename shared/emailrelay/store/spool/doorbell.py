@@ -11,12 +11,12 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.bell import LONGEST, LOOK, opened
+from emailrelay.store.spool.bell import LONGEST, LOOK
 
 _MOST_AT_ONCE = 256
 
@@ -82,3 +82,13 @@ class Ear:
         self._socket = None
         with contextlib.suppress(OSError):
             files.remove(os.path.join(self._directory, self.name))
+
+
+@contextlib.contextmanager
+def opened(directory: str) -> Generator[int]:
+    """Open a directory to reach sockets through: their own paths may not be long."""
+    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -77,6 +77,14 @@ def parse_content(name: str) -> QueueId | None:
     return None if match is None else QueueId(match[1])
 
 
+def parse_message(name: str) -> QueueId | None:
+    """Read the message's id out of the name of either of its files."""
+    if name.endswith(".content"):
+        return parse_content(name)
+    entry = parse(name)
+    return None if entry is None else entry.id
+
+
 def parse_busy(name: str) -> QueueId | None:
     """Read the name of an envelope that the old program was forwarding when it died."""
     match = _BUSY.fullmatch(name)

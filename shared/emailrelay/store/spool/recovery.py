@@ -168,10 +168,11 @@ class Recovery:
         for name in _listed(self.spool.root):
             if self.over:
                 return
-            entry = names.parse(name)
-            message = names.parse_content(name) if entry is None else entry.id
-            if message is not None:
-                odd ^= {message}
+            message = names.parse_message(name)
+            if message in odd:
+                odd.remove(message)
+            elif message is not None:
+                odd.add(message)
             elif (busy := names.parse_busy(name)) is not None:
                 with self._each(name):
                     self._take_over(busy)

@@ -11,6 +11,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
 from emailrelay.store.spool.bell import Bell
 from emailrelay.store.spool.doubt import DoubtSheet
+from emailrelay.store.spool.ringer import Ringer
 from emailrelay.store.spool.syncer import Syncer
 from emailrelay.store.spool.wal.log import Log
 
@@ -25,7 +26,7 @@ class Spool:
     ids: QueueIds
     log: Log
     syncer: Syncer
-    bell: Bell
+    bell: Ringer
     doubts: DoubtSheet
     logs: bool = False
     """New mail goes into the log."""
@@ -64,6 +65,6 @@ def open_spool(root: Path, report: Report, clock: Callable[[], float]) -> Spool:
         ids=QueueIds(secrets.randbits(PROCESS_BITS)),
         log=log,
         syncer=Syncer(log),
-        bell=Bell(str(root / names.WAKE)),
+        bell=Ringer(Bell(str(root / names.WAKE))),
         doubts=DoubtSheet(str(root / names.DOUBT)),
     )

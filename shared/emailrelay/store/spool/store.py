@@ -82,6 +82,7 @@ class SpoolStore(Store):
                 raise place.trouble(self._root, error) from error
             raise
         self._presence = presence
+        spool.bell.serve(asyncio.get_running_loop())
         self._opened, self._waiters = spool, Waiters(spool)
         self._recovery = Recovery(spool)
         self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.sweep))

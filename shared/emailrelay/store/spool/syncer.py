@@ -266,7 +266,9 @@ def _finish_in_loop(synced: Sequence[_Synced]) -> None:
     for loop, jobs in _by_loop(synced).items():
         try:
             loop.call_soon_threadsafe(_finish_here, jobs)
-        except RuntimeError:  # its loop is closed: nobody waits any more, but the work is to be done
+        except (
+            RuntimeError
+        ):  # its loop is closed: nobody waits any more, but the work is to be done
             _finish(jobs)
 
 

@@ -1,0 +1,93 @@
+"""Announcements go together, and reach whoever was too busy to hear them."""
+
+import asyncio
+import socket
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.contract.mail import PATIENCE
+
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.spool.bell import LONGEST, Bell
+from emailrelay.store.spool.doorbell import Ear, opened
+from emailrelay.store.spool.ringer import Ringer
+
+MORE_THAN_A_SOCKET_HOLDS = 600
+"""net.unix.max_dgram_qlen is 10, or 512 where systemd runs."""
+
+
+def ids(count: int) -> list[QueueId]:
+    return [QueueId(f"1.1.{number}") for number in range(count)]
+
+
+@contextmanager
+def listener(directory: Path) -> Generator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        with opened(str(directory)) as descriptor:
+            sock.bind(f"/proc/self/fd/{descriptor}/ready.listener")
+        sock.settimeout(PATIENCE)
+        yield sock
+
+
+async def test_what_a_turn_of_the_loop_makes_ready_is_one_datagram(tmp_path: Path) -> None:
+    ringer = Ringer(Bell(str(tmp_path)))
+    ringer.serve(asyncio.get_running_loop())
+    with listener(tmp_path) as sock:
+        for message in ids(20):
+            ringer.ring(Stage.READY, message)
+        datagram = await asyncio.to_thread(sock.recv, LONGEST)
+    assert datagram.decode().splitlines() == [f"{message} 0.0" for message in ids(20)]
+    ringer.close()
+
+
+async def test_what_is_put_off_goes_together_and_in_time(tmp_path: Path) -> None:
+    ringer = Ringer(Bell(str(tmp_path)))
+    ringer.serve(asyncio.get_running_loop())
+    with listener(tmp_path) as sock:
+        for message in ids(20):
+            ringer.ring(Stage.READY, message, due=4e9)
+            await asyncio.sleep(0)
+        datagram = await asyncio.to_thread(sock.recv, LONGEST)
+    assert datagram.decode().splitlines() == [f"{message} 4000000000.0" for message in ids(20)]
+    ringer.close()
+
+
+async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Path) -> None:
+    ringer, heard, all_heard = Ringer(Bell(str(tmp_path))), list[QueueId](), asyncio.Event()
+    last = QueueId("1.1.999")
+
+    def hear(message: QueueId, _due: float) -> None:
+        heard.append(message)
+        if message == last:
+            all_heard.set()
+
+    ear = Ear(str(tmp_path), "ready", hear)
+    ear.open()
+    for message in ids(MORE_THAN_A_SOCKET_HOLDS):
+        ringer.ring(Stage.READY, message)  # one by one: no loop is served yet
+    ringer.serve(asyncio.get_running_loop())
+    ringer.ring(Stage.READY, last)
+    async with asyncio.timeout(PATIENCE):
+        await all_heard.wait()
+    assert heard == [*ids(MORE_THAN_A_SOCKET_HOLDS), last]
+    ear.close()
+    ringer.close()
+
+
+async def test_who_has_missed_very_much_is_asked_to_look(tmp_path: Path) -> None:
+    bell, heard, asked = Bell(str(tmp_path)), list[QueueId](), asyncio.Event()
+    ear = Ear(str(tmp_path), "ready", lambda message, _due: heard.append(message), asked.set)
+    ear.open()
+    for _ in range(600):
+        bell.ring(Stage.READY, *ids(600))
+    assert bell.missed
+    assert not asked.is_set()
+    while bell.missed:
+        ear.hear()
+        bell.ring_again()
+    ear.hear()
+    assert asked.is_set()
+    ear.close()
+    bell.close()
