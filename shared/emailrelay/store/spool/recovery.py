@@ -169,7 +169,7 @@ class Recovery:
             if self.over:
                 return
             message = names.parse_message(name)
-            if message in odd:
+            if message is not None and message in odd:
                 odd.remove(message)
             elif message is not None:
                 odd.add(message)
