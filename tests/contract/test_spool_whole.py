@@ -46,7 +46,7 @@ async def _batch(
     def busy(_error: OSError | None) -> None:
         assert free.wait(60)
 
-    first = asyncio.create_task(syncer.run((), (), busy))
+    first = asyncio.create_task(syncer.run((), (), busy, blocks=True))
     await asyncio.sleep(0)
     tasks = [asyncio.create_task(syncer.run(job, (str(directory),))) for job in jobs]
     await asyncio.sleep(0)
@@ -81,6 +81,32 @@ async def test_a_disk_that_refuses_something_refuses_the_batch(tmp_path: Path) -
     assert await _batch(syncer, [files[:4], files[4:]], tmp_path) == [whole.error, whole.error]
     whole.error = None
     assert await _batch(syncer, [files], tmp_path) == [None]
+    await syncer.close()
+
+
+async def test_after_an_error_each_file_speaks_for_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = OSError(errno.EIO, "lost writes")
+
+    def broken(_descriptor: int) -> None:
+        raise refused
+
+    monkeypatch.setattr(linux, "sync_file_system", broken)
+    syncer = Syncer(Log(str(tmp_path)))
+    syncer.lies_on(FileSystem(str(tmp_path)))
+    files, sync = _files(tmp_path, 8), os.fdatasync
+    assert await _batch(syncer, [files[:4], files[4:]], tmp_path) == [refused, refused]
+
+    # What was lost along with that batch may be the next one's, and is told to its own file only.
+    def lost(descriptor: int) -> None:
+        if descriptor == files[0]:
+            raise refused
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fdatasync", lost)
+    monkeypatch.setattr(linux, "sync_file_system", lambda _descriptor: None)
+    assert await _batch(syncer, [files[:4], files[4:]], tmp_path) == [refused, None]
     await syncer.close()
 
 
