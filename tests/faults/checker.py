@@ -59,6 +59,8 @@ class Kept:
     whole: bool
     reason: bool
     """Whether a failed one tells why."""
+    record: Arrival
+    """What a server would record of it as it is."""
 
 
 def unedited(_: Arrival) -> bool:
@@ -152,7 +154,8 @@ def keeping(spool: Path) -> Iterator[Kept]:
         if state is State.DRAFT and not whole:
             continue  # not complete: nobody was told 250, or the loss shows
         reason = b"\nX-MailRelay-Reason: " in envelope
-        yield Kept(queue_id, state, ids[0] if ids else "?", whole=whole, reason=reason)
+        id_ = ids[0] if ids else "?"
+        yield Kept(queue_id, state, id_, whole=whole, reason=reason, record=arrival)
 
 
 def _octets(spool: Path, queue_id: str) -> tuple[bytes, bytes]:

@@ -1,10 +1,12 @@
 """A relay of real processes for each test, and time enough for those that do much."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.acceptance.conftest import relay
 from tests.acceptance.relay import ROOT
+from tests.faults.disk import Disk, missing
 from tests.faults.extent import extent
 from tests.faults.report import Report
 
@@ -14,6 +16,19 @@ __all__ = ["relay"]
 @pytest.fixture
 def report(request: pytest.FixtureRequest) -> Report:
     return Report(ROOT / "build" / "faults.txt", request.node.name)
+
+
+@pytest.fixture(params=["ext4", "xfs"])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
+    """Give a disk whose power can be cut; whoever uses it has ended with the test."""
+    reason = missing(request.param)
+    if reason is not None:
+        pytest.skip(reason)
+    made = Disk(tmp_path, request.param)
+    try:
+        yield made
+    finally:
+        made.unmount()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,13 +4,13 @@ import asyncio
 import hashlib
 import os
 import smtplib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.acceptance.relay import BIN, Process, free_port, until
-from tests.faults.disk import Disk, missing
+from tests.faults.disk import Disk
 from tests.faults.extent import extent
 from tests.faults.report import Report
 
@@ -24,18 +24,6 @@ MESSAGES = 10
 """Messages of a session before each cut."""
 CROWD = 20
 """Sessions at once whose messages are made durable many at a time."""
-
-
-@pytest.fixture(params=["ext4", "xfs"])
-def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
-    reason = missing(request.param)
-    if reason is not None:
-        pytest.skip(reason)
-    made = Disk(tmp_path, request.param)
-    try:
-        yield made
-    finally:
-        made.unmount()
 
 
 def _send(port: int, round_: int) -> dict[str, str]:

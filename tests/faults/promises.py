@@ -1,0 +1,125 @@
+"""What a store has said of messages, over any number of power cuts, and whether that holds."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.acceptance.sink import Arrival
+from tests.faults.checker import Client, Doubts, Violation, at_any_time, in_the_end, keeping
+from tests.faults.post_office import News, entrance
+from tests.faults.states import State, look
+
+from emailrelay.envelope import Envelope
+from emailrelay.journal import History
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+
+_REFUSED = 451
+Described = Mapping[QueueId, tuple[Stage, Envelope, History]]
+"""What the store tells of messages that are still in it."""
+
+
+def edits(arrival: Arrival) -> int:
+    return len(arrival.all("X-Relayed"))
+
+
+def edited_once_at_most(arrival: Arrival) -> bool:
+    return edits(arrival) <= 1
+
+
+@dataclass
+class Promises:
+    """All that was told before the power went. What was about to be done counts in any case: it excuses."""
+
+    committed: set[str] = field(default_factory=set[str])
+    left: set[str] = field(default_factory=set[str])
+    passing: set[str] = field(default_factory=set[str])
+    edited: set[str] = field(default_factory=set[str])
+    settled: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    """The recipients, by queue id, who have the message for certain."""
+    arrivals: list[Arrival] = field(default_factory=list[Arrival])
+    in_doubt: int = 0
+    """Deliveries whose record a power cut may have taken."""
+    trouble: list[str] = field(default_factory=list[str])
+
+    def hear(self, news: News, cut_at: float) -> None:
+        """Take in what was told; nobody has heard what was told without power."""
+        match news:
+            case "dot", _, told:
+                self.arrivals.append(Arrival(**told))
+                self.in_doubt += 1
+            case "passing", _, message:
+                self.passing.add(message)
+            case _, at, _ if at > cut_at:
+                pass
+            case "committed", _, mail:
+                self.committed.add(mail)
+            case "left", _, mail:
+                self.left.add(mail)
+            case "edited", _, message:
+                self.edited.add(message)
+            case "settled", _, (message, recipients):
+                self.settled[message].update(recipients)
+                self.in_doubt -= 1
+            case "trouble", _, text:
+                self.trouble.append(text)
+            case _:
+                pass
+
+    def judge(self, spool: Path, described: Described) -> list[Violation]:
+        """Check a spool that somebody has opened, and so recovered, since the power came back."""
+        return [
+            *(Violation("I4", text) for text in self.trouble),
+            *at_any_time(
+                spool, self._client, self.arrivals, self._doubts, edits=edited_once_at_most
+            ),
+            *(Violation("I6", f"{path.name} is left") for path in (spool / ".new").iterdir()),
+            *self._sent_again(described),
+            *self._filtered(spool),
+        ]
+
+    def judge_at_the_end(self, spool: Path, last: list[Arrival]) -> list[Violation]:
+        """Check a spool from which everything was sent."""
+        arrivals = [*self.arrivals, *last]
+        for path in self._orphans(spool):
+            path.unlink()
+        return in_the_end(spool, self._client, arrivals, self._doubts, edits=edited_once_at_most)
+
+    def _orphans(self, spool: Path) -> Iterator[Path]:
+        """Give contents of sent messages that the power cut left without an envelope: those stay for an hour."""
+        sent = {arrival.queue_id for arrival in self.arrivals}
+        for message, state in look(spool).items():
+            if state is State.GONE and message in sent:
+                yield spool / f"emailrelay.{message}.content"
+
+    @property
+    def _client(self) -> Client:
+        return Client(accepted=self.committed, refused=dict.fromkeys(self.left, _REFUSED))
+
+    @property
+    def _doubts(self) -> Doubts:
+        return Doubts(most=self.in_doubt, named=None)
+
+    def _sent_again(self, described: Described) -> Iterator[Violation]:
+        for message, (stage, envelope, history) in described.items():
+            again = self.settled[message].intersection(history.pending(envelope))
+            if again:
+                text = f"{message} is {stage}, for {again}, who have it for certain"
+                yield Violation("I3", text)
+
+    def _filtered(self, spool: Path) -> Iterator[Violation]:
+        for kept in keeping(spool):
+            times = edits(kept.record)
+            if times > 1:
+                yield Violation("I2", f"{kept.queue_id} was edited {times} times")
+            if kept.queue_id in self.edited and (times != 1 or kept.state is State.UNFILTERED):
+                yield Violation("I2", f"{kept.queue_id} has lost what filters made of it")
+            if kept.state is State.READY and self._unfiltered(kept.id, kept.queue_id):
+                yield Violation("I2", f"{kept.queue_id} is past its filters, unseen by them")
+        for arrival in self.arrivals:
+            if self._unfiltered(arrival.id, arrival.queue_id):
+                yield Violation("I2", f"{arrival.queue_id} was sent, unseen by its filters")
+
+    def _unfiltered(self, mail: str, message: str) -> bool:
+        return entrance(mail) is Stage.UNFILTERED and message not in self.passing
