@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from tests.acceptance.sink import Arrival
 
@@ -47,6 +47,21 @@ def free_port() -> int:
             return port
 
 
+class Running(Protocol):
+    """A process that was started."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def poll(self) -> int | None:
+        """Give the exit status, or None."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for the exit status."""
+        ...
+
+
 class Process:
     """A command that can be started again, with all that it ever said kept in a file."""
 
@@ -62,9 +77,9 @@ class Process:
         self.name = name
         self.log = directory / f"{name}.log"
         self.errors = directory / f"{name}.err"
-        self._command = command
+        self.command = command
         self._cwd, self.env = cwd, env
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: Running | None = None
 
     @property
     def pid(self) -> int:
@@ -77,9 +92,12 @@ class Process:
 
     def spawn(self) -> None:
         assert not self.running
+        self._process = self.begin()
+
+    def begin(self) -> Running:
         with self.log.open("ab") as log, self.errors.open("ab") as errors:
-            self._process = subprocess.Popen(
-                self._command,
+            return subprocess.Popen(
+                self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=errors,
@@ -235,6 +253,8 @@ class Relay:
 
     directory: Path
     processes: list[Process] = field(default_factory=list[Process])
+    kind: type[Service] = Service
+    """How services are started."""
 
     @property
     def spool(self) -> Path:
@@ -323,6 +343,6 @@ class Relay:
     ) -> Service:
         place = ("--spool-dir", str(spool or self.spool), "--log-format", "json")
         command: list[str | Path] = [BIN / f"emailrelay-{kind}", *place, *arguments]
-        service = Service(name, command, self.directory, port)
+        service = self.kind(name, command, self.directory, port)
         self.processes.append(service)
         return service

@@ -1,0 +1,70 @@
+"""Services that are forked by a process which has imported them: thousands of starts in minutes.
+
+What differs from the command is that nothing is executed and imported; from the reading of the settings on
+it is the same process, to be killed like any other.
+"""
+
+import multiprocessing
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+from tests.acceptance.relay import Running, Service
+
+_MODULES = {
+    f"emailrelay-{name}": f"emailrelay_{name}.cli" for name in ("receiver", "filterd", "forwarder")
+}
+
+
+def _context() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__, *_MODULES.values()])
+    return context
+
+
+def _be(command: Sequence[str], log: Path, errors: Path) -> None:
+    """Be the service, in a process of its own."""
+    os.setsid()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for number, descriptor in enumerate((nothing, _opened(log), _opened(errors))):
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    program = Path(command[0]).name
+    sys.argv = [program, *command[1:]]
+    sys.exit(import_module(_MODULES[program]).main())
+
+
+def _opened(path: Path) -> int:
+    return os.open(path, os.O_CREAT | os.O_APPEND | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+
+
+class Forked(Service):
+    """One of the three services, forked."""
+
+    def begin(self) -> Running:
+        """See ``Process.begin``."""
+        command = [str(word) for word in self.command]
+        process = _context().Process(target=_be, args=(command, self.log, self.errors))
+        process.start()
+        return _Born(process)
+
+
+class _Born:
+    """A forked process, asked like one of ``subprocess``."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+        pid = process.pid
+        assert pid is not None
+        self.pid = pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        assert self._process.exitcode is not None, f"{self.pid} runs on"
+        return self._process.exitcode
