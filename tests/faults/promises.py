@@ -40,15 +40,16 @@ class Promises:
     """The recipients, by queue id, who have the message for certain."""
     arrivals: list[Arrival] = field(default_factory=list[Arrival])
     in_doubt: int = 0
-    """Deliveries whose record a power cut may have taken."""
+    """Recipients of whose delivery a power cut may have taken the record: each may come with a copy of its own."""
+    again: list[str] = field(default_factory=list[str])
+    """What was sent though it was certain that it had been."""
     trouble: list[str] = field(default_factory=list[str])
 
     def hear(self, news: News, cut_at: float) -> None:
         """Take in what was told; nobody has heard what was told without power."""
         match news:
             case "dot", _, told:
-                self.arrivals.append(Arrival(**told))
-                self.in_doubt += 1
+                self.sent(Arrival(**told))
             case "passing", _, message:
                 self.passing.add(message)
             case _, at, _ if at > cut_at:
@@ -61,16 +62,25 @@ class Promises:
                 self.edited.add(message)
             case "settled", _, (message, recipients):
                 self.settled[message].update(recipients)
-                self.in_doubt -= 1
+                self.in_doubt -= len(recipients)
             case "trouble", _, text:
                 self.trouble.append(text)
             case _:
                 pass
 
+    def sent(self, arrival: Arrival) -> None:
+        """Take in what the next server has, or is about to have; its recipients are in doubt."""
+        again = self.settled[arrival.queue_id].intersection(arrival.recipients)
+        if again:
+            self.again.append(f"{arrival.queue_id} was sent to {again}, who had it for certain")
+        self.arrivals.append(arrival)
+        self.in_doubt += len(arrival.recipients)
+
     def judge(self, spool: Path, described: Described) -> list[Violation]:
         """Check a spool that somebody has opened, and so recovered, since the power came back."""
         return [
             *(Violation("I4", text) for text in self.trouble),
+            *(Violation("I3", text) for text in self.again),
             *at_any_time(
                 spool, self._client, self.arrivals, self._doubts, edits=edited_once_at_most
             ),
@@ -80,11 +90,16 @@ class Promises:
         ]
 
     def judge_at_the_end(self, spool: Path, last: list[Arrival]) -> list[Violation]:
-        """Check a spool from which everything was sent."""
-        arrivals = [*self.arrivals, *last]
+        """Check a spool from which everything was sent, without any cut."""
         for path in self._orphans(spool):
             path.unlink()
-        return in_the_end(spool, self._client, arrivals, self._doubts, edits=edited_once_at_most)
+        doubts = self._doubts
+        for arrival in last:
+            self.sent(arrival)
+        return [
+            *in_the_end(spool, self._client, self.arrivals, doubts, edits=edited_once_at_most),
+            *(Violation("I3", text) for text in self.again),
+        ]
 
     def _orphans(self, spool: Path) -> Iterator[Path]:
         """Give contents of sent messages that the power cut left without an envelope: those stay for an hour."""

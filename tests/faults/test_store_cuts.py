@@ -145,7 +145,7 @@ class Course:
         # No cut to come may undo what was done here.
         self.disk.unmount()
         self.disk.mount()
-        arrivals = [*self.promises.arrivals, *last]
+        arrivals = self.promises.arrivals
         pairs = [(arrival.id, who) for arrival in arrivals for who in arrival.recipients]
         self.committed += len(self.promises.committed)
         self.sent += len({mail for mail, _ in pairs})
