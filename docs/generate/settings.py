@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from emailrelay.config import SERVICES, at_start
+from emailrelay.config.declared import texts
 from emailrelay.config.flags import flag, groups, metadata, metavar
 from emailrelay.config.problems import variable
 from emailrelay.config.tables import tables
@@ -132,9 +133,7 @@ def _tables(
     yield TableOfFile(
         heading=heading,
         text=" ".join((kind.__doc__ or "").split()),
-        keys=tuple(
-            _key(key, kind.model_fields[key]) for key, models in inner.items() if not models
-        ),
+        keys=tuple(_key(kind, key) for key, models in inner.items() if not models),
         services=services,
     )
     for key, models in inner.items():
@@ -148,14 +147,15 @@ def _models(info: FieldInfo) -> list[type[BaseModel]]:
     return [part for part in parts if isinstance(part, type) and issubclass(part, BaseModel)]
 
 
-def _key(name: str, info: FieldInfo) -> Key:
+def _key(kind: type[BaseModel], name: str) -> Key:
+    info = kind.model_fields[name]
     needed = info.is_required()
     return Key(
         name=name,
         word=metavar(info),
         default="" if needed else _default(info),
         sample=_toml(info.examples[0]) if info.examples else _sample(info),
-        text=" ".join((info.description or "").split()) + (" Needed." if needed else ""),
+        text=texts(kind)[name] + (" Needed." if needed else ""),
     )
 
 
@@ -168,7 +168,7 @@ def _settings(names: list[str]) -> Iterator[Setting]:
             word=metavar(info),
             default=_default(info),
             sample=_sample(info),
-            text=" ".join((info.description or "").split()),
+            text=texts(owners[0])[name],
             services=tuple(service.program for service in owners),
             at_start=name in at_start(owners[0]),
         )

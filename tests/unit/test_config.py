@@ -15,6 +15,7 @@ from emailrelay.config import (
     load,
     read,
 )
+from emailrelay.config.declared import texts
 from emailrelay.config.flags import flag, groups
 from emailrelay.config.tables import tables
 from emailrelay.config.values import destination
@@ -437,7 +438,8 @@ def test_every_option_is_described_and_in_the_help(
     assert ended.value.code == 0
     with_flag = settings.model_fields.keys() - set(tables(settings))
     assert all(f"  {flag(name)} " in shown for name in with_flag)
-    assert all(info.description for info in settings.model_fields.values())
+    assert settings.model_fields.keys() == texts(settings).keys()
+    assert all(texts(settings).values())
     grouped = [name for _, names in groups(settings) for name in names]
     assert sorted(grouped) == sorted(with_flag)
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from emailrelay.config.declared import Declared
 from emailrelay.config.servers import File
 from emailrelay.config.tables import Table, Tables
 from emailrelay.secrets import Mechanism
@@ -49,12 +50,8 @@ AnyCase: TypeAlias = Annotated[Mechanism, BeforeValidator(_in_capitals)]
 HttpsUrl: TypeAlias = Annotated[str, AfterValidator(_secure)]
 
 
-class OAuth2(BaseModel):
+class OAuth2(Declared):
     """Where an account's tokens come from, and what they are asked for with."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
 
     provider: Provider = Provider.CUSTOM
     """Who issues the tokens: microsoft, google, or custom with addresses of its own."""
@@ -131,10 +128,8 @@ class Account(Table):
         return self
 
 
-class AccountOptions(BaseModel):
+class AccountOptions(Declared):
     """Accounts at servers."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     account: Tables[Account] = ()
     """Who we are at servers, by the name that a [[route]] gives; also with OAuth2."""

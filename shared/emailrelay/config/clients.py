@@ -5,14 +5,13 @@ from typing import Annotated, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
 )
 
+from emailrelay.config.declared import Declared
 from emailrelay.config.tables import Table, Tables
 from emailrelay.config.values import Flag, Metavar, comma_list, destination
 from emailrelay.secrets import AuthConfig
@@ -90,10 +89,8 @@ class Allow(Table):
     """The senders: user@domain, *@domain, *@*.domain or * (any)."""
 
 
-class EncryptionOptions(BaseModel):
+class EncryptionOptions(Declared):
     """Encryption."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     server_tls: Flag = False
     """Offer encryption to clients (STARTTLS)."""
@@ -139,10 +136,8 @@ class EncryptionOptions(BaseModel):
         return value
 
 
-class AccessOptions(BaseModel):
+class AccessOptions(Declared):
     """Who may send what."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     server_auth: SecretsPath | None = None
     """The secrets file with the names and passwords of clients. With it, a client must log in before

@@ -10,6 +10,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from emailrelay.config.declared import texts
 from emailrelay.config.options import Settings
 from emailrelay.config.tables import in_file_only
 from emailrelay.config.values import Alone, Metavar
@@ -39,7 +40,7 @@ def parse(settings: type[Settings], argv: Sequence[str]) -> CommandLine:
 
     Prints the help and raises SystemExit(0) for ``--help``.
     """
-    known, unknown = _parser(settings).parse_known_args(argv)
+    known, unknown = _parser(settings, {}).parse_known_args(argv)
     values = vars(known)
     config = values.pop("config", None)
     given = {name: value for name, value in values.items() if name in settings.model_fields}
@@ -89,16 +90,26 @@ def groups(settings: type[Settings]) -> Iterator[tuple[str, list[str]]]:
                 yield (base.__doc__ or "").split("\n", 1)[0].rstrip("."), names
 
 
-def describe(info: FieldInfo) -> str:
-    """Return a field's description and default in one line."""
-    text = " ".join((info.description or "").split())
+def describe(text: str, info: FieldInfo) -> str:
+    """Return a field's text and default in one line."""
     default: Any = info.get_default(call_default_factory=True)
     if default is None or default is False or default == []:
         return text
     return f"{text} [{default:g}]" if isinstance(default, float) else f"{text} [{default}]"
 
 
-def _parser(settings: type[Settings]) -> argparse.ArgumentParser:
+def _help(settings: type[Settings]) -> type[argparse.Action]:
+    """Return what shows the help: only then the texts of the options are read."""
+
+    class Help(argparse.Action):
+        def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+            _parser(settings, texts(settings)).print_help()
+            parser.exit()
+
+    return Help
+
+
+def _parser(settings: type[Settings], described: Mapping[str, str]) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=settings.program,
         usage="%(prog)s [-c FILE] [options]",
@@ -131,15 +142,18 @@ def _parser(settings: type[Settings]) -> argparse.ArgumentParser:
         action="store_true",
         help="Show the version, with --verbose also the capabilities, and exit.",
     )
-    general.add_argument("--help", "-h", action="help", help="Show this and exit.")
+    general.add_argument(
+        "--help", "-h", action=_help(settings), nargs=0, help="Show this and exit."
+    )
     for title, names in groups(settings):
         group = parser.add_argument_group(title)
         for name in names:
-            group.add_argument(flag(name), dest=name, **_shape(settings.model_fields[name]))
+            text, info = described.get(name, ""), settings.model_fields[name]
+            group.add_argument(flag(name), dest=name, **_shape(text, info))
     return parser
 
 
-def _shape(info: FieldInfo) -> dict[str, Any]:
+def _shape(text: str, info: FieldInfo) -> dict[str, Any]:
     alone = next((item.value for item in metadata(info) if isinstance(item, Alone)), None)
     many = alone is None and get_origin(info.annotation) is list
     return {
@@ -148,7 +162,7 @@ def _shape(info: FieldInfo) -> dict[str, Any]:
         "const": alone or _MISSING,
         "action": "append" if many else "store",
         "metavar": metavar(info),
-        "help": describe(info).replace("%", "%%"),
+        "help": describe(text, info).replace("%", "%%"),
     }
 
 

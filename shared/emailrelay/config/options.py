@@ -8,11 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from emailrelay.ack import Ack
 from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
+from emailrelay.config.declared import Declared
 from emailrelay.config.routes import Route, all_routes
 from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions
 from emailrelay.config.tables import Tables
@@ -48,18 +49,12 @@ class LogFormat(StrEnum):
     CONSOLE = "console"
 
 
-class _Options(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
-
-
 def _spool_dir() -> Path:
     """/var/spool/emailrelay if it is there, else /usr/local/var/spool/emailrelay."""
     return Path(default_spool_dir())
 
 
-class StoreOptions(_Options):
+class StoreOptions(Declared):
     """Where mail is kept."""
 
     spool_dir: Annotated[Directory, AtStart()] = Field(default_factory=_spool_dir)
@@ -75,7 +70,7 @@ class StoreOptions(_Options):
         return self.store or self.spool_dir
 
 
-class StoringOptions(_Options):
+class StoringOptions(Declared):
     """How mail is kept."""
 
     spool_sync: Annotated[SpoolSync, AtStart()] = SpoolSync.FILES
@@ -83,14 +78,14 @@ class StoringOptions(_Options):
     log under the spool directory, whose files follow. With log, more messages a second."""
 
 
-class ProcessOptions(_Options):
+class ProcessOptions(Declared):
     """Processes."""
 
     workers: Annotated[Count, AtStart()] = 1
     """How many worker processes share the work; a single one needs no supervisor."""
 
 
-class LogOptions(_Options):
+class LogOptions(Declared):
     """Log."""
 
     log_format: Annotated[LogFormat, AtStart()] = LogFormat.AUTO
@@ -104,14 +99,14 @@ class LogOptions(_Options):
     """The same, and filterd shows what filter programs write to their standard error."""
 
 
-class DomainOptions(_Options):
+class DomainOptions(Declared):
     """Our name."""
 
     domain: Domain | None = None
     """The name of this host in greetings, EHLO and Received lines; by default the machine's own."""
 
 
-class RetryOptions(_Options):
+class RetryOptions(Declared):
     """Trying again."""
 
     retry_first: Seconds = 60.0
@@ -145,7 +140,7 @@ class RetryOptions(_Options):
         )
 
 
-class FilterTimeOptions(_Options):
+class FilterTimeOptions(Declared):
     """Patience with filters."""
 
     filter_timeout: Seconds = 60.0
@@ -161,7 +156,7 @@ class FilterOptions(FilterTimeOptions):
     filtered before it is forwarded."""
 
 
-class FilterRunOptions(_Options):
+class FilterRunOptions(Declared):
     """Running filters."""
 
     filter_jobs: Annotated[Count, AtStart()] = 4
@@ -176,7 +171,7 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
     is sent, but not kept. Repeatable, or a comma list."""
 
 
-class ListenOptions(_Options):
+class ListenOptions(Declared):
     """Listening."""
 
     port: Annotated[Port, AtStart()] = 25
@@ -194,7 +189,7 @@ class ListenOptions(_Options):
     Received line), client (no client address in the envelope); without a list, all of them."""
 
 
-class AcceptOptions(_Options):
+class AcceptOptions(Declared):
     """Taking mail in."""
 
     ack: Ack = Ack.STORED
@@ -223,7 +218,7 @@ class AcceptOptions(_Options):
         return value
 
 
-class ConnectionOptions(_Options):
+class ConnectionOptions(Declared):
     """Limits on clients."""
 
     connections: Count = 1000
@@ -239,7 +234,7 @@ class ConnectionOptions(_Options):
     """A session that lasts longer than this ends after the command or message in hand."""
 
 
-class ForwardOptions(_Options):
+class ForwardOptions(Declared):
     """Where mail goes."""
 
     forward_to: Destination | None = None
@@ -261,14 +256,14 @@ class ForwardOptions(_Options):
         return value
 
 
-class RouteOptions(_Options):
+class RouteOptions(Declared):
     """Routes."""
 
     route: Tables[Route] = ()
     """Where mail goes instead, by its sender, recipient or user."""
 
 
-class DeliveryOptions(_Options):
+class DeliveryOptions(Declared):
     """Delivery."""
 
     poll: Seconds | None = None

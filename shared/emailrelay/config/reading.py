@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from emailrelay.config import flags, problems
+from emailrelay.config.declared import build
 from emailrelay.config.options import Settings
 from emailrelay.config.tables import tables
 from emailrelay.config.values import comma_list
@@ -41,6 +42,7 @@ def gather(
             values[name], places[name] = environ[variable], variable
         elif name in in_file:
             values[name], places[name] = in_file[name], f"{name} in {path}"
+    build(settings)
     try:
         found = settings(**values)
     except ValidationError as error:

@@ -5,14 +5,13 @@ from typing import Annotated, TypeAlias
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationInfo,
     field_validator,
 )
 
+from emailrelay.config.declared import Declared
 from emailrelay.config.values import Domain, Flag, Metavar, comma_list
 from emailrelay.secrets import AuthConfig
 
@@ -78,10 +77,8 @@ TlsWords: TypeAlias = Annotated[
 ]
 
 
-class ServerEncryptionOptions(BaseModel):
+class ServerEncryptionOptions(Declared):
     """Encryption towards servers."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     client_tls: Flag | None = Field(default=None, examples=[True])
     """Encrypt with STARTTLS where the server offers it; no: never. Without this it is encrypted where
@@ -127,10 +124,8 @@ class ServerEncryptionOptions(BaseModel):
         return value
 
 
-class SignInOptions(BaseModel):
+class SignInOptions(Declared):
     """Who we are at servers."""
-
-    model_config = ConfigDict(use_attribute_docstrings=True)
 
     client_auth: File | None = Field(default=None, examples=["/etc/emailrelay.auth"])
     """The secrets file with our names and passwords at servers. Read again when it changes; others

@@ -9,12 +9,12 @@ from pydantic import (
     AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
 )
 from pydantic.fields import FieldInfo
 
+from emailrelay.config.declared import Declared
 from emailrelay.config.values import Metavar
 
 Name: TypeAlias = Annotated[
@@ -23,12 +23,8 @@ Name: TypeAlias = Annotated[
 """What a table is called in other tables, in the log and in the names of files."""
 
 
-class Table(BaseModel):
+class Table(Declared):
     """One table; what it can hold is declared as the options are, by fields and docstrings."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True
-    )
 
     name: Name = Field(examples=["isp"])
     """The name: letters, digits, underscores, dots and hyphens."""
