@@ -5,9 +5,9 @@ the log's renderer; message content and secrets are in no event.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, TypeAlias
+from inspect import get_annotations
+from typing import ClassVar, TypeAlias, dataclass_transform
 
 from emailrelay.queue_id import QueueId
 
@@ -21,18 +21,55 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class Event:
-    """A fact. ``level`` belongs to the kind of fact, not to the place where it is told."""
+    """A fact. ``level`` belongs to the kind of fact, not to the place where it is told.
+
+    The kinds read as frozen dataclasses, and type checkers take them for such; but of this many the
+    generated code would take a good part of a service's start.
+    """
 
     level: ClassVar[Level] = Level.INFO
+    fields: ClassVar[tuple[str, ...]] = ()
+    """What this kind says."""
+
+    def __init_subclass__(cls) -> None:
+        of_kind = get_annotations(Event)
+        own = (name for name in get_annotations(cls) if name not in of_kind)
+        cls.fields = (*cls.fields, *own)
+
+    def __init__(self, **said: object) -> None:
+        for name in said:
+            if name not in self.fields:
+                raise TypeError(f"{type(self).__name__} has no {name}")
+        vars(self).update(said)
+        for name in self.fields:
+            if not hasattr(self, name):  # neither said nor with a default
+                raise TypeError(f"{type(self).__name__} needs {name}")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{name} cannot be set: facts do not change")
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Event) or type(self) is not type(other):
+            return NotImplemented
+        return self._said() == other._said()
+
+    def __hash__(self) -> int:
+        return hash(self._said())
+
+    def __repr__(self) -> str:
+        said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
+        return f"{type(self).__name__}({said})"
+
+    def _said(self) -> tuple[object, ...]:
+        return tuple(getattr(self, name) for name in self.fields)
 
 
 Report: TypeAlias = Callable[[Event], None]
 """Where events go; must not raise and must not block."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Started(Event):
     """A service is ready for work."""
 
@@ -41,7 +78,6 @@ class Started(Event):
     workers: int = 1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Listening(Event):
     """Clients can connect to ``address``."""
 
@@ -49,14 +85,12 @@ class Listening(Event):
     address: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopping(Event):
     """A service has been told to stop and finishes what it is doing."""
 
     service: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopped(Event):
     """A service has ended; ``unfinished`` pieces of work were dropped, to be done again by the next."""
 
@@ -64,7 +98,6 @@ class Stopped(Event):
     unfinished: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Reloaded(Event):
     """Settings were read again: ``changed`` names those in force from now on, for what begins now.
 
@@ -76,7 +109,6 @@ class Reloaded(Event):
     needs_restart: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ReloadRefused(Event):
     """Settings were read again and are wrong: those before stay in force, all of them."""
 
@@ -85,7 +117,6 @@ class ReloadRefused(Event):
     problems: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerDied(Event):
     """A worker process ended by itself; another takes its place."""
 
@@ -95,7 +126,6 @@ class WorkerDied(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Received(Event):
     """A message is durable and the client has been told 250."""
 
@@ -106,7 +136,6 @@ class Received(Event):
     client: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Rejected(Event):
     """A client was told no; ``command`` is the word of the SMTP command that was refused."""
 
@@ -115,7 +144,6 @@ class Rejected(Event):
     client: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class MoreTrouble(Event):
     """There were so many further refusals and broken sessions within a second, without a line for each."""
 
@@ -124,7 +152,6 @@ class MoreTrouble(Event):
     sessions: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LoggedIn(Event):
     """A client has proved who it is."""
 
@@ -133,7 +160,6 @@ class LoggedIn(Event):
     client: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LoginFailed(Event):
     """A client could not prove who it is; ``user`` is what it said, and may be anything."""
 
@@ -143,7 +169,6 @@ class LoginFailed(Event):
     client: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretsTrouble(Event):
     """A changed secrets file cannot be used; what it said before stays in force."""
 
@@ -151,7 +176,6 @@ class SecretsTrouble(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptTrouble(Event):
     """No connection can be accepted for a moment: too many open files, or no memory."""
 
@@ -159,7 +183,6 @@ class AcceptTrouble(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VerifierTrouble(Event):
     """The address verifier could not answer; the client is told to try again."""
 
@@ -168,7 +191,6 @@ class VerifierTrouble(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionTrouble(Event):
     """A session ended otherwise than by QUIT, or ran into an error of ours."""
 
@@ -184,7 +206,6 @@ class Direction(StrEnum):
     SENT = "tx>>"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Dialogue(Event):
     """A command or reply of a session, told only when asked for.
 
@@ -198,7 +219,6 @@ class Dialogue(Event):
     """The other end: a client of the receiver, or a server of the forwarder."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Traceback(Event):
     """Where in our own code an error came from, for whoever mends it."""
 
@@ -206,7 +226,6 @@ class Traceback(Event):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Passed(Event):
     """The filter chain said yes."""
 
@@ -214,7 +233,6 @@ class Passed(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Abandoned(Event):
     """A filter said that the message is to be dropped."""
 
@@ -222,7 +240,6 @@ class Abandoned(Event):
     filter: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterRejected(Event):
     """A filter's rejection is the answer for the client who waits; nothing stays behind."""
 
@@ -232,7 +249,6 @@ class FilterRejected(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterTrouble(Event):
     """A filter could not do its work; its mail is held back and tried again."""
 
@@ -242,7 +258,6 @@ class FilterTrouble(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class NoFilter(Event):
     """Mail waits for a filter, but filterd has none configured; ``--filter exit:0`` lets it pass."""
 
@@ -250,7 +265,6 @@ class NoFilter(Event):
     waiting: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class FilterUnstartable(Event):
     """A filter program is missing or cannot be run; mail is held back until it can."""
 
@@ -259,7 +273,6 @@ class FilterUnstartable(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered(Event):
     """The next server has taken the message for these recipients."""
 
@@ -270,14 +283,12 @@ class Delivered(Event):
     seconds: float
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Withdrawn(Event):
     """The client who waited for this message's delivery has gone: it is not ours to deliver."""
 
     id: QueueId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Deferred(Event):
     """Not done yet: ``reason`` stands in the way, and ``next_attempt`` (seconds since 1970) follows."""
 
@@ -287,7 +298,6 @@ class Deferred(Event):
     next_attempt: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Failed(Event):
     """Given up for good; kept as failed for the operator and for notification."""
 
@@ -296,7 +306,6 @@ class Failed(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SmarthostTrouble(Event):
     """The smarthost cannot be used just now; mail waits."""
 
@@ -305,7 +314,6 @@ class SmarthostTrouble(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RateReached(Event):
     """A route has sent as much as it may for now; told once, until there is room at once again."""
 
@@ -315,7 +323,6 @@ class RateReached(Event):
     """When there is room for the next message (seconds since 1970)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SignInRefused(Event):
     """The smarthost does not let our account in; mail waits, and somebody must look at the account."""
 
@@ -324,14 +331,12 @@ class SignInRefused(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SmarthostBack(Event):
     """The smarthost can be used again; the mail that waited for it is due."""
 
     peer: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SignInTrouble(Event):
     """No new token for an account; the one in use is good until ``token_until`` (seconds since 1970)."""
 
@@ -342,14 +347,12 @@ class SignInTrouble(Event):
     token_until: float | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SignInBack(Event):
     """An account has a new token after all."""
 
     account: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StillUnfiltered(Event):
     """A single pass left this mail alone: it waits for its filters, and filterd runs them."""
 
@@ -357,7 +360,6 @@ class StillUnfiltered(Event):
     messages: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class SetAside(Event):
     """An entry of the store was damaged and has been put out of the way, once, with its reason."""
 
@@ -366,7 +368,6 @@ class SetAside(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Recovered(Event):
     """What a process that died had begun was finished or taken back; ``what`` says which."""
 
@@ -374,7 +375,6 @@ class Recovered(Event):
     what: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PossibleDuplicate(Event):
     """A forwarder died with this message's final dot on its way: ``peer`` may get a second copy."""
 
@@ -383,14 +383,12 @@ class PossibleDuplicate(Event):
     peer: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TakenIn(Event):
     """A message that a filter or another program put into the store is ours now."""
 
     id: QueueId
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class StoreTrouble(Event):
     """The store could not do something and will try again; no mail is lost by it."""
 
@@ -399,7 +397,6 @@ class StoreTrouble(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WatchTrouble(Event):
     """New mail is noticed by polling only, hence later: the directory cannot be watched."""
 
@@ -407,7 +404,6 @@ class WatchTrouble(Event):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LinesDropped(Event):
     """The log could not be written for a while (its reader stuck, its disk full); mail went on."""
 
@@ -415,7 +411,6 @@ class LinesDropped(Event):
     lines: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class LibraryTrouble(Event):
     """A library we stand on warned through Python's own logging."""
 
@@ -424,7 +419,6 @@ class LibraryTrouble(Event):
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class InternalError(Event):
     """A mistake in this program hit one piece of work, which waits; all other work goes on."""
 

@@ -7,7 +7,6 @@ import re
 import select
 import sys
 from collections.abc import Callable, MutableMapping
-from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -105,7 +104,7 @@ def line_reporter(
 
 
 def _shape(kind: type[Event]) -> _Shape:
-    return event_name(kind), tuple(field.name for field in fields(kind))
+    return event_name(kind), kind.fields
 
 
 def event_name(kind: type[Event]) -> str:

@@ -6,7 +6,6 @@ import signal
 import socket
 import sys
 import time
-from dataclasses import fields
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.events import Event
@@ -19,7 +18,7 @@ def say(*words: object) -> None:
 
 
 def report(event: Event) -> None:
-    values = (getattr(event, field.name) for field in fields(event))
+    values = (getattr(event, name) for name in event.fields)
     say(event_name(type(event)), *values)
 
 

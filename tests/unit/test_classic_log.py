@@ -3,7 +3,6 @@
 import json
 import time
 from collections.abc import Iterator
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,7 @@ def kinds(kind: type[Event] = Event) -> Iterator[type[Event]]:
 
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in kinds()])
 def test_each_kind_of_event_is_one_readable_line(kind: type[Event]) -> None:
-    told = {field.name: f"<{field.name}>" for field in fields(kind)}
+    told = {name: f"<{name}>" for name in kind.fields}
     line = of_event(json.dumps({"level": kind.level, "event": event_name(kind), **told}).encode())
     assert line is not None
     expected = {"warning": Severity.WARNING, "error": Severity.ERROR}

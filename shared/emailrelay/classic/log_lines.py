@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
@@ -98,7 +98,7 @@ def of_event(octets: bytes) -> Line | None:
 
 def of_own(event: Event) -> Line:
     """Return what an event of this process says."""
-    told = {item.name: printable(getattr(event, item.name)) for item in fields(event)}
+    told = {name: printable(getattr(event, name)) for name in event.fields}
     severity = _SEVERITIES.get(event.level.value, Severity.INFO)
     return Line(severity, _text(event_name(type(event)), told))
 
