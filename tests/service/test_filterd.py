@@ -37,7 +37,7 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Store
+from emailrelay.store.base import Claim, Store, WorkCopy
 from emailrelay.store.chooser import open_store
 from emailrelay.store.spool import hints
 from emailrelay_filterd import unattended
@@ -157,6 +157,36 @@ async def test_accepted_message_becomes_ready_as_it_was(bench: Bench) -> None:
         await bench.after(Passed)
     assert await bench.stage(message) is Stage.READY
     assert await bench.content(message, Stage.READY) == CONTENT
+
+
+async def test_codes_alone_need_no_copy(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def full(_claim: Claim, _suffix: str) -> WorkCopy:
+        raise StoreError("copy", "no room")
+
+    for kind in Claim.__subclasses__():
+        monkeypatch.setattr(kind, "work_copy", full)
+    message = await bench.put()
+    async with bench.filterd("exit:0", "exit:103"):
+        await bench.after(Passed)
+    assert await bench.content(message, Stage.READY) == CONTENT
+    second = await bench.put()
+    async with bench.filterd("exit:0", bench.script("exit 0")):
+        (trouble,) = await bench.after(FilterTrouble)
+    assert isinstance(trouble, FilterTrouble)
+    assert trouble.filter == "work copy"
+    assert await bench.stage(second) is Stage.UNFILTERED
+
+
+@pytest.mark.parametrize("copied", [False, True])
+async def test_empty_content_is_refused_with_and_without_a_copy(
+    bench: Bench, *, copied: bool
+) -> None:
+    message = await bench.put(b"")
+    async with bench.filterd(bench.script("exit 0") if copied else "exit:0"):
+        (failed,) = await bench.after(Failed)
+    assert isinstance(failed, Failed)
+    assert "after the filter: content: empty" in failed.reason
+    assert await bench.stage(message) is Stage.FAILED
 
 
 async def test_filters_changes_become_the_message(bench: Bench) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from emailrelay.envelope import Envelope
 from emailrelay.filters.copy import Copy
 from emailrelay.filters.program import (
     Broken,
@@ -14,7 +15,7 @@ from emailrelay.filters.program import (
     Signalled,
     TimedOut,
 )
-from emailrelay.filters.result import read_result
+from emailrelay.filters.result import read_result, untouched
 from emailrelay.filters.servers import Servers
 from emailrelay.filters.spec import (
     ExitFilter,
@@ -51,21 +52,31 @@ class Chain:
         """
         accepted, name = Accept(), ""
         for one in self.filters:
-            verdict, name = await self._run_one(one, copy, message), str(one)
-            verdict = replace(
-                verdict,
-                rescan=verdict.rescan or accepted.rescan,
-                stop_run=verdict.stop_run or accepted.stop_run,
-            )
+            verdict, name = _joined(accepted, await self._run_one(one, copy, message)), str(one)
             if not isinstance(verdict, Accept):
                 return Spoken(verdict, name)
             accepted = verdict
-        return Spoken(_checked(accepted, copy), name)
+        return Spoken(_checked(accepted, read_result(copy)), name)
+
+    def at_once(self, envelope: Envelope, size: int) -> Spoken | None:
+        """Answer for a chain of nothing but ``exit:N``, which looks at no copy; None: ``run`` it."""
+        accepted, name = Accept(), ""
+        for one in self.filters:
+            if not isinstance(one, ExitFilter):
+                return None
+            verdict, name = _joined(accepted, self._exit(one)), str(one)
+            if not isinstance(verdict, Accept):
+                return Spoken(verdict, name)
+            accepted = verdict
+        return Spoken(_checked(accepted, untouched(envelope, size)), name)
+
+    def _exit(self, one: ExitFilter) -> Verdict:
+        return from_exit_code(one.code, b"", self.side)
 
     async def _run_one(self, one: Filter, copy: Copy, message: QueueId) -> Verdict:
         match one:
             case ExitFilter():
-                return from_exit_code(one.code, b"", self.side)
+                return self._exit(one)
             case ProgramFilter():
                 argv = (one.path, copy.content, copy.envelope)
                 return _verdict(await self.programs.run(argv, message=message), self.side)
@@ -92,8 +103,16 @@ def _verdict(outcome: Outcome, side: Side) -> Verdict:
             assert_never(outcome)
 
 
-def _checked(accepted: Accept, copy: Copy) -> Verdict:
-    problem = read_result(copy)
+def _joined(accepted: Accept, verdict: Verdict) -> Verdict:
+    """Give a verdict with the wishes of the filters before it."""
+    return replace(
+        verdict,
+        rescan=verdict.rescan or accepted.rescan,
+        stop_run=verdict.stop_run or accepted.stop_run,
+    )
+
+
+def _checked(accepted: Accept, problem: object) -> Verdict:
     if isinstance(problem, Reject | Trouble):
         return replace(problem, rescan=accepted.rescan, stop_run=accepted.stop_run)
     return accepted

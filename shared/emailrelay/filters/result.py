@@ -39,6 +39,16 @@ def read_result(copy: Copy) -> Envelope | Reject | Trouble:
     return envelope
 
 
+def untouched(envelope: Envelope, size: int) -> Reject | None:
+    """Give what ``read_result`` would find wrong with a copy that no filter has touched."""
+    try:
+        _check_size(size)
+        _check_addresses(envelope)
+    except DamagedMessage as error:
+        return spoilt(error)
+    return None
+
+
 def spoilt(error: DamagedMessage) -> Reject:
     """Give the verdict on a message that a filter has spoilt."""
     return Reject(reply=_SPOILT, reason=f"after the filter: {error}")
@@ -47,8 +57,12 @@ def spoilt(error: DamagedMessage) -> Reject:
 def _check_content(path: Path) -> None:
     """By name, as programs replace files by renaming over them."""
     with opened(path, "content") as file:
-        if os.fstat(file.fileno()).st_size == 0:
-            raise DamagedMessage("content: empty")
+        _check_size(os.fstat(file.fileno()).st_size)
+
+
+def _check_size(size: int) -> None:
+    if size == 0:
+        raise DamagedMessage("content: empty")
 
 
 def _read_envelope(path: Path) -> bytes:
