@@ -15,6 +15,7 @@ from emailrelay.errors import DamagedMessage
 FORMAT = "#2821.8"
 _KNOWN_FORMATS = frozenset(f"#2821.{n}" for n in range(3, 9))
 _PREFIX = "X-MailRelay-"
+_END_MARK = b"\nX-MailRelay-End:"
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
@@ -106,12 +107,12 @@ def parse(octets: bytes) -> EnvelopeFile:
         DamagedMessage: it is empty, cut short, of an unknown format, or contradicts itself.
 
     """
-    fields, end = _split(octets)
-    reader = _Fields(fields)
-    if reader.one("Format") not in _KNOWN_FORMATS:
+    text, end = _split(octets)
+    fields = _Fields(text)
+    if fields.one("Format") not in _KNOWN_FORMATS:
         raise DamagedMessage("envelope: unknown format")
-    sender, count = reader.one("From"), reader.one("ToCount")
-    local, remote = reader.all("To-Local"), reader.all("To-Remote")
+    sender, count = fields.one("From"), fields.one("ToCount")
+    local, remote = fields.all("To-Local"), fields.all("To-Remote")
     if count != str(len(local) + len(remote)):
         raise DamagedMessage("envelope: ToCount differs from the number of recipients")
     if not 0 < len(local) + len(remote) <= _MOST_RECIPIENTS:
@@ -120,47 +121,37 @@ def parse(octets: bytes) -> EnvelopeFile:
         sender=Address(sender),
         to_local=tuple(Address(a) for a in local),
         to_remote=tuple(Address(a) for a in remote),
-        body=_body(reader.optional("Content")),
-        authentication=_decoded(reader.optional("Authentication")),
-        client=reader.optional("Client"),
-        client_certificate=_pem(reader.optional(_FOLDED)),
-        mail_from_auth_in=reader.optional("MailFromAuthIn"),
-        mail_from_auth_out=reader.optional("MailFromAuthOut"),
-        forward_to=_decoded(reader.optional("ForwardTo")),
-        forward_to_address=reader.optional("ForwardToAddress"),
-        account_selector=reader.optional("ClientAccountSelector"),
-        utf8=reader.optional("Utf8MailboxNames") == "1",
+        body=_body(fields.optional("Content")),
+        authentication=_decoded(fields.optional("Authentication")),
+        client=fields.optional("Client"),
+        client_certificate=_pem(fields.optional(_FOLDED)),
+        mail_from_auth_in=fields.optional("MailFromAuthIn"),
+        mail_from_auth_out=fields.optional("MailFromAuthOut"),
+        forward_to=_decoded(fields.optional("ForwardTo")),
+        forward_to_address=fields.optional("ForwardToAddress"),
+        account_selector=fields.optional("ClientAccountSelector"),
+        utf8=fields.optional("Utf8MailboxNames") == "1",
     )
     return EnvelopeFile(envelope, octets[end:])
 
 
-def _split(octets: bytes) -> tuple[list[tuple[str, str]], int]:
-    """Cut the file into (key, value) pairs up to the end mark, and give the offset behind that."""
-    fields: list[tuple[str, str]] = []
-    offset = 0
-    while (newline := octets.find(b"\n", offset)) >= 0:
-        line = _text(octets[offset:newline].removesuffix(b"\r"))
-        offset = newline + 1
-        if line.startswith(" ") and fields and fields[-1][0] == _FOLDED:
-            fields[-1] = (_FOLDED, f"{fields[-1][1]}\n{line[1:]}")
-            continue
-        key, colon, value = line.removeprefix(_PREFIX).partition(":")
-        if not line.startswith(_PREFIX) or not colon:
-            raise DamagedMessage("envelope: a line is not a field")
-        if key == "End":
-            return fields, offset
-        fields.append((key, value.removeprefix(" ")))
-    raise DamagedMessage(
-        "envelope: empty" if not octets.strip() else "envelope: cut short, no end mark"
-    )
+def _split(octets: bytes) -> tuple[str, int]:
+    """Give the lines before the end mark, each ended by LF, and the offset behind that mark."""
+    mark = octets.find(_END_MARK) + 1
+    end = octets.find(b"\n", mark) + 1
+    if not (mark and end):
+        raise DamagedMessage(
+            "envelope: empty" if not octets.strip() else "envelope: cut short, no end mark"
+        )
+    return _text(octets[:mark]), end
 
 
-def _text(line: bytes) -> str:
+def _text(octets: bytes) -> str:
     try:
-        text = line.decode()
+        text = octets.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DamagedMessage("envelope: not UTF-8") from error
-    if _UNSAFE.search(text):
+    if _UNSAFE.search(text.replace("\n", "")):
         raise DamagedMessage("envelope: control character in a field")
     return text
 
@@ -168,10 +159,18 @@ def _text(line: bytes) -> str:
 class _Fields:
     """Look-up in the fields of one file."""
 
-    def __init__(self, fields: list[tuple[str, str]]) -> None:
+    def __init__(self, text: str) -> None:
         self._values: dict[str, list[str]] = {}
-        for key, value in fields:
-            self._values.setdefault(key, []).append(value)
+        key = ""
+        for line in text.removesuffix("\n").split("\n"):
+            if key == _FOLDED and line.startswith(" "):
+                self._values[key][-1] += f"\n{line[1:]}"
+                continue
+            name, colon, value = line.partition(":")
+            if not (colon and name.startswith(_PREFIX)):
+                raise DamagedMessage("envelope: a line is not a field")
+            key = name.removeprefix(_PREFIX)
+            self._values.setdefault(key, []).append(value.removeprefix(" "))
 
     def all(self, key: str) -> list[str]:
         return self._values.get(key, [])
@@ -183,7 +182,8 @@ class _Fields:
         return values[0]
 
     def optional(self, key: str) -> str:
-        return next(iter(self.all(key)), "")
+        values = self._values.get(key)
+        return values[0] if values else ""
 
 
 def _body(value: str) -> Body:
@@ -199,6 +199,8 @@ def _pem(value: str) -> str:
 
 def _decoded(value: str) -> str:
     """Decode xtext; what another program wrote plainly is taken as it stands."""
+    if "+" not in value:
+        return value
     try:
         text = from_xtext(value)
     except ValueError:
