@@ -7,9 +7,10 @@ over: an append that a crash tore must not hide what stands before or after it.
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeAlias
 
 from emailrelay import acceptance, journal_line
 from emailrelay.acceptance import Accepted
@@ -117,8 +118,7 @@ _Plain: TypeAlias = (
 Entry: TypeAlias = Accepted | _Plain
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class History:
+class History(NamedTuple):
     """The journal read to its end: all that decides what may happen next."""
 
     accepted_at: float | None = None
@@ -135,8 +135,8 @@ class History:
     attempts: int = 0
     last_attempt: Attempt | None = None
     next_attempt: float | None = None
-    delivered: Mapping[Address, Reply] = field(default_factory=dict[Address, Reply])
-    refused: Mapping[Address, Reply] = field(default_factory=dict[Address, Reply])
+    delivered: Mapping[Address, Reply] = MappingProxyType({})
+    refused: Mapping[Address, Reply] = MappingProxyType({})
     failed: Failed | None = None
     held: bool = False
     released: bool = False
@@ -147,8 +147,8 @@ class History:
 
     def pending(self, envelope: Envelope) -> tuple[Address, ...]:
         """Give the recipients that no server has accepted or refused for good, each once."""
-        settled = self.delivered.keys() | self.refused.keys()
-        return tuple(dict.fromkeys(r for r in envelope.recipients if r not in settled))
+        settled = {**self.delivered, **self.refused}
+        return tuple({r: None for r in envelope.recipients if r not in settled})
 
 
 def read(entries: Iterable[Entry]) -> History:
@@ -163,8 +163,7 @@ def after(history: History, entry: Entry) -> History:
     """Give the history with one more entry."""
     match entry:
         case Accepted():
-            return replace(
-                history,
+            return history._replace(
                 accepted_at=entry.at,
                 started_at=entry.at,
                 stage=entry.stage,
@@ -175,10 +174,9 @@ def after(history: History, entry: Entry) -> History:
                 dsn=entry.dsn,
             )
         case Answered():
-            return replace(history, ack=Ack.STORED)
+            return history._replace(ack=Ack.STORED)
         case Filtered():
-            return replace(
-                history,
+            return history._replace(
                 stage=Stage.READY,
                 length=entry.length,
                 crc32=entry.crc32,
@@ -188,13 +186,12 @@ def after(history: History, entry: Entry) -> History:
         case Attempt():
             return _after_attempt(history, entry)
         case Failed():
-            return replace(history, failed=entry, stage=entry.stage, wish=None)
+            return history._replace(failed=entry, stage=entry.stage, wish=None)
         case Held():
-            return replace(history, held=True, stage=entry.stage, wish=None)
+            return history._replace(held=True, stage=entry.stage, wish=None)
         case Released():
             # Recipients refused for good get another chance; those delivered must not get a second copy.
-            return replace(
-                history,
+            return history._replace(
                 started_at=entry.at,
                 attempts=0,
                 next_attempt=None,
@@ -207,20 +204,19 @@ def after(history: History, entry: Entry) -> History:
                 notified=False,
             )
         case Flushed():
-            return replace(history, next_attempt=None)
+            return history._replace(next_attempt=None)
         case Doubted():
-            return replace(history, doubts=(*history.doubts, entry.peer))
+            return history._replace(doubts=(*history.doubts, entry.peer))
         case Wished():
-            return replace(history, wish=entry.wish)
+            return history._replace(wish=entry.wish)
         case Notified():
-            return replace(history, notified=True)
+            return history._replace(notified=True)
 
 
 def _after_attempt(history: History, attempt: Attempt) -> History:
     delivered = {a: r for a, r in attempt.replies.items() if r.accepted}
     refused = {a: r for a, r in attempt.replies.items() if r.permanent}
-    return replace(
-        history,
+    return history._replace(
         # Another program's message tells no time of acceptance: its age counts from its first attempt.
         started_at=attempt.at if history.started_at is None else history.started_at,
         attempts=history.attempts + 1,
@@ -289,7 +285,7 @@ def _parse_line(line: bytes) -> Entry | None:
     if decode is None or not colon or not line.startswith(journal_line.PREFIX):
         return None
     try:
-        return decode(json.loads(text))
+        return decode(json.loads(text.decode()))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 

@@ -1,8 +1,7 @@
 """An SMTP reply: three digits and a text (RFC 5321 section 4.2)."""
 
 import re
-from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Self
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")
 _CODED = re.compile(r"([2-5][0-9][0-9])(?![0-9])[ \t]*(.*)", re.DOTALL)
@@ -10,8 +9,7 @@ LONGEST_TEXT = 480
 """Octets of text kept: a reply line holds 512 octets with its code and CRLF (RFC 5321 4.5.3.1.5)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reply:
+class Reply(NamedTuple):
     """What an SMTP server answered, or what we answer for it.
 
     ``text`` is one line without control characters, an enhanced status code (RFC 3463) in front of it
@@ -56,5 +54,7 @@ class Reply:
 
 def one_line(text: str) -> str:
     """Give ``text`` as one bounded line that is safe in a reply, a log or an envelope."""
+    if text.isascii() and text.isprintable() and len(text) <= LONGEST_TEXT:
+        return text.strip()  # so are nearly all, and four of them come with each message
     octets = _CONTROL.sub(" ", text).strip().encode()
     return octets[:LONGEST_TEXT].decode(errors="ignore").rstrip()
