@@ -5,6 +5,10 @@ because it leaves open what was answered: differing codes in one reply, a line w
 without an end.
 """
 
+import re
+
+_LINE = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\Z)")
+
 LONGEST_REPLY = 65536
 """Octets of one reply with all its lines; real EHLO replies have a few thousand at most."""
 
@@ -45,7 +49,7 @@ class ReplyReader:
         if self._size > LONGEST_REPLY:
             raise ReplyGarbled(f"a reply longer than {LONGEST_REPLY} octets")
         while (end := self._buffer.find(b"\n")) >= 0:
-            line = bytes(self._buffer[:end]).rstrip(b"\r")
+            line = self._buffer[:end].rstrip(b"\r")
             del self._buffer[: end + 1]
             if self._last(line):
                 code, text = self._code or 0, "\n".join(self._lines)
@@ -53,13 +57,13 @@ class ReplyReader:
                 return code, text
         return None
 
-    def _last(self, line: bytes) -> bool:
+    def _last(self, line: bytearray) -> bool:
         """Add a line to the reply being read; tell whether it is the last one."""
-        code, mark = line[:3], line[3:4]
-        if not (code.isdigit() and b"200" <= code <= b"599" and mark in {b"", b" ", b"-"}):
+        if not _LINE.match(line):
             raise ReplyGarbled(f'no SMTP reply: "{line[:80].decode("ascii", "replace")}"')
-        if self._code not in {None, int(code)}:
-            raise ReplyGarbled(f"one reply with two codes: {self._code} and {int(code)}")
-        self._code = int(code)
+        code = int(line[:3])
+        if self._code not in {None, code}:
+            raise ReplyGarbled(f"one reply with two codes: {self._code} and {code}")
+        self._code = code
         self._lines.append(line[4:].decode("utf-8", "replace").strip())
-        return mark != b"-"
+        return line[3:4] != b"-"

@@ -94,7 +94,7 @@ class Session:
 
     async def introduce(self) -> None:
         """Take the greeting and say EHLO, or HELO to a server that does not know EHLO (4.1.1.1)."""
-        greeting = await self._wire.greeting(self._settings.greeting)
+        greeting = await self._wire.reply(Step.GREETING, self._settings.greeting)
         _expect(Step.GREETING, greeting, 220)
         await self._hello()
 
@@ -157,7 +157,7 @@ class Session:
 
     async def hear(self, step: Step) -> Reply:
         """Wait for the reply to the next of what was said at once; see ``ask``."""
-        return _judged(step, await self._wire.next_reply(step, self._settings.reply))
+        return _judged(step, await self._wire.reply(step, self._settings.reply))
 
     async def nothing(self) -> None:
         """Send no content after a 354 that no recipient is behind (RFC 2920 section 3.1)."""

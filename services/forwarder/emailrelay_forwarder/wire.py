@@ -11,7 +11,6 @@ What is changed, and why (aiosmtplib 5.1):
 * Every error comes out as ``SessionTrouble``.
 """
 
-import array
 import asyncio
 import fcntl
 import ssl
@@ -20,7 +19,6 @@ import termios
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
-from aiosmtplib.errors import SMTPException, SMTPServerDisconnected
 from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
@@ -49,32 +47,34 @@ class Wire(SMTPProtocol):
         super().__init__(asyncio.get_running_loop())
         self._transcript = transcript
         self._reader = ReplyReader()
+        self._news: asyncio.Future[None] | None = None
+        """Done as soon as the server has said more, or has gone; for the one who waits."""
         self._ended = ""
+        self._limit: float | None = None
+        """Seconds that are waited now without any progress; None: nobody waits."""
+        self._due = 0.0
         self._unsent_before = 0
         self._timer: asyncio.TimerHandle | None = None
 
     # What the loop calls.
 
     def data_received(self, data: bytes) -> None:
-        """Give a whole reply to the one who waits for it; keep anything else to be found out."""
+        """Keep it for the one who waits, or to be found out if nobody asked."""
         self._reader.feed(data)
-        waiter = self._response_waiter
-        if waiter is None or waiter.done() or not self._response_pending:
-            return
-        try:
-            if reply := self._reader.take():
-                waiter.set_result(Answer(*reply))
-        except ReplyGarbled as error:
-            self._set_response_exception(waiter, error)
+        self._wake()
 
     def eof_received(self) -> bool:
         """Note how it ended; the transport closes itself."""
         self._ended = self._ended or "the server closed the connection"
+        self._wake()
         return super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note how it ended, and wake whoever waits."""
         self._ended = self._ended or f"connection lost{f' ({exc})' if exc else ''}"
+        self._wake()
+        if self._timer is not None:
+            self._timer.cancel()
         super().connection_lost(exc)
 
     # What the session calls.
@@ -103,7 +103,7 @@ class Wire(SMTPProtocol):
         Whatever the server said before in clear, and nobody took, may be somebody else's: then
         there is no session (response injection, RFC 3207 section 6).
         """
-        if self._response_waiter is not None and self._response_waiter.done() and self.is_connected:
+        if not self._reader.empty and self.is_connected:
             raise garbled(Step.TLS, "the server spoke before the handshake")
         self._check(Step.TLS)
         transport = cast("asyncio.WriteTransport", self.transport)
@@ -120,37 +120,30 @@ class Wire(SMTPProtocol):
             raise unprotected(Step.TLS, tls.reason(error)) from error
         self._over_ssl = True
 
-    async def greeting(self, limit: float) -> Answer:
-        """Wait for the server's first reply."""
-        return await self._reply(Step.GREETING, limit)
-
     async def command(self, step: Step, line: bytes, limit: float) -> Answer:
         """Send one command line, given without CRLF, and wait for its reply.
 
         The caller has seen to it that ``line`` holds no control characters.
         """
         self._send(step, line + b"\r\n")
-        return await self._reply(step, limit)
+        return await self.reply(step, limit)
 
     def send_all(self, commands: Sequence[tuple[Step, bytes]]) -> None:
-        """Send several command lines at once (RFC 2920); each has a ``next_reply``, in this order.
+        """Send several command lines at once (RFC 2920); each has a ``reply``, in this order.
 
         A command that is answered twice is found out with the next thing to be sent, as ever: there
         must be nothing left to read then.
         """
         self._send(commands[0][0], b"".join([line + b"\r\n" for _, line in commands]))
 
-    async def next_reply(self, step: Step, limit: float) -> Answer:
-        """Wait for the next of several replies, which may have come along with the one before."""
-        try:
-            reply = self._reader.take()
-        except ReplyGarbled as error:
-            raise garbled(step, str(error)) from error
+    async def reply(self, step: Step, limit: float) -> Answer:
+        """Take the next reply, the greeting being the first; it may have come along with the one before."""
+        reply = self._taken(step)
         if reply is None:
-            self._response_pending = True
-            return await self._reply(step, limit)
-        self._response_pending = False
-        return self._told(step, Answer(*reply))
+            reply = await self._within(step, limit, self._coming(step))
+        if self._transcript is not None:
+            self._transcript.received(step, *reply)
+        return Answer(*reply)
 
     async def content(self, chunk: bytes, limit: float) -> None:
         """Send encoded content; returns when the peer has taken enough of it for more to follow."""
@@ -165,7 +158,7 @@ class Wire(SMTPProtocol):
         The limit begins anew whenever the peer takes octets of the content that are still on their way.
         """
         self._send(Step.DOT, tail)
-        reply = await self._reply(Step.DOT, limit)
+        reply = await self.reply(Step.DOT, limit)
         # A 421 may come along with it, from a server that goes down next. Any other second answer
         # means that we do not know which of them is the verdict.
         if not self._reader.empty and (second := self._spoken()) and second.code != 421:
@@ -185,11 +178,7 @@ class Wire(SMTPProtocol):
 
     def _send(self, step: Step, octets: bytes) -> None:
         self._check(step)
-        self._response_pending = step is not Step.CONTENT
-        try:
-            self.write(octets)
-        except (SMTPException, OSError) as error:
-            raise cut_off(step, str(error)) from error
+        cast("asyncio.WriteTransport", self.transport).write(octets)
         if self._transcript is not None:
             self._transcript.sent(step, octets)
 
@@ -211,44 +200,62 @@ class Wire(SMTPProtocol):
             return None
         return Reply.of(*reply) if reply else None
 
-    async def _reply(self, step: Step, limit: float) -> Answer:
-        waiter = self._response_waiter
-        if waiter is None:
-            raise cut_off(step, self._ended or "connection closed")
+    def _taken(self, step: Step) -> tuple[int, str] | None:
         try:
-            return self._told(step, await self._within(step, limit, waiter))
+            return self._reader.take()
         except ReplyGarbled as error:
             raise garbled(step, str(error)) from error
-        except SMTPServerDisconnected as error:
-            raise cut_off(step, self._ended or "connection closed") from error
-        finally:
-            self._response_pending = False
-            self._response_waiter = None if self.transport is None else self._loop.create_future()
 
-    def _told(self, step: Step, reply: Answer) -> Answer:
-        if self._transcript is not None:
-            self._transcript.received(step, reply.code, reply.message)
+    async def _coming(self, step: Step) -> tuple[int, str]:
+        """Give the next reply, which is not there yet."""
+        reply = None
+        while reply is None:
+            if self._ended:
+                raise cut_off(step, self._ended)
+            self._news = self._loop.create_future()
+            await self._news
+            reply = self._taken(step)
         return reply
+
+    def _wake(self) -> None:
+        if self._news is not None and not self._news.done():
+            self._news.set_result(None)
 
     async def _within(self, step: Step, limit: float, awaited: Awaitable[T]) -> T:
         """Await, but give up when the peer has neither answered nor taken anything for ``limit`` s."""
-        self._unsent_before = self._unsent() if step in {Step.CONTENT, Step.DOT} else 0
-        self._timer = self._loop.call_later(limit, self._look, step, limit)
+        self._limit = limit
+        self._unsent_before = self._unsent() if step is Step.DOT or step is Step.CONTENT else 0
+        self._look_at(self._loop.time() + limit)
         try:
             return await awaited
         except OSError as error:
             raise cut_off(step, self._ended or str(error)) from error
         finally:
-            self._timer.cancel()
+            self._limit = None
 
-    def _look(self, step: Step, limit: float) -> None:
+    def _look_at(self, due: float) -> None:
+        """Have ``_look`` called by then. One timer serves wait after wait: it finds out what is due."""
+        self._due = due
+        if self._timer is not None:
+            if self._timer.when() <= due:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(due, self._look)
+
+    def _look(self) -> None:
         """Go on waiting if octets were taken since the last look; else end the connection."""
+        self._timer = None
+        if self._limit is None:
+            return
+        if self._loop.time() < self._due:
+            self._look_at(self._due)
+            return
         unsent = self._unsent()
         if unsent < self._unsent_before:
             self._unsent_before = unsent
-            self._timer = self._loop.call_later(limit, self._look, step, limit)
+            self._look_at(self._loop.time() + self._limit)
             return
-        self._ended = f"no answer within {limit:g} s"
+        self._ended = f"no answer within {self._limit:g} s"
         self.abort()
 
     def _unsent(self) -> int:
@@ -260,6 +267,7 @@ class Wire(SMTPProtocol):
         sock = transport.get_extra_info("socket")
         if not sys.platform.startswith("linux") or sock is None or sock.fileno() < 0:
             return ours
-        kernels = array.array("i", [0])
-        fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, kernels)  # SIOCOUTQ, tcp(7) and unix(7)
-        return ours + kernels[0]
+        kernels = fcntl.ioctl(
+            sock.fileno(), termios.TIOCOUTQ, bytes(4)
+        )  # SIOCOUTQ, tcp(7) and unix(7)
+        return ours + int.from_bytes(kernels, sys.byteorder)
