@@ -1,7 +1,7 @@
 """Finds the few routes that may take a message, however many there are."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from emailrelay.address_pattern import ANYONE, key, keys_of
@@ -56,12 +56,15 @@ class Shortlist:
     def places(self, sender: str, recipient: str, user: str) -> list[int]:
         """Give the places of all routes that may fit, in order; those left out do not."""
         found = list(self._always)
-        for table, keys in (
-            (self._recipients, keys_of(recipient)),
-            (self._senders, keys_of(sender)),
-            (self._users, (user.lower(),)),
-        ):
-            if table:
-                for one in dict.fromkeys(keys):
-                    found += table.get(one, ())
+        if self._recipients:
+            found += _under(self._recipients, keys_of(recipient))
+        if self._senders:
+            found += _under(self._senders, keys_of(sender))
+        if self._users:
+            found += self._users.get(user.lower(), ())
         return sorted(found)
+
+
+def _under(table: Mapping[str, list[int]], keys: Iterable[str]) -> Iterator[int]:
+    for one in dict.fromkeys(keys):
+        yield from table.get(one, ())

@@ -7,6 +7,7 @@ the mail that waits already. The first route in the file's order that fits a rec
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from emailrelay.address_pattern import ANYONE, matches, split
 from emailrelay.envelope import Address, Envelope
@@ -59,8 +60,7 @@ class Route:
         return hash(self.name)
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A route, and why it was chosen; None: nothing fits, and there is no default."""
 
     route: Route | None
@@ -129,8 +129,7 @@ def only(server: str, schedule: Schedule) -> Routes:
     return Routes(default=Route(name=DEFAULT, smarthosts=(server,), schedule=schedule))
 
 
-@dataclass(frozen=True, slots=True)
-class Leg:
+class Leg(NamedTuple):
     """What one attempt has to do on one route."""
 
     route: Route | None

@@ -74,7 +74,7 @@ class Attempts:
         Where one answer counts for all recipients, a refusal ends the attempt while nobody has the
         message yet; after that, those who are refused are told of.
         """
-        ways = self.legs(message.claim, message.envelope)
+        ways = progress.ways = self.legs(message.claim, message.envelope)
         if len(ways) == 1:
             await self._leg(message, ways[0], progress)
             return
@@ -95,7 +95,7 @@ class Attempts:
         """Offer the message to the servers of one route in turn, until one can be used."""
         try:
             line = self._network.line(leg)
-            progress.peer = str(line.smarthosts[0][0])
+            progress.peer = line.smarthosts[0].name
             line.turn_away_if_paused()
             await line.gate.permit()
         except NoRoute as error:
@@ -106,8 +106,8 @@ class Attempts:
             return
         part = on_leg(message, leg)
         first: SessionTrouble | None = None
-        for server, smarthost in line.smarthosts:
-            progress.trouble, progress.peer = None, str(server)
+        for smarthost in line.smarthosts:
+            progress.trouble, progress.peer = None, smarthost.name
             while await self._wants_fresh_session(part, smarthost, progress):
                 pass
             _heed(part, smarthost, progress)
@@ -142,9 +142,11 @@ def _heed(message: Outgoing, smarthost: Smarthost, progress: Progress) -> None:
     """Send the server less if it has asked for that, whatever else its answers mean."""
     told = {r: progress.replies[r] for r in message.envelope.recipients if r in progress.replies}
     refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}
-    progress.replies.update(refusals)
     if len(refusals) < len(told):
         smarthost.took_mail()
+    if not refusals:
+        return
+    progress.replies.update(refusals)
     much = next((reply for reply in refusals.values() if too_much(reply)), None)
     if much is not None:
         smarthost.slow_down(much)

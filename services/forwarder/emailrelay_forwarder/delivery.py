@@ -1,11 +1,13 @@
 """One message over one open session: its replies, recipient by recipient."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import AddressError, RelayError
 from emailrelay.reply import Reply
+from emailrelay.routes import Leg
 from emailrelay_forwarder import parameters
 from emailrelay_forwarder.mailbox import on_wire
 from emailrelay_forwarder.offer import Offer, Recipient
@@ -22,6 +24,8 @@ class Progress:
 
     message: Outgoing | None = None
     """What is sent, once that is known."""
+    ways: Sequence[Leg] = ()
+    """Where its recipients go, once that is known, too."""
     replies: dict[Address, Reply] = field(default_factory=dict[Address, Reply])
     """The answers so far. A recipient accepted at RCPT is in here once the content is answered, too."""
     peer: str = ""

@@ -33,8 +33,8 @@ class DotStuffer:
         return b"\r\n.\r\n" if unfinished_line else b".\r\n"
 
     def _stuffed(self, lines: bytes) -> bytes:
-        if b"\n." in lines:
-            lines = lines.replace(b"\n.", b"\n..")
+        if b"\r\n." in lines:  # looked for with its CR, since longer patterns are found sooner
+            lines = lines.replace(b"\r\n.", b"\r\n..")
         if self._at_line_start and lines.startswith(b"."):
             lines = b"." + lines
         self._at_line_start = lines.endswith(b"\n")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from random import random
 
+from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
@@ -96,15 +97,16 @@ class Forwarding:
 
     async def _settle(self, claim: Claim, progress: Progress) -> Settlement:
         now = self._rules.clock()
-        envelope, replies = claim.envelope, progress.replies
-        if progress.message is not None:
-            sent = progress.message.envelope
+        envelope, replies, ways = claim.envelope, progress.replies, progress.ways
+        sent = envelope if progress.message is None else progress.message.envelope
+        if sent is not claim.envelope:
             replies = for_all(claim.envelope, sent, replies, claim.history)
             envelope = everybody(claim.envelope, sent)
+        if envelope is not sent or not ways:
+            ways = self._attempts.legs(claim, envelope)
         attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
-        ways = self._attempts.legs(claim, envelope)
         settlement = after_legs(
             envelope,
             claim.history,
@@ -118,12 +120,10 @@ class Forwarding:
             settlement = Defer(turn)
         if progress.doubtful:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
-        if await self._record(
-            claim,
-            settlement,
-            progress,
-            answer_of(progress, partly=self._rules.partly or len(ways) > 1),
-        ):
+        answer = None
+        if claim.ack is not Ack.STORED:
+            answer = answer_of(progress, partly=self._rules.partly or len(ways) > 1)
+        if await self._record(claim, settlement, progress, answer):
             self._tell(claim, settlement, progress, now - progress.began)
         return settlement
 

@@ -19,20 +19,20 @@ from emailrelay_forwarder.ways import servers
 class Line:
     """One route: its servers, the best one first, and what must be had before a message is sent."""
 
-    smarthosts: tuple[tuple[Route, Smarthost], ...]
+    smarthosts: tuple[Smarthost, ...]
     gate: Gate
 
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting this route."""
-        return all(smarthost.idle for _, smarthost in self.smarthosts)
+        return all(smarthost.idle for smarthost in self.smarthosts)
 
     def turn_away_if_paused(self) -> None:
         """Raise TurnedAway if there would be no session with any of the servers now."""
-        for _, smarthost in self.smarthosts[:-1]:
+        for smarthost in self.smarthosts[:-1]:
             if not smarthost.paused:
                 return
-        self.smarthosts[-1][1].turn_away_if_paused()
+        self.smarthosts[-1].turn_away_if_paused()
 
 
 class Network:
@@ -104,7 +104,7 @@ class Network:
         await asyncio.gather(*(smarthost.close() for smarthost in self._smarthosts()))
 
     def _smarthosts(self) -> Iterator[Smarthost]:
-        return (smarthost for line in self._lines.values() for _, smarthost in line.smarthosts)
+        return (smarthost for line in self._lines.values() for smarthost in line.smarthosts)
 
     def _new(self, route: routes.Route) -> Line:
         gate = Gate(
@@ -117,15 +117,12 @@ class Network:
         most = min(self._most, route.connections or self._most)
         return Line(
             tuple(
-                (
+                Smarthost(
                     server,
-                    Smarthost(
-                        server,
-                        gate.open,
-                        most=most,
-                        report=self._report,
-                        recovered=self._recovered,
-                    ),
+                    gate.open,
+                    most=most,
+                    report=self._report,
+                    recovered=self._recovered,
                 )
                 for server in servers(route, self._policy)
             ),

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from emailrelay.envelope import Address
 from emailrelay.reply import Reply
@@ -15,8 +16,7 @@ MOST_RECIPIENTS = 100
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Recipient:
+class Recipient(NamedTuple):
     """A recipient, and what goes behind ``RCPT TO:``."""
 
     address: Address

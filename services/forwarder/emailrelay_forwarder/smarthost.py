@@ -11,8 +11,9 @@ Nothing a server does may stop mail for others, or turn into a storm of attempts
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from random import random
+from types import TracebackType
 
 from emailrelay.events import Report, SignInRefused, SmarthostBack, SmarthostTrouble
 from emailrelay.reply import Reply
@@ -44,6 +45,8 @@ class Smarthost:
         report: Report,
         recovered: Callable[[], None],
     ) -> None:
+        self.name = str(route)
+        """As it is configured and logged."""
         self._route = route
         self._open_session = open_session
         self._width = Width(most)
@@ -72,8 +75,7 @@ class Smarthost:
         """Whether mail for this server is turned away for now."""
         return self._breaker.trouble is not None
 
-    @contextlib.asynccontextmanager
-    async def session(self, owner: str = "") -> AsyncGenerator[Session]:
+    def session(self, owner: str = "") -> "Use":
         """Give a session, kept or new; it is kept on if the block ends well.
 
         Messages of the same ``owner`` go over the same connection one after another, and no other's
@@ -84,27 +86,43 @@ class Smarthost:
             SessionTrouble: it could not be reached or does not want us; told and paused for.
 
         """
-        session = await self._take(owner)
-        self._live += 1
-        began = asyncio.get_running_loop().time()
-        try:
-            yield session
-        except BaseException as error:  # whatever it was, where the dialogue stands is unknown
-            session.abort()
-            if isinstance(error, SessionTrouble):
-                if _unwanted(error, session):
-                    self._pause(error)
-                elif error.reply.code == 421 and not _parting(error, session):
-                    self._width.restrained()
-            raise
-        else:
-            session.used = True
-            self._kept.keep(session, owner)
-            self._answered(asyncio.get_running_loop().time() - began)
-        finally:
-            self._live -= 1
-            self._finished_at = asyncio.get_running_loop().time()
+        return Use(self, owner)
+
+    async def take(self, owner: str) -> Session:
+        """See ``session``; ``give_back`` or ``drop`` follows."""
+        while True:
+            await self._enter()
+            try:
+                session = await self._opened(owner)
+            except BaseException:
+                self._leave()
+                raise
+            if session is not None:
+                self._live += 1
+                return session
             self._leave()
+
+    def give_back(self, session: Session, owner: str, seconds: float) -> None:
+        """Keep a session after a message that was answered for, whatever was said, in so many seconds."""
+        session.used = True
+        self._kept.keep(session, owner)
+        self._answered(seconds)
+        self._finished()
+
+    def drop(self, session: Session, error: BaseException) -> None:
+        """End a session: whatever the error was, where the dialogue stands is unknown."""
+        session.abort()
+        if isinstance(error, SessionTrouble):
+            if _unwanted(error, session):
+                self._pause(error)
+            elif error.reply.code == 421 and not _parting(error, session):
+                self._width.restrained()
+        self._finished()
+
+    def _finished(self) -> None:
+        self._live -= 1
+        self._finished_at = asyncio.get_running_loop().time()
+        self._leave()
 
     def try_now(self) -> None:
         """End the pause: somebody knows better (the operator, a network that came up)."""
@@ -138,18 +156,6 @@ class Smarthost:
             probe.cancel()
             await asyncio.wait([probe])
         await self._kept.close()
-
-    async def _take(self, owner: str) -> Session:
-        while True:
-            await self._enter()
-            try:
-                session = await self._opened(owner)
-            except BaseException:
-                self._leave()
-                raise
-            if session is not None:
-                return session
-            self._leave()
 
     async def _opened(self, owner: str) -> Session | None:
         """Give a kept or a new session, or None: the server wants no further one beside the others."""
@@ -185,7 +191,7 @@ class Smarthost:
         while self._in_use >= self._width.now:
             rest = self._finished_at + STALLED - loop.time()
             if rest <= 0:
-                text = f"4.4.5 all {self._width.now} connections to {self._route} are busy"
+                text = f"4.4.5 all {self._width.now} connections to {self.name} are busy"
                 raise self._turned_away(Reply(451, text))
             waiter = loop.create_future()
             self._waiters.append(waiter)
@@ -227,14 +233,14 @@ class Smarthost:
 
     def _turned_away(self, reply: Reply) -> TurnedAway:
         if self._turned_away_at is None:
-            self._report(SmarthostTrouble(peer=str(self._route), reason=str(reply)))
+            self._report(SmarthostTrouble(peer=self.name, reason=str(reply)))
         self._turned_away_at = asyncio.get_running_loop().time()
         return TurnedAway(Step.CONNECT, reply)
 
     def _call_back(self) -> None:
         """Make due what was turned away."""
         self._turned_away_at = None
-        self._report(SmarthostBack(peer=str(self._route)))
+        self._report(SmarthostBack(peer=self.name))
         self._recovered()
 
     def _pause(self, trouble: SessionTrouble) -> None:
@@ -244,7 +250,7 @@ class Smarthost:
         # The message that ran into it waits to be called back like those turned away from now on.
         if self._turned_away_at is None:
             kind = SignInRefused if trouble.step is Step.AUTH else SmarthostTrouble
-            self._report(kind(peer=str(self._route), reason=str(trouble)))
+            self._report(kind(peer=self.name, reason=str(trouble)))
         loop = asyncio.get_running_loop()
         self._turned_away_at = loop.time()
         self._probe = loop.create_task(self._probing(pause, trouble.step))
@@ -273,6 +279,33 @@ class Smarthost:
             # at its own times, until a message is answered for.
             if step in _OPENING:
                 self._call_back()
+
+
+class Use:
+    """One message's use of a session: an ``async with`` block. See ``Smarthost.session``."""
+
+    def __init__(self, smarthost: Smarthost, owner: str) -> None:
+        self._smarthost = smarthost
+        self._owner = owner
+
+    async def __aenter__(self) -> Session:
+        """Take the session."""
+        self._session = await self._smarthost.take(self._owner)
+        self._began = asyncio.get_running_loop().time()
+        return self._session
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give it back, or drop it."""
+        if error is not None:
+            self._smarthost.drop(self._session, error)
+        else:
+            seconds = asyncio.get_running_loop().time() - self._began
+            self._smarthost.give_back(self._session, self._owner, seconds)
 
 
 _OPENING = frozenset({Step.CONNECT, Step.GREETING, Step.EHLO, Step.STARTTLS, Step.TLS, Step.AUTH})
