@@ -66,4 +66,4 @@ class ReplyReader:
             raise ReplyGarbled(f"one reply with two codes: {self._code} and {code}")
         self._code = code
         self._lines.append(line[4:].decode("utf-8", "replace").strip())
-        return line[3:4] != b"-"
+        return not line.startswith(b"-", 3)

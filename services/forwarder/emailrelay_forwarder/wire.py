@@ -73,8 +73,6 @@ class Wire(SMTPProtocol):
         """Note how it ended, and wake whoever waits."""
         self._ended = self._ended or f"connection lost{f' ({exc})' if exc else ''}"
         self._wake()
-        if self._timer is not None:
-            self._timer.cancel()
         super().connection_lost(exc)
 
     # What the session calls.
@@ -138,9 +136,12 @@ class Wire(SMTPProtocol):
 
     async def reply(self, step: Step, limit: float) -> Answer:
         """Take the next reply, the greeting being the first; it may have come along with the one before."""
-        reply = self._taken(step)
-        if reply is None:
-            reply = await self._within(step, limit, self._coming(step))
+        try:
+            reply = self._reader.take()
+            if reply is None:
+                reply = await self._within(step, limit, self._coming(step))
+        except ReplyGarbled as error:
+            raise garbled(step, str(error)) from error
         if self._transcript is not None:
             self._transcript.received(step, *reply)
         return Answer(*reply)
@@ -171,6 +172,9 @@ class Wire(SMTPProtocol):
 
     def abort(self) -> None:
         """Drop the connection at once, with whatever is not sent yet."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self.transport is not None:
             cast("asyncio.WriteTransport", self.transport).abort()
 
@@ -200,12 +204,6 @@ class Wire(SMTPProtocol):
             return None
         return Reply.of(*reply) if reply else None
 
-    def _taken(self, step: Step) -> tuple[int, str] | None:
-        try:
-            return self._reader.take()
-        except ReplyGarbled as error:
-            raise garbled(step, str(error)) from error
-
     async def _coming(self, step: Step) -> tuple[int, str]:
         """Give the next reply, which is not there yet."""
         reply = None
@@ -214,7 +212,7 @@ class Wire(SMTPProtocol):
                 raise cut_off(step, self._ended)
             self._news = self._loop.create_future()
             await self._news
-            reply = self._taken(step)
+            reply = self._reader.take()
         return reply
 
     def _wake(self) -> None:
@@ -267,7 +265,6 @@ class Wire(SMTPProtocol):
         sock = transport.get_extra_info("socket")
         if not sys.platform.startswith("linux") or sock is None or sock.fileno() < 0:
             return ours
-        kernels = fcntl.ioctl(
-            sock.fileno(), termios.TIOCOUTQ, bytes(4)
-        )  # SIOCOUTQ, tcp(7) and unix(7)
+        # SIOCOUTQ, tcp(7) and unix(7).
+        kernels = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))
         return ours + int.from_bytes(kernels, sys.byteorder)
