@@ -27,6 +27,7 @@ class KeptSessions:
     """
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._idle: list[_Kept] = []
         self._parting: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -62,11 +63,10 @@ class KeptSessions:
         elif session.messages >= MOST_MESSAGES or _wanted_elsewhere(session):
             self._part(session)
         else:
-            loop = asyncio.get_running_loop()
-            session.idle_since = loop.time()
+            session.idle_since = self._loop.time()
             self._idle.append(_Kept(session, owner))
             if self._timer is None:
-                self._timer = loop.call_later(_pause(session), self._tidy, loop)
+                self._timer = self._loop.call_later(_pause(session), self._tidy)
 
     async def close(self) -> None:
         """Part from all of them, and wait until that is done."""
@@ -77,21 +77,21 @@ class KeptSessions:
         if self._parting:
             await asyncio.wait(self._parting)
 
-    def _tidy(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _tidy(self) -> None:
         self._timer = None
         # The list is in the order of last use, for it is added to at its end only.
-        while self._idle and self._idle[0].session.idle_since + IDLE <= loop.time() + 0.001:
+        while self._idle and self._idle[0].session.idle_since + IDLE <= self._loop.time() + 0.001:
             self._part(self._idle.pop(0).session)
         for kept in [kept for kept in self._idle if _wanted_elsewhere(kept.session)]:
             self._idle.remove(kept)
             self._part(kept.session)
         if self._idle:
             oldest = self._idle[0].session
-            due = min(oldest.idle_since + IDLE, loop.time() + _pause(oldest))
-            self._timer = loop.call_at(due, self._tidy, loop)
+            due = min(oldest.idle_since + IDLE, self._loop.time() + _pause(oldest))
+            self._timer = self._loop.call_at(due, self._tidy)
 
     def _part(self, session: Session) -> None:
-        task = asyncio.get_running_loop().create_task(session.quit(PARTING))
+        task = self._loop.create_task(session.quit(PARTING))
         self._parting.add(task)
         task.add_done_callback(self._parting.discard)
 

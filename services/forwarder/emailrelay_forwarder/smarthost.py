@@ -48,6 +48,7 @@ class Smarthost:
         self.name = str(route)
         """As it is configured and logged."""
         self._route = route
+        self._loop = asyncio.get_running_loop()
         self._open_session = open_session
         self._width = Width(most)
         self._report = report
@@ -89,7 +90,7 @@ class Smarthost:
         return Use(self, owner)
 
     async def take(self, owner: str) -> Session:
-        """See ``session``; ``give_back`` or ``drop`` follows."""
+        """See ``session``; ``end`` follows."""
         while True:
             await self._enter()
             try:
@@ -102,27 +103,29 @@ class Smarthost:
                 return session
             self._leave()
 
-    def give_back(self, session: Session, owner: str, seconds: float) -> None:
-        """Keep a session after a message that was answered for, whatever was said, in so many seconds."""
-        session.used = True
-        self._kept.keep(session, owner)
-        self._answered(seconds)
-        self._finished()
+    def end(
+        self, session: Session, owner: str, *, since: float, error: BaseException | None
+    ) -> None:
+        """Keep a session that was had since then if its message was answered for, else drop it."""
+        try:
+            if error is not None:
+                self._drop(session, error)
+                return
+            session.used = True
+            self._kept.keep(session, owner)
+            self._answered(self._loop.time() - since)
+        finally:
+            self._live -= 1
+            self._finished_at = self._loop.time()
+            self._leave()
 
-    def drop(self, session: Session, error: BaseException) -> None:
-        """End a session: whatever the error was, where the dialogue stands is unknown."""
-        session.abort()
+    def _drop(self, session: Session, error: BaseException) -> None:
+        session.abort()  # whatever the error was, where the dialogue stands is unknown
         if isinstance(error, SessionTrouble):
             if _unwanted(error, session):
                 self._pause(error)
             elif error.reply.code == 421 and not _parting(error, session):
                 self._width.restrained()
-        self._finished()
-
-    def _finished(self) -> None:
-        self._live -= 1
-        self._finished_at = asyncio.get_running_loop().time()
-        self._leave()
 
     def try_now(self) -> None:
         """End the pause: somebody knows better (the operator, a network that came up)."""
@@ -187,26 +190,25 @@ class Smarthost:
     async def _enter(self) -> None:
         """Wait for one of the connections that may be used."""
         self.turn_away_if_paused()
-        loop = asyncio.get_running_loop()
         while self._in_use >= self._width.now:
-            rest = self._finished_at + STALLED - loop.time()
+            rest = self._finished_at + STALLED - self._loop.time()
             if rest <= 0:
                 text = f"4.4.5 all {self._width.now} connections to {self.name} are busy"
                 raise self._turned_away(Reply(451, text))
-            waiter = loop.create_future()
+            waiter = self._loop.create_future()
             self._waiters.append(waiter)
+            timer = self._loop.call_later(rest, _wake, waiter)
             try:
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(rest):
-                        await waiter
+                await waiter
             finally:
+                timer.cancel()
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
                 elif self._in_use < self._width.now:
                     self._wake_next()  # cancelled with the turn in hand
             self.turn_away_if_paused()
         if self._in_use == 0:
-            self._finished_at = loop.time()
+            self._finished_at = self._loop.time()
         self._in_use += 1
         if self._in_use < self._width.now:
             self._wake_next()
@@ -218,8 +220,7 @@ class Smarthost:
     def _wake_next(self) -> None:
         while self._waiters:
             waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(None)
+            if _wake(waiter):
                 return
 
     def _answered(self, seconds: float) -> None:
@@ -234,7 +235,7 @@ class Smarthost:
     def _turned_away(self, reply: Reply) -> TurnedAway:
         if self._turned_away_at is None:
             self._report(SmarthostTrouble(peer=self.name, reason=str(reply)))
-        self._turned_away_at = asyncio.get_running_loop().time()
+        self._turned_away_at = self._loop.time()
         return TurnedAway(Step.CONNECT, reply)
 
     def _call_back(self) -> None:
@@ -251,16 +252,14 @@ class Smarthost:
         if self._turned_away_at is None:
             kind = SignInRefused if trouble.step is Step.AUTH else SmarthostTrouble
             self._report(kind(peer=self.name, reason=str(trouble)))
-        loop = asyncio.get_running_loop()
-        self._turned_away_at = loop.time()
-        self._probe = loop.create_task(self._probing(pause, trouble.step))
+        self._turned_away_at = self._loop.time()
+        self._probe = self._loop.create_task(self._probing(pause, trouble.step))
 
     async def _probing(self, pause: float, step: Step) -> None:
         """Try to open a session after each pause, for as long as there is mail to be called back."""
-        loop = asyncio.get_running_loop()
         session: Session | None = None
         try:
-            while session is None and loop.time() - (self._turned_away_at or 0.0) < FARTHEST:
+            while session is None and self._loop.time() - (self._turned_away_at or 0.0) < FARTHEST:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(pause):
                         await self._try_now.wait()
@@ -291,7 +290,7 @@ class Use:
     async def __aenter__(self) -> Session:
         """Take the session."""
         self._session = await self._smarthost.take(self._owner)
-        self._began = asyncio.get_running_loop().time()
+        self._since = asyncio.get_running_loop().time()
         return self._session
 
     async def __aexit__(
@@ -301,11 +300,15 @@ class Use:
         traceback: TracebackType | None,
     ) -> None:
         """Give it back, or drop it."""
-        if error is not None:
-            self._smarthost.drop(self._session, error)
-        else:
-            seconds = asyncio.get_running_loop().time() - self._began
-            self._smarthost.give_back(self._session, self._owner, seconds)
+        self._smarthost.end(self._session, self._owner, since=self._since, error=error)
+
+
+def _wake(waiter: asyncio.Future[None]) -> bool:
+    """Let a waiter go on; False: it does already."""
+    if waiter.done():
+        return False
+    waiter.set_result(None)
+    return True
 
 
 _OPENING = frozenset({Step.CONNECT, Step.GREETING, Step.EHLO, Step.STARTTLS, Step.TLS, Step.AUTH})
