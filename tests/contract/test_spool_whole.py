@@ -105,7 +105,7 @@ async def test_after_an_error_each_file_speaks_for_itself(
         sync(descriptor)
 
     monkeypatch.setattr(os, "fdatasync", lost)
-    monkeypatch.setattr(linux, "sync_file_system", lambda _descriptor: None)
+    monkeypatch.setattr(linux, "sync_file_system", os.fsync)
     assert await _batch(syncer, [files[:4], files[4:]], tmp_path) == [refused, None]
     await syncer.close()
 

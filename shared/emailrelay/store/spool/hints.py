@@ -149,7 +149,6 @@ class WatchedHints:
 
     def wake(self) -> None:
         """Make everything due, what has just been put off included."""
-        self._spool.bell.flush()
         self._ear.hear()
         self._index.wake()
         self._woken = not self._scanned.is_set()

@@ -1,7 +1,7 @@
 """Rings the bell for a process with an event loop: less often, and again where nobody could hear it.
 
-What one turn of the loop makes ready is announced together, and what is put off a little later: with a
-datagram for each of a million messages that a server is away for, there would be no room for new mail's.
+What one turn of the loop makes ready is announced together. What is put off is announced at once, so that
+whoever reads of that in the log may wake it.
 """
 
 import asyncio
@@ -12,8 +12,6 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.bell import Bell, Due
 
-_GATHERED = 0.1
-"""Seconds in which what is put off is gathered."""
 _AGAIN = 0.05
 """Seconds until somebody who was too busy is told again."""
 
@@ -27,24 +25,20 @@ class Ringer:
         self._thread = 0
         self._gathered: dict[Stage, list[Due]] = {}
         self._soon: asyncio.Handle | None = None
-        self._later: asyncio.TimerHandle | None = None
         self._again: asyncio.TimerHandle | None = None
 
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Gather what this running loop announces, from now on; without a loop everything is told at once."""
+        """Gather what this running loop makes ready, from now on; without a loop it is told at once."""
         self._loop, self._thread = loop, threading.get_ident()
 
     def ring(self, stage: Stage, message: QueueId, *, due: float = 0.0) -> None:
         """Announce a message that is due at ``due`` (seconds since 1970; 0: now)."""
-        if self._loop is None or threading.get_ident() != self._thread:
+        if due or self._loop is None or threading.get_ident() != self._thread:
             self._bell.ring(stage, message, due=due)
             self._listen_for_missed()
             return
         self._gathered.setdefault(stage, []).append(Due(message, due))
-        if due == 0.0:
-            self._soon = self._soon or self._loop.call_soon(self.flush)
-        elif self._later is None:
-            self._later = self._loop.call_later(_GATHERED, self.flush)
+        self._soon = self._soon or self._loop.call_soon(self._flush)
 
     def ring_at(self, name: str, message: QueueId) -> None:
         """Ring at one socket by its name, at once."""
@@ -56,12 +50,8 @@ class Ringer:
         self._bell.ask_to_look()
         self._listen_for_missed()
 
-    def flush(self) -> None:
-        """Announce what was gathered; in the loop's thread."""
-        for handle in (self._soon, self._later):
-            if handle is not None:
-                handle.cancel()
-        self._soon = self._later = None
+    def _flush(self) -> None:
+        self._soon = None
         gathered, self._gathered = self._gathered, {}
         for stage, messages in gathered.items():
             self._bell.announce(stage, messages)
@@ -83,8 +73,9 @@ class Ringer:
 
     def close(self) -> None:
         """Announce the last, and close the bell; in the loop's thread, if there is a loop."""
-        self.flush()
-        if self._again is not None:
-            self._again.cancel()
+        for handle in (self._soon, self._again):
+            if handle is not None:
+                handle.cancel()
+        self._flush()
         self._loop = None
         self._bell.close()
