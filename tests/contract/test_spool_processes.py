@@ -217,6 +217,18 @@ async def test_removal_that_a_kill_broke_off_is_finished_and_nothing_goes_twice(
     assert [e.id for e in spool.reports if isinstance(e, Recovered)] == [message]
 
 
+async def test_delivered_message_that_another_process_sent_again_is_named(
+    spool: SpoolOpener,
+) -> None:
+    async with spool() as store:
+        message = await put(store)
+        await _kill_in(IN_REMOVAL, spool, message, ".envelope")
+        # Before anybody looks for what the dead left behind.
+        await (await claimed(store, message)).settle(Done())
+    async with spool():
+        assert [event.id for event in doubted(spool)] == [message]
+
+
 @pytest.fixture
 def unwatchable() -> tuple[str, ...]:
     """Give the beginning of a command that may watch no directory."""

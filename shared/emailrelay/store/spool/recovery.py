@@ -128,7 +128,11 @@ class Recovery:
         spool.report(PossibleDuplicate(id=message, peer=peer))
 
     def _removed(self, message: QueueId) -> bool:
-        """Finish the removal of a delivered message; False if another process has it by now."""
+        """Finish the removal of a delivered message; False if another process has, or had, it by then.
+
+        Of one that is gone nobody knows whether its removal had just ended, or another process was quick
+        enough to claim it, and to send it once more.
+        """
         spool = self.spool
         envelope = files.lock_named(spool.envelope(message, Stage.READY))
         if envelope is not None:
@@ -142,7 +146,7 @@ class Recovery:
         elif os.path.exists(spool.content(message)):
             files.remove(spool.content(message))
         else:
-            return True
+            return False
         spool.report(Recovered(id=message, what="removal of a delivered message finished"))
         return True
 
