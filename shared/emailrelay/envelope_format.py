@@ -139,10 +139,12 @@ def _split(octets: bytes) -> tuple[str, int]:
     """Give the lines before the end mark, each ended by LF, and the offset behind that mark."""
     mark = octets.find(_END_MARK) + 1
     end = octets.find(b"\n", mark) + 1
+    if not octets.strip():
+        raise DamagedMessage("envelope: empty")
     if not (mark and end):
-        raise DamagedMessage(
-            "envelope: empty" if not octets.strip() else "envelope: cut short, no end mark"
-        )
+        if whole := octets[: octets.rfind(b"\n") + 1]:
+            _Fields(_text(whole))  # raises if it is no envelope at all
+        raise DamagedMessage("envelope: cut short, no end mark")
     return _text(octets[:mark]), end
 
 

@@ -3,8 +3,8 @@
 import contextlib
 import os
 import socket
-import threading
 import time
+from _thread import allocate_lock  # threading itself would cost submitters more than their message
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
@@ -37,12 +37,12 @@ class Bell:
         self._directory = directory
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._seen: tuple[int, int] | None = None
-        self._opened = -1
+        self._opened = self._inode = -1
         """The directory, to reach sockets through: their own paths may not be long."""
         self._sockets: list[str] = []
         self._missed: dict[str, deque[bytes]] = {}
         """What sockets were too full to take."""
-        self._one = threading.Lock()
+        self._one = allocate_lock()
 
     @property
     def missed(self) -> bool:
@@ -85,8 +85,8 @@ class Bell:
         status = os.stat(self._directory)
         state = (status.st_ino, status.st_mtime_ns)
         if state != self._seen:
-            if self._seen is None or self._seen[0] != status.st_ino:
-                self._open()
+            if status.st_ino != self._inode:
+                self._open(status.st_ino)
             self._sockets = os.listdir(self._directory)
             for gone in self._missed.keys() - set(self._sockets):
                 del self._missed[gone]
@@ -95,15 +95,15 @@ class Bell:
             self._seen = state if settled else None
         return self._sockets
 
-    def _open(self) -> None:
+    def _open(self, inode: int) -> None:
         descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._leave()
-        self._opened = descriptor
+        self._opened, self._inode = descriptor, inode
 
     def _leave(self) -> None:
         if self._opened >= 0:
             os.close(self._opened)
-            self._opened = -1
+            self._opened = self._inode = -1
 
     def _tell(self, name: str, datagrams: Iterable[bytes]) -> None:
         """Send it behind what was missed before; keep what there is no room for now."""
