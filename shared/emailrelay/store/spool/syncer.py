@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.side_by_side import SideBySide, Target, close_each
@@ -27,6 +27,8 @@ _LOOK = 5.0
 """Seconds between looks whether the log needs a checkpoint."""
 _BEHIND = 3
 """Closed segments that bring such a look forward."""
+
+_T = TypeVar("_T")
 
 Finish: TypeAlias = Callable[[OSError | None], None]
 """What to do once the syncs are through; gets the error if one failed."""
@@ -54,7 +56,7 @@ _Outcome: TypeAlias = tuple[_Job, Exception | None]
 
 
 class Syncer:
-    """One thread that syncs for a whole process, and its running loop. Started by the first job, ended by ``close``."""
+    """One thread that syncs for a whole process. Started by the first job, ended by ``close``."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -107,7 +109,7 @@ class Syncer:
     async def log(self, record: Callable[[], Record], finish: Finish = _raise) -> None:
         """Have a record in the log on stable storage, then call ``finish``; as ``run`` in all else.
 
-        ``record`` is called in the syncing thread. No checkpoint is made before ``finish`` has ended.
+        Both are called in the syncing thread. No checkpoint is made before ``finish`` has ended.
         """
         loop = asyncio.get_running_loop()
         await self._do(_Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
@@ -211,12 +213,13 @@ class Syncer:
         if not self._logged:
             self._logged, self._next_look = True, time.monotonic() + _LOOK
         error: OSError | None = None
-        held = contextlib.ExitStack()
-        try:
-            held.enter_context(self._log.durable([record for _, record in share]))
-        except OSError as caught:
-            error = caught
-        _finish_in_loop([(job, error) for job, _ in share], held.close)
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(self._log.durable([record for _, record in share]))
+            except OSError as caught:
+                error = caught
+            outcomes = _finish([(job, error) for job, _ in share])
+        _tell(outcomes)
 
 
 _Share: TypeAlias = list[tuple[_Job, Record]]
@@ -258,28 +261,36 @@ def _finish(jobs: Sequence[_Synced]) -> list[_Outcome]:
     return outcomes
 
 
-def _finish_in_loop(synced: Sequence[_Synced], release: Callable[[], None] | None = None) -> None:
-    """Have the loop finish all these jobs, in one turn."""
-    if not synced:
-        return
-    try:
-        synced[0][0].loop.call_soon_threadsafe(_finish_here, synced, release)
-    except RuntimeError:  # the loop is closed: nobody waits any more, but the work is to be done
-        _finish_here(synced, release)
+def _finish_in_loop(synced: Sequence[_Synced]) -> None:
+    """Have each loop finish all its jobs, in one turn."""
+    for loop, jobs in _by_loop(synced).items():
+        try:
+            loop.call_soon_threadsafe(_finish_here, jobs)
+        except (
+            RuntimeError
+        ):  # its loop is closed: nobody waits any more, but the work is to be done
+            _finish(jobs)
 
 
-def _finish_here(synced: Sequence[_Synced], release: Callable[[], None] | None) -> None:
-    outcomes = _finish(synced)
-    if release is not None:
-        release()
-    _resolve(outcomes)
+def _finish_here(synced: Sequence[_Synced]) -> None:
+    _resolve(_finish(synced))
 
 
 def _tell(outcomes: Sequence[_Outcome]) -> None:
-    if outcomes:
+    """Tell each loop once, of all its jobs."""
+    for loop, ended in _by_loop(outcomes).items():
         # Without a loop nobody waits any more, and the work is done.
         with contextlib.suppress(RuntimeError):
-            outcomes[0][0].loop.call_soon_threadsafe(_resolve, outcomes)
+            loop.call_soon_threadsafe(_resolve, ended)
+
+
+def _by_loop(
+    jobs: Sequence[tuple[_Job, _T]],
+) -> dict[asyncio.AbstractEventLoop, list[tuple[_Job, _T]]]:
+    loops: dict[asyncio.AbstractEventLoop, list[tuple[_Job, _T]]] = {}
+    for each in jobs:
+        loops.setdefault(each[0].loop, []).append(each)
+    return loops
 
 
 def _resolve(outcomes: Sequence[_Outcome]) -> None:
