@@ -12,7 +12,7 @@ from importlib import import_module
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
-from tests.acceptance.relay import Running, Service
+from tests.acceptance.relay import Running, Service, until
 
 _MODULES = {
     f"emailrelay-{name}": f"emailrelay_{name}.cli" for name in ("receiver", "filterd", "forwarder")
@@ -49,7 +49,10 @@ class Forked(Service):
         command = [str(word) for word in self.command]
         process = _context().Process(target=_be, args=(command, self.log, self.errors))
         process.start()
-        return _Born(process)
+        born = _Born(process)
+        # It has its own session a moment later, and is stopped by that.
+        until(lambda: born.poll() is not None or os.getpgid(born.pid) == born.pid, "its session")
+        return born
 
 
 class _Born:

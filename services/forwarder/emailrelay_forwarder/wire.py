@@ -52,7 +52,7 @@ class Wire(SMTPProtocol):
         self._ended = ""
         self._limit: float | None = None
         """Seconds that are waited now without any progress; None: nobody waits."""
-        self._due = 0.0
+        self._due = self._armed = 0.0
         self._unsent_before = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -235,10 +235,10 @@ class Wire(SMTPProtocol):
         """Have ``_look`` called by then. One timer serves wait after wait: it finds out what is due."""
         self._due = due
         if self._timer is not None:
-            if self._timer.when() <= due:
+            if self._armed <= due:
                 return
             self._timer.cancel()
-        self._timer = self._loop.call_at(due, self._look)
+        self._armed, self._timer = due, self._loop.call_at(due, self._look)
 
     def _look(self) -> None:
         """Go on waiting if octets were taken since the last look; else end the connection."""

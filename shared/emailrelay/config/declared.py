@@ -47,7 +47,10 @@ def texts(declaration: type[BaseModel]) -> Mapping[str, str]:
 
 
 def _own(declaration: type[BaseModel]) -> dict[str, str]:
-    (statement,) = ast.parse(inspect.getsource(declaration)).body
+    try:
+        (statement,) = ast.parse(inspect.getsource(declaration)).body
+    except OSError:  # installed without sources: help does without its texts
+        return {}
     found: dict[str, str] = {}
     if isinstance(statement, ast.ClassDef):
         for field, below in pairwise(statement.body):

@@ -36,9 +36,9 @@ class Bell:
     def __init__(self, directory: str) -> None:
         self._directory = directory
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-        self._seen: tuple[int, int] | None = None
-        self._opened = self._inode = -1
-        """The directory, to reach sockets through: their own paths may not be long."""
+        self._seen: tuple[int, int, int] | None = None
+        self._opened, self._is = -1, (-1, -1)
+        """The directory, to reach sockets through (their own paths may not be long), and which one it is."""
         self._sockets: list[str] = []
         self._missed: dict[str, deque[bytes]] = {}
         """What sockets were too full to take."""
@@ -83,10 +83,10 @@ class Bell:
 
     def _listeners(self) -> list[str]:
         status = os.stat(self._directory)
-        state = (status.st_ino, status.st_mtime_ns)
+        state = (status.st_dev, status.st_ino, status.st_mtime_ns)
         if state != self._seen:
-            if status.st_ino != self._inode:
-                self._open(status.st_ino)
+            if self._is != (status.st_dev, status.st_ino):
+                self._open((status.st_dev, status.st_ino))
             self._sockets = os.listdir(self._directory)
             for gone in self._missed.keys() - set(self._sockets):
                 del self._missed[gone]
@@ -95,15 +95,15 @@ class Bell:
             self._seen = state if settled else None
         return self._sockets
 
-    def _open(self, inode: int) -> None:
+    def _open(self, which: tuple[int, int]) -> None:
         descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         self._leave()
-        self._opened, self._inode = descriptor, inode
+        self._opened, self._is = descriptor, which
 
     def _leave(self) -> None:
         if self._opened >= 0:
             os.close(self._opened)
-            self._opened = self._inode = -1
+            self._opened, self._is = -1, (-1, -1)
 
     def _tell(self, name: str, datagrams: Iterable[bytes]) -> None:
         """Send it behind what was missed before; keep what there is no room for now."""
@@ -126,7 +126,8 @@ class Bell:
         except BlockingIOError:
             return False
         except ConnectionRefusedError:
-            files.remove(path)  # its process died; a living one has it bound
+            with contextlib.suppress(OSError):  # it is another user's, say
+                files.remove(path)  # its process died; a living one has it bound
             self._seen = None
         except OSError:
             self._seen = None  # just gone

@@ -30,6 +30,7 @@ class Ringer:
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
         """Gather what this running loop makes ready, from now on; without a loop it is told at once."""
         self._loop, self._thread = loop, threading.get_ident()
+        self._try_again_soon()
 
     def ring(self, stage: Stage, message: QueueId, *, due: float = 0.0) -> None:
         """Announce a message that is due at ``due`` (seconds since 1970; 0: now)."""
@@ -76,6 +77,6 @@ class Ringer:
         for handle in (self._soon, self._again):
             if handle is not None:
                 handle.cancel()
+        self._loop = None  # what is missed now is found by a scan
         self._flush()
-        self._loop = None
         self._bell.close()
