@@ -95,7 +95,7 @@ class Smarthost:
             await self._enter()
             try:
                 session = await self._opened(owner)
-            except BaseException:
+            except BaseException:  # cancelled, too: a turn that nobody gives back is lost
                 self._leave()
                 raise
             if session is not None:
