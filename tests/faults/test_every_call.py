@@ -3,13 +3,11 @@
 A kill falls before the call, a cut behind it; so each moment between two calls is met from both sides.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import pytest
 from tests.acceptance.relay import Relay, Service, until
-from tests.faults import disk, tracing
+from tests.faults import tracing
 from tests.faults.checker import Violation, illegal
 from tests.faults.disk import Disk
 from tests.faults.extent import LONG, extent
@@ -37,19 +35,6 @@ class Tally:
 @pytest.fixture
 def trio(relay: Relay) -> Trio:
     return Trio(relay, relay.spool)
-
-
-@pytest.fixture(params=extent(["ext4"], ["ext4", "xfs"]))
-def on_disk(request: pytest.FixtureRequest, tmp_path: Path, relay: Relay) -> Iterator[Disk]:
-    reason = disk.missing(request.param)
-    if reason is not None:
-        pytest.skip(reason)
-    made = Disk(tmp_path, request.param)
-    try:
-        yield made
-    finally:
-        relay.clear_away()
-        made.unmount()
 
 
 @pytest.fixture(autouse=True)
@@ -116,16 +101,18 @@ def test_a_kill_at_any_call_loses_nothing(trio: Trio, report: Report) -> None:
         judge(tally, f"kills of {victim.name} at calls", report)
 
 
-def test_a_power_cut_at_any_call_loses_nothing(relay: Relay, on_disk: Disk, report: Report) -> None:
-    trio = Trio(relay, on_disk.root / "spool")
+# The disk first: so the services on it are cleared away before it is.
+@pytest.mark.parametrize("disk", extent(["ext4"], ["ext4", "xfs"]), indirect=True)
+def test_a_power_cut_at_any_call_loses_nothing(disk: Disk, relay: Relay, report: Report) -> None:
+    trio = Trio(relay, disk.root / "spool")
     trio.start()
     for victim in trio.services:
         tally = Tally()
         trio.warm_up()
         for call in calls_of(trio, victim):
-            cut_at(trio, on_disk, victim, call, tally)
+            cut_at(trio, disk, victim, call, tally)
             trio.warm_up()
-        judge(tally, f"power cuts on {on_disk.root.name} at calls of {victim.name}", report)
+        judge(tally, f"power cuts on {disk.root.name} at calls of {victim.name}", report)
 
 
 def judge(tally: Tally, what: str, report: Report) -> None:
