@@ -34,6 +34,14 @@ class Intake(asyncio.StreamReader):
         super().__init__(limit=limit, loop=loop)
         self.gone = asyncio.Event()
         """The client will send nothing more: it closed its side, or the connection broke."""
+        self.at_once: Callable[[bytes], bool] | None = None
+        """Asked about a command line that comes by itself; True: it is done with, and is no longer there."""
+
+    def feed_data(self, data: bytes) -> None:
+        """Take octets that came, unless they are a command that was done with at once."""
+        alone = not self._buffer and data.find(b"\n") == len(data) - 1 < LIMIT
+        if self.at_once is None or not alone or not self.at_once(_line(data)):
+            super().feed_data(data)
 
     def feed_eof(self) -> None:
         """Take note of the end."""
@@ -76,7 +84,7 @@ class Intake(asyncio.StreamReader):
         except asyncio.LimitOverrunError as error:
             begin = bytes(self._buffer[:_BEGIN])
             raise LineTooLong(begin, ended=await self._skip(error.consumed)) from None
-        return line[:-1].removesuffix(b"\r")
+        return _line(line)
 
     async def content(self, most: int = CHUNK) -> bytes:
         """Wait for octets of content and take at most ``most`` and ``CHUNK`` of them.
@@ -117,3 +125,7 @@ class Intake(asyncio.StreamReader):
             else:
                 return True
         return False
+
+
+def _line(octets: bytes) -> bytes:
+    return octets[:-1].removesuffix(b"\r")

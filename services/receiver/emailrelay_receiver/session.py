@@ -96,6 +96,8 @@ class SmtpSession(SMTP):
         self._standing = Standing()
         self._dialogue = Dialogue(house.offer, self._gate.terms, self._standing, house.room)
         self._taking = Taking(house, self, self._dialogue)
+        self._heard: Outcome | None = None
+        """What the line leads to that the session's task is about to read."""
         self._asking: asyncio.Task[Reply | None] | None = None
         self._replies = bytearray()
         self._since = self._began = loop.time()
@@ -250,7 +252,7 @@ class SmtpSession(SMTP):
         self.say(Reply(220, self._house.greeting))
         while not self._house.closing:
             try:
-                line = await self._next_line()
+                line = await self._next_command()
             except LineTooLong as error:
                 skipped = self._dialogue.skip(error.begin) if error.ended else Goodbye(_ENDLESS)
                 if self._act(b"", skipped):
@@ -370,6 +372,29 @@ class SmtpSession(SMTP):
         self._writer.transport.abort()
         raise EOFError
 
+    async def _next_command(self) -> bytes:
+        self.intake.at_once = self._answered
+        try:
+            return await self._next_line()
+        finally:
+            self.intake.at_once = None
+
+    def _answered(self, line: bytes) -> bool:
+        """Answer a command while the session's task sleeps on: waking it costs more than the answer."""
+        waits = self._taking.begun or self._writer.transport.get_write_buffer_size()
+        if waits or self._left or self._house.closing or self._house.talk:
+            return False
+        try:
+            outcome = self._hear(line)
+        except Exception:  # noqa: BLE001 - the task hears it again, and knows what is to be said
+            return False
+        if not isinstance(outcome, Lines) and not (isinstance(outcome, Reply) and outcome.accepted):
+            self._heard = outcome
+            return False
+        self._act(line, outcome)
+        self._send_replies()
+        return True
+
     async def _next_line(self, *, secret: bool = False) -> bytes:
         line = await self._line()
         if self._house.talk:
@@ -406,6 +431,9 @@ class SmtpSession(SMTP):
             raise EOFError
 
     def _hear(self, line: bytes) -> Outcome:
+        heard, self._heard = self._heard, None
+        if heard is not None:
+            return heard
         if self.loop.time() > self._began + self._house.session_timeout:
             return Goodbye(_LASTED)
         return self._dialogue.hear(line)
@@ -452,13 +480,16 @@ class SmtpSession(SMTP):
     async def _flush(self) -> None:
         """Send the replies that wait: those to pipelined commands together, each in one piece."""
         if self._replies:
-            self._writer.write(bytes(self._replies))
-            self._replies.clear()
+            self._send_replies()
             # A client that does not read is waited for like one that does not speak.
             phase, self.phase = self.phase, Phase.LISTENING
-            self._since = self.loop.time()
             await self._writer.drain()
             self.heard(phase)
+
+    def _send_replies(self) -> None:
+        self._writer.write(bytes(self._replies))
+        self._replies.clear()
+        self._since = self.loop.time()
 
     def _gone(self, error: EOFError | OSError) -> None:
         if self._left:

@@ -58,6 +58,11 @@ class Taking:
         self._chunked: Filing | None = None
         """The message of which chunks were taken, and more are to come."""
 
+    @property
+    def begun(self) -> bool:
+        """Whether a chunk was taken, and more are to come."""
+        return self._chunked is not None
+
     async def data(self) -> Reply | Goodbye:
         """Take a message that ends with a dot."""
         ear, reader = self._ear, DotReader()
