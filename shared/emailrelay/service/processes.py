@@ -18,6 +18,9 @@ from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
 
+_UMASK = 0o007
+"""What services make is for owner and group: so no file of theirs needs another call for its mode."""
+
 Work: TypeAlias = Callable[[Signals, socket.socket | None], Awaitable[int]]
 """The work of one worker, until ``signals.stop`` or its own end; returns an exit status.
 
@@ -46,6 +49,7 @@ def run(
     there is no dispatcher and no second process. After a stop signal the process goes on ignoring
     such signals, so this is the last thing a process does. ``live`` settings are read again at SIGHUP.
     """
+    os.umask(_UMASK)
     # Whoever is told that we are ready may tell us to stop: that waits until it can be heard.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     report(Started(service=service, version=version(), workers=workers))

@@ -30,8 +30,11 @@ def create(path: str) -> int:
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(path, flags, FILE_MODE)
     try:
-        own(descriptor, os.path.dirname(path))
-        os.fchmod(descriptor, FILE_MODE)  # whatever the umask
+        made = os.fstat(descriptor)
+        if made.st_uid == 0:
+            own(descriptor, os.path.dirname(path))
+        if stat.S_IMODE(made.st_mode) != FILE_MODE:  # the umask; services have one that fits
+            os.fchmod(descriptor, FILE_MODE)
     except OSError:
         os.close(descriptor)
         remove(path)
