@@ -49,6 +49,7 @@ class _Job:
     """Whether ``finish`` is called in the syncing thread, not in the loop."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
+    ended: bool = False
 
 
 _Synced: TypeAlias = tuple[_Job, OSError | None]
@@ -65,7 +66,9 @@ class Syncer:
         self._logged = False
         self._next_look = 0.0
         self._looking = threading.Lock()
-        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Sequence[_Job] | None] = queue.SimpleQueue()
+        self._gathered: list[_Job] = []
+        """What this turn of the loop is to have done: handed over together, the thread is woken once."""
         self._thread: threading.Thread | None = None
         self._beside = SideBySide()
 
@@ -118,8 +121,10 @@ class Syncer:
         """Have a job done, whether the caller is cancelled or not."""
         self._begin(job)
         try:
-            await asyncio.shield(job.future)
+            await job.future
         except asyncio.CancelledError:
+            if job.future.cancelled() and not job.ended:
+                job.future = job.loop.create_future()  # the first went with the caller's patience
             while not job.future.done():
                 with contextlib.suppress(
                     asyncio.CancelledError
@@ -135,7 +140,14 @@ class Syncer:
             close_each((job.closing,))
             job.finish(refusal)
             raise refusal
-        self._jobs.put(job)
+        self._gathered.append(job)
+        if len(self._gathered) == 1:
+            job.loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        gathered, self._gathered = self._gathered, []
+        if gathered:
+            self._jobs.put(gathered)
 
     def _start(self) -> OSError | None:
         """Start the thread if it does not run; a system that has none left may have one next time."""
@@ -163,6 +175,7 @@ class Syncer:
     async def close(self) -> None:
         """Finish all jobs."""
         if self._thread is not None:
+            self._hand_over()
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
             self._thread = None
@@ -171,19 +184,19 @@ class Syncer:
     def _work(self) -> None:
         while True:
             batch = self._batch()
-            jobs = [job for job in batch if job is not None]
+            jobs = [job for gathered in batch if gathered is not None for job in gathered]
             self._sync([job for job in jobs if job.record is None])
             for share in _shares(jobs):
                 self._write(share)
-            if len(jobs) < len(batch):
+            if batch and batch[-1] is None:
                 return
             if self._logged and (time.monotonic() >= self._next_look or self._log.behind > _BEHIND):
                 self._next_look = time.monotonic() + _LOOK
                 self._beside.beside(self.look)
 
-    def _batch(self) -> list[_Job | None]:
+    def _batch(self) -> list[Sequence[_Job] | None]:
         """Wait for jobs; there are none when it is time to look at the log."""
-        batch: list[_Job | None] = []
+        batch: list[Sequence[_Job] | None] = []
         with contextlib.suppress(queue.Empty):
             batch.append(self._jobs.get(timeout=_LOOK if self._logged else None))
             while batch[-1] is not None and len(batch) < _LARGEST_BATCH:
@@ -295,6 +308,7 @@ def _by_loop(
 
 def _resolve(outcomes: Sequence[_Outcome]) -> None:
     for job, outcome in outcomes:
+        job.ended = True
         if job.future.done():  # the waiter was cancelled
             continue
         if outcome is None:
