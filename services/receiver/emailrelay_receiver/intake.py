@@ -34,14 +34,14 @@ class Intake(asyncio.StreamReader):
         super().__init__(limit=limit, loop=loop)
         self.gone = asyncio.Event()
         """The client will send nothing more: it closed its side, or the connection broke."""
-        self.at_once: Callable[[bytes], bool] | None = None
-        """Asked about a command line that comes by itself; True: it is done with, and is no longer there."""
+        self._idle = False
+        """Whether a line is waited for, and not for the rest of one that is too long."""
 
-    def feed_data(self, data: bytes) -> None:
-        """Take octets that came, unless they are a command that was done with at once."""
-        alone = not self._buffer and data.find(b"\n") == len(data) - 1 < LIMIT
-        if self.at_once is None or not alone or not self.at_once(_line(data)):
-            super().feed_data(data)
+    def whole_line(self, data: bytes) -> bytes | None:
+        """Give the line that comes in ``data`` if it is what is waited for, whole, and nothing else."""
+        if not self._idle or self._buffer or data.find(b"\n") != len(data) - 1 or len(data) > LIMIT:
+            return None
+        return _line(data)
 
     def feed_eof(self) -> None:
         """Take note of the end."""
@@ -80,7 +80,11 @@ class Intake(asyncio.StreamReader):
 
         """
         try:
-            line = await self.readuntil(b"\n")
+            self._idle = True
+            try:
+                line = await self.readuntil(b"\n")
+            finally:
+                self._idle = False
         except asyncio.LimitOverrunError as error:
             begin = bytes(self._buffer[:_BEGIN])
             raise LineTooLong(begin, ended=await self._skip(error.consumed)) from None

@@ -96,6 +96,7 @@ class SmtpSession(SMTP):
         self._standing = Standing()
         self._dialogue = Dialogue(house.offer, self._gate.terms, self._standing, house.room)
         self._taking = Taking(house, self, self._dialogue)
+        self._awaits_command = False
         self._heard: Outcome | None = None
         """What the line leads to that the session's task is about to read."""
         self._asking: asyncio.Task[Reply | None] | None = None
@@ -114,6 +115,12 @@ class SmtpSession(SMTP):
         """Begin the session."""
         super().connection_made(transport)
         self._came(self)
+
+    def data_received(self, data: bytes) -> None:
+        """Answer a command at once if that is possible; everything else is for the session's task."""
+        line = self.intake.whole_line(data) if self._awaits_command else None
+        if line is None or not self._answered(line):
+            super().data_received(data)
 
     def eof_received(self) -> bool | None:
         """Go on with what the client had said before it closed its side; aiosmtpd would cancel it."""
@@ -373,11 +380,11 @@ class SmtpSession(SMTP):
         raise EOFError
 
     async def _next_command(self) -> bytes:
-        self.intake.at_once = self._answered
+        self._awaits_command = True
         try:
             return await self._next_line()
         finally:
-            self.intake.at_once = None
+            self._awaits_command = False
 
     def _answered(self, line: bytes) -> bool:
         """Answer a command while the session's task sleeps on: waking it costs more than the answer."""
