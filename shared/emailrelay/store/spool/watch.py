@@ -2,6 +2,10 @@
 
 Only the close of a written file is asked for: drafts are written elsewhere, so one event a message
 comes, with its final name. Events are hints; whoever uses this scans as well.
+
+watchdog's reader of events is used by itself, without the two further threads of its observer: our own lines
+in journals are events, too, and each of them had three threads and the loop take turns.
+See ``docs/decisions/events-together.md``.
 """
 
 import asyncio
@@ -9,12 +13,19 @@ import os
 from collections import deque
 from collections.abc import Callable
 
-from watchdog.events import FileClosedEvent, FileSystemEvent, FileSystemEventHandler
-from watchdog.observers import Observer
-from watchdog.observers.api import BaseObserver
+from watchdog.observers.inotify_c import (
+    CallbackId,
+    InotifyConstants,
+    InotifyEvent,
+    InotifyFD,
+    WatchDescriptor,
+)
 
 _MOST_WAITING = 100_000
 """Names kept for the loop; beyond these a scan finds what the events told."""
+_TOGETHER = 0.1
+"""Seconds that the reader rests after it has told something: what happens meanwhile is told at once."""
+_ID = CallbackId(1)
 
 
 class Watch:
@@ -25,7 +36,7 @@ class Watch:
         self._names: deque[str] = deque(maxlen=_MOST_WAITING)
         self._told = False
         self._loop = asyncio.get_running_loop()
-        self._observer: BaseObserver | None = None
+        self._reader: _Reader | None = None
 
     def open(self) -> None:
         """Start, or start again after the directory was replaced.
@@ -35,30 +46,29 @@ class Watch:
 
         """
         self.close()
-        observer = Observer()
-        observer.daemon = True
-        handler = _Handler(self._note)
+        reader = _Reader()
+        reader.start()
         try:
-            observer.schedule(handler, self._directory, event_filter=[FileClosedEvent])
-            observer.start()
+            directory, closed = os.fsencode(self._directory), InotifyConstants.IN_CLOSE_WRITE
+            reader.add_callback(directory, closed, _Names(self._note), _ID)
         except OSError:
-            observer.stop()  # it has a thread and descriptors already, and this is tried each second
+            reader.stop()  # it has a thread and descriptors already, and this is tried each second
             raise
-        self._observer = observer
+        self._reader = reader
 
     def alive(self) -> bool:
         """Tell whether events still come: its thread may have died."""
-        return self._observer is not None and self._observer.is_alive()
+        return self._reader is not None and self._reader.is_alive()
 
     def close(self) -> None:
         """Stop watching."""
-        if self._observer is not None:
-            self._observer.stop()
-            self._observer.join()
-            self._observer = None
+        if self._reader is not None:
+            self._reader.stop()
+            self._reader.join()
+            self._reader = None
 
     def _note(self, name: str) -> None:
-        """Note a name, in watchdog's thread; wakes the loop once for many."""
+        """Note a name, in the reader's thread; wakes the loop once for many."""
         self._names.append(name)
         if not self._told:
             self._told = True
@@ -73,11 +83,28 @@ class Watch:
             self._seen(self._names.popleft())
 
 
-class _Handler(FileSystemEventHandler):
-    """Passes on the last part of each path; must not raise, or watchdog's thread dies."""
+class _Reader(InotifyFD):
+    """Reads events in a thread that rests between two looks."""
+
+    def run(self) -> None:
+        """Read until stopped."""
+        while self.should_keep_running():
+            for event in self.read_events():
+                self.handle_event(event)
+            self.stopped_event.wait(_TOGETHER)
+
+
+class _Names:
+    """Passes on the names that events bear; must not raise, or the reader's thread dies."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
 
-    def on_closed(self, event: FileSystemEvent) -> None:
-        self._note(os.path.basename(os.fsdecode(event.src_path)))
+    def on_event(self, event: InotifyEvent) -> None:
+        self._note(os.fsdecode(event.name))
+
+    def on_watch_deleted(self, wd: WatchDescriptor) -> None:
+        """The directory has gone: whoever looks at its inode will see."""
+
+    def on_queue_overflow(self) -> None:
+        """Events were lost: the directory's time tells as much, and a scan follows."""
