@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from emailrelay.errors import StoreError
 from emailrelay.events import FilterTrouble, Report, StoreTrouble
 from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.copy import Original
 from emailrelay.filters.verdict import Trouble
 from emailrelay.schedule import Schedule
 from emailrelay.store.base import Claim, Feed
@@ -133,4 +134,5 @@ class Worker:
         except StoreError as error:
             # Held back by the schedule, or a full disk would keep us busy with this message alone.
             return Spoken(Trouble(reason=str(error)), "work copy")
-        return await self.chain.run(copy, message=claim.id)
+        original = Original(claim.envelope, claim.size, claim.touched)
+        return await self.chain.run(copy, message=claim.id, original=original)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from emailrelay.envelope import Envelope
-from emailrelay.filters.copy import Copy
+from emailrelay.filters.copy import Copy, Original
 from emailrelay.filters.program import (
     Broken,
     Exited,
@@ -45,9 +45,12 @@ class Chain:
     side: Side
     programs: Programs
 
-    async def run(self, copy: Copy, *, message: QueueId) -> Spoken:
+    async def run(
+        self, copy: Copy, *, message: QueueId, original: Original | None = None
+    ) -> Spoken:
         """Run the filters; an ``Accept`` says that content and envelope may be used as they are now.
 
+        With an ``original``, a copy of it that no filter has touched is not read.
         Cancelled, it ends the program that is running, with all in its group.
         """
         accepted, name = Accept(), ""
@@ -56,7 +59,7 @@ class Chain:
             if not isinstance(verdict, Accept):
                 return Spoken(verdict, name)
             accepted = verdict
-        return Spoken(_checked(accepted, read_result(copy)), name)
+        return Spoken(_checked(accepted, _problem(copy, original)), name)
 
     def at_once(self, envelope: Envelope, size: int) -> Spoken | None:
         """Answer for a chain of nothing but ``exit:N``, which looks at no copy; None: ``run`` it."""
@@ -85,6 +88,12 @@ class Chain:
                 return await servers.run(one, copy.content, message, self.side)
             case _:
                 assert_never(one)
+
+
+def _problem(copy: Copy, original: Original | None) -> object:
+    if original is None or original.touched():
+        return read_result(copy)
+    return untouched(original.envelope, original.size)
 
 
 def _verdict(outcome: Outcome, side: Side) -> Verdict:

@@ -1,7 +1,11 @@
-"""The two files that a chain works on."""
+"""The two files that a chain works on, and the message that they were copied from."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
+
+from emailrelay.envelope import Envelope
 
 
 class Copy(Protocol):
@@ -16,3 +20,13 @@ class Copy(Protocol):
     def envelope(self) -> Path:
         """Where the envelope stands."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What a copy was made of: need not be read again while ``touched`` says that no filter has touched it."""
+
+    envelope: Envelope
+    size: int
+    """Octets of content."""
+    touched: Callable[[], bool]

@@ -164,6 +164,13 @@ class Claim(ABC):
         """
 
     @abstractmethod
+    def touched(self) -> bool:
+        """Tell, once all programs have ended, whether the work copy may be anything but what was copied.
+
+        If not, a ``Pass`` leaves the message as it is, whatever becomes of the copy afterwards.
+        """
+
+    @abstractmethod
     def in_doubt(self, peer: str) -> None:
         """Note that the final dot is about to be sent to ``peer``.
 

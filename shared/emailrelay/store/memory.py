@@ -268,6 +268,7 @@ class _Claim(Claim):
         self._store = store
         self._kept = kept
         self._copy: PrivateCopy | None = None
+        self._touched: bool | None = None
         self._known = len(kept.entries)
         self._ended = False
 
@@ -282,7 +283,14 @@ class _Claim(Claim):
         self._copy = PrivateCopy(
             self.id, suffix, self._kept.envelope, self._kept.entries, self._kept.content
         )
+        self._touched = None
         return self._copy.paths
+
+    def touched(self) -> bool:
+        """See ``Claim``."""
+        if self._touched is None:
+            self._touched = self._copy is not None and self._copy.changed()
+        return self._touched
 
     def in_doubt(self, peer: str) -> None:
         """See ``Claim``; no message of this store outlives the process, so none is ever in doubt."""
@@ -343,7 +351,7 @@ class _Claim(Claim):
 
     def _adopt(self, now: float) -> None:
         kept = self._kept
-        if self._copy is not None:
+        if self._copy is not None and self.touched():
             kept.envelope, kept.content = self._copy.result(kept.content)
         crc32 = zlib.crc32(kept.content)
         kept.entries.append(Filtered(at=now, length=len(kept.content), crc32=crc32))

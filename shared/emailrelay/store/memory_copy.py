@@ -27,6 +27,7 @@ class PrivateCopy:
         content: bytes,
     ) -> None:
         octets = envelope_format.write(envelope) + b"".join(map(journal.write, entries))
+        self._copied = content, octets
         try:
             self._directory = Path(tempfile.mkdtemp(prefix="emailrelay-"))
         except OSError as error:
@@ -39,6 +40,13 @@ class PrivateCopy:
         except OSError as error:
             self.discard()
             raise StoreError("making a work copy", error) from error
+
+    def changed(self) -> bool:
+        """Tell whether either file is another than was copied."""
+        try:
+            return self._copied != (self.paths.content.read_bytes(), self.paths.envelope.read_bytes())
+        except OSError:
+            return True
 
     def result(self, content: bytes) -> tuple[Envelope, bytes]:
         """Read back what the programs left of a message whose content was ``content``.

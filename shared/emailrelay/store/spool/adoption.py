@@ -41,31 +41,37 @@ class Copy:
 
     directory: str
     files: WorkCopy
-    original: tuple[object, object]
+    original: dict[str, object]
+    """How each file looked, by its path."""
 
     def changed(self) -> bool:
         """Tell whether a program has touched either file. A change time cannot be set back."""
-        return self.original != _signatures(self.files)
+        return any(_looks(path) != looked for path, looked in self.original.items())
+
+    def removed(self) -> bool:
+        """Remove a copy that nobody needs any more; False if programs have put something beside it."""
+        try:
+            for path in self.original:
+                files.remove(path)
+            os.rmdir(self.directory)
+        except OSError:
+            return False
+        return True
 
     def discard(self) -> None:
         """Remove the copy with everything in it; one that was adopted has another name."""
-        try:
-            os.unlink(self.files.content)
-            os.unlink(self.files.envelope)
-            os.rmdir(self.directory)
-        except OSError:  # programs have left something else
+        if not self.removed():
             shutil.rmtree(self.directory, ignore_errors=True)
 
 
-def _signatures(copy: WorkCopy) -> tuple[object, object]:
-    return _signature(copy.content), _signature(copy.envelope)
-
-
-def _signature(path: Path) -> object:
+def _looks(path: str) -> object:
     try:
-        status = path.lstat()
+        return _signature(os.lstat(path))
     except FileNotFoundError:
         return None
+
+
+def _signature(status: os.stat_result) -> object:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
@@ -84,19 +90,27 @@ def make_copy(locked: Locked, content: int, suffix: str) -> Copy:
     except FileExistsError:
         shutil.rmtree(directory, ignore_errors=True)
         os.mkdir(directory, 0o700)
-    copy = WorkCopy(
-        content=Path(directory, names.content(locked.id)),
-        envelope=Path(directory, f"{names.envelope(locked.id, Stage.READY)}.{suffix}"),
-    )
+    for_content = f"{directory}/{names.content(locked.id)}"
+    for_envelope = f"{directory}/{names.envelope(locked.id, Stage.READY)}.{suffix}"
     try:
-        files.copy(content, str(copy.content))
-        files.copy(locked.descriptor, str(copy.envelope))
-        for path in (copy.content, copy.envelope):
-            os.utime(path, _LONG_AGO)
+        original = {
+            for_content: _copied(content, for_content),
+            for_envelope: _copied(locked.descriptor, for_envelope),
+        }
     except OSError:
         shutil.rmtree(directory, ignore_errors=True)
         raise
-    return Copy(directory, copy, _signatures(copy))
+    return Copy(directory, WorkCopy(Path(for_content), Path(for_envelope)), original)
+
+
+def _copied(source: int, path: str) -> object:
+    """Copy an open file; tell how the copy looks."""
+    descriptor = files.copy(source, path)
+    try:
+        os.utime(descriptor, _LONG_AGO)
+        return _signature(os.fstat(descriptor))
+    finally:
+        os.close(descriptor)
 
 
 async def adopt(locked: Locked, copy: Copy) -> None:
@@ -151,7 +165,7 @@ def _own_content(copy: Copy, opened: ExitStack) -> int:
     status = os.fstat(content)
     if status.st_nlink > 1 or status.st_uid != os.geteuid():
         own = f"{copy.directory}/{_OWN}"
-        files.copy(content, own)
+        os.close(files.copy(content, own))
         os.rename(own, path)
         content = _open(copy.files.content)
         opened.callback(os.close, content)

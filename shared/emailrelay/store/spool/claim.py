@@ -146,6 +146,7 @@ class SpoolClaim(Claim):
         self._content = content
         self._read = read
         self._copy: adoption.Copy | None = None
+        self._touched: bool | None = None
         self._doubt: int | None = None
         self._peer = ""
         self._open = True
@@ -180,7 +181,14 @@ class SpoolClaim(Claim):
             self._copy = await adoption.copied(self._locked, self._content, suffix, size=self.size)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
+        self._touched = None
         return self._copy.files
+
+    def touched(self) -> bool:
+        """See ``Claim.touched``."""
+        if self._touched is None:
+            self._touched = self._copy is not None and self._copy.changed()
+        return self._touched
 
     def in_doubt(self, peer: str) -> None:
         """See ``Claim.in_doubt``."""
@@ -217,6 +225,9 @@ class SpoolClaim(Claim):
 
     async def _take_in(self, copy: adoption.Copy, settlement: Settlement) -> None:
         try:
+            if not (isinstance(settlement, Pass) and self.touched()) and copy.removed():
+                self._copy = None  # and with it gone, nothing can have been put beside it
+                return
             await adoption.take_in(self._spool, copy)
         except (OSError, StoreError) as error:
             if isinstance(settlement, Pass):
@@ -310,7 +321,7 @@ class SpoolClaim(Claim):
     async def _pass(self) -> None:
         if self.stage is not Stage.UNFILTERED:
             raise ValueError(f"{self.id}: only unfiltered mail passes, this is {self.stage}")
-        if self._copy is not None and self._copy.changed():
+        if self._copy is not None and self.touched():
             await adoption.adopt(self._locked, self._copy)
             return
         length, crc32 = self.history.length, self.history.crc32

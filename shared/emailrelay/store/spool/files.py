@@ -226,8 +226,8 @@ def remove(path: str) -> None:
         os.unlink(path)
 
 
-def copy(source: int, target: str) -> None:
-    """Copy an open file to a new one that only this user can read, inside the kernel."""
+def copy(source: int, target: str) -> int:
+    """Copy an open file to a new one that only this user can read, inside the kernel; give it open."""
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
     descriptor = os.open(target, flags, 0o600)
     try:
@@ -237,8 +237,10 @@ def copy(source: int, target: str) -> None:
             if sent == 0:
                 break
             offset += sent
-    finally:
+    except OSError:
         os.close(descriptor)
+        raise
+    return descriptor
 
 
 def measure(descriptor: int) -> tuple[int, int]:
