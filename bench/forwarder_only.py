@@ -57,6 +57,9 @@ class Gift(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         raise NotImplementedError  # no filters here, so nobody asks for a copy
 
+    def touched(self) -> bool:
+        return False
+
     def in_doubt(self, peer: str) -> None:
         pass
 

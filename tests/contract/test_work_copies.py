@@ -139,6 +139,34 @@ async def test_untouched_copy_passes_as_it_was(opener: Opener) -> None:
             assert claim.envelope == ENVELOPE
 
 
+@pytest.mark.parametrize("change", [edit, replace, shorten])
+async def test_touched_copy_is_told_from_an_untouched_one(
+    opener: Opener, change: Callable[[WorkCopy], None]
+) -> None:
+    async with opener() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            assert not claim.touched()  # there is none
+            await claim.work_copy("new")
+            assert not claim.touched()
+            change(await claim.work_copy("new"))
+            assert claim.touched()
+
+
+async def test_what_happens_to_a_copy_found_untouched_is_not_adopted(opener: Opener) -> None:
+    async with opener() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            assert not claim.touched()
+            edit(copy)
+            await claim.settle(Pass())
+        assert not copy.content.parent.exists()
+        async with await claimed(store, message) as claim:
+            assert await content_of(claim) == ORIGINAL
+            assert claim.envelope == ENVELOPE
+
+
 async def test_content_alone_may_change(opener: Opener) -> None:
     async with opener() as store:
         message = await put(store, ORIGINAL, Stage.UNFILTERED)

@@ -189,6 +189,19 @@ async def test_answer_that_comes_too_late_is_not_taken_for_the_next_ones(desk: D
         assert served.connections == 2
 
 
+async def test_line_that_nobody_asked_for_is_not_taken_for_the_next_answer(desk: Desk) -> None:
+    answers = iter(["ok\n552 unasked\n", "ok\n"])
+
+    async def answer(_path: Path) -> str:
+        return next(answers)
+
+    served = LineFilter(answer)
+    async with serving(served) as place:
+        assert (await desk.ask(f"net:{place}")).verdict == Accept()
+        assert (await desk.ask(f"net:{place}")).verdict == Accept()
+        assert served.connections == 2
+
+
 async def test_absent_filter_and_endless_answer_are_trouble(desk: Desk) -> None:
     async def endless(_path: Path) -> str:
         return "x" * 100_000

@@ -1,30 +1,98 @@
 """Connections to network filters: kept open, each lent to one message at a time."""
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable
 
 from emailrelay.filters.place import Place, Tcp, Unix
 
 IDLE = 60.0
 """Seconds after which a connection that nobody needs is closed."""
+_LONGEST = 64 * 1024
+"""Octets of an answer; more is no line."""
 
 
-@dataclass(slots=True, eq=False)
-class Connection:
-    """An open connection. ``used``: it has served before, so its server may just be closing it."""
+class Closed(Exception):
+    """The filter has closed the connection, in the middle of an answer or (``said`` is empty) before it."""
 
-    reader: asyncio.StreamReader
-    writer: asyncio.StreamWriter
-    used: bool = False
-    ending: asyncio.TimerHandle | None = field(default=None, repr=False)
+    def __init__(self, said: bytes) -> None:
+        super().__init__("it closed the connection")
+        self.said = said
+
+
+class EndlessAnswer(Exception):
+    """What the filter says is no line."""
+
+
+class Connection(asyncio.Protocol):
+    """An open connection to a filter that answers each line with one.
+
+    A protocol by itself: with a stream's reader and writer around it an answer cost twice as much.
+    """
+
+    def __init__(self) -> None:
+        self.used = False
+        """It has served before, so its server may just be closing it."""
+        self.kept_at = 0.0
+        """When it was last given back, by the loop's clock."""
+        self._transport: asyncio.Transport | None = None
+        self._said = bytearray()
+        self._answer: asyncio.Future[bytes] | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """See ``asyncio.Protocol``."""
+        if not isinstance(transport, asyncio.Transport):
+            raise TypeError(transport)
+        self._transport = transport
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """See ``asyncio.Protocol``; an end without an error is told by this as well."""
+        self._transport = None
+        self._hear()
+
+    def data_received(self, data: bytes) -> None:
+        """See ``asyncio.Protocol``."""
+        self._said += data
+        self._hear()
+
+    @property
+    def silent(self) -> bool:
+        """Whether it is open, and has said nothing that would be taken for the next answer."""
+        return self._transport is not None and not self._said
+
+    async def ask(self, line: bytes) -> bytes:
+        """Send a line; give the one that answers it, without its LF.
+
+        Raises:
+            Closed: the filter does not answer.
+            EndlessAnswer: its answer is too long.
+
+        """
+        if self._transport is None:
+            raise Closed(b"")
+        self._answer = asyncio.get_running_loop().create_future()
+        self._transport.write(line)
+        try:
+            return await self._answer
+        finally:
+            self._answer = None
 
     def close(self) -> None:
         """Close it at once."""
-        if self.ending is not None:
-            self.ending.cancel()
-        self.writer.transport.abort()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _hear(self) -> None:
+        """Look whether what was said is the answer that is waited for."""
+        if self._answer is None or self._answer.done():
+            return
+        end = self._said.find(b"\n")
+        if 0 <= end <= _LONGEST:
+            self._answer.set_result(bytes(self._said[:end]))
+            del self._said[: end + 1]
+        elif len(self._said) > _LONGEST:
+            self._answer.set_exception(EndlessAnswer())
+        elif self._transport is None:
+            self._answer.set_exception(Closed(bytes(self._said)))
 
 
 class Connections:
@@ -32,59 +100,61 @@ class Connections:
 
     def __init__(self) -> None:
         self._idle: dict[Place, list[Connection]] = {}
+        """The one kept longest stands first."""
+        self._ending: asyncio.TimerHandle | None = None
 
-    @asynccontextmanager
-    async def lend(self, place: Place, *, fresh: bool = False) -> AsyncGenerator[Connection]:
-        """Lend a connection that nobody else uses; left by an exception, it is closed.
+    async def borrow(self, place: Place, *, fresh: bool = False) -> Connection:
+        """Give a connection that nobody else uses, to be given back or closed.
 
         Raises:
             OSError: none can be made.
 
         """
-        connection = None if fresh else self._take(place)
-        if connection is None:
-            connection = Connection(*await connect(place))
-        try:
-            yield connection
-        except BaseException:
-            # An answer that comes late would be taken for that to the next message.
+        idle = [] if fresh else self._idle.get(place, [])
+        while idle:
+            connection = idle.pop()
+            if connection.silent:
+                return connection
             connection.close()
-            raise
-        self._keep(place, connection)
+        return await _connect(place)
+
+    def give_back(self, place: Place, connection: Connection) -> None:
+        """Keep a connection for the next message."""
+        loop = asyncio.get_running_loop()
+        connection.used, connection.kept_at = True, loop.time()
+        self._idle.setdefault(place, []).append(connection)
+        if self._ending is None:
+            self._ending = loop.call_later(IDLE, self._end_idle)
 
     def close(self) -> None:
         """Close those that are not lent."""
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.close()
+        if self._ending is not None:
+            self._ending.cancel()
+            self._ending = None
+        _close(connection for idle in self._idle.values() for connection in idle)
         self._idle.clear()
 
-    def _take(self, place: Place) -> Connection | None:
-        idle = self._idle.get(place, [])
-        while idle:
-            connection = idle.pop()
-            if connection.ending is not None:
-                connection.ending.cancel()
-            if not connection.reader.at_eof() and not connection.writer.is_closing():
-                return connection
-            connection.close()
-        return None
-
-    def _keep(self, place: Place, connection: Connection) -> None:
-        connection.used = True
+    def _end_idle(self) -> None:
+        """Close those that nobody has needed for so long; come back for the next."""
         loop = asyncio.get_running_loop()
-        connection.ending = loop.call_later(IDLE, self._end, place, connection)
-        self._idle.setdefault(place, []).append(connection)
+        self._ending, then = None, loop.time() - IDLE
+        for place, idle in self._idle.items():
+            _close(connection for connection in idle if connection.kept_at <= then)
+            self._idle[place] = [connection for connection in idle if connection.kept_at > then]
+        left = [idle[0].kept_at for idle in self._idle.values() if idle]
+        if left:
+            self._ending = loop.call_at(min(left) + IDLE, self._end_idle)
 
-    def _end(self, place: Place, connection: Connection) -> None:
-        self._idle[place].remove(connection)
+
+def _close(connections: Iterable[Connection]) -> None:
+    for connection in connections:
         connection.close()
 
 
-async def connect(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Open a connection; raise OSError."""
+async def _connect(place: Place) -> Connection:
+    loop = asyncio.get_running_loop()
     match place:
         case Tcp(host, port):
-            return await asyncio.open_connection(host, port)
+            return (await loop.create_connection(Connection, host, port))[1]
         case Unix(path):
-            return await asyncio.open_unix_connection(path)
+            return (await loop.create_unix_connection(Connection, path))[1]

@@ -1,9 +1,8 @@
 """A network filter: told the path of the content, it answers with a line."""
 
-import asyncio
 from pathlib import Path
 
-from emailrelay.filters.connections import Connections
+from emailrelay.filters.connections import Closed, Connections, EndlessAnswer
 from emailrelay.filters.place import Place
 
 
@@ -21,27 +20,33 @@ async def ask(connections: Connections, place: Place, content: Path) -> str:
         NoAnswer: it closed the connection, or its line is too long.
 
     """
+    line = bytes(content) + b"\n"
     try:
-        return await _ask(connections, place, content, fresh=False)
+        answer = await _ask(connections, place, line, fresh=False)
     except _Stale:
-        return await _ask(connections, place, content, fresh=True)
+        answer = await _ask(connections, place, line, fresh=True)
+    return answer.decode(errors="replace").rstrip("\r")
 
 
 class _Stale(Exception):
     """A kept connection had been closed by the filter."""
 
 
-async def _ask(connections: Connections, place: Place, content: Path, *, fresh: bool) -> str:
-    async with connections.lend(place, fresh=fresh) as connection:
-        try:
-            connection.writer.write(bytes(content) + b"\n")
-            await connection.writer.drain()
-            line = await connection.reader.readuntil(b"\n")
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            said = error.partial if isinstance(error, asyncio.IncompleteReadError) else b""
-            if connection.used and not said:
+async def _ask(connections: Connections, place: Place, line: bytes, *, fresh: bool) -> bytes:
+    connection = await connections.borrow(place, fresh=fresh)
+    try:
+        answer = await connection.ask(line)
+    except BaseException as error:
+        # An answer that comes late would be taken for that to the next message.
+        connection.close()
+        match error:
+            case Closed(said=b"") if connection.used:
                 raise _Stale from error
-            raise NoAnswer("it closed the connection") from error
-        except asyncio.LimitOverrunError as error:
-            raise NoAnswer("its answer is an endless line") from error
-        return line.decode(errors="replace").rstrip("\r\n")
+            case Closed():
+                raise NoAnswer(str(error)) from error
+            case EndlessAnswer():
+                raise NoAnswer("its answer is an endless line") from error
+            case _:
+                raise
+    connections.give_back(place, connection)
+    return answer

@@ -10,8 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from emailrelay.filters.connections import connect
-from emailrelay.filters.place import Place
+from emailrelay.filters.place import Place, Tcp, Unix
 
 _STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +(.*?)\r?\n")
 _SPAM = re.compile(
@@ -68,7 +67,7 @@ async def _request(
     place: Place, command: str, size: int, message: Iterable[bytes]
 ) -> AsyncGenerator[asyncio.StreamReader]:
     """Make a request; give what its answer is read from."""
-    reader, writer = await connect(place)
+    reader, writer = await _connect(place)
     try:
         writer.write(f"{command} SPAMC/1.2\r\nContent-length: {size}\r\n\r\n".encode())
         for chunk in message:
@@ -127,3 +126,11 @@ async def _body(
             raise NoJudgement(f"it gave only {length - left} of {length} octets back")
         write(chunk)
         left -= len(chunk)
+
+
+async def _connect(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    match place:
+        case Tcp(host, port):
+            return await asyncio.open_connection(host, port)
+        case Unix(path):
+            return await asyncio.open_unix_connection(path)
