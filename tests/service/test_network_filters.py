@@ -24,6 +24,7 @@ from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter, pars
 from emailrelay.filters.verdict import Accept, Reject, Side, Trouble, Verdict, from_line
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
+from emailrelay.service.loop import loop_factory
 from emailrelay.store.base import WorkCopy
 
 MESSAGE = QueueId("1.2.3")
@@ -187,6 +188,19 @@ async def test_answer_that_comes_too_late_is_not_taken_for_the_next_ones(desk: D
         assert trouble(await desk.ask(f"net:{place}")) == "no verdict within 0.5 s"
         assert (await desk.ask(f"net:{place}")).verdict == Accept()
         assert served.connections == 2
+
+
+def test_connection_is_kept_in_the_services_own_loop_too(tmp_path: Path) -> None:
+    served = LineFilter(say_ok)
+
+    async def ask_twice() -> list[Verdict]:
+        async with Programs() as programs, serving(served) as place:
+            there = Desk(tmp_path, programs)
+            return [(await there.ask(f"net:{place}")).verdict for _ in range(2)]
+
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        assert runner.run(ask_twice()) == [Accept(), Accept()]
+    assert served.connections == 1
 
 
 async def test_line_that_nobody_asked_for_is_not_taken_for_the_next_answer(desk: Desk) -> None:

@@ -53,25 +53,29 @@ class Chain:
         With an ``original``, a copy of it that no filter has touched is not read.
         Cancelled, it ends the program that is running, with all in its group.
         """
-        accepted, name = Accept(), ""
+        accepted = Accept()
         for one in self.filters:
-            verdict, name = _joined(accepted, await self._run_one(one, copy, message)), str(one)
+            verdict = _joined(accepted, await self._run_one(one, copy, message))
             if not isinstance(verdict, Accept):
-                return Spoken(verdict, name)
+                return Spoken(verdict, str(one))
             accepted = verdict
-        return Spoken(_checked(accepted, _problem(copy, original)), name)
+        return Spoken(_checked(accepted, _problem(copy, original)), self._last)
 
     def at_once(self, envelope: Envelope, size: int) -> Spoken | None:
         """Answer for a chain of nothing but ``exit:N``, which looks at no copy; None: ``run`` it."""
-        accepted, name = Accept(), ""
+        accepted = Accept()
         for one in self.filters:
             if not isinstance(one, ExitFilter):
                 return None
-            verdict, name = _joined(accepted, self._exit(one)), str(one)
+            verdict = _joined(accepted, self._exit(one))
             if not isinstance(verdict, Accept):
-                return Spoken(verdict, name)
+                return Spoken(verdict, str(one))
             accepted = verdict
-        return Spoken(_checked(accepted, untouched(envelope, size)), name)
+        return Spoken(_checked(accepted, untouched(envelope, size)), self._last)
+
+    @property
+    def _last(self) -> str:
+        return str(self.filters[-1]) if self.filters else ""
 
     def _exit(self, one: ExitFilter) -> Verdict:
         return from_exit_code(one.code, b"", self.side)
@@ -114,6 +118,8 @@ def _verdict(outcome: Outcome, side: Side) -> Verdict:
 
 def _joined(accepted: Accept, verdict: Verdict) -> Verdict:
     """Give a verdict with the wishes of the filters before it."""
+    if not (accepted.rescan or accepted.stop_run):
+        return verdict
     return replace(
         verdict,
         rescan=verdict.rescan or accepted.rescan,

@@ -217,7 +217,7 @@ class WatchedHints:
                 for entry in stretch:
                     if first:
                         self._index.add(entry)
-                    else:
+                    elif not self._index.told(entry.message):
                         heapq.heappush(found, entry)
                 self._serve()
         except OSError as error:

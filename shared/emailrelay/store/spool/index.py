@@ -36,7 +36,7 @@ def forced(message: QueueId) -> Hint:
 
 @dataclass(slots=True)
 class Index:
-    """A heap of hints, and a queue of news. A message may stand in them twice: claims sort that out.
+    """A heap of hints, and a queue of news. A message may stand in both: claims sort that out.
 
     The two are served by turns: a million messages for a server that is away must not stand before the
     one that has just come in for another, nor it before them for ever.
@@ -44,7 +44,9 @@ class Index:
 
     _heap: list[Hint] = field(default_factory=list[Hint])
     _news: deque[Hint] = field(default_factory=deque[Hint])
-    """What was due when it was told of, in that order."""
+    """What was due when it was told of, in that order; each message once."""
+    _new: set[QueueId] = field(default_factory=set[QueueId])
+    """The messages in the news."""
     _news_next: bool = True
     _woken: deque[QueueId] = field(default_factory=deque[QueueId])
     """To be tried whatever their time, which a scan cannot know."""
@@ -55,7 +57,13 @@ class Index:
 
     def tell(self, entry: Hint) -> None:
         """Note a message that is due, and has just become so."""
-        self._news.append(entry)
+        if entry.message not in self._new:
+            self._new.add(entry.message)
+            self._news.append(entry)
+
+    def told(self, message: QueueId) -> bool:
+        """Tell whether a message is in the news, so that nothing is gained by noting it again."""
+        return message in self._new
 
     def replace(self, heap: list[Hint], meanwhile: Iterable[Hint]) -> None:
         """Take a scan's result, a heap already, for the truth, and what was added ``meanwhile`` besides."""
@@ -71,6 +79,7 @@ class Index:
         due = bool(self._heap) and self._heap[0].due <= now
         if self._news and (self._news_next or not due):
             self._news_next = False
+            self._new.discard(self._news[0].message)
             return self._news.popleft()
         if due:
             self._news_next = True

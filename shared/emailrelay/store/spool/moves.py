@@ -27,11 +27,11 @@ class Locked:
 
     def path(self) -> str | None:
         """Give the envelope's present path: an administrator may have moved it since it was locked."""
-        for stage in (self.stage, *Stage):
-            path = self.spool.envelope(self.id, stage)
-            if files.is_named(self.descriptor, path):
-                return path
-        return None
+        path = self.spool.envelope(self.id, self.stage)
+        if files.is_named(self.descriptor, path):
+            return path
+        others = (self.spool.envelope(self.id, stage) for stage in Stage)
+        return next((path for path in others if files.is_named(self.descriptor, path)), None)
 
     def rename(self, stage: Stage) -> None:
         """Move to another stage; nothing happens to an envelope moved out of the spool."""
