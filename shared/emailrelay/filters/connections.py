@@ -43,7 +43,7 @@ class Connection(asyncio.Protocol):
         """See ``asyncio.Protocol``."""
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by their class
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the library's signature
         """See ``asyncio.Protocol``; an end without an error is told by this as well."""
         self._transport = None
         self._hear()

@@ -44,7 +44,10 @@ class PrivateCopy:
     def changed(self) -> bool:
         """Tell whether either file is another than was copied."""
         try:
-            return self._copied != (self.paths.content.read_bytes(), self.paths.envelope.read_bytes())
+            return self._copied != (
+                self.paths.content.read_bytes(),
+                self.paths.envelope.read_bytes(),
+            )
         except OSError:
             return True
 

@@ -3,9 +3,8 @@
 Only the close of a written file is asked for: drafts are written elsewhere, so one event a message
 comes, with its final name. Events are hints; whoever uses this scans as well.
 
-watchdog's reader of events is used by itself, without the two further threads of its observer: our own lines
-in journals are events, too, and each of them had three threads and the loop take turns.
-See ``docs/decisions/events-together.md``.
+watchdog's reader of events is used by itself, without the further threads of its observer: our own lines
+in journals are events, too. See ``docs/decisions/events-together.md``.
 """
 
 import asyncio
@@ -104,7 +103,7 @@ class _Names:
         self._note(os.fsdecode(event.name))
 
     def on_watch_deleted(self, wd: WatchDescriptor) -> None:
-        """The directory has gone: whoever looks at its inode will see."""
+        """Do nothing: whoever looks at the directory's inode sees that it has gone."""
 
     def on_queue_overflow(self) -> None:
-        """Events were lost: the directory's time tells as much, and a scan follows."""
+        """Do nothing: the directory's time has changed, so a scan follows."""
