@@ -6,6 +6,8 @@ sections 2.3.8 and 4.5.2). NULs, which are in no legal message, are left out: th
 NUL and a dot are a dot.
 """
 
+from emailrelay.line_ends import bare
+
 
 class DotStuffer:
     """Encodes one message chunk by chunk; line ends and dots may be cut by the edges of chunks."""
@@ -33,7 +35,8 @@ class DotStuffer:
         return b"\r\n.\r\n" if unfinished_line else b".\r\n"
 
     def _stuffed(self, lines: bytes) -> bytes:
-        if b"\r\n." in lines:  # looked for with its CR, since longer patterns are found sooner
+        # A dot is found at once, or found not to be there, as in base64; a row of octets takes its time.
+        if b"." in lines and b"\r\n." in lines:
             lines = lines.replace(b"\r\n.", b"\r\n..")
         if self._at_line_start and lines.startswith(b"."):
             lines = b"." + lines
@@ -43,7 +46,6 @@ class DotStuffer:
 
 def _with_crlf(text: bytes) -> bytes:
     """Make CRLF of every CRLF, lone CR and lone LF."""
-    pairs = text.count(b"\r\n")
-    if text.count(b"\n") == pairs and text.count(b"\r") == pairs:
+    if not any(bare(text)):
         return text
     return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")

@@ -4,6 +4,8 @@ Guarantee: what is given holds no bare LF and, unless ``stray`` says so, no bare
 the octets were cut.
 """
 
+from emailrelay.line_ends import bare
+
 
 class ChunkReader:
     """Mends bare LFs and finds what is to be refused. There are no dots to be taken out."""
@@ -19,10 +21,10 @@ class ChunkReader:
         # A CR at the end may have its LF in the next piece.
         self._held = b"\r" if data.endswith(b"\r") else b""
         data = data.removesuffix(b"\r")
-        lines = data.count(b"\r\n")
-        if data.count(b"\r") != lines or b"\0" in data:
+        alone = bare(data)
+        if alone.cr or b"\0" in data:
             self.stray = True
-        if data.count(b"\n") != lines:
+        if alone.lf:
             data = data.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         return data
 

@@ -7,6 +7,8 @@ A bare LF becomes CRLF but ends no line of the protocol: a dot behind it is cont
 that this decoder takes for the end and another server does not, or the other way round.
 """
 
+from emailrelay.line_ends import bare
+
 _END = b"\r\n.\r\n"
 _RECEIVED = b"\r\nreceived:"
 
@@ -26,7 +28,9 @@ class DotReader:
     def feed(self, chunk: bytes) -> bytes:
         """Take the next octets as they came and give the content that is certain by now."""
         data = self._held + chunk
-        end = data.find(_END)
+        # Most large contents are base64, which has no dots: a single octet is found faster than a row of them.
+        dotted = b"." in data and b"\n." in data
+        end = data.find(_END) if dotted else -1
         if end >= 0:
             self.rest = data[end + len(_END) :]
             self._held = b""
@@ -35,17 +39,17 @@ class DotReader:
             # Whatever may be the beginning of the end waits for the next chunk.
             kept = _overlap(data)
             body, self._held = data[: len(data) - kept], data[len(data) - kept :]
-        return self._decode(body)
+        return self._decode(body, dotted=dotted)
 
-    def _decode(self, body: bytes) -> bytes:
-        lines = body.count(b"\r\n")
+    def _decode(self, body: bytes, *, dotted: bool) -> bytes:
         # Neither half of a CRLF is ever cut off from the other: a CR at the end of a chunk is held back.
-        if body.count(b"\r") != lines or b"\0" in body:
+        alone = bare(body)
+        if alone.cr or b"\0" in body:
             self.stray = True
-        bare = body.count(b"\n") != lines
-        # Each replacement begins at a CRLF of the original, so dots are taken out before LFs are mended.
-        body = body.replace(b"\r\n.", b"\r\n")
-        if bare:
+        if dotted:
+            # Each replacement begins at a CRLF of the original, so dots are taken out before LFs are mended.
+            body = body.replace(b"\r\n.", b"\r\n")
+        if alone.lf:
             body = body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
         if self._virtual and body:
             body, self._virtual = body[self._virtual :], 0
