@@ -24,7 +24,7 @@ def _none_waits(_: bytes) -> int:
     return 0
 
 
-def _bare(_: object, body: bytes) -> bytes:
+def _bare(_: object, body: bytes, **_known: object) -> bytes:
     return body[2:] if body.startswith(b"\r\n") else body
 
 
