@@ -1,7 +1,9 @@
 """Load from smtp-source, of Debian's postfix package."""
 
+import contextlib
 import subprocess
 import time
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 
 KIB, MIB = 1024, 1 << 20
@@ -29,13 +31,26 @@ class Load:
 
     def send(self, port: int) -> float:
         """Send it all; return the seconds from the first connection to the last answer."""
+        began = time.monotonic()
+        subprocess.run(self._command(port), check=True)
+        return time.monotonic() - began
+
+    @contextlib.contextmanager
+    def sending(self, port: int) -> Generator[None]:
+        """Send it in the background, for as long as the block lasts."""
+        source = subprocess.Popen(self._command(port))
+        try:
+            yield
+        finally:
+            source.kill()
+            source.wait()
+
+    def _command(self, port: int) -> list[str]:
         command = [_SOURCE, "-s", str(self.sessions), "-l", str(self.octets)]
         command += ["-m", str(self.messages)]
         command += ["-f", "from@bench.invalid", "-t", "to@bench.invalid"]
         command += ["-d"] if self.keep else []
-        began = time.monotonic()
-        subprocess.run([*command, f"127.0.0.1:{port}"], check=True)
-        return time.monotonic() - began
+        return [*command, f"127.0.0.1:{port}"]
 
 
 def warm_up(port: int, sessions: int) -> None:
