@@ -25,6 +25,8 @@ from emailrelay.filters.verdict import CAPTURED
 from emailrelay.queue_id import QueueId
 
 _REAPING_SECONDS = 1.0
+_SILENT = 0.02
+"""Seconds in which nobody listens to a program. Most have ended by then, and what they printed is in the pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +204,15 @@ class _Running:
         self._stdout = stdout
         self._output = bytearray()
         self._trouble: OSError | None = None
+        self._listening: asyncio.TimerHandle | None = None
         self._pidfd = os.pidfd_open(process.pid)
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
         try:
             os.set_blocking(self._stdout, False)
-            loop.add_reader(self._stdout, self._listen)
             loop.add_reader(self._pidfd, self._note_end)
+            self._listening = loop.call_later(_SILENT, self._begin_to_listen)
         except OSError:
             self._leave()
             raise
@@ -225,12 +228,26 @@ class _Running:
 
     def _leave(self) -> None:
         loop = asyncio.get_running_loop()
+        if self._listening is not None:
+            self._listening.cancel()
         loop.remove_reader(self._pidfd)
         loop.remove_reader(self._stdout)
         _close(self._pidfd)
         _close(self._stdout)
         if self._process.poll() is None:
             _kill_group(self._process)
+
+    def _begin_to_listen(self) -> None:
+        """Take the output in from now on: a program must not wait for room in the pipe."""
+        try:
+            asyncio.get_running_loop().add_reader(self._stdout, self._listen)
+        except OSError as error:
+            self._fail(error)
+
+    def _fail(self, error: OSError) -> None:
+        """Let whoever waits for the end hear of an error: the loop has called us."""
+        self._trouble = error
+        self.ended.set()
 
     def _listen(self) -> bool:
         """Take in a pipe full of output, keeping the beginning; False: there is nothing more now."""
@@ -239,9 +256,8 @@ class _Running:
         except BlockingIOError:
             return False
         except OSError as error:
-            # The loop calls this: who waits for the end is to hear of it.
-            self._trouble, chunk = error, b""
-            self.ended.set()
+            self._fail(error)
+            chunk = b""
         if not chunk:
             asyncio.get_running_loop().remove_reader(self._stdout)
             return False
