@@ -15,8 +15,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files, names
 
 _SLOT = 512
-_DELIVERED = "+"
-"""Stands before the id of a message that the server has taken."""
+_DELIVERED = b"+"
+"""Stands before the id of a message that the server has taken, in place of a blank."""
 
 
 class Left(NamedTuple):
@@ -47,19 +47,18 @@ class DoubtSheet:
             self._free.append(self._slots)
             self._slots += 1
         slot = self._free.pop()
-        os.pwrite(self._descriptor, _record(f"{message} {peer}"), slot * _SLOT)
+        os.pwrite(self._descriptor, _record(f" {message} {peer}"), slot * _SLOT)
         return slot
 
-    def delivered(self, slot: int, message: QueueId, peer: str) -> None:
+    def delivered(self, slot: int) -> None:
         """Note that the server has taken the message of this slot: now it will be removed."""
         if self._descriptor is not None:
-            record = _record(f"{_DELIVERED}{message} {peer}")
-            os.pwrite(self._descriptor, record, slot * _SLOT)
+            os.pwrite(self._descriptor, _DELIVERED, slot * _SLOT)
 
     def clear(self, slot: int) -> None:
         """Note that the message of this slot is settled."""
         if self._descriptor is not None:
-            os.pwrite(self._descriptor, _record(""), slot * _SLOT)
+            os.pwrite(self._descriptor, _NOTHING, slot * _SLOT)
             self._free.append(slot)
 
     def close(self) -> None:
@@ -74,6 +73,9 @@ def _record(text: str) -> bytes:
     return text.encode(errors="replace")[: _SLOT - 1].ljust(_SLOT - 1) + b"\n"
 
 
+_NOTHING = _record("")
+
+
 def left_behind(directory: str) -> Iterator[Left]:
     """Give what dead processes left undone, and remove their sheets."""
     for name in os.listdir(directory):
@@ -83,9 +85,9 @@ def left_behind(directory: str) -> Iterator[Left]:
             continue
         try:
             for record in files.read_all(descriptor).split(b"\n"):
-                message, _, peer = record.decode(errors="replace").strip().partition(" ")
-                delivered = message.startswith(_DELIVERED)
-                message = message.removeprefix(_DELIVERED)
+                delivered = record.startswith(_DELIVERED)
+                text = record.removeprefix(_DELIVERED).decode(errors="replace").strip()
+                message, _, peer = text.partition(" ")
                 if names.is_id(
                     message
                 ):  # a power cut, or somebody in the group, may leave anything

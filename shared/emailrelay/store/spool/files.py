@@ -9,6 +9,8 @@ import zlib
 FILE_MODE = 0o660
 DIRECTORY_MODE = 0o770
 LARGEST_ENVELOPE = 64 * 1024 * 1024
+_LEAST = 4096
+"""Octets asked for at least, so that a few that were not known of come along."""
 _PIECE = 64 * 1024
 """Octets of a content that are read at a time. Each thread keeps so much for the next, with the C library's ways."""
 
@@ -71,6 +73,12 @@ def open_regular(path: str, *, alone: bool = True) -> int | None:
     A link, a FIFO, a directory or (``alone``) a second hard link is somebody's mistake or somebody's
     attack: it is neither followed nor waited for.
     """
+    opened = open_with_status(path, alone=alone)
+    return None if opened is None else opened[0]
+
+
+def open_with_status(path: str, *, alone: bool = True) -> tuple[int, os.stat_result] | None:
+    """Open as ``open_regular`` does, and tell what was there."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -79,7 +87,7 @@ def open_regular(path: str, *, alone: bool = True) -> int | None:
         raise
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and (status.st_nlink == 1 or not alone):
-        return descriptor
+        return descriptor, status
     os.close(descriptor)
     return None
 
@@ -148,12 +156,21 @@ def lock_named(path: str, *, new: bool = False) -> int | None:
 
     Guarantee: the name and the locked inode agree; a lock on a file that was just renamed is void.
     """
-    descriptor = open_regular(path)
-    if descriptor is None:
+    locked = lock_with_status(path, new=new)
+    return None if locked is None else locked[0]
+
+
+def lock_with_status(path: str, *, new: bool = False) -> tuple[int, os.stat_result] | None:
+    """Open and lock as ``lock_named`` does, and tell what the file was once it was locked."""
+    opened = open_with_status(path)
+    if opened is None:
         return None
+    descriptor, before = opened
     if try_lock_new(descriptor) if new else try_lock(descriptor):
-        if is_named(descriptor, path):
-            return descriptor
+        with contextlib.suppress(FileNotFoundError):
+            status = os.stat(path, follow_symlinks=False)
+            if os.path.samestat(status, before):
+                return descriptor, status
         unlock_and_close(descriptor)
     else:
         os.close(descriptor)
@@ -175,7 +192,12 @@ def is_named(descriptor: int, path: str) -> bool:
         there, here = os.stat(path, follow_symlinks=False), os.fstat(descriptor)
     except FileNotFoundError:
         return False
-    return (there.st_ino, there.st_dev) == (here.st_ino, here.st_dev)
+    return os.path.samestat(there, here)
+
+
+def exists(path: str) -> bool:
+    """Tell whether a name is there; costs half of what ``os.path.exists`` does where it is not."""
+    return os.access(path, os.F_OK)
 
 
 def read_all(descriptor: int, offset: int = 0) -> bytes:
@@ -188,11 +210,18 @@ def read_all(descriptor: int, offset: int = 0) -> bytes:
     size = os.fstat(descriptor).st_size - offset
     if size > LARGEST_ENVELOPE:
         raise OSError(f"an envelope of {size} octets")
+    return read_known(descriptor, size, offset)
+
+
+def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
+    """Read the ``size`` octets from ``offset``, and what has come behind them meanwhile."""
     chunks: list[bytes] = []
-    while chunk := os.pread(descriptor, max(size, 4096), offset):
+    while chunk := os.pread(descriptor, room := max(size + 1, _LEAST), offset):
         chunks.append(chunk)
         offset += len(chunk)
         size -= len(chunk)
+        if size <= 0 and len(chunk) < room:
+            break  # that was the end: another call would only say so
     return b"".join(chunks)
 
 

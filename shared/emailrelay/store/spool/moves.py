@@ -89,7 +89,7 @@ def remove(locked: Locked) -> bool:
     elif os.fstat(locked.descriptor).st_nlink:
         return False
     # Removed already, by a try that failed behind it, say. The content may be another envelope's by now.
-    if not any(os.path.lexists(spool.envelope(locked.id, stage)) for stage in Stage):
+    if not spool.has_envelope(locked.id):
         files.remove(spool.content(locked.id))
     return True
 

@@ -55,6 +55,11 @@ def envelope(message: QueueId, stage: Stage) -> str:
     return f"emailrelay.{message}.envelope{_SUFFIX[stage]}"
 
 
+def envelopes(message: QueueId) -> list[str]:
+    """Give all names that a message's envelope may have."""
+    return [f"emailrelay.{message}.envelope{suffix}" for suffix in _STAGE]
+
+
 def draft_envelope(message: QueueId) -> str:
     """Give the name of an envelope being written; its acceptance line says where it goes."""
     return f"emailrelay.{message}.envelope"

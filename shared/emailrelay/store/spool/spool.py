@@ -41,6 +41,10 @@ class Spool:
         """Give the path of a message's envelope at a stage."""
         return f"{self.root}/{names.envelope(message, stage)}"
 
+    def has_envelope(self, message: QueueId) -> bool:
+        """Tell whether an envelope of the message stands at any stage."""
+        return any(files.exists(f"{self.root}/{name}") for name in names.envelopes(message))
+
     def content(self, message: QueueId) -> str:
         """Give the path of a message's content."""
         return f"{self.root}/{names.content(message)}"

@@ -45,7 +45,7 @@ class Log:
 
     def in_use(self) -> bool:
         """Tell whether this spool has a log, so that settlements must go there."""
-        return self._tail is not None or os.path.exists(f"{self.directory}/{_TAIL}")
+        return self._tail is not None or os.access(f"{self.directory}/{_TAIL}", os.F_OK)
 
     def begin(self) -> None:
         """Have a log from now on.
