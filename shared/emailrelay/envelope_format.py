@@ -21,6 +21,9 @@ _XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _FOLDED = "ClientCertificate"
 """The one field of several lines: PEM."""
+_FOLD = "\r"
+"""Stands for where a line continues, while a file is read: no text has a CR by then."""
+_FIELD = re.compile(rf"^{_PREFIX}([^:\r\n]*): ?(.*)\n", re.MULTILINE)
 _MOST_RECIPIENTS = 100_000
 
 
@@ -153,7 +156,8 @@ def _text(octets: bytes) -> str:
         text = octets.decode().replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise DamagedMessage("envelope: not UTF-8") from error
-    if _UNSAFE.search(text.replace("\n", "")):
+    flat = text.replace("\n", "")
+    if not flat.isprintable() and _UNSAFE.search(flat):  # most of them are, and soon known to be
         raise DamagedMessage("envelope: control character in a field")
     return text
 
@@ -162,20 +166,16 @@ class _Fields:
     """Look-up in the fields of one file."""
 
     def __init__(self, text: str) -> None:
-        self._values: dict[str, list[str]] = {}
-        key = ""
-        for line in text.removesuffix("\n").split("\n"):
-            if key == _FOLDED and line.startswith(" "):
-                self._values[key][-1] += f"\n{line[1:]}"
-                continue
-            name, colon, value = line.partition(":")
-            if not (colon and name.startswith(_PREFIX)):
-                raise DamagedMessage("envelope: a line is not a field")
-            key = name.removeprefix(_PREFIX)
-            self._values.setdefault(key, []).append(value.removeprefix(" "))
+        lines = text.replace("\n ", _FOLD)
+        self._found: list[tuple[str, str]] = _FIELD.findall(lines)
+        if len(self._found) != lines.count("\n") or (
+            _FOLD in lines and any(_FOLD in value for key, value in self._found if key != _FOLDED)
+        ):
+            raise DamagedMessage("envelope: a line is not a field")
+        self._first = dict(reversed(self._found))
 
     def all(self, key: str) -> list[str]:
-        return self._values.get(key, [])
+        return [value for name, value in self._found if name == key]
 
     def one(self, key: str) -> str:
         values = self.all(key)
@@ -184,8 +184,7 @@ class _Fields:
         return values[0]
 
     def optional(self, key: str) -> str:
-        values = self._values.get(key)
-        return values[0] if values else ""
+        return self._first.get(key, "")
 
 
 def _body(value: str) -> Body:
@@ -196,7 +195,7 @@ def _body(value: str) -> Body:
 
 
 def _pem(value: str) -> str:
-    return f"{value}\n" if value else ""
+    return value.replace(_FOLD, "\n") + "\n" if value else ""
 
 
 def _decoded(value: str) -> str:

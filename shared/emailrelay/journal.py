@@ -147,6 +147,8 @@ class History(NamedTuple):
 
     def pending(self, envelope: Envelope) -> tuple[Address, ...]:
         """Give the recipients that no server has accepted or refused for good, each once."""
+        if not self.delivered and not self.refused:  # nearly always, and asked for several times
+            return tuple(dict.fromkeys(envelope.recipients))
         settled = {**self.delivered, **self.refused}
         return tuple({r: None for r in envelope.recipients if r not in settled})
 

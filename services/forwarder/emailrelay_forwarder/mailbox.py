@@ -12,6 +12,8 @@ from emailrelay.errors import AddressError
 LONGEST = 900
 """Octets; with the verb and the parameters still within the longest command line of any server."""
 
+_PLAIN = re.compile(r"[!#-;=?-~]+")
+"""Most addresses: nothing in them can break out."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A quoted string with its quoted pairs (RFC 5321 4.1.2, quoted-string), as one unit.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -29,6 +31,18 @@ def on_wire(address: Address, *, utf8: bool) -> bytes:
         AddressError: a server could take it for another address, or for another command.
 
     """
+    if not _PLAIN.fullmatch(address):
+        _check(address, utf8=utf8)
+    try:
+        octets = address.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise AddressError("is not Unicode text") from error
+    if len(octets) > LONGEST:
+        raise AddressError(f"is longer than {LONGEST} octets")
+    return octets
+
+
+def _check(address: Address, *, utf8: bool) -> None:
     if not address:
         raise AddressError("is empty")
     if _CONTROL.search(address):
@@ -37,10 +51,3 @@ def on_wire(address: Address, *, utf8: bool) -> bytes:
         raise AddressError("has a blank, quote or angle bracket outside quotes")
     if not utf8 and not address.isascii():
         raise AddressError("is not ASCII, and the message was not sent with SMTPUTF8")
-    try:
-        octets = address.encode("utf-8")
-    except UnicodeEncodeError as error:
-        raise AddressError("is not Unicode text") from error
-    if len(octets) > LONGEST:
-        raise AddressError(f"is longer than {LONGEST} octets")
-    return octets
