@@ -119,7 +119,8 @@ def _awaited(locked: Locked, history: History) -> Ack:
     spoken = history.ack is Ack.FILTERED and locked.stage is Stage.READY
     if history.ack is Ack.STORED or spoken:
         return Ack.STORED
-    return waiting.awaited(locked.spool, locked.id)
+    locked.wait = waiting.look_for(locked.spool, locked.id)
+    return Ack.STORED if locked.wait is None else locked.wait.ack
 
 
 def _set_aside(locked: Locked, reason: str) -> NotNow:
@@ -210,9 +211,8 @@ class SpoolClaim(Claim):
 
     def wanted(self) -> bool:
         """See ``Claim.wanted``."""
-        if self.ack is not Ack.DELIVERED:
-            return True
-        return waiting.awaited(self._spool, self.id) is Ack.DELIVERED
+        wait = self._locked.wait
+        return self.ack is not Ack.DELIVERED or (wait is not None and wait.stands())
 
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
         """See ``Claim.settle``."""
@@ -247,14 +247,18 @@ class SpoolClaim(Claim):
     async def _answer(self, settlement: Settlement, answer: Reply) -> None:
         """Tell the client who waits; if that fails, nobody waits any more."""
         if not answer.accepted:
-            if waiting.tell(self._spool, self.id, answer) or self.ack is Ack.DELIVERED:
+            if self._tell(answer) or self.ack is Ack.DELIVERED:
                 settlement = Done()  # it is the client's again
             await self._record(settlement)
             return
         if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
             await self._make_ordinary()
         await self._record(settlement)
-        waiting.tell(self._spool, self.id, answer)
+        self._tell(answer)
+
+    def _tell(self, answer: Reply) -> bool:
+        wait = self._locked.wait
+        return wait is not None and wait.tell(self._spool, self.id, answer)
 
     async def _make_ordinary(self) -> None:
         """Keep what is left of a message whose client is about to be told 250: now it must be durable."""
@@ -424,6 +428,7 @@ class SpoolClaim(Claim):
         if self._copy is not None:
             self._copy.discard()
         self._out_of_doubt()
+        self._locked.stop_waiting()
         if not self._handed_over:
             os.close(self._content)
             self._locked.release()

@@ -13,6 +13,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import GIVEN_UP
 from emailrelay.store.spool import files
 from emailrelay.store.spool.spool import Spool
+from emailrelay.store.spool.waiting import Wait
 from emailrelay.store.spool.wal.records import Noted
 
 
@@ -24,6 +25,8 @@ class Locked:
     id: QueueId
     stage: Stage
     descriptor: int
+    wait: Wait | None = None
+    """The client who waits for what becomes of it, once that was looked for."""
 
     def path(self) -> str | None:
         """Give the envelope's present path: an administrator may have moved it since it was locked."""
@@ -54,7 +57,14 @@ class Locked:
 
     def release(self) -> None:
         """Give up the lock."""
+        self.stop_waiting()
         files.unlock_and_close(self.descriptor)
+
+    def stop_waiting(self) -> None:
+        """Look no more after the client who waits."""
+        wait, self.wait = self.wait, None
+        if wait is not None:
+            wait.close()
 
 
 def standing(locked: Locked, history: History) -> History | None:

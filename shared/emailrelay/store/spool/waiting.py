@@ -38,17 +38,16 @@ class Waiter:
 
     async def answer(self, within: float) -> Reply | None:
         """Wait for the answer; after ``within`` seconds give up, unless it has just come."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(within):
-                while True:
-                    reply = self._read()
-                    if reply is not None:
-                        return reply
-                    self.rung.clear()
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(_LOOK):
-                            await self.rung.wait()
-        return self.give_up()
+        loop = asyncio.get_running_loop()
+        end = loop.time() + within
+        while (reply := self._read()) is None and (rest := end - loop.time()) > 0:
+            self.rung.clear()
+            timer = loop.call_later(min(rest, _LOOK), self.rung.set)
+            try:
+                await self.rung.wait()
+            finally:
+                timer.cancel()
+        return reply or self.give_up()
 
     def give_up(self) -> Reply | None:
         """Take the wait back; the reply if somebody was faster."""
@@ -137,50 +136,67 @@ def _create(path: str) -> int:
     raise BlockingIOError(f"{path} was swept away again and again")
 
 
-def awaited(spool: Spool, message: QueueId) -> Ack:
-    """Tell what a living client waits for; STORED if nobody does."""
-    descriptor = _open_living(spool.path(names.WAITING, message))
-    if descriptor is None:
-        return Ack.STORED
-    try:
-        return Ack(files.read_all(descriptor).decode().split(" ")[0])
-    except ValueError:
-        return Ack.STORED
-    finally:
-        os.close(descriptor)
+@dataclass(slots=True)
+class Wait:
+    """One client's wait, on the side of whoever settles the message; open until ``close``."""
 
+    path: str
+    descriptor: int
+    ack: Ack
+    _ear: str
 
-def tell(spool: Spool, message: QueueId, reply: Reply) -> bool:
-    """Answer the client who waits for a message; False if nobody does any more."""
-    path = spool.path(names.WAITING, message)
-    descriptor = _open_living(path)
-    if descriptor is None:
-        return False
-    try:
-        ear = files.read_all(descriptor).decode(errors="replace").split("\n")[0].rpartition(" ")[2]
-        writing = files.open_for_append(descriptor)
+    def stands(self) -> bool:
+        """Tell whether the client still waits."""
+        return files.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
+
+    def tell(self, spool: Spool, message: QueueId, reply: Reply) -> bool:
+        """Answer the client; False if it does not wait any more."""
+        if not _lives(self.descriptor, self.path):
+            return False
+        writing = files.open_for_append(self.descriptor)
         try:
             files.write_all(writing, f"{reply}\n".encode())
         finally:
             os.close(writing)
         try:
-            os.rename(path, f"{path}.answer")
+            os.rename(self.path, f"{self.path}.answer")
         except FileNotFoundError:
             return False
-    finally:
-        os.close(descriptor)
-    spool.bell.ring_at(ear, message)
-    return True
+        spool.bell.ring_at(self._ear, message)
+        return True
+
+    def close(self) -> None:
+        """Close what was open."""
+        os.close(self.descriptor)
 
 
-def _open_living(path: str) -> int | None:
-    """Open a waiter's file if its process lives, which its lock tells; a dead one's is removed."""
-    descriptor = files.open_regular(path)
-    if descriptor is None:
+def look_for(spool: Spool, message: QueueId) -> Wait | None:
+    """Look for a living client who waits for a message."""
+    path = spool.path(names.WAITING, message)
+    opened = files.open_with_status(path)
+    if opened is None:
         return None
+    descriptor, status = opened
+    try:
+        if _lives(descriptor, path):
+            line = files.read_known(descriptor, status.st_size).decode(errors="replace")
+            ack, _, ear = line.partition("\n")[0].partition(" ")
+            wait = Wait(path, descriptor, Ack(ack), ear)
+            descriptor = -1
+            return wait
+    except ValueError:  # nobody of ours has written that
+        pass
+    finally:
+        if descriptor >= 0:
+            os.close(descriptor)
+    return None
+
+
+def _lives(descriptor: int, path: str) -> bool:
+    """Tell whether a waiter's process lives, which its lock tells; a dead one's file is removed."""
     if not files.try_lock(descriptor):
-        return descriptor
+        return True
     if files.is_named(descriptor, path):
         files.remove(path)
-    files.unlock_and_close(descriptor)
-    return None
+    files.unlock(descriptor)
+    return False
