@@ -55,3 +55,16 @@ def test_news_is_due_whatever_the_index_holds() -> None:
     assert found is not None
     assert found.message == _OTHER
     assert index.pop(now=10.0) is None
+
+
+def test_message_told_twice_is_served_once_and_may_be_told_again_afterwards() -> None:
+    index = Index()
+    for _ in range(2):
+        index.tell(hint(_ONE, 10.0))
+    assert index.told(_ONE)
+    assert not index.told(_OTHER)
+    assert [found.message for found in iter(lambda: index.pop(now=10.0), None)] == [_ONE]
+    assert not index.told(_ONE)
+
+    index.tell(hint(_ONE, 10.0))
+    assert [found.message for found in iter(lambda: index.pop(now=10.0), None)] == [_ONE]
