@@ -3,8 +3,8 @@
 All writes are begun at once: so one write of the file system's journal makes all of them durable. The files of one
 message are then synced in a row, in the calling thread: behind the first, the others have hardly anything to wait for. Many
 files are synced with all of their file system. Where that cannot be trusted, each is synced in one of a
-few threads, because the kernel merges flushes that overlap. With its last close a removed file gives back its blocks, which takes longer
-(0.15-1 ms) than an event loop with many sessions can spare.
+few threads, because the kernel merges flushes that overlap. With its last close a large removed file gives back its blocks, which takes
+longer (0.15-1 ms) than an event loop with many sessions can spare.
 """
 
 import contextlib
