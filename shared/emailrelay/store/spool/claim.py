@@ -8,30 +8,25 @@ import contextlib
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import NamedTuple, TypeVar, assert_never
+from typing import TypeVar, assert_never
 
-from emailrelay import envelope_format, journal
+from emailrelay import journal
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
-from emailrelay.errors import DamagedMessage, StoreError
-from emailrelay.events import SetAside, Withdrawn
+from emailrelay.errors import StoreError
 from emailrelay.journal import Attempt, Entry, History, Wish
-from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.schedule import is_due, was_set_back
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
-from emailrelay.store.spool import adoption, files, moves, waiting
+from emailrelay.store.spool import adoption, files, moves
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.side_by_side import close_each
-from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.threads import in_thread
 from emailrelay.store.spool.wal.records import Gone
 
-_LOOK_AGAIN = 5.0
-"""Seconds until a message that another process has claimed is looked at again: it may die."""
-_LOOK_AGAIN_AT_TROUBLE = 60.0
+LOOK_AGAIN_AT_TROUBLE = 60.0
+"""Seconds until a message that could not be claimed or settled is looked at again."""
 _TRY_AGAIN = 1.0
 _SMALL = 64 * 1024
 """Octets of a removed content that is closed at once, in 20 µs; to hand it to another thread costs more."""
@@ -39,98 +34,6 @@ _LEAST = 4096
 """Octets of a content that are read at a time at least."""
 
 _T = TypeVar("_T")
-
-
-class NotNow(NamedTuple):
-    """The message cannot be claimed before ``due``, or (None) not at all: it is gone."""
-
-    due: float | None
-
-
-def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> "SpoolClaim | NotNow":
-    """Claim a message by its name, or say when to look again."""
-    path = spool.envelope(message, stage)
-    try:
-        named = files.lock_with_status(path)
-        if named is None:
-            gone = not os.path.exists(path)
-            return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)
-        descriptor, status = named
-        locked = Locked(spool, message, stage, descriptor)
-        try:
-            claim = _take_locked(locked, status, due_only=due_only)
-        except BaseException:
-            locked.release()
-            raise
-    except OSError as error:
-        spool.trouble(f"claim {path}", error)
-        return NotNow(spool.clock() + _LOOK_AGAIN_AT_TROUBLE)
-    if isinstance(claim, NotNow):
-        locked.release()
-    return claim
-
-
-def _take_locked(
-    locked: Locked, status: os.stat_result, *, due_only: bool
-) -> "SpoolClaim | NotNow":
-    spool, message = locked.spool, locked.id
-    if status.st_size > files.LARGEST_ENVELOPE:
-        return _set_aside(locked, f"envelope: {status.st_size} octets")
-    octets = files.read_known(locked.descriptor, status.st_size)
-    try:
-        file = envelope_format.parse(octets)
-    except DamagedMessage as error:
-        return _set_aside(locked, str(error))
-    history = moves.standing(locked, journal.read(journal.parse(file.tail)))
-    if history is None or moves.obey(locked, history.wish):
-        return NotNow(None)
-    due = _not_before(history, status, spool.clock()) if due_only else None
-    if due is not None:
-        return NotNow(due)
-    ack = _awaited(locked, history)
-    if history.ack is Ack.DELIVERED and ack is Ack.STORED:
-        # The client has gone, or was never told 250 before a crash: it will send the message again.
-        moves.remove(locked)
-        spool.report(Withdrawn(id=message))
-        return NotNow(None)
-    if locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked):
-        return NotNow(None)
-    opened = files.open_with_status(spool.content(message))
-    if opened is None:
-        return _set_aside(locked, "content: missing")
-    content, size = opened[0], opened[1].st_size
-    if history.length not in (None, size) and not history.released:
-        os.close(content)
-        return _set_aside(locked, f"content: {size} octets, {history.length} were accepted")
-    return SpoolClaim(
-        locked, file.envelope, history, content=content, size=size, ack=ack, read=len(octets)
-    )
-
-
-def _not_before(history: History, status: os.stat_result, now: float) -> float | None:
-    """Tell until when a message waits; None: it is due."""
-    if was_set_back(status.st_ctime, now):
-        return None
-    return None if is_due(history.next_attempt, now) else history.next_attempt
-
-
-def _awaited(locked: Locked, history: History) -> Ack:
-    """Tell what a client waits for. The filters' verdict is not the forwarder's to give."""
-    spoken = history.ack is Ack.FILTERED and locked.stage is Stage.READY
-    if history.ack is Ack.STORED or spoken:
-        return Ack.STORED
-    locked.wait = waiting.look_for(locked.spool, locked.id)
-    return Ack.STORED if locked.wait is None else locked.wait.ack
-
-
-def _set_aside(locked: Locked, reason: str) -> NotNow:
-    """Put a damaged entry out of the way, with its reason, once."""
-    damage = Reply.of(550, f"5.6.0 damaged in the spool: {reason}")
-    failed = journal.Failed(at=locked.spool.clock(), stage=locked.stage, reason=damage)
-    locked.append(journal.write(failed))
-    locked.rename(Stage.FAILED)
-    locked.spool.report(SetAside(id=locked.id, reason=reason))
-    return NotNow(None)
 
 
 class SpoolClaim(Claim):
@@ -404,7 +307,7 @@ class SpoolClaim(Claim):
     def _put_off_after_trouble(self) -> None:
         """See to it that the work is not done again at once: what filters send would go out each time."""
         self._put_off = True
-        self._spool.put_off[self.id] = due = self._spool.clock() + _LOOK_AGAIN_AT_TROUBLE
+        self._spool.put_off[self.id] = due = self._spool.clock() + LOOK_AGAIN_AT_TROUBLE
         self._spool.bell.ring(self.stage, self.id, due=due)
 
     def _wish(self) -> Wish | None:

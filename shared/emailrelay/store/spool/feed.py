@@ -9,7 +9,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 from emailrelay.store.base import Feed
-from emailrelay.store.spool.claim import SpoolClaim, take
+from emailrelay.store.spool.claim import SpoolClaim
+from emailrelay.store.spool.claiming import take
 from emailrelay.store.spool.hints import WatchedHints
 from emailrelay.store.spool.index import Hint, forced, hint
 from emailrelay.store.spool.spool import Spool

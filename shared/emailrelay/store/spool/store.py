@@ -22,7 +22,8 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.spool import entrance, files, moves, names, place
-from emailrelay.store.spool.claim import SpoolClaim, take
+from emailrelay.store.spool.claim import SpoolClaim
+from emailrelay.store.spool.claiming import take
 from emailrelay.store.spool.draft import SpoolDraft
 from emailrelay.store.spool.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.hints import WatchedHints
