@@ -129,10 +129,10 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 ) -> None:
     copy, entered, gate = files.copy, threading.Event(), threading.Event()
 
-    def slow(source: int, target: str) -> None:
+    def slow(source: int, target: str) -> int:
         entered.set()
         gate.wait(PATIENCE)
-        copy(source, target)
+        return copy(source, target)
 
     monkeypatch.setattr(files, "copy", slow)
     async with spool() as store:
