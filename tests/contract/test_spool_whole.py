@@ -198,12 +198,30 @@ async def test_writing_that_the_disk_refuses_is_never_taken_for_done(
         assert await put(store, BODY)
 
 
+@pytest.mark.parametrize("call", ["os.fdatasync", "emailrelay.store.spool.linux.begin_writing"])
+async def test_a_message_that_the_disk_refuses_is_not_taken(
+    synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def broken(_descriptor: int) -> None:
+        raise OSError(5, "lost writes")
+
+    async with synced_spool() as store:
+        with monkeypatch.context() as disk:
+            disk.setattr(call, broken)
+            with pytest.raises(StoreError, match="lost writes"):
+                await put(store, BODY)
+        assert await stages(store) == {}
+        assert list((synced_spool.directory / ".new").iterdir()) == []
+        assert await put(store, BODY)
+
+
 def test_a_file_is_written_and_a_closed_one_told(tmp_path: Path) -> None:
     (descriptor,) = _files(tmp_path, 1)
     linux.begin_writing(descriptor)
     linux.wait_for_writing(descriptor)
     os.close(descriptor)
-    linux.begin_writing(descriptor)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        linux.begin_writing(descriptor)
     with pytest.raises(OSError, match="Bad file descriptor"):
         linux.wait_for_writing(descriptor)
     with pytest.raises(OSError, match="Bad file descriptor"):

@@ -1,6 +1,7 @@
 """Filters work on a private copy; a Pass makes it the message, anything else leaves no trace of it."""
 
 import os
+import shutil
 import stat
 from collections.abc import Callable
 
@@ -151,6 +152,17 @@ async def test_touched_copy_is_told_from_an_untouched_one(
             assert not claim.touched()
             change(await claim.work_copy("new"))
             assert claim.touched()
+
+
+async def test_a_copy_out_of_reach_is_a_touched_one(opener: Opener) -> None:
+    async with opener() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            directory = (await claim.work_copy("new")).content.parent
+            shutil.rmtree(directory)
+            directory.write_bytes(b"a file")
+            assert claim.touched()
+            directory.unlink()
 
 
 async def test_what_happens_to_a_copy_found_untouched_is_not_adopted(opener: Opener) -> None:

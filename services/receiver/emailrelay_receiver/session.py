@@ -97,7 +97,7 @@ class SmtpSession(SMTP):
         self._dialogue = Dialogue(house.offer, self._gate.terms, self._standing, house.room)
         self._taking = Taking(house, self, self._dialogue)
         self._awaits_command = False
-        self._heard: Outcome | None = None
+        self._foreheard: Outcome | None = None
         """What the line leads to that the session's task is about to read."""
         self._asking: asyncio.Task[Reply | None] | None = None
         self._replies = bytearray()
@@ -396,7 +396,7 @@ class SmtpSession(SMTP):
         except Exception:  # noqa: BLE001 - the task hears it again, and knows what is to be said
             return False
         if not isinstance(outcome, Lines) and not (isinstance(outcome, Reply) and outcome.accepted):
-            self._heard = outcome
+            self._foreheard = outcome
             return False
         self._act(line, outcome)
         self._send_replies()
@@ -438,9 +438,9 @@ class SmtpSession(SMTP):
             raise EOFError
 
     def _hear(self, line: bytes) -> Outcome:
-        heard, self._heard = self._heard, None
-        if heard is not None:
-            return heard
+        known, self._foreheard = self._foreheard, None
+        if known is not None:
+            return known
         if self.loop.time() > self._began + self._house.session_timeout:
             return Goodbye(_LASTED)
         return self._dialogue.hear(line)

@@ -51,6 +51,8 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
         self._said += data
+        if self._answer is None and len(self._said) > _LONGEST:
+            self.close()  # nobody has asked
         self._hear()
 
     @property
@@ -70,6 +72,7 @@ class Connection(asyncio.Protocol):
             raise Closed(b"")
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(line)
+        self._hear()  # it may have spoken first
         try:
             return await self._answer
         finally:

@@ -67,7 +67,7 @@ class Copy:
 def _looks(path: str) -> object:
     try:
         return _signature(os.lstat(path))
-    except FileNotFoundError:
+    except OSError:  # gone, or out of reach: reading it will tell
         return None
 
 

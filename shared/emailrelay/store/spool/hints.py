@@ -97,7 +97,10 @@ class WatchedHints:
             return await waiter
         except asyncio.CancelledError:
             if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
-                self._index.add(waiter.result())  # cancelled with a hint in hand
+                found = waiter.result()  # cancelled with a hint in hand
+                self._index.add(found)
+                if self._meanwhile is not None:
+                    self._meanwhile.append(found)
                 self._serve()
             raise
 

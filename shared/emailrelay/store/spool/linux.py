@@ -26,7 +26,12 @@ def sync_file_system(descriptor: int) -> None:
 
 
 def begin_writing(descriptor: int) -> None:
-    """Have the kernel begin to write a file's data, without waiting; its say is heard later."""
+    """Have the kernel begin to write a file's data, without waiting for it.
+
+    Raises:
+        OSError: the disk refused to begin. A sync might not say so again.
+
+    """
     if hasattr(_LIBC, "sync_file_range"):
         _sync_file_range(descriptor, _BEGIN)
     elif hasattr(os, "posix_fadvise"):
@@ -41,15 +46,16 @@ def wait_for_writing(descriptor: int) -> None:
         OSError: the disk refused some of it. A sync would not say so again.
 
     """
-    if hasattr(_LIBC, "sync_file_range") and _sync_file_range(descriptor, _BEGIN_AND_WAIT) != 0:
+    if hasattr(_LIBC, "sync_file_range"):
+        _sync_file_range(descriptor, _BEGIN_AND_WAIT)
+
+
+def _sync_file_range(descriptor: int, flags: int) -> None:
+    whole = ctypes.c_int64(0)  # offset; and, as a length, up to the end
+    if _LIBC.sync_file_range(descriptor, whole, whole, ctypes.c_uint(flags)) != 0:
         error = _error("write a file")
         if error.errno not in NOT_HERE:
             raise error
-
-
-def _sync_file_range(descriptor: int, flags: int) -> int:
-    whole = ctypes.c_int64(0)  # offset; and, as a length, up to the end
-    return int(_LIBC.sync_file_range(descriptor, whole, whole, ctypes.c_uint(flags)))
 
 
 def _error(doing: str) -> OSError:

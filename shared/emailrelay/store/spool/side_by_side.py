@@ -99,19 +99,24 @@ class SideBySide:
 
 def _in_a_row(open_files: Sequence[int], directories: Sequence[str]) -> dict[Target, OSError]:
     """Sync one after the other, what was written last first: meanwhile the larger content is under way."""
-    for descriptor in open_files[:-1]:
-        linux.begin_writing(descriptor)
-    return _sync_each([*reversed(open_files), *directories])
+    failed = _each(linux.begin_writing, open_files[:-1])
+    left = [descriptor for descriptor in reversed(open_files) if descriptor not in failed]
+    return failed | _sync_each([*left, *directories])
 
 
 def _write(open_files: Sequence[int]) -> dict[Target, OSError]:
     """Have all data written; give the errors of what the disk refused."""
+    failed = _each(linux.begin_writing, open_files)
+    return failed | _each(
+        linux.wait_for_writing, [each for each in open_files if each not in failed]
+    )
+
+
+def _each(act: Callable[[int], None], open_files: Sequence[int]) -> dict[Target, OSError]:
     failed: dict[Target, OSError] = {}
     for descriptor in open_files:
-        linux.begin_writing(descriptor)
-    for descriptor in open_files:
         try:
-            linux.wait_for_writing(descriptor)
+            act(descriptor)
         except OSError as error:
             failed[descriptor] = error
     return failed

@@ -1,7 +1,7 @@
 """Makes what happens to messages durable, in batches, in one thread.
 
-A batch is what arrived during the previous batch's syncs; there is no timer. A job either names files
-and directories, which are synced side by side, or has a record for the log, where one sync serves the
+A batch is what one turn of the loop hands over, and what arrived during the previous batch's syncs; there is
+no timer. A job either names files and directories, or has a record for the log, where one sync serves the
 whole batch.
 """
 

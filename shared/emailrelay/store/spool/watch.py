@@ -8,6 +8,7 @@ in journals are events, too. See ``docs/decisions/events-together.md``.
 """
 
 import asyncio
+import errno
 import os
 from collections import deque
 from collections.abc import Callable
@@ -46,8 +47,8 @@ class Watch:
         """
         self.close()
         reader = _Reader()
-        reader.start()
         try:
+            _start(reader)
             directory, closed = os.fsencode(self._directory), InotifyConstants.IN_CLOSE_WRITE
             reader.add_callback(directory, closed, _Names(self._note), _ID)
         except OSError:
@@ -80,6 +81,13 @@ class Watch:
         self._told = False  # before the names are taken, or one noted meanwhile would wait for ever
         while self._names:
             self._seen(self._names.popleft())
+
+
+def _start(reader: "_Reader") -> None:
+    try:
+        reader.start()
+    except RuntimeError as error:  # the system has no thread left
+        raise OSError(errno.EAGAIN, str(error)) from error
 
 
 class _Reader(InotifyFD):
