@@ -62,7 +62,7 @@ def _files(directory: Path, count: int) -> list[int]:
     return made
 
 
-@pytest.mark.parametrize(("messages", "syncs"), [(1, 0), (2, 1), (50, 1)])
+@pytest.mark.parametrize(("messages", "syncs"), [(2, 0), (3, 1), (50, 1)])
 async def test_many_files_take_one_sync(tmp_path: Path, messages: int, syncs: int) -> None:
     syncer, whole = Syncer(Log(str(tmp_path))), Counting(str(tmp_path))
     syncer.lies_on(whole)

@@ -1,9 +1,8 @@
-"""Syncs files and directories, and closes files that were removed.
+"""Syncs files and directories side by side, and closes files that were removed.
 
-All writes are begun at once: so one write of the file system's journal makes all of them durable. The files of one
-message are then synced in a row, in the calling thread: behind the first, the others have hardly anything to wait for. Many
-files are synced with all of their file system. Where that cannot be trusted, each is synced in one of a
-few threads, because the kernel merges flushes that overlap. With its last close a large removed file gives back its blocks, which takes
+All writes are begun at once, and waited for before anything is synced: so one write of the file system's
+journal makes all of them durable. Then each is synced in one of a few threads, because the kernel merges flushes
+that overlap. Many files are synced with all of their file system. With its last close a large removed file gives back its blocks, which takes
 longer (0.15-1 ms) than an event loop with many sessions can spare.
 """
 
@@ -19,8 +18,8 @@ from emailrelay.store.spool.file_system import FileSystem
 
 _THREADS = 4
 """Threads that sync. More cost more CPU in handing over than they gain, since all writes are begun."""
-_MANY = 4
-"""Files, of two messages, from which on one sync of all costs less than theirs (``file_system``)."""
+_MANY = 6
+"""Files, of three messages, from which on one sync of all costs less than theirs (``file_system``)."""
 
 Target: TypeAlias = int | str
 """An open file, or the path of a directory."""
@@ -38,19 +37,12 @@ class SideBySide:
         """Sync all; give the errors of those that failed."""
         directories = list(dict.fromkeys(target for target in targets if isinstance(target, str)))
         open_files = [target for target in targets if isinstance(target, int)]
-        if len(open_files) < _MANY:
-            return _in_a_row(open_files, directories)
-        if self.whole is not None and self.whole.serves(open_files):
+        if self.whole is not None and len(open_files) >= _MANY and self.whole.serves(open_files):
             try:
                 self.whole.sync()
             except OSError as error:  # nobody knows whose
                 return dict.fromkeys(targets, error)
             return {}
-        return self._in_threads(open_files, directories)
-
-    def _in_threads(
-        self, open_files: Sequence[int], directories: Sequence[str]
-    ) -> dict[Target, OSError]:
         failed = _write(open_files)
         # The directories first: theirs is the longest sync, and never in the same share.
         every: list[Target] = [*directories, *open_files]
@@ -95,13 +87,6 @@ class SideBySide:
     def shutdown(self) -> None:
         """Finish everything."""
         self._helpers.shutdown()
-
-
-def _in_a_row(open_files: Sequence[int], directories: Sequence[str]) -> dict[Target, OSError]:
-    """Sync one after the other, what was written last first: meanwhile the larger content is under way."""
-    failed = _each(linux.begin_writing, open_files[:-1])
-    left = [descriptor for descriptor in reversed(open_files) if descriptor not in failed]
-    return failed | _sync_each([*left, *directories])
 
 
 def _write(open_files: Sequence[int]) -> dict[Target, OSError]:
