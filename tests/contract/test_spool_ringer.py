@@ -2,14 +2,18 @@
 
 import asyncio
 import socket
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.contract.mail import PATIENCE
+from tests.contract.conftest import SpoolOpener
+from tests.contract.mail import PATIENCE, attempt, next_of, put
 
 from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Defer
 from emailrelay.stage import Stage
+from emailrelay.store.spool import names
 from emailrelay.store.spool.bell import LONGEST, Bell
 from emailrelay.store.spool.doorbell import Ear, opened
 from emailrelay.store.spool.ringer import Ringer
@@ -88,3 +92,18 @@ async def test_who_has_missed_very_much_is_asked_to_look(tmp_path: Path) -> None
     assert asked.is_set()
     ear.close()
     bell.close()
+
+
+async def test_what_an_ear_was_too_full_to_hear_is_due_at_a_wake(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store)
+        async with store.feed(Stage.READY) as feed:
+            claim = await next_of(feed)
+            others = Bell(str(spool.directory / names.WAKE))
+            for other in ids(MORE_THAN_A_SOCKET_HOLDS):
+                others.ring(Stage.READY, other, due=4e9)
+            await claim.settle(Defer(attempt(time.time(), next_attempt=time.time() + 1000)))
+            feed.wake()
+            async with await next_of(feed) as again:
+                assert again.id == message
+            others.close()

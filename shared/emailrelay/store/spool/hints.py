@@ -21,6 +21,8 @@ from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.watch import Watch
 
+_MOST_TURNS = 10
+"""Times that an ear is filled and emptied when everything is to be due; another's may stay full."""
 _LOOK = 1.0
 """Seconds between looks at the directory's time, which tells whether names have changed."""
 _SCAN_ANYWAY = 60.0
@@ -153,6 +155,12 @@ class WatchedHints:
     def wake(self) -> None:
         """Make everything due, what has just been put off included."""
         self._ear.hear()
+        # One turn of the loop puts off more than an ear holds, and what is told later would miss this.
+        for _ in range(_MOST_TURNS):
+            missed = self._spool.bell.ring_again()
+            self._ear.hear()
+            if not missed:
+                break
         self._index.wake()
         self._woken = not self._scanned.is_set()
         self._serve()

@@ -51,6 +51,11 @@ class Ringer:
         self._bell.ask_to_look()
         self._listen_for_missed()
 
+    def ring_again(self) -> bool:
+        """Tell those now who were too busy; tell whether anybody still is."""
+        self._bell.ring_again()
+        return self._bell.missed
+
     def _flush(self) -> None:
         self._soon = None
         gathered, self._gathered = self._gathered, {}
