@@ -31,6 +31,7 @@ def _accept(bench: Bench, depth: int) -> Figures:
     """Take mail beside a queue of that depth, the forwarder at work on a smarthost that is away."""
     spool = bench.directory / "deep"
     fill(spool, bench.count(depth, least=0), _OCTETS, due_in=_LATER)
+    os.sync()  # else the first sync of the file system takes so long that the receiver goes without for a while
     with ours(bench, spool=spool) as peer:
         at_rest(peer.pids())
         load = Load(messages=4000, octets=_OCTETS, sessions=20)
