@@ -152,8 +152,15 @@ async def test_filter_that_was_restarted_is_connected_to_again(desk: Desk) -> No
         assert again.connections == 1
 
 
-async def test_kept_connection_that_is_closed_at_the_question_is_replaced(desk: Desk) -> None:
-    answers = iter(["ok\n", "", "ok\n"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(["ok\n", "", "ok\n"], id="closed at the question"),
+        pytest.param(["ok\n552 unasked\n", "ok\n"], id="said more than was asked"),
+    ],
+)
+async def test_kept_connection_of_no_more_use_is_replaced(desk: Desk, said: list[str]) -> None:
+    answers = iter(said)
 
     async def answer(_path: Path) -> str:
         return next(answers)
@@ -201,19 +208,6 @@ def test_connection_is_kept_in_the_services_own_loop_too(tmp_path: Path) -> None
     with asyncio.Runner(loop_factory=loop_factory()) as runner:
         assert runner.run(ask_twice()) == [Accept(), Accept()]
     assert served.connections == 1
-
-
-async def test_line_that_nobody_asked_for_is_not_taken_for_the_next_answer(desk: Desk) -> None:
-    answers = iter(["ok\n552 unasked\n", "ok\n"])
-
-    async def answer(_path: Path) -> str:
-        return next(answers)
-
-    served = LineFilter(answer)
-    async with serving(served) as place:
-        assert (await desk.ask(f"net:{place}")).verdict == Accept()
-        assert (await desk.ask(f"net:{place}")).verdict == Accept()
-        assert served.connections == 2
 
 
 async def test_absent_filter_and_endless_answer_are_trouble(desk: Desk) -> None:
