@@ -15,7 +15,7 @@ class ChunkReader:
         """A bare CR or a NUL has been seen: the message is to be refused."""
         self._held = b""
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes | memoryview) -> bytes:
         """Take the next octets as they came and give the content that is certain by now."""
         data = self._held + chunk
         # A CR at the end may have its LF in the next piece.

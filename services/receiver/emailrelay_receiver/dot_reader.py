@@ -25,7 +25,7 @@ class DotReader:
         self._held = b"\r\n"
         self._virtual = 2
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes | memoryview) -> bytes:
         """Take the next octets as they came and give the content that is certain by now."""
         data = self._held + chunk
         # Most large contents are base64, which has no dots: a single octet is found faster than a row of them.

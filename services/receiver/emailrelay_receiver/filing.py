@@ -57,6 +57,8 @@ class Filing:
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._draft: Draft | None = None
+        self._failure: StoreError | None = None
+        """Why what was to be written at once could not be: not told yet."""
 
     async def __aenter__(self) -> Self:
         """Begin the block. The draft is made with the first piece, so an idle client costs none."""
@@ -78,18 +80,45 @@ class Filing:
 
     async def take(self, chunk: bytes) -> None:
         """Take octets as they came from the client."""
-        content = self._reader.feed(chunk)
-        self.size += len(content)
+        self._gather(chunk)
         if self.refusal is not None:
+            self._forget()
             return
-        self._hops.feed(content)
-        self._gathered.append(content)
-        self._gathered_size += len(content)
         refusal = self._judge()
         if refusal is not None:
             await self._refuse(refusal)
         elif self._gathered_size >= _PIECE:
             await self._write()
+
+    def take_now(self, chunk: memoryview) -> bool:
+        """Do what ``take`` does to a message that is not refused; False: it must be called, for the rest of it.
+
+        The octets are taken in any case, and are of no use to anybody else.
+        """
+        self._gather(chunk)
+        if self._judge() is not None:
+            return False
+        if self._gathered_size < _PIECE:
+            return True
+        try:
+            written = self._begun().write_now(b"".join(self._gathered))
+        except StoreError as error:
+            self._failure = error
+            return False
+        if written:
+            self._forget()
+        return written
+
+    def _gather(self, chunk: bytes | memoryview) -> None:
+        content = self._reader.feed(chunk)
+        self.size += len(content)
+        self._hops.feed(content)
+        self._gathered.append(content)
+        self._gathered_size += len(content)
+
+    def _forget(self) -> None:
+        self._gathered.clear()
+        self._gathered_size = 0
 
     async def commit(self, session: str) -> QueueId | None:
         """Commit the message after the end of its content; None: see ``refusal``."""
@@ -130,16 +159,21 @@ class Filing:
         return _TOO_MANY_HOPS if self._hops.hops > _MOST_HOPS else None
 
     async def _write(self) -> None:
-        """Write what was gathered, the first time with a draft and our line in front."""
+        """Write what was gathered."""
         try:
-            if self._draft is None:
-                self._draft = self._house.store.draft(self.envelope)
-                self._gathered.insert(0, self._received(self._draft.id))
-            await self._draft.write(b"".join(self._gathered))
+            if self._failure is not None:
+                raise self._failure
+            await self._begun().write(b"".join(self._gathered))
         except StoreError as error:
             await self._refuse(self._trouble(error))
-        self._gathered.clear()
-        self._gathered_size = 0
+        self._forget()
+
+    def _begun(self) -> Draft:
+        """Give the draft, the first time a new one with our line in front of what was gathered."""
+        if self._draft is None:
+            self._draft = self._house.store.draft(self.envelope)
+            self._gathered.insert(0, self._received(self._draft.id))
+        return self._draft
 
     def _received(self, queue_id: QueueId) -> bytes:
         return self._house.received(
@@ -155,7 +189,7 @@ class Filing:
 
     async def _refuse(self, refusal: Reply) -> None:
         self.refusal = refusal
-        self._gathered.clear()
+        self._forget()
         await self.drop()
 
     async def drop(self) -> None:

@@ -113,7 +113,12 @@ class Intake(asyncio.StreamReader):
         """Let further octets come by another transport, the encrypted one."""
         self._transport = transport
 
-    def put_back(self, octets: bytes) -> None:
+    @property
+    def dry(self) -> bool:
+        """Whether nothing waits, and something may come."""
+        return not self._buffer and not self.gone.is_set()
+
+    def put_back(self, octets: bytes | memoryview) -> None:
         """Let these be read next: commands that came in one piece with the end of the content."""
         self._buffer[:0] = octets
 

@@ -22,6 +22,7 @@ from emailrelay_receiver.asking import ask_about
 from emailrelay_receiver.dialogue import Dialogue
 from emailrelay_receiver.encryption import client_certificate, shake_hands
 from emailrelay_receiver.house import House
+from emailrelay_receiver.inflow import Inflow
 from emailrelay_receiver.intake import LIMIT, Intake, LineTooLong
 from emailrelay_receiver.login import log_in
 from emailrelay_receiver.outcomes import (
@@ -335,10 +336,13 @@ class SmtpSession(SMTP):
         self.heard(Phase.WORKING)
 
     def _pause(self) -> asyncio.Transport:
-        # Of TCP and unix sockets it goes both ways; uvloop's derive from no class of asyncio's.
-        transport = cast("asyncio.Transport", self._writer.transport)
+        transport = self._both_ways()
         transport.pause_reading()
         return transport
+
+    def _both_ways(self) -> asyncio.Transport:
+        # Of TCP and unix sockets it goes both ways; uvloop's derive from no class of asyncio's.
+        return cast("asyncio.Transport", self._writer.transport)
 
     async def _log_in(self, wanted: Authenticate) -> Reply | Goodbye:
         async def ask(prompt: Reply) -> bytes:
@@ -429,6 +433,18 @@ class SmtpSession(SMTP):
         await self._flush()
         self.phase = phase
         self._since = self.loop.time()
+
+    async def pour(self, take: Callable[[memoryview], bool]) -> None:
+        """See ``Ear.pour``."""
+
+        def taken(octets: memoryview) -> bool:
+            self._since = self.loop.time()
+            return take(octets)
+
+        await self.listen(Phase.RECEIVING)
+        if self.intake.dry:
+            await Inflow(self, taken).run(self._both_ways())
+        self.heard(Phase.WRITING)
 
     def heard(self, phase: Phase) -> None:
         """See ``Ear.heard``."""

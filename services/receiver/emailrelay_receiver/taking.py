@@ -1,6 +1,7 @@
 """The messages of one session, from the first octet of their content to the answer: DATA and BDAT."""
 
 import secrets
+from collections.abc import Callable
 from typing import Protocol
 
 from emailrelay.ack import Ack
@@ -41,6 +42,10 @@ class Ear(Protocol):
         """Send what was said, and be all ear from now on."""
         ...
 
+    async def pour(self, take: Callable[[memoryview], bool]) -> None:
+        """Let ``take`` have all octets that come, until it says that it wants no more or none can come."""
+        ...
+
     def heard(self, phase: Phase) -> None:
         """Go on; raise EOFError if the session was told to end meanwhile."""
         ...
@@ -70,7 +75,7 @@ class Taking:
         ear.begin_content()
         async with self._filing(reader) as filing:
             while reader.rest is None:
-                await filing.take(await self._content())
+                await self._take(filing, reader)
                 if filing.hopeless and filing.refusal is not None:
                     return Goodbye(filing.refusal)
             ear.phase = Phase.WORKING
@@ -88,11 +93,22 @@ class Taking:
             self._dialogue.chunked = True
             ear.begin_content()
         filing, left = self._chunked, wanted.size
+
+        def pour(octets: memoryview) -> bool:
+            nonlocal left
+            ours, others = octets[:left], octets[left:]
+            left -= len(ours)
+            ear.intake.put_back(others)
+            return filing.take_now(ours) and left > 0
+
         while left:
             octets = await self._content(left)
             left -= len(octets)
             await filing.take(octets)
             del octets  # or it would be kept while the next are waited for
+            if left and filing.refusal is None:
+                await ear.pour(pour)
+                await filing.take(b"")
         ear.phase = Phase.WORKING
         if wanted.last:
             self._chunks.end()
@@ -129,6 +145,13 @@ class Taking:
             left -= len(await self._content(left))
         ear.phase = Phase.WORKING
         return refusal
+
+    async def _take(self, filing: Filing, reader: DotReader) -> None:
+        """Take what has come, and if that is not the whole, go on without a wake-up for each piece."""
+        await filing.take(await self._content())
+        if reader.rest is None and filing.refusal is None:
+            await self._ear.pour(lambda octets: filing.take_now(octets) and reader.rest is None)
+            await filing.take(b"")
 
     async def _content(self, most: int = CHUNK) -> bytes:
         """Wait for octets of content."""

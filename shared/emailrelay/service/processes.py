@@ -14,6 +14,7 @@ from emailrelay.events import Report, Started, Stopped, Stopping
 from emailrelay.service.child import Role
 from emailrelay.service.live import Live
 from emailrelay.service.loop import run_in_loop
+from emailrelay.service.memory import keep_freed_memory
 from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
@@ -50,6 +51,7 @@ def run(
     such signals, so this is the last thing a process does. ``live`` settings are read again at SIGHUP.
     """
     os.umask(_UMASK)
+    keep_freed_memory()
     # Whoever is told that we are ready may tell us to stop: that waits until it can be heard.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     report(Started(service=service, version=version(), workers=workers))

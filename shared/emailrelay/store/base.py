@@ -65,6 +65,15 @@ class Draft(ABC):
 
         """
 
+    def write_now(self, chunk: bytes | bytearray | memoryview) -> bool:  # noqa: ARG002 - this one always waits
+        """Do what ``write`` does, if nothing need be waited for; False: nothing was done.
+
+        Raises:
+            StoreError: see ``write``.
+
+        """
+        return False
+
     @abstractmethod
     async def commit(
         self,

@@ -217,7 +217,12 @@ class _Draft(Draft):
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """See ``Draft``."""
+        self.write_now(chunk)
+
+    def write_now(self, chunk: bytes | bytearray | memoryview) -> bool:
+        """See ``Draft``."""
         self._content += chunk
+        return True
 
     async def commit(
         self,

@@ -59,7 +59,11 @@ class SpoolDraft(Draft):
         return self._spool.ids.next(self._spool.clock())
 
     async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """See ``Draft.write``. The page cache takes it: no thread, no sync."""
+        """See ``Draft.write``."""
+        self.write_now(chunk)
+
+    def write_now(self, chunk: bytes | bytearray | memoryview) -> bool:
+        """See ``Draft.write_now``. The page cache takes it: no thread, no sync."""
         try:
             self._pair.write(chunk)
         except OSError as error:
@@ -67,6 +71,7 @@ class SpoolDraft(Draft):
         if self._pair.length - self._begun >= _WRITE_BACK:
             self._begun = self._pair.length
             self._write_backs.append(self._spool.syncer.begin(self._pair.content))
+        return True
 
     async def commit(
         self,
