@@ -2,7 +2,8 @@
 
 A batch is what one turn of the loop hands over, and what arrived during the previous batch's syncs; there is
 no timer. A job either names files and directories, or has a record for the log, where one sync serves the
-whole batch.
+whole batch. The loop writes records and does what comes behind the sync; the thread waits for the disk. Each of its own system
+calls would cost both a wait for the interpreter.
 """
 
 import asyncio
@@ -14,12 +15,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.side_by_side import SideBySide, Target, close_each
 from emailrelay.store.spool.wal import records
-from emailrelay.store.spool.wal.log import LARGEST_BATCH, Log
+from emailrelay.store.spool.wal.log import LARGEST_BATCH, Log, Written
 from emailrelay.store.spool.wal.records import Record
 
 _LARGEST_BATCH = 512
@@ -56,6 +57,23 @@ _Synced: TypeAlias = tuple[_Job, OSError | None]
 _Outcome: TypeAlias = tuple[_Job, Exception | None]
 
 
+@dataclass(slots=True, kw_only=True)
+class _Share:
+    """Jobs whose records go into the log together."""
+
+    jobs: list[_Job]
+    records: list[Record]
+    written: Written | None = None
+    error: OSError | None = None
+
+
+class _Handed(NamedTuple):
+    """What a turn of the loop hands over."""
+
+    jobs: Sequence[_Job]
+    shares: Sequence[_Share]
+
+
 class Syncer:
     """One thread that syncs for a whole process. Started by the first job, ended by ``close``."""
 
@@ -66,7 +84,7 @@ class Syncer:
         self._logged = False
         self._next_look = 0.0
         self._looking = threading.Lock()
-        self._jobs: queue.SimpleQueue[Sequence[_Job] | None] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[_Handed | None] = queue.SimpleQueue()
         self._gathered: list[_Job] = []
         """What this turn of the loop is to have done: handed over together, the thread is woken once."""
         self._thread: threading.Thread | None = None
@@ -110,9 +128,9 @@ class Syncer:
         )
 
     async def log(self, record: Callable[[], Record], finish: Finish = _raise) -> None:
-        """Have a record in the log on stable storage, then call ``finish``; as ``run`` in all else.
+        """Have a record in the log on stable storage, then call ``finish``, in the loop; as ``run`` in all else.
 
-        Both are called in the syncing thread. No checkpoint is made before ``finish`` has ended.
+        No checkpoint is made before ``finish`` has ended.
         """
         loop = asyncio.get_running_loop()
         await self._do(_Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
@@ -146,8 +164,12 @@ class Syncer:
 
     def _hand_over(self) -> None:
         gathered, self._gathered = self._gathered, []
-        if gathered:
-            self._jobs.put(gathered)
+        if not gathered:
+            return
+        shares = list(_shares(gathered))
+        for share in shares:
+            share.written = self._log.write_now(share.records)
+        self._jobs.put(_Handed([job for job in gathered if job.record is None], shares))
 
     def _start(self) -> OSError | None:
         """Start the thread if it does not run; a system that has none left may have one next time."""
@@ -184,19 +206,17 @@ class Syncer:
     def _work(self) -> None:
         while True:
             batch = self._batch()
-            jobs = [job for gathered in batch if gathered is not None for job in gathered]
-            self._sync([job for job in jobs if job.record is None])
-            for share in _shares(jobs):
-                self._write(share)
+            self._sync([job for handed in filter(None, batch) for job in handed.jobs])
+            self._make_durable([share for handed in filter(None, batch) for share in handed.shares])
             if batch and batch[-1] is None:
                 return
             if self._logged and (time.monotonic() >= self._next_look or self._log.behind > _BEHIND):
                 self._next_look = time.monotonic() + _LOOK
                 self._beside.beside(self.look)
 
-    def _batch(self) -> list[Sequence[_Job] | None]:
+    def _batch(self) -> list[_Handed | None]:
         """Wait for jobs; there are none when it is time to look at the log."""
-        batch: list[Sequence[_Job] | None] = []
+        batch: list[_Handed | None] = []
         with contextlib.suppress(queue.Empty):
             batch.append(self._jobs.get(timeout=_LOOK if self._logged else None))
             while batch[-1] is not None and len(batch) < _LARGEST_BATCH:
@@ -221,40 +241,46 @@ class Syncer:
             _finish_in_loop([each for each in ended if not each[0].blocks])
             _tell(_finish([each for each in ended if each[0].blocks]))
 
-    def _write(self, share: "_Share") -> None:
-        """Put jobs' records into the log."""
+    def _make_durable(self, shares: Sequence[_Share]) -> None:
+        """Put on stable storage what the loop has written into the log, and write what it could not."""
+        if not shares:
+            return
         if not self._logged:
             self._logged, self._next_look = True, time.monotonic() + _LOOK
-        error: OSError | None = None
-        with contextlib.ExitStack() as held:
-            try:
-                held.enter_context(self._log.durable([record for _, record in share]))
-            except OSError as caught:
-                error = caught
-            outcomes = _finish([(job, error) for job, _ in share])
-        _tell(outcomes)
-
-
-_Share: TypeAlias = list[tuple[_Job, Record]]
+        for share in shares:
+            if share.written is None:
+                try:
+                    share.written = self._log.write(share.records)
+                except OSError as error:
+                    share.error = error
+        failed = self._log.sync([share.written for share in shares if share.written is not None])
+        for share in shares:
+            if share.written is not None:
+                share.error = failed.get(share.written.segment)
+        try:
+            shares[0].jobs[0].loop.call_soon_threadsafe(_show, shares)
+        except RuntimeError:  # see ``_finish_in_loop``
+            _show(shares)
 
 
 def _shares(jobs: Sequence[_Job]) -> Iterator[_Share]:
     """Give the jobs that have records, with these, as much as a batch of the log takes at a time."""
-    share, length = _Share(), 0
+    share, length = _Share(jobs=[], records=[]), 0
     for job in jobs:
         if job.record is None:
             continue
         try:
             record = job.record()
         except OSError as error:
-            _tell(_finish([(job, error)]))
+            _resolve(_finish([(job, error)]))
             continue
-        share.append((job, record))
+        share.jobs.append(job)
+        share.records.append(record)
         length += records.size(record)
         if length >= LARGEST_BATCH:
             yield share
-            share, length = [], 0
-    if share:
+            share, length = _Share(jobs=[], records=[]), 0
+    if share.jobs:
         yield share
 
 
@@ -287,6 +313,15 @@ def _finish_in_loop(synced: Sequence[_Synced]) -> None:
 
 def _finish_here(synced: Sequence[_Synced]) -> None:
     _resolve(_finish(synced))
+
+
+def _show(shares: Sequence[_Share]) -> None:
+    """Make the messages' files show what the log says."""
+    for share in shares:
+        outcomes = _finish([(job, share.error) for job in share.jobs])
+        if share.written is not None:
+            share.written.shown()
+        _resolve(outcomes)
 
 
 def _tell(outcomes: Sequence[_Outcome]) -> None:

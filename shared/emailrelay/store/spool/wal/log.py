@@ -9,8 +9,9 @@ import errno
 import os
 import threading
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue_id import QueueId
@@ -30,6 +31,18 @@ _OLD = 10.0
 _TAIL, _SICK = "tail", "sick"
 
 
+@dataclass(slots=True, eq=False)
+class Written:
+    """A batch in the log, which keeps its segment there until ``shown``."""
+
+    segment: Segment
+    offset: int
+
+    def shown(self) -> None:
+        """Let the segment go: the messages' own files show what the batch says, or it was refused."""
+        self.segment.unshare()
+
+
 class Log:
     """One process's hand on the log under ``directory``. Threads may share it."""
 
@@ -39,7 +52,8 @@ class Log:
         self._one = threading.Lock()
         self._tail: Tail | None = None
         self._segment: Segment | None = None
-        self._broken: int | None = None
+        self._broken: set[int] = set()
+        """Segments of which a sync has failed."""
         self.behind = 0
         """Segments that this process has closed since it last looked for what can be taken away."""
 
@@ -64,51 +78,110 @@ class Log:
             self._tail = Tail(f"{self.directory}/{_TAIL}")
         return self._tail
 
+    def write_now(self, batch: Sequence[Record]) -> Written | None:
+        """Write a batch if nothing need be waited for; None: nothing was done."""
+        if not self._one.acquire(blocking=False):
+            return None
+        try:
+            return self._write(batch, wait=False)
+        except OSError:  # whoever tries again is told
+            return None
+        finally:
+            self._one.release()
+
+    def write(self, batch: Sequence[Record]) -> Written:
+        """Write a batch, which is not on stable storage before ``sync``. Blocks; for a thread.
+
+        Raises:
+            OSError: it is not written.
+
+        """
+        with self._one:
+            return self._write(batch, wait=True)
+
+    def _write(self, batch: Sequence[Record], *, wait: bool) -> Written:
+        with self._appended(batch, wait=wait) as written:
+            written.segment.share()
+        return written
+
+    def sync(self, batches: Iterable[Written]) -> dict[Segment, OSError]:
+        """Put batches on stable storage; gives the segments with whose batches that has failed.
+
+        These may be there all the same, but nobody shall find them, since all that is in them is refused.
+        """
+        failed: dict[Segment, OSError] = {}
+        synced: set[Segment] = set()
+        for each in batches:
+            if each.segment not in synced:
+                synced.add(each.segment)
+                error = self._sync(each.segment)
+                if error is not None:
+                    failed[each.segment] = error
+            if each.segment in failed:
+                with contextlib.suppress(OSError):
+                    each.segment.write(bytes(BLOCK), each.offset)
+        return failed
+
+    def _sync(self, segment: Segment) -> OSError | None:
+        # Never again one that has failed: the kernel may have dropped what it could not write, of batches
+        # that were written meanwhile, too, and tells of it once.
+        if segment.number in self._broken:
+            return OSError(errno.EIO, "an earlier sync of the log has failed")
+        try:
+            segment.sync()
+        except OSError as error:
+            self._broken.add(segment.number)
+            return error
+        return None
+
     @contextmanager
     def durable(self, batch: Sequence[Record]) -> Generator[None]:
-        """Have a batch on stable storage; inside the block the messages' files are made to show it.
+        """Have a batch on stable storage; inside the block the messages' files are made to show it. Blocks.
 
         Raises:
             OSError: it is not; the log may have it all the same, but nobody was told.
 
         """
-        with self._one:
-            written, offset = self._append(batch, share=True)
-            written = written.again()  # another thread may move on to the next segment meanwhile
+        written = self.write(batch)
         try:
-            self._sync(written, offset)
+            for error in self.sync((written,)).values():
+                raise error
             yield
         finally:
-            written.unshare()
-            written.close()
+            written.shown()
 
     def forget(self, message: QueueId) -> None:
         """Note that a message is gone, without a sync: as lasting as the removal of its files."""
         if self.in_use():
-            with self._one, contextlib.suppress(OSError):
-                self._append((Gone(message),), share=False)
+            with self._one, contextlib.suppress(OSError), self._appended((Gone(message),)):
+                pass
 
-    def _append(self, batch: Sequence[Record], *, share: bool) -> tuple[Segment, int]:
+    @contextmanager
+    def _appended(self, batch: Sequence[Record], *, wait: bool = True) -> Generator[Written]:
+        """Append a batch; in the block nobody else writes."""
         if self.is_sick():
             raise OSError(errno.EIO, "the spool's disk has failed; its log is kept for a restart")
-        length = sum(map(records.size, batch))
+        room = records.room(sum(map(records.size, batch)))
         tail = self._opened()
-        with tail.locked() as place:
-            writing, here = self._place(tail, place, records.room(length))
+        with tail.locked(wait=wait) as place:
+            found = self._place(place, room)
+            if found is None:
+                if not wait:
+                    raise BlockingIOError(errno.EAGAIN, "a new segment is to be laid out")
+                found = self._next(tail, place)
+            writing, here = found
             writing.write(records.batch(writing.mark, batch), here.offset)
-            since = here.since or time.time()
-            tail.put(Place(writing.number, here.offset + records.room(length), since))
-            if share:
-                writing.share()
-        return writing, here.offset
+            tail.put(Place(writing.number, here.offset + room, here.since or time.time()))
+            yield Written(writing, here.offset)
 
-    def _place(self, tail: Tail, place: Place | None, needed: int) -> tuple[Segment, Place]:
-        """Give the segment to write to, and where; the tail is locked."""
-        if place is not None and place.number != self._broken:
-            writing = self._open(place.number)
-            if writing is not None and place.offset + needed <= segment.SIZE:
-                return writing, place
-        return self._next(tail, place)
+    def _place(self, place: Place | None, room: int) -> tuple[Segment, Place] | None:
+        """Give the segment to write to, and where, if it has the room; the tail is locked."""
+        if place is None or place.number in self._broken:
+            return None
+        writing = self._open(place.number)
+        if writing is None or place.offset + room > segment.SIZE:
+            return None
+        return writing, place
 
     def _open(self, number: int) -> Segment | None:
         if self._segment is None or self._segment.number != number:
@@ -134,17 +207,6 @@ class Log:
         if self._segment is not None:
             self._segment.close()
         self._segment = to
-
-    def _sync(self, written: Segment, offset: int) -> None:
-        try:
-            written.sync()
-        except OSError:
-            # Never again this one: the kernel may have dropped what it could not write. And nobody
-            # shall find the batch, since all that is in it is refused.
-            self._broken = written.number
-            with contextlib.suppress(OSError):
-                written.write(bytes(BLOCK), offset)
-            raise
 
     def close_old(self) -> None:
         """Close the segment that is written to if it has been for long enough.

@@ -9,8 +9,9 @@ import contextlib
 import os
 import secrets
 import struct
+import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.store.spool import files
@@ -26,26 +27,38 @@ _SPARE, _NEW = "spare", "new"
 _ZEROS = bytes(1024 * 1024)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Segment:
-    """An open segment."""
+    """An open segment. Threads may share it."""
 
     path: str
     number: int
     mark: bytes
     descriptor: int
+    _batches: int = 0
+    _closing: bool = False
+    _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def share(self) -> None:
-        """Keep it from being taken away until ``unshare``."""
-        files.share_lock(self.descriptor)
+        """Keep it open, and from being taken away, until ``unshare``; any number of times at once."""
+        with self._guard:
+            if not self._batches:
+                files.share_lock(self.descriptor)
+            self._batches += 1
+
+    def unshare(self) -> None:
+        """End what one ``share`` has begun."""
+        with self._guard:
+            self._batches -= 1
+            if self._batches:
+                return
+            files.unlock(self.descriptor)
+            if self._closing:
+                os.close(self.descriptor)
 
     def take(self) -> bool:
         """Have it for ourselves if nobody is in the middle of a batch, and it is still there."""
         return files.try_lock(self.descriptor) and files.is_named(self.descriptor, self.path)
-
-    def unshare(self) -> None:
-        """End either lock."""
-        files.unlock(self.descriptor)
 
     def write(self, octets: bytes, offset: int) -> None:
         """Write a batch."""
@@ -73,13 +86,12 @@ class Segment:
             yield from found
             at += records.room(length)
 
-    def again(self) -> "Segment":
-        """Give the same open file, locks included, to be closed by itself."""
-        return replace(self, descriptor=os.dup(self.descriptor))
-
     def close(self) -> None:
-        """Close the file."""
-        os.close(self.descriptor)
+        """Close the file, once no batch needs it any more."""
+        with self._guard:
+            self._closing = True
+            if not self._batches:
+                os.close(self.descriptor)
 
 
 def _path(directory: str, number: int) -> str:

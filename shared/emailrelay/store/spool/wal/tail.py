@@ -3,6 +3,7 @@
 It is never synced. After a power cut the first opener reads the segments and makes it anew.
 """
 
+import errno
 import os
 import struct
 from collections.abc import Generator
@@ -42,9 +43,17 @@ class Tail:
         self._descriptor = descriptor
 
     @contextmanager
-    def locked(self) -> Generator[Place | None]:
-        """Keep all others from writing; gives the place, or None in a new log."""
-        files.lock(self._descriptor)
+    def locked(self, *, wait: bool = True) -> Generator[Place | None]:
+        """Keep all others from writing; gives the place, or None in a new log.
+
+        Raises:
+            BlockingIOError: somebody else writes, and we do not ``wait``.
+
+        """
+        if wait:
+            files.lock(self._descriptor)
+        elif not files.try_lock(self._descriptor):
+            raise BlockingIOError(errno.EAGAIN, "another process writes to the log")
         try:
             octets = os.pread(self._descriptor, _PLACE.size, 0)
             yield Place(*_PLACE.unpack(octets)) if len(octets) == _PLACE.size else None

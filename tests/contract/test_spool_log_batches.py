@@ -1,0 +1,96 @@
+"""Batches of the log: written by the loop, synced by a thread, shown by the loop, with others in between."""
+
+import errno
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from emailrelay.queue_id import QueueId
+from emailrelay.store.spool.wal import segment
+from emailrelay.store.spool.wal.log import Log
+from emailrelay.store.spool.wal.records import Gone
+from emailrelay.store.spool.wal.segment import Segment
+
+
+@pytest.fixture(name="log")
+def make_log(tmp_path: Path) -> Iterator[Log]:
+    log = Log(str(tmp_path))
+    log.begin()
+    yield log
+    log.close()
+
+
+def gone(number: int) -> Gone:
+    return Gone(QueueId(f"1.1.{number}"))
+
+
+def found(log: Log) -> list[QueueId]:
+    """Give what the first opener would find."""
+    ids: list[QueueId] = []
+    for number in segment.numbers(log.directory):
+        opened = segment.open_segment(log.directory, number)
+        assert opened is not None
+        ids += [read.id for read in opened.read()]
+        opened.close()
+    return ids
+
+
+def test_what_was_written_before_a_failed_sync_is_refused_with_it(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = log.write_now([gone(1)])
+    assert before is not None
+    assert log.sync([before]) == {}
+    first, second = log.write_now([gone(2)]), log.write_now([gone(3), gone(4)])
+    assert first is not None
+    assert second is not None
+    with monkeypatch.context() as once:
+        # As the kernel does: it tells of lost data once, and the next sync knows nothing of it.
+        def fails(_segment: Segment) -> None:
+            raise OSError(errno.EIO, "lost")
+
+        once.setattr(Segment, "sync", fails)
+        assert list(log.sync([first])) == [first.segment]
+    assert list(log.sync([second])) == [first.segment]
+    assert found(log) == [gone(1).id]
+    last = log.write([gone(5)])
+    assert last.segment.number > first.segment.number
+    assert log.sync([last]) == {}
+    assert found(log) == [gone(1).id, gone(5).id]
+    for each in (before, first, second, last):
+        each.shown()
+
+
+def test_loop_does_not_wait_for_another_process(log: Log) -> None:
+    with Path(log.directory, "tail").open("rb") as tail:
+        fcntl.flock(tail, fcntl.LOCK_EX)
+        assert log.write_now([gone(1)]) is None
+    written = log.write_now([gone(2)])
+    assert written is not None
+    written.shown()
+    assert found(log) == [gone(2).id]
+
+
+def test_loop_does_not_lay_out_a_segment(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(segment, "SIZE", 4 * 4096)
+    kept = [written for n in range(9) if (written := log.write_now([gone(n)])) is not None]
+    assert 0 < len(kept) < 9
+    written = log.write([gone(9)])
+    assert written.segment is not kept[0].segment
+    for each in (*kept, written):
+        each.shown()
+
+
+def test_segment_stays_while_any_of_its_batches_is_not_shown(log: Log) -> None:
+    first, second = log.write([gone(1)]), log.write([gone(2)])
+    log.close()  # as if it had moved on: what is written to is another one now
+    first.shown()
+    other = segment.open_segment(log.directory, second.segment.number)
+    assert other is not None
+    assert not other.take()
+    assert log.sync([second]) == {}
+    second.shown()
+    assert other.take()
+    other.close()
