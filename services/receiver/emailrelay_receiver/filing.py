@@ -133,23 +133,14 @@ class Filing:
             return None
         return self._draft.id
 
-    async def answer(self, gone: asyncio.Event) -> Reply | None:
+    async def answer(self, gone: asyncio.Future[None]) -> Reply | None:
         """Wait for what becomes of the message; None: nobody answered in time, or before ``gone``.
 
         A client that goes away takes back what nobody has vouched for.
         """
         if self._draft is None:
             return None
-        answer = asyncio.create_task(self._draft.answer(self._house.answer_within))
-        leaving = asyncio.create_task(gone.wait())
-        try:
-            await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            if not answer.done():
-                answer.cancel()
-                await asyncio.wait({answer})
-        return None if answer.cancelled() else answer.result()
+        return await self._draft.answer(self._house.answer_within, gone)
 
     def _judge(self) -> Reply | None:
         if self._house.offer.size and self.size > self._house.offer.size:

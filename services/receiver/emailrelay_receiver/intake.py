@@ -32,10 +32,15 @@ class Intake(asyncio.StreamReader):
 
     def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=limit, loop=loop)
-        self.gone = asyncio.Event()
-        """The client will send nothing more: it closed its side, or the connection broke."""
+        self.gone: asyncio.Future[None] = loop.create_future()
+        """Done when the client will send nothing more: it closed its side, or the connection broke."""
         self._idle = False
         """Whether a line is waited for, and not for the rest of one that is too long."""
+
+    def give_up(self) -> None:
+        """Have whoever waits for something else do so no longer than for the client."""
+        if not self.gone.done():
+            self.gone.set_result(None)
 
     def whole_line(self, data: bytes) -> bytes | None:
         """Give the line that comes in ``data`` if it is what is waited for, whole, and nothing else."""
@@ -45,12 +50,12 @@ class Intake(asyncio.StreamReader):
 
     def feed_eof(self) -> None:
         """Take note of the end."""
-        self.gone.set()
+        self.give_up()
         super().feed_eof()
 
     def set_exception(self, exc: Exception) -> None:
         """Take note of the break."""
-        self.gone.set()
+        self.give_up()
         super().set_exception(exc)
 
     def waiting_line(self) -> bytes | None:
@@ -116,7 +121,7 @@ class Intake(asyncio.StreamReader):
     @property
     def dry(self) -> bool:
         """Whether nothing waits, and something may come."""
-        return not self._buffer and not self.gone.is_set()
+        return not self._buffer and not self.gone.done()
 
     def put_back(self, octets: bytes | memoryview) -> None:
         """Let these be read next: commands that came in one piece with the end of the content."""

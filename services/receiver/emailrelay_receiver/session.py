@@ -211,7 +211,7 @@ class SmtpSession(SMTP):
     def cut(self) -> None:
         """Drop whatever the client is still to send; a commit under way is left alone."""
         if self.phase is Phase.AWAITING:
-            self.intake.gone.set()  # the client is answered by what is known so far
+            self.intake.give_up()  # the client is answered by what is known so far
         elif self._asking is not None:
             self._asking.cancel()
         elif self.phase is not Phase.WORKING and self.transport is not None:

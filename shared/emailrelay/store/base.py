@@ -95,8 +95,10 @@ class Draft(ABC):
         """
 
     @abstractmethod
-    async def answer(self, within: float) -> Reply | None:
-        """Wait ``within`` seconds for what becomes of a message committed with an ``ack`` to wait for.
+    async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
+        """Wait for what becomes of a message committed with an ``ack`` to wait for.
+
+        At most ``within`` seconds, and not once the client has ``gone``.
 
         None: nobody has answered, and nobody will. The message then is ordinary mail (FILTERED) or
         withdrawn (DELIVERED).

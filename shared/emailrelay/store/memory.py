@@ -239,12 +239,13 @@ class _Draft(Draft):
             self._waiter = kept.waiter = asyncio.get_running_loop().create_future()
             self._kept = kept
 
-    async def answer(self, within: float) -> Reply | None:
+    async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """See ``Draft``."""
         if self._waiter is None:
             return None
+        waiting = (self._waiter,) if gone is None else (self._waiter, gone)
         try:
-            await asyncio.wait([self._waiter], timeout=within)
+            await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
             return self._waiter.result() if self._waiter.done() else None
         finally:
             await self.discard()

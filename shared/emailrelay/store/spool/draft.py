@@ -6,6 +6,7 @@ forward, so the two renames that make it visible need no sync. Where there is a 
 synced instead.
 """
 
+import asyncio
 import os
 from concurrent.futures import Future
 
@@ -129,12 +130,12 @@ class SpoolDraft(Draft):
     def _logged(self) -> bool:
         return self._spool.logs and self._pair.length <= LARGEST_CONTENT
 
-    async def answer(self, within: float) -> Reply | None:
+    async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """See ``Draft.answer``."""
         if self._waiter is None:
             return None
         try:
-            return await self._waiter.answer(within)
+            return await self._waiter.answer(within, gone)
         finally:
             self._stop_waiting(self._waiter)
 

@@ -36,18 +36,28 @@ class Waiter:
     rung: asyncio.Event = field(default_factory=asyncio.Event)
     _reply: Reply | None = None
 
-    async def answer(self, within: float) -> Reply | None:
-        """Wait for the answer; after ``within`` seconds give up, unless it has just come."""
+    async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
+        """Wait for the answer; after ``within`` seconds, or once ``gone``, give up unless it has just come."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + within
-        while (reply := self._read()) is None and (rest := end - loop.time()) > 0:
-            self.rung.clear()
-            timer = loop.call_later(min(rest, _LOOK), self.rung.set)
-            try:
-                await self.rung.wait()
-            finally:
-                timer.cancel()
+        gone = gone or loop.create_future()
+        gone.add_done_callback(self._look)
+        try:
+            end = loop.time() + within
+            while (reply := self._read()) is None and (rest := end - loop.time()) > 0:
+                if gone.done():
+                    break
+                self.rung.clear()
+                timer = loop.call_later(min(rest, _LOOK), self.rung.set)
+                try:
+                    await self.rung.wait()
+                finally:
+                    timer.cancel()
+        finally:
+            gone.remove_done_callback(self._look)
         return reply or self.give_up()
+
+    def _look(self, _gone: asyncio.Future[None]) -> None:
+        self.rung.set()
 
     def give_up(self) -> Reply | None:
         """Take the wait back; the reply if somebody was faster."""
