@@ -55,6 +55,11 @@ def envelope(message: QueueId, stage: Stage) -> str:
     return f"emailrelay.{message}.envelope{_SUFFIX[stage]}"
 
 
+def ending(stage: Stage) -> str:
+    """Give what the names of all envelopes at a stage end with, and few others."""
+    return f".envelope{_SUFFIX[stage]}"
+
+
 def envelopes(message: QueueId) -> list[str]:
     """Give all names that a message's envelope may have."""
     return [f"emailrelay.{message}.envelope{suffix}" for suffix in _STAGE]

@@ -35,7 +35,7 @@ from emailrelay.store.spool.threads import in_thread
 from emailrelay.store.spool.waiting import Waiters
 from emailrelay.store.spool.wal.opening import Presence
 
-_PATIENCE = 1.0
+_PATIENCE = 0.3
 """Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""
 _PER_TURN = 1000
 """Names listed before other tasks get a turn."""
