@@ -4,12 +4,14 @@ import asyncio
 import errno
 import random
 import smtplib
+import socket
 from pathlib import Path
 
 import pytest
 import uvloop
 from tests.fakes.certificates import make_certificates
 from tests.service.receiving import HANG, Peer, receiving
+from tests.service.test_receiver_sessions import Slow
 from tests.service.test_receiver_tls import client_context
 
 from emailrelay.config import ReceiverSettings
@@ -19,6 +21,7 @@ from emailrelay.events import SessionTrouble
 from emailrelay.store.base import Draft
 from emailrelay.store.memory import MemoryStore
 from emailrelay_receiver.inflow import Inflow
+from emailrelay_receiver.intake import Intake
 
 MIB = 1024 * 1024
 
@@ -254,3 +257,53 @@ async def test_an_error_of_ours_in_the_middle_ends_the_session(
         assert (await peer.reply()).startswith("451 4.3.0 ")
         assert await peer.closed()
         assert running.mail() == []
+
+
+async def test_tls_client_that_resets_at_the_begin_of_a_chunk_is_gone(tmp_path: Path) -> None:
+    """The transport tells the session of the end in a later turn, in which the chunk is begun."""
+    files = make_certificates(tmp_path)
+    context = client_context(files)
+
+    def talk(port: int) -> None:
+        with socket.create_connection(("127.0.0.1", port), HANG) as plain:
+            client = context.wrap_socket(plain, server_hostname="127.0.0.1")
+            client.recv(1000)
+            for command in (b"EHLO c", b"MAIL FROM:<s@x>", b"RCPT TO:<r@y>"):
+                client.sendall(command + b"\r\n")
+                client.recv(10_000)
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+            # So many answers that other sessions get their turn before the chunk.
+            client.sendall(b"NOOP\r\n" * 400 + b"BDAT 100000\r\n" + b"x" * 50)
+            client.close()
+
+    given = settings(server_tls_certificate=str(files.server), server_tls_connection=True)
+    async with receiving(given) as running:
+        for _ in range(3):
+            await asyncio.to_thread(talk, running.port)
+        await running.empty()
+
+
+async def test_what_follows_a_large_content_waits_in_the_socket(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """While the message is committed, no more than the usual waits in memory."""
+    longest = 0
+    fed = Intake.feed_data
+
+    def feed(self: Intake, data: bytes) -> None:
+        nonlocal longest
+        fed(self, data)
+        longest = max(longest, len(self._buffer))
+
+    monkeypatch.setattr(Intake, "feed_data", feed)
+    async with receiving(store=Slow) as running, running.client() as peer:
+        store = running.store
+        assert isinstance(store, Slow)
+        await peer.to_data()
+        peer.send(stuffed(lines(MIB * 9 // 10)) + b"NOOP\r\n" * (8 * MIB // 6))
+        async with asyncio.timeout(HANG):
+            await store.begun.wait()
+        await asyncio.sleep(0.5)
+        assert longest < MIB
+        store.go.set()
+        assert (await peer.reply()).startswith("250 ")

@@ -15,8 +15,14 @@ from emailrelay.store.base import CHUNK
 class _OfThread(threading.local):
     """What each thread, and so each loop, has for itself."""
 
-    def __init__(self) -> None:
-        self.buffer = memoryview(bytearray(CHUNK))
+    _buffer: memoryview | None = None
+
+    @property
+    def buffer(self) -> memoryview:
+        """Room for what comes; made when it is first needed."""
+        if self._buffer is None:
+            self._buffer = memoryview(bytearray(CHUNK))
+        return self._buffer
 
 
 _OF_THREAD = _OfThread()
@@ -32,17 +38,20 @@ class Inflow(asyncio.BufferedProtocol):
         self._buffer = _OF_THREAD.buffer
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    async def run(self, transport: asyncio.Transport) -> None:
-        """Take what comes, until ``take`` wants no more of it or nothing more will come.
+    async def run(self, transport: asyncio.Transport, gone: asyncio.Future[None]) -> None:
+        """Take what comes, until ``take`` wants no more of it or the client has ``gone``.
 
         Raises:
             Exception: whatever ``take`` raises.
 
         """
+        # A transport for TLS may have begun to tell the session of the end already, and tells us nothing then.
+        gone.add_done_callback(self._end)
         _switch(transport, self)
         try:
             await self._over
         finally:
+            gone.remove_done_callback(self._end)
             if transport.get_protocol() is self:
                 _switch(transport, self._session)
 
@@ -83,13 +92,17 @@ class Inflow(asyncio.BufferedProtocol):
         """Let the session know."""
         self._session.resume_writing()
 
-    def _end(self) -> None:
+    def _end(self, _gone: asyncio.Future[None] | None = None) -> None:
         if not self._over.done():
             self._over.set_result(None)
 
 
 def _switch(transport: asyncio.Transport, protocol: asyncio.BaseProtocol) -> None:
-    # uvloop decides at the start of reading whether it is into a buffer of the protocol's.
-    transport.pause_reading()
+    # uvloop decides at the start of reading whether it is into a buffer of the protocol's. A session that
+    # has more than enough to read, and has paused it, resumes it by itself.
+    reading = transport.is_reading()
+    if reading:
+        transport.pause_reading()
     transport.set_protocol(protocol)
-    transport.resume_reading()
+    if reading:
+        transport.resume_reading()

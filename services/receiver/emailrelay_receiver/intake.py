@@ -33,7 +33,7 @@ class Intake(asyncio.StreamReader):
     def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(limit=limit, loop=loop)
         self.gone: asyncio.Future[None] = loop.create_future()
-        """Done when the client will send nothing more: it closed its side, or the connection broke."""
+        """Done when nothing more is waited for: the client closed its side, the connection broke, or we give up."""
         self._idle = False
         """Whether a line is waited for, and not for the rest of one that is too long."""
 

@@ -443,7 +443,7 @@ class SmtpSession(SMTP):
 
         await self.listen(Phase.RECEIVING)
         if self.intake.dry:
-            await Inflow(self, taken).run(self._both_ways())
+            await Inflow(self, taken).run(self._both_ways(), self.intake.gone)
         self.heard(Phase.WRITING)
 
     def heard(self, phase: Phase) -> None:
@@ -510,6 +510,8 @@ class SmtpSession(SMTP):
             self.heard(phase)
 
     def _send_replies(self) -> None:
+        if self._writer.transport.is_closing():
+            raise ConnectionResetError  # uvloop would not take it for one
         self._writer.write(bytes(self._replies))
         self._replies.clear()
         self._since = self.loop.time()

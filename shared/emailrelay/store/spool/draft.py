@@ -160,7 +160,8 @@ class SpoolDraft(Draft):
             self._pair.show(self._spool.root, stage)
         except OSError:
             if self._logged:
-                self._spool.log.forget(self.id)
+                # Behind a failed sync the log has been told already, as far as that disk lets it.
+                self._spool.log.forget(self.id, wait=error is None)
             self._remove()
             files.remove(self._spool.content(self.id))
             raise

@@ -2,8 +2,8 @@
 
 A batch is what one turn of the loop hands over, and what arrived during the previous batch's syncs; there is
 no timer. A job either names files and directories, or has a record for the log, where one sync serves the
-whole batch. The loop writes records and does what comes behind the sync; the thread waits for the disk. Each of its own system
-calls would cost both a wait for the interpreter.
+whole batch. The loop writes records, if nothing need be waited for, and does what comes behind the sync;
+the thread waits for the disk. Each of its own system calls would cost both a wait for the interpreter.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class _Job:
     targets: Sequence[Target] = ()
     closing: Sequence[int] = ()
     record: Callable[[], Record] | None = None
-    blocks: bool = True
+    blocks: bool = False
     """Whether ``finish`` is called in the syncing thread, not in the loop."""
     loop: asyncio.AbstractEventLoop
     future: asyncio.Future[None]
@@ -251,14 +251,15 @@ class Syncer:
             if share.written is None:
                 try:
                     share.written = self._log.write(share.records)
-                except OSError as error:
-                    share.error = error
+                except (OSError, MemoryError) as error:
+                    share.error = _refusal(error)
         failed = self._log.sync([share.written for share in shares if share.written is not None])
         for share in shares:
             if share.written is not None:
                 share.error = failed.get(share.written.segment)
         try:
-            shares[0].jobs[0].loop.call_soon_threadsafe(_show, shares)
+            # A process has one loop at a time that uses this spool.
+            shares[0].jobs[0].loop.call_soon_threadsafe(_show_and_tell, shares)
         except RuntimeError:  # see ``_finish_in_loop``
             _show(shares)
 
@@ -271,8 +272,8 @@ def _shares(jobs: Sequence[_Job]) -> Iterator[_Share]:
             continue
         try:
             record = job.record()
-        except OSError as error:
-            _resolve(_finish([(job, error)]))
+        except (OSError, MemoryError) as error:
+            _resolve(_finish([(job, _refusal(error))]))
             continue
         share.jobs.append(job)
         share.records.append(record)
@@ -282,6 +283,10 @@ def _shares(jobs: Sequence[_Job]) -> Iterator[_Share]:
             share, length = _Share(jobs=[], records=[]), 0
     if share.jobs:
         yield share
+
+
+def _refusal(error: OSError | MemoryError) -> OSError:
+    return error if isinstance(error, OSError) else OSError(errno.ENOMEM, "no memory for the log")
 
 
 def _first(targets: Sequence[Target], failed: dict[Target, OSError]) -> OSError | None:
@@ -315,13 +320,18 @@ def _finish_here(synced: Sequence[_Synced]) -> None:
     _resolve(_finish(synced))
 
 
-def _show(shares: Sequence[_Share]) -> None:
+def _show(shares: Sequence[_Share]) -> list[_Outcome]:
     """Make the messages' files show what the log says."""
+    outcomes: list[_Outcome] = []
     for share in shares:
-        outcomes = _finish([(job, share.error) for job in share.jobs])
+        outcomes += _finish([(job, share.error) for job in share.jobs])
         if share.written is not None:
             share.written.shown()
-        _resolve(outcomes)
+    return outcomes
+
+
+def _show_and_tell(shares: Sequence[_Share]) -> None:
+    _resolve(_show(shares))
 
 
 def _tell(outcomes: Sequence[_Outcome]) -> None:

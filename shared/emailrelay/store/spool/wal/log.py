@@ -50,6 +50,7 @@ class Log:
         """Nothing is opened before it is needed."""
         self.directory = directory
         self._one = threading.Lock()
+        self._one_syncs = threading.Lock()
         self._tail: Tail | None = None
         self._segment: Segment | None = None
         self._broken: set[int] = set()
@@ -84,7 +85,7 @@ class Log:
             return None
         try:
             return self._write(batch, wait=False)
-        except OSError:  # whoever tries again is told
+        except (OSError, MemoryError):  # whoever tries again is told
             return None
         finally:
             self._one.release()
@@ -125,13 +126,15 @@ class Log:
     def _sync(self, segment: Segment) -> OSError | None:
         # Never again one that has failed: the kernel may have dropped what it could not write, of batches
         # that were written meanwhile, too, and tells of it once.
-        if segment.number in self._broken:
-            return OSError(errno.EIO, "an earlier sync of the log has failed")
-        try:
-            segment.sync()
-        except OSError as error:
-            self._broken.add(segment.number)
-            return error
+        # Nor may another thread's sync hear of no error while this one is told of it.
+        with self._one_syncs:
+            if segment.number in self._broken:
+                return OSError(errno.EIO, "an earlier sync of the log has failed")
+            try:
+                segment.sync()
+            except OSError as error:
+                self._broken.add(segment.number)
+                return error
         return None
 
     @contextmanager
@@ -150,11 +153,17 @@ class Log:
         finally:
             written.shown()
 
-    def forget(self, message: QueueId) -> None:
-        """Note that a message is gone, without a sync: as lasting as the removal of its files."""
-        if self.in_use():
-            with self._one, contextlib.suppress(OSError), self._appended((Gone(message),)):
-                pass
+    def forget(self, message: QueueId, *, wait: bool = True) -> None:
+        """Note that a message is gone, without a sync: as lasting as the removal of its files.
+
+        Without ``wait`` it is left, if anything need be waited for.
+        """
+        if self.in_use() and self._one.acquire(blocking=wait):
+            try:
+                with contextlib.suppress(OSError), self._appended((Gone(message),), wait=wait):
+                    pass
+            finally:
+                self._one.release()
 
     @contextmanager
     def _appended(self, batch: Sequence[Record], *, wait: bool = True) -> Generator[Written]:
@@ -170,9 +179,14 @@ class Log:
                     raise BlockingIOError(errno.EAGAIN, "a new segment is to be laid out")
                 found = self._next(tail, place)
             writing, here = found
-            writing.write(records.batch(writing.mark, batch), here.offset)
-            tail.put(Place(writing.number, here.offset + room, here.since or time.time()))
-            yield Written(writing, here.offset)
+            try:
+                writing.write(records.batch(writing.mark, batch), here.offset)
+                tail.put(Place(writing.number, here.offset + room, here.since or time.time()))
+                yield Written(writing, here.offset)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    writing.write(bytes(BLOCK), here.offset)  # nobody shall find what is refused
+                raise
 
     def _place(self, place: Place | None, room: int) -> tuple[Segment, Place] | None:
         """Give the segment to write to, and where, if it has the room; the tail is locked."""
