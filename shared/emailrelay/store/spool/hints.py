@@ -27,8 +27,8 @@ _LOOK = 1.0
 """Seconds between looks at the directory's time, which tells whether names have changed."""
 _SCAN_ANYWAY = 60.0
 """Seconds after which the directory is scanned and swept even if nothing seems to have changed."""
-_SCAN_SHARE = 50
-"""A scan may take at most one part in this many of all time: what it finds was announced already, but for accidents."""
+_SCAN_SHARE = 20
+"""A scan may take at most one part in this many of all time."""
 _CLOCK_GRAIN = 20_000_000
 """Nanoseconds: a change so shortly before a scan may carry the time that the scan has seen."""
 _PATIENCE = 0.5
