@@ -1,13 +1,18 @@
 """Batches of the log: written by the loop, synced by a thread, shown by the loop, with others in between."""
 
+import asyncio
 import errno
 import fcntl
+import threading
+import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from emailrelay.queue_id import QueueId
+from emailrelay.store.spool.syncer import Syncer
 from emailrelay.store.spool.wal import segment
 from emailrelay.store.spool.wal.log import Log
 from emailrelay.store.spool.wal.records import Gone
@@ -94,3 +99,44 @@ def test_segment_stays_while_any_of_its_batches_is_not_shown(log: Log) -> None:
     second.shown()
     assert other.take()
     other.close()
+
+
+def test_what_a_closed_loop_has_begun_is_finished(
+    log: Log, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    syncer, finished, go = Syncer(log), list[int](), threading.Event()
+    sync = Segment.sync
+
+    def late(segment: Segment) -> None:
+        go.wait(10)
+        sync(segment)
+
+    monkeypatch.setattr(Segment, "sync", late)
+    begun: list[asyncio.Task[None]] = []
+
+    async def begin() -> None:
+        for number in (1, 2):
+
+            def finish(_error: OSError | None, number: int = number) -> None:
+                finished.append(number)
+
+            work = syncer.log(partial(gone, number), finish)
+            begun.append(asyncio.ensure_future(work))
+            await asyncio.sleep(0.05)  # so each is a batch of its own
+
+    loop = asyncio.new_event_loop()
+    loop.run_until_complete(begin())
+    loop.close()
+    go.set()
+    end = time.monotonic() + 10
+    while len(finished) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    assert finished == [1, 2]
+
+    async def more() -> None:
+        await syncer.log(lambda: gone(3))  # the thread lives
+        await syncer.close()
+
+    asyncio.run(more())
+    assert found(log) == [gone(number).id for number in (1, 2, 3)]
+    del begun[:]
