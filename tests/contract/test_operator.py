@@ -24,7 +24,7 @@ from tests.contract.mail import (
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import GIVEN_UP
+from emailrelay.store.transition import GIVEN_UP
 
 EARLY = [Stage.UNFILTERED, Stage.READY]
 

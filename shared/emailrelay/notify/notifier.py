@@ -136,6 +136,6 @@ class Notifier:
 
     def _obey(self, locked: Locked) -> None:
         """Do what the operator asked for while the message was ours."""
-        wish = notice.history_of(locked).wish
+        wish = moves.history_of(locked).wish
         if wish is not None:
             moves.grant(locked, wish)

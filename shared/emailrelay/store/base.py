@@ -44,9 +44,6 @@ from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.limits import Limits
 
-GIVEN_UP = Reply(554, "5.0.0 given up by the operator")
-"""Why a message failed that the operator failed."""
-
 CHUNK = 256 * 1024
 """Octets of content that are read or written at once."""
 

@@ -12,7 +12,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from socket import socket
 from types import TracebackType
-from typing import Self, assert_never
+from typing import Self
 
 from emailrelay import journal
 from emailrelay.acceptance import Accepted
@@ -21,18 +21,20 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble, TakenIn, Withdrawn
-from emailrelay.journal import Filtered, Flushed, Held, History, Released, Wish, Wished
+from emailrelay.journal import History, Wish, Wished
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due
-from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.settlement import Done, Pass, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, GIVEN_UP, Claim, Draft, Feed, Listed, Store, WorkCopy
+from emailrelay.store import transition
+from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
 from emailrelay.store.limits import Limits
 from emailrelay.store.memory_copy import PrivateCopy, read_pair
 from emailrelay.store.memory_feed import MemoryFeed, dispatch
 from emailrelay.store.memory_limits import MemoryLimits
 from emailrelay.store.memory_mail import Kept, MemoryMail
+from emailrelay.store.transition import Change
 
 
 class MemoryStore(Store):
@@ -154,15 +156,14 @@ class MemoryStore(Store):
     async def flush(self, message: QueueId) -> bool:
         """See ``Store``."""
         kept = self.mail.kept.get(message)
-        if kept is None or kept.claimed or kept.stage in (Stage.FAILED, Stage.HELD):
-            return False
-        if kept.history.next_attempt is None:
+        if kept is None or kept.claimed:
             return False
         now = self.clock()
-        kept.entries.append(Flushed(at=now))
-        kept.since = now
-        self.mail.offer_again(message)
-        return True
+        change = transition.after_flush(stage=kept.stage, history=kept.history, now=now)
+        if change is not None:
+            self.make(kept, change)
+            self.mail.offer_again(message)
+        return change is not None
 
     async def fail(self, message: QueueId) -> bool:
         """See ``Store``."""
@@ -186,22 +187,18 @@ class MemoryStore(Store):
     def obey(self, kept: Kept, wish: Wish) -> None:
         """Do what an operator asked for, to a message that nobody works on."""
         now = self.clock()
-        origin = kept.history.stage or kept.stage
-        match wish:
-            case Wish.DELETE:
-                del self.mail.kept[kept.id]
-            case Wish.HOLD:
-                kept.entries.append(Held(at=now, stage=origin))
-                kept.stage = Stage.HELD
-            case Wish.FAIL:
-                if kept.stage is not Stage.FAILED:
-                    kept.entries.append(journal.Failed(at=now, stage=origin, reason=GIVEN_UP))
-                    kept.stage, kept.since = Stage.FAILED, now
-            case Wish.RETRY:
-                kept.entries.append(Released(at=now))
-                kept.stage, kept.since = origin, now
-            case _:
-                assert_never(wish)
+        change = transition.after_wish(wish, stage=kept.stage, history=kept.history, now=now)
+        if change is not None:
+            self.make(kept, change)
+
+    def make(self, kept: Kept, change: Change) -> None:
+        """Make a change."""
+        if change.stage is None:
+            del self.mail.kept[kept.id]
+            return
+        kept.entries.extend(change.entries)
+        kept.stage = change.stage
+        kept.since = change.due or self.clock()
 
 
 class _Draft(Draft):
@@ -336,31 +333,22 @@ class _Claim(Claim):
 
     def _record(self, settlement: Settlement) -> None:
         kept, now = self._kept, self._store.clock()
-        match settlement:
-            case Pass():
-                self._adopt(now)
-                kept.stage, kept.since = Stage.READY, now
-            case Done():
-                del self._store.mail.kept[kept.id]
-            case Defer(attempt):
-                kept.entries.append(attempt)
-                kept.since = attempt.next_attempt or now
-            case Fail(reason, attempt):
-                kept.entries.extend([attempt] if attempt else [])
-                kept.entries.append(journal.Failed(at=now, stage=self.stage, reason=reason))
-                kept.stage, kept.since = Stage.FAILED, now
-            case Hold():
-                kept.entries.append(Held(at=now, stage=self.stage))
-                kept.stage, kept.since = Stage.HELD, now
-            case _:
-                assert_never(settlement)
+        if isinstance(settlement, Pass):
+            if self._copy is not None and self.touched():
+                kept.envelope, kept.content = self._copy.result(kept.content)
+            length, crc32 = len(kept.content), zlib.crc32(kept.content)
+            change = transition.after_filters(self.stage, length=length, crc32=crc32, now=now)
+        else:
+            change = transition.after_settlement(
+                settlement, self._wish(), stage=self.stage, history=self.history, now=now
+            )
+            self._known = len(kept.entries)  # the wish is taken into account
+        self._store.make(kept, change)
 
-    def _adopt(self, now: float) -> None:
-        kept = self._kept
-        if self._copy is not None and self.touched():
-            kept.envelope, kept.content = self._copy.result(kept.content)
-        crc32 = zlib.crc32(kept.content)
-        kept.entries.append(Filtered(at=now, length=len(kept.content), crc32=crc32))
+    def _wish(self) -> Wish | None:
+        """Return the operator's last request since the claim began."""
+        entries = self._kept.entries[self._known :]
+        return next((each.wish for each in reversed(entries) if isinstance(each, Wished)), None)
 
     async def release(self) -> None:
         """See ``Claim``."""
@@ -371,11 +359,9 @@ class _Claim(Claim):
         self._ended = True
         self._drop_copy()
         self._kept.claimed = False
-        # From the entries, not the history: there the settlement has cleared an unanswered wish.
-        entries = self._kept.entries[self._known :]
-        wishes = [entry.wish for entry in entries if isinstance(entry, Wished)]
-        if wishes and self.id in self._store.mail.kept:
-            self._store.obey(self._kept, wishes[-1])
+        wish = self._wish()
+        if wish is not None and self.id in self._store.mail.kept:
+            self._store.obey(self._kept, wish)
         self._store.mail.offer_again(self.id)
 
     def _drop_copy(self) -> None:

@@ -8,22 +8,24 @@ import contextlib
 import os
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 from emailrelay import journal
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.journal import Attempt, Entry, History, Wish
+from emailrelay.journal import Attempt, History, Wish
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
+from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
 from emailrelay.store.spool import adoption, files, moves
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.side_by_side import close_each
 from emailrelay.store.spool.threads import in_thread
 from emailrelay.store.spool.wal.records import Gone
+from emailrelay.store.transition import Change
 
 LOOK_AGAIN_AT_TROUBLE = 60.0
 """Seconds until a message that could not be claimed or settled is looked at again."""
@@ -175,14 +177,8 @@ class SpoolClaim(Claim):
                 await self._done()
             case Pass():
                 await self._pass()
-            case Defer(attempt):
-                await self._defer(attempt)
-            case Fail(reason, attempt):
-                await self._fail(reason, attempt)
-            case Hold():
-                await self._end(journal.Held(at=self._spool.clock(), stage=self.stage), Stage.HELD)
             case _:
-                assert_never(settlement)
+                await self._change(settlement)
 
     async def _done(self) -> None:
         if self._doubt is not None:
@@ -239,8 +235,6 @@ class SpoolClaim(Claim):
         return ()
 
     async def _pass(self) -> None:
-        if self.stage is not Stage.UNFILTERED:
-            raise ValueError(f"{self.id}: only unfiltered mail passes, this is {self.stage}")
         if self._copy is not None and self.touched():
             await adoption.adopt(self._locked, self._copy)
             return
@@ -248,31 +242,40 @@ class SpoolClaim(Claim):
         if length is None or crc32 is None:  # another program's message
             measured = await in_thread(files.measure, self._content)
             length, crc32 = measured
-        self._locked.append(
-            journal.write(journal.Filtered(at=self._spool.clock(), length=length, crc32=crc32))
-        )
         # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
-        self._locked.rename(Stage.READY)
-        self._spool.bell.ring(Stage.READY, self.id)
+        now = self._spool.clock()
+        change = transition.after_filters(self.stage, length=length, crc32=crc32, now=now)
+        moves.make(self._locked, change)
 
-    async def _defer(self, attempt: Attempt) -> None:
-        await self._note(attempt)
-        if not moves.obey(self._locked, self._wish()):
-            moves.put_off(self._locked, attempt.next_attempt or 0.0)
+    async def _change(self, settlement: Defer | Fail | Hold) -> None:
+        """Defer, fail or hold the message, or do what the operator has asked for meanwhile."""
+        change = transition.after_settlement(
+            settlement,
+            self._wish(),
+            stage=self.stage,
+            history=self.history,
+            now=self._spool.clock(),
+        )
+        await self._append(change)
+        if change.stage is None:
+            moves.drop(self._locked)
+        else:
+            # S4 or S5: the reason is durable before the name says so.
+            moves.show(self._locked, change.stage, change.due)
 
-    async def _fail(self, reason: Reply, attempt: Attempt | None) -> None:
-        if attempt is not None:
-            await self._note(attempt)
-        failed = journal.Failed(at=self._spool.clock(), stage=self.stage, reason=reason)
-        await self._end(failed, Stage.FAILED)
-
-    async def _end(self, entry: Entry, stage: Stage) -> None:
-        """Move to S4 or S5; the reason is durable before the name says so."""
-        if moves.obey(self._locked, self._wish()):
-            return
-        await self._surely("append to a journal", lambda: self._locked.append(journal.write(entry)))
-        await self._keep(stage)
-        self._locked.rename(stage)
+    async def _append(self, change: Change) -> None:
+        """Append to the journal, and make durable what a power cut must not take away."""
+        lines = b"".join(map(journal.write, change.entries))
+        if change.stage is self.stage and not _delivers(change):
+            try:
+                self._locked.append(lines)
+            except OSError as error:  # no room: the time of the next try is kept in memory
+                self._spool.trouble(f"append to the journal of {self.id}", error)
+                self._spool.put_off[self.id] = change.due or 0.0
+        elif lines:
+            # Guarantee: a recipient recorded as delivered is not delivered to again.
+            await self._surely("append to a journal", lambda: self._locked.append(lines))
+            await self._keep(change.stage or self.stage)
 
     async def _keep(self, stage: Stage) -> None:
         """Make the journal durable, of a message that stands at ``stage`` or is about to."""
@@ -281,19 +284,6 @@ class SpoolClaim(Claim):
             await self._spool.syncer.log(lambda: noted)
         else:
             await self._spool.syncer.run((self._locked.descriptor,), ())
-
-    async def _note(self, attempt: Attempt) -> None:
-        line = journal.write(attempt)
-        if not any(reply.accepted for reply in attempt.replies.values()):
-            try:
-                self._locked.append(line)
-            except OSError as error:  # no room: the time of the next try is kept in memory
-                self._spool.trouble(f"append to the journal of {self.id}", error)
-                self._spool.put_off[self.id] = attempt.next_attempt or 0.0
-            return
-        # Guarantee: a recipient recorded as delivered is not delivered to again.
-        await self._surely("record a delivery", lambda: self._locked.append(line))
-        await self._keep(self.stage)
 
     async def _surely(self, doing: str, act: Callable[[], _T]) -> _T:
         """Do what may not be left undone after a delivery, however long the disk refuses."""
@@ -337,3 +327,9 @@ class SpoolClaim(Claim):
             self._locked.release()
         if not self._settled and not self._put_off:
             self._spool.bell.ring(self.stage, self.id)
+
+
+def _delivers(change: Change) -> bool:
+    """Tell whether the change records a delivery."""
+    attempts = [entry for entry in change.entries if isinstance(entry, Attempt)]
+    return any(reply.accepted for each in attempts for reply in each.replies.values())

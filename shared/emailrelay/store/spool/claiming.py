@@ -15,6 +15,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
+from emailrelay.store import transition
 from emailrelay.store.spool import adoption, files, moves, waiting
 from emailrelay.store.spool.claim import LOOK_AGAIN_AT_TROUBLE, SpoolClaim
 from emailrelay.store.spool.moves import Locked
@@ -62,8 +63,17 @@ def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> S
         file = envelope_format.parse(octets)
     except DamagedMessage as error:
         return _set_aside(locked, str(error))
-    history = moves.standing(locked, journal.read(journal.parse(file.tail)))
-    if history is None or moves.obey(locked, history.wish):
+    history = journal.read(journal.parse(file.tail))
+    now, stage = spool.clock(), locked.stage
+    by_hand = transition.after_move_by_hand(stage=stage, history=history, now=now)
+    if by_hand is not None:
+        moves.make(locked, by_hand)
+        if by_hand.stage is not stage:
+            return NotNow(None)
+        history = transition.folded(history, by_hand.entries)
+    wished = transition.after_wish(history.wish, stage=stage, history=history, now=now)
+    if wished is not None:
+        moves.make(locked, wished)
         return NotNow(None)
     due = _not_before(history, status, spool.clock()) if due_only else None
     if due is not None:

@@ -10,11 +10,12 @@ from emailrelay.errors import DamagedMessage
 from emailrelay.journal import History, Wish
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.base import GIVEN_UP
+from emailrelay.store import transition
 from emailrelay.store.spool import files
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.waiting import Wait
 from emailrelay.store.spool.wal.records import Noted
+from emailrelay.store.transition import Change
 
 
 @dataclass(slots=True)
@@ -67,28 +68,31 @@ class Locked:
             wait.close()
 
 
-def standing(locked: Locked, history: History) -> History | None:
-    """Settle what the name and the journal say differently; None if the message has moved on by it.
-
-    An administrator's hand moves names, not journals: a failed or held message under a working name
-    was released; a ready name over a journal that says unfiltered goes to the filters first.
-    """
-    if locked.stage not in (Stage.UNFILTERED, Stage.READY):
-        return history
-    if history.failed is not None or history.held:
-        history = release(locked, history)
-    if locked.stage is Stage.READY and history.stage is Stage.UNFILTERED:
-        locked.rename(Stage.UNFILTERED)
-        locked.spool.bell.ring(Stage.UNFILTERED, locked.id)
-        return None
-    return history
+def history_of(locked: Locked) -> History:
+    """Read a locked message's journal; a damaged one tells nothing."""
+    try:
+        file = envelope_format.parse(files.read_all(locked.descriptor))
+    except DamagedMessage:
+        return History()
+    return journal.read(journal.parse(file.tail))
 
 
-def release(locked: Locked, history: History) -> History:
-    """Write into the journal that schedule and age start anew."""
-    released = journal.Released(at=locked.spool.clock())
-    locked.append(journal.write(released))
-    return journal.after(history, released)
+def make(locked: Locked, change: Change) -> None:
+    """Make a change: journal first, then the name, then the due time."""
+    if change.stage is None:
+        drop(locked)
+        return
+    if change.entries:
+        locked.append(b"".join(map(journal.write, change.entries)))
+    show(locked, change.stage, change.due)
+
+
+def show(locked: Locked, stage: Stage, due: float | None) -> None:
+    """Move the message to its stage, and announce when it is due."""
+    if stage is not locked.stage:
+        locked.rename(stage)
+    if due is not None:
+        put_off(locked, due)
 
 
 def remove(locked: Locked) -> bool:
@@ -111,89 +115,33 @@ def drop(locked: Locked) -> None:
 
 
 def put_off(locked: Locked, due: float) -> None:
-    """Note when the message is due next: in the file's time, where scans look, and by the bell."""
-    with contextlib.suppress(PermissionError):  # another user's file: its journal tells
-        os.utime(locked.descriptor, (time.time(), due) if due else None)
+    """Note when the message is due next: in the file's time, where scans look, and by the bell.
+
+    With ``due`` 0 the file's time is left alone: the line that was just appended has set it to now.
+    """
+    if due:
+        with contextlib.suppress(PermissionError):  # another user's file: its journal tells
+            os.utime(locked.descriptor, (time.time(), due))
     locked.spool.bell.ring(locked.stage, locked.id, due=due)
-
-
-def obey(locked: Locked, wish: Wish | None) -> bool:
-    """Do what an operator asked for, if anything; True if that ended the claim."""
-    match wish:
-        case None:
-            return False
-        case Wish.DELETE:
-            drop(locked)
-        case Wish.HOLD:
-            hold(locked)
-        case Wish.FAIL:
-            fail(locked)
-        case Wish.RETRY:
-            locked.append(journal.write(journal.Released(at=locked.spool.clock())))
-            put_off(locked, 0.0)
-    return True
-
-
-def hold(locked: Locked) -> None:
-    """Set the message aside until it is released."""
-    # A failed message goes back to where it failed, not among the failed, when it is released.
-    failed = locked.stage is Stage.FAILED
-    stage = _working_stage(locked, _history(locked)) if failed else locked.stage
-    held = journal.Held(at=locked.spool.clock(), stage=stage)
-    locked.append(journal.write(held))
-    locked.rename(Stage.HELD)
-
-
-def fail(locked: Locked) -> None:
-    """Give the message up."""
-    stage = _working_stage(locked, _history(locked))
-    failed = journal.Failed(at=locked.spool.clock(), stage=stage, reason=GIVEN_UP)
-    locked.append(journal.write(failed))
-    locked.rename(Stage.FAILED)
 
 
 def grant(locked: Locked, wish: Wish) -> None:
     """Do what an operator asks for, at whatever stage the message is."""
-    match wish, locked.stage:
-        case (Wish.HOLD, Stage.HELD) | (Wish.FAIL, Stage.FAILED):
-            return
-        case Wish.RETRY, _:
-            back_to_work(locked, _history(locked))
-        case _:
-            obey(locked, wish)
+    change = transition.after_wish(
+        wish, stage=locked.stage, history=history_of(locked), now=locked.spool.clock()
+    )
+    if change is not None:
+        make(locked, change)
 
 
 def flush(locked: Locked) -> bool:
     """Make a deferred message due now; False if it is not deferred."""
-    history = _history(locked)
-    if locked.stage in (Stage.FAILED, Stage.HELD) or history.next_attempt is None:
-        return False
-    locked.append(journal.write(journal.Flushed(at=locked.spool.clock())))
-    put_off(locked, 0.0)
-    return True
-
-
-def _history(locked: Locked) -> History:
-    try:
-        file = envelope_format.parse(files.read_all(locked.descriptor))
-    except DamagedMessage:  # the operator has mended what he could: the claim will judge it
-        return History()
-    return journal.read(journal.parse(file.tail))
-
-
-def _working_stage(locked: Locked, history: History) -> Stage:
-    """Tell where a message is worked on. Another program's has no journal, only its name, to say so."""
-    if history.stage is not None:
-        return history.stage
-    return Stage.UNFILTERED if locked.stage is Stage.UNFILTERED else Stage.READY
-
-
-def back_to_work(locked: Locked, history: History) -> None:
-    """Give a failed, held or deferred message another chance, at the stage that it came from."""
-    stage = _working_stage(locked, history)
-    release(locked, history)
-    locked.rename(stage)
-    put_off(locked, 0.0)
+    change = transition.after_flush(
+        stage=locked.stage, history=history_of(locked), now=locked.spool.clock()
+    )
+    if change is not None:
+        make(locked, change)
+    return change is not None
 
 
 def withdraw(spool: Spool, message: QueueId) -> None:

@@ -15,13 +15,12 @@ from pathlib import Path
 from emailrelay import envelope_format, journal
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
-from emailrelay.errors import DamagedMessage
 from emailrelay.events import Recovered
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import entrance, files, names
-from emailrelay.store.spool.moves import Locked
+from emailrelay.store.spool.moves import Locked, history_of
 from emailrelay.store.spool.pair import Pair
 from emailrelay.store.spool.spool import Spool
 
@@ -183,12 +182,3 @@ def _lock(spool: Spool, message: QueueId) -> Locked | None:
 
 def _exists(spool: Spool, message: QueueId) -> bool:
     return any(os.path.lexists(spool.envelope(message, stage)) for stage in Stage)
-
-
-def history_of(locked: Locked) -> History:
-    """Read a locked message's journal; a damaged one tells nothing."""
-    try:
-        file = envelope_format.parse(files.read_all(locked.descriptor))
-    except DamagedMessage:
-        return History()
-    return journal.read(journal.parse(file.tail))

@@ -1,0 +1,148 @@
+"""How a message changes its state: the rules that every store follows.
+
+The rules take values and give a ``Change``. A store makes a change in this order: the entries go to the
+journal, the message moves to its stage, and its due time is announced. ``store.base`` has the table of
+states.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never
+
+from emailrelay import journal
+from emailrelay.journal import Entry, Failed, Filtered, Flushed, Held, History, Released, Wish
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Done, Fail, Hold
+from emailrelay.stage import Stage
+
+GIVEN_UP = Reply(554, "5.0.0 given up by the operator")
+"""The reason of a message that the operator failed."""
+_AT_WORK = (Stage.UNFILTERED, Stage.READY)
+_AT_ONCE = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What becomes of a message."""
+
+    entries: tuple[Entry, ...]
+    """Lines for its journal, in this order."""
+    stage: Stage | None
+    """Its stage from now on; None: it leaves the store."""
+    due: float | None = None
+    """When work on it may begin (seconds since 1970; 0: at once); None: as before."""
+
+
+GONE = Change((), None)
+"""The message leaves the store."""
+
+
+def after_settlement(
+    settlement: Defer | Done | Fail | Hold,
+    wish: Wish | None,
+    *,
+    stage: Stage,
+    history: History,
+    now: float,
+) -> Change:
+    """Return the change that ends a claim; ``wish`` came from the operator while it lasted.
+
+    The attempt counts first, since its deliveries must be recorded. Then the wish takes precedence over
+    the rest of the settlement.
+    """
+    settled = _settled(settlement, stage=stage, now=now)
+    if wish is None or settled.stage is None:
+        return settled
+    noted = tuple(entry for entry in settled.entries if isinstance(entry, journal.Attempt))
+    wished = after_wish(wish, stage=stage, history=folded(history, noted), now=now)
+    if wished is None:
+        return settled
+    return Change((*noted, *wished.entries), wished.stage, wished.due)
+
+
+def _settled(settlement: Defer | Done | Fail | Hold, *, stage: Stage, now: float) -> Change:
+    match settlement:
+        case Done():
+            return GONE
+        case Defer(attempt):
+            return Change((attempt,), stage, attempt.next_attempt or _AT_ONCE)
+        case Fail(reason, attempt):
+            attempts = () if attempt is None else (attempt,)
+            return Change((*attempts, Failed(at=now, stage=stage, reason=reason)), Stage.FAILED)
+        case Hold():
+            return Change((Held(at=now, stage=stage),), Stage.HELD)
+        case _:
+            assert_never(settlement)
+
+
+def after_filters(stage: Stage, *, length: int, crc32: int, now: float) -> Change:
+    """Return the change of a message that passed its filters; its content has this length and CRC-32.
+
+    Raises:
+        ValueError: the message was not waiting for filters.
+
+    """
+    if stage is not Stage.UNFILTERED:
+        raise ValueError(f"only an unfiltered message can pass the filters; this one is {stage}")
+    return Change((Filtered(at=now, length=length, crc32=crc32),), Stage.READY, _AT_ONCE)
+
+
+def after_wish(wish: Wish | None, *, stage: Stage, history: History, now: float) -> Change | None:
+    """Return the change that an operator asked for; None: there is nothing to change."""
+    match wish:
+        case None:
+            return None
+        case Wish.DELETE:
+            return GONE
+        case Wish.HOLD if stage is Stage.HELD:
+            return None
+        case Wish.HOLD:
+            return Change((Held(at=now, stage=_origin(stage, history)),), Stage.HELD)
+        case Wish.FAIL if stage is Stage.FAILED:
+            return None
+        case Wish.FAIL:
+            failed = Failed(at=now, stage=_origin(stage, history), reason=GIVEN_UP)
+            return Change((failed,), Stage.FAILED)
+        case Wish.RETRY:
+            return Change((Released(at=now),), _origin(stage, history), _AT_ONCE)
+        case _:
+            assert_never(wish)
+
+
+def after_flush(*, stage: Stage, history: History, now: float) -> Change | None:
+    """Return the change that makes a deferred message due now; None: it is not deferred."""
+    if stage not in _AT_WORK or history.next_attempt is None:
+        return None
+    return Change((Flushed(at=now),), stage, _AT_ONCE)
+
+
+def after_move_by_hand(*, stage: Stage, history: History, now: float) -> Change | None:
+    """Return the change that follows when an administrator has renamed an envelope; None: none has.
+
+    A rename does not write a journal. A failed or held message that stands at a working stage was
+    released. A ready message whose journal says unfiltered goes to the filters first.
+    """
+    if stage not in _AT_WORK:
+        return None
+    entries = (Released(at=now),) if history.failed is not None or history.held else ()
+    skipped = stage is Stage.READY and history.stage is Stage.UNFILTERED
+    if skipped:
+        return Change(entries, Stage.UNFILTERED, _AT_ONCE)
+    return Change(entries, stage) if entries else None
+
+
+def folded(history: History, entries: Iterable[Entry]) -> History:
+    """Return the history with these entries added, oldest first."""
+    for entry in entries:
+        history = journal.after(history, entry)
+    return history
+
+
+def _origin(stage: Stage, history: History) -> Stage:
+    """Return the stage at which a message is worked on.
+
+    The envelope of another program has no journal, so that only its name tells.
+    """
+    if stage in _AT_WORK:
+        return stage
+    return history.stage or Stage.READY

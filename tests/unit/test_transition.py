@@ -1,0 +1,157 @@
+"""The rules by which messages change their state."""
+
+import pytest
+
+from emailrelay.envelope import Address
+from emailrelay.journal import (
+    Attempt,
+    Entry,
+    Failed,
+    Filtered,
+    Flushed,
+    Held,
+    History,
+    Released,
+    Wish,
+    Wished,
+    read,
+)
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Done, Fail, Hold
+from emailrelay.stage import Stage
+from emailrelay.store import transition
+from emailrelay.store.transition import GIVEN_UP, GONE, Change
+
+NOW = 1000.0
+BOB = Address("bob@example.net")
+TAKEN = Attempt(at=NOW, peer="mail.test:25", replies={BOB: Reply(250, "2.0.0 ok")})
+LATER = Attempt(at=NOW, peer="mail.test:25", trouble=Reply(451, "4.4.1 away"), next_attempt=1060.0)
+REFUSED = Reply(550, "5.1.1 no such user")
+FAILED = Failed(at=NOW, stage=Stage.READY, reason=REFUSED)
+
+
+@pytest.mark.parametrize(
+    ("settlement", "change"),
+    [
+        (Done(), GONE),
+        (Defer(LATER), Change((LATER,), Stage.READY, 1060.0)),
+        (Fail(REFUSED), Change((FAILED,), Stage.FAILED)),
+        (Fail(REFUSED, TAKEN), Change((TAKEN, FAILED), Stage.FAILED)),
+        (Hold(), Change((Held(at=NOW, stage=Stage.READY),), Stage.HELD)),
+    ],
+)
+def test_settlement_without_a_wish(settlement: Defer | Done | Fail | Hold, change: Change) -> None:
+    found = transition.after_settlement(
+        settlement, None, stage=Stage.READY, history=History(), now=NOW
+    )
+    assert found == change
+
+
+@pytest.mark.parametrize("settlement", [Defer(TAKEN), Fail(REFUSED, TAKEN)])
+@pytest.mark.parametrize(
+    ("wish", "entries", "stage"),
+    [
+        (Wish.HOLD, (Held(at=NOW, stage=Stage.READY),), Stage.HELD),
+        (Wish.FAIL, (Failed(at=NOW, stage=Stage.READY, reason=GIVEN_UP),), Stage.FAILED),
+        (Wish.RETRY, (Released(at=NOW),), Stage.READY),
+        (Wish.DELETE, (), None),
+    ],
+)
+def test_wish_takes_precedence_and_the_attempt_is_recorded_first(
+    settlement: Defer | Fail, wish: Wish, entries: tuple[Entry, ...], stage: Stage | None
+) -> None:
+    found = transition.after_settlement(
+        settlement, wish, stage=Stage.READY, history=History(), now=NOW
+    )
+    assert (found.entries, found.stage) == ((TAKEN, *entries), stage)
+
+
+def test_delivered_message_goes_whatever_the_operator_wished() -> None:
+    found = transition.after_settlement(
+        Done(), Wish.HOLD, stage=Stage.READY, history=History(), now=NOW
+    )
+    assert found is GONE
+
+
+def test_only_unfiltered_mail_passes_the_filters() -> None:
+    found = transition.after_filters(Stage.UNFILTERED, length=3, crc32=7, now=NOW)
+    assert found == Change((Filtered(at=NOW, length=3, crc32=7),), Stage.READY, 0.0)
+    with pytest.raises(ValueError, match="ready"):
+        transition.after_filters(Stage.READY, length=3, crc32=7, now=NOW)
+
+
+@pytest.mark.parametrize(
+    ("wish", "stage", "origin", "change"),
+    [
+        (None, Stage.READY, Stage.READY, None),
+        (Wish.HOLD, Stage.HELD, Stage.READY, None),
+        (Wish.FAIL, Stage.FAILED, Stage.READY, None),
+        (
+            Wish.HOLD,
+            Stage.FAILED,
+            Stage.UNFILTERED,
+            Change((Held(at=NOW, stage=Stage.UNFILTERED),), Stage.HELD),
+        ),
+        (
+            Wish.FAIL,
+            Stage.HELD,
+            Stage.UNFILTERED,
+            Change((Failed(at=NOW, stage=Stage.UNFILTERED, reason=GIVEN_UP),), Stage.FAILED),
+        ),
+        (
+            Wish.RETRY,
+            Stage.HELD,
+            Stage.UNFILTERED,
+            Change((Released(at=NOW),), Stage.UNFILTERED, 0.0),
+        ),
+        (Wish.RETRY, Stage.FAILED, None, Change((Released(at=NOW),), Stage.READY, 0.0)),
+        (Wish.DELETE, Stage.FAILED, Stage.READY, GONE),
+    ],
+)
+def test_wish_at_a_stage(
+    wish: Wish | None, stage: Stage, origin: Stage | None, change: Change | None
+) -> None:
+    history = History(stage=origin)
+    assert transition.after_wish(wish, stage=stage, history=history, now=NOW) == change
+
+
+@pytest.mark.parametrize("stage", Stage)
+@pytest.mark.parametrize("wish", Wish)
+def test_wish_is_granted_once(wish: Wish, stage: Stage) -> None:
+    change = transition.after_wish(wish, stage=stage, history=History(), now=NOW)
+    if change is not None:
+        asked = History(wish=wish)
+        assert wish is Wish.DELETE or transition.folded(asked, change.entries).wish is None
+
+
+def test_flush_is_for_deferred_mail_only() -> None:
+    deferred = History(next_attempt=NOW + 60)
+    found = transition.after_flush(stage=Stage.READY, history=deferred, now=NOW)
+    assert found == Change((Flushed(at=NOW),), Stage.READY, 0.0)
+    assert transition.after_flush(stage=Stage.READY, history=History(), now=NOW) is None
+    assert transition.after_flush(stage=Stage.HELD, history=deferred, now=NOW) is None
+
+
+@pytest.mark.parametrize(
+    ("stage", "entries", "change"),
+    [
+        (Stage.READY, (), None),
+        (Stage.FAILED, (FAILED,), None),
+        (Stage.READY, (FAILED,), Change((Released(at=NOW),), Stage.READY)),
+        (
+            Stage.READY,
+            (Held(at=NOW, stage=Stage.UNFILTERED),),
+            Change((Released(at=NOW),), Stage.UNFILTERED, 0.0),
+        ),
+        (
+            Stage.UNFILTERED,
+            (Held(at=NOW, stage=Stage.UNFILTERED), Wished(at=NOW, wish=Wish.FAIL)),
+            Change((Released(at=NOW),), Stage.UNFILTERED),
+        ),
+    ],
+)
+def test_name_that_an_administrator_changed_by_hand(
+    stage: Stage, entries: tuple[Entry, ...], change: Change | None
+) -> None:
+    found = transition.after_move_by_hand(stage=stage, history=read(entries), now=NOW)
+    assert found == change
