@@ -1,6 +1,8 @@
 """How a claim ends: a closed set of values, and the rules that choose one."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeAlias
 
 from emailrelay.envelope import Address, Envelope
@@ -39,6 +41,8 @@ class Hold:
     """Set aside until the operator releases it."""
 
 
+_DAY = 86400.0
+
 Settlement: TypeAlias = Pass | Done | Defer | Fail | Hold
 
 
@@ -48,36 +52,47 @@ def after_attempt(
     attempt: Attempt,
     *,
     schedule: Schedule,
+    schedules: Mapping[Address, Schedule] = MappingProxyType({}),
     chance: float,
-) -> Settlement:
+) -> Defer | Done | Fail:
     """Decide what a delivery attempt means for the message.
 
-    Recipients accepted are done with, recipients refused with 5yz are given up, all others are tried
-    again until the message is too old. A message with any recipient given up fails once nobody is
-    left to try, so that its sender hears of it.
+    Accepted recipients are done. Recipients refused with 5yz are given up, and so are those whose
+    schedule has run out. All others are tried again, as soon as the schedule of any of them says. A
+    message with a recipient given up fails when nobody is left to try, so that its sender is told.
 
     Args:
         envelope: the message's envelope, with all recipients.
         history: what happened before this attempt.
         attempt: this attempt's replies; its ``next_attempt`` is ignored.
         schedule: the pauses and the greatest age.
+        schedules: the schedules of recipients that have one of their own, by their route.
         chance: a random number in [0, 1) for the spread of the pauses.
 
     """
     now = attempt.at
-    refused = {**history.refused, **{a: r for a, r in attempt.replies.items() if r.permanent}}
-    pending = [
-        r
-        for r in history.pending(envelope)
-        if not (reply := attempt.replies.get(r)) or not (reply.accepted or reply.permanent)
-    ]
-    if not pending:
-        return Fail(_refusal(refused), attempt) if refused else Done()
     started = now if history.started_at is None else history.started_at
-    if schedule.expired(accepted_at=started, now=now):
-        return Fail(_given_up(pending[0], attempt, schedule), attempt)
-    when = schedule.next_attempt(now=now, attempts=history.attempts + 1, chance=chance)
-    return Defer(replace(attempt, next_attempt=when))
+    pending = {
+        recipient: schedules.get(recipient, schedule)
+        for recipient in history.pending(envelope)
+        if not (reply := attempt.replies.get(recipient)) or not (reply.accepted or reply.permanent)
+    }
+    expired = {r: s for r, s in pending.items() if s.expired(accepted_at=started, now=now)}
+    if pending and len(expired) == len(pending):
+        first, its_schedule = next(iter(expired.items()))
+        return Fail(_given_up(first, attempt, its_schedule), attempt)
+    given_up = {
+        r: _overdue(s, attempt.replies.get(r) or attempt.trouble) for r, s in expired.items()
+    }
+    if given_up:
+        attempt = replace(attempt, replies={**attempt.replies, **given_up})
+    going_on = {s for r, s in pending.items() if r not in expired}
+    if going_on:
+        tries = history.attempts + 1
+        when = min(s.next_attempt(now=now, attempts=tries, chance=chance) for s in going_on)
+        return Defer(replace(attempt, next_attempt=when))
+    refused = {**history.refused, **{a: r for a, r in attempt.replies.items() if r.permanent}}
+    return Fail(_refusal(refused), attempt) if refused else Done()
 
 
 def after_trouble(
@@ -86,7 +101,7 @@ def after_trouble(
     """Decide after a try that reached no verdict on any recipient (a filter's 4yz, no connection)."""
     started = now if history.started_at is None else history.started_at
     if schedule.expired(accepted_at=started, now=now):
-        return Fail(_too_old(str(trouble), schedule), Attempt(at=now, peer=peer, trouble=trouble))
+        return Fail(_overdue(schedule, trouble), Attempt(at=now, peer=peer, trouble=trouble))
     return after_skip(history, trouble, now=now, peer=peer, schedule=schedule, chance=chance)
 
 
@@ -120,9 +135,10 @@ def _refusal(refused: dict[Address, Reply]) -> Reply:
 
 def _given_up(address: Address, attempt: Attempt, schedule: Schedule) -> Reply:
     reply = attempt.replies.get(address) or attempt.trouble
-    return _too_old(f"{reply} <{address}>" if reply else f"<{address}>", schedule)
+    return _overdue(schedule, f"{reply} <{address}>" if reply else f"<{address}>")
 
 
-def _too_old(last: str, schedule: Schedule) -> Reply:
-    days = schedule.max_age / 86400
-    return Reply.of(554, f"5.4.7 not delivered within {days:.3g} days, last answer: {last}")
+def _overdue(schedule: Schedule, last: object) -> Reply:
+    days = schedule.max_age / _DAY
+    said = f", last answer: {last}" if last else ""
+    return Reply.of(554, f"5.4.7 not delivered within {days:.3g} days{said}")

@@ -175,3 +175,52 @@ def test_without_retry_a_deferral_is_noted_as_a_refusal_in_the_servers_words() -
 def test_skipped_mail_waits_however_old_it_is(history: History) -> None:
     settlement = after_skip(history, LATER, now=NOW, peer="f", schedule=SCHEDULE, chance=0.0)
     assert settlement.attempt.next_attempt == NOW + 60
+
+
+SOON = Schedule(first=10, factor=1, longest=10, max_age=100, spread=0)
+SLOW = Schedule(first=60, factor=1, longest=60, max_age=1000, spread=0)
+
+
+def routed(
+    replies: dict[Address, Reply], *, started: float = 0, at: float = 50
+) -> Defer | Fail | Done:
+    settlement = after_attempt(
+        ENVELOPE,
+        History(accepted_at=started, started_at=started),
+        Attempt(at=at, peer="p", replies=replies),
+        schedules={A: SOON, B: SLOW},
+        schedule=SLOW,
+        chance=0,
+    )
+    assert isinstance(settlement, Defer | Fail | Done)
+    return settlement
+
+
+def test_a_message_comes_again_when_the_first_of_its_routes_says_so() -> None:
+    both = routed({A: LATER, B: LATER, C: OK})
+    assert isinstance(both, Defer)
+    assert both.attempt.next_attempt == 60
+
+    slow = routed({A: OK, B: LATER, C: LATER})
+    assert isinstance(slow, Defer)
+    assert slow.attempt.next_attempt == 110
+
+
+def test_a_recipient_is_given_up_when_its_own_time_is_over() -> None:
+    first = routed({A: LATER, B: LATER, C: OK}, at=200)
+    assert isinstance(first, Defer)
+    assert first.attempt.next_attempt == 260
+    given_up = first.attempt.replies[A]
+    assert given_up.code == 554
+    assert str(LATER) in given_up.text
+    assert first.attempt.replies[B] == LATER
+
+
+def test_a_message_fails_when_the_time_of_all_is_over() -> None:
+    assert isinstance(routed({A: LATER, B: LATER, C: OK}, at=2000), Fail)
+    assert isinstance(routed({}, at=2000), Fail)
+
+
+def test_a_message_is_done_when_everybody_has_it() -> None:
+    assert routed({A: OK, B: OK, C: OK}) == Done()
+    assert isinstance(routed({A: OK, B: NEVER, C: OK}), Fail)

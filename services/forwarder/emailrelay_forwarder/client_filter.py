@@ -4,33 +4,24 @@ import asyncio
 from dataclasses import dataclass
 from typing import assert_never
 
-from emailrelay.ack import Ack
 from emailrelay.errors import RelayError
-from emailrelay.events import Deferred, Event, Failed, FilterRejected, FilterTrouble
-from emailrelay.filters.chain import Chain
+from emailrelay.filters.chain import Chain, Spoken
 from emailrelay.filters.result import read_result
-from emailrelay.filters.verdict import HELD_BACK, Abandon, Accept, Reject, Skip, Trouble
-from emailrelay.journal import Attempt
-from emailrelay.reply import Reply
-from emailrelay.schedule import Schedule
-from emailrelay.settlement import Defer, Fail, after_skip, after_trouble
+from emailrelay.filters.verdict import Abandon, Accept, Reject, Skip, Trouble
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.outgoing import Outgoing, edited
 
 WORK_COPY_SUFFIX = "busy"
 """Client filters see an envelope whose name ends ``.envelope.busy`` (docs/filters.md)."""
 
-_SKIPPED = Reply(451, "4.3.0 skipped by a client filter")
-
 
 class Withheld(RelayError):
-    """The filters do not let the message go out now; ``verdict`` says for how long."""
+    """The filters do not let the message go out now."""
 
-    def __init__(self, verdict: Reject | Skip | Trouble, by: str) -> None:
+    def __init__(self, spoken: Spoken) -> None:
         """Take the verdict, and the filter that gave it."""
-        super().__init__(f"{by}: {verdict}")
-        self.verdict = verdict
-        self.by = by
+        super().__init__(f"{spoken.filter}: {spoken.verdict}")
+        self.spoken = spoken
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,58 +55,11 @@ class ClientFilters:
             case Accept():
                 envelope = read_result(copy)
                 if isinstance(envelope, Reject | Trouble):
-                    raise Withheld(envelope, spoken.filter)
+                    raise Withheld(Spoken(envelope, spoken.filter))
                 return Cleared(edited(claim, copy, envelope), verdict.stop_run)
             case Reject() | Skip() | Trouble():
-                raise Withheld(verdict, spoken.filter)
+                raise Withheld(spoken)
             case Abandon():
                 raise ValueError(f"{spoken.filter}: only a server filter drops a message")
             case _:
                 assert_never(verdict)
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """How the claim is to end, what the log says, and the answer for a client who waits."""
-
-    settlement: Defer | Fail
-    event: Event
-    answer: Reply
-
-
-def decide(
-    withheld: Withheld, claim: Claim, *, now: float, schedule: Schedule, chance: float
-) -> Decision:
-    """Decide what becomes of a message that filters do not let go out.
-
-    Skipped mail stays queued however old it gets: that is what its filter asks for.
-    """
-    verdict, by = withheld.verdict, withheld.by
-    match verdict:
-        case Reject():
-            reply = verdict.reply
-            told = f"{by}: {reply} ({verdict.reason})"
-            rejected = Attempt(at=now, peer=by, trouble=reply)
-            event: Event = Failed(id=claim.id, reason=told)
-            if claim.ack is Ack.DELIVERED:
-                event = FilterRejected(
-                    id=claim.id, filter=by, reply=str(reply), reason=verdict.reason
-                )
-            return Decision(Fail(reply, rejected), event, reply)
-        case Skip():
-            settlement = after_skip(
-                claim.history, _SKIPPED, now=now, peer=by, schedule=schedule, chance=chance
-            )
-            when = settlement.attempt.next_attempt
-            event = Deferred(id=claim.id, reason=f"{by}: skipped", next_attempt=when)
-            return Decision(settlement, event, HELD_BACK)
-        case Trouble():
-            outcome = after_trouble(
-                claim.history, verdict.reply, now=now, peer=by, schedule=schedule, chance=chance
-            )
-            event = FilterTrouble(id=claim.id, filter=by, reason=verdict.reason)
-            if isinstance(outcome, Fail):
-                event = Failed(id=claim.id, reason=f"{by}: {verdict.reply} ({verdict.reason})")
-            return Decision(outcome, event, verdict.reply)
-        case _:
-            assert_never(verdict)

@@ -15,6 +15,7 @@ from emailrelay.events import (
     StoreTrouble,
     Withdrawn,
 )
+from emailrelay.filter_decision import Run, decide
 from emailrelay.journal import Attempt
 from emailrelay.reply import Reply
 from emailrelay.settlement import (
@@ -22,15 +23,15 @@ from emailrelay.settlement import (
     Done,
     Fail,
     Settlement,
+    after_attempt,
     refusals_final,
 )
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.attempt import Attempts
-from emailrelay_forwarder.client_filter import Withheld, decide
+from emailrelay_forwarder.client_filter import Withheld
 from emailrelay_forwarder.delivery import NoLongerWanted, Progress
 from emailrelay_forwarder.network import Network
 from emailrelay_forwarder.outgoing import everybody, for_all
-from emailrelay_forwarder.retry import after_legs
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.smarthost import TurnedAway
 from emailrelay_forwarder.trouble import NotYet
@@ -107,12 +108,12 @@ class Forwarding:
         attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
-        settlement = after_legs(
+        settlement = after_attempt(
             envelope,
             claim.history,
             attempt,
             schedules={r: leg.route.schedule for leg in ways if leg.route for r in leg.recipients},
-            usual=self._rules.schedule,
+            schedule=self._rules.schedule,
             chance=random(),  # noqa: S311 -- a spread, no secret
         )
         if isinstance(settlement, Defer) and isinstance(progress.trouble, NotYet):
@@ -128,14 +129,17 @@ class Forwarding:
         return settlement
 
     async def _withhold(self, claim: Claim, withheld: Withheld, progress: Progress) -> Settlement:
-        progress.stop_run = withheld.verdict.stop_run
-        decision = decide(
-            withheld,
-            claim,
-            now=self._rules.clock(),
-            schedule=self._rules.schedule,
+        progress.stop_run = withheld.spoken.verdict.stop_run
+        now = self._rules.clock()
+        run = Run(
+            message=claim.id,
+            history=claim.history,
+            ack=claim.ack,
+            ended=now,
+            seconds=now - progress.began,
             chance=random(),  # noqa: S311 -- a spread, no secret
         )
+        decision = decide(withheld.spoken, run, self._rules.schedule)
         if await self._record(claim, decision.settlement, progress, decision.answer):
             self._report(decision.event)
         return decision.settlement

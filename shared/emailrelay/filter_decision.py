@@ -1,4 +1,7 @@
-"""What a chain's verdict means for the message, as a settlement and the fact to tell."""
+"""The consequence of a filter chain's verdict: a settlement, an event for the log, and an answer.
+
+The rule serves both sides: filters run by filterd and client filters run by the forwarder.
+"""
 
 from dataclasses import dataclass
 from typing import assert_never
@@ -14,19 +17,20 @@ from emailrelay.events import (
     Passed,
 )
 from emailrelay.filters.chain import Spoken
-from emailrelay.filters.verdict import Abandon, Accept, Reject, Skip, Trouble
+from emailrelay.filters.verdict import HELD_BACK, Abandon, Accept, Reject, Skip, Trouble
 from emailrelay.journal import Attempt, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
-from emailrelay.settlement import Defer, Done, Fail, Pass, Settlement, after_trouble
+from emailrelay.settlement import Defer, Done, Fail, Pass, Settlement, after_skip, after_trouble
 
 _ACCEPTED = Reply(250, "2.0.0 OK")
+_SKIPPED = Reply(451, "4.3.0 skipped by a client filter")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How the claim is to end, what the log says of it, and the answer for a client who waits."""
+    """How the claim ends, the event for the log, and the answer for a waiting client."""
 
     settlement: Settlement
     event: Event
@@ -35,7 +39,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of the chain: for which message, when it ended, how long it took (seconds)."""
+    """One run of a chain: its message, when it ended (seconds since 1970), and its duration (seconds)."""
 
     message: QueueId
     history: History
@@ -47,15 +51,18 @@ class Run:
 
 
 def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
-    """Decide; 4yz and trouble come back until the message is too old, 5yz fails at once.
+    """Return the decision for a verdict.
 
-    Where a client waits, a rejection and trouble are its answer. The settlement then is for the case
-    that the client has just given up.
+    A 4yz rejection and trouble defer the message until it is too old. A 5yz rejection fails it at once.
+    A skipped message stays in the queue however old it gets, since its filter asks for that.
+
+    A waiting client hears the rejection or the trouble as its answer. The settlement then applies only
+    if that client has just given up.
     """
     verdict, name = spoken.verdict, spoken.filter
     match verdict:
         case Accept():
-            # Who waits for the delivery is answered by the forwarder.
+            # The forwarder answers a client that waits for the delivery.
             answer = None if run.ack is Ack.DELIVERED else _ACCEPTED
             return Decision(Pass(), Passed(id=run.message, seconds=run.seconds), answer)
         case Abandon():
@@ -68,7 +75,7 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
                 event = FilterTrouble(id=run.message, filter=name, reason=verdict.reason)
             return Decision(settlement, event, verdict.reply)
         case Skip():
-            raise ValueError(f"{name}: only a client filter skips a message")
+            return _skip(name, run, schedule)
         case _:
             assert_never(verdict)
 
@@ -83,6 +90,15 @@ def _reject(by: str, verdict: Reject, run: Run, schedule: Schedule) -> Decision:
     if run.ack is not Ack.STORED:
         event = FilterRejected(id=run.message, filter=by, reply=str(reply), reason=reason)
     return Decision(settlement, event, reply)
+
+
+def _skip(by: str, run: Run, schedule: Schedule) -> Decision:
+    settlement = after_skip(
+        run.history, _SKIPPED, now=run.ended, peer=by, schedule=schedule, chance=run.chance
+    )
+    when = settlement.attempt.next_attempt
+    event = Deferred(id=run.message, reason=f"{by}: skipped", next_attempt=when)
+    return Decision(settlement, event, HELD_BACK)
 
 
 def _fail(by: str, reply: Reply, reason: str, run: Run) -> tuple[Settlement, Event]:
