@@ -16,8 +16,7 @@ from emailrelay.events import (
     FilterTrouble,
     Passed,
 )
-from emailrelay.filters.chain import Spoken
-from emailrelay.filters.verdict import HELD_BACK, Abandon, Accept, Reject, Skip, Trouble
+from emailrelay.filters.verdict import HELD_BACK, Abandon, Accept, Reject, Skip, Spoken, Trouble
 from emailrelay.journal import Attempt, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply

@@ -16,7 +16,7 @@ from emailrelay import envelope_format
 from emailrelay.config import FilterdSettings, read
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
-from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.chain import Chain
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.program import (
     Broken,
@@ -29,7 +29,7 @@ from emailrelay.filters.program import (
 )
 from emailrelay.filters.result import read_result
 from emailrelay.filters.spec import ExitFilter, ProgramFilter, parse_chain, unstartable
-from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Trouble
+from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Spoken, Trouble
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.base import WorkCopy

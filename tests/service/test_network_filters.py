@@ -16,12 +16,12 @@ from emailrelay import envelope_format
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters import connections
-from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.chain import Chain
 from emailrelay.filters.editing import with_crlf
-from emailrelay.filters.place import Tcp, Unix
 from emailrelay.filters.program import Limits, Programs
 from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter, parse_chain
-from emailrelay.filters.verdict import Accept, Reject, Side, Trouble, Verdict, from_line
+from emailrelay.filters.verdict import Accept, Reject, Side, Spoken, Trouble, Verdict, from_line
+from emailrelay.host_port import HostPort, UnixPath
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.service.loop import loop_factory
@@ -379,10 +379,10 @@ def test_specs_say_where_a_filter_listens() -> None:
     specs = "net:[::1]:10025,net:/run/f.sock,spam:127.0.0.1:783,spam-edit:/run/spamd,msgid:"
     chain = parse_chain([specs])
     assert chain == (
-        NetFilter(Tcp("::1", 10025)),
-        NetFilter(Unix("/run/f.sock")),
-        SpamFilter(Tcp("127.0.0.1", 783), edit=False),
-        SpamFilter(Unix("/run/spamd"), edit=True),
+        NetFilter(HostPort("::1", "10025")),
+        NetFilter(UnixPath("/run/f.sock")),
+        SpamFilter(HostPort("127.0.0.1", "783"), edit=False),
+        SpamFilter(UnixPath("/run/spamd"), edit=True),
         MessageIdFilter(),
     )
     assert ",".join(map(str, chain)) == specs

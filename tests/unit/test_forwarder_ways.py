@@ -44,7 +44,7 @@ def test_every_word_for_encryption_means_something(word: str) -> None:
 
 
 def test_a_server_that_a_filter_misspelt_says_so() -> None:
-    with pytest.raises(NoRoute, match="HOST:PORT"):
+    with pytest.raises(NoRoute, match="needs host and port"):
         servers(replace(WAY, smarthosts=("nonsense",)), Policy())
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from emailrelay.errors import StoreError
 from emailrelay.events import FilterTrouble, Report, StoreTrouble
 from emailrelay.filter_decision import Run, decide
-from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import Original
-from emailrelay.filters.verdict import Trouble
+from emailrelay.filters.verdict import Spoken, Trouble
 from emailrelay.schedule import Schedule
 from emailrelay.store.base import Claim, Feed
 from emailrelay_filterd.calm import Calm

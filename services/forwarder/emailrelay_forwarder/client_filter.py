@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from emailrelay.errors import RelayError
-from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.chain import Chain
 from emailrelay.filters.result import read_result
-from emailrelay.filters.verdict import Abandon, Accept, Reject, Skip, Trouble
+from emailrelay.filters.verdict import Abandon, Accept, Reject, Skip, Spoken, Trouble
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.outgoing import Outgoing, edited
 

@@ -1,12 +1,11 @@
 """A server as it is configured: where it is, who we are there, and what must hold."""
 
-import re
 from dataclasses import dataclass
 
+from emailrelay import host_port
 from emailrelay.errors import RelayError
+from emailrelay.host_port import HostPort, UnixPath
 from emailrelay_forwarder.policy import Policy
-
-_WORDS = re.compile(r"[^\s\x00-\x1f\x7f-\x9f]+")
 
 
 class NoRoute(RelayError):
@@ -46,12 +45,12 @@ def parse(destination: str) -> Route:
         NoRoute: it is none of these.
 
     """
-    if destination.startswith("/"):
-        return Route(destination, "")
-    host, colon, port = destination.strip().rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    # The C library takes a port of 65561 for 25.
-    possible = not port.isdigit() or (port.isascii() and 0 < int(port[:6]) < 65536)
-    if not (colon and host and port and possible) or not _WORDS.fullmatch(host + port):
-        raise NoRoute(f"cannot forward to {destination!r}: neither HOST:PORT nor an absolute path")
-    return Route(host, port)
+    try:
+        address = host_port.parse(destination.strip())
+    except ValueError as error:
+        raise NoRoute(f"cannot forward to {destination!r}: {error}") from error
+    match address:
+        case HostPort(host, port):
+            return Route(host, port)
+        case UnixPath(path):
+            return Route(path, "")

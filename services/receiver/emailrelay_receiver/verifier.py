@@ -1,10 +1,12 @@
 """Asking an address verifier: a program for each question, or a service that is kept connected."""
 
 import asyncio
-from contextlib import suppress
 from typing import Protocol
 
+from emailrelay import host_port
 from emailrelay.errors import RelayError
+from emailrelay.filters import connections
+from emailrelay.filters.connections import Connections
 from emailrelay.filters.program import (
     Broken,
     Exited,
@@ -15,12 +17,12 @@ from emailrelay.filters.program import (
     Signalled,
     TimedOut,
 )
+from emailrelay.host_port import ServerAddress
 from emailrelay.queue_id import QueueId
 from emailrelay_receiver.verification import Answer, from_exit, from_line, question
 
 _MOST_AT_ONCE = 20
 """Questions; further ones wait."""
-_LONGEST_ANSWER = 4096
 
 
 class NoAnswer(RelayError):
@@ -89,11 +91,11 @@ def _answer(outcome: Outcome) -> Answer:
 class NetworkVerifier:
     """Asks a service over connections that are kept open, one question at a time on each."""
 
-    def __init__(self, place: str, timeout: float) -> None:
-        self.spec = (f"net:{place}", timeout)
-        self._place = place
+    def __init__(self, server: ServerAddress, timeout: float) -> None:
+        self.spec = (f"net:{server}", timeout)
+        self._server = server
         self._timeout = timeout
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+        self._connections = Connections()
         self._free = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def ask(self, fields: tuple[str, ...]) -> Answer:
@@ -101,53 +103,24 @@ class NetworkVerifier:
         async with self._free:
             try:
                 async with asyncio.timeout(self._timeout):
-                    line = await self._exchange(question(fields))
+                    line = await self._connections.ask(self._server, question(fields))
             except TimeoutError:
                 raise NoAnswer(f"took longer than {self._timeout:g} s") from None
-            except (OSError, EOFError, ValueError) as error:
+            except (OSError, connections.NoAnswer) as error:
                 raise NoAnswer(f"cannot be asked: {error}") from error
         answer = from_line(line)
         if answer is None:
             raise NoAnswer("gave an answer that makes no sense")
         return answer
 
-    async def _exchange(self, asked: bytes) -> bytes:
-        while self._idle:
-            # The other side may have closed a kept connection meanwhile; that is no trouble yet.
-            with suppress(OSError, EOFError):
-                return await self._ask_on(*self._idle.pop(), asked)
-        return await self._ask_on(*await self._connect(), asked)
-
-    async def _ask_on(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, asked: bytes
-    ) -> bytes:
-        kept = False
-        try:
-            writer.write(asked)
-            line = await reader.readuntil(b"\n")
-            kept = True
-            self._idle.append((reader, writer))
-        except asyncio.LimitOverrunError as error:
-            raise ValueError("an endless answer") from error
-        finally:
-            if not kept:
-                writer.transport.abort()
-        return line
-
-    async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        if self._place.startswith("/"):
-            return await asyncio.open_unix_connection(self._place, limit=_LONGEST_ANSWER)
-        host, _, port = self._place.rpartition(":")
-        return await asyncio.open_connection(host.strip("[]"), int(port), limit=_LONGEST_ANSWER)
-
     async def close(self) -> None:
         """Close the kept connections."""
-        while self._idle:
-            _, writer = self._idle.pop()
-            writer.transport.abort()
+        self._connections.close()
 
 
 def make_verifier(spec: str, timeout: float) -> Verifier:
     """Make the verifier that the settings name; ``timeout`` is for one question, in seconds."""
-    kind, _, place = spec.partition(":")
-    return NetworkVerifier(place, timeout) if kind == "net" else ProgramVerifier(spec, timeout)
+    kind, _, server = spec.partition(":")
+    if kind == "net":
+        return NetworkVerifier(host_port.parse(server), timeout)
+    return ProgramVerifier(spec, timeout)

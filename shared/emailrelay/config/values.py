@@ -3,15 +3,17 @@
 import re
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from emailrelay import host_port
 from emailrelay.errors import ConfigError
 from emailrelay.filters.spec import parse_chain
+from emailrelay.host_port import HostPort
 
 SERVER_EXTENSIONS = ("pipelining", "8bitmime", "smtputf8", "dsn", "chunking")
 CLIENT_EXTENSIONS = ("pipelining", "8bitmime", "smtputf8", "dsn", "size")
@@ -49,27 +51,19 @@ def destination(text: str) -> str:
 
     A service name (``mail.isp.net:smtp``) is looked up here, so that a misspelt one stops the start.
     """
-    if text.startswith("/"):
-        return text
-    host, colon, port = text.rpartition(":")
-    if not colon or not host or not port:
-        raise ValueError("needs host and port, as in mail.isp.net:25, or the path of a unix socket")
-    if ":" in host and not (host.startswith("[") and host.endswith("]")):
-        raise ValueError("an IPv6 address stands in brackets, as in [::1]:25")
-    if any(character.isspace() for character in text):
-        raise ValueError("must not contain blanks")
-    return f"{host}:{_port_number(port)}"
+    address = host_port.parse(text)
+    if isinstance(address, HostPort) and not address.port.isdigit():
+        address = replace(address, port=_port_of(address.port))
+    return str(address)
 
 
-def _port_number(port: str) -> int:
-    if port.isascii() and port.isdigit():
-        if 0 < int(port) < 65536:
-            return int(port)
-        raise ValueError("the port must be a number from 1 to 65535")
+def _port_of(service: str) -> str:
     try:
-        return socket.getservbyname(port, "tcp")
+        return str(socket.getservbyname(service, "tcp"))
     except OSError as error:
-        raise ValueError(f"there is no service named {port!r}; write the port's number") from error
+        raise ValueError(
+            f"there is no service named {service!r}; write the port's number"
+        ) from error
 
 
 def _anonymities(words: list[str]) -> list[str]:

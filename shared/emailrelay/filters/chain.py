@@ -25,16 +25,16 @@ from emailrelay.filters.spec import (
     ProgramFilter,
     SpamFilter,
 )
-from emailrelay.filters.verdict import Accept, Reject, Side, Trouble, Verdict, from_exit_code
+from emailrelay.filters.verdict import (
+    Accept,
+    Reject,
+    Side,
+    Spoken,
+    Trouble,
+    Verdict,
+    from_exit_code,
+)
 from emailrelay.queue_id import QueueId
-
-
-@dataclass(frozen=True, slots=True)
-class Spoken:
-    """A chain's verdict, and the filter that gave it (as its spec reads), empty for an empty chain."""
-
-    verdict: Verdict
-    filter: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

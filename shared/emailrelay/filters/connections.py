@@ -1,10 +1,13 @@
-"""Connections to network filters: kept open, each lent to one message at a time."""
+"""Connections to services that answer each line with a line: network filters, address verifiers.
+
+A connection stays open between questions and serves one question at a time.
+"""
 
 import asyncio
 from collections.abc import Iterable
 from typing import cast
 
-from emailrelay.filters.place import Place, Tcp, Unix
+from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
 IDLE = 60.0
 """Seconds after which a connection that nobody needs is closed."""
@@ -21,7 +24,15 @@ class Closed(Exception):
 
 
 class EndlessAnswer(Exception):
-    """What the filter says is no line."""
+    """The answer is longer than a line may be."""
+
+
+class NoAnswer(Exception):
+    """The service was reached but gave no answer."""
+
+
+class _Stale(Exception):
+    """The service had closed a kept connection."""
 
 
 class Connection(asyncio.Protocol):
@@ -98,33 +109,63 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """The connections of one process to its network filters."""
+    """The connections of one process, by their servers."""
 
     def __init__(self) -> None:
-        self._idle: dict[Place, list[Connection]] = {}
+        self._idle: dict[ServerAddress, list[Connection]] = {}
         """The one kept longest stands first."""
         self._ending: asyncio.TimerHandle | None = None
 
-    async def borrow(self, place: Place, *, fresh: bool = False) -> Connection:
-        """Give a connection that nobody else uses, to be given back or closed.
+    async def ask(self, server: ServerAddress, line: bytes) -> bytes:
+        """Send a line with its LF; return the answer without one.
+
+        A kept connection that turns out to be closed is replaced once, so the service may see a line
+        twice.
 
         Raises:
-            OSError: none can be made.
+            OSError: the service cannot be reached.
+            NoAnswer: it closed the connection, or its answer is too long.
 
         """
-        idle = [] if fresh else self._idle.get(place, [])
+        try:
+            return await self._ask(server, line, fresh=False)
+        except _Stale:
+            return await self._ask(server, line, fresh=True)
+
+    async def _ask(self, server: ServerAddress, line: bytes, *, fresh: bool) -> bytes:
+        connection = await self._borrow(server, fresh=fresh)
+        try:
+            answer = await connection.ask(line)
+        except BaseException as error:
+            # A late answer would be taken for the answer to the next question.
+            connection.close()
+            match error:
+                case Closed(said=b"") if connection.used:
+                    raise _Stale from error
+                case Closed():
+                    raise NoAnswer(str(error)) from error
+                case EndlessAnswer():
+                    raise NoAnswer("its answer is an endless line") from error
+                case _:
+                    raise
+        self._give_back(server, connection)
+        return answer
+
+    async def _borrow(self, server: ServerAddress, *, fresh: bool) -> Connection:
+        """Return a connection that no other question uses."""
+        idle = [] if fresh else self._idle.get(server, [])
         while idle:
             connection = idle.pop()
             if connection.silent:
                 return connection
             connection.close()
-        return await _connect(place)
+        return await _connect(server)
 
-    def give_back(self, place: Place, connection: Connection) -> None:
-        """Keep a connection for the next message."""
+    def _give_back(self, server: ServerAddress, connection: Connection) -> None:
+        """Keep a connection for the next question."""
         loop = asyncio.get_running_loop()
         connection.used, connection.kept_at = True, loop.time()
-        self._idle.setdefault(place, []).append(connection)
+        self._idle.setdefault(server, []).append(connection)
         if self._ending is None:
             self._ending = loop.call_later(IDLE, self._end_idle)
 
@@ -153,10 +194,10 @@ def _close(connections: Iterable[Connection]) -> None:
         connection.close()
 
 
-async def _connect(place: Place) -> Connection:
+async def _connect(place: ServerAddress) -> Connection:
     loop = asyncio.get_running_loop()
     match place:
-        case Tcp(host, port):
-            return (await loop.create_connection(Connection, host, port))[1]
-        case Unix(path):
+        case HostPort(host, port):
+            return (await loop.create_connection(Connection, host, int(port)))[1]
+        case UnixPath(path):
             return (await loop.create_unix_connection(Connection, path))[1]

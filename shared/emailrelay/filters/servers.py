@@ -8,7 +8,7 @@ from typing import TypeAlias, assert_never
 
 from emailrelay.errors import DamagedMessage
 from emailrelay.filters import editing, net, spamd
-from emailrelay.filters.connections import Connections
+from emailrelay.filters.connections import Connections, NoAnswer
 from emailrelay.filters.result import opened, spoilt
 from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, Side, Trouble, Verdict, from_line, rejection
@@ -35,7 +35,7 @@ class Servers:
                 return await self._run(one, content, message, side)
         except DamagedMessage as error:
             return spoilt(error)
-        except (net.NoAnswer, spamd.NoJudgement) as error:
+        except (NoAnswer, spamd.NoJudgement) as error:
             return Trouble(reason=str(error))
         except OSError as error:
             if limit.expired():

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from emailrelay.filters.place import Place, Tcp, Unix
+from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
 _STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +(.*?)\r?\n")
 _SPAM = re.compile(
@@ -33,7 +33,7 @@ class Judgement:
     threshold: float
 
 
-async def check(place: Place, size: int, message: Iterable[bytes]) -> Judgement:
+async def check(place: ServerAddress, size: int, message: Iterable[bytes]) -> Judgement:
     """Have a message of ``size`` octets judged.
 
     Raises:
@@ -46,7 +46,7 @@ async def check(place: Place, size: int, message: Iterable[bytes]) -> Judgement:
 
 
 async def process(
-    place: Place, size: int, message: Iterable[bytes], write: Callable[[bytes], object]
+    place: ServerAddress, size: int, message: Iterable[bytes], write: Callable[[bytes], object]
 ) -> None:
     """Have a message marked; what becomes of it goes to ``write`` in pieces.
 
@@ -64,7 +64,7 @@ async def process(
 
 @asynccontextmanager
 async def _request(
-    place: Place, command: str, size: int, message: Iterable[bytes]
+    place: ServerAddress, command: str, size: int, message: Iterable[bytes]
 ) -> AsyncGenerator[asyncio.StreamReader]:
     """Make a request; give what its answer is read from."""
     reader, writer = await _connect(place)
@@ -128,9 +128,9 @@ async def _body(
         left -= len(chunk)
 
 
-async def _connect(place: Place) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def _connect(place: ServerAddress) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     match place:
-        case Tcp(host, port):
+        case HostPort(host, port):
             return await asyncio.open_connection(host, port)
-        case Unix(path):
+        case UnixPath(path):
             return await asyncio.open_unix_connection(path)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from emailrelay import host_port
 from emailrelay.errors import ConfigError
-from emailrelay.filters import place
-from emailrelay.filters.place import Place
+from emailrelay.host_port import HostPort, ServerAddress
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class ExitFilter:
 class NetFilter:
     """A server that is sent the path of the content and answers with a line."""
 
-    place: Place
+    place: ServerAddress
 
     def __str__(self) -> str:
         """Give the spec's own form, as the log shows it."""
@@ -48,7 +48,7 @@ class NetFilter:
 class SpamFilter:
     """spamd: with ``edit`` its marked message takes the content's place, else spam is rejected."""
 
-    place: Place
+    place: ServerAddress
     edit: bool
 
     def __str__(self) -> str:
@@ -132,11 +132,14 @@ def _message_id(spec: str, rest: str) -> MessageIdFilter:
     return MessageIdFilter()
 
 
-def _place(spec: str, text: str) -> Place:
+def _place(spec: str, text: str) -> ServerAddress:
     try:
-        return place.parse(text)
+        address = host_port.parse(text)
     except ValueError as error:
         raise ConfigError([f"filter {spec}: {error}"]) from error
+    if isinstance(address, HostPort) and not address.port.isdigit():
+        raise ConfigError([f"filter {spec}: write the number of the port"])
+    return address
 
 
 def _code(spec: str, text: str) -> int:

@@ -77,6 +77,14 @@ class Trouble:
 Verdict: TypeAlias = Accept | Reject | Abandon | Skip | Trouble
 
 
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A chain's verdict, and the spec of the filter that gave it (empty for an empty chain)."""
+
+    verdict: Verdict
+    filter: str
+
+
 def from_exit_code(code: int, output: bytes, side: Side) -> Verdict:
     """Give the verdict of a program that exited with ``code`` (0-255) having printed ``output``."""
     return _server(code, output) if side is Side.SERVER else _client(code, output)

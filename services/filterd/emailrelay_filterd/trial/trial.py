@@ -11,10 +11,10 @@ from pathlib import Path
 
 from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
-from emailrelay.filters.chain import Chain, Spoken
+from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
 from emailrelay.filters.spec import Filter
-from emailrelay.filters.verdict import Side
+from emailrelay.filters.verdict import Side, Spoken
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 
 _SUFFIX = {Side.SERVER: "new", Side.CLIENT: "busy"}
