@@ -18,7 +18,7 @@ def test_page_is_dated_and_short(page: Path) -> None:
 
 def test_index_has_each_page_with_its_date_and_title() -> None:
     rows = re.findall(
-        r"^\| (\S+) \| \[(.+)\]\((.+)\) \|$", (DECISIONS / "README.md").read_text(), re.M
+        r"^\| (\S+) \| \[(.+)\]\((.+)\) \|$", (DECISIONS / "README.md").read_text(), re.MULTILINE
     )
     expected: list[tuple[str, str, str]] = []
     for page in PAGES:
