@@ -1,7 +1,6 @@
 """A feed gives what there is to do, oldest first, and notices what comes."""
 
 import asyncio
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
@@ -22,14 +21,15 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import Feed
+from emailrelay.store.hint_channel import HintChannel
 
 
 @pytest.fixture
-def hints() -> Iterator[tuple[socket.socket, socket.socket]]:
-    """Give the sending and the receiving end of a dispatcher's hints."""
-    sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with sending, receiving:
-        yield sending, receiving
+def hints() -> Iterator[HintChannel]:
+    """Give the channel of a dispatcher and its pool."""
+    channel = HintChannel()
+    yield channel
+    channel.close()
 
 
 async def _done(feed: Feed) -> QueueId:
@@ -128,20 +128,16 @@ async def test_deferred_message_does_not_hold_up_the_others(opener: Opener) -> N
 
 
 async def test_dispatcher_hands_each_message_to_one_of_the_feeds(
-    opener: Opener, hints: tuple[socket.socket, socket.socket]
+    opener: Opener, hints: HintChannel
 ) -> None:
-    sending, receiving = hints
     async with AsyncExitStack() as stack:
         dispatcher, committer = [await stack.enter_async_context(opener()) for _ in range(2)]
         feeds: list[Feed] = []
-        for _ in range(2):  # two worker processes have the receiving end under two descriptors
+        for _ in range(2):
             store = await stack.enter_async_context(opener())
-            end = stack.enter_context(receiving.dup())
-            feeds.append(await stack.enter_async_context(store.feed(Stage.READY, hints=end)))
+            feeds.append(await stack.enter_async_context(store.feed(Stage.READY, hints=hints)))
         before = [await put(committer) for _ in range(20)]
-        dispatching = asyncio.create_task(
-            dispatcher.dispatch(Stage.READY, sending, asyncio.Event())
-        )
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, hints, asyncio.Event()))
         async with background(dispatching), asyncio.timeout(PATIENCE):
             taken = [await _done(feed) for feed in feeds * 10]
             waiting = [asyncio.create_task(_done(feed)) for feed in feeds * 10]
@@ -152,14 +148,11 @@ async def test_dispatcher_hands_each_message_to_one_of_the_feeds(
 
 
 async def test_dispatcher_hands_out_a_deferred_message_when_it_is_due(
-    opener: Opener, hints: tuple[socket.socket, socket.socket]
+    opener: Opener, hints: HintChannel
 ) -> None:
-    sending, receiving = hints
     async with opener() as dispatcher, opener() as store:
-        dispatching = asyncio.create_task(
-            dispatcher.dispatch(Stage.READY, sending, asyncio.Event())
-        )
-        async with background(dispatching), store.feed(Stage.READY, hints=receiving) as feed:
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, hints, asyncio.Event()))
+        async with background(dispatching), store.feed(Stage.READY, hints=hints) as feed:
             message = await put(store)
             due = time.time() + 0.3
             async with await next_of(feed) as claim:
@@ -170,14 +163,11 @@ async def test_dispatcher_hands_out_a_deferred_message_when_it_is_due(
 
 @pytest.mark.parametrize("steps", range(4))
 async def test_cancelled_wait_for_a_hint_loses_nothing(
-    opener: Opener, hints: tuple[socket.socket, socket.socket], steps: int
+    opener: Opener, hints: HintChannel, steps: int
 ) -> None:
-    sending, receiving = hints
     async with opener() as dispatcher, opener() as store:
-        dispatching = asyncio.create_task(
-            dispatcher.dispatch(Stage.READY, sending, asyncio.Event())
-        )
-        async with background(dispatching), store.feed(Stage.READY, hints=receiving) as feed:
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, hints, asyncio.Event()))
+        async with background(dispatching), store.feed(Stage.READY, hints=hints) as feed:
             for _ in range(5):
                 waiting = asyncio.create_task(feed.claim())
                 await asyncio.sleep(0)
@@ -195,17 +185,16 @@ async def test_cancelled_wait_for_a_hint_loses_nothing(
 
 
 async def test_waking_the_dispatcher_makes_deferred_messages_due(
-    opener: Opener, hints: tuple[socket.socket, socket.socket]
+    opener: Opener, hints: HintChannel
 ) -> None:
-    sending, receiving = hints
     woken = asyncio.Event()
     async with opener() as dispatcher, opener() as store:
         message = await put(store)
         async with await claimed(store, message) as claim:
             later = time.time() + 1000
             await claim.settle(Defer(attempt(time.time(), next_attempt=later)))
-        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, sending, woken))
-        async with background(dispatching), store.feed(Stage.READY, hints=receiving) as feed:
+        dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, hints, woken))
+        async with background(dispatching), store.feed(Stage.READY, hints=hints) as feed:
             claiming = asyncio.create_task(next_of(feed))
             woken.set()
             async with await claiming as claim:

@@ -1,7 +1,7 @@
 """What nobody announced is found at once by those who are asked to look."""
 
 import asyncio
-import socket
+from contextlib import closing
 
 import pytest
 from tests.contract.conftest import SpoolOpener
@@ -11,6 +11,7 @@ from emailrelay import envelope_format
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
+from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.spool import hints
 
 
@@ -50,13 +51,13 @@ async def test_feed_looks_when_a_feed_of_any_stage_asks(
 
 
 async def test_dispatcher_looks_when_a_worker_of_its_pool_asks(spool: SpoolOpener) -> None:
-    sending, receiving = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with sending, receiving:
+    channel = HintChannel()
+    with closing(channel):
         async with spool() as dispatcher, spool() as store:
-            dispatching = dispatcher.dispatch(Stage.READY, sending, asyncio.Event())
+            dispatching = dispatcher.dispatch(Stage.READY, channel, asyncio.Event())
             async with (
                 background(asyncio.create_task(dispatching)),
-                store.feed(Stage.READY, hints=receiving) as feed,
+                store.feed(Stage.READY, hints=channel) as feed,
             ):
                 await put(store)
                 async with await next_of(feed) as claim:  # now it listens

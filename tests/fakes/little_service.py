@@ -3,14 +3,15 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 import time
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.events import Event
 from emailrelay.logs import event_name
+from emailrelay.queue_id import QueueId
 from emailrelay.service import Signals, run
+from emailrelay.store.hint_channel import Hint, HintChannel
 
 
 def say(*words: object) -> None:
@@ -22,7 +23,7 @@ def report(event: Event) -> None:
     say(event_name(type(event)), *values)
 
 
-async def patient(signals: Signals, hints: socket.socket | None) -> int:
+async def patient(signals: Signals, hints: HintChannel | None) -> int:
     """Work until told to stop, then finish what is in hand."""
     signals.on_flush(lambda: say("flush", os.getpid()))
     signals.on_reload(lambda: say("reload", os.getpid()))
@@ -36,41 +37,45 @@ async def patient(signals: Signals, hints: socket.socket | None) -> int:
     return 0
 
 
-async def say_hints(hints: socket.socket | None) -> None:
+async def say_hints(hints: HintChannel | None) -> None:
     while hints is not None:
-        say("hint", (await asyncio.get_running_loop().sock_recv(hints, 64)).decode())
+        say("hint", (await hints.receive()).message)
 
 
-async def stubborn(_signals: Signals, _hints: socket.socket | None) -> int:
+async def stubborn(_signals: Signals, _hints: HintChannel | None) -> int:
     """Ignore that it was told to stop."""
     say("working", os.getpid())
     await asyncio.Event().wait()
     return 0
 
 
-async def failing(_signals: Signals, _hints: socket.socket | None) -> int:
+async def failing(_signals: Signals, _hints: HintChannel | None) -> int:
     say("working", os.getpid(), time.monotonic())
     raise RuntimeError("the worker's own fault")
 
 
-async def unusable(_signals: Signals, _hints: socket.socket | None) -> int:
+async def unusable(_signals: Signals, _hints: HintChannel | None) -> int:
     raise StoreUnusable("no such store")
 
 
-async def finishing(_signals: Signals, _hints: socket.socket | None) -> int:
+async def finishing(_signals: Signals, _hints: HintChannel | None) -> int:
     """Be done at once, and not all well."""
     return 3
 
 
-async def dispatch(signals: Signals, out: socket.socket) -> int:
+async def dispatch(signals: Signals, out: HintChannel) -> int:
     """Hint once, and once more at each flush."""
 
-    def hint(text: str) -> None:
-        out.send(text.encode())
-
-    signals.on_flush(lambda: hint("flushed"))
-    hint("started")
-    await signals.stop.wait()
+    flushed = asyncio.Event()
+    signals.on_flush(flushed.set)
+    await out.send(Hint(QueueId("started")))
+    stopping = asyncio.create_task(signals.stop.wait())
+    await asyncio.wait(
+        (stopping, asyncio.create_task(flushed.wait())), return_when=asyncio.FIRST_COMPLETED
+    )
+    if flushed.is_set():
+        await out.send(Hint(QueueId("flushed")))
+    await stopping
     return 0
 
 

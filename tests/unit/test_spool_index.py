@@ -1,14 +1,14 @@
 """The index of due times: what a wake makes due, and that nothing stands before everything else."""
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.index import Index, hint
+from emailrelay.store.spool.index import Index, scheduled
 
 _ONE, _OTHER = QueueId("1.1.1"), QueueId("1.1.2")
 
 
 def test_wake_makes_deferred_messages_due() -> None:
     index = Index()
-    index.add(hint(_ONE, 1000.0))
+    index.add(scheduled(_ONE, 1000.0))
     assert index.pop(now=0.0) is None
 
     index.wake()
@@ -22,8 +22,8 @@ def test_wake_makes_deferred_messages_due() -> None:
 def test_message_that_was_noted_several_times_is_due_once_after_a_wake() -> None:
     index = Index()
     for due in (100.0, 200.0, 300.0):
-        index.add(hint(_ONE, due))
-    index.add(hint(_OTHER, 150.0))
+        index.add(scheduled(_ONE, due))
+    index.add(scheduled(_OTHER, 150.0))
 
     index.wake()
 
@@ -36,9 +36,9 @@ def test_news_and_what_has_waited_are_served_by_turns() -> None:
     old = [QueueId(f"1.1.{number}") for number in range(4)]
     new = [QueueId(f"2.1.{number}") for number in range(2)]
     for age, message in enumerate(old):
-        index.add(hint(message, age))
+        index.add(scheduled(message, age))
     for message in new:
-        index.tell(hint(message, 100.0))
+        index.tell(scheduled(message, 100.0))
 
     served = [found.message for found in iter(lambda: index.pop(now=100.0), None)]
 
@@ -47,10 +47,10 @@ def test_news_and_what_has_waited_are_served_by_turns() -> None:
 
 def test_news_is_due_whatever_the_index_holds() -> None:
     index = Index()
-    index.add(hint(_ONE, 1000.0))
-    index.tell(hint(_OTHER, 10.0))
+    index.add(scheduled(_ONE, 1000.0))
+    index.tell(scheduled(_OTHER, 10.0))
     assert (index.next_due() or 0.0) <= 10.0
-    index.replace([hint(_ONE, 1000.0)], ())
+    index.replace([scheduled(_ONE, 1000.0)], ())
     found = index.pop(now=10.0)
     assert found is not None
     assert found.message == _OTHER
@@ -60,11 +60,11 @@ def test_news_is_due_whatever_the_index_holds() -> None:
 def test_message_told_twice_is_served_once_and_may_be_told_again_afterwards() -> None:
     index = Index()
     for _ in range(2):
-        index.tell(hint(_ONE, 10.0))
+        index.tell(scheduled(_ONE, 10.0))
     assert index.told(_ONE)
     assert not index.told(_OTHER)
     assert [found.message for found in iter(lambda: index.pop(now=10.0), None)] == [_ONE]
     assert not index.told(_ONE)
 
-    index.tell(hint(_ONE, 10.0))
+    index.tell(scheduled(_ONE, 10.0))
     assert [found.message for found in iter(lambda: index.pop(now=10.0), None)] == [_ONE]

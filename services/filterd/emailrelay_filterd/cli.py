@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import Sequence
 from functools import partial
-from socket import socket
 
 from emailrelay import service
 from emailrelay.config import FilterdSettings, load
@@ -17,6 +16,7 @@ from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
+from emailrelay.store.hint_channel import HintChannel
 from emailrelay_filterd import unattended
 from emailrelay_filterd.worker import Worker
 
@@ -43,7 +43,7 @@ def _warn(settings: FilterdSettings, report: Report) -> None:
 
 
 async def _work(
-    live: Live[FilterdSettings], report: Report, signals: Signals, hints: socket | None
+    live: Live[FilterdSettings], report: Report, signals: Signals, hints: HintChannel | None
 ) -> int:
     async with (
         open_store(live.now.store_place, report=report) as store,

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ForwarderSettings, load
@@ -23,6 +22,7 @@ from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import Limits as RouteLimits
 from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.forwarding import Forwarding
@@ -118,7 +118,7 @@ def _tasks(settings: ForwarderSettings) -> int:
 
 
 async def _work(
-    live: Live[ForwarderSettings], report: Report, signals: Signals, hints: socket | None
+    live: Live[ForwarderSettings], report: Report, signals: Signals, hints: HintChannel | None
 ) -> int:
     async with (
         _programs(live.now) as programs,
@@ -155,7 +155,7 @@ async def _work(
 
 
 async def _once(
-    live: Live[ForwarderSettings], report: Report, signals: Signals, _hints: socket | None
+    live: Live[ForwarderSettings], report: Report, signals: Signals, _hints: HintChannel | None
 ) -> int:
     settings = live.now
     async with (

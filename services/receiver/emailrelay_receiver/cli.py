@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
-from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
@@ -18,6 +17,7 @@ from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.hint_channel import HintChannel
 from emailrelay_receiver.gate import make_gate
 from emailrelay_receiver.house import make_house
 from emailrelay_receiver.receiver import Receiver
@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for opened in listeners.sockets:
         report(Listening(service=settings.service, address=written(opened)))
 
-    async def work(signals: Signals, _hints: socket | None) -> int:
+    async def work(signals: Signals, _hints: HintChannel | None) -> int:
         return await _serve(live, listeners, signals, report)
 
     try:

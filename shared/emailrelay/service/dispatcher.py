@@ -3,19 +3,19 @@
 import asyncio
 import os
 from pathlib import Path
-from socket import socket
 
 from emailrelay.events import Report
 from emailrelay.service.processes import Dispatch
 from emailrelay.service.signals import Signals
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
+from emailrelay.store.hint_channel import HintChannel
 
 
 def dispatcher(place: str | Path, stage: Stage, report: Report) -> Dispatch:
     """Give what the dispatcher process of a pool does; a flush signal makes everything due."""
 
-    async def dispatch(signals: Signals, hints: socket) -> int:
+    async def dispatch(signals: Signals, hints: HintChannel) -> int:
         woken = asyncio.Event()
         signals.on_flush(woken.set)
         async with open_store(place, report=report) as store:

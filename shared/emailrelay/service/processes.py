@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
@@ -18,20 +17,19 @@ from emailrelay.service.memory import keep_freed_memory
 from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
+from emailrelay.store.hint_channel import HintChannel
 
 _UMASK = 0o007
 """What services make is for owner and group: so no file of theirs needs another call for its mode."""
 
-Work: TypeAlias = Callable[[Signals, socket.socket | None], Awaitable[int]]
+Work: TypeAlias = Callable[[Signals, HintChannel | None], Awaitable[int]]
 """The work of one worker, until ``signals.stop`` or its own end; returns an exit status.
 
-The socket yields hints, one a packet, when there is a dispatcher: non-blocking, shared by all
-workers, so that each hint reaches one of them.
+With a dispatcher, all workers read their hints from the channel.
 """
 
-Dispatch: TypeAlias = Callable[[Signals, socket.socket], Awaitable[int]]
-"""The work of the dispatcher: sends hints into the socket, never waiting for room (a full socket
-raises BlockingIOError: drop the hint, a scan will find its message)."""
+Dispatch: TypeAlias = Callable[[Signals, HintChannel], Awaitable[int]]
+"""The work of the dispatcher: sends hints into the channel."""
 
 
 def run(
@@ -89,7 +87,7 @@ def run(
 def _reloading(work: Work, reload: Callable[[], object] | None) -> Work:
     """Have SIGHUP reach the settings before it reaches the work."""
 
-    def reloading(signals: Signals, hints: socket.socket | None) -> Awaitable[int]:
+    def reloading(signals: Signals, hints: HintChannel | None) -> Awaitable[int]:
         if reload is not None:
             signals.on_reload(reload)
         return work(signals, hints)
@@ -100,12 +98,9 @@ def _reloading(work: Work, reload: Callable[[], object] | None) -> Work:
 def _roles(work: Work, workers: int, dispatch: Dispatch | None, stack: ExitStack) -> list[Role]:
     if dispatch is None:
         return [Role("worker", lambda signals: work(signals, None))] * workers
-    # This process keeps both ends, for the workers and the dispatcher that it may have to restart.
-    sending, receiving = (
-        stack.enter_context(end) for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    )
-    for end in (sending, receiving):
-        end.settimeout(0)
-    worker = Role("worker", lambda signals: work(signals, receiving))
-    dispatcher = Role("dispatcher", lambda signals: dispatch(signals, sending), serves=True)
+    # This process keeps the channel for the workers and the dispatcher that it may restart.
+    channel = HintChannel()
+    stack.callback(channel.close)
+    worker = Role("worker", lambda signals: work(signals, channel))
+    dispatcher = Role("dispatcher", lambda signals: dispatch(signals, channel), serves=True)
     return [worker] * workers + [dispatcher]

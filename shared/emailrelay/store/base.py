@@ -30,7 +30,6 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from socket import socket
 from types import TracebackType
 from typing import Self
 
@@ -42,6 +41,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
+from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import Limits
 
 CHUNK = 256 * 1024
@@ -310,17 +310,15 @@ class Store(ABC):
         """Tell where mail enters that no receiver brings; READY until somebody has said."""
 
     @abstractmethod
-    def feed(self, stage: Stage, *, hints: socket | None = None) -> Feed:
-        """Watch a stage. With ``hints``, take the ids that a dispatcher sends instead of watching."""
+    def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> Feed:
+        """Watch a stage. With ``hints``, take what a dispatcher sends instead of watching."""
 
     @abstractmethod
-    async def dispatch(self, stage: Stage, hints: socket, woken: asyncio.Event) -> None:
-        """Watch a stage for a pool of workers and send the ids of due messages to ``hints``, for ever.
+    async def dispatch(self, stage: Stage, hints: HintChannel, woken: asyncio.Event) -> None:
+        """Watch a stage for a pool of workers and send its due messages to ``hints``, for ever.
 
-        Each time ``woken`` is set (it is cleared again) all deferred messages become due, as by
-        ``Feed.wake``.
-
-        ``hints`` is one end of a ``SOCK_SEQPACKET`` pair whose other end all the workers share.
+        Each time ``woken`` is set, all deferred messages become due, as by ``Feed.wake``, and the event
+        is cleared.
         """
 
     @abstractmethod

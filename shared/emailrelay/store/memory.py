@@ -10,7 +10,6 @@ import secrets
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from socket import socket
 from types import TracebackType
 from typing import Self
 
@@ -29,6 +28,7 @@ from emailrelay.settlement import Done, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
+from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import Limits
 from emailrelay.store.memory_copy import PrivateCopy, read_pair
 from emailrelay.store.memory_feed import MemoryFeed, dispatch
@@ -84,11 +84,11 @@ class MemoryStore(Store):
         """See ``Store``."""
         return self.mail.entrance
 
-    def feed(self, stage: Stage, *, hints: socket | None = None) -> Feed:
+    def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> Feed:
         """See ``Store``."""
         return MemoryFeed(self.mail, self.clock, stage, hints, self.claim_now)
 
-    async def dispatch(self, stage: Stage, hints: socket, woken: asyncio.Event) -> None:
+    async def dispatch(self, stage: Stage, hints: HintChannel, woken: asyncio.Event) -> None:
         """See ``Store``."""
         await dispatch(self.mail, self.clock, stage, hints, woken)
 

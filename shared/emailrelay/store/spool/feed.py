@@ -1,7 +1,6 @@
 """Claims the messages of one stage as hints come in, from this process's index or a dispatcher's."""
 
 import asyncio
-import socket
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -9,15 +8,12 @@ from emailrelay.queue_id import QueueId
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 from emailrelay.store.base import Feed
+from emailrelay.store.hint_channel import Hint, HintChannel
 from emailrelay.store.spool.claim import SpoolClaim
 from emailrelay.store.spool.claiming import take
 from emailrelay.store.spool.hints import WatchedHints
-from emailrelay.store.spool.index import Hint, forced, hint
+from emailrelay.store.spool.index import Scheduled, forced, scheduled
 from emailrelay.store.spool.spool import Spool
-
-_LONGEST_HINT = 512
-_FORCED = "!"
-"""Stands before the id of a message that is to be tried even before its time."""
 
 
 class Hints(Protocol):
@@ -29,7 +25,7 @@ class Hints(Protocol):
     async def close(self) -> None:
         """End."""
 
-    async def next(self) -> Hint:
+    async def next(self) -> Scheduled:
         """Wait for a message to look at."""
         ...
 
@@ -96,32 +92,20 @@ class SharedHints:
     the dispatcher's next scan.
     """
 
-    def __init__(self, spool: Spool, stage: Stage, hints: socket.socket) -> None:
-        """Read from one end of the pool's socket pair."""
+    def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:
+        """Read the hints of the pool's dispatcher."""
         self._spool, self._stage, self._hints = spool, stage, hints
-        self._turn = asyncio.Lock()
 
     async def open(self) -> None:
         """Nothing to arm: the dispatcher watches."""
-        self._hints.setblocking(False)  # noqa: FBT003 - the library's signature
 
     async def close(self) -> None:
         """Nothing to end."""
 
-    async def next(self) -> Hint:
-        """Wait for the next id."""
-        async with self._turn:
-            while True:
-                try:
-                    datagram = self._hints.recv(_LONGEST_HINT)
-                except BlockingIOError:
-                    await _readable(self._hints)
-                    continue
-                if not datagram:  # every end of the dispatcher is closed: we are being stopped
-                    await asyncio.Event().wait()
-                text = datagram.decode()
-                message = QueueId(text.removeprefix(_FORCED))
-                return forced(message) if text.startswith(_FORCED) else hint(message, 0.0)
+    async def next(self) -> Scheduled:
+        """Wait for the next hint."""
+        hint = await self._hints.receive()
+        return forced(hint.message) if hint.forced else scheduled(hint.message, 0.0)
 
     def later(self, message: QueueId, due: float) -> None:
         """Tell the dispatcher, and every other pool, by the bell."""
@@ -131,15 +115,14 @@ class SharedHints:
         """Nothing is kept here; the dispatcher is woken by the same signal."""
 
 
-async def dispatch(hints: WatchedHints, to: socket.socket, woken: asyncio.Event) -> None:
-    """Send the ids of due messages to a pool's workers, as fast as these take them, for ever."""
-    to.setblocking(False)  # noqa: FBT003 - the library's signature
+async def dispatch(hints: WatchedHints, to: HintChannel, woken: asyncio.Event) -> None:
+    """Send due messages to a pool's workers, as fast as these take them, for ever."""
     await hints.open()
     waking = asyncio.create_task(_wake_whenever(woken, hints))
     try:
         while True:
             found = await hints.next()
-            await _send(to, f"{_FORCED if found.forced else ''}{found.message}".encode())
+            await to.send(Hint(found.message, found.forced))
     finally:
         waking.cancel()
         await hints.close()
@@ -150,32 +133,3 @@ async def _wake_whenever(woken: asyncio.Event, hints: Hints) -> None:
         await woken.wait()
         woken.clear()
         hints.wake()
-
-
-async def _send(to: socket.socket, datagram: bytes) -> None:
-    while True:
-        try:
-            to.send(datagram)
-        except BlockingIOError:
-            await _writable(to)
-        else:
-            return
-
-
-async def _readable(source: socket.socket) -> None:
-    # The loop's own socket calls take streams only.
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_reader(source, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_reader(source)
-
-
-async def _writable(target: socket.socket) -> None:
-    loop, ready = asyncio.get_running_loop(), asyncio.Event()
-    loop.add_writer(target, ready.set)
-    try:
-        await ready.wait()
-    finally:
-        loop.remove_writer(target)

@@ -16,7 +16,7 @@ from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store.spool import names
 from emailrelay.store.spool.doorbell import Ear
-from emailrelay.store.spool.index import Hint, Index, hint
+from emailrelay.store.spool.index import Index, Scheduled, scheduled
 from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.watch import Watch
@@ -54,14 +54,14 @@ class WatchedHints:
         """Prepare; nothing is watched before ``open``."""
         self._spool, self._stage = spool, stage
         self._index = Index()
-        self._waiting: deque[asyncio.Future[Hint]] = deque()
+        self._waiting: deque[asyncio.Future[Scheduled]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._asked = asyncio.Event()
         self._ear = Ear(spool.path(names.WAKE), stage, self.later, self._asked.set)
         self._watch = Watch(spool.root, self._seen)
         self._blind = False
         self._recovery = Recovery(spool)
-        self._meanwhile: list[Hint] | None = None
+        self._meanwhile: list[Scheduled] | None = None
         self._looking: asyncio.Task[None] | None = None
         self._scanned = asyncio.Event()
         """The first scan has ended."""
@@ -87,12 +87,12 @@ class WatchedHints:
         if self._timer is not None:
             self._timer.cancel()
 
-    async def next(self) -> Hint:
+    async def next(self) -> Scheduled:
         """Wait for a message that is due; waiting tasks are served in the order they came."""
         if not self._waiting and (found := self._index.pop(self._spool.clock())):
             return found
         self._check_looking()
-        waiter: asyncio.Future[Hint] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Scheduled] = asyncio.get_running_loop().create_future()
         self._waiting.append(waiter)
         self._serve()
         try:
@@ -143,7 +143,7 @@ class WatchedHints:
     def later(self, message: QueueId, due: float) -> None:
         """Note a message that is due at ``due`` (seconds since 1970; 0: from now on)."""
         now = self._spool.clock()
-        entry = hint(message, _plausible(due or now, now))
+        entry = scheduled(message, _plausible(due or now, now))
         if entry.due <= now:
             self._index.tell(entry)
         else:
@@ -221,7 +221,7 @@ class WatchedHints:
     async def _scan(self) -> None:
         """Look at all names. What the first scan finds may be had at once; a later one corrects at its end."""
         first, self._meanwhile = not self._scanned.is_set(), []
-        found: list[Hint] = []
+        found: list[Scheduled] = []
         try:
             names_ = _read_names(self._spool.root, self._stage, self._spool.clock())
             while (stretch := await asyncio.to_thread(next, names_, None)) is not None:
@@ -271,12 +271,12 @@ def _settled(state: _State | None) -> _State | None:
     return state
 
 
-def _read_names(directory: str, stage: Stage, now: float) -> Iterator[list[Hint]]:
+def _read_names(directory: str, stage: Stage, now: float) -> Iterator[list[Scheduled]]:
     """List a stage's messages with their due times, stretch by stretch, by names and file times alone."""
     ending = names.ending(stage)
     with os.scandir(directory) as entries:
         while stretch := list(islice(entries, _STRETCH)):
-            found: list[Hint] = []
+            found: list[Scheduled] = []
             for item in stretch:
                 # Half of the names are contents: with a million messages each microsecond is a second.
                 if not item.name.endswith(ending):
@@ -288,5 +288,5 @@ def _read_names(directory: str, stage: Stage, now: float) -> Iterator[list[Hint]
                     status = item.stat(follow_symlinks=False)
                 except OSError:  # it has moved on
                     continue
-                found.append(hint(entry.id, _due(status, now)))
+                found.append(scheduled(entry.id, _due(status, now)))
             yield found

@@ -11,7 +11,7 @@ from emailrelay.queue_id import QueueId
 _AT_ALL_EVENTS = float("-inf")
 
 
-class Hint(NamedTuple):
+class Scheduled(NamedTuple):
     """A message to look at. Ordered by due time; the shorter of two ids is the earlier count."""
 
     due: float
@@ -24,14 +24,14 @@ class Hint(NamedTuple):
         return self.due == _AT_ALL_EVENTS
 
 
-def hint(message: QueueId, due: float) -> Hint:
+def scheduled(message: QueueId, due: float) -> Scheduled:
     """Make a hint that a message is due at ``due`` (seconds since 1970)."""
-    return Hint(due, len(message), message)
+    return Scheduled(due, len(message), message)
 
 
-def forced(message: QueueId) -> Hint:
+def forced(message: QueueId) -> Scheduled:
     """Make a hint that a message is due whatever its time."""
-    return hint(message, _AT_ALL_EVENTS)
+    return scheduled(message, _AT_ALL_EVENTS)
 
 
 @dataclass(slots=True)
@@ -42,8 +42,8 @@ class Index:
     one that has just come in for another, nor it before them for ever.
     """
 
-    _heap: list[Hint] = field(default_factory=list[Hint])
-    _news: deque[Hint] = field(default_factory=deque[Hint])
+    _heap: list[Scheduled] = field(default_factory=list[Scheduled])
+    _news: deque[Scheduled] = field(default_factory=deque[Scheduled])
     """What was due when it was told of, in that order; each message once."""
     _new: set[QueueId] = field(default_factory=set[QueueId])
     """The messages in the news."""
@@ -51,11 +51,11 @@ class Index:
     _woken: deque[QueueId] = field(default_factory=deque[QueueId])
     """To be tried whatever their time, which a scan cannot know."""
 
-    def add(self, entry: Hint) -> None:
+    def add(self, entry: Scheduled) -> None:
         """Note a message."""
         heapq.heappush(self._heap, entry)
 
-    def tell(self, entry: Hint) -> None:
+    def tell(self, entry: Scheduled) -> None:
         """Note a message that is due, and has just become so."""
         if entry.message not in self._new:
             self._new.add(entry.message)
@@ -65,13 +65,13 @@ class Index:
         """Tell whether a message is in the news, so that nothing is gained by noting it again."""
         return message in self._new
 
-    def replace(self, heap: list[Hint], meanwhile: Iterable[Hint]) -> None:
+    def replace(self, heap: list[Scheduled], meanwhile: Iterable[Scheduled]) -> None:
         """Take a scan's result, a heap already, for the truth, and what was added ``meanwhile`` besides."""
         self._heap = heap
         for entry in meanwhile:
             heapq.heappush(heap, entry)
 
-    def pop(self, now: float) -> Hint | None:
+    def pop(self, now: float) -> Scheduled | None:
         """Take out the first of the news or the one that has been due longest, by turns.
 
         If there is neither, one that was woken; else return None.

@@ -5,7 +5,6 @@ import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from socket import socket
 from types import TracebackType
 from typing import Self
 
@@ -21,6 +20,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
+from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.spool import entrance, files, moves, names, place
 from emailrelay.store.spool.claim import SpoolClaim
 from emailrelay.store.spool.claiming import take
@@ -138,14 +138,14 @@ class SpoolStore(Store):
         """See ``Store.entrance``."""
         return entrance.get(self._spool.root)
 
-    def feed(self, stage: Stage, *, hints: socket | None = None) -> SpoolFeed:
+    def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> SpoolFeed:
         """See ``Store.feed``."""
         spool = self._spool
         if hints is None:
             return SpoolFeed(spool, stage, WatchedHints(spool, stage))
         return SpoolFeed(spool, stage, SharedHints(spool, stage, hints))
 
-    async def dispatch(self, stage: Stage, hints: socket, woken: asyncio.Event) -> None:
+    async def dispatch(self, stage: Stage, hints: HintChannel, woken: asyncio.Event) -> None:
         """See ``Store.dispatch``."""
         await dispatch(WatchedHints(self._spool, stage), hints, woken)
 
