@@ -2,6 +2,7 @@
 # make test    the tests
 # make faults  crashes, power cuts, failing disks, load and attack: hours, as root; see docs/reliability.md
 # make fuzz    octets of all kinds for the receiver, for five minutes: make fuzz FUZZ="--minutes 60"
+# make portable the contract and service tests, without the calls that only Linux has
 # make testssl the encryption of the receiver, looked at by testssl for some minutes
 # make check   everything that .ci/run checks
 # make peers   mail programs and tools that some tests need, or are skipped (Debian, Ubuntu; as root)
@@ -15,7 +16,7 @@ READY := .venv/.ready
 TRIAL := build/trial
 PEERS := dovecot-core eatmydata fail2ban faketime iproute2 msmtp postfix procmail s-nail shellcheck strace swaks testssl.sh xfsprogs
 
-.PHONY: run test faults fuzz testssl check lint types imports package docs bench peers clean
+.PHONY: run test portable faults fuzz testssl check lint types imports package docs bench peers clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
 run: $(READY)
@@ -35,7 +36,11 @@ fuzz: $(READY)
 testssl: $(READY)
 	$(BIN)/python -m pytest -m scan $(PYTEST_ARGS)
 
-check: lint types imports package test
+# The contract and service tests once more, with the fallbacks for the calls that only Linux has.
+portable: $(READY)
+	EMAILRELAY_PORTABLE=1 $(BIN)/python -m pytest $(PYTEST_ARGS) tests/contract tests/service
+
+check: lint types imports package test portable
 
 lint: $(READY)
 	$(BIN)/ruff check .

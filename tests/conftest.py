@@ -7,6 +7,8 @@ from typing import TypeAlias
 import pytest
 from hypothesis import settings
 
+from emailrelay import linux
+
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
 
@@ -21,3 +23,11 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> _Factories:
         return _USUAL
     factories: _Factories = getattr(item.module, "LOOP_FACTORIES", _USUAL)
     return factories
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of Linux's own calls where the fallbacks are used."""
+    if not linux.AVAILABLE:
+        for item in items:
+            if item.get_closest_marker("linux"):
+                item.add_marker(pytest.mark.skip(reason="about a call that only Linux has"))

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from emailrelay.store.spool import watch
+from emailrelay.store.spool import inotify
 from emailrelay.store.spool.watch import Watch
 
 DEADLINE = 10.0
+
+pytestmark = pytest.mark.linux
 
 
 async def eventually(holds: Callable[[], bool]) -> None:
@@ -47,7 +49,7 @@ async def test_every_name_is_told_in_its_order(tmp_path: Path) -> None:
 async def test_first_name_after_a_rest_waits_for_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_TOGETHER", 1000.0)
+    monkeypatch.setattr(inotify, "_REST", 1000.0)
     told: list[str] = []
     looking = Watch(str(tmp_path), told.append)
     looking.open()

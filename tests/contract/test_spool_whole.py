@@ -13,9 +13,10 @@ from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import put, stages
 from tests.contract.test_spool_disk import small_disk
 
+from emailrelay import linux
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.spool import linux, side_by_side
+from emailrelay.store.spool import side_by_side
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.syncer import Syncer
 from emailrelay.store.spool.wal.log import Log
@@ -62,6 +63,7 @@ def _files(directory: Path, count: int) -> list[int]:
     return made
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(("messages", "syncs"), [(2, 0), (3, 1), (50, 1)])
 async def test_many_files_take_one_sync(tmp_path: Path, messages: int, syncs: int) -> None:
     syncer, whole = Syncer(Log(str(tmp_path))), Counting(str(tmp_path))
@@ -73,6 +75,7 @@ async def test_many_files_take_one_sync(tmp_path: Path, messages: int, syncs: in
     await syncer.close()
 
 
+@pytest.mark.linux
 async def test_a_disk_that_refuses_something_refuses_the_batch(tmp_path: Path) -> None:
     syncer, whole = Syncer(Log(str(tmp_path))), Counting(str(tmp_path))
     syncer.lies_on(whole)
@@ -84,6 +87,7 @@ async def test_a_disk_that_refuses_something_refuses_the_batch(tmp_path: Path) -
     await syncer.close()
 
 
+@pytest.mark.linux
 async def test_after_an_error_each_file_speaks_for_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +114,7 @@ async def test_after_an_error_each_file_speaks_for_itself(
     await syncer.close()
 
 
+@pytest.mark.linux
 async def test_refused_commits_leave_nothing(
     synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,6 +135,7 @@ async def test_refused_commits_leave_nothing(
         assert await stages(store) == {message: Stage.READY}
 
 
+@pytest.mark.linux
 def test_a_file_that_lies_elsewhere_is_not_served(tmp_path: Path) -> None:
     whole = FileSystem(str(tmp_path))
     here = os.open(tmp_path / "here", os.O_CREAT | os.O_RDWR)
@@ -142,6 +148,7 @@ def test_a_file_that_lies_elsewhere_is_not_served(tmp_path: Path) -> None:
     assert not whole.serves((here,))
 
 
+@pytest.mark.linux
 def test_others_are_waited_for_a_twentieth_of_the_time_at_most(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +166,7 @@ def test_others_are_waited_for_a_twentieth_of_the_time_at_most(
     assert whole.serves(())
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize(
     ("system", "release", "served"),
     [
@@ -198,7 +206,7 @@ async def test_writing_that_the_disk_refuses_is_never_taken_for_done(
         assert await put(store, BODY)
 
 
-@pytest.mark.parametrize("call", ["os.fdatasync", "emailrelay.store.spool.linux.begin_writing"])
+@pytest.mark.parametrize("call", ["os.fdatasync", "emailrelay.linux.begin_writing"])
 async def test_a_message_that_the_disk_refuses_is_not_taken(
     synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -215,6 +223,7 @@ async def test_a_message_that_the_disk_refuses_is_not_taken(
         assert await put(store, BODY)
 
 
+@pytest.mark.linux
 def test_a_file_is_written_and_a_closed_one_told(tmp_path: Path) -> None:
     (descriptor,) = _files(tmp_path, 1)
     linux.begin_writing(descriptor)
@@ -228,6 +237,7 @@ def test_a_file_is_written_and_a_closed_one_told(tmp_path: Path) -> None:
         linux.sync_file_system(descriptor)
 
 
+@pytest.mark.linux
 async def test_a_sandbox_that_forbids_it_costs_one_batch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

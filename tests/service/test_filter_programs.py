@@ -249,6 +249,7 @@ async def test_child_that_keeps_the_output_open_delays_nothing(
     assert outcome.output.startswith(b"before\n")
 
 
+@pytest.mark.linux
 @pytest.mark.parametrize("start", ["sleep 60 &", "setsid sleep 60 &"])
 async def test_background_child_is_ended_when_the_filters_time_is_over(
     desk: Desk, hasty: Programs, start: str
@@ -259,6 +260,7 @@ async def test_background_child_is_ended_when_the_filters_time_is_over(
     await eventually(lambda: gone(number_in(child)))
 
 
+@pytest.mark.linux
 async def test_child_that_left_the_group_is_ended_with_its_hanging_program(
     desk: Desk, hasty: Programs
 ) -> None:
@@ -437,6 +439,7 @@ def children() -> list[int]:
     return [int(pid) for pid in found.split()]
 
 
+@pytest.mark.linux
 async def test_too_few_descriptors_hold_the_message_back(
     desk: Desk, programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,6 +491,7 @@ async def test_output_that_cannot_be_read_makes_the_message_wait(
     assert children() == guard
 
 
+@pytest.mark.linux
 async def test_leftovers_that_could_not_be_looked_for_are_ended_by_the_next_look(
     desk: Desk, hasty: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -246,6 +246,7 @@ async def test_slow_server_is_waited_for_as_long_as_it_takes_something() -> None
         assert len(peer.messages[0].content) > 20_000_000
 
 
+@pytest.mark.linux
 async def test_verdict_is_waited_for_while_the_server_still_takes_the_content() -> None:
     # All of it is with the kernel at once; the server needs longer than the limit to take it.
     settings = SessionSettings(reply=10, verdict=0.4, domain="us.test")

@@ -23,6 +23,7 @@ from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
+from emailrelay import linux
 from emailrelay.reply import Reply
 from emailrelay_forwarder import tls
 from emailrelay_forwarder.reply_reader import ReplyGarbled, ReplyReader
@@ -263,7 +264,7 @@ class Wire(SMTPProtocol):
         transport = cast("asyncio.WriteTransport", self.transport)
         ours = transport.get_write_buffer_size()
         sock = transport.get_extra_info("socket")
-        if not sys.platform.startswith("linux") or sock is None or sock.fileno() < 0:
+        if not linux.AVAILABLE or sock is None or sock.fileno() < 0:
             return ours
         # SIOCOUTQ, tcp(7) and unix(7).
         kernels = fcntl.ioctl(sock.fileno(), termios.TIOCOUTQ, bytes(4))

@@ -1,13 +1,11 @@
 """Who the command runs as: started by root, it becomes an ordinary user."""
 
-import ctypes
 import grp
 import os
 import pwd
-import sys
 from dataclasses import dataclass
 
-_PR_SET_NO_NEW_PRIVS = 38  # prctl(2)
+from emailrelay.linux import give_up_new_privileges
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,5 +30,4 @@ def become(identity: Identity) -> None:
     os.setgroups(identity.groups)
     os.setresgid(identity.group, identity.group, identity.group)
     os.setresuid(identity.user, identity.user, identity.user)
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    give_up_new_privileges()

@@ -6,6 +6,7 @@ The file is in memory and has no name: nothing can be left behind, cleaned away 
 import os
 from collections.abc import Mapping
 
+from emailrelay import linux
 from emailrelay.classic.services import Service
 from emailrelay.config import read, write
 
@@ -15,14 +16,14 @@ class Sheet:
 
     def __init__(self, service: Service, environ: Mapping[str, str]) -> None:
         """Make the file; raise ConfigError if the service could not use these settings."""
-        self.descriptor = os.memfd_create(f"{service.name}.toml")
+        self.descriptor = linux.nameless_file(f"{service.name}.toml")
         self._environ = environ
         self.use(service)
 
     @property
     def flag(self) -> str:
         """Give the flag that names the file; whoever opens it reads from its beginning."""
-        return f"--config=/proc/self/fd/{self.descriptor}"
+        return f"--config={linux.path_of(self.descriptor)}"
 
     def use(self, service: Service) -> None:
         """Write other settings for the same service; raise ConfigError as at the start."""

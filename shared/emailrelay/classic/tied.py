@@ -1,32 +1,23 @@
-"""Running a module as ``python -m`` does, in a process that ends with its parent.
+"""Run a module as ``python -m`` does, in a process that ends with its parent.
 
-``python -m emailrelay.classic.tied PARENT MODULE ARGUMENT…``: when process PARENT is gone, however it
-went, the kernel sends SIGTERM. (A function between fork and exec would do as well, but may dead-lock
-when the parent has threads.)
+``python -m emailrelay.classic.tied PARENT MODULE ARGUMENT…``: the process gets SIGTERM when process
+PARENT is gone. A function between fork and exec would do this too, but can deadlock a parent with
+threads.
 """
 
-import ctypes
 import os
 import runpy
 import signal
 import sys
 
-_PR_SET_PDEATHSIG = 1  # prctl(2)
-
-
-def tie(parent: int) -> None:
-    """Have this process end with ``parent``; end it now if that is gone already."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit(os.EX_TEMPFAIL)
-
+from emailrelay.linux import end_with_parent
 
 _LATER = frozenset({signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1})
 
 if __name__ == "__main__":
     # A service unblocks them when it has handlers; before that, each of them would end it.
     signal.pthread_sigmask(signal.SIG_BLOCK, _LATER)
-    tie(int(sys.argv[1]))
+    if not end_with_parent(int(sys.argv[1])):
+        raise SystemExit(os.EX_TEMPFAIL)
     del sys.argv[:2]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)

@@ -16,7 +16,8 @@ import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from pathlib import Path
+
+from emailrelay import linux
 
 MARK = "EMAILRELAY_RUN"
 _PASSES = 5
@@ -91,14 +92,10 @@ class Guard:
 
     def _marked(self) -> Iterator[tuple[int, str]]:
         ours = f"{MARK}={self._owner}.".encode()
-        for entry in Path("/proc").iterdir():
-            if not entry.name.isdecimal():
-                continue
-            # Processes come and go, and other users' environments are not for us to read.
-            with suppress(OSError):
-                for variable in (entry / "environ").read_bytes().split(b"\0"):
-                    if variable.startswith(ours):
-                        yield int(entry.name), variable.decode().partition("=")[2]
+        for pid, environment in linux.environments():
+            for variable in environment.split(b"\0"):
+                if variable.startswith(ours):
+                    yield pid, variable.decode().partition("=")[2]
 
 
 def _milliseconds(seconds: float) -> int:

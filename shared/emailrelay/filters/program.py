@@ -7,10 +7,12 @@ its output: a child left in the background may keep that open for ever.
 """
 
 import asyncio
+import errno
 import os
 import resource
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -19,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeAlias
 
+from emailrelay import linux
 from emailrelay.filters.connections import Connections
 from emailrelay.filters.guard import MARK, Guard
 from emailrelay.filters.verdict import CAPTURED
@@ -205,13 +208,13 @@ class _Running:
         self._output = bytearray()
         self._trouble: OSError | None = None
         self._listening: asyncio.TimerHandle | None = None
-        self._pidfd = os.pidfd_open(process.pid)
+        self._pidfd = linux.open_pidfd(process.pid)
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
         try:
             os.set_blocking(self._stdout, False)
-            loop.add_reader(self._pidfd, self._note_end)
+            self._watch(loop)
             self._listening = loop.call_later(_SILENT, self._begin_to_listen)
         except OSError:
             self._leave()
@@ -230,12 +233,29 @@ class _Running:
         loop = asyncio.get_running_loop()
         if self._listening is not None:
             self._listening.cancel()
-        loop.remove_reader(self._pidfd)
+        if self._pidfd is not None:
+            loop.remove_reader(self._pidfd)
+            _close(self._pidfd)
         loop.remove_reader(self._stdout)
-        _close(self._pidfd)
         _close(self._stdout)
         if self._process.poll() is None:
             _kill_group(self._process)
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Have the end noted: by the pidfd, or by a thread where there is none."""
+        if self._pidfd is not None:
+            loop.add_reader(self._pidfd, self._note_end)
+            return
+
+        def wait() -> None:
+            self._process.wait()
+            with suppress(RuntimeError):  # the loop has ended
+                loop.call_soon_threadsafe(self._note_end)
+
+        try:
+            threading.Thread(target=wait, daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
 
     def _begin_to_listen(self) -> None:
         """Take the output in from now on: a program must not wait for room in the pipe."""
@@ -265,7 +285,8 @@ class _Running:
         return True
 
     def _note_end(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._pidfd)
+        if self._pidfd is not None:
+            asyncio.get_running_loop().remove_reader(self._pidfd)
         self._process.poll()
         self.ended.set()
 

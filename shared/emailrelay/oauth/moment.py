@@ -2,7 +2,8 @@
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
+
+from emailrelay import linux
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +20,7 @@ class Moment:
 
 def read_clocks() -> Moment:
     """Give the present moment."""
-    return Moment(wall=time.time(), uptime=time.clock_gettime(time.CLOCK_BOOTTIME), boot=_boot_id())
+    return Moment(wall=time.time(), uptime=linux.time_since_boot(), boot=linux.boot_id())
 
 
 def age(since: Moment, now: Moment) -> float:
@@ -32,10 +33,3 @@ def age(since: Moment, now: Moment) -> float:
     if since.boot and since.boot == now.boot:
         return max(by_wall, now.uptime - since.uptime)
     return by_wall if by_wall >= 0 else float("inf")
-
-
-def _boot_id() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return ""

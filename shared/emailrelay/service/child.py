@@ -1,6 +1,5 @@
 """One child process of a supervisor, from its fork to its exit."""
 
-import ctypes
 import os
 import signal
 import sys
@@ -9,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from emailrelay.errors import RelayError
+from emailrelay.linux import end_with_parent
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.signals import Signals
 
@@ -17,8 +17,6 @@ GRACE = 4.5
 
 CRASHED = os.EX_SOFTWARE
 """Exit status of a child whose work raised an exception, which is told on standard error."""
-
-_PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +39,8 @@ def start(role: Role) -> int:
         return pid
     status = CRASHED
     try:
-        _die_with(parent)
+        if not end_with_parent(parent):
+            os._exit(0)
         status = run_in_loop(role.work, _limit_drain)
     except RelayError as error:
         # What no new start can mend is said once; what may pass is tried again by the next child.
@@ -53,15 +52,6 @@ def start(role: Role) -> int:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
-
-
-def _die_with(parent: int) -> None:
-    """Have the kernel send SIGTERM when the parent is gone, however it went (prctl(2), Linux)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:
-        # It went before the kernel was asked.
-        os._exit(0)
 
 
 def _limit_drain() -> None:

@@ -10,10 +10,10 @@ from typing import Any, TypeAlias
 from emailrelay.config import version
 from emailrelay.errors import RelayError
 from emailrelay.events import Report, Started, Stopped, Stopping
+from emailrelay.linux import keep_freed_memory
 from emailrelay.service.child import Role
 from emailrelay.service.live import Live
 from emailrelay.service.loop import run_in_loop
-from emailrelay.service.memory import keep_freed_memory
 from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor

@@ -10,7 +10,7 @@ import re
 import time
 from collections.abc import Sequence
 
-from emailrelay.store.spool import linux
+from emailrelay import linux
 
 _PATIENCE = 0.25
 """Seconds that a sync of everything may take before others' writing is taken for the reason."""
@@ -75,7 +75,8 @@ class FileSystem:
 def _tells_of_errors() -> bool:
     version = re.match(r"(\d+)\.(\d+)", os.uname().release)
     return (
-        os.uname().sysname == "Linux"
+        linux.AVAILABLE
+        and os.uname().sysname == "Linux"
         and version is not None
         and (int(version[1]), int(version[2])) >= _TELLS
     )

@@ -52,6 +52,17 @@ def own(made: int | str, above: str) -> None:
             os.chown(made, owner.st_uid, owner.st_gid)
 
 
+def sync_data(descriptor: int) -> None:
+    """Put a file's data on stable storage, and as much of its metadata as reading it needs.
+
+    Raises:
+        OSError: the disk refuses.
+
+    """
+    # macOS has no fdatasync; it is POSIX everywhere else.
+    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(descriptor)
+
+
 def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:
     """Write everything: a nearly full disk takes a part and says nothing but the count."""
     rest = memoryview(octets)

@@ -136,7 +136,7 @@ def record(locked: Locked) -> None:
     if locked.spool.log.in_use():
         with locked.spool.log.durable((locked.noted(locked.stage),)):
             return
-    os.fdatasync(locked.descriptor)
+    files.sync_data(locked.descriptor)
 
 
 def sweep(spool: Spool) -> None:

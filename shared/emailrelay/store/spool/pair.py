@@ -66,8 +66,8 @@ class Pair:
 
     def sync(self) -> None:
         """Put files and names on stable storage, in this thread: this commits a sealed pair."""
-        os.fdatasync(self.content)
-        os.fdatasync(self.envelope)
+        files.sync_data(self.content)
+        files.sync_data(self.envelope)
         files.sync_directory(self.directory)
 
     def taken(self, stage: Stage) -> Taken:

@@ -13,7 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from typing import TypeAlias
 
-from emailrelay.store.spool import files, linux
+from emailrelay import linux
+from emailrelay.store.spool import files
 from emailrelay.store.spool.file_system import FileSystem
 
 _THREADS = 4
@@ -63,7 +64,7 @@ class SideBySide:
     def begin(self, open_file: int) -> Future[None]:
         """Start writing a large file back before it is complete."""
         try:
-            return self._helpers.submit(os.fdatasync, open_file)
+            return self._helpers.submit(files.sync_data, open_file)
         except RuntimeError:  # no further thread: the commit will do it
             done = Future[None]()
             done.set_result(None)
@@ -114,7 +115,7 @@ def _sync_each(targets: Sequence[Target]) -> dict[Target, OSError]:
             if isinstance(target, str):
                 files.sync_directory(target)
             else:
-                os.fdatasync(target)
+                files.sync_data(target)
         except OSError as error:
             failed[target] = error
     return failed

@@ -66,7 +66,7 @@ class Segment:
 
     def sync(self) -> None:
         """Put what was written on stable storage."""
-        os.fdatasync(self.descriptor)
+        files.sync_data(self.descriptor)
 
     def read(self) -> Iterator[Read]:
         """Give all records of whole batches, in order.

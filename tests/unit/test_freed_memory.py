@@ -8,7 +8,7 @@ import pytest
 
 _PIECES = """
 import resource
-from emailrelay.service.memory import keep_freed_memory
+from emailrelay.linux import keep_freed_memory
 {first}
 def faults():
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
