@@ -1,6 +1,8 @@
-"""What holds for all tests: none of them fails because the machine has other work."""
+"""What holds for all tests: none of them fails because of the machine, its load or how it was started."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
@@ -9,6 +11,16 @@ from hypothesis import settings
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    """Begin as at a terminal; the processes that tests start inherit this.
+
+    A shell that runs the tests in the background has SIGINT ignored, and Python leaves it so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.umask(0o022)
 
 
 _Factories: TypeAlias = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]

@@ -18,7 +18,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 DAEMON=/opt/emailrelay/bin/emailrelay
 CONFIG=/etc/emailrelay.conf
 PID_FILE=/run/emailrelay.pid
-RUN_AS=daemon
+RUN_AS=emailrelay
 STOP_SECONDS=30
 
 DEFAULTS=${RELAY_DEFAULTS:-/etc/default/emailrelay}
@@ -35,10 +35,7 @@ running() {
     case $pid in
         '' | *[!0-9]*) return 1 ;;
     esac
-    case $(ps -p "$pid" -o args= 2>/dev/null) in
-        *emailrelay*) echo "$pid" ;;
-        *) return 1 ;;
-    esac
+    grep -qs emailrelay "/proc/$pid/cmdline" && echo "$pid"
 }
 
 start() {

@@ -57,7 +57,7 @@ def printed(page: Path) -> Iterator[Printed]:
     text = [*blocks(page, "sh"), *blocks(page, "")]
     lines = [line for block in text for line in block.splitlines()]
     for line in [*lines, *spans(page)]:
-        for words in _simple_commands(line):
+        for words in map(_by_whoever, _simple_commands(line)):
             command = Path(words[0]).name
             command = _PERSONALITIES.get(command, command)
             if command in _OURS and not words[0].endswith("/"):
@@ -79,6 +79,11 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
             words = []
         elif words or not _ASSIGNMENT.fullmatch(word):
             words.append(word)
+
+
+def _by_whoever(words: list[str]) -> list[str]:
+    """Take away who is to run a command: ``runuser -u USER --``."""
+    return words[4:] if words[0] == "runuser" and len(words) > 4 else words
 
 
 def links(page: Path) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -34,9 +35,14 @@ class Call(NamedTuple):
         return f"{self.name}#{self.nth}"
 
 
+@cache
 def missing() -> str | None:
     """Say why nothing can be traced here, or None."""
-    return None if shutil.which("strace") else "needs strace"
+    if shutil.which("strace") is None:
+        return "needs strace"
+    trial = ["strace", "-o", "/dev/null", "true"]
+    tried = subprocess.run(trial, check=False, capture_output=True, text=True)
+    return f"cannot trace: {tried.stderr.strip()}" if tried.returncode else None
 
 
 @dataclass
