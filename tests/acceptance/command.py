@@ -183,5 +183,9 @@ SYSTEM_PYTHON = Path("/usr/bin/python3")
 
 def runs_for_everybody() -> bool:
     """Tell whether an ordinary user could run this Python: root's own directory is closed to him."""
-    executable = Path(sys.executable).resolve()
-    return all(parent.stat().st_mode & 0o001 for parent in executable.parents)
+    return open_to_all(Path(sys.executable).resolve())
+
+
+def open_to_all(path: Path) -> bool:
+    """Tell whether every user can reach this path."""
+    return all(parent.stat().st_mode & 0o001 for parent in path.parents)

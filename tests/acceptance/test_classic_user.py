@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.command import SYSTEM_PYTHON, Command, runs_for_everybody
+from tests.acceptance.command import SYSTEM_PYTHON, Command, open_to_all, runs_for_everybody
 from tests.acceptance.relay import ROOT, free_port, until
 
 pytestmark = [
@@ -22,6 +22,8 @@ pytestmark = [
 @pytest.fixture
 def command() -> Iterator[Command]:
     """Give the command run by a Python, and in a directory, that every user can reach."""
+    if not open_to_all(ROOT):
+        pytest.skip("other users cannot reach this checkout")
     directory = Path(tempfile.mkdtemp(prefix="classic-"))
     directory.chmod(0o711)
     places = [ROOT / "shared", *(ROOT / "services").iterdir(), sysconfig.get_path("purelib")]
