@@ -14,7 +14,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
 PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 libnet-ssleay-perl libsasl2-modules mount msmtp openssl postfix \
-	procmail s-nail shellcheck strace swaks systemd testssl.sh xfsprogs
+	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs
 
 .PHONY: run test faults fuzz testssl check lint types imports package docs bench peers clean
 
