@@ -5,6 +5,7 @@ import signal
 import smtplib
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -65,7 +66,8 @@ def test_the_pid_file_holds_the_number_and_a_newline_until_the_end(command: Comm
 def test_a_second_sigterm_does_not_leave_the_pid_file_behind(command: Command) -> None:
     daemon = command.daemon("--as-server")
     while daemon.alive:
-        daemon.send(signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has ended just now
+            daemon.send(signal.SIGTERM)
     assert not daemon.pid_file.exists()
 
 

@@ -1,5 +1,6 @@
 """Settings: where they come from, what goes before what, and every problem at once."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -189,6 +190,17 @@ def test_anonymous_takes_only_words_it_knows() -> None:
 )
 def test_a_destination_is_host_and_port_or_a_path(text: str, meaning: str) -> None:
     assert destination(text) == meaning
+
+
+def test_the_names_of_mail_services_need_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_name: str, _protocol: str) -> int:
+        raise OSError("service/proto not found")  # as where there is no /etc/services
+
+    monkeypatch.setattr(socket, "getservbyname", unknown)
+    names = ("smtp", "submission", "submissions")
+    assert [destination(f"h:{name}") for name in names] == ["h:25", "h:587", "h:465"]
+    with pytest.raises(ValueError, match="write the port's number"):
+        destination("h:other")
 
 
 @pytest.mark.parametrize(

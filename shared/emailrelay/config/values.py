@@ -44,6 +44,10 @@ def comma_list(value: object) -> object:
     return value
 
 
+_MAIL_SERVICES = {"smtp": 25, "submission": 587, "submissions": 465}
+"""For machines without /etc/services, such as small containers (RFC 6409 3.1, RFC 8314 7.3)."""
+
+
 def destination(text: str) -> str:
     """Return ``HOST:NUMBER``, ``[IPV6]:NUMBER`` or ``/PATH``; raise ValueError saying what to write.
 
@@ -69,6 +73,8 @@ def _port_number(port: str) -> int:
     try:
         return socket.getservbyname(port, "tcp")
     except OSError as error:
+        if port in _MAIL_SERVICES:
+            return _MAIL_SERVICES[port]
         raise ValueError(f"there is no service named {port!r}; write the port's number") from error
 
 
