@@ -6,13 +6,16 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 from tests.acceptance.relay import ROOT
 
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], key=lambda page: page.as_posix()
 )
-_BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
+)
 _SPAN = re.compile(r"(?<!`)`(?P<text>[^`\n]+)`(?!`)")
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (?P<text>.*)$", re.MULTILINE)
@@ -42,7 +45,7 @@ class Printed:
 def blocks(page: Path, language: str) -> list[str]:
     """Give the blocks of a page in one language."""
     found = _BLOCK.finditer(page.read_text("utf-8"))
-    return [match["text"] for match in found if match["language"] == language]
+    return [dedent(match["text"]) for match in found if match["language"] == language]
 
 
 def spans(page: Path) -> list[str]:
