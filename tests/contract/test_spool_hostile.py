@@ -276,7 +276,7 @@ async def test_nobody_waits_for_filters_where_there_are_none(spool: SpoolOpener)
     async with spool() as store, store.draft(ENVELOPE) as draft:
         await draft.write(ORIGINAL)
         await draft.commit(Stage.READY, Ack.FILTERED)
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(PATIENCE / 2):
             assert await draft.answer(PATIENCE) is None
         assert await stages(store) == {draft.id: Stage.READY}
 

@@ -108,7 +108,7 @@ def test_what_a_closed_loop_has_begun_is_finished(
     sync = Segment.sync
 
     def late(segment: Segment) -> None:
-        go.wait(10)
+        go.wait(60)
         sync(segment)
 
     monkeypatch.setattr(Segment, "sync", late)

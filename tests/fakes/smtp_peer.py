@@ -163,7 +163,7 @@ class SmtpPeer:
 
         A content counts when its final dot has come, a message when it has been accepted.
         """
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (
                 len(self.messages) < messages
                 or self.connections < connections

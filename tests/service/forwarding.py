@@ -120,7 +120,7 @@ class Office:
 
     async def until(self, kind: type[Event], *, times: int = 1) -> None:
         """Wait until such an event has been told so many times."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.events(kind)) < times:
                 self._news.clear()
                 await self._news.wait()

@@ -466,7 +466,7 @@ async def test_killed_filterd_takes_its_filter_along_and_the_next_one_filters_ag
         second = await start(spool, script)
         await bench.moved_to(message, Stage.READY)
         second.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await second.wait() == 0
         assert await bench.content(message, Stage.READY) == CONTENT
 
@@ -503,7 +503,7 @@ async def test_terminated_filterd_exits_0_in_time_and_loses_nothing(
         filterd = await start(spool, script, "--workers", workers)
         await eventually(pid.exists)
         filterd.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await filterd.wait() == 0
         assert not alive(int(pid.read_text()))
         assert await bench.content(message, Stage.UNFILTERED) == CONTENT

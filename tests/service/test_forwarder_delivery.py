@@ -290,7 +290,7 @@ class SlowlyRecorded(Forwarding):
 
 async def test_next_final_dot_waits_for_the_record_of_the_last_message() -> None:
     """Or a power cut could leave more than one message in doubt on a connection."""
-    async with SmtpPeer() as peer, asyncio.timeout(20):
+    async with SmtpPeer() as peer, asyncio.timeout(60):
         office = Office(peer.address, most=1)
         office.forwarding = forwarding = SlowlyRecorded(office.rules(), lambda: None)
         forwarding.recording, forwarding.recorded = asyncio.Event(), asyncio.Event()

@@ -279,7 +279,7 @@ async def test_mended_account_is_called_back(authority: Authority) -> None:
         assert isinstance(await office.send(), Defer)
         peer.passwords["alice"] = PASSWORD
         office.forwarding.try_now()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await called_back.wait()
         assert isinstance(await office.send(), Done)
         await office.forwarding.close()

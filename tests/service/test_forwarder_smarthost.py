@@ -37,7 +37,7 @@ async def working(office: Office, *, tasks: int = 25) -> AsyncGenerator[asyncio.
             yield stop
         finally:
             stop.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await running
                 await office.forwarding.close()
 
@@ -113,7 +113,7 @@ async def test_refusal_of_further_mail_pauses_the_server_until_it_answers_for_so
         assert isinstance(await office.send(), Defer)
         assert peer.connections == 1
         office.forwarding.try_now()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not isinstance(await office.send(), Done):  # noqa: ASYNC110 -- each turn is a try
                 await asyncio.sleep(0)
         assert taken_at_recovery == [1]
@@ -231,7 +231,7 @@ async def test_unanswered_quit_holds_nothing_up(monkeypatch: pytest.MonkeyPatch)
     async with SmtpPeer({"QUIT": Hang()}) as peer:
         office = Office(peer.address)
         assert isinstance(await office.send(), Done)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await office.forwarding.close()
 
 

@@ -315,7 +315,7 @@ async def test_a_silent_client_is_told_and_left(after: str) -> None:
 
 
 async def test_slow_but_steady_content_is_not_cut() -> None:
-    idle = 0.4
+    idle = 1.5
     async with receiving(settings(idle_timeout=idle)) as running, running.client() as peer:
         await peer.to_data()
         end = asyncio.get_running_loop().time() + 3 * idle
