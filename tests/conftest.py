@@ -3,7 +3,9 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import pytest
@@ -33,3 +35,10 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> _Factories:
         return _USUAL
     factories: _Factories = getattr(item.module, "LOOP_FACTORIES", _USUAL)
     return factories
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A directory with a short name: the path of a socket has 107 octets at most (unix(7))."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)

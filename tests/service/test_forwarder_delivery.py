@@ -43,8 +43,8 @@ async def test_connection_is_kept_for_the_next_message() -> None:
     assert peer.lines("RSET") == []
 
 
-async def test_unix_socket_is_a_destination(tmp_path: Path) -> None:
-    async with SmtpPeer(path=tmp_path / "smtp") as peer:
+async def test_unix_socket_is_a_destination(sockets: Path) -> None:
+    async with SmtpPeer(path=sockets / "smtp") as peer:
         office = Office(peer.address)
         assert isinstance(await office.send(), Done)
 

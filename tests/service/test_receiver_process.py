@@ -134,8 +134,8 @@ async def test_a_port_in_use_is_said_clearly() -> None:
     assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in errors.decode()
 
 
-async def test_a_unix_socket_serves_and_goes_with_the_service(tmp_path: Path) -> None:
-    path = tmp_path / "smtp"
+async def test_a_unix_socket_serves_and_goes_with_the_service(sockets: Path) -> None:
+    path = sockets / "smtp"
     async with receiver("--store", "memory:", "--interface", str(path)) as (process, place):
         assert place == str(path)
         peer = Peer(*await asyncio.open_unix_connection(path))
@@ -157,8 +157,8 @@ def test_all_addresses_share_one_port() -> None:
         listeners.close()
 
 
-def test_an_inherited_socket_is_used_and_a_stale_path_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "stale"
+def test_an_inherited_socket_is_used_and_a_stale_path_replaced(sockets: Path) -> None:
+    path = sockets / "stale"
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
     inherited = socket.create_server(("127.0.0.1", 0))

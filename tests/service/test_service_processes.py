@@ -254,8 +254,8 @@ def test_a_worker_that_ignores_its_supervisors_death_ends_all_the_same(start: St
     assert all(gone(pid) for pid in workers)
 
 
-def test_the_service_manager_is_told(start: Start, tmp_path: Path) -> None:
-    path = str(tmp_path / "notify")
+def test_the_service_manager_is_told(start: Start, sockets: Path) -> None:
+    path = str(sockets / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(path)
         manager.settimeout(HANG)
