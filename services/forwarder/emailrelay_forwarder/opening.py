@@ -64,12 +64,12 @@ def terms_for(route: Route, settings: SessionSettings) -> Terms:
     """Find out on what terms there can be a session.
 
     Raises:
-        SessionTrouble: there is no such account.
+        SessionTrouble: there is no such account, or it is not for this server.
 
     """
     policy = route.policy or settings.policy
     try:
-        account = settings.accounts(route.account)
+        account = settings.accounts(route.account, route)
     except RelayError as error:
         raise not_signed_in(str(error)) from error
     return Terms(
