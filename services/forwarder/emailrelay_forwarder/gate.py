@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import NoReturn
 
 from emailrelay import routes
@@ -29,7 +29,7 @@ class Gate:
         self,
         route: routes.Route,
         limits: Limits,
-        open_session: Callable[[Route], Awaitable[Session]],
+        open_session: Callable[[Route], Coroutine[None, None, Session]],
         *,
         report: Report,
         clock: Callable[[], float],

@@ -11,7 +11,8 @@ Nothing a server does may stop mail for others, or turn into a storm of attempts
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from random import random
 from types import TracebackType
 
@@ -20,6 +21,7 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.breaker import Breaker
 from emailrelay_forwarder.kept import KeptSessions
+from emailrelay_forwarder.openings import Openings
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import NoSlot, SessionTrouble, Step
@@ -39,7 +41,7 @@ class Smarthost:
     def __init__(
         self,
         route: Route,
-        open_session: Callable[[Route], Awaitable[Session]],
+        open_session: Callable[[Route], Coroutine[None, None, Session]],
         *,
         most: int,
         report: Report,
@@ -55,12 +57,12 @@ class Smarthost:
         self._recovered = recovered
         self._breaker = Breaker()
         self._kept = KeptSessions()
+        self._openings = Openings(lambda: open_session(route), self._unclaimed)
         self._slowed = 0
         """Pauses in a row for having had too much of us."""
         self._in_use = 0
         self._live = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._first = asyncio.Lock()
         self._finished_at = 0.0
         self._turned_away_at: float | None = None
         self._probe: asyncio.Task[None] | None = None
@@ -69,7 +71,8 @@ class Smarthost:
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting this server."""
-        return not (self._in_use or self._kept or self._waiters or self._probe)
+        busy = self._in_use or self._kept or self._waiters or self._probe
+        return self._openings.idle and not busy
 
     @property
     def paused(self) -> bool:
@@ -113,6 +116,7 @@ class Smarthost:
                 return
             session.used = True
             self._kept.keep(session, owner)
+            self._openings.news()
             self._answered(self._loop.time() - since)
         finally:
             self._live -= 1
@@ -158,34 +162,46 @@ class Smarthost:
         if (probe := self._probe) is not None:
             probe.cancel()
             await asyncio.wait([probe])
+        await self._openings.close()
         await self._kept.close()
 
     async def _opened(self, owner: str) -> Session | None:
         """Give a kept or a new session, or None: the server wants no further one beside the others."""
-        if session := self._kept_for(owner):
-            return session
-        # One at a time finds out whether the server is there; the others learn from it.
-        async with contextlib.nullcontext() if self._live else self._first:
-            self.turn_away_if_paused()
-            if session := self._kept_for(owner):
-                return session
-            try:
-                return await self._open_session(self._route)
-            except NoSlot as trouble:
-                if others := self._live + len(self._kept):
-                    self._width.crowded(others)
-                    return None
+        try:
+            return await self._openings.session(
+                partial(self._kept_for, owner), self.turn_away_if_paused, first=not self._live
+            )
+        except TurnedAway:
+            raise
+        except SessionTrouble as trouble:
+            if self._one_too_many(trouble):
+                return None
+            if isinstance(trouble, NoSlot):
                 raise self._turned_away(trouble.reply) from trouble
-            except SessionTrouble as trouble:
-                if others := self._live + len(self._kept):
-                    self._width.refused(others)
-                    return None
-                self._pause(trouble)
-                raise
+            self._pause(trouble)
+            raise
+
+    def _one_too_many(self, trouble: SessionTrouble) -> bool:
+        """Note that there is no further session beside those there are; False: there are none."""
+        others = self._live + len(self._kept)
+        if others and isinstance(trouble, NoSlot):
+            self._width.crowded(others)
+        elif others:
+            self._width.refused(others)
+        return bool(others)
+
+    def _unclaimed(self, opening: asyncio.Task[Session]) -> None:
+        """Take what became of an opening that no message waits for any more."""
+        if opening.cancelled():
+            return
+        try:
+            self._kept.keep(opening.result(), "")
+        except SessionTrouble as trouble:
+            self._one_too_many(trouble)
 
     def _kept_for(self, owner: str) -> Session | None:
-        crowded = self._in_use + len(self._kept) > self._width.now
-        return self._kept.take(owner, anybodys=crowded)
+        connections = self._in_use + len(self._kept) + self._openings.spare
+        return self._kept.take(owner, anybodys=connections > self._width.now)
 
     async def _enter(self) -> None:
         """Wait for one of the connections that may be used."""
