@@ -19,6 +19,7 @@ from emailrelay_forwarder.transcript import Transcript
 from emailrelay_forwarder.trouble import (
     SessionTrouble,
     Step,
+    in_words,
     not_signed_in,
     unprotected,
     unreachable,
@@ -132,7 +133,7 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM)
     except OSError as error:
-        raise unreachable(f"{address}: {error.strerror or error}") from error
+        raise unreachable(f"no connection to {address}: {in_words(error)}") from error
     try:
         sock.settimeout(0)
         if settings.local_address is not None and address.family != socket.AF_UNIX:
@@ -148,7 +149,8 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
         raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
     except OSError as error:
         sock.close()
-        raise unreachable(f"{address}: {error.strerror or error}") from error
+        where = f" from {settings.local_address}" if settings.local_address else ""
+        raise unreachable(f"no connection to {address}{where}: {in_words(error)}") from error
     except BaseException:  # cancelled, too: no socket may stay open
         sock.close()
         raise

@@ -155,7 +155,8 @@ class Smarthost:
     def turn_away_if_paused(self) -> None:
         """Raise TurnedAway if there would be no session now."""
         if self._breaker.trouble is not None:
-            raise self._turned_away(self._breaker.trouble.reply)
+            trouble = self._breaker.trouble
+            raise self._turned_away(trouble.reply, ours=trouble.ours)
 
     async def close(self) -> None:
         """Part from the server."""
@@ -177,7 +178,7 @@ class Smarthost:
             if self._one_too_many(trouble):
                 return None
             if isinstance(trouble, NoSlot):
-                raise self._turned_away(trouble.reply) from trouble
+                raise self._turned_away(trouble.reply, ours=True) from trouble
             self._pause(trouble)
             raise
 
@@ -209,8 +210,10 @@ class Smarthost:
         while self._in_use >= self._width.now:
             rest = self._finished_at + STALLED - self._loop.time()
             if rest <= 0:
-                text = f"4.4.5 all {self._width.now} connections to {self.name} are busy"
-                raise self._turned_away(Reply(451, text))
+                text = (
+                    f"this relay waits: all {self._width.now} connections to {self.name} are busy"
+                )
+                raise self._turned_away(Reply(451, f"4.4.5 {text}"), ours=True)
             waiter = self._loop.create_future()
             self._waiters.append(waiter)
             timer = self._loop.call_later(rest, _wake, waiter)
@@ -248,11 +251,11 @@ class Smarthost:
         elif self._turned_away_at is not None:
             self._call_back()
 
-    def _turned_away(self, reply: Reply) -> TurnedAway:
+    def _turned_away(self, reply: Reply, *, ours: bool) -> TurnedAway:
         if self._turned_away_at is None:
             self._report(SmarthostTrouble(peer=self.name, reason=str(reply)))
         self._turned_away_at = self._loop.time()
-        return TurnedAway(Step.CONNECT, reply)
+        return TurnedAway(Step.CONNECT, reply, ours=ours)
 
     def _call_back(self) -> None:
         """Make due what was turned away."""

@@ -9,7 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from emailrelay.events import Event
-from emailrelay.logs import event_name, printable
+from emailrelay.logs import event_name, said
+from emailrelay.printable import printable
 
 
 class Severity(StrEnum):
@@ -64,6 +65,7 @@ _TEXTS = MappingProxyType(
         "sign_in_trouble": "no new token for account {account}: {reason}; {advice}",
         "sign_in_back": "account {account} has a new token",
         "sign_in_refused": "cannot log in at {peer}: {reason}",
+        "rate_reached": "route {route} has sent as much as it may ({rate}); it goes on at {again}",
         "smarthost_back": "{peer} can be used again",
         "withdrawn": "{id} is not delivered: the client who waited for that has gone",
         "still_unfiltered": "{messages} message(s) wait for their filters and were left alone",
@@ -98,17 +100,14 @@ def of_event(octets: bytes) -> Line | None:
 
 def of_own(event: Event) -> Line:
     """Return what an event of this process says."""
-    told = {name: printable(getattr(event, name)) for name in event.fields}
+    told = {name: said(event, name) for name in event.fields}
     severity = _SEVERITIES.get(event.level.value, Severity.INFO)
     return Line(severity, _text(event_name(type(event)), told))
 
 
 def of_complaint(octets: bytes) -> Line | None:
     """Return what a line of a service's standard error says; None for an empty one."""
-    text = "".join(
-        letter if letter.isprintable() else f"\\x{ord(letter):02x}"
-        for letter in octets.decode(errors="replace").rstrip()
-    )
+    text = printable(octets.decode(errors="replace").rstrip())
     return Line(Severity.ERROR, text) if text else None
 
 
