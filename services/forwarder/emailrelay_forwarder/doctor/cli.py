@@ -14,6 +14,7 @@ from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
 from emailrelay.oauth.bearer import Bearer, tokens_root
+from emailrelay.printable import printable
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
 from emailrelay_forwarder.doctor.examination import Examination
@@ -26,6 +27,7 @@ from emailrelay_forwarder.ways import servers
 
 PROGRAM = "emailrelay-doctor"
 _WIDE = 100
+_UNUSED = "localhost:25"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -46,7 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     target: str = asked.target or ""
     by_address = ":" in target or target.startswith("/")
     name = None if by_address else target or None
-    values = {**options.values, "forward_to": target} if by_address else options.values
+    values = dict(options.values)
+    if by_address:
+        values["forward_to"] = target
+    elif name not in {None, DEFAULT}:
+        # The route that is named needs no other; whether there is one is said in a better way.
+        values.setdefault("forward_to", _UNUSED)
     options = replace(options, unknown=unknown, values=values)
     try:
         settings, _ = gather(ForwarderSettings, options, os.environ)
@@ -54,10 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ways = _chosen(settings, DEFAULT if by_address else name)
         reports = asyncio.run(_examine(settings, ways, asked))
     except ConfigError as error:
-        meant = (
-            [f"{name}: taken for the name of a [[route]]; a server is HOST:PORT"] if name else []
-        )
-        return _complain([*meant, *error.problems])
+        return _complain(error.problems)
     except RelayError as error:
         return _complain([str(error)])
     if asked.json:
@@ -107,8 +111,11 @@ def _chosen(settings: ForwarderSettings, name: str | None) -> list[Way]:
     every = [*([found.default] if found.default else []), *found.listed]
     chosen = [way for way in every if name in {None, way.name}]
     if not chosen:
-        known = ", ".join(way.name for way in every)
-        raise ConfigError([f"{name}: neither HOST:PORT nor a route; there are: {known}"])
+        known = ", ".join(way.name for way in found.listed)
+        routes = f"; there are: {known}" if known else ""
+        text = f"{name}: neither HOST:PORT nor the name of a [[route]]{routes}"
+        ports = f"{name}:587 (with a login) or {name}:25 (between servers)"
+        raise ConfigError([f"{text}. Write a server with its port: {ports}"])
     return chosen
 
 
@@ -145,5 +152,5 @@ def _unheard(_event: Event) -> None:
 
 
 def _complain(problems: Sequence[str]) -> int:
-    sys.stderr.writelines(f"{PROGRAM}: {problem}\n" for problem in problems)
+    sys.stderr.writelines(f"{PROGRAM}: {printable(problem)}\n" for problem in problems)
     return os.EX_USAGE
