@@ -4,24 +4,24 @@ import asyncio
 import socket
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.fakes.deaf_address import DeafAddress
 from tests.fakes.smtp_peer import SmtpPeer
-from tests.service.forwarding import PATIENT, Office
+from tests.service.forwarding import Office
 
 from emailrelay.events import SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay_forwarder.opening import connect
 from emailrelay_forwarder.racing import MEMORY, Silent, first_to_answer, interleaved
 from emailrelay_forwarder.resolve import SocketAddress
+from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.wire import Wire
 
-ENDLESS = replace(PATIENT, connect=3600, greeting=3600)
-"""Nothing in these tests may wait for a time-out."""
-HANG = 20.0
+ENDLESS = SessionSettings(connect=3600, domain="us.test")
+"""No test may wait for a time-out; that for the greeting is 20 s."""
+HANG = 15.0
 
 
 @contextmanager

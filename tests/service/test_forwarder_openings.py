@@ -1,16 +1,16 @@
 """A session that is idle serves whoever waits for another to be opened."""
 
 import asyncio
-from dataclasses import replace
 
 from tests.fakes.smtp_peer import Hang, Script, SmtpPeer, Wait
-from tests.service.forwarding import PATIENT, Office
+from tests.service.forwarding import Office
 
 from emailrelay.settlement import Done
+from emailrelay_forwarder.smtp_client import SessionSettings
 
-ENDLESS = replace(PATIENT, connect=3600, greeting=3600)
-"""Nothing in these tests may wait for a time-out."""
-HANG = 20.0
+ENDLESS = SessionSettings(connect=3600, domain="us.test")
+"""No test may wait for a time-out; that for the greeting is 20 s."""
+HANG = 15.0
 GREETING = b"220 peer.test ESMTP\r\n"
 
 

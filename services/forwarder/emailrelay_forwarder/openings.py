@@ -102,8 +102,8 @@ class Openings:
     def _leave(self, opening: asyncio.Task[Session]) -> None:
         """Go without the result of an opening; the next message that needs one has it."""
         if opening.done():
-            self._unclaimed(opening)
             self.news()
+            self._unclaimed(opening)
         else:
             self._spare.append(opening)
 
@@ -111,10 +111,10 @@ class Openings:
         self._under_way.discard(opening)
         if opening is self._first:
             self._first = None
+        self.news()
         if opening in self._spare:
             self._spare.remove(opening)
             self._unclaimed(opening)
-        self.news()
 
     async def _next_news(self) -> None:
         listener = self._loop.create_future()

@@ -44,6 +44,8 @@ class Examination:
     sender: str | None = None
     """For MAIL; None: there is no dry run."""
     recipients: tuple[str, ...] = ()
+    no_account: str = "no account is set"
+    """Why nobody logs in, if nobody does."""
     findings: list[Finding] = field(default_factory=list[Finding])
     _session: Session | None = None
     _since: float = 0.0
@@ -204,7 +206,7 @@ class Examination:
         offered = ", ".join(sign_in.offered(session.extensions)) or "none"
         if terms.account is None:
             self._start()
-            text = f"no account is set; the server offers {offered}"
+            text = f"{self.no_account}; the server offers {offered}"
             self._note("AUTH", Verdict.OK, text, details={"offered": offered})
             return
         try:
