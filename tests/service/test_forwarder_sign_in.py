@@ -340,10 +340,14 @@ async def test_envelope_chooses_the_account(authority: Authority) -> None:
         ),
         "nobody": None,
     }
+
+    def chosen(selector: str, _server: Route) -> Account | None:
+        return accounts[selector]
+
     settings = replace(
         PATIENT,
         policy=Policy(tls=Tls(authorities=authority.path)),
-        accounts=lambda selector, _server: accounts[selector],
+        accounts=chosen,
     )
     async with SecurePeer(
         authority.context(), offers=("AUTH PLAIN",), passwords={**PASSWORDS, "bob": "b"}
