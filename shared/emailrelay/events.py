@@ -66,9 +66,6 @@ class Event:
         return tuple(getattr(self, name) for name in self.fields)
 
 
-MOMENTS = frozenset({"again", "next_attempt", "token_until"})
-"""The fields that are points in time, in seconds since 1970; a log line has them as ISO 8601."""
-
 Report: TypeAlias = Callable[[Event], None]
 """Where events go; must not raise and must not block."""
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import MOMENTS, Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
 from emailrelay.printable import printable as escaped
 
 FIELD_LIMIT = 1024
@@ -95,7 +95,7 @@ def line_reporter(
         line.update(level=event.level.value, event=name, service=service)
         line["pid"] = os.getpid()
         for field in field_names:
-            line[field] = said(event, field)
+            line[field] = printable(getattr(event, field))
         text = render(None, "", line)
         if output.write(text.encode() if isinstance(text, str) else text) and output.dropped:
             dropped, output.dropped = output.dropped, 0
@@ -111,21 +111,6 @@ def _shape(kind: type[Event]) -> _Shape:
 def event_name(kind: type[Event]) -> str:
     """Return the name of a kind of event in the log: ``WorkerDied`` is ``worker_died``."""
     return _WORD_START.sub("_", kind.__name__).lower()
-
-
-def said(event: Event, field: str) -> object:
-    """Return what a field of an event says, as it may stand in a line."""
-    value = getattr(event, field)
-    if field in MOMENTS and value is not None:
-        return _moment(value)
-    return printable(value)
-
-
-def _moment(seconds: float) -> str | float:
-    try:
-        return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")[:-6] + "Z"
-    except (OverflowError, ValueError, OSError):  # no year that people count
-        return seconds
 
 
 def printable(value: object) -> object:

@@ -5,7 +5,6 @@ import logging
 import os
 import re
 import threading
-from typing import get_args, get_type_hints
 
 import pytest
 from hypothesis import given
@@ -13,8 +12,6 @@ from hypothesis import strategies as st
 
 from emailrelay.config import FilterdSettings, LogFormat
 from emailrelay.events import (
-    MOMENTS,
-    Deferred,
     Event,
     Level,
     Rejected,
@@ -24,7 +21,6 @@ from emailrelay.events import (
     WorkerDied,
 )
 from emailrelay.logs import FIELD_LIMIT, event_name, line_reporter, printable, renderer, reporter
-from emailrelay.queue_id import QueueId
 
 
 class Quiet(Event):
@@ -115,35 +111,6 @@ def test_numbers_stay_numbers_and_all_else_becomes_text() -> None:
     assert printable(None) is None
     assert printable(Level.INFO) == "info"
     assert printable(["a\n"]) == "['a\\n']"
-
-
-def test_points_in_time_are_dates_in_every_form_of_the_log() -> None:
-    for log_format in LogFormat:
-        pipe = Pipe()
-        pipe.report(log_format)(
-            Deferred(id=QueueId("1"), reason="later", next_attempt=1795906442.242922)
-        )
-        (line,) = pipe.lines()
-        assert "2026-11-28T22:54:02Z" in line
-        assert "1795906442" not in line
-
-
-def test_a_point_in_time_beyond_all_calendars_stops_no_line() -> None:
-    pipe = Pipe()
-    pipe.report()(Deferred(id=QueueId("1"), reason="later", next_attempt=1e18))
-    pipe.report()(Deferred(id=QueueId("1"), reason="failed", next_attempt=None))
-    assert len(pipe.lines()) == 2
-
-
-def test_every_number_of_seconds_in_an_event_is_a_span_or_is_told_as_a_date() -> None:
-    fields = {
-        name
-        for kind in Event.__subclasses__()
-        if kind.__module__ == "emailrelay.events"
-        for name, of in get_type_hints(kind).items()
-        if float in (of, *get_args(of))
-    }
-    assert fields - MOMENTS == {"seconds"}
 
 
 def test_debug_events_are_told_only_when_asked_for() -> None:

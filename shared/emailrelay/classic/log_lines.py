@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from emailrelay.events import Event
-from emailrelay.logs import event_name, said
-from emailrelay.printable import printable
+from emailrelay.logs import event_name, printable
+from emailrelay.printable import printable as escaped
 
 
 class Severity(StrEnum):
@@ -83,6 +83,8 @@ _TEXTS = MappingProxyType(
 )
 """What is said of each kind of event, by its name in the services' log."""
 
+_MOMENTS = frozenset({"again", "next_attempt", "token_until"})
+"""Fields that are points in time, in seconds since 1970: people are told the time of day."""
 _NOT_SAID = frozenset({"timestamp", "level", "event", "service", "pid"})
 
 
@@ -100,14 +102,14 @@ def of_event(octets: bytes) -> Line | None:
 
 def of_own(event: Event) -> Line:
     """Return what an event of this process says."""
-    told = {name: said(event, name) for name in event.fields}
+    told = {name: printable(getattr(event, name)) for name in event.fields}
     severity = _SEVERITIES.get(event.level.value, Severity.INFO)
     return Line(severity, _text(event_name(type(event)), told))
 
 
 def of_complaint(octets: bytes) -> Line | None:
     """Return what a line of a service's standard error says; None for an empty one."""
-    text = printable(octets.decode(errors="replace").rstrip())
+    text = escaped(octets.decode(errors="replace").rstrip())
     return Line(Severity.ERROR, text) if text else None
 
 
@@ -122,6 +124,7 @@ def written(line: Line, *, now: float | None = None, address: bool = False) -> s
 
 
 def _text(name: str, event: Mapping[str, Any]) -> str:
+    event = {key: _time_of_day(key, value) for key, value in event.items()}
     pattern = _TEXTS.get(name)
     if pattern is not None:
         try:
@@ -130,3 +133,12 @@ def _text(name: str, event: Mapping[str, Any]) -> str:
             pass  # an event of another release: say all it has
     said = [f"{key}={value}" for key, value in event.items() if key not in _NOT_SAID]
     return " ".join([name.replace("_", " "), *said])
+
+
+def _time_of_day(field: str, value: Any) -> Any:
+    if field not in _MOMENTS or not isinstance(value, int | float):
+        return value
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    except (OverflowError, ValueError, OSError):  # no year that people count
+        return value

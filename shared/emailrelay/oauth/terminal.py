@@ -5,15 +5,13 @@ import sys
 from rich.console import Console
 
 from emailrelay.events import Event, Level
-from emailrelay.printable import printable
 
 PROGRAM = "emailrelay-auth"
 
 
 def complain(text: str, status: int) -> int:
     """Say on standard error what is wrong; give the exit status back."""
-    safe = "\n".join(printable(line) for line in text.split("\n"))
-    sys.stderr.write(f"{PROGRAM}: {safe}\n")
+    sys.stderr.write(f"{PROGRAM}: {text}\n")
     return status
 
 
@@ -27,4 +25,4 @@ def console() -> Console:
 def tell(event: Event) -> None:
     """Print what is bad, except the trouble that ends the command and is said there."""
     if event.level is Level.ERROR:
-        sys.stderr.write(f"{PROGRAM}: {printable(str(event))}\n")
+        sys.stderr.write(f"{PROGRAM}: {event}\n")
