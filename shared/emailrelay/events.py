@@ -324,7 +324,10 @@ class RateReached(Event):
 
 
 class SignInRefused(Event):
-    """The smarthost does not let our account in; mail waits, and somebody must look at the account."""
+    """The smarthost does not let our account in, or the account is not for that smarthost.
+
+    The mail waits, and somebody must look at the account or at the settings.
+    """
 
     level: ClassVar[Level] = Level.ERROR
     peer: str

@@ -18,6 +18,7 @@ from emailrelay.settlement import Defer, Done, Settlement
 from emailrelay_forwarder.account import Account, TokenAccount, of_secrets
 from emailrelay_forwarder.breaker import FIRST_SIGN_IN, SPREAD, Breaker
 from emailrelay_forwarder.policy import Mode, Policy, Tls
+from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.trouble import not_signed_in
 
@@ -41,7 +42,7 @@ def signing_in(
 ) -> SessionSettings:
     trusting = Policy(tls=Tls(authorities=authority.path))
 
-    def the_one(_selector: str) -> Account:
+    def the_one(_selector: str, _server: Route) -> Account:
         return account
 
     return replace(PATIENT, policy=policy or trusting, accounts=the_one)
@@ -339,10 +340,14 @@ async def test_envelope_chooses_the_account(authority: Authority) -> None:
         ),
         "nobody": None,
     }
+
+    def chosen(selector: str, _server: Route) -> Account | None:
+        return accounts[selector]
+
     settings = replace(
         PATIENT,
         policy=Policy(tls=Tls(authorities=authority.path)),
-        accounts=accounts.__getitem__,
+        accounts=chosen,
     )
     async with SecurePeer(
         authority.context(), offers=("AUTH PLAIN",), passwords={**PASSWORDS, "bob": "b"}
@@ -360,7 +365,7 @@ async def test_envelope_chooses_the_account(authority: Authority) -> None:
 async def test_account_that_is_not_there_defers_and_other_mail_goes_on(
     authority: Authority,
 ) -> None:
-    def accounts(selector: str) -> None:
+    def accounts(selector: str, _server: Route) -> None:
         if selector:
             raise RelayError(f"there is no {selector}")
 

@@ -35,6 +35,20 @@ def test_each_kind_of_event_is_one_readable_line(kind: type[Event]) -> None:
     assert "{" not in line.text
 
 
+@pytest.mark.parametrize("kind", ["rate_reached", "of_a_later_release"])
+def test_a_point_in_time_is_told_as_time_of_day(kind: str) -> None:
+    event = {"level": "info", "event": kind, "route": "isp", "rate": "30/m", "again": NOON}
+    line = of_event(json.dumps(event).encode())
+    assert line is not None
+    assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOON)) in line.text
+    assert str(int(NOON)) not in line.text
+
+
+def test_a_complaint_is_told_without_what_a_terminal_obeys() -> None:
+    line = of_complaint("bad \x1b[2J \u202e\n".encode())
+    assert line == Line(Severity.ERROR, "bad \\x1b[2J \\u202e")
+
+
 def test_an_event_of_a_later_release_is_told_with_all_it_has() -> None:
     octets = b'{"timestamp":"t","level":"info","event":"new_thing","service":"s","pid":1,"a":2}'
     assert of_event(octets) == Line(Severity.INFO, "new thing a=2")

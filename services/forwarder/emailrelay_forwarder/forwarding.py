@@ -177,7 +177,8 @@ class Forwarding:
                 self._report(Failed(id=claim.id, reason=str(reason)))
             case Defer(attempt) if not isinstance(progress.trouble, TurnedAway | NotYet):
                 when = attempt.next_attempt
-                self._report(Deferred(id=claim.id, reason=_why(attempt), next_attempt=when))
+                why = _why(attempt, progress)
+                self._report(Deferred(id=claim.id, reason=why, next_attempt=when))
             case _:
                 pass  # delivered whole, or turned away, which was told once for server or route
 
@@ -199,8 +200,9 @@ def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
     return taken[0]
 
 
-def _why(attempt: Attempt) -> str:
+def _why(attempt: Attempt, progress: Progress) -> str:
+    """Say why a message waits, and who says so: a server, or this relay about the connection."""
     for address, reply in attempt.replies.items():
         if not reply.accepted and not reply.permanent:
-            return f"{reply} <{address}>"
-    return str(attempt.trouble or "no answer")
+            return f"{attempt.peer} said: {reply} <{address}>"
+    return str(progress.obstacle or progress.trouble or "no answer")

@@ -7,6 +7,7 @@ from emailrelay.errors import ConfigError
 from emailrelay.events import Report
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.secrets import AuthConfig, SecretsFile
+from emailrelay_forwarder.belonging import belonging
 from emailrelay_forwarder.identities import Identities
 from emailrelay_forwarder.named_accounts import NamedAccounts, problems_of
 from emailrelay_forwarder.policy import Mode, Policy, Tls, Version, settled
@@ -32,7 +33,7 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
         domain=settings.domain,
         local_address=settings.client_interface,
         policy=policy_of(settings),
-        accounts=Identities(settings.client_auth, accounts, report),
+        accounts=Identities(settings.client_auth, accounts, belonging(settings), report),
         without=left_out(settings.client_smtp_config),
         dialogue=report if settings.verbose or settings.debug else None,
     )

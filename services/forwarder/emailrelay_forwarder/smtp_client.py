@@ -14,6 +14,7 @@ from emailrelay.store.limits import Slot
 from emailrelay_forwarder.account import Account, Accounts, nobody
 from emailrelay_forwarder.dot_stuff import DotStuffer
 from emailrelay_forwarder.policy import Policy
+from emailrelay_forwarder.racing import Silent
 from emailrelay_forwarder.sign_in import choice, sign_in
 from emailrelay_forwarder.trouble import SessionTrouble, Step, garbled, unprotected
 from emailrelay_forwarder.wire import Answer, Wire, extensions_of
@@ -37,6 +38,8 @@ class SessionSettings:
     """Who we say we are."""
     without: frozenset[str] = frozenset()
     """Extensions that are not used, in lower case, whether a server offers them or not."""
+    silent: Silent = field(default_factory=Silent)
+    """The addresses that lately did not answer, for as long as these settings hold."""
     dialogue: Report | None = None
     """Where each line of a dialogue is told; None: nowhere, at no cost."""
 

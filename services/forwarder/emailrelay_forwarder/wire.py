@@ -27,7 +27,14 @@ from emailrelay.reply import Reply
 from emailrelay_forwarder import tls
 from emailrelay_forwarder.reply_reader import ReplyGarbled, ReplyReader
 from emailrelay_forwarder.transcript import Transcript
-from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, garbled, unprotected
+from emailrelay_forwarder.trouble import (
+    SessionTrouble,
+    Step,
+    cut_off,
+    garbled,
+    in_words,
+    unprotected,
+)
 
 T = TypeVar("T")
 
@@ -71,7 +78,8 @@ class Wire(SMTPProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note how it ended, and wake whoever waits."""
-        self._ended = self._ended or f"connection lost{f' ({exc})' if exc else ''}"
+        why = in_words(exc) if isinstance(exc, OSError) else exc
+        self._ended = self._ended or f"connection lost{f' ({why})' if why else ''}"
         self._wake()
         super().connection_lost(exc)
 
@@ -227,7 +235,7 @@ class Wire(SMTPProtocol):
         try:
             return await awaited
         except OSError as error:
-            raise cut_off(step, self._ended or str(error)) from error
+            raise cut_off(step, self._ended or in_words(error)) from error
         finally:
             self._limit = None
 

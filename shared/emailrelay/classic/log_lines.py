@@ -10,6 +10,7 @@ from typing import Any
 
 from emailrelay.events import Event
 from emailrelay.logs import event_name, printable
+from emailrelay.printable import printable as escaped
 
 
 class Severity(StrEnum):
@@ -64,6 +65,7 @@ _TEXTS = MappingProxyType(
         "sign_in_trouble": "no new token for account {account}: {reason}; {advice}",
         "sign_in_back": "account {account} has a new token",
         "sign_in_refused": "cannot log in at {peer}: {reason}",
+        "rate_reached": "route {route} has sent as much as it may ({rate}); it goes on at {again}",
         "smarthost_back": "{peer} can be used again",
         "withdrawn": "{id} is not delivered: the client who waited for that has gone",
         "still_unfiltered": "{messages} message(s) wait for their filters and were left alone",
@@ -81,6 +83,8 @@ _TEXTS = MappingProxyType(
 )
 """What is said of each kind of event, by its name in the services' log."""
 
+_MOMENTS = frozenset({"again", "next_attempt", "token_until"})
+"""Fields that are points in time, in seconds since 1970: people are told the time of day."""
 _NOT_SAID = frozenset({"timestamp", "level", "event", "service", "pid"})
 
 
@@ -105,10 +109,7 @@ def of_own(event: Event) -> Line:
 
 def of_complaint(octets: bytes) -> Line | None:
     """Return what a line of a service's standard error says; None for an empty one."""
-    text = "".join(
-        letter if letter.isprintable() else f"\\x{ord(letter):02x}"
-        for letter in octets.decode(errors="replace").rstrip()
-    )
+    text = escaped(octets.decode(errors="replace").rstrip())
     return Line(Severity.ERROR, text) if text else None
 
 
@@ -123,6 +124,7 @@ def written(line: Line, *, now: float | None = None, address: bool = False) -> s
 
 
 def _text(name: str, event: Mapping[str, Any]) -> str:
+    event = {key: _time_of_day(key, value) for key, value in event.items()}
     pattern = _TEXTS.get(name)
     if pattern is not None:
         try:
@@ -131,3 +133,12 @@ def _text(name: str, event: Mapping[str, Any]) -> str:
             pass  # an event of another release: say all it has
     said = [f"{key}={value}" for key, value in event.items() if key not in _NOT_SAID]
     return " ".join([name.replace("_", " "), *said])
+
+
+def _time_of_day(field: str, value: Any) -> Any:
+    if field not in _MOMENTS or not isinstance(value, int | float):
+        return value
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    except (OverflowError, ValueError, OSError):  # no year that people count
+        return value

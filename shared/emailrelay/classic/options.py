@@ -218,6 +218,7 @@ _SERVER = _rows(
 _AUTH = _rows(
     Group.AUTH,
     ("client-auth C", "FILE", "", "", "Secrets for the next server."),
+    ("client-auth-servers", "LIST", "", "", "Further servers at which they may be used."),
     ("server-auth S", "FILE", "", "", "Secrets of the clients that must say who they are."),
     ("client-auth-config", "LIST", "", "", "Which mechanisms the client side uses."),
     ("server-auth-config", "LIST", "", "", "Which mechanisms the server side offers."),

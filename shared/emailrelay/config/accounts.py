@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from emailrelay.config.declared import Declared
 from emailrelay.config.servers import File
 from emailrelay.config.tables import Table, Tables
+from emailrelay.config.values import Destination
 from emailrelay.secrets import Mechanism
 
 _WITH_TOKEN = (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER)
@@ -111,6 +112,10 @@ class Account(Table):
 
     oauth2: OAuth2 | None = None
     """The table [account.oauth2], for xoauth2 and oauthbearer."""
+
+    servers: tuple[Destination, ...] = Field(default=(), examples=[("smtp.example.net:587",)])
+    """Servers at which the account may be used, beside those of the routes that name it. An account
+    that has neither is for forward_to and the servers of routes that name no account."""
 
     @model_validator(mode="after")
     def _proves_one_way(self) -> Self:

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from emailrelay.config.declared import Declared
-from emailrelay.config.values import Domain, Flag, Metavar, comma_list
+from emailrelay.config.values import Destinations, Domain, Flag, Metavar, comma_list
 from emailrelay.secrets import AuthConfig
 
 SYSTEM = "<default>"
@@ -131,6 +131,11 @@ class SignInOptions(Declared):
     """The secrets file with our names and passwords at servers. Read again when it changes; others
     must not be able to read it."""
 
+    client_auth_servers: Destinations = Field(default=[], examples=[["smtp.example.org:587"]])
+    """Further servers at which the accounts of client_auth may be used. Without this they are used at
+    the servers of the routes that name them, and those that no route names at forward_to and the
+    servers of routes that name no account."""
+
     client_auth_config: Annotated[str, AfterValidator(_auth_config), Metavar("LIST")] = Field(
         default="", examples=["m:plain,login"]
     )
@@ -139,3 +144,10 @@ class SignInOptions(Declared):
 
     client_auth_in_clear: Flag = False
     """Let passwords go over connections without TLS, and to servers that prove nothing."""
+
+    @field_validator("client_auth_servers")
+    @classmethod
+    def _with_accounts(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if value and info.data.get("client_auth", ...) is None:
+            raise ValueError("is of use only with client_auth")
+        return value

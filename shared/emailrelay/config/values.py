@@ -142,6 +142,9 @@ Directory: TypeAlias = Annotated[
     Path, BeforeValidator(_not_empty), AfterValidator(_absolute), Metavar("DIR")
 ]
 Destination: TypeAlias = Annotated[str, AfterValidator(destination), Metavar("HOST:PORT")]
+Destinations: TypeAlias = Annotated[
+    list[Destination], BeforeValidator(comma_list), Metavar("HOST:PORT,...")
+]
 Domain: TypeAlias = Annotated[str, AfterValidator(_domain), Metavar("FQDN")]
 Address: TypeAlias = Annotated[str, AfterValidator(_ip), Metavar("IP")]
 Addresses: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("LIST")]
