@@ -3,8 +3,9 @@
 import asyncio
 import hashlib
 import os
+import shutil
 import smtplib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -50,9 +51,17 @@ def _send_side_by_side(port: int, round_: int, clients: int) -> dict[str, str]:
 
 
 def _until_cut(
-    disk: Disk, directory: Path, env: Mapping[str, str], number: int, clients: int = 1
+    disk: Disk,
+    directory: Path,
+    env: Mapping[str, str],
+    number: int,
+    clients: int = 1,
+    loss: Callable[[Path], object] | None = None,
 ) -> dict[str, str]:
-    """Run a receiver on the disk, send, cut the power behind the last 250; give what was accepted."""
+    """Run a receiver on the disk, send, cut the power behind the last 250; give what was accepted.
+
+    With a ``loss``, that which was accepted after it.
+    """
     port = free_port()
     where = ["--spool-dir", str(disk.root / "spool"), "--interface", "127.0.0.1"]
     receiver = Process(
@@ -64,6 +73,9 @@ def _until_cut(
     receiver.spawn()
     try:
         until(lambda: b'"started"' in receiver.log.read_bytes(), "the receiver starts")
+        if loss is not None:
+            _send_side_by_side(port, number, clients)
+            loss(disk.root / "spool")
         accepted = _send_side_by_side(port, number, clients)
         disk.cut()
     finally:
@@ -106,6 +118,30 @@ def test_acknowledged_mail_survives_power_cuts(
     assert len(accepted) == CUTS * MESSAGES * clients
     doing = f"power cuts on {disk.root.name} behind the 250, {clients} at once, {sync} synced"
     report.figure(doing, f"{CUTS}, {len(accepted)} kept")
+
+
+def _log_removed(spool: Path) -> None:
+    shutil.rmtree(spool / ".wal")
+
+
+def _spool_moved(spool: Path) -> None:
+    spool.rename(spool.with_name("moved"))
+
+
+def _spool_removed(spool: Path) -> None:
+    shutil.rmtree(spool)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("loss", [_log_removed, _spool_moved, _spool_removed])
+@pytest.mark.parametrize("sync", SpoolSync)
+def test_mail_acknowledged_after_the_log_or_the_spool_went_survives_a_power_cut(
+    disk: Disk, tmp_path: Path, sync: SpoolSync, loss: Callable[[Path], None]
+) -> None:
+    env = {**os.environ, "EMAILRELAY_SPOOL_SYNC": sync}
+    accepted = _until_cut(disk, tmp_path, env, 0, loss=loss)
+    found = asyncio.run(_kept(disk.root / "spool"))
+    assert {message: found.get(message) for message in accepted} == accepted
 
 
 @pytest.mark.timeout(300)
