@@ -56,6 +56,7 @@ def _until_cut(
     env: Mapping[str, str],
     number: int,
     clients: int = 1,
+    *,
     loss: Callable[[Path], object] | None = None,
 ) -> dict[str, str]:
     """Run a receiver on the disk, send, cut the power behind the last 250; give what was accepted.

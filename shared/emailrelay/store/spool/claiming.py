@@ -15,7 +15,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
-from emailrelay.store.spool import adoption, files, moves, waiting
+from emailrelay.store.spool import adoption, files, moves, rewriting, waiting
 from emailrelay.store.spool.claim import LOOK_AGAIN_AT_TROUBLE, SpoolClaim
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
@@ -55,6 +55,8 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
 
 def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
     spool, message = locked.spool, locked.id
+    if status.st_size > rewriting.LONG and rewriting.shorten(locked):
+        status = os.fstat(locked.descriptor)
     if status.st_size > files.LARGEST_ENVELOPE:
         return _set_aside(locked, f"envelope: {status.st_size} octets")
     octets = files.read_known(locked.descriptor, status.st_size)

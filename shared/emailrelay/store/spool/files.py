@@ -1,10 +1,12 @@
 """The few file operations that a spool is made of; nothing else writes into it."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 import zlib
+from collections.abc import Iterator
 
 FILE_MODE = 0o660
 DIRECTORY_MODE = 0o770
@@ -82,7 +84,12 @@ def open_with_status(path: str, *, alone: bool = True) -> tuple[int, os.stat_res
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) or os.path.islink(path):
+        # A socket, or a device that is not there, says that it cannot be opened (ENXIO).
+        if (
+            isinstance(error, FileNotFoundError)
+            or error.errno == errno.ENXIO
+            or os.path.islink(path)
+        ):
             return None
         raise
     status = os.fstat(descriptor)
@@ -223,6 +230,16 @@ def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
         if size <= 0 and len(chunk) < room:
             break  # that was the end: another call would only say so
     return b"".join(chunks)
+
+
+def lines(descriptor: int, offset: int) -> Iterator[bytes]:
+    """Give the whole lines of an open file from ``offset`` on, without CRLF, however long it is."""
+    rest = b""
+    while chunk := os.pread(descriptor, _PIECE, offset):
+        offset += len(chunk)
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.rstrip(b"\r")
 
 
 def open_for_append(descriptor: int) -> int:

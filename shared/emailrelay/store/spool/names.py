@@ -106,6 +106,11 @@ def running_copy(message: QueueId) -> str:
     return f"{message}.run"
 
 
+def new_envelope(message: QueueId) -> str:
+    """Give the name, under ``WORK``, of where a message's envelope is made anew."""
+    return f"{message}.new"
+
+
 def adopted_copy(message: QueueId) -> str:
     """Give the name, under ``WORK``, of a filters' result that has become the message."""
     return f"{message}.adopt"
