@@ -216,7 +216,7 @@ def read_all(descriptor: int, offset: int = 0) -> bytes:
     """
     size = os.fstat(descriptor).st_size - offset
     if size > LARGEST_ENVELOPE:
-        raise OSError(f"an envelope of {size} octets")
+        raise OSError(errno.EOVERFLOW, f"an envelope of {size} octets")
     return read_known(descriptor, size, offset)
 
 

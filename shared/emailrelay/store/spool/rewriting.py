@@ -18,6 +18,11 @@ LONG = 1024 * 1024
 """Octets of an envelope file from which on its journal is told in fewer lines, if it can be."""
 
 
+def shorten_if_long(locked: Locked) -> bool:
+    """Do ``shorten`` for a file that is worth it."""
+    return os.fstat(locked.descriptor).st_size > LONG and shorten(locked)
+
+
 def shorten(locked: Locked) -> bool:
     """Write a long journal anew, if that makes the file much shorter; True if it was done. Blocks.
 
