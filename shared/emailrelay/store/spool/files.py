@@ -9,6 +9,12 @@ import zlib
 from collections.abc import Iterator
 
 FILE_MODE = 0o660
+NOT_VOUCHED_FOR = FILE_MODE | stat.S_ISVTX
+"""The mode of an envelope that is not synced, since its client was not told 250 and waits for that.
+
+After a power cut the file may be empty, but not its name there without its mode: so it is not taken for
+acknowledged mail that was damaged.
+"""
 DIRECTORY_MODE = 0o770
 LARGEST_ENVELOPE = 64 * 1024 * 1024
 _LEAST = 4096

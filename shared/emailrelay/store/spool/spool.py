@@ -34,6 +34,9 @@ class Spool:
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
     """Until when (seconds since 1970) feeds pass over messages whose journal could not be told so."""
 
+    left_alone: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
+    """For how many seconds messages are left alone, last, that nobody could settle."""
+
     def path(self, *parts: str) -> str:
         """Give a path in the spool."""
         return "/".join((self.root, *parts))
