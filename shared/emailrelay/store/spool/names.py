@@ -31,6 +31,7 @@ _ID = re.compile(r"[0-9A-Za-z._-]{1,200}")
 _ENVELOPE = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope(|\.filter|\.bad|\.hold)")
 _CONTENT = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.content")
 _BUSY = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope\.busy")
+_OTHER = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200}?)\.envelope\..+", re.DOTALL)
 
 
 class Entry(NamedTuple):
@@ -98,6 +99,12 @@ def parse_message(name: str) -> QueueId | None:
 def parse_busy(name: str) -> QueueId | None:
     """Read the name of an envelope that the old program was forwarding when it died."""
     match = _BUSY.fullmatch(name)
+    return None if match is None else QueueId(match[1])
+
+
+def parse_other(name: str) -> QueueId | None:
+    """Read the name of an envelope that somebody has put aside under an ending of his own."""
+    match = _OTHER.fullmatch(name)
     return None if match is None else QueueId(match[1])
 
 
