@@ -332,11 +332,19 @@ class Store(ABC):
 
     @abstractmethod
     def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
-        """List the messages at these stages by reading names alone, in no particular order."""
+        """List the messages at these stages by reading names alone, in no particular order.
+
+        An entry that is no message, or that nobody may read, is listed like the others.
+        """
 
     @abstractmethod
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """Read one message's envelope and history without claiming it."""
+        """Read one message's envelope and history without claiming it. None: there is no such message.
+
+        Raises:
+            DamagedMessage: the entry is no message, or this user may not read it.
+
+        """
 
     @abstractmethod
     async def hold(self, message: QueueId) -> bool:

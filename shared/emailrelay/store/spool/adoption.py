@@ -235,6 +235,11 @@ def is_done(spool: Spool, message: QueueId) -> bool:
     )
 
 
+def discard(spool: Spool, message: QueueId) -> None:
+    """Remove what filters had made of a message that is withdrawn."""
+    shutil.rmtree(spool.path(names.WORK, names.adopted_copy(message)), ignore_errors=True)
+
+
 def roll_forward(locked: Locked) -> bool:
     """Finish an adoption that a dead process had committed; False if there is none."""
     adopted = locked.spool.path(names.WORK, names.adopted_copy(locked.id))

@@ -167,6 +167,10 @@ class SpoolClaim(Claim):
         """Keep what is left of a message whose client is about to be told 250: now it must be durable."""
         answered = journal.write(journal.Answered(at=self._spool.clock()))
         await self._surely("append to a journal", lambda: self._locked.append(answered))
+        with contextlib.suppress(
+            PermissionError
+        ):  # another user's: it is whole on the disk, and says so
+            os.fchmod(self._locked.descriptor, files.FILE_MODE)
         await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
 
     async def _record(self, settlement: Settlement) -> None:

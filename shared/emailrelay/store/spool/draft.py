@@ -95,6 +95,8 @@ class SpoolDraft(Draft):
         )
         try:
             self._pair.seal(self._fields, accepted)
+            if ack is Ack.DELIVERED:
+                self._pair.mark_not_vouched_for()
             if ack is not Ack.STORED and self._waiters is not None:
                 self._waiter = self._waiters.expect(self.id, ack)
         except OSError as error:

@@ -1,12 +1,20 @@
 """The few file operations that a spool is made of; nothing else writes into it."""
 
 import contextlib
+import errno
 import fcntl
 import os
 import stat
 import zlib
+from collections.abc import Iterator
 
 FILE_MODE = 0o660
+NOT_VOUCHED_FOR = FILE_MODE | stat.S_ISVTX
+"""The mode of an envelope that is not synced, since its client was not told 250 and waits for that.
+
+After a power cut the file may be empty, but not its name there without its mode: so it is not taken for
+acknowledged mail that was damaged.
+"""
 DIRECTORY_MODE = 0o770
 LARGEST_ENVELOPE = 64 * 1024 * 1024
 _LEAST = 4096
@@ -82,7 +90,12 @@ def open_with_status(path: str, *, alone: bool = True) -> tuple[int, os.stat_res
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) or os.path.islink(path):
+        # A socket, or a device that is not there, says that it cannot be opened (ENXIO).
+        if (
+            isinstance(error, FileNotFoundError)
+            or error.errno == errno.ENXIO
+            or os.path.islink(path)
+        ):
             return None
         raise
     status = os.fstat(descriptor)
@@ -209,7 +222,7 @@ def read_all(descriptor: int, offset: int = 0) -> bytes:
     """
     size = os.fstat(descriptor).st_size - offset
     if size > LARGEST_ENVELOPE:
-        raise OSError(f"an envelope of {size} octets")
+        raise OSError(errno.EOVERFLOW, f"an envelope of {size} octets")
     return read_known(descriptor, size, offset)
 
 
@@ -223,6 +236,16 @@ def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
         if size <= 0 and len(chunk) < room:
             break  # that was the end: another call would only say so
     return b"".join(chunks)
+
+
+def lines(descriptor: int, offset: int) -> Iterator[bytes]:
+    """Give the whole lines of an open file from ``offset`` on, without CRLF, however long it is."""
+    rest = b""
+    while chunk := os.pread(descriptor, _PIECE, offset):
+        offset += len(chunk)
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.rstrip(b"\r")
 
 
 def open_for_append(descriptor: int) -> int:

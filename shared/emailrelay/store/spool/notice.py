@@ -186,9 +186,10 @@ def _exists(spool: Spool, message: QueueId) -> bool:
 
 
 def history_of(locked: Locked) -> History:
-    """Read a locked message's journal; a damaged one tells nothing."""
+    """Read a locked message's journal; of a damaged envelope, the lines that can be told from others."""
+    octets = files.read_all(locked.descriptor)
     try:
-        file = envelope_format.parse(files.read_all(locked.descriptor))
+        tail = envelope_format.parse(octets).tail
     except DamagedMessage:
-        return History()
-    return journal.read(journal.parse(file.tail))
+        tail = octets
+    return journal.read(journal.parse(tail))

@@ -64,6 +64,10 @@ class Pair:
         self.sealed = envelope_format.write(envelope) + acceptance.write(accepted)
         files.write_all(self.envelope, self.sealed)
 
+    def mark_not_vouched_for(self) -> None:
+        """Mark the envelope as one that is not synced, before it can be seen."""
+        os.fchmod(self.envelope, files.NOT_VOUCHED_FOR)
+
     def sync(self) -> None:
         """Put files and names on stable storage, in this thread: this commits a sealed pair."""
         os.fdatasync(self.content)

@@ -5,10 +5,9 @@ Only what a free lock proves to be dead is touched, and nothing of another progr
 
 import os
 import shutil
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from emailrelay import journal
 from emailrelay.errors import RelayError
@@ -22,8 +21,8 @@ from emailrelay.store.spool.spool import Spool
 
 _BUSY_IS_OLD = 600.0
 """Seconds after which an unlocked ``.busy`` envelope of the old program is taken over."""
-_ORPHAN_IS_SURE = 3600.0
-"""Seconds between the two looks that make a content without any envelope an orphan."""
+_ORPHAN_IS_OLD = 3600.0
+"""Seconds since a content got its name after which no envelope will come to it any more."""
 
 
 @dataclass(slots=True)
@@ -33,7 +32,6 @@ class Recovery:
     spool: Spool
     over: bool = False
     """Set to have a sweep that goes on in a thread end soon; another will do the rest."""
-    _orphans: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
 
     def sweep(self) -> None:
         """Finish or take back what dead processes had begun. Blocks; for a thread."""
@@ -168,7 +166,7 @@ class Recovery:
         """Take over the old program's abandoned claims; remove our contents that have no envelope."""
         # A pair cancels itself out, so that a million messages need not be remembered at once; what
         # has several envelopes is looked at by its names.
-        odd: set[QueueId] = set()
+        odd, kept = set[QueueId](), set[QueueId]()
         for name in _listed(self.spool.root):
             if self.over:
                 return
@@ -180,10 +178,11 @@ class Recovery:
             elif (busy := names.parse_busy(name)) is not None:
                 with self._each(name):
                     self._take_over(busy)
-        self._remove_orphans({m for m in odd if self._is_content(m)})
-
-    def _is_content(self, message: QueueId) -> bool:
-        return _is_ours(message) and os.path.lexists(self.spool.content(message))
+            elif (other := names.parse_other(name)) is not None:
+                kept.add(other)
+        for message in filter(_is_ours, odd - kept):
+            with self._each(names.content(message)):
+                self._remove_orphan(message)
 
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
@@ -200,18 +199,23 @@ class Recovery:
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
         spool.bell.ring(Stage.READY, message)
 
-    def _remove_orphans(self, candidates: set[QueueId]) -> None:
-        # A listing can miss a name that is being renamed: only stat, twice, an hour apart, is proof.
-        now = time.monotonic()
-        sure = {m: t for m, t in self._orphans.items() if m in candidates}
-        self._orphans = {
-            m: sure.get(m, now) for m in candidates if not _exists_at_all(self.spool, m)
-        }
-        for message, since in list(self._orphans.items()):
-            if now - since >= _ORPHAN_IS_SURE:
-                files.remove(self.spool.content(message))
-                del self._orphans[message]
-                self.spool.report(Recovered(id=message, what="content without envelope removed"))
+    def _remove_orphan(self, message: QueueId) -> None:
+        # A listing can miss a name that is being renamed, and so can one look at each name: two are proof.
+        if self._is_orphan(message) and self._is_orphan(message):
+            files.remove(self.spool.content(message))
+            self.spool.report(Recovered(id=message, what="content without envelope removed"))
+
+    def _is_orphan(self, message: QueueId) -> bool:
+        """Tell whether a content has no envelope, and got its name long ago: no restart begins that anew."""
+        spool = self.spool
+        try:
+            named = os.lstat(spool.content(message)).st_ctime
+        except FileNotFoundError:
+            return False
+        drafted = spool.path(names.DRAFTS, names.draft_envelope(message))
+        return spool.clock() - named >= _ORPHAN_IS_OLD and not (
+            os.path.lexists(drafted) or _exists_at_all(spool, message)
+        )
 
 
 @contextmanager

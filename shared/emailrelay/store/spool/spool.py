@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +34,9 @@ class Spool:
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
     """Until when (seconds since 1970) feeds pass over messages whose journal could not be told so."""
 
+    left_alone: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
+    """For how many seconds messages are left alone, last, that nobody could settle."""
+
     def path(self, *parts: str) -> str:
         """Give a path in the spool."""
         return "/".join((self.root, *parts))
@@ -54,9 +58,14 @@ class Spool:
         self.report(StoreTrouble(doing=doing, reason=str(reason)))
 
     def make_directories(self) -> None:
-        """Create what is missing of the layout."""
-        for directory in ("", *names.DIRECTORIES):
-            files.make_directory(Path(self.root, directory))
+        """Create what is missing of the layout; what is put there would not last longer than its name."""
+        paths = [Path(self.root, directory) for directory in ("", *names.DIRECTORIES)]
+        missing = [path for path in (*paths[0].parents, *paths) if not path.exists()]
+        for path in paths:
+            files.make_directory(path)
+        for above in dict.fromkeys(path.parent for path in missing):
+            with suppress(PermissionError):  # not ours to read; whoever made the way there may have
+                files.sync_directory(str(above))
 
 
 def open_spool(root: Path, report: Report, clock: Callable[[], float]) -> Spool:

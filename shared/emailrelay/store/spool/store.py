@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from socket import socket
 from types import TracebackType
@@ -14,7 +13,7 @@ import filelock as _filelock  # noqa: F401  # pyright: ignore[reportUnusedImport
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import StoreError
+from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events import Report
 from emailrelay.journal import History, Wish, Wished
 from emailrelay.queue_id import QueueId
@@ -161,10 +160,9 @@ class SpoolStore(Store):
                 for count, item in enumerate(entries, 1):
                     entry = names.parse(item.name)
                     if entry is not None and entry.stage in stages:
-                        with suppress(FileNotFoundError):  # it has moved on
-                            since = item.stat(follow_symlinks=False).st_mtime
-                            size = _size(self._spool.content(entry.id))
-                            yield Listed(id=entry.id, stage=entry.stage, since=since, size=size)
+                        listed = self._listed(item, entry)
+                        if listed is not None:
+                            yield listed
                     if count % _PER_TURN == 0:
                         await asyncio.sleep(0)
         except OSError as error:
@@ -177,15 +175,26 @@ class SpoolStore(Store):
             try:
                 descriptor = files.open_regular(path)
                 if descriptor is None:
+                    if files.exists(path):
+                        raise DamagedMessage("envelope: no regular file")
                     continue
                 try:
                     file = envelope_format.parse(files.read_all(descriptor))
                 finally:
                     os.close(descriptor)
-            except OSError as error:
-                raise StoreError(f"read {path}", error) from error
+            except OSError as error:  # whatever it is, it must not hide the others
+                raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
             return stage, file.envelope, journal.read(journal.parse(file.tail))
         return None
+
+    def _listed(self, item: "os.DirEntry[str]", entry: names.Entry) -> Listed | None:
+        """Give a message as a listing shows it; None: it has moved on."""
+        try:
+            since = item.stat(follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return None
+        size = _size(self._spool.content(entry.id))
+        return Listed(id=entry.id, stage=entry.stage, since=since, size=size)
 
     async def hold(self, message: QueueId) -> bool:
         """See ``Store.hold``."""

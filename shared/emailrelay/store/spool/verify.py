@@ -50,7 +50,15 @@ class Verification:
         return [name for name in found if name not in names.DIRECTORIES]
 
     def look(self, name: str) -> Iterator[Finding]:
-        """Look at one name."""
+        """Look at one name. What cannot be looked at is a finding, too, and hides none of the others."""
+        try:
+            yield from self._look(name)
+        except FileNotFoundError:
+            return  # it has moved on
+        except OSError as error:
+            yield Finding(name, f"cannot be read: {error.strerror}")
+
+    def _look(self, name: str) -> Iterator[Finding]:
         directory, _, base = name.rpartition("/")
         entry, content = names.parse(base), names.parse_content(base)
         if directory == names.DRAFTS:

@@ -28,7 +28,18 @@ _SEGMENTS = 32
 """As many segments there may be, if checkpoints lag behind."""
 _OLD = 10.0
 """Seconds after its first batch that a segment is closed, so that its checkpoint can be made."""
+_SURE = 1_000_000_000
+"""Nanoseconds since a directory's last change after which another one shows in its change time."""
+_SICKNESS = "the spool's disk has failed; its log is kept for a restart"
 _TAIL, _SICK = "tail", "sick"
+
+
+class LogGone(OSError):
+    """The log was removed or replaced: nobody would find what is written to it."""
+
+    def __init__(self, directory: str) -> None:
+        """Name the log's directory."""
+        super().__init__(errno.ESTALE, f"the log in {directory} was removed or replaced")
 
 
 @dataclass(slots=True, eq=False)
@@ -55,6 +66,9 @@ class Log:
         self._segment: Segment | None = None
         self._broken: set[int] = set()
         """Segments of which a sync has failed."""
+        self._seen: tuple[int, int, int, Segment] | None = None
+        """How the directory looked when it was last known to have a segment, and not to be sick."""
+        self._found_sick = False
         self.behind = 0
         """Segments that this process has closed since it last looked for what can be taken away."""
 
@@ -76,8 +90,16 @@ class Log:
 
     def _opened(self) -> Tail:
         if self._tail is None:
-            self._tail = Tail(f"{self.directory}/{_TAIL}")
+            try:
+                self._tail = Tail(f"{self.directory}/{_TAIL}")
+            except FileNotFoundError as error:
+                raise LogGone(self.directory) from error
         return self._tail
+
+    def _surely(self, tail: Tail) -> None:
+        """See to it that what is opened or made by its path belongs to the log whose tail is locked."""
+        if not tail.is_linked():
+            raise LogGone(self.directory)
 
     def write_now(self, batch: Sequence[Record]) -> Written | None:
         """Write a batch if nothing need be waited for; None: nothing was done."""
@@ -135,7 +157,59 @@ class Log:
             except OSError as error:
                 self._broken.add(segment.number)
                 return error
+            try:
+                self._check(segment)
+            except OSError as error:
+                return error
         return None
+
+    def _check(self, segment: Segment) -> None:
+        """Refuse a batch that no later process would find, or that is written to a sick log.
+
+        By its path, whatever is open: an administrator may have removed the log, or moved the spool. One
+        system call a batch tells that nothing has changed, since each change of a name shows in the
+        directory's change time.
+
+        Raises:
+            LogGone: the segment is not at its path any more.
+            OSError: the log is sick, or out of reach.
+
+        """
+        now = time.time_ns()
+        try:
+            status = os.stat(self.directory)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise LogGone(self.directory) from error
+        looks = status.st_dev, status.st_ino, status.st_ctime_ns, segment
+        if looks == self._seen:
+            return
+        tail = self._tail
+        if not segment.is_linked() or not (tail is None or tail.is_linked()):
+            raise LogGone(self.directory)
+        self._found_sick = self.is_sick()
+        if self._found_sick:
+            raise OSError(errno.EIO, _SICKNESS)
+        # Within one tick of the kernel's clock a second change would not show.
+        self._seen = looks if now - status.st_ctime_ns > _SURE else None
+
+    def stands(self) -> bool:
+        """Tell whether the log that this process writes is the one at its path."""
+        with self._one:
+            if self._tail is None:
+                return True
+            with self._tail.locked() as place:
+                writing = self._segment
+                current = (
+                    writing is not None and place is not None and writing.number == place.number
+                )
+                lost = writing is not None and current and not writing.is_linked()
+                return self._tail.is_linked() and not lost
+
+    def leave(self) -> None:
+        """Let go of a log that was removed or replaced: the next batch goes to what is at its path."""
+        with self._one:
+            self._let_go()
+            self._broken.clear()
 
     @contextmanager
     def durable(self, batch: Sequence[Record]) -> Generator[None]:
@@ -168,12 +242,12 @@ class Log:
     @contextmanager
     def _appended(self, batch: Sequence[Record], *, wait: bool = True) -> Generator[Written]:
         """Append a batch; in the block nobody else writes."""
-        if self.is_sick():
-            raise OSError(errno.EIO, "the spool's disk has failed; its log is kept for a restart")
+        if self._found_sick and self.is_sick():
+            raise OSError(errno.EIO, _SICKNESS)
         room = records.room(sum(map(records.size, batch)))
         tail = self._opened()
         with tail.locked(wait=wait) as place:
-            found = self._place(place, room)
+            found = self._place(tail, place, room)
             if found is None:
                 if not wait:
                     raise BlockingIOError(errno.EAGAIN, "a new segment is to be laid out")
@@ -188,17 +262,18 @@ class Log:
                     writing.write(bytes(BLOCK), here.offset)  # nobody shall find what is refused
                 raise
 
-    def _place(self, place: Place | None, room: int) -> tuple[Segment, Place] | None:
+    def _place(self, tail: Tail, place: Place | None, room: int) -> tuple[Segment, Place] | None:
         """Give the segment to write to, and where, if it has the room; the tail is locked."""
         if place is None or place.number in self._broken:
             return None
-        writing = self._open(place.number)
+        writing = self._open(tail, place.number)
         if writing is None or place.offset + room > segment.SIZE:
             return None
         return writing, place
 
-    def _open(self, number: int) -> Segment | None:
+    def _open(self, tail: Tail, number: int) -> Segment | None:
         if self._segment is None or self._segment.number != number:
+            self._surely(tail)
             try:
                 self._change(segment.open_segment(self.directory, number))
             except StoreUnusable as error:
@@ -206,6 +281,7 @@ class Log:
         return self._segment
 
     def _next(self, tail: Tail, place: Place | None) -> tuple[Segment, Place]:
+        self._surely(tail)
         numbers = segment.numbers(self.directory)
         if len(numbers) >= _SEGMENTS:
             raise OSError(errno.ENOSPC, "the log is full: its checkpoints lag behind")
@@ -276,6 +352,9 @@ class Log:
 
     def close(self) -> None:
         """Close the files."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._change(None)
         if self._tail is not None:
             self._tail.close()

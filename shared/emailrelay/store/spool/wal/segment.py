@@ -58,7 +58,11 @@ class Segment:
 
     def take(self) -> bool:
         """Have it for ourselves if nobody is in the middle of a batch, and it is still there."""
-        return files.try_lock(self.descriptor) and files.is_named(self.descriptor, self.path)
+        return files.try_lock(self.descriptor) and self.is_linked()
+
+    def is_linked(self) -> bool:
+        """Tell whether the file still stands at its path, where the next first opener looks for it."""
+        return files.is_named(self.descriptor, self.path)
 
     def write(self, octets: bytes, offset: int) -> None:
         """Write a batch."""

@@ -34,6 +34,7 @@ class Tail:
             OSError: it cannot be made.
 
         """
+        self._path = path
         descriptor = files.open_to_write(path)
         while descriptor is None:
             try:
@@ -63,6 +64,10 @@ class Tail:
     def put(self, place: Place) -> None:
         """Note a new place; the lock is held."""
         files.write_at(self._descriptor, _PLACE.pack(*place), 0)
+
+    def is_linked(self) -> bool:
+        """Tell whether the file still stands at its path, where other processes open it."""
+        return files.is_named(self._descriptor, self._path)
 
     def close(self) -> None:
         """Close the file."""
