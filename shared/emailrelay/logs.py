@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 
 from emailrelay.config import LogFormat, Settings
 from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.printable import printable as escaped
 
 FIELD_LIMIT = 1024
 """No field is longer than this, in characters: what is beyond is cut off, and the cut is marked."""
@@ -122,14 +123,7 @@ def printable(value: object) -> object:
     if len(text) > FIELD_LIMIT:
         mark = f"... ({len(text)} characters)"
         text = text[: FIELD_LIMIT - len(mark)] + mark
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    code = ord(letter)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return escaped(text)
 
 
 class _Output:
