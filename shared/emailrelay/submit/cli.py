@@ -156,8 +156,9 @@ def _part(taken: Sequence[Address], missed: Sequence[Address], reason: str) -> i
         _complain(f"taken: {address}", 0)
     for address in missed:
         _complain(f"not taken: {address}", 0)
+    have = "1 recipient gets" if len(taken) == 1 else f"{len(taken)} recipients get"
     return _complain(
-        f"{len(taken)} recipients get the message, {len(missed)} do not: {reason}; "
+        f"{have} the message, {len(missed)} do not: {reason}; "
         "send it again to those of 'not taken' only",
         os.EX_UNAVAILABLE,
     )
