@@ -163,7 +163,7 @@ def test_show_tells_the_story_in_plain_words(
         "from      ann@x.test",
         "bob@y.test: pending",
         "1 try",
-        "mx:25 answered 451",
+        "mx:25: 451",
         "next try",
     ):
         assert words in out

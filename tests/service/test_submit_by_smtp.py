@@ -111,7 +111,9 @@ async def test_failure_after_a_finished_transaction_tells_who_has_the_message(
     assert "1 recipient gets the message, 2 do not" in told[3]
 
 
-@pytest.mark.parametrize("end", ["421 4.3.2 shutting down", Close(), Say(b"garbage\r\n", True)])
+@pytest.mark.parametrize(
+    "end", ["421 4.3.2 shutting down", Close(), Say(b"garbage\r\n", then_close=True)]
+)
 async def test_trouble_after_the_message_was_taken_is_no_failure(
     tmp_path: Path, end: str | Close | Say
 ) -> None:

@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from emailrelay import standard_streams
 from emailrelay.config.accounts import BY_PERSON, Account, Grant
 from emailrelay.errors import ConfigError, RelayError, SignInError, StoreUnusable
 from emailrelay.oauth import device, request, settings, status
@@ -55,6 +56,7 @@ app = typer.Typer(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (docs/auth.md)."""
+    standard_streams.prepare()
     try:
         found: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
         sys.stdout.flush()

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from emailrelay.errors import ConfigError, RelayError, StoreUnusable
+from emailrelay import standard_streams
+from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.queue import changing, checking, looking, routing
 from emailrelay.queue.terminal import PROGRAM, SeenEnough, complain
 
@@ -23,6 +24,7 @@ app = typer.Typer(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (docs/queue.md)."""
+    standard_streams.prepare()
     try:
         status: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
         sys.stdout.flush()
@@ -41,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return os.EX_OK
     except OSError as error:
-        return complain(str(error), os.EX_TEMPFAIL)
+        return complain(reason_of(error), os.EX_TEMPFAIL)
     return status
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from smtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
 from emailrelay.envelope import Address
+from emailrelay.errors import reason_of
 
 _TIMEOUT = 300.0
 """Seconds; RFC 5321 section 4.5.3.2 allows a server that long for most commands."""
@@ -77,7 +78,7 @@ def _session(port: int) -> Iterator[SMTP]:
     except SMTPResponseException as error:
         raise _refusal(error.smtp_code, _text(error.smtp_error)) from error
     except (OSError, SMTPException) as error:
-        raise NotTaken(f"localhost port {port}: {error}", permanent=False) from error
+        raise NotTaken(f"localhost port {port}: {reason_of(error)}", permanent=False) from error
 
 
 def _quit(server: SMTP) -> None:

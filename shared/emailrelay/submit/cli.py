@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from emailrelay import spool_dir, standard_streams
 from emailrelay.envelope import Address
+from emailrelay.errors import reason_of
 from emailrelay.printable import printable
 from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
@@ -58,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NoInput as error:
         return _complain(str(error), os.EX_NOINPUT)
     except OSError as error:
-        return _complain(f"{error}; try again later", os.EX_TEMPFAIL)
+        return _complain(f"{reason_of(error)}; try again later", os.EX_TEMPFAIL)
 
 
 def _complain(text: str, status: int) -> int:
@@ -96,12 +97,12 @@ def _mailq(root: str) -> int:
     from emailrelay.submit import mailq  # noqa: PLC0415 - only this needs it
 
     try:
-        for line in mailq.lines(root):
+        for line in mailq.lines(root, time.time()):
             sys.stdout.write(f"{printable(line)}\n")
     except PermissionError as error:
-        return _complain(f"{error}; members of the spool's group may", os.EX_NOPERM)
-    except FileNotFoundError as error:
-        return _complain(f"{error}; say --spool-dir DIR", os.EX_NOINPUT)
+        return _complain(f"{reason_of(error)}; members of the spool's group may", os.EX_NOPERM)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        return _complain(f"{reason_of(error)}; say --spool-dir DIR", os.EX_NOINPUT)
     return os.EX_OK
 
 
