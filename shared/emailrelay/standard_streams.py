@@ -35,5 +35,9 @@ def mention(text: str) -> None:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
     except OSError:
-        # The interpreter must not fail once more at its end, when it flushes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        drop_output()
+
+
+def drop_output() -> None:
+    """Forget what is not written yet: the interpreter must not fail once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

@@ -48,7 +48,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), os.EX_NOINPUT)
     except OSError as error:
         return _complain(reason_of(error), os.EX_TEMPFAIL)
-    return _tell(count, verbose=asked.verbose)
+    try:
+        status = _tell(count, verbose=asked.verbose)
+        sys.stdout.flush()
+    except OSError:  # the notices are sent; nobody reads what is told of them
+        standard_streams.drop_output()
+        return 1 if count.trouble else os.EX_OK
+    return status
 
 
 def _parser() -> _Parser:

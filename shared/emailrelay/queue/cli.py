@@ -39,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RelayError as error:
         return complain(str(error), os.EX_TEMPFAIL)
     except (BrokenPipeError, SeenEnough):
-        # The interpreter must not fail once more at its end, when it flushes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        standard_streams.drop_output()
         return os.EX_OK
     except OSError as error:
+        standard_streams.drop_output()
         return complain(reason_of(error), os.EX_TEMPFAIL)
     return status
 

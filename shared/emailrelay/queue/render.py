@@ -125,7 +125,10 @@ def _try(attempt: Attempt) -> str:
 
 def when(moment: float) -> str:
     """Give a time of day in the local zone, with its offset."""
-    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
+    except (OverflowError, ValueError, OSError):  # a journal may hold any number
+        return f"@{moment:g}"
 
 
 def totals_table(totals: Sequence[tuple[str, Totals]], now: float) -> Table:

@@ -23,7 +23,8 @@ standard input. With a NAME the whole line is printed, otherwise only the secret
   --client             make a client line (with --plain or --md5)
   --help, -h, --version, -V
 
-Exit status: 0 the entry has been printed; 64 usage; 65 no password, or two that differ.
+Exit status: 0 the entry has been printed; 64 usage; 65 no password, or two that differ;
+74 the entry cannot be written.
 """
 
 _FORMS = {"--md5": "md5", "--hash": "md5", "--dotted": "md5", "-d": "md5", "--plain": "plain"}
@@ -55,7 +56,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not password or "\0" in password:
         return _complain("no password, or two that differ", os.EX_DATAERR)
     secret = _secret(form, password, dotted=bool({"--dotted", "-d"} & set(words)))
-    sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
+    try:
+        sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        standard_streams.drop_output()
+        return _complain(f"the entry cannot be written: {error.strerror}", os.EX_IOERR)
     return 0
 
 

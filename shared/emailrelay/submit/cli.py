@@ -59,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NoInput as error:
         return _complain(str(error), os.EX_NOINPUT)
     except OSError as error:
+        standard_streams.drop_output()
         return _complain(f"{reason_of(error)}; try again later", os.EX_TEMPFAIL)
 
 
@@ -99,6 +100,9 @@ def _mailq(root: str) -> int:
     try:
         for line in mailq.lines(root, time.time()):
             sys.stdout.write(f"{printable(line)}\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        standard_streams.drop_output()
     except PermissionError as error:
         return _complain(f"{reason_of(error)}; members of the spool's group may", os.EX_NOPERM)
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -100,4 +100,7 @@ def _arrived(history: journal.History) -> str:
 
 
 def _moment(when: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(when))
+    try:
+        return time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(when))
+    except (OverflowError, ValueError, OSError):  # a journal may hold any number
+        return f"@{when:g}"
