@@ -2,8 +2,6 @@
 
 import asyncio
 import email
-import os
-import socket
 import subprocess
 import sys
 import time
@@ -300,22 +298,6 @@ def test_what_the_operator_asks_for_meanwhile_is_done_afterwards(tmp_path: Path)
     program = script(tmp_path / "slow", f"{queue} retry -s {tmp_path}/spool {message} >&2")
     assert main(["--deliver-with", str(program), str(tmp_path / "spool")]) == 0
     assert stages(tmp_path / "spool") == {message: Stage.READY}
-
-
-def test_entry_that_cannot_be_opened_does_not_stop_the_others(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    directory = os.open(tmp_path, os.O_DIRECTORY)
-    with socket.socket(socket.AF_UNIX) as bound:
-        # The whole path may be too long for a socket's address.
-        bound.bind(f"/proc/self/fd/{directory}/emailrelay.1.1.1.envelope.bad")
-        os.close(directory)
-        failed(tmp_path)
-        assert main(["--relay", str(tmp_path)]) == 1
-    assert len(notices(tmp_path)) == 1
-    told = capsys.readouterr().err
-    assert told.startswith("emailrelay-notify: 1.1.1: ")
-    assert "Errno" not in told
 
 
 def test_address_of_a_sender_does_nothing_to_the_terminal(

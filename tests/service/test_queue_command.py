@@ -420,7 +420,10 @@ def test_entry_that_cannot_be_read_is_named_and_the_others_are_listed(odd: Mail)
         assert done.returncode == 0
         for message in (odd.deferred, odd.failed, odd.held, odd.ready):
             assert message in done.stdout
-        assert "emailrelay-queue: warning: 7.1.1: " in done.stderr
+        if selector:
+            assert "emailrelay-queue: warning: 7.1.1 is left out: " in done.stderr
+        else:
+            assert "7.1.1" in done.stdout
     told = {entry["id"]: entry for entry in odd.entries()}
     assert told[QueueId("7.1.1")]["sender"] is None
     assert told[QueueId("7.1.1")]["last_reply"]
@@ -468,7 +471,6 @@ def test_envelope_that_this_user_may_not_read_is_named_and_the_others_are_listed
     assert done.returncode == 0, done.stderr
     listed = done.stdout.partition("AGAIN\n")[2]
     assert mail.ready in listed
-    assert mail.failed in listed
-    assert f"warning: {mail.failed}: " in done.stderr
-    assert "Permission denied" in done.stderr
-    assert "Errno" not in done.stderr + done.stdout
+    (told,) = (line for line in listed.splitlines() if line.startswith(mail.failed))
+    assert "Permission denied" in told
+    assert "Errno" not in told

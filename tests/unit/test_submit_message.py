@@ -268,6 +268,23 @@ def test_long_line_of_a_header_is_one_line() -> None:
     assert body == b"body\n"
 
 
+def test_body_without_a_header_may_be_one_long_line() -> None:
+    text = b"x" * 3_000_000 + b"\n"
+    assert header_of(text) == (Header(()), text)
+
+
+def test_very_many_names_get_their_domain() -> None:
+    header, _ = header_of(b"To: " + b"a," * 400_000 + b"\n\n")
+    assert addresses.qualified(header, "h.test").fields[0].count(b"@h.test") == 400_000
+
+
+def test_more_recipients_than_an_envelope_holds_are_refused() -> None:
+    names = [f"u{number}" for number in range(100_001)]
+    assert len(addresses.recipients(names[1:], [], "h.test")) == 100_000
+    with pytest.raises(DataError, match="100001 recipients, 100000 are possible"):
+        addresses.recipients(names, [], "h.test")
+
+
 def test_header_of_very_many_lines_is_read() -> None:
     folded = b"A: 1\n" + b" \n" * 500_000
     header, body = header_of(folded + b"\nbody\n")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import NULL_SENDER, Envelope
-from emailrelay.errors import DamagedMessage, reason_of
+from emailrelay.errors import DamagedMessage
 from emailrelay.journal import History
 from emailrelay.notify import dsn
 from emailrelay.notify.agents import Agent, NotDelivered
@@ -42,22 +42,18 @@ class Notifier:
     def run(self) -> Count:
         """Look at every failed message once."""
         for message in sorted(self._failed()):
+            descriptor = files.lock_named(self.spool.envelope(message, Stage.FAILED))
+            if descriptor is None:
+                continue  # gone, or another notifier is at it
+            locked = Locked(self.spool, message, Stage.FAILED, descriptor)
             try:
-                self._look(message)
+                self._tell(locked)
+                self._obey(locked)
             except (OSError, NotDelivered) as error:
-                self.count.trouble[message] = reason_of(error)
+                self.count.trouble[message] = str(error)
+            finally:
+                locked.release()
         return self.count
-
-    def _look(self, message: QueueId) -> None:
-        descriptor = files.lock_named(self.spool.envelope(message, Stage.FAILED))
-        if descriptor is None:
-            return  # gone, or another notifier is at it
-        locked = Locked(self.spool, message, Stage.FAILED, descriptor)
-        try:
-            self._tell(locked)
-            self._obey(locked)
-        finally:
-            locked.release()
 
     def _failed(self) -> Iterator[QueueId]:
         with os.scandir(self.spool.root) as entries:

@@ -29,7 +29,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         status: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
         sys.stdout.flush()
     except typer.TyperException as error:
-        return complain(error.format_message() or "say what to do, see --help", os.EX_USAGE)
+        words = error.format_message() or "say what to do, see --help"
+        return [complain(line, os.EX_USAGE) for line in words.splitlines() if line][-1]
     except typer.Abort:
         return complain("nothing was done", 1)
     except StoreUnusable as error:

@@ -72,11 +72,11 @@ async def rows(store: Store, selection: Selection, now: float) -> AsyncGenerator
 async def _read(store: Store, listed: Listed, selection: Selection, now: float) -> Row | None:
     try:
         described = await store.describe(listed.id)
-    except DamagedMessage as error:
-        return damaged(listed, str(error), now) if selection.names_suffice else None
-    except StoreError as error:  # of one message: the others are listed all the same
-        complain(f"warning: {listed.id}: {error}", 0)
-        return damaged(listed, str(error), now) if selection.names_suffice else None
+    except (DamagedMessage, StoreError) as error:  # of one message: the others are shown
+        if selection.names_suffice:
+            return damaged(listed, str(error), now)
+        complain(f"warning: {listed.id} is left out: {error}", 0)
+        return None
     if described is None or not selection.by_envelope(described[1]):
         return None
     return row(listed, described[1], described[2], now)

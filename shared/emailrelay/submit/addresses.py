@@ -12,6 +12,8 @@ _BLANK = re.compile(r"\s")
 _LONGEST_LOCAL_PART = 256
 """Octets; as the receiver has it."""
 _LONGEST_DOMAIN = 255
+_MOST_RECIPIENTS = 100_000
+"""As many as an envelope can have."""
 _ATOM = re.compile(r"[^\s()<>,;:\\\"@\[\]]+")
 
 
@@ -49,6 +51,8 @@ def recipients(
     unique = tuple(dict.fromkeys(found))
     if not unique:
         raise DataError("the message names no recipients")
+    if len(unique) > _MOST_RECIPIENTS:
+        raise DataError(f"{len(unique)} recipients, {_MOST_RECIPIENTS} are possible; send several")
     return unique
 
 
@@ -98,7 +102,10 @@ def _qualified(value: str, host: str) -> str:
         found = mailboxes(value)
     except AddressListError:
         return value
-    for mailbox in reversed(found):
+    pieces: list[str] = []
+    done = 0
+    for mailbox in found:
         if not mailbox.domain:
-            value = f"{value[: mailbox.end]}@{host}{value[mailbox.end :]}"
-    return value
+            pieces += value[done : mailbox.end], f"@{host}"
+            done = mailbox.end
+    return "".join((*pieces, value[done:]))

@@ -206,11 +206,15 @@ def _header_lines(source: Iterator[bytes]) -> Iterator[list[bytes]]:
         size += len(piece)
         if size > _LARGEST_HEADER:
             raise DataError("the header is larger than 1 MiB")
-        if piece.endswith(b"\n"):
+        if piece.endswith(b"\n") or (len(pieces) == 1 and not _may_be_header(piece)):
             yield pieces
             pieces = []
     if pieces:
         yield pieces
+
+
+def _may_be_header(piece: bytes) -> bool:
+    return piece[:1] in (b" ", b"\t") or _FIELD.match(piece) is not None
 
 
 def _clean(fields: Iterable[bytes]) -> Header:
