@@ -7,7 +7,10 @@ _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def reason_of(error: Exception, known: str = "") -> str:
-    """Give an error's words; of a system call without its number, with the file's name unless ``known`` has it."""
+    """Give an error's words. A system call's error number is left out.
+
+    The file's name is in front, unless the text ``known``, which the reader sees as well, holds it.
+    """
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     name = None if error.filename is None else str(error.filename)

@@ -70,7 +70,7 @@ def renderer(log_format: LogFormat) -> Render:
 
 
 def _with_times_of_day(render: Render) -> Render:
-    """Show moments as people read them, in the form of the line's own timestamp; JSON keeps seconds."""
+    """Show moments as people read them, in the form of the line's timestamp."""
 
     def render_line(logger: object, name: str, line: Line) -> str | bytes:
         for field in _MOMENTS & line.keys():

@@ -8,9 +8,9 @@ import sys
 def prepare() -> None:
     r"""Make the three streams usable. A command calls this before it does anything else.
 
-    A closed descriptor is opened on ``/dev/null``. Otherwise the next file that the command opens would get
-    its number, and what is written to standard error would go into that file. Standard input is
-    opened for writing only, so that reading it fails: nothing is not an empty message.
+    A closed descriptor is opened on ``/dev/null``. Otherwise the next file that the command opens
+    would get its number, and what is written to standard error would go into that file. Standard
+    input is opened for writing only, so that reading it fails: no message is not an empty message.
 
     Characters that the console's character set lacks are shown as escapes (``\xf1``). Otherwise
     such a character would end the command with a traceback.

@@ -1,4 +1,4 @@
-"""Every command on a console that lacks characters, with streams closed, and with arguments of any octets."""
+"""Every command: on consoles that lack characters, with streams closed, with odd arguments."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What odd callers of emailrelay-submit give it: closed streams, octets that are no text, long headers."""
+"""What odd callers give emailrelay-submit: closed streams, octets that are no text, long headers."""
 
 import os
 import socket
@@ -178,7 +178,8 @@ def test_mailq_speaks_on_a_console_that_lacks_characters(
 
 def envelope_file(spool: Path, message: str, sender: str, journal: bytes = b"") -> Path:
     path = spool / f"emailrelay.{message}.envelope"
-    text = f"X-MailRelay-Format: #2821.3\r\nX-MailRelay-Content: 8bit\r\nX-MailRelay-From: {sender}\r\n"
+    text = "X-MailRelay-Format: #2821.3\r\nX-MailRelay-Content: 8bit\r\n"
+    text += f"X-MailRelay-From: {sender}\r\n"
     fields = "ToCount: 1\r\nX-MailRelay-To-Remote: bob@x.test\r\nX-MailRelay-End: 1"
     path.write_bytes(f"{text}X-MailRelay-{fields}\r\n".encode() + journal)
     (spool / f"emailrelay.{message}.content").write_bytes(b"x\r\n")

@@ -234,7 +234,18 @@ def test_user_name_that_is_no_atom_is_quoted() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a b@x", "a@x\nRCPT", "a<b@x", "a\0@x", "a\x85@x", "b\udcf6b@x", "-f@x", "l" * 257]
+    "text",
+    [
+        "a b@x",
+        "a@x\nRCPT",
+        "a<b@x",
+        "a\0@x",
+        "a\x85@x",
+        '"a\x01"@x',
+        "b\udcf6b@x",
+        "-f@x",
+        "l" * 257,
+    ],
 )
 def test_address_that_could_break_out_of_its_line_is_refused(text: str) -> None:
     with pytest.raises(DataError):

@@ -1,9 +1,9 @@
 """The mailboxes of an address list, by RFC 5322 sections 3.4 and 4.4.
 
-The standard library is not used: what its ``email.utils.getaddresses`` finds in a list that is a little
-wrong differs from one version of Python to the next. A list from which somebody's address cannot be told
-for certain is an error. What is wrong without doubt about an address is passed over: empty elements,
-a semicolon as a separator, a group that is not closed, words around a name.
+The standard library is not used: what its ``email.utils.getaddresses`` finds in a list that is a
+little wrong differs from one version of Python to the next. A list in which an address cannot be told
+for certain is an error. What leaves no doubt about an address is passed over: empty elements, a
+semicolon as a separator, a group that is not closed, a dot in a name.
 """
 
 import re
@@ -170,7 +170,7 @@ def _is_domain(tokens: _Element) -> bool:
 
 
 def _is_dotted(tokens: _Element, also: str) -> bool:
-    """Tell whether these are words with dots between them; stray dots are in use, and left alone."""
+    """Tell whether these are words with dots between them; stray dots are in use, and kept."""
     return (
         any(token.text != "." for token in tokens)
         and all(token.kind in ("word", also) or token.text == "." for token in tokens)

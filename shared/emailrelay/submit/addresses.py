@@ -7,14 +7,15 @@ from emailrelay.envelope import NULL_SENDER, Address
 from emailrelay.submit.address_list import AddressListError, Mailbox, mailboxes
 from emailrelay.submit.message import DataError, Header
 
-_UNSAFE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_BLANK = re.compile(r"\s")
+# Patterns that few messages need are compiled when they are, and kept by ``re``.
+_UNSAFE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+_BLANK = r"\s"
 _LONGEST_LOCAL_PART = 256
 """Octets; as the receiver has it."""
 _LONGEST_DOMAIN = 255
 _MOST_RECIPIENTS = 100_000
 """As many as an envelope can have."""
-_ATOM = re.compile(r"[^\s()<>,;:\\\"@\[\]]+")
+_ATOM = r"[^\s()<>,;:\\\"@\[\]]+"
 
 
 def sender(text: str, host: str) -> Address:
@@ -68,9 +69,10 @@ def _checked(mailbox: Mailbox, place: str, host: str) -> Address:
     """Refuse what the receiver would refuse in ``RCPT``."""
     local, domain = mailbox.local, mailbox.domain or host
     wrong = ""
-    if _UNSAFE.search(mailbox.address):
+    plain = mailbox.address.isascii() and mailbox.address.isprintable()
+    if not plain and re.search(_UNSAFE, mailbox.address):
         wrong = "a character that cannot stand in an address (or not UTF-8)"
-    elif _BLANK.search(domain) or (_BLANK.search(local) and '"' not in local):
+    elif re.search(_BLANK, domain) or (re.search(_BLANK, local) and '"' not in local):
         wrong = "a blank that is not quoted"
     elif local.startswith("-"):
         wrong = "programs would take it for an option"
@@ -83,7 +85,7 @@ def _checked(mailbox: Mailbox, place: str, host: str) -> Address:
 
 def local_part(user: str) -> str:
     """Give a user's name as the local part of an address, quoted where it has to be."""
-    if _ATOM.fullmatch(user):
+    if user.isalnum() or re.fullmatch(_ATOM, user):
         return user
     escaped = user.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'

@@ -16,8 +16,8 @@ from emailrelay.errors import reason_of
 _TIMEOUT = 300.0
 """Seconds; RFC 5321 section 4.5.3.2 allows a server that long for most commands."""
 _TIMEOUT_AT_END = 900.0
-"""Seconds. RFC 5321 section 4.5.3.2.6 asks for ten minutes after the content; the receiver may pass the
-message on before it answers, and who gives up first causes a duplicate."""
+"""Seconds. RFC 5321 section 4.5.3.2.6 asks for ten minutes after the content. The receiver may pass
+the message on before it answers; a client that gives up before it does causes a duplicate."""
 _TIMEOUT_AT_QUIT = 5.0
 _LIMIT_CODES = (452, 552)
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
@@ -33,7 +33,7 @@ class NotTaken(Exception):
 
 
 class TakenInPart(Exception):
-    """The first transactions succeeded, a later one failed: only ``missed`` may be sent to again."""
+    """The first transactions succeeded, a later one failed: only ``missed`` may be tried again."""
 
     def __init__(self, reason: str, taken: Sequence[Address], missed: Sequence[Address]) -> None:
         super().__init__(reason)
@@ -97,7 +97,7 @@ class _Transactions:
         self._mail = f"MAIL FROM:{parameters}"
 
     def agreed(self, recipients: Sequence[Address]) -> Iterator[Sequence[Address]]:
-        """Give the recipients of each transaction; whenever it gives, that transaction awaits content.
+        """Give the recipients of each transaction, which then waits for the content.
 
         Raises:
             NotTaken: the receiver refuses a recipient, or the transaction.
@@ -191,7 +191,7 @@ def _parameters(
 
 
 def _is_full(code: int, text: str) -> bool:
-    """Tell whether a reply to RCPT says that the transaction holds no more (RFC 5321 4.5.3.1.10)."""
+    """Tell whether RCPT's reply means that a transaction is full (RFC 5321 4.5.3.1.10)."""
     status = _STATUS.match(text)
     return code in _LIMIT_CODES and (status and status[0]) in _LIMIT_STATUSES
 

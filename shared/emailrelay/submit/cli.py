@@ -156,7 +156,7 @@ def _send(mail: Mail, port: int, why: str) -> int:
 
 
 def _part(taken: Sequence[Address], missed: Sequence[Address], reason: str) -> int:
-    """Tell who gets the message and who does not, with a status after which no program tries again."""
+    """Tell who gets the message and who does not; the status is one that nobody tries again after."""
     for address in taken:
         _complain(f"taken: {address}", 0)
     for address in missed:

@@ -1,6 +1,5 @@
 """The text of a submitted message: line ends, the header, and what a complete header needs."""
 
-import binascii
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -151,6 +150,8 @@ def _pieces(name: str) -> Iterator[str]:
 
 
 def _encoded(piece: str) -> str:
+    import binascii  # noqa: PLC0415 - few names need it
+
     return f"=?utf-8?b?{binascii.b2a_base64(piece.encode(), newline=False).decode()}?="
 
 
