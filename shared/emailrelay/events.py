@@ -62,6 +62,12 @@ class Event:
         said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
         return f"{type(self).__name__}({said})"
 
+    def __str__(self) -> str:
+        """Give the fact in words for a terminal: ``set aside: id 1.2.3, reason no content``."""
+        words = "".join(f" {c.lower()}" if c.isupper() else c for c in type(self).__name__).strip()
+        said = ((name, getattr(self, name)) for name in self.fields)
+        return f"{words}: {', '.join(f'{n} {v}' for n, v in said if v not in (None, ''))}"
+
     def _said(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.fields)
 

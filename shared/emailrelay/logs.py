@@ -7,6 +7,7 @@ import re
 import select
 import sys
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -20,6 +21,8 @@ FIELD_LIMIT = 1024
 _PATIENCE = 100
 """How long (milliseconds) one line may wait for a reader that does not keep up."""
 
+_MOMENTS = frozenset({"next_attempt", "again", "token_until"})
+"""The fields that are moments (seconds since 1970)."""
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
@@ -57,13 +60,32 @@ def renderer(log_format: LogFormat) -> Render:
         case LogFormat.LOGFMT:
             from structlog.processors import LogfmtRenderer  # noqa: PLC0415 -- see _json
 
-            return LogfmtRenderer()
+            return _with_times_of_day(LogfmtRenderer())
         case LogFormat.CONSOLE:
             from structlog.dev import ConsoleRenderer  # noqa: PLC0415 -- see _json
 
-            return ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty())
+            return _with_times_of_day(ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty()))
         case LogFormat.JSON | LogFormat.AUTO:
             return _json
+
+
+def _with_times_of_day(render: Render) -> Render:
+    """Show moments as people read them, in the form of the line's timestamp."""
+
+    def render_line(logger: object, name: str, line: Line) -> str | bytes:
+        for field in _MOMENTS & line.keys():
+            moment = line[field]
+            if isinstance(moment, float):
+                with suppress(OverflowError, ValueError, OSError):  # past the end of the calendar
+                    day = datetime.fromtimestamp(moment, UTC)
+                    line[field] = _written(day.replace(microsecond=0))
+        return render(logger, name, line)
+
+    return render_line
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _json(_logger: object, _name: str, line: Line) -> str:
@@ -91,7 +113,7 @@ def line_reporter(
         name, field_names = shapes.get(kind) or shapes.setdefault(kind, _shape(kind))
         line: Line = {}
         if timed:
-            line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            line["timestamp"] = _written(datetime.now(UTC))
         line.update(level=event.level.value, event=name, service=service)
         line["pid"] = os.getpid()
         for field in field_names:

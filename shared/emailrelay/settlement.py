@@ -125,4 +125,4 @@ def _given_up(address: Address, attempt: Attempt, schedule: Schedule) -> Reply:
 
 def _too_old(last: str, schedule: Schedule) -> Reply:
     days = schedule.max_age / 86400
-    return Reply.of(554, f"5.4.7 not delivered within {days:.3g} days, last answer: {last}")
+    return Reply.of(554, f"5.4.7 not delivered within {days:.3g} days, last try: {last}")

@@ -347,3 +347,12 @@ def test_what_the_operator_asks_for_meanwhile_is_done_afterwards(tmp_path: Path)
     program = script(tmp_path / "slow", f"{queue} retry -s {tmp_path}/spool {message} >&2")
     assert main(["--deliver-with", str(program), str(tmp_path / "spool")]) == 0
     assert stages(tmp_path / "spool") == {message: Stage.READY}
+
+
+def test_address_of_a_sender_does_nothing_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed(tmp_path, "ann@x\u202e.test")
+    assert main([str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "x\\u202e.test is not this host" in told

@@ -22,7 +22,7 @@ from emailrelay.stage import Stage
 ANN, BOB, CAT = Address("ann@x.test"), Address("bob@y.test"), Address("cat@z.test")
 ENVELOPE = Envelope(sender=Address("sender@x.test"), to_remote=(ANN, BOB, CAT))
 NOBODY = Reply(550, "5.1.1 no such user")
-GIVEN_UP = Reply(554, "5.4.7 not delivered within 5 days, last answer: 451 4.3.0 busy <cat@z.test>")
+GIVEN_UP = Reply(554, "5.4.7 not delivered within 5 days, last try: 451 4.3.0 busy <cat@z.test>")
 HEADER = b"Message-ID: <one@x.test>\r\nSubject: one\r\n\r\nsecret body\r\n"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from socket import socket
 
-from emailrelay import service
+from emailrelay import service, standard_streams
 from emailrelay.config import FilterdSettings, load
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
@@ -23,6 +23,7 @@ from emailrelay_filterd.worker import Worker
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
+    standard_streams.prepare()
     settings = load(FilterdSettings, argv)
     report = reporter(settings)
     live = Live(settings, argv, report=report)

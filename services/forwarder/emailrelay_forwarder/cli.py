@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from socket import socket
 
-from emailrelay import service
+from emailrelay import service, standard_streams
 from emailrelay.config import ForwarderSettings, load
 from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
@@ -40,6 +40,7 @@ _MOST_TASKS = 500
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
+    standard_streams.prepare()
     settings = load(ForwarderSettings, argv)
     report = reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():

@@ -61,5 +61,5 @@ def after_legs(
 
 
 def _too_old(schedule: Schedule, last: Reply | None) -> Reply:
-    days, told = schedule.max_age / _DAY, f", last answer: {last}" if last else ""
+    days, told = schedule.max_age / _DAY, f", last try: {last}" if last else ""
     return Reply.of(554, f"5.4.7 not delivered within {days:.3g} days{told}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from functools import partial
 from socket import socket
 
-from emailrelay import service
+from emailrelay import service, standard_streams
 from emailrelay.config import ReceiverSettings, load
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
@@ -29,6 +29,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address cannot be used, 78 (EX_CONFIG)
     when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
     """
+    standard_streams.prepare()
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv)
     report = reporter(settings)
     live = Live(settings, argv, report=report, check=partial(_check, report=report))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from emailrelay import standard_streams
 from emailrelay.classic import command_line, help_text, rules, services
 from emailrelay.classic.command_line import Asked
 from emailrelay.classic.options import BY_NAME
@@ -21,6 +22,7 @@ _PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    standard_streams.prepare()
     words = sys.argv[1:] if argv is None else argv
     here = Path.cwd()
     asked, wrong = command_line.parse(words, partial(_read, here))

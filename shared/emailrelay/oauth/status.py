@@ -13,6 +13,7 @@ from emailrelay.config.accounts import BY_PERSON, Account
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.token import expires, is_good
+from emailrelay.printable import printable
 
 
 class Standing(StrEnum):
@@ -123,8 +124,8 @@ def _cells(entry: Row, now: float) -> Iterator[str]:
     yield entry.mechanism
     yield f"[{_COLOURS[entry.standing]}]{entry.standing}[/]"
     yield _life(entry.token_expires, now)
-    yield escape(entry.trouble)
-    yield escape(entry.advice)
+    yield escape(printable(entry.trouble))
+    yield escape(printable(entry.advice))
 
 
 def _life(until: float | None, now: float) -> str:

@@ -1,7 +1,6 @@
 """The commands that look: list, show, stats."""
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from heapq import nsmallest
@@ -25,7 +24,7 @@ from emailrelay.queue.options import (
 from emailrelay.queue.row import Row, to_json
 from emailrelay.queue.selection import Selection, parse_id
 from emailrelay.queue.state import arrival
-from emailrelay.queue.terminal import complain, console, print_json
+from emailrelay.queue.terminal import complain, console, counted, print_json, say
 from emailrelay.queue.totals import Census
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
@@ -97,7 +96,7 @@ def _print_table(entries: Sequence[Row], found: int, now: float) -> None:
         if len(entries) < found
         else ""
     )
-    screen.print(f"{found} message{'' if found == 1 else 's'}{rest}")
+    screen.print(f"{counted(found, 'message')}{rest}")
 
 
 def show(
@@ -124,9 +123,10 @@ async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> 
         if as_json:
             print_json(to_json(entry))
         elif isinstance(found, Row):
-            sys.stdout.write(f"Message {entry.id}: {entry.state}, {entry.last_reply}\n")
+            say(f"Message {entry.id}: {entry.state}, {entry.last_reply}")
         else:
-            sys.stdout.writelines(f"{line}\n" for line in render.story(*found))
+            for line in render.story(*found):
+                say(line)
     return status
 
 

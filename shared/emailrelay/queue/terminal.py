@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 
 from emailrelay.events import Event, Level
+from emailrelay.printable import printable
 
 PROGRAM = "emailrelay-queue"
 
@@ -23,10 +24,20 @@ def print_json(entry: dict[str, Any]) -> None:
         raise SeenEnough from error
 
 
+def say(line: str) -> None:
+    """Print a line for people; what others wrote in it does nothing to the terminal."""
+    sys.stdout.write(f"{printable(line)}\n")
+
+
 def complain(text: str, status: int) -> int:
     """Say on standard error what is wrong; give the exit status back."""
-    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
     return status
+
+
+def counted(number: int, noun: str) -> str:
+    """Give a number with its noun: ``1 message``, ``2 messages``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def console() -> Console:
@@ -39,4 +50,4 @@ def console() -> Console:
 def tell(event: Event) -> None:
     """Print what the store reports, if it is bad."""
     if event.level in (Level.WARNING, Level.ERROR):
-        sys.stderr.write(f"{PROGRAM}: {event}\n")
+        complain(str(event), 0)

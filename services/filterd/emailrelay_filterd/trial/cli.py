@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from emailrelay import standard_streams
 from emailrelay.config import version
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
@@ -29,6 +30,7 @@ This message is sent nowhere.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Try the filters; return 0 if they accept, else 1, and 64 or 66 (sysexits.h) for bad input."""
+    standard_streams.prepare()
     asked = _parser().parse_args(argv)
     try:
         filters = parse_chain(asked.filters)

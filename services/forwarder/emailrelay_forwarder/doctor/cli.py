@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from emailrelay import standard_streams
 from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
@@ -37,6 +38,7 @@ _WITHHELD = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Examine; return 0 if all is well, 1 if there is a problem, 64 if it was asked wrongly."""
+    standard_streams.prepare()
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     if {"-h", "--help"} & set(words):
