@@ -24,7 +24,7 @@ Ask: TypeAlias = Callable[[bytes], Awaitable[Answer]]
 
 def offered(extensions: Mapping[str, str]) -> tuple[Mechanism, ...]:
     """Return the mechanisms that an EHLO reply offers, as far as we know them."""
-    words = extensions.get("auth", "").upper().replace("=", " ").split()
+    words = extensions.get("auth", "").upper().replace("=", " ").replace(",", " ").split()
     return tuple(mechanism for mechanism in Mechanism if mechanism in words)
 
 

@@ -13,10 +13,14 @@ from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay.store.limits import Slot
 from emailrelay_forwarder.account import Account, Accounts, nobody
 from emailrelay_forwarder.dot_stuff import DotStuffer
+from emailrelay_forwarder.extensions import extensions_of, largest_message
 from emailrelay_forwarder.policy import Policy
 from emailrelay_forwarder.sign_in import choice, sign_in
 from emailrelay_forwarder.trouble import SessionTrouble, Step, garbled, unprotected
-from emailrelay_forwarder.wire import Answer, Wire, extensions_of
+from emailrelay_forwarder.wire import Answer, Wire
+
+MOST_RECIPIENTS = 100
+"""Of one transaction: every server takes as many (RFC 5321 section 4.5.3.1.8), or says that it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +54,7 @@ class Session:
         "extensions",
         "idle_since",
         "messages",
+        "most_recipients",
         "peer",
         "settling",
         "slot",
@@ -66,6 +71,8 @@ class Session:
         """EHLO keywords in lower case, with their parameters."""
         self.messages = 0
         """How often a content was accepted."""
+        self.most_recipients = MOST_RECIPIENTS
+        """Of one transaction; fewer where the server has said so."""
         self.unfinished = False
         """Whether a transaction was begun that needs RSET before the next."""
         self.used = False
@@ -84,8 +91,7 @@ class Session:
     @property
     def largest(self) -> int | None:
         """The octets of the largest message the server takes, if it says so (RFC 1870)."""
-        limit = self.extensions.get("size", "").strip()
-        return int(limit) or None if limit.isascii() and limit.isdigit() else None
+        return largest_message(self.extensions)
 
     @property
     def encryption(self) -> ssl.SSLObject | None:
@@ -138,7 +144,9 @@ class Session:
         _expect(Step.EHLO, answer, 250)
         without = self._settings.without
         self.extensions = {
-            name: more for name, more in extensions_of(answer).items() if name not in without
+            name: more
+            for name, more in extensions_of(answer.message).items()
+            if name not in without
         }
 
     async def begin(self) -> None:

@@ -19,7 +19,6 @@ import termios
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
-from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
@@ -33,11 +32,6 @@ T = TypeVar("T")
 
 Answer: TypeAlias = SMTPResponse
 """A reply as it was read: ``code`` and ``message``, the lines of the latter joined by ``\\n``."""
-
-
-def extensions_of(answer: Answer) -> dict[str, str]:
-    """Return the keywords of an EHLO reply in lower case, each with its parameters."""
-    return parse_esmtp_extensions(answer.message)[0]
 
 
 class Wire(SMTPProtocol):
