@@ -21,13 +21,16 @@ from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.opening import open_session
+from emailrelay_forwarder.patience import Patience
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.smtp_client import SessionSettings
 
 E = TypeVar("E", bound=Event)
 CONTENT = b"Subject: test\r\n\r\n.hello\r\n"
-PATIENT = SessionSettings(connect=5, greeting=5, reply=5, verdict=5, domain="us.test")
-HASTY = SessionSettings(connect=0.3, greeting=0.3, reply=0.3, verdict=0.3, domain="us.test")
+PATIENT = SessionSettings(connect=5, greeting=Patience(5, 5), reply=5, verdict=5, domain="us.test")
+HASTY = SessionSettings(
+    connect=0.3, greeting=Patience(0.3, 0.3), reply=0.3, verdict=0.3, domain="us.test"
+)
 
 
 @dataclass(slots=True)

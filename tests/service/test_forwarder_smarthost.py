@@ -13,6 +13,7 @@ from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTroub
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
 from emailrelay_forwarder import kept, smarthost, width
+from emailrelay_forwarder.patience import Patience
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.worker import Worker
 
@@ -253,4 +254,39 @@ async def test_verdict_is_waited_for_while_the_server_still_takes_the_content() 
         office = Office(peer.address, settings)
         message = await office.put(content=b"x" * 1_000_000)
         assert isinstance(await office.forward(message), Done)
+        await office.forwarding.close()
+
+
+async def test_unanswered_dot_ends_after_its_limit_and_not_after_twice_that() -> None:
+    dot = SessionSettings(verdict=1.2, domain="us.test")
+    other = SessionSettings(reply=2.0, domain="us.test")
+    ended: list[str] = []
+
+    async def wait(office: Office, name: str) -> None:
+        await office.send()
+        ended.append(name)
+
+    async with SmtpPeer({"RCPT": Hang()}) as at_rcpt, SmtpPeer({"DOT": Hang()}) as at_dot:
+        longer, shorter = Office(at_rcpt.address, other), Office(at_dot.address, dot)
+        async with asyncio.TaskGroup() as waits:
+            waits.create_task(wait(shorter, "dot"))
+            await at_dot.until(contents=1)
+            waits.create_task(wait(longer, "rcpt"))
+        await longer.forwarding.close()
+        await shorter.forwarding.close()
+    assert ended == ["dot", "rcpt"]
+
+
+async def test_server_that_greets_late_gets_its_mail_by_more_patience() -> None:
+    settings = SessionSettings(greeting=Patience(0.2, 300), domain="us.test")
+    reached, go = asyncio.Event(), asyncio.Event()
+    greeting = [Hang(), Wait(reached, go, b"220 at last\r\n"), "220 peer.test"]
+    async with SmtpPeer({"greeting": greeting}) as peer:
+        office = Office(peer.address, settings)
+        assert isinstance(await office.send(), Defer)
+        assert settings.greeting.of(peer.address) == 0.4
+        await reached.wait()
+        go.set()
+        await office.until(SmarthostBack)
+        assert isinstance(await office.send(), Done)
         await office.forwarding.close()

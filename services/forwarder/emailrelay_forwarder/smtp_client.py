@@ -14,6 +14,7 @@ from emailrelay.store.limits import Slot
 from emailrelay_forwarder.account import Account, Accounts, nobody
 from emailrelay_forwarder.dot_stuff import DotStuffer
 from emailrelay_forwarder.extensions import extensions_of, largest_message
+from emailrelay_forwarder.patience import Patience
 from emailrelay_forwarder.policy import Policy
 from emailrelay_forwarder.sign_in import choice, sign_in
 from emailrelay_forwarder.trouble import SessionTrouble, Step, garbled, unprotected
@@ -28,7 +29,8 @@ class SessionSettings:
     """How sessions are opened and used. Times in seconds, each for one step without any progress."""
 
     connect: float = 40.0
-    greeting: float = 20.0
+    greeting: Patience = field(default_factory=lambda: Patience(20.0, 300.0))
+    """For each server: this one learns as sessions are opened."""
     reply: float = 300.0
     verdict: float = 600.0
     """For the reply to the final dot: a shorter wait makes duplicates (RFC 5321 4.5.3.2.6)."""
@@ -100,7 +102,16 @@ class Session:
 
     async def introduce(self) -> None:
         """Take the greeting and say EHLO, or HELO to a server that does not know EHLO (4.1.1.1)."""
-        greeting = await self._wire.reply(Step.GREETING, self._settings.greeting)
+        patience = self._settings.greeting
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            greeting = await self._wire.reply(Step.GREETING, patience.of(self.peer))
+        except SessionTrouble:
+            if self._wire.timed_out:
+                patience.silent(self.peer)
+            raise
+        patience.greeted(self.peer, loop.time() - began)
         _expect(Step.GREETING, greeting, 220)
         await self._hello()
 

@@ -25,6 +25,7 @@ from aiosmtplib.response import SMTPResponse
 from emailrelay.reply import Reply
 from emailrelay_forwarder import tls
 from emailrelay_forwarder.reply_reader import ReplyGarbled, ReplyReader
+from emailrelay_forwarder.stall import Stall
 from emailrelay_forwarder.transcript import Transcript
 from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, garbled, unprotected
 
@@ -44,10 +45,11 @@ class Wire(SMTPProtocol):
         self._news: asyncio.Future[None] | None = None
         """Done as soon as the server has said more, or has gone; for the one who waits."""
         self._ended = ""
-        self._limit: float | None = None
-        """Seconds that are waited now without any progress; None: nobody waits."""
-        self._due = self._armed = 0.0
-        self._unsent_before = 0
+        self.timed_out = False
+        """Whether we ended the connection, since the server was silent for too long."""
+        self._stall: Stall | None = None
+        """What is waited for now; None: nobody waits."""
+        self._armed = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     # What the loop calls.
@@ -215,19 +217,18 @@ class Wire(SMTPProtocol):
 
     async def _within(self, step: Step, limit: float, awaited: Awaitable[T]) -> T:
         """Await, but give up when the peer has neither answered nor taken anything for ``limit`` s."""
-        self._limit = limit
-        self._unsent_before = self._unsent() if step is Step.DOT or step is Step.CONTENT else 0
-        self._look_at(self._loop.time() + limit)
+        sending = step is Step.DOT or step is Step.CONTENT
+        self._stall = Stall(limit, self._loop.time(), sending=sending)
+        self._look_at(self._stall.look_at)
         try:
             return await awaited
         except OSError as error:
             raise cut_off(step, self._ended or str(error)) from error
         finally:
-            self._limit = None
+            self._stall = None
 
     def _look_at(self, due: float) -> None:
         """Have ``_look`` called by then. One timer serves wait after wait: it finds out what is due."""
-        self._due = due
         if self._timer is not None:
             if self._armed <= due:
                 return
@@ -235,19 +236,14 @@ class Wire(SMTPProtocol):
         self._armed, self._timer = due, self._loop.call_at(due, self._look)
 
     def _look(self) -> None:
-        """Go on waiting if octets were taken since the last look; else end the connection."""
-        self._timer = None
-        if self._limit is None:
+        """End the connection if it is time to; else look again when that may be."""
+        self._timer, stall, now = None, self._stall, self._loop.time()
+        if stall is None:
             return
-        if self._loop.time() < self._due:
-            self._look_at(self._due)
+        if now < stall.look_at or not stall.over(now, self._unsent):
+            self._look_at(stall.look_at)
             return
-        unsent = self._unsent()
-        if unsent < self._unsent_before:
-            self._unsent_before = unsent
-            self._look_at(self._loop.time() + self._limit)
-            return
-        self._ended = f"no answer within {self._limit:g} s"
+        self._ended, self.timed_out = f"no answer within {stall.limit:g} s", True
         self.abort()
 
     def _unsent(self) -> int:
