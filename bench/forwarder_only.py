@@ -66,10 +66,11 @@ class Gift(Claim):
     def wanted(self) -> bool:
         return True
 
-    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         if not isinstance(settlement, Done):
             raise TypeError(settlement, answer)
         self._feed.settled()
+        return True
 
     async def release(self) -> None:
         pass

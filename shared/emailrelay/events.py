@@ -376,7 +376,10 @@ class Recovered(Event):
 
 
 class PossibleDuplicate(Event):
-    """A forwarder died with this message's final dot on its way: ``peer`` may get a second copy."""
+    """``peer`` may get a second copy of this message.
+
+    Nobody heard its answer to the final dot, or the client who waited for that had given up before.
+    """
 
     level: ClassVar[Level] = Level.WARNING
     id: QueueId

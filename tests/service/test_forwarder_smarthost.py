@@ -280,7 +280,7 @@ async def test_unanswered_dot_ends_after_its_limit_and_not_after_twice_that() ->
 async def test_server_that_greets_late_gets_its_mail_by_more_patience() -> None:
     settings = SessionSettings(greeting=Patience(0.2, 300), domain="us.test")
     reached, go = asyncio.Event(), asyncio.Event()
-    greeting = [Hang(), Wait(reached, go, b"220 at last\r\n"), "220 peer.test"]
+    greeting: list[Act] = [Hang(), Wait(reached, go, b"220 at last\r\n"), "220 peer.test"]
     async with SmtpPeer({"greeting": greeting}) as peer:
         office = Office(peer.address, settings)
         assert isinstance(await office.send(), Defer)

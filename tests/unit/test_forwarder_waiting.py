@@ -14,8 +14,8 @@ def end_of(stall: Stall, unsent: list[tuple[float, int]]) -> float:
     """Look whenever the wait wants to; from each of these times on so many octets are on their way."""
     while True:
         now = stall.look_at
-        left = [octets for since, octets in unsent if since <= now][-1]
-        if stall.over(now, lambda left=left: left):
+        left = [octets for since, octets in unsent if since <= now]
+        if stall.over(now, left.pop):
             return now
 
 

@@ -146,7 +146,7 @@ class Forwarding:
         """Settle the claim; False: the store could not, and the message will come again."""
         progress.settling = True
         try:
-            await claim.settle(settlement, answer)
+            heard = await claim.settle(settlement, answer)
         except StoreError as error:
             self._report(StoreTrouble(doing=f"settling {claim.id}", reason=str(error)))
             if any(reply.accepted for reply in progress.replies.values()):
@@ -156,6 +156,8 @@ class Forwarding:
             await asyncio.sleep(_STORE_PAUSE)
             return False
         progress.settling = False
+        if not heard:
+            self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
         return True
 
     def _tell(
