@@ -82,11 +82,15 @@ class Office:
         account_selector: str = "",
         body: Body = Body.UNKNOWN,
         utf8: bool = False,
+        local: Sequence[str] = (),
         stage: Stage = Stage.READY,
     ) -> QueueId:
         envelope = Envelope(
             sender=Address(sender),
-            to_remote=tuple(Address(r) for r in recipients or ("to@there.test",)),
+            to_local=tuple(Address(r) for r in local),
+            to_remote=tuple(
+                Address(r) for r in recipients or (() if local else ("to@there.test",))
+            ),
             forward_to_address=forward_to_address,
             account_selector=account_selector,
             body=body,

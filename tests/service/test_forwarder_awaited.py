@@ -67,6 +67,24 @@ async def test_address_that_cannot_be_sent_is_refused_for_all() -> None:
     assert answer.code == 553
 
 
+async def test_local_mailbox_among_the_recipients_is_refused_for_all() -> None:
+    async with SmtpPeer() as peer:
+        office = Office(peer.address)
+        envelope = Envelope(
+            sender=Address("f@us.test"), to_local=(Address("alice"),), to_remote=(Address("a@t"),)
+        )
+        async with office.store.draft(envelope) as draft:
+            await draft.write(CONTENT)
+            await draft.commit(Stage.READY, Ack.DELIVERED)
+            waiting = asyncio.create_task(draft.answer(10))
+            await asyncio.sleep(0)
+            await office.forward(draft.id)
+            answer = await waiting
+        assert peer.connections == 0
+    assert answer is not None
+    assert answer.permanent
+
+
 async def test_lost_server_is_a_temporary_answer() -> None:
     async with SmtpPeer({"MAIL": Close()}) as peer:
         answer = await ask(Office(peer.address), "a@t")

@@ -399,3 +399,34 @@ async def test_next_final_dot_waits_for_the_record_of_the_last_message() -> None
         assert [await first, await second] == [Done(), Done()]
         await office.forwarding.close()
     assert peer.connections == 1
+
+
+async def test_message_for_local_mailboxes_only_fails_and_no_server_is_asked() -> None:
+    async with SmtpPeer() as peer:
+        office = Office(peer.address)
+        message = await office.put(local=["alice", "bob"])
+        settlement = await office.forward(message)
+        history = await office.history(message)
+        assert peer.connections == 0
+    assert isinstance(settlement, Fail)
+    assert "no remote recipients" in settlement.reason.text
+    assert history is not None
+    assert list(history.refused) == ["alice", "bob"]
+
+
+async def test_remote_recipients_get_the_message_and_local_ones_are_kept_as_refused() -> None:
+    later, then = "451 4.3.0 later", "250 ok"
+    async with SmtpPeer({"RCPT": ["250 ok", later, then]}) as peer:
+        office = Office(peer.address)
+        message = await office.put("a@t", "b@t", local=["alice"])
+        assert isinstance(await office.forward(message), Defer)
+        settlement = await office.forward(message)
+        history = await office.history(message)
+    assert [m.recipients for m in peer.messages] == [[b"a@t"], [b"b@t"]]
+    assert not any("alice" in line for line in peer.lines("RCPT"))
+    assert isinstance(settlement, Fail)
+    assert "local" in settlement.reason.text
+    assert "<alice>" in settlement.reason.text
+    assert history is not None
+    assert list(history.delivered) == ["a@t", "b@t"]
+    assert list(history.refused) == ["alice"]

@@ -11,6 +11,7 @@ from emailrelay.routes import Leg, legs
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.client_filter import Withheld
 from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale, wants_less
+from emailrelay_forwarder.local_mail import refusals, remote
 from emailrelay_forwarder.network import Network
 from emailrelay_forwarder.outgoing import Outgoing, as_it_is
 from emailrelay_forwarder.route import NoRoute
@@ -41,7 +42,10 @@ class Attempts:
         progress.began = self._rules.clock()
         try:
             message = progress.message = await self._outgoing(claim, progress)
-            await self._all_legs(message, progress)
+            envelope = message.envelope
+            progress.replies.update(refusals(envelope, claim.history.pending(envelope)))
+            if not (progress.replies and self._together(claim)):
+                await self._all_legs(message, progress)
         except SessionTrouble as trouble:
             progress.trouble = trouble
         except StoreError as error:
@@ -56,7 +60,8 @@ class Attempts:
 
     def legs(self, claim: Claim, envelope: Envelope) -> list[Leg]:
         """Give the ways that the recipients need who are not done with."""
-        return legs(self._rules.routes, envelope, claim.history.pending(envelope))
+        pending = remote(envelope, claim.history.pending(envelope))
+        return legs(self._rules.routes, envelope, pending)
 
     async def _outgoing(self, claim: Claim, progress: Progress) -> Outgoing:
         """Give what is to be sent: what client filters make of the message, if there are any."""
