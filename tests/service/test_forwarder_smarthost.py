@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.fakes.smtp_peer import Act, Hang, Read, Say, SmtpPeer, Wait
+from tests.fakes.smtp_peer import Act, Close, Hang, Read, Say, SmtpPeer, Wait
 from tests.service.forwarding import HASTY, PATIENT, Office
 
 from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
@@ -53,6 +53,25 @@ async def test_trouble_is_told_once_and_mail_is_turned_away_without_attempts() -
     assert len(office.events(SmarthostTrouble)) == 1
     assert "go away" in office.events(SmarthostTrouble)[0].reason
     assert len(office.events(Deferred)) == 1
+
+
+async def test_trouble_that_changes_is_told_again_and_once() -> None:
+    blocked: Act = "554 5.7.1 on our block list"
+    async with SmtpPeer(
+        {"greeting": [Close(), blocked, blocked, Close(), "220 peer.test"]}
+    ) as peer:
+        office = Office(peer.address)
+        await office.send()
+        for number in range(1, 5):
+            await peer.until(connections=number)
+            office.forwarding.try_now()
+        await office.until(SmarthostBack)
+        await office.forwarding.close()
+    reasons = [event.reason for event in office.events(SmarthostTrouble)]
+    assert len(reasons) == 3
+    assert "closed" in reasons[0]
+    assert "on our block list" in reasons[1]
+    assert "closed" in reasons[2]
 
 
 async def test_server_is_found_to_be_back_and_its_mail_is_due() -> None:
