@@ -323,6 +323,17 @@ class RateReached(Event):
     """When there is room for the next message (seconds since 1970)."""
 
 
+class SlowedDown(Event):
+    """A server wants mail more slowly, or none for a while; told at the first refusal of many."""
+
+    peer: str
+    reason: str
+    rate: str
+    """What it gets from now on, until its answers allow more."""
+    again: float
+    """When the message that was refused has its turn (seconds since 1970)."""
+
+
 class SignInRefused(Event):
     """The smarthost does not let our account in; mail waits, and somebody must look at the account."""
 

@@ -41,6 +41,8 @@ class Office:
     settings: SessionSettings = PATIENT
     most: int = 20
     now: float = 1_000_000.0
+    clock: Callable[[], float] | None = None
+    """In place of ``now``."""
     schedule: Schedule = field(default_factory=Schedule)
     told: list[Event] = field(default_factory=list[Event])
     on_recovery: Callable[[], None] | None = None
@@ -55,7 +57,7 @@ class Office:
     forwarding: Forwarding = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(report=self._report, clock=lambda: self.now, mail=self.mail)
+        self.store = MemoryStore(report=self._report, clock=self._clock, mail=self.mail)
         self.forwarding = Forwarding(self.rules(), self._recovered)
 
     def rules(self) -> Rules:
@@ -67,7 +69,7 @@ class Office:
             limits=self.store.limits,
             policy=self.settings.policy,
             report=self._report,
-            clock=lambda: self.now,
+            clock=self._clock,
             filters=self.filters,
             partly=self.partly,
             no_retry=self.no_retry,
@@ -131,6 +133,9 @@ class Office:
             while len(self.events(kind)) < times:
                 self._news.clear()
                 await self._news.wait()
+
+    def _clock(self) -> float:
+        return self.now if self.clock is None else self.clock()
 
     def _recovered(self) -> None:
         if self.on_recovery is not None:

@@ -33,6 +33,10 @@ class Progress:
     """The answers so far. A recipient accepted at RCPT is in here once the content is answered, too."""
     peer: str = ""
     began: float = 0.0
+    offered: float = 0.0
+    """When the message was last offered to a server."""
+    turn: float | None = None
+    """When the message has its turn at a server that wants mail more slowly (seconds since 1970)."""
     in_content: bool = False
     """Whether the server has said 354 and not yet given its verdict."""
     at_dot: bool = False

@@ -20,6 +20,7 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.breaker import Breaker
 from emailrelay_forwarder.kept import KeptSessions
+from emailrelay_forwarder.pace import Pace
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import NoSlot, SessionTrouble, Step
@@ -63,6 +64,8 @@ class Smarthost:
         self._first = asyncio.Lock()
         self._finished_at = 0.0
         self._turned_away_at: float | None = None
+        self.pace = Pace()
+        """How fast it takes mail."""
         self._told = ""
         """The trouble that was told last, for as long as it lasts."""
         self._probe: asyncio.Task[None] | None = None
