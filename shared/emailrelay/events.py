@@ -137,7 +137,10 @@ class Received(Event):
 
 
 class Rejected(Event):
-    """A client was told no; ``command`` is the word of the SMTP command that was refused."""
+    """A client was told no; ``command`` is the word of the SMTP command that was refused.
+
+    Of what is no command it is ``(unknown)``: clients say passwords where none is asked for.
+    """
 
     command: str
     reply: str

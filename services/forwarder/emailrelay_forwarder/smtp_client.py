@@ -140,10 +140,9 @@ class Session:
         """Prove who we are; return the mechanism that did it. See ``sign_in.sign_in``."""
         encrypted = self._wire.encryption is not None
         mechanisms = choice(account, self.extensions, auth, encrypted=encrypted)
-        return await sign_in(self._say_auth, account, mechanisms, self.extensions)
-
-    async def _say_auth(self, line: bytes) -> Answer:
-        return await self._command(Step.AUTH, line)
+        return await sign_in(
+            _SigningIn(self._wire, self._settings), account, mechanisms, self.extensions
+        )
 
     async def _hello(self) -> None:
         name = self._name().encode("ascii", "replace")
@@ -241,6 +240,22 @@ class Session:
             return name
         end = self._wire.local_host or "127.0.0.1"
         return f"[IPv6:{end}]" if ":" in end else f"[{end}]"
+
+
+@dataclass(frozen=True, slots=True)
+class _SigningIn:
+    """The wire as an exchange of AUTH sees it."""
+
+    wire: Wire
+    settings: SessionSettings
+
+    async def ask(self, line: bytes) -> Answer:
+        """See ``Exchanging``."""
+        return await self.wire.command(Step.AUTH, line, self.settings.reply)
+
+    def hide(self, secret: bytes) -> None:
+        """See ``Exchanging``."""
+        self.wire.redaction.hide(secret)
 
 
 def _expect(step: Step, answer: Answer, code: int) -> None:

@@ -24,6 +24,7 @@ from aiosmtplib.response import SMTPResponse
 
 from emailrelay.reply import Reply
 from emailrelay_forwarder import tls
+from emailrelay_forwarder.redaction import Redaction
 from emailrelay_forwarder.reply_reader import ReplyGarbled, ReplyReader
 from emailrelay_forwarder.stall import Stall
 from emailrelay_forwarder.transcript import Transcript
@@ -42,6 +43,8 @@ class Wire(SMTPProtocol):
         super().__init__(asyncio.get_running_loop())
         self._transcript = transcript
         self._reader = ReplyReader()
+        self.redaction = Redaction()
+        """What must not be seen of replies."""
         self._news: asyncio.Future[None] | None = None
         """Done as soon as the server has said more, or has gone; for the one who waits."""
         self._ended = ""
@@ -133,11 +136,11 @@ class Wire(SMTPProtocol):
     async def reply(self, step: Step, limit: float) -> Answer:
         """Take the next reply, the greeting being the first; it may have come along with the one before."""
         try:
-            reply = self._reader.take()
+            reply = self._take()
             if reply is None:
                 reply = await self._within(step, limit, self._coming(step))
         except ReplyGarbled as error:
-            raise garbled(step, str(error)) from error
+            raise garbled(step, self.redaction(str(error))) from None
         if self._transcript is not None:
             self._transcript.received(step, *reply)
         return Answer(*reply)
@@ -195,7 +198,7 @@ class Wire(SMTPProtocol):
     def _spoken(self) -> Reply | None:
         """Take the reply that nobody asked for, if it is one."""
         try:
-            reply = self._reader.take()
+            reply = self._take()
         except ReplyGarbled:
             return None
         return Reply.of(*reply) if reply else None
@@ -208,8 +211,13 @@ class Wire(SMTPProtocol):
                 raise cut_off(step, self._ended)
             self._news = self._loop.create_future()
             await self._news
-            reply = self._reader.take()
+            reply = self._take()
         return reply
+
+    def _take(self) -> tuple[int, str] | None:
+        """Take the next reply, without what must not be seen of it."""
+        reply = self._reader.take()
+        return reply and (reply[0], self.redaction(reply[1]))
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():
