@@ -133,7 +133,7 @@ async def forward(arguments: argparse.Namespace, port: int) -> None:
     )
     forwarding = Forwarding(rules, feed.wake)
     worker = Worker(
-        feed=feed, forwarding=forwarding, report=ignore, tasks=arguments.connections + 5
+        feed=feed, forwarding=forwarding, report=ignore, tasks=arguments.connections + 5, grace=3.0
     )
     wall, cpu = time.perf_counter(), time.process_time()
     await worker.run(feed.done)

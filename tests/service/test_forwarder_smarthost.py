@@ -31,7 +31,11 @@ async def working(office: Office, *, tasks: int = 25) -> AsyncGenerator[asyncio.
     async with office.store.feed(Stage.READY) as feed:
         office.on_recovery = feed.wake
         worker = Worker(
-            feed=feed, forwarding=office.forwarding, report=office.told.append, tasks=tasks
+            feed=feed,
+            forwarding=office.forwarding,
+            report=office.told.append,
+            tasks=tasks,
+            grace=3.0,
         )
         running = asyncio.create_task(worker.run(stop))
         try:

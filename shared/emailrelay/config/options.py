@@ -290,6 +290,11 @@ class DeliveryOptions(Declared):
     """How long to wait for each reply; by default 600 after the final dot and 300 otherwise
     (RFC 5321 4.5.3.2)."""
 
+    stop_grace: Annotated[Seconds, AtStart()] = 3.0
+    """How long to wait, when told to stop, for the answer to a final dot that is on its way. Without it
+    the message is sent again later, a second time if the server had taken it; the log says
+    possible_duplicate. Whoever stops the service must wait two seconds longer before a kill."""
+
     forward_to_all: Flag = False
     """Where the client waits for the delivery (ack = delivered): to all recipients, or to none with the
     first refusal as the answer. So it is without being said."""
