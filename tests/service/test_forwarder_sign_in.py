@@ -77,12 +77,15 @@ def leaks(octets: bytes) -> bool:
         ("AUTH LOGIN", "LOGIN"),
         ("AUTH=LOGIN PLAIN", "PLAIN"),
         ("auth login X-OWN", "LOGIN"),
+        ("AUTH LOGIN PLAIN\nAUTH=LOGIN", "PLAIN"),
+        ("AUTH=LOGIN\nAUTH CRAM-MD5", "CRAM-MD5"),
     ],
 )
 async def test_strongest_common_mechanism_is_used(
     authority: Authority, offered: str, used: str
 ) -> None:
-    async with SecurePeer(authority.context(), offers=(offered,), passwords=PASSWORDS) as peer:
+    offers = tuple(offered.split("\n"))
+    async with SecurePeer(authority.context(), offers=offers, passwords=PASSWORDS) as peer:
         settlement, _ = await sent(peer, signing_in(authority, by_password()))
     assert isinstance(settlement, Done)
     assert peer.signed_in == [("alice", used)]
