@@ -143,7 +143,10 @@ class Received(Event):
 
 
 class Rejected(Event):
-    """A client was told no; ``command`` is the word of the SMTP command that was refused."""
+    """A client was told no; ``command`` is the word of the SMTP command that was refused.
+
+    Of what is no command it is ``(unknown)``: clients say passwords where none is asked for.
+    """
 
     command: str
     reply: str
@@ -329,6 +332,17 @@ class RateReached(Event):
     """When there is room for the next message (seconds since 1970)."""
 
 
+class SlowedDown(Event):
+    """A server wants mail more slowly, or none for a while; told at the first refusal of many."""
+
+    peer: str
+    reason: str
+    rate: str
+    """What it gets from now on, until its answers allow more."""
+    again: float
+    """When the message that was refused has its turn (seconds since 1970)."""
+
+
 class SignInRefused(Event):
     """The smarthost does not let our account in, or the account is not for that smarthost.
 
@@ -385,7 +399,10 @@ class Recovered(Event):
 
 
 class PossibleDuplicate(Event):
-    """A forwarder died with this message's final dot on its way: ``peer`` may get a second copy."""
+    """``peer`` may get a second copy of this message.
+
+    Nobody heard its answer to the final dot, or the client who waited for that had given up before.
+    """
 
     level: ClassVar[Level] = Level.WARNING
     id: QueueId

@@ -333,8 +333,8 @@ async def test_a_route_at_its_rate_holds_up_no_other() -> None:
         await limited_office.forwarding.close()
 
 
-async def test_too_much_for_one_connection_pauses_the_server() -> None:
-    script: dict[str, Act | list[Act]] = {"MAIL": ["451 4.7.0 too many messages, slow down"]}
+async def test_too_many_connections_for_one_connection_pauses_the_server() -> None:
+    script: dict[str, Act | list[Act]] = {"MAIL": ["451 4.7.0 too many connections, slow down"]}
     async with SmtpPeer(script) as peer:
         office = Office(peer.address, most=1)
         assert isinstance(await office.send(), Defer)

@@ -344,7 +344,7 @@ async def test_unknown_commands_are_endured_for_a_while() -> None:
         assert await peer.closed()
         rejected = await running.until(Rejected, 20)
         assert isinstance(rejected, Rejected)
-        assert rejected.command == "FOO"
+        assert rejected.command == "(unknown)"  # it may be a password
 
 
 @pytest.mark.parametrize("length", [513, 2000, 100_000, 500_000])

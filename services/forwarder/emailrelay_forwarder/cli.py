@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
         # A single pass ends as it began.
         live=None if settings.once else live,
+        drain=settings.stop_grace,
     )
 
 
@@ -134,7 +135,13 @@ async def _work(
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
-        worker = Worker(feed=feed, forwarding=make(live.now), report=report, tasks=_tasks(live.now))
+        worker = Worker(
+            feed=feed,
+            forwarding=make(live.now),
+            report=report,
+            tasks=_tasks(live.now),
+            grace=live.now.stop_grace,
+        )
         steering = Steering(worker, wake, live.now.poll)
 
         def prepare(settings: ForwarderSettings) -> Swap:
@@ -167,14 +174,16 @@ async def _once(
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)
-        return await once(store, found, signals.stop)
+        return await once(store, found, signals.stop, grace=settings.stop_grace)
 
 
-async def once(store: Store, rules: Rules, stop: asyncio.Event) -> int:
-    """Make one pass; return 0, or 1 when something could not be forwarded."""
+async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float) -> int:
+    """Make one pass; return 0, or 1 when something could not be forwarded. ``grace``: see ``Once``."""
     forwarding = Forwarding(rules, lambda: None)
     try:
-        single_pass = Once(store=store, forwarding=forwarding, report=rules.report, most=rules.most)
+        single_pass = Once(
+            store=store, forwarding=forwarding, report=rules.report, most=rules.most, grace=grace
+        )
         return os.EX_OK if await single_pass.run(stop) else 1
     finally:
         await forwarding.close()

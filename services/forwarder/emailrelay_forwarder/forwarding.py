@@ -33,7 +33,6 @@ from emailrelay_forwarder.outgoing import everybody, for_all
 from emailrelay_forwarder.retry import after_legs
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.smarthost import TurnedAway
-from emailrelay_forwarder.trouble import NotYet
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 _STORE_PAUSE = 5.0
@@ -115,8 +114,8 @@ class Forwarding:
             usual=self._rules.schedule,
             chance=random(),  # noqa: S311 -- a spread, no secret
         )
-        if isinstance(settlement, Defer) and isinstance(progress.trouble, NotYet):
-            turn = replace(settlement.attempt, next_attempt=progress.trouble.again)
+        if isinstance(settlement, Defer) and progress.turn is not None:
+            turn = replace(settlement.attempt, next_attempt=progress.turn)
             settlement = Defer(turn)
         if progress.doubtful:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
@@ -146,7 +145,7 @@ class Forwarding:
         """Settle the claim; False: the store could not, and the message will come again."""
         progress.settling = True
         try:
-            await claim.settle(settlement, answer)
+            heard = await claim.settle(settlement, answer)
         except StoreError as error:
             self._report(StoreTrouble(doing=f"settling {claim.id}", reason=str(error)))
             if any(reply.accepted for reply in progress.replies.values()):
@@ -156,6 +155,8 @@ class Forwarding:
             await asyncio.sleep(_STORE_PAUSE)
             return False
         progress.settling = False
+        if not heard:
+            self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
         return True
 
     def _tell(
@@ -175,12 +176,17 @@ class Forwarding:
         match settlement:
             case Fail(reason):
                 self._report(Failed(id=claim.id, reason=str(reason)))
-            case Defer(attempt) if not isinstance(progress.trouble, TurnedAway | NotYet):
+            case Defer(attempt) if not _told_already(progress):
                 when = attempt.next_attempt
                 why = _why(attempt, progress)
                 self._report(Deferred(id=claim.id, reason=why, next_attempt=when))
             case _:
                 pass  # delivered whole, or turned away, which was told once for server or route
+
+
+def _told_already(progress: Progress) -> bool:
+    """Tell whether the log says for the server or route, once for all, why the message waits."""
+    return progress.turn is not None or isinstance(progress.trouble, TurnedAway)
 
 
 def answer_of(progress: Progress, *, partly: bool = False) -> Reply:

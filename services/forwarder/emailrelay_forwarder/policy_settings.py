@@ -10,11 +10,13 @@ from emailrelay.secrets import AuthConfig, SecretsFile
 from emailrelay_forwarder.belonging import belonging
 from emailrelay_forwarder.identities import Identities
 from emailrelay_forwarder.named_accounts import NamedAccounts, problems_of
+from emailrelay_forwarder.patience import Patience
 from emailrelay_forwarder.policy import Mode, Policy, Tls, Version, settled
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.tls import context_for
 
 _REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
+_FIRST_GREETING, _LONGEST_GREETING = 20.0, 300.0  # RFC 5321 4.5.3.2.1
 
 
 def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> SessionSettings:
@@ -27,7 +29,7 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
     accounts = NamedAccounts(settings.account, bearer)
     return SessionSettings(
         connect=settings.connection_timeout,
-        greeting=settings.prompt_timeout,
+        greeting=patience_of(settings),
         reply=settings.response_timeout or _REPLY,
         verdict=settings.response_timeout or _VERDICT,
         domain=settings.domain,
@@ -37,6 +39,16 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
         without=left_out(settings.client_smtp_config),
         dialogue=report if settings.verbose or settings.debug else None,
     )
+
+
+def patience_of(settings: ForwarderSettings) -> Patience:
+    """Return how long greetings are waited for: a given time rules.
+
+    A single pass has no second try to which it could bring more patience.
+    """
+    if settings.prompt_timeout is not None:
+        return Patience(settings.prompt_timeout, settings.prompt_timeout)
+    return Patience(_LONGEST_GREETING if settings.once else _FIRST_GREETING, _LONGEST_GREETING)
 
 
 def policy_of(settings: ForwarderSettings) -> Policy:

@@ -22,6 +22,7 @@ from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.breaker import Breaker
 from emailrelay_forwarder.kept import KeptSessions
 from emailrelay_forwarder.openings import Openings
+from emailrelay_forwarder.pace import Pace
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import NoSlot, SessionTrouble, Step
@@ -65,6 +66,10 @@ class Smarthost:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._finished_at = 0.0
         self._turned_away_at: float | None = None
+        self.pace = Pace()
+        """How fast it takes mail."""
+        self._told = ""
+        """The trouble that was told last, for as long as it lasts."""
         self._probe: asyncio.Task[None] | None = None
         self._try_now = asyncio.Event()
 
@@ -253,13 +258,14 @@ class Smarthost:
 
     def _turned_away(self, reply: Reply, *, ours: bool) -> TurnedAway:
         if self._turned_away_at is None:
-            self._report(SmarthostTrouble(peer=self.name, reason=str(reply)))
+            self._tell(SmarthostTrouble, str(reply))
         self._turned_away_at = self._loop.time()
         return TurnedAway(Step.CONNECT, reply, ours=ours)
 
     def _call_back(self) -> None:
         """Make due what was turned away."""
         self._turned_away_at = None
+        self._told = ""
         self._report(SmarthostBack(peer=self.name))
         self._recovered()
 
@@ -268,11 +274,21 @@ class Smarthost:
             return
         pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- a spread, no secret
         # The message that ran into it waits to be called back like those turned away from now on.
-        if self._turned_away_at is None:
-            kind = SignInRefused if trouble.step is Step.AUTH else SmarthostTrouble
-            self._report(kind(peer=self.name, reason=str(trouble)))
+        self._tell_of(trouble)
         self._turned_away_at = self._loop.time()
         self._probe = self._loop.create_task(self._probing(pause, trouble.step))
+
+    def _tell_of(self, trouble: SessionTrouble) -> None:
+        """Tell of a trouble, unless it is the one that was told last.
+
+        After each pause there is one at most, so a server with ever new words fills no log.
+        """
+        self._tell(SignInRefused if trouble.step is Step.AUTH else SmarthostTrouble, str(trouble))
+
+    def _tell(self, kind: type[SignInRefused | SmarthostTrouble], reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            self._report(kind(peer=self.name, reason=reason))
 
     async def _probing(self, pause: float, step: Step) -> None:
         """Try to open a session after each pause, for as long as there is mail to be called back."""
@@ -288,6 +304,7 @@ class Smarthost:
                 except SessionTrouble as trouble:
                     pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- as above
                     step = trouble.step
+                    self._tell_of(trouble)
         finally:
             self._probe = None
             self._breaker.try_again()

@@ -37,13 +37,13 @@ from emailrelay_receiver.outcomes import (
 )
 from emailrelay_receiver.phase import Phase
 from emailrelay_receiver.policy import is_local
+from emailrelay_receiver.shown import shown, word
 from emailrelay_receiver.taking import Taking
 from emailrelay_receiver.verification import Remote
 
 # Its lines hold raw commands, and each costs time even when nobody reads them. Our log is the events.
 logging.getLogger("mail.log").disabled = True
 
-_LONGEST_SHOWN = 1000
 _MANY_REPLIES = 4096
 """Octets of answers to pipelined commands after which other sessions get their turn."""
 
@@ -409,7 +409,7 @@ class SmtpSession(SMTP):
     async def _next_line(self, *, secret: bool = False) -> bytes:
         line = await self._line()
         if self._house.talk:
-            self._tell(Direction.RECEIVED, "***" if secret else _shown(line))
+            self._tell(Direction.RECEIVED, "***" if secret else shown(line))
         return line
 
     async def _line(self) -> bytes:
@@ -467,13 +467,13 @@ class SmtpSession(SMTP):
             case None:
                 pass
             case Reply():
-                self._answer(_word(line), outcome)
+                self._answer(word(line), outcome)
             case Lines(code, texts):
                 for text in texts[:-1]:
                     self._send(f"{code}-{text}")
                 self.say(Reply(code, texts[-1]))
             case Goodbye(reply):
-                self._answer(_word(line), reply)
+                self._answer(word(line), reply)
                 return False
             case _:
                 assert_never(outcome)
@@ -524,20 +524,6 @@ class SmtpSession(SMTP):
 
     def _trouble(self, reason: str) -> None:
         self._house.troubles.tell(SessionTrouble(client=self.client, reason=reason))
-
-
-def _word(line: bytes) -> str:
-    """Give a command's first word for the log."""
-    return line.partition(b" ")[0][:20].decode("ascii", "backslashreplace").upper()
-
-
-def _shown(line: bytes) -> str:
-    """Give a command for the log, without what an AUTH may carry."""
-    text = line[:_LONGEST_SHOWN].decode("utf-8", "replace")
-    words = text.split(maxsplit=2)
-    if len(words) == 3 and words[0].upper() == "AUTH":
-        return f"{words[0]} {words[1]} ***"
-    return text
 
 
 def _said(error: Exception) -> str:

@@ -163,7 +163,13 @@ _CLIENT = _rows(
         "s",
         "How long to wait for each reply.",
     ),
-    ("prompt-timeout w", "SECONDS", "20", "s", "How long to wait for the server's greeting."),
+    (
+        "prompt-timeout w",
+        "SECONDS",
+        "20, and up to 300 for a server that is slow",
+        "s",
+        "How long to wait for the server's greeting.",
+    ),
     (
         "forward-to-all",
         "",

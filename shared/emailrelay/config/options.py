@@ -281,12 +281,19 @@ class DeliveryOptions(Declared):
     connection_timeout: Seconds = 40.0
     """How long a connection may take to be made."""
 
-    prompt_timeout: Seconds = 20.0
-    """How long to wait for the server's greeting; without one the server is left alone for a while."""
+    prompt_timeout: Seconds | None = None
+    """How long to wait for the server's greeting; without one the server is left alone for a while.
+    By default 20 at first, and for a server that stayed silent twice as long each time, up to 300
+    (RFC 5321 4.5.3.2.1); a single pass (once) waits up to 300. A given time always holds."""
 
     response_timeout: Seconds | None = None
     """How long to wait for each reply; by default 600 after the final dot and 300 otherwise
     (RFC 5321 4.5.3.2)."""
+
+    stop_grace: Annotated[Seconds, AtStart()] = 3.0
+    """How long to wait, when told to stop, for the answer to a final dot that is on its way. Without it
+    the message is sent again later, a second time if the server had taken it; the log says
+    possible_duplicate. Whoever stops the service must wait two seconds longer before a kill."""
 
     forward_to_all: Flag = False
     """Where the client waits for the delivery (ack = delivered): to all recipients, or to none with the

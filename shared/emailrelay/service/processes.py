@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from emailrelay.config import version
 from emailrelay.errors import RelayError
 from emailrelay.events import Report, Started, Stopped, Stopping
-from emailrelay.service.child import Role
+from emailrelay.service.child import GRACE, Role
 from emailrelay.service.live import Live
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.memory import keep_freed_memory
@@ -21,6 +21,9 @@ from emailrelay.service.supervisor import Supervisor
 
 _UMASK = 0o007
 """What services make is for owner and group: so no file of theirs needs another call for its mode."""
+
+_PARTING = 1.5
+"""Seconds for the end of the work itself, behind all that it waits for."""
 
 Work: TypeAlias = Callable[[Signals, socket.socket | None], Awaitable[int]]
 """The work of one worker, until ``signals.stop`` or its own end; returns an exit status.
@@ -42,6 +45,7 @@ def run(
     report: Report,
     dispatch: Dispatch | None = None,
     live: Live[Any] | None = None,
+    drain: float = 0.0,
 ) -> int:
     """Run a service until it is told to stop or its work is done; return the exit status.
 
@@ -49,6 +53,7 @@ def run(
     and only supervises. Bind listening sockets before; every worker inherits them. With one worker
     there is no dispatcher and no second process. After a stop signal the process goes on ignoring
     such signals, so this is the last thing a process does. ``live`` settings are read again at SIGHUP.
+    ``drain``: seconds that the work may wait for others when it is told to stop.
     """
     os.umask(_UMASK)
     keep_freed_memory()
@@ -79,6 +84,7 @@ def run(
                 report=report,
                 stopping=stopping,
                 reload=live.reload if live else None,
+                grace=max(GRACE, drain + _PARTING),
             )
             status = supervisor.run()
             unfinished = supervisor.killed

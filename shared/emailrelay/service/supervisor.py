@@ -54,14 +54,16 @@ class Supervisor:
         report: Report,
         stopping: Callable[[], None],
         reload: Callable[[], bool] | None = None,
+        grace: float = GRACE,
     ) -> None:
-        """``reload`` reads files again, for children to come; SIGHUP is passed on if all was well."""
+        """``grace``: seconds that children have for their drain. ``reload`` reads files again, for children to come; SIGHUP is passed on if all was well."""
         self.killed = 0
         """How many children did not drain in time and were killed."""
         self._service = service
         self._report = report
         self._stopping = stopping
         self._reload = reload
+        self._grace = grace
         self._posts = [_Post(role) for role in roles]
         self._worst = 0
         self._deadline: float | None = None
@@ -110,7 +112,7 @@ class Supervisor:
             if post.due is None or post.due > now:
                 continue
             try:
-                post.pid, post.due = start(post.role), None
+                post.pid, post.due = start(post.role, self._grace), None
             except OSError as error:  # no room for one more process: that passes, the others go on
                 reason = f"{post.role.name}: cannot be started: {error.strerror}"
                 self._report(WorkerDied(service=self._service, pid=0, reason=reason))
@@ -128,7 +130,7 @@ class Supervisor:
 
     def _stop(self) -> None:
         if self._deadline is None:
-            self._deadline = time.monotonic() + GRACE
+            self._deadline = time.monotonic() + self._grace
             for post in self._posts:
                 post.due = None
             self._send(signal.SIGTERM)

@@ -190,11 +190,14 @@ class Claim(ABC):
         """
 
     @abstractmethod
-    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """End the claim. When this returns, what must survive a power cut is on stable storage.
 
         ``answer`` is for a client who waits; without one waiting it is ignored. A positive answer goes
         with the settlement. A negative one takes its place: the client knows, so nothing is kept.
+
+        False: the positive answer to mail with ``Ack.DELIVERED`` reached nobody. The client has given
+        up, and will send the message again.
 
         Raises:
             StoreError: the settlement could not be recorded; the message may be worked on again.

@@ -117,15 +117,16 @@ class SpoolClaim(Claim):
         wait = self._locked.wait
         return self.ack is not Ack.DELIVERED or (wait is not None and wait.stands())
 
-    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """See ``Claim.settle``."""
+        heard = True
         try:
             if self._copy is not None:
                 await self._take_in(self._copy, settlement)
             if answer is None or self.ack is Ack.STORED:
                 await self._record(settlement)
             else:
-                await self._answer(settlement, answer)
+                heard = await self._answer(settlement, answer)
             self._settled = True
         except OSError as error:
             self._put_off_after_trouble()
@@ -135,6 +136,7 @@ class SpoolClaim(Claim):
             raise
         finally:
             await self.release()
+        return heard
 
     async def _take_in(self, copy: adoption.Copy, settlement: Settlement) -> None:
         try:
@@ -147,17 +149,17 @@ class SpoolClaim(Claim):
                 raise  # the chain runs again
             self._spool.trouble(f"take in what filters put beside {self.id}", error)
 
-    async def _answer(self, settlement: Settlement, answer: Reply) -> None:
-        """Tell the client who waits; if that fails, nobody waits any more."""
+    async def _answer(self, settlement: Settlement, answer: Reply) -> bool:
+        """Tell the client who waits; if that fails, nobody waits any more. See ``settle``."""
         if not answer.accepted:
             if self._tell(answer) or self.ack is Ack.DELIVERED:
                 settlement = Done()  # it is the client's again
             await self._record(settlement)
-            return
+            return True
         if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
             await self._make_ordinary()
         await self._record(settlement)
-        self._tell(answer)
+        return self._tell(answer) or self.ack is not Ack.DELIVERED
 
     def _tell(self, answer: Reply) -> bool:
         wait = self._locked.wait
