@@ -134,7 +134,7 @@ def make_gate(settings: ReceiverSettings, *, report: Report) -> Gate:
         file=file,
         terms=Terms(
             starttls=settings.server_tls,
-            tls_required=settings.server_tls_required,
+            tls_required=settings.must_encrypt,
             login_required=file is not None,
             possible=_possible(file),
             config=AuthConfig.parse(settings.server_auth_config),
