@@ -126,6 +126,7 @@ class Dialogue:
         """Forget everything: what was said before the encryption may be anybody's (RFC 3207 4.2)."""
         self.end_of_mail()
         self.helo, self.extended = "", False
+        self.standing.user, self.standing.mechanism = "", None
 
     def verified(self, asked: AskAbout, found: Local | Remote) -> Reply:
         """Take what the verifier knows of an address: a recipient, or the answer to VRFY."""

@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay_receiver.admission import Admission
+from emailrelay_receiver.attempts import Attempts
 from emailrelay_receiver.dialogue import Offer
 from emailrelay_receiver.gate import Gate, make_gate
 from emailrelay_receiver.received import received_line
@@ -55,6 +57,8 @@ class House:
     """Octets of room that mail must leave free."""
     login_pause: float = 1.0
     """Seconds by which each wrong password makes the next answer later."""
+    attempts: Attempts = field(default_factory=lambda: Attempts(time.monotonic))
+    """Who tries to log in."""
     talk: bool = False
     """Whether each line of the dialogues is told."""
     anonymous: frozenset[str] = field(default_factory=frozenset[str])

@@ -40,6 +40,7 @@ class Receiver:
         # Who is in counts wherever he is.
         house.admission = admission
         house.troubles = self.house.troubles
+        house.attempts = self.house.attempts
         old = self.house.verifier
         if house.verifier and old and house.verifier.spec == old.spec:
             house.verifier = old

@@ -169,7 +169,14 @@ class SmtpSession(SMTP):
         """Give the time, by the loop's clock, at which patience ends, and what is said then."""
         silent = self._since + self._house.idle_timeout
         match self.phase:
-            case Phase.WRITING | Phase.AWAITING | Phase.ENCRYPTING | Phase.ASKING | Phase.WORKING:
+            case (
+                Phase.WRITING
+                | Phase.AWAITING
+                | Phase.ENCRYPTING
+                | Phase.PAUSING
+                | Phase.ASKING
+                | Phase.WORKING
+            ):
                 return self.loop.time() + self._house.idle_timeout, _SILENT
             case Phase.LISTENING:
                 lasted = self._began + self._house.session_timeout
@@ -207,6 +214,8 @@ class SmtpSession(SMTP):
         self._house.closing = True  # It may be the house of earlier settings.
         if self.phase is Phase.LISTENING:
             self.leave(_CLOSING_DOWN)
+        elif self.phase is Phase.PAUSING:
+            self.intake.give_up()
 
     def cut(self) -> None:
         """Drop whatever the client is still to send; a commit under way is left alone."""
@@ -350,8 +359,13 @@ class SmtpSession(SMTP):
             self._send(f"{prompt.code} {prompt.text}")
             return await self._next_line(secret=True)
 
+        async def pause(seconds: float) -> None:
+            self.phase = Phase.PAUSING
+            await asyncio.wait((self.intake.gone,), timeout=seconds)
+            self.phase = Phase.WORKING
+
         try:
-            return await log_in(self._house, self._standing, wanted, ask)
+            return await log_in(self._house, self._standing, wanted, ask, pause)
         except LineTooLong:
             return Goodbye(_ENDLESS)
 
