@@ -199,6 +199,13 @@ class SessionTrouble(Event):
     reason: str
 
 
+class Vanished(Event):
+    """A client connected and went away without a word, as a port check does."""
+
+    level: ClassVar[Level] = Level.DEBUG
+    client: str
+
+
 class Direction(StrEnum):
     """Which way a line went, as the historical log marks it."""
 

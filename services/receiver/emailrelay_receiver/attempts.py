@@ -35,6 +35,8 @@ class Attempts:
     clock: Callable[[], float]
     """Seconds that only grow."""
     _known: OrderedDict[_Party, None] = field(default_factory=OrderedDict[_Party, None])
+    _homes: OrderedDict[_Party, None] = field(default_factory=OrderedDict[_Party, None])
+    """Sources from which somebody has logged in, each with an empty name."""
     _failures: OrderedDict[_Party, tuple[float, float]] = field(
         default_factory=OrderedDict[_Party, tuple[float, float]]
     )
@@ -62,9 +64,14 @@ class Attempts:
 
     def succeeded(self, source: str, user: str) -> None:
         """Remember that a name has logged in from a source."""
-        self._known[source, user] = None
-        self._known.move_to_end((source, user))
-        _bound(self._known)
+        for remembered, party in ((self._known, (source, user)), (self._homes, (source, ""))):
+            remembered[party] = None
+            remembered.move_to_end(party)
+            _bound(remembered)
+
+    def knows(self, source: str) -> bool:
+        """Tell whether somebody has logged in from a source."""
+        return (source, "") in self._homes
 
     def end(self, party: _Party, name: _Party) -> None:
         """Give the places of an attempt back."""

@@ -46,6 +46,8 @@ class House:
     clock: Callable[[], float]
     idle_timeout: float
     """Seconds of silence from a client after which it is told to go."""
+    first_mail_timeout: float
+    """The same before its first MAIL, if it has not logged in."""
     session_timeout: float
     """Seconds that a session may last, and the content of a message likewise."""
     troubles: Troubles
@@ -134,6 +136,7 @@ def make_house(
         report=report,
         clock=clock,
         idle_timeout=settings.idle_timeout,
+        first_mail_timeout=min(settings.first_mail_timeout, settings.idle_timeout),
         session_timeout=settings.session_timeout,
         remote_clients=settings.remote_clients,
         gate=make_gate(settings, report=report),

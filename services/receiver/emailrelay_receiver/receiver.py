@@ -9,6 +9,7 @@ from typing import Any
 
 from emailrelay.events import AcceptTrouble
 from emailrelay.listening import socket_path
+from emailrelay_receiver.caller import remember_callers
 from emailrelay_receiver.house import House
 from emailrelay_receiver.session import SmtpSession
 
@@ -59,6 +60,7 @@ class Receiver:
             if own.family is socket.AF_UNIX:
                 server: asyncio.AbstractServer = await loop.create_unix_server(make, sock=own)
             else:
+                remember_callers(own)
                 server = await loop.create_server(make, sock=own)
             self._accepting.callback(server.close)
 
