@@ -10,16 +10,15 @@ from collections.abc import Callable, MutableMapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from emailrelay.calm import Calm
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report, event_name
 
 FIELD_LIMIT = 1024
 """No field is longer than this, in characters: what is beyond is cut off, and the cut is marked."""
 
 _PATIENCE = 100
 """How long (milliseconds) one line may wait for a reader that does not keep up."""
-
-_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -31,14 +30,14 @@ _Shape: TypeAlias = tuple[str, tuple[str, ...]]
 
 
 def reporter(settings: Settings) -> Report:
-    """Return where a service's events go: standard output, as the settings say.
+    """Return where a service's events go: standard output, as the settings say; the same trouble once a minute.
 
     Warnings that libraries give to Python's logging become events of the same log.
     """
     log_format = settings.log_format
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if sys.stdout.isatty() else LogFormat.JSON
-    report = line_reporter(
+    lines = line_reporter(
         service=settings.service,
         render=renderer(log_format),
         # systemd's journal has a clock of its own, and sets this for what it reads.
@@ -46,6 +45,7 @@ def reporter(settings: Settings) -> Report:
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
     )
+    report = Calm(lines)
     logging.basicConfig(handlers=[_LibraryHandler(report)], format="%(message)s")
     return report
 
@@ -105,11 +105,6 @@ def line_reporter(
 
 def _shape(kind: type[Event]) -> _Shape:
     return event_name(kind), kind.fields
-
-
-def event_name(kind: type[Event]) -> str:
-    """Return the name of a kind of event in the log: ``WorkerDied`` is ``worker_died``."""
-    return _WORD_START.sub("_", kind.__name__).lower()
 
 
 def printable(value: object) -> object:

@@ -347,6 +347,68 @@ async def test_unknown_commands_are_endured_for_a_while() -> None:
         assert rejected.command == "FOO"
 
 
+async def test_malformed_commands_are_endured_for_a_while() -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        await peer.ask("EHLO c")
+        await peer.ask("MAIL FROM:<a@b>")
+        for _ in range(100):
+            assert (await peer.ask("RCPT TO:nobody")).startswith("501")
+        assert (await peer.ask("RCPT TO:nobody")).startswith("421 4.7.0")
+        assert await peer.closed()
+
+
+async def test_refused_recipients_do_not_go_on_for_ever() -> None:
+    async with receiving(settings(recipients=1)) as running, running.client() as peer:
+        await peer.reply()
+        for command in ("EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<r@y>"):
+            assert (await peer.ask(command)).startswith("250")
+        peer.send(b"".join(b"RCPT TO:<r%d@y>\r\n" % number for number in range(1001)))
+        replies = [await peer.reply() for _ in range(1001)]
+        assert {reply[:9] for reply in replies[:-1]} == {"452 4.5.3"}
+        assert replies[-1].startswith("421 4.7.0")
+
+
+async def test_a_message_that_was_taken_makes_up_for_errors() -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        await peer.ask("EHLO c")
+        for _ in range(2):
+            for _ in range(60):
+                assert (await peer.ask("RCPT TO:<r@y>")).startswith("503")
+            for command in ("MAIL FROM:<a@b>", "RCPT TO:<r@y>", "BDAT 0 LAST"):
+                assert (await peer.ask(command)).startswith("250")
+
+
+@pytest.mark.parametrize("verb", ["DATA", "BDAT"])
+async def test_content_is_refused_when_others_have_taken_the_room_meanwhile(verb: str) -> None:
+    class Small(MemoryStore):
+        room = 10**9
+
+        def free(self) -> int:
+            return self.room
+
+    async with (
+        receiving(settings(minimum_free=10**6), Small) as running,
+        running.client() as peer,
+    ):
+        await peer.reply()
+        for command in ("EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<r@y>"):
+            assert (await peer.ask(command)).startswith("250")
+        assert isinstance(running.store, Small)
+        running.store.room = 0
+        content = b"x" * 78 + b"\r\n"
+        content *= 4 * 1024 * 1024 // len(content)
+        if verb == "DATA":
+            assert (await peer.ask("DATA")).startswith("354")
+            peer.send(content + b".\r\n")
+        else:
+            peer.send(b"BDAT %d LAST\r\n" % len(content) + content)
+        assert (await peer.reply()).startswith("452 4.3.1")
+        assert not running.mail()
+        assert (await peer.ask("NOOP")).startswith("250")
+
+
 @pytest.mark.parametrize("length", [513, 2000, 100_000, 500_000])
 async def test_a_long_command_is_refused_and_the_session_goes_on(length: int) -> None:
     async with receiving() as running, running.client() as peer:

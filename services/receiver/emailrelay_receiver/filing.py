@@ -57,6 +57,8 @@ class Filing:
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._draft: Draft | None = None
+        self._crowded = False
+        """What is being written by all sessions leaves too little room."""
         self._failure: StoreError | None = None
         """Why what was to be written at once could not be: not told yet."""
 
@@ -147,6 +149,10 @@ class Filing:
             return TOO_BIG
         if self._reader.stray:
             return _STRAY
+        if self._gathered_size >= _PIECE and not self._house.takes(self._gathered_size):
+            self._crowded = True
+        if self._crowded:
+            return NO_ROOM
         return _TOO_MANY_HOPS if self._hops.hops > _MOST_HOPS else None
 
     async def _write(self) -> None:

@@ -26,6 +26,8 @@ _FILTERD = 10.0
 """Seconds beyond its own time-outs after which filterd is taken for dead."""
 _KEPT_BACK = 40
 """File descriptors for the store, listening sockets and connections that are being refused."""
+_ASK_AFTER = 1024 * 1024
+"""Octets of content after which the store is asked for its room: by so much less may be left free."""
 _FORWARDING = 660.0
 """Seconds for the next server: 600 for its final dot (RFC 5321 section 4.5.3.2.6), and the way there."""
 
@@ -65,8 +67,23 @@ class House:
     """Whether each line of the dialogues is told."""
     anonymous: frozenset[str] = field(default_factory=frozenset[str])
     """What we keep to ourselves: ``vrfy``, ``server``, ``content``, ``client``."""
+    _unasked: int = 0
+    """Octets of content written by all sessions since the store was asked for its room."""
     closing: bool = False
     """The service has been told to stop."""
+
+    def takes(self, octets: int) -> bool:
+        """Tell whether so many octets of content may be written, beside all that is being written.
+
+        Few clients say how much they send. What they said is not set aside either: any client could
+        then keep all room by mere words.
+        """
+        self._unasked += octets
+        if self._unasked < _ASK_AFTER:
+            return True
+        self._unasked = 0
+        room = self.room()
+        return room is None or room >= octets
 
     def room(self) -> int | None:
         """Give the octets that may still be taken; None: there is no saying."""
@@ -125,6 +142,7 @@ def make_house(
             domain=settings.domain or socket.gethostname(),
             size=settings.size,
             recipients=settings.recipients,
+            refusals=max(1000, 10 * settings.recipients),
             vrfy="vrfy" not in anonymous,
             without=left_out(settings.server_smtp_config),
         ),

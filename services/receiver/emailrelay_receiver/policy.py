@@ -141,6 +141,14 @@ def read_mailbox(argument: bytes) -> Address | None:
     return address or None
 
 
+def is_mailbox(text: str, *, utf8: bool) -> bool:
+    """Tell whether a text can stand between the brackets of RCPT. ``utf8``: the message is SMTPUTF8."""
+    match = _PATH.fullmatch(f"<{text}>")
+    if match is None or match["address"] != text or not text or _CONTROL.search(text):
+        return False
+    return (utf8 or text.isascii()) and _is_plausible(match["local"], match["domain"])
+
+
 def _read_path(argument: bytes, keyword: bytes, *, bad: Reply) -> tuple[Address, list[str]]:
     """Return the address verbatim and the words behind the bracket."""
     if argument[: len(keyword)].upper() != keyword:

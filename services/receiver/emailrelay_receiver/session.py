@@ -355,8 +355,12 @@ class SmtpSession(SMTP):
     async def _take(self, outcome: TakeContent | TakeChunk) -> Reply | Goodbye:
         try:
             if isinstance(outcome, TakeContent):
-                return await self._taking.data()
-            return await self._taking.chunk(outcome)
+                reply = await self._taking.data()
+            else:
+                reply = await self._taking.chunk(outcome)
+            if isinstance(reply, Reply) and reply.accepted and not self._taking.begun:
+                self._dialogue.taken()
+            return reply
         finally:
             self._useful = self.loop.time()
 
@@ -531,7 +535,10 @@ class SmtpSession(SMTP):
             case None:
                 pass
             case Reply():
-                self._answer(_word(line), outcome)
+                weighed = self._dialogue.weigh(outcome)
+                if isinstance(weighed, Goodbye):
+                    return self._act(line, weighed)
+                self._answer(_word(line), weighed)
             case Lines(code, texts):
                 for text in texts[:-1]:
                     self._send(f"{code}-{text}")
