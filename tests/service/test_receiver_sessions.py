@@ -272,7 +272,8 @@ async def test_odd_content_is_kept_as_it_is(content: bytes) -> None:
     received, stamp, rest = kept.partition(b" +0000\r\n")
     assert received.startswith(b"Received: from c ")
     assert stamp
-    assert rest == content
+    # What has no header of its own is the body behind ours.
+    assert rest == (b"\r\n" if b"no header" in content else b"") + content
 
 
 async def test_connections_beyond_the_limit_are_turned_away() -> None:
@@ -356,6 +357,30 @@ async def test_malformed_commands_are_endured_for_a_while() -> None:
             assert (await peer.ask("RCPT TO:nobody")).startswith("501")
         assert (await peer.ask("RCPT TO:nobody")).startswith("421 4.7.0")
         assert await peer.closed()
+
+
+@pytest.mark.parametrize("verb", ["DATA", "BDAT"])
+@pytest.mark.parametrize("content", [b" folded\r\nSubject: s\r\n\r\nx\r\n", b"\tx: y\r\n"])
+async def test_content_that_begins_with_a_blank_stays_apart_from_our_line(
+    verb: str, content: bytes
+) -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        for command in ("EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<r@y>"):
+            await peer.ask(command)
+        if verb == "DATA":
+            await peer.ask("DATA")
+            peer.send(content + b".\r\n")
+        else:
+            # The first octets come alone.
+            peer.send(b"BDAT 1\r\n" + content[:1])
+            assert (await peer.reply()).startswith("250")
+            peer.send(b"BDAT %d LAST\r\n" % (len(content) - 1) + content[1:])
+        assert (await peer.reply()).startswith("250")
+        ((_, _, kept),) = running.mail()
+    ours, empty, theirs = kept.partition(b"\r\n\r\n")
+    assert (empty, theirs) == (b"\r\n\r\n", content)
+    assert ours.startswith(b"Received: ")
 
 
 async def test_refused_recipients_do_not_go_on_for_ever() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from emailrelay.queue_id import QueueId
 from emailrelay_receiver.admission import Admission
-from emailrelay_receiver.received import received_line
+from emailrelay_receiver.received import end_of_ours, received_line
 
 
 def line(helo: str, client: str) -> bytes:
@@ -41,6 +41,28 @@ def test_the_received_line_is_one_header_field() -> None:
     header = message_from_bytes(line("x" * 5000 + "\r\n\r\n", "::1") + b"Subject: s\r\n\r\n")
     assert header.keys() == ["Received", "Subject"]
     assert not header.defects
+
+
+@pytest.mark.parametrize(
+    ("content", "between"),
+    [
+        (b"Subject: s\r\n\r\ntext\r\n", b""),
+        (b"X-Odd : s\r\n\r\ntext\r\n", b""),
+        (b"From a@b Mon Jan  1 00:00:00 2024\r\nSubject: s\r\n\r\n", b""),
+        (b"\r\ntext\r\n", b""),
+        (b"", b""),
+        (b" text\r\nSubject: s\r\n", b"\r\n"),
+        (b"\ttext: x\r\n\r\n", b"\r\n"),
+        (b"text\r\nSubject: s\r\n", b"\r\n"),
+        (b" ", b"\r\n"),
+        (b"x" * 65536, b"\r\n"),
+    ],
+)
+def test_our_line_ends_the_header_in_front_of_what_is_none(content: bytes, between: bytes) -> None:
+    assert end_of_ours(content) == between
+    ours = line("c", "")
+    header = message_from_bytes(ours + between + content)
+    assert header["Received"] == message_from_bytes(ours)["Received"]
 
 
 @dataclass(eq=False)

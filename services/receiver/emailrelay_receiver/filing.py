@@ -14,6 +14,7 @@ from emailrelay_receiver.chunk_reader import ChunkReader
 from emailrelay_receiver.dialogue import NO_ROOM, TOO_BIG
 from emailrelay_receiver.dot_reader import DotReader, HopCounter
 from emailrelay_receiver.house import House
+from emailrelay_receiver.received import end_of_ours
 
 _PIECE = 64 * 1024
 """Octets that are gathered before they are written: most messages are written once."""
@@ -169,7 +170,9 @@ class Filing:
         """Give the draft, the first time a new one with our line in front of what was gathered."""
         if self._draft is None:
             self._draft = self._house.store.draft(self.envelope)
-            self._gathered.insert(0, self._received(self._draft.id))
+            content = b"".join(self._gathered)
+            ours = self._received(self._draft.id)
+            self._gathered = [ours, end_of_ours(content) if ours else b"", content]
         return self._draft
 
     def _received(self, queue_id: QueueId) -> bytes:
