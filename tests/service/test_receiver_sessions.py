@@ -4,6 +4,7 @@ import asyncio
 import errno
 
 import pytest
+from pydantic import ValidationError
 from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.ack import Ack
@@ -381,6 +382,25 @@ async def test_content_that_begins_with_a_blank_stays_apart_from_our_line(
     ours, empty, theirs = kept.partition(b"\r\n\r\n")
     assert (empty, theirs) == (b"\r\n\r\n", content)
     assert ours.startswith(b"Received: ")
+
+
+async def test_only_devices_in_the_networks_named_may_omit_the_brackets() -> None:
+    for networks, expected in (("127.0.0.0/8", "250"), ("192.0.2.0/24,::1", "501")):
+        async with receiving(settings(lenient=networks)) as running, running.client() as peer:
+            await peer.reply()
+            await peer.ask("EHLO c")
+            assert (await peer.ask("MAIL FROM: raid@x.test SIZE=9")).startswith(expected)
+            await peer.ask("MAIL FROM:<raid@x.test>")
+            assert (await peer.ask("RCPT TO: r@y.test")).startswith(expected)
+            if expected == "250":
+                assert (await peer.ask("BDAT 0 LAST")).startswith("250")
+                ((_, envelope, _),) = running.mail()
+                assert (envelope.sender, envelope.to_remote) == ("raid@x.test", ("r@y.test",))
+
+
+def test_a_network_that_is_none_is_named() -> None:
+    with pytest.raises(ValidationError, match=r"192\.168\.0: must be IP addresses or networks"):
+        settings(lenient="127.0.0.1,192.168.0")
 
 
 async def test_refused_recipients_do_not_go_on_for_ever() -> None:

@@ -284,7 +284,7 @@ class Dialogue:
             return _NESTED
         if access.must_log_in(self.terms, self.standing):
             return _LOG_IN_FIRST
-        sender, parameters = read_sender(argument)
+        sender, parameters = read_sender(argument, lenient=self.standing.lenient)
         if not self.extended and parameters != _NO_PARAMETERS:
             return _NEEDS_EHLO
         if parameters.auth and not self.terms.possible:
@@ -304,7 +304,9 @@ class Dialogue:
             return _MAIL_FIRST
         if self.chunked:
             return _CHUNKS_FIRST
-        recipient, request = read_recipient(argument, utf8=self.parameters.utf8)
+        recipient, request = read_recipient(
+            argument, utf8=self.parameters.utf8, lenient=self.standing.lenient
+        )
         if not self.extended and request != NO_WISHES:
             return _NEEDS_EHLO
         if recipient not in self.recipients and len(self.recipients) >= self.offer.recipients:

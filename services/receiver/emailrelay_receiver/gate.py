@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import secrets
 import ssl
 from concurrent.futures import ThreadPoolExecutor
@@ -176,6 +177,7 @@ def make_gate(settings: ReceiverSettings, *, report: Report) -> Gate:
             config=AuthConfig.parse(settings.server_auth_config),
             senders=tuple(rules),
             verifies=settings.address_verifier is not None,
+            lenient=tuple(ipaddress.ip_network(text, strict=False) for text in settings.lenient),
         ),
         report=report,
     )

@@ -18,7 +18,7 @@ from aiosmtpd.smtp import SMTP
 from emailrelay.events import Dialogue as Spoken
 from emailrelay.events import Direction, Rejected, SessionTrouble, Traceback, Vanished
 from emailrelay.reply import Reply
-from emailrelay_receiver.access import Standing
+from emailrelay_receiver.access import Standing, is_lenient_with
 from emailrelay_receiver.asking import ask_about
 from emailrelay_receiver.caller import caller_of
 from emailrelay_receiver.dialogue import Dialogue
@@ -287,6 +287,7 @@ class SmtpSession(SMTP):
         self.client = client
         self._standing.address, self._standing.private = client, local
         self._standing.trusted = trusted = self._gate.trusted(client)
+        self._standing.lenient = is_lenient_with(self._gate.terms, client)
         if self._house.closing:
             return _CLOSING_DOWN
         served = local or self._house.remote_clients or self._gate.serves_strangers

@@ -13,7 +13,7 @@ from pydantic import (
 
 from emailrelay.config.declared import Declared
 from emailrelay.config.tables import Table, Tables
-from emailrelay.config.values import Flag, Metavar, comma_list, destination
+from emailrelay.config.values import Flag, Metavar, Networks, comma_list, destination
 from emailrelay.secrets import AuthConfig
 
 DEFAULT_AUTHORITIES = "<default>"
@@ -170,6 +170,10 @@ class AccessOptions(Declared):
         default=None, examples=["net:127.0.0.1:10025"]
     )
     """What says which recipients there are: the path of a program, net:HOST:PORT or net:/PATH."""
+
+    lenient: Networks = Field(default=[], examples=["192.168.0.20,192.168.1.0/24"])
+    """The addresses and networks of devices that write the addresses of MAIL and RCPT without the angle
+    brackets: from there they are taken so. By default nobody's are."""
 
     allow: Tables[Allow] = ()
     """Which senders each client may use."""
