@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import re
 import select
 import sys
 from collections.abc import Callable, MutableMapping

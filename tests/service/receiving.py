@@ -128,8 +128,8 @@ async def receiving(
             house = make_house(settings, opened, report=events.append, clock=time.time)
             receiver = Receiver(house, listeners.sockets)
             async with receiver:
-                name = listeners.sockets[0].getsockname()
-                port = name[1] if isinstance(name, tuple) else 0
+                opened_at = listeners.sockets[0]
+                port = 0 if place.startswith("/") else opened_at.getsockname()[1]
                 yield Running(port, house, opened, receiver, events)
     finally:
         listeners.close()

@@ -126,7 +126,7 @@ async def test_a_client_has_less_patience_before_its_first_mail() -> None:
 
 @pytest.mark.parametrize("encrypts", [False, True])
 async def test_a_port_check_is_no_trouble_and_its_address_is_known(
-    tmp_path: Path, encrypts: bool
+    tmp_path: Path, *, encrypts: bool
 ) -> None:
     files = make_certificates(tmp_path)
     given = settings(

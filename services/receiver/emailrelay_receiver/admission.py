@@ -72,7 +72,8 @@ class Admission:
 
     def _dismiss_any(self, now: float) -> bool:
         # Whoever takes many places pays for it first; the others pay only if that is of no use.
-        largest: Iterable[Guest] = max(self._guests.values(), key=len, default=())
+        empty = dict[Guest, None]()
+        largest = max(self._guests.values(), key=len, default=empty)
         return self._dismiss(largest, now) or self._dismiss(self._sources, now)
 
     def _dismiss(self, guests: Iterable[Guest], now: float) -> bool:

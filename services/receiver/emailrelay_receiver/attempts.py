@@ -99,7 +99,9 @@ class Attempt:
         self._attempts.end(self._party, self._name)
 
 
-def _bound(remembered: OrderedDict[_Party, None] | OrderedDict[_Party, tuple[float, float]]) -> None:
+def _bound(
+    remembered: OrderedDict[_Party, None] | OrderedDict[_Party, tuple[float, float]],
+) -> None:
     """Forget what was not touched for the longest time."""
     while len(remembered) > _MOST_REMEMBERED:
         remembered.popitem(last=False)

@@ -26,7 +26,7 @@ _MOST_CHECKED = 32
 """Passwords that wait for their hash or are at it: the last of them waits for a few seconds."""
 
 
-class TooBusy(Exception):  # noqa: N818 - no error: the client is told to try again
+class TooBusy(Exception):
     """Too many passwords are being checked."""
 
 

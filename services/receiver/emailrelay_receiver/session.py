@@ -295,9 +295,7 @@ class SmtpSession(SMTP):
             return _LOCAL_ONLY
         source = source_of(client)
         favoured = local or trusted is not None or self._house.attempts.knows(source)
-        return self._house.admission.enter(
-            self, source, now=self.loop.time(), favoured=favoured
-        )
+        return self._house.admission.enter(self, source, now=self.loop.time(), favoured=favoured)
 
     async def _turn_away(self, refusal: Reply) -> None:
         self._house.troubles.tell(
