@@ -4,6 +4,7 @@ Log lines and counters are two readers of the same events. Texts that came from 
 the log's renderer; message content and secrets are in no event.
 """
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from inspect import get_annotations
@@ -74,6 +75,13 @@ class Event:
 
 Report: TypeAlias = Callable[[Event], None]
 """Where events go; must not raise and must not block."""
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def event_name(kind: type[Event]) -> str:
+    """Return the name of a kind of event in the log: ``WorkerDied`` is ``worker_died``."""
+    return _WORD_START.sub("_", kind.__name__).lower()
 
 
 class Started(Event):
@@ -206,6 +214,13 @@ class SessionTrouble(Event):
     level: ClassVar[Level] = Level.WARNING
     client: str
     reason: str
+
+
+class Vanished(Event):
+    """A client connected and went away without a word, as a port check does."""
+
+    level: ClassVar[Level] = Level.DEBUG
+    client: str
 
 
 class Direction(StrEnum):
@@ -428,6 +443,15 @@ class WatchTrouble(Event):
 
     level: ClassVar[Level] = Level.WARNING
     reason: str
+
+
+class LeftOut(Event):
+    """So many lines of a kind were left out within a minute, as they said the same as one that was told."""
+
+    level: ClassVar[Level] = Level.WARNING
+    kind: str
+    reason: str
+    lines: int
 
 
 class LinesDropped(Event):

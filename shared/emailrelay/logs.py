@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-import re
 import select
 import sys
 from collections.abc import Callable, MutableMapping
@@ -11,8 +10,9 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from emailrelay.calm import Calm
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report, event_name
 from emailrelay.printable import printable as escaped
 
 FIELD_LIMIT = 1024
@@ -23,7 +23,6 @@ _PATIENCE = 100
 
 _MOMENTS = frozenset({"next_attempt", "again", "token_until"})
 """The fields that are moments (seconds since 1970)."""
-_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -35,14 +34,14 @@ _Shape: TypeAlias = tuple[str, tuple[str, ...]]
 
 
 def reporter(settings: Settings) -> Report:
-    """Return where a service's events go: standard output, as the settings say.
+    """Return where a service's events go: standard output, as the settings say; the same trouble once a minute.
 
     Warnings that libraries give to Python's logging become events of the same log.
     """
     log_format = settings.log_format
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if sys.stdout.isatty() else LogFormat.JSON
-    report = line_reporter(
+    lines = line_reporter(
         service=settings.service,
         render=renderer(log_format),
         # systemd's journal has a clock of its own, and sets this for what it reads.
@@ -50,6 +49,7 @@ def reporter(settings: Settings) -> Report:
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
     )
+    report = Calm(lines)
     logging.basicConfig(handlers=[_LibraryHandler(report)], format="%(message)s")
     return report
 
@@ -128,11 +128,6 @@ def line_reporter(
 
 def _shape(kind: type[Event]) -> _Shape:
     return event_name(kind), kind.fields
-
-
-def event_name(kind: type[Event]) -> str:
-    """Return the name of a kind of event in the log: ``WorkerDied`` is ``worker_died``."""
-    return _WORD_START.sub("_", kind.__name__).lower()
 
 
 def printable(value: object) -> object:

@@ -8,8 +8,7 @@ import sys
 import time
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.events import Event
-from emailrelay.logs import event_name
+from emailrelay.events import Event, event_name
 from emailrelay.service import Signals, run
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
+from emailrelay.calm import Calm
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
@@ -87,7 +88,7 @@ class Bench:
                 feed=feed,
                 chain=Chain(filters=parse_chain(specs), side=Side.SERVER, programs=programs),
                 schedule=self.schedule,
-                report=self.report,
+                report=Calm(self.report),
                 jobs=jobs,
                 drain=0.3,
             )

@@ -362,6 +362,18 @@ async def test_missing_message_id_is_put_behind_the_header(
     assert content.startswith(before.removesuffix(b"\r\n"))
 
 
+async def test_message_id_never_stands_in_the_middle_of_a_field(desk: Desk) -> None:
+    content = b"X: y\r\n" + b" folded\r\n" * 200_000 + b"\r\n"
+    copy = desk.copy(content)
+    assert (await desk.ask("msgid:", copy=copy)).verdict == Accept()
+    first, rest = copy.content.read_bytes().split(b"\r\n", 1)
+    assert first.startswith(b"Message-ID: <1.2.3@")
+    assert rest == content
+    copy.content.write_bytes(content[6:])
+    assert (await desk.ask("msgid:", copy=copy)).verdict == Accept()
+    assert copy.content.read_bytes() == content[6:]
+
+
 @pytest.mark.parametrize(
     "content", [b"Message-ID: <a@b>\r\n\r\n", b"A: b\r\nmessage-id : \r\n <a@b>\r\n\r\nx\r\n"]
 )

@@ -188,6 +188,25 @@ async def test_without_room_mail_is_refused_before_its_content(flags: list[str])
         peer.writer.transport.abort()
 
 
+async def test_a_verifier_that_is_down_floods_no_log(flags: list[str]) -> None:
+    down = "--address-verifier=net:127.0.0.1:1"
+    async with receiver(*flags[:4], down, "--log-format=json") as (process, place):
+        peer = await connect(place)
+        await peer.reply()
+        for command in ("EHLO c", "MAIL FROM:<a@b>"):
+            assert (await peer.ask(command)).startswith("250")
+        for number in range(200):
+            assert (await peer.ask(f"RCPT TO:<r{number}@b>")).startswith("451 4.4.3")
+        peer.writer.transport.abort()
+        process.send_signal(signal.SIGTERM)
+        log, _ = await asyncio.wait_for(process.communicate(), HANG)
+    told = [json.loads(line) for line in log.splitlines()]
+    assert len([line for line in told if line["event"] == "verifier_trouble"]) == 1
+    left_out = {line["kind"]: line["lines"] for line in told if line["event"] == "left_out"}
+    assert left_out["verifier_trouble"] == 199
+    assert len(told) < 30
+
+
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed")
 def test_a_flood_of_clients_exhausts_no_descriptors_and_floods_no_log(flags: list[str]) -> None:
     # D36, RX05

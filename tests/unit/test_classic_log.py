@@ -11,8 +11,7 @@ from emailrelay.classic import log_lines
 from emailrelay.classic.command_line import parse
 from emailrelay.classic.log_lines import Line, Severity, of_complaint, of_event, written
 from emailrelay.classic.log_output import LogOutput, log_options
-from emailrelay.events import Direction, Event, StoreTrouble
-from emailrelay.logs import event_name
+from emailrelay.events import Direction, Event, StoreTrouble, event_name
 
 NOON = 1_700_000_000.25
 

@@ -20,8 +20,9 @@ from emailrelay.events import (
     SessionTrouble,
     Stopping,
     WorkerDied,
+    event_name,
 )
-from emailrelay.logs import FIELD_LIMIT, event_name, line_reporter, printable, renderer, reporter
+from emailrelay.logs import FIELD_LIMIT, line_reporter, printable, renderer, reporter
 from emailrelay.queue_id import QueueId
 
 

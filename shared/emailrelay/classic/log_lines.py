@@ -8,8 +8,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from emailrelay.events import Event
-from emailrelay.logs import event_name, printable
+from emailrelay.events import Event, event_name
+from emailrelay.logs import printable
 from emailrelay.printable import printable as escaped
 
 
@@ -47,6 +47,8 @@ _TEXTS = MappingProxyType(
         "received": "received {id} from <{sender}>: {recipients} recipient(s), {size} octets",
         "rejected": "rejected {command}: {reply}",
         "more_refused": "rejected {count} more like these",
+        "left_out": "{lines} more like this one within a minute: {reason}",
+        "vanished": "{client} connected and went away without a word",
         "logged_in": "{client} logged in with {mechanism} as {user}",
         # The address first: deploy/fail2ban looks for it, and what a client says of itself comes last.
         "login_failed": "{client} failed to log in with {mechanism} as {user}",

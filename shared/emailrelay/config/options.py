@@ -222,13 +222,19 @@ class ConnectionOptions(Declared):
     """Limits on clients."""
 
     connections: Count = 1000
-    """The most client connections at a time, in each worker; further ones get 421."""
+    """The most client connections at a time, in each worker. A tenth is kept for clients of this machine
+    and for addresses from which somebody has logged in. Once there is no place, a new client gets that of
+    one who has not logged in and has been idle for 5 seconds or more; if there is none, it gets 421."""
 
     client_connections: Count = 100
-    """The most connections at a time from one address, in each worker."""
+    """The most connections at a time from one address, in each worker. A network of 64 bits counts as one
+    address with IPv6, and all loopback addresses count as one."""
 
     idle_timeout: Seconds = 60.0
     """A client that is silent for so long gets 421."""
+
+    first_mail_timeout: Seconds = 30.0
+    """The same before its first MAIL, for a client that has not logged in."""
 
     session_timeout: Seconds = 3600.0
     """A session that lasts longer than this ends after the command or message in hand."""

@@ -4,7 +4,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -122,6 +122,16 @@ def _ip(text: str) -> str:
         raise ValueError("must be an IP address") from error
 
 
+def _networks(texts: list[str]) -> list[str]:
+    for text in texts:
+        try:
+            ip_network(text, strict=False)
+        except ValueError as error:
+            words = "must be IP addresses or networks, as in 192.168.0.0/24 or fd00::/8"
+            raise ValueError(f"{text}: {words}") from error
+    return texts
+
+
 def _not_empty(value: object) -> object:
     # Path("") is the current directory, which nobody means who left a variable empty.
     if value == "":
@@ -148,6 +158,9 @@ Destinations: TypeAlias = Annotated[
 Domain: TypeAlias = Annotated[str, AfterValidator(_domain), Metavar("FQDN")]
 Address: TypeAlias = Annotated[str, AfterValidator(_ip), Metavar("IP")]
 Addresses: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("LIST")]
+Networks: TypeAlias = Annotated[
+    list[str], BeforeValidator(comma_list), AfterValidator(_networks), Metavar("LIST")
+]
 Filters: TypeAlias = Annotated[
     list[str], BeforeValidator(comma_list), AfterValidator(_filters), Metavar("SPEC")
 ]

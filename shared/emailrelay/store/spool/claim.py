@@ -111,6 +111,16 @@ class SpoolClaim(Claim):
                 self._doubt = self._spool.doubts.mark(self.id, peer)
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
+            self._tell_of_dot(peer)
+
+    def _tell_of_dot(self, peer: str) -> None:
+        """Let the receiver know whose client waits: should it give up, it names the duplicate."""
+        wait = self._locked.wait
+        if self.ack is Ack.DELIVERED and wait is not None:
+            try:
+                wait.at_dot(peer)
+            except OSError as error:
+                self._spool.trouble("note that a message is at its final dot", error)
 
     def wanted(self) -> bool:
         """See ``Claim.wanted``."""

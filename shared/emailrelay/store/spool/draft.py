@@ -21,7 +21,7 @@ from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.moves import withdraw
+from emailrelay.store.spool.moves import name_duplicate, withdraw
 from emailrelay.store.spool.pair import Pair
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.waiting import Waiter, Waiters
@@ -148,6 +148,8 @@ class SpoolDraft(Draft):
             if self._waiters is not None:
                 self._waiters.end(self.id)
             if gave_up and waiter.ack is Ack.DELIVERED:
+                if waiter.doubt:
+                    name_duplicate(self._spool, self.id, waiter.doubt)
                 withdraw(self._spool, self.id)
         except OSError as error:
             self._spool.trouble(f"stop waiting for {self.id}", error)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage
+from emailrelay.events import PossibleDuplicate
 from emailrelay.journal import History, Wish
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
@@ -194,6 +195,25 @@ def back_to_work(locked: Locked, history: History) -> None:
     release(locked, history)
     locked.rename(stage)
     put_off(locked, 0.0)
+
+
+def name_duplicate(spool: Spool, message: QueueId, peer: str) -> None:
+    """Name a message whose client has given up while its final dot was perhaps on its way to ``peer``.
+
+    Also in its journal, if it is still there; whoever has claimed it does not mind a further line.
+    """
+    spool.report(PossibleDuplicate(id=message, peer=peer))
+    reading = files.open_regular(spool.envelope(message, Stage.READY))
+    if reading is None:
+        return
+    try:
+        writing = files.open_for_append(reading)
+        try:
+            files.append(writing, journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
 
 
 def withdraw(spool: Spool, message: QueueId) -> None:

@@ -3,7 +3,8 @@
 The receiver makes ``.waiting/ID`` before the commit and keeps it locked; it tells the ``ack`` and the
 socket to ring at. Whoever settles the message writes the reply into it and renames it to
 ``ID.answer``; a receiver that gives up unlinks it. Exactly one of the two succeeds, and the loser
-obeys. A waiter whose lock is free is dead.
+obeys. A waiter whose lock is free is dead. Whoever is about to send the final dot writes that into it
+too, so that a receiver that gives up knows that the message may be delivered even so.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from dataclasses import dataclass, field
 
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
-from emailrelay.reply import Reply
+from emailrelay.reply import Reply, one_line
 from emailrelay.store.spool import files, names
 from emailrelay.store.spool.doorbell import Ear
 from emailrelay.store.spool.spool import Spool
@@ -22,6 +23,8 @@ from emailrelay.store.spool.spool import Spool
 _LOOK = 1.0
 """Seconds between looks for an answer whose ring was lost."""
 _EAR = "answers"
+_AT_DOT = "dot "
+"""Begins the line that names the server to which the final dot is about to go."""
 _TRIES, _MOMENT = 100, 0.0005
 """How often, and after how many seconds, a marker is made again that a sweep took away."""
 
@@ -34,6 +37,8 @@ class Waiter:
     ack: Ack
     descriptor: int
     rung: asyncio.Event = field(default_factory=asyncio.Event)
+    doubt: str = ""
+    """After giving up: the server to which the final dot may be on its way, if any."""
     _reply: Reply | None = None
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
@@ -67,6 +72,10 @@ class Waiter:
             os.unlink(self.path)
         except FileNotFoundError:
             return self._read()
+        # Read after the unlink: a dot noted later is not sent, or its sender names it.
+        lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()
+        dots = [line.removeprefix(_AT_DOT) for line in lines if line.startswith(_AT_DOT)]
+        self.doubt = dots[-1] if dots else ""
         return None
 
     def _read(self) -> Reply | None:
@@ -159,15 +168,22 @@ class Wait:
         """Tell whether the client still waits."""
         return files.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
 
+    def at_dot(self, peer: str) -> None:
+        """Note that the final dot is about to be sent to ``peer``."""
+        self._write(f"{_AT_DOT}{one_line(peer)}")
+
+    def _write(self, line: str) -> None:
+        writing = files.open_for_append(self.descriptor)
+        try:
+            files.write_all(writing, f"{line}\n".encode(errors="replace"))
+        finally:
+            os.close(writing)
+
     def tell(self, spool: Spool, message: QueueId, reply: Reply) -> bool:
         """Answer the client; False if it does not wait any more."""
         if not _lives(self.descriptor, self.path):
             return False
-        writing = files.open_for_append(self.descriptor)
-        try:
-            files.write_all(writing, f"{reply}\n".encode())
-        finally:
-            os.close(writing)
+        self._write(str(reply))
         try:
             os.rename(self.path, f"{self.path}.answer")
         except FileNotFoundError:
