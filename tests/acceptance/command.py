@@ -8,12 +8,13 @@ import smtplib
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.acceptance.relay import BIN, HANG, Sink, free_port, until
+from tests.acceptance.relay import BIN, HANG, ROOT, Sink, free_port, until
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 GRAMMAR = re.compile(
@@ -179,6 +180,8 @@ def recording_sink(directory: Path) -> Sink:
 
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+CODE = [ROOT / "shared", *(ROOT / "services").iterdir(), Path(sysconfig.get_path("purelib"))]
+"""Where Python finds the product and what it needs."""
 
 
 def runs_for_everybody() -> bool:
@@ -189,3 +192,8 @@ def runs_for_everybody() -> bool:
 def open_to_all(path: Path) -> bool:
     """Tell whether every user can reach this path."""
     return all(parent.stat().st_mode & 0o001 for parent in path.parents)
+
+
+def others_can_run_it() -> bool:
+    """Tell whether other users can run this checkout with the system's Python."""
+    return SYSTEM_PYTHON.exists() and all(open_to_all(place / "any") for place in CODE)

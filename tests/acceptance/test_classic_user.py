@@ -4,14 +4,19 @@ import os
 import pwd
 import shutil
 import signal
-import sysconfig
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.command import SYSTEM_PYTHON, Command, open_to_all, runs_for_everybody
-from tests.acceptance.relay import ROOT, free_port, until
+from tests.acceptance.command import (
+    CODE,
+    SYSTEM_PYTHON,
+    Command,
+    others_can_run_it,
+    runs_for_everybody,
+)
+from tests.acceptance.relay import free_port, until
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user"),
@@ -22,16 +27,15 @@ pytestmark = [
 @pytest.fixture
 def command() -> Iterator[Command]:
     """Give the command run by a Python, and in a directory, that every user can reach."""
-    if not open_to_all(ROOT):
+    if not others_can_run_it():
         pytest.skip("other users cannot reach this checkout")
     directory = Path(tempfile.mkdtemp(prefix="classic-"))
     directory.chmod(0o711)
-    places = [ROOT / "shared", *(ROOT / "services").iterdir(), sysconfig.get_path("purelib")]
     command = Command(
         directory,
         user=None,
         program=(str(SYSTEM_PYTHON), "-m", "emailrelay.classic"),
-        environment={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))},
+        environment={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, CODE))},
     )
     if command.run("--version").status != 0:
         pytest.skip("the system's Python is of another release than this one's packages")

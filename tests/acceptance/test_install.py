@@ -5,11 +5,10 @@ import re
 import shlex
 import shutil
 import subprocess
-import sysconfig
 from pathlib import Path
 
 import pytest
-from tests.acceptance.command import SYSTEM_PYTHON, open_to_all
+from tests.acceptance.command import CODE, SYSTEM_PYTHON, others_can_run_it
 from tests.acceptance.pages import blocks
 from tests.acceptance.relay import HANG, ROOT
 from tests.fakes.certificates import make_certificates
@@ -43,15 +42,14 @@ def directory(tmp_path: Path) -> Path:
     """Give a directory with commands that every user can run, a key and a certificate."""
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("only root can install the product, here with unshare")
-    if not open_to_all(ROOT):
+    if not others_can_run_it():
         pytest.skip("other users cannot reach this checkout")
     tried = subprocess.run(
         [*NEW_NAMESPACE, "mount", "-t", "tmpfs", "tmpfs", "/opt"], check=False, capture_output=True
     )
     if tried.returncode:
         pytest.skip("nothing can be mounted here")
-    code = [ROOT / "shared", *(ROOT / "services").iterdir(), sysconfig.get_path("purelib")]
-    path = os.pathsep.join(map(str, code))
+    path = os.pathsep.join(map(str, CODE))
     (tmp_path / "bin").mkdir()
     for name, module in MODULES.items():
         program = tmp_path / "bin" / name
