@@ -110,7 +110,7 @@ class RetryOptions(Declared):
     """Trying again."""
 
     retry_first: Seconds = 60.0
-    """The pause after a message's first failed attempt."""
+    """The pause after a message's first failed attempt. Each pause is shortened at random by up to a fifth."""
 
     retry_factor: float = Field(default=2.0, ge=1, le=100, allow_inf_nan=False)
     """How much longer each further pause is than the one before."""

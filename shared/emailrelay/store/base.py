@@ -11,7 +11,8 @@ States, and who moves a message from one to the next::
     FAILED, HELD ──retry──▶ the stage it came from;  any other ──fail──▶ FAILED
 
 Guarantee: nobody sees a draft; when ``commit`` returns, content, envelope and their names are on
-    stable storage. Leaving a draft without ``commit`` leaves nothing.
+    stable storage, at the place where the next opener looks for them. Leaving a draft without ``commit``
+    leaves nothing.
 Guarantee: what was committed is in exactly one stage until it is delivered, abandoned by a filter, or
     deleted by the operator. A crash of any process at any point changes nothing about that.
 Guarantee: at most one claim on a message exists at any time, over all processes.
@@ -21,6 +22,8 @@ Guarantee: of a client who gives up waiting and a worker who answers exactly one
     obeys: a message whose client has given up is ordinary mail (FILTERED) or withdrawn (DELIVERED).
 Guarantee: a recipient recorded as delivered is not delivered to again.
 Guarantee: an entry that is no message becomes FAILED with its reason, once, and all others go on.
+    DELIVERED mail whose client was not told 250 is withdrawn instead, whatever a power cut has left of it.
+Guarantee: nothing is claimed whose settlement could not be recorded.
 
 An event is a hint; the truth is a scan. A store loses no mail when every hint is lost, only time.
 """
@@ -90,7 +93,7 @@ class Draft(ABC):
         share a connection to the next server. ``dsn`` is what the client wants to be told.
 
         Raises:
-            StoreError: it is not committed, and leaves nothing.
+            StoreError: it is not committed, and leaves nothing that the disk lets us remove.
 
         """
 
