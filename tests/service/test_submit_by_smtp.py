@@ -123,6 +123,24 @@ async def test_trouble_after_the_message_was_taken_is_no_failure(
         assert len(peer.messages) == 1
 
 
+async def test_receiver_that_takes_fewer_recipients_than_before_loses_none(tmp_path: Path) -> None:
+    full = "452 4.5.3 full"
+    script: Script = {"RCPT": ["250 ok", "250 ok", full, "250 ok", "250 ok", full]}
+    async with SmtpPeer(script) as peer:
+        done = await through(peer.port, *many(3), spool=tmp_path)
+        assert to(*peer.messages) == ["user2@x.test"]
+    assert done.returncode == 69
+    assert "not taken: user0@x.test\nemailrelay-submit: not taken: user1@x.test\n" in done.stderr
+
+
+async def test_reply_of_several_lines_is_told_on_one(tmp_path: Path) -> None:
+    reply = "550-5.1.1 nobody\r\n550 5.1.1 of that name"
+    async with SmtpPeer(recipients={b"no@x.test": reply}) as peer:
+        done = await through(peer.port, "no@x.test", spool=tmp_path)
+        assert "no@x.test: 550 5.1.1 nobody 5.1.1 of that name" in done.stderr
+        assert peer.commands[-1].endswith("QUIT")
+
+
 async def test_missing_answer_to_the_content_is_told_as_what_it_is(tmp_path: Path) -> None:
     async with SmtpPeer({"DOT": Close()}) as peer:
         done = await through(peer.port, "bob@x.test", spool=tmp_path)

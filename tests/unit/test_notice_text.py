@@ -77,6 +77,14 @@ def test_notice_is_a_delivery_status_report_that_no_responder_answers() -> None:
     ]
 
 
+def test_notice_claims_of_no_server_what_this_relay_may_have_found() -> None:
+    unable = Reply(553, "5.6.7 the server does not support SMTPUTF8")
+    failure = dsn.Failure(recipient=BOB, reply=unable, peer="mx.y.test:25")
+    words = dsn.compose(report(failures=(failure,))).decode()
+    assert "    mx.y.test:25: 553 5.6.7 the server does not support SMTPUTF8\r\n" in words
+    assert " said: " not in words
+
+
 def test_notice_says_for_each_recipient_who_refused_it_and_why() -> None:
     failures = (
         dsn.Failure(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),

@@ -214,7 +214,7 @@ def test_header_addresses_without_a_domain_get_the_hosts(field: bytes, expected:
 
 
 @pytest.mark.parametrize(
-    "name", ["Zoë", "René Müller" * 9, "ünï\t\x00", "李", "\U0001f4e7" * 40, "a\udcf6b"]
+    "name", ["Zoë", "René Müller" * 9, "ünï\t\x00", "李", "\U0001f4e7" * 40, "a\udcf6b", "x" * 3000]
 )
 def test_added_from_field_is_ascii_and_its_name_reads_as_it_was(name: str) -> None:
     added = Header(()).completed(ORIGIN._replace(full_name=name))

@@ -90,7 +90,8 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
             return found._replace(domain=_value(name, words))
         case "--port":
             return found._replace(port=_port(_value(name, words)))
-    raise UsageError(f"{word}: no such option, see --help")
+        case _:
+            raise UsageError(f"{word}: no such option, see --help")
 
 
 def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:

@@ -6,7 +6,7 @@ transactions, and every recipient is asked about before the first of them is fin
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from smtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
@@ -65,15 +65,15 @@ def send(port: int, sender: Address, recipients: Sequence[Address], content: byt
 
 
 @contextmanager
-def _session(port: int) -> Iterator[SMTP]:
+def _session(port: int) -> Generator[SMTP]:
     """Hold a session; what goes wrong in it becomes ``NotTaken``."""
     try:
         server = SMTP("localhost", port, timeout=_TIMEOUT)
         try:
             server.ehlo_or_helo_if_needed()
             yield server
-            _quit(server)
         finally:
+            _quit(server)
             server.close()
     except SMTPResponseException as error:
         raise _refusal(error.smtp_code, _text(error.smtp_error)) from error
@@ -82,7 +82,7 @@ def _session(port: int) -> Iterator[SMTP]:
 
 
 def _quit(server: SMTP) -> None:
-    """Take leave. The message is taken already: no answer to this may look like a failure."""
+    """Take leave. What became of the message is known: no answer to this changes it."""
     with suppress(OSError, SMTPException):
         if server.sock is not None:
             server.sock.settimeout(_TIMEOUT_AT_QUIT)
@@ -106,9 +106,11 @@ class _Transactions:
         *others, last = self._batches(recipients)
         yield last  # it is open already
         for batch in others:
-            _, refused = self._open(batch)
+            count, refused = self._open(batch)
             if refused:
                 raise _all_or_none(refused)
+            if count < len(batch):
+                raise NotTaken("the receiver takes fewer recipients than before", permanent=False)
             yield batch
 
     def _batches(self, recipients: Sequence[Address]) -> list[Sequence[Address]]:
@@ -207,4 +209,5 @@ def _refusal(code: int, text: str) -> NotTaken:
 
 
 def _text(said: bytes | str) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    return " ".join(text.split("\n"))  # the lines of one reply

@@ -14,6 +14,8 @@ _RECIPIENT_FIELDS = frozenset({b"to", b"cc", b"bcc"})
 _ADDRESS_FIELDS = _RECIPIENT_FIELDS | {b"from", b"sender", b"reply-to"}
 _TRACE_FIELDS = frozenset({b"received", b"return-path"})
 _RESENT = b"resent-"
+_LONGEST_QUOTED = 200
+"""Characters; a line may have 998 (RFC 5322 section 2.1.1), and encoded words can be folded."""
 _WORD_OCTETS = 45
 """Octets of text in an encoded word, which has at most 75 characters (RFC 2047 section 2)."""
 
@@ -132,7 +134,7 @@ def _mailbox(origin: Origin) -> str:
 
 def phrase(name: str) -> str:
     """Give a name as it may stand before an address: quoted, or in encoded words (RFC 2047)."""
-    if name.isascii():
+    if name.isascii() and len(name) <= _LONGEST_QUOTED:
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
     return "\r\n ".join(_encoded(piece) for piece in _pieces(name))
