@@ -93,6 +93,16 @@ async def test_strongest_common_mechanism_is_used(
     assert not leaks(bytes(peer.clear))
 
 
+@pytest.mark.parametrize("password", ["Password", "name", "Username:", "=", "535"])
+async def test_weak_password_that_stands_in_a_prompt_signs_in(
+    authority: Authority, password: str
+) -> None:
+    offers, passwords = ("AUTH LOGIN",), {"alice": password}
+    async with SecurePeer(authority.context(), offers=offers, passwords=passwords) as peer:
+        settlement, _ = await sent(peer, signing_in(authority, by_password(password)))
+    assert isinstance(settlement, Done)
+
+
 async def test_mechanisms_can_be_chosen(authority: Authority) -> None:
     policy = Policy(
         tls=Tls(authorities=authority.path), auth=AuthConfig.parse("m:login,plain;x:login")

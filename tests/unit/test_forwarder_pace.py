@@ -49,6 +49,14 @@ def test_messages_that_come_back_later_get_a_turn_each() -> None:
     assert [pace.later(100) for _ in range(3)] == [102, 104, 106]
 
 
+def test_clock_that_is_set_back_takes_the_turns_with_it() -> None:
+    pace = Pace()
+    pace.refused(10_000, began=10_000)
+    assert pace.turn(10_000, patience=9) == 2
+    assert pace.turn(6_400, patience=9) == 4
+    assert pace.later(6_400) == 6_406
+
+
 def test_accepted_messages_raise_the_rate_and_time_lifts_the_limit() -> None:
     pace = Pace()
     pace.refused(0, began=0)

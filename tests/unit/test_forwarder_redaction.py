@@ -31,6 +31,7 @@ def test_secret_is_hidden_in_every_form(secret: str, before: bytes, after: bytes
 
 def test_short_secret_is_hidden_as_a_word_only() -> None:
     assert redacted("go", "535 go is gone, go") == f"535 {HIDDEN} is gone, {HIDDEN}"
+    assert redacted("5", "550 5.1.1 no such user") == "550 5.1.1 no such user"
 
 
 @pytest.mark.parametrize("text", ["535 5.7.8 not you", "250 SIZE 1000", "alice@example.com: no"])

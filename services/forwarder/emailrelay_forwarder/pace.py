@@ -34,6 +34,7 @@ class Pace:
         "_later",
         "_next",
         "_rests",
+        "_seen",
         "_taken",
         "rate",
     )
@@ -53,9 +54,12 @@ class Pace:
         self._later = 0.0
         """The last turn that was given to a message to come back at."""
         self._rests = 0
+        self._seen = 0.0
+        """When a turn was last asked for."""
 
     def turn(self, now: float, *, patience: float) -> float | None:
         """Take a turn: return the seconds until it; None: it is further away than ``patience``."""
+        self._follow(now)
         if self.rate is None:
             return 0.0
         if now > self._forgiven:
@@ -100,6 +104,16 @@ class Pace:
         self._cut(AFTER_REST, now, pause=min(LONGEST_REST, REST * 2.0 ** min(self._rests, 16)))
         self._rests += 1
         return True
+
+    def _follow(self, now: float) -> None:
+        """Take all times back with a clock that was set back, or no turn would come for so long."""
+        back = max(0.0, self._seen - now)
+        self._seen = now
+        if back:
+            self._changed -= back
+            self._next -= back
+            self._later -= back
+            self._forgiven -= back
 
     def _cut(self, rate: float, now: float, *, pause: float) -> None:
         self.rate = rate

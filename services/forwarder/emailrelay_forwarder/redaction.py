@@ -9,7 +9,7 @@ from emailrelay.envelope_format import to_xtext
 
 HIDDEN = "(secret)"
 _SHORT = 4
-"""Characters: a secret below that counts only as a word of its own, or it would hide half of a text."""
+"""Characters: a secret below that counts only between blanks, or it would hide codes and half of a text."""
 _LEAST_BASE64 = 4
 """Characters of base64 that belong to a secret alone: fewer are in many words."""
 
@@ -43,7 +43,7 @@ def _patterns(secret: bytes) -> Iterator[str]:
         if len(form) >= _SHORT:
             yield re.escape(form)
         elif form:
-            yield rf"(?<!\w){re.escape(form)}(?!\w)"
+            yield rf"(?<!\S){re.escape(form)}(?!\S)"
     for part in _within_base64(secret):
         yield rf"[A-Za-z0-9+/]*{re.escape(part)}[A-Za-z0-9+/]*=*"
 

@@ -43,6 +43,10 @@ Answer: TypeAlias = SMTPResponse
 """A reply as it was read: ``code`` and ``message``, the lines of the latter joined by ``\\n``."""
 
 
+_CHALLENGE = 334
+"""RFC 4954 section 4."""
+
+
 class Wire(SMTPProtocol):
     """One connection to a server: commands out, replies in, content out."""
 
@@ -144,11 +148,15 @@ class Wire(SMTPProtocol):
     async def reply(self, step: Step, limit: float) -> Answer:
         """Take the next reply, the greeting being the first; it may have come along with the one before."""
         try:
-            reply = self._take()
+            reply = self._reader.take()
             if reply is None:
                 reply = await self._within(step, limit, self._coming(step))
         except ReplyGarbled as error:
+            # Its cause would repeat what may be a secret.
             raise garbled(step, self.redaction(str(error))) from None
+        code, text = reply
+        if code != _CHALLENGE or step is not Step.AUTH:  # "Password:" may be part of a weak one
+            reply = (code, self.redaction(text))
         if self._transcript is not None:
             self._transcript.received(step, *reply)
         return Answer(*reply)
@@ -206,10 +214,10 @@ class Wire(SMTPProtocol):
     def _spoken(self) -> Reply | None:
         """Take the reply that nobody asked for, if it is one."""
         try:
-            reply = self._take()
+            reply = self._reader.take()
         except ReplyGarbled:
             return None
-        return Reply.of(*reply) if reply else None
+        return Reply.of(reply[0], self.redaction(reply[1])) if reply else None
 
     async def _coming(self, step: Step) -> tuple[int, str]:
         """Give the next reply, which is not there yet."""
@@ -219,13 +227,8 @@ class Wire(SMTPProtocol):
                 raise cut_off(step, self._ended)
             self._news = self._loop.create_future()
             await self._news
-            reply = self._take()
+            reply = self._reader.take()
         return reply
-
-    def _take(self) -> tuple[int, str] | None:
-        """Take the next reply, without what must not be seen of it."""
-        reply = self._reader.take()
-        return reply and (reply[0], self.redaction(reply[1]))
 
     def _wake(self) -> None:
         if self._news is not None and not self._news.done():
