@@ -30,15 +30,22 @@ fi
 # Print the daemon's process number, if it runs. A number that another program has got since, after a
 # power cut for instance, is not taken for it.
 running() {
-    [ -r "$PID_FILE" ] || return 1
+    # No link, no pipe that would hold us up.
+    [ -f "$PID_FILE" ] && [ ! -L "$PID_FILE" ] && [ -r "$PID_FILE" ] || return 1
     pid=$(cat "$PID_FILE") || return 1
     case $pid in
         '' | *[!0-9]*) return 1 ;;
     esac
+    # A file of another user's names only processes of that user.
+    owner=$(stat -c %u "$PID_FILE") || return 1
     case $(ps -p "$pid" -o args= 2>/dev/null) in
-        *emailrelay*) echo "$pid" ;;
+        *emailrelay*) ;;
         *) return 1 ;;
     esac
+    if [ "$owner" -ne 0 ] && [ "$owner" -ne "$(ps -p "$pid" -o uid=)" ]; then
+        return 1
+    fi
+    echo "$pid"
 }
 
 start() {

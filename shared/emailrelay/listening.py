@@ -36,7 +36,7 @@ class Listeners:
             CannotListen: with every address that failed.
 
         """
-        problems: list[str] = []
+        problems, causes = list[str](), list[OSError | ValueError]()
         for interface in interfaces or ("",):
             try:
                 self.sockets.extend(map(_prompt, _open(interface, port)))
@@ -45,9 +45,16 @@ class Listeners:
             except (OSError, ValueError) as error:
                 place = interface or "all addresses"
                 problems.append(f"cannot listen on {place}{_port(interface, port)}: {_why(error)}")
+                causes.append(error)
         if problems:
             self.close()
-            raise CannotListen("\n".join(problems))
+            raise CannotListen("\n".join(problems)) from causes[0]
+
+    def take(self, other: "Listeners") -> None:
+        """Keep what another one has opened, which has nothing then."""
+        self.sockets += other.sockets
+        self._paths += other._paths
+        other.sockets, other._paths = [], []
 
     def close(self) -> None:
         """Close them and remove the paths of unix sockets that we made."""

@@ -132,6 +132,19 @@ def test_a_hook_leaves_another_program_with_that_number_alone(machine: Machine, 
         assert other.returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
+@pytest.mark.parametrize("script", [INIT, *HOOKS], ids=lambda script: script.name)
+def test_another_users_pid_file_names_no_process_of_roots(machine: Machine, script: Path) -> None:
+    like_us = ["emailrelay"]
+    with subprocess.Popen(like_us, executable="/bin/cat", stdin=subprocess.PIPE) as other:
+        machine.pid_file.write_text(f"{other.pid}\n")
+        shutil.chown(machine.pid_file, "daemon")
+        machine.run(script, *(["stop"] if script == INIT else ["eth0", "up"]))
+        machine.pid_file.unlink()
+        other.communicate(timeout=HANG)
+        assert other.returncode == 0
+
+
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.parent.name)
 def test_a_hook_is_content_without_a_daemon(machine: Machine, hook: Path) -> None:
     assert machine.run(hook, "eth0", "down") in {0, 1}

@@ -1,6 +1,8 @@
 """Where the lines of the historical log go: standard error or a file, and syslog."""
 
+import errno
 import os
+import stat
 import sys
 import syslog
 import time
@@ -9,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from emailrelay.classic import as_user
 from emailrelay.classic.command_line import Asked
+from emailrelay.classic.identity import Identity
 from emailrelay.classic.log_lines import Line, Severity, written
 
 _PRIORITY = MappingProxyType(
@@ -53,10 +57,16 @@ def log_options(asked: Asked) -> LogOptions:
 class LogOutput:
     """The open log. Trouble with it never stops mail: what cannot be written is lost."""
 
-    def __init__(self, options: LogOptions, clock: Callable[[], float] = time.time) -> None:
-        """Open what can be opened; raise OSError when the log file cannot."""
+    def __init__(
+        self,
+        options: LogOptions,
+        clock: Callable[[], float] = time.time,
+        who: Identity | None = None,
+    ) -> None:
+        """Open what can be opened, for ``who`` if root will become that user; raise OSError."""
         self._options = options
         self._clock = clock
+        self._who = who
         self._file: int | None = None
         self._path = ""
         # Standard error that will be closed belongs to the start, which says nothing when all is well.
@@ -97,11 +107,6 @@ class LogOutput:
             with suppress(OSError):
                 self._open(self._path_now())
 
-    def owned_by(self, user: int, group: int) -> None:
-        """Give the open file to the user who will have to open it again."""
-        if self._file is not None:
-            os.fchown(self._file, user, group)
-
     def _path_now(self) -> str:
         day = time.strftime("%Y%m%d", time.localtime(self._clock()))
         return (self._options.file or "").replace("%d", day)
@@ -115,8 +120,30 @@ class LogOutput:
             self._path = path
 
     def _open(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-        opened = os.open(path, flags, 0o640)
+        opened = as_user.act(path, self._who, self._opened)
         if self._file is not None:
             os.close(self._file)
         self._file, self._path = opened, path
+
+    def _opened(self, path: str) -> int:
+        if self._who is None or os.geteuid() != 0:
+            return os.open(path, _FLAGS, 0o640)
+        opened = os.open(path, _FLAGS | os.O_NOFOLLOW, 0o640)
+        try:
+            _give(opened, self._who, path)
+        except OSError:
+            os.close(opened)
+            raise
+        return opened
+
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+
+
+def _give(descriptor: int, who: Identity, path: str) -> None:
+    """Give a file that root opened to the user who will have to open it again."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != 0:
+        text = f"is not a plain file of root's or of user {who.name}'s, with a single name"
+        raise PermissionError(errno.EPERM, text, path)
+    os.fchown(descriptor, who.user, who.group)

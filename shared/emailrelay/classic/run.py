@@ -56,7 +56,7 @@ def run(plan: Plan, asked: Asked, again: Callable[[], tuple[Plan, Asked]]) -> in
     os.umask(process.UMASK)
     settings = services.store_settings(asked, os.environ)
     who, remarks = start.choose_identity(asked)
-    listeners, admin = start.bind(plan, asked)
+    listeners, admin = start.bind(plan, asked, who)
     log = start.open_log(asked, who)
     start.make_spool(settings, who)
     if plan.lasting or asked.on("admin"):
