@@ -219,8 +219,8 @@ _AUTH = _rows(
     Group.AUTH,
     ("client-auth C", "FILE", "", "", "Secrets for the next server."),
     ("server-auth S", "FILE", "", "", "Secrets of the clients that must say who they are."),
-    ("client-auth-config", "LIST", "", "", "Which mechanisms the client side uses."),
-    ("server-auth-config", "LIST", "", "", "Which mechanisms the server side offers."),
+    ("client-auth-config", "m:LIST;...", "", "", "Which mechanisms the client side uses."),
+    ("server-auth-config", "m:LIST;...", "", "", "Which mechanisms the server side offers."),
     services=True,
 )
 

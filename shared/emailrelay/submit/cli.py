@@ -25,7 +25,9 @@ Put a message into the spool; the forwarder sends it on.
   -F NAME              the full name for a From: line that has to be added
   -bs                  speak SMTP on standard input and output
   -bp                  show the queue (also when called as mailq)
-  --spool-dir DIR      the spool directory [$EMAILRELAY_SPOOL_DIR, /var/spool/emailrelay]
+  --spool-dir DIR      the spool directory [$EMAILRELAY_SPOOL_DIR; spool_dir in the file that
+                       $EMAILRELAY_CONFIG names; /var/spool/emailrelay if it is there;
+                       /usr/local/var/spool/emailrelay]
   --port N             the receiver on localhost, for who may not write the spool [25]
   -v, --verbose        print the path of the message's content
   --help, --version
