@@ -115,6 +115,25 @@ def test_a_filter_of_an_unknown_kind_stops_the_start(command: Command) -> None:
     assert "exit:300" in ended.err
 
 
+@pytest.mark.parametrize("option", ["--filter", "--client-filter", "--address-verifier"])
+@pytest.mark.parametrize("spec", ["deliver:", "split:", "mx:", "nett:127.0.0.1:9"])
+def test_an_unknown_kind_of_filter_is_a_usage_error_that_lists_the_kinds(
+    command: Command, option: str, spec: str
+) -> None:
+    ended = command.run("--as-proxy", "127.0.0.1:9", "--port", str(free_port()), option, spec)
+    assert ended.status == 1
+    (said,) = [line for line in ended.lines if spec.partition(":")[0] in line]
+    assert all(kind in said for kind in ("the path of a program", "file:PATH", "net:HOST:PORT"))
+
+
+@pytest.mark.parametrize("prefix", ["", "file:"])
+def test_a_filters_path_is_that_of_the_start(command: Command, prefix: str) -> None:
+    script(command.directory / "a:b", "exit 0")
+    name = f"{command.directory.relative_to('/')}/a:b"
+    command.daemon("--as-server", "--filter", f"{prefix}{name}").submit()
+    assert len(command.waiting()) == 2
+
+
 def test_nothing_to_do_is_exit_status_0(command: Command) -> None:
     assert command.run("--as-client", "127.0.0.1:9").status == 0
 

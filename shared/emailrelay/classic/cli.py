@@ -54,12 +54,15 @@ def _absolute(asked: Asked, here: Path) -> Asked:
     for name, given in values.items():
         if BY_NAME[name].word in _PATHS:
             values[name] = tuple(_absolute_path(value, here) for value in given)
-    return Asked(values)
+    return Asked(values, asked.off)
 
 
 def _absolute_path(value: str, here: Path) -> str:
-    # ``exit:0`` is no path, nor is nothing.
-    return value if not value or ":" in value else str(here / value)
+    kind, colon, rest = value.partition(":")
+    if colon and "/" not in kind:
+        # ``exit:0`` is no path.
+        return f"file:{here / rest}" if kind == "file" and rest else value
+    return str(here / value) if value else value
 
 
 def _show(asked: Asked) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from emailrelay.classic import identity, log_lines, process, services, start
+from emailrelay.classic import identity, log_lines, process, rules, services, start
 from emailrelay.classic.admin import Admin
 from emailrelay.classic.admin_server import AdminServer
 from emailrelay.classic.command_line import Asked
@@ -168,6 +168,9 @@ def _started(ground: _Ground) -> None:
     ground.log.started()
     for remark in ground.remarks:
         ground.log.write(remark)
+    if rules.waits_for_a_signal(ground.asked):
+        text = "mail is forwarded when SIGUSR1 says so; --poll or --forward-on-disconnect says when"
+        ground.log.write(Line(Severity.INFO, text))
     if ground.asked.on("close-stderr"):
         process.redirect_to_null(2)
     ground.announcement.tell(0)

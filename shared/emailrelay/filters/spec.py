@@ -1,6 +1,7 @@
 """What the administrator wrote after ``--filter``, read into filters."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,16 @@ class MessageIdFilter:
         return "msgid:"
 
 
+KINDS = (
+    "the path of a program, file:PATH, net:HOST:PORT, net:/PATH, spam:HOST:PORT, "
+    "spam-edit:HOST:PORT, msgid: or exit:N"
+)
+"""What a spec can be, in words."""
+
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
+"""A word before a colon that somebody means as a kind. A path with a colon has a slash before it, or
+follows ``file:``."""
+
 Filter: TypeAlias = ProgramFilter | ExitFilter | NetFilter | SpamFilter | MessageIdFilter
 
 
@@ -115,6 +126,11 @@ def _parse(spec: str) -> Filter:
             return _message_id(spec, rest)
         case "file":
             return _program(spec, rest)
+        case "":
+            return _program(spec, spec)
+        case _ if _KIND.fullmatch(kind):
+            text = f"filter {spec!r}: there is no kind {kind!r} of filter; it can be {KINDS}"
+            raise ConfigError([text])
         case _:
             return _program(spec, spec)
 
