@@ -17,7 +17,7 @@ from tests.acceptance.relay import BIN, HANG, Sink, free_port, until
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 GRAMMAR = re.compile(
-    r"emailrelay: ([0-9]{8}\.[0-9]{6}\.[0-9]{3}: )?(info|warning|error): ([0-9.]+: )?\S.*"
+    r"emailrelay: ([0-9]{8}\.[0-9]{6}\.[0-9]{3}: )?(info|warning|error): ([0-9.]+;[0-9]+: )?\S.*"
 )
 
 

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from emailrelay import envelope_format
-from emailrelay.config import FilterdSettings, read
-from emailrelay.envelope import Address, Envelope
 from emailrelay.config import FilterdSettings, ReceiverSettings, read
+from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.chain import Chain, Spoken
 from emailrelay.filters.guard import Guard

@@ -37,10 +37,21 @@ async def log_in(
         proved, user, refusal = False, "", refused.reply
     if proved:
         standing.user, standing.mechanism = user, wanted.mechanism
-        house.report(LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address))
+        house.report(
+            LoggedIn(
+                user=user,
+                mechanism=wanted.mechanism,
+                client=standing.address,
+                port=standing.port,
+            )
+        )
         return _WELCOME
     standing.failures += 1
-    house.report(LoginFailed(user=user, mechanism=wanted.mechanism, client=standing.address))
+    house.report(
+        LoginFailed(
+            user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port
+        )
+    )
     await asyncio.sleep(house.login_pause * standing.failures)
     return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else refusal
 

@@ -89,6 +89,7 @@ class SmtpSession(SMTP):
         )
         self.phase = Phase.WORKING
         self.client = ""
+        self.port = 0
         self._house = house
         self._place = place
         self._came = came
@@ -145,7 +146,7 @@ class SmtpSession(SMTP):
     async def handle_exception(self, error: Exception) -> str:
         """Tell the log what went wrong in our own code, and the client that something did."""
         reason = f"error of ours: {type(error).__name__}: {error}"
-        self._house.report(SessionTrouble(client=self.client, reason=reason))
+        self._house.report(SessionTrouble(client=self.client, port=self.port, reason=reason))
         self._house.report(Traceback(text="".join(traceback.format_exception(error))))
         return str(_OUR_ERROR)
 
@@ -237,6 +238,7 @@ class SmtpSession(SMTP):
         if not isinstance(peer, tuple):
             client, local = self._place or "/", True
         else:
+            self.port = self._standing.port = int(peer[1])  # pyright: ignore[reportUnknownArgumentType] - nor here
             client = str(peer[0])  # pyright: ignore[reportUnknownArgumentType] - asyncio does not say
             local = is_local(client)
         self._standing.address, self._standing.private = client, local
@@ -250,7 +252,7 @@ class SmtpSession(SMTP):
 
     async def _turn_away(self, refusal: Reply) -> None:
         self._house.troubles.tell(
-            Rejected(command="CONNECT", reply=str(refusal), client=self.client)
+            Rejected(command="CONNECT", reply=str(refusal), client=self.client, port=self.port)
         )
         if not self._gate.at_once:
             self.say(refusal)
@@ -484,7 +486,7 @@ class SmtpSession(SMTP):
         self.say(reply)
         if reply.code >= 400:
             self._house.troubles.tell(
-                Rejected(command=command, reply=str(reply), client=self.client)
+                Rejected(command=command, reply=str(reply), client=self.client, port=self.port)
             )
 
     def say(self, reply: Reply) -> None:
@@ -498,7 +500,7 @@ class SmtpSession(SMTP):
             self._tell(Direction.SENT, "334 ***" if line.startswith("334 ") else line)
 
     def _tell(self, direction: Direction, line: str) -> None:
-        self._house.report(Spoken(direction=direction, line=line, peer=self.client))
+        self._house.report(Spoken(direction=direction, line=line, peer=self.client, port=self.port))
 
     async def _flush(self) -> None:
         """Send the replies that wait: those to pipelined commands together, each in one piece."""
@@ -523,7 +525,7 @@ class SmtpSession(SMTP):
             self._trouble(f"the client went away in the middle: {type(error).__name__}")
 
     def _trouble(self, reason: str) -> None:
-        self._house.troubles.tell(SessionTrouble(client=self.client, reason=reason))
+        self._house.troubles.tell(SessionTrouble(client=self.client, port=self.port, reason=reason))
 
 
 def _word(line: bytes) -> str:

@@ -10,6 +10,7 @@ import os
 import stat
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from emailrelay.classic.identity import Identity
@@ -65,19 +66,19 @@ def unchangeable(path: str, groups: Collection[int]) -> str:
         PermissionError: somebody else can.
 
     """
-    here, links = "/", 0
-    names = _names(os.path.abspath(path))
+    here, links = Path("/"), 0
+    names = [*reversed(Path(path).absolute().parts[1:])]
     while names:
         name = names.pop()
         if name == "..":
-            here = os.path.dirname(here)
+            here = here.parent
             continue
-        step = os.path.join(here, name)
+        step = here / name
         try:
-            found = os.lstat(step)
+            found = step.lstat()
         except FileNotFoundError:
             _require_closed(here, groups, entry=None)
-            return os.path.join(step, *reversed(names))
+            return str(step.joinpath(*reversed(names)))
         _require_closed(here, groups, entry=found)
         if not stat.S_ISLNK(found.st_mode):
             here = step
@@ -85,21 +86,16 @@ def unchangeable(path: str, groups: Collection[int]) -> str:
         links += 1
         if links > _MOST_LINKS:
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
-        target = os.readlink(step)
-        here = "/" if target.startswith("/") else here
-        names += _names(target)
-    return here
-
-
-def _names(path: str) -> list[str]:
-    """Return the names in a path, the first one last."""
-    return [name for name in reversed(path.split("/")) if name not in {"", "."}]
+        target = step.readlink()
+        here = Path("/") if target.is_absolute() else here
+        names += [name for name in reversed(target.parts) if name != "/"]
+    return str(here)
 
 
 def _require_closed(
-    directory: str, groups: Collection[int], *, entry: os.stat_result | None
+    directory: Path, groups: Collection[int], *, entry: os.stat_result | None
 ) -> None:
-    status = os.lstat(directory)
+    status = directory.lstat()
     held = entry is not None and entry.st_uid == 0 and bool(status.st_mode & stat.S_ISVTX)
     by_group = status.st_mode & stat.S_IWGRP and status.st_gid in groups
     open_to_others = bool(status.st_mode & stat.S_IWOTH or by_group)
@@ -108,4 +104,4 @@ def _require_closed(
             "the user to become has no access, and root does not act in a directory that others "
             "can change; choose a directory of root's or of this user's"
         )
-        raise PermissionError(errno.EACCES, text, directory)
+        raise PermissionError(errno.EACCES, text, str(directory))
