@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.command import GRAMMAR, Command, ask, recording_sink
+from tests.acceptance.command import GRAMMAR, Command, ask, connect_as, recording_sink
 from tests.acceptance.relay import Sink, free_port, until
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -438,12 +440,106 @@ def test_a_browser_is_sent_away_before_it_says_more(command: Command, line: str)
     assert ask(port, "pid") == [str(daemon.pid)]
 
 
+def test_there_is_no_greeting_and_a_prompt_behind_each_answer(command: Command) -> None:
+    port = free_port()
+    daemon = command.daemon("--as-server", "--admin", str(port))
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"PID\r\n")
+        # Octet for octet: a prompt at the start would come in front.
+        for expected in (b"%d\r\nE-MailRelay> " % daemon.pid, b"E-MailRelay> "):
+            assert connection.recv(len(expected), socket.MSG_WAITALL) == expected
+            connection.sendall(b"\r\n")
+
+
 def test_idle_administrators_are_bounded(command: Command) -> None:
     port = free_port()
     command.daemon("--as-server", "--admin", str(port))
     connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(40)]
-    served = [connection.recv(20) for connection in connections]
+    served = [_answered(connection) for connection in connections]
     for connection in connections:
         connection.close()
-    assert served.count(b"E-MailRelay> ") == 20
-    assert served.count(b"") == 20
+    assert served.count(True) == 20
+    assert served.count(False) == 20
+
+
+def _answered(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"\n")
+        return bool(connection.recv(20))
+    except ConnectionError:
+        return False
+
+
+def test_an_entry_with_another_programs_name_hangs_nobody_up(command: Command) -> None:
+    port = free_port()
+    daemon = command.daemon("--as-server", "--admin", str(port))
+    daemon.submit()
+    (ours,) = {entry.rpartition(".")[0] for entry in command.waiting()}
+    for suffix in ("content", "envelope"):
+        theirs = command.spool / f"emailrelay.1.2.x.{suffix}"
+        theirs.write_bytes((command.spool / f"{ours}.{suffix}").read_bytes())
+    (listed, pid) = ask(port, "list", "pid")
+    assert ours in listed.splitlines()
+    assert pid == str(daemon.pid)
+
+
+def test_flushes_come_one_after_the_other(command: Command) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        daemon = command.daemon("--as-server", "--forward-to", target, "--admin", str(port))
+        daemon.submit()
+        flushing = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(15)]
+        for connection in flushing:
+            connection.sendall(b"flush\r\n")
+        accepted, _ = silent.accept()
+        # All of them have been heard when a later one is answered.
+        assert ask(port, "pid") == [str(daemon.pid)]
+        forwarders = [
+            child
+            for child in daemon.children()
+            if "emailrelay_forwarder" in Path(f"/proc/{child}/cmdline").read_text()
+        ]
+        assert len(forwarders) == 1
+        accepted.close()
+        for connection in flushing:
+            connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can connect as another user")
+class TestStrangers:
+    """Other users of this machine, on the administrators' port."""
+
+    def test_a_stranger_can_look_and_do_nothing_else(self, command: Command) -> None:
+        port = free_port()
+        arguments = ("--forward-to", "127.0.0.1:9", "--admin", str(port), "--admin-terminate")
+        daemon = command.daemon("--as-server", *arguments)
+        daemon.submit()
+        before = command.waiting()
+        looks = ("help", "list", "status", "pid")
+        acts = ("flush", "forward", "failures", "unfail-all", "smtp disable", "terminate")
+        for answer in ask(port, *looks, user=NOBODY):
+            assert not answer.startswith("error: ")
+        for answer in ask(port, *acts, user=NOBODY):
+            assert "for root, user root and members of group root only" in answer
+        assert daemon.alive
+        assert command.waiting() == before
+        daemon.submit()
+
+    def test_a_stranger_who_goes_at_once_is_not_taken_for_root(self, command: Command) -> None:
+        port = free_port()
+        daemon = command.daemon("--as-server", "--admin", str(port), "--admin-terminate")
+        daemon.send(signal.SIGSTOP)
+        with connect_as(port, NOBODY) as connection:
+            connection.sendall(b"smtp disable\r\nterminate\r\n")
+        daemon.send(signal.SIGCONT)
+        assert ask(port, "pid") == [str(daemon.pid)]
+        daemon.submit()
+
+    def test_strangers_hold_no_place_against_administrators(self, command: Command) -> None:
+        port = free_port()
+        daemon = command.daemon("--as-server", "--admin", str(port))
+        strangers = [connect_as(port, NOBODY) for _ in range(30)]
+        assert ask(port, "pid") == [str(daemon.pid)]
+        for connection in strangers:
+            connection.close()

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.command import SYSTEM_PYTHON, Command, runs_for_everybody
+from tests.acceptance.command import SYSTEM_PYTHON, Command, ask, runs_for_everybody
 from tests.acceptance.relay import HANG, ROOT, free_port, until
 
 pytestmark = [
@@ -95,6 +95,20 @@ def test_a_user_who_cannot_run_this_python_stops_the_start_if_he_was_named(tmp_p
     ended = Command(tmp_path, user="daemon").run("--as-server", *where)
     assert ended.status == 1
     assert "user daemon has no access to" in ended.err
+
+
+@pytest.mark.skipif(shutil.which("useradd") is None, reason="useradd (passwd) is missing")
+def test_the_user_and_the_members_of_the_users_group_administer(command: Command) -> None:
+    port, name = free_port(), f"relay-{os.getpid()}"
+    daemon = command.daemon("--as-server", "--admin", str(port))
+    subprocess.run(["useradd", "-M", "-N", "-G", "daemon", name], check=True, timeout=HANG)
+    try:
+        for user in ("root", "daemon", name):
+            number = pwd.getpwnam(user).pw_uid
+            assert ask(port, "smtp disable", "smtp enable", user=number) == ["OK", "OK"]
+    finally:
+        subprocess.run(["userdel", name], check=True, timeout=HANG)
+    daemon.submit()
 
 
 # What the user can change must not be turned against root, who starts the command.

@@ -134,6 +134,7 @@ async def _administration(ground: _Ground, supervisor: Supervisor) -> AsyncGener
             store=store,
             supervisor=supervisor,
             may_terminate=ground.asked.on("admin-terminate"),
+            say=ground.log.write,
         )
         async with AdminServer(admin, ground.admin.sockets):
             yield

@@ -120,6 +120,8 @@ class Supervisor:
         self._sockets = sockets
         self._changing = asyncio.Lock()
         self._forwarding: set[asyncio.Task[int]] = set()
+        self._passing = asyncio.Lock()
+        """Held by a pass over the spool: however many ask for one, one child is at work."""
         self._posts = {
             service.name: Post(self._equipped(service), self._numbers(service), self._say)
             for service in plan.lasting
@@ -180,9 +182,15 @@ class Supervisor:
             post.sheet.close()
 
     async def forward_once(self, also_say: Say | None = None) -> int:
-        """Try every message once; return the exit status of that."""
+        """Try every message once, after those who asked before; return the exit status of that."""
+        async with self._passing:
+            return await self._forward_once(also_say)
+
+    async def _forward_once(self, also_say: Say | None) -> int:
         if self._plan.once is None:
             return 0
+        if self.stop.is_set():
+            return 1
 
         def say(line: Line) -> None:
             self._say(line)
