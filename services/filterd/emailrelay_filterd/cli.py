@@ -69,6 +69,7 @@ async def _work(
             return swap
 
         live.on_change(prepare)
+        signals.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(
                 unattended.watch(store, signals.stop, report, lambda: not worker.chain.filters)

@@ -147,6 +147,7 @@ async def _work(
 
         live.on_change(prepare)
         signals.on_flush(steering.flush)
+        signals.ready()
         try:
             await worker.run(signals.stop)
         finally:
@@ -166,6 +167,7 @@ async def _once(
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)
+        signals.ready()
         return await once(store, found, signals.stop)
 
 

@@ -44,15 +44,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotListen as error:
         print(f"{settings.program}: {error}", file=sys.stderr)  # noqa: T201 - the start failed
         return os.EX_UNAVAILABLE
-    for opened in listeners.sockets:
-        report(Listening(service=settings.service, address=written(opened)))
+
+    def tell_addresses() -> None:
+        for opened in listeners.sockets:
+            report(Listening(service=settings.service, address=written(opened)))
 
     async def work(signals: Signals, _hints: socket | None) -> int:
         return await _serve(live, listeners, signals, report)
 
     try:
         return service.run(
-            settings.service, work, workers=settings.workers, report=report, live=live
+            settings.service,
+            work,
+            workers=settings.workers,
+            report=report,
+            live=live,
+            also_ready=tell_addresses,
         )
     finally:
         listeners.close()
@@ -80,6 +87,7 @@ async def _serve(
         # Programs that submit without SMTP must not slip past the filters.
         await store.set_entrance(receiver.house.stage)
         async with receiver:
+            signals.ready()
             await _tell_entrance(store, receiver, signals.stop, report)
     return 0
 

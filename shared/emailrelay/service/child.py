@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from emailrelay.errors import RelayError
 from emailrelay.service.loop import run_in_loop
-from emailrelay.service.signals import Signals
+from emailrelay.service.signals import READY, Signals
 
 GRACE = 4.5
 """Seconds a child has for its drain; honcho kills what is left after 5."""
@@ -42,7 +42,7 @@ def start(role: Role) -> int:
     status = CRASHED
     try:
         _die_with(parent)
-        status = run_in_loop(role.work, _limit_drain)
+        status = run_in_loop(role.work, _limit_drain, lambda: os.kill(parent, READY))
     except RelayError as error:
         # What no new start can mend is said once; what may pass is tried again by the next child.
         sys.stderr.write(f"{role.name}: {error}\n")
