@@ -111,7 +111,7 @@ case ${1:-} in
     stop) stop ;;
     restart | force-reload) stop && start ;;
     try-restart) ! running >/dev/null || { stop && start; } ;;
-    reload) tell HUP ;;
+    reload) "$DAEMON" --check-config --user "$RUN_AS" "$CONFIG" && tell HUP ;;
     forward) tell USR1 ;;
     status) status ;;
     *)

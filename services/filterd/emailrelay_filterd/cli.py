@@ -11,7 +11,7 @@ from emailrelay.config import FilterdSettings, load
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
-from emailrelay.filters.spec import parse_chain, unstartable
+from emailrelay.filters.spec import complaints, parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals, Swap
@@ -23,7 +23,7 @@ from emailrelay_filterd.worker import Worker
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
-    settings = load(FilterdSettings, argv)
+    settings = load(FilterdSettings, argv, check=_found_by_check)
     report = reporter(settings)
     live = Live(settings, argv, report=report)
     _warn(settings, report)
@@ -35,6 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
         live=live,
     )
+
+
+def _found_by_check(settings: FilterdSettings) -> list[str]:
+    return complaints("--filter", parse_chain(settings.filter))
 
 
 def _warn(settings: FilterdSettings, report: Report) -> None:

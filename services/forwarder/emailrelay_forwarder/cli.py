@@ -28,7 +28,7 @@ from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.once import Once
 from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.policy_settings import check_files, sessions_of
+from emailrelay_forwarder.policy_settings import check_files, found_by_check, sessions_of
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.steering import Steering
@@ -40,7 +40,7 @@ _MOST_TASKS = 500
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
-    settings = load(ForwarderSettings, argv)
+    settings = load(ForwarderSettings, argv, check=found_by_check)
     report = reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from socket import socket
 
 from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
+from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals
@@ -29,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address cannot be used, 78 (EX_CONFIG)
     when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
     """
-    settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv)
+    settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)
     report = reporter(settings)
     live = Live(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
@@ -68,6 +70,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(settings: ReceiverSettings, *, report: Report) -> None:
     """Raise ConfigError for what is wrong with the files that the settings name."""
     make_gate(settings, report=report)
+
+
+def _found_by_check(settings: ReceiverSettings) -> list[str]:
+    problems = complaints("--filter", parse_chain(settings.filter))
+    verifier = settings.address_verifier
+    if verifier is not None and not verifier.startswith("net:"):
+        problems += complaints("--address-verifier", [ProgramFilter(Path(verifier))])
+    try:
+        _check(settings, report=lambda _event: None)
+    except ConfigError as error:
+        problems += error.problems
+    return problems
 
 
 def _allow_many_connections() -> None:

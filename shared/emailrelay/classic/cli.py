@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from emailrelay.classic import command_line, help_text, rules, services
+from emailrelay.classic import checking, command_line, help_text, rules, services
 from emailrelay.classic.command_line import Asked
 from emailrelay.classic.options import BY_NAME
 from emailrelay.classic.run import run
 from emailrelay.classic.services import Plan
-from emailrelay.classic.start import FAILED, NotStarted
+from emailrelay.classic.start import FAILED, NotStarted, choose_identity
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 
@@ -28,6 +28,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _show(asked)
         return FAILED if wrong else 0
     try:
+        if asked.on("check-config"):
+            return _check(*_plan(words, here))
         return run(*_plan(words, here), partial(_plan, words, here))
     except ConfigError as error:
         _complain(error.problems, "emailrelay --help shows the options")
@@ -46,6 +48,12 @@ def _plan(words: Sequence[str], here: Path) -> tuple[Plan, Asked]:
     if wrong:
         raise ConfigError(list(dict.fromkeys(wrong)))
     return planned, asked
+
+
+def _check(planned: Plan, asked: Asked) -> int:
+    wrong = checking.problems(planned, choose_identity(asked)[0], os.environ)
+    _complain(wrong)
+    return FAILED if wrong else 0
 
 
 def _absolute(asked: Asked, here: Path) -> Asked:

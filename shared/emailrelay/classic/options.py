@@ -246,6 +246,7 @@ _PROCESS = _rows(
     Group.PROCESS,
     ("dont-serve x", "", "", "", "Take no mail in: forward only."),
     ("no-daemon t", "", "", "*", "Stay in the foreground."),
+    ("check-config", "", "", "", "Check the options and the files that they name, and end."),
     ("no-smtp X", "", "", "", "Take no mail in, but serve --admin."),
     ("pid-file i", "FILE", "", "*", "Holds the number of the process while it runs."),
     ("user u", "NAME", "daemon", "*", "Who to run as when started by root."),

@@ -102,6 +102,11 @@ def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
     return {path: trouble for path, trouble in found.items() if trouble}
 
 
+def complaints(option: str, chain: Sequence[Filter]) -> list[str]:
+    """Give a line for each program of a chain that cannot be run just now, naming the option."""
+    return [f"{option}: {path}: {trouble}" for path, trouble in unstartable(chain).items()]
+
+
 def _read(specs: Sequence[str]) -> tuple[tuple[Filter, ...], list[str]]:
     chain: list[Filter] = []
     problems: list[str] = []
