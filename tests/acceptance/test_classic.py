@@ -5,6 +5,7 @@ import re
 import signal
 import smtplib
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -70,6 +71,31 @@ def test_a_second_sigterm_does_not_leave_the_pid_file_behind(command: Command) -
     while daemon.alive:
         daemon.send(signal.SIGTERM)
     assert not daemon.pid_file.exists()
+
+
+SIGNALLED_LATE = """
+import asyncio, os, signal, sys, threading
+from emailrelay.classic.cli import main
+
+close = asyncio.Runner.close
+
+def close_and_hear_a_second_signal(runner):
+    close(runner)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+asyncio.Runner.close = close_and_hear_a_second_signal
+# Some thread blocks no signals, as those do in which asyncio waits for children.
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+sys.exit(main())
+"""
+
+
+def test_a_sigterm_at_the_very_end_leaves_no_pid_file_behind(command: Command) -> None:
+    command.program = (sys.executable, "-c", SIGNALLED_LATE)
+    pid_file = command.directory / "pid"
+    ended = command.run("--as-client", "127.0.0.1:9", "--pid-file", str(pid_file))
+    assert not pid_file.exists()
+    assert ended.status == 0
 
 
 def test_the_spool_directory_is_made_and_closed_to_others(command: Command) -> None:

@@ -96,8 +96,11 @@ async def _work(ground: _Ground) -> int:
     try:
         return await _supervise(ground)
     finally:
-        # A second SIGTERM after the loop's end would kill this process with its pid file in place.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+        # While signals are still heard. To block them is not enough: asyncio may wait for children in
+        # threads (until Python 3.12), and such a thread would take a second SIGTERM.
+        if ground.pid_file is not None:
+            ground.pid_file.remove()
+        _hear_no_more()
 
 
 async def _supervise(ground: _Ground) -> int:
@@ -148,6 +151,15 @@ def _hear(supervisor: Supervisor, ground: _Ground) -> None:
     loop.add_signal_handler(signal.SIGHUP, _reload, supervisor, ground)
     loop.add_signal_handler(signal.SIGUSR1, supervisor.forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+
+
+def _hear_no_more() -> None:
+    """Ignore further signals until the process ends: the end of the loop would set them free."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    loop = asyncio.get_running_loop()
+    for number in _HEARD:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _reload(supervisor: Supervisor, ground: _Ground) -> None:
