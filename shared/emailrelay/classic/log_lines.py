@@ -27,6 +27,8 @@ class Line:
     severity: Severity
     text: str
     address: str = ""
+    in_file: bool = False
+    """Whether a service has written it to the log file already."""
 
 
 _SEVERITIES = MappingProxyType(
@@ -98,8 +100,8 @@ def of_event(octets: bytes) -> Line | None:
 def of_own(event: Event) -> Line:
     """Return what an event of this process says."""
     told = {name: printable(getattr(event, name)) for name in event.fields}
-    severity = _SEVERITIES.get(event.level.value, Severity.INFO)
-    return Line(severity, _text(event_name(type(event)), told))
+    severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event_name(type(event))
+    return Line(severity, _text(name, told), _address(name, told))
 
 
 def of_complaint(octets: bytes) -> Line | None:

@@ -24,6 +24,9 @@ _PRIORITY = MappingProxyType(
     }
 )
 
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+"""How a log file is opened."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogOptions:
@@ -52,6 +55,23 @@ def log_options(asked: Asked) -> LogOptions:
         address=asked.on("log-address") or "address" in in_front,
         close_stderr=asked.on("close-stderr"),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedDown:
+    """What a service is told of the log file; see ``LogOptions``."""
+
+    descriptor: int
+    """The open file, which the service inherits."""
+    file: str
+    everything: bool
+    time: bool
+    address: bool
+
+
+def path_at(file: str, now: float) -> str:
+    """Return the path of the log file at a time: %d stands for the date."""
+    return file.replace("%d", time.strftime("%Y%m%d", time.localtime(now)))
 
 
 class LogOutput:
@@ -87,7 +107,7 @@ class LogOutput:
             syslog.syslog(_PRIORITY[line.severity], written(line, address=self._options.address))
         now = self._clock() if self._options.time else None
         text = f"emailrelay: {written(line, now=now, address=self._options.address)}\n"
-        if self._options.file is not None:
+        if self._options.file is not None and not line.in_file:
             self._rotate()
             if self._file is not None:
                 with suppress(OSError):
@@ -108,8 +128,19 @@ class LogOutput:
                 self._open(self._path_now())
 
     def _path_now(self) -> str:
-        day = time.strftime("%Y%m%d", time.localtime(self._clock()))
-        return (self._options.file or "").replace("%d", day)
+        return path_at(self._options.file or "", self._clock())
+
+    def hand_down(self) -> HandedDown | None:
+        """Tell a service of the file, which it writes its own lines to."""
+        if self._options.file is None or self._file is None:
+            return None
+        return HandedDown(
+            descriptor=self._file,
+            file=self._options.file,
+            everything=self._options.everything,
+            time=self._options.time,
+            address=self._options.address,
+        )
 
     def _rotate(self) -> None:
         path = self._path_now()
@@ -127,17 +158,14 @@ class LogOutput:
 
     def _opened(self, path: str) -> int:
         if self._who is None or os.geteuid() != 0:
-            return os.open(path, _FLAGS, 0o640)
-        opened = os.open(path, _FLAGS | os.O_NOFOLLOW, 0o640)
+            return os.open(path, FLAGS, 0o640)
+        opened = os.open(path, FLAGS | os.O_NOFOLLOW, 0o640)
         try:
             _give(opened, self._who, path)
         except OSError:
             os.close(opened)
             raise
         return opened
-
-
-_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
 
 
 def _give(descriptor: int, who: Identity, path: str) -> None:

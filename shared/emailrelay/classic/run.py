@@ -104,7 +104,7 @@ async def _work(ground: _Ground) -> int:
 
 
 async def _supervise(ground: _Ground) -> int:
-    supervisor = Supervisor(ground.plan, ground.listeners.sockets, ground.log.write)
+    supervisor = Supervisor(ground.plan, ground.listeners.sockets, ground.log)
     _hear(supervisor, ground)
     if not ground.plan.lasting and not ground.admin.sockets:
         _started(ground)

@@ -9,6 +9,7 @@ from contextlib import closing, suppress
 
 from emailrelay.classic.child import GRACE, Child, Say
 from emailrelay.classic.log_lines import Line, Severity
+from emailrelay.classic.log_output import LogOutput
 from emailrelay.classic.services import Plan, Service
 from emailrelay.classic.sheet import Sheet
 from emailrelay.config import ReceiverSettings
@@ -28,14 +29,15 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
 class Post:
     """A service that is to run until it is not wanted any more."""
 
-    def __init__(self, service: Service, descriptors: Sequence[int], say: Say) -> None:
+    def __init__(self, service: Service, descriptors: Sequence[int], log: LogOutput) -> None:
         self.name = service.name
         self.sheet = Sheet(service, os.environ)
         self.ready = asyncio.Event()
         """Set when the service has been ready once."""
         self._module = service.module
         self._descriptors = descriptors
-        self._say = say
+        self._log = log
+        self._say = log.write
         self._unwanted = asyncio.Event()
         self._child: Child | None = None
         self._keeper: asyncio.Task[None] | None = None
@@ -91,7 +93,7 @@ class Post:
         """Run the service once; return why it ended."""
         try:
             child = self._child = await Child.start(
-                self._module, self.sheet, self._descriptors, self._say
+                self._module, self.sheet, self._descriptors, self._say, self._log.hand_down()
             )
         except OSError as error:
             return f"cannot be run: {error}"
@@ -112,18 +114,19 @@ class Post:
 class Supervisor:
     """All services of a plan. ``sockets`` are those that the receiver accepts on."""
 
-    def __init__(self, plan: Plan, sockets: Sequence[socket.socket], say: Say) -> None:
+    def __init__(self, plan: Plan, sockets: Sequence[socket.socket], log: LogOutput) -> None:
         self.stop = asyncio.Event()
         """Set it to end everything."""
         self._plan = plan
-        self._say = say
+        self._log = log
+        self._say = log.write
         self._sockets = sockets
         self._changing = asyncio.Lock()
         self._forwarding: set[asyncio.Task[int]] = set()
         self._passing = asyncio.Lock()
         """Held by a pass over the spool: however many ask for one, one child is at work."""
         self._posts = {
-            service.name: Post(self._equipped(service), self._numbers(service), self._say)
+            service.name: Post(self._equipped(service), self._numbers(service), log)
             for service in plan.lasting
         }
 
@@ -200,7 +203,7 @@ class Supervisor:
         once = self._plan.once
         try:
             with closing(Sheet(once, os.environ)) as sheet:
-                child = await Child.start(once.module, sheet, (), say)
+                child = await Child.start(once.module, sheet, (), say, self._log.hand_down())
         except OSError as error:
             say(Line(Severity.ERROR, f"{once.name} could not be started: {error}"))
             return 1
