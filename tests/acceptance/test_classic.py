@@ -110,6 +110,42 @@ def test_in_the_foreground_the_command_ends_with_its_signal(command: Command, si
     assert not (command.directory / "pid").exists()
 
 
+SLOW_START = """
+import sys, time
+if "emailrelay.classic.tied" in open("/proc/self/cmdline").read().split(chr(0)):
+    {what}
+"""
+IMPATIENT = """
+import sys
+from emailrelay.classic import supervisor
+from emailrelay.classic.cli import main
+supervisor.START_LIMIT, supervisor._LOOK = 3.0, 0.1
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def impatient(command: Command) -> Command:
+    """Give a command that has a tenth of the patience, and a place for what its services do first."""
+    command.program = (sys.executable, "-c", IMPATIENT)
+    command.environment["PYTHONPATH"] = str(command.directory)
+    return command
+
+
+def test_a_start_that_makes_progress_is_waited_for(impatient: Command) -> None:
+    busy = SLOW_START.format(what="while time.process_time() < 4: pass")
+    (impatient.directory / "sitecustomize.py").write_text(busy)
+    impatient.daemon("--as-server").submit()
+
+
+def test_a_start_that_makes_none_is_given_up(impatient: Command) -> None:
+    stuck = SLOW_START.format(what="time.sleep(1000)")
+    (impatient.directory / "sitecustomize.py").write_text(stuck)
+    ended = impatient.run("--as-server", "--interface", "127.0.0.1", "--port", "0")
+    assert ended.status == 1
+    assert "not ready, and no progress for 3 s: receiver" in ended.err
+
+
 # Exit statuses
 
 

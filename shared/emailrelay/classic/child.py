@@ -7,6 +7,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 from emailrelay.classic import direct_log, log_lines
 from emailrelay.classic.log_lines import Line
@@ -19,6 +20,9 @@ GRACE = 6.0
 _LINE_LIMIT = 256 * 1024
 _LAST_WORDS = 1.0
 """Seconds to wait for the rest of what an ended process has said."""
+
+_USER_TIME, _SYSTEM_TIME = 11, 12
+"""Places in /proc/PID/stat behind the name of the program."""
 
 Say = Callable[[Line], None]
 
@@ -63,6 +67,15 @@ class Child:
             process_group=0,
         )
         return cls(process, say, writes_file=log is not None)
+
+    @property
+    def used(self) -> int:
+        """Give the processor time that the process has used, in ticks (proc(5)); 0 when it is gone."""
+        try:
+            words = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
+        except OSError:
+            return 0
+        return sum(map(int, words.split()[_USER_TIME : _SYSTEM_TIME + 1]))
 
     async def ended(self) -> int:
         """Wait for the end; return the exit status, or the negative number of a signal."""

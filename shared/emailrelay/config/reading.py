@@ -67,11 +67,11 @@ def _from_file(path: str) -> dict[str, Any]:
     """Return what stands in a file; raise ConfigError if that cannot be told."""
     try:
         text = Path(path).read_text("utf-8")
-        return tomllib.loads(text)
     except OSError as error:
-        wrong = f"{path}: cannot be read: {error.strerror}"
-    except UnicodeDecodeError:
-        wrong = f"{path}: is not UTF-8 text"
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 text"]) from error
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        wrong = problems.of_toml(text, path, str(error))
-    raise ConfigError([wrong])
+        raise ConfigError([problems.of_toml(text, path, str(error))]) from error
