@@ -141,12 +141,16 @@ class WorkerDied(Event):
 
 
 class Received(Event):
-    """A message is durable and the client has been told 250."""
+    """A message is durable and the client has been told 250.
+
+    ``client`` is an IP address or the path of a unix socket, here and below; ``port`` its TCP port, or 0.
+    """
 
     id: QueueId
     sender: str
     recipients: int
     size: int
+    port: int = 0
     client: str
 
 
@@ -158,6 +162,7 @@ class Rejected(Event):
 
     command: str
     reply: str
+    port: int = 0
     client: str
 
 
@@ -174,6 +179,7 @@ class LoggedIn(Event):
 
     user: str
     mechanism: str
+    port: int = 0
     client: str
 
 
@@ -183,6 +189,7 @@ class LoginFailed(Event):
     level: ClassVar[Level] = Level.WARNING
     user: str
     mechanism: str
+    port: int = 0
     client: str
 
 
@@ -212,6 +219,7 @@ class SessionTrouble(Event):
     """A session ended otherwise than by QUIT, or ran into an error of ours."""
 
     level: ClassVar[Level] = Level.WARNING
+    port: int = 0
     client: str
     reason: str
 
@@ -239,8 +247,9 @@ class Dialogue(Event):
     level: ClassVar[Level] = Level.DEBUG
     direction: Direction
     line: str
+    port: int = 0
     peer: str
-    """The other end: a client of the receiver, or a server of the forwarder."""
+    """The other end: a client of the receiver (at ``port``), or a server of the forwarder."""
 
 
 class Traceback(Event):

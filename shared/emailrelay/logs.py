@@ -33,6 +33,10 @@ _Shape: TypeAlias = tuple[str, tuple[str, ...]]
 """The name of a kind of event in the log, and those of its fields."""
 
 
+also: Report | None = None
+"""Where events go besides, and before anything else: the historical command sets it in its services."""
+
+
 def reporter(settings: Settings) -> Report:
     """Return where a service's events go: standard output, as the settings say; the same trouble once a minute.
 
@@ -109,6 +113,8 @@ def line_reporter(
     def report(event: Event) -> None:
         if event.level not in told:
             return
+        if also is not None:
+            also(event)
         kind = type(event)
         name, field_names = shapes.get(kind) or shapes.setdefault(kind, _shape(kind))
         line: Line = {}

@@ -18,7 +18,7 @@ from tests.acceptance.relay import BIN, HANG, ROOT, Sink, free_port, until
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 GRAMMAR = re.compile(
-    r"emailrelay: ([0-9]{8}\.[0-9]{6}\.[0-9]{3}: )?(info|warning|error): ([0-9.]+: )?\S.*"
+    r"emailrelay: ([0-9]{8}\.[0-9]{6}\.[0-9]{3}: )?(info|warning|error): ([0-9.]+;[0-9]+: )?\S.*"
 )
 
 
@@ -137,11 +137,23 @@ class Command:
             sys.stdout.write(f"--- {daemon.log_file.name}\n{daemon.log()[-3000:]}\n")
 
 
-def ask(port: int, *lines: str) -> list[str]:
+def connect_as(port: int, user: int) -> socket.socket:
+    """Connect to a port of this machine as another user, which takes root."""
+    os.seteuid(user)
+    try:
+        return socket.create_connection(("127.0.0.1", port), timeout=HANG)
+    finally:
+        os.seteuid(0)
+
+
+def ask(port: int, *lines: str, user: int | None = None) -> list[str]:
     """Give the answers of the administration interface, each without its prompt."""
     answers: list[str] = []
-    with socket.create_connection(("127.0.0.1", port), timeout=HANG) as connection:
-        assert _answer(connection) == ""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=HANG)
+        if user is None
+        else connect_as(port, user)
+    ) as connection:
         for line in lines:
             connection.sendall(line.encode() + b"\r\n")
             answers.append(_answer(connection))

@@ -25,6 +25,7 @@ async def patient(signals: Signals, hints: socket.socket | None) -> int:
     """Work until told to stop, then finish what is in hand."""
     signals.on_flush(lambda: say("flush", os.getpid()))
     signals.on_reload(lambda: say("reload", os.getpid()))
+    signals.ready()
     say("working", os.getpid())
     reading = asyncio.create_task(say_hints(hints))
     await signals.stop.wait()
@@ -40,8 +41,9 @@ async def say_hints(hints: socket.socket | None) -> None:
         say("hint", (await asyncio.get_running_loop().sock_recv(hints, 64)).decode())
 
 
-async def stubborn(_signals: Signals, _hints: socket.socket | None) -> int:
+async def stubborn(signals: Signals, _hints: socket.socket | None) -> int:
     """Ignore that it was told to stop."""
+    signals.ready()
     say("working", os.getpid())
     await asyncio.Event().wait()
     return 0
@@ -56,8 +58,9 @@ async def unusable(_signals: Signals, _hints: socket.socket | None) -> int:
     raise StoreUnusable("no such store")
 
 
-async def finishing(_signals: Signals, _hints: socket.socket | None) -> int:
+async def finishing(signals: Signals, _hints: socket.socket | None) -> int:
     """Be done at once, and not all well."""
+    signals.ready()
     return 3
 
 
@@ -68,6 +71,7 @@ async def dispatch(signals: Signals, out: socket.socket) -> int:
         out.send(text.encode())
 
     signals.on_flush(lambda: hint("flushed"))
+    signals.ready()
     hint("started")
     await signals.stop.wait()
     return 0

@@ -370,7 +370,7 @@ async def test_password_that_a_server_repeats_is_seen_by_nobody(step: str, form:
     at, act = where.get(step, (step, f"550 5.7.1 no, not {form}"))
     script: dict[str, Act] = {"EHLO": "250-p\r\n250 AUTH PLAIN", "AUTH": "235 in", at: act}
 
-    def the_one(_selector: str) -> Account:
+    def the_one(_selector: str, _server: Route) -> Account:
         return by_password(SIMPLE)
 
     async with SmtpPeer(script) as peer:

@@ -387,3 +387,19 @@ def test_a_key_that_needs_a_password_is_told_and_not_asked_for(
     path.chmod(0o600)
     with pytest.raises(ConfigError, match="no usable key"):
         server_context([path, files.server], None)
+
+
+@pytest.mark.parametrize(
+    ("words", "version"), [(["tlsv1.3"], "TLSv1_2"), (["-tlsv1.2"], "TLSv1_3")]
+)
+async def test_a_version_of_tls_that_is_not_configured_is_refused(
+    files: Certificates, words: list[str], version: str
+) -> None:
+    context = client_context(files)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    async with receiving(settings(files, server_tls=True, tls_config=words)) as running:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            async with encrypted(running, context):
+                pass
+        async with encrypted(running, client_context(files)) as peer:
+            assert (await peer.ask("NOOP")).startswith("250")

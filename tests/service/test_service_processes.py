@@ -24,6 +24,7 @@ def report(event):
         os.kill(os.getpid(), signal.SIGTERM)
 
 async def work(signals, _hints):
+    signals.ready()
     await signals.stop.wait()
     return 0
 
@@ -198,6 +199,16 @@ def test_a_store_that_cannot_be_used_ends_the_service(start: Start) -> None:
 
     assert little.end() == (78, "worker: no such store\n" * 2)
     assert little.heard("worker_died") == []
+    assert little.heard("started") == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_service_has_started_when_all_of_it_is_ready_however_soon_it_ends(
+    start: Start, workers: str
+) -> None:
+    little = start(workers, "finishing", "dispatch")
+    little.end()
+    assert len(little.heard("started")) == 1
 
 
 def test_workers_that_are_done_end_the_dispatcher_and_the_service(start: Start) -> None:
@@ -288,7 +299,7 @@ async def work(signals):
 
 os.fork = sometimes
 roles = [Role("worker", work)] * 2
-status = Supervisor("x", roles, report=print, stopping=lambda: None).run()
+status = Supervisor("x", roles, report=print, ready=print, stopping=print).run()
 print(forks, status)
 """
 

@@ -120,13 +120,40 @@ def test_a_key_with_dashes_is_told_its_name(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["port = \n", "= 1", "port = 1\nport = 2\n"])
-def test_a_file_that_is_not_toml_is_a_problem(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "named", "reason"),
+    [
+        ("port = \n", "line 1, port", "invalid value"),
+        ("= 1", "line 1", "invalid statement"),
+        ("port = 1\nport = 2\n", "line 2, port", "cannot overwrite a value"),
+        ("size = 1\nspool_dir = /x\n", "line 2, spool_dir", "a text stands in quotes"),
+        ("remote_clients = yes\n", "line 1, remote_clients", "write true or false"),
+        ("size = 1\nport 25\n", "line 2, port", 'name = "text"'),
+        ('filter = ["/a",\n"/b"\n', "line 2, filter", "unclosed array"),
+        ('[[route]\nname = "x"\n', "line 1, [[route]", "array declaration"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_one_problem_that_names_line_and_key(
+    tmp_path: Path, text: str, named: str, reason: str
+) -> None:
     path = write(tmp_path, text)
+    for (
+        service
+    ) in SERVICES:  # Of what the file would have said, such as forward_to, nothing is missed.
+        (problem,) = problems(service, ["-c", path])
+        assert problem.startswith(f"{path}, {named}: is not TOML: ")
+        assert reason in problem
 
-    (problem,) = problems(ReceiverSettings, ["-c", path])
 
-    assert problem.startswith(f"{path}: is not TOML: ")
+@pytest.mark.parametrize("octets", [None, b"port = 25 # \xff"])
+def test_a_file_that_cannot_be_read_brings_no_other_problem(
+    tmp_path: Path, octets: bytes | None
+) -> None:
+    path = tmp_path / "relay.toml"
+    if octets is not None:
+        path.write_bytes(octets)
+    (problem,) = problems(ForwarderSettings, ["-c", str(path)])
+    assert str(path) in problem
 
 
 def test_a_file_that_is_missing_or_not_text_is_a_problem(tmp_path: Path) -> None:

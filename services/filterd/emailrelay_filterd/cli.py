@@ -11,7 +11,7 @@ from emailrelay.config import FilterdSettings, load
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
-from emailrelay.filters.spec import parse_chain, unstartable
+from emailrelay.filters.spec import complaints, parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals, Swap
@@ -24,7 +24,7 @@ from emailrelay_filterd.worker import Worker
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
     standard_streams.prepare()
-    settings = load(FilterdSettings, argv)
+    settings = load(FilterdSettings, argv, check=_found_by_check)
     report = reporter(settings)
     live = Live(settings, argv, report=report)
     _warn(settings, report)
@@ -36,6 +36,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
         live=live,
     )
+
+
+def _found_by_check(settings: FilterdSettings) -> list[str]:
+    return complaints("--filter", parse_chain(settings.filter))
 
 
 def _warn(settings: FilterdSettings, report: Report) -> None:
@@ -70,6 +74,7 @@ async def _work(
             return swap
 
         live.on_change(prepare)
+        signals.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(
                 unattended.watch(store, signals.stop, report, lambda: not worker.chain.filters)

@@ -28,7 +28,7 @@ from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.once import Once
 from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.policy_settings import check_files, sessions_of
+from emailrelay_forwarder.policy_settings import check_files, found_by_check, sessions_of
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.steering import Steering
@@ -41,7 +41,7 @@ _MOST_TASKS = 500
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
     standard_streams.prepare()
-    settings = load(ForwarderSettings, argv)
+    settings = load(ForwarderSettings, argv, check=found_by_check)
     report = reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
@@ -155,6 +155,7 @@ async def _work(
 
         live.on_change(prepare)
         signals.on_flush(steering.flush)
+        signals.ready()
         try:
             await worker.run(signals.stop)
         finally:
@@ -174,6 +175,7 @@ async def _once(
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)
+        signals.ready()
         return await once(store, found, signals.stop, grace=settings.stop_grace)
 
 

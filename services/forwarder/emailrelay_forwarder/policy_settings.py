@@ -5,8 +5,11 @@ from emailrelay.config.servers import NOBODY, SYSTEM
 from emailrelay.config.values import left_out
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report
+from emailrelay.filters.spec import complaints, parse_chain
 from emailrelay.oauth.bearer import Bearer
+from emailrelay.oauth.material import load as load_material
 from emailrelay.secrets import AuthConfig, SecretsFile
+from emailrelay.secrets.secret_text import SecretUnusable
 from emailrelay_forwarder.belonging import belonging
 from emailrelay_forwarder.identities import Identities
 from emailrelay_forwarder.named_accounts import NamedAccounts, problems_of
@@ -81,6 +84,22 @@ def check_files(settings: ForwarderSettings) -> None:
     problems += problems_of(settings)
     if problems:
         raise ConfigError(problems)
+
+
+def found_by_check(settings: ForwarderSettings) -> list[str]:
+    """Return what --check-config finds: beside ``check_files``, what a running service would wait for."""
+    problems = complaints("--client-filter", parse_chain(settings.client_filter))
+    try:
+        check_files(settings)
+    except ConfigError as error:
+        problems += error.problems
+    for account in settings.account:
+        try:
+            if account.oauth2 is not None:
+                load_material(account.oauth2)
+        except SecretUnusable as error:
+            problems.append(f"[[account]] {account.name}: {error}")
+    return problems
 
 
 def _tls(settings: ForwarderSettings) -> Tls:

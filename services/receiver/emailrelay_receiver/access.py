@@ -44,6 +44,8 @@ class Standing:
 
     address: str = ""
     """Its IP address, or the path of the socket it came by."""
+    port: int = 0
+    """Its TCP port, for the log."""
     private: bool = False
     """Nobody can listen in: it is on this machine."""
     trusted: str | None = None

@@ -7,12 +7,14 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from socket import socket
 
 from emailrelay import service, standard_streams
 from emailrelay.config import ReceiverSettings, load
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
+from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
     """
     standard_streams.prepare()
-    settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv)
+    settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)
     report = reporter(settings)
     live = Live(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
@@ -45,15 +47,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotListen as error:
         print(f"{settings.program}: {error}", file=sys.stderr)  # noqa: T201 - the start failed
         return os.EX_UNAVAILABLE
-    for opened in listeners.sockets:
-        report(Listening(service=settings.service, address=written(opened)))
+
+    def tell_addresses() -> None:
+        for opened in listeners.sockets:
+            report(Listening(service=settings.service, address=written(opened)))
 
     async def work(signals: Signals, _hints: socket | None) -> int:
         return await _serve(live, listeners, signals, report)
 
     try:
         return service.run(
-            settings.service, work, workers=settings.workers, report=report, live=live
+            settings.service,
+            work,
+            workers=settings.workers,
+            report=report,
+            live=live,
+            also_ready=tell_addresses,
         )
     finally:
         listeners.close()
@@ -62,6 +71,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(settings: ReceiverSettings, *, report: Report) -> None:
     """Raise ConfigError for what is wrong with the files that the settings name."""
     make_gate(settings, report=report)
+
+
+def _found_by_check(settings: ReceiverSettings) -> list[str]:
+    problems = complaints("--filter", parse_chain(settings.filter))
+    verifier = settings.address_verifier
+    if verifier is not None and not verifier.startswith("net:"):
+        problems += complaints("--address-verifier", [ProgramFilter(Path(verifier))])
+    try:
+        _check(settings, report=lambda _event: None)
+    except ConfigError as error:
+        problems += error.problems
+    return problems
 
 
 def _allow_many_connections() -> None:
@@ -81,6 +102,7 @@ async def _serve(
         # Programs that submit without SMTP must not slip past the filters.
         await store.set_entrance(receiver.house.stage)
         async with receiver:
+            signals.ready()
             await _tell_entrance(store, receiver, signals.stop, report)
     return 0
 

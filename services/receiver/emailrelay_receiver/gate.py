@@ -148,7 +148,9 @@ def make_gate(settings: ReceiverSettings, *, report: Report) -> Gate:
     context, file, rules = None, None, list[SenderRule]()
     if settings.server_tls_certificate:
         try:
-            context = server_context(settings.server_tls_certificate, settings.server_tls_verify)
+            context = server_context(
+                settings.server_tls_certificate, settings.server_tls_verify, settings.tls_config
+            )
         except ConfigError as error:
             problems += error.problems
     if settings.server_auth is not None:

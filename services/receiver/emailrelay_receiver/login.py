@@ -61,7 +61,9 @@ async def log_in(
 
 def _welcome(house: House, standing: Standing, wanted: Authenticate, user: str) -> Reply:
     standing.user, standing.mechanism = user, wanted.mechanism
-    house.report(LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address))
+    house.report(
+        LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port)
+    )
     return _WELCOME
 
 
@@ -87,7 +89,11 @@ async def _failed(
     seconds = house.login_pause * max(of_source, standing.failures)
     if attempt is not None:
         asyncio.get_running_loop().call_later(seconds, attempt.end)
-    house.report(LoginFailed(user=user, mechanism=wanted.mechanism, client=standing.address))
+    house.report(
+        LoginFailed(
+            user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port
+        )
+    )
     await pause(seconds)
     return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else refusal
 

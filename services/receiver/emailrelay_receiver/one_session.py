@@ -35,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{settings.program}: standard input is no connection\n")
         return os.EX_USAGE
     try:
-        return run_in_loop(partial(_serve, settings, report, connection), lambda: None)
+        serve = partial(_serve, settings, report, connection)
+        return run_in_loop(serve, on_stop=lambda: None, on_ready=lambda: None)
     except RelayError as error:
         sys.stderr.write(f"{settings.program}: {error}\n")
         return os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG

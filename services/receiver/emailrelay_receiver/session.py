@@ -93,6 +93,7 @@ class SmtpSession(SMTP):
         )
         self.phase = Phase.WORKING
         self.client = ""
+        self.port = 0
         self._house = house
         self._place = place
         self._came = came
@@ -153,7 +154,7 @@ class SmtpSession(SMTP):
     async def handle_exception(self, error: Exception) -> str:
         """Tell the log what went wrong in our own code, and the client that something did."""
         reason = f"error of ours: {type(error).__name__}: {error}"
-        self._house.report(SessionTrouble(client=self.client, reason=reason))
+        self._house.report(SessionTrouble(client=self.client, port=self.port, reason=reason))
         self._house.report(Traceback(text="".join(traceback.format_exception(error))))
         return str(_OUR_ERROR)
 
@@ -277,6 +278,7 @@ class SmtpSession(SMTP):
         peer = self._writer.get_extra_info("peername")
         connection = self._writer.get_extra_info("socket")
         if isinstance(peer, tuple):
+            self.port = self._standing.port = int(peer[1])  # pyright: ignore[reportUnknownArgumentType] - nor here
             client = str(peer[0])  # pyright: ignore[reportUnknownArgumentType] - asyncio does not say
             local = is_local(client)
         elif connection.family is socket.AF_UNIX:
@@ -299,7 +301,7 @@ class SmtpSession(SMTP):
 
     async def _turn_away(self, refusal: Reply) -> None:
         self._house.troubles.tell(
-            Rejected(command="CONNECT", reply=str(refusal), client=self.client)
+            Rejected(command="CONNECT", reply=str(refusal), client=self.client, port=self.port)
         )
         if not self._gate.at_once:
             self.say(refusal)
@@ -554,7 +556,7 @@ class SmtpSession(SMTP):
         self.say(reply)
         if reply.code >= 400:
             self._house.troubles.tell(
-                Rejected(command=command, reply=str(reply), client=self.client)
+                Rejected(command=command, reply=str(reply), client=self.client, port=self.port)
             )
 
     def say(self, reply: Reply) -> None:
@@ -568,7 +570,7 @@ class SmtpSession(SMTP):
             self._tell(Direction.SENT, "334 ***" if line.startswith("334 ") else line)
 
     def _tell(self, direction: Direction, line: str) -> None:
-        self._house.report(Spoken(direction=direction, line=line, peer=self.client))
+        self._house.report(Spoken(direction=direction, line=line, peer=self.client, port=self.port))
 
     async def _flush(self) -> None:
         """Send the replies that wait: those to pipelined commands together, each in one piece."""
@@ -596,7 +598,7 @@ class SmtpSession(SMTP):
             self._trouble(f"the client went away in the middle: {type(error).__name__}")
 
     def _trouble(self, reason: str) -> None:
-        self._house.troubles.tell(SessionTrouble(client=self.client, reason=reason))
+        self._house.troubles.tell(SessionTrouble(client=self.client, port=self.port, reason=reason))
 
 
 def _said(error: Exception) -> str:

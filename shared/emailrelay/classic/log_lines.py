@@ -23,11 +23,13 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one line says; ``address`` is that of the client it is about, if any."""
+    """What one line says; ``address`` is that of the client it is about, ``IP;PORT``, if any."""
 
     severity: Severity
     text: str
     address: str = ""
+    in_file: bool = False
+    """Whether a service has written it to the log file already."""
 
 
 _SEVERITIES = MappingProxyType(
@@ -98,15 +100,14 @@ def of_event(octets: bytes) -> Line | None:
     except (ValueError, KeyError, TypeError):
         return None
     severity = _SEVERITIES.get(level, Severity.INFO)
-    address = event.get("peer" if name == "dialogue" else "client")
-    return Line(severity, _text(name, event), str(address or ""))
+    return Line(severity, _text(name, event), _address(name, event))
 
 
 def of_own(event: Event) -> Line:
     """Return what an event of this process says."""
     told = {name: printable(getattr(event, name)) for name in event.fields}
-    severity = _SEVERITIES.get(event.level.value, Severity.INFO)
-    return Line(severity, _text(event_name(type(event)), told))
+    severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event_name(type(event))
+    return Line(severity, _text(name, told), _address(name, told))
 
 
 def of_complaint(octets: bytes) -> Line | None:
@@ -123,6 +124,15 @@ def written(line: Line, *, now: float | None = None, address: bool = False) -> s
         stamp = f"{day}.{int(now * 1000) % 1000:03}: "
     about = f"{line.address}: " if address and line.address else ""
     return f"{stamp}{line.severity}: {about}{line.text}"
+
+
+def _address(name: str, event: Mapping[str, Any]) -> str:
+    address = str(event.get("peer" if name == "dialogue" else "client") or "")
+    port = str(event.get("port") or "")
+    if name == "dialogue" and not port and not address.startswith("/"):
+        # With a server: its address and port, as they were configured.
+        address, _, port = address.rpartition(":")
+    return f"{address};{port}" if address and port else address
 
 
 def _text(name: str, event: Mapping[str, Any]) -> str:

@@ -51,6 +51,11 @@ def _verifier(spec: str) -> str:
     kind, colon, rest = spec.partition(":")
     if colon and kind == "net":
         return f"net:{destination(rest)}"
+    if colon and kind != "file" and kind.replace("-", "").isalnum():
+        raise ValueError(
+            f"there is no kind {kind!r}; it can be the path of a program, file:PATH, net:HOST:PORT "
+            "or net:/PATH"
+        )
     path = rest if colon and kind == "file" else spec
     if not path:
         raise ValueError("must be the path of a program, net:HOST:PORT or net:/PATH")

@@ -15,7 +15,7 @@ from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
 from emailrelay.config.declared import Declared
 from emailrelay.config.routes import Route, all_routes
-from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions
+from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
 from emailrelay.config.tables import Tables
 from emailrelay.config.values import (
     Address,
@@ -344,6 +344,7 @@ class ReceiverSettings(
     ConnectionOptions,
     AccessOptions,
     EncryptionOptions,
+    TlsVersionOptions,
     AcceptOptions,
     FilterOptions,
     DomainOptions,
@@ -373,6 +374,7 @@ class ForwarderSettings(
     AccountOptions,
     SignInOptions,
     ServerEncryptionOptions,
+    TlsVersionOptions,
     DomainOptions,
     ForwardOptions,
     RouteOptions,

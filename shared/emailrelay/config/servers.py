@@ -77,6 +77,14 @@ TlsWords: TypeAlias = Annotated[
 ]
 
 
+class TlsVersionOptions(Declared):
+    """Versions of TLS."""
+
+    tls_config: TlsWords = Field(default=[], examples=[["tlsv1.3"]])
+    """The versions of TLS, with clients and with servers: tlsv1.3 (at least), -tlsv1.2 (at most); never
+    less than 1.2."""
+
+
 class ServerEncryptionOptions(Declared):
     """Encryption towards servers."""
 
@@ -105,9 +113,6 @@ class ServerEncryptionOptions(Declared):
     )
     """Our key and certificate chain in PEM, for servers that ask for one: one file, or given twice,
     the key and the chain. Read again when it changes."""
-
-    tls_config: TlsWords = Field(default=[], examples=[["tlsv1.3"]])
-    """The versions of TLS: tlsv1.3 (at least), -tlsv1.2 (at most); never less than 1.2."""
 
     @field_validator("client_tls_connection", "client_tls_required", "client_tls_verify")
     @classmethod

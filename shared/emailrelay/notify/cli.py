@@ -34,7 +34,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     standard_streams.prepare()
     parser = _parser()
     asked = parser.parse_args(argv)
-    root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
+    try:
+        root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
+    except OSError as error:
+        return _complain(f"the settings file: {error}", os.EX_CONFIG)
     host = asked.host or os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
     try:
         agent = _agent(asked, host)

@@ -134,6 +134,7 @@ def show(
             account,
             None if account.oauth2 is None else _renewal(found, account.name).look(),
             now,
+            status.unusable_file(account),
         )
         for account in found.tables
     ]

@@ -11,7 +11,7 @@ from functools import partial
 
 from emailrelay.errors import RelayError
 from emailrelay.service.loop import run_in_loop
-from emailrelay.service.signals import Signals
+from emailrelay.service.signals import READY, Signals
 
 GRACE = 4.5
 """Seconds a child has for its drain at least; honcho kills what is left after 5."""
@@ -46,7 +46,9 @@ def start(role: Role, grace: float) -> int:
     status = CRASHED
     try:
         _die_with(parent)
-        status = run_in_loop(role.work, partial(_limit_drain, grace))
+        status = run_in_loop(
+            role.work, partial(_limit_drain, grace), lambda: os.kill(parent, READY)
+        )
     except RelayError as error:
         # What no new start can mend is said once; what may pass is tried again by the next child.
         sys.stderr.write(f"{role.name}: {error}\n")

@@ -28,6 +28,8 @@ _PARTING = 1.5
 Work: TypeAlias = Callable[[Signals, socket.socket | None], Awaitable[int]]
 """The work of one worker, until ``signals.stop`` or its own end; returns an exit status.
 
+It calls ``signals.ready`` when it has opened what it needs, or raises RelayError if it cannot.
+
 The socket yields hints, one a packet, when there is a dispatcher: non-blocking, shared by all
 workers, so that each hint reaches one of them.
 """
@@ -46,8 +48,12 @@ def run(
     dispatch: Dispatch | None = None,
     live: Live[Any] | None = None,
     drain: float = 0.0,
+    also_ready: Callable[[], None] | None = None,
 ) -> int:
     """Run a service until it is told to stop or its work is done; return the exit status.
+
+    The log and the service manager hear that it has started when every process of it is ready;
+    ``also_ready`` is called immediately before.
 
     Call it before any thread, event loop or lock exists: with several workers this process forks
     and only supervises. Bind listening sockets before; every worker inherits them. With one worker
@@ -59,8 +65,12 @@ def run(
     keep_freed_memory()
     # Whoever is told that we are ready may tell us to stop: that waits until it can be heard.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-    report(Started(service=service, version=version(), workers=workers))
-    notify("READY=1")
+
+    def ready() -> None:
+        if also_ready is not None:
+            also_ready()
+        report(Started(service=service, version=version(), workers=workers))
+        notify("READY=1")
 
     def stopping() -> None:
         notify("STOPPING=1")
@@ -70,7 +80,7 @@ def run(
     if workers == 1:
         alone = _reloading(work, live.reload if live else None)
         try:
-            status = run_in_loop(lambda signals: alone(signals, None), stopping)
+            status = run_in_loop(lambda signals: alone(signals, None), stopping, ready)
         except RelayError as error:
             sys.stderr.write(f"emailrelay-{service}: {error}\n")
             status = os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
@@ -82,6 +92,7 @@ def run(
                 service,
                 roles,
                 report=report,
+                ready=ready,
                 stopping=stopping,
                 reload=live.reload if live else None,
                 grace=max(GRACE, drain + _PARTING),

@@ -32,7 +32,9 @@ Put a message into the spool; the forwarder sends it on.
                        [$EMAILRELAY_DOMAIN, /etc/mailname, this host's name]
   -bs                  speak SMTP on standard input and output
   -bp                  show the queue (also when called as mailq)
-  -s, --spool-dir DIR  the spool directory [$EMAILRELAY_SPOOL_DIR, /var/spool/emailrelay]
+  -s, --spool-dir DIR  the spool directory [$EMAILRELAY_SPOOL_DIR; spool_dir in the file that
+                       $EMAILRELAY_CONFIG names; /var/spool/emailrelay if it is there;
+                       /usr/local/var/spool/emailrelay]
   --port N             the receiver on localhost, for users without write access
                        to the spool [25]
   -v, --verbose        print the path of the message's content
