@@ -26,6 +26,8 @@ _PLAIN_WORDS = re.compile(
     re.IGNORECASE,
 )
 """Those that need no code: about us, never about one mailbox or message."""
+_ABOUT_ONE = re.compile(r"mailbox|recipient|\bsize|storage|\buser\b", re.IGNORECASE)
+"""Without a code, these make a limit that of a recipient or a message."""
 _CONNECTIONS = re.compile(r"connection|concurrent|session", re.IGNORECASE)
 _LONG = re.compile(
     r"\bdaily\b|\bday\b|\b24[ -]?h|\bhour|quota\b.*\b(?:exceeded|reached)", re.IGNORECASE
@@ -48,6 +50,8 @@ def wish_of(reply: Reply) -> Wish | None:
     coded = _ENHANCED.match(reply.text)
     words = _WORDS if _TEMPORARY.match(reply.text) else None if coded else _PLAIN_WORDS
     if words is None or not words.search(reply.text):
+        return None
+    if not coded and _ABOUT_ONE.search(reply.text):
         return None
     if reply.text.startswith(_NAMED_SO) or _LONG.search(reply.text):
         return Wish.LATER
