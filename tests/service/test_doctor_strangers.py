@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.fakes.deaf_address import DeafAddress
 from tests.fakes.secure_peer import SecurePeer
 from tests.fakes.smtp_peer import Act, Close, Hang, Say, SmtpPeer
 from tests.fakes.stranger import StrangePeer
@@ -145,6 +146,30 @@ async def test_certificates_of_the_wrong_name_or_time_are_told_apart(
             found = await problem(capsys, peer.address, f"--client-tls-verify={authority.path}")
         assert found["step"] == "TLS"
         assert remedy in found["remedy"]
+
+
+async def test_address_that_does_not_answer_is_no_problem_beside_one_that_does(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with SmtpPeer() as peer:
+        with DeafAddress() as deaf, socket.socket() as closed:
+            closed.bind(("127.0.0.1", 0))
+            ports = [closed.getsockname()[1], deaf.port, peer.port]
+            kind = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+
+            def three(*_args: object, **_kwargs: object) -> object:
+                return [(*kind, ("127.0.0.1", port)) for port in ports]
+
+            monkeypatch.setattr(socket, "getaddrinfo", three)
+            options = ["--json", "--domain=us.test", "--connection-timeout=0.5"]
+            assert await asyncio.to_thread(main, ["three.test:25", *options]) == 0
+    [server] = json.loads(capsys.readouterr().out)["servers"]
+    steps = [(entry["step"], entry["result"]) for entry in server["steps"]]
+    assert steps[1:4] == [
+        (f"TCP 127.0.0.1:{port}", result)
+        for port, result in zip(ports, ("note", "note", "ok"), strict=True)
+    ]
+    assert "EHLO" in dict(steps)
 
 
 @pytest.mark.parametrize(

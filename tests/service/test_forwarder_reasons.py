@@ -1,6 +1,7 @@
 """What the log says of a delivery: who said it, the server or this relay, and in words, not numbers."""
 
 import socket
+import ssl
 from contextlib import closing
 
 import pytest
@@ -10,6 +11,7 @@ from tests.service.forwarding import HASTY, Office
 from emailrelay.events import Deferred, SmarthostTrouble
 from emailrelay.routes import Rate, Route, Routes
 from emailrelay.settlement import Defer
+from emailrelay_forwarder.trouble import in_words
 
 
 @pytest.mark.parametrize(
@@ -88,3 +90,19 @@ async def test_rate_of_a_route_is_told_as_this_relays_own_limit() -> None:
         await office.forwarding.close()
     assert isinstance(settlement, Defer)
     assert "this relay waits: its route slow sends at most 1" in str(settlement.attempt.trouble)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ConnectionResetError(104, "Connection reset by peer"), "connection reset by peer"),
+        (OSError(111, "Connect call failed ('::1', 25)"), "connection refused"),
+        (ssl.SSLError(1, "[SSL: BAD_RECORD_MAC] bad (_ssl.c:2580)"), "[SSL: BAD_RECORD_MAC] bad"),
+        (socket.gaierror(socket.EAI_FAMILY, "ai_family not supported"), "ai_family not supported"),
+        (OSError("as it says"), "as it says"),
+        (TimeoutError(), "TimeoutError"),
+    ],
+)
+def test_an_error_of_the_system_is_told_in_its_words(error: Exception, said: str) -> None:
+    assert said in in_words(error)
+    assert "Errno" not in in_words(error)

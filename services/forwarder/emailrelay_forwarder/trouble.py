@@ -1,6 +1,7 @@
 """What stops a session with a server, as one exception, whatever library or socket said so."""
 
 import os
+import ssl
 from enum import StrEnum
 
 from emailrelay.errors import RelayError
@@ -84,11 +85,16 @@ def unreachable(why: str) -> SessionTrouble:
     return SessionTrouble(Step.CONNECT, Reply.of(451, f"4.4.1 {why}"), ours=True)
 
 
-def in_words(error: OSError) -> str:
-    """Say what a system call met with, without its number: ``connection refused``."""
-    said = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
-    said = said or str(error) or type(error).__name__
-    return said[0].lower() + said[1:]
+def in_words(error: Exception) -> str:
+    """Say what a system call or TLS met with, without its number: ``connection refused``."""
+    said: str | None = None
+    if isinstance(error, ssl.SSLError):  # its number is of another list
+        said = (getattr(error, "reason", None) or "").lower().replace("_", " ")
+    elif isinstance(error, OSError):
+        number = error.errno or 0  # getaddrinfo's are negative
+        said = os.strerror(number) if number > 0 else error.strerror
+    said = said or str(error)
+    return said[0].lower() + said[1:] if said else type(error).__name__
 
 
 def unprotected(step: Step, why: str) -> SessionTrouble:

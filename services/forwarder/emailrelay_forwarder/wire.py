@@ -81,8 +81,7 @@ class Wire(SMTPProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note how it ended, and wake whoever waits."""
-        why = in_words(exc) if isinstance(exc, OSError) else exc
-        self._ended = self._ended or f"connection lost{f' ({why})' if why else ''}"
+        self._ended = self._ended or f"connection lost{f' ({in_words(exc)})' if exc else ''}"
         self._wake()
         super().connection_lost(exc)
 

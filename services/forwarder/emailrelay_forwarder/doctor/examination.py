@@ -1,5 +1,6 @@
 """One server examined: each step of a delivery up to the first octet of content."""
 
+import asyncio
 import re
 import time
 from collections.abc import Awaitable, Mapping
@@ -84,20 +85,28 @@ class Examination:
         return found
 
     async def _reachable(self, addresses: list[SocketAddress]) -> SocketAddress:
-        """Connect to each address; give the first that answers."""
-        reachable: list[SocketAddress] = []
-        for address in addresses:
-            self._start()
-            try:
-                (await connect(address, self.settings)).abort()
-            except SessionTrouble as trouble:
-                self._trouble(f"TCP {address}", trouble)
+        """Connect to each address; give the first that answers. One that does not is no problem then."""
+        tries = await asyncio.gather(*(self._reach(address) for address in addresses))
+        reachable = [a for a, (_, trouble) in zip(addresses, tries, strict=True) if not trouble]
+        for address, (seconds, trouble) in zip(addresses, tries, strict=True):
+            self._since = time.perf_counter() - seconds
+            step = f"TCP {address}"
+            if trouble is None:
+                self._note(step, Verdict.OK, "connected")
             else:
-                reachable.append(address)
-                self._note(f"TCP {address}", Verdict.OK, "connected")
+                self._trouble(step, trouble, Verdict.NOTE if reachable else Verdict.PROBLEM)
         if not reachable:
             raise _Over
         return reachable[0]
+
+    async def _reach(self, address: SocketAddress) -> tuple[float, SessionTrouble | None]:
+        """Connect to an address; give the seconds it took, and what went wrong."""
+        began, found = time.perf_counter(), None
+        try:
+            (await connect(address, self.settings)).abort()
+        except SessionTrouble as trouble:
+            found = trouble
+        return time.perf_counter() - began, found
 
     async def _terms(self) -> Terms:
         return terms_for(self.route, self.settings)
@@ -258,9 +267,16 @@ class Examination:
     def _start(self) -> None:
         self._since = time.perf_counter()
 
-    def _trouble(self, step: str, trouble: SessionTrouble, *, remedy: str = "") -> None:
+    def _trouble(
+        self,
+        step: str,
+        trouble: SessionTrouble,
+        verdict: Verdict = Verdict.PROBLEM,
+        *,
+        remedy: str = "",
+    ) -> None:
         known = remedy_for(trouble.step, trouble.reply, port=self.route.port, ours=trouble.ours)
-        self._note(step, Verdict.PROBLEM, _told(trouble), remedy=remedy or known)
+        self._note(step, verdict, _told(trouble), remedy=remedy or known)
 
     def _note(
         self,
