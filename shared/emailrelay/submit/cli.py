@@ -147,10 +147,12 @@ def _send(mail: Mail, port: int, why: str) -> int:
     message_id = new_ids().next(time.time())
     try:
         by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
+    except by_smtp.NoReceiver as error:
+        return _complain(f"{why}, and {error}; {_WAYS}", os.EX_TEMPFAIL)
     except by_smtp.NotTaken as error:
         if error.permanent:
             return _complain(f"refused: {error}", os.EX_UNAVAILABLE)
-        return _complain(f"{why}, and {error}; {_WAYS}", os.EX_TEMPFAIL)
+        return _complain(f"not taken now: {error}; try again later", os.EX_TEMPFAIL)
     except by_smtp.TakenInPart as error:
         return _part(error.taken, error.missed, str(error))
     return os.EX_OK
