@@ -21,8 +21,6 @@ FIELD_LIMIT = 1024
 _PATIENCE = 100
 """How long (milliseconds) one line may wait for a reader that does not keep up."""
 
-_MOMENTS = frozenset({"next_attempt", "again", "token_until"})
-"""The fields that are moments (seconds since 1970)."""
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -31,6 +29,9 @@ Render: TypeAlias = Callable[[Any, str, Line], str | bytes]
 """A structlog renderer."""
 _Shape: TypeAlias = tuple[str, tuple[str, ...]]
 """The name of a kind of event in the log, and those of its fields."""
+
+_MOMENTS = frozenset({"next_attempt", "again", "token_until"})
+"""The fields that are moments (seconds since 1970)."""
 
 
 also: Report | None = None

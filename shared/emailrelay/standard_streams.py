@@ -5,7 +5,7 @@ import os
 import sys
 
 
-def prepare() -> None:
+def prepare_streams() -> None:
     r"""Make the three streams usable. A command calls this before it does anything else.
 
     A closed descriptor is opened on ``/dev/null``. Otherwise the next file that the command opens

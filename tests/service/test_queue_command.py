@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from emailrelay.envelope import Address, Envelope
+from emailrelay.envelope_format import write
 from emailrelay.events import Event
 from emailrelay.journal import Attempt
 from emailrelay.queue.cli import main
@@ -323,8 +324,13 @@ def test_unreadable_envelope_is_listed_and_can_be_deleted(
     assert mail.run("delete", "1.1.1") == 0
 
 
-def test_reader_that_has_seen_enough_is_no_error(mail: Mail) -> None:
-    command = f"{sys.executable} -m emailrelay.queue list --json -s {mail.spool} | head -c 1"
+@pytest.mark.parametrize("words", ["list --json", "list", "verify", "show 1.1.1"])
+def test_reader_that_has_seen_enough_is_no_error(mail: Mail, words: str) -> None:
+    for number in range(2000):
+        (mail.spool / f"emailrelay.{number}.9.9.envelope").write_bytes(b"garbage\r\n")
+    envelope = Envelope(sender=ANN, to_remote=tuple(Address(f"b{n}@y.test") for n in range(9999)))
+    (mail.spool / "emailrelay.1.1.1.envelope.hold").write_bytes(write(envelope))
+    command = f"{sys.executable} -m emailrelay.queue {words} -s {mail.spool} | head -c 1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
         capture_output=True,

@@ -141,6 +141,13 @@ async def test_reply_of_several_lines_is_told_on_one(tmp_path: Path) -> None:
         assert peer.commands[-1].endswith("QUIT")
 
 
+async def test_receiver_that_cannot_take_mail_now_is_not_told_to_be_missing(tmp_path: Path) -> None:
+    async with SmtpPeer({"MAIL": "452 4.3.1 no room"}) as peer:
+        done = await through(peer.port, "bob@x.test", spool=tmp_path)
+    assert done.returncode == 75
+    assert done.stderr == ("emailrelay-submit: not taken now: 452 4.3.1 no room; try again later\n")
+
+
 async def test_missing_answer_to_the_content_is_told_as_what_it_is(tmp_path: Path) -> None:
     async with SmtpPeer({"DOT": Close()}) as peer:
         done = await through(peer.port, "bob@x.test", spool=tmp_path)

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from emailrelay.config import FilterdSettings, LogFormat
 from emailrelay.events import (
-    Deferred,
     Event,
     Level,
     Rejected,
@@ -23,7 +22,6 @@ from emailrelay.events import (
     event_name,
 )
 from emailrelay.logs import FIELD_LIMIT, line_reporter, printable, renderer, reporter
-from emailrelay.queue_id import QueueId
 
 
 class Quiet(Event):
@@ -215,21 +213,3 @@ def test_warnings_of_libraries_are_lines_of_the_same_log(
     line = json.loads(capfd.readouterr().out)
     assert (line["event"], line["library"]) == ("library_trouble", "watchdog")
     assert line["text"] == "lost\\x0aevents"
-
-
-@pytest.mark.parametrize("log_format", [LogFormat.LOGFMT, LogFormat.CONSOLE])
-def test_people_read_a_time_of_day(log_format: LogFormat) -> None:
-    pipe = Pipe()
-    report = pipe.report(log_format)
-    report(Deferred(id=QueueId("1.2.3"), reason="busy", next_attempt=1795906442.242922))
-    report(Deferred(id=QueueId("1.2.3"), reason="busy", next_attempt=1e300))
-    first, second = pipe.lines()
-    assert "next_attempt=2026-11-28T22:54:02Z" in re.sub(r"\x1b\[[0-9;]*m", "", first)
-    assert "next_attempt=1e+300" in re.sub(r"\x1b\[[0-9;]*m", "", second)
-
-
-def test_programs_read_seconds() -> None:
-    pipe = Pipe()
-    pipe.report()(Deferred(id=QueueId("1.2.3"), reason="busy", next_attempt=1795906442.242922))
-    (line,) = pipe.lines()
-    assert json.loads(line)["next_attempt"] == 1795906442.242922

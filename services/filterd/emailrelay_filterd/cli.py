@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from socket import socket
 
-from emailrelay import service, standard_streams
+from emailrelay import service
 from emailrelay.config import FilterdSettings, load
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
@@ -16,6 +16,7 @@ from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
+from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_store
 from emailrelay_filterd import unattended
 from emailrelay_filterd.worker import Worker
@@ -23,7 +24,7 @@ from emailrelay_filterd.worker import Worker
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
-    standard_streams.prepare()
+    prepare_streams()
     settings = load(FilterdSettings, argv, check=_found_by_check)
     report = reporter(settings)
     live = Live(settings, argv, report=report)

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 from functools import partial
 from socket import socket
 
-from emailrelay import service, standard_streams
+from emailrelay import service
 from emailrelay.config import ForwarderSettings, load
 from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
@@ -21,6 +21,7 @@ from emailrelay.logs import reporter
 from emailrelay.oauth.bearer import Bearer, tokens_root
 from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
+from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.limits import Limits as RouteLimits
@@ -40,7 +41,7 @@ _MOST_TASKS = 500
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
-    standard_streams.prepare()
+    prepare_streams()
     settings = load(ForwarderSettings, argv, check=found_by_check)
     report = reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from socket import socket
 
-from emailrelay import service, standard_streams
+from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
@@ -18,6 +18,7 @@ from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals
+from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay_receiver.gate import make_gate
@@ -31,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address cannot be used, 78 (EX_CONFIG)
     when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
     """
-    standard_streams.prepare()
+    prepare_streams()
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)
     report = reporter(settings)
     live = Live(settings, argv, report=report, check=partial(_check, report=report))

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from emailrelay import standard_streams
 from emailrelay.classic import checking, command_line, help_text, rules, services
 from emailrelay.classic.command_line import Asked
 from emailrelay.classic.options import BY_NAME
@@ -15,6 +14,7 @@ from emailrelay.classic.services import Plan
 from emailrelay.classic.start import FAILED, NotStarted, choose_identity
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
+from emailrelay.standard_streams import prepare_streams
 
 _PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 """The words of the options whose values are, or may be, paths."""
@@ -22,7 +22,7 @@ _PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    standard_streams.prepare()
+    prepare_streams()
     words = sys.argv[1:] if argv is None else argv
     here = Path.cwd()
     asked, wrong = command_line.parse(words, partial(_read, here))

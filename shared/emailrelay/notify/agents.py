@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Protocol
 
 from emailrelay.envelope import Address
-from emailrelay.errors import reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files
 
@@ -123,7 +122,7 @@ class Program:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NotDelivered(f"{arguments[0]}: {reason_of(error, arguments[0])}") from error
+            raise NotDelivered(f"{arguments[0]}: {error}") from error
         if done.returncode:
             said = done.stderr[:200].decode(errors="replace").strip()
             raise NotDelivered(f"{shlex.join(arguments)}: exit status {done.returncode} {said}")
@@ -153,7 +152,7 @@ class Maildir:
             scratch.rename(target)
             files.sync_directory(str(target.parent))
         except OSError as error:
-            raise NotDelivered(f"maildir: {reason_of(error)}") from error
+            raise NotDelivered(f"maildir: {error}") from error
 
     def _directory(self, part: str) -> None:
         path = self.root / part

@@ -10,12 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from emailrelay import spool_dir, standard_streams
+from emailrelay import spool_dir
 from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, Locals, Maildir, Program
 from emailrelay.notify.notifier import Count, Notifier
 from emailrelay.printable import printable
+from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.store.spool import place
 from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import open_spool
@@ -31,7 +32,7 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (docs/notify.md)."""
-    standard_streams.prepare()
+    prepare_streams()
     parser = _parser()
     asked = parser.parse_args(argv)
     try:
@@ -55,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         status = _tell(count, verbose=asked.verbose)
         sys.stdout.flush()
     except OSError:  # the notices are sent; nobody reads what is told of them
-        standard_streams.drop_output()
+        drop_output()
         return 1 if count.trouble else os.EX_OK
     return status
 

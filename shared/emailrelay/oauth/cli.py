@@ -12,7 +12,6 @@ from typing import Annotated
 
 import typer
 
-from emailrelay import standard_streams
 from emailrelay.config.accounts import BY_PERSON, Account, Grant
 from emailrelay.errors import ConfigError, RelayError, SignInError, StoreUnusable, reason_of
 from emailrelay.oauth import device, request, settings, status
@@ -23,6 +22,7 @@ from emailrelay.oauth.renewal import CAUSES, Renewal
 from emailrelay.oauth.terminal import PROGRAM, complain, console, tell
 from emailrelay.oauth.token import Issued, Token, expires
 from emailrelay.secrets import Secret
+from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.spool.tokens import TokenFiles
 
 _INTERRUPTED = 130
@@ -56,7 +56,7 @@ app = typer.Typer(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (docs/auth.md)."""
-    standard_streams.prepare()
+    prepare_streams()
     try:
         found: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
         sys.stdout.flush()

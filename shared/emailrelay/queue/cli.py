@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from emailrelay import standard_streams
 from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.queue import changing, checking, looking, routing
 from emailrelay.queue.terminal import PROGRAM, SeenEnough, complain
+from emailrelay.standard_streams import drop_output, prepare_streams
 
 app = typer.Typer(
     name=PROGRAM,
@@ -24,7 +24,7 @@ app = typer.Typer(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (docs/queue.md)."""
-    standard_streams.prepare()
+    prepare_streams()
     try:
         status: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
         sys.stdout.flush()
@@ -40,10 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RelayError as error:
         return complain(str(error), os.EX_TEMPFAIL)
     except (BrokenPipeError, SeenEnough):
-        standard_streams.drop_output()
+        drop_output()
         return os.EX_OK
     except OSError as error:
-        standard_streams.drop_output()
+        drop_output()
         return complain(reason_of(error), os.EX_TEMPFAIL)
     return status
 

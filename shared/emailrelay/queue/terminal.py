@@ -16,17 +16,27 @@ class SeenEnough(Exception):
     """The reader of our output has gone; said in a way that the library does not take for a failure."""
 
 
+class _Screen(Console):
+    def on_broken_pipe(self) -> None:
+        """See ``Console.on_broken_pipe``: without this, the command would end with status 1."""
+        raise SeenEnough
+
+
 def print_json(entry: dict[str, Any]) -> None:
     """Print an object on a line of its own."""
-    try:
-        sys.stdout.write(json.dumps(entry) + "\n")
-    except BrokenPipeError as error:
-        raise SeenEnough from error
+    _write(json.dumps(entry))
 
 
 def say(line: str) -> None:
     """Print a line for people; what others wrote in it does nothing to the terminal."""
-    sys.stdout.write(f"{printable(line)}\n")
+    _write(printable(line))
+
+
+def _write(line: str) -> None:
+    try:
+        sys.stdout.write(f"{line}\n")
+    except BrokenPipeError as error:
+        raise SeenEnough from error
 
 
 def complain(text: str, status: int) -> int:
@@ -43,8 +53,8 @@ def counted(number: int, noun: str) -> str:
 def console() -> Console:
     """Give where tables go; into a file or a pipe they go unbroken, for grep."""
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(highlight=False, width=1000, soft_wrap=False)
+        return _Screen(highlight=False)
+    return _Screen(highlight=False, width=1000, soft_wrap=False)
 
 
 def tell(event: Event) -> None:

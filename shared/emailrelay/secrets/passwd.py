@@ -7,9 +7,9 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from emailrelay import standard_streams
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
+from emailrelay.standard_streams import drop_output, prepare_streams
 
 PROGRAM = "emailrelay-passwd"
 HELP = """\
@@ -36,7 +36,7 @@ class _Usage(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print an entry; return the exit status (sysexits.h)."""
-    standard_streams.prepare()
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if {"--help", "-h"} & set(words):
         sys.stdout.write(HELP)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
         sys.stdout.flush()
     except OSError as error:
-        standard_streams.drop_output()
+        drop_output()
         return _complain(f"the entry cannot be written: {error.strerror}", os.EX_IOERR)
     return 0
 

@@ -32,6 +32,10 @@ class NotTaken(Exception):
         self.permanent = permanent
 
 
+class NoReceiver(NotTaken):
+    """Nobody answers at the port."""
+
+
 class TakenInPart(Exception):
     """The first transactions succeeded, a later one failed: only ``missed`` may be tried again."""
 
@@ -45,7 +49,7 @@ def send(port: int, sender: Address, recipients: Sequence[Address], content: byt
     """Send a message to all recipients.
 
     Raises:
-        NotTaken: there is nobody at the port, or it refused; nobody gets the message.
+        NotTaken: the receiver refused, or there is none (``NoReceiver``); nobody gets the message.
         TakenInPart: the recipients needed several transactions, and not all succeeded.
 
     """
@@ -68,7 +72,7 @@ def send(port: int, sender: Address, recipients: Sequence[Address], content: byt
 def _session(port: int) -> Generator[SMTP]:
     """Hold a session; what goes wrong in it becomes ``NotTaken``."""
     try:
-        server = SMTP("localhost", port, timeout=_TIMEOUT)
+        server = _connected(port)
         try:
             server.ehlo_or_helo_if_needed()
             yield server
@@ -79,6 +83,16 @@ def _session(port: int) -> Generator[SMTP]:
         raise _refusal(error.smtp_code, _text(error.smtp_error)) from error
     except (OSError, SMTPException) as error:
         raise NotTaken(f"localhost port {port}: {reason_of(error)}", permanent=False) from error
+
+
+def _connected(port: int) -> SMTP:
+    try:
+        return SMTP("localhost", port, timeout=_TIMEOUT)
+    except SMTPResponseException:
+        raise
+    except OSError as error:
+        where = f"localhost port {port}"
+        raise NoReceiver(f"{where}: {reason_of(error)}", permanent=False) from error
 
 
 def _quit(server: SMTP) -> None:

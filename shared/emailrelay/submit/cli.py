@@ -9,10 +9,11 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from emailrelay import spool_dir, standard_streams
+from emailrelay import spool_dir
 from emailrelay.envelope import Address
 from emailrelay.errors import reason_of
 from emailrelay.printable import printable
+from emailrelay.standard_streams import drop_output, mention, prepare_streams
 from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
 from emailrelay.submit.direct import Entry, NoEntry, new_ids
@@ -49,7 +50,7 @@ _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--po
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (sysexits.h)."""
-    standard_streams.prepare()
+    prepare_streams()
     program = os.path.basename(sys.argv[0])
     try:
         arguments = parse(program, sys.argv[1:] if argv is None else argv)
@@ -61,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except NoInput as error:
         return _complain(str(error), os.EX_NOINPUT)
     except OSError as error:
-        standard_streams.drop_output()
+        drop_output()
         return _complain(f"{reason_of(error)}; try again later", os.EX_TEMPFAIL)
 
 
@@ -104,7 +105,7 @@ def _mailq(root: str) -> int:
             sys.stdout.write(f"{printable(line)}\n")
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough
-        standard_streams.drop_output()
+        drop_output()
     except PermissionError as error:
         return _complain(f"{reason_of(error)}; members of the spool's group may", os.EX_NOPERM)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -137,7 +138,7 @@ def _submit(arguments: Arguments) -> int:
         entry.discard()
         raise
     if arguments.verbose:
-        standard_streams.mention(entry.path)
+        mention(entry.path)
     return os.EX_OK
 
 
@@ -148,10 +149,12 @@ def _send(mail: Mail, port: int, why: str) -> int:
     message_id = new_ids().next(time.time())
     try:
         by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
+    except by_smtp.NoReceiver as error:
+        return _complain(f"{why}, and {error}; {_WAYS}", os.EX_TEMPFAIL)
     except by_smtp.NotTaken as error:
         if error.permanent:
             return _complain(f"refused: {error}", os.EX_UNAVAILABLE)
-        return _complain(f"{why}, and {error}; {_WAYS}", os.EX_TEMPFAIL)
+        return _complain(f"not taken now: {error}; try again later", os.EX_TEMPFAIL)
     except by_smtp.TakenInPart as error:
         return _part(error.taken, error.missed, str(error))
     return os.EX_OK

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from rich.console import Console
 
-from emailrelay import standard_streams
 from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
@@ -18,6 +17,7 @@ from emailrelay.oauth.bearer import Bearer, tokens_root
 from emailrelay.printable import printable
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
+from emailrelay.standard_streams import prepare_streams
 from emailrelay_forwarder.account import nobody
 from emailrelay_forwarder.belonging import NotForServer, belonging
 from emailrelay_forwarder.doctor.examination import Examination
@@ -38,7 +38,7 @@ _WITHHELD = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Examine; return 0 if all is well, 1 if there is a problem, 64 if it was asked wrongly."""
-    standard_streams.prepare()
+    prepare_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     if {"-h", "--help"} & set(words):
