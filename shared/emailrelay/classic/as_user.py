@@ -8,7 +8,7 @@ elsewhere.
 import errno
 import os
 import stat
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -41,7 +41,7 @@ def act(path: str, who: Identity | None, do: Callable[[str], T]) -> T:
 
 
 @contextmanager
-def acting_as(who: Identity) -> Iterator[None]:
+def acting_as(who: Identity) -> Generator[None]:
     """Have the rights of this user, and root's again at the end; the process has a single thread."""
     group, groups = os.getegid(), os.getgroups()
     os.setgroups(who.groups)
