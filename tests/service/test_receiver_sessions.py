@@ -414,13 +414,23 @@ async def test_refused_recipients_do_not_go_on_for_ever() -> None:
         assert replies[-1].startswith("421 4.7.0")
 
 
+async def test_what_was_pipelined_behind_a_refused_sender_ends_no_session() -> None:
+    async with receiving() as running, running.client() as peer:
+        await peer.reply()
+        await peer.ask("EHLO c")
+        peer.send(b"MAIL FROM:<a@b> SIZE=999999999999\r\n" + b"RCPT TO:<r@y>\r\n" * 1000)
+        assert (await peer.reply()).startswith("552")
+        assert {(await peer.reply())[:3] for _ in range(1000)} == {"503"}
+        assert (await peer.ask("MAIL FROM:<a@b>")).startswith("250")
+
+
 async def test_a_message_that_was_taken_makes_up_for_errors() -> None:
     async with receiving() as running, running.client() as peer:
         await peer.reply()
         await peer.ask("EHLO c")
         for _ in range(2):
             for _ in range(60):
-                assert (await peer.ask("RCPT TO:<r@y>")).startswith("503")
+                assert (await peer.ask("VRFY")).startswith("501")
             for command in ("MAIL FROM:<a@b>", "RCPT TO:<r@y>", "BDAT 0 LAST"):
                 assert (await peer.ask(command)).startswith("250")
 

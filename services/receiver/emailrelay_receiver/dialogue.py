@@ -65,9 +65,12 @@ class Offer:
     """Unknown commands after which the session ends."""
     vrfy: bool = True
     errors: int = 100
-    """Malformed commands, and commands at the wrong time, after which the session ends."""
+    """Malformed commands after which the session ends."""
     refusals: int = 10_000
-    """Other refusals, as of recipients, after which the session ends."""
+    """Other refusals after which the session ends: of recipients, or of commands at the wrong time.
+
+    With pipelining many of the latter can follow from a single refusal (RFC 2920 section 3.1).
+    """
     without: frozenset[str] = frozenset()
     """Extensions that are not offered, in lower case. A client who uses one even so is served."""
 
@@ -412,7 +415,7 @@ _WILL_TRY = Reply(252, "2.1.5 cannot say, but will take mail for it and try")
 _OK = Reply(250, "2.0.0 Ok")
 _SENDER_OK = Reply(250, "2.1.0 Ok")
 _RECIPIENT_OK = Reply(250, "2.1.5 Ok")
-_ERRORS = frozenset({500, 501, 502, 503, 504, 555})
+_ERRORS = frozenset({500, 501, 502, 504, 555})
 """Replies to a command that could not have been meant (RFC 5321 section 4.2.2)."""
 _TOO_MANY_ERRORS = Reply(421, "4.7.0 too many errors")
 _TOO_MUCH_JUNK = Reply(421, "4.7.0 too many unknown commands")
