@@ -56,8 +56,8 @@ def directory(tmp_path: Path) -> Path:
         call = f'PYTHONPATH={shlex.quote(path)} exec {SYSTEM_PYTHON} -m {module} "$@"'
         program.write_text(f"#!/bin/sh\n{call}\n")
         program.chmod(0o755)
-    version = [str(tmp_path / "bin" / "emailrelay-receiver"), "--version"]
-    if subprocess.run(version, check=False, capture_output=True).returncode:
+    receiver = str(tmp_path / "bin" / "emailrelay-receiver")
+    if subprocess.run([receiver, "--version"], check=False, capture_output=True).returncode:
         pytest.skip("the system's Python is of another release than this one's packages")
     (tmp_path / "key").mkdir()
     pem = make_certificates(tmp_path / "key").server.read_bytes()

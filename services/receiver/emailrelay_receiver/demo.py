@@ -58,6 +58,12 @@ async def serve(listeners: Listeners) -> None:
         await signals.stop.wait()
 
 
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text}: the port must be a number from 1 to 65535")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demonstration smarthost.
 
@@ -65,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(prog="emailrelay_receiver.demo", description=__doc__)
     parser.add_argument("--interface", default="127.0.0.1", metavar="IP", help="[%(default)s]")
-    parser.add_argument("--port", type=int, default=2526, metavar="PORT", help="[%(default)s]")
+    parser.add_argument("--port", type=_port, default=2526, metavar="PORT", help="[%(default)s]")
     options = parser.parse_args(argv)
     with closing(Listeners()) as listeners:
         try:
