@@ -130,7 +130,8 @@ sys.exit(main())
 def impatient(command: Command) -> Command:
     """Give a command that has a tenth of the patience, and a place for what its services do first."""
     command.program = (sys.executable, "-c", IMPATIENT)
-    command.environment["PYTHONPATH"] = str(command.directory)
+    paths = [str(command.directory), *filter(None, [os.environ.get("PYTHONPATH")])]
+    command.environment["PYTHONPATH"] = os.pathsep.join(paths)
     return command
 
 

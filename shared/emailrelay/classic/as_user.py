@@ -44,10 +44,10 @@ def act(path: str, who: Identity | None, do: Callable[[str], T]) -> T:
 def acting_as(who: Identity) -> Generator[None]:
     """Have the rights of this user, and root's again at the end; the process has a single thread."""
     group, groups = os.getegid(), os.getgroups()
-    os.setgroups(who.groups)
-    os.setegid(who.group)
-    os.seteuid(who.user)
     try:
+        os.setgroups(who.groups)
+        os.setegid(who.group)
+        os.seteuid(who.user)
         yield
     finally:
         os.seteuid(0)

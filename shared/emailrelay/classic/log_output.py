@@ -131,8 +131,15 @@ class LogOutput:
         return path_at(self._options.file or "", self._clock())
 
     def hand_down(self) -> HandedDown | None:
-        """Tell a service of the file, which it writes its own lines to."""
+        """Tell a service of the file, which it writes its own lines to.
+
+        None if there is no file, or it is something else, such as a pipe: a reader that does not keep up
+        must not hold up a service.
+        """
         if self._options.file is None or self._file is None:
+            return None
+        self._rotate()
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
             return None
         return HandedDown(
             descriptor=self._file,
