@@ -134,3 +134,14 @@ async def test_failed_message_of_any_length_can_be_retried(
         assert await store.retry(message)
         async with await claimed(store, message) as claim:
             assert claim.history.pending(claim.envelope) == FEW[1:]
+
+
+async def test_envelope_that_a_dead_process_was_making_is_removed(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store)
+    left = spool.directory / ".work" / f"{message}.new"
+    left.mkdir()
+    (left / f"emailrelay.{message}.envelope").write_bytes(b"X-MailRelay-Format: ")
+    async with spool() as store:
+        assert not left.exists()
+        assert await can_claim(store, message)
