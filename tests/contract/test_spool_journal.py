@@ -119,3 +119,29 @@ async def test_envelope_that_can_be_shortened_no_further_stays(
         inode = (spool.directory / f"emailrelay.{message}.envelope").stat().st_ino
         assert await can_claim(store, message)
         assert (spool.directory / f"emailrelay.{message}.envelope").stat().st_ino == inode
+
+
+async def test_failed_message_of_any_length_can_be_retried(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    async with spool(clock) as store:
+        message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))
+        await _deferred(store, message, clock, 30)
+        assert await store.fail(message)
+        monkeypatch.setattr("emailrelay.store.spool.files.LARGEST_ENVELOPE", 16 * 1024)
+        monkeypatch.setattr(rewriting, "LONG", 16 * 1024)
+        assert await store.retry(message)
+        async with await claimed(store, message) as claim:
+            assert claim.history.pending(claim.envelope) == FEW[1:]
+
+
+async def test_envelope_that_a_dead_process_was_making_is_removed(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store)
+    left = spool.directory / ".work" / f"{message}.new"
+    left.mkdir()
+    (left / f"emailrelay.{message}.envelope").write_bytes(b"X-MailRelay-Format: ")
+    async with spool() as store:
+        assert not left.exists()
+        assert await can_claim(store, message)

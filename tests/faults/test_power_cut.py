@@ -79,6 +79,7 @@ def _until_cut(
         if loss is not None:
             _send_side_by_side(port, number, clients)
             loss(disk.root / "spool")
+            files.sync_directory(str(disk.root))  # else the cut brings the log back
         accepted = _send_side_by_side(port, number, clients)
         disk.cut()
     finally:

@@ -159,6 +159,18 @@ def test_sender_is_told_of_a_damaged_message_that_still_names_it(
     assert notified(tmp_path, message) == 1
 
 
+def test_sender_is_told_once_of_an_envelope_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emailrelay.store.spool.rewriting._LONGEST", 0)
+    message = asyncio.run(_set_aside(tmp_path, lambda envelope: envelope + bytes(65 * 1024**2)))
+    for _ in range(2):
+        assert main(["--relay", str(tmp_path)]) == 0
+    (told,) = notices(tmp_path)
+    assert BOB.encode() in told.read_bytes()
+    assert notified(tmp_path, message) == 1
+
+
 async def _set_aside(spool: Path, damaged: Callable[[bytes], bytes]) -> QueueId:
     async with open_store(spool, report=nothing) as store:
         async with store.draft(Envelope(sender=SENDER, to_remote=(BOB,))) as draft:

@@ -66,7 +66,7 @@ class Notifier:
                     yield entry.id
 
     def _tell(self, locked: Locked) -> None:
-        octets = files.read_all(locked.descriptor)
+        octets = files.read_ends(locked.descriptor)
         try:
             file = envelope_format.parse(octets)
             envelope, tail = file.envelope, file.tail

@@ -58,7 +58,7 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
 
 def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
     anew = status.st_size > rewriting.LONG and rewriting.shorten(locked)
-    if not _can_be_written(locked.descriptor, status):
+    if not _can_be_written(locked, status):
         alone = _made_ours(locked)
         if alone is not None:
             return alone
@@ -110,11 +110,11 @@ def _withdraw(locked: Locked) -> NotNow:
     return NotNow(None)
 
 
-def _can_be_written(descriptor: int, status: os.stat_result) -> bool:
+def _can_be_written(locked: Locked, status: os.stat_result) -> bool:
     """Tell whether a settlement can be recorded. A file of our own with the usual mode costs no call."""
-    if status.st_uid == os.geteuid() and status.st_mode & stat.S_IWUSR:
+    if status.st_uid == locked.spool.user and status.st_mode & stat.S_IWUSR:
         return True
-    return os.access(f"/proc/self/fd/{descriptor}", os.W_OK, effective_ids=True)
+    return os.access(f"/proc/self/fd/{locked.descriptor}", os.W_OK, effective_ids=True)
 
 
 def _made_ours(locked: Locked) -> NotNow | None:

@@ -17,6 +17,8 @@ acknowledged mail that was damaged.
 """
 DIRECTORY_MODE = 0o770
 LARGEST_ENVELOPE = 64 * 1024 * 1024
+_END = 1024 * 1024
+"""Octets at either end of a file too large for an envelope where its fields, or last lines, are looked for."""
 _LEAST = 4096
 """Octets asked for at least, so that a few that were not known of come along."""
 _PIECE = 64 * 1024
@@ -226,6 +228,14 @@ def read_all(descriptor: int, offset: int = 0) -> bytes:
     return read_known(descriptor, size, offset)
 
 
+def read_ends(descriptor: int) -> bytes:
+    """Read an envelope file, or of one that is too large its beginning and its end."""
+    size = os.fstat(descriptor).st_size
+    if size <= LARGEST_ENVELOPE:
+        return read_known(descriptor, size)
+    return os.pread(descriptor, _END, 0) + b"\n" + os.pread(descriptor, _END, size - _END)
+
+
 def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
     """Read the ``size`` octets from ``offset``, and what has come behind them meanwhile."""
     chunks: list[bytes] = []
@@ -239,13 +249,12 @@ def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
 
 
 def lines(descriptor: int, offset: int) -> Iterator[bytes]:
-    """Give the whole lines of an open file from ``offset`` on, without CRLF, however long it is."""
-    rest = b""
-    while chunk := os.pread(descriptor, _PIECE, offset):
-        offset += len(chunk)
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            yield line.rstrip(b"\r")
+    """Give the whole lines of an open file from ``offset`` on, without CRLF."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(offset)
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line.rstrip(b"\r\n")
 
 
 def open_for_append(descriptor: int) -> int:

@@ -176,7 +176,7 @@ def flush(locked: Locked) -> bool:
 
 def _history(locked: Locked) -> History:
     try:
-        file = envelope_format.parse(files.read_all(locked.descriptor))
+        file = envelope_format.parse(files.read_ends(locked.descriptor))
     except DamagedMessage:  # the operator has mended what he could: the claim will judge it
         return History()
     return journal.read(journal.parse(file.tail))

@@ -187,7 +187,7 @@ def _exists(spool: Spool, message: QueueId) -> bool:
 
 def history_of(locked: Locked) -> History:
     """Read a locked message's journal; of a damaged envelope, the lines that can be told from others."""
-    octets = files.read_all(locked.descriptor)
+    octets = files.read_ends(locked.descriptor)
     try:
         tail = envelope_format.parse(octets).tail
     except DamagedMessage:

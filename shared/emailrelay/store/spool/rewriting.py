@@ -17,6 +17,9 @@ from emailrelay.store.spool.wal.records import Noted
 LONG = 1024 * 1024
 """Octets of an envelope file from which on its journal is told in fewer lines, if it can be."""
 
+_LONGEST = 4 * files.LARGEST_ENVELOPE
+"""Octets of an envelope file that is not read at all: no journal becomes so long."""
+
 
 def shorten_if_long(locked: Locked) -> bool:
     """Do ``shorten`` for a file that is worth it."""
@@ -31,6 +34,8 @@ def shorten(locked: Locked) -> bool:
 
     """
     size = os.fstat(locked.descriptor).st_size
+    if size > _LONGEST:
+        return False
     octets = os.pread(locked.descriptor, files.LARGEST_ENVELOPE, 0)
     try:
         begins = len(octets) - len(envelope_format.parse(octets).tail)

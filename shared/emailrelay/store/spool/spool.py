@@ -1,5 +1,6 @@
 """What the parts of one opened spool directory share."""
 
+import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,6 +30,8 @@ class Spool:
     syncer: Syncer
     bell: Ringer
     doubts: DoubtSheet
+    user: int
+    """Who this process is, asked once: each claim compares it with an envelope's owner."""
     logs: bool = False
     """New mail goes into the log."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
@@ -75,6 +78,7 @@ def open_spool(root: Path, report: Report, clock: Callable[[], float]) -> Spool:
         root=str(root),
         report=report,
         clock=clock,
+        user=os.geteuid(),
         ids=QueueIds(secrets.randbits(PROCESS_BITS)),
         log=log,
         syncer=Syncer(log),

@@ -20,7 +20,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
-from emailrelay.store.spool import entrance, files, moves, names, place
+from emailrelay.store.spool import entrance, files, moves, names, place, rewriting
 from emailrelay.store.spool.claim import SpoolClaim
 from emailrelay.store.spool.claiming import take
 from emailrelay.store.spool.draft import SpoolDraft
@@ -244,6 +244,7 @@ class SpoolStore(Store):
                 if descriptor is not None:
                     locked = Locked(self._spool, message, stage, descriptor)
                     try:
+                        rewriting.shorten_if_long(locked)
                         moves.grant(locked, wish)
                     finally:
                         locked.release()

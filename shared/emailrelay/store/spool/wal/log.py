@@ -28,7 +28,7 @@ _SEGMENTS = 32
 """As many segments there may be, if checkpoints lag behind."""
 _OLD = 10.0
 """Seconds after its first batch that a segment is closed, so that its checkpoint can be made."""
-_SURE = 1_000_000_000
+_SURE = 20_000_000
 """Nanoseconds since a directory's last change after which another one shows in its change time."""
 _SICKNESS = "the spool's disk has failed; its log is kept for a restart"
 _TAIL, _SICK = "tail", "sick"
