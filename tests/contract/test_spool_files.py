@@ -32,6 +32,7 @@ from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.place import network_file_system
 
 OLD_FORMAT = (
@@ -125,8 +126,8 @@ def test_the_two_ways_to_take_the_lock_exclude_each_other(
     first, second = files.try_lock_new, files.try_lock
     if not new_first:
         first, second = second, first
-    one = files.create(str(tmp_path / "envelope"))
-    other = files.open_regular(str(tmp_path / "envelope"))
+    one = files.create(Directory(str(tmp_path)) / "envelope")
+    other = files.open_regular(Directory(str(tmp_path)) / "envelope")
     assert other is not None
     assert first(one)
     assert not second(other)

@@ -12,6 +12,7 @@ from typing import Protocol
 from emailrelay.envelope import Address
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 
 _PATIENCE = 300.0
 """Seconds a delivery program may take."""
@@ -150,7 +151,7 @@ class Maildir:
             scratch.unlink(missing_ok=True)
             self._write(scratch, text.replace(b"\r\n", b"\n"))
             scratch.rename(target)
-            files.sync_directory(str(target.parent))
+            files.sync_directory(Directory(str(target.parent), makes=False))
         except OSError as error:
             raise NotDelivered(f"maildir: {error}") from error
 

@@ -56,7 +56,7 @@ class Notifier:
         return self.count
 
     def _failed(self) -> Iterator[QueueId]:
-        with os.scandir(self.spool.root) as entries:
+        with files.scanned(self.spool.root) as entries:
             for item in entries:
                 entry = names.parse(item.name)
                 if entry is not None and entry.stage is Stage.FAILED:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from rich.progress import Progress
 from emailrelay.queue.opening import place
 from emailrelay.queue.options import Json, SpoolDir
 from emailrelay.queue.terminal import print_json
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.verify import Finding, Verification
 
 
@@ -28,7 +28,7 @@ def verify(
     directory: SpoolDir = None,
 ) -> int:
     """Look for damage in a spool directory; nothing is changed without --repair."""
-    check = Verification(Path(place(directory, None)), contents=contents)
+    check = Verification(Directory(str(place(directory, None)), makes=False), contents=contents)
     found = list(_followed(check))
     repaired = asyncio.run(check.repair(found)) if repair and found else {}
     for finding in found:

@@ -8,6 +8,7 @@ from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory
 
 
 def lines(root: str) -> Iterator[str]:
@@ -17,10 +18,11 @@ def lines(root: str) -> Iterator[str]:
         OSError: the spool cannot be read.
 
     """
+    spool = Directory(root, makes=False)
     entries = sorted(
-        (entry for name in os.listdir(root) if (entry := names.parse(name))), key=_arrival
+        (entry for name in files.listed(spool) if (entry := names.parse(name))), key=_arrival
     )
-    shown = [story for entry in entries if (story := list(_story(root, entry)))]
+    shown = [story for entry in entries if (story := list(_story(spool, entry)))]
     if not shown:
         yield "Mail queue is empty"
         return
@@ -33,9 +35,9 @@ def _arrival(entry: names.Entry) -> tuple[int, ...]:
     return tuple(int(group) if group.isdecimal() else 0 for group in entry.id.split("."))
 
 
-def _story(root: str, entry: names.Entry) -> Iterator[str]:
+def _story(spool: Directory, entry: names.Entry) -> Iterator[str]:
     """Tell one message; nothing if it has left meanwhile."""
-    descriptor = files.open_regular(f"{root}/{names.envelope(entry.id, entry.stage)}")
+    descriptor = files.open_regular(spool / names.envelope(entry.id, entry.stage))
     if descriptor is None:
         return
     try:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 
 LOOK = b"look"
 """What is sent instead of messages and their times."""
@@ -33,12 +34,10 @@ class Due(NamedTuple):
 class Bell:
     """Rings at the pools that listen in one spool directory. Any thread may ring."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._seen: tuple[int, int, int] | None = None
-        self._opened, self._is = -1, (-1, -1)
-        """The directory, to reach sockets through (their own paths may not be long), and which one it is."""
         self._sockets: list[str] = []
         self._missed: dict[str, deque[bytes]] = {}
         """What sockets were too full to take."""
@@ -82,28 +81,16 @@ class Bell:
                 self._tell(name, ())
 
     def _listeners(self) -> list[str]:
-        status = os.stat(self._directory)
+        status = os.fstat(self._directory.fileno())
         state = (status.st_dev, status.st_ino, status.st_mtime_ns)
         if state != self._seen:
-            if self._is != (status.st_dev, status.st_ino):
-                self._open((status.st_dev, status.st_ino))
-            self._sockets = os.listdir(self._directory)
+            self._sockets = files.listed(self._directory)
             for gone in self._missed.keys() - set(self._sockets):
                 del self._missed[gone]
             # One that came within the grain of the directory's time would never be seen.
             settled = time.time_ns() - status.st_mtime_ns > _CLOCK_GRAIN
             self._seen = state if settled else None
         return self._sockets
-
-    def _open(self, which: tuple[int, int]) -> None:
-        descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._leave()
-        self._opened, self._is = descriptor, which
-
-    def _leave(self) -> None:
-        if self._opened >= 0:
-            os.close(self._opened)
-            self._opened, self._is = -1, (-1, -1)
 
     def _tell(self, name: str, datagrams: Iterable[bytes]) -> None:
         """Send it behind what was missed before; keep what there is no room for now."""
@@ -120,14 +107,13 @@ class Bell:
 
     def _send(self, name: str, datagram: bytes) -> bool:
         """Send if the socket is there; False: it is, and is full."""
-        path = f"/proc/self/fd/{self._opened}/{name}"
         try:
-            self._socket.sendto(datagram, path)
+            self._socket.sendto(datagram, socket_path(self._directory, name))
         except BlockingIOError:
             return False
         except ConnectionRefusedError:
             with contextlib.suppress(OSError):  # it is another user's, say
-                files.remove(path)  # its process died; a living one has it bound
+                files.remove(self._directory / name)  # its process died; a living one has it bound
             self._seen = None
         except OSError:
             self._seen = None  # just gone
@@ -136,9 +122,13 @@ class Bell:
     def close(self) -> None:
         """Close what is open."""
         with self._one:
-            self._leave()
             self._seen = None
         self._socket.close()
+
+
+def socket_path(directory: Directory, name: str) -> str:
+    """Give a short path to a socket: its own may have more than the 107 octets that there is room for."""
+    return f"/proc/self/fd/{directory.fileno()}/{name}"
 
 
 def _datagrams(messages: Iterable[Due]) -> Iterator[bytes]:

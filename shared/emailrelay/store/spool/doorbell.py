@@ -11,12 +11,13 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.bell import LONGEST, LOOK
+from emailrelay.store.spool.bell import LONGEST, LOOK, socket_path
+from emailrelay.store.spool.directory import Directory
 
 _MOST_AT_ONCE = 256
 
@@ -28,7 +29,7 @@ class Ear:
     """Hears what is announced for one stage (or under another name), inside a running loop."""
 
     def __init__(
-        self, directory: str, stage: str, heard: Ring, asked: Callable[[], None] | None = None
+        self, directory: Directory, stage: str, heard: Ring, asked: Callable[[], None] | None = None
     ) -> None:
         """``asked`` is called when everything is to be looked at."""
         self._directory, self._heard, self._asked = directory, heard, asked
@@ -40,11 +41,10 @@ class Ear:
         self.close()
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            with opened(self._directory) as directory:
-                path = f"/proc/self/fd/{directory}/{self.name}"
-                files.remove(path)
-                ear.bind(path)
-                os.chmod(path, files.FILE_MODE)
+            files.remove(self._directory / self.name)
+            # Its mode is set before it has a name: behind that name something else might stand by then.
+            os.fchmod(ear.fileno(), files.FILE_MODE)
+            ear.bind(socket_path(self._directory, self.name))
         except OSError:
             ear.close()
             return
@@ -81,14 +81,4 @@ class Ear:
         self._socket.close()
         self._socket = None
         with contextlib.suppress(OSError):
-            files.remove(os.path.join(self._directory, self.name))
-
-
-@contextlib.contextmanager
-def opened(directory: str) -> Generator[int]:
-    """Open a directory to reach sockets through: their own paths may not be long."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+            files.remove(self._directory / self.name)

@@ -14,7 +14,8 @@ from emailrelay.events import WatchTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
-from emailrelay.store.spool import names
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.doorbell import Ear
 from emailrelay.store.spool.index import Hint, Index, hint
 from emailrelay.store.spool.recovery import Recovery
@@ -57,8 +58,8 @@ class WatchedHints:
         self._waiting: deque[asyncio.Future[Hint]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._asked = asyncio.Event()
-        self._ear = Ear(spool.path(names.WAKE), stage, self.later, self._asked.set)
-        self._watch = Watch(spool.root, self._seen)
+        self._ear = Ear(spool.directories.wake, stage, self.later, self._asked.set)
+        self._watch = Watch(spool.root.path, self._seen)
         self._blind = False
         self._recovery = Recovery(spool)
         self._meanwhile: list[Hint] | None = None
@@ -71,7 +72,7 @@ class WatchedHints:
     async def open(self) -> None:
         """Arm first, then scan: what comes in between is seen twice rather than never."""
         self._arm()
-        self._looking = asyncio.create_task(self._keep_looking(_state(self._spool.root)))
+        self._looking = asyncio.create_task(self._keep_looking(_state(self._spool.root.path)))
         self._looking.add_done_callback(self._looked_last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
@@ -170,7 +171,9 @@ class WatchedHints:
         if entry is None or entry.stage is not self._stage:
             return
         with contextlib.suppress(OSError):  # it has moved on
-            self.later(entry.id, _due(os.stat(self._spool.path(name)), self._spool.clock()))
+            self.later(
+                entry.id, _due(files.status_of(self._spool.root / name), self._spool.clock())
+            )
 
     def _arm(self) -> None:
         try:
@@ -195,7 +198,7 @@ class WatchedHints:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK):
                     await self._asked.wait()
-            now, seen = time.monotonic(), _state(self._spool.root)
+            now, seen = time.monotonic(), _state(self._spool.root.path)
             if (rest := looked + took * _SCAN_SHARE - now) > 0:
                 await asyncio.sleep(min(rest, _LOOK))
                 continue
@@ -271,10 +274,10 @@ def _settled(state: _State | None) -> _State | None:
     return state
 
 
-def _read_names(directory: str, stage: Stage, now: float) -> Iterator[list[Hint]]:
+def _read_names(directory: Directory, stage: Stage, now: float) -> Iterator[list[Hint]]:
     """List a stage's messages with their due times, stretch by stretch, by names and file times alone."""
     ending = names.ending(stage)
-    with os.scandir(directory) as entries:
+    with files.scanned(directory) as entries:
         while stretch := list(islice(entries, _STRETCH)):
             found: list[Hint] = []
             for item in stretch:

@@ -24,6 +24,7 @@ from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.spool import entrance, files, moves, names, place
 from emailrelay.store.spool.claim import SpoolClaim
 from emailrelay.store.spool.claiming import take
+from emailrelay.store.spool.directory import Location
 from emailrelay.store.spool.draft import SpoolDraft
 from emailrelay.store.spool.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.hints import WatchedHints
@@ -77,8 +78,7 @@ class SpoolStore(Store):
             if self._sync is SpoolSync.LOG:
                 presence.begin_log()
         except BaseException as error:
-            presence.close()
-            spool.bell.close()
+            _leave(spool, presence)
             if isinstance(error, OSError):
                 raise place.trouble(self._root, error) from error
             raise
@@ -88,8 +88,13 @@ class SpoolStore(Store):
         self._recovery = Recovery(spool)
         self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.sweep))
         done, _ = await asyncio.wait((self._sweeping,), timeout=_PATIENCE)
-        for sweep in done:
-            sweep.result()
+        try:
+            for sweep in done:
+                sweep.result()
+        except BaseException:
+            self._opened = None
+            _leave(spool, presence)
+            raise
         return self
 
     async def __aexit__(
@@ -110,6 +115,7 @@ class SpoolStore(Store):
         spool.bell.close()
         if self._presence is not None:
             await in_thread(self._presence.leave)
+        spool.close()
 
     def draft(self, envelope: Envelope) -> SpoolDraft:
         """See ``Store.draft``."""
@@ -118,7 +124,7 @@ class SpoolStore(Store):
     def free(self) -> int | None:
         """See ``Store.free``."""
         try:
-            status = os.statvfs(self._spool.root)
+            status = os.statvfs(self._spool.root.fileno())
         except OSError:
             return None
         return status.f_bavail * status.f_frsize
@@ -157,7 +163,7 @@ class SpoolStore(Store):
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store.listing``."""
         try:
-            with os.scandir(self._spool.root) as entries:
+            with files.scanned(self._spool.root) as entries:
                 for count, item in enumerate(entries, 1):
                     entry = names.parse(item.name)
                     if entry is not None and entry.stage in stages:
@@ -224,7 +230,7 @@ class SpoolStore(Store):
         for stage in Stage:
             path = self._spool.envelope(message, stage)
             try:
-                if not os.path.lexists(path):
+                if not files.is_there(path):
                     continue
                 descriptor = files.lock_named(path)
                 if descriptor is None:
@@ -243,7 +249,7 @@ class SpoolStore(Store):
             return True
         return False
 
-    def _ask(self, path: str, wish: Wish) -> bool:
+    def _ask(self, path: Location, wish: Wish) -> bool:
         """Leave a request for whoever has claimed the message; False if that is not there."""
         reading = files.open_regular(path)
         if reading is None:
@@ -259,8 +265,15 @@ class SpoolStore(Store):
         return True
 
 
-def _size(content: str) -> int:
+def _leave(spool: Spool, presence: Presence) -> None:
+    """Close all of a spool that could not be opened."""
+    presence.close()
+    spool.bell.close()
+    spool.close()
+
+
+def _size(content: Location) -> int:
     try:
-        return os.stat(content, follow_symlinks=False).st_size
+        return files.status_of(content).st_size
     except FileNotFoundError:
         return 0

@@ -17,6 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.side_by_side import SideBySide, Target, close_each
 from emailrelay.store.spool.wal import records
@@ -97,7 +98,7 @@ class Syncer:
     async def run(
         self,
         open_files: Sequence[int],
-        directories: Sequence[str],
+        directories: Sequence[Directory],
         finish: Finish = _raise,
         *,
         closing: Sequence[int] = (),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.wal import records, segment
 from emailrelay.store.spool.wal.records import BLOCK, Gone, Record
 from emailrelay.store.spool.wal.segment import Segment
@@ -46,7 +47,7 @@ class Written:
 class Log:
     """One process's hand on the log under ``directory``. Threads may share it."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: Directory) -> None:
         """Nothing is opened before it is needed."""
         self.directory = directory
         self._one = threading.Lock()
@@ -60,7 +61,7 @@ class Log:
 
     def in_use(self) -> bool:
         """Tell whether this spool has a log, so that settlements must go there."""
-        return self._tail is not None or os.access(f"{self.directory}/{_TAIL}", os.F_OK)
+        return self._tail is not None or files.exists(self.directory / _TAIL)
 
     def begin(self) -> None:
         """Have a log from now on.
@@ -76,7 +77,7 @@ class Log:
 
     def _opened(self) -> Tail:
         if self._tail is None:
-            self._tail = Tail(f"{self.directory}/{_TAIL}")
+            self._tail = Tail(self.directory / _TAIL)
         return self._tail
 
     def write_now(self, batch: Sequence[Record]) -> Written | None:
@@ -260,18 +261,18 @@ class Log:
 
     def is_sick(self) -> bool:
         """Tell whether a checkpoint has failed: files may be lost that only the log has whole."""
-        return os.path.exists(f"{self.directory}/{_SICK}")
+        return files.is_there(self.directory / _SICK)
 
     def fall_sick(self) -> None:
         """Have all processes refuse to go on; the next first opener restores the files from the log."""
         with contextlib.suppress(FileExistsError):
-            os.close(files.create(f"{self.directory}/{_SICK}"))
+            os.close(files.create(self.directory / _SICK))
 
     def end(self) -> None:
         """Take the log away, when its segments are gone and no other process has the spool open."""
         self.close()
         for name in (_TAIL, _SICK):
-            files.remove(f"{self.directory}/{name}")
+            files.remove(self.directory / name)
         segment.remove_spare(self.directory)
 
     def close(self) -> None:

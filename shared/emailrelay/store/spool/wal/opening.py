@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 
 from emailrelay.errors import RelayError
-from emailrelay.store.spool import files, names
+from emailrelay.store.spool import files
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.wal import replay, segment
@@ -37,15 +37,14 @@ class Presence:
 
         """
         spool = self._spool
-        path = spool.path(names.LOG)
-        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = files.reopened(spool.directories.log)
         if files.try_lock(self._directory):
             _restore(spool)
         # Not in one step, so another may become the first in between: it finds nothing to do.
         files.share_lock(self._directory)
-        self._whole = FileSystem(spool.root)
+        self._whole = FileSystem(spool.root.path)
         spool.syncer.lies_on(self._whole)
-        self._checkpoints = Checkpoints(spool.root, spool.log)
+        self._checkpoints = Checkpoints(spool.root.path, spool.log)
         spool.syncer.checkpoint = self._checkpoint
 
     def begin_log(self) -> None:
@@ -112,7 +111,7 @@ def _open_all(spool: Spool, opened: ExitStack) -> list[Segment]:
 
 def _take_away(spool: Spool, segments: Sequence[Segment]) -> None:
     if segments:
-        with closing(FileSystem(spool.root)) as whole:
+        with closing(FileSystem(spool.root.path)) as whole:
             whole.sync()
     for number in segment.numbers(spool.log.directory):
         with suppress(FileNotFoundError):
