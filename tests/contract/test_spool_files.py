@@ -104,21 +104,6 @@ async def test_setgid_directory_passes_its_group_on(spool: SpoolOpener) -> None:
     assert stat.S_IMODE(spool.directory.stat().st_mode) == 0o2770
 
 
-async def test_what_root_makes_belongs_to_the_owner_of_the_spool(spool: SpoolOpener) -> None:
-    if os.geteuid() != 0:
-        pytest.skip("only root can make files for others")
-    spool.directory.mkdir()
-    os.chown(spool.directory, 1, 1)
-    async with spool() as store:
-        await put(store)
-        slot = await store.limits("isp").slot(1, within=0)
-        assert slot is not None
-        slot.release()
-    made = {path: path.stat() for path in spool.directory.rglob("*")}
-    assert {(there.st_uid, there.st_gid) for there in made.values()} == {(1, 1)}, made
-    assert {".new", ".slots"} <= {path.name for path in made}
-
-
 @pytest.mark.parametrize("new_first", [True, False])
 def test_the_two_ways_to_take_the_lock_exclude_each_other(
     tmp_path: Path, *, new_first: bool

@@ -30,7 +30,8 @@ def ids(count: int) -> list[QueueId]:
 @contextmanager
 def listener(directory: Path) -> Generator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        sock.bind(socket_path(Directory(str(directory)), "ready.listener"))
+        held = Directory(str(directory))
+        sock.bind(socket_path(held, "ready.listener"))
         sock.settimeout(PATIENCE)
         yield sock
 

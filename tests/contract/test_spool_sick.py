@@ -47,7 +47,8 @@ def full(*_: object) -> None:
 def bind(path: Path) -> socket.socket:
     """Put a socket there: opening it is an error for everybody, root included."""
     bound = socket.socket(socket.AF_UNIX)
-    bound.bind(socket_path(Directory(str(path.parent)), path.name))
+    directory = Directory(str(path.parent))
+    bound.bind(socket_path(directory, path.name))
     return bound
 
 

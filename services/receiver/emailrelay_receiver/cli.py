@@ -52,7 +52,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         return service.run(
-            settings.service, work, workers=settings.workers, report=report, live=live
+            settings.service,
+            work,
+            workers=settings.workers,
+            report=report,
+            store=settings.store_place,
+            live=live,
         )
     finally:
         listeners.close()

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from emailrelay import spool_owner
 from emailrelay.queue.opening import place
 from emailrelay.queue.options import Json, SpoolDir
 from emailrelay.queue.terminal import print_json
@@ -29,6 +30,8 @@ def verify(
 ) -> int:
     """Look for damage in a spool directory; nothing is changed without --repair."""
     check = Verification(Directory(str(place(directory, None)), makes=False), contents=contents)
+    if repair:
+        spool_owner.become(check.root.path)
     found = list(_followed(check))
     repaired = asyncio.run(check.repair(found)) if repair and found else {}
     for finding in found:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from emailrelay import spool_owner
 from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
@@ -52,6 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, _ = gather(ForwarderSettings, options, os.environ)
         check_files(settings)
         ways = _chosen(settings, DEFAULT if by_address else name)
+        if any(account.oauth2 for account in settings.account):
+            # The tokens are for the services' user alone, not even for root.
+            spool_owner.become(tokens_root(settings.store_place, settings.spool_dir))
         reports = asyncio.run(_examine(settings, ways, asked))
     except ConfigError as error:
         meant = (

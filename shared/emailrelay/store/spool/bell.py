@@ -7,6 +7,7 @@ import time
 from _thread import allocate_lock  # threading itself would cost submitters more than their message
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
@@ -20,6 +21,8 @@ LONGEST = 8192
 """Octets of one datagram."""
 _MOST_MISSED = 64
 """Datagrams kept for a socket that is full; beyond these its owner is asked to look for itself."""
+_MOST_LISTENERS, _MOST_NAMES = 64, 1000
+"""Sockets that are rung at, and names looked at to find them. Who is not rung at finds mail by scans."""
 _CLOCK_GRAIN = 20_000_000
 """Nanoseconds within which two changes of a directory may carry the same time."""
 
@@ -84,13 +87,21 @@ class Bell:
         status = os.fstat(self._directory.fileno())
         state = (status.st_dev, status.st_ino, status.st_mtime_ns)
         if state != self._seen:
-            self._sockets = files.listed(self._directory)
+            self._sockets = self._first_listeners()
             for gone in self._missed.keys() - set(self._sockets):
                 del self._missed[gone]
             # One that came within the grain of the directory's time would never be seen.
             settled = time.time_ns() - status.st_mtime_ns > _CLOCK_GRAIN
             self._seen = state if settled else None
         return self._sockets
+
+    def _first_listeners(self) -> list[str]:
+        """Give the sockets to ring at, our own user's first; a flood of others' is passed over."""
+        with files.scanned(self._directory) as entries:
+            found = list(islice(entries, _MOST_NAMES))
+            if len(found) > _MOST_LISTENERS:
+                found.sort(key=_is_anothers)
+        return [entry.name for entry in found[:_MOST_LISTENERS]]
 
     def _tell(self, name: str, datagrams: Iterable[bytes]) -> None:
         """Send it behind what was missed before; keep what there is no room for now."""
@@ -124,6 +135,13 @@ class Bell:
         with self._one:
             self._seen = None
         self._socket.close()
+
+
+def _is_anothers(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.stat(follow_symlinks=False).st_uid != os.geteuid()
+    except OSError:  # just gone
+        return True
 
 
 def socket_path(directory: Directory, name: str) -> str:

@@ -20,6 +20,10 @@ from emailrelay.store.spool.bell import LONGEST, LOOK, socket_path
 from emailrelay.store.spool.directory import Directory
 
 _MOST_AT_ONCE = 256
+_MOST_OCTETS = 64 * 1024
+"""Octets of announcements heard in one turn of the loop."""
+_REST = 1.0
+"""Seconds without hearing after more was announced than anybody could want to know."""
 
 Ring: TypeAlias = Callable[[QueueId, float], None]
 """Called for each message announced, with the time when it is due (0: now)."""
@@ -35,6 +39,7 @@ class Ear:
         self._directory, self._heard, self._asked = directory, heard, asked
         self.name = f"{stage}.{os.getpid()}.{secrets.token_hex(4)}"
         self._socket: socket.socket | None = None
+        self._resting: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Start listening; in vain where unix sockets cannot be made, and mail is then found by scans."""
@@ -51,20 +56,39 @@ class Ear:
         self._socket = ear
         asyncio.get_running_loop().add_reader(ear, self.hear)
 
-    def hear(self) -> None:
-        """Take what has been announced."""
+    def is_there(self) -> bool:
+        """Tell whether others find us: somebody may have cleared the directory."""
+        return self._socket is not None and files.exists(self._directory / self.name)
+
+    def hear(self, octets: int = _MOST_OCTETS) -> None:
+        """Take what has been announced, up to about so many octets."""
         # A flood of announcements must not keep the loop from everything else.
         for _ in range(_MOST_AT_ONCE):
+            if octets <= 0 or self._resting is not None:
+                return
             try:
                 datagram = self._socket.recv(LONGEST) if self._socket else b""
             except OSError:
                 return
+            octets -= len(datagram)
             if datagram == LOOK:
                 if self._asked is not None:
                     self._asked()
                 continue
             for line in datagram.splitlines():
                 self._take(line)
+
+    def rest(self) -> None:
+        """Hear nothing for a while: somebody announces more than there can be."""
+        if self._socket is not None and self._resting is None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket)
+            self._resting = loop.call_later(_REST, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = None
+        if self._socket is not None:
+            asyncio.get_running_loop().add_reader(self._socket, self.hear)
 
     def _take(self, line: bytes) -> None:
         with contextlib.suppress(ValueError):  # anybody in the group may send nonsense
@@ -78,6 +102,9 @@ class Ear:
         if self._socket is None:
             return
         asyncio.get_running_loop().remove_reader(self._socket)
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         self._socket.close()
         self._socket = None
         with contextlib.suppress(OSError):

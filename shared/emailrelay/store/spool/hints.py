@@ -24,6 +24,8 @@ from emailrelay.store.spool.watch import Watch
 
 _MOST_TURNS = 10
 """Times that an ear is filled and emptied when everything is to be due; another's may stay full."""
+_WHOLE_EAR = 4 * 1024 * 1024
+"""Octets heard before everything is made due."""
 _LOOK = 1.0
 """Seconds between looks at the directory's time, which tells whether names have changed."""
 _SCAN_ANYWAY = 60.0
@@ -146,20 +148,23 @@ class WatchedHints:
         now = self._spool.clock()
         entry = hint(message, _plausible(due or now, now))
         if entry.due <= now:
-            self._index.tell(entry)
+            kept = self._index.tell(entry)
         else:
-            self._index.add(entry)
-            if self._meanwhile is not None:
+            kept = self._index.tell_later(entry)
+            if kept and self._meanwhile is not None:
                 self._meanwhile.append(entry)
+        if not kept:  # whoever rings so often may ring for nothing: a scan tells what there is
+            self._ear.rest()
+            self._asked.set()
         self._serve()
 
     def wake(self) -> None:
         """Make everything due, what has just been put off included."""
-        self._ear.hear()
+        self._ear.hear(_WHOLE_EAR)
         # One turn of the loop puts off more than an ear holds, and what is told later would miss this.
         for _ in range(_MOST_TURNS):
             missed = self._spool.bell.ring_again()
-            self._ear.hear()
+            self._ear.hear(_WHOLE_EAR)
             if not missed:
                 break
         self._index.wake()
@@ -207,6 +212,7 @@ class WatchedHints:
                 or state is None
                 or seen.inode != state.inode
                 or not self._watch.alive()
+                or not (self._blind or self._ear.is_there())
             ):
                 await asyncio.to_thread(self._watch.close)
                 self._arm()
@@ -230,7 +236,7 @@ class WatchedHints:
             while (stretch := await asyncio.to_thread(next, names_, None)) is not None:
                 for entry in stretch:
                     if first:
-                        self._index.add(entry)
+                        self._index.find(entry)
                     elif not self._index.told(entry.message):
                         heapq.heappush(found, entry)
                 self._serve()

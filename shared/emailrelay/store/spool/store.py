@@ -52,9 +52,14 @@ class SpoolStore(Store):
         report: Report,
         clock: Callable[[], float],
         sync: SpoolSync = SpoolSync.FILES,
+        looking: bool = False,
     ) -> None:
-        """Use the directory ``root``; nothing is touched before the block is entered."""
+        """Use the directory ``root``; nothing is touched before the block is entered.
+
+        With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use then.
+        """
         self._root, self._report, self._clock, self._sync = root, report, clock, sync
+        self._looking = looking
         self._presence: Presence | None = None
         self._opened: Spool | None = None
         self._waiters: Waiters | None = None
@@ -69,7 +74,9 @@ class SpoolStore(Store):
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
-        spool = open_spool(self._root, self._report, self._clock)
+        spool = open_spool(self._root, self._report, self._clock, makes=not self._looking)
+        if self._looking:
+            return self._look_at(spool)
         presence = Presence(spool)
         try:
             spool.make_directories()
@@ -95,6 +102,19 @@ class SpoolStore(Store):
             self._opened = None
             _leave(spool, presence)
             raise
+        return self
+
+    def _look_at(self, spool: Spool) -> Self:
+        try:
+            spool.root.renew()
+            place.check(self._root)
+        except BaseException as error:
+            spool.bell.close()
+            spool.close()
+            if isinstance(error, OSError):
+                raise place.trouble(self._root, error) from error
+            raise
+        self._opened = spool
         return self
 
     async def __aexit__(
