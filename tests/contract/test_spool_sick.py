@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import itertools
 import os
 import socket
 import threading
@@ -181,6 +182,38 @@ async def test_nonsense_at_the_bell_stops_no_mail(spool: SpoolOpener, datagram: 
         message = await put(store)
         async with await waiting as claim:
             assert claim.id == message
+
+
+async def test_flood_at_the_bell_is_not_heard_for_long_and_mail_goes_on(
+    spool: SpoolOpener,
+) -> None:
+    over, heard = threading.Event(), threading.Event()
+
+    def flood(ear: Path) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(str(ear))
+            sender.settimeout(0.05)
+            for number in itertools.count():
+                lines = "".join(f"1.{number}.{line} 0\n" for line in range(500))
+                try:
+                    sender.send(lines.encode())
+                except TimeoutError:
+                    heard.set()  # the ear rests: it was told more than there can be
+                if over.is_set():
+                    return
+
+    async with spool() as store, store.feed(Stage.READY) as feed:
+        (ear,) = (spool.directory / ".wake").glob("ready.*")
+        flooding = asyncio.create_task(asyncio.to_thread(flood, ear))
+        waiting = asyncio.create_task(next_of(feed))
+        try:
+            assert await asyncio.to_thread(heard.wait, PATIENCE)
+            message = await put(store)
+            async with await waiting as claim:
+                assert claim.id == message
+        finally:
+            over.set()
+            await flooding
 
 
 async def test_bell_hears_of_a_listener_that_came_within_the_clocks_grain(tmp_path: Path) -> None:
