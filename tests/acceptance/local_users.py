@@ -32,12 +32,12 @@ class Ended:
 class Ground:
     """A directory that every user can reach, with a spool in it."""
 
-    def __init__(self, mode: int = 0o2770) -> None:
+    def __init__(self, mode: int = 0o2770, owner: int = SERVICE) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="users-"))
         self.directory.chmod(0o711)
         self.spool = self.directory / "spool"
         self.spool.mkdir()
-        os.chown(self.spool, SERVICE, GROUP)
+        os.chown(self.spool, owner, GROUP)
         self.spool.chmod(mode)
 
     def run(

@@ -75,6 +75,32 @@ def test_link_in_the_place_of_a_directory_leads_the_service_nowhere(
         assert looks(tree) == before, tool
 
 
+@pytest.mark.parametrize("name", [".new", ".work", ".doubt"])
+def test_link_in_a_spool_of_root_leads_root_nowhere(name: str) -> None:
+    ground = Ground(owner=0)
+    try:
+        ground.tool("submit")
+        tree = ground.make_tree("etc", 0, 0o755)
+        before = looks(tree)
+        assert ground.member(REPLACE, ground.spool, name, tree).status == 0
+        for tool in TOOLS:
+            ground.tool(tool)
+            assert looks(tree) == before, tool
+    finally:
+        ground.clear_away()
+
+
+def test_spool_that_root_makes_in_the_directory_of_a_user_is_the_users(ground: Ground) -> None:
+    home = ground.directory / "home"
+    home.mkdir()
+    os.chown(home, MEMBER, MEMBER)
+    words = ["--once", "--forward-to", "127.0.0.1:9", "--spool-dir", str(home / "mail" / "spool")]
+    assert ground.run("-m", "emailrelay_forwarder", *words).status == 0
+    made = [path.lstat() for path in home.rglob("*")]
+    assert made
+    assert {there.st_uid for there in made} == {MEMBER}
+
+
 RACE = """
 import contextlib, os, sys
 spool, target = sys.argv[1:]
