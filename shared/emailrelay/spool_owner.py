@@ -29,14 +29,17 @@ def become(spool: str | os.PathLike[str]) -> None:
     """
     owner = _owner(spool)
     if owner is not None:
+        _try_python(spool, owner)
         os.setgroups(owner.groups)
         os.setresgid(owner.group, owner.group, owner.group)
         os.setresuid(owner.user, owner.user, owner.user)
 
 
 @contextlib.contextmanager
-def acting(spool: str | os.PathLike[str]) -> Generator[None]:
+def acting(spool: str | os.PathLike[str], *, imports: bool = True) -> Generator[None]:
     """As root, use files as the owner of a directory does, within the block.
+
+    ``imports``: something may be imported there that has not been imported yet.
 
     Raises:
         StoreUnusable: that user cannot run this program.
@@ -46,6 +49,8 @@ def acting(spool: str | os.PathLike[str]) -> Generator[None]:
     if owner is None:
         yield
         return
+    if imports:
+        _try_python(spool, owner)
     with _restored():
         os.setgroups(owner.groups)
         os.setegid(owner.group)
@@ -92,9 +97,7 @@ def _owner(spool: str | os.PathLike[str]) -> Owner | None:
     status = os.stat(place)
     if status.st_uid == 0:
         return None
-    owner = Owner(status.st_uid, status.st_gid, _groups(status.st_uid, status.st_gid))
-    _try_python(spool, owner)
-    return owner
+    return Owner(status.st_uid, status.st_gid, _groups(status.st_uid, status.st_gid))
 
 
 def _groups(user: int, group: int) -> list[int]:

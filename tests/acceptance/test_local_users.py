@@ -1,6 +1,7 @@
 """What users of this machine can and cannot do to each other through a spool (docs/security.md)."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,13 +13,14 @@ from tests.acceptance.local_users import (
     ENVIRONMENT,
     GROUP,
     MEMBER,
+    MESSAGE,
     OTHERS,
     SERVICE,
     TOOLS,
     Ground,
     looks,
 )
-from tests.acceptance.relay import HANG, free_port, until
+from tests.acceptance.relay import HANG, ROOT, free_port, until
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users"),
@@ -200,6 +202,28 @@ def test_what_root_makes_belongs_to_the_owner_of_the_spool(ground: Ground) -> No
     made = {path: path.lstat() for path in ground.spool.rglob("*")}
     assert made
     assert {(there.st_uid, there.st_gid) for there in made.values()} == {(SERVICE, GROUP)}, made
+
+
+def test_root_submits_with_a_python_that_the_owner_of_the_spool_cannot_read(
+    ground: Ground,
+) -> None:
+    own = ground.directory / "python"
+    own.mkdir(0o700)
+    (own / "python3").write_bytes(SYSTEM_PYTHON.read_bytes())
+    (own / "python3").chmod(0o700)
+    for name in ("shared", "services"):
+        shutil.copytree(ROOT / name, own / name)
+    places = [own / "shared", own / "services" / "receiver"]
+    done = subprocess.run(
+        [own / "python3", "-P", "-m", "emailrelay.submit", "--spool-dir", ground.spool, "b@x.test"],
+        input=MESSAGE.encode(),
+        cwd="/",
+        env={**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(map(str, places)), "PYTHONHOME": "/usr"},
+        check=False,
+    )
+    assert done.returncode == 0
+    (envelope,) = ground.spool.glob("emailrelay.*.envelope")
+    assert envelope.stat().st_uid == SERVICE
 
 
 def test_service_that_root_starts_becomes_the_owner_of_the_spool(ground: Ground) -> None:

@@ -9,7 +9,6 @@ import time
 from collections.abc import Sequence
 
 from emailrelay import spool_dir, spool_owner
-from emailrelay.errors import StoreUnusable
 from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
 from emailrelay.submit.direct import Entry, NoEntry, new_ids
@@ -47,8 +46,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), os.EX_USAGE)
     except DataError as error:
         return _complain(str(error), os.EX_DATAERR)
-    except StoreUnusable as error:
-        return _complain(str(error), os.EX_NOINPUT)
     except OSError as error:
         return _complain(f"{error}; try again later", os.EX_TEMPFAIL)
 
@@ -110,10 +107,15 @@ def _submit(arguments: Arguments) -> int:
         raise UsageError("say who is to get the message, or -t")
     mail = compose(arguments, sys.stdin.buffer)
     try:
-        spool_owner.become(_root(arguments))
-        entry = Entry(_root(arguments))
+        # Root's Python may stand where the owner cannot read it: what this takes is imported already.
+        with spool_owner.acting(_root(arguments), imports=False):
+            return _put(arguments, mail)
     except NoEntry as error:
         return _send(mail, arguments.port, str(error))
+
+
+def _put(arguments: Arguments, mail: Mail) -> int:
+    entry = Entry(_root(arguments))
     try:
         entry.write(mail.content(entry.id))
         entry.commit(mail.sender, mail.recipients)

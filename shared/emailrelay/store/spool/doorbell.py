@@ -56,9 +56,14 @@ class Ear:
         self._socket = ear
         asyncio.get_running_loop().add_reader(ear, self.hear)
 
-    def is_there(self) -> bool:
-        """Tell whether others find us: somebody may have cleared the directory."""
-        return self._socket is not None and files.exists(self._directory / self.name)
+    @property
+    def listens(self) -> bool:
+        """Tell whether there is a socket, be it one that nobody finds any more."""
+        return self._socket is not None
+
+    def is_lost(self) -> bool:
+        """Tell whether our socket has lost its name: somebody may have cleared the directory."""
+        return self.listens and not files.exists(self._directory / self.name)
 
     def hear(self, octets: int = _MOST_OCTETS) -> None:
         """Take what has been announced, up to about so many octets."""

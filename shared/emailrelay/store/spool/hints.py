@@ -212,7 +212,7 @@ class WatchedHints:
                 or state is None
                 or seen.inode != state.inode
                 or not self._watch.alive()
-                or not (self._blind or self._ear.is_there())
+                or self._ear.is_lost()
             ):
                 await asyncio.to_thread(self._watch.close)
                 self._arm()
@@ -222,6 +222,8 @@ class WatchedHints:
             if now - swept >= _SCAN_ANYWAY or state is None:  # a busy spool has its dead as well
                 await asyncio.to_thread(self._recovery.sweep)
                 swept = now
+                if not self._ear.listens:
+                    self._ear.open()
             state = _settled(seen)
             await self._scan()
             looked = time.monotonic()
