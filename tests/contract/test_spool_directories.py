@@ -86,6 +86,26 @@ async def test_spool_that_is_moved_away_and_made_anew_is_the_one_that_is_used(
     assert list(spool.directory.with_suffix(".away").glob(f"*{first}.envelope"))
 
 
+@pytest.mark.parametrize("name", sorted({*names.DIRECTORIES} - {".new"}))
+async def test_mail_comes_and_goes_beside_a_link_in_the_place_of_a_directory(
+    synced_spool: SpoolOpener, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "_LOOK", 0.0)
+    (tmp_path / "elsewhere").mkdir()
+    async with synced_spool() as store, store.feed(Stage.READY) as feed:
+        (synced_spool.directory / name).rename(tmp_path / "away")
+        (synced_spool.directory / name).symlink_to(tmp_path / "elsewhere")
+        for _ in range(2):
+            message = await put(store)
+            async with await next_of(feed) as claim:
+                assert claim.id == message
+                claim.in_doubt("smarthost.test:25")
+                await claim.settle(Done())
+        assert await stages(store) == {}
+        (synced_spool.directory / name).unlink()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 @pytest.mark.parametrize("name", [".new", ".work", ".waiting", ".doubt"])
 async def test_link_in_the_place_of_a_directory_is_refused_and_named(
     synced_spool: SpoolOpener, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch

@@ -63,7 +63,7 @@ class Ear:
 
     def is_lost(self) -> bool:
         """Tell whether our socket has lost its name: somebody may have cleared the directory."""
-        return self.listens and not files.exists(self._directory / self.name)
+        return self.listens and not files.is_there(self._directory / self.name)
 
     def hear(self, octets: int = _MOST_OCTETS) -> None:
         """Take what has been announced, up to about so many octets."""

@@ -71,7 +71,7 @@ class Waiter:
         return None
 
     def _read(self) -> Reply | None:
-        if not files.exists(self.path.plus(_ANSWER)):
+        if not files.is_there(self.path.plus(_ANSWER)):
             return None
         # Who died between writing and renaming has left a line too: the last one was renamed.
         lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()

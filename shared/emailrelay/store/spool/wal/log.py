@@ -61,7 +61,7 @@ class Log:
 
     def in_use(self) -> bool:
         """Tell whether this spool has a log, so that settlements must go there."""
-        return self._tail is not None or files.exists(self.directory / _TAIL)
+        return self._tail is not None or files.is_there(self.directory / _TAIL)
 
     def begin(self) -> None:
         """Have a log from now on.
