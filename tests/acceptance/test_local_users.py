@@ -72,7 +72,7 @@ def test_link_in_the_place_of_a_directory_leads_the_service_nowhere(
     tree = ground.make_tree("private", SERVICE, 0o700)
     before = looks(tree)
     assert ground.member(REPLACE, ground.spool, name, tree).status == 0
-    for tool in TOOLS:
+    for tool in ("repair", "notify", "forwarder"):
         ground.tool(tool, user=SERVICE, groups=[GROUP])
         assert looks(tree) == before, tool
 
