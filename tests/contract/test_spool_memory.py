@@ -10,6 +10,7 @@ from tests.contract.mail import PATIENCE, next_of, put
 
 from emailrelay.stage import Stage
 from emailrelay.store.spool import hints
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.index import Hint
 from emailrelay.store.spool.wal.records import Noted, Taken
 
@@ -30,7 +31,7 @@ async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
     scans, scanned, read = 0, asyncio.Event(), hints._read_names  # pyright: ignore[reportPrivateUsage]
     loop = asyncio.get_running_loop()
 
-    def counted(directory: str, stage: Stage, now: float) -> Iterator[list[Hint]]:
+    def counted(directory: Directory, stage: Stage, now: float) -> Iterator[list[Hint]]:
         nonlocal scans
         yield from read(directory, stage, now)
         scans += 1

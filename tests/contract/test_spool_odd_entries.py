@@ -13,6 +13,7 @@ from tests.contract.mail import put, stages
 from emailrelay.errors import DamagedMessage
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.verify import Verification
 
 ODD = QueueId("1700000000.1.1")
@@ -70,7 +71,7 @@ async def test_verification_finds_an_odd_entry_and_goes_on(
     path = spool.directory / f"emailrelay.{ODD}{name}"
     path.unlink(missing_ok=True)
     made(path)
-    looking = Verification(spool.directory)
+    looking = Verification(Directory(str(spool.directory), makes=False))
     found = [finding for entry in looking.listing() for finding in looking.look(entry)]
     assert [finding.id for finding in found] == [ODD]
 
@@ -106,7 +107,7 @@ async def test_entry_that_this_user_may_not_read_hides_no_other(
             if where == ".envelope":
                 with pytest.raises(DamagedMessage, match="Permission denied"):
                     await store.describe(ODD)
-        looking = Verification(spool.directory)
+        looking = Verification(Directory(str(spool.directory), makes=False))
         found = [finding for entry in looking.listing() for finding in looking.look(entry)]
         assert [finding.name for finding in found] == [str(path.relative_to(spool.directory))]
 

@@ -84,6 +84,7 @@ if __name__ == "__main__":
         works[sys.argv[2]],
         workers=int(sys.argv[1]),
         report=report,
+        store="memory:",
         dispatch=dispatch if "dispatch" in sys.argv else None,
     )
     # A second signal may come as late as this.

@@ -20,6 +20,7 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 
 CUTS = int(os.environ.get("CUTS", extent(3, 50)))
 """On each file system."""
@@ -79,7 +80,7 @@ def _until_cut(
         if loss is not None:
             _send_side_by_side(port, number, clients)
             loss(disk.root / "spool")
-            files.sync_directory(str(disk.root))  # else the cut brings the log back
+            files.sync_directory(Directory(str(disk.root)))  # else the cut brings the log back
         accepted = _send_side_by_side(port, number, clients)
         disk.cut()
     finally:
@@ -162,7 +163,7 @@ def test_mail_that_nobody_was_told_250_for_is_withdrawn_after_a_power_cut(
                 sending.submit(_wait_for_an_answer, port)
             until(lambda: len(list(spool.glob("*.envelope*"))) == CROWD, "all wait")
             # The names are on the disk then, and, with luck, no octet of the files.
-            files.sync_directory(str(spool))
+            files.sync_directory(Directory(str(spool)))
             disk.cut()
         finally:
             receiver.clear_away()

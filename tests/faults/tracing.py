@@ -15,7 +15,7 @@ from tests.acceptance.relay import until
 
 CALLS = (
     "openat,write,writev,pwrite64,sendfile,copy_file_range,ftruncate,fallocate,fchmod,utimensat,flock,"
-    "fsync,fdatasync,sync_file_range,syncfs,rename,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,"
+    "fsync,fdatasync,sync_file_range,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,"
     "sendto,sendmsg,close"
 )
 """What changes a disk, or is heard by a peer: between two of these no state changes."""

@@ -28,7 +28,7 @@ async def work(signals, _hints):
     await signals.stop.wait()
     return 0
 
-sys.exit(service.run("little", work, workers=int(sys.argv[1]), report=report))
+sys.exit(service.run("little", work, store="memory:", workers=int(sys.argv[1]), report=report))
 """
 HANG = 30.0
 """Seconds after which a test gives up waiting."""

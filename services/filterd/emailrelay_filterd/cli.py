@@ -33,6 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings.service,
         partial(_work, live, report),
         workers=settings.workers,
+        store=settings.store_place,
         report=report,
         dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
         live=live,

@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(work, live, report),
         workers=1 if settings.once else settings.workers,
         report=report,
+        store=settings.store_place,
         dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
         # A single pass ends as it began.
         live=None if settings.once else live,

@@ -62,6 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             work,
             workers=settings.workers,
             report=report,
+            store=settings.store_place,
             live=live,
             also_ready=tell_addresses,
         )

@@ -7,6 +7,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
+from emailrelay import spool_owner
 from emailrelay.classic import as_user, process
 from emailrelay.classic import identity as identities
 from emailrelay.classic.command_line import Asked
@@ -18,7 +19,7 @@ from emailrelay.classic.services import Plan
 from emailrelay.config import Settings
 from emailrelay.events import Event
 from emailrelay.listening import CannotListen, Listeners
-from emailrelay.store.chooser import open_store
+from emailrelay.store.chooser import open_store, spool_at
 
 FAILED = 1
 """Exit status: bad options, or something could not be forwarded or started."""
@@ -157,6 +158,8 @@ def rehearse_opening(settings: Settings, who: Identity | None) -> None:
     def act() -> None:
         if who is not None:
             identities.become(who)
+        elif (spool := spool_at(settings.store_place)) is not None:
+            spool_owner.become(spool)  # as the services will
         asyncio.run(open_and_close())
 
     trouble = process.rehearse(act)

@@ -10,7 +10,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from emailrelay import spool_dir
+from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, Locals, Maildir, Program
@@ -101,6 +101,11 @@ def _agent(asked: argparse.Namespace, host: str) -> Agent | None:
 
 
 def _run(root: Path, host: str, agent: Agent | None) -> Count:
+    with spool_owner.acting(root):
+        return _run_as_owner(root, host, agent)
+
+
+def _run_as_owner(root: Path, host: str, agent: Agent | None) -> Count:
     spool = open_spool(root, _report, time.time)
     try:
         place.check(root)
@@ -117,6 +122,7 @@ def _run(root: Path, host: str, agent: Agent | None) -> Count:
         return count
     finally:
         spool.bell.close()
+        spool.close()
 
 
 def _report(event: Event) -> None:

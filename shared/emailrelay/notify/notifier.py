@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, spool_owner
 from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.journal import History
@@ -59,7 +59,7 @@ class Notifier:
             locked.release()
 
     def _failed(self) -> Iterator[QueueId]:
-        with os.scandir(self.spool.root) as entries:
+        with files.scanned(self.spool.root) as entries:
             for item in entries:
                 entry = names.parse(item.name)
                 if entry is not None and entry.stage is Stage.FAILED:
@@ -134,7 +134,9 @@ class Notifier:
         """Move a recorded notice on; if that fails it lies there for the next run."""
         message = drafted.id()
         if message is not None and self.agent is not None:
-            self.agent.deliver(message, envelope.sender, drafted.text(message))
+            text = drafted.text(message)
+            with spool_owner.as_root():  # who delivers to other users needs root's rights for that
+                self.agent.deliver(message, envelope.sender, text)
             drafted.discard()
         else:
             drafted.move_on()

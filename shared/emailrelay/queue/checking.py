@@ -3,17 +3,18 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from emailrelay import spool_owner
 from emailrelay.errors import StoreError, reason_of
 from emailrelay.queue.opening import place
 from emailrelay.queue.options import Json, SpoolDir
 from emailrelay.queue.terminal import complain, counted, print_json, say
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.verify import Finding, Verification
 
 
@@ -29,7 +30,9 @@ def verify(
     directory: SpoolDir = None,
 ) -> int:
     """Look for damage in a spool directory; nothing is changed without --repair."""
-    check = Verification(Path(place(directory, None)), contents=contents)
+    check = Verification(Directory(str(place(directory, None)), makes=False), contents=contents)
+    if repair:
+        spool_owner.become(check.root.path)
     found = list(_followed(check))
     repaired = _repaired(check, found) if repair else {}
     for finding in found:

@@ -51,12 +51,13 @@ def list_(
     """List messages: state, age, size, addresses, tries and the last reply."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
     if as_json and not limit:
-        found = with_store(directory, store, lambda s: _stream(s, wanted))
+        found = with_store(directory, store, lambda s: _stream(s, wanted), looking=True)
     else:
         found = with_store(
             directory,
             store,
             lambda s: _oldest(s, wanted, _TABLE if limit is None else limit, as_json=as_json),
+            looking=True,
         )
     return os.EX_OK if found or wanted.empty else 1
 
@@ -108,7 +109,10 @@ def show(
 ) -> int:
     """Tell all that is known of messages: envelope, tries, replies."""
     return with_store(
-        directory, store, lambda s: _show(s, [parse_id(text) for text in ids], as_json=as_json)
+        directory,
+        store,
+        lambda s: _show(s, [parse_id(text) for text in ids], as_json=as_json),
+        looking=True,
     )
 
 
@@ -132,7 +136,7 @@ async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> 
 
 def stats(*, as_json: Json = False, directory: SpoolDir = None, store: StoreUrl = None) -> int:
     """Count messages and octets, state by state."""
-    census = with_store(directory, store, _count)
+    census = with_store(directory, store, _count, looking=True)
     if as_json:
         print_json(census.to_json())
     else:

@@ -6,8 +6,10 @@ import socket
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TypeAlias
 
+from emailrelay import spool_owner
 from emailrelay.config import version
 from emailrelay.errors import RelayError
 from emailrelay.events import Report, Started, Stopped, Stopping
@@ -18,6 +20,7 @@ from emailrelay.service.memory import keep_freed_memory
 from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
+from emailrelay.store.chooser import spool_at
 
 _UMASK = 0o007
 """What services make is for owner and group: so no file of theirs needs another call for its mode."""
@@ -45,6 +48,7 @@ def run(
     *,
     workers: int,
     report: Report,
+    store: str | Path,
     dispatch: Dispatch | None = None,
     live: Live[Any] | None = None,
     drain: float = 0.0,
@@ -59,8 +63,16 @@ def run(
     and only supervises. Bind listening sockets before; every worker inherits them. With one worker
     there is no dispatcher and no second process. After a stop signal the process goes on ignoring
     such signals, so this is the last thing a process does. ``live`` settings are read again at SIGHUP.
+    Root becomes the owner of the spool at ``store``.
     ``drain``: seconds that the work may wait for others when it is told to stop.
     """
+    spool = spool_at(store)
+    try:
+        if spool is not None:
+            spool_owner.become(spool)
+    except RelayError as error:
+        sys.stderr.write(f"emailrelay-{service}: {error}\n")
+        return os.EX_CONFIG
     os.umask(_UMASK)
     keep_freed_memory()
     # Whoever is told that we are ready may tell us to stop: that waits until it can be heard.

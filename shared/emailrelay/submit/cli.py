@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from emailrelay import spool_dir
+from emailrelay import spool_dir, spool_owner
 from emailrelay.envelope import Address
 from emailrelay.errors import reason_of
 from emailrelay.printable import printable
@@ -128,9 +128,15 @@ def _submit(arguments: Arguments) -> int:
         raise UsageError("say who is to get the message, or -t")
     mail = compose(arguments, sys.stdin.buffer)
     try:
-        entry = Entry(_root(arguments))
+        # Root's Python may stand where the owner cannot read it: what this takes is imported already.
+        with spool_owner.acting(_root(arguments), imports=False):
+            return _put(arguments, mail)
     except NoEntry as error:
         return _send(mail, arguments.port, str(error))
+
+
+def _put(arguments: Arguments, mail: Mail) -> int:
+    entry = Entry(_root(arguments))
     try:
         entry.write(mail.content(entry.id))
         entry.commit(mail.sender, mail.recipients)

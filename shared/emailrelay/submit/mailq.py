@@ -9,6 +9,7 @@ from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory, Location
 
 
 def lines(root: str, now: float) -> Iterator[str]:
@@ -18,10 +19,11 @@ def lines(root: str, now: float) -> Iterator[str]:
         OSError: the spool cannot be read.
 
     """
+    spool = Directory(root, makes=False)
     entries = sorted(
-        (entry for name in os.listdir(root) if (entry := names.parse(name))), key=_arrival
+        (entry for name in files.listed(spool) if (entry := names.parse(name))), key=_arrival
     )
-    shown = [story for entry in entries if (story := list(_story(root, entry, now)))]
+    shown = [story for entry in entries if (story := list(_story(spool, entry, now)))]
     if not shown:
         yield "Mail queue is empty"
         return
@@ -35,16 +37,16 @@ def _arrival(entry: names.Entry) -> tuple[int, ...]:
     return tuple(int(group) if group.isdecimal() else 0 for group in entry.id.split("."))
 
 
-def _story(root: str, entry: names.Entry, now: float) -> Iterator[str]:
+def _story(spool: Directory, entry: names.Entry, now: float) -> Iterator[str]:
     """Tell one message; nothing if it has left meanwhile."""
-    path = f"{root}/{names.envelope(entry.id, entry.stage)}"
+    path = spool / names.envelope(entry.id, entry.stage)
     try:
         octets = _read(path)
         if octets is None:
             return
         file = envelope_format.parse(octets)
     except (DamagedMessage, OSError) as error:
-        yield f"{entry.id} - {entry.stage} (cannot be read: {reason_of(error, path)})"
+        yield f"{entry.id} - {entry.stage} (cannot be read: {reason_of(error, str(path))})"
         return
     history = journal.read(journal.parse(file.tail))
     state = _state(entry.stage, history, now)
@@ -55,7 +57,7 @@ def _story(root: str, entry: names.Entry, now: float) -> Iterator[str]:
         yield f"    {address}"
 
 
-def _read(path: str) -> bytes | None:
+def _read(path: Location) -> bytes | None:
     """Read an envelope file; None: it has left meanwhile.
 
     Raises:
@@ -64,7 +66,7 @@ def _read(path: str) -> bytes | None:
     """
     descriptor = files.open_regular(path)
     if descriptor is None:
-        if os.path.lexists(path):
+        if files.is_there(path):
             raise OSError("no regular file")
         return None
     try:

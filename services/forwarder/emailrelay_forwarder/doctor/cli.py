@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from emailrelay import spool_owner
 from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
@@ -66,6 +67,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, _ = gather(ForwarderSettings, replace(options, values=values), os.environ)
         check_files(settings)
         ways = _chosen(settings, DEFAULT if by_address else name)
+        if any(account.oauth2 for account in settings.account):
+            # The tokens are for the services' user alone, not even for root.
+            spool_owner.become(tokens_root(settings.store_place, settings.spool_dir))
         withheld = by_address and _is_foreign(options, settings)
         reports = asyncio.run(_examine(settings, ways, asked, withheld=withheld))
     except ConfigError as error:

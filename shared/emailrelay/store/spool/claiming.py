@@ -39,7 +39,7 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
     try:
         named = files.lock_with_status(path)
         if named is None:
-            gone = not os.path.exists(path)
+            gone = not files.exists(path)
             return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)
         descriptor, status = named
         locked = Locked(spool, message, stage, descriptor)

@@ -13,6 +13,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import GIVEN_UP
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Location
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.waiting import Wait
 from emailrelay.store.spool.wal.records import Noted
@@ -29,8 +30,8 @@ class Locked:
     wait: Wait | None = None
     """The client who waits for what becomes of it, once that was looked for."""
 
-    def path(self) -> str | None:
-        """Give the envelope's present path: an administrator may have moved it since it was locked."""
+    def path(self) -> Location | None:
+        """Give the envelope's present place: an administrator may have moved it since it was locked."""
         path = self.spool.envelope(self.id, self.stage)
         if files.is_named(self.descriptor, path):
             return path
@@ -41,7 +42,7 @@ class Locked:
         """Move to another stage; nothing happens to an envelope moved out of the spool."""
         path = self.path()
         if path is not None:
-            os.rename(path, self.spool.envelope(self.id, stage))
+            files.rename(path, self.spool.envelope(self.id, stage))
             self.stage = stage
 
     def append(self, lines: bytes) -> None:

@@ -4,7 +4,6 @@ Only what a free lock proves to be dead is touched, and nothing of another progr
 """
 
 import os
-import shutil
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.spool import adoption, doubt, draft, files, names, notice
+from emailrelay.store.spool.directory import Directory, Location
 from emailrelay.store.spool.moves import Locked, drop
 from emailrelay.store.spool.spool import Spool
 
@@ -53,24 +53,24 @@ class Recovery:
     def _drafts(self) -> None:
         """S0: a complete draft whose writer is dead goes forward, an incomplete one goes."""
         spool = self.spool
-        for name in sorted(os.listdir(spool.path(names.DRAFTS))):
+        for name in sorted(files.listed(spool.directories.drafts)):
             entry, orphan = names.parse(name), names.parse_content(name)
             with self._each(name):
                 if entry is not None:
-                    self._draft(spool.path(names.DRAFTS, name), entry.id)
-                elif orphan is not None and not os.path.exists(
-                    spool.path(names.DRAFTS, names.draft_envelope(orphan))
+                    self._draft(spool.directories.drafts / name, entry.id)
+                elif orphan is not None and not files.exists(
+                    spool.directories.drafts / names.draft_envelope(orphan)
                 ):
                     # An envelope is made before its content and leaves after it, so this one's writer
                     # is gone; had it left just now, the content has left under this name too.
-                    files.remove(spool.path(names.DRAFTS, name))
+                    files.remove(spool.directories.drafts / name)
 
-    def _draft(self, path: str, message: QueueId) -> None:
+    def _draft(self, path: Location, message: QueueId) -> None:
         spool = self.spool
         envelope = files.lock_named(path)
         if envelope is None:
             return
-        begun = os.path.exists(spool.path(names.DRAFTS, names.content(message)))
+        begun = files.exists(spool.directories.drafts / names.content(message))
         try:
             stage = draft.roll_forward(spool, message, envelope)
         finally:
@@ -91,7 +91,7 @@ class Recovery:
     def _copies(self) -> None:
         """W: the copy of a message that nobody is filtering is of no use; W+ waits for its claim."""
         spool = self.spool
-        for name in os.listdir(spool.path(names.WORK)):
+        for name in files.listed(spool.directories.work):
             with self._each(name):
                 self._copy(name, QueueId(name.rpartition(".")[0]))
 
@@ -101,11 +101,11 @@ class Recovery:
         with _unclaimed(spool, message) as free:
             waits = name == names.adopted_copy(message) and _exists_at_all(spool, message)
             if free and (not waits or adoption.is_done(spool, message)):
-                shutil.rmtree(spool.path(names.WORK, name), ignore_errors=True)
+                files.remove_tree(spool.directories.work / name)
 
     def _doubts(self) -> None:
         """Deal with the messages that forwarders had at their final dot, or beyond, when they died."""
-        for left in doubt.left_behind(self.spool.path(names.DOUBT)):
+        for left in doubt.left_behind(self.spool.directories.doubt):
             with self._each(left.message):
                 if not left.delivered or not self._removed(left.message):
                     self._name_duplicate(left.message, left.peer)
@@ -141,7 +141,7 @@ class Recovery:
                 locked.release()
         elif _exists_at_all(spool, message):
             return False
-        elif os.path.exists(spool.content(message)):
+        elif files.exists(spool.content(message)):
             files.remove(spool.content(message))
         else:
             return False
@@ -150,8 +150,8 @@ class Recovery:
 
     def _waiters(self) -> None:
         """Remove the waits (A) of dead receivers; the message's next claim knows what that means."""
-        for name in os.listdir(self.spool.path(names.WAITING)):
-            path = self.spool.path(names.WAITING, name)
+        for name in files.listed(self.spool.directories.waiting):
+            path = self.spool.directories.waiting / name
             with self._each(name):
                 waiter = files.lock_named(path)
                 if waiter is not None:
@@ -186,14 +186,14 @@ class Recovery:
 
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
-        path = spool.path(names.busy_envelope(message))
+        path = spool.root / names.busy_envelope(message)
         envelope = files.lock_named(path)
         if envelope is None:
             return
         try:
             if spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
                 return
-            os.rename(path, spool.envelope(message, Stage.READY))
+            files.rename(path, spool.envelope(message, Stage.READY))
         finally:
             files.unlock_and_close(envelope)
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
@@ -209,12 +209,12 @@ class Recovery:
         """Tell whether a content has no envelope, and got its name long ago: no restart begins that anew."""
         spool = self.spool
         try:
-            named = os.lstat(spool.content(message)).st_ctime
+            named = files.status_of(spool.content(message)).st_ctime
         except FileNotFoundError:
             return False
-        drafted = spool.path(names.DRAFTS, names.draft_envelope(message))
+        drafted = spool.directories.drafts / names.draft_envelope(message)
         return spool.clock() - named >= _ORPHAN_IS_OLD and not (
-            os.path.lexists(drafted) or _exists_at_all(spool, message)
+            files.is_there(drafted) or _exists_at_all(spool, message)
         )
 
 
@@ -230,18 +230,18 @@ def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
             finally:
                 files.unlock_and_close(envelope)
             return
-        if os.path.lexists(path):
+        if files.is_there(path):
             yield False
             return
     yield True
 
 
 def _exists_at_all(spool: Spool, message: QueueId) -> bool:
-    return any(os.path.lexists(spool.envelope(message, stage)) for stage in Stage)
+    return any(files.is_there(spool.envelope(message, stage)) for stage in Stage)
 
 
-def _listed(directory: str) -> Iterator[str]:
-    with os.scandir(directory) as entries:
+def _listed(directory: Directory) -> Iterator[str]:
+    with files.scanned(directory) as entries:
         for entry in entries:
             yield entry.name
 

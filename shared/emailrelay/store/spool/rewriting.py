@@ -6,11 +6,11 @@ that name before anything is appended.
 """
 
 import os
-import shutil
 
 from emailrelay import envelope_format, short_journal
 from emailrelay.errors import DamagedMessage
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import PRIVATE, Location
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.wal.records import Noted
 
@@ -58,11 +58,12 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
 
     """
     spool = locked.spool
-    directory = spool.path(names.WORK, names.new_envelope(locked.id))
-    shutil.rmtree(directory, ignore_errors=True)
-    os.mkdir(directory, 0o700)
+    at = spool.directories.work / names.new_envelope(locked.id)
+    files.remove_tree(at)
+    files.make_directory(at, PRIVATE)
+    directory = spool.directories.work.below(at.name, makes=False)
     try:
-        made = f"{directory}/{names.draft_envelope(locked.id)}"
+        made = directory / names.draft_envelope(locked.id)
         descriptor = files.create(made)
         try:
             files.write_all(descriptor, octets)
@@ -71,10 +72,10 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
             os.close(descriptor)
         _put(locked, made, octets, read)
     finally:
-        shutil.rmtree(directory, ignore_errors=True)
+        files.remove_tree(at)
 
 
-def _put(locked: Locked, made: str, octets: bytes, read: int) -> None:
+def _put(locked: Locked, made: Location, octets: bytes, read: int) -> None:
     spool, path, old = locked.spool, locked.path(), locked.descriptor
     lock = files.lock_named(made)
     if path is None or lock is None:
@@ -86,9 +87,9 @@ def _put(locked: Locked, made: str, octets: bytes, read: int) -> None:
         os.utime(lock, ns=(status.st_atime_ns, status.st_mtime_ns))  # when it is due next
         if spool.log.in_use():  # it would bring the longer one back
             with spool.log.durable((Noted(locked.id, locked.stage, octets),)):
-                os.rename(made, path)
+                files.rename(made, path)
         else:
-            os.rename(made, path)
+            files.rename(made, path)
     except OSError:
         files.unlock_and_close(lock)
         raise

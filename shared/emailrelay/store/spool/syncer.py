@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from emailrelay.errors import RelayError
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.side_by_side import SideBySide, Target, close_each
 from emailrelay.store.spool.wal import records
@@ -106,7 +107,7 @@ class Syncer:
     async def run(
         self,
         open_files: Sequence[int],
-        directories: Sequence[str],
+        directories: Sequence[Directory],
         finish: Finish = _raise,
         *,
         closing: Sequence[int] = (),

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.wal import records, segment
 from emailrelay.store.spool.wal.records import BLOCK, Gone, Record
 from emailrelay.store.spool.wal.segment import Segment
@@ -57,7 +58,7 @@ class Written:
 class Log:
     """One process's hand on the log under ``directory``. Threads may share it."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: Directory) -> None:
         """Nothing is opened before it is needed."""
         self.directory = directory
         self._one = threading.Lock()
@@ -74,7 +75,7 @@ class Log:
 
     def in_use(self) -> bool:
         """Tell whether this spool has a log, so that settlements must go there."""
-        return self._tail is not None or os.access(f"{self.directory}/{_TAIL}", os.F_OK)
+        return self._tail is not None or files.is_there(self.directory / _TAIL)
 
     def begin(self) -> None:
         """Have a log from now on.
@@ -91,15 +92,15 @@ class Log:
     def _opened(self) -> Tail:
         if self._tail is None:
             try:
-                self._tail = Tail(f"{self.directory}/{_TAIL}")
+                self._tail = Tail(self.directory / _TAIL)
             except FileNotFoundError as error:
-                raise LogGone(self.directory) from error
+                raise LogGone(str(self.directory)) from error
         return self._tail
 
     def _surely(self, tail: Tail) -> None:
         """See to it that what is opened or made by its path belongs to the log whose tail is locked."""
         if not tail.is_linked():
-            raise LogGone(self.directory)
+            raise LogGone(str(self.directory))
 
     def write_now(self, batch: Sequence[Record]) -> Written | None:
         """Write a batch if nothing need be waited for; None: nothing was done."""
@@ -177,15 +178,16 @@ class Log:
         """
         now = time.time_ns()
         try:
-            status = os.stat(self.directory)
+            status = os.stat(self.directory.path, follow_symlinks=False)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise LogGone(self.directory) from error
+            raise LogGone(str(self.directory)) from error
         looks = status.st_dev, status.st_ino, status.st_ctime_ns, segment
         if looks == self._seen:
             return
+        self.directory.renew_all()
         tail = self._tail
         if not segment.is_linked() or not (tail is None or tail.is_linked()):
-            raise LogGone(self.directory)
+            raise LogGone(str(self.directory))
         self._found_sick = self.is_sick()
         if self._found_sick:
             raise OSError(errno.EIO, _SICKNESS)
@@ -336,18 +338,18 @@ class Log:
 
     def is_sick(self) -> bool:
         """Tell whether a checkpoint has failed: files may be lost that only the log has whole."""
-        return os.path.exists(f"{self.directory}/{_SICK}")
+        return files.is_there(self.directory / _SICK)
 
     def fall_sick(self) -> None:
         """Have all processes refuse to go on; the next first opener restores the files from the log."""
         with contextlib.suppress(FileExistsError):
-            os.close(files.create(f"{self.directory}/{_SICK}"))
+            os.close(files.create(self.directory / _SICK))
 
     def end(self) -> None:
         """Take the log away, when its segments are gone and no other process has the spool open."""
         self.close()
         for name in (_TAIL, _SICK):
-            files.remove(f"{self.directory}/{name}")
+            files.remove(self.directory / name)
         segment.remove_spare(self.directory)
 
     def close(self) -> None:

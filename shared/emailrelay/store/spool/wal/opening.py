@@ -39,15 +39,14 @@ class Presence:
 
         """
         spool = self._spool
-        path = spool.path(names.LOG)
-        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = files.reopened(spool.directories.log)
         if files.try_lock(self._directory):
             _restore(spool)
         # Not in one step, so another may become the first in between: it finds nothing to do.
         files.share_lock(self._directory)
-        self._whole = FileSystem(spool.root)
+        self._whole = FileSystem(spool.root.path)
         spool.syncer.lies_on(self._whole)
-        self._checkpoints = Checkpoints(spool.root, spool.log)
+        self._checkpoints = Checkpoints(spool.root.path, spool.log)
         spool.syncer.checkpoint = self._checkpoint
         spool.syncer.come_again = self.come_again
 
@@ -62,14 +61,15 @@ class Presence:
 
         """
         spool = self._spool
-        path = spool.path(names.LOG)
+        path = spool.root / names.LOG
         with self._one:
+            spool.directories.log.renew_all()
             if files.is_named(self._directory, path) and spool.log.stands():
                 return
             self._sync_what_was_acknowledged()
             spool.make_directories()
             self._open_again()
-            self._lock_again(path)
+            self._lock_again()
             spool.log.leave()
             if spool.logs:
                 spool.log.begin()
@@ -86,11 +86,11 @@ class Presence:
         """Have what is synced from now on be the file system that the spool is on by now."""
         for each in (self._whole, self._checkpoints):
             if each is not None:
-                each.open_again(self._spool.root)
+                each.open_again(self._spool.root.path)
 
-    def _lock_again(self, path: str) -> None:
+    def _lock_again(self) -> None:
         """Be among those who have the spool open, for whoever comes from now on."""
-        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = files.reopened(self._spool.directories.log)
         try:
             files.share_lock(directory)
             os.dup2(directory, self._directory, inheritable=False)
@@ -115,7 +115,8 @@ class Presence:
         spool = self._spool
         try:
             # Whoever has a directory that was replaced would find itself the last in any case.
-            named = files.is_named(self._directory, spool.path(names.LOG))
+            spool.directories.log.renew_all()
+            named = files.is_named(self._directory, spool.root / names.LOG)
             if named and spool.log.in_use():
                 files.unlock(self._directory)
                 if files.try_lock(self._directory):
@@ -164,7 +165,7 @@ def _open_all(spool: Spool, opened: ExitStack) -> list[Segment]:
 
 def _take_away(spool: Spool, segments: Sequence[Segment]) -> None:
     if segments:
-        with closing(FileSystem(spool.root)) as whole:
+        with closing(FileSystem(spool.root.path)) as whole:
             whole.sync()
     for number in segment.numbers(spool.log.directory):
         with suppress(FileNotFoundError):

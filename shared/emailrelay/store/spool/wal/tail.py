@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Location
 
 _PLACE = struct.Struct(">QQd")
 
@@ -27,7 +28,7 @@ class Place(NamedTuple):
 class Tail:
     """The open file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Location) -> None:
         """Open it, or make it.
 
         Raises:
@@ -35,13 +36,7 @@ class Tail:
 
         """
         self._path = path
-        descriptor = files.open_to_write(path)
-        while descriptor is None:
-            try:
-                descriptor = files.create(path)
-            except FileExistsError:
-                descriptor = files.open_to_write(path)
-        self._descriptor = descriptor
+        self._descriptor = files.open_or_create(path)
 
     @contextmanager
     def locked(self, *, wait: bool = True) -> Generator[Place | None]:
