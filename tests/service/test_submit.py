@@ -188,7 +188,7 @@ class Receiver:
 def test_who_is_not_of_the_group_goes_through_the_receiver(tmp_path: Path) -> None:
     tmp_path.chmod(0o770)
     receiver, port = Receiver(), free_port()
-    controller = Controller(receiver, hostname="localhost", port=port)
+    controller = Controller(receiver, hostname="127.0.0.1", port=port)
     controller.start()
     try:
         arguments = ("-f", "ann@x.test", "--spool-dir", str(tmp_path), "--port", str(port))
