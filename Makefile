@@ -14,14 +14,17 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := dovecot-core eatmydata fail2ban faketime iproute2 msmtp postfix procmail s-nail shellcheck strace swaks testssl.sh xfsprogs
+PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 libnet-ssleay-perl libsasl2-modules mount msmtp openssl postfix \
+	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs
 
 .PHONY: run test portable faults fuzz testssl check lint types imports package docs bench peers clean
 
 # With SMARTHOST=host:port mail goes there, else to a smarthost that only shows it.
+# RECEIVER_PORT and SMARTHOST_PORT are for machines where 2525 or 2526 is in use: a service then ends with status 69.
 run: $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" SMARTHOST="$(SMARTHOST)" EMAILRELAY_LOG_FORMAT=$${EMAILRELAY_LOG_FORMAT:-logfmt} \
-		$(BIN)/honcho start $(if $(SMARTHOST),receiver filterd forwarder)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" SMARTHOST="$(SMARTHOST)" EMAILRELAY_LOG_FORMAT=$${EMAILRELAY_LOG_FORMAT:-logfmt} \
+		$(BIN)/honcho start $(if $(SMARTHOST),receiver filterd forwarder) || { status=$$?; [ $$status -ne 69 ] || \
+		echo "To use other ports than 2525 and 2526: make run RECEIVER_PORT=3525 SMARTHOST_PORT=3526" >&2; exit $$status; }
 
 test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

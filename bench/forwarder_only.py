@@ -66,10 +66,11 @@ class Gift(Claim):
     def wanted(self) -> bool:
         return True
 
-    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         if not isinstance(settlement, Done):
             raise TypeError(settlement, answer)
         self._feed.settled()
+        return True
 
     async def release(self) -> None:
         pass
@@ -132,7 +133,7 @@ async def forward(arguments: argparse.Namespace, port: int) -> None:
     )
     forwarding = Forwarding(rules, feed.wake)
     worker = Worker(
-        feed=feed, forwarding=forwarding, report=ignore, tasks=arguments.connections + 5
+        feed=feed, forwarding=forwarding, report=ignore, tasks=arguments.connections + 5, grace=3.0
     )
     wall, cpu = time.perf_counter(), time.process_time()
     await worker.run(feed.done)

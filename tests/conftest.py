@@ -1,7 +1,11 @@
-"""What holds for all tests: none of them fails because the machine has other work."""
+"""What holds for all tests: none of them fails because of the machine, its load or how it was started."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 import pytest
@@ -11,6 +15,16 @@ from emailrelay import linux
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
+
+
+def pytest_configure() -> None:
+    """Begin as at a terminal; the processes that tests start inherit this.
+
+    A shell that runs the tests in the background has SIGINT ignored, and Python leaves it so.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.umask(0o022)
 
 
 _Factories: TypeAlias = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]
@@ -31,3 +45,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("linux"):
                 item.add_marker(pytest.mark.skip(reason="about a call that only Linux has"))
+
+
+@pytest.fixture
+def sockets() -> Iterator[Path]:
+    """A directory with a short name: the path of a socket has 107 octets at most (unix(7))."""
+    with TemporaryDirectory(dir="/tmp") as name:
+        yield Path(name)

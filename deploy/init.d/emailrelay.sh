@@ -18,7 +18,7 @@ PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 DAEMON=/opt/emailrelay/bin/emailrelay
 CONFIG=/etc/emailrelay.conf
 PID_FILE=/run/emailrelay.pid
-RUN_AS=daemon
+RUN_AS=emailrelay
 STOP_SECONDS=30
 
 DEFAULTS=${RELAY_DEFAULTS:-/etc/default/emailrelay}
@@ -30,15 +30,17 @@ fi
 # Print the daemon's process number, if it runs. A number that another program has got since, after a
 # power cut for instance, is not taken for it.
 running() {
-    [ -r "$PID_FILE" ] || return 1
+    # No link, no pipe that would hold us up.
+    [ -f "$PID_FILE" ] && [ ! -L "$PID_FILE" ] && [ -r "$PID_FILE" ] || return 1
     pid=$(cat "$PID_FILE") || return 1
     case $pid in
         '' | *[!0-9]*) return 1 ;;
     esac
-    case $(ps -p "$pid" -o args= 2>/dev/null) in
-        *emailrelay*) echo "$pid" ;;
-        *) return 1 ;;
-    esac
+    grep -qs emailrelay "/proc/$pid/cmdline" || return 1
+    # A file that belongs to another user than root names only processes of that user.
+    owner=$(stat -c %u "$PID_FILE") || return 1
+    [ "$owner" -eq 0 ] || [ "$owner" -eq "$(stat -c %u "/proc/$pid")" ] || return 1
+    echo "$pid"
 }
 
 start() {
@@ -104,7 +106,7 @@ case ${1:-} in
     stop) stop ;;
     restart | force-reload) stop && start ;;
     try-restart) ! running >/dev/null || { stop && start; } ;;
-    reload) tell HUP ;;
+    reload) "$DAEMON" --check-config --user "$RUN_AS" "$CONFIG" && tell HUP ;;
     forward) tell USR1 ;;
     status) status ;;
     *)

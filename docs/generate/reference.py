@@ -27,7 +27,8 @@ are `yes` or `no`, in the file `true` or `false`. **Lists** are repeated or sepa
 separated by commas in the environment, and written as `["a", "b"]` in the file.
 
 A setting that is misspelt, out of range or impossible stops the start. Every problem is told at once, with its place, and the
-exit status is 78; `--check-config` does only that, and shows what is set. `--help` and `--version` are as usual.
+exit status is 78; `--check-config` does only that, and shows what is set. It also reads the secrets and certificates that
+the settings name, and looks for their filter programs. `--help` and `--version` are as usual.
 
 **SIGHUP** makes a running service read everything again. New clients and the messages that follow go by the new settings; what is under
 way ends as it began. If anything is wrong, everything stays as it was and the log has every problem (`reload_refused`). Otherwise

@@ -138,6 +138,29 @@ def parse(octets: bytes) -> EnvelopeFile:
     return EnvelopeFile(envelope, octets[end:])
 
 
+def salvage(octets: bytes) -> Envelope | None:
+    """Read sender and recipients out of a damaged envelope file, for those who must hear of the damage.
+
+    None: it does not tell, in whole lines, one sender and any recipient.
+    """
+    lines = octets[: octets.rfind(b"\n") + 1].decode(errors="replace").replace("\r\n", "\n")
+    fields: list[tuple[str, str]] = _FIELD.findall(lines)
+    senders = [value for key, value in fields if key == "From"]
+    local, remote = ([v for key, v in fields if key == kind] for kind in ("To-Local", "To-Remote"))
+    told = [*senders, *local, *remote]
+    if len(senders) != 1 or len(told) == 1 or any(_spoilt(value) for value in told):
+        return None
+    return Envelope(
+        sender=Address(senders[0]),
+        to_local=tuple(map(Address, local)),
+        to_remote=tuple(map(Address, remote)),
+    )
+
+
+def _spoilt(address: str) -> bool:
+    return "\N{REPLACEMENT CHARACTER}" in address or bool(_UNSAFE.search(address))
+
+
 def _split(octets: bytes) -> tuple[str, int]:
     """Give the lines before the end mark, each ended by LF, and the offset behind that mark."""
     mark = octets.find(_END_MARK) + 1

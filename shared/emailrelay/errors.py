@@ -6,6 +6,17 @@ from typing import ClassVar
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
+def reason_of(error: Exception, known: str = "") -> str:
+    """Give an error's words. A system call's error number is left out.
+
+    The file's name is in front, unless the text ``known``, which the reader sees as well, holds it.
+    """
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    name = None if error.filename is None else str(error.filename)
+    return error.strerror if name is None or name in known else f"{name}: {error.strerror}"
+
+
 class RelayError(Exception):
     """The one root: anything this product raises on purpose.
 
@@ -21,7 +32,8 @@ class StoreError(RelayError):
 
     def __init__(self, doing: str, cause: OSError | str) -> None:
         """Name what was being done and why it failed, for the log; peers get a general truth."""
-        super().__init__(f"{doing}: {cause}")
+        why = reason_of(cause, doing) if isinstance(cause, OSError) else cause
+        super().__init__(f"{doing}: {why}")
         self.no_room = isinstance(cause, OSError) and cause.errno in _NO_ROOM
 
 

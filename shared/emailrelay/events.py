@@ -4,6 +4,7 @@ Log lines and counters are two readers of the same events. Texts that came from 
 the log's renderer; message content and secrets are in no event.
 """
 
+import re
 from collections.abc import Callable
 from enum import StrEnum
 from inspect import get_annotations
@@ -62,12 +63,25 @@ class Event:
         said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
         return f"{type(self).__name__}({said})"
 
+    def __str__(self) -> str:
+        """Give the fact in words for a terminal: ``set aside: id 1.2.3, reason no content``."""
+        words = "".join(f" {c.lower()}" if c.isupper() else c for c in type(self).__name__).strip()
+        said = ((name, getattr(self, name)) for name in self.fields)
+        return f"{words}: {', '.join(f'{n} {v}' for n, v in said if v not in (None, ''))}"
+
     def _said(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.fields)
 
 
 Report: TypeAlias = Callable[[Event], None]
 """Where events go; must not raise and must not block."""
+
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def event_name(kind: type[Event]) -> str:
+    """Return the name of a kind of event in the log: ``WorkerDied`` is ``worker_died``."""
+    return _WORD_START.sub("_", kind.__name__).lower()
 
 
 class Started(Event):
@@ -127,20 +141,28 @@ class WorkerDied(Event):
 
 
 class Received(Event):
-    """A message is durable and the client has been told 250."""
+    """A message is durable and the client has been told 250.
+
+    ``client`` is an IP address or the path of a unix socket, here and below; ``port`` its TCP port, or 0.
+    """
 
     id: QueueId
     sender: str
     recipients: int
     size: int
+    port: int = 0
     client: str
 
 
 class Rejected(Event):
-    """A client was told no; ``command`` is the word of the SMTP command that was refused."""
+    """A client was told no; ``command`` is the word of the SMTP command that was refused.
+
+    Of what is no command it is ``(unknown)``: clients say passwords where none is asked for.
+    """
 
     command: str
     reply: str
+    port: int = 0
     client: str
 
 
@@ -157,6 +179,7 @@ class LoggedIn(Event):
 
     user: str
     mechanism: str
+    port: int = 0
     client: str
 
 
@@ -166,6 +189,7 @@ class LoginFailed(Event):
     level: ClassVar[Level] = Level.WARNING
     user: str
     mechanism: str
+    port: int = 0
     client: str
 
 
@@ -195,8 +219,16 @@ class SessionTrouble(Event):
     """A session ended otherwise than by QUIT, or ran into an error of ours."""
 
     level: ClassVar[Level] = Level.WARNING
+    port: int = 0
     client: str
     reason: str
+
+
+class Vanished(Event):
+    """A client connected and went away without a word, as a port check does."""
+
+    level: ClassVar[Level] = Level.DEBUG
+    client: str
 
 
 class Direction(StrEnum):
@@ -215,8 +247,9 @@ class Dialogue(Event):
     level: ClassVar[Level] = Level.DEBUG
     direction: Direction
     line: str
+    port: int = 0
     peer: str
-    """The other end: a client of the receiver, or a server of the forwarder."""
+    """The other end: a client of the receiver (at ``port``), or a server of the forwarder."""
 
 
 class Traceback(Event):
@@ -323,8 +356,22 @@ class RateReached(Event):
     """When there is room for the next message (seconds since 1970)."""
 
 
+class SlowedDown(Event):
+    """A server wants mail more slowly, or none for a while; told at the first refusal of many."""
+
+    peer: str
+    reason: str
+    rate: str
+    """What it gets from now on, until its answers allow more."""
+    again: float
+    """When the message that was refused has its turn (seconds since 1970)."""
+
+
 class SignInRefused(Event):
-    """The smarthost does not let our account in; mail waits, and somebody must look at the account."""
+    """The smarthost does not let our account in, or the account is not for that smarthost.
+
+    The mail waits, and somebody must look at the account or at the settings.
+    """
 
     level: ClassVar[Level] = Level.ERROR
     peer: str
@@ -376,7 +423,10 @@ class Recovered(Event):
 
 
 class PossibleDuplicate(Event):
-    """A forwarder died with this message's final dot on its way: ``peer`` may get a second copy."""
+    """``peer`` may get a second copy of this message.
+
+    Nobody heard its answer to the final dot, or the client who waited for that had given up before.
+    """
 
     level: ClassVar[Level] = Level.WARNING
     id: QueueId
@@ -402,6 +452,15 @@ class WatchTrouble(Event):
 
     level: ClassVar[Level] = Level.WARNING
     reason: str
+
+
+class LeftOut(Event):
+    """So many lines of a kind were left out within a minute, as they said the same as one that was told."""
+
+    level: ClassVar[Level] = Level.WARNING
+    kind: str
+    reason: str
+    lines: int
 
 
 class LinesDropped(Event):

@@ -56,6 +56,8 @@ class Attempt:
     replies: Mapping[Address, Reply] = field(default_factory=dict[Address, Reply])
     trouble: Reply | None = None
     next_attempt: float | None = None
+    tries: int = 1
+    """How many tries the line tells of: more than one, or none, where a journal was shortened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +210,7 @@ def after(history: History, entry: Entry) -> History:
         case Flushed():
             return history._replace(next_attempt=None)
         case Doubted():
-            return history._replace(doubts=(*history.doubts, entry.peer))
+            return history._replace(doubts=tuple(dict.fromkeys((*history.doubts, entry.peer))))
         case Wished():
             return history._replace(wish=entry.wish)
         case Notified():
@@ -221,7 +223,7 @@ def _after_attempt(history: History, attempt: Attempt) -> History:
     return history._replace(
         # Another program's message tells no time of acceptance: its age counts from its first attempt.
         started_at=attempt.at if history.started_at is None else history.started_at,
-        attempts=history.attempts + 1,
+        attempts=history.attempts + attempt.tries,
         last_attempt=attempt,
         next_attempt=attempt.next_attempt,
         delivered={**history.delivered, **delivered},
@@ -249,12 +251,13 @@ def _encode(entry: _Plain) -> dict[str, Any]:
     match entry:
         case Attempt():
             value: dict[str, Any] = {"at": entry.at, "peer": entry.peer}
-            if entry.replies:
-                value["replies"] = {address: str(reply) for address, reply in entry.replies.items()}
+            value.update(_encode_replies(entry.replies))
             if entry.trouble is not None:
                 value["trouble"] = str(entry.trouble)
             if entry.next_attempt is not None:
                 value["next"] = entry.next_attempt
+            if entry.tries != 1:
+                value["tries"] = entry.tries
             return value
         case Failed():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
@@ -271,17 +274,34 @@ def _encode(entry: _Plain) -> dict[str, Any]:
             return {name: getattr(entry, name) for name in entry.__slots__}
 
 
+def _encode_replies(replies: Mapping[Address, Reply]) -> dict[str, Any]:
+    """Give what an attempt tells of its recipients.
+
+    A reply that settles a recipient stands with its address, once in a journal. One that puts off many
+    comes again with each try, so its text is written once, with all their addresses.
+    """
+    alike: dict[Reply, list[str]] = {}
+    for address, reply in replies.items():
+        if not (reply.accepted or reply.permanent):
+            alike.setdefault(reply, []).append(address)
+    later = {str(reply): addresses for reply, addresses in alike.items() if len(addresses) > 1}
+    grouped = {address for addresses in later.values() for address in addresses}
+    each = {address: str(reply) for address, reply in replies.items() if address not in grouped}
+    return ({"replies": each} if each else {}) | ({"later": later} if later else {})
+
+
 def parse(tail: bytes) -> list[Entry]:
     """Read the entries of ``tail``, the envelope file's octets after its ``End`` line."""
     entries: list[Entry] = []
     for line in tail.split(b"\n")[:-1]:  # what follows the last LF is a torn append
-        entry = _parse_line(line.rstrip(b"\r"))
+        entry = parse_line(line.rstrip(b"\r"))
         if entry is not None:
             entries.append(entry)
     return entries
 
 
-def _parse_line(line: bytes) -> Entry | None:
+def parse_line(line: bytes) -> Entry | None:
+    """Read one line, without its CRLF; None: it is torn, or of a kind not known here."""
     name, colon, text = line.removeprefix(journal_line.PREFIX).partition(b": ")
     decode = _DECODERS.get(name)
     if decode is None or not colon or not line.startswith(journal_line.PREFIX):
@@ -297,10 +317,19 @@ def _attempt(value: dict[str, Any]) -> Attempt:
     return Attempt(
         at=moment(value["at"]),
         peer=str(value["peer"]),
-        replies={Address(a): Reply.parse(r) for a, r in value.get("replies", {}).items()},
+        replies=_replies(value),
         trouble=None if trouble is None else Reply.parse(trouble),
         next_attempt=None if next_attempt is None else moment(next_attempt),
+        tries=int(value.get("tries", 1)),
     )
+
+
+def _replies(value: dict[str, Any]) -> dict[Address, Reply]:
+    replies = {Address(a): Reply.parse(r) for a, r in value.get("replies", {}).items()}
+    for text, addresses in value.get("later", {}).items():
+        reply = Reply.parse(text)
+        replies.update((Address(str(address)), reply) for address in addresses)
+    return replies
 
 
 _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {

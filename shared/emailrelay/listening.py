@@ -27,7 +27,8 @@ class Listeners:
 
     def __init__(self) -> None:
         self.sockets: list[socket.socket] = []
-        self._paths: list[str] = []
+        self.paths: list[str] = []
+        """Those of unix sockets."""
 
     def open(self, interfaces: Sequence[str], port: int) -> None:
         """Bind and listen on all ``interfaces``; see ``ReceiverSettings.interface``.
@@ -36,28 +37,35 @@ class Listeners:
             CannotListen: with every address that failed.
 
         """
-        problems: list[str] = []
+        problems, causes = list[str](), list[OSError | ValueError]()
         for interface in interfaces or ("",):
             try:
                 self.sockets.extend(map(_prompt, _open(interface, port)))
                 if interface.startswith("/"):
-                    self._paths.append(interface)
+                    self.paths.append(interface)
             except (OSError, ValueError) as error:
                 place = interface or "all addresses"
                 problems.append(f"cannot listen on {place}{_port(interface, port)}: {_why(error)}")
+                causes.append(error)
         if problems:
             self.close()
-            raise CannotListen("\n".join(problems))
+            raise CannotListen("\n".join(problems)) from causes[0]
+
+    def take(self, other: "Listeners") -> None:
+        """Keep what another one has opened, which has nothing then."""
+        self.sockets += other.sockets
+        self.paths += other.paths
+        other.sockets, other.paths = [], []
 
     def close(self) -> None:
         """Close them and remove the paths of unix sockets that we made."""
         for opened in self.sockets:
             opened.close()
-        for path in self._paths:
+        for path in self.paths:
             with contextlib.suppress(OSError):
                 Path(path).unlink()
         self.sockets.clear()
-        self._paths.clear()
+        self.paths.clear()
 
 
 def socket_path(opened: socket.socket) -> str:

@@ -3,15 +3,17 @@
 import json
 import logging
 import os
-import re
 import select
 import sys
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
+from emailrelay.calm import Calm
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report, event_name
+from emailrelay.printable import printable as escaped
 
 FIELD_LIMIT = 1024
 """No field is longer than this, in characters: what is beyond is cut off, and the cut is marked."""
@@ -19,7 +21,6 @@ FIELD_LIMIT = 1024
 _PATIENCE = 100
 """How long (milliseconds) one line may wait for a reader that does not keep up."""
 
-_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -29,16 +30,23 @@ Render: TypeAlias = Callable[[Any, str, Line], str | bytes]
 _Shape: TypeAlias = tuple[str, tuple[str, ...]]
 """The name of a kind of event in the log, and those of its fields."""
 
+_MOMENTS = frozenset({"next_attempt", "again", "token_until"})
+"""The fields that are moments (seconds since 1970)."""
+
+
+also: Report | None = None
+"""Where events go besides, and before anything else: the historical command sets it in its services."""
+
 
 def reporter(settings: Settings) -> Report:
-    """Return where a service's events go: standard output, as the settings say.
+    """Return where a service's events go: standard output, as the settings say; the same trouble once a minute.
 
     Warnings that libraries give to Python's logging become events of the same log.
     """
     log_format = settings.log_format
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if sys.stdout.isatty() else LogFormat.JSON
-    report = line_reporter(
+    lines = line_reporter(
         service=settings.service,
         render=renderer(log_format),
         # systemd's journal has a clock of its own, and sets this for what it reads.
@@ -46,6 +54,7 @@ def reporter(settings: Settings) -> Report:
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
     )
+    report = Calm(lines)
     logging.basicConfig(handlers=[_LibraryHandler(report)], format="%(message)s")
     return report
 
@@ -56,13 +65,32 @@ def renderer(log_format: LogFormat) -> Render:
         case LogFormat.LOGFMT:
             from structlog.processors import LogfmtRenderer  # noqa: PLC0415 -- see _json
 
-            return LogfmtRenderer()
+            return _with_times_of_day(LogfmtRenderer())
         case LogFormat.CONSOLE:
             from structlog.dev import ConsoleRenderer  # noqa: PLC0415 -- see _json
 
-            return ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty())
+            return _with_times_of_day(ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty()))
         case LogFormat.JSON | LogFormat.AUTO:
             return _json
+
+
+def _with_times_of_day(render: Render) -> Render:
+    """Show moments as people read them, in the form of the line's timestamp."""
+
+    def render_line(logger: object, name: str, line: Line) -> str | bytes:
+        for field in _MOMENTS & line.keys():
+            moment = line[field]
+            if isinstance(moment, float):
+                with suppress(OverflowError, ValueError, OSError):  # past the end of the calendar
+                    day = datetime.fromtimestamp(moment, UTC)
+                    line[field] = _written(day.replace(microsecond=0))
+        return render(logger, name, line)
+
+    return render_line
+
+
+def _written(moment: datetime) -> str:
+    return moment.isoformat().replace("+00:00", "Z")
 
 
 def _json(_logger: object, _name: str, line: Line) -> str:
@@ -86,11 +114,13 @@ def line_reporter(
     def report(event: Event) -> None:
         if event.level not in told:
             return
+        if also is not None:
+            also(event)
         kind = type(event)
         name, field_names = shapes.get(kind) or shapes.setdefault(kind, _shape(kind))
         line: Line = {}
         if timed:
-            line["timestamp"] = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+            line["timestamp"] = _written(datetime.now(UTC))
         line.update(level=event.level.value, event=name, service=service)
         line["pid"] = os.getpid()
         for field in field_names:
@@ -107,11 +137,6 @@ def _shape(kind: type[Event]) -> _Shape:
     return event_name(kind), kind.fields
 
 
-def event_name(kind: type[Event]) -> str:
-    """Return the name of a kind of event in the log: ``WorkerDied`` is ``worker_died``."""
-    return _WORD_START.sub("_", kind.__name__).lower()
-
-
 def printable(value: object) -> object:
     """Return a field as it may stand in a line: bounded, with nothing in it that a terminal obeys."""
     if value is None or isinstance(value, int):
@@ -122,14 +147,7 @@ def printable(value: object) -> object:
     if len(text) > FIELD_LIMIT:
         mark = f"... ({len(text)} characters)"
         text = text[: FIELD_LIMIT - len(mark)] + mark
-    if text.isprintable():
-        return text
-    return "".join(letter if letter.isprintable() else _escaped(letter) for letter in text)
-
-
-def _escaped(letter: str) -> str:
-    code = ord(letter)
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
+    return escaped(text)
 
 
 class _Output:

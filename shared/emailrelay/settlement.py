@@ -140,5 +140,5 @@ def _given_up(address: Address, attempt: Attempt, schedule: Schedule) -> Reply:
 
 def _overdue(schedule: Schedule, last: object) -> Reply:
     days = schedule.max_age / _DAY
-    said = f", last answer: {last}" if last else ""
+    said = f", last try: {last}" if last else ""
     return Reply.of(554, f"5.4.7 not delivered within {days:.3g} days{said}")

@@ -8,16 +8,17 @@ import smtplib
 import socket
 import subprocess
 import sys
+import sysconfig
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.acceptance.relay import BIN, HANG, Sink, free_port, until
+from tests.acceptance.relay import BIN, HANG, ROOT, Sink, free_port, until
 
 ME = pwd.getpwuid(os.geteuid()).pw_name
 GRAMMAR = re.compile(
-    r"emailrelay: ([0-9]{8}\.[0-9]{6}\.[0-9]{3}: )?(info|warning|error): ([0-9.]+: )?\S.*"
+    r"emailrelay: ([0-9]{8}\.[0-9]{6}\.[0-9]{3}: )?(info|warning|error): ([0-9.]+;[0-9]+: )?\S.*"
 )
 
 
@@ -136,11 +137,23 @@ class Command:
             sys.stdout.write(f"--- {daemon.log_file.name}\n{daemon.log()[-3000:]}\n")
 
 
-def ask(port: int, *lines: str) -> list[str]:
+def connect_as(port: int, user: int) -> socket.socket:
+    """Connect to a port of this machine as another user, which takes root."""
+    os.seteuid(user)
+    try:
+        return socket.create_connection(("127.0.0.1", port), timeout=HANG)
+    finally:
+        os.seteuid(0)
+
+
+def ask(port: int, *lines: str, user: int | None = None) -> list[str]:
     """Give the answers of the administration interface, each without its prompt."""
     answers: list[str] = []
-    with socket.create_connection(("127.0.0.1", port), timeout=HANG) as connection:
-        assert _answer(connection) == ""
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=HANG)
+        if user is None
+        else connect_as(port, user)
+    ) as connection:
         for line in lines:
             connection.sendall(line.encode() + b"\r\n")
             answers.append(_answer(connection))
@@ -179,9 +192,20 @@ def recording_sink(directory: Path) -> Sink:
 
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
+CODE = [ROOT / "shared", *(ROOT / "services").iterdir(), Path(sysconfig.get_path("purelib"))]
+"""Where Python finds the product and what it needs."""
 
 
 def runs_for_everybody() -> bool:
     """Tell whether an ordinary user could run this Python: root's own directory is closed to him."""
-    executable = Path(sys.executable).resolve()
-    return all(parent.stat().st_mode & 0o001 for parent in executable.parents)
+    return open_to_all(Path(sys.executable).resolve())
+
+
+def open_to_all(path: Path) -> bool:
+    """Tell whether every user can reach this path."""
+    return all(parent.stat().st_mode & 0o001 for parent in path.parents)
+
+
+def others_can_run_it() -> bool:
+    """Tell whether other users can run this checkout with the system's Python."""
+    return SYSTEM_PYTHON.exists() and all(open_to_all(place / "any") for place in CODE)

@@ -6,13 +6,16 @@ import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import dedent
 
 from tests.acceptance.relay import ROOT
 
 PAGES = sorted(
     [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")], key=lambda page: page.as_posix()
 )
-_BLOCK = re.compile(r"^```(?P<language>\w*)\n(?P<text>.*?)^```", re.MULTILINE | re.DOTALL)
+_BLOCK = re.compile(
+    r"^(?P<indent> *)```(?P<language>\w*)\n(?P<text>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL
+)
 _SPAN = re.compile(r"(?<!`)`(?P<text>[^`\n]+)`(?!`)")
 _LINK = re.compile(r"\]\((?P<target>[^)\s]+)\)")
 _HEADING = re.compile(r"^#+ (?P<text>.*)$", re.MULTILINE)
@@ -42,7 +45,7 @@ class Printed:
 def blocks(page: Path, language: str) -> list[str]:
     """Give the blocks of a page in one language."""
     found = _BLOCK.finditer(page.read_text("utf-8"))
-    return [match["text"] for match in found if match["language"] == language]
+    return [dedent(match["text"]) for match in found if match["language"] == language]
 
 
 def spans(page: Path) -> list[str]:
@@ -57,7 +60,7 @@ def printed(page: Path) -> Iterator[Printed]:
     text = [*blocks(page, "sh"), *blocks(page, "")]
     lines = [line for block in text for line in block.splitlines()]
     for line in [*lines, *spans(page)]:
-        for words in _simple_commands(line):
+        for words in map(_by_whoever, _simple_commands(line)):
             command = Path(words[0]).name
             command = _PERSONALITIES.get(command, command)
             if command in _OURS and not words[0].endswith("/"):
@@ -79,6 +82,11 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
             words = []
         elif words or not _ASSIGNMENT.fullmatch(word):
             words.append(word)
+
+
+def _by_whoever(words: list[str]) -> list[str]:
+    """Take away who is to run a command: ``runuser -u USER --``."""
+    return words[4:] if words[0] == "runuser" and len(words) > 4 else words
 
 
 def links(page: Path) -> Iterator[str]:

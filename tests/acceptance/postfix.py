@@ -11,11 +11,20 @@ from pathlib import Path
 import pytest
 from tests.acceptance.relay import HANG, Process, free_port, until
 
-needs_postfix = pytest.mark.skipif(
-    os.geteuid() != 0
-    or not all(shutil.which(name, path="/usr/sbin") for name in ("postfix", "dovecot")),
-    reason="Postfix and Dovecot are not installed, or this is not root, as who alone they start",
-)
+
+def _lack() -> str:
+    """Say why Postfix cannot be run here, or nothing."""
+    if os.geteuid() != 0:
+        return "only root can start Postfix and Dovecot"
+    if not all(shutil.which(name, path="/usr/sbin") for name in ("postfix", "dovecot")):
+        return "Postfix or Dovecot is not installed"
+    plain = "sasl2/libplain.so"
+    if not [*Path("/usr").glob(f"lib*/{plain}"), *Path("/usr").glob(f"lib*/*/{plain}")]:
+        return "Postfix cannot log in: libsasl2-modules is not installed"
+    return ""
+
+
+needs_postfix = pytest.mark.skipif(bool(_lack()), reason=_lack())
 USER, PASSWORD = "alice", "open sesame"
 
 _MAIN = """

@@ -1,15 +1,20 @@
 """The historical command, as administrators know it."""
 
 import os
+import re
 import signal
 import smtplib
 import socket
+import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.acceptance.command import GRAMMAR, Command, ask, recording_sink
+from tests.acceptance.command import GRAMMAR, Command, ask, connect_as, recording_sink
 from tests.acceptance.relay import Sink, free_port, until
+
+NOBODY = 65534
 
 
 @pytest.fixture
@@ -65,8 +70,34 @@ def test_the_pid_file_holds_the_number_and_a_newline_until_the_end(command: Comm
 def test_a_second_sigterm_does_not_leave_the_pid_file_behind(command: Command) -> None:
     daemon = command.daemon("--as-server")
     while daemon.alive:
-        daemon.send(signal.SIGTERM)
+        with suppress(ProcessLookupError):  # it has ended just now
+            daemon.send(signal.SIGTERM)
     assert not daemon.pid_file.exists()
+
+
+SIGNALLED_LATE = """
+import asyncio, os, signal, sys, threading
+from emailrelay.classic.cli import main
+
+close = asyncio.Runner.close
+
+def close_and_hear_a_second_signal(runner):
+    close(runner)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+asyncio.Runner.close = close_and_hear_a_second_signal
+# Some thread blocks no signals, as those do in which asyncio waits for children.
+threading.Thread(target=threading.Event().wait, daemon=True).start()
+sys.exit(main())
+"""
+
+
+def test_a_sigterm_at_the_very_end_leaves_no_pid_file_behind(command: Command) -> None:
+    command.program = (sys.executable, "-c", SIGNALLED_LATE)
+    pid_file = command.directory / "pid"
+    ended = command.run("--as-client", "127.0.0.1:9", "--pid-file", str(pid_file))
+    assert not pid_file.exists()
+    assert ended.status == 0
 
 
 def test_the_spool_directory_is_made_and_closed_to_others(command: Command) -> None:
@@ -79,6 +110,43 @@ def test_in_the_foreground_the_command_ends_with_its_signal(command: Command, si
     ended = command.run("--as-client", sink.address, "--pid-file", str(command.directory / "pid"))
     assert ended.status == 0
     assert not (command.directory / "pid").exists()
+
+
+SLOW_START = """
+import sys, time
+if "emailrelay.classic.tied" in open("/proc/self/cmdline").read().split(chr(0)):
+    {what}
+"""
+IMPATIENT = """
+import sys
+from emailrelay.classic import supervisor
+from emailrelay.classic.cli import main
+supervisor.START_LIMIT, supervisor._LOOK = 3.0, 0.1
+sys.exit(main())
+"""
+
+
+@pytest.fixture
+def impatient(command: Command) -> Command:
+    """Give a command that has a tenth of the patience, and a place for what its services do first."""
+    command.program = (sys.executable, "-c", IMPATIENT)
+    paths = [str(command.directory), *filter(None, [os.environ.get("PYTHONPATH")])]
+    command.environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return command
+
+
+def test_a_start_that_makes_progress_is_waited_for(impatient: Command) -> None:
+    busy = SLOW_START.format(what="while time.process_time() < 4: pass")
+    (impatient.directory / "sitecustomize.py").write_text(busy)
+    impatient.daemon("--as-server").submit()
+
+
+def test_a_start_that_makes_none_is_given_up(impatient: Command) -> None:
+    stuck = SLOW_START.format(what="time.sleep(1000)")
+    (impatient.directory / "sitecustomize.py").write_text(stuck)
+    ended = impatient.run("--as-server", "--interface", "127.0.0.1", "--port", "0")
+    assert ended.status == 1
+    assert "not ready, and no progress for 3 s: receiver" in ended.err
 
 
 # Exit statuses
@@ -113,6 +181,25 @@ def test_a_filter_of_an_unknown_kind_stops_the_start(command: Command) -> None:
     ended = command.run("--as-server", *where, "--filter", "exit:0,exit:300")
     assert ended.status == 1
     assert "exit:300" in ended.err
+
+
+@pytest.mark.parametrize("option", ["--filter", "--client-filter", "--address-verifier"])
+@pytest.mark.parametrize("spec", ["deliver:", "split:", "mx:", "nett:127.0.0.1:9"])
+def test_an_unknown_kind_of_filter_is_a_usage_error_that_lists_the_kinds(
+    command: Command, option: str, spec: str
+) -> None:
+    ended = command.run("--as-proxy", "127.0.0.1:9", "--port", str(free_port()), option, spec)
+    assert ended.status == 1
+    (said,) = [line for line in ended.lines if spec.partition(":")[0] in line]
+    assert all(kind in said for kind in ("the path of a program", "file:PATH", "net:HOST:PORT"))
+
+
+@pytest.mark.parametrize("prefix", ["", "file:"])
+def test_a_filters_path_is_that_of_the_start(command: Command, prefix: str) -> None:
+    script(command.directory / "a:b", "exit 0")
+    name = f"{command.directory.relative_to('/')}/a:b"
+    command.daemon("--as-server", "--filter", f"{prefix}{name}").submit()
+    assert len(command.waiting()) == 2
 
 
 def test_nothing_to_do_is_exit_status_0(command: Command) -> None:
@@ -313,7 +400,35 @@ def test_a_clean_run_says_neither_error_nor_warning(command: Command, sink: Sink
     assert [line for line in lines if not GRAMMAR.fullmatch(line)] == []
     assert "error" not in daemon.log()
     assert "warning" not in daemon.log()
-    assert any("info: 127.0.0.1: received" in line for line in lines)
+    assert any(re.search(r"info: 127\.0\.0\.1;[0-9]+: received", line) for line in lines)
+
+
+def test_a_line_stands_in_the_log_before_the_answer_that_it_explains(command: Command) -> None:
+    daemon = command.daemon("--as-server", "--log-address")
+    daemon.send(signal.SIGSTOP)  # So that nobody writes it later.
+    try:
+        with smtplib.SMTP("127.0.0.1", daemon.port, "client.test", 20) as client:
+            client.sendmail("a@x.net", ["b@y.net"], b"Subject: test\r\n\r\nhello\r\n")
+            assert "received " in daemon.log()
+            assert client.docmd("NONSENSE")[0] == 500
+            assert "rejected NONSENSE: 500" in daemon.log()
+    finally:
+        daemon.send(signal.SIGCONT)
+    daemon.stop()
+    lines = daemon.log().splitlines()
+    assert len([line for line in lines if "received" in line]) == 1
+    assert [line for line in lines if not GRAMMAR.fullmatch(line)] == []
+
+
+def test_lines_go_on_in_a_renamed_log_until_there_is_another(command: Command) -> None:
+    daemon = command.daemon("--as-server")
+    rotated = command.directory / "rotated"
+    daemon.log_file.rename(rotated)
+    daemon.submit()
+    assert "received" in rotated.read_text()
+    daemon.log_file.touch(0o600)
+    daemon.submit()
+    assert "received" in daemon.log()
 
 
 def test_the_log_file_is_opened_again_at_sighup(command: Command) -> None:
@@ -418,12 +533,106 @@ def test_a_browser_is_sent_away_before_it_says_more(command: Command, line: str)
     assert ask(port, "pid") == [str(daemon.pid)]
 
 
+def test_there_is_no_greeting_and_a_prompt_behind_each_answer(command: Command) -> None:
+    port = free_port()
+    daemon = command.daemon("--as-server", "--admin", str(port))
+    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+        connection.sendall(b"PID\r\n")
+        # Octet for octet: a prompt at the start would come in front.
+        for expected in (b"%d\r\nE-MailRelay> " % daemon.pid, b"E-MailRelay> "):
+            assert connection.recv(len(expected), socket.MSG_WAITALL) == expected
+            connection.sendall(b"\r\n")
+
+
 def test_idle_administrators_are_bounded(command: Command) -> None:
     port = free_port()
     command.daemon("--as-server", "--admin", str(port))
     connections = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(40)]
-    served = [connection.recv(20) for connection in connections]
+    served = [_answered(connection) for connection in connections]
     for connection in connections:
         connection.close()
-    assert served.count(b"E-MailRelay> ") == 20
-    assert served.count(b"") == 20
+    assert served.count(True) == 20
+    assert served.count(False) == 20
+
+
+def _answered(connection: socket.socket) -> bool:
+    try:
+        connection.sendall(b"\n")
+        return bool(connection.recv(20))
+    except ConnectionError:
+        return False
+
+
+def test_an_entry_with_another_programs_name_hangs_nobody_up(command: Command) -> None:
+    port = free_port()
+    daemon = command.daemon("--as-server", "--admin", str(port))
+    daemon.submit()
+    (ours,) = {entry.rpartition(".")[0] for entry in command.waiting()}
+    for suffix in ("content", "envelope"):
+        theirs = command.spool / f"emailrelay.1.2.x.{suffix}"
+        theirs.write_bytes((command.spool / f"{ours}.{suffix}").read_bytes())
+    (listed, pid) = ask(port, "list", "pid")
+    assert ours in listed.splitlines()
+    assert pid == str(daemon.pid)
+
+
+def test_flushes_come_one_after_the_other(command: Command) -> None:
+    port = free_port()
+    with socket.create_server(("127.0.0.1", 0), backlog=50) as silent:
+        target = f"127.0.0.1:{silent.getsockname()[1]}"
+        daemon = command.daemon("--as-server", "--forward-to", target, "--admin", str(port))
+        daemon.submit()
+        flushing = [socket.create_connection(("127.0.0.1", port), timeout=20) for _ in range(15)]
+        for connection in flushing:
+            connection.sendall(b"flush\r\n")
+        accepted, _ = silent.accept()
+        # All of them have been heard when a later one is answered.
+        assert ask(port, "pid") == [str(daemon.pid)]
+        forwarders = [
+            child
+            for child in daemon.children()
+            if "emailrelay_forwarder" in Path(f"/proc/{child}/cmdline").read_text()
+        ]
+        assert len(forwarders) == 1
+        accepted.close()
+        for connection in flushing:
+            connection.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can connect as another user")
+class TestStrangers:
+    """Other users of this machine, on the administrators' port."""
+
+    def test_a_stranger_can_look_and_do_nothing_else(self, command: Command) -> None:
+        port = free_port()
+        arguments = ("--forward-to", "127.0.0.1:9", "--admin", str(port), "--admin-terminate")
+        daemon = command.daemon("--as-server", *arguments)
+        daemon.submit()
+        before = command.waiting()
+        looks = ("help", "list", "status", "pid")
+        acts = ("flush", "forward", "failures", "unfail-all", "smtp disable", "terminate")
+        for answer in ask(port, *looks, user=NOBODY):
+            assert not answer.startswith("error: ")
+        for answer in ask(port, *acts, user=NOBODY):
+            assert "for root, user root and members of group root only" in answer
+        assert daemon.alive
+        assert command.waiting() == before
+        daemon.submit()
+
+    def test_a_stranger_who_goes_at_once_is_not_taken_for_root(self, command: Command) -> None:
+        port = free_port()
+        daemon = command.daemon("--as-server", "--admin", str(port), "--admin-terminate")
+        daemon.send(signal.SIGSTOP)
+        with connect_as(port, NOBODY) as connection:
+            connection.sendall(b"smtp disable\r\nterminate\r\n")
+        daemon.send(signal.SIGCONT)
+        assert ask(port, "pid") == [str(daemon.pid)]
+        daemon.submit()
+
+    def test_strangers_hold_no_place_against_administrators(self, command: Command) -> None:
+        port = free_port()
+        daemon = command.daemon("--as-server", "--admin", str(port))
+        strangers = [connect_as(port, NOBODY) for _ in range(30)]
+        assert ask(port, "pid") == [str(daemon.pid)]
+        for connection in strangers:
+            connection.close()

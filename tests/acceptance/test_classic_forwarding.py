@@ -2,6 +2,7 @@
 
 import asyncio
 import smtplib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -111,3 +112,30 @@ def test_verbose_shows_the_dialogue_but_not_the_message(command: Command, sink: 
     assert 'emailrelay: info: tx>>: "RCPT TO:<b@y.net>"' in lines
     assert 'emailrelay: info: rx<<: "354 go on"' in lines
     assert not any("hello" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("flags", "first"), [(["--client-tls=no"], b"MAIL FROM:"), ([], b"STARTTLS")]
+)
+async def test_client_tls_no_keeps_the_client_from_starttls(
+    command: Command, flags: list[str], first: bytes
+) -> None:
+    daemon = await asyncio.to_thread(command.daemon, "--as-server")
+    await asyncio.to_thread(send, daemon, "b@y.net")
+    heard: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        await reader.readline()
+        writer.write(b"250-here\r\n250 STARTTLS\r\n")
+        line = await reader.readline()
+        if not heard.done():
+            heard.set_result(line)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, family=socket.AF_INET) as server:
+        port = server.sockets[0].getsockname()[1]
+        target = f"127.0.0.1:{port}"
+        ended = await asyncio.to_thread(command.run, "--as-client", target, *flags)
+    assert ended.status == 1
+    assert (await heard).startswith(first)

@@ -102,6 +102,45 @@ def test_a_failed_start_is_a_failure(machine: Machine) -> None:
     assert machine.init("start") == 6
 
 
+def test_a_reload_with_something_wrong_fails_and_changes_nothing(machine: Machine) -> None:
+    assert machine.init("start") == 0
+    assert machine.init("reload") == 0
+    good = machine.config.read_text()
+    secrets = machine.config.with_name("secrets")
+    secrets.write_text("server plain x y\n")
+    secrets.chmod(0o644)
+    for wrong in ("nonsense\n", "size many\n", f"server-auth {secrets}\n"):
+        machine.config.write_text(good + wrong)
+        assert machine.init("reload") == 1
+    machine.daemon.submit()
+
+
+@pytest.mark.parametrize(
+    "unit", sorted((DEPLOY / "systemd").glob("*.service")), ids=lambda unit: unit.stem
+)
+def test_a_reload_by_systemd_fails_before_the_signal_when_something_is_wrong(
+    unit: Path, tmp_path: Path
+) -> None:
+    # systemd runs these lines in their order, and stops at the first that fails.
+    lines = [line for line in unit.read_text().splitlines() if line.startswith("ExecReload=")]
+    check, signal = (line.removeprefix("ExecReload=") for line in lines)
+    assert signal == "/bin/kill -HUP $MAINPID"
+    settings = tmp_path / ("relay.conf" if unit.stem == "emailrelay" else "relay.toml")
+    words = check.replace("/opt/emailrelay/bin", str(BIN)).replace("--user daemon", f"--user {ME}")
+    words = words.replace("/etc/emailrelay.conf", str(settings))
+    environment = dict(os.environ)
+    if unit.stem != "emailrelay":
+        environment["EMAILRELAY_CONFIG"] = str(settings)
+    for number, status in (("9", [0]), ("-9", [1, 78])):
+        settings.write_text(
+            f"size {number}\n"
+            if unit.stem == "emailrelay"
+            else f'forward_to = "h:25"\nworkers = {number}\n'
+        )
+        ended = subprocess.run(words.split(), check=False, env=environment, timeout=HANG)
+        assert ended.returncode in status
+
+
 def test_an_unknown_action_is_refused(machine: Machine) -> None:
     assert machine.init("dance") == 2
 
@@ -132,6 +171,19 @@ def test_a_hook_leaves_another_program_with_that_number_alone(machine: Machine, 
         assert other.returncode == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of other users")
+@pytest.mark.parametrize("script", [INIT, *HOOKS], ids=lambda script: script.name)
+def test_another_users_pid_file_names_no_process_of_roots(machine: Machine, script: Path) -> None:
+    like_us = ["emailrelay"]
+    with subprocess.Popen(like_us, executable="/bin/cat", stdin=subprocess.PIPE) as other:
+        machine.pid_file.write_text(f"{other.pid}\n")
+        shutil.chown(machine.pid_file, "daemon")
+        machine.run(script, *(["stop"] if script == INIT else ["eth0", "up"]))
+        machine.pid_file.unlink()
+        other.communicate(timeout=HANG)
+        assert other.returncode == 0
+
+
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.parent.name)
 def test_a_hook_is_content_without_a_daemon(machine: Machine, hook: Path) -> None:
     assert machine.run(hook, "eth0", "down") in {0, 1}
@@ -145,7 +197,10 @@ def test_scripts_are_clean_posix_shell(script: Path) -> None:
     subprocess.run(["shellcheck", "--shell=sh", str(script)], check=True, timeout=HANG)
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+@pytest.mark.skipif(
+    shutil.which("systemd-analyze") is None or not Path("/bin/kill").exists(),
+    reason="systemd or procps is not installed",
+)
 @pytest.mark.parametrize(
     "unit", sorted((DEPLOY / "systemd").glob("*.service")), ids=lambda unit: unit.stem
 )

@@ -16,6 +16,8 @@ from emailrelay.classic import command_line, rules, services
 from emailrelay.config import SERVICES, Settings, read
 
 HOW_TO = ROOT / "docs" / "how-to"
+NOTIFY = "/opt/emailrelay/bin/emailrelay-notify"
+EXAMPLE = str(ROOT / "deploy" / "emailrelay.toml")
 PRINTED = [one for page in PAGES for one in printed(page)]
 QUEUE_COMMANDS = [
     "list",
@@ -44,7 +46,6 @@ NOT_OURS = MappingProxyType(
         "--tls": "swaks",
         "--to": "swaks, and emailrelay-queue",
         "--pdeathsig": "setpriv",
-        "--signal": "systemctl",
     }
 )
 """Options in the text of a page that no command of ours has, or not in this sense, with their owners."""
@@ -135,6 +136,7 @@ def test_every_printed_service_has_good_settings(service: type[Settings]) -> Non
     assert found
     for one in found:
         words = [word for word in one.arguments if word != "--check-config"]
+        words = [EXAMPLE if word == "/etc/emailrelay.toml" else word for word in words]
         read(service, words, {"EMAILRELAY_FORWARD_TO": "127.0.0.1:25"})
 
 
@@ -171,6 +173,53 @@ def test_every_settings_example_is_accepted(tmp_path: Path) -> None:
         path.write_text(text)
         for service in SERVICES:
             read(service, ["--config", str(path)], {"EMAILRELAY_FORWARD_TO": "127.0.0.1:25"})
+
+
+OWNERS = frozenset({"root", "emailrelay", "adm", "nobody", "USER", "NAME"})
+_GIVEN = re.compile(
+    r"(?<![\w-])(?:chgrp|chown|--user|User|Group|RUN_AS|runuser -u|create 0\d+|-[og])[ =]+(?:-R )?([\w:]+)"
+)
+
+
+def deployed() -> list[Path]:
+    return [path for path in (ROOT / "deploy").rglob("*") if path.is_file()]
+
+
+def test_pages_and_units_give_things_to_root_and_the_user_of_the_services_only() -> None:
+    texts = {page: "".join(blocks(page, "sh")) + "\n".join(spans(page)) for page in PAGES}
+    texts |= {path: path.read_text("utf-8") for path in deployed()}
+    found = {
+        (owner, path.relative_to(ROOT).as_posix())
+        for path, text in texts.items()
+        for named in _GIVEN.findall(text)
+        for owner in named.split(":")
+    }
+    assert ("emailrelay", "README.md") in found
+    assert ("emailrelay", "deploy/systemd/emailrelay.service") in found
+    assert {one for one in found if one[0] not in OWNERS and not one[0].isdigit()} == set()
+
+
+def test_a_line_for_cron_names_the_whole_path() -> None:
+    texts = {page: page.read_text("utf-8") for page in PAGES}
+    lines = [
+        line
+        for text in texts.values()
+        for line in text.splitlines()
+        if re.match(r"\*(?:/\d+)?(?: \*){4} ", line)
+    ]
+    assert len(lines) >= 2
+    assert all(line.split()[5:7] == ["emailrelay", NOTIFY] for line in lines), lines
+
+
+def test_install_makes_every_place_that_pages_and_units_name() -> None:
+    (install,) = [text for text in blocks(ROOT / "README.md", "sh") if "useradd" in text]
+    texts = [page.read_text("utf-8") for page in PAGES]
+    texts += [path.read_text("utf-8") for path in deployed()]
+    places = {place for text in texts for place in re.findall(r"/(?:etc|opt)/emailrelay\b/?", text)}
+    for place in places - {"/etc/emailrelay"}:
+        assert f" {place.rstrip('/')}" in install, place
+    files = {name for text in texts for name in re.findall(r"/etc/emailrelay[-.][\w.-]*\w", text)}
+    assert files == {f"/etc/emailrelay.{suffix}" for suffix in ("auth", "conf", "toml")}
 
 
 def run(program: Path, *arguments: Path) -> None:

@@ -1,19 +1,28 @@
 """What README tells a newcomer to do works as it says."""
 
+import multiprocessing
 import os
 import re
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from tests.acceptance.relay import BIN, HANG, ROOT, STOP_LIMIT, Process, Relay, until
-
-PORTS = (2525, 2526)
+from tests.acceptance.relay import (
+    BIN,
+    HANG,
+    ROOT,
+    STOP_LIMIT,
+    Process,
+    Relay,
+    free_port,
+    until,
+)
 
 
 @pytest.fixture
@@ -30,6 +39,16 @@ def checkout(tmp_path: Path) -> Path:
             (copy / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, copy / name)
     return copy
+
+
+def needs_honcho() -> None:
+    """Skip where honcho cannot run: its queue has a semaphore, which is in /dev/shm."""
+    if not (BIN / "honcho").exists():
+        pytest.skip("honcho is not installed")
+    try:
+        multiprocessing.Semaphore()
+    except OSError as error:
+        pytest.skip(f"honcho cannot run without semaphores: {error}")
 
 
 class Procfile(Process):
@@ -53,22 +72,18 @@ def commands(readme: str) -> list[str]:
     ]
 
 
-def taken() -> list[int]:
-    found: list[int] = []
-    for port in PORTS:
-        try:
-            socket.create_server(("127.0.0.1", port)).close()
-        except OSError:
-            found.append(port)
-    return found
+def is_free(port: int) -> bool:
+    """Look whether this port can be listened on."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
 
 
 def procfile(relay: Relay, checkout: Path, environment: dict[str, str]) -> Procfile:
     """What `make run` starts, with the environment that runs the tests instead of a new one."""
-    if not (BIN / "honcho").exists():
-        pytest.skip("honcho is not installed")
-    if ports := taken():
-        pytest.skip(f"in use by another program: {ports}")
+    needs_honcho()
     honcho = Procfile(
         "honcho", [BIN / "honcho", "start"], relay.directory, cwd=checkout, env=environment
     )
@@ -94,7 +109,9 @@ def is_shown(honcho: Process, number: int) -> bool:
 def test_readmes_messages_are_shown_with_the_line_of_the_example_filter(
     relay: Relay, checkout: Path
 ) -> None:
-    environment = os.environ | {
+    ports = {"RECEIVER_PORT": str(free_port()), "SMARTHOST_PORT": str(free_port())}
+    environment = os.environ | ports
+    environment |= {
         "PATH": f"{BIN}:{os.environ['PATH']}",
         "SMARTHOST": "",
         "EMAILRELAY_LOG_FORMAT": "logfmt",
@@ -109,7 +126,8 @@ def test_readmes_messages_are_shown_with_the_line_of_the_example_filter(
     sent = 0
     for line in lines:
         if shutil.which(line.split()[0]):
-            subprocess.run(["sh", "-c", line], env=environment, check=True, timeout=HANG)
+            here = line.replace("2525", ports["RECEIVER_PORT"])
+            subprocess.run(["sh", "-c", here], env=environment, check=True, timeout=HANG)
             sent += 1
             until(partial(is_shown, honcho, sent), line)
 
@@ -117,5 +135,28 @@ def test_readmes_messages_are_shown_with_the_line_of_the_example_filter(
     assert list((checkout / "var" / "spool").glob("[!.]*")) == []
     honcho.send(signal.SIGINT)
     honcho.wait(STOP_LIMIT)
-    assert taken() == []
+    assert all(is_free(int(port)) for port in ports.values())
     assert "SIGKILL" not in honcho.log.read_text()
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize("taken", ["RECEIVER_PORT", "SMARTHOST_PORT"])
+def test_make_run_names_a_port_in_use_and_tells_how_to_choose_another(
+    taken: str, checkout: Path
+) -> None:
+    needs_honcho()
+    (checkout / ".venv").symlink_to(sys.prefix)
+    ports = {"RECEIVER_PORT": free_port(), "SMARTHOST_PORT": free_port()}
+    with socket.create_server(("127.0.0.1", ports[taken])):
+        told = subprocess.run(
+            ["make", "--assume-old=.venv/.ready", "run", *(f"{k}={v}" for k, v in ports.items())],
+            cwd=checkout,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=HANG,
+        )
+    assert told.returncode != 0
+    assert f"cannot listen on 127.0.0.1 port {ports[taken]}: Address already in use" in told.stdout
+    assert "make run RECEIVER_PORT=3525 SMARTHOST_PORT=3526" in told.stderr
+    assert "Traceback" not in told.stdout + told.stderr

@@ -74,7 +74,7 @@ async def test_filters_pass_on_a_message_whose_client_waits_for_delivery(opener:
             async with await claimed(other, draft.id) as claim:
                 assert (claim.ack, claim.history.session) == (Ack.DELIVERED, "session-1")
                 assert claim.wanted()
-                await claim.settle(Done(), answer=OK)
+                assert await claim.settle(Done(), answer=OK)
             assert await _answered(draft) == OK
         assert await stages(store) == {}
 
@@ -111,7 +111,7 @@ async def test_client_gone_after_the_dot_gets_no_second_copy(opener: Opener) -> 
     async with opener() as store, opener() as other:
         async with await _awaited(store, Stage.READY, Ack.DELIVERED) as draft:
             claim = await claimed(other, draft.id)
-        await claim.settle(Done(), answer=OK)
+        assert not await claim.settle(Done(), answer=OK)
         assert await stages(store) == {}
 
 

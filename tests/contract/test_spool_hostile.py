@@ -33,6 +33,7 @@ from emailrelay.settlement import Defer, Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import WorkCopy
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Location
 from emailrelay.store.spool.spool import open_spool
 from emailrelay.store.spool.syncer import Syncer
 from emailrelay.store.spool.waiting import Waiters
@@ -129,7 +130,7 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 ) -> None:
     copy, entered, gate = files.copy, threading.Event(), threading.Event()
 
-    def slow(source: int, target: str) -> int:
+    def slow(source: int, target: Location) -> int:
         entered.set()
         gate.wait(PATIENCE)
         return copy(source, target)
@@ -276,7 +277,7 @@ async def test_nobody_waits_for_filters_where_there_are_none(spool: SpoolOpener)
     async with spool() as store, store.draft(ENVELOPE) as draft:
         await draft.write(ORIGINAL)
         await draft.commit(Stage.READY, Ack.FILTERED)
-        async with asyncio.timeout(1.0):
+        async with asyncio.timeout(PATIENCE / 2):
             assert await draft.answer(PATIENCE) is None
         assert await stages(store) == {draft.id: Stage.READY}
 
@@ -297,6 +298,7 @@ async def test_wait_that_cannot_be_announced_leaks_nothing(
         assert not (spool.directory / ".waiting" / "1.1.1").exists()
         waiters.close()
         process.bell.close()
+        process.close()
 
 
 async def test_wish_that_came_as_a_lock_was_given_up_is_granted(
@@ -306,9 +308,9 @@ async def test_wish_that_came_as_a_lock_was_given_up_is_granted(
         message = await put(store)
         async with await claimed(store, message) as claim:
             await claim.settle(Fail(NEVER))
-        lock, locks = files.lock_named, list[str]()
+        lock, locks = files.lock_named, list[Location]()
 
-        def late(path: str) -> int | None:
+        def late(path: Location) -> int | None:
             locks.append(path)
             return None if len(locks) == 1 else lock(path)  # a sweep has it for a moment
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from emailrelay.queue_id import QueueId
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.syncer import Syncer
 from emailrelay.store.spool.wal import segment
 from emailrelay.store.spool.wal.log import Log
@@ -21,7 +22,7 @@ from emailrelay.store.spool.wal.segment import Segment
 
 @pytest.fixture(name="log")
 def make_log(tmp_path: Path) -> Iterator[Log]:
-    log = Log(str(tmp_path))
+    log = Log(Directory(str(tmp_path)))
     log.begin()
     yield log
     log.close()
@@ -69,7 +70,7 @@ def test_what_was_written_before_a_failed_sync_is_refused_with_it(
 
 
 def test_loop_does_not_wait_for_another_process(log: Log) -> None:
-    with Path(log.directory, "tail").open("rb") as tail:
+    with Path(log.directory.path, "tail").open("rb") as tail:
         fcntl.flock(tail, fcntl.LOCK_EX)
         assert log.write_now([gone(1)]) is None
     written = log.write_now([gone(2)])
@@ -108,7 +109,7 @@ def test_what_a_closed_loop_has_begun_is_finished(
     sync = Segment.sync
 
     def late(segment: Segment) -> None:
-        go.wait(10)
+        go.wait(60)
         sync(segment)
 
     monkeypatch.setattr(Segment, "sync", late)

@@ -24,6 +24,7 @@ from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Pass
 from emailrelay.stage import Stage
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.wal import checkpoint, segment
 from emailrelay.store.spool.wal.log import LARGEST_CONTENT, Log
@@ -35,7 +36,7 @@ async def test_checkpoint_leaves_nothing_that_could_undo_what_came_after(
     monkeypatch.setattr("emailrelay.store.spool.wal.log._OLD", 0.0)
     async with logged_spool() as store:
         message = await put(store, BODY)
-        log = Log(str(logged_spool.directory / ".wal"))
+        log = Log(Directory(str(logged_spool.directory / ".wal")))
         points = checkpoint.Checkpoints(str(logged_spool.directory), log)
         assert not points.make()
         points.close()
@@ -51,7 +52,7 @@ async def test_segment_in_use_stays(logged_spool: LoggedSpoolOpener) -> None:
     """A live process has written a batch and not yet shown it: no other takes its segment away."""
     async with logged_spool() as store:
         await put(store, BODY)
-        log = Log(str(logged_spool.directory / ".wal"))
+        log = Log(Directory(str(logged_spool.directory / ".wal")))
         (number,) = segment.numbers(log.directory)
         busy = segment.open_segment(log.directory, number)
         assert busy is not None
@@ -77,7 +78,7 @@ async def test_only_the_first_opener_replays(logged_spool: LoggedSpoolOpener) ->
             path.unlink()  # by hand, just now
         async with logged_spool() as second:
             assert await stages(second) == {}
-        assert segment.numbers(str(logged_spool.directory / ".wal"))
+        assert segment.numbers(Directory(str(logged_spool.directory / ".wal")))
 
 
 async def test_clean_end_leaves_no_log(logged_spool: LoggedSpoolOpener) -> None:
@@ -167,7 +168,7 @@ async def test_commit_whose_sync_fails_is_none(
                 await put(store, BODY)
         assert set(await listed(store)) == {first}
         last = await put(store, BODY)
-        assert len(segment.numbers(str(logged_spool.directory / ".wal"))) == 2
+        assert len(segment.numbers(Directory(str(logged_spool.directory / ".wal")))) == 2
         after = cut(logged_spool)
     async with after() as store:
         assert set(await listed(store)) == {first, last}
@@ -206,14 +207,15 @@ async def test_disk_that_fails_a_checkpoint_stops_commits_until_a_replay(
         message = await put(store, BODY)
         with monkeypatch.context() as disk:
             disk.setattr(FileSystem, "sync", broken)
-            log = Log(str(logged_spool.directory / ".wal"))
+            log = Log(Directory(str(logged_spool.directory / ".wal")))
             points = checkpoint.Checkpoints(str(logged_spool.directory), log)
             with pytest.raises(OSError, match="lost writes"):
                 points.make()
         with pytest.raises(StoreError):
             await put(store, BODY)
         assert points.make()
-        assert len(segment.numbers(log.directory)) == 2
+        # What was just refused stands, made void, in one of its own.
+        assert len(segment.numbers(log.directory)) == 3
         points.close()
         log.close()
     (logged_spool.directory / f"emailrelay.{message}.content").write_bytes(b"")

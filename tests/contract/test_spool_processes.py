@@ -131,7 +131,7 @@ from emailrelay.store.spool import files
 remove = files.remove
 
 def stopping(path):
-    if path.endswith(sys.argv[3]):
+    if path.name.endswith(sys.argv[3]):
         print('there', flush=True)
         time.sleep(1000)
     remove(path)

@@ -14,8 +14,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer
 from emailrelay.stage import Stage
 from emailrelay.store.spool import names
-from emailrelay.store.spool.bell import LONGEST, Bell
-from emailrelay.store.spool.doorbell import Ear, opened
+from emailrelay.store.spool.bell import LONGEST, Bell, socket_path
+from emailrelay.store.spool.directory import Directory
+from emailrelay.store.spool.doorbell import Ear
 from emailrelay.store.spool.ringer import Ringer
 
 MORE_THAN_A_SOCKET_HOLDS = 600
@@ -29,14 +30,14 @@ def ids(count: int) -> list[QueueId]:
 @contextmanager
 def listener(directory: Path) -> Generator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
-        with opened(str(directory)) as descriptor:
-            sock.bind(f"/proc/self/fd/{descriptor}/ready.listener")
+        held = Directory(str(directory))
+        sock.bind(socket_path(held, "ready.listener"))
         sock.settimeout(PATIENCE)
         yield sock
 
 
 async def test_what_a_turn_of_the_loop_makes_ready_is_one_datagram(tmp_path: Path) -> None:
-    ringer = Ringer(Bell(str(tmp_path)))
+    ringer = Ringer(Bell(Directory(str(tmp_path))))
     ringer.serve(asyncio.get_running_loop())
     with listener(tmp_path) as sock:
         for message in ids(20):
@@ -47,7 +48,7 @@ async def test_what_a_turn_of_the_loop_makes_ready_is_one_datagram(tmp_path: Pat
 
 
 async def test_what_is_put_off_is_told_at_once(tmp_path: Path) -> None:
-    ringer = Ringer(Bell(str(tmp_path)))
+    ringer = Ringer(Bell(Directory(str(tmp_path))))
     ringer.serve(asyncio.get_running_loop())
     with listener(tmp_path) as sock:
         ringer.ring(Stage.READY, QueueId("1.1.1"), due=4e9)
@@ -56,7 +57,11 @@ async def test_what_is_put_off_is_told_at_once(tmp_path: Path) -> None:
 
 
 async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Path) -> None:
-    ringer, heard, all_heard = Ringer(Bell(str(tmp_path))), list[QueueId](), asyncio.Event()
+    ringer, heard, all_heard = (
+        Ringer(Bell(Directory(str(tmp_path)))),
+        list[QueueId](),
+        asyncio.Event(),
+    )
     last = QueueId("1.1.999")
 
     def hear(message: QueueId, _due: float) -> None:
@@ -64,7 +69,7 @@ async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Pa
         if message == last:
             all_heard.set()
 
-    ear = Ear(str(tmp_path), "ready", hear)
+    ear = Ear(Directory(str(tmp_path)), "ready", hear)
     ear.open()
     for message in ids(MORE_THAN_A_SOCKET_HOLDS):
         ringer.ring(Stage.READY, message)  # one by one: no loop is served yet
@@ -78,8 +83,10 @@ async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Pa
 
 
 async def test_who_has_missed_very_much_is_asked_to_look(tmp_path: Path) -> None:
-    bell, heard, asked = Bell(str(tmp_path)), list[QueueId](), asyncio.Event()
-    ear = Ear(str(tmp_path), "ready", lambda message, _due: heard.append(message), asked.set)
+    bell, heard, asked = Bell(Directory(str(tmp_path))), list[QueueId](), asyncio.Event()
+    ear = Ear(
+        Directory(str(tmp_path)), "ready", lambda message, _due: heard.append(message), asked.set
+    )
     ear.open()
     for _ in range(600):
         bell.ring(Stage.READY, *ids(600))
@@ -99,7 +106,7 @@ async def test_what_an_ear_was_too_full_to_hear_is_due_at_a_wake(spool: SpoolOpe
         message = await put(store)
         async with store.feed(Stage.READY) as feed:
             claim = await next_of(feed)
-            others = Bell(str(spool.directory / names.WAKE))
+            others = Bell(Directory(str(spool.directory / names.WAKE)))
             for other in ids(MORE_THAN_A_SOCKET_HOLDS):
                 others.ring(Stage.READY, other, due=4e9)
             await claim.settle(Defer(attempt(time.time(), next_attempt=time.time() + 1000)))

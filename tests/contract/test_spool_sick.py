@@ -2,8 +2,8 @@
 
 import asyncio
 import errno
+import itertools
 import os
-import shutil
 import socket
 import threading
 from pathlib import Path
@@ -30,8 +30,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, hints, recovery
-from emailrelay.store.spool.bell import Bell
-from emailrelay.store.spool.doorbell import Ear, opened
+from emailrelay.store.spool.bell import Bell, socket_path
+from emailrelay.store.spool.directory import Directory, Location
+from emailrelay.store.spool.doorbell import Ear
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
 
@@ -47,8 +48,8 @@ def full(*_: object) -> None:
 def bind(path: Path) -> socket.socket:
     """Put a socket there: opening it is an error for everybody, root included."""
     bound = socket.socket(socket.AF_UNIX)
-    with opened(str(path.parent)) as directory:
-        bound.bind(f"/proc/self/fd/{directory}/{path.name}")
+    directory = Directory(str(path.parent))
+    bound.bind(socket_path(directory, path.name))
     return bound
 
 
@@ -91,13 +92,14 @@ async def test_message_is_not_to_be_claimed_while_a_dead_copy_of_it_is_removed(
         run.mkdir()
         free: list[bool] = []
 
-        def removing(path: str, *, ignore_errors: bool) -> None:
-            assert ignore_errors
-            envelope = files.lock_named(f"{spool.directory}/emailrelay.{message}.envelope.filter")
+        def removing(at: Location) -> None:
+            root = Directory(str(spool.directory))
+            envelope = files.lock_named(root / f"emailrelay.{message}.envelope.filter")
             free.append(envelope is not None)
-            shutil.rmtree(path)
+            remove_tree(at)
 
-        monkeypatch.setattr(recovery, "shutil", type("Removing", (), {"rmtree": removing}))
+        remove_tree = files.remove_tree
+        monkeypatch.setattr(files, "remove_tree", removing)
         async with spool():
             assert free == [False]
             assert not run.exists()
@@ -182,13 +184,45 @@ async def test_nonsense_at_the_bell_stops_no_mail(spool: SpoolOpener, datagram: 
             assert claim.id == message
 
 
+async def test_flood_at_the_bell_is_not_heard_for_long_and_mail_goes_on(
+    spool: SpoolOpener,
+) -> None:
+    over, heard = threading.Event(), threading.Event()
+
+    def flood(ear: Path) -> None:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+            sender.connect(str(ear))
+            sender.settimeout(0.05)
+            for number in itertools.count():
+                lines = "".join(f"1.{number}.{line} 0\n" for line in range(500))
+                try:
+                    sender.send(lines.encode())
+                except TimeoutError:
+                    heard.set()  # the ear rests: it was told more than there can be
+                if over.is_set():
+                    return
+
+    async with spool() as store, store.feed(Stage.READY) as feed:
+        (ear,) = (spool.directory / ".wake").glob("ready.*")
+        flooding = asyncio.create_task(asyncio.to_thread(flood, ear))
+        waiting = asyncio.create_task(next_of(feed))
+        try:
+            assert await asyncio.to_thread(heard.wait, PATIENCE)
+            message = await put(store)
+            async with await waiting as claim:
+                assert claim.id == message
+        finally:
+            over.set()
+            await flooding
+
+
 async def test_bell_hears_of_a_listener_that_came_within_the_clocks_grain(tmp_path: Path) -> None:
-    bell, heard = Bell(str(tmp_path)), asyncio.Event()
-    first = Ear(str(tmp_path), "ready", lambda _message, _due: None)
+    bell, heard = Bell(Directory(str(tmp_path))), asyncio.Event()
+    first = Ear(Directory(str(tmp_path)), "ready", lambda _message, _due: None)
     first.open()
     bell.ring(Stage.READY, QueueId("1.1.1"))
     times = os.stat(tmp_path)  # noqa: PTH116 - nobody else runs in this loop
-    second = Ear(str(tmp_path), "ready", lambda _message, _due: heard.set())
+    second = Ear(Directory(str(tmp_path)), "ready", lambda _message, _due: heard.set())
     second.open()
     # As it is where two changes fall within one tick of the kernel's clock.
     os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -272,8 +306,8 @@ async def test_slow_write_back_of_a_proxied_message_holds_no_other_session_up(
 async def test_what_a_full_socket_could_not_take_goes_along_with_the_next_ring(
     tmp_path: Path,
 ) -> None:
-    bell, heard = Bell(str(tmp_path)), list[QueueId]()
-    ear = Ear(str(tmp_path), "ready", lambda message, _due: heard.append(message))
+    bell, heard = Bell(Directory(str(tmp_path))), list[QueueId]()
+    ear = Ear(Directory(str(tmp_path)), "ready", lambda message, _due: heard.append(message))
     ear.open()
     # More than a socket holds: net.unix.max_dgram_qlen is 10, or 512 where systemd runs.
     messages = [QueueId(f"1.1.{number}") for number in range(600)]
@@ -291,10 +325,10 @@ async def test_what_a_full_socket_could_not_take_goes_along_with_the_next_ring(
 async def test_what_a_full_socket_could_not_take_is_not_kept_when_it_is_gone(
     tmp_path: Path,
 ) -> None:
-    bell, message = Bell(str(tmp_path)), QueueId("1.1.1")
+    bell, message = Bell(Directory(str(tmp_path))), QueueId("1.1.1")
     heard = list[QueueId]()
     for _ in range(2):  # one process after another
-        ear = Ear(str(tmp_path), "ready", lambda each, _due: heard.append(each))
+        ear = Ear(Directory(str(tmp_path)), "ready", lambda each, _due: heard.append(each))
         ear.open()
         for _ in range(600):
             bell.ring(Stage.READY, message)

@@ -1,14 +1,19 @@
 """Recovery by one opener never touches what another is working on."""
 
 import asyncio
+import fcntl
 import threading
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pytest
 from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import ENVELOPE, put, stages
 
 from emailrelay.ack import Ack
+from emailrelay.events import Recovered
 from emailrelay.stage import Stage
 
 
@@ -47,3 +52,57 @@ async def test_endless_sweeps_by_others_refuse_no_client_who_waits(spool: SpoolO
                     await draft.write(b"Subject: x\r\n\r\nx\r\n")
                     await draft.commit(Stage.READY, Ack.DELIVERED)
     assert spool.reports == []
+
+
+async def _orphan(spool: SpoolOpener) -> Path:
+    async with spool() as store:
+        message = await put(store)
+    (spool.directory / f"emailrelay.{message}.envelope").unlink()
+    return spool.directory / f"emailrelay.{message}.content"
+
+
+def _in_an_hour() -> float:
+    return time.time() + 3601
+
+
+async def test_orphan_goes_an_hour_after_it_got_its_name_whoever_runs_then(
+    spool: SpoolOpener,
+) -> None:
+    content = await _orphan(spool)
+    async with spool():
+        assert content.exists()
+    async with spool(_in_an_hour):
+        assert not content.exists()
+    assert [event.what for event in spool.reports if isinstance(event, Recovered)] == [
+        "content without envelope removed"
+    ]
+
+
+async def test_content_of_another_program_stays(spool: SpoolOpener) -> None:
+    await _orphan(spool)
+    content = spool.directory / "emailrelay.not-ours.content"
+    content.write_bytes(b"x")
+    async with spool(_in_an_hour):
+        assert content.exists()
+
+
+@pytest.mark.parametrize("ending", [".new", ".busy", ".saved", ".bad.1", ".hold"])
+async def test_content_stays_whatever_its_envelope_is_called(
+    spool: SpoolOpener, ending: str
+) -> None:
+    content = await _orphan(spool)
+    envelope = content.with_name(content.name.replace(".content", f".envelope{ending}"))
+    envelope.write_bytes(b"x")
+    async with spool(_in_an_hour):
+        assert content.exists()
+
+
+async def test_content_stays_whose_envelope_is_yet_to_follow(spool: SpoolOpener) -> None:
+    """Its writer was stopped between the two renames, and lives."""
+    content = await _orphan(spool)
+    drafted = content.parent / ".new" / content.name.replace(".content", ".envelope")
+    drafted.write_bytes(b"x")
+    with drafted.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        async with spool(_in_an_hour):
+            assert content.exists()

@@ -17,6 +17,7 @@ from emailrelay import linux
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
 from emailrelay.store.spool import side_by_side
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.syncer import Syncer
 from emailrelay.store.spool.wal.log import Log
@@ -49,7 +50,7 @@ async def _batch(
 
     first = asyncio.create_task(syncer.run((), (), busy, blocks=True))
     await asyncio.sleep(0)
-    tasks = [asyncio.create_task(syncer.run(job, (str(directory),))) for job in jobs]
+    tasks = [asyncio.create_task(syncer.run(job, (Directory(str(directory)),))) for job in jobs]
     await asyncio.sleep(0)
     free.set()
     await first
@@ -66,7 +67,7 @@ def _files(directory: Path, count: int) -> list[int]:
 @pytest.mark.linux
 @pytest.mark.parametrize(("messages", "syncs"), [(2, 0), (3, 1), (50, 1)])
 async def test_many_files_take_one_sync(tmp_path: Path, messages: int, syncs: int) -> None:
-    syncer, whole = Syncer(Log(str(tmp_path))), Counting(str(tmp_path))
+    syncer, whole = Syncer(Log(Directory(str(tmp_path)))), Counting(str(tmp_path))
     syncer.lies_on(whole)
     files = _files(tmp_path, 2 * messages)
     outcomes = await _batch(syncer, [files[k : k + 2] for k in range(0, len(files), 2)], tmp_path)
@@ -77,7 +78,7 @@ async def test_many_files_take_one_sync(tmp_path: Path, messages: int, syncs: in
 
 @pytest.mark.linux
 async def test_a_disk_that_refuses_something_refuses_the_batch(tmp_path: Path) -> None:
-    syncer, whole = Syncer(Log(str(tmp_path))), Counting(str(tmp_path))
+    syncer, whole = Syncer(Log(Directory(str(tmp_path)))), Counting(str(tmp_path))
     syncer.lies_on(whole)
     whole.error = OSError(5, "lost writes")
     files = _files(tmp_path, 8)
@@ -97,7 +98,7 @@ async def test_after_an_error_each_file_speaks_for_itself(
         raise refused
 
     monkeypatch.setattr(linux, "sync_file_system", broken)
-    syncer = Syncer(Log(str(tmp_path)))
+    syncer = Syncer(Log(Directory(str(tmp_path))))
     syncer.lies_on(FileSystem(str(tmp_path)))
     files, sync = _files(tmp_path, 8), os.fdatasync
     assert await _batch(syncer, [files[:4], files[4:]], tmp_path) == [refused, refused]
@@ -245,7 +246,7 @@ async def test_a_sandbox_that_forbids_it_costs_one_batch(
         raise OSError(errno.EPERM, "not permitted")
 
     monkeypatch.setattr(linux, "sync_file_system", forbidden)
-    syncer = Syncer(Log(str(tmp_path)))
+    syncer = Syncer(Log(Directory(str(tmp_path))))
     syncer.lies_on(FileSystem(str(tmp_path)))
     files = _files(tmp_path, 8)
     (refused,) = await _batch(syncer, [files], tmp_path)

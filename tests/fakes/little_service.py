@@ -7,8 +7,7 @@ import sys
 import time
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.events import Event
-from emailrelay.logs import event_name
+from emailrelay.events import Event, event_name
 from emailrelay.queue_id import QueueId
 from emailrelay.service import Signals, run
 from emailrelay.store.hint_channel import Hint, HintChannel
@@ -27,6 +26,7 @@ async def patient(signals: Signals, hints: HintChannel | None) -> int:
     """Work until told to stop, then finish what is in hand."""
     signals.on_flush(lambda: say("flush", os.getpid()))
     signals.on_reload(lambda: say("reload", os.getpid()))
+    signals.ready()
     say("working", os.getpid())
     reading = asyncio.create_task(say_hints(hints))
     await signals.stop.wait()
@@ -42,8 +42,9 @@ async def say_hints(hints: HintChannel | None) -> None:
         say("hint", (await hints.receive()).message)
 
 
-async def stubborn(_signals: Signals, _hints: HintChannel | None) -> int:
+async def stubborn(signals: Signals, _hints: HintChannel | None) -> int:
     """Ignore that it was told to stop."""
+    signals.ready()
     say("working", os.getpid())
     await asyncio.Event().wait()
     return 0
@@ -58,8 +59,9 @@ async def unusable(_signals: Signals, _hints: HintChannel | None) -> int:
     raise StoreUnusable("no such store")
 
 
-async def finishing(_signals: Signals, _hints: HintChannel | None) -> int:
+async def finishing(signals: Signals, _hints: HintChannel | None) -> int:
     """Be done at once, and not all well."""
+    signals.ready()
     return 3
 
 
@@ -68,6 +70,7 @@ async def dispatch(signals: Signals, out: HintChannel) -> int:
 
     flushed = asyncio.Event()
     signals.on_flush(flushed.set)
+    signals.ready()
     await out.send(Hint(QueueId("started")))
     stopping = asyncio.create_task(signals.stop.wait())
     await asyncio.wait(
@@ -86,6 +89,7 @@ if __name__ == "__main__":
         works[sys.argv[2]],
         workers=int(sys.argv[1]),
         report=report,
+        store="memory:",
         dispatch=dispatch if "dispatch" in sys.argv else None,
     )
     # A second signal may come as late as this.

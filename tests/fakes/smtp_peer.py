@@ -158,18 +158,20 @@ class SmtpPeer:
         contents: int = 0,
         command: str = "",
         closed: bool = False,
+        left: int | None = None,
     ) -> None:
-        """Wait for so many of each, for a command, for the end of all connections.
+        """Wait for so many of each, for a command, for the end of all connections, or of all but some.
 
         A content counts when its final dot has come, a message when it has been accepted.
         """
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (
                 len(self.messages) < messages
                 or self.connections < connections
                 or self.contents < contents
                 or (command and not self.lines(command))
                 or (closed and self.open > 0)
+                or (left is not None and self.open > left)
             ):
                 await self._changed.wait()
                 self._changed.clear()

@@ -39,6 +39,7 @@ _PAIRS: Mapping[Names, State] = {
 _BESIDE: Mapping[str, frozenset[State]] = {
     # Until whoever made it, or the next sweep, removes it.
     ".work/run": frozenset(State) - {State.DRAFT},
+    ".work/new": frozenset(State) - {State.DRAFT},
     ".work/adopt": frozenset(State) - {State.DRAFT},
     ".waiting/": frozenset(State),
     ".waiting/answer": frozenset(State),
@@ -50,7 +51,7 @@ _ID = r"(?P<id>[0-9]+\.[0-9]+\.[0-9]+)"
 _PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
     "": (re.compile(rf"emailrelay\.{_ID}\.(?P<what>content|envelope(\.filter|\.bad|\.hold)?)"), ""),
     ".new": (re.compile(rf"emailrelay\.{_ID}\.(?P<what>content|envelope)"), ".new/"),
-    ".work": (re.compile(rf"{_ID}\.(?P<what>run|adopt)"), ".work/"),
+    ".work": (re.compile(rf"{_ID}\.(?P<what>run|new|adopt)"), ".work/"),
     ".waiting": (re.compile(rf"{_ID}(\.(?P<what>answer))?"), ".waiting/"),
     ".dsn": (re.compile(rf"{_ID}\.(relay|local)(?P<what>)"), ".dsn/"),
 }

@@ -19,6 +19,7 @@ from emailrelay.secrets import ClientAccount, Form, Secret
 from emailrelay.settlement import Defer
 from emailrelay_forwarder.account import Account, of_secrets
 from emailrelay_forwarder.policy import Policy
+from emailrelay_forwarder.route import Route
 
 TROUBLES: Mapping[str, Act] = {
     "421": Say(b"421 4.3.2 going down\r\n", then_close=True),
@@ -146,7 +147,7 @@ def _wrong(relay: Relay, number: int, case: Case) -> Iterator[str]:
             yield f"{case.name}: arrived changed"
 
 
-def _account(_selector: str) -> Account:
+def _account(_selector: str, _server: Route) -> Account:
     secret = Secret("open sesame")
     return of_secrets(ClientAccount(selector="", form=Form.PLAIN, id="alice", secret=secret))
 

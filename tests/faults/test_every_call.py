@@ -15,7 +15,7 @@ from tests.faults.report import Report
 from tests.faults.tracing import Call, traced
 from tests.faults.trio import Trio
 
-DECISIVE = {"receiver": "rename", "filterd": "rename", "forwarder": "unlink"}
+DECISIVE = {"receiver": "renameat", "filterd": "renameat", "forwarder": "unlinkat"}
 """The call after which mail is somebody else's: a short run takes the last one."""
 
 

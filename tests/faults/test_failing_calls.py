@@ -23,9 +23,8 @@ ERRORS = {
     "fsync": ("EIO", "ENOSPC"),
     "fdatasync": ("EIO", "ENOSPC"),
     "sync_file_range": ("EIO", "ENOSPC"),
-    "rename": ("EIO", "ENOSPC", "EROFS"),
-    "unlink": ("EIO", "EROFS"),
-    "unlinkat": ("EIO",),
+    "renameat": ("EIO", "ENOSPC", "EROFS"),
+    "unlinkat": ("EIO", "EROFS"),
     "mkdir": ("ENOSPC", "EROFS"),
     "rmdir": ("EIO",),
     "flock": ("EIO",),
@@ -41,7 +40,7 @@ AROUND_A_FILTER = {
     "prlimit64": ("EPERM",),
 }
 """What filterd calls to run a program, and to learn of its end."""
-SHORT = ("openat", "write", "fsync", "rename")
+SHORT = ("openat", "write", "fsync", "renameat")
 """The calls of the receiver that a short run has fail, the last of each."""
 PATIENCE = 400.0
 """Seconds in which everything is delivered: what met trouble is tried again after a minute, or two."""

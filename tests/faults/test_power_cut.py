@@ -3,9 +3,11 @@
 import asyncio
 import hashlib
 import os
+import shutil
 import smtplib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,8 @@ from tests.faults.report import Report
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
+from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 
 CUTS = int(os.environ.get("CUTS", extent(3, 50)))
 """On each file system."""
@@ -50,9 +54,18 @@ def _send_side_by_side(port: int, round_: int, clients: int) -> dict[str, str]:
 
 
 def _until_cut(
-    disk: Disk, directory: Path, env: Mapping[str, str], number: int, clients: int = 1
+    disk: Disk,
+    directory: Path,
+    env: Mapping[str, str],
+    number: int,
+    clients: int = 1,
+    *,
+    loss: Callable[[Path], object] | None = None,
 ) -> dict[str, str]:
-    """Run a receiver on the disk, send, cut the power behind the last 250; give what was accepted."""
+    """Run a receiver on the disk, send, cut the power behind the last 250; give what was accepted.
+
+    With a ``loss``, that which was accepted after it.
+    """
     port = free_port()
     where = ["--spool-dir", str(disk.root / "spool"), "--interface", "127.0.0.1"]
     receiver = Process(
@@ -64,6 +77,10 @@ def _until_cut(
     receiver.spawn()
     try:
         until(lambda: b'"started"' in receiver.log.read_bytes(), "the receiver starts")
+        if loss is not None:
+            _send_side_by_side(port, number, clients)
+            loss(disk.root / "spool")
+            files.sync_directory(Directory(str(disk.root)))  # else the cut brings the log back
         accepted = _send_side_by_side(port, number, clients)
         disk.cut()
     finally:
@@ -106,6 +123,79 @@ def test_acknowledged_mail_survives_power_cuts(
     assert len(accepted) == CUTS * MESSAGES * clients
     doing = f"power cuts on {disk.root.name} behind the 250, {clients} at once, {sync} synced"
     report.figure(doing, f"{CUTS}, {len(accepted)} kept")
+
+
+async def _all_claimed(spool: Path) -> dict[str, Stage]:
+    """Have everything judged as forwarders and filterd would; give what is left."""
+    async with open_store(spool, report=lambda _: None) as store:
+        for entry in [entry async for entry in store.listing()]:
+            claim = await store.claim(entry.stage, entry.id)
+            if claim is not None:
+                await claim.release()
+        return {entry.id: entry.stage async for entry in store.listing()}
+
+
+def _wait_for_an_answer(port: int) -> None:
+    with suppress(smtplib.SMTPException, OSError), smtplib.SMTP("127.0.0.1", port) as client:
+        client.sendmail("a@x.test", ["b@y.test"], b"Subject: x\r\n\r\n" + b"x" * 20_000)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("filters", [False, True])
+@pytest.mark.parametrize("sync", SpoolSync)
+def test_mail_that_nobody_was_told_250_for_is_withdrawn_after_a_power_cut(
+    disk: Disk, tmp_path: Path, sync: SpoolSync, *, filters: bool
+) -> None:
+    port, spool = free_port(), disk.root / "spool"
+    settings = ["--spool-dir", str(spool), "--interface", "127.0.0.1", "--ack", "delivered"]
+    first = ["--filter", "/bin/true"] if filters else []
+    receiver = Process(
+        "receiver",
+        [str(BIN / "emailrelay-receiver"), *settings, *first, "--port", str(port)],
+        tmp_path,
+        env={**os.environ, "EMAILRELAY_SPOOL_SYNC": sync},
+    )
+    receiver.spawn()
+    with ThreadPoolExecutor(CROWD) as sending:
+        try:
+            until(lambda: b"started" in receiver.log.read_bytes(), "the receiver starts")
+            for _ in range(CROWD):
+                sending.submit(_wait_for_an_answer, port)
+            until(lambda: len(list(spool.glob("*.envelope*"))) == CROWD, "all wait")
+            # The names are on the disk then, and, with luck, no octet of the files.
+            files.sync_directory(Directory(str(spool)))
+            disk.cut()
+        finally:
+            receiver.clear_away()
+    disk.unmount()
+    disk.mount()
+    assert len(list(spool.glob("*.envelope*"))) == CROWD
+    assert asyncio.run(_all_claimed(spool)) == {}
+    assert list(spool.glob("emailrelay.*")) == []
+
+
+def _log_removed(spool: Path) -> None:
+    shutil.rmtree(spool / ".wal")
+
+
+def _spool_moved(spool: Path) -> None:
+    spool.rename(spool.with_name("moved"))
+
+
+def _spool_removed(spool: Path) -> None:
+    shutil.rmtree(spool)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("loss", [_log_removed, _spool_moved, _spool_removed])
+@pytest.mark.parametrize("sync", SpoolSync)
+def test_mail_acknowledged_after_the_log_or_the_spool_went_survives_a_power_cut(
+    disk: Disk, tmp_path: Path, sync: SpoolSync, loss: Callable[[Path], None]
+) -> None:
+    env = {**os.environ, "EMAILRELAY_SPOOL_SYNC": sync}
+    accepted = _until_cut(disk, tmp_path, env, 0, loss=loss)
+    found = asyncio.run(_kept(disk.root / "spool"))
+    assert {message: found.get(message) for message in accepted} == accepted
 
 
 @pytest.mark.timeout(300)

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -14,7 +15,7 @@ from tests.acceptance.relay import until
 
 CALLS = (
     "openat,write,writev,pwrite64,sendfile,copy_file_range,ftruncate,fallocate,fchmod,utimensat,flock,"
-    "fsync,fdatasync,sync_file_range,syncfs,rename,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,"
+    "fsync,fdatasync,sync_file_range,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,"
     "sendto,sendmsg,close"
 )
 """What changes a disk, or is heard by a peer: between two of these no state changes."""
@@ -34,9 +35,14 @@ class Call(NamedTuple):
         return f"{self.name}#{self.nth}"
 
 
+@cache
 def missing() -> str | None:
     """Say why nothing can be traced here, or None."""
-    return None if shutil.which("strace") else "needs strace"
+    if shutil.which("strace") is None:
+        return "needs strace"
+    trial = ["strace", "-o", "/dev/null", "true"]
+    tried = subprocess.run(trial, check=False, capture_output=True, text=True)
+    return f"cannot trace: {tried.stderr.strip()}" if tried.returncode else None
 
 
 @dataclass

@@ -21,13 +21,16 @@ from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.delivery import Progress
 from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.opening import open_session
+from emailrelay_forwarder.patience import Patience
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.smtp_client import SessionSettings
 
 E = TypeVar("E", bound=Event)
 CONTENT = b"Subject: test\r\n\r\n.hello\r\n"
-PATIENT = SessionSettings(connect=5, greeting=5, reply=5, verdict=5, domain="us.test")
-HASTY = SessionSettings(connect=0.3, greeting=0.3, reply=0.3, verdict=0.3, domain="us.test")
+PATIENT = SessionSettings(connect=5, greeting=Patience(5, 5), reply=5, verdict=5, domain="us.test")
+HASTY = SessionSettings(
+    connect=0.3, greeting=Patience(0.3, 0.3), reply=0.3, verdict=0.3, domain="us.test"
+)
 
 
 @dataclass(slots=True)
@@ -38,6 +41,8 @@ class Office:
     settings: SessionSettings = PATIENT
     most: int = 20
     now: float = 1_000_000.0
+    clock: Callable[[], float] | None = None
+    """In place of ``now``."""
     schedule: Schedule = field(default_factory=Schedule)
     told: list[Event] = field(default_factory=list[Event])
     on_recovery: Callable[[], None] | None = None
@@ -52,7 +57,7 @@ class Office:
     forwarding: Forwarding = field(init=False)
 
     def __post_init__(self) -> None:
-        self.store = MemoryStore(report=self._report, clock=lambda: self.now, mail=self.mail)
+        self.store = MemoryStore(report=self._report, clock=self._clock, mail=self.mail)
         self.forwarding = Forwarding(self.rules(), self._recovered)
 
     def rules(self) -> Rules:
@@ -64,7 +69,7 @@ class Office:
             limits=self.store.limits,
             policy=self.settings.policy,
             report=self._report,
-            clock=lambda: self.now,
+            clock=self._clock,
             filters=self.filters,
             partly=self.partly,
             no_retry=self.no_retry,
@@ -79,11 +84,15 @@ class Office:
         account_selector: str = "",
         body: Body = Body.UNKNOWN,
         utf8: bool = False,
+        local: Sequence[str] = (),
         stage: Stage = Stage.READY,
     ) -> QueueId:
         envelope = Envelope(
             sender=Address(sender),
-            to_remote=tuple(Address(r) for r in recipients or ("to@there.test",)),
+            to_local=tuple(Address(r) for r in local),
+            to_remote=tuple(
+                Address(r) for r in recipients or (() if local else ("to@there.test",))
+            ),
             forward_to_address=forward_to_address,
             account_selector=account_selector,
             body=body,
@@ -120,10 +129,13 @@ class Office:
 
     async def until(self, kind: type[Event], *, times: int = 1) -> None:
         """Wait until such an event has been told so many times."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while len(self.events(kind)) < times:
                 self._news.clear()
                 await self._news.wait()
+
+    def _clock(self) -> float:
+        return self.now if self.clock is None else self.clock()
 
     def _recovered(self) -> None:
         if self.on_recovery is not None:

@@ -77,6 +77,7 @@ class Running:
     port: int
     house: House
     store: MemoryStore
+    receiver: Receiver
     events: list[Event] = field(default_factory=list[Event])
 
     @asynccontextmanager
@@ -86,6 +87,12 @@ class Running:
             yield Peer(reader, writer)
         finally:
             writer.transport.abort()
+
+    def follow(self, settings: ReceiverSettings) -> None:
+        """Do what a reload with these settings does."""
+        house = make_house(settings, self.store, report=self.events.append, clock=time.time)
+        self.receiver.follow(house)
+        self.house = house
 
     def mail(self) -> list[tuple[Stage, Envelope, bytes]]:
         return [(kept.stage, kept.envelope, kept.content) for kept in self.store.mail.kept.values()]
@@ -108,17 +115,21 @@ class Running:
 
 @asynccontextmanager
 async def receiving(
-    settings: ReceiverSettings | None = None, store: type[MemoryStore] = MemoryStore
+    settings: ReceiverSettings | None = None,
+    store: type[MemoryStore] = MemoryStore,
+    place: str = "127.0.0.1",
 ) -> AsyncGenerator[Running]:
     settings = settings or ReceiverSettings(domain="relay.test")
     events: list[Event] = []
     listeners = Listeners()
-    listeners.open(["127.0.0.1"], 0)
+    listeners.open([place], 0)
     try:
         async with store(report=events.append) as opened:
             house = make_house(settings, opened, report=events.append, clock=time.time)
-            async with Receiver(house, listeners.sockets):
-                port = listeners.sockets[0].getsockname()[1]
-                yield Running(port, house, opened, events)
+            receiver = Receiver(house, listeners.sockets)
+            async with receiver:
+                opened_at = listeners.sockets[0]
+                port = 0 if place.startswith("/") else opened_at.getsockname()[1]
+                yield Running(port, house, opened, receiver, events)
     finally:
         listeners.close()

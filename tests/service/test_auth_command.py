@@ -117,7 +117,8 @@ async def test_status_shows_every_account_in_a_table(desk: Desk) -> None:
     desk.application()
     desk.account("device-code", name="person", client_id="public")
     desk.accounts.append(
-        '[[account]]\nname = "old"\nmechanism = "login"\nuser = "me"\npassword_file = "/p"\n'
+        '[[account]]\nname = "old"\nmechanism = "login"\nuser = "me"\n'
+        f'password_file = "{desk.secret_file("password", "x")}"\n'
     )
     desk.config.write_text("".join(desk.accounts))
     assert (await desk.run("refresh", "office"))[0] == 0
@@ -149,6 +150,23 @@ async def test_status_tells_of_trouble_and_what_to_do(desk: Desk) -> None:
     assert "client-secret" in row["what_to_do"]
     assert row["token_expires"] > 0
     assert json.loads(desk.kept())["token"]["text"] in desk.server.tokens
+
+
+@pytest.mark.parametrize("mode", [0o644, None])
+async def test_status_tells_of_a_secret_file_that_cannot_be_used(
+    desk: Desk, mode: int | None
+) -> None:
+    desk.application()
+    assert (await desk.run("refresh", "office"))[0] == 0
+    file = desk.secret_file("client-secret", "s3cret")
+    if mode is None:
+        file.unlink()
+    else:
+        file.chmod(mode)
+    code, (row,) = await status(desk)
+    assert (code, row["state"]) == (1, "trouble")
+    assert str(file) in row["last_error"]
+    assert "mend the file" in row["what_to_do"]
 
 
 async def test_refresh_fetches_although_the_token_is_good(desk: Desk) -> None:

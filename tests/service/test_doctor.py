@@ -12,7 +12,13 @@ from tests.fakes.secure_peer import SecurePeer
 from tests.fakes.smtp_peer import Hang, SmtpPeer
 from tests.service.certificates import Authority
 
+from emailrelay_forwarder.doctor import stranger
 from emailrelay_forwarder.doctor.cli import main
+
+
+@pytest.fixture(autouse=True)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stranger, "PATIENCE", 0.5)
 
 
 @pytest.fixture
@@ -106,6 +112,27 @@ async def test_refused_login_is_tried_once_and_explained(
     assert "xoauth2" in found.problem["remedy"]
     assert peer.verbs().count("AUTH") == 1
     assert "MAIL" not in peer.verbs()
+
+
+async def test_account_of_the_settings_is_not_tried_at_a_server_named_by_mistake(
+    authority: Authority, secrets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    offers, passwords = ("AUTH PLAIN",), {"alice": "open sesame"}
+    async with (
+        SecurePeer(authority.context(), offers=offers, passwords=passwords) as own,
+        SecurePeer(authority.context(), offers=offers, passwords=passwords) as other,
+    ):
+        config = tmp_path / "relay.toml"
+        config.write_text(
+            f'forward_to = "{own.address}"\nclient_auth = "{secrets}"\n'
+            f'client_tls_verify = "{authority.path}"\n'
+        )
+        named = (f"--config={config}",)
+        assert "other servers" in (await examine(capsys, other.address, *named)).of("AUTH")["text"]
+        assert other.signed_in == []
+        await examine(capsys, own.address, *named)
+        await examine(capsys, other.address, *named, f"--client-auth={secrets}")
+    assert [user for user, _ in own.signed_in + other.signed_in] == ["alice", "alice"]
 
 
 async def test_untrusted_certificate_is_a_problem_only_where_it_is_verified(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from emailrelay import envelope_format
-from emailrelay.config import FilterdSettings, read
+from emailrelay.config import FilterdSettings, ReceiverSettings, read
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.chain import Chain
@@ -552,6 +552,20 @@ def test_every_spec_that_is_not_understood_is_named() -> None:
     with pytest.raises(ConfigError) as caught:
         parse_chain(["net:localhost", "exit:256", "", "/bin/true", "spam:"])
     assert len(caught.value.problems) == 4
+
+
+@pytest.mark.parametrize("spec", ["deliver:", "split:", "mx:", "nett:localhost:9", "Exit:0"])
+def test_a_kind_that_there_is_not_is_no_path_and_the_kinds_are_listed(spec: str) -> None:
+    with pytest.raises(ConfigError, match=r"it can be the path of a program, file:PATH, net:"):
+        parse_chain([spec])
+    for service in (ReceiverSettings, FilterdSettings):
+        with pytest.raises(ConfigError, match=r"there is no kind"):
+            read(service, [f"--filter={spec}"], {})
+
+
+def test_a_path_with_a_colon_is_a_program() -> None:
+    named = (ProgramFilter(Path("/bin/a:b")), ProgramFilter(Path("x:y").absolute()))
+    assert parse_chain(["/bin/a:b", "file:x:y"]) == named
 
 
 def test_programs_that_cannot_be_run_are_named_at_start_up(desk: Desk) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
+from emailrelay.calm import Calm
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
@@ -87,7 +88,7 @@ class Bench:
                 feed=feed,
                 chain=Chain(filters=parse_chain(specs), side=Side.SERVER, programs=programs),
                 schedule=self.schedule,
-                report=self.report,
+                report=Calm(self.report),
                 jobs=jobs,
                 drain=0.3,
             )
@@ -466,7 +467,7 @@ async def test_killed_filterd_takes_its_filter_along_and_the_next_one_filters_ag
         second = await start(spool, script)
         await bench.moved_to(message, Stage.READY)
         second.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await second.wait() == 0
         assert await bench.content(message, Stage.READY) == CONTENT
 
@@ -503,7 +504,7 @@ async def test_terminated_filterd_exits_0_in_time_and_loses_nothing(
         filterd = await start(spool, script, "--workers", workers)
         await eventually(pid.exists)
         filterd.terminate()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             assert await filterd.wait() == 0
         assert not alive(int(pid.read_text()))
         assert await bench.content(message, Stage.UNFILTERED) == CONTENT

@@ -9,7 +9,7 @@ from tests.service.forwarding import CONTENT, Office
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import StoreTrouble, Withdrawn
+from emailrelay.events import PossibleDuplicate, StoreTrouble, Withdrawn
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Settlement
@@ -67,6 +67,24 @@ async def test_address_that_cannot_be_sent_is_refused_for_all() -> None:
     assert answer.code == 553
 
 
+async def test_local_mailbox_among_the_recipients_is_refused_for_all() -> None:
+    async with SmtpPeer() as peer:
+        office = Office(peer.address)
+        envelope = Envelope(
+            sender=Address("f@us.test"), to_local=(Address("alice"),), to_remote=(Address("a@t"),)
+        )
+        async with office.store.draft(envelope) as draft:
+            await draft.write(CONTENT)
+            await draft.commit(Stage.READY, Ack.DELIVERED)
+            waiting = asyncio.create_task(draft.answer(10))
+            await asyncio.sleep(0)
+            await office.forward(draft.id)
+            answer = await waiting
+        assert peer.connections == 0
+    assert answer is not None
+    assert answer.permanent
+
+
 async def test_lost_server_is_a_temporary_answer() -> None:
     async with SmtpPeer({"MAIL": Close()}) as peer:
         answer = await ask(Office(peer.address), "a@t")
@@ -94,6 +112,26 @@ async def test_message_of_a_client_who_has_gone_is_not_sent() -> None:
         await office.send()
         assert len(peer.messages) == 1
     assert [event.id for event in office.events(Withdrawn)] == [draft.id]
+
+
+async def test_delivery_that_a_client_did_not_wait_for_is_named_as_a_possible_duplicate() -> None:
+    reached, go = asyncio.Event(), asyncio.Event()
+    async with SmtpPeer({"DOT": Wait(reached, go)}) as peer:
+        office = Office(peer.address)
+        envelope = Envelope(sender=Address("f@us.test"), to_remote=(Address("a@t"),))
+        async with office.store.draft(envelope) as draft:
+            await draft.write(CONTENT)
+            await draft.commit(Stage.READY, Ack.DELIVERED)
+            waiting = asyncio.create_task(draft.answer(10))
+            await asyncio.sleep(0)
+            delivery = asyncio.create_task(office.forward(draft.id))
+            await reached.wait()
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+        go.set()
+        assert isinstance(await delivery, Done)
+        assert len(peer.messages) == 1
+    assert [event.id for event in office.events(PossibleDuplicate)] == [draft.id]
 
 
 async def test_outcome_the_store_cannot_record_stops_no_other_mail(

@@ -225,7 +225,11 @@ async def test_filter_may_end_a_single_pass(
         for _ in range(3):
             await office.put()
         single_pass = Once(
-            store=office.store, forwarding=office.forwarding, report=office.told.append, most=20
+            store=office.store,
+            forwarding=office.forwarding,
+            report=office.told.append,
+            most=20,
+            grace=3.0,
         )
         assert await single_pass.run(asyncio.Event()) is (left == 0)
         ready = [entry async for entry in office.store.listing((Stage.READY,))]

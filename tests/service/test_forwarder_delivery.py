@@ -43,8 +43,8 @@ async def test_connection_is_kept_for_the_next_message() -> None:
     assert peer.lines("RSET") == []
 
 
-async def test_unix_socket_is_a_destination(tmp_path: Path) -> None:
-    async with SmtpPeer(path=tmp_path / "smtp") as peer:
+async def test_unix_socket_is_a_destination(sockets: Path) -> None:
+    async with SmtpPeer(path=sockets / "smtp") as peer:
         office = Office(peer.address)
         assert isinstance(await office.send(), Done)
 
@@ -190,6 +190,61 @@ async def test_utf8_address_goes_with_smtputf8() -> None:
     assert peer.messages[0].parameters.endswith(b"SMTPUTF8")
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Subject: x\r\n\r\nbody\r\n",
+        b"Subject: x\r\nContent-Type: text/plain; charset=utf-8\r\n\r\nb\xc3\xb6dy\r\n",
+    ],
+)
+async def test_mail_that_does_not_need_smtputf8_goes_without_it(content: bytes) -> None:
+    async with SmtpPeer({"EHLO": "250-peer.test\r\n250 8BITMIME"}) as peer:
+        office = Office(peer.address)
+        message = await office.put(content=content, body=Body.EIGHT_BIT, utf8=True)
+        assert isinstance(await office.forward(message), Done)
+    assert peer.messages[0].parameters == b"BODY=8BITMIME"
+    assert peer.messages[0].content == content
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "Subject: ä\r\n\r\nbody\r\n",
+        "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: ä\r\n\r\n--b--\r\n",
+    ],
+)
+async def test_headers_beyond_ascii_need_smtputf8(content: str) -> None:
+    async with SmtpPeer({"EHLO": "250 peer.test"}) as peer:
+        office = Office(peer.address)
+        settlement = await office.forward(await office.put(content=content.encode(), utf8=True))
+        assert isinstance(settlement, Fail)
+        assert "5.6.7" in settlement.reason.text
+        # Such headers in mail of a client that did not say SMTPUTF8 are no business of ours.
+        assert isinstance(await office.forward(await office.put(content=content.encode())), Done)
+
+
+async def test_sender_beyond_ascii_needs_smtputf8() -> None:
+    async with SmtpPeer({"EHLO": "250 peer.test"}) as peer:
+        office = Office(peer.address)
+        settlement = await office.forward(await office.put(sender="ä@us.test", utf8=True))
+    assert isinstance(settlement, Fail)
+    assert "5.6.7" in settlement.reason.text
+    assert peer.lines("MAIL") == []
+
+
+async def test_recipient_beyond_ascii_fails_alone_where_smtputf8_is_not_offered() -> None:
+    async with SmtpPeer({"EHLO": "250 peer.test"}) as peer:
+        office = Office(peer.address)
+        message = await office.put("a@d.test", "ä@d.test", utf8=True)
+        settlement = await office.forward(message)
+        history = await office.history(message)
+    assert isinstance(settlement, Fail)
+    assert "5.6.7" in settlement.reason.text
+    assert history is not None
+    assert list(history.delivered) == ["a@d.test"]
+    assert [m.recipients for m in peer.messages] == [[b"a@d.test"]]
+
+
 async def test_utf8_message_fails_where_smtputf8_is_not_offered() -> None:
     async with SmtpPeer({"EHLO": "250 peer.test"}) as peer:
         office = Office(peer.address)
@@ -221,11 +276,50 @@ async def test_many_recipients_go_in_transactions_of_a_hundred() -> None:
 
 
 async def test_server_with_a_smaller_limit_gets_further_transactions() -> None:
-    replies = ["250 ok", "250 ok", "452 4.5.3 too many recipients"] * 3
+    replies = ["250 ok", "250 ok", "452 4.5.3 too many recipients", *["250 ok"] * 3]
     async with SmtpPeer({"RCPT": replies}) as peer:
         office = Office(peer.address)
         assert isinstance(await office.send(*[f"r{n}@there.test" for n in range(5)]), Done)
     assert [len(m.recipients) for m in peer.messages] == [2, 2, 1]
+
+
+@pytest.mark.parametrize("ehlo", ["250 peer.test", "250-peer.test\r\n250 PIPELINING"])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        "552 5.5.3 Maximum limit of 2 recipients reached",
+        "550 5.5.3 no",
+        "552 too many recipients",
+        "554 5.7.1 too many recipients in one message",
+    ],
+)
+async def test_recipients_beyond_a_limit_told_as_permanent_go_in_further_transactions(
+    limit: str, ehlo: str
+) -> None:
+    replies = ["250 ok", "250 ok", limit]
+    replies += ["503 5.5.1 out of order"] * (2 if "PIPELINING" in ehlo else 0)
+    replies += ["250 ok"] * 3
+    async with SmtpPeer({"EHLO": ehlo, "RCPT": replies}) as peer:
+        office = Office(peer.address)
+        assert isinstance(await office.send(*[f"r{n}@there.test" for n in range(5)]), Done)
+    # The limit is known from the first transaction on.
+    assert [len(m.recipients) for m in peer.messages] == [2, 2, 1]
+    assert sum(m.recipients.count(b"r4@there.test") for m in peer.messages) == 1
+
+
+@pytest.mark.parametrize("step", ["DATA", "DOT"])
+async def test_too_many_recipients_told_late_halve_the_transaction(step: str) -> None:
+    good = {"DATA": "354 go", "DOT": "250 ok"}[step]
+    async with SmtpPeer({step: ["552 5.5.3 too many recipients", good]}) as peer:
+        office = Office(peer.address)
+        assert isinstance(await office.send("a@t", "b@t", "c@t"), Done)
+    assert [m.recipients for m in peer.messages] == [[b"a@t"], [b"b@t"], [b"c@t"]]
+
+
+async def test_first_recipient_beyond_a_limit_is_tried_again_later() -> None:
+    async with SmtpPeer({"RCPT": "552 5.5.3 too many recipients in this session"}) as peer:
+        settlement = await Office(peer.address).send()
+    assert isinstance(settlement, Defer)
 
 
 async def test_full_mailbox_is_not_taken_for_too_many_recipients() -> None:
@@ -290,7 +384,7 @@ class SlowlyRecorded(Forwarding):
 
 async def test_next_final_dot_waits_for_the_record_of_the_last_message() -> None:
     """Or a power cut could leave more than one message in doubt on a connection."""
-    async with SmtpPeer() as peer, asyncio.timeout(20):
+    async with SmtpPeer() as peer, asyncio.timeout(60):
         office = Office(peer.address, most=1)
         office.forwarding = forwarding = SlowlyRecorded(office.rules(), lambda: None)
         forwarding.recording, forwarding.recorded = asyncio.Event(), asyncio.Event()
@@ -305,3 +399,34 @@ async def test_next_final_dot_waits_for_the_record_of_the_last_message() -> None
         assert [await first, await second] == [Done(), Done()]
         await office.forwarding.close()
     assert peer.connections == 1
+
+
+async def test_message_for_local_mailboxes_only_fails_and_no_server_is_asked() -> None:
+    async with SmtpPeer() as peer:
+        office = Office(peer.address)
+        message = await office.put(local=["alice", "bob"])
+        settlement = await office.forward(message)
+        history = await office.history(message)
+        assert peer.connections == 0
+    assert isinstance(settlement, Fail)
+    assert "no remote recipients" in settlement.reason.text
+    assert history is not None
+    assert list(history.refused) == ["alice", "bob"]
+
+
+async def test_remote_recipients_get_the_message_and_local_ones_are_kept_as_refused() -> None:
+    later, then = "451 4.3.0 later", "250 ok"
+    async with SmtpPeer({"RCPT": ["250 ok", later, then]}) as peer:
+        office = Office(peer.address)
+        message = await office.put("a@t", "b@t", local=["alice"])
+        assert isinstance(await office.forward(message), Defer)
+        settlement = await office.forward(message)
+        history = await office.history(message)
+    assert [m.recipients for m in peer.messages] == [[b"a@t"], [b"b@t"]]
+    assert not any("alice" in line for line in peer.lines("RCPT"))
+    assert isinstance(settlement, Fail)
+    assert "local" in settlement.reason.text
+    assert "<alice>" in settlement.reason.text
+    assert history is not None
+    assert list(history.delivered) == ["a@t", "b@t"]
+    assert list(history.refused) == ["alice"]

@@ -348,9 +348,15 @@ async def test_sigterm_drops_what_is_not_at_its_dot(store: Store, spool: Path) -
     assert found.attempts == 0
 
 
-async def test_sigterm_records_the_doubt_when_no_answer_comes(store: Store, spool: Path) -> None:
+@pytest.mark.parametrize("options", [(), ("--stop-grace=0.1",), ("--stop-grace=5", "--workers=2")])
+async def test_sigterm_records_the_doubt_when_no_answer_comes(
+    store: Store, spool: Path, options: tuple[str, ...]
+) -> None:
     message = await put(store)
-    async with SmtpPeer({"DOT": Hang()}) as peer, forwarder(spool, peer.address) as running:
+    async with (
+        SmtpPeer({"DOT": Hang()}) as peer,
+        forwarder(spool, peer.address, *options) as running,
+    ):
         await peer.until(command="DATA")
         await peer.until(contents=1)
         assert await running.stop() == 0

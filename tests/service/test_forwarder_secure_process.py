@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import pwd
 import sys
 from asyncio.subprocess import PIPE
 from base64 import b64encode
@@ -128,6 +130,8 @@ async def test_historical_command_logs_in(
     ) as peer:
         command = [sys.executable, "-m", "emailrelay.classic", "-q", peer.address, "-s", str(spool)]
         command += ["-j", "--client-tls-verify", authority.path, "-C", str(secrets(tmp_path))]
+        # Root would become a user to whom the test's directory is closed.
+        command += ["--user", pwd.getpwuid(os.geteuid()).pw_name]
         process = await asyncio.create_subprocess_exec(
             *command, "--client-auth-config", "m:login", stderr=PIPE, stdout=PIPE
         )
@@ -137,3 +141,35 @@ async def test_historical_command_logs_in(
     assert peer.signed_in == [("alice", "LOGIN")]
     assert len(peer.contents) == 1
     assert PASSWORD not in told.decode()
+
+
+async def test_filter_cannot_have_the_password_sent_to_another_server(
+    authority: Authority, tmp_path: Path, store: Store, spool: Path
+) -> None:
+    await put(store)
+    offers, passwords = ("AUTH PLAIN",), {"alice": PASSWORD}
+    async with (
+        SecurePeer(authority.context(), offers=offers, passwords=passwords) as own,
+        SecurePeer(authority.context(), offers=offers, passwords=passwords) as other,
+    ):
+        elsewhere = tmp_path / "filter"
+        elsewhere.write_text(
+            "#!/bin/sh\n"
+            f"sed -i 's/^X-MailRelay-ForwardToAddress: .*/X-MailRelay-ForwardToAddress: {other.address}\\r/'"
+            ' "$2"\n'
+        )
+        elsewhere.chmod(0o755)
+        options = [
+            f"--client-tls-verify={authority.path}",
+            f"--client-auth={secrets(tmp_path)}",
+            f"--client-filter={elsewhere}",
+        ]
+        async with forwarder(spool, own.address, "--once", *options) as running:
+            assert await running.end() == 1
+        assert (own.lines, other.lines) == ([], [])
+        [told] = [event for event in running.told if event["event"] == "sign_in_refused"]
+        assert f"is not for {other.address}" in told["reason"]
+        also = f"--client-auth-servers={other.address}"
+        async with forwarder(spool, own.address, "--once", *options, also) as running:
+            assert await running.end() == 0
+    assert other.signed_in == [("alice", "PLAIN")]

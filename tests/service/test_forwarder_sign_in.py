@@ -8,20 +8,25 @@ from pathlib import Path
 
 import pytest
 from tests.fakes.secure_peer import SecurePeer
+from tests.fakes.smtp_peer import Act, Say, SmtpPeer
 from tests.service.certificates import Authority
 from tests.service.forwarding import PATIENT, Office
 
+from emailrelay.envelope_format import to_xtext
 from emailrelay.errors import RelayError
 from emailrelay.events import SignInRefused, SmarthostBack, SmarthostTrouble
 from emailrelay.secrets import AuthConfig, ClientAccount, Form, Secret
 from emailrelay.settlement import Defer, Done, Settlement
 from emailrelay_forwarder.account import Account, TokenAccount, of_secrets
 from emailrelay_forwarder.breaker import FIRST_SIGN_IN, SPREAD, Breaker
+from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.policy import Mode, Policy, Tls
+from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.trouble import not_signed_in
 
 PASSWORD = "päss word\x7f=+"  # noqa: S105 -- of a server that is in these tests only
+SIMPLE = "correct+horse=battery"
 PASSWORDS = {"alice": PASSWORD}
 ALL = ("AUTH PLAIN LOGIN CRAM-MD5 XOAUTH2 OAUTHBEARER",)
 
@@ -41,7 +46,7 @@ def signing_in(
 ) -> SessionSettings:
     trusting = Policy(tls=Tls(authorities=authority.path))
 
-    def the_one(_selector: str) -> Account:
+    def the_one(_selector: str, _server: Route) -> Account:
         return account
 
     return replace(PATIENT, policy=policy or trusting, accounts=the_one)
@@ -73,16 +78,29 @@ def leaks(octets: bytes) -> bool:
         ("AUTH LOGIN", "LOGIN"),
         ("AUTH=LOGIN PLAIN", "PLAIN"),
         ("auth login X-OWN", "LOGIN"),
+        ("AUTH LOGIN PLAIN\nAUTH=LOGIN", "PLAIN"),
+        ("AUTH=LOGIN\nAUTH CRAM-MD5", "CRAM-MD5"),
     ],
 )
 async def test_strongest_common_mechanism_is_used(
     authority: Authority, offered: str, used: str
 ) -> None:
-    async with SecurePeer(authority.context(), offers=(offered,), passwords=PASSWORDS) as peer:
+    offers = tuple(offered.split("\n"))
+    async with SecurePeer(authority.context(), offers=offers, passwords=PASSWORDS) as peer:
         settlement, _ = await sent(peer, signing_in(authority, by_password()))
     assert isinstance(settlement, Done)
     assert peer.signed_in == [("alice", used)]
     assert not leaks(bytes(peer.clear))
+
+
+@pytest.mark.parametrize("password", ["Password", "name", "Username:", "=", "535"])
+async def test_weak_password_that_stands_in_a_prompt_signs_in(
+    authority: Authority, password: str
+) -> None:
+    offers, passwords = ("AUTH LOGIN",), {"alice": password}
+    async with SecurePeer(authority.context(), offers=offers, passwords=passwords) as peer:
+        settlement, _ = await sent(peer, signing_in(authority, by_password(password)))
+    assert isinstance(settlement, Done)
 
 
 async def test_mechanisms_can_be_chosen(authority: Authority) -> None:
@@ -279,7 +297,7 @@ async def test_mended_account_is_called_back(authority: Authority) -> None:
         assert isinstance(await office.send(), Defer)
         peer.passwords["alice"] = PASSWORD
         office.forwarding.try_now()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             await called_back.wait()
         assert isinstance(await office.send(), Done)
         await office.forwarding.close()
@@ -331,6 +349,50 @@ async def test_server_that_repeats_our_words_does_not_bring_them_into_the_log(
         assert b64encode(PASSWORD.encode()).decode() not in told
 
 
+FORMS = [
+    SIMPLE,
+    to_xtext(SIMPLE),
+    b64encode(SIMPLE.encode()).decode(),
+    b64encode(f"\0alice\0{SIMPLE}".encode()).decode(),
+    b64encode(f"alice {SIMPLE}\r\n".encode()).decode(),
+]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("step", ["AUTH", "garbled", "MAIL", "RCPT", "DOT", "421", "out of turn"])
+async def test_password_that_a_server_repeats_is_seen_by_nobody(step: str, form: str) -> None:
+    where: dict[str, tuple[str, Act]] = {
+        "AUTH": ("AUTH", f"535 5.7.8 no, not {form}"),
+        "garbled": ("AUTH", Say(f"{form}\r\n".encode())),
+        "421": ("MAIL", Say(f"421 bye {form}\r\n".encode(), then_close=True)),
+        "out of turn": ("MAIL", Say(f"250 ok\r\n550 {form}\r\n".encode())),
+    }
+    at, act = where.get(step, (step, f"550 5.7.1 no, not {form}"))
+    script: dict[str, Act] = {"EHLO": "250-p\r\n250 AUTH PLAIN", "AUTH": "235 in", at: act}
+
+    def the_one(_selector: str, _server: Route) -> Account:
+        return by_password(SIMPLE)
+
+    async with SmtpPeer(script) as peer:
+        office = Office(peer.address)
+        office.settings = replace(
+            PATIENT,
+            policy=Policy(in_clear=True),
+            accounts=the_one,
+            dialogue=office.told.append,
+        )
+        office.forwarding = Forwarding(office.rules(), lambda: None)
+        message = await office.put()
+        settlement = await office.forward(message)
+        history = await office.history(message)
+        await office.forwarding.close()
+    seen = repr((settlement, history, office.told))
+    assert len(peer.lines("AUTH")) == 1
+    assert form not in seen
+    assert SIMPLE not in seen
+    assert "(secret)" in seen
+
+
 async def test_envelope_chooses_the_account(authority: Authority) -> None:
     accounts: dict[str, Account | None] = {
         "": by_password(),
@@ -339,10 +401,14 @@ async def test_envelope_chooses_the_account(authority: Authority) -> None:
         ),
         "nobody": None,
     }
+
+    def chosen(selector: str, _server: Route) -> Account | None:
+        return accounts[selector]
+
     settings = replace(
         PATIENT,
         policy=Policy(tls=Tls(authorities=authority.path)),
-        accounts=accounts.__getitem__,
+        accounts=chosen,
     )
     async with SecurePeer(
         authority.context(), offers=("AUTH PLAIN",), passwords={**PASSWORDS, "bob": "b"}
@@ -360,7 +426,7 @@ async def test_envelope_chooses_the_account(authority: Authority) -> None:
 async def test_account_that_is_not_there_defers_and_other_mail_goes_on(
     authority: Authority,
 ) -> None:
-    def accounts(selector: str) -> None:
+    def accounts(selector: str, _server: Route) -> None:
         if selector:
             raise RelayError(f"there is no {selector}")
 

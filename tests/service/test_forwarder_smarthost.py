@@ -6,13 +6,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import pytest
-from tests.fakes.smtp_peer import Act, Hang, Read, Say, SmtpPeer, Wait
+from tests.fakes.smtp_peer import Act, Close, Hang, Read, Say, SmtpPeer, Wait
 from tests.service.forwarding import HASTY, PATIENT, Office
 
 from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
 from emailrelay_forwarder import kept, smarthost, width
+from emailrelay_forwarder.patience import Patience
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.worker import Worker
 
@@ -30,14 +31,18 @@ async def working(office: Office, *, tasks: int = 25) -> AsyncGenerator[asyncio.
     async with office.store.feed(Stage.READY) as feed:
         office.on_recovery = feed.wake
         worker = Worker(
-            feed=feed, forwarding=office.forwarding, report=office.told.append, tasks=tasks
+            feed=feed,
+            forwarding=office.forwarding,
+            report=office.told.append,
+            tasks=tasks,
+            grace=3.0,
         )
         running = asyncio.create_task(worker.run(stop))
         try:
             yield stop
         finally:
             stop.set()
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 await running
                 await office.forwarding.close()
 
@@ -52,6 +57,25 @@ async def test_trouble_is_told_once_and_mail_is_turned_away_without_attempts() -
     assert len(office.events(SmarthostTrouble)) == 1
     assert "go away" in office.events(SmarthostTrouble)[0].reason
     assert len(office.events(Deferred)) == 1
+
+
+async def test_trouble_that_changes_is_told_again_and_once() -> None:
+    blocked: Act = "554 5.7.1 on our block list"
+    async with SmtpPeer(
+        {"greeting": [Close(), blocked, blocked, Close(), "220 peer.test"]}
+    ) as peer:
+        office = Office(peer.address)
+        await office.send()
+        for number in range(1, 5):
+            await peer.until(connections=number)
+            office.forwarding.try_now()
+        await office.until(SmarthostBack)
+        await office.forwarding.close()
+    reasons = [event.reason for event in office.events(SmarthostTrouble)]
+    assert len(reasons) == 3
+    assert "closed" in reasons[0]
+    assert "on our block list" in reasons[1]
+    assert "closed" in reasons[2]
 
 
 async def test_server_is_found_to_be_back_and_its_mail_is_due() -> None:
@@ -113,7 +137,7 @@ async def test_refusal_of_further_mail_pauses_the_server_until_it_answers_for_so
         assert isinstance(await office.send(), Defer)
         assert peer.connections == 1
         office.forwarding.try_now()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not isinstance(await office.send(), Done):  # noqa: ASYNC110 -- each turn is a try
                 await asyncio.sleep(0)
         assert taken_at_recovery == [1]
@@ -231,7 +255,7 @@ async def test_unanswered_quit_holds_nothing_up(monkeypatch: pytest.MonkeyPatch)
     async with SmtpPeer({"QUIT": Hang()}) as peer:
         office = Office(peer.address)
         assert isinstance(await office.send(), Done)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await office.forwarding.close()
 
 
@@ -254,4 +278,39 @@ async def test_verdict_is_waited_for_while_the_server_still_takes_the_content() 
         office = Office(peer.address, settings)
         message = await office.put(content=b"x" * 1_000_000)
         assert isinstance(await office.forward(message), Done)
+        await office.forwarding.close()
+
+
+async def test_unanswered_dot_ends_after_its_limit_and_not_after_twice_that() -> None:
+    dot = SessionSettings(verdict=1.2, domain="us.test")
+    other = SessionSettings(reply=2.0, domain="us.test")
+    ended: list[str] = []
+
+    async def wait(office: Office, name: str) -> None:
+        await office.send()
+        ended.append(name)
+
+    async with SmtpPeer({"RCPT": Hang()}) as at_rcpt, SmtpPeer({"DOT": Hang()}) as at_dot:
+        longer, shorter = Office(at_rcpt.address, other), Office(at_dot.address, dot)
+        async with asyncio.TaskGroup() as waits:
+            waits.create_task(wait(shorter, "dot"))
+            await at_dot.until(contents=1)
+            waits.create_task(wait(longer, "rcpt"))
+        await longer.forwarding.close()
+        await shorter.forwarding.close()
+    assert ended == ["dot", "rcpt"]
+
+
+async def test_server_that_greets_late_gets_its_mail_by_more_patience() -> None:
+    settings = SessionSettings(greeting=Patience(0.2, 300), domain="us.test")
+    reached, go = asyncio.Event(), asyncio.Event()
+    greeting: list[Act] = [Hang(), Wait(reached, go, b"220 at last\r\n"), "220 peer.test"]
+    async with SmtpPeer({"greeting": greeting}) as peer:
+        office = Office(peer.address, settings)
+        assert isinstance(await office.send(), Defer)
+        assert settings.greeting.of(peer.address) == 0.4
+        await reached.wait()
+        go.set()
+        await office.until(SmarthostBack)
+        assert isinstance(await office.send(), Done)
         await office.forwarding.close()

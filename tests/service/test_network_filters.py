@@ -89,8 +89,8 @@ async def test_network_filter_is_told_the_path_and_may_edit_the_content(desk: De
     assert copy.content.read_bytes() == b"X: y\r\n" + CONTENT
 
 
-async def test_network_filter_may_listen_on_a_unix_socket(desk: Desk) -> None:
-    place = desk.folder / "filter.sock"
+async def test_network_filter_may_listen_on_a_unix_socket(desk: Desk, sockets: Path) -> None:
+    place = sockets / "filter"
     async with serving(LineFilter(say_ok), place):
         assert (await desk.ask(f"net:{place}")).verdict == Accept()
 
@@ -141,8 +141,8 @@ async def test_messages_at_the_same_time_have_a_connection_each(desk: Desk) -> N
         assert (served.connections, served.most_at_once) == (3, 3)
 
 
-async def test_filter_that_was_restarted_is_connected_to_again(desk: Desk) -> None:
-    place = desk.folder / "filter.sock"
+async def test_filter_that_was_restarted_is_connected_to_again(desk: Desk, sockets: Path) -> None:
+    place = sockets / "filter"
     async with serving(LineFilter(say_ok), place):
         assert (await desk.ask(f"net:{place}")).verdict == Accept()
     place.unlink()
@@ -272,8 +272,8 @@ async def test_spam_is_rejected_for_good_and_other_mail_passes_untouched(desk: D
     assert copy.content.read_bytes() == CONTENT
 
 
-async def test_spamd_marks_what_it_is_asked_to_edit(desk: Desk) -> None:
-    copy, place = desk.copy(b"Subject: SPAM\r\n\r\nbuy\r\n"), desk.folder / "spamd.sock"
+async def test_spamd_marks_what_it_is_asked_to_edit(desk: Desk, sockets: Path) -> None:
+    copy, place = desk.copy(b"Subject: SPAM\r\n\r\nbuy\r\n"), sockets / "spamd"
     async with serving(FakeSpamd(), place):
         assert (await desk.ask(f"spam-edit:{place}", copy=copy)).verdict == Accept()
     assert copy.content.read_bytes() == b"X-Spam-Flag: YES\r\nSubject: SPAM\r\n\r\nbuy\r\n"
@@ -360,6 +360,18 @@ async def test_missing_message_id_is_put_behind_the_header(
     before, after = copy.content.read_bytes().split(made)
     assert after == end
     assert content.startswith(before.removesuffix(b"\r\n"))
+
+
+async def test_message_id_never_stands_in_the_middle_of_a_field(desk: Desk) -> None:
+    content = b"X: y\r\n" + b" folded\r\n" * 200_000 + b"\r\n"
+    copy = desk.copy(content)
+    assert (await desk.ask("msgid:", copy=copy)).verdict == Accept()
+    first, rest = copy.content.read_bytes().split(b"\r\n", 1)
+    assert first.startswith(b"Message-ID: <1.2.3@")
+    assert rest == content
+    copy.content.write_bytes(content[6:])
+    assert (await desk.ask("msgid:", copy=copy)).verdict == Accept()
+    assert copy.content.read_bytes() == content[6:]
 
 
 @pytest.mark.parametrize(

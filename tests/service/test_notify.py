@@ -5,6 +5,7 @@ import email
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from email.message import Message
 from pathlib import Path
 
@@ -64,7 +65,7 @@ def notices(spool: Path) -> list[Path]:
 
 
 def notified(spool: Path, message: QueueId) -> int:
-    text = (spool / f"emailrelay.{message}.envelope.bad").read_text()
+    text = (spool / f"emailrelay.{message}.envelope.bad").read_text(errors="replace")
     return text.count("X-MailRelay-Notified:")
 
 
@@ -126,6 +127,66 @@ def test_unreadable_envelope_does_not_stop_the_others(tmp_path: Path) -> None:
     failed(tmp_path)
     for _ in range(2):
         assert main(["--relay", str(tmp_path)]) == 0
+    assert len(notices(tmp_path)) == 1
+
+
+def _without_end(envelope: bytes) -> bytes:
+    return envelope.replace(b"X-MailRelay-End: 1\r\n", b"")
+
+
+def _wrong_count(envelope: bytes) -> bytes:
+    return envelope.replace(b"ToCount: 1", b"ToCount: 2")
+
+
+def _not_utf_8(envelope: bytes) -> bytes:
+    return envelope.replace(b"Authentication: ", b"Authentication: \xff")
+
+
+def _of_an_unknown_format(envelope: bytes) -> bytes:
+    return envelope.replace(b"#2821.8", b"#9999.9")
+
+
+@pytest.mark.parametrize("damaged", [_without_end, _wrong_count, _not_utf_8, _of_an_unknown_format])
+def test_sender_is_told_of_a_damaged_message_that_still_names_it(
+    tmp_path: Path, damaged: Callable[[bytes], bytes]
+) -> None:
+    message = asyncio.run(_set_aside(tmp_path, damaged))
+    for _ in range(2):
+        assert main(["--relay", str(tmp_path)]) == 0
+    (told,) = notices(tmp_path)
+    assert b"damaged in the spool" in told.read_bytes()
+    assert BOB.encode() in told.read_bytes()
+    assert notified(tmp_path, message) == 1
+
+
+def test_sender_is_told_once_of_an_envelope_without_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emailrelay.store.spool.rewriting._LONGEST", 0)
+    message = asyncio.run(_set_aside(tmp_path, lambda envelope: envelope + bytes(65 * 1024**2)))
+    for _ in range(2):
+        assert main(["--relay", str(tmp_path)]) == 0
+    (told,) = notices(tmp_path)
+    assert BOB.encode() in told.read_bytes()
+    assert notified(tmp_path, message) == 1
+
+
+async def _set_aside(spool: Path, damaged: Callable[[bytes], bytes]) -> QueueId:
+    async with open_store(spool, report=nothing) as store:
+        async with store.draft(Envelope(sender=SENDER, to_remote=(BOB,))) as draft:
+            await draft.write(b"Subject: one\r\n\r\nbody\r\n")
+            await draft.commit(Stage.READY)
+        path = spool / f"emailrelay.{draft.id}.envelope"
+        path.write_bytes(damaged(path.read_bytes()))
+        assert await store.claim(Stage.READY, draft.id) is None
+    return draft.id
+
+
+def test_entry_that_is_no_file_does_not_stop_the_others(tmp_path: Path) -> None:
+    failed(tmp_path)
+    (tmp_path / "emailrelay.1.1.1.envelope.bad").mkdir()
+    (tmp_path / "emailrelay.1.1.2.envelope.bad").symlink_to("/dev/null")
+    assert main(["--relay", str(tmp_path)]) == 0
     assert len(notices(tmp_path)) == 1
 
 
@@ -298,3 +359,12 @@ def test_what_the_operator_asks_for_meanwhile_is_done_afterwards(tmp_path: Path)
     program = script(tmp_path / "slow", f"{queue} retry -s {tmp_path}/spool {message} >&2")
     assert main(["--deliver-with", str(program), str(tmp_path / "spool")]) == 0
     assert stages(tmp_path / "spool") == {message: Stage.READY}
+
+
+def test_address_of_a_sender_does_nothing_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed(tmp_path, "ann@x\u202e.test")
+    assert main([str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "x\\u202e.test is not this host" in told

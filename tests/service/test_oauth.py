@@ -20,6 +20,7 @@ from emailrelay.oauth import device
 from emailrelay.oauth.device import Invitation, TooLate
 from emailrelay.oauth.endpoint import Refused
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory, Location
 from emailrelay.store.spool.tokens import Reserved
 
 
@@ -564,24 +565,24 @@ async def test_old_tokens_are_gone_only_when_the_new_ones_are_durable(
     desk.server.rotates = True
     desk.person("first")
     steps: list[str] = []
-    fsync, rename, sync_directory = os.fsync, os.rename, files.sync_directory
+    fsync, rename, sync_directory = os.fsync, files.rename, files.sync_directory
 
     def synced(descriptor: int) -> None:
         steps.append("fsync")
         fsync(descriptor)
 
-    def renamed(source: str, target: str) -> None:
+    def renamed(source: Location, target: Location) -> None:
         steps.append("rename")
         rename(source, target)
 
-    def directory(path: str) -> None:
-        sync_directory(path)
+    def directory(which: Directory) -> None:
+        sync_directory(which)
         steps.append("directory")
 
     await desk.bearer()("office")
     desk.later(4000)
     monkeypatch.setattr(os, "fsync", synced)
-    monkeypatch.setattr(os, "rename", renamed)
+    monkeypatch.setattr(files, "rename", renamed)
     monkeypatch.setattr(files, "sync_directory", directory)
     await desk.bearer()("office")
     assert steps == ["fsync", "rename", "fsync", "directory"]

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import os
+import socket
 import subprocess
 import sys
 import time
@@ -12,9 +14,11 @@ from typing import Any
 import pytest
 
 from emailrelay.envelope import Address, Envelope
+from emailrelay.envelope_format import write
 from emailrelay.events import Event
 from emailrelay.journal import Attempt
 from emailrelay.queue.cli import main
+from emailrelay.queue.render import when
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Fail
@@ -163,7 +167,7 @@ def test_show_tells_the_story_in_plain_words(
         "from      ann@x.test",
         "bob@y.test: pending",
         "1 try",
-        "mx:25 answered 451",
+        "mx:25: 451",
         "next try",
     ):
         assert words in out
@@ -320,8 +324,13 @@ def test_unreadable_envelope_is_listed_and_can_be_deleted(
     assert mail.run("delete", "1.1.1") == 0
 
 
-def test_reader_that_has_seen_enough_is_no_error(mail: Mail) -> None:
-    command = f"{sys.executable} -m emailrelay.queue list --json -s {mail.spool} | head -c 1"
+@pytest.mark.parametrize("words", ["list --json", "list", "verify", "show 1.1.1"])
+def test_reader_that_has_seen_enough_is_no_error(mail: Mail, words: str) -> None:
+    for number in range(2000):
+        (mail.spool / f"emailrelay.{number}.9.9.envelope").write_bytes(b"garbage\r\n")
+    envelope = Envelope(sender=ANN, to_remote=tuple(Address(f"b{n}@y.test") for n in range(9999)))
+    (mail.spool / "emailrelay.1.1.1.envelope.hold").write_bytes(write(envelope))
+    command = f"{sys.executable} -m emailrelay.queue {words} -s {mail.spool} | head -c 1"
     done = subprocess.run(
         ["bash", "-c", f"set -o pipefail; {command}"],
         capture_output=True,
@@ -330,3 +339,144 @@ def test_reader_that_has_seen_enough_is_no_error(mail: Mail) -> None:
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def queue(mail: Mail, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "emailrelay.queue", *arguments, "-s", str(mail.spool)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path), **environment},
+    )
+
+
+async def put_attempted(spool: Path, attempt: Attempt, sender: str) -> QueueId:
+    async with open_store(spool, report=nothing) as store:
+        message = await put(store, sender)
+        await settle(store, message, Defer(attempt))
+    return message
+
+
+@pytest.mark.parametrize(
+    "console",
+    [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C"}],
+)
+def test_console_that_lacks_characters_shows_escapes(mail: Mail, console: dict[str, str]) -> None:
+    attempt = Attempt(at=time.time(), peer="mx", trouble=Reply(451, "李"), next_attempt=9e9)
+    message = asyncio.run(put_attempted(mail.spool, attempt, "李@x.test"))
+    for command in (["list"], ["show", message], ["list", "--json"], ["stats"], ["verify"]):
+        done = queue(mail, *command, **console)
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_others_wrote_does_nothing_to_the_terminal(mail: Mail) -> None:
+    attempt = Attempt(
+        at=time.time(),
+        peer="\x1b]0;mx\x07",
+        trouble=Reply(451, "\u202ebusy\x9b2J"),
+        next_attempt=time.time() + 900,
+    )
+    message = asyncio.run(put_attempted(mail.spool, attempt, "ann\u202e@x.test"))
+    listed, shown = queue(mail, "list"), queue(mail, "show", message)
+    assert "ann\\u202e@x.test" in listed.stdout
+    assert "\\u202ebusy" in listed.stdout
+    assert "\\x1b]0;mx\\x07: 451 \\u202ebusy" in shown.stdout
+    for done in (listed, shown):
+        assert not {"\x1b", "\u202e", "\x9b", "\x07"} & set(done.stdout)
+
+
+def test_numbers_have_their_noun(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:
+    for message in (mail.ready, mail.held, mail.failed):
+        assert mail.run("delete", message) == 0
+        assert "delete: 1 of 1 message\n" in capsys.readouterr().out
+    assert mail.run("verify") == 0
+    assert capsys.readouterr().out == "1 message, 0 problems\n"
+
+
+def test_show_claims_of_no_server_what_this_relay_found(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refused = Attempt(at=1.0, peer="mx:25", trouble=Reply(451, "4.4.1 refused"), next_attempt=9e9)
+    message = asyncio.run(put_attempted(mail.spool, refused, "ann@x.test"))
+    assert mail.run("show", message) == 0
+    out = capsys.readouterr().out
+    assert "1 try, the last one: mx:25: 451 4.4.1 refused" in out
+    assert "answered" not in out
+    assert when(1e300) == "@1e+300", "a journal may hold any number"
+
+
+@pytest.fixture
+def odd(mail: Mail) -> Iterator[Mail]:
+    """Give a spool with a socket where an envelope should be, and one where a content should be."""
+    content(mail, mail.ready).unlink()
+    directory = os.open(mail.spool, os.O_DIRECTORY)
+    with socket.socket(socket.AF_UNIX) as envelope, socket.socket(socket.AF_UNIX) as inner:
+        # The whole path may be too long for a socket's address.
+        envelope.bind(f"/proc/self/fd/{directory}/emailrelay.7.1.1.envelope")
+        inner.bind(f"/proc/self/fd/{directory}/{content(mail, mail.ready).name}")
+        yield mail
+    os.close(directory)
+
+
+def test_entry_that_cannot_be_read_is_named_and_the_others_are_listed(odd: Mail) -> None:
+    for selector in ([], ["--to", "*@y.test"]):
+        done = queue(odd, "list", *selector)
+        assert done.returncode == 0
+        for message in (odd.deferred, odd.failed, odd.held, odd.ready):
+            assert message in done.stdout
+        if selector:
+            assert "emailrelay-queue: warning: 7.1.1 is left out: " in done.stderr
+        else:
+            assert "7.1.1" in done.stdout
+    told = {entry["id"]: entry for entry in odd.entries()}
+    assert told[QueueId("7.1.1")]["sender"] is None
+    assert told[QueueId("7.1.1")]["last_reply"]
+    assert odd.run("show", "7.1.1") == 0
+    assert odd.run("stats") == 0
+
+
+def test_verify_reports_what_it_cannot_read_and_goes_on(
+    odd: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert odd.run("verify", "--json") == 1
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {finding["name"] for finding in told} == {
+        "emailrelay.7.1.1.envelope",
+        f"emailrelay.{odd.ready}.envelope",
+    }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+def test_envelope_that_this_user_may_not_read_is_named_and_the_others_are_listed(
+    tmp_path: Path,
+) -> None:
+    mail = Mail(tmp_path / "spool")
+    for path in (mail.spool, *mail.spool.rglob("*")):
+        os.chown(path, 65534, 65534)
+    secret = mail.spool / f"emailrelay.{mail.failed}.envelope.bad"
+    os.chown(secret, 0, 0)
+    secret.chmod(0o600)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    tmp_path.chmod(0o755)
+    # The interpreter may stand where the other user cannot read: list once before.
+    program = (
+        "import os, sys; from emailrelay.queue.cli import main; arguments = sys.argv[1:];"
+        " main(arguments); print('AGAIN', flush=True);"
+        " os.setgroups([]); os.setgid(65534); os.setuid(65534); sys.exit(main(arguments))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "list", "-s", str(mail.spool)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    listed = done.stdout.partition("AGAIN\n")[2]
+    assert mail.ready in listed
+    (told,) = (line for line in listed.splitlines() if line.startswith(mail.failed))
+    assert "Permission denied" in told
+    assert "Errno" not in told

@@ -41,7 +41,7 @@ CONVERSATIONS = {
     "empty lines": ["", "NOOP", " ", "HELP", "VRFY someone"],
 }
 BODIES = {"mail": [b"text\r\n"], "chunks dropped": [b"de\r\nf.\r\n"]}
-"""What is stored of each, behind the date of our own line."""
+"""What is stored of each, behind our own line and the end of its header: none has one."""
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
@@ -67,7 +67,7 @@ async def test_the_answers_are_the_same_one_by_one_and_together(
             greeting = await peer.reply()
             peer.send(b"".join(each.encode() + b"\r\n" for each in commands))
             together = [greeting, *[await peer.reply() for _ in commands]]
-        bodies = sorted(content.rpartition(b"00\r\n")[2] for _, _, content in running.mail())
+        bodies = sorted(content.rpartition(b"00\r\n\r\n")[2] for _, _, content in running.mail())
     numbered = [reply.partition(" as ")[0] for reply in one_by_one]
     assert numbered == [reply.partition(" as ")[0] for reply in together]
     assert (alone > 0, at_once) == (True, 0)

@@ -4,6 +4,7 @@ import asyncio
 import asyncio.subprocess as sub
 import json
 import os
+import shutil
 import signal
 import socket
 import ssl
@@ -18,6 +19,17 @@ from tests.service.receiving import HANG, Peer
 from tests.service.test_receiver_process import connect, receiver, start
 
 PASSWORD = "open sesame"  # noqa: S105 - of nobody
+
+
+def speaks_tls() -> bool:
+    """Tell whether swaks is here, and the Perl module without which it speaks no TLS."""
+    perl = ["perl", "-MNet::SSLeay", "-e", "1"]
+    return shutil.which("swaks") is not None and (
+        subprocess.run(perl, capture_output=True, check=False, timeout=HANG).returncode == 0
+    )
+
+
+needs_swaks = pytest.mark.skipif(not speaks_tls(), reason="needs swaks and libnet-ssleay-perl")
 
 
 @pytest.fixture(name="files")
@@ -55,6 +67,7 @@ def messages(folder: Path) -> int:
     return len(list((folder / "spool").glob("emailrelay.*.envelope")))
 
 
+@needs_swaks
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN", "CRAM-MD5"])
 @pytest.mark.parametrize("tls", ["--tls", "--tls-on-connect"])
 async def test_swaks_logs_in_behind_tls_and_pipelines(
@@ -72,6 +85,7 @@ async def test_swaks_logs_in_behind_tls_and_pipelines(
     assert messages(tmp_path) == 1
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 async def test_openssl_sees_the_certificate_and_no_old_version(
     flags: list[str], files: Certificates
 ) -> None:
@@ -141,6 +155,7 @@ async def test_a_key_that_others_can_read_stops_the_start(
     assert b"chmod o=" in error
 
 
+@needs_swaks
 async def test_no_secret_is_in_arguments_environment_or_log(flags: list[str]) -> None:
     # LG02, LG03
     async with receiver(*flags, "--server-tls", "--verbose", "--debug") as (process, place):
@@ -173,6 +188,26 @@ async def test_without_room_mail_is_refused_before_its_content(flags: list[str])
         peer.writer.transport.abort()
 
 
+async def test_a_verifier_that_is_down_floods_no_log(flags: list[str]) -> None:
+    down = "--address-verifier=net:127.0.0.1:1"
+    async with receiver(*flags[:4], down, "--log-format=json") as (process, place):
+        peer = await connect(place)
+        await peer.reply()
+        for command in ("EHLO c", "MAIL FROM:<a@b>"):
+            assert (await peer.ask(command)).startswith("250")
+        for number in range(200):
+            assert (await peer.ask(f"RCPT TO:<r{number}@b>")).startswith("451 4.4.3")
+        peer.writer.transport.abort()
+        process.send_signal(signal.SIGTERM)
+        log, _ = await asyncio.wait_for(process.communicate(), HANG)
+    told = [json.loads(line) for line in log.splitlines()]
+    assert len([line for line in told if line["event"] == "verifier_trouble"]) == 1
+    left_out = {line["kind"]: line["lines"] for line in told if line["event"] == "left_out"}
+    assert left_out["verifier_trouble"] == 199
+    assert len(told) < 30
+
+
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed")
 def test_a_flood_of_clients_exhausts_no_descriptors_and_floods_no_log(flags: list[str]) -> None:
     # D36, RX05
     command = [sys.executable, "-m", "emailrelay_receiver", *flags[:4], "--log-format=json"]

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.fakes.certificates import make_certificates
 
 OWN_NETWORK = 'ip link set lo up && ip address add 192.0.2.1/32 dev lo && exec "$@"'
 
@@ -46,3 +47,13 @@ def test_strangers_come_in_to_log_in_but_relay_nothing_before(tmp_path: Path) ->
 
 def test_whoever_can_connect_is_served_if_that_is_said(tmp_path: Path) -> None:
     assert told(f"--spool-dir={tmp_path / 'spool'}", "--remote-clients") == [220, 250, 250, 250]
+
+
+def test_a_stranger_without_the_certificate_asked_for_sends_nothing(tmp_path: Path) -> None:
+    files = make_certificates(tmp_path)
+    where = [f"--spool-dir={tmp_path / 'spool'}", "--remote-clients", "--server-tls"]
+    files_named = [
+        f"--server-tls-certificate={files.server}",
+        f"--server-tls-verify={files.authority}",
+    ]
+    assert told(*where, *files_named) == [220, 250, 530, 530]

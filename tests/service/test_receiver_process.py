@@ -89,6 +89,33 @@ async def test_mail_is_taken_in_and_the_end_is_clean(tmp_path: Path, workers: st
     assert content.read_bytes().endswith(b"\r\ntext\r\n")
 
 
+async def test_a_receiver_that_stops_while_a_dot_is_unanswered_names_the_duplicate(
+    tmp_path: Path,
+) -> None:
+    spool = tmp_path / "spool"
+    arguments = ("--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(spool))
+    async with (
+        receiver(*arguments, "--ack", "delivered") as (process, place),
+        open_store(spool, report=lambda _: None) as store,
+        store.feed(Stage.READY) as feed,
+    ):
+        peer = await connect(place)
+        await peer.to_data()
+        peer.send(b"text\r\n.\r\n")
+        async with asyncio.timeout(HANG):
+            claim = await feed.claim()
+        async with claim:
+            assert claim.wanted()
+            claim.in_doubt("mx.test:25")
+            process.send_signal(signal.SIGTERM)
+            assert (await peer.reply()).startswith("451 4.4.0 ")
+            output, _ = await asyncio.wait_for(process.communicate(), HANG)
+        peer.writer.close()
+    told = [json.loads(line) for line in output.splitlines()]
+    named = [line for line in told if line["event"] == "possible_duplicate"]
+    assert [(line["id"], line["peer"]) for line in named] == [(claim.id, "mx.test:25")]
+
+
 async def test_a_message_of_50_mib_costs_little_memory(tmp_path: Path) -> None:
     arguments = ("--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(tmp_path / "spool"))
     async with receiver(*arguments) as (process, place):
@@ -134,8 +161,8 @@ async def test_a_port_in_use_is_said_clearly() -> None:
     assert f"cannot listen on 127.0.0.1 port {port}: Address already in use" in errors.decode()
 
 
-async def test_a_unix_socket_serves_and_goes_with_the_service(tmp_path: Path) -> None:
-    path = tmp_path / "smtp"
+async def test_a_unix_socket_serves_and_goes_with_the_service(sockets: Path) -> None:
+    path = sockets / "smtp"
     async with receiver("--store", "memory:", "--interface", str(path)) as (process, place):
         assert place == str(path)
         peer = Peer(*await asyncio.open_unix_connection(path))
@@ -157,8 +184,8 @@ def test_all_addresses_share_one_port() -> None:
         listeners.close()
 
 
-def test_an_inherited_socket_is_used_and_a_stale_path_replaced(tmp_path: Path) -> None:
-    path = tmp_path / "stale"
+def test_an_inherited_socket_is_used_and_a_stale_path_replaced(sockets: Path) -> None:
+    path = sockets / "stale"
     with socket.socket(socket.AF_UNIX) as left_behind:
         left_behind.bind(str(path))
     inherited = socket.create_server(("127.0.0.1", 0))

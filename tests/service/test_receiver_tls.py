@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 from tests.fakes.certificates import Certificates, make_certificates
 from tests.service.receiving import HANG, Peer, Running, receiving
 
@@ -277,6 +278,66 @@ async def test_a_client_for_whom_nobody_vouches_is_not_served(
         assert not running.mail()
 
 
+async def test_who_must_show_a_certificate_gets_nothing_done_in_clear(files: Certificates) -> None:
+    values = {"server_tls": True, "server_tls_verify": str(files.authority)}
+    async with receiving(settings(files, **values)) as running, running.client() as peer:
+        await peer.reply()
+        assert "STARTTLS" in await peer.ask("EHLO c")
+        for command in ("MAIL FROM:<a@b>", "VRFY a", "AUTH PLAIN", "RCPT TO:<a@b>", "DATA"):
+            assert (await peer.ask(command)).startswith("530 5.7.0")
+        assert (await peer.ask("BDAT 6\r\nQUIT")).startswith("530")
+        assert not running.mail()
+
+
+async def test_a_client_of_a_unix_socket_must_show_a_certificate_too(
+    files: Certificates, tmp_path: Path
+) -> None:
+    place = tmp_path / "smtp"
+    values = {"server_tls": True, "server_tls_verify": str(files.authority)}
+    async with receiving(settings(files, **values), place=str(place)):
+        reader, writer = await asyncio.open_unix_connection(place)
+        peer = Peer(reader, writer)
+        await peer.reply()
+        await peer.ask("EHLO c")
+        assert (await peer.ask("MAIL FROM:<a@b>")).startswith("530 5.7.0")
+        writer.transport.abort()
+
+
+async def test_a_reload_that_asks_for_certificates_has_new_clients_encrypt(
+    files: Certificates,
+) -> None:
+    async with receiving(settings(files, server_tls=True)) as running:
+        values = {"server_tls": True, "server_tls_verify": str(files.authority)}
+        running.follow(settings(files, **values))
+        async with running.client() as peer:
+            await peer.reply()
+            await peer.ask("EHLO c")
+            assert (await peer.ask("MAIL FROM:<a@b>")).startswith("530 5.7.0")
+
+
+async def test_who_encrypts_from_the_first_octet_must_show_a_certificate(
+    files: Certificates,
+) -> None:
+    values = {"server_tls_connection": True, "server_tls_verify": str(files.authority)}
+    known = client_context(files)
+    known.load_cert_chain(files.client)
+    async with receiving(settings(files, **values)) as running:
+        async with encrypted(running, known, at_once=True) as peer:
+            await peer.reply()
+            await peer.ask("EHLO c")
+            assert (await peer.ask("MAIL FROM:<a@b>")).startswith("250")
+        try:
+            async with encrypted(running, client_context(files), at_once=True) as peer:
+                assert await peer.reply() == ""
+        except (ssl.SSLError, ConnectionError):
+            pass
+
+
+def test_asking_for_certificates_without_encryption_is_an_error(files: Certificates) -> None:
+    with pytest.raises(ValidationError, match="needs a way to encrypt"):
+        settings(files, server_tls_verify=str(files.authority))
+
+
 async def test_a_client_that_breaks_the_encryption_off_is_only_gone(files: Certificates) -> None:
     async with receiving(settings(files, server_tls=True)) as running:
         async with encrypted(running, client_context(files)) as peer:
@@ -326,3 +387,19 @@ def test_a_key_that_needs_a_password_is_told_and_not_asked_for(
     path.chmod(0o600)
     with pytest.raises(ConfigError, match="no usable key"):
         server_context([path, files.server], None)
+
+
+@pytest.mark.parametrize(
+    ("words", "version"), [(["tlsv1.3"], "TLSv1_2"), (["-tlsv1.2"], "TLSv1_3")]
+)
+async def test_a_version_of_tls_that_is_not_configured_is_refused(
+    files: Certificates, words: list[str], version: str
+) -> None:
+    context = client_context(files)
+    context.minimum_version = context.maximum_version = ssl.TLSVersion[version]
+    async with receiving(settings(files, server_tls=True, tls_config=words)) as running:
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            async with encrypted(running, context):
+                pass
+        async with encrypted(running, client_context(files)) as peer:
+            assert (await peer.ask("NOOP")).startswith("250")

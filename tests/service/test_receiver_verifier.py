@@ -142,6 +142,28 @@ async def test_the_end_of_the_service_does_not_wait_for_a_verifier(tmp_path: Pat
     writer.transport.abort()
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        "echo; echo 'a b@z.test'; exit 1",
+        "echo; echo '<a@z.test>'; exit 1",
+        "echo; echo 'a@z.test, b@z.test'; exit 1",
+        "echo; echo 'a@'; exit 1",
+        "echo; printf 'm\\303\\274ller@z.test\\n'; exit 1",
+        "echo; echo 'two words'; exit 0",
+        "echo; echo -- -option; exit 0",
+    ],
+)
+async def test_what_is_no_address_is_refused_at_once_and_told(tmp_path: Path, script: str) -> None:
+    path = program(tmp_path, f'case "$1" in r@*) {script} ;; esac\nexit 1')
+    async with receiving(settings(path)) as running, running.client() as peer:
+        await peer.reply()
+        assert (await to_rcpt(peer)).startswith("451 4.4.3")
+        assert "no address" in str(await running.until(VerifierTrouble))
+        assert (await peer.ask("RCPT TO:<other@y.test>")).startswith("250")
+        assert await recipients(running, peer) == ((), ("other@y.test",))
+
+
 class Service:
     """A network verifier that answers from a table, and counts its connections."""
 

@@ -24,10 +24,11 @@ def report(event):
         os.kill(os.getpid(), signal.SIGTERM)
 
 async def work(signals, _hints):
+    signals.ready()
     await signals.stop.wait()
     return 0
 
-sys.exit(service.run("little", work, workers=int(sys.argv[1]), report=report))
+sys.exit(service.run("little", work, store="memory:", workers=int(sys.argv[1]), report=report))
 """
 HANG = 30.0
 """Seconds after which a test gives up waiting."""
@@ -198,6 +199,16 @@ def test_a_store_that_cannot_be_used_ends_the_service(start: Start) -> None:
 
     assert little.end() == (78, "worker: no such store\n" * 2)
     assert little.heard("worker_died") == []
+    assert little.heard("started") == []
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_service_has_started_when_all_of_it_is_ready_however_soon_it_ends(
+    start: Start, workers: str
+) -> None:
+    little = start(workers, "finishing", "dispatch")
+    little.end()
+    assert len(little.heard("started")) == 1
 
 
 def test_workers_that_are_done_end_the_dispatcher_and_the_service(start: Start) -> None:
@@ -254,8 +265,8 @@ def test_a_worker_that_ignores_its_supervisors_death_ends_all_the_same(start: St
     assert all(gone(pid) for pid in workers)
 
 
-def test_the_service_manager_is_told(start: Start, tmp_path: Path) -> None:
-    path = str(tmp_path / "notify")
+def test_the_service_manager_is_told(start: Start, sockets: Path) -> None:
+    path = str(sockets / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(path)
         manager.settimeout(HANG)
@@ -288,7 +299,7 @@ async def work(signals):
 
 os.fork = sometimes
 roles = [Role("worker", work)] * 2
-status = Supervisor("x", roles, report=print, stopping=lambda: None).run()
+status = Supervisor("x", roles, report=print, ready=print, stopping=print).run()
 print(forks, status)
 """
 

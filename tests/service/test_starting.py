@@ -17,12 +17,13 @@ SERVICES: list[tuple[str, list[str]]] = [
 def complaint(module: str, options: list[str], spool: Path) -> tuple[int, list[str]]:
     ended = subprocess.run(
         [sys.executable, "-m", module, "--spool-dir", str(spool), *options],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
+    assert '"event":"listening"' not in ended.stdout
+    assert '"event":"started"' not in ended.stdout
     return ended.returncode, ended.stderr.splitlines()
 
 

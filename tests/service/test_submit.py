@@ -10,30 +10,10 @@ from pathlib import Path
 import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from tests.service.submitting import MESSAGE, submit
 
-MESSAGE = "To: bob@x.test\nBcc: secret@z.test\nSubject: hi\n\nline\n"
 DRIVER = Path(__file__).parent.parent / "fakes" / "dying_command.py"
 NO_ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
-
-
-def submit(
-    *arguments: str, text: str = MESSAGE, user: int | None = None, name: str = "emailrelay-submit"
-) -> subprocess.CompletedProcess[str]:
-    # The interpreter itself may stand where another user cannot read: import first, then become that user.
-    become = "" if user is None else f"os.setgroups([]); os.setgid({user}); os.setuid({user});"
-    program = (
-        "import encodings.idna, os, sys; from emailrelay.submit import by_smtp, cli, session;"
-        f" {become} sys.argv[0] = '/usr/sbin/{name}'; sys.exit(cli.main())"
-    )
-    return subprocess.run(
-        [sys.executable, "-c", program, *arguments],
-        input=text,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        env={"PATH": os.environ["PATH"], "EMAILRELAY_DOMAIN": "here.test"},
-    )
 
 
 def only(spool: Path, pattern: str) -> str:
@@ -208,7 +188,7 @@ class Receiver:
 def test_who_is_not_of_the_group_goes_through_the_receiver(tmp_path: Path) -> None:
     tmp_path.chmod(0o770)
     receiver, port = Receiver(), free_port()
-    controller = Controller(receiver, hostname="localhost", port=port)
+    controller = Controller(receiver, hostname="127.0.0.1", port=port)
     controller.start()
     try:
         arguments = ("-f", "ann@x.test", "--spool-dir", str(tmp_path), "--port", str(port))

@@ -11,8 +11,7 @@ from emailrelay.classic import log_lines
 from emailrelay.classic.command_line import parse
 from emailrelay.classic.log_lines import Line, Severity, of_complaint, of_event, written
 from emailrelay.classic.log_output import LogOutput, log_options
-from emailrelay.events import Direction, Event, StoreTrouble
-from emailrelay.logs import event_name
+from emailrelay.events import Direction, Event, StoreTrouble, event_name
 
 NOON = 1_700_000_000.25
 
@@ -35,6 +34,20 @@ def test_each_kind_of_event_is_one_readable_line(kind: type[Event]) -> None:
     assert "{" not in line.text
 
 
+@pytest.mark.parametrize("kind", ["rate_reached", "of_a_later_release"])
+def test_a_point_in_time_is_told_as_time_of_day(kind: str) -> None:
+    event = {"level": "info", "event": kind, "route": "isp", "rate": "30/m", "again": NOON}
+    line = of_event(json.dumps(event).encode())
+    assert line is not None
+    assert time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOON)) in line.text
+    assert str(int(NOON)) not in line.text
+
+
+def test_a_complaint_is_told_without_what_a_terminal_obeys() -> None:
+    line = of_complaint("bad \x1b[2J \u202e\n".encode())
+    assert line == Line(Severity.ERROR, "bad \\x1b[2J \\u202e")
+
+
 def test_an_event_of_a_later_release_is_told_with_all_it_has() -> None:
     octets = b'{"timestamp":"t","level":"info","event":"new_thing","service":"s","pid":1,"a":2}'
     assert of_event(octets) == Line(Severity.INFO, "new thing a=2")
@@ -43,9 +56,28 @@ def test_an_event_of_a_later_release_is_told_with_all_it_has() -> None:
 def test_a_dialogue_reads_as_it_always_did() -> None:
     told = {"level": "debug", "event": "dialogue", "line": "EHLO x", "peer": "192.0.2.1:25"}
     line = of_event(json.dumps({**told, "direction": Direction.SENT}).encode())
-    assert line == Line(Severity.INFO, 'tx>>: "EHLO x"', "192.0.2.1:25")
+    assert line == Line(Severity.INFO, 'tx>>: "EHLO x"', "192.0.2.1;25")
     line = of_event(json.dumps({**told, "direction": Direction.RECEIVED}).encode())
-    assert line == Line(Severity.INFO, 'rx<<: "EHLO x"', "192.0.2.1:25")
+    assert line == Line(Severity.INFO, 'rx<<: "EHLO x"', "192.0.2.1;25")
+
+
+@pytest.mark.parametrize(
+    ("told", "address"),
+    [
+        ({"event": "received", "client": "127.0.0.1", "port": 4711}, "127.0.0.1;4711"),
+        ({"event": "dialogue", "peer": "127.0.0.1", "port": 4711}, "127.0.0.1;4711"),
+        ({"event": "dialogue", "peer": "::1", "port": 4711}, "::1;4711"),
+        ({"event": "dialogue", "peer": "mail.test:25"}, "mail.test;25"),
+        ({"event": "dialogue", "peer": "[::1]:25"}, "[::1];25"),
+        ({"event": "dialogue", "peer": "/run/a:1"}, "/run/a:1"),
+        ({"event": "received", "client": "/run/socket", "port": 0}, "/run/socket"),
+        ({"event": "started"}, ""),
+    ],
+)
+def test_an_address_stands_with_its_port(told: dict[str, object], address: str) -> None:
+    line = of_event(json.dumps({"level": "info", **told}).encode())
+    assert line is not None
+    assert line.address == address
 
 
 def test_a_line_that_is_no_event_is_a_complaint() -> None:
@@ -62,9 +94,9 @@ def test_an_event_of_this_process_reads_like_one_of_a_service() -> None:
 def test_a_line_has_what_was_asked_for_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    line = Line(Severity.WARNING, "text", "127.0.0.1")
+    line = Line(Severity.WARNING, "text", "127.0.0.1;4711")
     assert written(line) == "warning: text"
-    assert written(line, address=True) == "warning: 127.0.0.1: text"
+    assert written(line, address=True) == "warning: 127.0.0.1;4711: text"
     assert written(line, now=NOON) == "20231114.221320.250: warning: text"
     assert written(Line(Severity.INFO, "text"), address=True) == "info: text"
 

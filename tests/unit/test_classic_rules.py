@@ -34,6 +34,11 @@ def test_what_was_said_goes_before_a_shorthand() -> None:
     assert (asked.on("log"), wrong) == (True, [])
 
 
+def test_what_was_switched_off_stays_off_in_a_shorthand() -> None:
+    asked, wrong = expand(parse(["-d", "--close-stderr=no"], lambda _path: "")[0])
+    assert (asked.on("close-stderr"), asked.on("log"), wrong) == (False, True, [])
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -44,7 +49,9 @@ def test_what_was_said_goes_before_a_shorthand() -> None:
         "-q h:25 -s /tmp/x --client-interface 127.0.0.1",
         "--as-proxy h:25 --port 2525",
         "--as-server --as-proxy h:25",
+        "--as-server --forward-to h:25",
         "--as-server --forward-to h:25 --poll 60",
+        "--as-server --forward-to h:25 --tls-config=",
         "--as-server --forward-to h:25 --forward-on-disconnect",
         "--as-server --forward-to h:25 --admin 2526 --admin-terminate",
         "--no-smtp --admin 2526",
@@ -66,7 +73,6 @@ def test_these_make_sense(line: str) -> None:
         ("--forward", ["--forward"]),
         ("--immediate", ["--immediate"]),
         ("--forward-on-disconnect", ["--forward-on-disconnect"]),
-        ("--as-server --forward-to h:25", ["--forward-to"]),
         ("--as-server --connection-timeout 3", ["--connection-timeout"]),
         ("--as-client h:25 --remote-clients", ["--remote-clients"]),
         ("--as-client h:25 --admin 2526", ["--admin"]),
@@ -81,6 +87,8 @@ def test_these_make_sense(line: str) -> None:
         ("--syslog=nowhere", ["--syslog"]),
         ("--log-format colour", ["--log-format"]),
         ("--pid-file=", ["--pid-file"]),
+        ("--interface=", ["--interface"]),
+        ("--filter=", ["--filter"]),
         ("--poll 60 --port x --admin-terminate", ["--admin-terminate", "--poll", "--port"]),
     ],
 )

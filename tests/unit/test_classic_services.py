@@ -1,13 +1,15 @@
 """Which services the historical options call for, and with which flags."""
 
 import re
+from typing import get_origin
 
 import pytest
 
 from emailrelay.classic import help_text, rules, services
 from emailrelay.classic.command_line import Asked, parse
-from emailrelay.classic.options import OPTIONS
+from emailrelay.classic.options import OPTIONS, Kind, Option, Use
 from emailrelay.classic.services import Plan
+from emailrelay.config import SERVICES, read
 
 
 def planned(line: str) -> Plan:
@@ -119,6 +121,52 @@ def test_a_target_is_named_as_it_was_said(shorthand: str) -> None:
 def test_some_and_all_contradict_each_other() -> None:
     (found,) = complaints("-y h:25 --forward-to-all --forward-to-some")
     assert found.startswith("--forward-to-some: contradicts")
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_mechanisms_are_one_value_commas_and_all(
+    side: str,
+    in_file: bool,  # noqa: FBT001 - a row of the table
+) -> None:
+    said = f"{side}-auth-config=m:plain,login;x:cram-md5"
+    words = ["--as-proxy", "h:25", *(["file"] if in_file else [f"--{said}"])]
+    asked, wrong = parse(words, lambda _path: said)
+    expanded, _ = rules.expand(asked)
+    plan = services.plan(expanded)
+    service = plan.receiver if side == "server" else plan.forwarder
+    assert service is not None
+    assert [*wrong, *services.problems(plan, expanded, {})] == []
+    settings = read(service.settings, service.flags, {})
+    assert getattr(settings, f"{side}_auth_config") == "m:plain,login;x:cram-md5"
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_an_option_is_a_list_exactly_where_the_services_take_one(option: Option) -> None:
+    for service in SERVICES:
+        info = service.model_fields.get(option.setting)
+        if info is not None and option.use is Use.SERVICES:
+            is_list = option.kind in {Kind.LIST, Kind.OPTIONAL}
+            assert is_list is (get_origin(info.annotation) is list)
+
+
+def test_a_flag_that_is_switched_off_reaches_the_services() -> None:
+    once = planned("--as-client h:25 --client-tls=no").once
+    assert once is not None
+    settings = read(once.settings, once.flags, {"EMAILRELAY_CLIENT_TLS": "yes"})
+    assert settings.model_dump()["client_tls"] is False
+
+
+@pytest.mark.parametrize("line", ["--as-server", "--as-client h:25", "--as-proxy h:25"])
+def test_an_empty_list_of_tls_details_is_none(line: str) -> None:
+    assert complaints(f"{line} --tls-config=") == []
+
+
+def test_the_versions_of_tls_count_on_both_sides() -> None:
+    plan = planned("--as-proxy h:25 --tls-config tlsv1.3")
+    for service in (plan.receiver, plan.forwarder):
+        assert service is not None
+        assert "--tls-config=tlsv1.3" in service.flags
 
 
 def test_the_services_take_the_flags_that_they_are_given() -> None:

@@ -1,5 +1,6 @@
 """Settings: where they come from, what goes before what, and every problem at once."""
 
+import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -119,13 +120,40 @@ def test_a_key_with_dashes_is_told_its_name(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("text", ["port = \n", "= 1", "port = 1\nport = 2\n"])
-def test_a_file_that_is_not_toml_is_a_problem(tmp_path: Path, text: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "named", "reason"),
+    [
+        ("port = \n", "line 1, port", "invalid value"),
+        ("= 1", "line 1", "invalid statement"),
+        ("port = 1\nport = 2\n", "line 2, port", "cannot overwrite a value"),
+        ("size = 1\nspool_dir = /x\n", "line 2, spool_dir", "a text stands in quotes"),
+        ("remote_clients = yes\n", "line 1, remote_clients", "write true or false"),
+        ("size = 1\nport 25\n", "line 2, port", 'name = "text"'),
+        ('filter = ["/a",\n"/b"\n', "line 2, filter", "unclosed array"),
+        ('[[route]\nname = "x"\n', "line 1, [[route]", "array declaration"),
+    ],
+)
+def test_a_file_that_is_not_toml_is_one_problem_that_names_line_and_key(
+    tmp_path: Path, text: str, named: str, reason: str
+) -> None:
     path = write(tmp_path, text)
+    for (
+        service
+    ) in SERVICES:  # Of what the file would have said, such as forward_to, nothing is missed.
+        (problem,) = problems(service, ["-c", path])
+        assert problem.startswith(f"{path}, {named}: is not TOML: ")
+        assert reason in problem
 
-    (problem,) = problems(ReceiverSettings, ["-c", path])
 
-    assert problem.startswith(f"{path}: is not TOML: ")
+@pytest.mark.parametrize("octets", [None, b"port = 25 # \xff"])
+def test_a_file_that_cannot_be_read_brings_no_other_problem(
+    tmp_path: Path, octets: bytes | None
+) -> None:
+    path = tmp_path / "relay.toml"
+    if octets is not None:
+        path.write_bytes(octets)
+    (problem,) = problems(ForwarderSettings, ["-c", str(path)])
+    assert str(path) in problem
 
 
 def test_a_file_that_is_missing_or_not_text_is_a_problem(tmp_path: Path) -> None:
@@ -189,6 +217,17 @@ def test_anonymous_takes_only_words_it_knows() -> None:
 )
 def test_a_destination_is_host_and_port_or_a_path(text: str, meaning: str) -> None:
     assert destination(text) == meaning
+
+
+def test_the_names_of_mail_services_need_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(_name: str, _protocol: str) -> int:
+        raise OSError("service/proto not found")  # as where there is no /etc/services
+
+    monkeypatch.setattr(socket, "getservbyname", unknown)
+    names = ("smtp", "submission", "submissions")
+    assert [destination(f"h:{name}") for name in names] == ["h:25", "h:587", "h:465"]
+    with pytest.raises(ValueError, match="write the port's number"):
+        destination("h:other")
 
 
 @pytest.mark.parametrize(

@@ -38,3 +38,7 @@ def test_a_fact_does_not_change() -> None:
     with pytest.raises(AttributeError):
         event.service = "filterd"
     assert event.service == "receiver"
+
+
+def test_a_fact_is_told_in_words() -> None:
+    assert str(Stopped(service="filterd")) == "stopped: service filterd, unfinished 0"

@@ -196,7 +196,6 @@ def test_challenge_is_answered_as_in_rfc_2195() -> None:
         (Step.CONNECT, "451 4.4.1 192.0.2.1:25 does not answer within 40 s", "25", "port 25"),
         (Step.CONNECT, "451 4.4.1 192.0.2.1:587 does not answer within 40 s", "587", "firewall"),
         (Step.CONNECT, "451 4.4.3 no address of x.test: unknown", "25", "spelling"),
-        (Step.GREETING, "451 4.4.2 no answer within 20 s at the greeting", "465", "client-tls-connection"),
         (Step.TLS, "454 4.7.5 the server's certificate cannot be trusted: certificate has expired", "587", "renew"),
         (Step.RCPT, "450 4.2.0 greylisted", "25", "by itself"),
     ],

@@ -52,6 +52,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
         replies=st.dictionaries(TEXT.map(Address), REPLIES, max_size=3),
         trouble=st.none() | REPLIES,
         next_attempt=st.none() | TIMES,
+        tries=st.integers(0, 100),
     ),
     st.builds(Failed, at=TIMES, stage=STAGES, reason=REPLIES),
     st.builds(Held, at=TIMES, stage=STAGES),

@@ -19,8 +19,9 @@ from emailrelay.events import (
     SessionTrouble,
     Stopping,
     WorkerDied,
+    event_name,
 )
-from emailrelay.logs import FIELD_LIMIT, event_name, line_reporter, printable, renderer, reporter
+from emailrelay.logs import FIELD_LIMIT, line_reporter, printable, renderer, reporter
 
 
 class Quiet(Event):
@@ -58,7 +59,7 @@ def test_an_event_is_named_for_its_class() -> None:
 def test_json_holds_the_fields_of_the_event_and_who_says_it() -> None:
     pipe = Pipe()
 
-    pipe.report()(Rejected(command="RCPT", reply='550 "no"', client="127.0.0.1:9"))
+    pipe.report()(Rejected(command="RCPT", reply='550 "no"', client="127.0.0.1", port=9))
 
     (line,) = pipe.lines()
     assert json.loads(line) == {
@@ -68,7 +69,8 @@ def test_json_holds_the_fields_of_the_event_and_who_says_it() -> None:
         "pid": os.getpid(),
         "command": "RCPT",
         "reply": '550 "no"',
-        "client": "127.0.0.1:9",
+        "client": "127.0.0.1",
+        "port": 9,
     }
 
 

@@ -22,7 +22,7 @@ from emailrelay.stage import Stage
 ANN, BOB, CAT = Address("ann@x.test"), Address("bob@y.test"), Address("cat@z.test")
 ENVELOPE = Envelope(sender=Address("sender@x.test"), to_remote=(ANN, BOB, CAT))
 NOBODY = Reply(550, "5.1.1 no such user")
-GIVEN_UP = Reply(554, "5.4.7 not delivered within 5 days, last answer: 451 4.3.0 busy <cat@z.test>")
+GIVEN_UP = Reply(554, "5.4.7 not delivered within 5 days, last try: 451 4.3.0 busy <cat@z.test>")
 HEADER = b"Message-ID: <one@x.test>\r\nSubject: one\r\n\r\nsecret body\r\n"
 
 
@@ -75,6 +75,14 @@ def test_notice_is_a_delivery_status_report_that_no_responder_answers() -> None:
         "message/delivery-status",
         "text/rfc822-headers",
     ]
+
+
+def test_notice_claims_of_no_server_what_this_relay_may_have_found() -> None:
+    unable = Reply(553, "5.6.7 the server does not support SMTPUTF8")
+    failure = dsn.Failure(recipient=BOB, reply=unable, peer="mx.y.test:25")
+    words = dsn.compose(report(failures=(failure,))).decode()
+    assert "    mx.y.test:25: 553 5.6.7 the server does not support SMTPUTF8\r\n" in words
+    assert " said: " not in words
 
 
 def test_notice_says_for_each_recipient_who_refused_it_and_why() -> None:

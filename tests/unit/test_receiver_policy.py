@@ -219,3 +219,34 @@ def test_no_argument_breaks_the_rules(octets: bytes) -> None:
         # Any other error fails the test.
         with suppress(Refused):
             read()
+
+
+@pytest.mark.parametrize(
+    ("argument", "address"),
+    [
+        (b"TO:a@b.test", "a@b.test"),
+        (b"TO: a@b.test ", "a@b.test"),
+        (b"TO:a@b.test NOTIFY=NEVER", "a@b.test"),
+        (b"TO:<a@b.test>", "a@b.test"),
+        (b"TO:root", "root"),
+    ],
+)
+def test_a_lenient_reader_does_without_brackets(argument: bytes, address: str) -> None:
+    assert read_recipient(argument, utf8=False, lenient=True)[0] == address
+    sender = argument.replace(b"TO:", b"FROM:").replace(b"NOTIFY=NEVER", b"SIZE=7")
+    assert read_sender(sender, lenient=True)[0] == address
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b" ", b"a@b>", b"<a@b", b"a b@c", b"a@b,c@d", b"-a@b", b"Name <a@b>", b"a@b\x01"]
+)
+def test_a_lenient_reader_still_wants_an_address(text: bytes) -> None:
+    with pytest.raises(Refused):
+        read_recipient(b"TO:" + text, utf8=False, lenient=True)
+    with pytest.raises(Refused):
+        read_sender(b"FROM:" + text, lenient=True)
+
+
+@pytest.mark.parametrize("argument", [b"TO:a@b.test", b"TO:a@b.test NOTIFY=NEVER"])
+def test_brackets_are_needed_by_default(argument: bytes) -> None:
+    assert refusal(argument) == "501 5.1.3"

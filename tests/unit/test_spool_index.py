@@ -68,3 +68,22 @@ def test_message_told_twice_is_served_once_and_may_be_told_again_afterwards() ->
 
     index.tell(scheduled(_ONE, 10.0))
     assert [found.message for found in iter(lambda: index.pop(now=10.0), None)] == [_ONE]
+
+
+def test_flood_of_messages_that_nobody_has_seen_is_not_kept() -> None:
+    index = Index()
+    told = [index.tell(scheduled(QueueId(f"1.2.{number}"), 0.0)) for number in range(50_000)]
+    later = [index.tell_later(scheduled(QueueId(f"1.3.{number}"), 9.0)) for number in range(50_000)]
+    assert told[0]
+    assert later[0]
+    assert not told[-1]
+    assert not later[-1]
+    assert len(index) < 25_000
+
+
+def test_as_many_may_be_told_of_as_a_scan_has_found() -> None:
+    index = Index()
+    index.replace([scheduled(QueueId(f"1.2.{number}"), 9.0) for number in range(50_000)], ())
+    assert all(
+        index.tell_later(scheduled(QueueId(f"1.2.{number}"), 10.0)) for number in range(50_000)
+    )

@@ -3,6 +3,7 @@
 import email
 import io
 import re
+from email.header import decode_header, make_header
 from email.policy import default
 
 import pytest
@@ -14,7 +15,12 @@ from emailrelay.submit.arguments import Arguments, Personality, UsageError, pars
 from emailrelay.submit.message import DataError, Header, Origin
 
 ORIGIN = Origin(
-    id="1.2.3", host="h.test", user="ann", full_name='Ann "A" B', uid=7, now=1_700_000_000.0
+    id="1.2.3",
+    host="h.test",
+    address="ann@h.test",
+    full_name='Ann "A" B',
+    uid=7,
+    now=1_700_000_000.0,
 )
 
 
@@ -33,6 +39,11 @@ def body_of(text: bytes, *, dots_end: bool = False) -> bytes:
         (["-f", "a@x"], Arguments(sender="a@x")),
         (["-fa@x"], Arguments(sender="a@x")),
         (["-f", ""], Arguments(sender="")),
+        (["--from", "a@x"], Arguments(sender="a@x")),
+        (["--from=a@x"], Arguments(sender="a@x")),
+        (["--from", ""], Arguments(sender="")),
+        (["--domain", "x.test"], Arguments(domain="x.test")),
+        (["-s", "/x"], Arguments(spool_dir="/x")),
         (
             ["-FCronDaemon", "-i", "-B8BITMIME", "-oem", "root"],
             Arguments(full_name="CronDaemon", dots_end=False, recipients=("root",)),
@@ -59,7 +70,17 @@ def test_name_of_the_command_says_what_to_do() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["-f"], ["--bogus"], ["-bd"], ["--port", "0"], ["--port", "x"], ["-Z"], ["--spool-dir="]],
+    [
+        ["-f"],
+        ["--bogus"],
+        ["-bd"],
+        ["--port", "0"],
+        ["--port", "x"],
+        ["-Z"],
+        ["--spool-dir="],
+        ["--from"],
+        ["-s"],
+    ],
 )
 def test_unknown_options_are_refused(words: list[str]) -> None:
     with pytest.raises(UsageError):
@@ -130,9 +151,10 @@ def test_what_is_missing_is_added_and_what_is_there_is_kept() -> None:
 
 
 def test_recipients_come_from_the_header_and_bcc_goes() -> None:
-    header, _ = header_of(b'To: "Doe, J" <j@x.test>,\n k@x.test\nCc: root\nBcc: hidden@x.test\n\n')
-    lists = header.recipient_values()
-    assert addresses.recipients([], lists, "h.test") == (
+    header, _ = header_of(b'To: "Doe, J" <j@x.test>,\n k@x.test\nCC : root\nBcc: hidden@x.test\n\n')
+    fields = header.recipient_fields()
+    assert [name for name, _ in fields] == ["To", "CC", "Bcc"]
+    assert addresses.recipients([], fields, "h.test") == (
         "j@x.test",
         "k@x.test",
         "root@h.test",
@@ -142,16 +164,140 @@ def test_recipients_come_from_the_header_and_bcc_goes() -> None:
 
 
 def test_resent_message_goes_to_those_it_is_resent_to() -> None:
-    header, _ = header_of(b"To: old@x.test\nResent-To: new@x.test\n\n")
-    assert header.recipient_values() == ["new@x.test"]
+    header, _ = header_of(b"To: old@x.test\nResent-To: new@x.test\nResent-Cc: too@x.test\n\n")
+    assert header.recipient_fields() == [
+        ("Resent-To", " new@x.test\r\n"),
+        ("Resent-Cc", " too@x.test\r\n"),
+    ]
 
 
-@pytest.mark.parametrize("text", ["a b@x", "a@x\nRCPT", "a<b@x", "a\0@x"])
+def test_message_that_was_resent_before_goes_to_those_of_the_last_resending() -> None:
+    header, _ = header_of(
+        b"Resent-From: a@x.test\nResent-To: new@x.test\nReceived: by y\nResent-To: old@x.test\n\n"
+    )
+    assert header.recipient_fields() == [("Resent-To", " new@x.test\r\n")]
+
+
+@pytest.mark.parametrize("field", ["To", "Cc", "Bcc", "Resent-To", "Resent-Cc", "Resent-Bcc"])
+def test_error_in_an_address_list_names_the_field(field: str) -> None:
+    header, _ = header_of(f"{field}: good@x.test, bob smith\n\n".encode())
+    with pytest.raises(DataError, match=f"^{field}: 'bob smith': a name without an address"):
+        addresses.recipients([], header.recipient_fields(), "h.test")
+
+
+def test_octets_that_are_not_utf8_are_refused_in_an_address_and_kept_in_a_name() -> None:
+    header, _ = header_of(b"To: b\xf6b@x.test\n\n")
+    with pytest.raises(DataError, match=r"^To: .*not UTF-8"):
+        addresses.recipients([], header.recipient_fields(), "h.test")
+    named, _ = header_of(b"To: B\xf6b <bob>\n\n")
+    assert addresses.recipients([], named.recipient_fields(), "h.test") == ("bob@h.test",)
+    assert addresses.qualified(named, "h.test").fields == (b"To: B\xf6b <bob@h.test>\r\n",)
+
+
+@pytest.mark.parametrize(
+    ("field", "expected"),
+    [
+        (b"From: root (Cron Daemon)", b"From: root@h.test (Cron Daemon)"),
+        (b"To: root", b"To: root@h.test"),
+        (b"cc: Root <root>,\r\n  a@x, b", b"cc: Root <root@h.test>,\r\n  a@x, b@h.test"),
+        (b"Reply-To: (c) a . b (d)", b"Reply-To: (c) a . b@h.test (d)"),
+        (b"Sender: <root>", b"Sender: <root@h.test>"),
+        (b"Resent-To: staff: ann, bob@x;", b"Resent-To: staff: ann@h.test, bob@x;"),
+        (b"From: Cron Daemon", b"From: Cron Daemon"),
+        (b"To: undisclosed-recipients:;", b"To: undisclosed-recipients:;"),
+        (b"Subject: root", b"Subject: root"),
+    ],
+)
+def test_header_addresses_without_a_domain_get_the_hosts(field: bytes, expected: bytes) -> None:
+    header = Header((field + b"\r\n",))
+    assert addresses.qualified(header, "h.test").fields == (expected + b"\r\n",)
+
+
+@pytest.mark.parametrize(
+    "name", ["Zoë", "René Müller" * 9, "ünï\t\x00", "李", "\U0001f4e7" * 40, "a\udcf6b", "x" * 3000]
+)
+def test_added_from_field_is_ascii_and_its_name_reads_as_it_was(name: str) -> None:
+    added = Header(()).completed(ORIGIN._replace(full_name=name))
+    (field,) = (f for f in added.fields if f.startswith(b"From:"))
+    assert field.isascii()
+    assert all(len(line) <= 80 for line in field.split(b"\r\n"))
+    words, _, address = field.decode().removeprefix("From: ").rpartition(" ")
+    shown = re.sub(r"[\x00-\x1f]", " ", name).strip().replace("\udcf6", "\ufffd")
+    assert (str(make_header(decode_header(words))), address) == (shown, "<ann@h.test>\r\n")
+
+
+def test_user_name_that_is_no_atom_is_quoted() -> None:
+    assert addresses.local_part("ann.b") == "ann.b"
+    local = addresses.local_part("DOM\\ann")
+    assert local == r'"DOM\\ann"'
+    assert addresses.sender(f"{local}@x", "h.test") == f"{local}@x"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a b@x",
+        "a@x\nRCPT",
+        "a<b@x",
+        "a\0@x",
+        "a\x85@x",
+        '"a\x01"@x',
+        "b\udcf6b@x",
+        "-f@x",
+        "l" * 257,
+    ],
+)
 def test_address_that_could_break_out_of_its_line_is_refused(text: str) -> None:
     with pytest.raises(DataError):
-        addresses.qualified(text, "h.test")
+        addresses.recipients([text], [], "h.test")
+    with pytest.raises(DataError):
+        addresses.sender(text, "h.test")
+
+
+def test_argument_may_be_a_list() -> None:
+    found = addresses.recipients(["a@x, b", "<c@x>", "a@x"], [], "h.test")
+    assert found == ("a@x", "b@h.test", "c@x")
+    with pytest.raises(DataError, match="not one address"):
+        addresses.sender("a@x, b@x", "h.test")
+
+
+@pytest.mark.parametrize("text", ["", "<>", " <> "])
+def test_nothing_is_the_null_sender(text: str) -> None:
+    assert addresses.sender(text, "h.test") == ""
 
 
 def test_message_for_nobody_is_refused() -> None:
     with pytest.raises(DataError, match="no recipients"):
-        addresses.recipients([], ["undisclosed-recipients:;"], "h.test")
+        addresses.recipients([], [("To", "undisclosed-recipients:;")], "h.test")
+
+
+def test_long_line_of_a_header_is_one_line() -> None:
+    names = ", ".join(f"user{number}@x.test" for number in range(10_000))
+    header, body = header_of(f"To: {names}\nSubject: x\n\nbody\n".encode())
+    assert len(addresses.recipients([], header.recipient_fields(), "h.test")) == 10_000
+    assert header.has(b"subject")
+    assert body == b"body\n"
+
+
+def test_body_without_a_header_may_be_one_long_line() -> None:
+    text = b"x" * 3_000_000 + b"\n"
+    assert header_of(text) == (Header(()), text)
+
+
+def test_very_many_names_get_their_domain() -> None:
+    header, _ = header_of(b"To: " + b"a," * 400_000 + b"\n\n")
+    assert addresses.qualified(header, "h.test").fields[0].count(b"@h.test") == 400_000
+
+
+def test_more_recipients_than_an_envelope_holds_are_refused() -> None:
+    names = [f"u{number}" for number in range(100_001)]
+    assert len(addresses.recipients(names[1:], [], "h.test")) == 100_000
+    with pytest.raises(DataError, match="100001 recipients, 100000 are possible"):
+        addresses.recipients(names, [], "h.test")
+
+
+def test_header_of_very_many_lines_is_read() -> None:
+    folded = b"A: 1\n" + b" \n" * 500_000
+    header, body = header_of(folded + b"\nbody\n")
+    assert len(header.fields) == 1
+    assert body == b"body\n"

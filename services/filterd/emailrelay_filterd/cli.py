@@ -10,11 +10,12 @@ from emailrelay.config import FilterdSettings, load
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import Limits, Programs
-from emailrelay.filters.spec import parse_chain, unstartable
+from emailrelay.filters.spec import complaints, parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
+from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay_filterd import unattended
@@ -23,7 +24,8 @@ from emailrelay_filterd.worker import Worker
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
-    settings = load(FilterdSettings, argv)
+    prepare_streams()
+    settings = load(FilterdSettings, argv, check=_found_by_check)
     report = reporter(settings)
     live = Live(settings, argv, report=report)
     _warn(settings, report)
@@ -31,10 +33,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings.service,
         partial(_work, live, report),
         workers=settings.workers,
+        store=settings.store_place,
         report=report,
         dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
         live=live,
     )
+
+
+def _found_by_check(settings: FilterdSettings) -> list[str]:
+    return complaints("--filter", parse_chain(settings.filter))
 
 
 def _warn(settings: FilterdSettings, report: Report) -> None:
@@ -69,6 +76,7 @@ async def _work(
             return swap
 
         live.on_change(prepare)
+        signals.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(
                 unattended.watch(store, signals.stop, report, lambda: not worker.chain.filters)

@@ -7,14 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreError
-from emailrelay.events import FilterTrouble, Report, StoreTrouble
+from emailrelay.events import Report, StoreTrouble
 from emailrelay.filter_decision import Run, decide
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import Original
 from emailrelay.filters.verdict import Spoken, Trouble
 from emailrelay.schedule import Schedule
 from emailrelay.store.base import Claim, Feed
-from emailrelay_filterd.calm import Calm
 
 WORK_COPY_SUFFIX = "new"
 """Server filters see an envelope whose name ends ``.envelope.new`` (docs/filters.md)."""
@@ -35,12 +34,10 @@ class Worker:
     clock: Callable[[], float] = time.time
     chance: Callable[[], float] = random.random
     drain: float = _DRAIN_SECONDS
-    _calm: Calm = field(init=False)
     _idle: set[asyncio.Task[None]] = field(init=False, default_factory=set[asyncio.Task[None]])
     _provided: asyncio.Event = field(init=False, default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
-        self._calm = Calm(self.report, self.clock)
         self.follow(self.chain, self.schedule)
 
     def follow(self, chain: Chain, schedule: Schedule) -> None:
@@ -120,10 +117,7 @@ class Worker:
         await claim.settle(decision.settlement, decision.answer)
         if spoken.verdict.rescan:
             self.feed.look()
-        if isinstance(decision.event, FilterTrouble):
-            self._calm.tell(decision.event)
-        else:
-            self.report(decision.event)
+        self.report(decision.event)
 
     async def _run_chain(self, claim: Claim) -> Spoken:
         known = self.chain.at_once(claim.envelope, claim.size)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from emailrelay.secrets import ClientAccount, Form, Mechanism, Secret
+from emailrelay_forwarder.route import Route
 
 _BY_FORM = {
     Form.PLAIN: (Mechanism.CRAM_MD5, Mechanism.PLAIN, Mechanism.LOGIN),
@@ -51,11 +52,14 @@ class TokenAccount:
 
 Account: TypeAlias = PasswordAccount | TokenAccount
 
-Accounts: TypeAlias = Callable[[str], Account | None]
-"""Gives the account of a selector; None: sign in nowhere. Raises a ``RelayError`` if there is none."""
+Accounts: TypeAlias = Callable[[str, Route], Account | None]
+"""Gives the account of a selector for a server; None: do not sign in.
+
+Raises a ``RelayError`` if there is no such account, or if it is not for this server.
+"""
 
 
-def nobody(_selector: str) -> None:
+def nobody(_selector: str, _server: Route) -> None:
     """Sign in nowhere: what holds when there are no accounts at all."""
 
 

@@ -10,15 +10,16 @@ from emailrelay.reply import Reply
 from emailrelay.routes import Leg, legs
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.client_filter import Withheld
-from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale, wants_less
+from emailrelay_forwarder.delivery import NoLongerWanted, Progress, deliver, stale
+from emailrelay_forwarder.local_mail import refusals, remote
 from emailrelay_forwarder.network import Network
 from emailrelay_forwarder.outgoing import Outgoing, as_it_is
+from emailrelay_forwarder.restraint import heed, turn
 from emailrelay_forwarder.route import NoRoute
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.smarthost import Smarthost
 from emailrelay_forwarder.smtp_client import Session
-from emailrelay_forwarder.throttle import for_now, too_much
-from emailrelay_forwarder.trouble import SessionTrouble
+from emailrelay_forwarder.trouble import NotYet, SessionTrouble
 from emailrelay_forwarder.ways import Stops, accepted, elsewhere, on_leg
 
 
@@ -41,7 +42,10 @@ class Attempts:
         progress.began = self._rules.clock()
         try:
             message = progress.message = await self._outgoing(claim, progress)
-            await self._all_legs(message, progress)
+            envelope = message.envelope
+            progress.replies.update(refusals(envelope, claim.history.pending(envelope)))
+            if not (progress.replies and self._together(claim)):
+                await self._all_legs(message, progress)
         except SessionTrouble as trouble:
             progress.trouble = trouble
         except StoreError as error:
@@ -56,7 +60,8 @@ class Attempts:
 
     def legs(self, claim: Claim, envelope: Envelope) -> list[Leg]:
         """Give the ways that the recipients need who are not done with."""
-        return legs(self._rules.routes, envelope, claim.history.pending(envelope))
+        pending = remote(envelope, claim.history.pending(envelope))
+        return legs(self._rules.routes, envelope, pending)
 
     async def _outgoing(self, claim: Claim, progress: Progress) -> Outgoing:
         """Give what is to be sent: what client filters make of the message, if there are any."""
@@ -102,7 +107,7 @@ class Attempts:
             progress.obstacle = Reply.of(451, f"4.3.5 {error}")
             return
         except SessionTrouble as trouble:
-            progress.trouble = trouble
+            _stopped_by(trouble, progress)
             return
         part = on_leg(message, leg)
         first: SessionTrouble | None = None
@@ -110,7 +115,7 @@ class Attempts:
             progress.trouble, progress.peer = None, smarthost.name
             while await self._wants_fresh_session(part, smarthost, progress):
                 pass
-            _heed(part, smarthost, progress)
+            heed(part, smarthost, progress, self._rules)
             if not elsewhere(progress):
                 return
             first = first or progress.trouble
@@ -128,27 +133,18 @@ class Attempts:
         owner = message.claim.history.session if message.claim.ack is Ack.DELIVERED else ""
         together = self._together(message.claim)
         try:
+            await turn(smarthost, self._rules)
             async with smarthost.session(owner) as session:
-                progress.peer = session.peer
+                progress.peer, progress.offered = session.peer, self._rules.clock()
                 await deliver(message, session, progress, together=together)
         except SessionTrouble as trouble:
             if session is not None and stale(trouble, progress, session):
                 return True
-            progress.trouble = trouble
+            _stopped_by(trouble, progress)
         return False
 
 
-def _heed(message: Outgoing, smarthost: Smarthost, progress: Progress) -> None:
-    """Send the server less if it has asked for that, whatever else its answers mean."""
-    told = {r: progress.replies[r] for r in message.envelope.recipients if r in progress.replies}
-    refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}
-    if len(refusals) < len(told):
-        smarthost.took_mail()
-    if not refusals:
-        return
-    progress.replies.update(refusals)
-    much = next((reply for reply in refusals.values() if too_much(reply)), None)
-    if much is not None:
-        smarthost.slow_down(much)
-    elif any(wants_less(reply) for reply in refusals.values()):
-        smarthost.restrain()
+def _stopped_by(trouble: SessionTrouble, progress: Progress) -> None:
+    progress.trouble = trouble
+    if isinstance(trouble, NotYet):
+        progress.turn = trouble.again

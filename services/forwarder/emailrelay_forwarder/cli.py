@@ -20,6 +20,7 @@ from emailrelay.logs import reporter
 from emailrelay.oauth.bearer import Bearer, tokens_root
 from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
+from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
@@ -28,7 +29,7 @@ from emailrelay_forwarder.client_filter import ClientFilters
 from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.once import Once
 from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.policy_settings import check_files, sessions_of
+from emailrelay_forwarder.policy_settings import check_files, found_by_check, sessions_of
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.steering import Steering
@@ -40,7 +41,8 @@ _MOST_TASKS = 500
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
-    settings = load(ForwarderSettings, argv)
+    prepare_streams()
+    settings = load(ForwarderSettings, argv, check=found_by_check)
     report = reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
@@ -56,9 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(work, live, report),
         workers=1 if settings.once else settings.workers,
         report=report,
+        store=settings.store_place,
         dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
         # A single pass ends as it began.
         live=None if settings.once else live,
+        drain=settings.stop_grace,
     )
 
 
@@ -133,7 +137,13 @@ async def _work(
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
-        worker = Worker(feed=feed, forwarding=make(live.now), report=report, tasks=_tasks(live.now))
+        worker = Worker(
+            feed=feed,
+            forwarding=make(live.now),
+            report=report,
+            tasks=_tasks(live.now),
+            grace=live.now.stop_grace,
+        )
         steering = Steering(worker, wake, live.now.poll)
 
         def prepare(settings: ForwarderSettings) -> Swap:
@@ -147,6 +157,7 @@ async def _work(
 
         live.on_change(prepare)
         signals.on_flush(steering.flush)
+        signals.ready()
         try:
             await worker.run(signals.stop)
         finally:
@@ -166,14 +177,17 @@ async def _once(
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)
-        return await once(store, found, signals.stop)
+        signals.ready()
+        return await once(store, found, signals.stop, grace=settings.stop_grace)
 
 
-async def once(store: Store, rules: Rules, stop: asyncio.Event) -> int:
-    """Make one pass; return 0, or 1 when something could not be forwarded."""
+async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float) -> int:
+    """Make one pass; return 0, or 1 when something could not be forwarded. ``grace``: see ``Once``."""
     forwarding = Forwarding(rules, lambda: None)
     try:
-        single_pass = Once(store=store, forwarding=forwarding, report=rules.report, most=rules.most)
+        single_pass = Once(
+            store=store, forwarding=forwarding, report=rules.report, most=rules.most, grace=grace
+        )
         return os.EX_OK if await single_pass.run(stop) else 1
     finally:
         await forwarding.close()

@@ -9,12 +9,15 @@ from emailrelay.errors import AddressError, RelayError
 from emailrelay.reply import Reply
 from emailrelay.routes import Leg
 from emailrelay_forwarder import parameters
+from emailrelay_forwarder.header_scan import beyond_ascii
 from emailrelay_forwarder.mailbox import on_wire
 from emailrelay_forwarder.offer import Offer, Recipient
 from emailrelay_forwarder.outgoing import Outgoing
+from emailrelay_forwarder.recipient_limit import names_limit, temporary
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import SessionTrouble, Step
 
+_NEEDS_UTF8 = Reply(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
 _BEFORE_CONTENT = frozenset({Step.RSET, Step.MAIL, Step.RCPT, Step.DATA})
 
 
@@ -30,6 +33,10 @@ class Progress:
     """The answers so far. A recipient accepted at RCPT is in here once the content is answered, too."""
     peer: str = ""
     began: float = 0.0
+    offered: float = 0.0
+    """When the message was last offered to a server."""
+    turn: float | None = None
+    """When the message has its turn at a server that wants mail more slowly (seconds since 1970)."""
     in_content: bool = False
     """Whether the server has said 354 and not yet given its verdict."""
     at_dot: bool = False
@@ -81,6 +88,8 @@ async def deliver(
     envelope, history = message.envelope, message.claim.history
     pending = [r for r in history.pending(envelope) if r not in progress.replies]
     refusal = refused_whole(envelope, message.size, session)
+    if refusal is None and _lacks_utf8(envelope, session) and await beyond_ascii(message.content()):
+        refusal = _NEEDS_UTF8
     if refusal is not None:
         progress.replies.update(dict.fromkeys(pending, refusal))
         return
@@ -95,8 +104,8 @@ def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | No
     """Tell why this server can never take this message, or None."""
     if session.largest is not None and size > session.largest:
         return Reply.of(552, f"5.3.4 {size} octets are more than the {session.largest} it takes")
-    if envelope.utf8 and "smtputf8" not in session.extensions:
-        return Reply.of(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
+    if _lacks_utf8(envelope, session) and not envelope.sender.isascii():
+        return _NEEDS_UTF8
     if envelope.body is Body.BINARY:
         return Reply.of(554, "5.6.3 binary content cannot be sent")
     try:
@@ -104,6 +113,15 @@ def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | No
     except AddressError as error:
         return Reply.of(553, f"5.1.7 the sender's address {error}")
     return None
+
+
+def _lacks_utf8(envelope: Envelope, session: Session) -> bool:
+    """Tell whether the client used SMTPUTF8 and the server has none.
+
+    Many programs say SMTPUTF8 wherever it is offered. The message needs it only if an address or a
+    header is beyond ASCII (RFC 6531 sections 3.2 and 3.4); 8-bit bodies are no matter of SMTPUTF8.
+    """
+    return envelope.utf8 and "smtputf8" not in session.extensions
 
 
 def _sender(envelope: Envelope) -> bytes:
@@ -115,8 +133,12 @@ def _sendable(
 ) -> list[Recipient]:
     """Give the recipients with what is said of them; refuse those that cannot be put on the wire."""
     envelope, dsn = message.envelope, message.claim.history.dsn
+    lacks_utf8 = _lacks_utf8(envelope, session)
     sendable: list[Recipient] = []
     for recipient in pending:
+        if lacks_utf8 and not recipient.isascii():
+            replies[recipient] = _NEEDS_UTF8
+            continue
         try:
             octets = on_wire(recipient, utf8=envelope.utf8)
         except AddressError as error:
@@ -144,7 +166,12 @@ async def _transaction(
     if offer.accepted and (reply := offer.to_data):
         if reply.code == 354:
             reply = await _content(message, session, progress)
-        progress.replies.update(dict.fromkeys(offer.accepted, reply))
+        if names_limit(reply) and len(offer.accepted) > 1 and not together:
+            # It counts at DATA only. Each further transaction offers half as many.
+            session.most_recipients = len(offer.accepted) // 2
+            accepted = frozenset(offer.accepted)
+            return [*(each for each in sendable if each.address in accepted), *offer.left]
+        progress.replies.update(dict.fromkeys(offer.accepted, temporary(reply)))
     return offer.left
 
 

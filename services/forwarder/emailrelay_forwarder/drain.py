@@ -6,9 +6,6 @@ from typing import Any
 
 from emailrelay_forwarder.delivery import Progress
 
-VERDICT_GRACE = 3.0
-"""Seconds for answers to final dots when we are told to stop; parting takes one more, a kill comes at 5."""
-
 
 class Deliveries:
     """What each task is delivering just now."""

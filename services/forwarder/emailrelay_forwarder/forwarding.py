@@ -34,7 +34,6 @@ from emailrelay_forwarder.network import Network
 from emailrelay_forwarder.outgoing import everybody, for_all
 from emailrelay_forwarder.rules import Rules
 from emailrelay_forwarder.smarthost import TurnedAway
-from emailrelay_forwarder.trouble import NotYet
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 _STORE_PAUSE = 5.0
@@ -116,8 +115,8 @@ class Forwarding:
             schedule=self._rules.schedule,
             chance=random(),  # noqa: S311 -- a spread, no secret
         )
-        if isinstance(settlement, Defer) and isinstance(progress.trouble, NotYet):
-            turn = replace(settlement.attempt, next_attempt=progress.trouble.again)
+        if isinstance(settlement, Defer) and progress.turn is not None:
+            turn = replace(settlement.attempt, next_attempt=progress.turn)
             settlement = Defer(turn)
         if progress.doubtful:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
@@ -150,7 +149,7 @@ class Forwarding:
         """Settle the claim; False: the store could not, and the message will come again."""
         progress.settling = True
         try:
-            await claim.settle(settlement, answer)
+            heard = await claim.settle(settlement, answer)
         except StoreError as error:
             self._report(StoreTrouble(doing=f"settling {claim.id}", reason=str(error)))
             if any(reply.accepted for reply in progress.replies.values()):
@@ -160,6 +159,8 @@ class Forwarding:
             await asyncio.sleep(_STORE_PAUSE)
             return False
         progress.settling = False
+        if not heard:
+            self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
         return True
 
     def _tell(
@@ -179,11 +180,17 @@ class Forwarding:
         match settlement:
             case Fail(reason):
                 self._report(Failed(id=claim.id, reason=str(reason)))
-            case Defer(attempt) if not isinstance(progress.trouble, TurnedAway | NotYet):
+            case Defer(attempt) if not _told_already(progress):
                 when = attempt.next_attempt
-                self._report(Deferred(id=claim.id, reason=_why(attempt), next_attempt=when))
+                why = _why(attempt, progress)
+                self._report(Deferred(id=claim.id, reason=why, next_attempt=when))
             case _:
                 pass  # delivered whole, or turned away, which was told once for server or route
+
+
+def _told_already(progress: Progress) -> bool:
+    """Tell whether the log says for the server or route, once for all, why the message waits."""
+    return progress.turn is not None or isinstance(progress.trouble, TurnedAway)
 
 
 def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
@@ -203,8 +210,9 @@ def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
     return taken[0]
 
 
-def _why(attempt: Attempt) -> str:
+def _why(attempt: Attempt, progress: Progress) -> str:
+    """Say why a message waits, and who says so: a server, or this relay about the connection."""
     for address, reply in attempt.replies.items():
         if not reply.accepted and not reply.permanent:
-            return f"{reply} <{address}>"
-    return str(attempt.trouble or "no answer")
+            return f"{attempt.peer} said: {reply} <{address}>"
+    return str(progress.obstacle or progress.trouble or "no answer")

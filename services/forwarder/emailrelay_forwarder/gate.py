@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import NoReturn
 
 from emailrelay import routes
@@ -29,7 +29,7 @@ class Gate:
         self,
         route: routes.Route,
         limits: Limits,
-        open_session: Callable[[Route], Awaitable[Session]],
+        open_session: Callable[[Route], Coroutine[None, None, Session]],
         *,
         report: Report,
         clock: Callable[[], float],
@@ -59,8 +59,10 @@ class Gate:
         except StoreError as error:
             self._cannot(error)
         if slot is None:
-            text = f"4.4.5 all {most} connections of route {self._route.name} are in use"
-            raise NoSlot(Step.CONNECT, Reply.of(451, text))
+            text = (
+                f"this relay waits: all {most} connections of route {self._route.name} are in use"
+            )
+            raise NoSlot(text)
         self._places[server] += 1
         place = _Place(slot, lambda: self._places.subtract([server]))
         try:
@@ -98,7 +100,7 @@ class Gate:
             self._next_turn = soonest
         else:
             self._next_turn = max(self._next_turn + rate.seconds / rate.messages, soonest)
-        text = f"4.7.0 route {self._route.name} sends at most {rate}"
+        text = f"4.4.5 this relay waits: its route {self._route.name} sends at most {rate}"
         raise NotYet(Reply.of(451, text), self._next_turn)
 
     def _cannot(self, error: StoreError) -> NoReturn:
@@ -106,7 +108,7 @@ class Gate:
             StoreTrouble(doing=f"keeping to {self._route.name}'s limits", reason=str(error))
         )
         raise SessionTrouble(
-            Step.CONNECT, Reply(451, "4.3.0 limits cannot be looked up")
+            Step.CONNECT, Reply(451, "4.3.0 this relay cannot look up its limits"), ours=True
         ) from error
 
 

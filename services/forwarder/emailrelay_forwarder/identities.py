@@ -7,6 +7,8 @@ from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
 from emailrelay.secrets import NoSuchAccount, SecretsFile
 from emailrelay_forwarder.account import Account, of_secrets
+from emailrelay_forwarder.belonging import Belonging
+from emailrelay_forwarder.route import Route
 
 
 class Identities:
@@ -15,18 +17,32 @@ class Identities:
     ``Identities(...)`` reads the secrets file at once and raises ``ConfigError`` with every problem.
     """
 
-    def __init__(self, path: Path | None, accounts: Mapping[str, Account], report: Report) -> None:
+    def __init__(
+        self,
+        path: Path | None,
+        accounts: Mapping[str, Account],
+        belonging: Belonging,
+        report: Report,
+    ) -> None:
         self._file = None if path is None else SecretsFile(path)
         self._accounts = accounts
+        self._belonging = belonging
         self._report = report
 
-    def __call__(self, selector: str) -> Account | None:
+    def __call__(self, selector: str, server: Route) -> Account | None:
         """Give the account of a selector; one of the settings goes before one of the file.
 
         Raises:
             NoSuchAccount: there are accounts, and it is none of them.
+            NotForServer: the account is for other servers than this one.
 
         """
+        found = self._find(selector)
+        if found is not None:
+            self._belonging.check(selector, server)
+        return found
+
+    def _find(self, selector: str) -> Account | None:
         if selector in self._accounts:
             return self._accounts[selector]
         if self._file is None:

@@ -1,7 +1,7 @@
 """The routes in use: the servers of each with their sessions, and its limits."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass
 
 from emailrelay import routes
@@ -40,7 +40,7 @@ class Network:
 
     def __init__(
         self,
-        open_session: Callable[[Route], Awaitable[Session]],
+        open_session: Callable[[Route], Coroutine[None, None, Session]],
         *,
         most: int,
         policy: Policy,

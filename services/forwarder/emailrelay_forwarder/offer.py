@@ -1,19 +1,16 @@
 """The envelope put to a server: MAIL, RCPT and DATA, all at once where it takes them so (RFC 2920)."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from emailrelay.envelope import Address
 from emailrelay.reply import Reply
+from emailrelay_forwarder.recipient_limit import may_be_limit, names_limit, temporary
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import Step
 
-MOST_RECIPIENTS = 100
-"""Of one transaction: every server takes as many (RFC 5321 section 4.5.3.1.8)."""
-
-_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}\b")
+_OUT_OF_ORDER = 503
 
 
 class Recipient(NamedTuple):
@@ -44,6 +41,8 @@ class Offer:
     """Those whom the server takes in a further transaction."""
     to_data: Reply | None = None
     """354: the content may come. Any other reply is about those accepted. None: DATA was not said."""
+    _full: bool = False
+    """Whether the server has said that it takes no further recipient."""
 
     async def make(self) -> None:
         """Put the envelope to the server.
@@ -53,8 +52,9 @@ class Offer:
 
         """
         if not self.together:
-            self.left = list(self.recipients[MOST_RECIPIENTS:])
-            self.recipients = self.recipients[:MOST_RECIPIENTS]
+            most = self.session.most_recipients
+            self.left = list(self.recipients[most:])
+            self.recipients = self.recipients[:most]
         await self.session.begin()
         if "pipelining" in self.session.extensions:
             await self._at_once()
@@ -117,13 +117,14 @@ class Offer:
         if reply.accepted:
             self.accepted.append(recipient.address)
         else:
-            self.replies[recipient.address] = reply
+            self.replies[recipient.address] = temporary(reply)
 
     def _wants_no_more(self, reply: Reply) -> bool:
-        return bool(self.accepted) and not self.together and _no_more_recipients(reply)
-
-
-def _no_more_recipients(reply: Reply) -> bool:
-    """Tell "too many recipients" from a full mailbox, which has the same code (RFC 5321 4.5.3.1.10)."""
-    enhanced = _ENHANCED.match(reply.text)
-    return reply.code == 452 and (enhanced is None or enhanced[0] == "4.5.3")
+        """Tell whether the recipient is for a further transaction; note how many this one took."""
+        if not self.accepted or self.together or reply.accepted:
+            return False
+        if names_limit(reply) and not self._full:
+            self._full = True
+            self.session.most_recipients = len(self.accepted)
+        # Some servers call every RCPT beyond their limit out of order; that is about no recipient.
+        return may_be_limit(reply) or (self._full and reply.code == _OUT_OF_ORDER)

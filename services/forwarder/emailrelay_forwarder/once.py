@@ -9,7 +9,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import Listed, Store
-from emailrelay_forwarder.drain import VERDICT_GRACE, Deliveries
+from emailrelay_forwarder.drain import Deliveries
 from emailrelay_forwarder.forwarding import Forwarding
 from emailrelay_forwarder.width import START
 
@@ -26,6 +26,8 @@ class Once:
     report: Report
     most: int
     """Messages under way at a time."""
+    grace: float
+    """Seconds for the answers to final dots when it is told to stop."""
     _deliveries: Deliveries = field(init=False, default_factory=Deliveries)
     _ended: bool = field(init=False, default=False)
 
@@ -48,7 +50,7 @@ class Once:
             await asyncio.wait({stopping, everything}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
-            await self._deliveries.drain(work, VERDICT_GRACE)
+            await self._deliveries.drain(work, self.grace)
             await everything
         ends = [not task.cancelled() and task.result() for task in work]
         return all(ends) and next(queue, None) is None

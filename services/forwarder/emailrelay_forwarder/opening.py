@@ -4,11 +4,13 @@ import asyncio
 import socket
 import ssl
 from dataclasses import dataclass
+from functools import partial
 
 from emailrelay.errors import RelayError
 from emailrelay_forwarder.account import Account
 from emailrelay_forwarder.certificate_names import is_for, names_of
 from emailrelay_forwarder.policy import Mode, Policy, Tls, settled
+from emailrelay_forwarder.racing import first_to_answer
 from emailrelay_forwarder.resolve import SocketAddress, resolve
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session, SessionSettings
@@ -17,6 +19,7 @@ from emailrelay_forwarder.transcript import Transcript
 from emailrelay_forwarder.trouble import (
     SessionTrouble,
     Step,
+    in_words,
     not_signed_in,
     unprotected,
     unreachable,
@@ -64,12 +67,12 @@ def terms_for(route: Route, settings: SessionSettings) -> Terms:
     """Find out on what terms there can be a session.
 
     Raises:
-        SessionTrouble: there is no such account.
+        SessionTrouble: there is no such account, or it is not for this server.
 
     """
     policy = route.policy or settings.policy
     try:
-        account = settings.accounts(route.account)
+        account = settings.accounts(route.account, route)
     except RelayError as error:
         raise not_signed_in(str(error)) from error
     return Terms(
@@ -81,26 +84,34 @@ def terms_for(route: Route, settings: SessionSettings) -> Terms:
 
 
 async def open_session(route: Route, settings: SessionSettings) -> Session:
-    """Make a session ready for mail; each address of the route in turn until one serves.
+    """Make a session ready for mail with the first address that answers, or with another that serves.
 
     Raises:
-        SessionTrouble: that of the last address, or a refusal to sign us in.
+        SessionTrouble: that of the last server that answered, or why none did.
 
     """
     terms = terms_for(route, settings)
-    addresses = await resolve(route, limit=settings.connect)
-    for address in addresses[:-1]:
+    left = await resolve(route, limit=settings.connect)
+    said: SessionTrouble | None = None
+    while True:
         try:
-            return await _open(address, terms, settings)
+            won = await first_to_answer(left, partial(connect, settings=settings), settings.silent)
+        except SessionTrouble as trouble:
+            raise said or trouble from None
+        left = won.left
+        try:
+            return await _ready(won.connection, won.address, terms, settings)
         except SessionTrouble as trouble:
             # The same password would be refused there, too, and each try counts.
-            if trouble.step is Step.AUTH:
+            if trouble.step is Step.AUTH or not left:
                 raise
-    return await _open(addresses[-1], terms, settings)
+            said = trouble
 
 
-async def _open(address: SocketAddress, terms: Terms, settings: SessionSettings) -> Session:
-    session = Session(await connect(address, settings), str(address), settings)
+async def _ready(
+    wire: Wire, address: SocketAddress, terms: Terms, settings: SessionSettings
+) -> Session:
+    session = Session(wire, str(address), settings)
     try:
         await make_ready(session, terms)
     except BaseException:  # cancelled, too: no connection may stay open
@@ -122,7 +133,7 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     try:
         sock = socket.socket(address.family, socket.SOCK_STREAM)
     except OSError as error:
-        raise unreachable(f"{address}: {error.strerror or error}") from error
+        raise unreachable(f"no connection to {address}: {in_words(error)}") from error
     try:
         sock.settimeout(0)
         if settings.local_address is not None and address.family != socket.AF_UNIX:
@@ -138,7 +149,8 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
         raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
     except OSError as error:
         sock.close()
-        raise unreachable(f"{address}: {error.strerror or error}") from error
+        where = f" from {settings.local_address}" if settings.local_address else ""
+        raise unreachable(f"no connection to {address}{where}: {in_words(error)}") from error
     except BaseException:  # cancelled, too: no socket may stay open
         sock.close()
         raise

@@ -24,7 +24,7 @@ def of_mail(envelope: Envelope, size: int, dsn: DsnRequest, extensions: Mapping[
         chosen += f" SIZE={size}"
     if "8bitmime" in extensions and envelope.body is not Body.SEVEN_BIT:
         chosen += " BODY=8BITMIME"
-    if envelope.utf8:
+    if envelope.utf8 and "smtputf8" in extensions:
         chosen += " SMTPUTF8"
     if "auth" in extensions and (identity := submitter(envelope)):
         chosen += f" AUTH={identity}"

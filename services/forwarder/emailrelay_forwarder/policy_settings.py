@@ -5,15 +5,21 @@ from emailrelay.config.servers import NOBODY, SYSTEM
 from emailrelay.config.values import left_out
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report
+from emailrelay.filters.spec import complaints, parse_chain
 from emailrelay.oauth.bearer import Bearer
+from emailrelay.oauth.material import load as load_material
 from emailrelay.secrets import AuthConfig, SecretsFile
+from emailrelay.secrets.secret_text import SecretUnusable
+from emailrelay_forwarder.belonging import belonging
 from emailrelay_forwarder.identities import Identities
 from emailrelay_forwarder.named_accounts import NamedAccounts, problems_of
+from emailrelay_forwarder.patience import Patience
 from emailrelay_forwarder.policy import Mode, Policy, Tls, Version, settled
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.tls import context_for
 
 _REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
+_FIRST_GREETING, _LONGEST_GREETING = 20.0, 300.0  # RFC 5321 4.5.3.2.1
 
 
 def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> SessionSettings:
@@ -26,16 +32,26 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
     accounts = NamedAccounts(settings.account, bearer)
     return SessionSettings(
         connect=settings.connection_timeout,
-        greeting=settings.prompt_timeout,
+        greeting=patience_of(settings),
         reply=settings.response_timeout or _REPLY,
         verdict=settings.response_timeout or _VERDICT,
         domain=settings.domain,
         local_address=settings.client_interface,
         policy=policy_of(settings),
-        accounts=Identities(settings.client_auth, accounts, report),
+        accounts=Identities(settings.client_auth, accounts, belonging(settings), report),
         without=left_out(settings.client_smtp_config),
         dialogue=report if settings.verbose or settings.debug else None,
     )
+
+
+def patience_of(settings: ForwarderSettings) -> Patience:
+    """Return how long greetings are waited for: a given time rules.
+
+    A single pass has no second try to which it could bring more patience.
+    """
+    if settings.prompt_timeout is not None:
+        return Patience(settings.prompt_timeout, settings.prompt_timeout)
+    return Patience(_LONGEST_GREETING if settings.once else _FIRST_GREETING, _LONGEST_GREETING)
 
 
 def policy_of(settings: ForwarderSettings) -> Policy:
@@ -68,6 +84,22 @@ def check_files(settings: ForwarderSettings) -> None:
     problems += problems_of(settings)
     if problems:
         raise ConfigError(problems)
+
+
+def found_by_check(settings: ForwarderSettings) -> list[str]:
+    """Return what --check-config finds: beside ``check_files``, what a running service would wait for."""
+    problems = complaints("--client-filter", parse_chain(settings.client_filter))
+    try:
+        check_files(settings)
+    except ConfigError as error:
+        problems += error.problems
+    for account in settings.account:
+        try:
+            if account.oauth2 is not None:
+                load_material(account.oauth2)
+        except SecretUnusable as error:
+            problems.append(f"[[account]] {account.name}: {error}")
+    return problems
 
 
 def _tls(settings: ForwarderSettings) -> Tls:

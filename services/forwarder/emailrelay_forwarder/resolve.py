@@ -9,7 +9,7 @@ from typing import Any
 
 from emailrelay.reply import Reply
 from emailrelay_forwarder.route import Route
-from emailrelay_forwarder.trouble import SessionTrouble, Step, unreachable
+from emailrelay_forwarder.trouble import SessionTrouble, Step, in_words, unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,26 @@ async def resolve(route: Route, *, limit: float) -> list[SocketAddress]:
     except TimeoutError as error:
         raise unreachable(f"no address of {route.host} found within {limit:g} s") from error
     except (OSError, UnicodeError) as error:
-        text = f"4.4.3 no address of {route.host}: {error}"
-        raise SessionTrouble(Step.CONNECT, Reply.of(451, text)) from error
+        text = f"4.4.3 no address of {route.host} found: {_why(error)}"
+        raise SessionTrouble(Step.CONNECT, Reply.of(451, text), ours=True) from error
     if not found:
         raise unreachable(f"{route.host} has no address")
     return found
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    """Say why there is none; the numbers are of getaddrinfo(3)."""
+    if isinstance(error, UnicodeError):
+        return "this can be no host name"
+    match error.errno:
+        case socket.EAI_NONAME | socket.EAI_NODATA:
+            return "the name is not known"
+        case socket.EAI_AGAIN:
+            return "no name server answers now"
+        case socket.EAI_SERVICE:
+            return f"there is no service of this name ({in_words(error)})"
+        case _:
+            return in_words(error)
 
 
 def _numeric(route: Route) -> list[SocketAddress]:

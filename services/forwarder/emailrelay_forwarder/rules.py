@@ -1,6 +1,6 @@
 """What stays the same for all messages."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 
 from emailrelay.events import Report
@@ -22,7 +22,7 @@ class Rules:
     """Connections to one server."""
     schedule: Schedule
     """For what has no route; a route has its own."""
-    open_session: Callable[[Route], Awaitable[Session]]
+    open_session: Callable[[Route], Coroutine[None, None, Session]]
     limits: Callable[[str], Limits]
     """Gives what all processes share of a route, by its name."""
     policy: Policy = field(default_factory=Policy)

@@ -19,6 +19,8 @@ class Exchange:
     """What is said without being asked; None: the server begins."""
     answer: Callable[[int, bytes], bytes]
     """Answers the server's challenge, the first of which has number 0; raises ``OutOfTurn``."""
+    secret: Secret
+    """What is proved by it: not to be seen in what the server says."""
 
 
 def by_password(mechanism: Mechanism, account: ClientAccount) -> Exchange:
@@ -26,11 +28,11 @@ def by_password(mechanism: Mechanism, account: ClientAccount) -> Exchange:
     match mechanism:
         case Mechanism.PLAIN:
             text = f"\0{account.id}\0{account.secret.reveal()}".encode()
-            return Exchange(mechanism, text, _nothing_more)
+            return Exchange(mechanism, text, _nothing_more, account.secret)
         case Mechanism.LOGIN:
             # By number, not by the words of the prompt: those are in every language.
             lines = (account.id.encode(), account.secret.reveal().encode())
-            return Exchange(mechanism, None, lambda number, _: _line(lines, number))
+            return Exchange(mechanism, None, lambda number, _: _line(lines, number), account.secret)
         case Mechanism.CRAM_MD5:
             return Exchange(
                 mechanism,
@@ -38,6 +40,7 @@ def by_password(mechanism: Mechanism, account: ClientAccount) -> Exchange:
                 lambda number, challenge: _line(
                     (f"{account.id} {account.cram_md5(challenge)}".encode(),), number
                 ),
+                account.secret,
             )
         case Mechanism.XOAUTH2 | Mechanism.OAUTHBEARER:
             raise ValueError(mechanism)
@@ -56,9 +59,13 @@ def by_token(mechanism: Mechanism, user: str, token: Secret) -> Exchange:
             mechanism,
             f"n,a={name},\x01{bearer}".encode(),
             lambda number, _: _line((b"\x01",), number),
+            token,
         )
     return Exchange(
-        mechanism, f"user={user}\x01{bearer}".encode(), lambda number, _: _line((b"",), number)
+        mechanism,
+        f"user={user}\x01{bearer}".encode(),
+        lambda number, _: _line((b"",), number),
+        token,
     )
 
 

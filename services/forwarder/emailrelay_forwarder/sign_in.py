@@ -2,8 +2,8 @@
 
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from collections.abc import Awaitable, Callable, Mapping
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Protocol
 
 from emailrelay.errors import RelayError
 from emailrelay.reply import Reply
@@ -18,13 +18,22 @@ LONGEST_COMMAND = 510
 """Octets of an AUTH command: a longer first answer waits until it is asked for (section 4)."""
 _UNKNOWN_MECHANISM = 504
 
-Ask: TypeAlias = Callable[[bytes], Awaitable[Answer]]
-"""Sends a line of the exchange and gives the reply to it."""
+
+class Exchanging(Protocol):
+    """The connection that an exchange goes over."""
+
+    async def ask(self, line: bytes) -> Answer:
+        """Send a line of the exchange and give the reply to it."""
+        ...
+
+    def hide(self, secret: bytes) -> None:
+        """Let nobody see this in what the server says from now on."""
+        ...
 
 
 def offered(extensions: Mapping[str, str]) -> tuple[Mechanism, ...]:
     """Return the mechanisms that an EHLO reply offers, as far as we know them."""
-    words = extensions.get("auth", "").upper().replace("=", " ").split()
+    words = extensions.get("auth", "").upper().replace("=", " ").replace(",", " ").split()
     return tuple(mechanism for mechanism in Mechanism if mechanism in words)
 
 
@@ -38,7 +47,10 @@ def choice(
 
 
 async def sign_in(
-    ask: Ask, account: Account, mechanisms: tuple[Mechanism, ...], extensions: Mapping[str, str]
+    wire: Exchanging,
+    account: Account,
+    mechanisms: tuple[Mechanism, ...],
+    extensions: Mapping[str, str],
 ) -> Mechanism:
     """Prove who we are; return the mechanism that did it.
 
@@ -53,49 +65,48 @@ async def sign_in(
         raise not_signed_in(_nothing_common(account, extensions))
     for mechanism in mechanisms[:-1]:
         try:
-            return await _by(mechanism, ask, account)
+            return await _by(mechanism, wire, account)
         except SessionTrouble as trouble:
             if trouble.reply.code != _UNKNOWN_MECHANISM:
                 raise
-    return await _by(mechanisms[-1], ask, account)
+    return await _by(mechanisms[-1], wire, account)
 
 
-async def _by(mechanism: Mechanism, ask: Ask, account: Account) -> Mechanism:
+async def _by(mechanism: Mechanism, wire: Exchanging, account: Account) -> Mechanism:
     match account:
         case PasswordAccount():
-            await _run(ask, sasl.by_password(mechanism, account.account))
+            await _run(wire, sasl.by_password(mechanism, account.account))
         case TokenAccount():
-            await _with_token(mechanism, ask, account)
+            await _with_token(mechanism, wire, account)
     return mechanism
 
 
-async def _with_token(mechanism: Mechanism, ask: Ask, account: TokenAccount) -> None:
+async def _with_token(mechanism: Mechanism, wire: Exchanging, account: TokenAccount) -> None:
     try:
         token = await account.token(renew=False)
         try:
-            await _run(ask, sasl.by_token(mechanism, account.user, token))
+            await _run(wire, sasl.by_token(mechanism, account.user, token))
         except SessionTrouble as trouble:
             if trouble.reply.code != 535:
                 raise
             renewed = await account.token(renew=True)
             if renewed.reveal() == token.reveal():
                 raise
-            await _run(ask, sasl.by_token(mechanism, account.user, renewed))
+            await _run(wire, sasl.by_token(mechanism, account.user, renewed))
     except SessionTrouble:
         raise
     except RelayError as error:
         raise NoToken(f"no token for {account.user}: {error}") from error
 
 
-async def _run(ask: Ask, exchange: Exchange) -> None:
+async def _run(wire: Exchanging, exchange: Exchange) -> None:
     """Go through one exchange to its end."""
-    said: list[bytes] = []
     command = b"AUTH " + exchange.mechanism.encode()
+    wire.hide(exchange.secret.reveal().encode())
     waiting = exchange.initial
     if waiting is not None and len(command) + 1 + 4 * (len(waiting) // 3 + 1) <= LONGEST_COMMAND:
-        said.append(b64encode(waiting))
-        command, waiting = command + b" " + said[0], None
-    answer = await ask(command)
+        command, waiting = command + b" " + b64encode(waiting), None
+    answer = await wire.ask(command)
     number = 0
     while answer.code == 334:
         try:
@@ -105,24 +116,17 @@ async def _run(ask: Ask, exchange: Exchange) -> None:
             else:
                 octets, waiting = waiting, None
         except (OutOfTurn, NotBase64, ValueError) as error:
-            await ask(b"*")  # gives the exchange up (section 4)
+            await wire.ask(b"*")  # gives the exchange up (section 4)
             text = f"{exchange.mechanism} is not asked for like this"
             raise garbled(Step.AUTH, text) from error
-        said.append(b64encode(octets))
-        answer = await ask(said[-1])
-    if answer.code != 235:
-        raise _refused(answer, said)
-
-
-def _refused(answer: Answer, said: list[bytes]) -> SessionTrouble:
-    """Make trouble of a refusal; a server that repeats what we said must not bring it into the log."""
+        if exchange.mechanism is Mechanism.CRAM_MD5:
+            wire.hide(octets)  # whoever sees it can try passwords
+        answer = await wire.ask(b64encode(octets))
+    if answer.code == 235:
+        return
     if answer.code < 400:
-        return garbled(Step.AUTH, f"the answer had the code {answer.code}")
-    text = answer.message
-    for line in sorted(said, key=len, reverse=True):
-        if len(line) > 3:
-            text = text.replace(line.decode(), "(secret)")
-    return SessionTrouble(Step.AUTH, Reply.of(answer.code, text))
+        raise garbled(Step.AUTH, f"the answer had the code {answer.code}")
+    raise SessionTrouble(Step.AUTH, Reply.of(*answer))
 
 
 def _nothing_common(account: Account, extensions: Mapping[str, str]) -> str:

@@ -11,7 +11,8 @@ Nothing a server does may stop mail for others, or turn into a storm of attempts
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from functools import partial
 from random import random
 from types import TracebackType
 
@@ -20,6 +21,8 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.breaker import Breaker
 from emailrelay_forwarder.kept import KeptSessions
+from emailrelay_forwarder.openings import Openings
+from emailrelay_forwarder.pace import Pace
 from emailrelay_forwarder.route import Route
 from emailrelay_forwarder.smtp_client import Session
 from emailrelay_forwarder.trouble import NoSlot, SessionTrouble, Step
@@ -39,7 +42,7 @@ class Smarthost:
     def __init__(
         self,
         route: Route,
-        open_session: Callable[[Route], Awaitable[Session]],
+        open_session: Callable[[Route], Coroutine[None, None, Session]],
         *,
         most: int,
         report: Report,
@@ -55,21 +58,26 @@ class Smarthost:
         self._recovered = recovered
         self._breaker = Breaker()
         self._kept = KeptSessions()
+        self._openings = Openings(lambda: open_session(route), self._unclaimed)
         self._slowed = 0
         """Pauses in a row for having had too much of us."""
         self._in_use = 0
         self._live = 0
         self._waiters: deque[asyncio.Future[None]] = deque()
-        self._first = asyncio.Lock()
         self._finished_at = 0.0
         self._turned_away_at: float | None = None
+        self.pace = Pace()
+        """How fast it takes mail."""
+        self._told = ""
+        """The trouble that was told last, for as long as it lasts."""
         self._probe: asyncio.Task[None] | None = None
         self._try_now = asyncio.Event()
 
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting this server."""
-        return not (self._in_use or self._kept or self._waiters or self._probe)
+        busy = self._in_use or self._kept or self._waiters or self._probe
+        return self._openings.idle and not busy
 
     @property
     def paused(self) -> bool:
@@ -113,6 +121,7 @@ class Smarthost:
                 return
             session.used = True
             self._kept.keep(session, owner)
+            self._openings.news()
             self._answered(self._loop.time() - since)
         finally:
             self._live -= 1
@@ -151,41 +160,54 @@ class Smarthost:
     def turn_away_if_paused(self) -> None:
         """Raise TurnedAway if there would be no session now."""
         if self._breaker.trouble is not None:
-            raise self._turned_away(self._breaker.trouble.reply)
+            trouble = self._breaker.trouble
+            raise self._turned_away(trouble.reply, ours=trouble.ours)
 
     async def close(self) -> None:
         """Part from the server."""
         if (probe := self._probe) is not None:
             probe.cancel()
             await asyncio.wait([probe])
+        await self._openings.close()
         await self._kept.close()
 
     async def _opened(self, owner: str) -> Session | None:
         """Give a kept or a new session, or None: the server wants no further one beside the others."""
-        if session := self._kept_for(owner):
-            return session
-        # One at a time finds out whether the server is there; the others learn from it.
-        async with contextlib.nullcontext() if self._live else self._first:
-            self.turn_away_if_paused()
-            if session := self._kept_for(owner):
-                return session
-            try:
-                return await self._open_session(self._route)
-            except NoSlot as trouble:
-                if others := self._live + len(self._kept):
-                    self._width.crowded(others)
-                    return None
-                raise self._turned_away(trouble.reply) from trouble
-            except SessionTrouble as trouble:
-                if others := self._live + len(self._kept):
-                    self._width.refused(others)
-                    return None
-                self._pause(trouble)
-                raise
+        try:
+            return await self._openings.session(
+                partial(self._kept_for, owner), self.turn_away_if_paused, first=not self._live
+            )
+        except TurnedAway:
+            raise
+        except SessionTrouble as trouble:
+            if self._one_too_many(trouble):
+                return None
+            if isinstance(trouble, NoSlot):
+                raise self._turned_away(trouble.reply, ours=True) from trouble
+            self._pause(trouble)
+            raise
+
+    def _one_too_many(self, trouble: SessionTrouble) -> bool:
+        """Note that there is no further session beside those there are; False: there are none."""
+        others = self._live + len(self._kept)
+        if others and isinstance(trouble, NoSlot):
+            self._width.crowded(others)
+        elif others:
+            self._width.refused(others)
+        return bool(others)
+
+    def _unclaimed(self, opening: asyncio.Task[Session]) -> None:
+        """Take what became of an opening that no message waits for any more."""
+        if opening.cancelled():
+            return
+        try:
+            self._kept.keep(opening.result(), "")
+        except SessionTrouble as trouble:
+            self._one_too_many(trouble)
 
     def _kept_for(self, owner: str) -> Session | None:
-        crowded = self._in_use + len(self._kept) > self._width.now
-        return self._kept.take(owner, anybodys=crowded)
+        connections = self._in_use + len(self._kept) + self._openings.spare
+        return self._kept.take(owner, anybodys=connections > self._width.now)
 
     async def _enter(self) -> None:
         """Wait for one of the connections that may be used."""
@@ -193,8 +215,10 @@ class Smarthost:
         while self._in_use >= self._width.now:
             rest = self._finished_at + STALLED - self._loop.time()
             if rest <= 0:
-                text = f"4.4.5 all {self._width.now} connections to {self.name} are busy"
-                raise self._turned_away(Reply(451, text))
+                text = (
+                    f"this relay waits: all {self._width.now} connections to {self.name} are busy"
+                )
+                raise self._turned_away(Reply(451, f"4.4.5 {text}"), ours=True)
             waiter = self._loop.create_future()
             self._waiters.append(waiter)
             timer = self._loop.call_later(rest, _wake, waiter)
@@ -232,15 +256,16 @@ class Smarthost:
         elif self._turned_away_at is not None:
             self._call_back()
 
-    def _turned_away(self, reply: Reply) -> TurnedAway:
+    def _turned_away(self, reply: Reply, *, ours: bool) -> TurnedAway:
         if self._turned_away_at is None:
-            self._report(SmarthostTrouble(peer=self.name, reason=str(reply)))
+            self._tell(SmarthostTrouble, str(reply))
         self._turned_away_at = self._loop.time()
-        return TurnedAway(Step.CONNECT, reply)
+        return TurnedAway(Step.CONNECT, reply, ours=ours)
 
     def _call_back(self) -> None:
         """Make due what was turned away."""
         self._turned_away_at = None
+        self._told = ""
         self._report(SmarthostBack(peer=self.name))
         self._recovered()
 
@@ -249,11 +274,21 @@ class Smarthost:
             return
         pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- a spread, no secret
         # The message that ran into it waits to be called back like those turned away from now on.
-        if self._turned_away_at is None:
-            kind = SignInRefused if trouble.step is Step.AUTH else SmarthostTrouble
-            self._report(kind(peer=self.name, reason=str(trouble)))
+        self._tell_of(trouble)
         self._turned_away_at = self._loop.time()
         self._probe = self._loop.create_task(self._probing(pause, trouble.step))
+
+    def _tell_of(self, trouble: SessionTrouble) -> None:
+        """Tell of a trouble, unless it is the one that was told last.
+
+        After each pause there is one at most, so a server with ever new words fills no log.
+        """
+        self._tell(SignInRefused if trouble.step is Step.AUTH else SmarthostTrouble, str(trouble))
+
+    def _tell(self, kind: type[SignInRefused | SmarthostTrouble], reason: str) -> None:
+        if reason != self._told:
+            self._told = reason
+            self._report(kind(peer=self.name, reason=reason))
 
     async def _probing(self, pause: float, step: Step) -> None:
         """Try to open a session after each pause, for as long as there is mail to be called back."""
@@ -269,6 +304,7 @@ class Smarthost:
                 except SessionTrouble as trouble:
                     pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- as above
                     step = trouble.step
+                    self._tell_of(trouble)
         finally:
             self._probe = None
             self._breaker.try_again()

@@ -13,10 +13,16 @@ from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay.store.limits import Slot
 from emailrelay_forwarder.account import Account, Accounts, nobody
 from emailrelay_forwarder.dot_stuff import DotStuffer
+from emailrelay_forwarder.extensions import extensions_of, largest_message
+from emailrelay_forwarder.patience import Patience
 from emailrelay_forwarder.policy import Policy
+from emailrelay_forwarder.racing import Silent
 from emailrelay_forwarder.sign_in import choice, sign_in
 from emailrelay_forwarder.trouble import SessionTrouble, Step, garbled, unprotected
-from emailrelay_forwarder.wire import Answer, Wire, extensions_of
+from emailrelay_forwarder.wire import Answer, Wire
+
+MOST_RECIPIENTS = 100
+"""Of one transaction: every server takes as many (RFC 5321 section 4.5.3.1.8), or says that it does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,7 +30,8 @@ class SessionSettings:
     """How sessions are opened and used. Times in seconds, each for one step without any progress."""
 
     connect: float = 40.0
-    greeting: float = 20.0
+    greeting: Patience = field(default_factory=lambda: Patience(20.0, 300.0))
+    """For each server: this one learns as sessions are opened."""
     reply: float = 300.0
     verdict: float = 600.0
     """For the reply to the final dot: a shorter wait makes duplicates (RFC 5321 4.5.3.2.6)."""
@@ -37,6 +44,8 @@ class SessionSettings:
     """Who we say we are."""
     without: frozenset[str] = frozenset()
     """Extensions that are not used, in lower case, whether a server offers them or not."""
+    silent: Silent = field(default_factory=Silent)
+    """The addresses that lately did not answer, for as long as these settings hold."""
     dialogue: Report | None = None
     """Where each line of a dialogue is told; None: nowhere, at no cost."""
 
@@ -50,6 +59,7 @@ class Session:
         "extensions",
         "idle_since",
         "messages",
+        "most_recipients",
         "peer",
         "settling",
         "slot",
@@ -66,6 +76,8 @@ class Session:
         """EHLO keywords in lower case, with their parameters."""
         self.messages = 0
         """How often a content was accepted."""
+        self.most_recipients = MOST_RECIPIENTS
+        """Of one transaction; fewer where the server has said so."""
         self.unfinished = False
         """Whether a transaction was begun that needs RSET before the next."""
         self.used = False
@@ -84,8 +96,7 @@ class Session:
     @property
     def largest(self) -> int | None:
         """The octets of the largest message the server takes, if it says so (RFC 1870)."""
-        limit = self.extensions.get("size", "").strip()
-        return int(limit) or None if limit.isascii() and limit.isdigit() else None
+        return largest_message(self.extensions)
 
     @property
     def encryption(self) -> ssl.SSLObject | None:
@@ -94,7 +105,16 @@ class Session:
 
     async def introduce(self) -> None:
         """Take the greeting and say EHLO, or HELO to a server that does not know EHLO (4.1.1.1)."""
-        greeting = await self._wire.reply(Step.GREETING, self._settings.greeting)
+        patience = self._settings.greeting
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        try:
+            greeting = await self._wire.reply(Step.GREETING, patience.of(self.peer))
+        except SessionTrouble:
+            if self._wire.timed_out:
+                patience.silent(self.peer)
+            raise
+        patience.greeted(self.peer, loop.time() - began)
         _expect(Step.GREETING, greeting, 220)
         await self._hello()
 
@@ -123,10 +143,9 @@ class Session:
         """Prove who we are; return the mechanism that did it. See ``sign_in.sign_in``."""
         encrypted = self._wire.encryption is not None
         mechanisms = choice(account, self.extensions, auth, encrypted=encrypted)
-        return await sign_in(self._say_auth, account, mechanisms, self.extensions)
-
-    async def _say_auth(self, line: bytes) -> Answer:
-        return await self._command(Step.AUTH, line)
+        return await sign_in(
+            _SigningIn(self._wire, self._settings), account, mechanisms, self.extensions
+        )
 
     async def _hello(self) -> None:
         name = self._name().encode("ascii", "replace")
@@ -138,7 +157,9 @@ class Session:
         _expect(Step.EHLO, answer, 250)
         without = self._settings.without
         self.extensions = {
-            name: more for name, more in extensions_of(answer).items() if name not in without
+            name: more
+            for name, more in extensions_of(answer.message).items()
+            if name not in without
         }
 
     async def begin(self) -> None:
@@ -222,6 +243,22 @@ class Session:
             return name
         end = self._wire.local_host or "127.0.0.1"
         return f"[IPv6:{end}]" if ":" in end else f"[{end}]"
+
+
+@dataclass(frozen=True, slots=True)
+class _SigningIn:
+    """The wire as an exchange of AUTH sees it."""
+
+    wire: Wire
+    settings: SessionSettings
+
+    async def ask(self, line: bytes) -> Answer:
+        """See ``Exchanging``."""
+        return await self.wire.command(Step.AUTH, line, self.settings.reply)
+
+    def hide(self, secret: bytes) -> None:
+        """See ``Exchanging``."""
+        self.wire.redaction.hide(secret)
 
 
 def _expect(step: Step, answer: Answer, code: int) -> None:

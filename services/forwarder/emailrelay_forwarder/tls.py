@@ -6,6 +6,7 @@ from pathlib import Path
 
 from emailrelay.errors import ConfigError
 from emailrelay_forwarder.policy import Tls, Version
+from emailrelay_forwarder.trouble import in_words
 
 _VERSIONS = {
     Version.TLS_1_2: ssl.TLSVersion.TLSv1_2,
@@ -54,7 +55,7 @@ def _load_certificate(context: ssl.SSLContext, key: str, chain: str | None = Non
         # An empty password keeps OpenSSL from asking for one at the terminal.
         context.load_cert_chain(chain or key, key, password="")
     except OSError as error:
-        text = f"{key}: no usable key and certificate chain in PEM: {_said(error)}"
+        text = f"{key}: no usable key and certificate chain in PEM: {in_words(error)}"
         raise ConfigError([text]) from error
 
 
@@ -68,18 +69,11 @@ def _load_authorities(context: ssl.SSLContext, place: str | None) -> None:
         else:
             context.load_verify_locations(cafile=place)
     except OSError as error:
-        raise ConfigError([f"{place}: no certificates in PEM: {_said(error)}"]) from error
+        raise ConfigError([f"{place}: no certificates in PEM: {in_words(error)}"]) from error
 
 
 def reason(error: Exception) -> str:
     """Say what went wrong in a handshake; a problem with the certificate is named."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate cannot be trusted: {error.verify_message.rstrip('.')}"
-    return f"TLS failed: {_said(error)}"
-
-
-def _said(error: Exception) -> str:
-    if isinstance(error, ssl.SSLError) and error.reason:
-        return error.reason.lower().replace("_", " ")
-    said = error.strerror if isinstance(error, OSError) else str(error)
-    return said or type(error).__name__
+    return f"TLS failed: {in_words(error)}"

@@ -1,5 +1,7 @@
 """What stops a session with a server, as one exception, whatever library or socket said so."""
 
+import os
+import ssl
 from enum import StrEnum
 
 from emailrelay.errors import RelayError
@@ -31,15 +33,23 @@ class SessionTrouble(RelayError):
     to the greeting or EHLO is about us or the server, never about the mail that waits.
     """
 
-    def __init__(self, step: Step, reply: Reply) -> None:
-        """Take the server's own reply if there was one, or one of ours (4yz) that says what happened."""
-        super().__init__(f"{reply} ({step})")
+    def __init__(self, step: Step, reply: Reply, *, ours: bool = False) -> None:
+        """Take the server's reply, or one of ours (4yz) that says what this relay found.
+
+        As text a trouble tells which of the two it is.
+        """
+        super().__init__(str(reply) if ours else f"the server said at {step}: {reply}")
         self.step = step
         self.reply = reply
+        self.ours = ours
 
 
 class NoSlot(SessionTrouble):
     """All connections of the route are in use, other processes' among them: no fault of the server."""
+
+    def __init__(self, why: str) -> None:
+        """Say which."""
+        super().__init__(Step.CONNECT, Reply.of(451, f"4.4.5 {why}"), ours=True)
 
 
 class NoToken(SessionTrouble):
@@ -47,7 +57,7 @@ class NoToken(SessionTrouble):
 
     def __init__(self, why: str) -> None:
         """Say why there is none, and what to do."""
-        super().__init__(Step.AUTH, Reply.of(454, f"4.7.0 {why}"))
+        super().__init__(Step.AUTH, Reply.of(454, f"4.7.0 {why}"), ours=True)
 
 
 class NotYet(SessionTrouble):
@@ -55,31 +65,44 @@ class NotYet(SessionTrouble):
 
     def __init__(self, reply: Reply, again: float) -> None:
         """Take when the message's turn will be (seconds since 1970)."""
-        super().__init__(Step.MAIL, reply)
+        super().__init__(Step.MAIL, reply, ours=True)
         self.again = again
 
 
 def cut_off(step: Step, why: str) -> SessionTrouble:
     """Describe a connection that ended or fell silent (RFC 3463: 4.4.2)."""
-    return SessionTrouble(step, Reply.of(451, f"4.4.2 {why} at {step}"))
+    return SessionTrouble(step, Reply.of(451, f"4.4.2 {why} at {step}"), ours=True)
 
 
 def garbled(step: Step, why: str) -> SessionTrouble:
     """Describe a server that broke the protocol (RFC 3463: 4.5.0)."""
-    return SessionTrouble(step, Reply.of(451, f"4.5.0 protocol error at {step}: {why}"))
+    reply = Reply.of(451, f"4.5.0 protocol error of the server at {step}: {why}")
+    return SessionTrouble(step, reply, ours=True)
 
 
 def unreachable(why: str) -> SessionTrouble:
     """Describe a server to which no connection could be made (RFC 3463: 4.4.1)."""
-    return SessionTrouble(Step.CONNECT, Reply.of(451, f"4.4.1 {why}"))
+    return SessionTrouble(Step.CONNECT, Reply.of(451, f"4.4.1 {why}"), ours=True)
+
+
+def in_words(error: Exception) -> str:
+    """Say what a system call or TLS met with, without its number: ``connection refused``."""
+    said: str | None = None
+    if isinstance(error, ssl.SSLError):  # its number is of another list
+        said = (getattr(error, "reason", None) or "").lower().replace("_", " ")
+    elif isinstance(error, OSError):
+        number = error.errno or 0  # getaddrinfo's are negative
+        said = os.strerror(number) if number > 0 else error.strerror
+    said = said or str(error)
+    return said[0].lower() + said[1:] if said else type(error).__name__
 
 
 def unprotected(step: Step, why: str) -> SessionTrouble:
     """Describe a connection that may not be used for want of protection (RFC 5248: 4.7.10, 4.7.5)."""
     code = "4.7.10" if step is Step.STARTTLS else "4.7.5"
-    return SessionTrouble(step, Reply.of(454, f"{code} {why}"))
+    return SessionTrouble(step, Reply.of(454, f"{code} {why}"), ours=True)
 
 
 def not_signed_in(why: str) -> SessionTrouble:
     """Describe an account that cannot be used; the server was not even asked (RFC 3463: 4.7.0)."""
-    return SessionTrouble(Step.AUTH, Reply.of(454, f"4.7.0 {why}"))
+    return SessionTrouble(Step.AUTH, Reply.of(454, f"4.7.0 {why}"), ours=True)

@@ -19,16 +19,24 @@ import termios
 from collections.abc import Awaitable, Sequence
 from typing import Any, TypeAlias, TypeVar, cast
 
-from aiosmtplib.esmtp import parse_esmtp_extensions
 from aiosmtplib.protocol import SMTPProtocol
 from aiosmtplib.response import SMTPResponse
 
 from emailrelay import linux
 from emailrelay.reply import Reply
 from emailrelay_forwarder import tls
+from emailrelay_forwarder.redaction import Redaction
 from emailrelay_forwarder.reply_reader import ReplyGarbled, ReplyReader
+from emailrelay_forwarder.stall import Stall
 from emailrelay_forwarder.transcript import Transcript
-from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, garbled, unprotected
+from emailrelay_forwarder.trouble import (
+    SessionTrouble,
+    Step,
+    cut_off,
+    garbled,
+    in_words,
+    unprotected,
+)
 
 T = TypeVar("T")
 
@@ -36,9 +44,8 @@ Answer: TypeAlias = SMTPResponse
 """A reply as it was read: ``code`` and ``message``, the lines of the latter joined by ``\\n``."""
 
 
-def extensions_of(answer: Answer) -> dict[str, str]:
-    """Return the keywords of an EHLO reply in lower case, each with its parameters."""
-    return parse_esmtp_extensions(answer.message)[0]
+_CHALLENGE = 334
+"""RFC 4954 section 4."""
 
 
 class Wire(SMTPProtocol):
@@ -48,13 +55,16 @@ class Wire(SMTPProtocol):
         super().__init__(asyncio.get_running_loop())
         self._transcript = transcript
         self._reader = ReplyReader()
+        self.redaction = Redaction()
+        """What must not be seen of replies."""
         self._news: asyncio.Future[None] | None = None
         """Done as soon as the server has said more, or has gone; for the one who waits."""
         self._ended = ""
-        self._limit: float | None = None
-        """Seconds that are waited now without any progress; None: nobody waits."""
-        self._due = self._armed = 0.0
-        self._unsent_before = 0
+        self.timed_out = False
+        """Whether we ended the connection, since the server was silent for too long."""
+        self._stall: Stall | None = None
+        """What is waited for now; None: nobody waits."""
+        self._armed = 0.0
         self._timer: asyncio.TimerHandle | None = None
 
     # What the loop calls.
@@ -72,7 +82,7 @@ class Wire(SMTPProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Note how it ended, and wake whoever waits."""
-        self._ended = self._ended or f"connection lost{f' ({exc})' if exc else ''}"
+        self._ended = self._ended or f"connection lost{f' ({in_words(exc)})' if exc else ''}"
         self._wake()
         super().connection_lost(exc)
 
@@ -142,7 +152,11 @@ class Wire(SMTPProtocol):
             if reply is None:
                 reply = await self._within(step, limit, self._coming(step))
         except ReplyGarbled as error:
-            raise garbled(step, str(error)) from error
+            # Its cause would repeat what may be a secret.
+            raise garbled(step, self.redaction(str(error))) from None
+        code, text = reply
+        if code != _CHALLENGE or step is not Step.AUTH:  # "Password:" may be part of a weak one
+            reply = (code, self.redaction(text))
         if self._transcript is not None:
             self._transcript.received(step, *reply)
         return Answer(*reply)
@@ -203,7 +217,7 @@ class Wire(SMTPProtocol):
             reply = self._reader.take()
         except ReplyGarbled:
             return None
-        return Reply.of(*reply) if reply else None
+        return Reply.of(reply[0], self.redaction(reply[1])) if reply else None
 
     async def _coming(self, step: Step) -> tuple[int, str]:
         """Give the next reply, which is not there yet."""
@@ -222,19 +236,18 @@ class Wire(SMTPProtocol):
 
     async def _within(self, step: Step, limit: float, awaited: Awaitable[T]) -> T:
         """Await, but give up when the peer has neither answered nor taken anything for ``limit`` s."""
-        self._limit = limit
-        self._unsent_before = self._unsent() if step is Step.DOT or step is Step.CONTENT else 0
-        self._look_at(self._loop.time() + limit)
+        sending = step is Step.DOT or step is Step.CONTENT
+        self._stall = Stall(limit, self._loop.time(), sending=sending)
+        self._look_at(self._stall.look_at)
         try:
             return await awaited
         except OSError as error:
-            raise cut_off(step, self._ended or str(error)) from error
+            raise cut_off(step, self._ended or in_words(error)) from error
         finally:
-            self._limit = None
+            self._stall = None
 
     def _look_at(self, due: float) -> None:
         """Have ``_look`` called by then. One timer serves wait after wait: it finds out what is due."""
-        self._due = due
         if self._timer is not None:
             if self._armed <= due:
                 return
@@ -242,19 +255,14 @@ class Wire(SMTPProtocol):
         self._armed, self._timer = due, self._loop.call_at(due, self._look)
 
     def _look(self) -> None:
-        """Go on waiting if octets were taken since the last look; else end the connection."""
-        self._timer = None
-        if self._limit is None:
+        """End the connection if it is time to; else look again when that may be."""
+        self._timer, stall, now = None, self._stall, self._loop.time()
+        if stall is None:
             return
-        if self._loop.time() < self._due:
-            self._look_at(self._due)
+        if now < stall.look_at or not stall.over(now, self._unsent):
+            self._look_at(stall.look_at)
             return
-        unsent = self._unsent()
-        if unsent < self._unsent_before:
-            self._unsent_before = unsent
-            self._look_at(self._loop.time() + self._limit)
-            return
-        self._ended = f"no answer within {self._limit:g} s"
+        self._ended, self.timed_out = f"no answer within {stall.limit:g} s", True
         self.abort()
 
     def _unsent(self) -> int:

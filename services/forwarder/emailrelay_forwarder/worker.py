@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.store.base import Feed
-from emailrelay_forwarder.drain import VERDICT_GRACE, Deliveries
+from emailrelay_forwarder.drain import Deliveries
 from emailrelay_forwarder.forwarding import Forwarding
 
 _STORE_PAUSE = 1.0
@@ -21,7 +21,8 @@ class Worker:
     forwarding: Forwarding
     report: Report
     tasks: int
-    grace: float = VERDICT_GRACE
+    grace: float
+    """Seconds for the answers to final dots when it is told to stop."""
     _deliveries: Deliveries = field(init=False, default_factory=Deliveries)
 
     async def run(self, stop: asyncio.Event) -> None:

@@ -34,6 +34,8 @@ class Terms:
     senders: tuple[SenderRule, ...] = ()
     verifies: bool = False
     """Whether recipients are asked about."""
+    lenient: tuple[Network, ...] = ()
+    """Where devices are that leave out the brackets of addresses."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -42,10 +44,14 @@ class Standing:
 
     address: str = ""
     """Its IP address, or the path of the socket it came by."""
+    port: int = 0
+    """Its TCP port, for the log."""
     private: bool = False
     """Nobody can listen in: it is on this machine."""
     trusted: str | None = None
     """The keyword of the trusted network it is in."""
+    lenient: bool = False
+    """It may leave out the brackets of addresses."""
     encrypted: bool = False
     certificate: str = ""
     """PEM, vouched for."""
@@ -89,6 +95,11 @@ def may_send_as(terms: Terms, standing: Standing, sender: Address) -> bool:
     return True
 
 
+def is_lenient_with(terms: Terms, client: str) -> bool:
+    """Tell whether the client at an IP address may leave out the brackets of addresses."""
+    return _lies_in(client, terms.lenient)
+
+
 def sender_rule(
     *, users: Sequence[str], networks: Sequence[str], senders: Sequence[str]
 ) -> SenderRule:
@@ -108,13 +119,17 @@ def sender_rule(
 def _fits(rule: SenderRule, standing: Standing) -> bool:
     if standing.user:
         return standing.user in rule.users or "*" in rule.users
+    return _lies_in(standing.address, rule.networks)
+
+
+def _lies_in(client: str, networks: tuple[Network, ...]) -> bool:
     try:
-        address = ipaddress.ip_address(standing.address.partition("%")[0])
+        address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:
         return False
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
         address = address.ipv4_mapped
-    return any(address in network for network in rule.networks)
+    return any(address in network for network in networks)
 
 
 def _matches(pattern: str, sender: Address) -> bool:

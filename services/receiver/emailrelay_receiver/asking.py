@@ -7,6 +7,7 @@ from emailrelay.reply import Reply
 from emailrelay_receiver.dialogue import Dialogue
 from emailrelay_receiver.house import House
 from emailrelay_receiver.outcomes import AskAbout
+from emailrelay_receiver.policy import is_mailbox
 from emailrelay_receiver.verification import Drop, Local, Remote, Unknown
 from emailrelay_receiver.verifier import NoAnswer, Verifier
 
@@ -34,6 +35,13 @@ async def ask_about(
         return _CANNOT_SAY
     match answer:
         case Local() | Remote():
+            given = answer.mailbox if isinstance(answer, Local) else answer.address
+            # A query has no SMTPUTF8, and nothing is sent to what it is told.
+            utf8 = dialogue.parameters.utf8 or asked.request is None
+            if given and not is_mailbox(given, utf8=utf8):
+                reason = f"gave {given!r} for {asked.address!r}: no address of this message"
+                house.report(VerifierTrouble(verifier=verifier.spec[0], reason=reason))
+                return _CANNOT_SAY
             return dialogue.verified(asked, answer)
         case Unknown(reply, diagnostic):
             if diagnostic:

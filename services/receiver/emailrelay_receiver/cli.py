@@ -7,14 +7,17 @@ import sys
 import time
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
+from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
 from emailrelay.service import Live, Signals
+from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
@@ -29,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address cannot be used, 78 (EX_CONFIG)
     when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
     """
-    settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv)
+    prepare_streams()
+    settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)
     report = reporter(settings)
     live = Live(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
@@ -44,15 +48,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CannotListen as error:
         print(f"{settings.program}: {error}", file=sys.stderr)  # noqa: T201 - the start failed
         return os.EX_UNAVAILABLE
-    for opened in listeners.sockets:
-        report(Listening(service=settings.service, address=written(opened)))
+
+    def tell_addresses() -> None:
+        for opened in listeners.sockets:
+            report(Listening(service=settings.service, address=written(opened)))
 
     async def work(signals: Signals, _hints: HintChannel | None) -> int:
         return await _serve(live, listeners, signals, report)
 
     try:
         return service.run(
-            settings.service, work, workers=settings.workers, report=report, live=live
+            settings.service,
+            work,
+            workers=settings.workers,
+            report=report,
+            store=settings.store_place,
+            live=live,
+            also_ready=tell_addresses,
         )
     finally:
         listeners.close()
@@ -61,6 +73,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _check(settings: ReceiverSettings, *, report: Report) -> None:
     """Raise ConfigError for what is wrong with the files that the settings name."""
     make_gate(settings, report=report)
+
+
+def _found_by_check(settings: ReceiverSettings) -> list[str]:
+    problems = complaints("--filter", parse_chain(settings.filter))
+    verifier = settings.address_verifier
+    if verifier is not None and not verifier.startswith("net:"):
+        problems += complaints("--address-verifier", [ProgramFilter(Path(verifier))])
+    try:
+        _check(settings, report=lambda _event: None)
+    except ConfigError as error:
+        problems += error.problems
+    return problems
 
 
 def _allow_many_connections() -> None:
@@ -80,6 +104,7 @@ async def _serve(
         # Programs that submit without SMTP must not slip past the filters.
         await store.set_entrance(receiver.house.stage)
         async with receiver:
+            signals.ready()
             await _tell_entrance(store, receiver, signals.stop, report)
     return 0
 

@@ -2,12 +2,15 @@
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
+from functools import partial
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import printable
 from emailrelay.service import Signals
 
@@ -40,30 +43,43 @@ def shown(number: int, envelope: Envelope) -> str:
     return "".join(f"{printable(line)}\n" for line in [head, *body])
 
 
-async def serve(host: str, port: int) -> None:
-    """Serve until the process is told to stop."""
+async def serve(listeners: Listeners) -> None:
+    """Serve on open sockets until the process is told to stop."""
     signals = Signals()
-    show = Show()
-    server = await asyncio.get_running_loop().create_server(
-        lambda: SMTP(
-            show, hostname="smarthost.example", ident="demonstration", data_size_limit=None
-        ),
-        host,
-        port,
+    make = partial(
+        SMTP, Show(), hostname="smarthost.example", ident="demonstration", data_size_limit=None
     )
-    with closing(server), closing(signals):
-        sys.stdout.write(f"demonstration smarthost on {host}:{port}\n")
+    with closing(signals), ExitStack() as servers:
+        for opened in listeners.sockets:
+            server = await asyncio.get_running_loop().create_server(make, sock=opened)
+            servers.enter_context(closing(server))
+            sys.stdout.write(f"demonstration smarthost on {written(opened)}\n")
         sys.stdout.flush()
         await signals.stop.wait()
 
 
+def _port(text: str) -> int:
+    if text.isascii() and text.isdigit() and 0 < int(text) < 65536:
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text}: the port must be a number from 1 to 65535")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demonstration smarthost."""
+    """Run the demonstration smarthost.
+
+    Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when the address cannot be used.
+    """
     parser = argparse.ArgumentParser(prog="emailrelay_receiver.demo", description=__doc__)
     parser.add_argument("--interface", default="127.0.0.1", metavar="IP", help="[%(default)s]")
-    parser.add_argument("--port", type=int, default=2526, metavar="PORT", help="[%(default)s]")
+    parser.add_argument("--port", type=_port, default=2526, metavar="PORT", help="[%(default)s]")
     options = parser.parse_args(argv)
-    asyncio.run(serve(options.interface, options.port))
+    with closing(Listeners()) as listeners:
+        try:
+            listeners.open([options.interface], options.port)
+        except CannotListen as error:
+            sys.stderr.write(f"demonstration smarthost: {error}\n")
+            return os.EX_UNAVAILABLE
+        asyncio.run(serve(listeners))
     return 0
 
 

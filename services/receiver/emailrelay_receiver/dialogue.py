@@ -64,6 +64,13 @@ class Offer:
     junk: int = 20
     """Unknown commands after which the session ends."""
     vrfy: bool = True
+    errors: int = 100
+    """Malformed commands after which the session ends."""
+    refusals: int = 10_000
+    """Other refusals after which the session ends: of recipients, or of commands at the wrong time.
+
+    With pipelining many of the latter can follow from a single refusal (RFC 2920 section 3.1).
+    """
     without: frozenset[str] = frozenset()
     """Extensions that are not offered, in lower case. A client who uses one even so is served."""
 
@@ -92,6 +99,8 @@ class Dialogue:
     chunked: bool = False
     """A BDAT was taken, and the last is still to come."""
     junk: int = 0
+    errors: int = 0
+    refusals: int = 0
 
     def hear(self, line: bytes) -> Outcome:
         """Take a command line without its line end and say what is to be done."""
@@ -115,6 +124,19 @@ class Dialogue:
             return Goodbye(_BAD_CHUNK)
         return self._junk(TOO_LONG)
 
+    def weigh(self, reply: Reply) -> Reply | Goodbye:
+        """Count a refusal; end the session when there were too many since the last message taken."""
+        if reply.code in _ERRORS:
+            self.errors += 1
+        elif reply.code >= 400:
+            self.refusals += 1
+        too_many = self.errors > self.offer.errors or self.refusals > self.offer.refusals
+        return Goodbye(_TOO_MANY_ERRORS) if too_many else reply
+
+    def taken(self) -> None:
+        """Note that a message was taken: what was refused before does not count any more."""
+        self.errors = self.refusals = 0
+
     def end_of_mail(self) -> None:
         """Forget the transaction: its content has been taken or refused, or a new one begins."""
         self.sender = None
@@ -126,6 +148,7 @@ class Dialogue:
         """Forget everything: what was said before the encryption may be anybody's (RFC 3207 4.2)."""
         self.end_of_mail()
         self.helo, self.extended = "", False
+        self.standing.user, self.standing.mechanism = "", None
 
     def verified(self, asked: AskAbout, found: Local | Remote) -> Reply:
         """Take what the verifier knows of an address: a recipient, or the answer to VRFY."""
@@ -264,7 +287,7 @@ class Dialogue:
             return _NESTED
         if access.must_log_in(self.terms, self.standing):
             return _LOG_IN_FIRST
-        sender, parameters = read_sender(argument)
+        sender, parameters = read_sender(argument, lenient=self.standing.lenient)
         if not self.extended and parameters != _NO_PARAMETERS:
             return _NEEDS_EHLO
         if parameters.auth and not self.terms.possible:
@@ -284,7 +307,9 @@ class Dialogue:
             return _MAIL_FIRST
         if self.chunked:
             return _CHUNKS_FIRST
-        recipient, request = read_recipient(argument, utf8=self.parameters.utf8)
+        recipient, request = read_recipient(
+            argument, utf8=self.parameters.utf8, lenient=self.standing.lenient
+        )
         if not self.extended and request != NO_WISHES:
             return _NEEDS_EHLO
         if recipient not in self.recipients and len(self.recipients) >= self.offer.recipients:
@@ -390,6 +415,9 @@ _WILL_TRY = Reply(252, "2.1.5 cannot say, but will take mail for it and try")
 _OK = Reply(250, "2.0.0 Ok")
 _SENDER_OK = Reply(250, "2.1.0 Ok")
 _RECIPIENT_OK = Reply(250, "2.1.5 Ok")
+_ERRORS = frozenset({500, 501, 502, 504, 555})
+"""Replies to a command that could not have been meant (RFC 5321 section 4.2.2)."""
+_TOO_MANY_ERRORS = Reply(421, "4.7.0 too many errors")
 _TOO_MUCH_JUNK = Reply(421, "4.7.0 too many unknown commands")
 _UNKNOWN = Reply(500, "5.5.2 unknown command")
 _NOT_OFFERED = Reply(502, "5.5.1 not offered here")

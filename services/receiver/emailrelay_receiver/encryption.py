@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 import stat
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -17,8 +17,12 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL"
 """Of TLS 1.2 those with forward secrecy and authenticated encryption, which leaves out CBC (Lucky 13)."""
 
 
-def server_context(certificate: Sequence[Path], authorities: str | None) -> ssl.SSLContext:
+def server_context(
+    certificate: Sequence[Path], authorities: str | None, words: Collection[str] = ()
+) -> ssl.SSLContext:
     """Make a context of one PEM file, or of key and chain; ``authorities`` vouch for clients.
+
+    ``words`` are those of ``tls_config``: the versions of TLS.
 
     Raises:
         ConfigError: a file cannot be used, or the key can be read by others.
@@ -26,7 +30,9 @@ def server_context(certificate: Sequence[Path], authorities: str | None) -> ssl.
     """
     key, chain = certificate[0], certificate[-1]
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    v12, v13 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+    context.minimum_version = v13 if "tlsv1.3" in words else v12
+    context.maximum_version = v12 if "-tlsv1.2" in words else v13
     context.set_ciphers(_CIPHERS)
     context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE | ssl.OP_NO_RENEGOTIATION
     _guard(key)

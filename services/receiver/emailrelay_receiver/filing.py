@@ -14,6 +14,7 @@ from emailrelay_receiver.chunk_reader import ChunkReader
 from emailrelay_receiver.dialogue import NO_ROOM, TOO_BIG
 from emailrelay_receiver.dot_reader import DotReader, HopCounter
 from emailrelay_receiver.house import House
+from emailrelay_receiver.received import end_of_ours
 
 _PIECE = 64 * 1024
 """Octets that are gathered before they are written: most messages are written once."""
@@ -57,6 +58,8 @@ class Filing:
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._draft: Draft | None = None
+        self._crowded = False
+        """What is being written by all sessions leaves too little room."""
         self._failure: StoreError | None = None
         """Why what was to be written at once could not be: not told yet."""
 
@@ -147,6 +150,10 @@ class Filing:
             return TOO_BIG
         if self._reader.stray:
             return _STRAY
+        if self._gathered_size >= _PIECE and not self._house.takes(self._gathered_size):
+            self._crowded = True
+        if self._crowded:
+            return NO_ROOM
         return _TOO_MANY_HOPS if self._hops.hops > _MOST_HOPS else None
 
     async def _write(self) -> None:
@@ -163,7 +170,9 @@ class Filing:
         """Give the draft, the first time a new one with our line in front of what was gathered."""
         if self._draft is None:
             self._draft = self._house.store.draft(self.envelope)
-            self._gathered.insert(0, self._received(self._draft.id))
+            content = b"".join(self._gathered)
+            ours = self._received(self._draft.id)
+            self._gathered = [ours, end_of_ours(content) if ours else b"", content]
         return self._draft
 
     def _received(self, queue_id: QueueId) -> bytes:

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import hmac
+import ipaddress
 import secrets
 import ssl
 from concurrent.futures import ThreadPoolExecutor
@@ -12,14 +13,21 @@ from functools import partial
 from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
-from emailrelay.secrets import AuthConfig, Mechanism, SecretsFile
+from emailrelay.secrets import AuthConfig, Mechanism, SecretsFile, ServerSecrets
 from emailrelay_receiver.access import SenderRule, Terms, sender_rule
 from emailrelay_receiver.encryption import server_context
-from emailrelay_receiver.sasl import Answer, Claim
+from emailrelay_receiver.sasl import Answer, Claim, Password
 
 _MOST_PROVED = 10_000
 _THREADS = 2
 """A scrypt hash takes a processor and 16 MiB for a good while: guessing must not take them all."""
+
+_MOST_CHECKED = 32
+"""Passwords that wait for their hash or are at it: the last of them waits for a few seconds."""
+
+
+class TooBusy(Exception):
+    """Too many passwords are being checked."""
 
 
 class Gate:
@@ -44,6 +52,7 @@ class Gate:
         self._salt = secrets.token_bytes(32)
         self._proved: set[bytes] = set()
         self._threads = ThreadPoolExecutor(_THREADS, "password")
+        self._checking: dict[bytes, asyncio.Future[bool]] = {}
 
     @property
     def serves_strangers(self) -> bool:
@@ -62,25 +71,53 @@ class Gate:
         """Give what is asked of clients."""
         return self._terms
 
-    async def proves(self, claim: Claim) -> bool:
-        """Tell whether a client is who it says."""
+    async def proves(self, claim: Claim, *, known: bool = False) -> bool:
+        """Tell whether a client is who it says. ``known``: it has logged in from there before.
+
+        A right password that takes no hash is found out at once, past those who wait for one. Every
+        wrong one waits for a hash if the file has any, so that time tells no names.
+
+        Raises:
+            TooBusy: too many wait for a hash already, and the client is not known.
+
+        """
         if self._file is None or not claim.user:
             return False
         self._refresh(self._file)
         server = self._file.server
         if isinstance(claim, Answer):
             return server.verify_challenge(claim.user, claim.challenge, claim.digest)
-        password = claim.password.reveal()
-        # What was right once need not cost a hash at each session; nothing but a keyed sum is kept.
-        told = f"{len(claim.user)} {claim.user} {password}".encode()
-        mark = hmac.new(self._salt, told, hashlib.sha256).digest()
-        if mark in self._proved:
+        mark = self._mark(claim)
+        # What was right once need not cost a hash at each session.
+        if mark in self._proved or server.fits_cheaply(claim.user, claim.password.reveal()):
             return True
-        check = partial(server.verify_password, claim.user, password)
-        right = await asyncio.get_running_loop().run_in_executor(self._threads, check)
+        if not server.has_hashes:
+            return False
+        if mark not in self._checking and len(self._checking) >= _MOST_CHECKED and not known:
+            raise TooBusy
+        right = await self._hashed(server, claim, mark)
         if right and len(self._proved) < _MOST_PROVED and self._file.server is server:
             self._proved.add(mark)
         return right
+
+    def checks(self, claim: Claim) -> bool:
+        """Tell whether just this is being checked: to wait for the result is no further guess."""
+        return isinstance(claim, Password) and self._mark(claim) in self._checking
+
+    async def _hashed(self, server: ServerSecrets, claim: Password, mark: bytes) -> bool:
+        """Check a password by its hash, once for all who show the same at the same time."""
+        checking = self._checking.get(mark)
+        if checking is None:
+            check = partial(server.fits_hash, claim.user, claim.password.reveal())
+            loop = asyncio.get_running_loop()
+            self._checking[mark] = checking = loop.run_in_executor(self._threads, check)
+            checking.add_done_callback(lambda _: self._checking.pop(mark, None))
+        return await asyncio.shield(checking)
+
+    def _mark(self, claim: Password) -> bytes:
+        """Give a keyed sum: nothing else is kept of a password."""
+        told = f"{len(claim.user)} {claim.user} {claim.password.reveal()}".encode()
+        return hmac.new(self._salt, told, hashlib.sha256).digest()
 
     def _refresh(self, file: SecretsFile) -> None:
         try:
@@ -111,7 +148,9 @@ def make_gate(settings: ReceiverSettings, *, report: Report) -> Gate:
     context, file, rules = None, None, list[SenderRule]()
     if settings.server_tls_certificate:
         try:
-            context = server_context(settings.server_tls_certificate, settings.server_tls_verify)
+            context = server_context(
+                settings.server_tls_certificate, settings.server_tls_verify, settings.tls_config
+            )
         except ConfigError as error:
             problems += error.problems
     if settings.server_auth is not None:
@@ -134,12 +173,13 @@ def make_gate(settings: ReceiverSettings, *, report: Report) -> Gate:
         file=file,
         terms=Terms(
             starttls=settings.server_tls,
-            tls_required=settings.server_tls_required,
+            tls_required=settings.must_encrypt,
             login_required=file is not None,
             possible=_possible(file),
             config=AuthConfig.parse(settings.server_auth_config),
             senders=tuple(rules),
             verifies=settings.address_verifier is not None,
+            lenient=tuple(ipaddress.ip_network(text, strict=False) for text in settings.lenient),
         ),
         report=report,
     )

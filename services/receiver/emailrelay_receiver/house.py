@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay_receiver.admission import Admission
+from emailrelay_receiver.attempts import Attempts
 from emailrelay_receiver.dialogue import Offer
 from emailrelay_receiver.gate import Gate, make_gate
 from emailrelay_receiver.received import received_line
@@ -24,6 +26,8 @@ _FILTERD = 10.0
 """Seconds beyond its own time-outs after which filterd is taken for dead."""
 _KEPT_BACK = 40
 """File descriptors for the store, listening sockets and connections that are being refused."""
+_ASK_AFTER = 1024 * 1024
+"""Octets of content after which the store is asked for its room: by so much less may be left free."""
 _FORWARDING = 660.0
 """Seconds for the next server: 600 for its final dot (RFC 5321 section 4.5.3.2.6), and the way there."""
 
@@ -44,6 +48,8 @@ class House:
     clock: Callable[[], float]
     idle_timeout: float
     """Seconds of silence from a client after which it is told to go."""
+    first_mail_timeout: float
+    """The same before its first MAIL, if it has not logged in."""
     session_timeout: float
     """Seconds that a session may last, and the content of a message likewise."""
     troubles: Troubles
@@ -55,12 +61,29 @@ class House:
     """Octets of room that mail must leave free."""
     login_pause: float = 1.0
     """Seconds by which each wrong password makes the next answer later."""
+    attempts: Attempts = field(default_factory=lambda: Attempts(time.monotonic))
+    """Who tries to log in."""
     talk: bool = False
     """Whether each line of the dialogues is told."""
     anonymous: frozenset[str] = field(default_factory=frozenset[str])
     """What we keep to ourselves: ``vrfy``, ``server``, ``content``, ``client``."""
+    _unasked: int = 0
+    """Octets of content written by all sessions since the store was asked for its room."""
     closing: bool = False
     """The service has been told to stop."""
+
+    def takes(self, octets: int) -> bool:
+        """Tell whether so many octets of content may be written, beside all that is being written.
+
+        Few clients say how much they send. What they said is not set aside either: any client could
+        then keep all room by mere words.
+        """
+        self._unasked += octets
+        if self._unasked < _ASK_AFTER:
+            return True
+        self._unasked = 0
+        room = self.room()
+        return room is None or room >= octets
 
     def room(self) -> int | None:
         """Give the octets that may still be taken; None: there is no saying."""
@@ -119,6 +142,7 @@ def make_house(
             domain=settings.domain or socket.gethostname(),
             size=settings.size,
             recipients=settings.recipients,
+            refusals=max(1000, 10 * settings.recipients),
             vrfy="vrfy" not in anonymous,
             without=left_out(settings.server_smtp_config),
         ),
@@ -130,6 +154,7 @@ def make_house(
         report=report,
         clock=clock,
         idle_timeout=settings.idle_timeout,
+        first_mail_timeout=min(settings.first_mail_timeout, settings.idle_timeout),
         session_timeout=settings.session_timeout,
         remote_clients=settings.remote_clients,
         gate=make_gate(settings, report=report),

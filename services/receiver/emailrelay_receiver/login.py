@@ -8,15 +8,19 @@ from emailrelay.events import LoggedIn, LoginFailed
 from emailrelay.reply import Reply
 from emailrelay_receiver import sasl
 from emailrelay_receiver.access import Standing
+from emailrelay_receiver.attempts import Attempt
+from emailrelay_receiver.gate import TooBusy
 from emailrelay_receiver.house import House
 from emailrelay_receiver.outcomes import Authenticate, Goodbye
 from emailrelay_receiver.policy import Refused
+from emailrelay_receiver.source import source_of
 
 _MOST_FAILURES = 4
 """Wrong passwords and unfinished exchanges after which the session ends."""
 
 _WELCOME = Reply(235, "2.7.0 welcome")
 _ENOUGH = Reply(421, "4.7.0 too many failures")
+_TOO_MANY = Reply(454, "4.7.0 too many logins under way, try again later")
 
 
 async def log_in(
@@ -24,24 +28,73 @@ async def log_in(
     standing: Standing,
     wanted: Authenticate,
     ask: Callable[[Reply], Awaitable[bytes]],
+    pause: Callable[[float], Awaitable[None]],
 ) -> Reply | Goodbye:
     """Have a client prove who it is; ``ask`` says a challenge and gives the line that answers it.
 
-    A failure makes the answer later each time, and the last one ends the session.
+    A failure makes the answer later each time, by ``pause`` with a number of seconds, and the last one
+    ends the session.
     """
     try:
         claim = await _claim(house, wanted, ask)
-        proved = await house.gate.proves(claim)
-        user, refusal = claim.user, sasl.WRONG
     except Refused as refused:
-        proved, user, refusal = False, "", refused.reply
-    if proved:
-        standing.user, standing.mechanism = user, wanted.mechanism
-        house.report(LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address))
-        return _WELCOME
+        return await _failed(house, standing, wanted, "", pause, refusal=refused.reply)
+    source = source_of(standing.address)
+    attempt = house.attempts.begin(source, claim.user)
+    if attempt is None and not house.gate.checks(claim):
+        return _turned_away(standing)
+    try:
+        proved = await house.gate.proves(claim, known=attempt is not None and attempt.known)
+    except BaseException as error:
+        if attempt is not None:
+            attempt.end()
+        if isinstance(error, TooBusy):
+            return _turned_away(standing)
+        raise
+    if not proved:
+        return await _failed(house, standing, wanted, claim.user, pause, attempt=attempt)
+    if attempt is not None:
+        attempt.end()
+    house.attempts.succeeded(source, claim.user)
+    return _welcome(house, standing, wanted, claim.user)
+
+
+def _welcome(house: House, standing: Standing, wanted: Authenticate, user: str) -> Reply:
+    standing.user, standing.mechanism = user, wanted.mechanism
+    house.report(
+        LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port)
+    )
+    return _WELCOME
+
+
+def _turned_away(standing: Standing) -> Reply | Goodbye:
+    """Say that too many log in; who asks again and again in one session is told to go."""
     standing.failures += 1
-    house.report(LoginFailed(user=user, mechanism=wanted.mechanism, client=standing.address))
-    await asyncio.sleep(house.login_pause * standing.failures)
+    return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else _TOO_MANY
+
+
+async def _failed(
+    house: House,
+    standing: Standing,
+    wanted: Authenticate,
+    user: str,
+    pause: Callable[[float], Awaitable[None]],
+    *,
+    attempt: Attempt | None = None,
+    refusal: Reply = sasl.WRONG,
+) -> Reply | Goodbye:
+    """Count a failure and answer late. An ``attempt`` ends then, also if the client has gone before."""
+    standing.failures += 1
+    of_source = house.attempts.failed(source_of(standing.address), user)
+    seconds = house.login_pause * max(of_source, standing.failures)
+    if attempt is not None:
+        asyncio.get_running_loop().call_later(seconds, attempt.end)
+    house.report(
+        LoginFailed(
+            user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port
+        )
+    )
+    await pause(seconds)
     return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else refusal
 
 

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+from emailrelay import spool_owner
 from emailrelay.config import LogFormat, ReceiverSettings, load
 from emailrelay.errors import RelayError
 from emailrelay.events import Level, Report
 from emailrelay.logs import line_reporter, renderer
 from emailrelay.service import Signals
 from emailrelay.service.loop import run_in_loop
-from emailrelay.store.chooser import open_store
+from emailrelay.store.chooser import open_store, spool_at
 from emailrelay_receiver.house import make_house
 from emailrelay_receiver.receiver import Receiver
 
@@ -34,8 +35,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError:
         sys.stderr.write(f"{settings.program}: standard input is no connection\n")
         return os.EX_USAGE
+    spool = spool_at(settings.store_place)
     try:
-        return run_in_loop(partial(_serve, settings, report, connection), lambda: None)
+        if spool is not None:
+            spool_owner.become(spool)
+        serve = partial(_serve, settings, report, connection)
+        return run_in_loop(serve, on_stop=lambda: None, on_ready=lambda: None)
     except RelayError as error:
         sys.stderr.write(f"{settings.program}: {error}\n")
         return os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG

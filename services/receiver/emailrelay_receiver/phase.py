@@ -16,6 +16,8 @@ class Phase(Enum):
     """Waits for the filters' verdict or the next server's reply to a message."""
     ENCRYPTING = auto()
     """Shakes hands, which has a time limit of its own."""
+    PAUSING = auto()
+    """Lets a client wait that could not log in; the end of the service ends the pause."""
     ASKING = auto()
     """Waits for the address verifier, which has a time limit of its own."""
     WORKING = auto()

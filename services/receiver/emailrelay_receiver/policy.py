@@ -37,6 +37,7 @@ _PATH = re.compile(
     rf"<(?:@[^:<>\"\\]*:(?!>))?(?P<address>(?P<local>(?:{_ATOM}|{_QUOTED})*)"
     rf"(?:@(?P<domain>{_ATOM}+|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
 )
+_WORD = re.compile(r"[^ \t<>]+")
 _PARAMETER = re.compile(r"(?P<word>[A-Za-z0-9][A-Za-z0-9-]*)(?:=(?P<value>[!-<>-~]+))?")
 _SIZE = re.compile(r"[0-9]{1,20}")
 _CHUNK = re.compile(rb"([0-9]{1,20})([ \t]+LAST)?", re.IGNORECASE)
@@ -95,28 +96,32 @@ def is_local(client: str) -> bool:
     return address.is_loopback
 
 
-def read_sender(argument: bytes) -> tuple[Address, MailParameters]:
-    """Read what follows ``MAIL`` (RFC 5321 section 4.1.1.2).
+def read_sender(argument: bytes, *, lenient: bool = False) -> tuple[Address, MailParameters]:
+    """Read what follows ``MAIL`` (RFC 5321 section 4.1.1.2). ``lenient``: also without brackets.
 
     Raises:
         Refused: it is malformed, or asks for what is not offered.
 
     """
-    address, words = _read_path(argument, b"FROM:", bad=_BAD_SENDER)
+    address, words = _read_path(argument, b"FROM:", bad=_BAD_SENDER, lenient=lenient)
     parameters = _read_mail_parameters(words)
     if not parameters.utf8 and not address.isascii():
         raise Refused(_NEEDS_UTF8)
     return address, parameters
 
 
-def read_recipient(argument: bytes, *, utf8: bool) -> tuple[Address, RecipientRequest]:
+def read_recipient(
+    argument: bytes, *, utf8: bool, lenient: bool = False
+) -> tuple[Address, RecipientRequest]:
     """Read what follows ``RCPT`` (RFC 5321 section 4.1.1.3). ``utf8``: MAIL said SMTPUTF8.
+
+    ``lenient``: also without brackets.
 
     Raises:
         Refused: it is malformed, or asks for what is not offered.
 
     """
-    address, words = _read_path(argument, b"TO:", bad=_BAD_RECIPIENT)
+    address, words = _read_path(argument, b"TO:", bad=_BAD_RECIPIENT, lenient=lenient)
     if address == NULL_SENDER:
         raise Refused(_BAD_RECIPIENT)
     request = _read_recipient_parameters(words)
@@ -141,7 +146,17 @@ def read_mailbox(argument: bytes) -> Address | None:
     return address or None
 
 
-def _read_path(argument: bytes, keyword: bytes, *, bad: Reply) -> tuple[Address, list[str]]:
+def is_mailbox(text: str, *, utf8: bool) -> bool:
+    """Tell whether a text can stand between the brackets of RCPT. ``utf8``: the message is SMTPUTF8."""
+    match = _PATH.fullmatch(f"<{text}>")
+    if match is None or match["address"] != text or not text or _CONTROL.search(text):
+        return False
+    return (utf8 or text.isascii()) and _is_plausible(match["local"], match["domain"])
+
+
+def _read_path(
+    argument: bytes, keyword: bytes, *, bad: Reply, lenient: bool = False
+) -> tuple[Address, list[str]]:
     """Return the address verbatim and the words behind the bracket."""
     if argument[: len(keyword)].upper() != keyword:
         raise Refused(Reply(501, f"5.5.4 syntax: {keyword.decode()}<address>"))
@@ -149,7 +164,10 @@ def _read_path(argument: bytes, keyword: bytes, *, bad: Reply) -> tuple[Address,
         text = argument[len(keyword) :].decode()
     except UnicodeDecodeError:
         raise Refused(_NOT_UTF8) from None
-    match = _PATH.fullmatch(text.strip(" \t"))
+    text = text.strip(" \t")
+    if lenient and text and not text.startswith("<"):
+        text = _WORD.sub(r"<\g<0>>", text, count=1)
+    match = _PATH.fullmatch(text)
     if match is None or _CONTROL.search(text) or not _is_plausible(match["local"], match["domain"]):
         raise Refused(bad)
     return Address(match["address"]), (match["rest"] or "").split()

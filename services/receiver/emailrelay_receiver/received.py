@@ -28,6 +28,20 @@ def received_line(
     ).encode()
 
 
+def end_of_ours(content: bytes) -> bytes:
+    """Return what must stand between our line and a content: nothing, or the end of a header.
+
+    A content whose first line cannot be a field (RFC 5322 section 2.2) has no header. Without an empty
+    line, one that begins with a blank would be the rest of our line (section 2.2.3).
+    ``content`` is at least the first line, or the first 64 KiB of it.
+    """
+    end = content.find(b"\r\n")
+    if not content or end == 0:
+        return b""
+    first = content if end < 0 else content[:end]
+    return b"\r\n" if first.startswith((b" ", b"\t")) or b":" not in first else b""
+
+
 @lru_cache(maxsize=1)
 def _date(second: int) -> str:
     """Write a time (RFC 5322 section 3.3), once for all messages of a second."""

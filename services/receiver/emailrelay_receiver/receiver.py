@@ -9,11 +9,10 @@ from typing import Any
 
 from emailrelay.events import AcceptTrouble
 from emailrelay.listening import socket_path
+from emailrelay_receiver.caller import remember_callers
 from emailrelay_receiver.house import House
 from emailrelay_receiver.session import SmtpSession
 
-_QUIET = 10.0
-"""Seconds between two lines about the same trouble."""
 _FINISH = 3.0
 """Seconds that clients have, once we stop, for the rest of the message they are sending."""
 
@@ -31,7 +30,6 @@ class Receiver:
         self._all_gone = asyncio.Event()
         self._accepting = AsyncExitStack()
         self._verifiers = {house.verifier}
-        self._accept_trouble_told = -_QUIET
 
     def follow(self, house: House) -> None:
         """Serve new clients in this house; those who are in stay in theirs to the end of their session."""
@@ -40,6 +38,7 @@ class Receiver:
         # Who is in counts wherever he is.
         house.admission = admission
         house.troubles = self.house.troubles
+        house.attempts = self.house.attempts
         old = self.house.verifier
         if house.verifier and old and house.verifier.spec == old.spec:
             house.verifier = old
@@ -58,6 +57,7 @@ class Receiver:
             if own.family is socket.AF_UNIX:
                 server: asyncio.AbstractServer = await loop.create_unix_server(make, sock=own)
             else:
+                remember_callers(own)
                 server = await loop.create_server(make, sock=own)
             self._accepting.callback(server.close)
 
@@ -106,11 +106,10 @@ class Receiver:
         return SmtpSession(self.house, place=place, came=self._sessions.add, ended=self._end)
 
     def _trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Tell now and then that nothing can be accepted; the loop itself would tell it each time."""
+        """Tell that nothing can be accepted, as an event: the log keeps calm about it."""
         if not str(context.get("message")).startswith("socket.accept()"):
             loop.default_exception_handler(context)
-        elif loop.time() > self._accept_trouble_told + _QUIET:
-            self._accept_trouble_told = loop.time()
+        else:
             self.house.report(AcceptTrouble(reason=str(context.get("exception"))))
 
     def _end(self, session: SmtpSession) -> None:

@@ -7,6 +7,7 @@ and their text, and cancels the session, a commit in it included, when a client 
 
 import asyncio
 import logging
+import socket
 import ssl
 import traceback
 from collections.abc import Callable, Iterable
@@ -15,10 +16,11 @@ from typing import AnyStr, assert_never, cast
 from aiosmtpd.smtp import SMTP
 
 from emailrelay.events import Dialogue as Spoken
-from emailrelay.events import Direction, Rejected, SessionTrouble, Traceback
+from emailrelay.events import Direction, Rejected, SessionTrouble, Traceback, Vanished
 from emailrelay.reply import Reply
-from emailrelay_receiver.access import Standing
+from emailrelay_receiver.access import Standing, is_lenient_with
 from emailrelay_receiver.asking import ask_about
+from emailrelay_receiver.caller import caller_of
 from emailrelay_receiver.dialogue import Dialogue
 from emailrelay_receiver.encryption import client_certificate, shake_hands
 from emailrelay_receiver.house import House
@@ -37,19 +39,21 @@ from emailrelay_receiver.outcomes import (
 )
 from emailrelay_receiver.phase import Phase
 from emailrelay_receiver.policy import is_local
+from emailrelay_receiver.shown import shown, word
+from emailrelay_receiver.source import source_of
 from emailrelay_receiver.taking import Taking
 from emailrelay_receiver.verification import Remote
 
 # Its lines hold raw commands, and each costs time even when nobody reads them. Our log is the events.
 logging.getLogger("mail.log").disabled = True
 
-_LONGEST_SHOWN = 1000
 _MANY_REPLIES = 4096
 """Octets of answers to pipelined commands after which other sessions get their turn."""
 
 _GO_AHEAD = Reply(220, "2.0.0 go ahead")
 _LOCAL_ONLY = Reply(554, "5.7.1 only for clients on this machine")
 _CLOSING_DOWN = Reply(421, "4.3.2 closing down, try again later")
+_MAKING_ROOM = Reply(421, "4.7.0 idle, and others need the place")
 _SILENT = Reply(421, "4.4.2 nothing heard for too long")
 _LASTED = Reply(421, "4.4.2 this took too long")
 _ENDLESS = Reply(421, "4.7.0 endless line")
@@ -89,6 +93,7 @@ class SmtpSession(SMTP):
         )
         self.phase = Phase.WORKING
         self.client = ""
+        self.port = 0
         self._house = house
         self._place = place
         self._came = came
@@ -104,6 +109,9 @@ class SmtpSession(SMTP):
         self._replies = bytearray()
         self._since = self._began = loop.time()
         self._content_began = 0.0
+        self._useful = self._began
+        """When it came, or sent its latest message."""
+        self._has_sent = self._has_spoken = False
         self._left = False
 
     def __dir__(self) -> Iterable[str]:
@@ -119,6 +127,7 @@ class SmtpSession(SMTP):
 
     def data_received(self, data: bytes) -> None:
         """Answer a command at once if that is possible; everything else is for the session's task."""
+        self._has_spoken = True
         line = self.intake.whole_line(data) if self._awaits_command else None
         if line is None or not self._answered(line):
             super().data_received(data)
@@ -145,7 +154,7 @@ class SmtpSession(SMTP):
     async def handle_exception(self, error: Exception) -> str:
         """Tell the log what went wrong in our own code, and the client that something did."""
         reason = f"error of ours: {type(error).__name__}: {error}"
-        self._house.report(SessionTrouble(client=self.client, reason=reason))
+        self._house.report(SessionTrouble(client=self.client, port=self.port, reason=reason))
         self._house.report(Traceback(text="".join(traceback.format_exception(error))))
         return str(_OUR_ERROR)
 
@@ -153,7 +162,7 @@ class SmtpSession(SMTP):
         """Start the one timer of the session, which moves itself; none is made for each command."""
         self._since = self.loop.time()
         if self._timeout_handle is None:
-            pause = duration or min(self._house.idle_timeout, self._house.session_timeout)
+            pause = duration or min(self._house.first_mail_timeout, self._house.session_timeout)
             self._timeout_handle = self.loop.call_later(pause, self._timeout_cb)
 
     def _timeout_cb(self) -> None:
@@ -167,9 +176,18 @@ class SmtpSession(SMTP):
 
     def _due(self) -> tuple[float, Reply]:
         """Give the time, by the loop's clock, at which patience ends, and what is said then."""
-        silent = self._since + self._house.idle_timeout
+        sends = self._has_sent or self._dialogue.sender is not None or self._standing.user
+        house = self._house
+        silent = self._since + (house.idle_timeout if sends else house.first_mail_timeout)
         match self.phase:
-            case Phase.WRITING | Phase.AWAITING | Phase.ENCRYPTING | Phase.ASKING | Phase.WORKING:
+            case (
+                Phase.WRITING
+                | Phase.AWAITING
+                | Phase.ENCRYPTING
+                | Phase.PAUSING
+                | Phase.ASKING
+                | Phase.WORKING
+            ):
                 return self.loop.time() + self._house.idle_timeout, _SILENT
             case Phase.LISTENING:
                 lasted = self._began + self._house.session_timeout
@@ -180,8 +198,8 @@ class SmtpSession(SMTP):
         return (lasted, _LASTED) if lasted < silent else (silent, _SILENT)
 
     async def _handle_client(self) -> None:
-        self.client, refusal = self._whose()
         try:
+            refusal = self._let_in()
             if refusal is not None:
                 await self._turn_away(refusal)
                 return
@@ -190,7 +208,7 @@ class SmtpSession(SMTP):
                     await self._encrypt()
                 await self._converse()
             finally:
-                self._house.admission.leave(self.client)
+                self._house.admission.leave(self)
         except (EOFError, OSError) as error:
             self._gone(error)
         finally:
@@ -202,11 +220,30 @@ class SmtpSession(SMTP):
 
     # What the end of the service calls
 
+    def idle_since(self) -> float | None:
+        """See ``Guest.idle_since``. What is said besides messages does not count as use."""
+        quiet = self.phase in {Phase.LISTENING, Phase.ENCRYPTING, Phase.PAUSING}
+        busy = self._dialogue.sender is not None or self._taking.begun
+        if not quiet or busy or self._standing.user or self._left:
+            return None
+        return self._useful
+
+    def make_room(self) -> None:
+        """See ``Guest.make_room``."""
+        self._trouble("idle, and its place was needed for another client")
+        if self.phase is Phase.ENCRYPTING:
+            self._left = True
+            self._writer.transport.abort()
+        else:
+            self.leave(_MAKING_ROOM)
+
     def wind_up(self) -> None:
         """End the session if nothing is under way; otherwise it ends itself after its message."""
         self._house.closing = True  # It may be the house of earlier settings.
         if self.phase is Phase.LISTENING:
             self.leave(_CLOSING_DOWN)
+        elif self.phase is Phase.PAUSING:
+            self.intake.give_up()
 
     def cut(self) -> None:
         """Drop whatever the client is still to send; a commit under way is left alone."""
@@ -231,26 +268,40 @@ class SmtpSession(SMTP):
 
     # The session
 
-    def _whose(self) -> tuple[str, Reply | None]:
-        """Give the client's address or socket path, and why it is not served, if so."""
+    def _let_in(self) -> Reply | None:
+        """Find out who the client is, and say why it is not served, if so.
+
+        Raises:
+            ConnectionResetError: it has gone already.
+
+        """
         peer = self._writer.get_extra_info("peername")
-        if not isinstance(peer, tuple):
-            client, local = self._place or "/", True
-        else:
+        connection = self._writer.get_extra_info("socket")
+        if isinstance(peer, tuple):
+            self.port = self._standing.port = int(peer[1])  # pyright: ignore[reportUnknownArgumentType] - nor here
             client = str(peer[0])  # pyright: ignore[reportUnknownArgumentType] - asyncio does not say
             local = is_local(client)
+        elif connection.family is socket.AF_UNIX:
+            client, local = self._place or "/", True
+        else:
+            self.client = caller_of(connection)
+            raise ConnectionResetError
+        self.client = client
         self._standing.address, self._standing.private = client, local
         self._standing.trusted = trusted = self._gate.trusted(client)
+        self._standing.lenient = is_lenient_with(self._gate.terms, client)
         if self._house.closing:
-            return client, _CLOSING_DOWN
+            return _CLOSING_DOWN
         served = local or self._house.remote_clients or self._gate.serves_strangers
         if not served and trusted is None:
-            return client, _LOCAL_ONLY
-        return client, self._house.admission.enter(client)
+            return _LOCAL_ONLY
+        source = source_of(client)
+        favoured = local or trusted is not None or self._house.attempts.knows(source)
+        return self._house.admission.enter(self, source, now=self.loop.time(), favoured=favoured)
 
     async def _turn_away(self, refusal: Reply) -> None:
         self._house.troubles.tell(
-            Rejected(command="CONNECT", reply=str(refusal), client=self.client)
+            Rejected(command="CONNECT", reply=str(refusal), client=self.client, port=self.port)
         )
         if not self._gate.at_once:
             self.say(refusal)
@@ -290,10 +341,8 @@ class SmtpSession(SMTP):
         match outcome:
             case Reply() | Lines() | Goodbye():
                 return outcome
-            case TakeContent():
-                return await self._taking.data()
-            case TakeChunk():
-                return await self._taking.chunk(outcome)
+            case TakeContent() | TakeChunk():
+                return await self._take(outcome)
             case StartTls():
                 await self._encrypt(_GO_AHEAD)
                 return None
@@ -303,6 +352,18 @@ class SmtpSession(SMTP):
                 return await self._ask_about(outcome)
             case _:
                 assert_never(outcome)
+
+    async def _take(self, outcome: TakeContent | TakeChunk) -> Reply | Goodbye:
+        try:
+            if isinstance(outcome, TakeContent):
+                reply = await self._taking.data()
+            else:
+                reply = await self._taking.chunk(outcome)
+            if isinstance(reply, Reply) and reply.accepted and not self._taking.begun:
+                self._dialogue.taken()
+            return reply
+        finally:
+            self._useful = self.loop.time()
 
     async def _encrypt(self, first: Reply | None = None) -> None:
         """Shake hands; what was said before does not count any more (RFC 3207 section 4.2)."""
@@ -321,6 +382,8 @@ class SmtpSession(SMTP):
         try:
             tls = await shake_hands(transport, self, context, early)
         except (OSError, EOFError) as error:
+            if not self._has_spoken and isinstance(error, ConnectionResetError | EOFError):
+                raise
             self._left = True
             self._trouble(f"no TLS handshake: {_said(error)}")
             raise
@@ -350,8 +413,13 @@ class SmtpSession(SMTP):
             self._send(f"{prompt.code} {prompt.text}")
             return await self._next_line(secret=True)
 
+        async def pause(seconds: float) -> None:
+            self.phase = Phase.PAUSING
+            await asyncio.wait((self.intake.gone,), timeout=seconds)
+            self.phase = Phase.WORKING
+
         try:
-            return await log_in(self._house, self._standing, wanted, ask)
+            return await log_in(self._house, self._standing, wanted, ask, pause)
         except LineTooLong:
             return Goodbye(_ENDLESS)
 
@@ -409,7 +477,7 @@ class SmtpSession(SMTP):
     async def _next_line(self, *, secret: bool = False) -> bytes:
         line = await self._line()
         if self._house.talk:
-            self._tell(Direction.RECEIVED, "***" if secret else _shown(line))
+            self._tell(Direction.RECEIVED, "***" if secret else shown(line))
         return line
 
     async def _line(self) -> bytes:
@@ -426,7 +494,8 @@ class SmtpSession(SMTP):
 
     def begin_content(self) -> None:
         """See ``Ear.begin_content``."""
-        self._content_began = self.loop.time()
+        self._content_began = self._useful = self.loop.time()
+        self._has_sent = True
 
     async def listen(self, phase: Phase) -> None:
         """See ``Ear.listen``."""
@@ -467,13 +536,16 @@ class SmtpSession(SMTP):
             case None:
                 pass
             case Reply():
-                self._answer(_word(line), outcome)
+                weighed = self._dialogue.weigh(outcome)
+                if isinstance(weighed, Goodbye):
+                    return self._act(line, weighed)
+                self._answer(word(line), weighed)
             case Lines(code, texts):
                 for text in texts[:-1]:
                     self._send(f"{code}-{text}")
                 self.say(Reply(code, texts[-1]))
             case Goodbye(reply):
-                self._answer(_word(line), reply)
+                self._answer(word(line), reply)
                 return False
             case _:
                 assert_never(outcome)
@@ -484,7 +556,7 @@ class SmtpSession(SMTP):
         self.say(reply)
         if reply.code >= 400:
             self._house.troubles.tell(
-                Rejected(command=command, reply=str(reply), client=self.client)
+                Rejected(command=command, reply=str(reply), client=self.client, port=self.port)
             )
 
     def say(self, reply: Reply) -> None:
@@ -498,7 +570,7 @@ class SmtpSession(SMTP):
             self._tell(Direction.SENT, "334 ***" if line.startswith("334 ") else line)
 
     def _tell(self, direction: Direction, line: str) -> None:
-        self._house.report(Spoken(direction=direction, line=line, peer=self.client))
+        self._house.report(Spoken(direction=direction, line=line, peer=self.client, port=self.port))
 
     async def _flush(self) -> None:
         """Send the replies that wait: those to pipelined commands together, each in one piece."""
@@ -519,25 +591,14 @@ class SmtpSession(SMTP):
     def _gone(self, error: EOFError | OSError) -> None:
         if self._left:
             return
+        if not self._has_spoken:
+            self._house.report(Vanished(client=self.client))
+            return
         if self.phase is not Phase.LISTENING or self._dialogue.sender is not None:
             self._trouble(f"the client went away in the middle: {type(error).__name__}")
 
     def _trouble(self, reason: str) -> None:
-        self._house.troubles.tell(SessionTrouble(client=self.client, reason=reason))
-
-
-def _word(line: bytes) -> str:
-    """Give a command's first word for the log."""
-    return line.partition(b" ")[0][:20].decode("ascii", "backslashreplace").upper()
-
-
-def _shown(line: bytes) -> str:
-    """Give a command for the log, without what an AUTH may carry."""
-    text = line[:_LONGEST_SHOWN].decode("utf-8", "replace")
-    words = text.split(maxsplit=2)
-    if len(words) == 3 and words[0].upper() == "AUTH":
-        return f"{words[0]} {words[1]} ***"
-    return text
+        self._house.troubles.tell(SessionTrouble(client=self.client, port=self.port, reason=reason))
 
 
 def _said(error: Exception) -> str:

@@ -29,6 +29,7 @@ class Ear(Protocol):
     phase: Phase
     intake: Intake
     client: str
+    port: int
 
     def say(self, reply: Reply) -> None:
         """Let a reply wait to be sent."""
@@ -186,6 +187,7 @@ class Taking:
                     recipients=len(filing.envelope.recipients),
                     size=filing.size,
                     client=self._ear.client,
+                    port=self._ear.port,
                 )
             )
         return reply

@@ -1,10 +1,13 @@
 """The commands of the administration interface: what each does and answers."""
 
+import grp
 import os
+import pwd
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from emailrelay.classic.child import Say
 from emailrelay.classic.log_lines import Line, Severity
 from emailrelay.classic.supervisor import Supervisor
 from emailrelay.config import version
@@ -25,25 +28,45 @@ class Admin:
     store: Store
     supervisor: Supervisor
     may_terminate: bool
+    say: Say
+    """Where the log is."""
 
-    async def answer(self, line: str) -> Answer:
-        """Obey one line; yield the lines of the answer."""
+    async def answer(self, line: str, *, trusted: bool) -> Answer:
+        """Obey one line; yield the lines of the answer. Who is not ``trusted`` can only look."""
         words = tuple(line.lower().split())
         command = _COMMANDS.get(words)
         if command is None:
             yield f"error: unknown command {ascii(line)[:60]}; help lists those there are"
+            return
+        if not (trusted or command.looks):
+            yield f"error: {' '.join(words)} is for {_trusted()} only"
             return
         try:
             async for text in command.act(self):
                 yield text
         except RelayError as error:
             yield f"error: {error}"
+        except Exception as error:  # noqa: BLE001 -- whoever asked is told, and the log
+            text = f"administration: {' '.join(words)}: {type(error).__name__}: {error}"
+            self.say(Line(Severity.ERROR, text))
+            yield "error: a mistake of ours; the log has the details"
+
+
+def _trusted() -> str:
+    """Name those who may do everything: as ``peer.belongs_here`` has it."""
+    try:
+        user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
+    except KeyError:
+        user, group = str(os.geteuid()), str(os.getegid())
+    return f"root, user {user} and members of group {group}"
 
 
 @dataclass(frozen=True, slots=True)
 class _Command:
     text: str
     act: Callable[[Admin], Answer]
+    looks: bool = False
+    """It changes nothing, and shows nothing that is private: everybody on this machine may use it."""
 
 
 async def _help(_admin: Admin) -> Answer:
@@ -140,7 +163,13 @@ async def _terminate(admin: Admin) -> Answer:
 async def _sorted(store: Store, *stages: Stage) -> list[QueueId]:
     """Give ids by arrival: their groups are numbers."""
     found = [listed.id async for listed in store.listing(stages)]
-    return sorted(found, key=lambda message: [int(group) for group in message.split(".")])
+    return sorted(found, key=_arrival)
+
+
+def _arrival(message: QueueId) -> list[tuple[int, str]]:
+    # Other programs may have put other names into the spool: they come first.
+    groups = message.split(".")
+    return [(int(g) if g.isascii() and g.isdigit() else -1, g) for g in groups]
 
 
 async def _reason(store: Store, message: QueueId) -> str:
@@ -154,14 +183,16 @@ async def _reason(store: Store, message: QueueId) -> str:
 
 _COMMANDS: Mapping[tuple[str, ...], _Command] = MappingProxyType(
     {
-        ("help",): _Command("show this", _help),
+        ("help",): _Command("show this", _help, looks=True),
         ("flush",): _Command("forward every message now, and wait for the outcome", _flush),
         ("forward",): _Command("forward every message now, without waiting", _forward),
-        ("list",): _Command("messages to be forwarded", _list),
+        ("list",): _Command("messages to be forwarded", _list, looks=True),
         ("failures",): _Command("messages that failed, with the reason", _failures),
         ("unfail-all",): _Command("try all failed messages again", _unfail_all),
-        ("status",): _Command("what is running, and how many messages there are", _status),
-        ("pid",): _Command("the number of the process", _pid),
+        ("status",): _Command(
+            "what is running, and how many messages there are", _status, looks=True
+        ),
+        ("pid",): _Command("the number of the process", _pid, looks=True),
         ("smtp", "enable"): _Command("take mail in again", _enable),
         ("smtp", "disable"): _Command("take no mail in", _disable),
         ("terminate",): _Command("end the server", _terminate),

@@ -6,9 +6,12 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
 
-from emailrelay.classic import log_lines
+from emailrelay.classic import direct_log, log_lines
 from emailrelay.classic.log_lines import Line
+from emailrelay.classic.log_output import HandedDown
 from emailrelay.classic.sheet import Sheet
 
 GRACE = 6.0
@@ -18,37 +21,61 @@ _LINE_LIMIT = 256 * 1024
 _LAST_WORDS = 1.0
 """Seconds to wait for the rest of what an ended process has said."""
 
+_USER_TIME, _SYSTEM_TIME = 11, 12
+"""Places in /proc/PID/stat behind the name of the program."""
+
 Say = Callable[[Line], None]
 
 
 class Child:
     """A running service. ``ready`` is set when it has said that it is."""
 
-    def __init__(self, process: asyncio.subprocess.Process, say: Say) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, say: Say, *, writes_file: bool) -> None:
         self.ready = asyncio.Event()
         self.pid = process.pid
         self._process = process
         self._say = say
+        self._writes_file = writes_file
         self._readers = [asyncio.create_task(self._events()), asyncio.create_task(self._errors())]
 
     @classmethod
     async def start(
-        cls, module: str, sheet: Sheet, descriptors: Sequence[int], say: Say
+        cls,
+        module: str,
+        sheet: Sheet,
+        descriptors: Sequence[int],
+        say: Say,
+        log: HandedDown | None,
     ) -> "Child":
-        """Start a service that inherits ``descriptors``; raise OSError when that is impossible."""
+        """Start a service that inherits ``descriptors`` and the ``log`` file.
+
+        Raises:
+            OSError: that is impossible.
+
+        """
+        inherited = (*descriptors, sheet.descriptor, *([] if log is None else [log.descriptor]))
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", "emailrelay.classic.tied"),
-            *(str(os.getpid()), module, sheet.flag),
+            *(str(os.getpid()), direct_log.argument(log), module, sheet.flag),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
             env=_environment(),
-            pass_fds=(*descriptors, sheet.descriptor),
+            pass_fds=inherited,
             limit=_LINE_LIMIT,
             # Control-C is for us: the services are stopped in order.
             process_group=0,
         )
-        return cls(process, say)
+        return cls(process, say, writes_file=log is not None)
+
+    @property
+    def used(self) -> int:
+        """Give the processor time that the process has used, in ticks (proc(5)); 0 when it is gone."""
+        try:
+            words = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
+        except OSError:
+            return 0
+        return sum(map(int, words.split()[_USER_TIME : _SYSTEM_TIME + 1]))
 
     async def ended(self) -> int:
         """Wait for the end; return the exit status, or the negative number of a signal."""
@@ -68,9 +95,11 @@ class Child:
             async for octets in _lines(self._process.stdout):
                 if b'"event":"started"' in octets:
                     self.ready.set()
-                line = log_lines.of_event(octets) or log_lines.of_complaint(octets)
-                if line is not None:
-                    self._say(line)
+                event = log_lines.of_event(octets)
+                if event is not None:
+                    self._say(replace(event, in_file=self._writes_file))
+                elif (complaint := log_lines.of_complaint(octets)) is not None:
+                    self._say(complaint)
 
     async def _errors(self) -> None:
         if self._process.stderr is not None:

@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from emailrelay.classic import command_line, help_text, rules, services
+from emailrelay.classic import checking, command_line, help_text, rules, services
 from emailrelay.classic.command_line import Asked
 from emailrelay.classic.options import BY_NAME
 from emailrelay.classic.run import run
 from emailrelay.classic.services import Plan
-from emailrelay.classic.start import FAILED, NotStarted
+from emailrelay.classic.start import FAILED, NotStarted, choose_identity
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
+from emailrelay.standard_streams import prepare_streams
 
 _PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 """The words of the options whose values are, or may be, paths."""
@@ -21,6 +22,7 @@ _PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
+    prepare_streams()
     words = sys.argv[1:] if argv is None else argv
     here = Path.cwd()
     asked, wrong = command_line.parse(words, partial(_read, here))
@@ -28,6 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _show(asked)
         return FAILED if wrong else 0
     try:
+        if asked.on("check-config"):
+            return _check(*_plan(words, here))
         return run(*_plan(words, here), partial(_plan, words, here))
     except ConfigError as error:
         _complain(error.problems, "emailrelay --help shows the options")
@@ -48,18 +52,27 @@ def _plan(words: Sequence[str], here: Path) -> tuple[Plan, Asked]:
     return planned, asked
 
 
+def _check(planned: Plan, asked: Asked) -> int:
+    wrong = checking.problems(planned, choose_identity(asked)[0], os.environ)
+    _complain(wrong)
+    return FAILED if wrong else 0
+
+
 def _absolute(asked: Asked, here: Path) -> Asked:
     """Make paths absolute, by the directory of the start: a daemon works in another one."""
     values = dict(asked.values)
     for name, given in values.items():
         if BY_NAME[name].word in _PATHS:
             values[name] = tuple(_absolute_path(value, here) for value in given)
-    return Asked(values)
+    return Asked(values, asked.off)
 
 
 def _absolute_path(value: str, here: Path) -> str:
-    # ``exit:0`` is no path, nor is nothing.
-    return value if not value or ":" in value else str(here / value)
+    kind, colon, rest = value.partition(":")
+    if colon and "/" not in kind:
+        # ``exit:0`` is no path.
+        return f"file:{here / rest}" if kind == "file" and rest else value
+    return str(here / value) if value else value
 
 
 def _show(asked: Asked) -> None:

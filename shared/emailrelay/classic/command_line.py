@@ -15,6 +15,8 @@ class Asked:
     """What was asked for: the values of each option that was given. A flag's value is ``yes``."""
 
     values: Mapping[str, tuple[str, ...]]
+    off: frozenset[str] = frozenset()
+    """The flags that were given with ``no``."""
 
     def on(self, name: str) -> bool:
         """Whether an option was given (a flag: and not with ``no``)."""
@@ -87,8 +89,9 @@ def parse(argv: Sequence[str], read_file: Callable[[str], str]) -> tuple[Asked, 
         in_file = _read_file(files[0], read_file)
         given = {**in_file.given, **given}
         line.problems += in_file.problems
-    on = {name: tuple(values) for name, values in given.items() if not _off(name, values)}
-    return Asked(on), line.problems
+    off = frozenset(name for name, values in given.items() if _off(name, values))
+    on = {name: tuple(values) for name, values in given.items() if name not in off}
+    return Asked(on, off), line.problems
 
 
 def _off(name: str, values: Sequence[str]) -> bool:

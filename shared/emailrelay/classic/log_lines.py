@@ -8,8 +8,9 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from emailrelay.events import Event
-from emailrelay.logs import event_name, printable
+from emailrelay.events import Event, event_name
+from emailrelay.logs import printable
+from emailrelay.printable import printable as escaped
 
 
 class Severity(StrEnum):
@@ -22,11 +23,13 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """What one line says; ``address`` is that of the client it is about, if any."""
+    """What one line says; ``address`` is that of the client it is about, ``IP;PORT``, if any."""
 
     severity: Severity
     text: str
     address: str = ""
+    in_file: bool = False
+    """Whether a service has written it to the log file already."""
 
 
 _SEVERITIES = MappingProxyType(
@@ -46,6 +49,8 @@ _TEXTS = MappingProxyType(
         "received": "received {id} from <{sender}>: {recipients} recipient(s), {size} octets",
         "rejected": "rejected {command}: {reply}",
         "more_refused": "rejected {count} more like these",
+        "left_out": "{lines} more like this one within a minute: {reason}",
+        "vanished": "{client} connected and went away without a word",
         "logged_in": "{client} logged in with {mechanism} as {user}",
         # The address first: deploy/fail2ban looks for it, and what a client says of itself comes last.
         "login_failed": "{client} failed to log in with {mechanism} as {user}",
@@ -64,6 +69,7 @@ _TEXTS = MappingProxyType(
         "sign_in_trouble": "no new token for account {account}: {reason}; {advice}",
         "sign_in_back": "account {account} has a new token",
         "sign_in_refused": "cannot log in at {peer}: {reason}",
+        "rate_reached": "route {route} has sent as much as it may ({rate}); it goes on at {again}",
         "smarthost_back": "{peer} can be used again",
         "withdrawn": "{id} is not delivered: the client who waited for that has gone",
         "still_unfiltered": "{messages} message(s) wait for their filters and were left alone",
@@ -81,6 +87,8 @@ _TEXTS = MappingProxyType(
 )
 """What is said of each kind of event, by its name in the services' log."""
 
+_MOMENTS = frozenset({"again", "next_attempt", "token_until"})
+"""Fields that are points in time, in seconds since 1970: people are told the time of day."""
 _NOT_SAID = frozenset({"timestamp", "level", "event", "service", "pid"})
 
 
@@ -92,23 +100,19 @@ def of_event(octets: bytes) -> Line | None:
     except (ValueError, KeyError, TypeError):
         return None
     severity = _SEVERITIES.get(level, Severity.INFO)
-    address = event.get("peer" if name == "dialogue" else "client")
-    return Line(severity, _text(name, event), str(address or ""))
+    return Line(severity, _text(name, event), _address(name, event))
 
 
 def of_own(event: Event) -> Line:
     """Return what an event of this process says."""
     told = {name: printable(getattr(event, name)) for name in event.fields}
-    severity = _SEVERITIES.get(event.level.value, Severity.INFO)
-    return Line(severity, _text(event_name(type(event)), told))
+    severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event_name(type(event))
+    return Line(severity, _text(name, told), _address(name, told))
 
 
 def of_complaint(octets: bytes) -> Line | None:
     """Return what a line of a service's standard error says; None for an empty one."""
-    text = "".join(
-        letter if letter.isprintable() else f"\\x{ord(letter):02x}"
-        for letter in octets.decode(errors="replace").rstrip()
-    )
+    text = escaped(octets.decode(errors="replace").rstrip())
     return Line(Severity.ERROR, text) if text else None
 
 
@@ -122,7 +126,17 @@ def written(line: Line, *, now: float | None = None, address: bool = False) -> s
     return f"{stamp}{line.severity}: {about}{line.text}"
 
 
+def _address(name: str, event: Mapping[str, Any]) -> str:
+    address = str(event.get("peer" if name == "dialogue" else "client") or "")
+    port = str(event.get("port") or "")
+    if name == "dialogue" and not port and not address.startswith("/"):
+        # With a server: its address and port, as they were configured.
+        address, _, port = address.rpartition(":")
+    return f"{address};{port}" if address and port else address
+
+
 def _text(name: str, event: Mapping[str, Any]) -> str:
+    event = {key: _time_of_day(key, value) for key, value in event.items()}
     pattern = _TEXTS.get(name)
     if pattern is not None:
         try:
@@ -131,3 +145,12 @@ def _text(name: str, event: Mapping[str, Any]) -> str:
             pass  # an event of another release: say all it has
     said = [f"{key}={value}" for key, value in event.items() if key not in _NOT_SAID]
     return " ".join([name.replace("_", " "), *said])
+
+
+def _time_of_day(field: str, value: Any) -> Any:
+    if field not in _MOMENTS or not isinstance(value, int | float):
+        return value
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
+    except (OverflowError, ValueError, OSError):  # no year that people count
+        return value

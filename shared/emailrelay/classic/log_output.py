@@ -1,6 +1,8 @@
 """Where the lines of the historical log go: standard error or a file, and syslog."""
 
+import errno
 import os
+import stat
 import sys
 import syslog
 import time
@@ -9,7 +11,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from emailrelay.classic import as_user
 from emailrelay.classic.command_line import Asked
+from emailrelay.classic.identity import Identity
 from emailrelay.classic.log_lines import Line, Severity, written
 
 _PRIORITY = MappingProxyType(
@@ -19,6 +23,9 @@ _PRIORITY = MappingProxyType(
         Severity.ERROR: syslog.LOG_ERR,
     }
 )
+
+FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
+"""How a log file is opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,13 +57,36 @@ def log_options(asked: Asked) -> LogOptions:
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HandedDown:
+    """What a service is told of the log file; see ``LogOptions``."""
+
+    descriptor: int
+    """The open file, which the service inherits."""
+    file: str
+    everything: bool
+    time: bool
+    address: bool
+
+
+def path_at(file: str, now: float) -> str:
+    """Return the path of the log file at a time: %d stands for the date."""
+    return file.replace("%d", time.strftime("%Y%m%d", time.localtime(now)))
+
+
 class LogOutput:
     """The open log. Trouble with it never stops mail: what cannot be written is lost."""
 
-    def __init__(self, options: LogOptions, clock: Callable[[], float] = time.time) -> None:
-        """Open what can be opened; raise OSError when the log file cannot."""
+    def __init__(
+        self,
+        options: LogOptions,
+        clock: Callable[[], float] = time.time,
+        who: Identity | None = None,
+    ) -> None:
+        """Open what can be opened, for ``who`` if root will become that user; raise OSError."""
         self._options = options
         self._clock = clock
+        self._who = who
         self._file: int | None = None
         self._path = ""
         # Standard error that will be closed belongs to the start, which says nothing when all is well.
@@ -77,7 +107,7 @@ class LogOutput:
             syslog.syslog(_PRIORITY[line.severity], written(line, address=self._options.address))
         now = self._clock() if self._options.time else None
         text = f"emailrelay: {written(line, now=now, address=self._options.address)}\n"
-        if self._options.file is not None:
+        if self._options.file is not None and not line.in_file:
             self._rotate()
             if self._file is not None:
                 with suppress(OSError):
@@ -97,14 +127,27 @@ class LogOutput:
             with suppress(OSError):
                 self._open(self._path_now())
 
-    def owned_by(self, user: int, group: int) -> None:
-        """Give the open file to the user who will have to open it again."""
-        if self._file is not None:
-            os.fchown(self._file, user, group)
-
     def _path_now(self) -> str:
-        day = time.strftime("%Y%m%d", time.localtime(self._clock()))
-        return (self._options.file or "").replace("%d", day)
+        return path_at(self._options.file or "", self._clock())
+
+    def hand_down(self) -> HandedDown | None:
+        """Tell a service of the file, which it writes its own lines to.
+
+        None if there is no file, or it is something else, such as a pipe: a reader that does not keep up
+        must not hold up a service.
+        """
+        if self._options.file is None or self._file is None:
+            return None
+        self._rotate()
+        if not stat.S_ISREG(os.fstat(self._file).st_mode):
+            return None
+        return HandedDown(
+            descriptor=self._file,
+            file=self._options.file,
+            everything=self._options.everything,
+            time=self._options.time,
+            address=self._options.address,
+        )
 
     def _rotate(self) -> None:
         path = self._path_now()
@@ -115,8 +158,27 @@ class LogOutput:
             self._path = path
 
     def _open(self, path: str) -> None:
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-        opened = os.open(path, flags, 0o640)
+        opened = as_user.act(path, self._who, self._opened)
         if self._file is not None:
             os.close(self._file)
         self._file, self._path = opened, path
+
+    def _opened(self, path: str) -> int:
+        if self._who is None or os.geteuid() != 0:
+            return os.open(path, FLAGS, 0o640)
+        opened = os.open(path, FLAGS | os.O_NOFOLLOW, 0o640)
+        try:
+            _give(opened, self._who, path)
+        except OSError:
+            os.close(opened)
+            raise
+        return opened
+
+
+def _give(descriptor: int, who: Identity, path: str) -> None:
+    """Give a file that root opened to the user who will have to open it again."""
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != 0:
+        text = f"is not a plain file of root's or of user {who.name}'s, with a single name"
+        raise PermissionError(errno.EPERM, text, path)
+    os.fchown(descriptor, who.user, who.group)

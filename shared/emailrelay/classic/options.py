@@ -163,7 +163,13 @@ _CLIENT = _rows(
         "s",
         "How long to wait for each reply.",
     ),
-    ("prompt-timeout w", "SECONDS", "20", "s", "How long to wait for the server's greeting."),
+    (
+        "prompt-timeout w",
+        "SECONDS",
+        "20, and up to 300 for a server that is slow",
+        "s",
+        "How long to wait for the server's greeting.",
+    ),
     (
         "forward-to-all",
         "",
@@ -218,9 +224,10 @@ _SERVER = _rows(
 _AUTH = _rows(
     Group.AUTH,
     ("client-auth C", "FILE", "", "", "Secrets for the next server."),
+    ("client-auth-servers", "LIST", "", "", "Further servers at which they may be used."),
     ("server-auth S", "FILE", "", "", "Secrets of the clients that must say who they are."),
-    ("client-auth-config", "LIST", "", "", "Which mechanisms the client side uses."),
-    ("server-auth-config", "LIST", "", "", "Which mechanisms the server side offers."),
+    ("client-auth-config", "m:LIST;...", "", "", "Which mechanisms the client side uses."),
+    ("server-auth-config", "m:LIST;...", "", "", "Which mechanisms the server side offers."),
     services=True,
 )
 
@@ -246,6 +253,7 @@ _PROCESS = _rows(
     Group.PROCESS,
     ("dont-serve x", "", "", "", "Take no mail in: forward only."),
     ("no-daemon t", "", "", "*", "Stay in the foreground."),
+    ("check-config", "", "", "", "Check the options and the files that they name, and end."),
     ("no-smtp X", "", "", "", "Take no mail in, but serve --admin."),
     ("pid-file i", "FILE", "", "*", "Holds the number of the process while it runs."),
     ("user u", "NAME", "daemon", "*", "Who to run as when started by root."),

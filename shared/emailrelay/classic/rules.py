@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from emailrelay.classic.command_line import Asked
-from emailrelay.classic.options import BY_NAME, Group, Use
+from emailrelay.classic.options import BY_NAME, Group, Kind, Use
 
 _FLAGS_OF = {
     "as-server": ("log", "close-stderr"),
@@ -29,14 +29,15 @@ def expand(asked: Asked) -> tuple[Asked, list[str]]:
         if not asked.on(shorthand):
             continue
         for flag in flags:
-            values.setdefault(flag, ("yes",))
+            if flag not in asked.off:
+                values.setdefault(flag, ("yes",))
         if (place := asked.value(shorthand)) not in (None, "yes"):
             before = values.setdefault("forward-to", (place,))
             if before != (place,):
                 problems.append(
                     f"--{shorthand} {place}: contradicts another target, {before[0]}; give one"
                 )
-    return Asked(values), problems
+    return Asked(values, asked.off), problems
 
 
 def problems(asked: Asked) -> list[str]:
@@ -63,6 +64,10 @@ def _words(asked: Asked) -> Iterator[str]:
     for name in ("pid-file", "log-file", "user", "spool-dir", "forward-to"):
         if asked.value(name) == "":
             yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
+    for name, values in asked.values.items():
+        # An empty list of details is none; an empty list of addresses or filters is a slip.
+        if not values and BY_NAME[name].kind is Kind.LIST and name != "tls-config":
+            yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
     for facility in asked.values_of("syslog"):
         if facility.lower() not in _FACILITIES:
             yield f"--syslog: there is no facility {facility!r}; one of {', '.join(sorted(_FACILITIES))}"
@@ -79,11 +84,11 @@ def _forwarding(asked: Asked) -> Iterator[str]:
                 yield f"--{name}: there is nowhere to forward to; say --forward-to HOST:PORT"
             elif _one_sided(name, Group.CLIENT, "client-") and option.use is Use.SERVICES:
                 yield f"--{name}: has no effect without --forward-to"
-    elif not any(asked.on(name) for name in (*_TRIGGERS, "admin")):
-        yield (
-            "--forward-to: nothing would ever be forwarded; say when, with --poll, --forward,"
-            " --forward-on-disconnect, --immediate or --admin"
-        )
+
+
+def waits_for_a_signal(asked: Asked) -> bool:
+    """Tell whether mail can be forwarded, but nothing says when: only SIGUSR1 does."""
+    return asked.on("forward-to") and not any(asked.on(name) for name in (*_TRIGGERS, "admin"))
 
 
 def _serving(asked: Asked) -> Iterator[str]:

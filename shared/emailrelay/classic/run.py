@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from emailrelay.classic import identity, log_lines, process, services, start
+from emailrelay.classic import identity, log_lines, process, rules, services, start
 from emailrelay.classic.admin import Admin
 from emailrelay.classic.admin_server import AdminServer
 from emailrelay.classic.command_line import Asked
@@ -56,7 +56,7 @@ def run(plan: Plan, asked: Asked, again: Callable[[], tuple[Plan, Asked]]) -> in
     os.umask(process.UMASK)
     settings = services.store_settings(asked, os.environ)
     who, remarks = start.choose_identity(asked)
-    listeners, admin = start.bind(plan, asked)
+    listeners, admin = start.bind(plan, asked, who)
     log = start.open_log(asked, who)
     start.make_spool(settings, who)
     if plan.lasting or asked.on("admin"):
@@ -96,12 +96,15 @@ async def _work(ground: _Ground) -> int:
     try:
         return await _supervise(ground)
     finally:
-        # A second SIGTERM after the loop's end would kill this process with its pid file in place.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+        # While signals are still heard. To block them is not enough: asyncio may wait for children in
+        # threads (until Python 3.12), and such a thread would take a second SIGTERM.
+        if ground.pid_file is not None:
+            ground.pid_file.remove()
+        _hear_no_more()
 
 
 async def _supervise(ground: _Ground) -> int:
-    supervisor = Supervisor(ground.plan, ground.listeners.sockets, ground.log.write)
+    supervisor = Supervisor(ground.plan, ground.listeners.sockets, ground.log)
     _hear(supervisor, ground)
     if not ground.plan.lasting and not ground.admin.sockets:
         _started(ground)
@@ -134,6 +137,7 @@ async def _administration(ground: _Ground, supervisor: Supervisor) -> AsyncGener
             store=store,
             supervisor=supervisor,
             may_terminate=ground.asked.on("admin-terminate"),
+            say=ground.log.write,
         )
         async with AdminServer(admin, ground.admin.sockets):
             yield
@@ -147,6 +151,15 @@ def _hear(supervisor: Supervisor, ground: _Ground) -> None:
     loop.add_signal_handler(signal.SIGHUP, _reload, supervisor, ground)
     loop.add_signal_handler(signal.SIGUSR1, supervisor.forward)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
+
+
+def _hear_no_more() -> None:
+    """Ignore further signals until the process ends: the end of the loop would set them free."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    loop = asyncio.get_running_loop()
+    for number in _HEARD:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _reload(supervisor: Supervisor, ground: _Ground) -> None:
@@ -168,6 +181,9 @@ def _started(ground: _Ground) -> None:
     ground.log.started()
     for remark in ground.remarks:
         ground.log.write(remark)
+    if rules.waits_for_a_signal(ground.asked):
+        text = "mail is forwarded when SIGUSR1 says so; --poll or --forward-on-disconnect says when"
+        ground.log.write(Line(Severity.INFO, text))
     if ground.asked.on("close-stderr"):
         process.redirect_to_null(2)
     ground.announcement.tell(0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from emailrelay.classic.command_line import Asked
-from emailrelay.classic.options import BY_NAME, Option, Use
+from emailrelay.classic.options import BY_NAME, Kind, Option, Use
 from emailrelay.config import (
     SERVICES,
     Ack,
@@ -122,10 +122,18 @@ def _unavailable(asked: Asked) -> Iterator[str]:
 def _service(settings: type[Settings], asked: Asked) -> Service:
     flags = ["--log-format=json"]
     for name, values in asked.values.items():
-        option = BY_NAME[name]
-        if option.use is Use.SERVICES and option.setting in settings.model_fields:
-            flags += [f"--{name}={value}" for value in values] or [f"--{name}"]
+        if _has(settings, name):
+            alone = f"--{name}" if BY_NAME[name].kind is Kind.OPTIONAL else f"--{name}="
+            flags += [f"--{name}={value}" for value in values] or [alone]
+    # To switch something off is more than to leave it away: the environment may say otherwise, and
+    # without a word mail is encrypted where that is possible.
+    flags += [f"--{name}=no" for name in sorted(asked.off) if _has(settings, name)]
     return Service(settings, tuple(flags))
+
+
+def _has(settings: type[Settings], name: str) -> bool:
+    option = BY_NAME[name]
+    return option.use is Use.SERVICES and option.setting in settings.model_fields
 
 
 def _once(forwarder: Service) -> Service:

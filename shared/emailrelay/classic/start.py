@@ -3,10 +3,13 @@
 import asyncio
 import os
 import sys
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
+from emailrelay import spool_owner
+from emailrelay.classic import as_user, process
 from emailrelay.classic import identity as identities
-from emailrelay.classic import process
 from emailrelay.classic.command_line import Asked
 from emailrelay.classic.identity import Identity
 from emailrelay.classic.log_lines import Line, Severity
@@ -16,7 +19,7 @@ from emailrelay.classic.services import Plan
 from emailrelay.config import Settings
 from emailrelay.events import Event
 from emailrelay.listening import CannotListen, Listeners
-from emailrelay.store.chooser import open_store
+from emailrelay.store.chooser import open_store, spool_at
 
 FAILED = 1
 """Exit status: bad options, or something could not be forwarded or started."""
@@ -65,7 +68,7 @@ def _try_python(who: Identity) -> None:
             raise PermissionError(f"user {who.name} has no access to {path}")
 
 
-def bind(plan: Plan, asked: Asked) -> tuple[Listeners, Listeners]:
+def bind(plan: Plan, asked: Asked, who: Identity | None) -> tuple[Listeners, Listeners]:
     """Bind the addresses for mail and for administrators; raise NotStarted naming all that fail."""
     smtp, admin, problems = Listeners(), Listeners(), list[str]()
     wanted = [(admin, ["127.0.0.1"], asked.value("admin"))] if asked.on("admin") else []
@@ -73,7 +76,7 @@ def bind(plan: Plan, asked: Asked) -> tuple[Listeners, Listeners]:
         wanted.append((smtp, list(asked.values_of("interface")), asked.value("port") or "25"))
     for listeners, interfaces, port in wanted:
         try:
-            listeners.open(interfaces, int(port or 0))
+            _open(listeners, interfaces, int(port or 0), who)
         except CannotListen as error:
             problems += str(error).splitlines()
     if problems:
@@ -81,15 +84,44 @@ def bind(plan: Plan, asked: Asked) -> tuple[Listeners, Listeners]:
     return smtp, admin
 
 
+def _open(listeners: Listeners, interfaces: list[str], port: int, who: Identity | None) -> None:
+    """Listen on all of them; the path of a unix socket is made for the user who will be at work."""
+    paths = [interface for interface in interfaces if interface.startswith("/")]
+    others = [interface for interface in interfaces if interface not in paths]
+    if others or not paths:
+        listeners.open(others, port)
+    problems = list[str]()
+    for path in paths:
+        try:
+            as_user.act(path, who, partial(_open_socket, listeners, who))
+        except CannotListen as error:
+            problems.append(str(error))
+        except OSError as error:
+            problems.append(f"cannot listen on {path}: {error.strerror} ({error.filename})")
+    if problems:
+        listeners.close()
+        raise CannotListen("\n".join(problems))
+
+
+def _open_socket(listeners: Listeners, who: Identity | None, path: str) -> None:
+    opened = Listeners()
+    try:
+        opened.open([path], 0)
+    except CannotListen as error:
+        if isinstance(error.__cause__, PermissionError):
+            raise error.__cause__ from error
+        raise
+    listeners.take(opened)
+    if who is not None and os.geteuid() == 0:
+        os.chown(path, who.user, who.group, follow_symlinks=False)
+
+
 def open_log(asked: Asked, who: Identity | None) -> LogOutput:
     """Open the log, for the user who will have to open its file again; raise NotStarted."""
     try:
-        log = LogOutput(log_options(asked))
-        if who is not None:
-            log.owned_by(who.user, who.group)
+        return LogOutput(log_options(asked), who=who)
     except OSError as error:
         raise NotStarted([f"--log-file: cannot be opened: {error}"]) from error
-    return log
 
 
 def make_spool(settings: Settings, who: Identity | None) -> None:
@@ -98,11 +130,22 @@ def make_spool(settings: Settings, who: Identity | None) -> None:
     if not isinstance(place, Path) or place.exists():
         return
     try:
-        place.mkdir(mode=0o770, parents=True)
-        if who is not None:
-            os.chown(place, who.user, who.group)
+        as_user.act(str(place), who, partial(_make_directory, who))
     except OSError as error:
         raise NotStarted([f"--spool-dir: cannot be made: {error}"]) from error
+
+
+def _make_directory(who: Identity | None, path: str) -> None:
+    place = Path(path)
+    for above in reversed(place.parents):
+        if not above.exists():
+            above.mkdir()
+            # Everybody passes through them: the user to the spool, others to what else is there.
+            above.chmod(0o755)
+    with suppress(FileExistsError):
+        place.mkdir(mode=0o770)
+        if who is not None and os.geteuid() == 0:
+            os.chown(place, who.user, who.group, follow_symlinks=False)
 
 
 def rehearse_opening(settings: Settings, who: Identity | None) -> None:
@@ -115,6 +158,8 @@ def rehearse_opening(settings: Settings, who: Identity | None) -> None:
     def act() -> None:
         if who is not None:
             identities.become(who)
+        elif (spool := spool_at(settings.store_place)) is not None:
+            spool_owner.become(spool)  # as the services will
         asyncio.run(open_and_close())
 
     trouble = process.rehearse(act)
@@ -133,7 +178,7 @@ def write_pid_file(asked: Asked, who: Identity | None) -> PidFile | None:
     if path is None:
         return None
     try:
-        pid_file = PidFile(Path(path))
+        pid_file = PidFile(Path(path), who)
         if who is not None:
             pid_file.keep_for_another()
     except OSError as error:

@@ -9,6 +9,8 @@ from contextlib import closing, suppress
 
 from emailrelay.classic.child import GRACE, Child, Say
 from emailrelay.classic.log_lines import Line, Severity
+from emailrelay.classic.log_output import LogOutput
+from emailrelay.classic.post import Post
 from emailrelay.classic.services import Plan, Service
 from emailrelay.classic.sheet import Sheet
 from emailrelay.config import ReceiverSettings
@@ -16,112 +18,32 @@ from emailrelay.errors import ConfigError
 from emailrelay.listening import BACKLOG
 
 START_LIMIT = 30.0
-"""Seconds that the services have to become ready."""
+"""Seconds without progress after which services that are not ready are given up: a loaded machine, or a
+large spool, takes longer, but not without using a processor."""
 
-_STEADY = 10.0
-"""A service that ran for so long (seconds) did not die of its start."""
+LONGEST_START = 600.0
+"""Seconds that the services have to become ready, whatever they do."""
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
-"""Seconds before a service is started again: after one death, and at most."""
-
-
-class Post:
-    """A service that is to run until it is not wanted any more."""
-
-    def __init__(self, service: Service, descriptors: Sequence[int], say: Say) -> None:
-        self.name = service.name
-        self.sheet = Sheet(service, os.environ)
-        self.ready = asyncio.Event()
-        """Set when the service has been ready once."""
-        self._module = service.module
-        self._descriptors = descriptors
-        self._say = say
-        self._unwanted = asyncio.Event()
-        self._child: Child | None = None
-        self._keeper: asyncio.Task[None] | None = None
-
-    def start(self) -> asyncio.Task[None]:
-        """Keep the service running; the task ends when it is stopped, or could not be started at all."""
-        self._unwanted.clear()
-        self._keeper = asyncio.create_task(self._keep())
-        return self._keeper
-
-    @property
-    def running(self) -> bool:
-        """Whether it is wanted."""
-        return self._keeper is not None
-
-    def send(self, number: signal.Signals) -> None:
-        """Pass a signal on."""
-        if self._child is not None:
-            self._child.send(number)
-
-    async def stop(self) -> None:
-        """End the service and wait for its end."""
-        keeper, self._keeper = self._keeper, None
-        if keeper is None:
-            return
-        self._unwanted.set()
-        self.send(signal.SIGTERM)
-        done, _ = await asyncio.wait((keeper,), timeout=GRACE)
-        if not done:
-            self._say(Line(Severity.ERROR, f"{self.name} does not end and is killed"))
-            self.send(signal.SIGKILL)
-            await keeper
-
-    async def _keep(self) -> None:
-        loop, deaths = asyncio.get_running_loop(), 0
-        while not self._unwanted.is_set():
-            began = loop.time()
-            reason = await self._run()
-            if self._unwanted.is_set():
-                return
-            if not self.ready.is_set():
-                self._say(Line(Severity.ERROR, f"{self.name} could not be started: it {reason}"))
-                return
-            deaths = 1 if loop.time() - began >= _STEADY else deaths + 1
-            pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(deaths - 1, 16))
-            text = f"{self.name} {reason}; it is started again in {pause:g} s"
-            self._say(Line(Severity.ERROR, text))
-            with suppress(TimeoutError):
-                async with asyncio.timeout(pause):
-                    await self._unwanted.wait()
-
-    async def _run(self) -> str:
-        """Run the service once; return why it ended."""
-        try:
-            child = self._child = await Child.start(
-                self._module, self.sheet, self._descriptors, self._say
-            )
-        except OSError as error:
-            return f"cannot be run: {error}"
-        if self._unwanted.is_set():
-            child.send(signal.SIGTERM)
-        watch = asyncio.create_task(self._watch(child))
-        try:
-            return _reason(await child.ended())
-        finally:
-            self._child = None
-            watch.cancel()
-
-    async def _watch(self, child: Child) -> None:
-        await child.ready.wait()
-        self.ready.set()
+_LOOK = 1.0
+"""Seconds between two looks at their progress."""
 
 
 class Supervisor:
     """All services of a plan. ``sockets`` are those that the receiver accepts on."""
 
-    def __init__(self, plan: Plan, sockets: Sequence[socket.socket], say: Say) -> None:
+    def __init__(self, plan: Plan, sockets: Sequence[socket.socket], log: LogOutput) -> None:
         self.stop = asyncio.Event()
         """Set it to end everything."""
         self._plan = plan
-        self._say = say
+        self._log = log
+        self._say = log.write
         self._sockets = sockets
         self._changing = asyncio.Lock()
         self._forwarding: set[asyncio.Task[int]] = set()
+        self._passing = asyncio.Lock()
+        """Held by a pass over the spool: however many ask for one, one child is at work."""
         self._posts = {
-            service.name: Post(self._equipped(service), self._numbers(service), self._say)
+            service.name: Post(self._equipped(service), self._numbers(service), log)
             for service in plan.lasting
         }
 
@@ -153,9 +75,11 @@ class Supervisor:
         keepers = [post.start() for post in self._posts.values()]
         ready = asyncio.create_task(self._ready())
         stop = asyncio.create_task(self.stop.wait())
+        given_up = asyncio.create_task(self._no_progress())
         first = asyncio.FIRST_COMPLETED
-        await asyncio.wait((*keepers, ready, stop), timeout=START_LIMIT, return_when=first)
+        await asyncio.wait((*keepers, ready, stop, given_up), return_when=first)
         stop.cancel()
+        given_up.cancel()
         if ready.done():
             return True
         ready.cancel()
@@ -163,8 +87,20 @@ class Supervisor:
             waiting = ", ".join(
                 post.name for post in self._posts.values() if not post.ready.is_set()
             )
-            self._say(Line(Severity.ERROR, f"not ready after {START_LIMIT:g} s: {waiting}"))
+            text = f"not ready, and no progress for {START_LIMIT:g} s: {waiting}"
+            self._say(Line(Severity.ERROR, text))
         return False
+
+    async def _no_progress(self) -> None:
+        """Wait until the services have done nothing for too long."""
+        loop = asyncio.get_running_loop()
+        began = moved = loop.time()
+        before = dict[str, int]()
+        while loop.time() - moved < START_LIMIT and loop.time() - began < LONGEST_START:
+            now = {p.name: p.used for p in self._posts.values() if not p.ready.is_set()}
+            if now != before:
+                before, moved = now, loop.time()
+            await asyncio.sleep(_LOOK)
 
     async def _ready(self) -> None:
         for post in self._posts.values():
@@ -180,9 +116,15 @@ class Supervisor:
             post.sheet.close()
 
     async def forward_once(self, also_say: Say | None = None) -> int:
-        """Try every message once; return the exit status of that."""
+        """Try every message once, after those who asked before; return the exit status of that."""
+        async with self._passing:
+            return await self._forward_once(also_say)
+
+    async def _forward_once(self, also_say: Say | None) -> int:
         if self._plan.once is None:
             return 0
+        if self.stop.is_set():
+            return 1
 
         def say(line: Line) -> None:
             self._say(line)
@@ -192,7 +134,7 @@ class Supervisor:
         once = self._plan.once
         try:
             with closing(Sheet(once, os.environ)) as sheet:
-                child = await Child.start(once.module, sheet, (), say)
+                child = await Child.start(once.module, sheet, (), say, self._log.hand_down())
         except OSError as error:
             say(Line(Severity.ERROR, f"{once.name} could not be started: {error}"))
             return 1
@@ -242,9 +184,3 @@ class Supervisor:
                     with suppress(OSError):
                         listening.shutdown(socket.SHUT_RDWR)
         return True
-
-
-def _reason(status: int) -> str:
-    if status < 0:
-        return f"ended by {signal.Signals(-status).name}"
-    return f"ended with status {status}"

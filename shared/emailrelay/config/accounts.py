@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from emailrelay.config.declared import Declared
 from emailrelay.config.servers import File
 from emailrelay.config.tables import Table, Tables
+from emailrelay.config.values import Destination
 from emailrelay.secrets import Mechanism
 
 _WITH_TOKEN = (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER)
@@ -66,16 +67,18 @@ class OAuth2(Declared):
     client_id: str | None = Field(default=None, examples=["11111111-2222-3333-4444-555555555555"])
     """The id of the application, as the provider registered it."""
 
-    client_secret_file: File | None = None
+    client_secret_file: File | None = Field(
+        default=None, examples=["/etc/emailrelay/office.secret"]
+    )
     """A file with the application's secret, which others must not be able to read."""
 
-    key_file: File | None = None
+    key_file: File | None = Field(default=None, examples=["/etc/emailrelay/office.key"])
     """A file with a private key: PEM, or the JSON file of a Google service account."""
 
-    certificate_file: File | None = None
+    certificate_file: File | None = Field(default=None, examples=["/etc/emailrelay/office.pem"])
     """The certificate (PEM) that belongs to key_file, for client-credentials."""
 
-    refresh_token_file: File | None = None
+    refresh_token_file: File | None = Field(default=None, examples=["/etc/emailrelay/google.token"])
     """A file with a refresh token; without one, emailrelay-auth login asks for it."""
 
     token_url: HttpsUrl | None = Field(default=None, examples=["https://login.example.net/token"])
@@ -106,11 +109,15 @@ class Account(Table):
     user: str = Field(examples=["relay@example.net"])
     """The user's name at the server, often an address."""
 
-    password_file: File | None = None
+    password_file: File | None = Field(default=None, examples=["/etc/emailrelay/shop.password"])
     """A file with the password, which others must not be able to read."""
 
     oauth2: OAuth2 | None = None
     """The table [account.oauth2], for xoauth2 and oauthbearer."""
+
+    servers: tuple[Destination, ...] = Field(default=(), examples=[("smtp.example.net:587",)])
+    """Servers at which the account may be used, beside those of the routes that name it. An account
+    that has neither is for forward_to and the servers of routes that name no account."""
 
     @model_validator(mode="after")
     def _proves_one_way(self) -> Self:

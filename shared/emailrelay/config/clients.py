@@ -13,7 +13,7 @@ from pydantic import (
 
 from emailrelay.config.declared import Declared
 from emailrelay.config.tables import Table, Tables
-from emailrelay.config.values import Flag, Metavar, comma_list, destination
+from emailrelay.config.values import Flag, Metavar, Networks, comma_list, destination
 from emailrelay.secrets import AuthConfig
 
 DEFAULT_AUTHORITIES = "<default>"
@@ -51,6 +51,11 @@ def _verifier(spec: str) -> str:
     kind, colon, rest = spec.partition(":")
     if colon and kind == "net":
         return f"net:{destination(rest)}"
+    if colon and kind != "file" and kind.replace("-", "").isalnum():
+        raise ValueError(
+            f"there is no kind {kind!r}; it can be the path of a program, file:PATH, net:HOST:PORT "
+            "or net:/PATH"
+        )
     path = rest if colon and kind == "file" else spec
     if not path:
         raise ValueError("must be the path of a program, net:HOST:PORT or net:/PATH")
@@ -89,6 +94,10 @@ class Allow(Table):
     """The senders: user@domain, *@domain, *@*.domain or * (any)."""
 
 
+def _encrypts(info: ValidationInfo) -> bool:
+    return bool(info.data.get("server_tls") or info.data.get("server_tls_connection"))
+
+
 class EncryptionOptions(Declared):
     """Encryption."""
 
@@ -107,7 +116,8 @@ class EncryptionOptions(Declared):
 
     server_tls_verify: Annotated[str, AfterValidator(_authorities), Metavar("CA")] | None = None
     """Ask clients for a certificate, and serve only those for whom these authorities (a PEM file, or
-    <default>) vouch. The certificate is kept in the envelope."""
+    <default>) vouch. So every client, local ones too, must encrypt, as with server_tls_required. The
+    certificate is kept in the envelope."""
 
     @field_validator("server_tls_certificate")
     @classmethod
@@ -128,10 +138,22 @@ class EncryptionOptions(Declared):
             )
         return value
 
+    @field_validator("server_tls_verify")
+    @classmethod
+    def _asked_for(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is not None and not _encrypts(info):
+            raise ValueError("needs a way to encrypt: server_tls or server_tls_connection")
+        return value
+
+    @property
+    def must_encrypt(self) -> bool:
+        """Tell whether nothing is taken from a client before it encrypts: only then has it a certificate."""
+        return self.server_tls_required or self.server_tls_verify is not None
+
     @field_validator("server_tls_required")
     @classmethod
     def _possible(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
-        if value and not (info.data.get("server_tls") or info.data.get("server_tls_connection")):
+        if value and not _encrypts(info):
             raise ValueError("needs a way to encrypt: server_tls or server_tls_connection")
         return value
 
@@ -153,6 +175,10 @@ class AccessOptions(Declared):
         default=None, examples=["net:127.0.0.1:10025"]
     )
     """What says which recipients there are: the path of a program, net:HOST:PORT or net:/PATH."""
+
+    lenient: Networks = Field(default=[], examples=["192.168.0.20,192.168.1.0/24"])
+    """The addresses and networks of devices that write the addresses of MAIL and RCPT without the angle
+    brackets: from there they are taken so. By default nobody's are."""
 
     allow: Tables[Allow] = ()
     """Which senders each client may use."""

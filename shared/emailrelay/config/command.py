@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TypeVar
+from collections.abc import Callable, Sequence
+from typing import NoReturn, TypeVar
 
 from emailrelay.config import flags
 from emailrelay.config.options import Settings
@@ -14,11 +14,19 @@ from emailrelay.errors import ConfigError
 S = TypeVar("S", bound=Settings)
 
 
-def load(settings: type[S], argv: Sequence[str] | None = None) -> S:
+def load(
+    settings: type[S],
+    argv: Sequence[str] | None = None,
+    *,
+    check: Callable[[S], list[str]] | None = None,
+) -> S:
     """Return the settings of a service, or end the process as its command line asks.
 
-    Without ``argv``, that of the process. Raises SystemExit: 0 after --help, --version and a clean
-    --check-config; 78 (EX_CONFIG of sysexits.h) with every problem on standard error.
+    Without ``argv``, that of the process. ``check`` reads what --check-config is to read beside the
+    settings, as the service would at its start, and returns what is wrong with it.
+
+    Raises SystemExit: 0 after --help, --version and a clean --check-config; 78 (EX_CONFIG of
+    sysexits.h) with every problem on standard error.
     """
     asked = flags.parse(settings, sys.argv[1:] if argv is None else argv)
     if asked.version:
@@ -27,9 +35,10 @@ def load(settings: type[S], argv: Sequence[str] | None = None) -> S:
     try:
         found, places = gather(settings, asked, os.environ)
     except ConfigError as error:
-        sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
-        raise SystemExit(os.EX_CONFIG) from error
+        _refuse(settings, error.problems)
     if asked.check_config:
+        if check is not None and (wrong := check(found)):
+            _refuse(settings, wrong)
         given = [
             f"  {name} = {_text(getattr(found, name))}  ({place})" for name, place in places.items()
         ]
@@ -37,11 +46,16 @@ def load(settings: type[S], argv: Sequence[str] | None = None) -> S:
     return found
 
 
+def _refuse(settings: type[Settings], problems: Sequence[str]) -> NoReturn:
+    sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in problems)
+    raise SystemExit(os.EX_CONFIG)
+
+
 def _text(value: object) -> str:
     # Of tables the names are enough: what they hold can be long.
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] -- str takes anything
 
 
-def _end(lines: Sequence[str]) -> None:
+def _end(lines: Sequence[str]) -> NoReturn:
     sys.stdout.writelines(f"{line}\n" for line in lines)
     raise SystemExit(0)

@@ -15,7 +15,7 @@ from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
 from emailrelay.config.declared import Declared
 from emailrelay.config.routes import Route, all_routes
-from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions
+from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
 from emailrelay.config.tables import Tables
 from emailrelay.config.values import (
     Address,
@@ -110,7 +110,7 @@ class RetryOptions(Declared):
     """Trying again."""
 
     retry_first: Seconds = 60.0
-    """The pause after a message's first failed attempt."""
+    """The pause after a message's first failed attempt. Each pause is shortened at random by up to a fifth."""
 
     retry_factor: float = Field(default=2.0, ge=1, le=100, allow_inf_nan=False)
     """How much longer each further pause is than the one before."""
@@ -222,13 +222,19 @@ class ConnectionOptions(Declared):
     """Limits on clients."""
 
     connections: Count = 1000
-    """The most client connections at a time, in each worker; further ones get 421."""
+    """The most client connections at a time, in each worker. A tenth is kept for clients of this machine
+    and for addresses from which somebody has logged in. Once there is no place, a new client gets that of
+    one who has not logged in and has been idle for 5 seconds or more; if there is none, it gets 421."""
 
     client_connections: Count = 100
-    """The most connections at a time from one address, in each worker."""
+    """The most connections at a time from one address, in each worker. A network of 64 bits counts as one
+    address with IPv6, and all loopback addresses count as one."""
 
     idle_timeout: Seconds = 60.0
     """A client that is silent for so long gets 421."""
+
+    first_mail_timeout: Seconds = 30.0
+    """The same before its first MAIL, for a client that has not logged in."""
 
     session_timeout: Seconds = 3600.0
     """A session that lasts longer than this ends after the command or message in hand."""
@@ -281,12 +287,19 @@ class DeliveryOptions(Declared):
     connection_timeout: Seconds = 40.0
     """How long a connection may take to be made."""
 
-    prompt_timeout: Seconds = 20.0
-    """How long to wait for the server's greeting; without one the server is left alone for a while."""
+    prompt_timeout: Seconds | None = None
+    """How long to wait for the server's greeting; without one the server is left alone for a while.
+    By default 20 at first, and for a server that stayed silent twice as long each time, up to 300
+    (RFC 5321 4.5.3.2.1); a single pass (once) waits up to 300. A given time always holds."""
 
     response_timeout: Seconds | None = None
     """How long to wait for each reply; by default 600 after the final dot and 300 otherwise
     (RFC 5321 4.5.3.2)."""
+
+    stop_grace: Annotated[Seconds, AtStart()] = 3.0
+    """How long to wait, when told to stop, for the answer to a final dot that is on its way. Without it
+    the message is sent again later, a second time if the server had taken it; the log says
+    possible_duplicate. Whoever stops the service must wait two seconds longer before a kill."""
 
     forward_to_all: Flag = False
     """Where the client waits for the delivery (ack = delivered): to all recipients, or to none with the
@@ -331,6 +344,7 @@ class ReceiverSettings(
     ConnectionOptions,
     AccessOptions,
     EncryptionOptions,
+    TlsVersionOptions,
     AcceptOptions,
     FilterOptions,
     DomainOptions,
@@ -360,6 +374,7 @@ class ForwarderSettings(
     AccountOptions,
     SignInOptions,
     ServerEncryptionOptions,
+    TlsVersionOptions,
     DomainOptions,
     ForwardOptions,
     RouteOptions,

@@ -1,6 +1,7 @@
 """What is wrong with settings, in sentences: the place, what stands there, what may stand there."""
 
 import difflib
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -71,6 +72,37 @@ def of_keys(keys: Iterable[str], path: str) -> list[str]:
         for key in keys
         if key not in names
     ]
+
+
+def of_toml(text: str, path: str, said: str) -> str:
+    """Return what is wrong with a text that is not TOML: the line, and the key or table it is about.
+
+    ``said`` is what the parser says, with the place at its end.
+    """
+    reason, _, place = said.partition(" (at ")
+    found = re.match(r"line (\d+), column \d+", place)
+    lines = text.splitlines()
+    # An end where more was expected belongs to the last line.
+    number = min(int(found[1]) if found else len(lines), len(lines))
+    for line in reversed(lines[:number]):
+        named = re.match(r"\s*(\[+[^]]*]*|[A-Za-z0-9_.\"'-]+(?=\s*=)|[A-Za-z0-9_-]+)", line)
+        if named:
+            about = named[1].strip()
+            return f"{path}, line {number}, {about}: is not TOML: {reason.lower()}{_hint(line)}"
+    return f"{path}, line {number}: is not TOML: {reason.lower()}"
+
+
+def _hint(line: str) -> str:
+    """Say what is usually meant by a line that is not TOML."""
+    _, equals, value = line.partition("=")
+    word = value.partition("#")[0].strip()
+    if line.lstrip().startswith("["):
+        return ""
+    if not equals:
+        return '; a setting is written as name = "text", name = 25 or name = true'
+    if word.lower() in {"yes", "no", "on", "off", "true", "false"}:
+        return "; write true or false"
+    return "; a text stands in quotes" if word and word[0] not in "\"'[{0123456789+-" else ""
 
 
 def of_values(

@@ -30,7 +30,12 @@ def gather(
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
     path = asked.config or environ.get(problems.variable("config"))
-    in_file = _from_file(path, wrong) if path else {}
+    try:
+        in_file = _from_file(path) if path else {}
+    except ConfigError as error:
+        # What the file would have said is not missing: nothing more is judged.
+        raise ConfigError([*wrong, *error.problems]) from error
+    wrong += problems.of_keys(in_file, path) if path else []
     for name in tables(settings):
         if name in in_file:
             values[name], places[name] = in_file[name], f"[[{name}]] in {path}"
@@ -58,16 +63,15 @@ def _joined(value: str | list[str]) -> object:
     return comma_list(",".join(value)) if isinstance(value, list) else value
 
 
-def _from_file(path: str, wrong: list[str]) -> dict[str, Any]:
+def _from_file(path: str) -> dict[str, Any]:
+    """Return what stands in a file; raise ConfigError if that cannot be told."""
     try:
-        in_file = tomllib.loads(Path(path).read_text("utf-8"))
+        text = Path(path).read_text("utf-8")
     except OSError as error:
-        wrong.append(f"{path}: cannot be read: {error.strerror}")
-    except UnicodeDecodeError:
-        wrong.append(f"{path}: is not UTF-8 text")
+        raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path}: is not UTF-8 text"]) from error
+    try:
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        wrong.append(f"{path}: is not TOML: {error}")
-    else:
-        wrong += problems.of_keys(in_file, path)
-        return in_file
-    return {}
+        raise ConfigError([problems.of_toml(text, path, str(error))]) from error

@@ -12,7 +12,7 @@ from pydantic import (
 )
 
 from emailrelay.config.declared import Declared
-from emailrelay.config.values import Domain, Flag, Metavar, comma_list
+from emailrelay.config.values import Destinations, Domain, Flag, Metavar, comma_list
 from emailrelay.secrets import AuthConfig
 
 SYSTEM = "<default>"
@@ -77,6 +77,14 @@ TlsWords: TypeAlias = Annotated[
 ]
 
 
+class TlsVersionOptions(Declared):
+    """Versions of TLS."""
+
+    tls_config: TlsWords = Field(default=[], examples=[["tlsv1.3"]])
+    """The versions of TLS, with clients and with servers: tlsv1.3 (at least), -tlsv1.2 (at most); never
+    less than 1.2."""
+
+
 class ServerEncryptionOptions(Declared):
     """Encryption towards servers."""
 
@@ -106,9 +114,6 @@ class ServerEncryptionOptions(Declared):
     """Our key and certificate chain in PEM, for servers that ask for one: one file, or given twice,
     the key and the chain. Read again when it changes."""
 
-    tls_config: TlsWords = Field(default=[], examples=[["tlsv1.3"]])
-    """The versions of TLS: tlsv1.3 (at least), -tlsv1.2 (at most); never less than 1.2."""
-
     @field_validator("client_tls_connection", "client_tls_required", "client_tls_verify")
     @classmethod
     def _not_without_tls(cls, value: object, info: ValidationInfo) -> object:
@@ -131,6 +136,11 @@ class SignInOptions(Declared):
     """The secrets file with our names and passwords at servers. Read again when it changes; others
     must not be able to read it."""
 
+    client_auth_servers: Destinations = Field(default=[], examples=[["smtp.example.org:587"]])
+    """Further servers at which the accounts of client_auth may be used. Without this they are used at
+    the servers of the routes that name them, and those that no route names at forward_to and the
+    servers of routes that name no account."""
+
     client_auth_config: Annotated[str, AfterValidator(_auth_config), Metavar("LIST")] = Field(
         default="", examples=["m:plain,login"]
     )
@@ -139,3 +149,10 @@ class SignInOptions(Declared):
 
     client_auth_in_clear: Flag = False
     """Let passwords go over connections without TLS, and to servers that prove nothing."""
+
+    @field_validator("client_auth_servers")
+    @classmethod
+    def _with_accounts(cls, value: list[str], info: ValidationInfo) -> list[str]:
+        if value and info.data.get("client_auth", ...) is None:
+            raise ValueError("is of use only with client_auth")
+        return value

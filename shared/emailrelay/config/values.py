@@ -4,7 +4,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
@@ -46,6 +46,10 @@ def comma_list(value: object) -> object:
     return value
 
 
+_MAIL_SERVICES = {"smtp": 25, "submission": 587, "submissions": 465}
+"""For machines without /etc/services, such as small containers (RFC 6409 3.1, RFC 8314 7.3)."""
+
+
 def destination(text: str) -> str:
     """Return ``HOST:NUMBER``, ``[IPV6]:NUMBER`` or ``/PATH``; raise ValueError saying what to write.
 
@@ -61,6 +65,8 @@ def _port_of(service: str) -> str:
     try:
         return str(socket.getservbyname(service, "tcp"))
     except OSError as error:
+        if service in _MAIL_SERVICES:
+            return str(_MAIL_SERVICES[service])
         raise ValueError(
             f"there is no service named {service!r}; write the port's number"
         ) from error
@@ -110,6 +116,16 @@ def _ip(text: str) -> str:
         raise ValueError("must be an IP address") from error
 
 
+def _networks(texts: list[str]) -> list[str]:
+    for text in texts:
+        try:
+            ip_network(text, strict=False)
+        except ValueError as error:
+            words = "must be IP addresses or networks, as in 192.168.0.0/24 or fd00::/8"
+            raise ValueError(f"{text}: {words}") from error
+    return texts
+
+
 def _not_empty(value: object) -> object:
     # Path("") is the current directory, which nobody means who left a variable empty.
     if value == "":
@@ -130,9 +146,15 @@ Directory: TypeAlias = Annotated[
     Path, BeforeValidator(_not_empty), AfterValidator(_absolute), Metavar("DIR")
 ]
 Destination: TypeAlias = Annotated[str, AfterValidator(destination), Metavar("HOST:PORT")]
+Destinations: TypeAlias = Annotated[
+    list[Destination], BeforeValidator(comma_list), Metavar("HOST:PORT,...")
+]
 Domain: TypeAlias = Annotated[str, AfterValidator(_domain), Metavar("FQDN")]
 Address: TypeAlias = Annotated[str, AfterValidator(_ip), Metavar("IP")]
 Addresses: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("LIST")]
+Networks: TypeAlias = Annotated[
+    list[str], BeforeValidator(comma_list), AfterValidator(_networks), Metavar("LIST")
+]
 Filters: TypeAlias = Annotated[
     list[str], BeforeValidator(comma_list), AfterValidator(_filters), Metavar("SPEC")
 ]

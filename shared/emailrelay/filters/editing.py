@@ -74,7 +74,7 @@ def with_crlf(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
 
 
 def _header(file: BinaryIO) -> tuple[int, bool]:
-    """Return where the header ends, and whether there is a Message-ID in it."""
+    """Return where a Message-ID can stand behind the header, and whether there is one, or no place for it."""
     end = 0
     while end < _LONGEST_HEADER and (line := file.readline(_LONGEST_HEADER)):
         if not _FIELD.match(line):
@@ -82,4 +82,9 @@ def _header(file: BinaryIO) -> tuple[int, bool]:
         if line.partition(b":")[0].strip().lower() == b"message-id":
             return end, True
         end += len(line)
+    else:
+        if end >= _LONGEST_HEADER:
+            # What follows may be the rest of a folded line, and would become the rest of ours.
+            file.seek(0)
+            return 0, file.read(1) in b" \t"
     return end, False

@@ -1,6 +1,7 @@
 """What the administrator wrote after ``--filter``, read into filters."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -65,6 +66,16 @@ class MessageIdFilter:
         return "msgid:"
 
 
+KINDS = (
+    "the path of a program, file:PATH, net:HOST:PORT, net:/PATH, spam:HOST:PORT, "
+    "spam-edit:HOST:PORT, msgid: or exit:N"
+)
+"""What a spec can be, in words."""
+
+_KIND = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
+"""A word before a colon that somebody means as a kind. A path with a colon has a slash before it, or
+follows ``file:``."""
+
 Filter: TypeAlias = ProgramFilter | ExitFilter | NetFilter | SpamFilter | MessageIdFilter
 
 
@@ -91,6 +102,11 @@ def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
     return {path: trouble for path, trouble in found.items() if trouble}
 
 
+def complaints(option: str, chain: Sequence[Filter]) -> list[str]:
+    """Give a line for each program of a chain that cannot be run just now, naming the option."""
+    return [f"{option}: {path}: {trouble}" for path, trouble in unstartable(chain).items()]
+
+
 def _read(specs: Sequence[str]) -> tuple[tuple[Filter, ...], list[str]]:
     chain: list[Filter] = []
     problems: list[str] = []
@@ -115,6 +131,11 @@ def _parse(spec: str) -> Filter:
             return _message_id(spec, rest)
         case "file":
             return _program(spec, rest)
+        case "":
+            return _program(spec, spec)
+        case _ if _KIND.fullmatch(kind):
+            text = f"filter {spec!r}: there is no kind {kind!r} of filter; it can be {KINDS}"
+            raise ConfigError([text])
         case _:
             return _program(spec, spec)
 

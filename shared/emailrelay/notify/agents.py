@@ -9,9 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from emailrelay import spool_owner
 from emailrelay.envelope import Address
+from emailrelay.errors import StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 
 _PATIENCE = 300.0
 """Seconds a delivery program may take."""
@@ -140,19 +143,23 @@ class Maildir:
 
     def deliver(self, notice: QueueId, sender: Address, text: bytes) -> None:  # noqa: ARG002 - one maildir for all
         """See ``Agent.deliver``."""
-        name = f"{notice}.{self.host}"
         try:
-            for part in ("tmp", "new", "cur"):
-                self._directory(part)
-            if any((self.root / "cur").glob(f"{name}:*")) or (self.root / "cur" / name).exists():
-                return
-            scratch, target = self.root / "tmp" / name, self.root / "new" / name
-            scratch.unlink(missing_ok=True)
-            self._write(scratch, text.replace(b"\r\n", b"\n"))
-            scratch.rename(target)
-            files.sync_directory(str(target.parent))
-        except OSError as error:
+            # Whoever owns the maildir may lead root elsewhere by a link in it, but not himself.
+            with spool_owner.acting(self.root):
+                self._put(f"{notice}.{self.host}", text)
+        except (OSError, StoreUnusable) as error:
             raise NotDelivered(f"maildir: {error}") from error
+
+    def _put(self, name: str, text: bytes) -> None:
+        for part in ("tmp", "new", "cur"):
+            self._directory(part)
+        if any((self.root / "cur").glob(f"{name}:*")) or (self.root / "cur" / name).exists():
+            return
+        scratch, target = self.root / "tmp" / name, self.root / "new" / name
+        scratch.unlink(missing_ok=True)
+        self._write(scratch, text.replace(b"\r\n", b"\n"))
+        scratch.rename(target)
+        files.sync_directory(Directory(str(target.parent), makes=False))
 
     def _directory(self, part: str) -> None:
         path = self.root / part
@@ -163,9 +170,6 @@ class Maildir:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
         try:
             files.write_all(descriptor, text)
-            owner = (self.root / "new").stat()
-            if os.geteuid() == 0:  # the maildir's owner is to read it
-                os.fchown(descriptor, owner.st_uid, owner.st_gid)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -10,11 +10,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from emailrelay import spool_dir
-from emailrelay.errors import StoreUnusable
+from emailrelay import spool_dir, spool_owner
+from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, Locals, Maildir, Program
 from emailrelay.notify.notifier import Count, Notifier
+from emailrelay.printable import printable
+from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.store.spool import place
 from emailrelay.store.spool.recovery import Recovery
 from emailrelay.store.spool.spool import open_spool
@@ -30,9 +32,13 @@ class _Parser(argparse.ArgumentParser):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (docs/notify.md)."""
+    prepare_streams()
     parser = _parser()
     asked = parser.parse_args(argv)
-    root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
+    try:
+        root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
+    except OSError as error:
+        return _complain(f"the settings file: {error}", os.EX_CONFIG)
     host = asked.host or os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
     try:
         agent = _agent(asked, host)
@@ -45,8 +51,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except StoreUnusable as error:
         return _complain(str(error), os.EX_NOINPUT)
     except OSError as error:
-        return _complain(str(error), os.EX_TEMPFAIL)
-    return _tell(count, verbose=asked.verbose)
+        return _complain(reason_of(error), os.EX_TEMPFAIL)
+    try:
+        status = _tell(count, verbose=asked.verbose)
+        sys.stdout.flush()
+    except OSError:  # the notices are sent; nobody reads what is told of them
+        drop_output()
+        return 1 if count.trouble else os.EX_OK
+    return status
 
 
 def _parser() -> _Parser:
@@ -89,6 +101,11 @@ def _agent(asked: argparse.Namespace, host: str) -> Agent | None:
 
 
 def _run(root: Path, host: str, agent: Agent | None) -> Count:
+    with spool_owner.acting(root):
+        return _run_as_owner(root, host, agent)
+
+
+def _run_as_owner(root: Path, host: str, agent: Agent | None) -> Count:
     spool = open_spool(root, _report, time.time)
     try:
         place.check(root)
@@ -105,15 +122,16 @@ def _run(root: Path, host: str, agent: Agent | None) -> Count:
         return count
     finally:
         spool.bell.close()
+        spool.close()
 
 
 def _report(event: Event) -> None:
     if event.level in (Level.WARNING, Level.ERROR):
-        sys.stderr.write(f"{PROGRAM}: {event}\n")
+        _complain(str(event), 0)
 
 
 def _complain(text: str, status: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
     return status
 
 

@@ -111,7 +111,8 @@ def _words(report: Report) -> MIMEText:
         "",
     ]
     for failure in report.failures:
-        said = f"{failure.peer} said: " if failure.peer else ""
+        # The reply may be the server's, or what this relay found in speaking to it.
+        said = f"{failure.peer}: " if failure.peer else ""
         lines += [f"<{failure.recipient}>", f"    {said}{failure.reply}", ""]
     text = "\n".join(lines)
     return MIMEText(text, "plain", "us-ascii" if text.isascii() else "utf-8")

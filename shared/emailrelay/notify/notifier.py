@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, spool_owner
 from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.journal import History
@@ -12,7 +12,7 @@ from emailrelay.notify import dsn
 from emailrelay.notify.agents import Agent, NotDelivered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool import files, moves, names, notice
+from emailrelay.store.spool import files, moves, names, notice, rewriting
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.notice import Kind, Notice
 from emailrelay.store.spool.spool import Spool
@@ -42,36 +42,43 @@ class Notifier:
     def run(self) -> Count:
         """Look at every failed message once."""
         for message in sorted(self._failed()):
-            descriptor = files.lock_named(self.spool.envelope(message, Stage.FAILED))
-            if descriptor is None:
-                continue  # gone, or another notifier is at it
-            locked = Locked(self.spool, message, Stage.FAILED, descriptor)
             try:
-                self._tell(locked)
-                self._obey(locked)
+                descriptor = files.lock_named(self.spool.envelope(message, Stage.FAILED))
+                if descriptor is not None:  # else gone, or another notifier is at it
+                    self._look_at(Locked(self.spool, message, Stage.FAILED, descriptor))
             except (OSError, NotDelivered) as error:
                 self.count.trouble[message] = str(error)
-            finally:
-                locked.release()
         return self.count
 
+    def _look_at(self, locked: Locked) -> None:
+        try:
+            rewriting.shorten_if_long(locked)
+            self._tell(locked)
+            self._obey(locked)
+        finally:
+            locked.release()
+
     def _failed(self) -> Iterator[QueueId]:
-        with os.scandir(self.spool.root) as entries:
+        with files.scanned(self.spool.root) as entries:
             for item in entries:
                 entry = names.parse(item.name)
                 if entry is not None and entry.stage is Stage.FAILED:
                     yield entry.id
 
     def _tell(self, locked: Locked) -> None:
+        octets = files.read_ends(locked.descriptor)
         try:
-            file = envelope_format.parse(files.read_all(locked.descriptor))
+            file = envelope_format.parse(octets)
+            envelope, tail = file.envelope, file.tail
         except DamagedMessage:
-            if b"X-MailRelay-Notified:" not in files.read_all(locked.descriptor):
-                self.count.silent.append(locked.id)
-                notice.record(locked)
-            return
-        envelope = file.envelope
-        history = journal.read(journal.parse(file.tail))
+            salvaged = envelope_format.salvage(octets)
+            if salvaged is None:
+                if b"X-MailRelay-Notified:" not in octets:
+                    self.count.silent.append(locked.id)
+                    notice.record(locked)
+                return
+            envelope, tail = salvaged, octets
+        history = journal.read(journal.parse(tail))
         left = notice.lying(self.spool, locked.id)
         if history.notified:
             if left is not None:
@@ -127,7 +134,9 @@ class Notifier:
         """Move a recorded notice on; if that fails it lies there for the next run."""
         message = drafted.id()
         if message is not None and self.agent is not None:
-            self.agent.deliver(message, envelope.sender, drafted.text(message))
+            text = drafted.text(message)
+            with spool_owner.as_root():  # who delivers to other users needs root's rights for that
+                self.agent.deliver(message, envelope.sender, text)
             drafted.discard()
         else:
             drafted.move_on()

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from emailrelay.config.accounts import BY_PERSON, Account, Grant
-from emailrelay.errors import ConfigError, RelayError, SignInError, StoreUnusable
+from emailrelay.errors import ConfigError, RelayError, SignInError, StoreUnusable, reason_of
 from emailrelay.oauth import device, request, settings, status
 from emailrelay.oauth.device import Invitation, TooLate
 from emailrelay.oauth.material import load
@@ -22,6 +22,7 @@ from emailrelay.oauth.renewal import CAUSES, Renewal
 from emailrelay.oauth.terminal import PROGRAM, complain, console, tell
 from emailrelay.oauth.token import Issued, Token, expires
 from emailrelay.secrets import Secret
+from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.spool.tokens import TokenFiles
 
 _INTERRUPTED = 130
@@ -55,11 +56,13 @@ app = typer.Typer(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (docs/auth.md)."""
+    prepare_streams()
     try:
         found: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
         sys.stdout.flush()
     except typer.TyperException as error:
-        return complain(error.format_message() or "say what to do, see --help", os.EX_USAGE)
+        words = error.format_message() or "say what to do, see --help"
+        return [complain(line, os.EX_USAGE) for line in words.splitlines() if line][-1]
     except typer.Abort:
         return complain("given up; nothing was changed", 1)
     except ConfigError as error:
@@ -71,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RelayError as error:
         return complain(str(error), 1)
     except OSError as error:
-        return complain(str(error), os.EX_TEMPFAIL)
+        return complain(reason_of(error), os.EX_TEMPFAIL)
     return complain("given up; nothing was changed", found) if found == _INTERRUPTED else found
 
 
@@ -131,6 +134,7 @@ def show(
             account,
             None if account.oauth2 is None else _renewal(found, account.name).look(),
             now,
+            status.unusable_file(account),
         )
         for account in found.tables
     ]

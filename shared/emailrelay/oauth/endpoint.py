@@ -7,6 +7,7 @@ redirect: a secret goes nowhere but to the address in the settings.
 import asyncio
 import json
 import ssl
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -26,7 +27,8 @@ class MissingExtra(Exception):
     """The packages for OAuth2 are not installed."""
 
     def __init__(self) -> None:
-        super().__init__("OAuth2 needs more packages: say pip install 'emailrelay[oauth]'")
+        pip = f"{sys.prefix}/bin/pip install '.[oauth]'"
+        super().__init__(f"OAuth2 needs more packages: in the checkout, say {pip}")
 
 
 class BadKey(Exception):

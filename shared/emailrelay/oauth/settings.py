@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from emailrelay import spool_owner
 from emailrelay.config import Settings, read
 from emailrelay.config.accounts import Account, AccountOptions
 from emailrelay.errors import ConfigError, StoreUnusable
@@ -53,4 +54,5 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
     root = directory or tokens_root(settings.store_place, settings.spool_dir)
     if not root.is_dir():
         raise StoreUnusable(f"{root}: there is no such spool directory; say --spool-dir DIR")
+    spool_owner.become(root)  # a token that root stored would be of no use to the services
     return Accounts(settings.account, root.absolute())

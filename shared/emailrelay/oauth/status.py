@@ -10,9 +10,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from emailrelay.config.accounts import BY_PERSON, Account
+from emailrelay.oauth.material import load
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.token import expires, is_good
+from emailrelay.printable import printable
+from emailrelay.secrets.secret_text import SecretUnusable, read_line
 
 
 class Standing(StrEnum):
@@ -23,7 +26,7 @@ class Standing(StrEnum):
     READY = "ready"
     """There is no good token now; one will be fetched when mail needs it."""
     TROUBLE = "trouble"
-    """The last renewal failed."""
+    """The last renewal failed, or a secret file cannot be used."""
     SIGN_IN = "sign in"
     """A person must sign in first."""
     PASSWORD = "password"  # noqa: S105 -- the word for accounts without OAuth2
@@ -59,10 +62,36 @@ class Row:
         return self.standing not in (Standing.TROUBLE, Standing.SIGN_IN)
 
 
-def row(account: Account, found: SignIn | None, now: Moment) -> Row:
-    """Describe an account by what is kept of its sign-in; None: it has no OAuth2."""
+def unusable_file(account: Account) -> str:
+    """Say what is wrong with the secret files of an account; nothing if it can be used."""
+    try:
+        if account.oauth2 is not None:
+            load(account.oauth2)
+        elif account.password_file is not None:
+            read_line(account.password_file)
+    except SecretUnusable as error:
+        return str(error)
+    return ""
+
+
+def row(account: Account, found: SignIn | None, now: Moment, unusable: str = "") -> Row:
+    """Describe an account by what is kept of its sign-in; None: it has no OAuth2.
+
+    ``unusable`` is what is wrong with its secret files: nothing can be renewed before that is mended.
+    """
     oauth2 = account.oauth2
     mechanism = account.mechanism.lower()
+    if unusable:
+        return Row(
+            account=account.name,
+            user=account.user,
+            mechanism=mechanism,
+            grant="" if oauth2 is None else oauth2.grant,
+            standing=Standing.TROUBLE,
+            token_expires=None if found is None or found.token is None else expires(found.token),
+            trouble=unusable,
+            advice="mend the file; the user of the services must be able to read it, and others not",
+        )
     if oauth2 is None or found is None:
         return Row(account=account.name, user=account.user, mechanism=mechanism)
     token, trouble = found.token, found.trouble
@@ -123,8 +152,8 @@ def _cells(entry: Row, now: float) -> Iterator[str]:
     yield entry.mechanism
     yield f"[{_COLOURS[entry.standing]}]{entry.standing}[/]"
     yield _life(entry.token_expires, now)
-    yield escape(entry.trouble)
-    yield escape(entry.advice)
+    yield escape(printable(entry.trouble))
+    yield escape(printable(entry.advice))
 
 
 def _life(until: float | None, now: float) -> str:

@@ -5,13 +5,14 @@ import sys
 from rich.console import Console
 
 from emailrelay.events import Event, Level
+from emailrelay.printable import printable
 
 PROGRAM = "emailrelay-auth"
 
 
 def complain(text: str, status: int) -> int:
     """Say on standard error what is wrong; give the exit status back."""
-    sys.stderr.write(f"{PROGRAM}: {text}\n")
+    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
     return status
 
 
@@ -25,4 +26,4 @@ def console() -> Console:
 def tell(event: Event) -> None:
     """Print what is bad, except the trouble that ends the command and is said there."""
     if event.level is Level.ERROR:
-        sys.stderr.write(f"{PROGRAM}: {event}\n")
+        complain(str(event), 0)

@@ -27,7 +27,7 @@ from emailrelay.queue.options import (
 )
 from emailrelay.queue.selection import Selection
 from emailrelay.queue.state import arrival
-from emailrelay.queue.terminal import complain, print_json
+from emailrelay.queue.terminal import complain, counted, print_json, say
 from emailrelay.queue.work import APPLIES_TO, Outcome, Verb
 from emailrelay.store.base import Store
 
@@ -76,7 +76,7 @@ async def _apply(store: Store, verb: Verb, wanted: Selection, *, as_json: bool) 
         _print(outcome)
     else:
         gone = f", {len(outcome.gone)} had moved on" if outcome.gone else ""
-        sys.stdout.write(f"{verb}: {len(outcome.done)} of {len(messages)} messages{gone}\n")
+        say(f"{verb}: {len(outcome.done)} of {counted(len(messages), 'message')}{gone}")
     return 1 if outcome.failed or missed or not outcome.done else os.EX_OK
 
 

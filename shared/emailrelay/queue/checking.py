@@ -3,16 +3,18 @@
 import asyncio
 import os
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import Progress
 
+from emailrelay import spool_owner
+from emailrelay.errors import StoreError, reason_of
 from emailrelay.queue.opening import place
 from emailrelay.queue.options import Json, SpoolDir
-from emailrelay.queue.terminal import print_json
+from emailrelay.queue.terminal import complain, counted, print_json, say
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.verify import Finding, Verification
 
 
@@ -28,14 +30,15 @@ def verify(
     directory: SpoolDir = None,
 ) -> int:
     """Look for damage in a spool directory; nothing is changed without --repair."""
-    check = Verification(Path(place(directory, None)), contents=contents)
+    check = Verification(Directory(str(place(directory, None)), makes=False), contents=contents)
+    if repair:
+        spool_owner.become(check.root.path)
     found = list(_followed(check))
-    repaired = asyncio.run(check.repair(found)) if repair and found else {}
+    repaired = _repaired(check, found) if repair else {}
     for finding in found:
         _print_finding(finding, repaired.get(finding), as_json=as_json)
     if not as_json:
-        word = "problem" if len(found) == 1 else "problems"
-        sys.stdout.write(f"{check.messages} messages, {len(found)} {word}\n")
+        say(f"{counted(check.messages, 'message')}, {counted(len(found), 'problem')}")
     return 1 if found else os.EX_OK
 
 
@@ -45,11 +48,29 @@ def _followed(check: Verification) -> list[Finding]:
     ) as progress:
         names = check.listing()
         steps = progress.track(names, description="verify", total=len(names))
-        return [finding for name in steps for finding in check.look(name)]
+        return [finding for name in steps for finding in _look(check, name)]
+
+
+def _look(check: Verification, name: str) -> list[Finding]:
+    """Look at one name; one that cannot be looked at is a problem, and does not stop the rest."""
+    found: list[Finding] = []
+    try:
+        found.extend(check.look(name))
+    except OSError as error:
+        found.append(Finding(name, f"cannot be read: {reason_of(error)}"))
+    return found
+
+
+def _repaired(check: Verification, found: list[Finding]) -> dict[Finding, str]:
+    try:
+        return asyncio.run(check.repair(found)) if found else {}
+    except (StoreError, OSError) as error:
+        complain(f"the repair stopped: {reason_of(error)}", 1)
+        return {}
 
 
 def _print_finding(finding: Finding, done: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"name": finding.name, "problem": finding.problem, "repair": done})
     else:
-        sys.stdout.write(f"{finding.name}: {finding.problem}{f' -> {done}' if done else ''}\n")
+        say(f"{finding.name}: {finding.problem}{f' -> {done}' if done else ''}")

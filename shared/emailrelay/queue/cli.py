@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from emailrelay.errors import ConfigError, RelayError, StoreUnusable
+from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.queue import changing, checking, looking, routing
 from emailrelay.queue.terminal import PROGRAM, SeenEnough, complain
+from emailrelay.standard_streams import drop_output, prepare_streams
 
 app = typer.Typer(
     name=PROGRAM,
@@ -23,11 +24,13 @@ app = typer.Typer(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit status (docs/queue.md)."""
+    prepare_streams()
     try:
         status: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
         sys.stdout.flush()
     except typer.TyperException as error:
-        return complain(error.format_message() or "say what to do, see --help", os.EX_USAGE)
+        words = error.format_message() or "say what to do, see --help"
+        return [complain(line, os.EX_USAGE) for line in words.splitlines() if line][-1]
     except typer.Abort:
         return complain("nothing was done", 1)
     except StoreUnusable as error:
@@ -37,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RelayError as error:
         return complain(str(error), os.EX_TEMPFAIL)
     except (BrokenPipeError, SeenEnough):
-        # The interpreter must not fail once more at its end, when it flushes what is left.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        drop_output()
         return os.EX_OK
     except OSError as error:
-        return complain(str(error), os.EX_TEMPFAIL)
+        drop_output()
+        return complain(reason_of(error), os.EX_TEMPFAIL)
     return status
 
 

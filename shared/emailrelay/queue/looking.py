@@ -1,7 +1,6 @@
 """The commands that look: list, show, stats."""
 
 import os
-import sys
 import time
 from collections.abc import Sequence
 from heapq import nsmallest
@@ -25,7 +24,7 @@ from emailrelay.queue.options import (
 from emailrelay.queue.row import Row, to_json
 from emailrelay.queue.selection import Selection, parse_id
 from emailrelay.queue.state import arrival
-from emailrelay.queue.terminal import complain, console, print_json
+from emailrelay.queue.terminal import complain, console, counted, print_json, say
 from emailrelay.queue.totals import Census
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
@@ -52,12 +51,13 @@ def list_(
     """List messages: state, age, size, addresses, tries and the last reply."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
     if as_json and not limit:
-        found = with_store(directory, store, lambda s: _stream(s, wanted))
+        found = with_store(directory, store, lambda s: _stream(s, wanted), looking=True)
     else:
         found = with_store(
             directory,
             store,
             lambda s: _oldest(s, wanted, _TABLE if limit is None else limit, as_json=as_json),
+            looking=True,
         )
     return os.EX_OK if found or wanted.empty else 1
 
@@ -97,7 +97,7 @@ def _print_table(entries: Sequence[Row], found: int, now: float) -> None:
         if len(entries) < found
         else ""
     )
-    screen.print(f"{found} message{'' if found == 1 else 's'}{rest}")
+    screen.print(f"{counted(found, 'message')}{rest}")
 
 
 def show(
@@ -109,7 +109,10 @@ def show(
 ) -> int:
     """Tell all that is known of messages: envelope, tries, replies."""
     return with_store(
-        directory, store, lambda s: _show(s, [parse_id(text) for text in ids], as_json=as_json)
+        directory,
+        store,
+        lambda s: _show(s, [parse_id(text) for text in ids], as_json=as_json),
+        looking=True,
     )
 
 
@@ -124,15 +127,16 @@ async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> 
         if as_json:
             print_json(to_json(entry))
         elif isinstance(found, Row):
-            sys.stdout.write(f"Message {entry.id}: {entry.state}, {entry.last_reply}\n")
+            say(f"Message {entry.id}: {entry.state}, {entry.last_reply}")
         else:
-            sys.stdout.writelines(f"{line}\n" for line in render.story(*found))
+            for line in render.story(*found):
+                say(line)
     return status
 
 
 def stats(*, as_json: Json = False, directory: SpoolDir = None, store: StoreUrl = None) -> int:
     """Count messages and octets, state by state."""
-    census = with_store(directory, store, _count)
+    census = with_store(directory, store, _count, looking=True)
     if as_json:
         print_json(census.to_json())
     else:

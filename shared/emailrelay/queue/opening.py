@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
-from emailrelay import spool_dir
+from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue.terminal import tell
 from emailrelay.store.base import Store
-from emailrelay.store.chooser import open_store
+from emailrelay.store.chooser import open_store, spool_at
 
 _T = TypeVar("_T")
 
@@ -25,17 +25,25 @@ def place(directory: Path | None, url: str | None) -> str | Path:
 
 
 def with_store(
-    directory: Path | None, url: str | None, act: Callable[[Store], Awaitable[_T]]
+    directory: Path | None,
+    url: str | None,
+    act: Callable[[Store], Awaitable[_T]],
+    *,
+    looking: bool = False,
 ) -> _T:
-    """Do something with the store open, and give its result.
+    """Do something with the store open, and give its result. ``looking``: nothing in it is touched.
 
     Raises:
         StoreUnusable: there is no such store.
 
     """
+    where = place(directory, url)
+    spool = spool_at(where)
+    if spool is not None and not looking:
+        spool_owner.become(spool)
 
     async def run() -> _T:
-        async with open_store(place(directory, url), report=tell) as store:
+        async with open_store(where, report=tell, looking=looking) as store:
             return await act(store)
 
     return asyncio.run(run())

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich.markup import escape
+from rich import markup
 from rich.table import Table
 
 from emailrelay.envelope import Envelope
 from emailrelay.journal import Attempt, History
+from emailrelay.printable import printable
 from emailrelay.queue.row import Row, age, octets, reply_of
 from emailrelay.queue.state import State
 from emailrelay.queue.totals import Totals
@@ -43,11 +44,16 @@ def _cells(entry: Row, now: float) -> Iterator[str]:
     yield f"[{_COLOURS[entry.state]}]{entry.state}[/]"
     yield age(now - entry.arrived)
     yield octets(entry.size)
-    yield escape("?" if entry.sender is None else entry.sender or "<>")
-    yield escape(_recipients(entry))
+    yield _plain("?" if entry.sender is None else entry.sender or "<>")
+    yield _plain(_recipients(entry))
     yield str(entry.attempts)
     yield "" if entry.next_attempt is None else f"in {age(entry.next_attempt - now)}"
-    yield escape(entry.last_reply)
+    yield _plain(entry.last_reply)
+
+
+def _plain(text: str) -> str:
+    """Give what others wrote so that neither the library nor the terminal obeys it."""
+    return markup.escape(printable(text))
 
 
 def _recipients(entry: Row) -> str:
@@ -113,12 +119,16 @@ def _events(history: History) -> Iterator[str]:
 
 
 def _try(attempt: Attempt) -> str:
-    return f"{attempt.peer or 'nobody'} answered {reply_of(attempt) or 'nothing'}"
+    # What stopped a try is the server's answer or what this relay found: the journal does not tell.
+    return ": ".join(part for part in (attempt.peer, reply_of(attempt) or "no answer") if part)
 
 
 def when(moment: float) -> str:
     """Give a time of day in the local zone, with its offset."""
-    return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
+    except (OverflowError, ValueError, OSError):  # a journal may hold any number
+        return f"@{moment:g}"
 
 
 def totals_table(totals: Sequence[tuple[str, Totals]], now: float) -> Table:

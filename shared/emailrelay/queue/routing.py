@@ -1,7 +1,6 @@
 """The command that tells which way a message would go, and why."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +8,7 @@ from typing import Annotated
 import typer
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.queue.terminal import print_json
+from emailrelay.queue.terminal import print_json, say
 from emailrelay.routes import Choice, Route, sender_on
 
 _DAY = 86400
@@ -42,9 +41,10 @@ def route(
     if as_json:
         print_json(_as_json(choice, envelope))
     else:
-        passed = routes.passed_over(envelope, address)
-        sys.stdout.writelines(f"{other.name}: no, {why}\n" for other, why in passed)
-        sys.stdout.writelines(f"{line}\n" for line in _lines(choice, envelope))
+        for other, why in routes.passed_over(envelope, address):
+            say(f"{other.name}: no, {why}")
+        for line in _lines(choice, envelope):
+            say(line)
     return os.EX_OK if choice.route else 1
 
 

@@ -11,6 +11,7 @@ from emailrelay.journal import History
 from emailrelay.queue.row import Row, damaged, row
 from emailrelay.queue.selection import Selection
 from emailrelay.queue.state import State, stages_of
+from emailrelay.queue.terminal import complain
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Listed, Store
 
@@ -71,8 +72,11 @@ async def rows(store: Store, selection: Selection, now: float) -> AsyncGenerator
 async def _read(store: Store, listed: Listed, selection: Selection, now: float) -> Row | None:
     try:
         described = await store.describe(listed.id)
-    except DamagedMessage as error:
-        return damaged(listed, str(error), now) if selection.names_suffice else None
+    except (DamagedMessage, StoreError) as error:  # of one message: the others are shown
+        if selection.names_suffice:
+            return damaged(listed, str(error), now)
+        complain(f"warning: {listed.id} is left out: {error}", 0)
+        return None
     if described is None or not selection.by_envelope(described[1]):
         return None
     return row(listed, described[1], described[2], now)
@@ -86,7 +90,7 @@ async def story(
     async for listed, _ in chosen(store, selection, now):
         try:
             described = await store.describe(message)
-        except DamagedMessage as error:
+        except (DamagedMessage, StoreError) as error:
             return damaged(listed, str(error), now)
         if described is not None:
             _, envelope, history = described

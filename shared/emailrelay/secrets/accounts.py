@@ -7,7 +7,7 @@ from enum import StrEnum
 from emailrelay.errors import RelayError
 from emailrelay.secrets import key as keys
 from emailrelay.secrets import md5_state
-from emailrelay.secrets.key import NOBODY, Key, Md5Key, PlainKey, ScryptKey
+from emailrelay.secrets.key import Key, Md5Key, PlainKey, ScryptKey
 from emailrelay.secrets.secret import Secret
 from emailrelay.secrets.trusted import Trusted
 
@@ -78,6 +78,8 @@ class ServerSecrets:
     def __init__(self, users: Mapping[str, tuple[Key, ...]], trusted: tuple[Trusted, ...]) -> None:
         self._users = users
         self._trusted = trusted
+        hashes = (key for own in users.values() for key in own if isinstance(key, ScryptKey))
+        self._dearest = max(hashes, key=keys.cost, default=None)
 
     @property
     def has_users(self) -> bool:
@@ -85,20 +87,50 @@ class ServerSecrets:
         return bool(self._users)
 
     @property
+    def has_hashes(self) -> bool:
+        """Tell whether anybody has a scrypt hash, which takes long to check."""
+        return self._dearest is not None
+
+    @property
     def knows_challenges(self) -> bool:
         """Tell whether anybody can use CRAM-MD5, which a scrypt hash does not allow."""
         return any(not isinstance(key, ScryptKey) for k in self._users.values() for key in k)
 
+    def fits_cheaply(self, user: str, password: str) -> bool:
+        """Tell whether this is the user's password by a key that takes no hash: at once, for any user.
+
+        The work is the same whether the user is known or not.
+        """
+        states = md5_state.masked(password)
+        found = [keys.fits_at_once(key, password, states) for key in self._keys(user)]
+        return any(found)
+
+    def fits_hash(self, user: str, password: str) -> bool:
+        """Tell whether this is the user's password by a scrypt hash. Call it in a thread.
+
+        May take half a second. An unknown user and one without a hash take as long as the most costly
+        hash of the file, so that time tells no names. Of a file without hashes the answer comes at once.
+        """
+        hashes = [key for key in self._keys(user) if isinstance(key, ScryptKey)]
+        dummy = () if self._dearest is None else (self._dearest,)
+        found = [keys.fits_password(key, password) for key in hashes or dummy]
+        return bool(hashes) and any(found)
+
     def verify_password(self, user: str, password: str) -> bool:
         """Tell whether this is the user's password. May take half a second: call it in a thread."""
-        found = [keys.fits_password(key, password) for key in self._users.get(user, (NOBODY,))]
-        return any(found)
+        return self.fits_cheaply(user, password) or self.fits_hash(user, password)
 
     def verify_challenge(self, user: str, challenge: bytes, digest: str) -> bool:
         """Tell whether ``digest`` (hexadecimal) is the user's answer to a CRAM-MD5 challenge."""
-        known = self._users.get(user, (_NOBODY_MD5,))
+        # With a dummy for everybody, all take as long as whoever has an md5 key.
+        known = [key for key in self._keys(user) if not isinstance(key, ScryptKey)]
+        if not any(isinstance(key, Md5Key) for key in known):
+            keys.answers_challenge(_NOBODY_MD5, challenge, digest)
         found = [keys.answers_challenge(key, challenge, digest) for key in known]
         return any(found)
+
+    def _keys(self, user: str) -> tuple[Key, ...]:
+        return self._users.get(user, ())
 
     def trusted(self, client: str) -> str | None:
         """Give the keyword of the network in which a client's IP address lies, or None."""

@@ -45,8 +45,8 @@ class ScryptKey:
 
 Key: TypeAlias = PlainKey | Md5Key | ScryptKey
 
-NOBODY = ScryptKey(14, 8, 5, b"\0" * 16, b"\0" * 32)
-"""What an unknown id is checked against, so that it takes as long as a known one."""
+_COSTS = (14, 8, 5)
+"""The costs of a new hash: some 16 MiB, and a tenth of a second or more."""
 
 
 def fits_password(key: Key, password: str) -> bool:
@@ -61,6 +61,21 @@ def fits_password(key: Key, password: str) -> bool:
             return hmac.compare_digest(states, md5_state.masked(password))
         case ScryptKey():
             return hmac.compare_digest(key.hash, _scrypt(key, password))
+
+
+def fits_at_once(key: Key, password: str, states: bytes) -> bool:
+    """Tell whether a password is the right one for a key that is not a hash; ``states`` are its own.
+
+    They are those of ``md5_state.masked``, which the caller makes for every user alike.
+    """
+    if isinstance(key, Md5Key):
+        return hmac.compare_digest(key.states, states)
+    return isinstance(key, PlainKey) and fits_password(key, password)
+
+
+def cost(key: ScryptKey) -> int:
+    """Give a number that grows with the time a hash takes."""
+    return (key.r * key.p) << key.log_n
 
 
 def answers_challenge(key: Key, challenge: bytes, digest: str) -> bool:
@@ -81,7 +96,7 @@ def cram_md5(key: PlainKey | Md5Key, challenge: bytes) -> str:
 
 def make_scrypt(password: str, salt: bytes) -> ScryptKey:
     """Hash a password; ``salt`` is 16 octets of chance."""
-    key = ScryptKey(NOBODY.log_n, NOBODY.r, NOBODY.p, salt, b"\0" * 32)
+    key = ScryptKey(*_COSTS, salt, b"\0" * 32)
     return ScryptKey(key.log_n, key.r, key.p, salt, _scrypt(key, password))
 
 

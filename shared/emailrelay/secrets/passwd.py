@@ -9,6 +9,7 @@ from importlib.metadata import version
 
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
+from emailrelay.standard_streams import drop_output, prepare_streams
 
 PROGRAM = "emailrelay-passwd"
 HELP = """\
@@ -22,7 +23,8 @@ standard input. With a NAME the whole line is printed, otherwise only the secret
   --client             make a client line (with --plain or --md5)
   --help, -h, --version, -V
 
-Exit status: 0 the entry has been printed; 64 usage; 65 no password, or two that differ.
+Exit status: 0 the entry has been printed; 64 usage; 65 no password, or two that differ;
+74 the entry cannot be written.
 """
 
 _FORMS = {"--md5": "md5", "--hash": "md5", "--dotted": "md5", "-d": "md5", "--plain": "plain"}
@@ -34,6 +36,7 @@ class _Usage(Exception):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print an entry; return the exit status (sysexits.h)."""
+    prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if {"--help", "-h"} & set(words):
         sys.stdout.write(HELP)
@@ -45,11 +48,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         form, side, name = _asked(words)
     except _Usage as error:
         return _complain(f"{error}; see --help", os.EX_USAGE)
-    password = _password()
+    try:
+        password = _password()
+        password.encode()
+    except (OSError, UnicodeError):
+        return _complain("the password cannot be read, or is no text", os.EX_DATAERR)
     if not password or "\0" in password:
         return _complain("no password, or two that differ", os.EX_DATAERR)
     secret = _secret(form, password, dotted=bool({"--dotted", "-d"} & set(words)))
-    sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
+    try:
+        sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
+        sys.stdout.flush()
+    except OSError as error:
+        drop_output()
+        return _complain(f"the entry cannot be written: {error.strerror}", os.EX_IOERR)
     return 0
 
 
@@ -57,7 +69,7 @@ def xtext(text: str) -> str:
     """Write a text as one word of the secrets file (RFC 3461 section 4)."""
     return "".join(
         chr(octet) if 0x21 <= octet <= 0x7E and octet not in b"+=#" else f"+{octet:02X}"
-        for octet in text.encode()
+        for octet in text.encode(errors="surrogateescape")
     )
 
 

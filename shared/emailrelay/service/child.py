@@ -6,14 +6,15 @@ import sys
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 
 from emailrelay.errors import RelayError
 from emailrelay.linux import end_with_parent
 from emailrelay.service.loop import run_in_loop
-from emailrelay.service.signals import Signals
+from emailrelay.service.signals import READY, Signals
 
 GRACE = 4.5
-"""Seconds a child has for its drain; honcho kills what is left after 5."""
+"""Seconds a child has for its drain at least; honcho kills what is left after 5."""
 
 CRASHED = os.EX_SOFTWARE
 """Exit status of a child whose work raised an exception, which is told on standard error."""
@@ -28,8 +29,11 @@ class Role:
     serves: bool = False
 
 
-def start(role: Role) -> int:
-    """Fork a child that does this work and exits with its status; return its process id."""
+def start(role: Role, grace: float) -> int:
+    """Fork a child that does this work and exits with its status; return its process id.
+
+    ``grace``: seconds for its drain.
+    """
     # What stands in these buffers would be written by both.
     sys.stdout.flush()
     sys.stderr.flush()
@@ -41,7 +45,9 @@ def start(role: Role) -> int:
     try:
         if not end_with_parent(parent):
             os._exit(0)
-        status = run_in_loop(role.work, _limit_drain)
+        status = run_in_loop(
+            role.work, partial(_limit_drain, grace), lambda: os.kill(parent, READY)
+        )
     except RelayError as error:
         # What no new start can mend is said once; what may pass is tried again by the next child.
         sys.stderr.write(f"{role.name}: {error}\n")
@@ -54,7 +60,7 @@ def start(role: Role) -> int:
         os._exit(status)
 
 
-def _limit_drain() -> None:
+def _limit_drain(grace: float) -> None:
     # A child that outlived its parent has nobody else to end it, should its work ignore the stop: the
     # default action of SIGALRM does, a little later than the parent would have.
-    signal.setitimer(signal.ITIMER_REAL, GRACE + 0.5)
+    signal.setitimer(signal.ITIMER_REAL, grace + 0.5)

@@ -19,6 +19,7 @@ def dispatcher(place: str | Path, stage: Stage, report: Report) -> Dispatch:
         woken = asyncio.Event()
         signals.on_flush(woken.set)
         async with open_store(place, report=report) as store:
+            signals.ready()
             dispatching = asyncio.create_task(store.dispatch(stage, hints, woken))
             stopping = asyncio.create_task(signals.stop.wait())
             await asyncio.wait((dispatching, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -13,13 +13,19 @@ _SWITCH = 0.0005
 up at each of its system calls for so long."""
 
 
-def run_in_loop(work: Callable[[Signals], Awaitable[int]], on_stop: Callable[[], None]) -> int:
+def run_in_loop(
+    work: Callable[[Signals], Awaitable[int]],
+    on_stop: Callable[[], None],
+    on_ready: Callable[[], None] | None = None,
+) -> int:
     """Run ``work`` in a new event loop, uvloop's if it is installed; return its exit status."""
     sys.setswitchinterval(_SWITCH)
 
     async def main() -> int:
         signals = Signals()
         signals.on_stop(on_stop)
+        if on_ready is not None:
+            signals.on_ready(on_ready)
         try:
             return await work(signals)
         finally:

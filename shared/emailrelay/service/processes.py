@@ -5,26 +5,33 @@ import signal
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, TypeAlias
 
+from emailrelay import spool_owner
 from emailrelay.config import version
 from emailrelay.errors import RelayError
 from emailrelay.events import Report, Started, Stopped, Stopping
 from emailrelay.linux import keep_freed_memory
-from emailrelay.service.child import Role
+from emailrelay.service.child import GRACE, Role
 from emailrelay.service.live import Live
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
+from emailrelay.store.chooser import spool_at
 from emailrelay.store.hint_channel import HintChannel
 
 _UMASK = 0o007
 """What services make is for owner and group: so no file of theirs needs another call for its mode."""
 
+_PARTING = 1.5
+"""Seconds for the end of the work itself, after everything that it waits for."""
+
 Work: TypeAlias = Callable[[Signals, HintChannel | None], Awaitable[int]]
 """The work of one worker, until ``signals.stop`` or its own end; returns an exit status.
 
+It calls ``signals.ready`` when it has opened what it needs, or raises RelayError if it cannot.
 With a dispatcher, all workers read their hints from the channel.
 """
 
@@ -38,22 +45,41 @@ def run(
     *,
     workers: int,
     report: Report,
+    store: str | Path,
     dispatch: Dispatch | None = None,
     live: Live[Any] | None = None,
+    drain: float = 0.0,
+    also_ready: Callable[[], None] | None = None,
 ) -> int:
     """Run a service until it is told to stop or its work is done; return the exit status.
+
+    The log and the service manager hear that it has started when every process of it is ready;
+    ``also_ready`` is called immediately before.
 
     Call it before any thread, event loop or lock exists: with several workers this process forks
     and only supervises. Bind listening sockets before; every worker inherits them. With one worker
     there is no dispatcher and no second process. After a stop signal the process goes on ignoring
     such signals, so this is the last thing a process does. ``live`` settings are read again at SIGHUP.
+    Root becomes the owner of the spool at ``store``.
+    ``drain``: seconds that the work may wait for others when it is told to stop.
     """
+    spool = spool_at(store)
+    try:
+        if spool is not None:
+            spool_owner.become(spool)
+    except RelayError as error:
+        sys.stderr.write(f"emailrelay-{service}: {error}\n")
+        return os.EX_CONFIG
     os.umask(_UMASK)
     keep_freed_memory()
     # Whoever is told that we are ready may tell us to stop: that waits until it can be heard.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
-    report(Started(service=service, version=version(), workers=workers))
-    notify("READY=1")
+
+    def ready() -> None:
+        if also_ready is not None:
+            also_ready()
+        report(Started(service=service, version=version(), workers=workers))
+        notify("READY=1")
 
     def stopping() -> None:
         notify("STOPPING=1")
@@ -63,7 +89,7 @@ def run(
     if workers == 1:
         alone = _reloading(work, live.reload if live else None)
         try:
-            status = run_in_loop(lambda signals: alone(signals, None), stopping)
+            status = run_in_loop(lambda signals: alone(signals, None), stopping, ready)
         except RelayError as error:
             sys.stderr.write(f"emailrelay-{service}: {error}\n")
             status = os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
@@ -75,8 +101,10 @@ def run(
                 service,
                 roles,
                 report=report,
+                ready=ready,
                 stopping=stopping,
                 reload=live.reload if live else None,
+                grace=max(GRACE, drain + _PARTING),
             )
             status = supervisor.run()
             unfinished = supervisor.killed

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 STOP = (signal.SIGTERM, signal.SIGINT)
 FLUSH = signal.SIGUSR1
 RELOAD = signal.SIGHUP
+READY = signal.SIGRTMIN
+"""What a worker tells its supervisor. Of real-time signals none gets lost behind another (signal(7))."""
 HEARD = frozenset({*STOP, FLUSH, RELOAD})
 
 
@@ -19,6 +21,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
+        self._ready_acts: list[Callable[[], None]] = []
         self._stop_acts: list[Callable[[], None]] = []
         self._flush_acts: list[Callable[[], None]] = []
         self._reload_acts: list[Callable[[], object]] = []
@@ -29,6 +32,15 @@ class Signals:
         self._loop.add_signal_handler(RELOAD, _all, self._reload_acts)
         # A supervisor forks with these blocked, so that none is lost, or fatal, before this moment.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
+
+    def ready(self) -> None:
+        """Tell, once, that the work can begin: all that it needs is open."""
+        acts, self._ready_acts = self._ready_acts, []
+        _all(acts)
+
+    def on_ready(self, act: Callable[[], None]) -> None:
+        """Call ``act`` when the work can begin."""
+        self._ready_acts.append(act)
 
     def on_stop(self, act: Callable[[], None]) -> None:
         """Call ``act`` once, when the process is told to stop."""

@@ -14,7 +14,7 @@ from contextlib import suppress
 from emailrelay.events import Report, WorkerDied
 from emailrelay.service.child import CRASHED, GRACE, Role, start
 from emailrelay.service.loop import loop_factory
-from emailrelay.service.signals import HEARD, RELOAD, STOP
+from emailrelay.service.signals import HEARD, READY, RELOAD, STOP
 
 _STEADY = 10.0
 """A child that lived so long (seconds) did not die of its start."""
@@ -32,6 +32,8 @@ class _Post:
     def __init__(self, role: Role) -> None:
         self.role = role
         self.pid = 0
+        self.ready = False
+        """Whether a holder has been ready for work."""
         self.started = 0.0
         self.deaths = 0
         self.due: float | None = 0.0
@@ -52,16 +54,24 @@ class Supervisor:
         roles: Sequence[Role],
         *,
         report: Report,
+        ready: Callable[[], None],
         stopping: Callable[[], None],
         reload: Callable[[], bool] | None = None,
+        grace: float = GRACE,
     ) -> None:
-        """``reload`` reads files again, for children to come; SIGHUP is passed on if all was well."""
+        """``ready`` is called once, when every post has had a holder that was ready for work.
+
+        ``reload`` reads files again, for children to come; SIGHUP is passed on if all was well.
+        ``grace``: seconds that children have for their drain.
+        """
         self.killed = 0
         """How many children did not drain in time and were killed."""
         self._service = service
         self._report = report
+        self._ready = ready
         self._stopping = stopping
         self._reload = reload
+        self._grace = grace
         self._posts = [_Post(role) for role in roles]
         self._worst = 0
         self._deadline: float | None = None
@@ -72,7 +82,7 @@ class Supervisor:
         A child that returns has done its work and is not replaced; one that a signal or an exception
         ended is. Leaves signals blocked if it had to stop children, so that none spoils the exit.
         """
-        awaited = {*HEARD, signal.SIGCHLD}
+        awaited = {*HEARD, signal.SIGCHLD, READY}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
         _share_memory()
         self._start_due()
@@ -80,6 +90,11 @@ class Supervisor:
             heard = signal.sigtimedwait(awaited, self._patience())
             if heard is not None and heard.si_signo in HEARD:
                 self._pass_on(signal.Signals(heard.si_signo))
+            if heard is not None and heard.si_signo == READY:
+                self._is_ready(heard.si_pid)
+            # The word of one who has ended goes before its end.
+            while (word := signal.sigtimedwait({READY}, 0)) is not None:
+                self._is_ready(word.si_pid)
             self._collect()
             self._start_due()
             if self._only_servants():
@@ -110,7 +125,7 @@ class Supervisor:
             if post.due is None or post.due > now:
                 continue
             try:
-                post.pid, post.due = start(post.role), None
+                post.pid, post.due = start(post.role, self._grace), None
             except OSError as error:  # no room for one more process: that passes, the others go on
                 reason = f"{post.role.name}: cannot be started: {error.strerror}"
                 self._report(WorkerDied(service=self._service, pid=0, reason=reason))
@@ -126,9 +141,16 @@ class Supervisor:
             self._stopping()
             self._stop()
 
+    def _is_ready(self, pid: int) -> None:
+        before = all(post.ready for post in self._posts)
+        for post in self._posts:
+            post.ready = post.ready or post.pid == pid
+        if all(post.ready for post in self._posts) and not before and self._deadline is None:
+            self._ready()
+
     def _stop(self) -> None:
         if self._deadline is None:
-            self._deadline = time.monotonic() + GRACE
+            self._deadline = time.monotonic() + self._grace
             for post in self._posts:
                 post.due = None
             self._send(signal.SIGTERM)

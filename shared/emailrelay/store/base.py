@@ -11,7 +11,8 @@ States, and who moves a message from one to the next::
     FAILED, HELD ──retry──▶ the stage it came from;  any other ──fail──▶ FAILED
 
 Guarantee: nobody sees a draft; when ``commit`` returns, content, envelope and their names are on
-    stable storage. Leaving a draft without ``commit`` leaves nothing.
+    stable storage, at the place where the next opener looks for them. Leaving a draft without ``commit``
+    leaves nothing.
 Guarantee: what was committed is in exactly one stage until it is delivered, abandoned by a filter, or
     deleted by the operator. A crash of any process at any point changes nothing about that.
 Guarantee: at most one claim on a message exists at any time, over all processes.
@@ -21,6 +22,8 @@ Guarantee: of a client who gives up waiting and a worker who answers exactly one
     obeys: a message whose client has given up is ordinary mail (FILTERED) or withdrawn (DELIVERED).
 Guarantee: a recipient recorded as delivered is not delivered to again.
 Guarantee: an entry that is no message becomes FAILED with its reason, once, and all others go on.
+    DELIVERED mail whose client was not told 250 is withdrawn instead, whatever a power cut has left of it.
+Guarantee: nothing is claimed whose settlement could not be recorded.
 
 An event is a hint; the truth is a scan. A store loses no mail when every hint is lost, only time.
 """
@@ -87,7 +90,7 @@ class Draft(ABC):
         share a connection to the next server. ``dsn`` is what the client wants to be told.
 
         Raises:
-            StoreError: it is not committed, and leaves nothing.
+            StoreError: it is not committed, and leaves nothing that the disk lets us remove.
 
         """
 
@@ -187,11 +190,14 @@ class Claim(ABC):
         """
 
     @abstractmethod
-    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """End the claim. When this returns, what must survive a power cut is on stable storage.
 
         ``answer`` is for a client who waits; without one waiting it is ignored. A positive answer goes
         with the settlement. A negative one takes its place: the client knows, so nothing is kept.
+
+        False: the positive answer to mail with ``Ack.DELIVERED`` reached nobody. The client has given
+        up, and will send the message again.
 
         Raises:
             StoreError: the settlement could not be recorded; the message may be worked on again.
@@ -327,11 +333,19 @@ class Store(ABC):
 
     @abstractmethod
     def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
-        """List the messages at these stages by reading names alone, in no particular order."""
+        """List the messages at these stages by reading names alone, in no particular order.
+
+        An entry that is no message, or that nobody may read, is listed like the others.
+        """
 
     @abstractmethod
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """Read one message's envelope and history without claiming it."""
+        """Read one message's envelope and history without claiming it. None: there is no such message.
+
+        Raises:
+            DamagedMessage: the entry is no message, or this user may not read it.
+
+        """
 
     @abstractmethod
     async def hold(self, message: QueueId) -> bool:

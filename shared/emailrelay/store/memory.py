@@ -302,8 +302,9 @@ class _Claim(Claim):
         """See ``Claim``."""
         return self.ack is not Ack.DELIVERED or self._kept.waiter is not None
 
-    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """See ``Claim``."""
+        heard = True
         if self._ended:
             raise RuntimeError(f"{self.id}: the claim has ended")
         if isinstance(settlement, Pass) and self.stage is not Stage.UNFILTERED:
@@ -315,13 +316,14 @@ class _Claim(Claim):
         elif answer.accepted:
             self._record(settlement)
             self._kept.entries.append(journal.Answered(at=self._store.clock()))
-            self._tell(answer)
+            heard = self._tell(answer) or self.ack is not Ack.DELIVERED
         else:
             refused = self._tell(answer) or self.ack is Ack.DELIVERED
             self._record(Done() if refused else settlement)
         if self._copy is not None:
             self._store.take_in(self._copy)
         self._end()
+        return heard
 
     def _tell(self, answer: Reply) -> bool:
         """Answer the client who waits; False if nobody does any more."""

@@ -1,42 +1,113 @@
 """The addresses of a submitted message, made whole with this host's name."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from emailrelay.envelope import NULL_SENDER, Address
-from emailrelay.submit.message import DataError
+from emailrelay.submit.address_list import AddressListError, Mailbox, mailboxes
+from emailrelay.submit.message import DataError, Header
 
-_UNSAFE = re.compile(r"[\x00-\x20\x7f-\x9f<>\u2028\u2029]")
+# Patterns that few messages need are compiled when they are, and kept by ``re``.
+_UNSAFE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
+_BLANK = r"\s"
+_LONGEST_LOCAL_PART = 256
+"""Octets; as the receiver has it."""
+_LONGEST_DOMAIN = 255
+_MOST_RECIPIENTS = 100_000
+"""As many as an envelope can have."""
+_ATOM = r"[^\s()<>,;:\\\"@\[\]]+"
 
 
-def qualified(text: str, host: str) -> Address:
-    """Give a mailbox with its domain; ``<>`` and nothing are the null sender.
+def sender(text: str, host: str) -> Address:
+    """Give the envelope's sender; ``<>`` and nothing are the null sender.
 
     Raises:
-        DataError: it cannot stand on the wire.
+        DataError: it is no address, or several.
 
     """
-    bare = text.strip().removeprefix("<").removesuffix(">")
-    if not bare:
+    if text.strip() in ("", "<>"):
         return NULL_SENDER
-    if _UNSAFE.search(bare):
-        raise DataError(f"{bare!a}: not an address")
-    return Address(bare if "@" in bare else f"{bare}@{host}")
+    found = _list(text, "the sender", host)
+    if len(found) != 1:
+        raise DataError(f"the sender: {text!a}: not one address")
+    return found[0]
 
 
-def recipients(texts: Iterable[str], lists: list[str], host: str) -> tuple[Address, ...]:
-    """Give the recipients of the command line and of the header's address lists, each once.
+def recipients(
+    texts: Iterable[str], lists: Sequence[tuple[str, str]], host: str
+) -> tuple[Address, ...]:
+    """Give the recipients of the command line and of the header's fields, each once.
+
+    Args:
+        texts: the arguments, of which each may be a list.
+        lists: names and values of fields.
+        host: the domain of addresses that have none.
 
     Raises:
-        DataError: one of them cannot stand on the wire, or there is none.
+        DataError: one of them is no address, or there is none; the text names the field.
 
     """
-    found = [qualified(text, host) for text in texts]
-    if lists:
-        from email.utils import getaddresses  # noqa: PLC0415 - 10 ms that only -t needs
-
-        found += [qualified(address, host) for _, address in getaddresses(lists) if address]
-    unique = tuple(dict.fromkeys(address for address in found if address))
+    found = [address for text in texts for address in _list(text, "the recipient", host)]
+    found += [address for name, value in lists for address in _list(value, name, host)]
+    unique = tuple(dict.fromkeys(found))
     if not unique:
         raise DataError("the message names no recipients")
+    if len(unique) > _MOST_RECIPIENTS:
+        raise DataError(f"{len(unique)} recipients, {_MOST_RECIPIENTS} are possible; send several")
     return unique
+
+
+def _list(text: str, place: str, host: str) -> list[Address]:
+    try:
+        found = mailboxes(text)
+    except AddressListError as error:
+        raise DataError(f"{place}: {error}") from error
+    return [_checked(mailbox, place, host) for mailbox in found]
+
+
+def _checked(mailbox: Mailbox, place: str, host: str) -> Address:
+    """Refuse what the receiver would refuse in ``RCPT``."""
+    local, domain = mailbox.local, mailbox.domain or host
+    wrong = ""
+    plain = mailbox.address.isascii() and mailbox.address.isprintable()
+    if not plain and re.search(_UNSAFE, mailbox.address):
+        wrong = "a character that cannot stand in an address (or not UTF-8)"
+    elif re.search(_BLANK, domain) or (re.search(_BLANK, local) and '"' not in local):
+        wrong = "a blank that is not quoted"
+    elif local.startswith("-"):
+        wrong = "programs would take it for an option"
+    elif len(local.encode()) > _LONGEST_LOCAL_PART or len(domain.encode()) > _LONGEST_DOMAIN:
+        wrong = "too long"
+    if wrong:
+        raise DataError(f"{place}: {mailbox.address!a}: {wrong}")
+    return Address(f"{local}@{domain}")
+
+
+def local_part(user: str) -> str:
+    """Give a user's name as the local part of an address, quoted where it has to be."""
+    if user.isalnum() or re.fullmatch(_ATOM, user):
+        return user
+    escaped = user.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def qualified(header: Header, host: str) -> Header:
+    """Give a header whose addresses without a domain get the host's (RFC 6409 section 4.2).
+
+    A field whose addresses cannot be told stays as it is.
+    """
+    return header.with_addresses(lambda value: _qualified(value, host))
+
+
+def _qualified(value: str, host: str) -> str:
+    try:
+        found = mailboxes(value)
+    except AddressListError:
+        return value
+    pieces: list[str] = []
+    done = 0
+    for mailbox in found:
+        if not mailbox.domain:
+            pieces += value[done : mailbox.end], f"@{host}"
+            done = mailbox.end
+    return "".join((*pieces, value[done:]))

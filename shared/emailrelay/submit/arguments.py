@@ -35,6 +35,8 @@ class Arguments(NamedTuple):
     """Whether a line with nothing but a dot ends the message; ``-i`` says no."""
     sender: str | None = None
     full_name: str | None = None
+    domain: str | None = None
+    """The domain of addresses that have none."""
     spool_dir: str | None = None
     port: int = 25
     verbose: bool = False
@@ -78,11 +80,18 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
         return found._replace(personality=_FLAGS[name])
     if name == "--verbose" and not equals:
         return found._replace(verbose=True)
-    if name == "--spool-dir":
-        return found._replace(spool_dir=_value(name, [value] if equals else rest))
-    if name == "--port":
-        return found._replace(port=_port(value if equals else _value(name, rest)))
-    raise UsageError(f"{word}: no such option, see --help")
+    words = [value] if equals else rest
+    match name:
+        case "--spool-dir":
+            return found._replace(spool_dir=_value(name, words))
+        case "--from":
+            return found._replace(sender=_value(name, words, empty=True))
+        case "--domain":
+            return found._replace(domain=_value(name, words))
+        case "--port":
+            return found._replace(port=_port(_value(name, words)))
+        case _:
+            raise UsageError(f"{word}: no such option, see --help")
 
 
 def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
@@ -92,6 +101,8 @@ def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
             return found._replace(sender=glued or _value(word, rest, empty=True))
         case "F":
             return found._replace(full_name=glued or _value(word, rest, empty=True))
+        case "s":
+            return found._replace(spool_dir=glued or _value(word, rest))
         case "o":
             return found._replace(dots_end=found.dots_end and (glued or _value(word, rest)) != "i")
         case "b":

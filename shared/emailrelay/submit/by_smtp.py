@@ -1,50 +1,227 @@
-"""Through the receiver on this host, for everybody else."""
+"""Through the receiver on this host, for users who may not write into the spool.
 
-from collections.abc import Iterable
-from smtplib import SMTP, SMTPException, SMTPRecipientsRefused, SMTPResponseException
+A message goes to all its recipients or to none: the content is sent only after the receiver has
+taken every recipient. A receiver that limits the recipients of a transaction gets several
+transactions, and every recipient is asked about before the first of them is finished.
+"""
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from smtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
 from emailrelay.envelope import Address
+from emailrelay.errors import reason_of
 
 _TIMEOUT = 300.0
 """Seconds; RFC 5321 section 4.5.3.2 allows a server that long for most commands."""
+_TIMEOUT_AT_END = 900.0
+"""Seconds. RFC 5321 section 4.5.3.2.6 asks for ten minutes after the content. The receiver may pass
+the message on before it answers; a client that gives up before it does causes a duplicate."""
+_TIMEOUT_AT_QUIT = 5.0
+_LIMIT_CODES = (452, 552)
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
+_LIMIT_STATUSES = (None, "4.5.3", "5.5.3")
 
 
 class NotTaken(Exception):
-    """The receiver did not take the message. ``permanent``: and will not."""
+    """No recipient gets the message. ``permanent``: trying the same again is useless."""
 
     def __init__(self, reason: str, *, permanent: bool) -> None:
         super().__init__(reason)
         self.permanent = permanent
 
 
-def send(port: int, sender: Address, recipients: Iterable[Address], content: bytes) -> None:
-    """Send a message; all recipients are taken, or it is an error.
+class NoReceiver(NotTaken):
+    """Nobody answers at the port."""
+
+
+class TakenInPart(Exception):
+    """The first transactions succeeded, a later one failed: only ``missed`` may be tried again."""
+
+    def __init__(self, reason: str, taken: Sequence[Address], missed: Sequence[Address]) -> None:
+        super().__init__(reason)
+        self.taken = taken
+        self.missed = missed
+
+
+def send(port: int, sender: Address, recipients: Sequence[Address], content: bytes) -> None:
+    """Send a message to all recipients.
 
     Raises:
-        NotTaken: there is nobody at the port, or it refused.
+        NotTaken: the receiver refused, or there is none (``NoReceiver``); nobody gets the message.
+        TakenInPart: the recipients needed several transactions, and not all succeeded.
 
     """
-    options = [] if content.isascii() else ["BODY=8BITMIME"]
+    taken: list[Address] = []
     try:
-        with SMTP("localhost", port, timeout=_TIMEOUT) as server:
-            refused = server.sendmail(sender, list(recipients), content, mail_options=options)
-    except SMTPRecipientsRefused as error:
-        raise _refused(error.recipients) from error
+        with _session(port) as server:
+            transactions = _Transactions(server, _parameters(server, sender, recipients, content))
+            for batch in transactions.agreed(recipients):
+                transactions.finish(content)
+                taken += batch
+    except NotTaken as error:
+        if not taken:
+            raise
+        done = set(taken)
+        missed = [address for address in recipients if address not in done]
+        raise TakenInPart(str(error), taken, missed) from error
+
+
+@contextmanager
+def _session(port: int) -> Generator[SMTP]:
+    """Hold a session; what goes wrong in it becomes ``NotTaken``."""
+    try:
+        server = _connected(port)
+        try:
+            server.ehlo_or_helo_if_needed()
+            yield server
+        finally:
+            _quit(server)
+            server.close()
     except SMTPResponseException as error:
-        text = _text(error.smtp_error)
-        raise NotTaken(f"{error.smtp_code} {text}", permanent=error.smtp_code >= 500) from error
+        raise _refusal(error.smtp_code, _text(error.smtp_error)) from error
     except (OSError, SMTPException) as error:
-        raise NotTaken(f"localhost port {port}: {error}", permanent=False) from error
-    if refused:
-        raise _refused(refused)
+        raise NotTaken(f"localhost port {port}: {reason_of(error)}", permanent=False) from error
 
 
-def _refused(replies: dict[str, tuple[int, bytes]]) -> NotTaken:
-    words = "; ".join(
-        f"{address}: {code} {_text(text)}" for address, (code, text) in replies.items()
-    )
-    return NotTaken(words, permanent=all(code >= 500 for code, _ in replies.values()))
+def _connected(port: int) -> SMTP:
+    try:
+        return SMTP("localhost", port, timeout=_TIMEOUT)
+    except SMTPResponseException:
+        raise
+    except OSError as error:
+        where = f"localhost port {port}"
+        raise NoReceiver(f"{where}: {reason_of(error)}", permanent=False) from error
+
+
+def _quit(server: SMTP) -> None:
+    """Take leave. What became of the message is known: no answer to this changes it."""
+    with suppress(OSError, SMTPException):
+        if server.sock is not None:
+            server.sock.settimeout(_TIMEOUT_AT_QUIT)
+        server.docmd("QUIT")
+
+
+class _Transactions:
+    """One mail transaction after the other in a session."""
+
+    def __init__(self, server: SMTP, parameters: str) -> None:
+        self._server = server
+        self._mail = f"MAIL FROM:{parameters}"
+
+    def agreed(self, recipients: Sequence[Address]) -> Iterator[Sequence[Address]]:
+        """Give the recipients of each transaction, which then waits for the content.
+
+        Raises:
+            NotTaken: the receiver refuses a recipient, or the transaction.
+
+        """
+        *others, last = self._batches(recipients)
+        yield last  # it is open already
+        for batch in others:
+            count, refused = self._open(batch)
+            if refused:
+                raise _all_or_none(refused)
+            if count < len(batch):
+                raise NotTaken("the receiver takes fewer recipients than before", permanent=False)
+            yield batch
+
+    def _batches(self, recipients: Sequence[Address]) -> list[Sequence[Address]]:
+        """Ask about all recipients; the transaction of the last batch stays open."""
+        batches: list[Sequence[Address]] = []
+        refused: dict[Address, tuple[int, str]] = {}
+        rest = recipients
+        while rest:
+            if batches:
+                self._command("RSET")
+            count, bad = self._open(rest)
+            refused |= bad
+            batches.append(rest[:count])
+            rest = rest[count:]
+        if refused:
+            raise _all_or_none(refused)
+        return batches
+
+    def _open(self, recipients: Sequence[Address]) -> tuple[int, dict[Address, tuple[int, str]]]:
+        """Begin a transaction; give how many recipients were asked about, and the refused ones."""
+        self._command(self._mail)
+        refused: dict[Address, tuple[int, str]] = {}
+        for count, address in enumerate(recipients):
+            code, text = self._ask(f"RCPT TO:<{address}>")
+            if 200 <= code <= 299:
+                continue
+            if count > len(refused) and _is_full(code, text):
+                return count, refused
+            refused[address] = code, text
+        return len(recipients), refused
+
+    def finish(self, content: bytes) -> None:
+        """Send the content to the recipients of the open transaction.
+
+        Raises:
+            NotTaken: the receiver refuses it, or it is not known whether it took it.
+
+        """
+        if self._server.sock is not None:
+            self._server.sock.settimeout(_TIMEOUT_AT_END)
+        try:
+            code, said = self._server.data(content)
+        except SMTPServerDisconnected as error:
+            raise NotTaken(
+                f"no answer to the content ({error}), so that the message may have been taken",
+                permanent=False,
+            ) from error
+        if not 200 <= code <= 299:
+            raise _refusal(code, _text(said))
+
+    def _command(self, line: str) -> None:
+        code, text = self._ask(line)
+        if not 200 <= code <= 299:
+            raise _refusal(code, text)
+
+    def _ask(self, line: str) -> tuple[int, str]:
+        code, said = self._server.docmd(line)
+        if code == 421:  # RFC 5321 section 3.8: the server closes the connection
+            raise _refusal(code, _text(said))
+        return code, _text(said)
+
+
+def _parameters(
+    server: SMTP, sender: Address, recipients: Sequence[Address], content: bytes
+) -> str:
+    """Give what follows ``MAIL FROM:``, and set the session's character set."""
+    words = [f"<{sender}>"]
+    if not content.isascii() and server.has_extn("8BITMIME"):
+        words.append("BODY=8BITMIME")
+    beyond = next((a for a in (sender, *recipients) if not a.isascii()), None)
+    if beyond is not None:
+        if not server.has_extn("SMTPUTF8"):
+            raise NotTaken(
+                f"{beyond}: the receiver takes no address beyond ASCII (no SMTPUTF8)",
+                permanent=True,
+            )
+        server.command_encoding = "utf-8"
+        words.append("SMTPUTF8")
+    return " ".join(words)
+
+
+def _is_full(code: int, text: str) -> bool:
+    """Tell whether RCPT's reply means that a transaction is full (RFC 5321 4.5.3.1.10)."""
+    status = _STATUS.match(text)
+    return code in _LIMIT_CODES and (status and status[0]) in _LIMIT_STATUSES
+
+
+def _all_or_none(refused: dict[Address, tuple[int, str]]) -> NotTaken:
+    words = "; ".join(f"{address}: {code} {text}" for address, (code, text) in refused.items())
+    permanent = any(code >= 500 for code, _ in refused.values())
+    return NotTaken(f"{words} (sent to nobody)", permanent=permanent)
+
+
+def _refusal(code: int, text: str) -> NotTaken:
+    return NotTaken(f"{code} {text}", permanent=code >= 500)
 
 
 def _text(said: bytes | str) -> str:
-    return said.decode(errors="replace") if isinstance(said, bytes) else said
+    text = said.decode(errors="replace") if isinstance(said, bytes) else said
+    return " ".join(text.split("\n"))  # the lines of one reply

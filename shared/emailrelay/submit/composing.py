@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import socket
 import time
 from collections.abc import Iterable, Iterator
@@ -10,8 +11,12 @@ from typing import BinaryIO, NamedTuple
 
 from emailrelay.envelope import Address
 from emailrelay.submit import addresses, message
-from emailrelay.submit.arguments import Arguments
+from emailrelay.submit.arguments import Arguments, UsageError
 from emailrelay.submit.message import Header, Origin
+
+_VARIABLE = "EMAILRELAY_DOMAIN"
+_LONGEST_DOMAIN = 255
+_NO_DOMAIN = r"[\s()<>,;:\\\"@\[\]\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 
 
 class Mail(NamedTuple):
@@ -22,7 +27,8 @@ class Mail(NamedTuple):
     header: Header
     body: Iterable[bytes]
     host: str
-    user: str
+    address: str
+    """The user's, for a ``From:`` that is missing."""
     full_name: str
 
     def content(self, message_id: str) -> Iterator[bytes]:
@@ -35,7 +41,7 @@ class Mail(NamedTuple):
         origin = Origin(
             id=message_id,
             host=self.host,
-            user=self.user,
+            address=self.address,
             full_name=self.full_name,
             uid=os.getuid(),
             now=time.time(),
@@ -49,22 +55,43 @@ def compose(arguments: Arguments, source: BinaryIO) -> Mail:
 
     Raises:
         DataError: no message can be made of it.
+        NoInput: it cannot be read.
+        UsageError: this host's name is none.
 
     """
     lines = message.lines(source, dots_end=arguments.dots_end)
     header, begun = message.take_header(lines)
-    host = os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
+    host = _host(arguments.domain)
     user, full_name = _account()
-    lists = header.recipient_values() if arguments.from_header else []
+    address = f"{addresses.local_part(user)}@{host}"
+    fields = header.recipient_fields() if arguments.from_header else []
+    kept = header.without(b"bcc", b"resent-bcc")
     return Mail(
-        sender=addresses.qualified(user if arguments.sender is None else arguments.sender, host),
-        recipients=addresses.recipients(arguments.recipients, lists, host),
-        header=header.without(b"bcc", b"resent-bcc") if arguments.from_header else header,
+        sender=addresses.sender(address if arguments.sender is None else arguments.sender, host),
+        recipients=addresses.recipients(arguments.recipients, fields, host),
+        header=addresses.qualified(kept, host),
         body=message.body(chain(begun, lines)),
         host=host,
-        user=user,
+        address=address,
         full_name=full_name if arguments.full_name is None else arguments.full_name,
     )
+
+
+def _host(said: str | None) -> str:
+    """Give the domain of addresses that have none."""
+    host = said or os.environ.get(_VARIABLE) or _mail_name() or socket.gethostname()
+    if len(host) > _LONGEST_DOMAIN or (not host.isalnum() and re.search(_NO_DOMAIN, host)):
+        raise UsageError(f"{host!a}: not a domain; say --domain NAME, or set {_VARIABLE}")
+    return host
+
+
+def _mail_name() -> str:
+    """Give the name that the administrator wrote for mail addresses (Debian policy 11.6), or ""."""
+    try:
+        with open("/etc/mailname", encoding="utf-8") as file:
+            return file.readline(_LONGEST_DOMAIN + 1).strip()
+    except (OSError, UnicodeDecodeError):
+        return ""
 
 
 def _account() -> tuple[str, str]:

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterable
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
-from emailrelay.store.spool import entrance, files, names
+from emailrelay.store.spool import entrance, names
 from emailrelay.store.spool.bell import Bell
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.pair import Pair
 
 
@@ -33,14 +34,12 @@ class Entry:
             OSError: the disk refuses.
 
         """
-        self._root, self._clock = root, clock
+        self._clock = clock
         self._eight_bit = False
-        drafts = f"{root}/{names.DRAFTS}"
+        self._spool = Directory(root, makes=False)
         ids = new_ids()
         try:
-            if os.path.isdir(root):
-                files.make_directory(drafts)
-            self._pair = Pair(drafts, lambda: ids.next(clock()))
+            self._pair = Pair(self._spool.below(names.DRAFTS), lambda: ids.next(clock()))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NoEntry(f"{root} is no spool directory") from error
         except PermissionError as error:
@@ -54,7 +53,7 @@ class Entry:
     @property
     def path(self) -> str:
         """Give where the content is once it is committed."""
-        return f"{self._root}/{names.content(self.id)}"
+        return str(self._spool / names.content(self.id))
 
     def write(self, pieces: Iterable[bytes]) -> None:
         """Write the content."""
@@ -70,21 +69,21 @@ class Entry:
             body=Body.EIGHT_BIT if self._eight_bit else Body.SEVEN_BIT,
             utf8=not all(address.isascii() for address in (sender, *recipients)),
         )
-        stage = entrance.get(self._root)
+        stage = entrance.get(self._spool)
         pair = self._pair
         accepted = Accepted(at=self._clock(), stage=stage, length=pair.length, crc32=pair.crc32)
         self._hand_over()
         pair.seal(envelope, accepted)
         pair.sync()
-        pair.show(self._root, stage)
+        pair.show(self._spool, stage)
         pair.close()
-        bell = Bell(f"{self._root}/{names.WAKE}")
+        bell = Bell(self._spool.below(names.WAKE, makes=False))
         bell.ring(stage, self.id)
         bell.close()
 
     def _hand_over(self) -> None:
         """Give the files to the spool's group where the directory does not do so by itself."""
-        group = os.stat(self._root).st_gid
+        group = os.fstat(self._spool.fileno()).st_gid
         for descriptor in (self._pair.envelope, self._pair.content):
             if os.fstat(descriptor).st_gid != group:
                 os.fchown(descriptor, -1, group)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
@@ -10,11 +10,22 @@ _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _PIECE = 64 * 1024
 _LARGEST_HEADER = 1024 * 1024
-_RECIPIENT_FIELDS = (b"to", b"cc", b"bcc")
+_RECIPIENT_FIELDS = frozenset({b"to", b"cc", b"bcc"})
+_ADDRESS_FIELDS = _RECIPIENT_FIELDS | {b"from", b"sender", b"reply-to"}
+_TRACE_FIELDS = frozenset({b"received", b"return-path"})
+_RESENT = b"resent-"
+_LONGEST_QUOTED = 200
+"""Characters; a line may have 998 (RFC 5322 section 2.1.1), and encoded words can be folded."""
+_WORD_OCTETS = 45
+"""Octets of text in an encoded word, which has at most 75 characters (RFC 2047 section 2)."""
 
 
 class DataError(Exception):
     """What came on standard input is no message that can be sent; the text says why."""
+
+
+class NoInput(Exception):
+    """Standard input cannot be read; the text says why."""
 
 
 class Origin(NamedTuple):
@@ -22,7 +33,7 @@ class Origin(NamedTuple):
 
     id: str
     host: str
-    user: str
+    address: str
     full_name: str
     uid: int
     now: float
@@ -37,22 +48,38 @@ class Header(NamedTuple):
         """Tell whether there is a field of this name (in lower case)."""
         return any(_name(field) == name for field in self.fields)
 
-    def values(self, *names: bytes) -> list[str]:
-        """Give the values of all fields of these names, unfolded."""
-        chosen = [field for field in self.fields if _name(field) in names]
-        return [
-            field.partition(b":")[2].replace(b"\r\n", b"").strip().decode(errors="replace")
-            for field in chosen
-        ]
-
     def without(self, *names: bytes) -> "Header":
         """Give the header less the fields of these names."""
         return Header(tuple(field for field in self.fields if _name(field) not in names))
 
-    def recipient_values(self) -> list[str]:
-        """Give the address lists of ``-t``: of a resent message those of its resending."""
-        resent = self.values(*(b"resent-" + name for name in _RECIPIENT_FIELDS))
-        return resent or self.values(*_RECIPIENT_FIELDS)
+    def recipient_fields(self) -> list[tuple[str, str]]:
+        """Give the names and values of the fields that ``-t`` takes the recipients from.
+
+        Of a resent message these are the fields of its last resending, which stand above the others
+        (RFC 5322 section 3.6.6).
+        """
+        resent = [field for field in self._last_resending() if _bare(field) in _RECIPIENT_FIELDS]
+        chosen = resent or [field for field in self.fields if _name(field) in _RECIPIENT_FIELDS]
+        return [_name_and_value(field) for field in chosen]
+
+    def _last_resending(self) -> list[bytes]:
+        """Give the Resent- fields that no field of an earlier transport stands above."""
+        found: list[bytes] = []
+        for field in self.fields:
+            if found and _name(field) in _TRACE_FIELDS:
+                break
+            if _name(field).startswith(_RESENT):
+                found.append(field)
+        return found
+
+    def with_addresses(self, change: Callable[[str], str]) -> "Header":
+        """Give the header with the values of its address fields changed; octets are kept."""
+        return Header(
+            tuple(
+                _with_value(field, change) if _bare(field) in _ADDRESS_FIELDS else field
+                for field in self.fields
+            )
+        )
 
     def completed(self, origin: Origin) -> "Header":
         """Add what every message must have (RFC 5322 section 3.6) and this one lacks."""
@@ -70,6 +97,26 @@ def _name(field: bytes) -> bytes:
     return field.partition(b":")[0].rstrip().lower()
 
 
+def _bare(field: bytes) -> bytes:
+    """Give a field's name in lower case, the same for a message and its resending."""
+    return _name(field).removeprefix(_RESENT)
+
+
+def _name_and_value(field: bytes) -> tuple[str, str]:
+    name, _, value = field.partition(b":")
+    return name.decode().rstrip(), _text(value)
+
+
+def _with_value(field: bytes, change: Callable[[str], str]) -> bytes:
+    name, _, value = field.partition(b":")
+    return name + b":" + change(_text(value)).encode(errors="surrogateescape")
+
+
+def _text(value: bytes) -> str:
+    """Decode a value so that what is not UTF-8 is kept, and seen if it stands in an address."""
+    return value.decode(errors="surrogateescape")
+
+
 def _received(origin: Origin) -> str:
     where = f"Received: by {origin.host} (E-MailRelay, from userid {origin.uid})"
     return f"{where}\r\n id {origin.id}; {_date(origin.now)}\r\n"
@@ -80,19 +127,56 @@ def _date(now: float) -> str:
 
 
 def _mailbox(origin: Origin) -> str:
-    address = f"{origin.user}@{origin.host}"
-    name = _UNPRINTABLE.sub(" ", origin.full_name).replace("\\", "\\\\").replace('"', '\\"').strip()
-    return f'"{name}" <{address}>' if name else address
+    name = origin.full_name.encode(errors="surrogateescape").decode(errors="replace")
+    name = _UNPRINTABLE.sub(" ", name).strip()
+    return f"{phrase(name)} <{origin.address}>" if name else origin.address
+
+
+def phrase(name: str) -> str:
+    """Give a name as it may stand before an address: quoted, or in encoded words (RFC 2047)."""
+    if name.isascii() and len(name) <= _LONGEST_QUOTED:
+        escaped = name.replace("\\", "\\\\").replace('"', '\\"')
+        return f'"{escaped}"'
+    return "\r\n ".join(_encoded(piece) for piece in _pieces(name))
+
+
+def _pieces(name: str) -> Iterator[str]:
+    """Cut a name so that each piece fits into an encoded word; no character is cut in two."""
+    piece = ""
+    for letter in name:
+        if len((piece + letter).encode()) > _WORD_OCTETS:
+            yield piece
+            piece = ""
+        piece += letter
+    yield piece
+
+
+def _encoded(piece: str) -> str:
+    import binascii  # noqa: PLC0415 - few names need it
+
+    return f"=?utf-8?b?{binascii.b2a_base64(piece.encode(), newline=False).decode()}?="
 
 
 def lines(source: BinaryIO, *, dots_end: bool) -> Iterator[bytes]:
-    """Give the lines of standard input, very long ones in pieces, up to a lone dot if that ends it."""
+    """Give the lines of standard input, very long ones in pieces, up to a lone dot if that ends it.
+
+    Raises:
+        NoInput: it cannot be read.
+
+    """
     fresh = True
-    while piece := source.readline(_PIECE):
+    while piece := _read_line(source):
         if fresh and dots_end and piece.rstrip(b"\r\n") == b".":
             return
         fresh = piece.endswith(b"\n")
         yield piece
+
+
+def _read_line(source: BinaryIO) -> bytes:
+    try:
+        return source.readline(_PIECE)
+    except OSError as error:
+        raise NoInput(f"no message can be read from standard input: {error.strerror}") from error
 
 
 def take_header(source: Iterator[bytes]) -> tuple[Header, list[bytes]]:
@@ -102,22 +186,38 @@ def take_header(source: Iterator[bytes]) -> tuple[Header, list[bytes]]:
         DataError: it is too large.
 
     """
-    fields: list[bytes] = []
-    size = 0
-    for number, line in enumerate(source):
-        size += len(line)
-        if size > _LARGEST_HEADER:
-            raise DataError("the header is larger than 1 MiB")
-        text = line.rstrip(b"\r\n")
+    fields: list[list[bytes]] = []  # lists of lines: joining them one by one takes quadratic time
+    for number, pieces in enumerate(_header_lines(source)):
+        text = b"".join(pieces).rstrip(b"\r\n")
         if not text:
             break
         if fields and text[:1] in (b" ", b"\t"):
-            fields[-1] += text + b"\r\n"
+            fields[-1].append(text + b"\r\n")
         elif _FIELD.match(text):
-            fields.append(text + b"\r\n")
+            fields.append([text + b"\r\n"])
         elif not (number == 0 and text.startswith(b"From ")):  # a mailbox file's first line
-            return _clean(fields), [line]
-    return _clean(fields), []
+            return _clean(map(b"".join, fields)), pieces
+    return _clean(map(b"".join, fields)), []
+
+
+def _header_lines(source: Iterator[bytes]) -> Iterator[list[bytes]]:
+    """Give whole lines, each with the pieces that it came in."""
+    size = 0
+    pieces: list[bytes] = []
+    for piece in source:
+        pieces.append(piece)
+        size += len(piece)
+        if size > _LARGEST_HEADER:
+            raise DataError("the header is larger than 1 MiB")
+        if piece.endswith(b"\n") or (len(pieces) == 1 and not _may_be_header(piece)):
+            yield pieces
+            pieces = []
+    if pieces:
+        yield pieces
+
+
+def _may_be_header(piece: bytes) -> bool:
+    return piece[:1] in (b" ", b"\t") or _FIELD.match(piece) is not None
 
 
 def _clean(fields: Iterable[bytes]) -> Header:

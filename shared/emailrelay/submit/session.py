@@ -8,6 +8,8 @@ import sys
 import threading
 from contextlib import suppress
 
+from emailrelay.errors import reason_of
+
 _CHUNK = 65536
 _PATIENCE = 30.0
 """Seconds for a connection to the receiver on this host."""
@@ -38,7 +40,7 @@ def hold(root: str, port: int) -> int:
         connection = socket.create_connection(("localhost", port), _PATIENCE)
     except OSError as error:
         raise NoReceiver(
-            f"{root} is not yours to write, and localhost port {port}: {error}"
+            f"{root} is not yours to write, and localhost port {port}: {reason_of(error)}"
         ) from error
     with connection:
         connection.settimeout(None)
@@ -79,4 +81,5 @@ def _speak(connection: socket.socket) -> None:
     with suppress(OSError):
         while octets := os.read(0, _CHUNK):
             connection.sendall(octets)
+    with suppress(OSError):  # also when standard input cannot be read: the receiver must not wait
         connection.shutdown(socket.SHUT_WR)

@@ -12,6 +12,7 @@ from emailrelay.errors import ConfigError
 from emailrelay.filters.program import Limits
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
+from emailrelay.standard_streams import prepare_streams
 from emailrelay_filterd.trial import trial
 from emailrelay_filterd.trial.render import lines
 
@@ -29,6 +30,7 @@ This message is sent nowhere.
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Try the filters; return 0 if they accept, else 1, and 64 or 66 (sysexits.h) for bad input."""
+    prepare_streams()
     asked = _parser().parse_args(argv)
     try:
         filters = parse_chain(asked.filters)

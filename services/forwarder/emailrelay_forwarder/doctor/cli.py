@@ -9,27 +9,37 @@ from dataclasses import replace
 
 from rich.console import Console
 
+from emailrelay import spool_owner
 from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
 from emailrelay.oauth.bearer import Bearer, tokens_root
+from emailrelay.printable import printable
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
+from emailrelay.standard_streams import prepare_streams
+from emailrelay_forwarder.account import nobody
+from emailrelay_forwarder.belonging import NotForServer, belonging
 from emailrelay_forwarder.doctor.examination import Examination
 from emailrelay_forwarder.doctor.finding import Report
 from emailrelay_forwarder.doctor.render import as_json, show
 from emailrelay_forwarder.policy_settings import check_files, sessions_of
-from emailrelay_forwarder.route import Route
+from emailrelay_forwarder.route import Route, parse
 from emailrelay_forwarder.smtp_client import SessionSettings
 from emailrelay_forwarder.ways import servers
 
 PROGRAM = "emailrelay-doctor"
 _WIDE = 100
+_UNUSED = "localhost:25"
+_WITHHELD = (
+    "the account of client_auth is for other servers (give --client-auth FILE to try it here)"
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Examine; return 0 if all is well, 1 if there is a problem, 64 if it was asked wrongly."""
+    prepare_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     if {"-h", "--help"} & set(words):
@@ -46,18 +56,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     target: str = asked.target or ""
     by_address = ":" in target or target.startswith("/")
     name = None if by_address else target or None
-    values = {**options.values, "forward_to": target} if by_address else options.values
-    options = replace(options, unknown=unknown, values=values)
+    values = dict(options.values)
+    if by_address:
+        values["forward_to"] = target
+    elif name not in {None, DEFAULT}:
+        # The route that is named needs no other; whether there is one is said in a better way.
+        values.setdefault("forward_to", _UNUSED)
+    options = replace(options, unknown=unknown)
     try:
-        settings, _ = gather(ForwarderSettings, options, os.environ)
+        settings, _ = gather(ForwarderSettings, replace(options, values=values), os.environ)
         check_files(settings)
         ways = _chosen(settings, DEFAULT if by_address else name)
-        reports = asyncio.run(_examine(settings, ways, asked))
+        if any(account.oauth2 for account in settings.account):
+            # The tokens are for the services' user alone, not even for root.
+            spool_owner.become(tokens_root(settings.store_place, settings.spool_dir))
+        withheld = by_address and _is_foreign(options, settings)
+        reports = asyncio.run(_examine(settings, ways, asked, withheld=withheld))
     except ConfigError as error:
-        meant = (
-            [f"{name}: taken for the name of a [[route]]; a server is HOST:PORT"] if name else []
-        )
-        return _complain([*meant, *error.problems])
+        return _complain(error.problems)
     except RelayError as error:
         return _complain([str(error)])
     if asked.json:
@@ -107,21 +123,47 @@ def _chosen(settings: ForwarderSettings, name: str | None) -> list[Way]:
     every = [*([found.default] if found.default else []), *found.listed]
     chosen = [way for way in every if name in {None, way.name}]
     if not chosen:
-        known = ", ".join(way.name for way in every)
-        raise ConfigError([f"{name}: neither HOST:PORT nor a route; there are: {known}"])
+        known = ", ".join(way.name for way in found.listed)
+        routes = f"; there are: {known}" if known else ""
+        text = f"{name}: neither HOST:PORT nor the name of a [[route]]{routes}"
+        ports = f"{name}:587 (with a login) or {name}:25 (between servers)"
+        raise ConfigError([f"{text}. Write a server with its port: {ports}"])
     return chosen
 
 
+def _is_foreign(options: flags.CommandLine, settings: ForwarderSettings) -> bool:
+    """Tell whether the settings mean their account for other servers than the one to be examined.
+
+    A server named on the command line may be a mistyped one, and must not get the password then.
+    """
+    if settings.client_auth is None or "client_auth" in options.values:
+        return False
+    try:
+        configured, _ = gather(ForwarderSettings, options, os.environ)
+        belonging(configured).check("", parse(settings.forward_to or ""))
+    except NotForServer:
+        return True
+    except ConfigError:
+        pass  # nothing is configured but the account
+    return False
+
+
 async def _examine(
-    settings: ForwarderSettings, ways: Sequence[Way], asked: argparse.Namespace
+    settings: ForwarderSettings,
+    ways: Sequence[Way],
+    asked: argparse.Namespace,
+    *,
+    withheld: bool,
 ) -> list[Report]:
     bearer = Bearer(
         settings.account, tokens_root(settings.store_place, settings.spool_dir), report=_unheard
     )
     sessions = replace(sessions_of(settings, _unheard, bearer), dialogue=None)
+    if withheld:
+        sessions = replace(sessions, accounts=nobody)
     try:
         return [
-            await _report(way, route, sessions, asked)
+            await _report(way, route, sessions, asked, withheld=withheld)
             for way in ways
             for route in servers(way, sessions.policy)
         ]
@@ -130,11 +172,20 @@ async def _examine(
 
 
 async def _report(
-    way: Way, route: Route, sessions: SessionSettings, asked: argparse.Namespace
+    way: Way,
+    route: Route,
+    sessions: SessionSettings,
+    asked: argparse.Namespace,
+    *,
+    withheld: bool,
 ) -> Report:
     sender = asked.sender if asked.sender is not None else ("" if asked.recipients else None)
     examination = Examination(
-        route=route, settings=sessions, sender=sender, recipients=tuple(asked.recipients)
+        route=route,
+        settings=sessions,
+        sender=sender,
+        recipients=tuple(asked.recipients),
+        no_account=_WITHHELD if withheld else "no account is set",
     )
     name = str(route) if way.name == DEFAULT else f"{way.name}: {route}"
     return Report(server=name, findings=await examination.run())
@@ -145,5 +196,5 @@ def _unheard(_event: Event) -> None:
 
 
 def _complain(problems: Sequence[str]) -> int:
-    sys.stderr.writelines(f"{PROGRAM}: {problem}\n" for problem in problems)
+    sys.stderr.writelines(f"{PROGRAM}: {printable(problem)}\n" for problem in problems)
     return os.EX_USAGE

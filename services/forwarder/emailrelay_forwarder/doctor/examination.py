@@ -1,17 +1,20 @@
 """One server examined: each step of a delivery up to the first octet of content."""
 
+import asyncio
+import re
 import time
 from collections.abc import Awaitable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
 from emailrelay_forwarder import sign_in
 from emailrelay_forwarder.doctor.certificate import days_left, details_of, told
 from emailrelay_forwarder.doctor.finding import Finding, Verdict
-from emailrelay_forwarder.doctor.remedies import remedy_for
+from emailrelay_forwarder.doctor.remedies import remedy_against, remedy_for
+from emailrelay_forwarder.doctor.stranger import identify
 from emailrelay_forwarder.mailbox import on_wire
 from emailrelay_forwarder.opening import Terms, check_secrecy, connect, encrypt, terms_for
 from emailrelay_forwarder.policy import Mode
@@ -24,6 +27,9 @@ T = TypeVar("T")
 _SOON = 14
 """Days: a certificate that ends within so many should have been renewed."""
 _PARTING = 2.0
+
+
+_ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3} ")
 
 
 class _Over(Exception):
@@ -39,6 +45,8 @@ class Examination:
     sender: str | None = None
     """For MAIL; None: there is no dry run."""
     recipients: tuple[str, ...] = ()
+    no_account: str = "no account is set"
+    """Why nobody logs in, if nobody does."""
     findings: list[Finding] = field(default_factory=list[Finding])
     _session: Session | None = None
     _since: float = 0.0
@@ -63,7 +71,7 @@ class Examination:
         session = await self._connected(address)
         if terms.tls.mode is Mode.IMPLICIT:
             session = await self._encrypted(session, address, terms)
-        await self._introduced(session)
+        await self._introduced(session, address, terms)
         session = await self._upgraded(session, address, terms)
         await self._signed_in(session, terms)
         if self.sender is not None:
@@ -77,20 +85,28 @@ class Examination:
         return found
 
     async def _reachable(self, addresses: list[SocketAddress]) -> SocketAddress:
-        """Connect to each address; give the first that answers."""
-        reachable: list[SocketAddress] = []
-        for address in addresses:
-            self._start()
-            try:
-                (await connect(address, self.settings)).abort()
-            except SessionTrouble as trouble:
-                self._trouble(f"TCP {address}", trouble)
+        """Connect to each address; give the first that answers. One that does not is no problem then."""
+        tries = await asyncio.gather(*(self._reach(address) for address in addresses))
+        reachable = [a for a, (_, trouble) in zip(addresses, tries, strict=True) if not trouble]
+        for address, (seconds, trouble) in zip(addresses, tries, strict=True):
+            self._since = time.perf_counter() - seconds
+            step = f"TCP {address}"
+            if trouble is None:
+                self._note(step, Verdict.OK, "connected")
             else:
-                reachable.append(address)
-                self._note(f"TCP {address}", Verdict.OK, "connected")
+                self._trouble(step, trouble, Verdict.NOTE if reachable else Verdict.PROBLEM)
         if not reachable:
             raise _Over
         return reachable[0]
+
+    async def _reach(self, address: SocketAddress) -> tuple[float, SessionTrouble | None]:
+        """Connect to an address; give the seconds it took, and what went wrong."""
+        began, found = time.perf_counter(), None
+        try:
+            (await connect(address, self.settings)).abort()
+        except SessionTrouble as trouble:
+            found = trouble
+        return time.perf_counter() - began, found
 
     async def _terms(self) -> Terms:
         return terms_for(self.route, self.settings)
@@ -100,14 +116,27 @@ class Examination:
         self._session = Session(wire, str(address), self.settings)
         return self._session
 
-    async def _introduced(self, session: Session) -> None:
+    async def _introduced(self, session: Session, address: SocketAddress, terms: Terms) -> None:
         self._start()
         try:
             await session.introduce()
         except SessionTrouble as trouble:
-            self._trouble(str(trouble.step), trouble)
+            remedy = ""
+            if trouble.step is Step.GREETING and trouble.ours:
+                remedy = await self._against_stranger(session, address, terms)
+            self._trouble(str(trouble.step), trouble, remedy=remedy)
             raise _Over from trouble
         self._capabilities(session, "EHLO")
+
+    async def _against_stranger(
+        self, session: Session, address: SocketAddress, terms: Terms
+    ) -> str:
+        """Say what to do where no mail server greets; looking at it does not count as the step's time."""
+        session.abort()
+        began = time.perf_counter()
+        stranger = await identify(address, self.settings, terms.asked_name)
+        self._since += time.perf_counter() - began
+        return remedy_against(stranger, in_tls=terms.tls.mode is Mode.IMPLICIT)
 
     def _capabilities(self, session: Session, step: str) -> None:
         words = [f"{name.upper()} {more}".strip() for name, more in session.extensions.items()]
@@ -141,9 +170,8 @@ class Examination:
             await encrypt(session, verifying)
         except SessionTrouble as trouble:
             session.abort()
-            if terms.tls.verify:
-                self._trouble("TLS", trouble)
-                raise _Over from trouble
+            if terms.tls.verify or not _about_certificate(trouble):
+                await self._no_encryption(trouble, session, address, terms)
             self._unverified(trouble)
         else:
             self._verified(session)
@@ -156,14 +184,23 @@ class Examination:
         self._encryption(again)
         return again
 
+    async def _no_encryption(
+        self, trouble: SessionTrouble, session: Session, address: SocketAddress, terms: Terms
+    ) -> NoReturn:
+        remedy = ""
+        if terms.tls.mode is Mode.IMPLICIT and not _about_certificate(trouble):
+            remedy = await self._against_stranger(session, address, terms)
+        self._trouble("TLS", trouble, remedy=remedy)
+        raise _Over from trouble
+
     def _encryption(self, session: Session) -> None:
         found = session.encryption
         self._note("TLS", Verdict.OK, told(found), details=details_of(found))
 
     def _unverified(self, trouble: SessionTrouble) -> None:
         """Tell of a certificate that deliveries do not look at."""
-        text = f"{trouble.reply.text}; mail is sent all the same (client-tls-verify is not set)"
-        remedy = remedy_for(trouble.step, trouble.reply, port=self.route.port)
+        text = f"{_told(trouble)}; mail is sent all the same (client-tls-verify is not set)"
+        remedy = remedy_for(trouble.step, trouble.reply, port=self.route.port, ours=True)
         self._note("certificate", Verdict.NOTE, text, remedy=remedy)
 
     def _verified(self, session: Session) -> None:
@@ -178,7 +215,7 @@ class Examination:
         offered = ", ".join(sign_in.offered(session.extensions)) or "none"
         if terms.account is None:
             self._start()
-            text = f"no account is set; the server offers {offered}"
+            text = f"{self.no_account}; the server offers {offered}"
             self._note("AUTH", Verdict.OK, text, details={"offered": offered})
             return
         try:
@@ -230,9 +267,16 @@ class Examination:
     def _start(self) -> None:
         self._since = time.perf_counter()
 
-    def _trouble(self, step: str, trouble: SessionTrouble) -> None:
-        remedy = remedy_for(trouble.step, trouble.reply, port=self.route.port)
-        self._note(step, Verdict.PROBLEM, str(trouble.reply), remedy=remedy)
+    def _trouble(
+        self,
+        step: str,
+        trouble: SessionTrouble,
+        verdict: Verdict = Verdict.PROBLEM,
+        *,
+        remedy: str = "",
+    ) -> None:
+        known = remedy_for(trouble.step, trouble.reply, port=self.route.port, ours=trouble.ours)
+        self._note(step, verdict, _told(trouble), remedy=remedy or known)
 
     def _note(
         self,
@@ -255,3 +299,15 @@ class Examination:
             )
         )
         self._start()
+
+
+def _told(trouble: SessionTrouble) -> str:
+    """Say what went wrong; codes are for what a server has said."""
+    if trouble.ours:
+        return _ENHANCED.sub("", trouble.reply.text, count=1)
+    return f"the server said: {trouble.reply}"
+
+
+def _about_certificate(trouble: SessionTrouble) -> bool:
+    """Tell whether a handshake failed only because of who the server is."""
+    return "certificate" in trouble.reply.text

@@ -4,10 +4,16 @@ import re
 from dataclasses import dataclass
 
 from emailrelay.reply import Reply
+from emailrelay_forwarder.doctor.stranger import Stranger
 from emailrelay_forwarder.trouble import Step
 
 _OAUTH = (
     "make an [[account]] with mechanism xoauth2 and a table [account.oauth2] in the settings file"
+)
+
+_NOT_FROM_THE_FIRST_OCTET = (
+    "this port does not speak TLS from the first octet: leave out client-tls-connection "
+    "(465 has it, 587 and 25 use STARTTLS)"
 )
 
 
@@ -72,8 +78,7 @@ _ANSWERS = (
     ),
     _answer(
         r"wrong version number|record layer failure|spoke before the handshake",
-        "this port does not speak TLS from the first octet: leave out client-tls-connection "
-        "(465 has it, 587 and 25 use STARTTLS)",
+        _NOT_FROM_THE_FIRST_OCTET,
         Step.TLS,
     ),
     _answer(
@@ -130,37 +135,92 @@ _ANSWERS = (
         "the recipient does not exist there: look at the spelling",
         Step.RCPT,
     ),
-    _answer(r"4\.4\.3", "look at the spelling of the host's name, and at /etc/resolv.conf"),
+    _answer(
+        r"4\.4\.3.*no name server",
+        "look at /etc/resolv.conf, and whether the name server can be reached",
+    ),
+    _answer(r"4\.4\.3", "look at the spelling of the host's name"),
+    _answer(
+        r"login with USER|USER and PASS",
+        "this is an FTP server, no mail server: look at host and port",
+        Step.EHLO,
+    ),
 )
 
+_PORTS = "look at the port (587 and 465 for logins, 25 between servers)"
+_OF_STRANGERS = {
+    Stranger.MAIL_IN_TLS: "this port speaks TLS from the first octet: set client-tls-connection",
+    Stranger.TLS: "this port speaks TLS from the first octet, and no mail server greets there; "
+    f"perhaps it is a web server (HTTPS): {_PORTS}",
+    Stranger.SSH: f"an SSH server answers there, no mail server: {_PORTS}",
+    Stranger.HTTP: f"a web server (HTTP) answers there, no mail server: {_PORTS}",
+    Stranger.IMAP: f"an IMAP server answers there, from which mail is fetched: {_PORTS}",
+    Stranger.POP3: f"a POP3 server answers there, from which mail is fetched: {_PORTS}",
+    Stranger.OTHER: f"what answers there is no mail server: {_PORTS}",
+    Stranger.CLOSES: "something takes the connection and ends it without a word: the server may refuse "
+    "this machine's address, or a proxy or port forwarding has no server behind it; look at its log",
+    Stranger.SILENT: "something takes the connection and says nothing: a slow server (try "
+    "--prompt-timeout 300), or a firewall or proxy that answers in its place",
+}
 _BY_STEP = {
     Step.AUTH: "look at user and password (many want the full address as the user), and try them once "
     "by hand: repeated wrong tries may lock the account",
     Step.TLS: "see what the server says to: openssl s_client -starttls smtp -connect HOST:PORT",
     Step.STARTTLS: "the server cannot encrypt just now; ask its owner",
     Step.GREETING: "the server does not want us, or is no mail server: look at host and port",
-    Step.EHLO: "the server does not want us under this name: see domain",
+    Step.EHLO: "the server does not want us under this name (see domain), or is no mail server: "
+    "look at host and port",
     Step.MAIL: "the server does not want this sender; try another with --from",
     Step.RCPT: "the server does not want this recipient from us; try another with --to",
 }
 
 
-def remedy_for(step: Step, reply: Reply, *, port: str = "") -> str:
-    """Say what may help against a refusal or a trouble at ``step``."""
+def remedy_for(step: Step, reply: Reply, *, port: str = "", ours: bool = False) -> str:
+    """Say what may help against a refusal or a trouble at ``step``.
+
+    ``ours``: the reply is what this relay found; else the server said it.
+    """
     if step is Step.CONNECT and (known := _unreachable(reply, port)):
         return known
-    if step is Step.GREETING and port == "465" and reply.text.startswith("4.4.2"):
-        return "port 465 speaks TLS from the first octet: set client-tls-connection"
     for answer in _ANSWERS:
         if step in answer.steps and answer.words.search(reply.text):
             return answer.remedy
-    if reply.code == 421 or 450 <= reply.code <= 452:
+    if ours and reply.text.startswith("4.4.2"):
+        return _cut_off(step, reply)
+    if reply.code == 421:
+        return (
+            "the server is busy, goes down, or has too many connections from here: mail is tried again "
+            "by itself"
+        )
+    if not ours and 450 <= reply.code <= 452 and step not in {Step.GREETING, Step.EHLO}:
         return "the server is busy or keeps strangers waiting (greylisting): mail is tried again by itself"
     return _BY_STEP.get(step, "")
 
 
+def remedy_against(stranger: Stranger, *, in_tls: bool) -> str:
+    """Say what may help where no mail server greets; ``in_tls``: TLS was begun at the first octet."""
+    if stranger is Stranger.MAIL:
+        return _NOT_FROM_THE_FIRST_OCTET if in_tls else ""
+    if stranger is Stranger.MAIL_IN_TLS and in_tls:
+        return ""
+    return _OF_STRANGERS[stranger]
+
+
+def _cut_off(step: Step, reply: Reply) -> str:
+    if "no answer" in reply.text:
+        return f"the server was silent at {step}: it is overloaded, or something in between lost the connection"
+    return (
+        f"the server ended the connection at {step}: it may refuse this machine's address or name (see "
+        "domain), or be no mail server; its own log says why"
+    )
+
+
 def _unreachable(reply: Reply, port: str) -> str:
-    if "does not answer" in reply.text or "unreachable" in reply.text.lower():
+    if "cannot assign requested address" in reply.text:
+        return "this machine does not have the address in client-interface"
+    if "unreachable" in reply.text or "no route to host" in reply.text:
+        return "this machine has no route to that address (for IPv6 that is frequent): see ip route"
+    if "does not answer" in reply.text:
         if port == "25":
             return (
                 "something in between drops the connection: most homes and clouds may not use port 25; "
@@ -169,6 +229,6 @@ def _unreachable(reply: Reply, port: str) -> str:
         return (
             "a firewall drops the connection, or the host is down: look at host, port and routing"
         )
-    if "refused" in reply.text.lower() or "Connect call failed" in reply.text:
+    if "refused" in reply.text:
         return "nobody listens there: look at the port (587 and 465 for logins, 25 between servers)"
     return ""

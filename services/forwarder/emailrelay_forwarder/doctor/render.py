@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from emailrelay.printable import printable
 from emailrelay_forwarder.doctor.finding import Report, Verdict
 
 _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.PROBLEM: "red"}
@@ -16,7 +17,7 @@ _COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.PROBLEM: "red"}
 def show(reports: Sequence[Report], console: Console) -> None:
     """Write a table for each server, with the remedies under their steps."""
     for report in reports:
-        console.print(f"[bold]{escape(report.server)}[/]", highlight=False)
+        console.print(f"[bold]{escape(printable(report.server))}[/]", highlight=False)
         console.print(_table(report), highlight=False)
 
 
@@ -28,11 +29,11 @@ def _table(report: Report) -> RenderableType:
     table.add_column("Found", overflow="fold")
     for finding in report.findings:
         colour = _COLOURS[finding.verdict]
-        found: RenderableType = Text(finding.text)
+        found: RenderableType = Text(printable(finding.text))
         if finding.remedy:
-            found = Group(found, Text(f"-> {finding.remedy}", style="bold"))
+            found = Group(found, Text(f"-> {printable(finding.remedy)}", style="bold"))
         table.add_row(
-            Text(finding.step),
+            Text(printable(finding.step)),
             Text(finding.verdict, style=colour),
             f"{finding.seconds * 1000:.0f} ms",
             found,

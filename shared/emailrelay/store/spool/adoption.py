@@ -6,7 +6,6 @@ there any holder of the message's lock rolls it forward, idempotently, and never
 """
 
 import os
-import shutil
 import stat
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, WorkCopy
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import PRIVATE, Directory, Location
 from emailrelay.store.spool.draft import SpoolDraft
 from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.spool import Spool
@@ -39,10 +39,11 @@ _OWN = "own"
 class Copy:
     """A private copy in a directory of its own, and how its files looked when it was made."""
 
-    directory: str
+    at: Location
+    directory: Directory
     files: WorkCopy
-    original: dict[str, object]
-    """How each file looked, by its path."""
+    original: dict[Location, object]
+    """How each file looked."""
 
     def changed(self) -> bool:
         """Tell whether a program has touched either file. A change time cannot be set back."""
@@ -53,20 +54,32 @@ class Copy:
         try:
             for path in self.original:
                 files.remove(path)
-            os.rmdir(self.directory)
+            files.remove_directory(self.at)
         except OSError:
             return False
+        self.directory.close()
         return True
 
     def discard(self) -> None:
         """Remove the copy with everything in it; one that was adopted has another name."""
         if not self.removed():
-            shutil.rmtree(self.directory, ignore_errors=True)
+            self.directory.close()
+            files.remove_tree(self.at)
+
+    @property
+    def content(self) -> Location:
+        """Give the place of the content."""
+        return self.directory / self.files.content.name
+
+    @property
+    def envelope(self) -> Location:
+        """Give the place of the envelope."""
+        return self.directory / self.files.envelope.name
 
 
-def _looks(path: str) -> object:
+def _looks(path: Location) -> object:
     try:
-        return _signature(os.lstat(path))
+        return _signature(files.status_of(path))
     except OSError:  # gone, or out of reach: reading it will tell
         return None
 
@@ -84,26 +97,29 @@ async def copied(locked: Locked, content: int, suffix: str, *, size: int) -> Cop
 
 def make_copy(locked: Locked, content: int, suffix: str) -> Copy:
     """Copy an open content and its locked envelope, for this user's eyes alone."""
-    directory = locked.spool.path(names.WORK, names.running_copy(locked.id))
+    at = locked.spool.directories.work / names.running_copy(locked.id)
     try:
-        os.mkdir(directory, 0o700)
+        files.make_directory(at, PRIVATE)
     except FileExistsError:
-        shutil.rmtree(directory, ignore_errors=True)
-        os.mkdir(directory, 0o700)
-    for_content = f"{directory}/{names.content(locked.id)}"
-    for_envelope = f"{directory}/{names.envelope(locked.id, Stage.READY)}.{suffix}"
+        files.remove_tree(at)
+        files.make_directory(at, PRIVATE)
+    directory = at.directory.below(at.name, makes=False)
+    for_content = directory / names.content(locked.id)
+    for_envelope = directory / f"{names.envelope(locked.id, Stage.READY)}.{suffix}"
     try:
         original = {
             for_content: _copied(content, for_content),
             for_envelope: _copied(locked.descriptor, for_envelope),
         }
     except OSError:
-        shutil.rmtree(directory, ignore_errors=True)
+        directory.close()
+        files.remove_tree(at)
         raise
-    return Copy(directory, WorkCopy(Path(for_content), Path(for_envelope)), original)
+    paths = WorkCopy(Path(str(for_content)), Path(str(for_envelope)))
+    return Copy(at, directory, paths, original)
 
 
-def _copied(source: int, path: str) -> object:
+def _copied(source: int, path: Location) -> object:
     """Copy an open file; tell how the copy looks."""
     descriptor = files.copy(source, path)
     try:
@@ -116,21 +132,22 @@ def _copied(source: int, path: str) -> object:
 async def adopt(locked: Locked, copy: Copy) -> None:
     """Make the copy's files the message: S1, W -> W+ -> S2."""
     spool = locked.spool
-    adopted = spool.path(names.WORK, names.adopted_copy(locked.id))
+    adopted = spool.directories.work / names.adopted_copy(locked.id)
     with ExitStack() as opened:
         prepared = await in_thread(_prepare, locked, copy, opened)
         await spool.syncer.run(prepared, (copy.directory,))
-    os.rename(copy.directory, adopted)
-    await spool.syncer.run((), (spool.path(names.WORK),))
+    files.rename(copy.at, adopted)
+    copy.directory.close()
+    await spool.syncer.run((), (spool.directories.work,))
     _move_into_place(locked, adopted)
     await spool.syncer.run((), (spool.root,))
-    shutil.rmtree(adopted, ignore_errors=True)
+    files.remove_tree(adopted)
 
 
 def _prepare(locked: Locked, copy: Copy, opened: ExitStack) -> tuple[int, int]:
     """Put the message's new envelope beside the copy's content; give both, which ``opened`` closes."""
     try:
-        fields = envelope_format.parse(_read(copy.files.envelope)).envelope
+        fields = envelope_format.parse(_read(copy.envelope)).envelope
     except DamagedMessage as error:
         raise StoreError(f"adopt {copy.files.envelope}", str(error)) from error
     _clear(copy)
@@ -139,7 +156,7 @@ def _prepare(locked: Locked, copy: Copy, opened: ExitStack) -> tuple[int, int]:
     # The journal is the original's: a program can change what is sent, not what has happened.
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     filtered = journal.Filtered(at=locked.spool.clock(), length=length, crc32=crc32)
-    result = files.create(f"{copy.directory}/{_RESULT}")
+    result = files.create(copy.directory / _RESULT)
     opened.callback(os.close, result)
     files.write_all(result, envelope_format.write(fields))
     files.write_all(result, _whole_lines(tail) + journal.write(filtered))
@@ -148,26 +165,27 @@ def _prepare(locked: Locked, copy: Copy, opened: ExitStack) -> tuple[int, int]:
 
 def _clear(copy: Copy) -> None:
     """Remove what else programs have left: it may bear a name that we need."""
-    for entry in os.scandir(copy.directory):
-        if Path(entry.path) in (copy.files.content, copy.files.envelope):
+    for name in files.listed(copy.directory):
+        found = copy.directory / name
+        if found in (copy.content, copy.envelope):
             continue
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
+        if files.is_directory(found):
+            files.remove_tree(found)
         else:
-            files.remove(entry.path)
+            files.remove(found)
 
 
 def _own_content(copy: Copy, opened: ExitStack) -> int:
     """Open the copy's content as a file of ours under one name: a program may have kept a link to its own."""
-    path = str(copy.files.content)
-    content = _open(copy.files.content)
+    path = copy.content
+    content = _open(path)
     opened.callback(os.close, content)
     status = os.fstat(content)
     if status.st_nlink > 1 or status.st_uid != os.geteuid():
-        own = f"{copy.directory}/{_OWN}"
+        own = copy.directory / _OWN
         os.close(files.copy(content, own))
-        os.rename(own, path)
-        content = _open(copy.files.content)
+        files.rename(own, path)
+        content = _open(path)
         opened.callback(os.close, content)
     os.fchmod(content, files.FILE_MODE)
     return content
@@ -177,14 +195,14 @@ def _whole_lines(tail: bytes) -> bytes:
     return tail if not tail or tail.endswith(b"\n") else tail + b"\r\n"
 
 
-def _open(path: Path) -> int:
-    descriptor = files.open_regular(str(path), alone=False)
+def _open(path: Location) -> int:
+    descriptor = files.open_regular(path, alone=False)
     if descriptor is None:
         raise StoreError(f"adopt {path}", "the filters left no regular file")
     return descriptor
 
 
-def _read(path: Path) -> bytes:
+def _read(path: Location) -> bytes:
     descriptor = _open(path)
     try:
         return files.read_all(descriptor)
@@ -192,22 +210,23 @@ def _read(path: Path) -> bytes:
         os.close(descriptor)
 
 
-def _move_into_place(locked: Locked, adopted: str) -> None:
+def _move_into_place(locked: Locked, at: Location) -> None:
     """Redo what of the adoption was not done yet."""
     spool, message = locked.spool, locked.id
-    content, result = f"{adopted}/{names.content(message)}", f"{adopted}/{_RESULT}"
+    adopted = at.directory.below(at.name, makes=False)
+    content, result = adopted / names.content(message), adopted / _RESULT
     unfiltered = spool.envelope(message, Stage.UNFILTERED)
     if not files.is_named(locked.descriptor, unfiltered):
         raise FileNotFoundError(f"{unfiltered} was moved while its filters ran")
-    if os.path.exists(content):
-        os.rename(content, spool.content(message))
+    if files.exists(content):
+        files.rename(content, spool.content(message))
     replacement = files.lock_named(result)
     try:
         if replacement is not None:
             _carry_wish(locked, replacement)
-            os.rename(result, unfiltered)
+            files.rename(result, unfiltered)
         # W+ -> S2: one name throughout, first with the old envelope behind it, then with the new.
-        os.rename(unfiltered, spool.envelope(message, Stage.READY))
+        files.rename(unfiltered, spool.envelope(message, Stage.READY))
     finally:
         if replacement is not None:
             files.unlock_and_close(replacement)
@@ -229,20 +248,26 @@ def _carry_wish(locked: Locked, replacement: int) -> None:
 
 def is_done(spool: Spool, message: QueueId) -> bool:
     """Tell whether an adoption lacks nothing but the removal of its directory."""
-    result = f"{spool.path(names.WORK, names.adopted_copy(message))}/{_RESULT}"
-    return not os.path.exists(result) and not os.path.exists(
+    work = spool.directories.work
+    adopted = work.below(names.adopted_copy(message), makes=False)
+    return not files.is_there(adopted / _RESULT) and not files.is_there(
         spool.envelope(message, Stage.UNFILTERED)
     )
 
 
+def discard(spool: Spool, message: QueueId) -> None:
+    """Remove what filters had made of a message that is withdrawn."""
+    files.remove_tree(spool.directories.work / names.adopted_copy(message))
+
+
 def roll_forward(locked: Locked) -> bool:
     """Finish an adoption that a dead process had committed; False if there is none."""
-    adopted = locked.spool.path(names.WORK, names.adopted_copy(locked.id))
-    if not os.path.isdir(adopted):
+    adopted = locked.spool.directories.work / names.adopted_copy(locked.id)
+    if not files.is_directory(adopted):
         return False
     _move_into_place(locked, adopted)
     files.sync_directory(locked.spool.root)
-    shutil.rmtree(adopted, ignore_errors=True)
+    files.remove_tree(adopted)
     return True
 
 
@@ -255,21 +280,21 @@ async def take_in(spool: Spool, copy: Copy) -> None:
     """
     own = {copy.files.content.name, copy.files.envelope.name}
     try:
-        found = sorted(set(os.listdir(copy.directory)) - own)
+        found = sorted(set(files.listed(copy.directory)) - own)
     except FileNotFoundError:
         return
     for name in found:
         entry = names.parse(name)
         if entry is not None and entry.stage in {Stage.UNFILTERED, Stage.READY}:
-            await _take_in_pair(spool, Path(copy.directory, name), entry)
+            await _take_in_pair(spool, copy.directory / name, entry)
 
 
-async def _take_in_pair(spool: Spool, envelope: Path, entry: names.Entry) -> None:
-    content = files.open_regular(str(envelope.with_name(names.content(entry.id))), alone=False)
+async def _take_in_pair(spool: Spool, envelope: Location, entry: names.Entry) -> None:
+    content = files.open_regular(envelope.directory / names.content(entry.id), alone=False)
     if content is None:
         return
     try:
-        if not stat.S_ISREG(envelope.lstat().st_mode):
+        if not stat.S_ISREG(files.status_of(envelope).st_mode):
             return
         fields = envelope_format.parse(_read(envelope)).envelope
         async with SpoolDraft(spool, fields) as draft:

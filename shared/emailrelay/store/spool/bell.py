@@ -7,11 +7,13 @@ import time
 from _thread import allocate_lock  # threading itself would cost submitters more than their message
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 
 LOOK = b"look"
 """What is sent instead of messages and their times."""
@@ -19,6 +21,8 @@ LONGEST = 8192
 """Octets of one datagram."""
 _MOST_MISSED = 64
 """Datagrams kept for a socket that is full; beyond these its owner is asked to look for itself."""
+_MOST_LISTENERS, _MOST_NAMES = 64, 1000
+"""Sockets that are rung at, and names looked at to find them. Who is not rung at finds mail by scans."""
 _CLOCK_GRAIN = 20_000_000
 """Nanoseconds within which two changes of a directory may carry the same time."""
 
@@ -33,12 +37,10 @@ class Due(NamedTuple):
 class Bell:
     """Rings at the pools that listen in one spool directory. Any thread may ring."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: Directory) -> None:
         self._directory = directory
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self._seen: tuple[int, int, int] | None = None
-        self._opened, self._is = -1, (-1, -1)
-        """The directory, to reach sockets through (their own paths may not be long), and which one it is."""
         self._sockets: list[str] = []
         self._missed: dict[str, deque[bytes]] = {}
         """What sockets were too full to take."""
@@ -82,12 +84,10 @@ class Bell:
                 self._tell(name, ())
 
     def _listeners(self) -> list[str]:
-        status = os.stat(self._directory)
+        status = os.fstat(self._directory.fileno())
         state = (status.st_dev, status.st_ino, status.st_mtime_ns)
         if state != self._seen:
-            if self._is != (status.st_dev, status.st_ino):
-                self._open((status.st_dev, status.st_ino))
-            self._sockets = os.listdir(self._directory)
+            self._sockets = self._first_listeners()
             for gone in self._missed.keys() - set(self._sockets):
                 del self._missed[gone]
             # One that came within the grain of the directory's time would never be seen.
@@ -95,15 +95,13 @@ class Bell:
             self._seen = state if settled else None
         return self._sockets
 
-    def _open(self, which: tuple[int, int]) -> None:
-        descriptor = os.open(self._directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        self._leave()
-        self._opened, self._is = descriptor, which
-
-    def _leave(self) -> None:
-        if self._opened >= 0:
-            os.close(self._opened)
-            self._opened, self._is = -1, (-1, -1)
+    def _first_listeners(self) -> list[str]:
+        """Give the sockets to ring at, our own user's first; a flood of others' is passed over."""
+        with files.scanned(self._directory) as entries:
+            found = list(islice(entries, _MOST_NAMES))
+            if len(found) > _MOST_LISTENERS:
+                found.sort(key=_is_anothers)
+        return [entry.name for entry in found[:_MOST_LISTENERS]]
 
     def _tell(self, name: str, datagrams: Iterable[bytes]) -> None:
         """Send it behind what was missed before; keep what there is no room for now."""
@@ -120,14 +118,13 @@ class Bell:
 
     def _send(self, name: str, datagram: bytes) -> bool:
         """Send if the socket is there; False: it is, and is full."""
-        path = f"/proc/self/fd/{self._opened}/{name}"
         try:
-            self._socket.sendto(datagram, path)
+            self._socket.sendto(datagram, socket_path(self._directory, name))
         except BlockingIOError:
             return False
         except ConnectionRefusedError:
             with contextlib.suppress(OSError):  # it is another user's, say
-                files.remove(path)  # its process died; a living one has it bound
+                files.remove(self._directory / name)  # its process died; a living one has it bound
             self._seen = None
         except OSError:
             self._seen = None  # just gone
@@ -136,9 +133,20 @@ class Bell:
     def close(self) -> None:
         """Close what is open."""
         with self._one:
-            self._leave()
             self._seen = None
         self._socket.close()
+
+
+def _is_anothers(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.stat(follow_symlinks=False).st_uid != os.geteuid()
+    except OSError:  # just gone
+        return True
+
+
+def socket_path(directory: Directory, name: str) -> str:
+    """Give a short path to a socket: its own may have more than the 107 octets that there is room for."""
+    return f"/proc/self/fd/{directory.fileno()}/{name}"
 
 
 def _datagrams(messages: Iterable[Due]) -> Iterator[bytes]:

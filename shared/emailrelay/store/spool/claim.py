@@ -113,21 +113,32 @@ class SpoolClaim(Claim):
                 self._doubt = self._spool.doubts.mark(self.id, peer)
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
+            self._tell_of_dot(peer)
+
+    def _tell_of_dot(self, peer: str) -> None:
+        """Let the receiver know whose client waits: should it give up, it names the duplicate."""
+        wait = self._locked.wait
+        if self.ack is Ack.DELIVERED and wait is not None:
+            try:
+                wait.at_dot(peer)
+            except OSError as error:
+                self._spool.trouble("note that a message is at its final dot", error)
 
     def wanted(self) -> bool:
         """See ``Claim.wanted``."""
         wait = self._locked.wait
         return self.ack is not Ack.DELIVERED or (wait is not None and wait.stands())
 
-    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> None:
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """See ``Claim.settle``."""
+        heard = True
         try:
             if self._copy is not None:
                 await self._take_in(self._copy, settlement)
             if answer is None or self.ack is Ack.STORED:
                 await self._record(settlement)
             else:
-                await self._answer(settlement, answer)
+                heard = await self._answer(settlement, answer)
             self._settled = True
         except OSError as error:
             self._put_off_after_trouble()
@@ -137,6 +148,7 @@ class SpoolClaim(Claim):
             raise
         finally:
             await self.release()
+        return heard
 
     async def _take_in(self, copy: adoption.Copy, settlement: Settlement) -> None:
         try:
@@ -149,17 +161,17 @@ class SpoolClaim(Claim):
                 raise  # the chain runs again
             self._spool.trouble(f"take in what filters put beside {self.id}", error)
 
-    async def _answer(self, settlement: Settlement, answer: Reply) -> None:
-        """Tell the client who waits; if that fails, nobody waits any more."""
+    async def _answer(self, settlement: Settlement, answer: Reply) -> bool:
+        """Tell the client who waits; if that fails, nobody waits any more. See ``settle``."""
         if not answer.accepted:
             if self._tell(answer) or self.ack is Ack.DELIVERED:
                 settlement = Done()  # it is the client's again
             await self._record(settlement)
-            return
+            return True
         if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
             await self._make_ordinary()
         await self._record(settlement)
-        self._tell(answer)
+        return self._tell(answer) or self.ack is not Ack.DELIVERED
 
     def _tell(self, answer: Reply) -> bool:
         wait = self._locked.wait
@@ -169,6 +181,10 @@ class SpoolClaim(Claim):
         """Keep what is left of a message whose client is about to be told 250: now it must be durable."""
         answered = journal.write(journal.Answered(at=self._spool.clock()))
         await self._surely("append to a journal", lambda: self._locked.append(answered))
+        with contextlib.suppress(
+            PermissionError
+        ):  # another user's: it is whole on the disk, and says so
+            os.fchmod(self._locked.descriptor, files.FILE_MODE)
         await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
 
     async def _record(self, settlement: Settlement) -> None:

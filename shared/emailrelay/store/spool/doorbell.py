@@ -11,14 +11,19 @@ import math
 import os
 import secrets
 import socket
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import TypeAlias
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.bell import LONGEST, LOOK
+from emailrelay.store.spool.bell import LONGEST, LOOK, socket_path
+from emailrelay.store.spool.directory import Directory
 
 _MOST_AT_ONCE = 256
+_MOST_OCTETS = 64 * 1024
+"""Octets of announcements heard in one turn of the loop."""
+_REST = 1.0
+"""Seconds without hearing after more was announced than anybody could want to know."""
 
 Ring: TypeAlias = Callable[[QueueId, float], None]
 """Called for each message announced, with the time when it is due (0: now)."""
@@ -28,43 +33,67 @@ class Ear:
     """Hears what is announced for one stage (or under another name), inside a running loop."""
 
     def __init__(
-        self, directory: str, stage: str, heard: Ring, asked: Callable[[], None] | None = None
+        self, directory: Directory, stage: str, heard: Ring, asked: Callable[[], None] | None = None
     ) -> None:
         """``asked`` is called when everything is to be looked at."""
         self._directory, self._heard, self._asked = directory, heard, asked
         self.name = f"{stage}.{os.getpid()}.{secrets.token_hex(4)}"
         self._socket: socket.socket | None = None
+        self._resting: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
         """Start listening; in vain where unix sockets cannot be made, and mail is then found by scans."""
         self.close()
         ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         try:
-            with opened(self._directory) as directory:
-                path = f"/proc/self/fd/{directory}/{self.name}"
-                files.remove(path)
-                ear.bind(path)
-                os.chmod(path, files.FILE_MODE)
+            files.remove(self._directory / self.name)
+            # Its mode is set before it has a name: behind that name something else might stand by then.
+            os.fchmod(ear.fileno(), files.FILE_MODE)
+            ear.bind(socket_path(self._directory, self.name))
         except OSError:
             ear.close()
             return
         self._socket = ear
         asyncio.get_running_loop().add_reader(ear, self.hear)
 
-    def hear(self) -> None:
-        """Take what has been announced."""
+    @property
+    def listens(self) -> bool:
+        """Tell whether there is a socket, be it one that nobody finds any more."""
+        return self._socket is not None
+
+    def is_lost(self) -> bool:
+        """Tell whether our socket has lost its name: somebody may have cleared the directory."""
+        return self.listens and not files.is_there(self._directory / self.name)
+
+    def hear(self, octets: int = _MOST_OCTETS) -> None:
+        """Take what has been announced, up to about so many octets."""
         # A flood of announcements must not keep the loop from everything else.
         for _ in range(_MOST_AT_ONCE):
+            if octets <= 0 or self._resting is not None:
+                return
             try:
                 datagram = self._socket.recv(LONGEST) if self._socket else b""
             except OSError:
                 return
+            octets -= len(datagram)
             if datagram == LOOK:
                 if self._asked is not None:
                     self._asked()
                 continue
             for line in datagram.splitlines():
                 self._take(line)
+
+    def rest(self) -> None:
+        """Hear nothing for a while: somebody announces more than there can be."""
+        if self._socket is not None and self._resting is None:
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(self._socket)
+            self._resting = loop.call_later(_REST, self._go_on)
+
+    def _go_on(self) -> None:
+        self._resting = None
+        if self._socket is not None:
+            asyncio.get_running_loop().add_reader(self._socket, self.hear)
 
     def _take(self, line: bytes) -> None:
         with contextlib.suppress(ValueError):  # anybody in the group may send nonsense
@@ -78,17 +107,10 @@ class Ear:
         if self._socket is None:
             return
         asyncio.get_running_loop().remove_reader(self._socket)
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
         self._socket.close()
         self._socket = None
         with contextlib.suppress(OSError):
-            files.remove(os.path.join(self._directory, self.name))
-
-
-@contextlib.contextmanager
-def opened(directory: str) -> Generator[int]:
-    """Open a directory to reach sockets through: their own paths may not be long."""
-    descriptor = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
+            files.remove(self._directory / self.name)

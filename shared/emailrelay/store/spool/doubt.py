@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory, Location
 
 _SLOT = 512
 _DELIVERED = b"+"
@@ -32,16 +33,16 @@ class Left(NamedTuple):
 class DoubtSheet:
     """The sheet of this process, made when first needed."""
 
-    directory: str
+    directory: Directory
     _descriptor: int | None = None
-    _path: str = ""
+    _path: Location | None = None
     _free: list[int] = field(default_factory=list[int])
     _slots: int = 0
 
     def mark(self, message: QueueId, peer: str) -> int:
         """Note that the final dot is about to be sent; give the slot to clear afterwards."""
         while self._descriptor is None:
-            self._path = f"{self.directory}/{os.getpid()}.{secrets.token_hex(4)}"
+            self._path = self.directory / f"{os.getpid()}.{secrets.token_hex(4)}"
             self._descriptor = files.create_locked(self._path)
         if not self._free:
             self._free.append(self._slots)
@@ -63,7 +64,7 @@ class DoubtSheet:
 
     def close(self) -> None:
         """Remove the sheet: nothing is in doubt any more."""
-        if self._descriptor is not None:
+        if self._descriptor is not None and self._path is not None:
             files.remove(self._path)
             files.unlock_and_close(self._descriptor)
             self._descriptor = None
@@ -76,10 +77,10 @@ def _record(text: str) -> bytes:
 _NOTHING = _record("")
 
 
-def left_behind(directory: str) -> Iterator[Left]:
+def left_behind(directory: Directory) -> Iterator[Left]:
     """Give what dead processes left undone, and remove their sheets."""
-    for name in os.listdir(directory):
-        path = f"{directory}/{name}"
+    for name in files.listed(directory):
+        path = directory / name
         descriptor = files.lock_named(path)
         if descriptor is None:
             continue

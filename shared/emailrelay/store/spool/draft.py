@@ -21,7 +21,8 @@ from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.moves import withdraw
+from emailrelay.store.spool.directory import Location
+from emailrelay.store.spool.moves import name_duplicate, withdraw
 from emailrelay.store.spool.pair import Pair
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.waiting import Waiter, Waiters
@@ -46,7 +47,7 @@ class SpoolDraft(Draft):
         self._open = True
 
     def _create(self) -> Pair:
-        directory = self._spool.path(names.DRAFTS)
+        directory = self._spool.directories.drafts
         try:
             try:
                 return Pair(directory, self._next_id)
@@ -95,6 +96,8 @@ class SpoolDraft(Draft):
         )
         try:
             self._pair.seal(self._fields, accepted)
+            if ack is Ack.DELIVERED:
+                self._pair.mark_not_vouched_for()
             if ack is not Ack.STORED and self._waiters is not None:
                 self._waiter = self._waiters.expect(self.id, ack)
         except OSError as error:
@@ -121,7 +124,7 @@ class SpoolDraft(Draft):
         else:
             await self._spool.syncer.run(
                 (self._pair.content, self._pair.envelope),
-                (self._spool.path(names.DRAFTS),),
+                (self._spool.directories.drafts,),
                 lambda error: self._finish(stage, error),
                 blocks=bool(self._write_backs),
             )
@@ -146,6 +149,8 @@ class SpoolDraft(Draft):
             if self._waiters is not None:
                 self._waiters.end(self.id)
             if gave_up and waiter.ack is Ack.DELIVERED:
+                if waiter.doubt:
+                    name_duplicate(self._spool, self.id, waiter.doubt)
                 withdraw(self._spool, self.id)
         except OSError as error:
             self._spool.trouble(f"stop waiting for {self.id}", error)
@@ -192,29 +197,29 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
 
     Returns the stage where the message now is, or None for an incomplete draft.
     """
-    drafted = spool.path(names.DRAFTS, names.content(message))
-    envelope_path = spool.path(names.DRAFTS, names.draft_envelope(message))
+    drafted = spool.directories.drafts / names.content(message)
+    envelope_path = spool.directories.drafts / names.draft_envelope(message)
     stage = _complete(files.read_all(envelope), (drafted, spool.content(message)))
     if stage is None:
         files.remove(drafted)
         files.remove(spool.content(message))
         files.remove(envelope_path)
         return None
-    if os.path.exists(drafted):
-        os.rename(drafted, spool.content(message))
-    os.rename(envelope_path, spool.envelope(message, stage))
+    if files.exists(drafted):
+        files.rename(drafted, spool.content(message))
+    files.rename(envelope_path, spool.envelope(message, stage))
     spool.bell.ring(stage, message)
     return stage
 
 
-def _complete(envelope: bytes, contents: tuple[str, str]) -> Stage | None:
+def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | None:
     """Tell where a draft was to go if all of it is there, its content under either name."""
     try:
         history = journal.read(journal.parse(envelope_format.parse(envelope).tail))
     except DamagedMessage:
         return None
-    for path in contents:
-        content = files.open_regular(path)
+    for place in contents:
+        content = files.open_regular(place)
         if content is None:
             continue
         try:

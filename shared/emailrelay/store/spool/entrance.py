@@ -5,16 +5,17 @@ import os
 
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory
 
 
-def put(root: str, stage: Stage) -> None:
+def put(root: Directory, stage: Stage) -> None:
     """Note that mail enters at ``stage``: UNFILTERED or READY.
 
     Raises:
         OSError: the directory refuses.
 
     """
-    mark = f"{root}/{names.FILTERS_FIRST}"
+    mark = root / names.FILTERS_FIRST
     if stage is Stage.UNFILTERED:
         with contextlib.suppress(FileExistsError):
             os.close(files.create(mark))
@@ -22,7 +23,7 @@ def put(root: str, stage: Stage) -> None:
         files.remove(mark)
 
 
-def get(root: str) -> Stage:
+def get(root: Directory) -> Stage:
     """Tell where mail enters."""
-    marked = os.path.lexists(f"{root}/{names.FILTERS_FIRST}")
+    marked = files.is_there(root / names.FILTERS_FIRST)
     return Stage.UNFILTERED if marked else Stage.READY

@@ -35,6 +35,21 @@ class FileSystem:
         self._again = 0.0
         self._tells = _tells_of_errors()
 
+    def open_again(self, path: str) -> None:
+        """Have the file system that ``path`` is on by now, for all who use this one.
+
+        Raises:
+            OSError: it cannot be opened.
+
+        """
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            self._device = os.fstat(descriptor).st_dev
+            # In one step: another thread may be in the middle of a sync.
+            os.dup2(descriptor, self._descriptor, inheritable=False)
+        finally:
+            os.close(descriptor)
+
     def serves(self, open_files: Sequence[int]) -> bool:
         """Tell whether syncing all of it makes these files durable, or says so, and is worth it.
 

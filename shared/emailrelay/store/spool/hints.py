@@ -14,7 +14,8 @@ from emailrelay.events import WatchTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
-from emailrelay.store.spool import names
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.doorbell import Ear
 from emailrelay.store.spool.index import Index, Scheduled, scheduled
 from emailrelay.store.spool.recovery import Recovery
@@ -23,6 +24,8 @@ from emailrelay.store.spool.watch import Watch
 
 _MOST_TURNS = 10
 """Times that an ear is filled and emptied when everything is to be due; another's may stay full."""
+_WHOLE_EAR = 4 * 1024 * 1024
+"""Octets heard before everything is made due."""
 _LOOK = 1.0
 """Seconds between looks at the directory's time, which tells whether names have changed."""
 _SCAN_ANYWAY = 60.0
@@ -57,8 +60,8 @@ class WatchedHints:
         self._waiting: deque[asyncio.Future[Scheduled]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._asked = asyncio.Event()
-        self._ear = Ear(spool.path(names.WAKE), stage, self.later, self._asked.set)
-        self._watch = Watch(spool.root, self._seen)
+        self._ear = Ear(spool.directories.wake, stage, self.later, self._asked.set)
+        self._watch = Watch(spool.root.path, self._seen)
         self._blind = False
         self._recovery = Recovery(spool)
         self._meanwhile: list[Scheduled] | None = None
@@ -71,7 +74,7 @@ class WatchedHints:
     async def open(self) -> None:
         """Arm first, then scan: what comes in between is seen twice rather than never."""
         self._arm()
-        self._looking = asyncio.create_task(self._keep_looking(_state(self._spool.root)))
+        self._looking = asyncio.create_task(self._keep_looking(_state(self._spool.root.path)))
         self._looking.add_done_callback(self._looked_last)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
@@ -145,20 +148,23 @@ class WatchedHints:
         now = self._spool.clock()
         entry = scheduled(message, _plausible(due or now, now))
         if entry.due <= now:
-            self._index.tell(entry)
+            kept = self._index.tell(entry)
         else:
-            self._index.add(entry)
-            if self._meanwhile is not None:
+            kept = self._index.tell_later(entry)
+            if kept and self._meanwhile is not None:
                 self._meanwhile.append(entry)
+        if not kept:  # whoever rings so often may ring for nothing: a scan tells what there is
+            self._ear.rest()
+            self._asked.set()
         self._serve()
 
     def wake(self) -> None:
         """Make everything due, what has just been put off included."""
-        self._ear.hear()
+        self._ear.hear(_WHOLE_EAR)
         # One turn of the loop puts off more than an ear holds, and what is told later would miss this.
         for _ in range(_MOST_TURNS):
             missed = self._spool.bell.ring_again()
-            self._ear.hear()
+            self._ear.hear(_WHOLE_EAR)
             if not missed:
                 break
         self._index.wake()
@@ -170,7 +176,9 @@ class WatchedHints:
         if entry is None or entry.stage is not self._stage:
             return
         with contextlib.suppress(OSError):  # it has moved on
-            self.later(entry.id, _due(os.stat(self._spool.path(name)), self._spool.clock()))
+            self.later(
+                entry.id, _due(files.status_of(self._spool.root / name), self._spool.clock())
+            )
 
     def _arm(self) -> None:
         try:
@@ -195,7 +203,7 @@ class WatchedHints:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK):
                     await self._asked.wait()
-            now, seen = time.monotonic(), _state(self._spool.root)
+            now, seen = time.monotonic(), _state(self._spool.root.path)
             if (rest := looked + took * _SCAN_SHARE - now) > 0:
                 await asyncio.sleep(min(rest, _LOOK))
                 continue
@@ -204,6 +212,7 @@ class WatchedHints:
                 or state is None
                 or seen.inode != state.inode
                 or not self._watch.alive()
+                or self._ear.is_lost()
             ):
                 await asyncio.to_thread(self._watch.close)
                 self._arm()
@@ -213,6 +222,8 @@ class WatchedHints:
             if now - swept >= _SCAN_ANYWAY or state is None:  # a busy spool has its dead as well
                 await asyncio.to_thread(self._recovery.sweep)
                 swept = now
+                if not self._ear.listens:
+                    self._ear.open()
             state = _settled(seen)
             await self._scan()
             looked = time.monotonic()
@@ -227,7 +238,7 @@ class WatchedHints:
             while (stretch := await asyncio.to_thread(next, names_, None)) is not None:
                 for entry in stretch:
                     if first:
-                        self._index.add(entry)
+                        self._index.find(entry)
                     elif not self._index.told(entry.message):
                         heapq.heappush(found, entry)
                 self._serve()
@@ -271,10 +282,10 @@ def _settled(state: _State | None) -> _State | None:
     return state
 
 
-def _read_names(directory: str, stage: Stage, now: float) -> Iterator[list[Scheduled]]:
+def _read_names(directory: Directory, stage: Stage, now: float) -> Iterator[list[Scheduled]]:
     """List a stage's messages with their due times, stretch by stretch, by names and file times alone."""
     ending = names.ending(stage)
-    with os.scandir(directory) as entries:
+    with files.scanned(directory) as entries:
         while stretch := list(islice(entries, _STRETCH)):
             found: list[Scheduled] = []
             for item in stretch:

@@ -9,6 +9,8 @@ from typing import NamedTuple
 from emailrelay.queue_id import QueueId
 
 _AT_ALL_EVENTS = float("-inf")
+_MOST_TOLD = 10_000
+"""Messages that may be told of between two scans, beyond as many as there were at the last one."""
 
 
 class Scheduled(NamedTuple):
@@ -48,6 +50,10 @@ class Index:
     _new: set[QueueId] = field(default_factory=set[QueueId])
     """The messages in the news."""
     _news_next: bool = True
+    _scanned: int = 0
+    """How many the last scan has found."""
+    _added: int = 0
+    """How many were told since then that become due."""
     _woken: deque[QueueId] = field(default_factory=deque[QueueId])
     """To be tried whatever their time, which a scan cannot know."""
 
@@ -55,11 +61,27 @@ class Index:
         """Note a message."""
         heapq.heappush(self._heap, entry)
 
-    def tell(self, entry: Scheduled) -> None:
-        """Note a message that is due, and has just become so."""
+    def find(self, entry: Scheduled) -> None:
+        """Note a message that the first scan has found."""
+        self._scanned += 1
+        self.add(entry)
+
+    def tell(self, entry: Scheduled) -> bool:
+        """Note a message that is due, and has just become so; False if too much was told already."""
         if entry.message not in self._new:
+            if len(self._news) >= _MOST_TOLD + self._scanned:
+                return False
             self._new.add(entry.message)
             self._news.append(entry)
+        return True
+
+    def tell_later(self, entry: Scheduled) -> bool:
+        """Note a message that becomes due; False if too much was told already."""
+        if self._added >= _MOST_TOLD + self._scanned:
+            return False
+        self._added += 1
+        self.add(entry)
+        return True
 
     def told(self, message: QueueId) -> bool:
         """Tell whether a message is in the news, so that nothing is gained by noting it again."""
@@ -67,7 +89,7 @@ class Index:
 
     def replace(self, heap: list[Scheduled], meanwhile: Iterable[Scheduled]) -> None:
         """Take a scan's result, a heap already, for the truth, and what was added ``meanwhile`` besides."""
-        self._heap = heap
+        self._heap, self._scanned, self._added = heap, len(heap), 0
         for entry in meanwhile:
             heapq.heappush(heap, entry)
 

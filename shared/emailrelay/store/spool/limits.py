@@ -6,16 +6,15 @@ always agree; a lock ends with its process.
 """
 
 import asyncio
-import contextlib
 import os
 import struct
 from collections.abc import Callable
-from pathlib import Path
 
 from emailrelay.errors import StoreError
 from emailrelay.routes import Rate
 from emailrelay.store.limits import Limits, Slot
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory, Location
 
 _LOOK = 0.05
 """Seconds between two looks for a free slot."""
@@ -29,8 +28,8 @@ _TIME = struct.Struct("<d")
 class SpoolLimits(Limits):
     """See ``Limits``."""
 
-    def __init__(self, root: str, route: str, clock: Callable[[], float]) -> None:
-        self._directory = f"{root}/{names.SLOTS}/{route}"
+    def __init__(self, root: Directory, route: str, clock: Callable[[], float]) -> None:
+        self._directory = root.below(names.SLOTS).below(route)
         self._clock = clock
 
     async def slot(self, most: int, *, within: float) -> Slot | None:
@@ -47,7 +46,7 @@ class SpoolLimits(Limits):
                 if rest <= 0:
                     return None
                 if mark is None:
-                    mark = _lock(f"{self._directory}/wanted")
+                    mark = _lock(self._directory / "wanted")
                 await asyncio.sleep(min(_LOOK, rest))
         except OSError as error:
             raise StoreError(f"take a slot of {self._directory}", error) from error
@@ -59,7 +58,7 @@ class SpoolLimits(Limits):
         """See ``Limits.permit``."""
         try:
             for _ in range(_MOMENTS):
-                descriptor = _lock(f"{self._directory}/rate")
+                descriptor = _lock(self._directory / "rate")
                 if descriptor is not None:
                     try:
                         return _ask(descriptor, rate, self._clock())
@@ -74,14 +73,14 @@ class SpoolLimits(Limits):
 class SpoolSlot(Slot):
     """See ``Slot``."""
 
-    def __init__(self, directory: str, descriptor: int) -> None:
+    def __init__(self, directory: Directory, descriptor: int) -> None:
         self._directory = directory
         self._descriptor: int | None = descriptor
 
     def wanted(self) -> bool:
         """See ``Slot.wanted``."""
         try:
-            mark = files.open_regular(f"{self._directory}/wanted")
+            mark = files.open_regular(self._directory / "wanted")
         except OSError:
             return False
         if mark is None:
@@ -99,15 +98,15 @@ class SpoolSlot(Slot):
             files.unlock_and_close(descriptor)
 
 
-def _any_of(directory: str, most: int) -> int | None:
+def _any_of(directory: Directory, most: int) -> int | None:
     for number in range(most):
-        descriptor = _lock(f"{directory}/{number}")
+        descriptor = _lock(directory / str(number))
         if descriptor is not None:
             return descriptor
     return None
 
 
-def _lock(path: str) -> int | None:
+def _lock(path: Location) -> int | None:
     """Lock a file that stays for ever, made if it is missing; None: somebody has it."""
     descriptor = _open(path)
     if files.try_lock(descriptor):
@@ -120,15 +119,8 @@ def _lock(path: str) -> int | None:
     return None
 
 
-def _open(path: str) -> int:
-    with contextlib.suppress(FileNotFoundError):
-        return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
-    directory = Path(path).parent
-    files.make_directory(directory.parent)
-    files.make_directory(directory)
-    with contextlib.suppress(FileExistsError):
-        return files.create(path)
-    return os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+def _open(path: Location) -> int:
+    return files.open_or_create(path)
 
 
 def _ask(descriptor: int, rate: Rate, now: float) -> float:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage
+from emailrelay.events import PossibleDuplicate
 from emailrelay.journal import History, Wish
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Location
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.waiting import Wait
 from emailrelay.store.spool.wal.records import Noted
@@ -29,8 +31,8 @@ class Locked:
     wait: Wait | None = None
     """The client who waits for what becomes of it, once that was looked for."""
 
-    def path(self) -> str | None:
-        """Give the envelope's present path: an administrator may have moved it since it was locked."""
+    def path(self) -> Location | None:
+        """Give the envelope's present place: an administrator may have moved it since it was locked."""
         path = self.spool.envelope(self.id, self.stage)
         if files.is_named(self.descriptor, path):
             return path
@@ -41,7 +43,7 @@ class Locked:
         """Move to another stage; nothing happens to an envelope moved out of the spool."""
         path = self.path()
         if path is not None:
-            os.rename(path, self.spool.envelope(self.id, stage))
+            files.rename(path, self.spool.envelope(self.id, stage))
             self.stage = stage
 
     def append(self, lines: bytes) -> None:
@@ -69,12 +71,13 @@ class Locked:
 
 
 def history_of(locked: Locked) -> History:
-    """Read a locked message's journal; a damaged one tells nothing."""
+    """Read a locked message's journal; of a damaged envelope, the lines that can be told from others."""
+    octets = files.read_ends(locked.descriptor)
     try:
-        file = envelope_format.parse(files.read_all(locked.descriptor))
+        tail = envelope_format.parse(octets).tail
     except DamagedMessage:
-        return History()
-    return journal.read(journal.parse(file.tail))
+        tail = octets
+    return journal.read(journal.parse(tail))
 
 
 def make(locked: Locked, change: Change) -> None:
@@ -142,6 +145,25 @@ def flush(locked: Locked) -> bool:
     if change is not None:
         make(locked, change)
     return change is not None
+
+
+def name_duplicate(spool: Spool, message: QueueId, peer: str) -> None:
+    """Name a message whose client has given up while its final dot was perhaps on its way to ``peer``.
+
+    Also in its journal, if it is still there; whoever has claimed it does not mind a further line.
+    """
+    spool.report(PossibleDuplicate(id=message, peer=peer))
+    reading = files.open_regular(spool.envelope(message, Stage.READY))
+    if reading is None:
+        return
+    try:
+        writing = files.open_for_append(reading)
+        try:
+            files.append(writing, journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
+        finally:
+            os.close(writing)
+    finally:
+        os.close(reading)
 
 
 def withdraw(spool: Spool, message: QueueId) -> None:

@@ -31,6 +31,7 @@ _ID = re.compile(r"[0-9A-Za-z._-]{1,200}")
 _ENVELOPE = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope(|\.filter|\.bad|\.hold)")
 _CONTENT = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.content")
 _BUSY = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope\.busy")
+_OTHER = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200}?)\.envelope\..+", re.DOTALL)
 
 
 class Entry(NamedTuple):
@@ -101,9 +102,20 @@ def parse_busy(name: str) -> QueueId | None:
     return None if match is None else QueueId(match[1])
 
 
+def parse_other(name: str) -> QueueId | None:
+    """Read the name of an envelope that somebody has put aside under an ending of his own."""
+    match = _OTHER.fullmatch(name)
+    return None if match is None else QueueId(match[1])
+
+
 def running_copy(message: QueueId) -> str:
     """Give the name, under ``WORK``, of the copy that filters are working on."""
     return f"{message}.run"
+
+
+def new_envelope(message: QueueId) -> str:
+    """Give the name, under ``WORK``, of where a message's envelope is made anew."""
+    return f"{message}.new"
 
 
 def adopted_copy(message: QueueId) -> str:

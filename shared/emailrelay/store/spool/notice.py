@@ -6,11 +6,9 @@ of this belongs to the holder of the lock on the failed envelope.
 """
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from emailrelay import envelope_format, journal
 from emailrelay.acceptance import Accepted
@@ -20,6 +18,7 @@ from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import entrance, files, names
+from emailrelay.store.spool.directory import Directory, Location
 from emailrelay.store.spool.moves import Locked, history_of
 from emailrelay.store.spool.pair import Pair
 from emailrelay.store.spool.spool import Spool
@@ -43,15 +42,19 @@ class Notice:
     kind: Kind
 
     @property
-    def directory(self) -> str:
+    def at(self) -> Location:
         """Give where it lies."""
-        return self.spool.path(names.NOTICES, f"{self.about}.{self.kind}")
+        return self.spool.directories.notices / f"{self.about}.{self.kind}"
+
+    @property
+    def directory(self) -> Directory:
+        """Give the directory that it lies in."""
+        return self.spool.directories.notices.below(self.at.name, makes=False)
 
     def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> None:
         """Write the notice and put it on stable storage; ``text`` makes it for the id it will have."""
         spool = self.spool
-        files.make_directory(Path(spool.path(names.NOTICES)))
-        os.mkdir(self.directory, files.DIRECTORY_MODE)
+        files.make_directory(self.at)
         stage = entrance.get(spool.root)
         pair = Pair(self.directory, lambda: spool.ids.next(spool.clock()))
         try:
@@ -70,18 +73,18 @@ class Notice:
             pair.sync()
         finally:
             pair.close()
-        files.sync_directory(spool.path(names.NOTICES))
+        files.sync_directory(spool.directories.notices)
 
     def discard(self) -> None:
         """Leave nothing of it. The envelope goes first: without one it has moved on."""
         message = self.id()
         if message is not None:
-            files.remove(f"{self.directory}/{names.draft_envelope(message)}")
-        shutil.rmtree(self.directory)
+            files.remove(self.directory / names.draft_envelope(message))
+        files.remove_tree(self.at)
 
     def id(self) -> QueueId | None:
         """Give the id that the notice will have as a message; None: it has moved on."""
-        for name in os.listdir(self.directory):
+        for name in files.listed(self.directory):
             entry = names.parse(name)
             if entry is not None:
                 return entry.id
@@ -89,9 +92,7 @@ class Notice:
 
     def text(self, message: QueueId) -> bytes:
         """Give the notice's content."""
-        descriptor = os.open(
-            f"{self.directory}/{names.content(message)}", os.O_RDONLY | os.O_CLOEXEC
-        )
+        descriptor = files.opened(self.directory / names.content(message), os.O_RDONLY)
         try:
             return files.read_all(descriptor)
         finally:
@@ -101,19 +102,20 @@ class Notice:
         """Make it a message of the spool; give its id, or None if it had become one already."""
         message = self.id()
         if message is not None:
-            drafted = f"{self.directory}/{names.draft_envelope(message)}"
-            content = f"{self.directory}/{names.content(message)}"
+            directory = self.directory
+            drafted = directory / names.draft_envelope(message)
+            content = directory / names.content(message)
             stage = _stage(drafted)
-            if os.path.exists(content):
-                os.rename(content, self.spool.content(message))
-            os.rename(drafted, self.spool.envelope(message, stage))
+            if files.exists(content):
+                files.rename(content, self.spool.content(message))
+            files.rename(drafted, self.spool.envelope(message, stage))
             self.spool.bell.ring(stage, message)
         self.discard()
         return message
 
 
-def _stage(path: str) -> Stage:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+def _stage(path: Location) -> Stage:
+    descriptor = files.opened(path, os.O_RDONLY)
     try:
         file = envelope_format.parse(files.read_all(descriptor))
     finally:
@@ -125,7 +127,7 @@ def lying(spool: Spool, about: QueueId) -> Notice | None:
     """Give the notice that a dead notifier left about a message."""
     for kind in Kind:
         notice = Notice(spool, about, kind)
-        if os.path.isdir(notice.directory):
+        if files.is_directory(notice.at):
             return notice
     return None
 
@@ -163,7 +165,7 @@ def _settle(notice: Notice, history: History) -> None:
 
 def _all(spool: Spool) -> Iterator[Notice]:
     try:
-        found = os.listdir(spool.path(names.NOTICES))
+        found = files.listed(spool.directories.notices)
     except FileNotFoundError:
         return
     for name in found:
@@ -181,4 +183,4 @@ def _lock(spool: Spool, message: QueueId) -> Locked | None:
 
 
 def _exists(spool: Spool, message: QueueId) -> bool:
-    return any(os.path.lexists(spool.envelope(message, stage)) for stage in Stage)
+    return any(files.is_there(spool.envelope(message, stage)) for stage in Stage)

@@ -14,6 +14,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.wal.records import Taken
 
 
@@ -23,14 +24,14 @@ class Pair:
     Every method raises OSError when the disk refuses; what is left then is removed by ``remove``.
     """
 
-    def __init__(self, directory: str, next_id: Callable[[], QueueId]) -> None:
+    def __init__(self, directory: Directory, next_id: Callable[[], QueueId]) -> None:
         """Create both files, the envelope first and locked: a free lock means a dead writer."""
         self.directory = directory
         self.length = self.crc32 = 0
         self.sealed = b""
         while True:
             self.id = next_id()
-            self.envelope_path = f"{directory}/{names.draft_envelope(self.id)}"
+            self.envelope_path = directory / names.draft_envelope(self.id)
             self.envelope = files.create(self.envelope_path)
             try:
                 # Locked by a descriptor of its own, for reading: see ``show``.
@@ -43,7 +44,7 @@ class Pair:
                 break
             os.close(self.envelope)  # a sweep took it for a dead process's in between
         self._lock = lock
-        self.content_path = f"{directory}/{names.content(self.id)}"
+        self.content_path = directory / names.content(self.id)
         try:
             self.content = files.create(self.content_path)
         except OSError:
@@ -64,6 +65,10 @@ class Pair:
         self.sealed = envelope_format.write(envelope) + acceptance.write(accepted)
         files.write_all(self.envelope, self.sealed)
 
+    def mark_not_vouched_for(self) -> None:
+        """Mark the envelope as one that is not synced, before it can be seen."""
+        os.fchmod(self.envelope, files.NOT_VOUCHED_FOR)
+
     def sync(self) -> None:
         """Put files and names on stable storage, in this thread: this commits a sealed pair."""
         files.sync_data(self.content)
@@ -77,16 +82,16 @@ class Pair:
             raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")
         return Taken(self.id, stage, self.sealed, content)
 
-    def show(self, root: str, stage: Stage) -> None:
+    def show(self, root: Directory, stage: Stage) -> None:
         """Make the message visible in the spool; no sync, since a committed draft goes forward.
 
         What was written is closed here, where nobody watches: in the spool it would be an event for each
         watcher, and the bell rings anyway.
         """
         self._close_written()
-        os.rename(self.content_path, f"{root}/{names.content(self.id)}")
+        files.rename(self.content_path, root / names.content(self.id))
         # S0 -> S1 or S2: the message becomes visible here, and only here.
-        os.rename(self.envelope_path, f"{root}/{names.envelope(self.id, stage)}")
+        files.rename(self.envelope_path, root / names.envelope(self.id, stage))
 
     def remove(self) -> None:
         """Leave nothing here. The content first: a content alone would be a riddle."""

@@ -4,11 +4,9 @@ Only what a free lock proves to be dead is touched, and nothing of another progr
 """
 
 import os
-import shutil
-import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from emailrelay import journal
 from emailrelay.errors import RelayError
@@ -17,13 +15,14 @@ from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.spool import adoption, doubt, draft, files, names, notice
+from emailrelay.store.spool.directory import Directory, Location
 from emailrelay.store.spool.moves import Locked, drop
 from emailrelay.store.spool.spool import Spool
 
 _BUSY_IS_OLD = 600.0
 """Seconds after which an unlocked ``.busy`` envelope of the old program is taken over."""
-_ORPHAN_IS_SURE = 3600.0
-"""Seconds between the two looks that make a content without any envelope an orphan."""
+_ORPHAN_IS_OLD = 3600.0
+"""Seconds since a content got its name after which no envelope will come to it any more."""
 
 
 @dataclass(slots=True)
@@ -33,7 +32,6 @@ class Recovery:
     spool: Spool
     over: bool = False
     """Set to have a sweep that goes on in a thread end soon; another will do the rest."""
-    _orphans: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
 
     def sweep(self) -> None:
         """Finish or take back what dead processes had begun. Blocks; for a thread."""
@@ -55,24 +53,24 @@ class Recovery:
     def _drafts(self) -> None:
         """S0: a complete draft whose writer is dead goes forward, an incomplete one goes."""
         spool = self.spool
-        for name in sorted(os.listdir(spool.path(names.DRAFTS))):
+        for name in sorted(files.listed(spool.directories.drafts)):
             entry, orphan = names.parse(name), names.parse_content(name)
             with self._each(name):
                 if entry is not None:
-                    self._draft(spool.path(names.DRAFTS, name), entry.id)
-                elif orphan is not None and not os.path.exists(
-                    spool.path(names.DRAFTS, names.draft_envelope(orphan))
+                    self._draft(spool.directories.drafts / name, entry.id)
+                elif orphan is not None and not files.exists(
+                    spool.directories.drafts / names.draft_envelope(orphan)
                 ):
                     # An envelope is made before its content and leaves after it, so this one's writer
                     # is gone; had it left just now, the content has left under this name too.
-                    files.remove(spool.path(names.DRAFTS, name))
+                    files.remove(spool.directories.drafts / name)
 
-    def _draft(self, path: str, message: QueueId) -> None:
+    def _draft(self, path: Location, message: QueueId) -> None:
         spool = self.spool
         envelope = files.lock_named(path)
         if envelope is None:
             return
-        begun = os.path.exists(spool.path(names.DRAFTS, names.content(message)))
+        begun = files.exists(spool.directories.drafts / names.content(message))
         try:
             stage = draft.roll_forward(spool, message, envelope)
         finally:
@@ -93,7 +91,7 @@ class Recovery:
     def _copies(self) -> None:
         """W: the copy of a message that nobody is filtering is of no use; W+ waits for its claim."""
         spool = self.spool
-        for name in os.listdir(spool.path(names.WORK)):
+        for name in files.listed(spool.directories.work):
             with self._each(name):
                 self._copy(name, QueueId(name.rpartition(".")[0]))
 
@@ -103,11 +101,11 @@ class Recovery:
         with _unclaimed(spool, message) as free:
             waits = name == names.adopted_copy(message) and _exists_at_all(spool, message)
             if free and (not waits or adoption.is_done(spool, message)):
-                shutil.rmtree(spool.path(names.WORK, name), ignore_errors=True)
+                files.remove_tree(spool.directories.work / name)
 
     def _doubts(self) -> None:
         """Deal with the messages that forwarders had at their final dot, or beyond, when they died."""
-        for left in doubt.left_behind(self.spool.path(names.DOUBT)):
+        for left in doubt.left_behind(self.spool.directories.doubt):
             with self._each(left.message):
                 if not left.delivered or not self._removed(left.message):
                     self._name_duplicate(left.message, left.peer)
@@ -143,7 +141,7 @@ class Recovery:
                 locked.release()
         elif _exists_at_all(spool, message):
             return False
-        elif os.path.exists(spool.content(message)):
+        elif files.exists(spool.content(message)):
             files.remove(spool.content(message))
         else:
             return False
@@ -152,8 +150,8 @@ class Recovery:
 
     def _waiters(self) -> None:
         """Remove the waits (A) of dead receivers; the message's next claim knows what that means."""
-        for name in os.listdir(self.spool.path(names.WAITING)):
-            path = self.spool.path(names.WAITING, name)
+        for name in files.listed(self.spool.directories.waiting):
+            path = self.spool.directories.waiting / name
             with self._each(name):
                 waiter = files.lock_named(path)
                 if waiter is not None:
@@ -168,7 +166,7 @@ class Recovery:
         """Take over the old program's abandoned claims; remove our contents that have no envelope."""
         # A pair cancels itself out, so that a million messages need not be remembered at once; what
         # has several envelopes is looked at by its names.
-        odd: set[QueueId] = set()
+        odd, kept = set[QueueId](), set[QueueId]()
         for name in _listed(self.spool.root):
             if self.over:
                 return
@@ -180,38 +178,44 @@ class Recovery:
             elif (busy := names.parse_busy(name)) is not None:
                 with self._each(name):
                     self._take_over(busy)
-        self._remove_orphans({m for m in odd if self._is_content(m)})
-
-    def _is_content(self, message: QueueId) -> bool:
-        return _is_ours(message) and os.path.lexists(self.spool.content(message))
+            elif (other := names.parse_other(name)) is not None:
+                kept.add(other)
+        for message in filter(_is_ours, odd - kept):
+            with self._each(names.content(message)):
+                self._remove_orphan(message)
 
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
-        path = spool.path(names.busy_envelope(message))
+        path = spool.root / names.busy_envelope(message)
         envelope = files.lock_named(path)
         if envelope is None:
             return
         try:
             if spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
                 return
-            os.rename(path, spool.envelope(message, Stage.READY))
+            files.rename(path, spool.envelope(message, Stage.READY))
         finally:
             files.unlock_and_close(envelope)
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
         spool.bell.ring(Stage.READY, message)
 
-    def _remove_orphans(self, candidates: set[QueueId]) -> None:
-        # A listing can miss a name that is being renamed: only stat, twice, an hour apart, is proof.
-        now = time.monotonic()
-        sure = {m: t for m, t in self._orphans.items() if m in candidates}
-        self._orphans = {
-            m: sure.get(m, now) for m in candidates if not _exists_at_all(self.spool, m)
-        }
-        for message, since in list(self._orphans.items()):
-            if now - since >= _ORPHAN_IS_SURE:
-                files.remove(self.spool.content(message))
-                del self._orphans[message]
-                self.spool.report(Recovered(id=message, what="content without envelope removed"))
+    def _remove_orphan(self, message: QueueId) -> None:
+        # A listing can miss a name that is being renamed, and so can one look at each name: two are proof.
+        if self._is_orphan(message) and self._is_orphan(message):
+            files.remove(self.spool.content(message))
+            self.spool.report(Recovered(id=message, what="content without envelope removed"))
+
+    def _is_orphan(self, message: QueueId) -> bool:
+        """Tell whether a content has no envelope, and got its name long ago: no restart begins that anew."""
+        spool = self.spool
+        try:
+            named = files.status_of(spool.content(message)).st_ctime
+        except FileNotFoundError:
+            return False
+        drafted = spool.directories.drafts / names.draft_envelope(message)
+        return spool.clock() - named >= _ORPHAN_IS_OLD and not (
+            files.is_there(drafted) or _exists_at_all(spool, message)
+        )
 
 
 @contextmanager
@@ -226,18 +230,18 @@ def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
             finally:
                 files.unlock_and_close(envelope)
             return
-        if os.path.lexists(path):
+        if files.is_there(path):
             yield False
             return
     yield True
 
 
 def _exists_at_all(spool: Spool, message: QueueId) -> bool:
-    return any(os.path.lexists(spool.envelope(message, stage)) for stage in Stage)
+    return any(files.is_there(spool.envelope(message, stage)) for stage in Stage)
 
 
-def _listed(directory: str) -> Iterator[str]:
-    with os.scandir(directory) as entries:
+def _listed(directory: Directory) -> Iterator[str]:
+    with files.scanned(directory) as entries:
         for entry in entries:
             yield entry.name
 

@@ -15,6 +15,7 @@ from typing import TypeAlias
 
 from emailrelay import linux
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.file_system import FileSystem
 
 _THREADS = 4
@@ -22,8 +23,8 @@ _THREADS = 4
 _MANY = 6
 """Files, of three messages, from which on one sync of all costs less than theirs (``file_system``)."""
 
-Target: TypeAlias = int | str
-"""An open file, or the path of a directory."""
+Target: TypeAlias = int | Directory
+"""An open file, or a directory."""
 
 
 class SideBySide:
@@ -36,7 +37,9 @@ class SideBySide:
 
     def sync(self, targets: Sequence[Target]) -> dict[Target, OSError]:
         """Sync all; give the errors of those that failed."""
-        directories = list(dict.fromkeys(target for target in targets if isinstance(target, str)))
+        directories = list(
+            dict.fromkeys(target for target in targets if isinstance(target, Directory))
+        )
         open_files = [target for target in targets if isinstance(target, int)]
         if self.whole is not None and len(open_files) >= _MANY and self.whole.serves(open_files):
             try:
@@ -112,7 +115,7 @@ def _sync_each(targets: Sequence[Target]) -> dict[Target, OSError]:
     failed: dict[Target, OSError] = {}
     for target in targets:
         try:
-            if isinstance(target, str):
+            if isinstance(target, Directory):
                 files.sync_directory(target)
             else:
                 files.sync_data(target)

@@ -3,7 +3,6 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,7 +12,7 @@ import filelock as _filelock  # noqa: F401  # pyright: ignore[reportUnusedImport
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import StoreError
+from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events import Report
 from emailrelay.journal import History, Wish, Wished
 from emailrelay.queue_id import QueueId
@@ -21,9 +20,10 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool import entrance, files, moves, names, place
+from emailrelay.store.spool import entrance, files, moves, names, place, rewriting
 from emailrelay.store.spool.claim import SpoolClaim
 from emailrelay.store.spool.claiming import take
+from emailrelay.store.spool.directory import Location
 from emailrelay.store.spool.draft import SpoolDraft
 from emailrelay.store.spool.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.hints import WatchedHints
@@ -51,9 +51,14 @@ class SpoolStore(Store):
         report: Report,
         clock: Callable[[], float],
         sync: SpoolSync = SpoolSync.FILES,
+        looking: bool = False,
     ) -> None:
-        """Use the directory ``root``; nothing is touched before the block is entered."""
+        """Use the directory ``root``; nothing is touched before the block is entered.
+
+        With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use then.
+        """
         self._root, self._report, self._clock, self._sync = root, report, clock, sync
+        self._looking = looking
         self._presence: Presence | None = None
         self._opened: Spool | None = None
         self._waiters: Waiters | None = None
@@ -68,7 +73,9 @@ class SpoolStore(Store):
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
-        spool = open_spool(self._root, self._report, self._clock)
+        spool = open_spool(self._root, self._report, self._clock, makes=not self._looking)
+        if self._looking:
+            return self._look_at(spool)
         presence = Presence(spool)
         try:
             spool.make_directories()
@@ -77,8 +84,7 @@ class SpoolStore(Store):
             if self._sync is SpoolSync.LOG:
                 presence.begin_log()
         except BaseException as error:
-            presence.close()
-            spool.bell.close()
+            _leave(spool, presence)
             if isinstance(error, OSError):
                 raise place.trouble(self._root, error) from error
             raise
@@ -88,8 +94,26 @@ class SpoolStore(Store):
         self._recovery = Recovery(spool)
         self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.sweep))
         done, _ = await asyncio.wait((self._sweeping,), timeout=_PATIENCE)
-        for sweep in done:
-            sweep.result()
+        try:
+            for sweep in done:
+                sweep.result()
+        except BaseException:
+            self._opened = None
+            _leave(spool, presence)
+            raise
+        return self
+
+    def _look_at(self, spool: Spool) -> Self:
+        try:
+            spool.root.renew()
+            place.check(self._root)
+        except BaseException as error:
+            spool.bell.close()
+            spool.close()
+            if isinstance(error, OSError):
+                raise place.trouble(self._root, error) from error
+            raise
+        self._opened = spool
         return self
 
     async def __aexit__(
@@ -110,6 +134,7 @@ class SpoolStore(Store):
         spool.bell.close()
         if self._presence is not None:
             await in_thread(self._presence.leave)
+        spool.close()
 
     def draft(self, envelope: Envelope) -> SpoolDraft:
         """See ``Store.draft``."""
@@ -118,7 +143,7 @@ class SpoolStore(Store):
     def free(self) -> int | None:
         """See ``Store.free``."""
         try:
-            status = os.statvfs(self._spool.root)
+            status = os.statvfs(self._spool.root.fileno())
         except OSError:
             return None
         return status.f_bavail * status.f_frsize
@@ -157,14 +182,13 @@ class SpoolStore(Store):
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store.listing``."""
         try:
-            with os.scandir(self._spool.root) as entries:
+            with files.scanned(self._spool.root) as entries:
                 for count, item in enumerate(entries, 1):
                     entry = names.parse(item.name)
                     if entry is not None and entry.stage in stages:
-                        with suppress(FileNotFoundError):  # it has moved on
-                            since = item.stat(follow_symlinks=False).st_mtime
-                            size = _size(self._spool.content(entry.id))
-                            yield Listed(id=entry.id, stage=entry.stage, since=since, size=size)
+                        listed = self._listed(item, entry)
+                        if listed is not None:
+                            yield listed
                     if count % _PER_TURN == 0:
                         await asyncio.sleep(0)
         except OSError as error:
@@ -177,15 +201,26 @@ class SpoolStore(Store):
             try:
                 descriptor = files.open_regular(path)
                 if descriptor is None:
+                    if files.exists(path):
+                        raise DamagedMessage("envelope: no regular file")
                     continue
                 try:
                     file = envelope_format.parse(files.read_all(descriptor))
                 finally:
                     os.close(descriptor)
-            except OSError as error:
-                raise StoreError(f"read {path}", error) from error
+            except OSError as error:  # whatever it is, it must not hide the others
+                raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
             return stage, file.envelope, journal.read(journal.parse(file.tail))
         return None
+
+    def _listed(self, item: "os.DirEntry[str]", entry: names.Entry) -> Listed | None:
+        """Give a message as a listing shows it; None: it has moved on."""
+        try:
+            since = item.stat(follow_symlinks=False).st_mtime
+        except FileNotFoundError:
+            return None
+        size = _size(self._spool.content(entry.id))
+        return Listed(id=entry.id, stage=entry.stage, since=since, size=size)
 
     async def hold(self, message: QueueId) -> bool:
         """See ``Store.hold``."""
@@ -224,7 +259,7 @@ class SpoolStore(Store):
         for stage in Stage:
             path = self._spool.envelope(message, stage)
             try:
-                if not os.path.lexists(path):
+                if not files.is_there(path):
                     continue
                 descriptor = files.lock_named(path)
                 if descriptor is None:
@@ -235,6 +270,7 @@ class SpoolStore(Store):
                 if descriptor is not None:
                     locked = Locked(self._spool, message, stage, descriptor)
                     try:
+                        rewriting.shorten_if_long(locked)
                         moves.grant(locked, wish)
                     finally:
                         locked.release()
@@ -243,7 +279,7 @@ class SpoolStore(Store):
             return True
         return False
 
-    def _ask(self, path: str, wish: Wish) -> bool:
+    def _ask(self, path: Location, wish: Wish) -> bool:
         """Leave a request for whoever has claimed the message; False if that is not there."""
         reading = files.open_regular(path)
         if reading is None:
@@ -259,8 +295,15 @@ class SpoolStore(Store):
         return True
 
 
-def _size(content: str) -> int:
+def _leave(spool: Spool, presence: Presence) -> None:
+    """Close all of a spool that could not be opened."""
+    presence.close()
+    spool.bell.close()
+    spool.close()
+
+
+def _size(content: Location) -> int:
     try:
-        return os.stat(content, follow_symlinks=False).st_size
+        return files.status_of(content).st_size
     except FileNotFoundError:
         return 0

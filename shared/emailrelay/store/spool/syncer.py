@@ -17,10 +17,12 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias, TypeVar
 
+from emailrelay.errors import RelayError
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.file_system import FileSystem
 from emailrelay.store.spool.side_by_side import SideBySide, Target, close_each
 from emailrelay.store.spool.wal import records
-from emailrelay.store.spool.wal.log import LARGEST_BATCH, Log, Written
+from emailrelay.store.spool.wal.log import LARGEST_BATCH, Log, LogGone, Written
 from emailrelay.store.spool.wal.records import Record
 
 _LARGEST_BATCH = 512
@@ -66,6 +68,12 @@ class _Share:
     written: Written | None = None
     error: OSError | None = None
 
+    def take_back(self) -> None:
+        """Be as before anything was written."""
+        written, self.written, self.error = self.written, None, None
+        if written is not None:
+            written.shown()
+
 
 class _Handed(NamedTuple):
     """What a turn of the loop hands over."""
@@ -81,6 +89,8 @@ class Syncer:
         self._log = log
         self.checkpoint: Callable[[], bool] | None = None
         """Takes what can go out of the log, and tells whether anything is left in it."""
+        self.come_again: Callable[[], None] | None = None
+        """Begins the log anew where it was removed or replaced."""
         self._logged = False
         self._next_look = 0.0
         self._looking = threading.Lock()
@@ -97,7 +107,7 @@ class Syncer:
     async def run(
         self,
         open_files: Sequence[int],
-        directories: Sequence[str],
+        directories: Sequence[Directory],
         finish: Finish = _raise,
         *,
         closing: Sequence[int] = (),
@@ -247,6 +257,20 @@ class Syncer:
             return
         if not self._logged:
             self._logged, self._next_look = True, time.monotonic() + _LOOK
+        self._write_and_sync(shares)
+        lost = [share for share in shares if isinstance(share.error, LogGone)]
+        if lost:
+            self._begin_anew()
+            for share in lost:
+                share.take_back()
+            self._write_and_sync(lost)
+        try:
+            # A process has one loop at a time that uses this spool.
+            shares[0].jobs[0].loop.call_soon_threadsafe(_show_and_tell, shares)
+        except RuntimeError:  # see ``_finish_in_loop``
+            _show(shares)
+
+    def _write_and_sync(self, shares: Sequence[_Share]) -> None:
         for share in shares:
             if share.written is None:
                 try:
@@ -257,11 +281,12 @@ class Syncer:
         for share in shares:
             if share.written is not None:
                 share.error = failed.get(share.written.segment)
-        try:
-            # A process has one loop at a time that uses this spool.
-            shares[0].jobs[0].loop.call_soon_threadsafe(_show_and_tell, shares)
-        except RuntimeError:  # see ``_finish_in_loop``
-            _show(shares)
+
+    def _begin_anew(self) -> None:
+        """Begin the log anew; if there can be none now, what is written to it next tells why."""
+        if self.come_again is not None:
+            with contextlib.suppress(OSError, RelayError):
+                self.come_again()
 
 
 def _shares(jobs: Sequence[_Job]) -> Iterator[_Share]:

@@ -6,12 +6,11 @@ renew them. The lock's file is never removed, so its name and its inode always a
 
 import contextlib
 import os
-import stat
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from emailrelay.errors import StoreUnusable
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 
 DIRECTORY = ".tokens"
 
@@ -24,15 +23,14 @@ class Reserved:
 
     __slots__ = ("_descriptor", "_directory", "_scratch", "_target")
 
-    def __init__(self, directory: str, name: str) -> None:
+    def __init__(self, directory: Directory, name: str) -> None:
         self._directory = directory
-        self._scratch = f"{directory}/{name}.new"
-        self._target = f"{directory}/{name}.json"
+        self._scratch = directory / f"{name}.new"
+        self._target = directory / f"{name}.json"
         # The holder of the lock is the only writer; what a killed one left is begun anew.
-        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        self._descriptor = os.open(self._scratch, flags, 0o600)
+        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
+        self._descriptor = files.opened(self._scratch, flags, 0o600)
         try:
-            files.own(self._descriptor, directory)
             os.posix_fallocate(self._descriptor, 0, _ROOM)
         except BaseException:
             self.close()
@@ -48,7 +46,7 @@ class Reserved:
         files.write_all(self._descriptor, octets)
         os.ftruncate(self._descriptor, len(octets))
         os.fsync(self._descriptor)
-        os.rename(self._scratch, self._target)
+        files.rename(self._scratch, self._target)
         files.sync_directory(self._directory)
 
     def close(self) -> None:
@@ -70,7 +68,10 @@ class TokenFiles:
             OSError: it cannot be read, by its owner's wish for example.
 
         """
-        descriptor = files.open_regular(f"{self.root}/{DIRECTORY}/{name}.json")
+        try:
+            descriptor = files.open_regular(self._directory(makes=False) / f"{name}.json")
+        except FileNotFoundError:
+            return None
         if descriptor is None:
             return None
         try:
@@ -84,15 +85,12 @@ class TokenFiles:
 
         Raises:
             OSError: the directory refuses.
-            StoreUnusable: others could read the tokens.
 
         """
-        path = f"{self._directory()}/{name}.lock"
-        flags = os.O_CREAT | os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(path, flags, 0o600)
+        at = self._directory() / f"{name}.lock"
+        descriptor = files.opened(at, os.O_CREAT | os.O_RDONLY, 0o600)
         locked = False
         try:
-            files.own(descriptor, self.root)
             locked = files.try_lock(descriptor)
             yield locked
         finally:
@@ -115,18 +113,12 @@ class TokenFiles:
         finally:
             room.close()
 
-    def _directory(self) -> str:
-        path = f"{self.root}/{DIRECTORY}"
-        with contextlib.suppress(FileExistsError):
-            os.mkdir(path, 0o700)
-            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                files.own(descriptor, self.root)
-                # A setgid bit inherited from the spool stays out: nobody else has a say here.
-                os.fchmod(descriptor, 0o700)
-            finally:
-                os.close(descriptor)
-            files.sync_directory(self.root)
-        if os.stat(path, follow_symlinks=False).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise StoreUnusable(f"{path} is open to others; say chmod 700 {path}")
-        return path
+    def _directory(self, *, makes: bool = True) -> Directory:
+        """Give the directory, for this user alone; anything else in its place is refused."""
+        root = Directory(self.root, makes=makes)
+        missing = makes and not files.is_there(root / DIRECTORY)
+        directory = root.below(DIRECTORY, makes=makes, private=True)
+        if missing:
+            directory.renew()
+            files.sync_directory(root)
+        return directory

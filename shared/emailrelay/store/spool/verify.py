@@ -4,6 +4,7 @@ Mail comes and goes while this looks, so what seems wrong is looked at a second 
 name before it is called a problem.
 """
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from emailrelay.events import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory, Location
 from emailrelay.store.spool.store import SpoolStore
 
 _WORKING = (Stage.UNFILTERED, Stage.READY)
@@ -35,22 +37,37 @@ class Finding:
 class Verification:
     """One look at a spool. With ``contents``, checksums are compared as well as lengths."""
 
-    root: Path
+    root: Directory
     contents: bool = False
     messages: int = 0
     _told: list[Event] = field(default_factory=list[Event])
 
     def listing(self) -> list[str]:
         """List what there is to look at."""
-        found = sorted(os.listdir(self.root))
+        found = sorted(files.listed(self.root))
         for directory in (names.DRAFTS, names.WORK):
-            path = self.root / directory
-            if path.is_dir():
-                found.extend(f"{directory}/{name}" for name in sorted(os.listdir(path)))
+            with contextlib.suppress(FileNotFoundError):
+                inside = sorted(files.listed(self._directory(directory)))
+                found.extend(f"{directory}/{name}" for name in inside)
         return [name for name in found if name not in names.DIRECTORIES]
 
+    def _directory(self, name: str) -> Directory:
+        return self.root.below(name, makes=False)
+
+    def _at(self, name: str) -> Location:
+        directory, _, base = name.rpartition("/")
+        return (self._directory(directory) if directory else self.root) / base
+
     def look(self, name: str) -> Iterator[Finding]:
-        """Look at one name."""
+        """Look at one name. What cannot be looked at is a finding, too, and hides none of the others."""
+        try:
+            yield from self._look(name)
+        except FileNotFoundError:
+            return  # it has moved on
+        except OSError as error:
+            yield Finding(name, f"cannot be read: {error.strerror}")
+
+    def _look(self, name: str) -> Iterator[Finding]:
         directory, _, base = name.rpartition("/")
         entry, content = names.parse(base), names.parse_content(base)
         if directory == names.DRAFTS:
@@ -68,12 +85,12 @@ class Verification:
         self.messages += 1
         problem = self._damage(name, entry.id)
         # S4 and S5 wait for the operator in any case, the damage told in their journal.
-        if problem and entry.stage in _WORKING and (self.root / name).exists():
+        if problem and entry.stage in _WORKING and files.is_there(self._at(name)):
             yield Finding(name, problem, entry.id, entry.stage)
 
     def _damage(self, name: str, message: QueueId) -> str | None:
         try:
-            envelope = files.open_regular(str(self.root / name))
+            envelope = files.open_regular(self._at(name))
             if envelope is None:
                 return "no regular file"
             try:
@@ -86,7 +103,7 @@ class Verification:
         return self._content_damage(message, history)
 
     def _content_damage(self, message: QueueId, history: journal.History) -> str | None:
-        content = files.open_regular(str(self.root / names.content(message)))
+        content = files.open_regular(self.root / names.content(message))
         if content is None:
             return "content: missing"
         try:
@@ -105,7 +122,7 @@ class Verification:
     def _draft(self, name: str) -> Iterator[Finding]:
         if names.parse(name.rpartition("/")[2]) is None:
             return
-        lock = files.lock_named(str(self.root / name))
+        lock = files.lock_named(self._at(name))
         if lock is not None:
             files.unlock_and_close(lock)
             yield Finding(name, "a draft whose writer died")
@@ -113,10 +130,10 @@ class Verification:
     def _copy(self, name: str) -> Iterator[Finding]:
         message = QueueId(name.rpartition("/")[2].rpartition(".")[0])
         path = self.root / names.envelope(message, Stage.UNFILTERED)
-        lock = files.lock_named(str(path))
+        lock = files.lock_named(path)
         if lock is not None:
             files.unlock_and_close(lock)
-        if lock is not None or not path.exists():
+        if lock is not None or not files.is_there(path):
             yield Finding(name, "a filters' work copy that nobody works on", message)
 
     def _has_envelope(self, message: QueueId) -> bool:
@@ -124,14 +141,16 @@ class Verification:
             *(names.envelope(message, stage) for stage in Stage),
             names.busy_envelope(message),
         ]
-        return any(os.path.lexists(self.root / name) for name in present) or os.path.lexists(
+        return any(files.is_there(self.root / name) for name in present) or files.is_there(
             self.root / f"{names.draft_envelope(message)}.new"
         )
 
     async def repair(self, found: list[Finding]) -> dict[Finding, str]:
         """Open the spool, which recovers it, and claim what is damaged, which sets it aside."""
         done: dict[Finding, str] = {}
-        async with SpoolStore(self.root, report=self._told.append, clock=time.time) as store:
+        async with SpoolStore(
+            Path(self.root.path), report=self._told.append, clock=time.time
+        ) as store:
             for finding in found:
                 if finding.id is not None and finding.stage is not None:
                     claim = await store.claim(finding.stage, finding.id, due_only=False)
@@ -144,9 +163,9 @@ class Verification:
         return done
 
     def _result(self, finding: Finding) -> str:
-        if os.path.lexists(self.root / finding.name):
+        if files.is_there(self._at(finding.name)):
             return "kept"
-        if finding.id and os.path.lexists(self.root / names.envelope(finding.id, Stage.HELD)):
+        if finding.id and files.is_there(self.root / names.envelope(finding.id, Stage.HELD)):
             return "held"
         if finding.stage is not None:
             return "set aside as failed"

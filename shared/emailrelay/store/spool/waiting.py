@@ -3,7 +3,8 @@
 The receiver makes ``.waiting/ID`` before the commit and keeps it locked; it tells the ``ack`` and the
 socket to ring at. Whoever settles the message writes the reply into it and renames it to
 ``ID.answer``; a receiver that gives up unlinks it. Exactly one of the two succeeds, and the loser
-obeys. A waiter whose lock is free is dead.
+obeys. A waiter whose lock is free is dead. Whoever is about to send the final dot writes that into it
+too, so that a receiver that gives up knows that the message may be delivered even so.
 """
 
 import asyncio
@@ -14,14 +15,17 @@ from dataclasses import dataclass, field
 
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
-from emailrelay.reply import Reply
-from emailrelay.store.spool import files, names
+from emailrelay.reply import Reply, one_line
+from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Location
 from emailrelay.store.spool.doorbell import Ear
 from emailrelay.store.spool.spool import Spool
 
 _LOOK = 1.0
 """Seconds between looks for an answer whose ring was lost."""
-_EAR = "answers"
+_EAR, _ANSWER = "answers", ".answer"
+_AT_DOT = "dot "
+"""Begins the line that names the server to which the final dot is about to go."""
 _TRIES, _MOMENT = 100, 0.0005
 """How often, and after how many seconds, a marker is made again that a sweep took away."""
 
@@ -30,10 +34,12 @@ _TRIES, _MOMENT = 100, 0.0005
 class Waiter:
     """One client's wait, on the receiver's side."""
 
-    path: str
+    path: Location
     ack: Ack
     descriptor: int
     rung: asyncio.Event = field(default_factory=asyncio.Event)
+    doubt: str = ""
+    """After giving up: the server to which the final dot may be on its way, if any."""
     _reply: Reply | None = None
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
@@ -64,13 +70,17 @@ class Waiter:
         if self._reply is not None:
             return self._reply
         try:
-            os.unlink(self.path)
+            files.take_away(self.path)
         except FileNotFoundError:
             return self._read()
+        # Read after the unlink: a dot noted later is not sent, or its sender names it.
+        lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()
+        dots = [line.removeprefix(_AT_DOT) for line in lines if line.startswith(_AT_DOT)]
+        self.doubt = dots[-1] if dots else ""
         return None
 
     def _read(self) -> Reply | None:
-        if not os.path.exists(f"{self.path}.answer"):
+        if not files.is_there(self.path.plus(_ANSWER)):
             return None
         # Who died between writing and renaming has left a line too: the last one was renamed.
         lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()
@@ -81,7 +91,7 @@ class Waiter:
         """Remove what is left."""
         if self._reply is None:
             files.remove(self.path)
-        files.remove(f"{self.path}.answer")
+        files.remove(self.path.plus(_ANSWER))
         files.unlock_and_close(self.descriptor)
 
 
@@ -102,10 +112,10 @@ class Waiters:
 
         """
         if self._ear is None:
-            ear = Ear(self._spool.path(names.WAKE), _EAR, self._ring)
+            ear = Ear(self._spool.directories.wake, _EAR, self._ring)
             ear.open()
             self._ear = ear
-        path = self._spool.path(names.WAITING, message)
+        path = self._spool.directories.waiting / message
         descriptor = _create(path)
         try:
             files.write_all(descriptor, f"{ack} {self._ear.name}\n".encode())
@@ -135,7 +145,7 @@ class Waiters:
             self._ear.close()
 
 
-def _create(path: str) -> int:
+def _create(path: Location) -> int:
     """Create and lock the marker; a sweep that takes it for a dead client's removes it at once."""
     for _ in range(_TRIES):
         with contextlib.suppress(FileExistsError):
@@ -150,7 +160,7 @@ def _create(path: str) -> int:
 class Wait:
     """One client's wait, on the side of whoever settles the message; open until ``close``."""
 
-    path: str
+    path: Location
     descriptor: int
     ack: Ack
     _ear: str
@@ -159,17 +169,24 @@ class Wait:
         """Tell whether the client still waits."""
         return files.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
 
+    def at_dot(self, peer: str) -> None:
+        """Note that the final dot is about to be sent to ``peer``."""
+        self._write(f"{_AT_DOT}{one_line(peer)}")
+
+    def _write(self, line: str) -> None:
+        writing = files.open_for_append(self.descriptor)
+        try:
+            files.write_all(writing, f"{line}\n".encode(errors="replace"))
+        finally:
+            os.close(writing)
+
     def tell(self, spool: Spool, message: QueueId, reply: Reply) -> bool:
         """Answer the client; False if it does not wait any more."""
         if not _lives(self.descriptor, self.path):
             return False
-        writing = files.open_for_append(self.descriptor)
+        self._write(str(reply))
         try:
-            files.write_all(writing, f"{reply}\n".encode())
-        finally:
-            os.close(writing)
-        try:
-            os.rename(self.path, f"{self.path}.answer")
+            files.rename(self.path, self.path.plus(_ANSWER))
         except FileNotFoundError:
             return False
         spool.bell.ring_at(self._ear, message)
@@ -182,7 +199,7 @@ class Wait:
 
 def look_for(spool: Spool, message: QueueId) -> Wait | None:
     """Look for a living client who waits for a message."""
-    path = spool.path(names.WAITING, message)
+    path = spool.directories.waiting / message
     opened = files.open_with_status(path)
     if opened is None:
         return None
@@ -202,7 +219,7 @@ def look_for(spool: Spool, message: QueueId) -> Wait | None:
     return None
 
 
-def _lives(descriptor: int, path: str) -> bool:
+def _lives(descriptor: int, path: Location) -> bool:
     """Tell whether a waiter's process lives, which its lock tells; a dead one's file is removed."""
     if not files.try_lock(descriptor):
         return True

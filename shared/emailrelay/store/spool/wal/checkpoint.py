@@ -58,6 +58,10 @@ class Checkpoints:
             self._log.fall_sick()
             raise
 
+    def open_again(self, root: str) -> None:
+        """Have the file system that the spool is on by now."""
+        self._whole.open_again(root)
+
     def close(self) -> None:
         """Close the file system."""
         self._whole.close()

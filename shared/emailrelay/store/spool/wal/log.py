@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory
 from emailrelay.store.spool.wal import records, segment
 from emailrelay.store.spool.wal.records import BLOCK, Gone, Record
 from emailrelay.store.spool.wal.segment import Segment
@@ -28,7 +29,18 @@ _SEGMENTS = 32
 """As many segments there may be, if checkpoints lag behind."""
 _OLD = 10.0
 """Seconds after its first batch that a segment is closed, so that its checkpoint can be made."""
+_SURE = 20_000_000
+"""Nanoseconds since a directory's last change after which another one shows in its change time."""
+_SICKNESS = "the spool's disk has failed; its log is kept for a restart"
 _TAIL, _SICK = "tail", "sick"
+
+
+class LogGone(OSError):
+    """The log was removed or replaced: nobody would find what is written to it."""
+
+    def __init__(self, directory: str) -> None:
+        """Name the log's directory."""
+        super().__init__(errno.ESTALE, f"the log in {directory} was removed or replaced")
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +58,7 @@ class Written:
 class Log:
     """One process's hand on the log under ``directory``. Threads may share it."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: Directory) -> None:
         """Nothing is opened before it is needed."""
         self.directory = directory
         self._one = threading.Lock()
@@ -55,12 +67,15 @@ class Log:
         self._segment: Segment | None = None
         self._broken: set[int] = set()
         """Segments of which a sync has failed."""
+        self._seen: tuple[int, int, int, Segment] | None = None
+        """How the directory looked when it was last known to have a segment, and not to be sick."""
+        self._found_sick = False
         self.behind = 0
         """Segments that this process has closed since it last looked for what can be taken away."""
 
     def in_use(self) -> bool:
         """Tell whether this spool has a log, so that settlements must go there."""
-        return self._tail is not None or os.access(f"{self.directory}/{_TAIL}", os.F_OK)
+        return self._tail is not None or files.is_there(self.directory / _TAIL)
 
     def begin(self) -> None:
         """Have a log from now on.
@@ -76,8 +91,16 @@ class Log:
 
     def _opened(self) -> Tail:
         if self._tail is None:
-            self._tail = Tail(f"{self.directory}/{_TAIL}")
+            try:
+                self._tail = Tail(self.directory / _TAIL)
+            except FileNotFoundError as error:
+                raise LogGone(str(self.directory)) from error
         return self._tail
+
+    def _surely(self, tail: Tail) -> None:
+        """See to it that what is opened or made by its path belongs to the log whose tail is locked."""
+        if not tail.is_linked():
+            raise LogGone(str(self.directory))
 
     def write_now(self, batch: Sequence[Record]) -> Written | None:
         """Write a batch if nothing need be waited for; None: nothing was done."""
@@ -135,7 +158,60 @@ class Log:
             except OSError as error:
                 self._broken.add(segment.number)
                 return error
+            try:
+                self._check(segment)
+            except OSError as error:
+                return error
         return None
+
+    def _check(self, segment: Segment) -> None:
+        """Refuse a batch that no later process would find, or that is written to a sick log.
+
+        By its path, whatever is open: an administrator may have removed the log, or moved the spool. One
+        system call a batch tells that nothing has changed, since each change of a name shows in the
+        directory's change time.
+
+        Raises:
+            LogGone: the segment is not at its path any more.
+            OSError: the log is sick, or out of reach.
+
+        """
+        now = time.time_ns()
+        try:
+            status = os.stat(self.directory.path, follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise LogGone(str(self.directory)) from error
+        looks = status.st_dev, status.st_ino, status.st_ctime_ns, segment
+        if looks == self._seen:
+            return
+        self.directory.renew_all()
+        tail = self._tail
+        if not segment.is_linked() or not (tail is None or tail.is_linked()):
+            raise LogGone(str(self.directory))
+        self._found_sick = self.is_sick()
+        if self._found_sick:
+            raise OSError(errno.EIO, _SICKNESS)
+        # Within one tick of the kernel's clock a second change would not show.
+        self._seen = looks if now - status.st_ctime_ns > _SURE else None
+
+    def stands(self) -> bool:
+        """Tell whether the log that this process writes is the one at its path."""
+        with self._one:
+            if self._tail is None:
+                return True
+            with self._tail.locked() as place:
+                writing = self._segment
+                current = (
+                    writing is not None and place is not None and writing.number == place.number
+                )
+                lost = writing is not None and current and not writing.is_linked()
+                return self._tail.is_linked() and not lost
+
+    def leave(self) -> None:
+        """Let go of a log that was removed or replaced: the next batch goes to what is at its path."""
+        with self._one:
+            self._let_go()
+            self._broken.clear()
 
     @contextmanager
     def durable(self, batch: Sequence[Record]) -> Generator[None]:
@@ -168,12 +244,12 @@ class Log:
     @contextmanager
     def _appended(self, batch: Sequence[Record], *, wait: bool = True) -> Generator[Written]:
         """Append a batch; in the block nobody else writes."""
-        if self.is_sick():
-            raise OSError(errno.EIO, "the spool's disk has failed; its log is kept for a restart")
+        if self._found_sick and self.is_sick():
+            raise OSError(errno.EIO, _SICKNESS)
         room = records.room(sum(map(records.size, batch)))
         tail = self._opened()
         with tail.locked(wait=wait) as place:
-            found = self._place(place, room)
+            found = self._place(tail, place, room)
             if found is None:
                 if not wait:
                     raise BlockingIOError(errno.EAGAIN, "a new segment is to be laid out")
@@ -188,17 +264,18 @@ class Log:
                     writing.write(bytes(BLOCK), here.offset)  # nobody shall find what is refused
                 raise
 
-    def _place(self, place: Place | None, room: int) -> tuple[Segment, Place] | None:
+    def _place(self, tail: Tail, place: Place | None, room: int) -> tuple[Segment, Place] | None:
         """Give the segment to write to, and where, if it has the room; the tail is locked."""
         if place is None or place.number in self._broken:
             return None
-        writing = self._open(place.number)
+        writing = self._open(tail, place.number)
         if writing is None or place.offset + room > segment.SIZE:
             return None
         return writing, place
 
-    def _open(self, number: int) -> Segment | None:
+    def _open(self, tail: Tail, number: int) -> Segment | None:
         if self._segment is None or self._segment.number != number:
+            self._surely(tail)
             try:
                 self._change(segment.open_segment(self.directory, number))
             except StoreUnusable as error:
@@ -206,6 +283,7 @@ class Log:
         return self._segment
 
     def _next(self, tail: Tail, place: Place | None) -> tuple[Segment, Place]:
+        self._surely(tail)
         numbers = segment.numbers(self.directory)
         if len(numbers) >= _SEGMENTS:
             raise OSError(errno.ENOSPC, "the log is full: its checkpoints lag behind")
@@ -260,22 +338,25 @@ class Log:
 
     def is_sick(self) -> bool:
         """Tell whether a checkpoint has failed: files may be lost that only the log has whole."""
-        return os.path.exists(f"{self.directory}/{_SICK}")
+        return files.is_there(self.directory / _SICK)
 
     def fall_sick(self) -> None:
         """Have all processes refuse to go on; the next first opener restores the files from the log."""
         with contextlib.suppress(FileExistsError):
-            os.close(files.create(f"{self.directory}/{_SICK}"))
+            os.close(files.create(self.directory / _SICK))
 
     def end(self) -> None:
         """Take the log away, when its segments are gone and no other process has the spool open."""
         self.close()
         for name in (_TAIL, _SICK):
-            files.remove(f"{self.directory}/{name}")
+            files.remove(self.directory / name)
         segment.remove_spare(self.directory)
 
     def close(self) -> None:
         """Close the files."""
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._change(None)
         if self._tail is not None:
             self._tail.close()

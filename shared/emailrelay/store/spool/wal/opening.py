@@ -6,6 +6,7 @@ checkpoint and takes the log away, so that nothing is replayed after a clean end
 """
 
 import os
+import threading
 from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 
@@ -27,6 +28,7 @@ class Presence:
         self._directory = -1
         self._whole: FileSystem | None = None
         self._checkpoints: Checkpoints | None = None
+        self._one = threading.Lock()
 
     def come(self) -> None:
         """Come in; as the first, restore what the log tells. Blocks; for a thread.
@@ -37,16 +39,63 @@ class Presence:
 
         """
         spool = self._spool
-        path = spool.path(names.LOG)
-        self._directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._directory = files.reopened(spool.directories.log)
         if files.try_lock(self._directory):
             _restore(spool)
         # Not in one step, so another may become the first in between: it finds nothing to do.
         files.share_lock(self._directory)
-        self._whole = FileSystem(spool.root)
+        self._whole = FileSystem(spool.root.path)
         spool.syncer.lies_on(self._whole)
-        self._checkpoints = Checkpoints(spool.root, spool.log)
+        self._checkpoints = Checkpoints(spool.root.path, spool.log)
         spool.syncer.checkpoint = self._checkpoint
+        spool.syncer.come_again = self.come_again
+
+    def come_again(self) -> None:
+        """Come in anew if the log's directory, or all of the spool, was removed or replaced. Blocks.
+
+        What was acknowledged before stands in files that may not be on stable storage, and now there is
+        no log that tells of them: all of the file system is synced.
+
+        Raises:
+            OSError: the disk refuses.
+
+        """
+        spool = self._spool
+        path = spool.root / names.LOG
+        with self._one:
+            spool.directories.log.renew_all()
+            if files.is_named(self._directory, path) and spool.log.stands():
+                return
+            self._sync_what_was_acknowledged()
+            spool.make_directories()
+            self._open_again()
+            self._lock_again()
+            spool.log.leave()
+            if spool.logs:
+                spool.log.begin()
+        spool.trouble("write the log", f"{path} was removed or replaced, and is begun anew")
+
+    def _sync_what_was_acknowledged(self) -> None:
+        try:
+            if self._whole is not None:
+                self._whole.sync()
+        except OSError as error:
+            self._spool.trouble("sync what was accepted before the log was removed", error)
+
+    def _open_again(self) -> None:
+        """Have what is synced from now on be the file system that the spool is on by now."""
+        for each in (self._whole, self._checkpoints):
+            if each is not None:
+                each.open_again(self._spool.root.path)
+
+    def _lock_again(self) -> None:
+        """Be among those who have the spool open, for whoever comes from now on."""
+        directory = files.reopened(self._spool.directories.log)
+        try:
+            files.share_lock(directory)
+            os.dup2(directory, self._directory, inheritable=False)
+        finally:
+            os.close(directory)
 
     def begin_log(self) -> None:
         """Have new mail go into the log."""
@@ -55,6 +104,7 @@ class Presence:
 
     def _checkpoint(self) -> bool:
         try:
+            self.come_again()
             return self._checkpoints is not None and self._checkpoints.make()
         except (OSError, RelayError) as error:
             self._spool.trouble("make a checkpoint of the log", error)
@@ -64,7 +114,10 @@ class Presence:
         """Go; the last one takes the log away. Blocks; for a thread."""
         spool = self._spool
         try:
-            if spool.log.in_use():
+            # Whoever has a directory that was replaced would find itself the last in any case.
+            spool.directories.log.renew_all()
+            named = files.is_named(self._directory, spool.root / names.LOG)
+            if named and spool.log.in_use():
                 files.unlock(self._directory)
                 if files.try_lock(self._directory):
                     _end(spool)
@@ -112,7 +165,7 @@ def _open_all(spool: Spool, opened: ExitStack) -> list[Segment]:
 
 def _take_away(spool: Spool, segments: Sequence[Segment]) -> None:
     if segments:
-        with closing(FileSystem(spool.root)) as whole:
+        with closing(FileSystem(spool.root.path)) as whole:
             whole.sync()
     for number in segment.numbers(spool.log.directory):
         with suppress(FileNotFoundError):

@@ -15,6 +15,7 @@ from emailrelay.events import Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Location
 from emailrelay.store.spool.draft import roll_forward
 from emailrelay.store.spool.spool import Spool
 from emailrelay.store.spool.wal.segment import Segment
@@ -82,7 +83,7 @@ def _restore(
     octets = content.read()
     if not _belongs(final, octets):
         return changed  # filters have made another of it, which was synced as files
-    if os.path.isdir(spool.path(names.WORK, names.adopted_copy(message))):
+    if files.is_directory(spool.directories.work / names.adopted_copy(message)):
         pass  # and are about to: whoever claims the message puts their content in its place
     elif _measure(spool.content(message)) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, spool.content(message))
@@ -96,7 +97,7 @@ def _remove(spool: Spool, message: QueueId) -> bool:
     _remove_draft(spool, message)
     removed = False
     for path in (*(spool.envelope(message, stage) for stage in Stage), spool.content(message)):
-        if os.path.lexists(path):
+        if files.is_there(path):
             files.remove(path)
             removed = True
     return removed
@@ -104,13 +105,13 @@ def _remove(spool: Spool, message: QueueId) -> bool:
 
 def _remove_draft(spool: Spool, message: QueueId) -> None:
     """Remove an earlier name, which a power cut may have brought back."""
-    files.remove(spool.path(names.DRAFTS, names.content(message)))
-    files.remove(spool.path(names.DRAFTS, names.draft_envelope(message)))
+    files.remove(spool.directories.drafts / names.content(message))
+    files.remove(spool.directories.drafts / names.draft_envelope(message))
 
 
 def _finish_draft(spool: Spool, message: QueueId) -> None:
     """Bring a message back to where it was seen: it was committed as files, which need not be moved yet."""
-    path = spool.path(names.DRAFTS, names.draft_envelope(message))
+    path = spool.directories.drafts / names.draft_envelope(message)
     draft = files.lock_named(path)
     if draft is None:
         return
@@ -125,7 +126,7 @@ def _finish_draft(spool: Spool, message: QueueId) -> None:
 
 def _found(spool: Spool, message: QueueId) -> Stage | None:
     for stage in Stage:
-        if os.path.lexists(spool.envelope(message, stage)):
+        if files.is_there(spool.envelope(message, stage)):
             return stage
     return None
 
@@ -144,7 +145,7 @@ def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool
     elif found in (stage, Stage.HELD):  # held by hand, which leaves no line
         return False
     if here != there:
-        os.rename(here, there)
+        files.rename(here, there)
     return True
 
 
@@ -169,7 +170,7 @@ def _belongs(envelope: bytes, content: bytes) -> bool:
     return (history.length, history.crc32) == (len(content), zlib.crc32(content))
 
 
-def _measure(path: str) -> tuple[int, int] | None:
+def _measure(path: Location) -> tuple[int, int] | None:
     descriptor = files.open_regular(path)
     if descriptor is None:
         return None
@@ -179,7 +180,7 @@ def _measure(path: str) -> tuple[int, int] | None:
         os.close(descriptor)
 
 
-def _read(path: str) -> bytes:
+def _read(path: Location) -> bytes:
     descriptor = files.open_regular(path)
     if descriptor is None:
         return b""
@@ -189,13 +190,13 @@ def _read(path: str) -> bytes:
         os.close(descriptor)
 
 
-def _put(spool: Spool, octets: bytes, path: str) -> None:
+def _put(spool: Spool, octets: bytes, path: Location) -> None:
     """Give a name to a file that is whole, and belongs to whom the spool belongs to."""
-    made = spool.path(names.LOG, _MADE)
+    made = spool.directories.log / _MADE
     files.remove(made)
     descriptor = files.create(made)
     try:
         files.write_all(descriptor, octets)
     finally:
         os.close(descriptor)
-    os.rename(made, path)
+    files.rename(made, path)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Directory, Location
 from emailrelay.store.spool.wal import records
 from emailrelay.store.spool.wal.records import BLOCK, MARK_SIZE, Read
 
@@ -31,7 +32,7 @@ _ZEROS = bytes(1024 * 1024)
 class Segment:
     """An open segment. Threads may share it."""
 
-    path: str
+    path: Location
     number: int
     mark: bytes
     descriptor: int
@@ -58,7 +59,11 @@ class Segment:
 
     def take(self) -> bool:
         """Have it for ourselves if nobody is in the middle of a batch, and it is still there."""
-        return files.try_lock(self.descriptor) and files.is_named(self.descriptor, self.path)
+        return files.try_lock(self.descriptor) and self.is_linked()
+
+    def is_linked(self) -> bool:
+        """Tell whether the file still stands at its path, where the next first opener looks for it."""
+        return files.is_named(self.descriptor, self.path)
 
     def write(self, octets: bytes, offset: int) -> None:
         """Write a batch."""
@@ -94,26 +99,28 @@ class Segment:
                 os.close(self.descriptor)
 
 
-def _path(directory: str, number: int) -> str:
-    return f"{directory}/{number:012d}{_SUFFIX}"
+def _path(directory: Directory, number: int) -> Location:
+    return directory / f"{number:012d}{_SUFFIX}"
 
 
-def numbers(directory: str) -> list[int]:
+def numbers(directory: Directory) -> list[int]:
     """List the segments that there are, in their order."""
-    names = (name.removesuffix(_SUFFIX) for name in os.listdir(directory) if name.endswith(_SUFFIX))
+    names = (
+        name.removesuffix(_SUFFIX) for name in files.listed(directory) if name.endswith(_SUFFIX)
+    )
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
-def create(directory: str, number: int) -> Segment:
+def create(directory: Directory, number: int) -> Segment:
     """Lay out a new segment, in a file that another one has left if there is any, and sync all of it.
 
     Raises:
         OSError: no room, or any other trouble; nothing of it is left.
 
     """
-    new, path = f"{directory}/{_NEW}", _path(directory, number)
+    new, path = directory / _NEW, _path(directory, number)
     with contextlib.suppress(FileNotFoundError):
-        os.rename(f"{directory}/{_SPARE}", new)
+        files.rename(directory / _SPARE, new)
     descriptor = files.open_to_write(new)
     try:
         if descriptor is None:
@@ -122,7 +129,7 @@ def create(directory: str, number: int) -> Segment:
         segment = Segment(path, number, mark, descriptor)
         segment.write(_HEAD.pack(_MAGIC, _VERSION, number, mark).ljust(BLOCK, b"\0"), 0)
         os.fsync(descriptor)
-        os.rename(new, path)
+        files.rename(new, path)
         files.sync_directory(directory)
     except OSError:
         files.remove(new)
@@ -133,7 +140,7 @@ def create(directory: str, number: int) -> Segment:
     return segment
 
 
-def _lay_out(path: str) -> int:
+def _lay_out(path: Location) -> int:
     descriptor = files.create(path)
     try:
         for offset in range(0, SIZE, len(_ZEROS)):
@@ -145,21 +152,21 @@ def _lay_out(path: str) -> int:
     return descriptor
 
 
-def reserve(directory: str) -> None:
+def reserve(directory: Directory) -> None:
     """Lay out the next segment's file, so that a full disk does not stop mail from leaving.
 
     Raises:
         OSError: no room, or any other trouble; nothing of it is left.
 
     """
-    spare, new = f"{directory}/{_SPARE}", f"{directory}/{_NEW}"
-    if not os.path.exists(spare):
+    spare, new = directory / _SPARE, directory / _NEW
+    if not files.is_there(spare):
         files.remove(new)
         os.close(_lay_out(new))
-        os.rename(new, spare)
+        files.rename(new, spare)
 
 
-def open_segment(directory: str, number: int) -> Segment | None:
+def open_segment(directory: Directory, number: int) -> Segment | None:
     """Open a segment; None if it is gone, or was never more than begun.
 
     Raises:
@@ -185,13 +192,13 @@ def open_segment(directory: str, number: int) -> Segment | None:
     return None
 
 
-def remove(directory: str, number: int) -> None:
+def remove(directory: Directory, number: int) -> None:
     """Take a segment away, durably; its file is kept for the next one."""
-    os.rename(_path(directory, number), f"{directory}/{_SPARE}")
+    files.rename(_path(directory, number), directory / _SPARE)
     # Each by itself: what a later segment tells to be gone, no earlier one may bring back.
     files.sync_directory(directory)
 
 
-def remove_spare(directory: str) -> None:
+def remove_spare(directory: Directory) -> None:
     """Give the room back that is kept for the next segment."""
-    files.remove(f"{directory}/{_SPARE}")
+    files.remove(directory / _SPARE)

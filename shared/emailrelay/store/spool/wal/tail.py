@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from emailrelay.store.spool import files
+from emailrelay.store.spool.directory import Location
 
 _PLACE = struct.Struct(">QQd")
 
@@ -27,20 +28,15 @@ class Place(NamedTuple):
 class Tail:
     """The open file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: Location) -> None:
         """Open it, or make it.
 
         Raises:
             OSError: it cannot be made.
 
         """
-        descriptor = files.open_to_write(path)
-        while descriptor is None:
-            try:
-                descriptor = files.create(path)
-            except FileExistsError:
-                descriptor = files.open_to_write(path)
-        self._descriptor = descriptor
+        self._path = path
+        self._descriptor = files.open_or_create(path)
 
     @contextmanager
     def locked(self, *, wait: bool = True) -> Generator[Place | None]:
@@ -63,6 +59,10 @@ class Tail:
     def put(self, place: Place) -> None:
         """Note a new place; the lock is held."""
         files.write_at(self._descriptor, _PLACE.pack(*place), 0)
+
+    def is_linked(self) -> bool:
+        """Tell whether the file still stands at its path, where other processes open it."""
+        return files.is_named(self._descriptor, self._path)
 
     def close(self) -> None:
         """Close the file."""

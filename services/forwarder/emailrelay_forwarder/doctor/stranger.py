@@ -1,0 +1,131 @@
+"""What it is that answers at a port, where no mail server has greeted us."""
+
+import asyncio
+import socket
+import ssl
+from contextlib import suppress
+from enum import Enum, auto
+
+from emailrelay_forwarder.resolve import SocketAddress
+from emailrelay_forwarder.smtp_client import SessionSettings
+
+PATIENCE = 3.0
+"""Seconds for each thing that is tried."""
+_MOST = 512
+
+
+class Stranger(Enum):
+    """What answers there, as far as its first octets tell."""
+
+    MAIL = auto()
+    """A mail server that greets in clear."""
+    MAIL_IN_TLS = auto()
+    """A mail server that greets under TLS from the first octet (RFC 8314 section 3.3)."""
+    TLS = auto()
+    """Something under TLS that does not greet."""
+    SSH = auto()
+    HTTP = auto()
+    IMAP = auto()
+    POP3 = auto()
+    OTHER = auto()
+    """Something with words of its own."""
+    CLOSES = auto()
+    """It ends each connection without a word."""
+    SILENT = auto()
+    """It takes connections and says nothing, whatever it is told."""
+
+
+_BEGINNINGS = (
+    (b"SSH-", Stranger.SSH),  # RFC 4253 section 4.2
+    (b"HTTP/", Stranger.HTTP),  # RFC 9112 section 4
+    (b"<", Stranger.HTTP),  # servers that answer nonsense with a page and no header
+    (b"* ", Stranger.IMAP),  # RFC 9051 section 7.1
+    (b"+OK", Stranger.POP3),  # RFC 1939 section 3
+    (b"220", Stranger.MAIL),
+    (b"554", Stranger.MAIL),
+    (b"421", Stranger.MAIL),
+    (b"\x15\x03", Stranger.TLS),  # an alert, RFC 8446 section 5.1
+)
+
+
+def known_by(octets: bytes) -> Stranger | None:
+    """Tell what begins like this; None: it has said nothing."""
+    found = (kind for beginning, kind in _BEGINNINGS if octets.startswith(beginning))
+    return next(found, Stranger.OTHER) if octets else None
+
+
+async def identify(address: SocketAddress, settings: SessionSettings, name: str) -> Stranger:
+    """Find out what answers at ``address``: by listening, then by TLS, then by asking in clear.
+
+    ``name`` is what TLS asks for (SNI); empty: nothing. Nothing secret is said.
+    """
+    heard, ended = await _heard(address, settings)
+    kind = known_by(heard)
+    if kind is not None and kind is not Stranger.TLS:
+        return kind
+    with suppress(OSError, ValueError, TimeoutError):  # ValueError: of a name that can be none
+        greeting, _ = await _heard(address, settings, tls=_any_certificate(), name=name)
+        return Stranger.MAIL_IN_TLS if greeting.startswith(b"220") else Stranger.TLS
+    if kind is not None:
+        return kind
+    if ended:
+        return Stranger.CLOSES
+    # The empty line ends a request for a web server, which answers that it is a bad one.
+    heard, ended = await _heard(address, settings, asking=b"EHLO localhost\r\n\r\n")
+    return known_by(heard) or Stranger.SILENT
+
+
+def _any_certificate() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+async def _heard(
+    address: SocketAddress,
+    settings: SessionSettings,
+    *,
+    asking: bytes = b"",
+    tls: ssl.SSLContext | None = None,
+    name: str = "",
+) -> tuple[bytes, bool]:
+    """Connect, ask, and give the first octets that are said, and whether it was ended then.
+
+    Raises:
+        OSError: with ``tls``, there is no handshake. Without, there is nothing that it raises.
+
+    """
+    try:
+        async with asyncio.timeout(PATIENCE):
+            sock = await _connected(address, settings)
+            reader, writer = await asyncio.open_connection(
+                sock=sock, ssl=tls, server_hostname=name if tls else None
+            )
+    except (OSError, TimeoutError):
+        if tls is not None:
+            raise
+        return b"", False
+    try:
+        writer.write(asking)
+        async with asyncio.timeout(PATIENCE):
+            heard = await reader.read(_MOST)
+            return heard, not heard
+    except ConnectionError:
+        return b"", True
+    except (OSError, TimeoutError):
+        return b"", False
+    finally:
+        writer.transport.abort()
+
+
+async def _connected(address: SocketAddress, settings: SessionSettings) -> socket.socket:
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(0)
+        if settings.local_address is not None and address.family != socket.AF_UNIX:
+            sock.bind((settings.local_address, 0))
+        await asyncio.get_running_loop().sock_connect(sock, address.address)
+    except BaseException:  # cancelled, too: no socket may stay open
+        sock.close()
+        raise
+    return sock

@@ -1,0 +1,120 @@
+"""Whether a header has octets beyond ASCII, the message's own or that of a MIME part (RFC 6532)."""
+
+import re
+from collections.abc import AsyncIterator
+
+LONGEST_LINE = 1 << 16
+"""Octets of a header line that are kept while its end is not there yet."""
+LONGEST_FIELD = 1 << 12
+"""Octets of a Content-Type field that are read."""
+MOST_BOUNDARIES = 1000
+_LONGEST_DELIMITER = 200
+"""Octets: a boundary has 70 at most, and blanks may follow it (RFC 2046 section 5.1.1)."""
+
+_TYPE = re.compile(rb"content-type[ \t]*:[ \t]*([^;\s]*)", re.IGNORECASE)
+_BOUNDARY = re.compile(rb';\s*boundary\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;"]+))', re.IGNORECASE)
+_MESSAGES = {b"message/rfc822", b"message/global"}
+"""Parts that begin with a header of their own."""
+
+
+async def beyond_ascii(content: AsyncIterator[bytes]) -> bool:
+    """Read a message as far as needed to tell whether any header in it is beyond ASCII.
+
+    Raises:
+        StoreError: as ``content`` does.
+
+    """
+    scan = HeaderScan()
+    async for chunk in content:
+        scan.feed(chunk)
+        if scan.found or scan.over:
+            return scan.found
+    scan.finish()
+    return scan.found
+
+
+class HeaderScan:
+    """Takes a message chunk by chunk; keeps one line of it at most, and passes over bodies in one go."""
+
+    __slots__ = ("_boundaries", "_buffer", "_field", "_in_header", "_message", "found")
+
+    def __init__(self) -> None:
+        self.found = False
+        """Whether a header with octets beyond ASCII was seen."""
+        self._in_header = True
+        self._message = False
+        """Whether the body of this part is a message, and begins with a header."""
+        self._boundaries: set[bytes] = set()
+        self._buffer = b""
+        """What is not understood yet. In a body it begins with the end of a line, or within one."""
+        self._field = b""
+        """The Content-Type field so far, whose further lines may come."""
+
+    @property
+    def over(self) -> bool:
+        """Whether no further header can come."""
+        return not (self._in_header or self._boundaries)
+
+    @property
+    def held(self) -> int:
+        """The octets that are kept now."""
+        return len(self._buffer) + len(self._field)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next octets."""
+        self._buffer += chunk
+        while not (self.found or self.over) and self._advance():
+            pass
+
+    def finish(self) -> None:
+        """Take note that there are no more octets."""
+        if self._in_header:
+            self.found = self.found or not self._buffer.isascii()
+
+    def _advance(self) -> bool:
+        """Understand some more; False: not without more octets."""
+        return self._header_line() if self._in_header else self._body()
+
+    def _header_line(self) -> bool:
+        line, end, rest = self._buffer.partition(b"\n")
+        if not end and len(line) < LONGEST_LINE:
+            return False
+        self._buffer = rest
+        self.found = self.found or not line.isascii()
+        if not line.startswith((b" ", b"\t")):
+            self._note_type()
+            self._field = line if _TYPE.match(line) else b""
+        elif self._field and len(self._field) < LONGEST_FIELD:
+            self._field += line
+        if end and not line.rstrip(b"\r"):
+            self._in_header, self._message = self._message, False
+            if not self._in_header:
+                self._buffer = b"\n" + rest
+        return bool(end)
+
+    def _note_type(self) -> None:
+        field = self._field.replace(b"\r", b"")
+        if kind := _TYPE.match(field):
+            self._message = kind[1].lower() in _MESSAGES
+            boundary = _BOUNDARY.search(field)
+            if boundary and len(self._boundaries) < MOST_BOUNDARIES:
+                quoted = re.sub(rb"\\(.)", rb"\1", boundary[1] or b"")
+                self._boundaries.add(quoted or boundary[2] or b"")
+
+    def _body(self) -> bool:
+        """Pass over the body to the next delimiter of a part."""
+        at = self._buffer.find(b"\n--")
+        if at < 0:
+            self._buffer = self._buffer[-2:]
+            return False
+        end = self._buffer.find(b"\n", at + 1)
+        if end < 0 and len(self._buffer) - at < _LONGEST_DELIMITER:
+            self._buffer = self._buffer[at:]
+            return False
+        line = self._buffer[at + 3 : end if end >= 0 else None].rstrip(b" \t\r")
+        self._in_header = line in self._boundaries and end >= 0
+        if end < 0:
+            self._buffer = self._buffer[at + 1 :]
+        else:
+            self._buffer = self._buffer[end + (1 if self._in_header else 0) :]
+        return True

@@ -1,0 +1,32 @@
+"""Recipients that an address verifier knew as mailboxes of this host: no server is asked about them."""
+
+from collections.abc import Iterable
+
+from emailrelay.envelope import Address, Envelope
+from emailrelay.reply import Reply
+
+_NONE_REMOTE = Reply(550, "5.3.3 no remote recipients: mail for local mailboxes goes nowhere")
+_SOME_REMOTE = Reply(550, "5.3.3 mail for local mailboxes goes nowhere")
+
+
+def remote(envelope: Envelope, recipients: Iterable[Address]) -> list[Address]:
+    """Give those of the recipients that servers are asked about."""
+    local = _local(envelope)
+    return [recipient for recipient in recipients if recipient not in local]
+
+
+def refusals(envelope: Envelope, recipients: Iterable[Address]) -> dict[Address, Reply]:
+    """Refuse those of the recipients that are local.
+
+    There is no delivery to mailboxes here. Such a name must not go to a server either, where it may be
+    somebody else's. So the message ends as failed, with the others done, and its sender can be told.
+    """
+    local = _local(envelope)
+    reply = _SOME_REMOTE if envelope.to_remote else _NONE_REMOTE
+    return {recipient: reply for recipient in recipients if recipient in local}
+
+
+def _local(envelope: Envelope) -> frozenset[Address]:
+    if not envelope.to_local:
+        return frozenset()
+    return frozenset(envelope.to_local) - frozenset(envelope.to_remote)

@@ -1,0 +1,128 @@
+"""How fast a server is sent mail that wants it more slowly: measured, and then learnt from its answers."""
+
+from collections import deque
+
+WINDOW = 1.0
+"""Seconds over which the rate is measured at the first refusal: servers count by the second."""
+MEASURED = 100
+"""Accepted messages that are remembered for that."""
+CUT = 0.5
+"""What a refusal leaves of the rate."""
+RAISE = 0.05
+"""Messages per second that each accepted message adds: a twentieth of the rate in each second."""
+SLOWEST = 1 / 60
+"""Messages per second that are tried, whatever the server says."""
+FORGIVEN = 600.0
+"""Seconds without a refusal after which there is no limit any more."""
+REST, LONGEST_REST = 900.0, 3600.0
+"""Seconds without mail when the share of a day or an hour is used up: at first, and at most."""
+AFTER_REST = 1.0
+"""Messages per second at first after such a rest; each that is accepted adds another one."""
+
+
+class Pace:
+    """The rate for one server (additive increase, multiplicative decrease). Times in seconds.
+
+    Without a refusal there is no limit. The first one halves the rate that was measured until then.
+    From then on messages have turns, one after another; what was refused gets a turn like all others.
+    """
+
+    __slots__ = (
+        "_changed",
+        "_forgiven",
+        "_knee",
+        "_later",
+        "_next",
+        "_rests",
+        "_seen",
+        "_taken",
+        "rate",
+    )
+
+    def __init__(self) -> None:
+        self.rate: float | None = None
+        """Messages per second; None: no limit."""
+        self._taken: deque[float] = deque(maxlen=MEASURED)
+        self._knee = 0.0
+        """The rate up to which it grows quickly."""
+        self._changed = 0.0
+        """When the rate was last cut: refusals of what began before say nothing about the new one."""
+        self._forgiven = 0.0
+        """When there is no limit any more, if no refusal comes before."""
+        self._next = 0.0
+        """When the next message may begin."""
+        self._later = 0.0
+        """The last turn that was given to a message to come back at."""
+        self._rests = 0
+        self._seen = 0.0
+        """When a turn was last asked for."""
+
+    def turn(self, now: float, *, patience: float) -> float | None:
+        """Take a turn: return the seconds until it; None: it is further away than ``patience``."""
+        self._follow(now)
+        if self.rate is None:
+            return 0.0
+        if now > self._forgiven:
+            self.rate = None
+            return 0.0
+        start = max(self._next, now)
+        if start - now > patience:
+            return None
+        self._next = start + 1 / self.rate
+        return start - now
+
+    def later(self, now: float) -> float:
+        """Return when a message may come back: each gets a time of its own, not to come all at once."""
+        if self.rate is None:
+            return now
+        self._later = max(self._later + 1 / self.rate, self._next, now)
+        return self._later
+
+    def accepted(self, now: float) -> None:
+        """Note that a message was accepted."""
+        self._taken.append(now)
+        self._rests = 0
+        if self.rate is not None:
+            self.rate += min(1.0, self._knee - self.rate) if self.rate < self._knee else RAISE
+
+    def refused(self, now: float, *, began: float) -> bool:
+        """Note that a message was refused for coming too fast; tell whether it counted.
+
+        Refusals of several messages that began before the last cut are one.
+        """
+        if self.rate is not None and began <= self._changed:
+            return False
+        self._knee = max(SLOWEST, CUT * self._measured(now))
+        self._cut(self._knee, now, pause=0.0)
+        return True
+
+    def used_up(self, now: float, *, began: float) -> bool:
+        """Note that a share of many messages is used up; tell whether it counted, see ``refused``."""
+        if self.rate is not None and began <= self._changed:
+            return False
+        self._knee = max(self._knee, self._measured(now))
+        self._cut(AFTER_REST, now, pause=min(LONGEST_REST, REST * 2.0 ** min(self._rests, 16)))
+        self._rests += 1
+        return True
+
+    def _follow(self, now: float) -> None:
+        """Take all times back with a clock that was set back, or no turn would come for so long."""
+        back = max(0.0, self._seen - now)
+        self._seen = now
+        if back:
+            self._changed -= back
+            self._next -= back
+            self._later -= back
+            self._forgiven -= back
+
+    def _cut(self, rate: float, now: float, *, pause: float) -> None:
+        self.rate = rate
+        self._changed = now
+        self._next = now + max(pause, 1 / rate)
+        self._later = self._next - 1 / rate
+        self._forgiven = self._next + FORGIVEN
+
+    def _measured(self, now: float) -> float:
+        if self.rate is not None:
+            return self.rate
+        return max(1, sum(at > now - WINDOW for at in self._taken)) / WINDOW

@@ -1,0 +1,37 @@
+"""How long servers are waited for that have not greeted yet."""
+
+MOST_SERVERS = 1000
+"""Servers whose time is remembered; beyond that, the oldest is forgotten."""
+
+
+class Patience:
+    """The seconds for each server, by its address: short at first, longer for a slow one.
+
+    RFC 5321 section 4.5.3.2.1 wants five minutes. A server that is silent for good would hold up
+    mail for so long, so each silence doubles the time, up to ``longest``; and what a server needed
+    last, doubled, is what it gets next.
+    """
+
+    def __init__(self, first: float, longest: float) -> None:
+        self._first, self._longest = first, longest
+        self._slow: dict[str, float] = {}
+
+    def of(self, server: str) -> float:
+        """Return how long to wait for the greeting of a server."""
+        return self._slow.get(server, self._first)
+
+    def silent(self, server: str) -> None:
+        """Note that the time was not enough."""
+        self._needs(server, self.of(server))
+
+    def greeted(self, server: str, seconds: float) -> None:
+        """Note how long the greeting took."""
+        self._needs(server, seconds)
+
+    def _needs(self, server: str, seconds: float) -> None:
+        self._slow.pop(server, None)
+        wanted = min(2 * seconds, self._longest)
+        if wanted > self._first:
+            if len(self._slow) >= MOST_SERVERS:
+                del self._slow[next(iter(self._slow))]
+            self._slow[server] = wanted

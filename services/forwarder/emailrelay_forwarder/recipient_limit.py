@@ -1,0 +1,47 @@
+"""How servers say that a transaction has enough recipients (RFC 5321 section 4.5.3.1.10)."""
+
+import re
+
+from emailrelay.reply import Reply
+
+_ENHANCED = re.compile(r"[245]\.([0-9]{1,3})\.([0-9]{1,3})\b")
+_WORDS = re.compile(
+    r"too many (?:\w+ )?(?:recipients?|rcpts?)\b"
+    r"|\b(?:max(?:imum)?|limit)\b.*\b(?:recipients|rcpts)\b"
+    r"|\b(?:recipients|rcpts)\b.*\b(?:max(?:imum)?|limit)\b",
+    re.IGNORECASE,
+)
+_FULL_MAILBOX = re.compile(r"mailbox|storage|quota|space|size", re.IGNORECASE)
+_ABOUT_AN_ADDRESS = {"1", "2"}
+"""Subjects of RFC 3463: the address, the mailbox. A full mailbox (5.2.2) has the same codes else."""
+
+
+def names_limit(reply: Reply) -> bool:
+    """Tell whether a refusal says in so many words that there are too many recipients.
+
+    The code alone tells nothing: servers say 452, 550, 552 (as RFC 821 wanted it) and others.
+    """
+    if reply.accepted:
+        return False
+    enhanced = _ENHANCED.match(reply.text)
+    if enhanced and enhanced[1] in _ABOUT_AN_ADDRESS:
+        return False
+    if enhanced and enhanced.groups() == ("5", "3"):
+        return True
+    return bool(_WORDS.search(reply.text)) and not _FULL_MAILBOX.search(reply.text)
+
+
+def may_be_limit(reply: Reply) -> bool:
+    """Tell whether a refusal of a recipient after others calls for a further transaction.
+
+    A bare 452 does: it is what RFC 5321 wants to be said.
+    """
+    bare = reply.code == 452 and not _ENHANCED.match(reply.text)
+    return bare or names_limit(reply)
+
+
+def temporary(reply: Reply) -> Reply:
+    """Give a refusal for too many recipients as the temporary one that it is, others unchanged."""
+    if reply.permanent and names_limit(reply):
+        return Reply.of(452, f"4.5.3 the server takes no more recipients at a time: {reply}")
+    return reply

@@ -1,0 +1,30 @@
+"""Where a connection comes from, also one that the client has reset already."""
+
+import ipaddress
+import socket
+from contextlib import suppress
+
+_SAVE_SYN, _SAVED_SYN = 27, 28
+"""Options of TCP on Linux: tcp(7) does not tell of them, ``linux/tcp.h`` does."""
+_LONGEST = 256
+
+
+def remember_callers(listening: socket.socket) -> None:
+    """Have the kernel keep the first packet of each connection, which tells its address in any case."""
+    with suppress(OSError):  # no TCP, or another kernel: a reset connection then has no address
+        listening.setsockopt(socket.IPPROTO_TCP, _SAVE_SYN, 1)
+
+
+def caller_of(connection: socket.socket) -> str:
+    """Return the IP address of a TCP connection that has no peer any more; "" if there is no telling."""
+    try:
+        packet = connection.getsockopt(socket.IPPROTO_TCP, _SAVED_SYN, _LONGEST)
+    except OSError:
+        return ""
+    # The version stands in the first four bits, the source at octet 12 (RFC 791) or 8 (RFC 8200).
+    version = packet[0] >> 4 if packet else 0
+    if version == 4 and len(packet) >= 20:
+        return str(ipaddress.IPv4Address(packet[12:16]))
+    if version == 6 and len(packet) >= 40:
+        return str(ipaddress.IPv6Address(packet[8:24]))
+    return ""

@@ -1,0 +1,47 @@
+"""A client's commands as the log shows them: what may be a secret is not in them.
+
+A client that was refused at AUTH, or did not wait for the answer, says its password as if it were a
+command. So of a line that begins with no word of a protocol nothing is shown.
+"""
+
+from emailrelay.secrets import Mechanism
+
+LONGEST = 1000
+"""Octets of a command that are shown."""
+UNKNOWN, MASK = "(unknown)", "***"
+
+_SMTP = frozenset(
+    (
+        *("HELO", "EHLO", "LHLO", "MAIL", "RCPT", "DATA", "BDAT", "STARTTLS", "RSET", "NOOP"),
+        *("HELP", "VRFY", "EXPN", "ETRN", "TURN", "QUIT"),
+    )
+)
+_OTHERS = frozenset(
+    (
+        *("GET", "HEAD", "POST", "PUT", "CONNECT", "OPTIONS", "USER", "PASS", "LOGIN", "XCLIENT"),
+        *("XFORWARD", "SEND", "SAML", "SOML", "SSH-2.0", "RTSP", "SIP"),
+    )
+)
+"""Of other protocols, and of extensions that are not offered here: the word alone is shown."""
+_MECHANISMS = frozenset({*map(str, Mechanism), "EXTERNAL", "NTLM", "GSSAPI", "SCRAM-SHA-256"})
+
+
+def word(line: bytes) -> str:
+    """Give the first word of a command, if it is one that is known."""
+    first = line[:LONGEST].decode("ascii", "replace").split(maxsplit=1)[:1]
+    known = "".join(first).upper()
+    return known if known in _SMTP | _OTHERS | {"AUTH"} else UNKNOWN
+
+
+def shown(line: bytes) -> str:
+    """Give a command without what may be a secret."""
+    text = line[:LONGEST].decode("utf-8", "replace")
+    known = word(line)
+    if known in _SMTP:
+        return text
+    if known != "AUTH":
+        return f"{known} {MASK}" if known in _OTHERS else MASK
+    words = text.split(maxsplit=2)
+    named = [each for each in words[1:2] if each.upper() in _MECHANISMS]
+    hidden = [MASK] if len(words) > 1 + len(named) else []
+    return " ".join([words[0], *named, *hidden])

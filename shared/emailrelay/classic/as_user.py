@@ -1,0 +1,107 @@
+"""What root does at a path for the user it will become, so that this user cannot turn it against root.
+
+With the user's own rights the kernel allows what the user could do anyway. Where these do not
+suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot lead
+elsewhere.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Collection, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from emailrelay.classic.identity import Identity
+
+T = TypeVar("T")
+
+_MOST_LINKS = 40
+"""As many symbolic links as the kernel follows (path_resolution(7))."""
+
+
+def act(path: str, who: Identity | None, do: Callable[[str], T]) -> T:
+    """Return ``do(path)``, done as ``who`` or by root at a path that ``who`` cannot change.
+
+    Without ``who``, and in a process that is not root (any more), it is plainly done.
+
+    Raises:
+        PermissionError: neither is possible; the text says why.
+        OSError: what ``do`` raises.
+
+    """
+    if who is None or os.geteuid() != 0:
+        return do(path)
+    try:
+        with acting_as(who):
+            return do(path)
+    except PermissionError:
+        return do(unchangeable(path, who.groups))
+
+
+@contextmanager
+def acting_as(who: Identity) -> Generator[None]:
+    """Have the rights of this user, and root's again at the end; the process has a single thread."""
+    group, groups = os.getegid(), os.getgroups()
+    try:
+        os.setgroups(who.groups)
+        os.setegid(who.group)
+        os.seteuid(who.user)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
+def unchangeable(path: str, groups: Collection[int]) -> str:
+    """Return the path with its symbolic links resolved, if only root can lead it elsewhere.
+
+    What does not exist yet may stand at its end. Each directory must be root's, without write access
+    for everybody or for one of ``groups``. A directory with the sticky bit (``/tmp``) may be open to
+    all if the next name in it exists and is root's: nobody else can rename that (unlink(2)).
+
+    Raises:
+        PermissionError: somebody else can.
+
+    """
+    here, links = Path("/"), 0
+    names = [*reversed(Path(path).absolute().parts[1:])]
+    while names:
+        name = names.pop()
+        if name == "..":
+            here = here.parent
+            continue
+        step = here / name
+        try:
+            found = step.lstat()
+        except FileNotFoundError:
+            _require_closed(here, groups, entry=None)
+            return str(step.joinpath(*reversed(names)))
+        _require_closed(here, groups, entry=found)
+        if not stat.S_ISLNK(found.st_mode):
+            here = step
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = step.readlink()
+        here = Path("/") if target.is_absolute() else here
+        names += [name for name in reversed(target.parts) if name != "/"]
+    return str(here)
+
+
+def _require_closed(
+    directory: Path, groups: Collection[int], *, entry: os.stat_result | None
+) -> None:
+    status = directory.lstat()
+    held = entry is not None and entry.st_uid == 0 and bool(status.st_mode & stat.S_ISVTX)
+    by_group = status.st_mode & stat.S_IWGRP and status.st_gid in groups
+    open_to_others = bool(status.st_mode & stat.S_IWOTH or by_group)
+    if status.st_uid != 0 or (open_to_others and not held):
+        text = (
+            "the user to become has no access, and root does not act in a directory that others "
+            "can change; choose a directory of root's or of this user's"
+        )
+        raise PermissionError(errno.EACCES, text, str(directory))

@@ -1,0 +1,70 @@
+"""Who is at the other end of a TCP connection within this machine: the kernel's table says (proc(5))."""
+
+import grp
+import os
+import pwd
+import socket
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TypeAlias
+
+Place: TypeAlias = tuple[str, int]
+"""An IPv4 address and a port."""
+
+_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
+_LOCAL, _REMOTE, _USER, _INODE = 1, 2, 7, 9
+"""The columns of these tables that say something here."""
+
+
+def user_of(connection: socket.socket) -> int | None:
+    """Give the number of the user whose socket is at the other end; None if that cannot be told."""
+    try:
+        ours, theirs = connection.getsockname()[:2], connection.getpeername()[:2]
+        lines = [line for table in _TABLES if table.exists() for line in _lines(table)]
+    except OSError:
+        return None
+    return owner(lines, local=theirs, remote=ours)
+
+
+def owner(lines: Iterable[str], *, local: Place, remote: Place) -> int | None:
+    """Return the user of the socket from ``local`` to ``remote`` in a table of the kernel's.
+
+    A socket that its program has closed has no inode any more, and root's number whoever had it.
+    """
+    ends = {(_plain(local), _plain(remote)), (_mapped(local), _mapped(remote))}
+    for line in lines:
+        words = line.split()
+        if len(words) > _INODE and (words[_LOCAL], words[_REMOTE]) in ends:
+            return int(words[_USER]) if words[_INODE] != "0" else None
+    return None
+
+
+def belongs_here(user: int | None) -> bool:
+    """Tell whether this is root, our own user, or a member of our group: of the spool's, that is."""
+    if user is None:
+        return False
+    if user in {0, os.geteuid()}:
+        return True
+    try:
+        entry = pwd.getpwuid(user)
+        members = grp.getgrgid(os.getegid()).gr_mem
+    except KeyError:
+        return False
+    return entry.pw_gid == os.getegid() or entry.pw_name in members
+
+
+def _lines(table: Path) -> list[str]:
+    return table.read_text("ascii").splitlines()
+
+
+def _plain(place: Place) -> str:
+    # Numbers as they lie in memory.
+    address = int.from_bytes(socket.inet_aton(place[0]), sys.byteorder)
+    return f"{address:08X}:{place[1]:04X}"
+
+
+def _mapped(place: Place) -> str:
+    """Write an IPv4 address as IPv6 sockets have it (RFC 4291 section 2.5.5.2)."""
+    prefix = int.from_bytes(b"\0\0\xff\xff", sys.byteorder)
+    return f"{'0' * 16}{prefix:08X}{_plain(place)}"

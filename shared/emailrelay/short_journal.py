@@ -1,0 +1,53 @@
+"""A long journal told in fewer lines, from which the same history is read.
+
+Of each kind of line the last one stays where it stood. What earlier attempts settled goes, each recipient
+once, into one line before the last attempt. Lines of other programs stay, in front.
+"""
+
+from collections.abc import Iterable
+
+from emailrelay import journal
+from emailrelay.journal import Attempt, Doubted, Entry, History
+
+_REASON = b"X-MailRelay-Reason"
+"""What the two lines begin with that belong to ``Failed``, and are written with it."""
+
+
+def shorten(lines: Iterable[bytes]) -> bytes | None:
+    """Give the octets of a journal from which the same history is read as from ``lines``.
+
+    ``lines`` are those behind the envelope's end mark, without CRLF; they may be more than fit into
+    memory. None: this journal cannot be told in fewer words.
+    """
+    history, last, others = History(), dict[tuple[str, str], Entry](), list[bytes]()
+    for line in lines:
+        entry = journal.parse_line(line)
+        if entry is not None:
+            history = journal.after(history, entry)
+            kind = type(entry).__name__, entry.peer if isinstance(entry, Doubted) else ""
+            last.pop(kind, None)  # so that it stands where it was written last
+            last[kind] = entry
+        elif line and not line.startswith(_REASON):
+            others.append(line + b"\r\n")
+    told = list(_told(history, last.values()))
+    if journal.read(told) != history:
+        return None
+    return b"".join(others) + b"".join(map(journal.write, told))
+
+
+def _told(history: History, last: Iterable[Entry]) -> Iterable[Entry]:
+    for entry in last:
+        if isinstance(entry, Attempt):
+            yield _earlier(history, entry)
+        yield entry
+
+
+def _earlier(history: History, last: Attempt) -> Attempt:
+    """Give one attempt that stands for all before the last one."""
+    began = history.started_at if history.accepted_at is None else None
+    return Attempt(
+        at=last.at if began is None else began,
+        peer="",
+        replies={**history.refused, **history.delivered},
+        tries=max(0, history.attempts - last.tries),
+    )

@@ -1,0 +1,43 @@
+"""Standard input, output and error of a command, made usable whatever the caller left of them."""
+
+import io
+import os
+import sys
+
+
+def prepare_streams() -> None:
+    r"""Make the three streams usable. A command calls this before it does anything else.
+
+    A closed descriptor is opened on ``/dev/null``. Otherwise the next file that the command opens
+    would get its number, and what is written to standard error would go into that file. Standard
+    input is opened for writing only, so that reading it fails: no message is not an empty message.
+
+    Characters that the console's character set lacks are shown as escapes (``\xf1``). Otherwise
+    such a character would end the command with a traceback.
+    """
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_WRONLY), True)  # noqa: FBT003 - no keyword
+    # Python has no stream for a descriptor that was closed when it started.
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - a descriptor, kept
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def mention(text: str) -> None:
+    """Print a line that may get lost: what the command did is done, and no full disk undoes it."""
+    try:
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+    except OSError:
+        drop_output()
+
+
+def drop_output() -> None:
+    """Forget what is not written yet: the interpreter must not fail once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

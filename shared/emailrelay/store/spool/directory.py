@@ -1,0 +1,231 @@
+"""Directories held by descriptors, and names in them.
+
+The administrator names the spool directory, by whatever path. Below it no path is followed: a name is
+looked up in an open directory, and a link there is never a directory of ours. So whoever may rename
+things in the spool cannot lead us out of it. See ``docs/decisions/directory-descriptors.md``.
+"""
+
+import contextlib
+import errno
+import os
+import stat
+import time
+from _thread import allocate_lock  # threading itself would cost submitters more than their message
+from typing import NamedTuple
+
+MODE, PRIVATE = 0o770, 0o700
+_LOOK = 1.0
+"""Seconds after which the next use asks whether the path still leads to the open directory."""
+_PASSED_ON = stat.S_ISGID | stat.S_ISVTX
+_OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Directory:
+    """A directory that stays open. One that was removed or replaced is opened again. Threads may share it.
+
+    The number of its descriptor never changes, so a thread that has just asked for it can use it.
+    """
+
+    __slots__ = (
+        "_above", "_descriptor", "_guard", "_is", "_makes", "_name", "_next_look", "_private", "path"
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        path: str,
+        *,
+        above: "Directory | None" = None,
+        name: str = "",
+        makes: bool = True,
+        private: bool = False,
+    ) -> None:
+        """Nothing is opened before it is needed.
+
+        ``makes``: one that is missing is made. ``private``: it is this user's alone.
+        """
+        self.path = path
+        self._above, self._name, self._makes, self._private = above, name, makes, private
+        self._descriptor, self._is, self._next_look = -1, (-1, -1), 0.0
+        self._guard = allocate_lock()
+
+    def below(self, name: str, *, makes: bool = True, private: bool = False) -> "Directory":
+        """Give a directory in this one."""
+        path = f"{self.path}/{name}"
+        return Directory(path, above=self, name=name, makes=makes, private=private)
+
+    def __truediv__(self, name: str) -> "Location":
+        """Give a name in this directory."""
+        return Location(self, name)
+
+    def __str__(self) -> str:
+        """Give the path, for people."""
+        return self.path
+
+    def fileno(self) -> int:
+        """Give the descriptor.
+
+        Raises:
+            OSError: there is no such directory, or it is none that we may trust.
+
+        """
+        if time.monotonic() >= self._next_look:
+            self.renew()
+        return self._descriptor
+
+    def renew(self) -> None:
+        """Open what the path leads to now, unless that is open already.
+
+        Raises:
+            OSError: as ``fileno``.
+
+        """
+        with self._guard:
+            if self._descriptor < 0 or self._has_moved():
+                fresh = self._opened()
+                if self._descriptor < 0:
+                    self._descriptor = fresh
+                else:
+                    os.dup2(fresh, self._descriptor, inheritable=False)
+                    os.close(fresh)
+                status = os.fstat(self._descriptor)
+                self._is = status.st_dev, status.st_ino
+            self._next_look = time.monotonic() + _LOOK
+
+    def renew_all(self) -> None:
+        """Renew this directory and those above it.
+
+        Raises:
+            OSError: as ``fileno``.
+
+        """
+        if self._above is not None:
+            self._above.renew_all()
+        self.renew()
+
+    def _has_moved(self) -> bool:
+        try:
+            if self._above is None:
+                status = os.stat(self.path)
+            else:
+                status = os.stat(self._name, dir_fd=self._above.fileno(), follow_symlinks=False)
+        except OSError:
+            return True
+        return (status.st_dev, status.st_ino) != self._is
+
+    def _opened(self) -> int:
+        try:
+            try:
+                descriptor = self._open()
+            except FileNotFoundError:
+                if not self._makes:
+                    raise
+                descriptor = self._make()
+            try:
+                self._check(os.fstat(descriptor))
+            except OSError:
+                os.close(descriptor)
+                raise
+        except OSError as error:
+            error.filename = self.path
+            raise
+        return descriptor
+
+    def _open(self) -> int:
+        if self._above is None:
+            return os.open(self.path, _OPEN)
+        try:
+            return os.open(self._name, _OPEN | os.O_NOFOLLOW, dir_fd=self._above.fileno())
+        except NotADirectoryError as error:
+            raise OSError(errno.ENOTDIR, "is a link or no directory; remove it") from error
+
+    def _make(self) -> int:
+        """Make it, for owner and group alone, and open it."""
+        with contextlib.suppress(FileExistsError):
+            if self._above is None:
+                _make_with_parents(self.path)
+            else:
+                mode = PRIVATE if self._private else MODE
+                os.mkdir(self._name, mode, dir_fd=self._above.fileno())
+                os.fsync(self._above.fileno())
+        descriptor = self._open()
+        found = os.fstat(descriptor)
+        if self._private:
+            wanted = PRIVATE
+        else:
+            above = found if self._above is None else os.fstat(self._above.fileno())
+            wanted = stat.S_IMODE(found.st_mode) | MODE | above.st_mode & _PASSED_ON
+        # The umask may have taken the group's rights. Whoever may rename things here could have put
+        # another directory of ours in this one's place; an empty one has nothing to be opened to them.
+        ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != wanted
+        if ours and not os.listdir(descriptor):
+            os.fchmod(descriptor, wanted)
+        return descriptor
+
+    def _check(self, found: os.stat_result) -> None:
+        """Refuse a directory below the spool that everybody may change, or that is a stranger's."""
+        if self._above is None:
+            return
+        if self._private:
+            if found.st_uid != os.geteuid():
+                raise PermissionError(
+                    errno.EPERM, f"belongs to user {found.st_uid}, not to {os.geteuid()}"
+                )
+            if found.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise PermissionError(errno.EPERM, f"is open to others; say chmod 700 {self.path}")
+            return
+        if found.st_mode & stat.S_IWOTH:
+            raise PermissionError(errno.EPERM, "is writable by everybody; remove it")
+        above = os.fstat(self._above.fileno())
+        if found.st_uid in (os.geteuid(), above.st_uid):
+            return
+        # Several services' users may share a group. In a sticky directory none of them replaces
+        # another's, so there nobody else's is expected.
+        if above.st_mode & stat.S_ISVTX or found.st_gid != above.st_gid:
+            raise PermissionError(
+                errno.EPERM, f"belongs to user {found.st_uid}, a stranger to the spool; remove it"
+            )
+
+    def __del__(self) -> None:
+        """Close what nobody can use any more, as files do."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the descriptor; the next use opens it again."""
+        with self._guard:
+            if self._descriptor >= 0:
+                os.close(self._descriptor)
+            self._descriptor, self._next_look = -1, 0.0
+
+
+def _make_with_parents(path: str) -> None:
+    """Make a directory and those missing above it, with lasting names.
+
+    What is put into a directory would not last longer than its name.
+    """
+    missing = [path]
+    while not os.path.exists(above := os.path.dirname(missing[-1])):
+        missing.append(above)
+    os.makedirs(path, MODE)
+    for made in missing:
+        # Another user's directory may not be readable; its owner has made the way there.
+        with contextlib.suppress(PermissionError):
+            descriptor = os.open(os.path.dirname(made), _OPEN)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+
+
+class Location(NamedTuple):
+    """A name in a directory."""
+
+    directory: Directory
+    name: str
+
+    def __str__(self) -> str:
+        """Give the whole path, for people."""
+        return f"{self.directory.path}/{self.name}"
+
+    def plus(self, suffix: str) -> "Location":
+        """Give the name with something behind it."""
+        return Location(self.directory, self.name + suffix)

@@ -1,0 +1,142 @@
+"""Directories of a running spool that somebody removes, moves away or replaces."""
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+from tests.acceptance.relay import until
+from tests.contract.conftest import SpoolOpener
+from tests.contract.mail import ENVELOPE, OK, PATIENCE, claimed, listed, next_of, put, stages
+
+from emailrelay.ack import Ack
+from emailrelay.errors import StoreError
+from emailrelay.settlement import Done, Pass
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.spool import directory as directories
+from emailrelay.store.spool import files, names
+from emailrelay.store.spool.directory import Directory
+
+BODY = b"Subject: x\r\n\r\nx\r\n"
+
+
+async def work(store: Store) -> None:
+    """Have a message filtered and delivered, and another whose client waits for that."""
+    message = await put(store, BODY, Stage.UNFILTERED)
+    async with await claimed(store, message, Stage.UNFILTERED) as claim:
+        copy = await claim.work_copy("filter")
+        copy.content.write_bytes(b"Subject: y\r\n\r\n")
+        await claim.settle(Pass())
+    async with await claimed(store, message) as claim:
+        claim.in_doubt("smarthost.test:25")
+        await claim.settle(Done())
+    async with store.draft(ENVELOPE) as draft:
+        await draft.write(BODY)
+        await draft.commit(Stage.READY, Ack.DELIVERED)
+        waiting = asyncio.create_task(draft.answer(PATIENCE))
+        async with await claimed(store, draft.id) as claim:
+            await claim.settle(Done(), answer=OK)
+        assert await waiting == OK
+
+
+@pytest.mark.parametrize("name", names.DIRECTORIES)
+async def test_directory_that_is_removed_while_it_is_used_is_made_again(
+    synced_spool: SpoolOpener, name: str
+) -> None:
+    async with synced_spool() as store:
+        await work(store)
+        shutil.rmtree(synced_spool.directory / name)
+        await work(store)
+        assert await stages(store) == {}
+
+
+@pytest.mark.parametrize("name", names.DIRECTORIES)
+async def test_directory_that_is_moved_away_is_made_again(
+    synced_spool: SpoolOpener, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "_LOOK", 0.0)
+    async with synced_spool() as store:
+        await work(store)
+        (synced_spool.directory / name).rename(synced_spool.directory / ".away")
+        await work(store)
+        assert list((synced_spool.directory / ".away").glob("*.run")) == []
+
+
+async def test_listener_whose_socket_is_removed_makes_another(spool: SpoolOpener) -> None:
+    wake = spool.directory / ".wake"
+    async with spool() as store, store.feed(Stage.READY) as feed:
+        shutil.rmtree(wake)
+        await asyncio.to_thread(until, lambda: list(wake.glob("ready.*")), "another is there")
+        message = await put(store)
+        async with await next_of(feed) as claim:
+            assert claim.id == message
+
+
+async def test_spool_that_is_moved_away_and_made_anew_is_the_one_that_is_used(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "_LOOK", 0.0)
+    async with spool() as store:
+        first = await put(store)
+        spool.directory.rename(spool.directory.with_suffix(".away"))
+        spool.directory.mkdir()
+        second = await put(store)
+        assert set(await listed(store)) == {second}
+    assert list(spool.directory.with_suffix(".away").glob(f"*{first}.envelope"))
+
+
+@pytest.mark.parametrize("name", sorted({*names.DIRECTORIES} - {".new"}))
+async def test_mail_comes_and_goes_beside_a_link_in_the_place_of_a_directory(
+    synced_spool: SpoolOpener, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "_LOOK", 0.0)
+    (tmp_path / "elsewhere").mkdir()
+    async with synced_spool() as store, store.feed(Stage.READY) as feed:
+        (synced_spool.directory / name).rename(tmp_path / "away")
+        (synced_spool.directory / name).symlink_to(tmp_path / "elsewhere")
+        for _ in range(2):
+            message = await put(store)
+            async with await next_of(feed) as claim:
+                assert claim.id == message
+                claim.in_doubt("smarthost.test:25")
+                await claim.settle(Done())
+        assert await stages(store) == {}
+        (synced_spool.directory / name).unlink()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".new", ".work", ".waiting", ".doubt"])
+async def test_link_in_the_place_of_a_directory_is_refused_and_named(
+    synced_spool: SpoolOpener, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directories, "_LOOK", 0.0)
+    (tmp_path / "elsewhere").mkdir()
+    place = synced_spool.directory / name
+    async with synced_spool() as store:
+        place.rename(tmp_path / "away")
+        place.symlink_to(tmp_path / "elsewhere")
+        if name == ".new":
+            with pytest.raises(StoreError, match=rf"is a link or no directory.*{place}"):
+                await put(store)
+        else:
+            await put(store)  # nothing else needs them
+        place.unlink()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_descriptor_keeps_its_number_when_its_directory_is_replaced(tmp_path: Path) -> None:
+    inside = Directory(str(tmp_path)).below("inside")
+    number = inside.fileno()
+    (tmp_path / "inside").rename(tmp_path / "away")
+    inside.renew()
+    assert inside.fileno() == number
+    files.make_directory(inside / "new")
+    assert (tmp_path / "inside" / "new").is_dir()
+
+
+def test_directory_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside").chmod(0o777)
+    with pytest.raises(PermissionError, match="writable by everybody"):
+        Directory(str(tmp_path)).below("inside").fileno()

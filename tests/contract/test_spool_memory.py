@@ -1,0 +1,53 @@
+"""What a feed holds in memory is bounded by the messages that wait, however long they do."""
+
+import asyncio
+import gc
+from collections.abc import Iterator
+
+import pytest
+from tests.contract.conftest import LoggedSpoolOpener
+from tests.contract.mail import PATIENCE, next_of, put
+
+from emailrelay.stage import Stage
+from emailrelay.store.spool import hints
+from emailrelay.store.spool.directory import Directory
+from emailrelay.store.spool.index import Scheduled
+from emailrelay.store.spool.wal.records import Noted, Taken
+
+WAITING = 300
+ROUNDS = 10
+
+
+def _held(kind: type) -> int:
+    return sum(type(each) is kind for each in gc.get_objects())
+
+
+async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
+    logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One by its last scan, one by what was told since, and one by a scan under way; of the log's batches none."""
+    monkeypatch.setattr(hints, "_LOOK", 0.01)
+    monkeypatch.setattr(hints, "_SCAN_SHARE", 0)
+    scans, scanned, read = 0, asyncio.Event(), hints._read_names  # pyright: ignore[reportPrivateUsage]
+    loop = asyncio.get_running_loop()
+
+    def counted(directory: Directory, stage: Stage, now: float) -> Iterator[list[Scheduled]]:
+        nonlocal scans
+        yield from read(directory, stage, now)
+        scans += 1
+        loop.call_soon_threadsafe(scanned.set)
+
+    monkeypatch.setattr(hints, "_read_names", counted)
+    async with logged_spool() as store, store.feed(Stage.UNFILTERED) as feed:
+        for _ in range(WAITING):
+            await put(store, stage=Stage.UNFILTERED)
+        for _ in range(ROUNDS):
+            for _ in range(WAITING // 2):
+                await (await next_of(feed)).release()
+            scanned.clear()
+            feed.look()
+            async with asyncio.timeout(PATIENCE):
+                await scanned.wait()
+            assert _held(Scheduled) <= 3 * WAITING
+        assert scans >= ROUNDS
+        assert _held(Taken) + _held(Noted) <= 2

@@ -1,0 +1,56 @@
+"""A server that speaks something else than SMTP: it says and answers what a test tells it."""
+
+import asyncio
+import contextlib
+import ssl
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+
+@dataclass(slots=True)
+class StrangePeer:
+    """An ``async with`` block: inside it the server listens on ``port``."""
+
+    banner: bytes = b""
+    """What it says first."""
+    answer: bytes = b""
+    """What it says once an empty line has come."""
+    closes: bool = False
+    """End each connection at once."""
+    context: ssl.SSLContext | None = None
+    """TLS from the first octet."""
+    port: int = 0
+    _server: asyncio.Server | None = None
+    _writers: set[asyncio.StreamWriter] = field(default_factory=set[asyncio.StreamWriter])
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self.context)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        for writer in self._writers:
+            writer.transport.abort()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            if not self.closes:
+                writer.write(self.banner)
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(self.answer)
+                await writer.drain()
+        self._writers.discard(writer)
+        writer.close()

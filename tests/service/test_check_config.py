@@ -1,0 +1,82 @@
+"""--check-config reads what the services would read."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.fakes.certificates import make_certificates
+
+ACCOUNT = '[[account]]\nname = "isp"\nuser = "me"\n'
+OAUTH2 = (
+    "[account.oauth2]\nprovider = 'custom'\ngrant = 'client-credentials'\nclient_id = 'x'\n"
+    "token_url = 'https://login.example.net/token'\n"
+)
+SECRETS = [
+    ("receiver", "server_auth = '{file}'"),
+    ("receiver", "server_tls = true\nserver_tls_certificate = ['{file}']"),
+    ("forwarder", "client_auth = '{file}'"),
+    ("forwarder", ACCOUNT + "mechanism = 'plain'\npassword_file = '{file}'"),
+    ("forwarder", ACCOUNT + "mechanism = 'xoauth2'\n" + OAUTH2 + "client_secret_file = '{file}'"),
+]
+PROGRAMS = [
+    ("receiver", "filter = ['{file}']"),
+    ("filterd", "filter = ['{file}']"),
+    ("forwarder", "client_filter = ['{file}']"),
+    ("receiver", "address_verifier = '{file}'"),
+]
+
+
+def check(service: str, settings: Path) -> tuple[int, str, str]:
+    ended = subprocess.run(
+        [sys.executable, "-m", f"emailrelay_{service}", "--check-config", "-c", str(settings)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    return ended.returncode, ended.stdout, ended.stderr
+
+
+def write(tmp_path: Path, setting: str, file: Path) -> Path:
+    settings = tmp_path / "relay.toml"
+    settings.write_text(f"forward_to = 'h:25'\n{setting.format(file=file)}\n")
+    return settings
+
+
+@pytest.mark.parametrize(("service", "setting"), SECRETS)
+def test_a_secret_that_others_can_read_is_found(service: str, setting: str, tmp_path: Path) -> None:
+    file = tmp_path / "secret"
+    file.write_text("line")
+    if "certificate" in setting:
+        file.write_bytes(make_certificates(tmp_path).server.read_bytes())
+    elif "_auth" in setting:
+        file.write_text("server plain x y\nclient plain x y\n")
+    settings = write(tmp_path, setting, file)
+    file.chmod(0o644)
+    status, _, said = check(service, settings)
+    assert status == 78
+    assert f"{file}: holds" in said
+    assert "chmod o=" in said
+    file.chmod(0o600)
+    assert check(service, settings)[0] == 0
+
+
+@pytest.mark.parametrize(("service", "setting"), [*SECRETS, *PROGRAMS])
+def test_a_file_that_is_missing_is_found(service: str, setting: str, tmp_path: Path) -> None:
+    status, _, said = check(service, write(tmp_path, setting, tmp_path / "none"))
+    assert status == 78
+    assert f"{tmp_path}/none: " in said
+
+
+@pytest.mark.parametrize(("service", "setting"), PROGRAMS)
+def test_a_program_that_cannot_be_run_is_found(service: str, setting: str, tmp_path: Path) -> None:
+    file = tmp_path / "program"
+    file.write_text("#!/bin/sh\n")
+    settings = write(tmp_path, setting, file)
+    file.chmod(0o644)
+    status, _, said = check(service, settings)
+    assert status == 78
+    assert f"{file}: is not executable" in said
+    file.chmod(0o755)
+    assert check(service, settings)[0] == 0

@@ -1,0 +1,172 @@
+"""Who gets a place when there are more clients than places, and clients that only knock."""
+
+import asyncio
+import socket
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from tests.fakes.certificates import make_certificates
+from tests.service.receiving import Peer, Running, receiving
+from tests.service.test_receiver_login import PASSWORD, plain
+from tests.service.test_receiver_tls import client_context, encrypted
+
+from emailrelay.config import ReceiverSettings
+from emailrelay.events import SessionTrouble, Vanished
+from emailrelay_receiver.caller import caller_of, remember_callers
+
+RESET = b"\1\0\0\0\0\0\0\0"
+
+
+def settings(**values: object) -> ReceiverSettings:
+    return ReceiverSettings.model_validate({"domain": "relay.test", **values})
+
+
+@pytest.fixture(autouse=True)
+def _idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("emailrelay_receiver.admission._LEAST_IDLE", 0.0)
+
+
+@asynccontextmanager
+async def client_at(running: Running, address: str) -> AsyncGenerator[Peer]:
+    """Come from another address of this machine."""
+    reader, writer = await asyncio.open_connection(
+        "127.0.0.1", running.port, local_addr=(address, 0)
+    )
+    try:
+        yield Peer(reader, writer)
+    finally:
+        writer.transport.abort()
+
+
+async def test_idle_clients_of_an_address_do_not_keep_out_another_program_there() -> None:
+    async with (
+        receiving(settings(client_connections=3)) as running,
+        running.client() as idle,
+        running.client() as busy,
+        running.client() as talking,
+        running.client() as new,
+    ):
+        for peer in (idle, busy, talking):
+            assert (await peer.reply()).startswith("220")
+        for command in ("EHLO c", "MAIL FROM:<a@b>"):
+            assert (await busy.ask(command)).startswith("250")
+        assert (await idle.reply()).startswith("421 4.7.0")
+        assert await idle.closed()
+        assert (await new.reply()).startswith("220")
+        assert (await busy.ask("RCPT TO:<a@b>")).startswith("250")
+        assert isinstance(await running.until(SessionTrouble), SessionTrouble)
+
+
+async def test_all_loopback_addresses_share_the_places_of_one() -> None:
+    async with (
+        receiving(settings(client_connections=2)) as running,
+        client_at(running, "127.0.0.2") as first,
+        client_at(running, "127.0.0.3") as second,
+    ):
+        for peer in (first, second):
+            assert (await peer.reply()).startswith("220")
+        async with client_at(running, "127.0.0.4") as third:
+            assert (await third.reply()).startswith("220")
+            assert (await first.reply()).startswith("421 4.7.0")
+
+
+async def test_who_has_logged_in_or_sends_is_not_sent_away(tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets"
+    secrets.touch(0o600)
+    secrets.write_text("server plain alice open+20sesame\n")
+    given = settings(client_connections=2, server_auth=str(secrets))
+    async with (
+        receiving(given) as running,
+        running.client() as first,
+        running.client() as second,
+    ):
+        for peer in (first, second):
+            await peer.reply()
+            await peer.ask("EHLO c")
+            assert (await peer.ask("AUTH PLAIN " + plain("alice", PASSWORD))).startswith("235")
+        async with running.client() as third:
+            assert (await third.reply()).startswith("421 4.7.0 too many")
+        assert (await first.ask("NOOP")).startswith("250")
+
+
+async def test_clients_that_do_not_shake_hands_keep_out_nobody(tmp_path: Path) -> None:
+    files = make_certificates(tmp_path)
+    given = settings(
+        client_connections=2,
+        server_tls_connection=True,
+        server_tls_certificate=str(files.server),
+    )
+    async with (
+        receiving(given) as running,
+        running.client() as first,
+        running.client() as second,
+        encrypted(running, client_context(files), at_once=True) as third,
+    ):
+        assert (await third.reply()).startswith("220")
+        assert await first.closed()
+        second.writer.transport.abort()
+
+
+async def test_a_client_has_less_patience_before_its_first_mail() -> None:
+    given = settings(first_mail_timeout=0.2, idle_timeout=1000.0)
+    async with (
+        receiving(given) as running,
+        running.client() as silent,
+        running.client() as sender,
+    ):
+        await sender.reply()
+        for command in ("EHLO c", "MAIL FROM:<a@b>", "RCPT TO:<a@b>", "BDAT 0 LAST"):
+            assert (await sender.ask(command)).startswith("250")
+        await silent.reply()
+        assert (await silent.reply()).startswith("421 4.4.2")
+        assert (await sender.ask("NOOP")).startswith("250")
+
+
+@pytest.mark.parametrize("encrypts", [False, True])
+async def test_a_port_check_is_no_trouble_and_its_address_is_known(
+    tmp_path: Path, *, encrypts: bool
+) -> None:
+    files = make_certificates(tmp_path)
+    given = settings(
+        server_tls_connection=encrypts,
+        server_tls_certificate=str(files.server) if encrypts else "",
+    )
+    async with receiving(given) as running:
+        # Gone before the receiver has had its turn to accept it.
+        with socket.create_connection(("127.0.0.1", running.port)) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        told = await running.until(Vanished)
+        async with running.client() as peer:
+            if not encrypts:
+                await peer.reply()
+            peer.reset()
+        await running.until(Vanished, 2)
+        await running.empty()
+        with socket.create_connection(("127.0.0.1", running.port)):
+            pass
+        await running.until(Vanished, 3)
+    assert told == Vanished(client="127.0.0.1")
+    assert not [event for event in running.events if isinstance(event, SessionTrouble)]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_a_connection_that_was_reset_before_it_was_accepted_still_tells_its_address(
+    address: str,
+) -> None:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family) as listening:
+        try:
+            listening.bind((address, 0))
+        except OSError as error:
+            pytest.skip(f"no {address} here: {error}")
+        remember_callers(listening)
+        listening.listen()
+        with socket.create_connection(listening.getsockname()[:2]) as gone:
+            gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        accepted, _ = listening.accept()
+        with accepted:
+            with pytest.raises(OSError, match="not connected"):
+                accepted.getpeername()
+            assert caller_of(accepted) == address

@@ -1,0 +1,88 @@
+"""How long servers are waited for: rules with a clock that the test sets."""
+
+from emailrelay.config import ForwarderSettings, load
+from emailrelay_forwarder.patience import MOST_SERVERS, Patience
+from emailrelay_forwarder.policy_settings import patience_of
+from emailrelay_forwarder.stall import Stall
+
+
+def settings(*argv: str) -> ForwarderSettings:
+    return load(ForwarderSettings, ["--spool-dir=/nowhere", "--forward-to=there.test:25", *argv])
+
+
+def end_of(stall: Stall, unsent: list[tuple[float, int]]) -> float:
+    """Look whenever the wait wants to; from each of these times on so many octets are on their way."""
+    while True:
+        now = stall.look_at
+        left = [octets for since, octets in unsent if since <= now]
+        if stall.over(now, left.pop):
+            return now
+
+
+def test_limit_runs_once_from_the_last_octet_taken() -> None:
+    assert end_of(Stall(600, 0, sending=True), [(0, 0)]) == 600
+    assert end_of(Stall(6, 100, sending=True), [(0, 0)]) == 106
+
+
+def test_octets_that_are_taken_soon_do_not_prolong_the_limit() -> None:
+    # As at each final dot: on their way at first, taken within moments.
+    assert 600 <= end_of(Stall(600, 0, sending=True), [(0, 20), (0.04, 0)]) <= 601
+    assert 6 <= end_of(Stall(6, 0, sending=True), [(0, 20), (0.04, 0)]) <= 6.06
+
+
+def test_limit_begins_anew_while_octets_are_taken() -> None:
+    taken = [(float(second), 1000 - second) for second in range(1000)]
+    assert 1000 + 6 <= end_of(Stall(6, 0, sending=True), [*taken, (1000, 0)]) <= 1000 + 6.1
+
+
+def test_octets_that_nobody_takes_are_no_progress() -> None:
+    assert end_of(Stall(6, 0, sending=True), [(0, 5000)]) == 6
+    # More of them, for what we add ourselves is none either.
+    assert end_of(Stall(6, 0, sending=True), [(0, 5000), (3, 6000)]) == 6
+
+
+def test_nothing_prolongs_a_wait_at_which_nothing_is_sent() -> None:
+    assert end_of(Stall(300, 0, sending=False), [(0, 5000), (200, 0)]) == 300
+
+
+def test_silent_server_is_waited_for_longer_each_time() -> None:
+    patience = Patience(20, 300)
+    limits: list[float] = []
+    for _ in range(6):
+        limits.append(patience.of("slow"))
+        patience.silent("slow")
+    assert limits == [20, 40, 80, 160, 300, 300]
+    assert patience.of("other") == 20
+
+
+def test_time_that_a_server_needed_is_given_again_with_room() -> None:
+    patience = Patience(20, 300)
+    patience.silent("slow")
+    patience.greeted("slow", 25)
+    assert patience.of("slow") == 50
+    patience.greeted("slow", 0.1)
+    assert patience.of("slow") == 20
+
+
+def test_only_so_many_slow_servers_are_remembered() -> None:
+    patience = Patience(20, 300)
+    for number in range(MOST_SERVERS + 1):
+        patience.silent(str(number))
+    assert patience.of("0") == 20
+    assert patience.of("1") == 40
+
+
+def test_given_prompt_timeout_rules() -> None:
+    patience = patience_of(settings("--prompt-timeout=7"))
+    patience.silent("slow")
+    patience.greeted("slow", 6)
+    assert patience.of("slow") == 7
+
+
+def test_prompt_timeout_grows_to_that_of_the_standard_and_begins_there_in_a_single_pass() -> None:
+    patience = patience_of(settings())
+    assert patience.of("slow") == 20
+    for _ in range(9):
+        patience.silent("slow")
+    assert patience.of("slow") == 300
+    assert patience_of(settings("--once")).of("slow") == 300

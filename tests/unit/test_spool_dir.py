@@ -1,0 +1,53 @@
+"""Where the spool directory is: one rule for all commands."""
+
+from pathlib import Path
+
+import pytest
+
+from emailrelay import spool_dir
+from emailrelay.config import FilterdSettings, read
+
+
+@pytest.fixture
+def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Give an environment that names a settings file, which names a directory."""
+    file = tmp_path / "relay.toml"
+    file.write_text(f'spool_dir = "{tmp_path}/in-file"\n')
+    monkeypatch.delenv("EMAILRELAY_SPOOL_DIR", raising=False)
+    monkeypatch.setenv("EMAILRELAY_CONFIG", str(file))
+    return {"EMAILRELAY_CONFIG": str(file)}
+
+
+def test_every_command_finds_the_directory_of_the_settings_file(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    assert spool_dir.chosen() == f"{tmp_path}/in-file"
+    assert str(read(FilterdSettings, [], environment).spool_dir) == spool_dir.chosen()
+
+
+def test_the_environment_goes_before_the_settings_file(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMAILRELAY_SPOOL_DIR", "/x")
+    environment["EMAILRELAY_SPOOL_DIR"] = "/x"
+    assert spool_dir.chosen() == "/x"
+    assert str(read(FilterdSettings, [], environment).spool_dir) == "/x"
+
+
+def test_without_both_every_command_has_the_same_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EMAILRELAY_SPOOL_DIR", raising=False)
+    monkeypatch.delenv("EMAILRELAY_CONFIG", raising=False)
+    assert str(read(FilterdSettings, [], {}).spool_dir) == spool_dir.chosen()
+
+
+@pytest.mark.usefixtures("environment")
+@pytest.mark.parametrize("text", [None, "spool_dir = /x"])
+def test_a_settings_file_that_cannot_be_read_is_not_passed_over(
+    tmp_path: Path, text: str | None
+) -> None:
+    file = tmp_path / "relay.toml"
+    file.unlink()
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(OSError, match=r"relay\.toml"):
+        spool_dir.chosen()
