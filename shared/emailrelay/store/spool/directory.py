@@ -102,6 +102,17 @@ class Directory:
             self._above.renew_all()
         self.renew()
 
+    def check(self) -> None:
+        """Make sure that the path still leads to the open directory.
+
+        Raises:
+            OSError: it does not; the next use opens what stands there now.
+
+        """
+        if self._descriptor >= 0 and self._has_moved():
+            self._next_look = 0.0
+            raise OSError(errno.ESTALE, "was moved or replaced", self.path)
+
     def _has_moved(self) -> bool:
         try:
             if self._above is None:

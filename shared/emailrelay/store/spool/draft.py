@@ -162,6 +162,8 @@ class SpoolDraft(Draft):
                 write_back.result()  # the kernel tells of a failed write-back once: here it may be
             if error is not None:
                 raise error
+            if not self._logged:  # the log is looked for by its path as well
+                self._spool.root.check()
             self._pair.show(self._spool.root, stage)
         except OSError:
             if self._logged:
