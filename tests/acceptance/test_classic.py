@@ -411,7 +411,7 @@ def test_a_line_stands_in_the_log_before_the_answer_that_it_explains(command: Co
             client.sendmail("a@x.net", ["b@y.net"], b"Subject: test\r\n\r\nhello\r\n")
             assert "received " in daemon.log()
             assert client.docmd("NONSENSE")[0] == 500
-            assert "rejected NONSENSE: 500" in daemon.log()
+            assert "rejected (unknown): 500" in daemon.log()
     finally:
         daemon.send(signal.SIGCONT)
     daemon.stop()
@@ -536,11 +536,14 @@ def test_a_browser_is_sent_away_before_it_says_more(command: Command, line: str)
 def test_there_is_no_greeting_and_a_prompt_behind_each_answer(command: Command) -> None:
     port = free_port()
     daemon = command.daemon("--as-server", "--admin", str(port))
-    with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=20) as connection,
+        connection.makefile("rb") as answers,
+    ):
         connection.sendall(b"PID\r\n")
         # Octet for octet: a prompt at the start would come in front.
         for expected in (b"%d\r\nE-MailRelay> " % daemon.pid, b"E-MailRelay> "):
-            assert connection.recv(len(expected), socket.MSG_WAITALL) == expected
+            assert answers.read(len(expected)) == expected
             connection.sendall(b"\r\n")
 
 
