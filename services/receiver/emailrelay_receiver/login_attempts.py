@@ -25,7 +25,7 @@ _Party: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Attempts:
+class LoginAttempts:
     """The logins of all sessions of one process.
 
     A name that has once logged in from a source is counted apart from the other names there: who
@@ -44,14 +44,14 @@ class Attempts:
     _of_party: Counter[_Party] = field(default_factory=Counter[_Party])
     _of_name: Counter[_Party] = field(default_factory=Counter[_Party])
 
-    def begin(self, source: str, user: str) -> "Attempt | None":
-        """Let a client try, or say by None that too many do. An ``Attempt`` must be ended."""
+    def begin(self, source: str, user: str) -> "LoginAttempt | None":
+        """Let a client try, or say by None that too many do. A ``LoginAttempt`` must be ended."""
         party, name = self._party(source, user), (source, user)
         if self._of_party[party] >= _AT_ONCE or self._of_name[name] >= _AT_ONCE_OF_NAME:
             return None
         self._of_party[party] += 1
         self._of_name[name] += 1
-        return Attempt(self, party, name, known=bool(party[1]))
+        return LoginAttempt(self, party, name, known=bool(party[1]))
 
     def failed(self, source: str, user: str = "") -> float:
         """Count a failure; return how many of this source count now."""
@@ -85,10 +85,10 @@ class Attempts:
 
 
 @dataclass(slots=True)
-class Attempt:
+class LoginAttempt:
     """One login under way."""
 
-    _attempts: Attempts
+    _attempts: LoginAttempts
     _party: _Party
     _name: _Party
     known: bool
