@@ -54,7 +54,14 @@ class Directory:
         return Directory(path, above=self, name=name, makes=makes, private=private)
 
     def __truediv__(self, name: str) -> "Location":
-        """Give a name in this directory."""
+        """Give a name in this directory.
+
+        Raises:
+            OSError: it is a path, which somebody may have put into a file of the spool.
+
+        """
+        if "/" in name:
+            raise OSError(errno.EINVAL, "is a path, not a name in the directory", name)
         return Location(self, name)
 
     def __str__(self) -> str:
