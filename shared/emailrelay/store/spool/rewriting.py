@@ -61,7 +61,7 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
     at = spool.directories.work / names.new_envelope(locked.id)
     files.remove_tree(at)
     files.make_directory(at, PRIVATE)
-    directory = spool.directories.work.below(at.name, makes=False)
+    directory = spool.directories.work.below(at.name, makes=False, private=True)
     try:
         made = directory / names.draft_envelope(locked.id)
         descriptor = files.create(made)
