@@ -151,7 +151,7 @@ async def test_work_copy_is_refused_in_a_directory_that_another_user_has_put_the
 
     def swapped(at: Location, mode: int) -> None:
         make(at, mode)
-        os.chown(str(at), 65534, 65534)
+        os.chown(str(at), 65534, -1)  # with the group of the spool
 
     async with synced_spool() as store:
         message = await put(store, stage=Stage.UNFILTERED)
