@@ -6,8 +6,9 @@ def printable(text: str) -> str:
 
     It escapes the characters that ``str.isprintable`` rejects: control characters (C0 with tab and
     line feed, DEL, C1), line separators, bidirectional controls, which reverse the order of the
-    text (UAX #9 section 2), invisible characters and surrogates. They become ``\x1b``, ``\u202e`` or
-    ``\U000e0001``. Letters of all scripts and the blank stay as they are. The length is not bounded.
+    text (UAX #9 section 2), invisible characters and surrogates. They become ``\x1b``, ``\u202e``
+    or ``\U000e0001``. Letters of all scripts and the blank stay as they are. The length is not
+    bounded.
     """
     if text.isprintable():
         return text

@@ -1,7 +1,7 @@
 """Fewer lines for a long journal, which give the same history when they are read.
 
-The last line of each kind keeps its place. One line before the last attempt holds the results of all
-earlier attempts, each recipient once. Lines of other programs stay, in front.
+The last line of each kind keeps its place. One line before the last attempt holds the results of
+all earlier attempts, each recipient once. Lines of other programs stay, in front.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """The servers that an account is for: no password and no token goes to any other.
 
 Only the settings name them, never a message. The writer of an envelope can name a server and an
-account, but cannot make the forwarder use the account at a server that the settings do not name for it.
+account, but cannot make the forwarder use it at a server that the settings do not join it with.
 """
 
 import socket

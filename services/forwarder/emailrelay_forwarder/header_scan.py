@@ -46,7 +46,7 @@ class HeaderScan:
         """Whether the body of this part is a message, and begins with a header."""
         self._boundaries: set[bytes] = set()
         self._buffer = b""
-        """Octets that are not parsed yet. In a body they begin at the end of a line, or within one."""
+        """Octets not parsed yet. In a body they begin at the end of a line, or within one."""
         self._field = b""
         """The Content-Type field so far, whose further lines may come."""
 

@@ -1,4 +1,4 @@
-"""Recipients that an address verifier knew as mailboxes of this host: they are offered to no server."""
+"""Recipients that a verifier knew as mailboxes of this host: they are offered to no server."""
 
 from collections.abc import Iterable
 
@@ -18,9 +18,9 @@ def remote(envelope: Envelope, recipients: Iterable[Address]) -> list[Address]:
 def refusals(envelope: Envelope, recipients: Iterable[Address]) -> dict[Address, Reply]:
     """Refuse those of the recipients that are local.
 
-    The forwarder cannot deliver to mailboxes. It must not send such a name to a server either, where
-    the name may belong to another user. So the message ends as failed after its other recipients are
-    done, and its sender can be told.
+    The forwarder cannot deliver to mailboxes. It must not send such a name to a server either,
+    where the name may belong to another user. So the message ends as failed after its other
+    recipients are done, and its sender can be told.
     """
     local = _local(envelope)
     reply = _SOME_REMOTE if envelope.to_remote else _NONE_REMOTE

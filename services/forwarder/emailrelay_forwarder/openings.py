@@ -72,7 +72,7 @@ class Openings:
                 self._leave(opening)
 
     def news(self) -> None:
-        """Let all waiting messages look again: a session has become idle, or an opening has ended."""
+        """Let all waiting messages look again: a session is idle now, or an opening has ended."""
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             if not listener.done():
@@ -87,7 +87,7 @@ class Openings:
             await asyncio.wait(spare)
 
     def _join(self, *, first: bool) -> asyncio.Task[Session] | None:
-        """Take an opening that no message waits for, or begin one; None: another message goes first."""
+        """Take an opening without a waiting message, or begin one; None: another goes first."""
         if self._spare:
             return self._spare.pop()
         if first and self._first is not None:

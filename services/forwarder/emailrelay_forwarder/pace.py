@@ -24,7 +24,8 @@ class Pace:
     """The rate for one server (additive increase, multiplicative decrease). Times in seconds.
 
     Without a refusal there is no limit. The first one halves the rate that was measured until then.
-    From then on messages have turns, one after another; a refused message gets a turn like all others.
+    From then on messages have turns, one after another; a refused message gets a turn like all
+    others.
     """
 
     __slots__ = (
@@ -46,7 +47,7 @@ class Pace:
         self._knee = 0.0
         """The rate up to which it grows quickly."""
         self._changed = 0.0
-        """When the rate was last cut: refusals of earlier messages say nothing about the new rate."""
+        """Time of the last cut: refusals of earlier messages say nothing about the new rate."""
         self._forgiven = 0.0
         """When there is no limit any more, if no refusal comes before."""
         self._next = 0.0
@@ -106,7 +107,7 @@ class Pace:
         return True
 
     def _follow(self, now: float) -> None:
-        """Move all times back with a clock that was set back; else no turn would come for so long."""
+        """Move all times back with a clock that was set back; else the next turn would be late."""
         back = max(0.0, self._seen - now)
         self._seen = now
         if back:

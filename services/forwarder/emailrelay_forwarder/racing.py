@@ -1,7 +1,7 @@
 """Connections to several addresses of one server, begun one after another (RFC 8305 section 5).
 
-If packets to an address are lost, it does not answer. To wait for it before the next address is tried
-would delay mail by the whole connection time-out, on each new connection.
+If packets to an address are lost, it does not answer. To wait for it before the next address is
+tried would delay mail by the whole connection time-out, on each new connection.
 """
 
 import asyncio

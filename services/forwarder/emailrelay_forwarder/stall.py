@@ -9,9 +9,10 @@ _LOOKS, _LONGEST = 100, 1.0
 class Stall:
     """One wait for a server. Times in seconds of any one clock.
 
-    The limit begins anew whenever the server takes octets that are still on their way, and only then:
-    after the last octet it runs to its end once. While octets are on their way, their number is
-    looked up again and again, so progress is noticed late by a hundredth of the limit, or by a second.
+    The limit begins anew whenever the server takes octets that are still on their way, and only
+    then: after the last octet it runs to its end once. While octets are on their way, their number
+    is looked up again and again, so progress is noticed late by a hundredth of the limit, or by a
+    second.
     """
 
     __slots__ = ("_before", "_limit", "_since", "_step", "look_at")

@@ -1,7 +1,7 @@
 """A client's commands as the log shows them, without anything that may be a secret.
 
-A client that was refused at AUTH, or did not wait for the answer, sends its password as if it were a
-command. So the log shows nothing of a line that does not begin with a word of a protocol.
+A client that was refused at AUTH, or did not wait for the answer, sends its password as if it were
+a command. So the log shows nothing of a line that does not begin with a word of a protocol.
 """
 
 from emailrelay.secrets import Mechanism

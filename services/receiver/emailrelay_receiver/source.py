@@ -5,7 +5,7 @@ from functools import lru_cache
 
 _LOOPBACK = "loopback"
 _OWN = 64
-"""Bits of an IPv6 address that name its network; its owner sets the others (RFC 4291 section 2.5.4)."""
+"""Bits of an IPv6 address that name its network; its owner sets the others (RFC 4291, 2.5.4)."""
 
 
 @lru_cache(maxsize=1024)

@@ -1,8 +1,8 @@
 """Work of root at a path for the user it will become, safe from tricks of this user.
 
 With the user's rights the kernel allows only what the user could do anyway. Where these rights do
-not suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot make
-lead elsewhere.
+not suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot
+make lead elsewhere.
 """
 
 import errno

@@ -32,7 +32,7 @@ def use(told: str) -> None:
 
 
 class DirectLog:
-    """The file, as a service has it. Trouble with it never stops mail: a line that cannot be written is lost."""
+    """The file, as a service has it. Trouble with it never stops mail: a line that fails is lost."""
 
     def __init__(self, handed: HandedDown) -> None:
         self._options = handed

@@ -1,4 +1,4 @@
-"""The user at the other end of a TCP connection within this machine, by the kernel's table (proc(5))."""
+"""The user at the other end of a local TCP connection, by the kernel's table (proc(5))."""
 
 import grp
 import os

@@ -2,7 +2,8 @@
 
 The administrator may name the spool directory by any path. Below it no path is followed: a name is
 looked up in an open directory, and a link there is never a directory of ours. So users who may
-rename entries in the spool cannot lead us out of it. See ``docs/decisions/directory-descriptors.md``.
+rename entries in the spool cannot lead us out of it. See
+``docs/decisions/directory-descriptors.md``.
 """
 
 import contextlib

@@ -51,8 +51,8 @@ def shorten(locked: Locked) -> bool:
 def replace(locked: Locked, octets: bytes, *, read: int) -> None:
     """Replace a message's envelope file by one with these octets, locked as the old one is. Blocks.
 
-    The octets replace the first ``read`` octets of the old file. Lines that an operator has appended
-    since are kept.
+    The octets replace the first ``read`` octets of the old file. Lines that an operator has
+    appended since are kept.
 
     Raises:
         OSError: the disk refuses, or the message was moved; all is as it was.
