@@ -99,6 +99,9 @@ class Gifts(Feed):
     def wake(self) -> None:
         pass
 
+    def all_heard(self) -> bool:
+        return True
+
     def look(self) -> None:
         pass
 

@@ -30,14 +30,14 @@ fi
 # Print the daemon's process number, if it runs. A number that another program has got since, after a
 # power cut for instance, is not taken for it.
 running() {
-    # No link, no pipe that would hold us up.
+    # Read neither a link nor a pipe: a pipe would block this script.
     [ -f "$PID_FILE" ] && [ ! -L "$PID_FILE" ] && [ -r "$PID_FILE" ] || return 1
     pid=$(cat "$PID_FILE") || return 1
     case $pid in
         '' | *[!0-9]*) return 1 ;;
     esac
     grep -qs emailrelay "/proc/$pid/cmdline" || return 1
-    # A file that belongs to another user than root names only processes of that user.
+    # If another user than root owns the file, only a process of that user counts.
     owner=$(stat -c %u "$PID_FILE") || return 1
     [ "$owner" -eq 0 ] || [ "$owner" -eq "$(stat -c %u "/proc/$pid")" ] || return 1
     echo "$pid"

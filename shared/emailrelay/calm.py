@@ -1,7 +1,7 @@
-"""The same trouble again and again is told once a minute, with how often it was left out.
+"""Repeated trouble is told once a minute, with the number of times that it was left out.
 
-What counts as the same is the kind of event and its reason, without numbers: message ids, process ids
-and ports stand in many reasons. Each process counts for itself.
+Two events are the same if their kind and their reason are equal, without numbers: many reasons
+contain message ids, process ids or ports. Each process counts for itself.
 """
 
 import re
@@ -34,7 +34,7 @@ _MOST_REASONS = 20
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _OUR_STATE = re.compile(r"4[0-9][0-9] 4\.(?:3\.|4\.3 )")
-"""Temporary replies about the state of this system, with which every client is refused alike."""
+"""Temporary replies about the state of this system: they refuse every client alike."""
 
 _FIELDS: Mapping[type[Event], tuple[str, ...]] = MappingProxyType(
     {
@@ -75,7 +75,7 @@ class Calm:
         """When the first pause is over."""
 
     def __call__(self, event: Event) -> None:
-        """Report an event, or count it if the same was told less than a minute ago."""
+        """Report an event, or count it if the same event was told less than a minute ago."""
         now = self._clock()
         if now >= self._next or isinstance(event, Stopping | Stopped):
             self._end_pauses(now, all_of_them=isinstance(event, Stopping | Stopped))
@@ -100,7 +100,7 @@ class Calm:
         return sum(told is kind for told, _ in list(self._told))
 
     def _end_pauses(self, now: float, *, all_of_them: bool) -> None:
-        """Forget what was told a minute ago, and tell how often it was left out."""
+        """Forget events that were told a minute ago, and tell how often each was left out."""
         # A copy: other threads report as well.
         for key, told in list(self._told.items()):
             if all_of_them or now - told.at >= _PAUSE:
@@ -113,7 +113,7 @@ class Calm:
 
 
 def _reason(event: Event) -> str | None:
-    """Return what makes an event the same as another of its kind; None: it is always told."""
+    """Return the text by which events of one kind are compared; None: the event is always told."""
     if isinstance(event, Rejected):
         return event.reply if _OUR_STATE.match(event.reply) else None
     fields = _FIELDS.get(type(event))

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from emailrelay.calm import Calm
 from emailrelay.config import LogFormat, Settings
 from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report, event_name
-from emailrelay.printable import printable as escaped
+from emailrelay.printable import printable
 
 FIELD_LIMIT = 1024
 """No field is longer than this, in characters: what is beyond is cut off, and the cut is marked."""
@@ -124,7 +124,7 @@ def line_reporter(
         line.update(level=event.level.value, event=name, service=service)
         line["pid"] = os.getpid()
         for field in field_names:
-            line[field] = printable(getattr(event, field))
+            line[field] = field_value(getattr(event, field))
         text = render(None, "", line)
         if output.write(text.encode() if isinstance(text, str) else text) and output.dropped:
             dropped, output.dropped = output.dropped, 0
@@ -137,7 +137,7 @@ def _shape(kind: type[Event]) -> _Shape:
     return event_name(kind), kind.fields
 
 
-def printable(value: object) -> object:
+def field_value(value: object) -> object:
     """Return a field as it may stand in a line: bounded, with nothing in it that a terminal obeys."""
     if value is None or isinstance(value, int):
         return value
@@ -147,7 +147,7 @@ def printable(value: object) -> object:
     if len(text) > FIELD_LIMIT:
         mark = f"... ({len(text)} characters)"
         text = text[: FIELD_LIMIT - len(mark)] + mark
-    return escaped(text)
+    return printable(text)
 
 
 class _Output:

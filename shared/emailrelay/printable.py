@@ -1,13 +1,14 @@
-"""Text of others, made safe to show on a terminal."""
+"""Text from mail and servers, made safe to show on a terminal."""
 
 
 def printable(text: str) -> str:
-    r"""Return ``text`` with every character that a terminal obeys, or hides, shown as an escape.
+    r"""Return ``text`` with each control character and invisible character as an escape.
 
-    Escaped is what ``str.isprintable`` rejects: control characters (C0 with tab and line feed, DEL,
-    C1), line separators, bidirectional controls, which reverse the order of what is shown
-    (UAX #9 section 2), invisible characters and surrogates. They become ``\x1b``, ``\u202e`` or
-    ``\U000e0001``. Letters of all scripts and the blank stay as they are. The length is not bounded.
+    It escapes the characters that ``str.isprintable`` rejects: control characters (C0 with tab and
+    line feed, DEL, C1), line separators, bidirectional controls, which reverse the order of the
+    text (UAX #9 section 2), invisible characters and surrogates. They become ``\x1b``, ``\u202e``
+    or ``\U000e0001``. Letters of all scripts and the blank stay as they are. The length is not
+    bounded.
     """
     if text.isprintable():
         return text

@@ -1,7 +1,7 @@
-"""A long journal told in fewer lines, from which the same history is read.
+"""Fewer lines for a long journal, which give the same history when they are read.
 
-Of each kind of line the last one stays where it stood. What earlier attempts settled goes, each recipient
-once, into one line before the last attempt. Lines of other programs stay, in front.
+The last line of each kind keeps its place. One line before the last attempt holds the results of
+all earlier attempts, each recipient once. Lines of other programs stay, in front.
 """
 
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ _REASON = b"X-MailRelay-Reason"
 
 
 def shorten(lines: Iterable[bytes]) -> bytes | None:
-    """Give the octets of a journal from which the same history is read as from ``lines``.
+    """Give the octets of a shorter journal with the same history as ``lines``.
 
-    ``lines`` are those behind the envelope's end mark, without CRLF; they may be more than fit into
-    memory. None: this journal cannot be told in fewer words.
+    ``lines`` are those after the envelope's end mark, without CRLF; they may be more than fit into
+    memory. None: this journal cannot be made shorter.
     """
     history, last, others = History(), dict[tuple[str, str], Entry](), list[bytes]()
     for line in lines:
@@ -43,7 +43,7 @@ def _told(history: History, last: Iterable[Entry]) -> Iterable[Entry]:
 
 
 def _earlier(history: History, last: Attempt) -> Attempt:
-    """Give one attempt that stands for all before the last one."""
+    """Give one attempt that replaces all before the last one."""
     began = history.started_at if history.accepted_at is None else None
     return Attempt(
         at=last.at if began is None else began,

@@ -1,7 +1,7 @@
-"""Root works in a spool as the user whom it belongs to.
+"""Root works in a spool as the user who owns the spool.
 
-Members of the spool's group may put anything into it. Whoever works there has the owner's rights, so
-nothing that they put there makes him do what the owner may not.
+Members of the spool's group may put anything into it. A process that works there has only the
+owner's rights, so nothing in the spool can make it do more than the owner may.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def acting(spool: str | os.PathLike[str], *, imports: bool = True) -> Generator[
 
 @contextlib.contextmanager
 def as_root() -> Generator[None]:
-    """Be root again within the block, if root is who acts as a spool's owner."""
+    """Be root again within the block, if the process is root and acts as a spool's owner."""
     if os.getuid() != 0:
         yield
         return
@@ -73,7 +73,7 @@ def as_root() -> Generator[None]:
 
 @contextlib.contextmanager
 def _restored() -> Generator[None]:
-    """Be afterwards who we were before."""
+    """Restore the user and groups of the process after the block."""
     user, group, groups = os.geteuid(), os.getegid(), os.getgroups()
     try:
         yield
@@ -85,7 +85,7 @@ def _restored() -> Generator[None]:
 
 
 def _owner(spool: str | os.PathLike[str]) -> Owner | None:
-    """Give whom root has to become; None: we are not root, or the spool is root's own.
+    """Give the user that root has to become; None: we are not root, or the spool belongs to root.
 
     A spool that is still to be made will belong to the owner of the directory that it is made in.
     """
@@ -111,7 +111,7 @@ def _groups(user: int, group: int) -> list[int]:
 
 
 def _try_python(spool: str | os.PathLike[str], owner: Owner) -> None:
-    """Refuse a Python that the owner cannot read: what is imported later would be missing."""
+    """Refuse a Python that the owner cannot read: later imports would fail."""
     with _restored():
         os.setgroups(owner.groups)
         os.setegid(owner.group)

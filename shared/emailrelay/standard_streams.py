@@ -1,4 +1,4 @@
-"""Standard input, output and error of a command, made usable whatever the caller left of them."""
+"""Standard input, output and error of a command, made usable even if the caller closed them."""
 
 import io
 import os
@@ -9,8 +9,8 @@ def prepare_streams() -> None:
     r"""Make the three streams usable. A command calls this before it does anything else.
 
     A closed descriptor is opened on ``/dev/null``. Otherwise the next file that the command opens
-    would get its number, and what is written to standard error would go into that file. Standard
-    input is opened for writing only, so that reading it fails: no message is not an empty message.
+    would get its number, and messages to standard error would go into that file. Standard input is
+    opened for writing only, so reading it fails: a missing message is not an empty message.
 
     Characters that the console's character set lacks are shown as escapes (``\xf1``). Otherwise
     such a character would end the command with a traceback.
@@ -30,7 +30,7 @@ def prepare_streams() -> None:
 
 
 def mention(text: str) -> None:
-    """Print a line that may get lost: what the command did is done, and no full disk undoes it."""
+    """Print a line that may get lost: a full disk does not undo the work of the command."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -39,5 +39,5 @@ def mention(text: str) -> None:
 
 
 def drop_output() -> None:
-    """Forget what is not written yet: the interpreter must not fail once more when it ends."""
+    """Drop unwritten output: the interpreter must not fail once more when it ends."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

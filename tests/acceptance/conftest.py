@@ -1,10 +1,11 @@
-"""A relay of real processes for each test, cleared away at its end."""
+"""Real processes for each test, cleared away at its end."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.relay import Relay
+from tests.acceptance.command import Command, recording_sink
+from tests.acceptance.relay import Relay, Sink
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -24,3 +25,21 @@ def relay(tmp_path: Path) -> Iterator[Relay]:
         relay.clear_away()
         relay.show()
     assert not relay.faults()
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Iterator[Command]:
+    command = Command(tmp_path)
+    try:
+        yield command
+    finally:
+        command.clear_away()
+
+
+@pytest.fixture
+def sink(tmp_path: Path) -> Iterator[Sink]:
+    sink = recording_sink(tmp_path).start()
+    try:
+        yield sink
+    finally:
+        sink.clear_away()

@@ -3,33 +3,13 @@
 import asyncio
 import smtplib
 import socket
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from tests.acceptance.command import Command, Daemon, recording_sink
+from tests.acceptance.command import Command, Daemon
 from tests.acceptance.relay import HANG, Sink, until
 from tests.fakes.smtp_peer import SmtpPeer
 
 TEXT = b"Subject: test\r\nX-Test-Id: 1\r\n\r\nhello\r\n"
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Iterator[Command]:
-    command = Command(tmp_path)
-    try:
-        yield command
-    finally:
-        command.clear_away()
-
-
-@pytest.fixture
-def sink(tmp_path: Path) -> Iterator[Sink]:
-    sink = recording_sink(tmp_path).start()
-    try:
-        yield sink
-    finally:
-        sink.clear_away()
 
 
 def client(daemon: Daemon) -> smtplib.SMTP:

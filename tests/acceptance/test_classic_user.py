@@ -77,6 +77,15 @@ def test_spool_and_mail_belong_to_the_user(command: Command) -> None:
         assert status.st_mode & 0o007 == 0
 
 
+def test_spool_that_a_command_of_root_makes_in_the_directory_of_a_user_is_the_users(
+    command: Command,
+) -> None:
+    nobody = pwd.getpwnam("nobody")
+    os.chown(command.directory, nobody.pw_uid, nobody.pw_gid)
+    command.run("--as-client", "127.0.0.1:9", "--user", "root")
+    assert command.spool.stat().st_uid == nobody.pw_uid
+
+
 def test_the_pid_file_in_roots_directory_goes_however_the_daemon_ends(command: Command) -> None:
     for number in (signal.SIGTERM, signal.SIGKILL):
         daemon = command.daemon("--as-server")

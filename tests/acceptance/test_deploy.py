@@ -126,7 +126,9 @@ def test_a_reload_by_systemd_fails_before_the_signal_when_something_is_wrong(
     check, signal = (line.removeprefix("ExecReload=") for line in lines)
     assert signal == "/bin/kill -HUP $MAINPID"
     settings = tmp_path / ("relay.conf" if unit.stem == "emailrelay" else "relay.toml")
-    words = check.replace("/opt/emailrelay/bin", str(BIN)).replace("--user daemon", f"--user {ME}")
+    words = check.replace("/opt/emailrelay/bin", str(BIN)).replace(
+        "--user emailrelay", f"--user {ME}"
+    )
     words = words.replace("/etc/emailrelay.conf", str(settings))
     environment = dict(os.environ)
     if unit.stem != "emailrelay":

@@ -92,8 +92,9 @@ def do(directory: Path, *lines: str) -> str:
 def as_unit(service: str) -> str:
     """Give the line that checks the settings as the unit would read them."""
     unit = (UNITS / f"emailrelay-{service}.service").read_text()
-    values = dict(re.findall(r"^(User|Environment|ExecStart)=(.*)$", unit, re.MULTILINE))
-    command = f"env -i {values['Environment']} {values['ExecStart']} --check-config"
+    values = dict(re.findall(r"^(User|ExecStart)=(.*)$", unit, re.MULTILINE))
+    environment = " ".join(re.findall(r"^Environment=(.*)$", unit, re.MULTILINE))
+    command = f"env -i {environment} {values['ExecStart']} --check-config"
     return f"runuser -u {values['User']} -- {command}\n"
 
 

@@ -178,7 +178,7 @@ def test_another_program_sees_the_same(relay: Relay, public: Path) -> None:
 
 
 def _dumped(directory: Path, count: int) -> dict[str, bytes]:
-    files = [path.read_bytes() for path in directory.iterdir()]
+    files = [path.read_bytes() for path in directory.glob("mail.*")]
     found: dict[str, bytes] = {}
     for octets in files:
         head, _, body = octets.partition(b"\n\n")

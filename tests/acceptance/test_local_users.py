@@ -134,6 +134,41 @@ def test_renames_in_a_race_give_nothing_of_root_to_the_service_or_the_group(
         racing.communicate()
 
 
+FORGE = """
+import os, sys
+from emailrelay.store.spool.wal import records, segment
+spool = sys.argv[1]
+for above in ('emailrelay.a', '.new/emailrelay.a'):
+    os.mkdir(f'{spool}/{above}')
+mark = b'm' * records.MARK_SIZE
+head = segment._HEAD.pack(segment._MAGIC, segment._VERSION, 1, mark)
+gone = [records.Gone(f'a/../{up}victim') for up in ('../', '../../')]
+made = [records.Taken('a/../../made', records.Stage.READY, b'x', b'x')]
+os.umask(0)
+with open(os.open(f'{spool}/.wal/000000000001.log', os.O_CREAT | os.O_WRONLY, 0o660), 'wb') as file:
+    file.write(head.ljust(records.BLOCK, b'\\0') + records.batch(mark, gone + made))
+"""
+"""A member of the group writes a log whose messages' ids are paths."""
+
+
+@pytest.mark.parametrize("owner", [0, SERVICE])
+def test_log_that_a_member_of_the_group_has_written_leads_nowhere(owner: int) -> None:
+    ground = Ground(owner=owner)
+    try:
+        os.chown(ground.directory, owner, owner)
+        victim = ground.directory / "victim.content"
+        victim.write_text("kept")
+        os.chown(victim, owner, owner)
+        assert ground.tool("submit").status == 0
+        assert ground.tool("hold").status == 0
+        assert ground.member(FORGE, ground.spool).err == ""
+        assert ground.tool("notify").status == 0
+        assert list((ground.spool / ".wal").iterdir()) == []  # it was read
+        assert {path.name for path in ground.directory.iterdir()} == {"spool", victim.name}
+    finally:
+        ground.clear_away()
+
+
 STORING = """
 import sys
 from emailrelay import spool_owner

@@ -1,6 +1,7 @@
 """Directories of a running spool that somebody removes, moves away or replaces."""
 
 import asyncio
+import os
 import shutil
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.spool import directory as directories
 from emailrelay.store.spool import files, names
-from emailrelay.store.spool.directory import Directory
+from emailrelay.store.spool.directory import Directory, Location
 
 BODY = b"Subject: x\r\n\r\nx\r\n"
 
@@ -117,7 +118,7 @@ async def test_link_in_the_place_of_a_directory_is_refused_and_named(
         place.rename(tmp_path / "away")
         place.symlink_to(tmp_path / "elsewhere")
         if name == ".new":
-            with pytest.raises(StoreError, match=rf"is a link or no directory.*{place}"):
+            with pytest.raises(StoreError, match=rf"{place}: is a link or no directory"):
                 await put(store)
         else:
             await put(store)  # nothing else needs them
@@ -140,3 +141,21 @@ def test_directory_that_everybody_may_write_to_is_refused(tmp_path: Path) -> Non
     (tmp_path / "inside").chmod(0o777)
     with pytest.raises(PermissionError, match="writable by everybody"):
         Directory(str(tmp_path)).below("inside").fileno()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
+async def test_work_copy_is_refused_in_a_directory_that_another_user_has_put_there(
+    synced_spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = files.make_directory
+
+    def swapped(at: Location, mode: int) -> None:
+        make(at, mode)
+        os.chown(str(at), 65534, -1)  # with the group of the spool
+
+    async with synced_spool() as store:
+        message = await put(store, stage=Stage.UNFILTERED)
+        monkeypatch.setattr(files, "make_directory", swapped)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            with pytest.raises(StoreError, match="belongs to user 65534"):
+                await claim.work_copy("new")

@@ -1,5 +1,6 @@
 """A full or failing disk refuses a message, leaves nothing of it, and loses none that was taken."""
 
+import asyncio
 import os
 import resource
 import subprocess
@@ -114,6 +115,11 @@ async def test_spool_that_cannot_be_made_says_so(tmp_path: Path) -> None:
             pass
 
 
+async def _made(directory: Path) -> None:
+    async with open_store(directory, report=lambda _: None):
+        pass
+
+
 @pytest.mark.parametrize("call", ["fsync", "fdatasync", "/^rename"])
 @pytest.mark.parametrize("error", ["EIO", "ENOSPC"])
 def test_error_of_the_kernel_is_a_refusal(tmp_path: Path, call: str, error: str) -> None:
@@ -133,6 +139,7 @@ def test_error_of_the_kernel_is_a_refusal(tmp_path: Path, call: str, error: str)
         "            print(error.no_room)\n"
         "asyncio.run(main())\n"
     )
+    asyncio.run(_made(tmp_path / "s"))  # the names of new directories are synced as well
     inject = ["-e", f"trace={call}", "-e", f"inject={call}:error={error}:when=1"]
     run = subprocess.run(
         [

@@ -114,3 +114,13 @@ async def test_what_an_ear_was_too_full_to_hear_is_due_at_a_wake(spool: SpoolOpe
             async with await next_of(feed) as again:
                 assert again.id == message
             others.close()
+
+
+def test_path_in_the_place_of_a_sockets_name_leads_out_of_no_directory(tmp_path: Path) -> None:
+    wake, file = tmp_path / "wake", tmp_path / "file"
+    wake.mkdir()
+    file.touch()
+    bell = Bell(Directory(str(wake)))
+    bell.ring_at("../file", QueueId("1.1.1"))
+    assert file.exists()
+    bell.close()

@@ -37,9 +37,13 @@ def _send(port: int, round_: int) -> dict[str, str]:
         client.ehlo()
         for number in range(MESSAGES):
             body = f"round {round_} message {number} {'x' * number * 1000}\r\n".encode()
-            client.mail("a@x.test")
-            client.rcpt("b@y.test")
-            code, said = client.data(b"Subject: x\r\n\r\n" + body)
+            code, said = 451, b""
+            for _ in range(2):
+                client.mail("a@x.test")
+                client.rcpt("b@y.test")
+                code, said = client.data(b"Subject: x\r\n\r\n" + body)
+                if code != 451:  # refused, since the spool was moved meanwhile: comes again
+                    break
             assert code == 250
             accepted[said.decode().rpartition(" ")[2]] = hashlib.sha256(body).hexdigest()
         # Before the session's QUIT: nothing happens between the last 250 and the cut.

@@ -133,3 +133,13 @@ async def receiving(
                 yield Running(port, house, opened, receiver, events)
     finally:
         listeners.close()
+
+
+def settings(**values: object) -> ReceiverSettings:
+    return ReceiverSettings.model_validate({"domain": "relay.test", **values})
+
+
+async def send_mail(peer: Peer, content: bytes = b"Subject: x\r\n\r\ntext\r\n") -> str:
+    await peer.to_data()
+    peer.send(content + b".\r\n")
+    return await peer.reply()

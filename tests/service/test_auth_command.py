@@ -221,5 +221,5 @@ async def test_wrong_settings_are_told_all_at_once(desk: Desk) -> None:
 async def test_missing_packages_are_named(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     desk.application()
     monkeypatch.setitem(sys.modules, "httpx2", None)
-    with pytest.raises(SignInError, match=r"emailrelay\[oauth\]"):
+    with pytest.raises(SignInError, match=r"'\.\[oauth\]'"):
         await desk.bearer()("office")

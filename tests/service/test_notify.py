@@ -242,6 +242,18 @@ def test_program_that_fails_is_tried_again_with_the_same_notice(
     assert notified(tmp_path / "spool", message) == 1
 
 
+@pytest.mark.parametrize("way", ["--deliver-with", "--maildir"])
+def test_way_that_is_missing_is_told_in_words(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], way: str
+) -> None:
+    failed(tmp_path / "spool")
+    (tmp_path / "file").touch()
+    assert main([way, str(tmp_path / "file" / "below"), str(tmp_path / "spool")]) == 1
+    told = capsys.readouterr().err
+    assert "Not a directory" in told
+    assert "Errno" not in told
+
+
 def test_sender_of_another_host_is_kept_until_a_way_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -21,7 +21,7 @@ from emailrelay.events import (
     WorkerDied,
     event_name,
 )
-from emailrelay.logs import FIELD_LIMIT, line_reporter, printable, renderer, reporter
+from emailrelay.logs import FIELD_LIMIT, field_value, line_reporter, renderer, reporter
 
 
 class Quiet(Event):
@@ -97,22 +97,22 @@ def test_one_event_is_one_line_whatever_a_peer_sent(log_format: LogFormat, text:
 
 @given(st.text(max_size=3 * FIELD_LIMIT))
 def test_a_field_is_bounded(text: str) -> None:
-    shown = str(printable(text * 4))
+    shown = str(field_value(text * 4))
 
     assert len(shown) <= FIELD_LIMIT * len("\\u0000")
     assert shown.isprintable()
 
 
 def test_a_cut_is_marked() -> None:
-    assert str(printable("x" * 5000)).endswith("x... (5000 characters)")
-    assert len(str(printable("x" * 5000))) == FIELD_LIMIT
+    assert str(field_value("x" * 5000)).endswith("x... (5000 characters)")
+    assert len(str(field_value("x" * 5000))) == FIELD_LIMIT
 
 
 def test_numbers_stay_numbers_and_all_else_becomes_text() -> None:
-    assert printable(2.5) == 2.5
-    assert printable(None) is None
-    assert printable(Level.INFO) == "info"
-    assert printable(["a\n"]) == "['a\\n']"
+    assert field_value(2.5) == 2.5
+    assert field_value(None) is None
+    assert field_value(Level.INFO) == "info"
+    assert field_value(["a\n"]) == "['a\\n']"
 
 
 def test_debug_events_are_told_only_when_asked_for() -> None:

@@ -1,6 +1,6 @@
 """How many logins each source may have under way, and what is remembered of its failures."""
 
-from emailrelay_receiver.attempts import Attempts
+from emailrelay_receiver.login_attempts import LoginAttempts
 from emailrelay_receiver.source import source_of
 
 
@@ -16,7 +16,7 @@ class Clock:
 
 def test_failures_grow_up_to_a_bound_and_are_forgotten_over_time() -> None:
     clock = Clock()
-    attempts = Attempts(clock)
+    attempts = LoginAttempts(clock)
     assert [attempts.failed("a") for _ in range(3)] == [1, 2, 3]
     assert attempts.failed("b") == 1
     clock.now = 120.0
@@ -27,7 +27,7 @@ def test_failures_grow_up_to_a_bound_and_are_forgotten_over_time() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    attempts = Attempts(Clock())
+    attempts = LoginAttempts(Clock())
     for number in range(20_001):
         attempts.failed(f"source {number}")
     attempts.failed("source 0")
@@ -36,7 +36,7 @@ def test_what_is_remembered_is_bounded() -> None:
 
 
 def test_one_source_has_a_bound_and_one_name_of_it_a_smaller_one() -> None:
-    attempts = Attempts(Clock())
+    attempts = LoginAttempts(Clock())
     of_name = [attempts.begin("a", "x") for _ in range(6)]
     assert [a is None for a in of_name] == [False] * 5 + [True]
     others = [attempts.begin("a", str(number)) for number in range(6)]
@@ -48,7 +48,7 @@ def test_one_source_has_a_bound_and_one_name_of_it_a_smaller_one() -> None:
 
 
 def test_a_name_that_has_logged_in_from_a_source_has_places_and_failures_of_its_own() -> None:
-    attempts = Attempts(Clock())
+    attempts = LoginAttempts(Clock())
     attempts.succeeded("a", "ann")
     for number in range(10):
         attempts.begin("a", str(number))

@@ -1,7 +1,7 @@
-"""Which servers an account is for: no password and no token goes to any other.
+"""The servers that an account is for: no password and no token goes to any other.
 
-The settings say it, never a message. Whoever writes an envelope can name a server and an account, but
-cannot have the account used at a server for which the settings do not mean it.
+Only the settings name them, never a message. The writer of an envelope can name a server and an
+account, but cannot make the forwarder use it at a server that the settings do not join it with.
 """
 
 import socket
@@ -67,9 +67,9 @@ def belonging(settings: ForwarderSettings) -> Belonging:
 
 
 def place(server: Route) -> str:
-    """Write a server in the one way in which two spellings of it are the same.
+    """Write a server in one form, so that different spellings of it are equal.
 
-    A host's name and its address are different places: a certificate is for the one that is named.
+    A host's name and its address are different places: a certificate is for the one that it names.
     """
     if server.is_unix:
         return server.host

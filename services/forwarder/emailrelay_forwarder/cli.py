@@ -130,7 +130,7 @@ async def _work(
         store.feed(Stage.READY, hints=hints) as feed,
         AsyncExitStack() as ending,
     ):
-        wake = feed.wake if hints is None else flush_all(os.getppid())
+        wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
 
         def make(settings: ForwarderSettings) -> Forwarding:
             bearer = _bearer(settings, report, ending)

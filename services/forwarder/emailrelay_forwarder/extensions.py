@@ -1,4 +1,4 @@
-"""What an EHLO reply offers (RFC 5321 section 4.1.1.1), however servers write it down."""
+"""The extensions in an EHLO reply (RFC 5321 section 4.1.1.1), in all spellings of servers."""
 
 import re
 from collections.abc import Mapping
@@ -10,8 +10,8 @@ _LINE = re.compile(r"([^\s=]+)(?:\s*=\s*|\s+|\Z)(.*)", re.DOTALL)
 def extensions_of(text: str) -> dict[str, str]:
     """Return the keywords of an EHLO reply in lower case, each with its parameters.
 
-    A keyword on several lines gets the parameters of all of them: servers say ``AUTH`` twice, in two
-    ways. The first line has the server's name and no keyword.
+    A keyword on several lines gets the parameters of all of them: some servers send ``AUTH`` twice,
+    in two spellings. The first line has the server's name and no keyword.
     """
     found: dict[str, str] = {}
     for line in text.split("\n")[1:]:
@@ -24,8 +24,8 @@ def extensions_of(text: str) -> dict[str, str]:
 def largest_message(extensions: Mapping[str, str]) -> int | None:
     """Return the octets of the largest message the server takes, if it says so (RFC 1870).
 
-    Mail that is larger fails without being offered, so of several limits the greatest counts, and 0,
-    no number, or what is no number at all, is no limit.
+    Larger mail fails without being offered. So the greatest of several limits counts. The value 0,
+    a missing value, or text that is no number means no limit.
     """
     numbers = extensions.get("size", "").split()
     if not all(number.isascii() and number.isdigit() for number in numbers):

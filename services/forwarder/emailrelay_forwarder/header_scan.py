@@ -4,7 +4,7 @@ import re
 from collections.abc import AsyncIterator
 
 LONGEST_LINE = 1 << 16
-"""Octets of a header line that are kept while its end is not there yet."""
+"""Octets of a header line that are kept until its end has come."""
 LONGEST_FIELD = 1 << 12
 """Octets of a Content-Type field that are read."""
 MOST_BOUNDARIES = 1000
@@ -46,7 +46,7 @@ class HeaderScan:
         """Whether the body of this part is a message, and begins with a header."""
         self._boundaries: set[bytes] = set()
         self._buffer = b""
-        """What is not understood yet. In a body it begins with the end of a line, or within one."""
+        """Octets not parsed yet. In a body they begin at the end of a line, or within one."""
         self._field = b""
         """The Content-Type field so far, whose further lines may come."""
 
@@ -72,7 +72,7 @@ class HeaderScan:
             self.found = self.found or not self._buffer.isascii()
 
     def _advance(self) -> bool:
-        """Understand some more; False: not without more octets."""
+        """Parse the next piece; False: this needs more octets."""
         return self._header_line() if self._in_header else self._body()
 
     def _header_line(self) -> bool:

@@ -1,4 +1,4 @@
-"""Recipients that an address verifier knew as mailboxes of this host: no server is asked about them."""
+"""Recipients that a verifier knew as mailboxes of this host: they are offered to no server."""
 
 from collections.abc import Iterable
 
@@ -10,7 +10,7 @@ _SOME_REMOTE = Reply(550, "5.3.3 mail for local mailboxes goes nowhere")
 
 
 def remote(envelope: Envelope, recipients: Iterable[Address]) -> list[Address]:
-    """Give those of the recipients that servers are asked about."""
+    """Give the recipients that are offered to servers."""
     local = _local(envelope)
     return [recipient for recipient in recipients if recipient not in local]
 
@@ -18,8 +18,9 @@ def remote(envelope: Envelope, recipients: Iterable[Address]) -> list[Address]:
 def refusals(envelope: Envelope, recipients: Iterable[Address]) -> dict[Address, Reply]:
     """Refuse those of the recipients that are local.
 
-    There is no delivery to mailboxes here. Such a name must not go to a server either, where it may be
-    somebody else's. So the message ends as failed, with the others done, and its sender can be told.
+    The forwarder cannot deliver to mailboxes. It must not send such a name to a server either,
+    where the name may belong to another user. So the message ends as failed after its other
+    recipients are done, and its sender can be told.
     """
     local = _local(envelope)
     reply = _SOME_REMOTE if envelope.to_remote else _NONE_REMOTE

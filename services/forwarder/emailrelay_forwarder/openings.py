@@ -13,7 +13,7 @@ from emailrelay_forwarder.smtp_client import Session
 class Openings:
     """The openings that are under way.
 
-    ``unclaimed`` is given those that ended, well or badly, when no message was left to wait for them.
+    ``unclaimed`` gets the openings that ended, well or badly, when no message waited for them.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Openings:
         Args:
             at_hand: gives an idle session, if there is one; asked again at each ``news``.
             check: raises what there is against opening one.
-            first: nobody has a session yet, so only one such message at a time finds out whether the
+            first: there is no session yet, so only one such message at a time finds out whether the
                 server is there, and the others learn from it.
 
         Raises:
@@ -72,14 +72,14 @@ class Openings:
                 self._leave(opening)
 
     def news(self) -> None:
-        """Let everybody who waits look again: a session has become idle, or an opening has ended."""
+        """Let all waiting messages look again: a session is idle now, or an opening has ended."""
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             if not listener.done():
                 listener.set_result(None)
 
     async def close(self) -> None:
-        """Give up what no message waits for."""
+        """Give up the openings that no message waits for."""
         spare = list(self._spare)
         for opening in spare:
             opening.cancel()
@@ -87,7 +87,7 @@ class Openings:
             await asyncio.wait(spare)
 
     def _join(self, *, first: bool) -> asyncio.Task[Session] | None:
-        """Take an opening that nobody waits for, or begin one; None: another finds out first."""
+        """Take an opening without a waiting message, or begin one; None: another goes first."""
         if self._spare:
             return self._spare.pop()
         if first and self._first is not None:

@@ -1,4 +1,4 @@
-"""How fast a server is sent mail that wants it more slowly: measured, and then learnt from its answers."""
+"""The rate for a server that wants mail more slowly: measured, then learnt from its answers."""
 
 from collections import deque
 
@@ -7,11 +7,11 @@ WINDOW = 1.0
 MEASURED = 100
 """Accepted messages that are remembered for that."""
 CUT = 0.5
-"""What a refusal leaves of the rate."""
+"""The factor by which a refusal cuts the rate."""
 RAISE = 0.05
 """Messages per second that each accepted message adds: a twentieth of the rate in each second."""
 SLOWEST = 1 / 60
-"""Messages per second that are tried, whatever the server says."""
+"""The lowest rate, in messages per second, even after further refusals."""
 FORGIVEN = 600.0
 """Seconds without a refusal after which there is no limit any more."""
 REST, LONGEST_REST = 900.0, 3600.0
@@ -24,7 +24,8 @@ class Pace:
     """The rate for one server (additive increase, multiplicative decrease). Times in seconds.
 
     Without a refusal there is no limit. The first one halves the rate that was measured until then.
-    From then on messages have turns, one after another; what was refused gets a turn like all others.
+    From then on messages have turns, one after another; a refused message gets a turn like all
+    others.
     """
 
     __slots__ = (
@@ -46,7 +47,7 @@ class Pace:
         self._knee = 0.0
         """The rate up to which it grows quickly."""
         self._changed = 0.0
-        """When the rate was last cut: refusals of what began before say nothing about the new one."""
+        """Time of the last cut: refusals of earlier messages say nothing about the new rate."""
         self._forgiven = 0.0
         """When there is no limit any more, if no refusal comes before."""
         self._next = 0.0
@@ -106,7 +107,7 @@ class Pace:
         return True
 
     def _follow(self, now: float) -> None:
-        """Take all times back with a clock that was set back, or no turn would come for so long."""
+        """Move all times back with a clock that was set back; else the next turn would be late."""
         back = max(0.0, self._seen - now)
         self._seen = now
         if back:

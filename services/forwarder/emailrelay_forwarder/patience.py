@@ -1,4 +1,4 @@
-"""How long servers are waited for that have not greeted yet."""
+"""The time limits for the greetings of servers."""
 
 MOST_SERVERS = 1000
 """Servers whose time is remembered; beyond that, the oldest is forgotten."""
@@ -7,9 +7,9 @@ MOST_SERVERS = 1000
 class Patience:
     """The seconds for each server, by its address: short at first, longer for a slow one.
 
-    RFC 5321 section 4.5.3.2.1 wants five minutes. A server that is silent for good would hold up
-    mail for so long, so each silence doubles the time, up to ``longest``; and what a server needed
-    last, doubled, is what it gets next.
+    RFC 5321 section 4.5.3.2.1 asks for five minutes. A dead server would delay mail for that time
+    at every try. So each silence doubles the limit, up to ``longest``; after a greeting the next
+    limit is twice the time that the greeting took.
     """
 
     def __init__(self, first: float, longest: float) -> None:

@@ -1,7 +1,7 @@
 """Connections to several addresses of one server, begun one after another (RFC 8305 section 5).
 
-An address whose packets are lost answers nothing: waiting for it before the next is tried would hold
-up mail for the whole connection time-out, on each new connection.
+If packets to an address are lost, it does not answer. To wait for it before the next address is
+tried would delay mail by the whole connection time-out, on each new connection.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ def interleaved(addresses: Iterable[SocketAddress]) -> list[SocketAddress]:
 
 
 class Won(NamedTuple, Generic[C]):
-    """The connection that was made first, and the addresses that were not found to fail."""
+    """The connection that was made first, and the addresses that are not known to fail."""
 
     address: SocketAddress
     connection: C
@@ -124,6 +124,6 @@ def _give_up(attempt: asyncio.Task[C]) -> None:
 
 
 def _joined(troubles: Sequence[SessionTrouble]) -> SessionTrouble:
-    """Tell of all addresses at once."""
+    """Put the trouble of all addresses into one text."""
     texts = [trouble.reply.text.removeprefix("4.4.1 ") for trouble in troubles]
     return unreachable("; ".join(texts))

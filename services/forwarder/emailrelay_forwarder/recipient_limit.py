@@ -1,4 +1,4 @@
-"""How servers say that a transaction has enough recipients (RFC 5321 section 4.5.3.1.10)."""
+"""Replies which mean that a transaction has enough recipients (RFC 5321 section 4.5.3.1.10)."""
 
 import re
 
@@ -13,13 +13,13 @@ _WORDS = re.compile(
 )
 _FULL_MAILBOX = re.compile(r"mailbox|storage|quota|space|size", re.IGNORECASE)
 _ABOUT_AN_ADDRESS = {"1", "2"}
-"""Subjects of RFC 3463: the address, the mailbox. A full mailbox (5.2.2) has the same codes else."""
+"""Subjects of RFC 3463: the address, the mailbox. A full mailbox (5.2.2) can have the same code."""
 
 
 def names_limit(reply: Reply) -> bool:
     """Tell whether a refusal says in so many words that there are too many recipients.
 
-    The code alone tells nothing: servers say 452, 550, 552 (as RFC 821 wanted it) and others.
+    The code alone tells nothing: servers send 452, 550, 552 (as RFC 821 asked for) and others.
     """
     if reply.accepted:
         return False
@@ -34,7 +34,7 @@ def names_limit(reply: Reply) -> bool:
 def may_be_limit(reply: Reply) -> bool:
     """Tell whether a refusal of a recipient after others calls for a further transaction.
 
-    A bare 452 does: it is what RFC 5321 wants to be said.
+    A bare 452 does: RFC 5321 asks for this code.
     """
     bare = reply.code == 452 and not _ENHANCED.match(reply.text)
     return bare or names_limit(reply)

@@ -1,4 +1,4 @@
-"""Servers that repeat our secrets: these are taken out of replies before anybody sees them."""
+"""Secrets that servers repeat are taken out of replies before anything shows the replies."""
 
 import re
 from base64 import b64encode
@@ -49,7 +49,7 @@ def _patterns(secret: bytes) -> Iterator[str]:
 
 
 def _within_base64(secret: bytes) -> Iterator[str]:
-    """Give what base64 makes of a secret, whatever stands before and after it, without the edges."""
+    """Give the base64 forms of a secret, for any text before and after it, without the edges."""
     for before in range(3):
         encoded = b64encode(bytes(before) + secret).decode().rstrip("=")
         edge = 1 if (before + len(secret)) % 3 else 0

@@ -30,7 +30,7 @@ async def turn(smarthost: Smarthost, rules: Rules) -> None:
 
 
 def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rules) -> None:
-    """Send the server less if it has asked for that, whatever else its answers mean."""
+    """Send the server less if its answers ask for that, even if they have other meanings too."""
     replies = progress.replies
     told = {r: replies[r] for r in message.envelope.recipients if r in replies}
     refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}

@@ -1,4 +1,4 @@
-"""When a server has neither answered nor taken anything for too long."""
+"""The end of a wait for a server that has neither answered nor taken anything for too long."""
 
 from collections.abc import Callable
 
@@ -9,9 +9,10 @@ _LOOKS, _LONGEST = 100, 1.0
 class Stall:
     """One wait for a server. Times in seconds of any one clock.
 
-    The limit begins anew whenever the server takes octets that are still on their way, and only then:
-    from the last octet taken it runs to its end once. How many are on their way is asked for while
-    there are any, so what was taken is noticed late by a hundredth of the limit, or by a second.
+    The limit begins anew whenever the server takes octets that are still on their way, and only
+    then: after the last octet it runs to its end once. While octets are on their way, their number
+    is looked up again and again, so progress is noticed late by a hundredth of the limit, or by a
+    second.
     """
 
     __slots__ = ("_before", "_limit", "_since", "_step", "look_at")

@@ -1,22 +1,22 @@
-"""Where a connection comes from, also one that the client has reset already."""
+"""The address that a connection comes from, even if the client has already reset it."""
 
 import ipaddress
 import socket
 from contextlib import suppress
 
 _SAVE_SYN, _SAVED_SYN = 27, 28
-"""Options of TCP on Linux: tcp(7) does not tell of them, ``linux/tcp.h`` does."""
+"""Options of TCP on Linux: they are in ``linux/tcp.h``, not in tcp(7)."""
 _LONGEST = 256
 
 
 def remember_callers(listening: socket.socket) -> None:
-    """Have the kernel keep the first packet of each connection, which tells its address in any case."""
+    """Make the kernel keep the first packet of each connection, which always has its address."""
     with suppress(OSError):  # no TCP, or another kernel: a reset connection then has no address
         listening.setsockopt(socket.IPPROTO_TCP, _SAVE_SYN, 1)
 
 
 def caller_of(connection: socket.socket) -> str:
-    """Return the IP address of a TCP connection that has no peer any more; "" if there is no telling."""
+    """Return the IP address of a TCP connection that has no peer any more; "" if it is unknown."""
     try:
         packet = connection.getsockopt(socket.IPPROTO_TCP, _SAVED_SYN, _LONGEST)
     except OSError:

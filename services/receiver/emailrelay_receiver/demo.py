@@ -11,7 +11,7 @@ from functools import partial
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from emailrelay.listening import CannotListen, Listeners, written
-from emailrelay.logs import printable
+from emailrelay.logs import field_value
 from emailrelay.service import Signals
 
 _LINES = 12
@@ -40,7 +40,7 @@ def shown(number: int, envelope: Envelope) -> str:
     recipients = ", ".join(f"<{recipient}>" for recipient in envelope.rcpt_tos)
     head = f"message {number} from <{envelope.mail_from}> to {recipients}, {len(content)} bytes"
     body = [f"  | {line.expandtabs()}" for line in [*lines[:_LINES], *more]]
-    return "".join(f"{printable(line)}\n" for line in [head, *body])
+    return "".join(f"{field_value(line)}\n" for line in [head, *body])
 
 
 async def serve(listeners: Listeners) -> None:

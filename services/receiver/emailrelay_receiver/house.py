@@ -15,9 +15,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay_receiver.admission import Admission
-from emailrelay_receiver.attempts import Attempts
 from emailrelay_receiver.dialogue import Offer
 from emailrelay_receiver.gate import Gate, make_gate
+from emailrelay_receiver.login_attempts import LoginAttempts
 from emailrelay_receiver.received import received_line
 from emailrelay_receiver.troubles import Troubles
 from emailrelay_receiver.verifier import Verifier, make_verifier
@@ -61,7 +61,7 @@ class House:
     """Octets of room that mail must leave free."""
     login_pause: float = 1.0
     """Seconds by which each wrong password makes the next answer later."""
-    attempts: Attempts = field(default_factory=lambda: Attempts(time.monotonic))
+    attempts: LoginAttempts = field(default_factory=lambda: LoginAttempts(time.monotonic))
     """Who tries to log in."""
     talk: bool = False
     """Whether each line of the dialogues is told."""

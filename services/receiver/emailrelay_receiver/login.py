@@ -8,9 +8,9 @@ from emailrelay.events import LoggedIn, LoginFailed
 from emailrelay.reply import Reply
 from emailrelay_receiver import sasl
 from emailrelay_receiver.access import Standing
-from emailrelay_receiver.attempts import Attempt
 from emailrelay_receiver.gate import TooBusy
 from emailrelay_receiver.house import House
+from emailrelay_receiver.login_attempts import LoginAttempt
 from emailrelay_receiver.outcomes import Authenticate, Goodbye
 from emailrelay_receiver.policy import Refused
 from emailrelay_receiver.source import source_of
@@ -80,7 +80,7 @@ async def _failed(
     user: str,
     pause: Callable[[float], Awaitable[None]],
     *,
-    attempt: Attempt | None = None,
+    attempt: LoginAttempt | None = None,
     refusal: Reply = sasl.WRONG,
 ) -> Reply | Goodbye:
     """Count a failure and answer late. An ``attempt`` ends then, also if the client has gone before."""

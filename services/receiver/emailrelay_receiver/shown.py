@@ -1,7 +1,7 @@
-"""A client's commands as the log shows them: what may be a secret is not in them.
+"""A client's commands as the log shows them, without anything that may be a secret.
 
-A client that was refused at AUTH, or did not wait for the answer, says its password as if it were a
-command. So of a line that begins with no word of a protocol nothing is shown.
+A client that was refused at AUTH, or did not wait for the answer, sends its password as if it were
+a command. So the log shows nothing of a line that does not begin with a word of a protocol.
 """
 
 from emailrelay.secrets import Mechanism
@@ -34,7 +34,7 @@ def word(line: bytes) -> str:
 
 
 def shown(line: bytes) -> str:
-    """Give a command without what may be a secret."""
+    """Give a command without anything that may be a secret."""
     text = line[:LONGEST].decode("utf-8", "replace")
     known = word(line)
     if known in _SMTP:

@@ -1,11 +1,11 @@
-"""Where clients come from, as far as their number is bounded: what one party has at its disposal is one source."""
+"""The sources by which clients are counted: all addresses that one party can use are one source."""
 
 import ipaddress
 from functools import lru_cache
 
 _LOOPBACK = "loopback"
 _OWN = 64
-"""Bits of an IPv6 address that say whose it is; the owner chooses the others (RFC 4291 section 2.5.4)."""
+"""Bits of an IPv6 address that name its network; its owner sets the others (RFC 4291, 2.5.4)."""
 
 
 @lru_cache(maxsize=1024)
@@ -13,7 +13,7 @@ def source_of(client: str) -> str:
     """Return the source of a client: its IPv4 address, or its IPv6 network of 64 bits.
 
     All loopback addresses are one source, as any program of this machine can use each of them. The
-    path of a unix socket is a source of its own: its permissions say who may use it.
+    path of a unix socket is a source of its own: its permissions limit the users that can connect.
     """
     try:
         address = ipaddress.ip_address(client.partition("%")[0])

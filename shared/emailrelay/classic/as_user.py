@@ -1,8 +1,8 @@
-"""What root does at a path for the user it will become, so that this user cannot turn it against root.
+"""Work of root at a path for the user it will become, safe from tricks of this user.
 
-With the user's own rights the kernel allows what the user could do anyway. Where these do not
-suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot lead
-elsewhere.
+With the user's rights the kernel allows only what the user could do anyway. Where these rights do
+not suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot
+make lead elsewhere.
 """
 
 import errno
@@ -24,7 +24,7 @@ _MOST_LINKS = 40
 def act(path: str, who: Identity | None, do: Callable[[str], T]) -> T:
     """Return ``do(path)``, done as ``who`` or by root at a path that ``who`` cannot change.
 
-    Without ``who``, and in a process that is not root (any more), it is plainly done.
+    Without ``who``, and in a process that is not root (any more), ``do`` is simply called.
 
     Raises:
         PermissionError: neither is possible; the text says why.
@@ -56,14 +56,15 @@ def acting_as(who: Identity) -> Generator[None]:
 
 
 def unchangeable(path: str, groups: Collection[int]) -> str:
-    """Return the path with its symbolic links resolved, if only root can lead it elsewhere.
+    """Return the path with its symbolic links resolved, if only root can make it lead elsewhere.
 
-    What does not exist yet may stand at its end. Each directory must be root's, without write access
-    for everybody or for one of ``groups``. A directory with the sticky bit (``/tmp``) may be open to
-    all if the next name in it exists and is root's: nobody else can rename that (unlink(2)).
+    The last names of the path need not exist yet. Each directory must belong to root, without write
+    access for everybody or for one of ``groups``. A directory with the sticky bit (``/tmp``) may be
+    open to all if the next name in it exists and belongs to root: no other user can rename it
+    (unlink(2)).
 
     Raises:
-        PermissionError: somebody else can.
+        PermissionError: another user can change the path.
 
     """
     here, links = Path("/"), 0

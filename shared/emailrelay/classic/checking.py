@@ -9,7 +9,7 @@ from emailrelay.classic.services import Plan, Service
 
 
 def problems(plan: Plan, who: Identity | None, environ: Mapping[str, str]) -> list[str]:
-    """Return what the services of a plan say against their settings, each problem once."""
+    """Return the problems that the services of a plan find in their settings, each once."""
     once = [plan.once] if plan.once is not None and plan.forwarder is None else []
     found = [line for service in (*plan.lasting, *once) for line in _check(service, who, environ)]
     return list(dict.fromkeys(found))

@@ -1,7 +1,7 @@
-"""The log file as a service writes it by itself, so that a line is there before the answer it explains.
+"""The log file that a service writes directly, so a line is there before the answer it explains.
 
 The command opens the file and hands it down. It may open another one later, at SIGHUP or on the next
-day: a service sees that at the file's name.
+day: a service notices this by the file's name.
 """
 
 import json
@@ -26,13 +26,13 @@ def argument(handed: HandedDown | None) -> str:
 
 
 def use(told: str) -> None:
-    """Have what this process reports written to the file, too, as ``argument`` says."""
+    """Write the reports of this process to the file, too, as ``argument`` says."""
     if told != NONE:
         logs.also = DirectLog(HandedDown(**json.loads(told))).write
 
 
 class DirectLog:
-    """The file, as a service has it. Trouble with it never stops mail: what cannot be written is lost."""
+    """The file, as a service has it. Trouble with it never stops mail: a line that fails is lost."""
 
     def __init__(self, handed: HandedDown) -> None:
         self._options = handed
@@ -41,7 +41,7 @@ class DirectLog:
         self._path = path_at(handed.file, time.time())
 
     def write(self, event: Event) -> None:
-        """Write what an event says, if it belongs there."""
+        """Write the line of an event, if it belongs there."""
         line = log_lines.of_own(event)
         if line.severity is Severity.INFO and not self._options.everything:
             return
@@ -54,7 +54,7 @@ class DirectLog:
             os.write(self._descriptor, f"emailrelay: {text}\n".encode())
 
     def _follow(self, path: str) -> None:
-        """Go to the file that has the name now; without one, stay: it is still to be made anew."""
+        """Go to the file that has the name now. If there is none yet, keep the old file."""
         with suppress(OSError):
             try:
                 found = _identity(os.stat(path))  # noqa: PTH116 -- one system call for each line

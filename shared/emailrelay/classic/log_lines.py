@@ -9,8 +9,8 @@ from types import MappingProxyType
 from typing import Any
 
 from emailrelay.events import Event, event_name
-from emailrelay.logs import printable
-from emailrelay.printable import printable as escaped
+from emailrelay.logs import field_value
+from emailrelay.printable import printable
 
 
 class Severity(StrEnum):
@@ -105,14 +105,14 @@ def of_event(octets: bytes) -> Line | None:
 
 def of_own(event: Event) -> Line:
     """Return what an event of this process says."""
-    told = {name: printable(getattr(event, name)) for name in event.fields}
+    told = {name: field_value(getattr(event, name)) for name in event.fields}
     severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event_name(type(event))
     return Line(severity, _text(name, told), _address(name, told))
 
 
 def of_complaint(octets: bytes) -> Line | None:
     """Return what a line of a service's standard error says; None for an empty one."""
-    text = escaped(octets.decode(errors="replace").rstrip())
+    text = printable(octets.decode(errors="replace").rstrip())
     return Line(Severity.ERROR, text) if text else None
 
 

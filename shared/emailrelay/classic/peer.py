@@ -1,4 +1,4 @@
-"""Who is at the other end of a TCP connection within this machine: the kernel's table says (proc(5))."""
+"""The user at the other end of a local TCP connection, by the kernel's table (proc(5))."""
 
 import grp
 import os
@@ -14,11 +14,11 @@ Place: TypeAlias = tuple[str, int]
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LOCAL, _REMOTE, _USER, _INODE = 1, 2, 7, 9
-"""The columns of these tables that say something here."""
+"""The columns of these tables that are used here."""
 
 
 def user_of(connection: socket.socket) -> int | None:
-    """Give the number of the user whose socket is at the other end; None if that cannot be told."""
+    """Give the number of the user whose socket is at the other end; None if it is unknown."""
     try:
         ours, theirs = connection.getsockname()[:2], connection.getpeername()[:2]
         lines = [line for table in _TABLES if table.exists() for line in _lines(table)]
@@ -30,7 +30,8 @@ def user_of(connection: socket.socket) -> int | None:
 def owner(lines: Iterable[str], *, local: Place, remote: Place) -> int | None:
     """Return the user of the socket from ``local`` to ``remote`` in a table of the kernel's.
 
-    A socket that its program has closed has no inode any more, and root's number whoever had it.
+    A socket that its program has closed has no inode any more, and the table shows root's number
+    for it, whichever user had it.
     """
     ends = {(_plain(local), _plain(remote)), (_mapped(local), _mapped(remote))}
     for line in lines:
@@ -41,7 +42,7 @@ def owner(lines: Iterable[str], *, local: Place, remote: Place) -> int | None:
 
 
 def belongs_here(user: int | None) -> bool:
-    """Tell whether this is root, our own user, or a member of our group: of the spool's, that is."""
+    """Tell whether this is root, our own user, or a member of our group (the spool's group)."""
     if user is None:
         return False
     if user in {0, os.geteuid()}:

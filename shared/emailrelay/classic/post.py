@@ -11,6 +11,7 @@ from emailrelay.classic.log_lines import Line, Severity
 from emailrelay.classic.log_output import LogOutput
 from emailrelay.classic.services import Service
 from emailrelay.classic.sheet import Sheet
+from emailrelay.errors import reason_of
 
 _STEADY = 10.0
 """A service that ran for so long (seconds) did not die of its start."""
@@ -94,7 +95,7 @@ class Post:
                 self._module, self.sheet, self._descriptors, self._say, self._log.hand_down()
             )
         except OSError as error:
-            return f"cannot be run: {error}"
+            return f"cannot be run: {reason_of(error)}"
         if self._unwanted.is_set():
             child.send(signal.SIGTERM)
         watch = asyncio.create_task(self._watch(child))

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import sys
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from emailrelay.classic.log_output import LogOutput, log_options
 from emailrelay.classic.pid_file import PidFile
 from emailrelay.classic.services import Plan
 from emailrelay.config import Settings
+from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.events import Event
 from emailrelay.listening import CannotListen, Listeners
 from emailrelay.store.chooser import open_store, spool_at
@@ -121,7 +122,7 @@ def open_log(asked: Asked, who: Identity | None) -> LogOutput:
     try:
         return LogOutput(log_options(asked), who=who)
     except OSError as error:
-        raise NotStarted([f"--log-file: cannot be opened: {error}"]) from error
+        raise NotStarted([f"--log-file: cannot be opened: {reason_of(error)}"]) from error
 
 
 def make_spool(settings: Settings, who: Identity | None) -> None:
@@ -130,9 +131,11 @@ def make_spool(settings: Settings, who: Identity | None) -> None:
     if not isinstance(place, Path) or place.exists():
         return
     try:
-        as_user.act(str(place), who, partial(_make_directory, who))
-    except OSError as error:
-        raise NotStarted([f"--spool-dir: cannot be made: {error}"]) from error
+        # Without ``who`` the services become the owner of the spool, who is that of what it is made in.
+        with nullcontext() if who is not None else spool_owner.acting(place):
+            as_user.act(str(place), who, partial(_make_directory, who))
+    except (OSError, StoreUnusable) as error:
+        raise NotStarted([f"--spool-dir: cannot be made: {reason_of(error)}"]) from error
 
 
 def _make_directory(who: Identity | None, path: str) -> None:
@@ -182,5 +185,5 @@ def write_pid_file(asked: Asked, who: Identity | None) -> PidFile | None:
         if who is not None:
             pid_file.keep_for_another()
     except OSError as error:
-        raise NotStarted([f"--pid-file: cannot be written: {error}"]) from error
+        raise NotStarted([f"--pid-file: cannot be written: {reason_of(error)}"]) from error
     return pid_file

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from emailrelay import spool_owner
 from emailrelay.envelope import Address
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool import files
 from emailrelay.store.spool.directory import Directory
@@ -125,7 +125,7 @@ class Program:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise NotDelivered(f"{arguments[0]}: {error}") from error
+            raise NotDelivered(f"{arguments[0]}: {reason_of(error, arguments[0])}") from error
         if done.returncode:
             said = done.stderr[:200].decode(errors="replace").strip()
             raise NotDelivered(f"{shlex.join(arguments)}: exit status {done.returncode} {said}")
@@ -148,7 +148,7 @@ class Maildir:
             with spool_owner.acting(self.root):
                 self._put(f"{notice}.{self.host}", text)
         except (OSError, StoreUnusable) as error:
-            raise NotDelivered(f"maildir: {error}") from error
+            raise NotDelivered(f"maildir: {reason_of(error)}") from error
 
     def _put(self, name: str, text: bytes) -> None:
         for part in ("tmp", "new", "cur"):

@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
     except OSError as error:
-        return _complain(f"the settings file: {error}", os.EX_CONFIG)
+        return _complain(f"the settings file: {reason_of(error)}", os.EX_CONFIG)
     host = asked.host or os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
     try:
         agent = _agent(asked, host)

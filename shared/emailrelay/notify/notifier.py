@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from emailrelay import envelope_format, journal, spool_owner
 from emailrelay.envelope import NULL_SENDER, Envelope
-from emailrelay.errors import DamagedMessage
+from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.journal import History
 from emailrelay.notify import dsn
 from emailrelay.notify.agents import Agent, NotDelivered
@@ -47,7 +47,7 @@ class Notifier:
                 if descriptor is not None:  # else gone, or another notifier is at it
                     self._look_at(Locked(self.spool, message, Stage.FAILED, descriptor))
             except (OSError, NotDelivered) as error:
-                self.count.trouble[message] = str(error)
+                self.count.trouble[message] = reason_of(error)
         return self.count
 
     def _look_at(self, locked: Locked) -> None:

@@ -48,17 +48,7 @@ def _followed(check: Verification) -> list[Finding]:
     ) as progress:
         names = check.listing()
         steps = progress.track(names, description="verify", total=len(names))
-        return [finding for name in steps for finding in _look(check, name)]
-
-
-def _look(check: Verification, name: str) -> list[Finding]:
-    """Look at one name; one that cannot be looked at is a problem, and does not stop the rest."""
-    found: list[Finding] = []
-    try:
-        found.extend(check.look(name))
-    except OSError as error:
-        found.append(Finding(name, f"cannot be read: {reason_of(error)}"))
-    return found
+        return [finding for name in steps for finding in check.look(name)]
 
 
 def _repaired(check: Verification, found: list[Finding]) -> dict[Finding, str]:

@@ -98,6 +98,7 @@ class Supervisor:
             self._collect()
             self._start_due()
             if self._only_servants():
+                self._start_late()
                 self._stop()
             self._kill_late()
         if self._deadline is None:
@@ -146,6 +147,12 @@ class Supervisor:
         for post in self._posts:
             post.ready = post.ready or post.pid == pid
         if all(post.ready for post in self._posts) and not before and self._deadline is None:
+            self._ready()
+
+    def _start_late(self) -> None:
+        """Count the service as started if its work has begun and ended before its servants were ready."""
+        worked = all(post.ready for post in self._posts if not post.role.serves)
+        if worked and self._deadline is None and not all(post.ready for post in self._posts):
             self._ready()
 
     def _stop(self) -> None:

@@ -234,6 +234,10 @@ class Feed(ABC):
         """Make every deferred message due now (the operator's flush, a network that came back)."""
 
     @abstractmethod
+    def all_heard(self) -> bool:
+        """Announce again what a busy feed could not hear; return whether all feeds have heard all now."""
+
+    @abstractmethod
     def look(self) -> None:
         """Have every feed of the store look at all of it soon: somebody put mail there unheard."""
 

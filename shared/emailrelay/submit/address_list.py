@@ -1,9 +1,9 @@
 """The mailboxes of an address list, by RFC 5322 sections 3.4 and 4.4.
 
-The standard library is not used: what its ``email.utils.getaddresses`` finds in a list that is a
-little wrong differs from one version of Python to the next. A list in which an address cannot be told
-for certain is an error. What leaves no doubt about an address is passed over: empty elements, a
-semicolon as a separator, a group that is not closed, a dot in a name.
+This module does not use the standard library: in a list with a small mistake,
+``email.utils.getaddresses`` finds different addresses in different versions of Python. A list is an
+error if one of its addresses is uncertain. Mistakes that leave no doubt about an address are
+accepted: empty elements, a semicolon as a separator, a group that is not closed, a dot in a name.
 """
 
 import re
@@ -22,7 +22,7 @@ _SHOWN = 60
 
 
 class AddressListError(Exception):
-    """Not everybody's address can be told from the list; the text says where."""
+    """An address of the list is uncertain; the text says where."""
 
 
 class Mailbox(NamedTuple):
@@ -147,7 +147,7 @@ def _mailbox(element: _Element) -> Mailbox:
 
 
 def _without_route(inside: _Element) -> _Element:
-    """Drop a source route, which is to be ignored (RFC 5322 section 4.4)."""
+    """Drop a source route, which a reader must ignore (RFC 5322 section 4.4)."""
     texts = [token.text for token in inside]
     return inside[texts.index(":") + 1 :] if texts[:1] == ["@"] and ":" in texts else inside
 

@@ -1,4 +1,4 @@
-"""What it is that answers at a port, where no mail server has greeted us."""
+"""The kind of server at a port where no mail server has greeted us."""
 
 import asyncio
 import socket
@@ -15,7 +15,7 @@ _MOST = 512
 
 
 class Stranger(Enum):
-    """What answers there, as far as its first octets tell."""
+    """The kind of server, as far as its first octets tell."""
 
     MAIL = auto()
     """A mail server that greets in clear."""
@@ -28,11 +28,11 @@ class Stranger(Enum):
     IMAP = auto()
     POP3 = auto()
     OTHER = auto()
-    """Something with words of its own."""
+    """Another server that sends text."""
     CLOSES = auto()
-    """It ends each connection without a word."""
+    """It ends each connection and sends nothing."""
     SILENT = auto()
-    """It takes connections and says nothing, whatever it is told."""
+    """It accepts connections and never sends anything."""
 
 
 _BEGINNINGS = (
@@ -49,28 +49,28 @@ _BEGINNINGS = (
 
 
 def known_by(octets: bytes) -> Stranger | None:
-    """Tell what begins like this; None: it has said nothing."""
+    """Recognise a server by its first octets; None: it has sent nothing."""
     found = (kind for beginning, kind in _BEGINNINGS if octets.startswith(beginning))
     return next(found, Stranger.OTHER) if octets else None
 
 
 async def identify(address: SocketAddress, settings: SessionSettings, name: str) -> Stranger:
-    """Find out what answers at ``address``: by listening, then by TLS, then by asking in clear.
+    """Find out which server is at ``address``: listen, then try TLS, then ask in clear.
 
-    ``name`` is what TLS asks for (SNI); empty: nothing. Nothing secret is said.
+    ``name`` is the name for TLS (SNI); empty: none. Nothing secret is sent.
     """
     heard, ended = await _heard(address, settings)
     kind = known_by(heard)
     if kind is not None and kind is not Stranger.TLS:
         return kind
-    with suppress(OSError, ValueError, TimeoutError):  # ValueError: of a name that can be none
+    with suppress(OSError, ValueError, TimeoutError):  # ValueError: of an impossible name
         greeting, _ = await _heard(address, settings, tls=_any_certificate(), name=name)
         return Stranger.MAIL_IN_TLS if greeting.startswith(b"220") else Stranger.TLS
     if kind is not None:
         return kind
     if ended:
         return Stranger.CLOSES
-    # The empty line ends a request for a web server, which answers that it is a bad one.
+    # For a web server the empty line ends a request; it answers that the request is bad.
     heard, ended = await _heard(address, settings, asking=b"EHLO localhost\r\n\r\n")
     return known_by(heard) or Stranger.SILENT
 
@@ -89,10 +89,10 @@ async def _heard(
     tls: ssl.SSLContext | None = None,
     name: str = "",
 ) -> tuple[bytes, bool]:
-    """Connect, ask, and give the first octets that are said, and whether it was ended then.
+    """Connect, ask, and give the first octets of the answer, and whether the server then closed.
 
     Raises:
-        OSError: with ``tls``, there is no handshake. Without, there is nothing that it raises.
+        OSError: with ``tls``, the handshake fails. Without ``tls`` nothing is raised.
 
     """
     try:

@@ -103,7 +103,7 @@ def make_copy(locked: Locked, content: int, suffix: str) -> Copy:
     except FileExistsError:
         files.remove_tree(at)
         files.make_directory(at, PRIVATE)
-    directory = at.directory.below(at.name, makes=False)
+    directory = at.directory.below(at.name, makes=False, private=True)
     for_content = directory / names.content(locked.id)
     for_envelope = directory / f"{names.envelope(locked.id, Stage.READY)}.{suffix}"
     try:
@@ -213,7 +213,7 @@ def _read(path: Location) -> bytes:
 def _move_into_place(locked: Locked, at: Location) -> None:
     """Redo what of the adoption was not done yet."""
     spool, message = locked.spool, locked.id
-    adopted = at.directory.below(at.name, makes=False)
+    adopted = at.directory.below(at.name, makes=False, private=True)
     content, result = adopted / names.content(message), adopted / _RESULT
     unfiltered = spool.envelope(message, Stage.UNFILTERED)
     if not files.is_named(locked.descriptor, unfiltered):

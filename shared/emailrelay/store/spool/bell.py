@@ -146,7 +146,8 @@ def _is_anothers(entry: "os.DirEntry[str]") -> bool:
 
 def socket_path(directory: Directory, name: str) -> str:
     """Give a short path to a socket: its own may have more than the 107 octets that there is room for."""
-    return f"/proc/self/fd/{directory.fileno()}/{name}"
+    at = directory / name
+    return f"/proc/self/fd/{directory.fileno()}/{at.name}"
 
 
 def _datagrams(messages: Iterable[Due]) -> Iterator[bytes]:

@@ -1,8 +1,9 @@
 """Directories held by descriptors, and names in them.
 
-The administrator names the spool directory, by whatever path. Below it no path is followed: a name is
-looked up in an open directory, and a link there is never a directory of ours. So whoever may rename
-things in the spool cannot lead us out of it. See ``docs/decisions/directory-descriptors.md``.
+The administrator may name the spool directory by any path. Below it no path is followed: a name is
+looked up in an open directory, and a link there is never a directory of ours. So users who may
+rename entries in the spool cannot lead us out of it. See
+``docs/decisions/directory-descriptors.md``.
 """
 
 import contextlib
@@ -39,9 +40,9 @@ class Directory:
         makes: bool = True,
         private: bool = False,
     ) -> None:
-        """Nothing is opened before it is needed.
+        """Describe a directory; it is opened at its first use.
 
-        ``makes``: one that is missing is made. ``private``: it is this user's alone.
+        ``makes``: a missing one is made. ``private``: it belongs to this user alone.
         """
         self.path = path
         self._above, self._name, self._makes, self._private = above, name, makes, private
@@ -54,7 +55,14 @@ class Directory:
         return Directory(path, above=self, name=name, makes=makes, private=private)
 
     def __truediv__(self, name: str) -> "Location":
-        """Give a name in this directory."""
+        """Give a name in this directory.
+
+        Raises:
+            OSError: it is a path, which somebody may have put into a file of the spool.
+
+        """
+        if "/" in name:
+            raise OSError(errno.EINVAL, "is a path, not a name in the directory", name)
         return Location(self, name)
 
     def __str__(self) -> str:
@@ -65,7 +73,7 @@ class Directory:
         """Give the descriptor.
 
         Raises:
-            OSError: there is no such directory, or it is none that we may trust.
+            OSError: there is no such directory, or we may not trust it.
 
         """
         if time.monotonic() >= self._next_look:
@@ -101,6 +109,17 @@ class Directory:
         if self._above is not None:
             self._above.renew_all()
         self.renew()
+
+    def check(self) -> None:
+        """Make sure that the path still leads to the open directory.
+
+        Raises:
+            OSError: it does not; the next use opens the directory that is there now.
+
+        """
+        if self._descriptor >= 0 and self._has_moved():
+            self._next_look = 0.0
+            raise OSError(errno.ESTALE, "was moved or replaced", self.path)
 
     def _has_moved(self) -> bool:
         try:
@@ -154,15 +173,15 @@ class Directory:
         else:
             above = found if self._above is None else os.fstat(self._above.fileno())
             wanted = stat.S_IMODE(found.st_mode) | MODE | above.st_mode & _PASSED_ON
-        # The umask may have taken the group's rights. Whoever may rename things here could have put
-        # another directory of ours in this one's place; an empty one has nothing to be opened to them.
+        # The umask may have removed the group's rights. A user who may rename entries here could
+        # have put another directory of ours in this one's place; an empty one exposes nothing.
         ours = found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != wanted
         if ours and not os.listdir(descriptor):
             os.fchmod(descriptor, wanted)
         return descriptor
 
     def _check(self, found: os.stat_result) -> None:
-        """Refuse a directory below the spool that everybody may change, or that is a stranger's."""
+        """Refuse a directory below the spool with write access for all, or of a stranger."""
         if self._above is None:
             return
         if self._private:
@@ -178,15 +197,15 @@ class Directory:
         above = os.fstat(self._above.fileno())
         if found.st_uid in (os.geteuid(), above.st_uid):
             return
-        # Several services' users may share a group. In a sticky directory none of them replaces
-        # another's, so there nobody else's is expected.
+        # The users of several services may share a group. In a sticky directory none of them can
+        # replace files of another, so a directory of another user is not expected there.
         if above.st_mode & stat.S_ISVTX or found.st_gid != above.st_gid:
             raise PermissionError(
                 errno.EPERM, f"belongs to user {found.st_uid}, a stranger to the spool; remove it"
             )
 
     def __del__(self) -> None:
-        """Close what nobody can use any more, as files do."""
+        """Close a descriptor that is no longer in use, as files do."""
         self.close()
 
     def close(self) -> None:
@@ -200,14 +219,14 @@ class Directory:
 def _make_with_parents(path: str) -> None:
     """Make a directory and those missing above it, with lasting names.
 
-    What is put into a directory would not last longer than its name.
+    The files in a directory last no longer than the directory's name.
     """
     missing = [path]
     while not os.path.exists(above := os.path.dirname(missing[-1])):
         missing.append(above)
     os.makedirs(path, MODE)
     for made in missing:
-        # Another user's directory may not be readable; its owner has made the way there.
+        # Another user's directory may be unreadable; its owner has made the path to it.
         with contextlib.suppress(PermissionError):
             descriptor = os.open(os.path.dirname(made), _OPEN)
             try:

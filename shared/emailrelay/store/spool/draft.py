@@ -162,6 +162,8 @@ class SpoolDraft(Draft):
                 write_back.result()  # the kernel tells of a failed write-back once: here it may be
             if error is not None:
                 raise error
+            if not self._logged:  # the log is looked for by its path as well
+                self._check_spool()
             self._pair.show(self._spool.root, stage)
         except OSError:
             if self._logged:
@@ -173,6 +175,14 @@ class SpoolDraft(Draft):
         finally:
             self._pair.close()
         self._spool.bell.ring(stage, self.id)
+
+    def _check_spool(self) -> None:
+        """Refuse a message in a spool that was moved; the next draft begins in what stands there now."""
+        try:
+            self._spool.root.check()
+        except OSError:
+            self._spool.make_directories()
+            raise
 
     async def discard(self) -> None:
         """See ``Draft.discard``."""

@@ -66,6 +66,10 @@ class SpoolFeed(Feed):
         """See ``Feed.wake``."""
         self._hints.wake()
 
+    def all_heard(self) -> bool:
+        """See ``Feed.all_heard``."""
+        return not self._spool.bell.ring_again()
+
     def look(self) -> None:
         """See ``Feed.look``."""
         self._spool.bell.ask_to_look()

@@ -58,7 +58,8 @@ def opened(at: Location, flags: int, mode: int = 0) -> int:
             dir_fd=at.directory.fileno(),
         )
     except OSError as error:
-        error.filename = str(at)
+        if error.filename == at.name:  # else it tells of the directory
+            error.filename = str(at)
         raise
 
 
@@ -103,7 +104,8 @@ def status_of(at: Location) -> os.stat_result:
     try:
         return os.stat(at.name, dir_fd=at.directory.fileno(), follow_symlinks=False)
     except OSError as error:
-        error.filename = str(at)
+        if error.filename == at.name:  # else it tells of the directory
+            error.filename = str(at)
         raise
 
 
@@ -161,7 +163,8 @@ def make_directory(at: Location, mode: int = MODE) -> None:
             at.directory.renew()
             os.mkdir(at.name, mode, dir_fd=at.directory.fileno())
     except OSError as error:
-        error.filename = str(at)
+        if error.filename == at.name:  # else it tells of the directory
+            error.filename = str(at)
         raise
 
 
@@ -422,7 +425,8 @@ def take_away(at: Location) -> None:
     try:
         os.unlink(at.name, dir_fd=at.directory.fileno())
     except OSError as error:
-        error.filename = str(at)
+        if error.filename == at.name:  # else it tells of the directory
+            error.filename = str(at)
         raise
 
 

@@ -1,8 +1,8 @@
-"""An envelope file made anew, whole, under the lock of whoever has claimed its message.
+"""A whole new envelope file, made under the lock of the process that has claimed its message.
 
-The journal is appended to; it is written anew only where it has grown long, or where this user may read
-the file and not write to it. The new file is on stable storage before it takes the old one's name, and
-that name before anything is appended.
+Lines are appended to a journal. It is written anew only if it has grown long, or if this user may
+read the file and not write to it. The new file is on stable storage before it takes the old one's
+name, and that name is on stable storage before anything is appended.
 """
 
 import os
@@ -15,14 +15,14 @@ from emailrelay.store.spool.moves import Locked
 from emailrelay.store.spool.wal.records import Noted
 
 LONG = 1024 * 1024
-"""Octets of an envelope file from which on its journal is told in fewer lines, if it can be."""
+"""Octets of an envelope file above which its journal is shortened, if possible."""
 
 _LONGEST = 4 * files.LARGEST_ENVELOPE
-"""Octets of an envelope file that is not read at all: no journal becomes so long."""
+"""Octets of an envelope file that is too large to be read: no journal becomes so long."""
 
 
 def shorten_if_long(locked: Locked) -> bool:
-    """Do ``shorten`` for a file that is worth it."""
+    """Do ``shorten`` for a file that is long enough."""
     return os.fstat(locked.descriptor).st_size > LONG and shorten(locked)
 
 
@@ -49,9 +49,10 @@ def shorten(locked: Locked) -> bool:
 
 
 def replace(locked: Locked, octets: bytes, *, read: int) -> None:
-    """Have a message's envelope file be a new one with these octets, locked as the old one is. Blocks.
+    """Replace a message's envelope file by one with these octets, locked as the old one is. Blocks.
 
-    They stand for the first ``read`` octets of the old one. What an operator has appended since stays.
+    The octets replace the first ``read`` octets of the old file. Lines that an operator has
+    appended since are kept.
 
     Raises:
         OSError: the disk refuses, or the message was moved; all is as it was.
@@ -61,7 +62,7 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
     at = spool.directories.work / names.new_envelope(locked.id)
     files.remove_tree(at)
     files.make_directory(at, PRIVATE)
-    directory = spool.directories.work.below(at.name, makes=False)
+    directory = spool.directories.work.below(at.name, makes=False, private=True)
     try:
         made = directory / names.draft_envelope(locked.id)
         descriptor = files.create(made)

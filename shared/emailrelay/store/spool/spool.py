@@ -56,7 +56,7 @@ class Spool:
 
     def envelope(self, message: QueueId, stage: Stage) -> Location:
         """Give where a message's envelope stands at a stage."""
-        return Location(self.root, names.envelope(message, stage))
+        return self.root / names.envelope(message, stage)
 
     def has_envelope(self, message: QueueId) -> bool:
         """Tell whether an envelope of the message stands at any stage."""
@@ -64,7 +64,7 @@ class Spool:
 
     def content(self, message: QueueId) -> Location:
         """Give where a message's content stands."""
-        return Location(self.root, names.content(message))
+        return self.root / names.content(message)
 
     def trouble(self, doing: str, reason: object) -> None:
         """Report what could not be done; it will be tried again."""

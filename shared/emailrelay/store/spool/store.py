@@ -257,8 +257,8 @@ class SpoolStore(Store):
 
     async def _operate(self, message: QueueId, wish: Wish) -> bool:
         for stage in Stage:
-            path = self._spool.envelope(message, stage)
             try:
+                path = self._spool.envelope(message, stage)
                 if not files.is_there(path):
                     continue
                 descriptor = files.lock_named(path)
@@ -275,7 +275,7 @@ class SpoolStore(Store):
                     finally:
                         locked.release()
             except OSError as error:
-                raise StoreError(f"{wish} {path}", error) from error
+                raise StoreError(f"{wish} {message}", error) from error
             return True
         return False
 

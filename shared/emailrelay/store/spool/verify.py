@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from emailrelay import envelope_format, journal
-from emailrelay.errors import DamagedMessage
+from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.events import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
@@ -98,7 +98,7 @@ class Verification:
             finally:
                 os.close(envelope)
         except (DamagedMessage, OSError) as error:
-            return str(error)
+            return reason_of(error, name)
         history = journal.read(journal.parse(file.tail))
         return self._content_damage(message, history)
 

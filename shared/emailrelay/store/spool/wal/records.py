@@ -125,7 +125,7 @@ def _records(written: bytes, begins: int) -> Iterator[Read]:
     while at < len(written):
         kind, stage, id_length, envelope_length, content_length = _RECORD.unpack_from(written, at)
         at += _RECORD.size
-        message = QueueId(written[at : at + id_length].decode())
+        message = QueueId(written[at : at + id_length].decode(errors="replace"))
         at += id_length
         envelope = written[at : at + envelope_length]
         at += envelope_length

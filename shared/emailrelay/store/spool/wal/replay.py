@@ -51,6 +51,8 @@ def fates(segments: Iterable[Segment]) -> dict[QueueId, Fate]:
     last: dict[QueueId, Fate] = {}
     for segment in segments:
         for read in segment.read():
+            if not names.is_id(read.id):  # somebody in the group may write anything
+                continue
             before = last.get(read.id)
             content = None if before is None else before.content
             if read.content is not None:

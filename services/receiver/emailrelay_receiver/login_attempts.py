@@ -1,7 +1,7 @@
-"""How often each source may try to log in: how many at a time, and how long after how many failures.
+"""Limits on the logins of each source: the number at a time, and the pause after failures.
 
-One process counts for itself, so several workers allow a guesser that many times more. What is kept is
-bounded, and it is forgotten over time.
+Each process counts for itself, so several workers allow a guesser that many times more. The records
+are bounded, and are forgotten over time.
 """
 
 from collections import Counter, OrderedDict
@@ -14,7 +14,7 @@ _AT_ONCE = 10
 _AT_ONCE_OF_NAME = 5
 """The same for one name of a source, so that guesses at one name do not keep out the others."""
 _MOST_FAILURES = 30
-"""Further failures of a source make no answer later."""
+"""Further failures of a source do not lengthen the pause."""
 _FORGIVEN = 60.0
 """Seconds after which one failure of a source is forgotten."""
 _MOST_REMEMBERED = 10_000
@@ -25,11 +25,11 @@ _Party: TypeAlias = tuple[str, str]
 
 
 @dataclass(slots=True)
-class Attempts:
+class LoginAttempts:
     """The logins of all sessions of one process.
 
-    A name that has once logged in from a source is counted apart from the other names there: who
-    guesses from the same address does not keep it out.
+    A name that has once logged in from a source is counted apart from the other names there, so
+    guesses from the same address do not keep it out.
     """
 
     clock: Callable[[], float]
@@ -44,14 +44,14 @@ class Attempts:
     _of_party: Counter[_Party] = field(default_factory=Counter[_Party])
     _of_name: Counter[_Party] = field(default_factory=Counter[_Party])
 
-    def begin(self, source: str, user: str) -> "Attempt | None":
-        """Let a client try, or say by None that too many do. An ``Attempt`` must be ended."""
+    def begin(self, source: str, user: str) -> "LoginAttempt | None":
+        """Let a client try; None: too many clients do. A ``LoginAttempt`` must be ended."""
         party, name = self._party(source, user), (source, user)
         if self._of_party[party] >= _AT_ONCE or self._of_name[name] >= _AT_ONCE_OF_NAME:
             return None
         self._of_party[party] += 1
         self._of_name[name] += 1
-        return Attempt(self, party, name, known=bool(party[1]))
+        return LoginAttempt(self, party, name, known=bool(party[1]))
 
     def failed(self, source: str, user: str = "") -> float:
         """Count a failure; return how many of this source count now."""
@@ -85,10 +85,10 @@ class Attempts:
 
 
 @dataclass(slots=True)
-class Attempt:
+class LoginAttempt:
     """One login under way."""
 
-    _attempts: Attempts
+    _attempts: LoginAttempts
     _party: _Party
     _name: _Party
     known: bool
@@ -102,6 +102,6 @@ class Attempt:
 def _bound(
     remembered: OrderedDict[_Party, None] | OrderedDict[_Party, tuple[float, float]],
 ) -> None:
-    """Forget what was not touched for the longest time."""
+    """Forget the records that were not used for the longest time."""
     while len(remembered) > _MOST_REMEMBERED:
         remembered.popitem(last=False)
