@@ -10,9 +10,9 @@ from emailrelay.store.limits import Limits
 from emailrelay_forwarder.gate import Gate
 from emailrelay_forwarder.policy import Policy
 from emailrelay_forwarder.route import NoRoute, Route
+from emailrelay_forwarder.route_servers import servers
 from emailrelay_forwarder.smarthost import Smarthost, TurnedAway
 from emailrelay_forwarder.smtp_client import Session
-from emailrelay_forwarder.ways import servers
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,8 +26,8 @@ from emailrelay_forwarder.doctor.finding import Report
 from emailrelay_forwarder.doctor.render import as_json, show
 from emailrelay_forwarder.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.route import Route, parse
+from emailrelay_forwarder.route_servers import servers
 from emailrelay_forwarder.smtp_client import SessionSettings
-from emailrelay_forwarder.ways import servers
 
 PROGRAM = "emailrelay-doctor"
 _WIDE = 100
