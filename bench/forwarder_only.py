@@ -30,10 +30,10 @@ from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, Feed, WorkCopy
 from emailrelay.store.memory import MemoryStore
-from emailrelay_forwarder.forwarding import Forwarding
-from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.rules import Rules
-from emailrelay_forwarder.smtp_client import SessionSettings
+from emailrelay_forwarder.delivery.forwarding import Forwarding
+from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.session.opening import open_session
+from emailrelay_forwarder.session.smtp_client import SessionSettings
 from emailrelay_forwarder.worker import Worker
 
 

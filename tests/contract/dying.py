@@ -27,7 +27,7 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
-from emailrelay.store.spool.wal import segment
+from emailrelay.store.spool.durable import segment
 
 ORIGINAL, FILTERED, ADDED = b"Subject: original\r\n\r\n", b"Subject: filtered\r\n\r\n", b"added\r\n"
 REROUTED = Envelope(sender=ENVELOPE.sender, to_remote=(BOB,))

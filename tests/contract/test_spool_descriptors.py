@@ -11,7 +11,7 @@ from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.settlement import Defer, Done, Fail, Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.spool import files
+from emailrelay.store.spool.disk import files
 
 SETTLEMENTS = [Done(), Defer(attempt(1.0, next_attempt=2.0, ann=LATER)), Fail(NEVER)]
 

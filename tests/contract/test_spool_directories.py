@@ -15,9 +15,9 @@ from emailrelay.errors import StoreError
 from emailrelay.settlement import Done, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.spool import directory as directories
-from emailrelay.store.spool import files, names
-from emailrelay.store.spool.directory import Directory, Location
+from emailrelay.store.spool.disk import directory as directories
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk.directory import Directory, Location
 
 BODY = b"Subject: x\r\n\r\nx\r\n"
 

@@ -32,11 +32,11 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import WorkCopy
-from emailrelay.store.spool import files
-from emailrelay.store.spool.directory import Location
-from emailrelay.store.spool.spool import open_spool
-from emailrelay.store.spool.syncer import Syncer
-from emailrelay.store.spool.waiting import Waiters
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.durable.syncer import Syncer
+from emailrelay.store.spool.message.spool import open_spool
+from emailrelay.store.spool.message.waiting import Waiters
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
 

@@ -15,7 +15,7 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.spool import rewriting
+from emailrelay.store.spool.message import rewriting
 
 MANY = tuple(Address(f"{n}@x.test") for n in range(1000))
 FEW = MANY[:3]
@@ -79,7 +79,7 @@ async def test_envelope_past_all_bounds_goes_on(
     async with spool(clock) as store:
         message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))
         await _deferred(store, message, clock, 30)
-        monkeypatch.setattr("emailrelay.store.spool.files.LARGEST_ENVELOPE", 16 * 1024)
+        monkeypatch.setattr("emailrelay.store.spool.disk.files.LARGEST_ENVELOPE", 16 * 1024)
         monkeypatch.setattr(rewriting, "LONG", 16 * 1024)
         async with await claimed(store, message) as claim:
             assert claim.history.attempts == 30
@@ -129,7 +129,7 @@ async def test_failed_message_of_any_length_can_be_retried(
         message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))
         await _deferred(store, message, clock, 30)
         assert await store.fail(message)
-        monkeypatch.setattr("emailrelay.store.spool.files.LARGEST_ENVELOPE", 16 * 1024)
+        monkeypatch.setattr("emailrelay.store.spool.disk.files.LARGEST_ENVELOPE", 16 * 1024)
         monkeypatch.setattr(rewriting, "LONG", 16 * 1024)
         assert await store.retry(message)
         async with await claimed(store, message) as claim:

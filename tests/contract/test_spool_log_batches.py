@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.directory import Directory
-from emailrelay.store.spool.syncer import Syncer
-from emailrelay.store.spool.wal import segment
-from emailrelay.store.spool.wal.log import Log
-from emailrelay.store.spool.wal.records import Gone
-from emailrelay.store.spool.wal.segment import Segment
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.durable import segment
+from emailrelay.store.spool.durable.log import Log
+from emailrelay.store.spool.durable.records import Gone
+from emailrelay.store.spool.durable.segment import Segment
+from emailrelay.store.spool.durable.syncer import Syncer
 
 
 @pytest.fixture(name="log")

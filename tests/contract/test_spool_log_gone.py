@@ -15,7 +15,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.spool.file_system import FileSystem
+from emailrelay.store.spool.disk.file_system import FileSystem
 
 
 def _directory(spool: Path) -> None:

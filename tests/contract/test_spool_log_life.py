@@ -24,16 +24,16 @@ from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.spool.directory import Directory
-from emailrelay.store.spool.file_system import FileSystem
-from emailrelay.store.spool.wal import checkpoint, segment
-from emailrelay.store.spool.wal.log import LARGEST_CONTENT, Log
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.file_system import FileSystem
+from emailrelay.store.spool.durable import checkpoint, segment
+from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
 
 
 async def test_checkpoint_leaves_nothing_that_could_undo_what_came_after(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emailrelay.store.spool.wal.log._OLD", 0.0)
+    monkeypatch.setattr("emailrelay.store.spool.durable.log._OLD", 0.0)
     async with logged_spool() as store:
         message = await put(store, BODY)
         log = Log(Directory(str(logged_spool.directory / ".wal")))
@@ -59,7 +59,7 @@ async def test_segment_in_use_stays(logged_spool: LoggedSpoolOpener) -> None:
         busy.share()
         log.close_old()
         with pytest.MonkeyPatch.context() as time:
-            time.setattr("emailrelay.store.spool.wal.log._OLD", 0.0)
+            time.setattr("emailrelay.store.spool.durable.log._OLD", 0.0)
             points = checkpoint.Checkpoints(str(logged_spool.directory), log)
             assert points.make()
             assert segment.numbers(log.directory) == [number, number + 1]
@@ -184,7 +184,7 @@ async def test_settlement_whose_sync_fails_is_tried_until_it_holds(
             raise OSError(5, "no sync")
         sync(one)
 
-    monkeypatch.setattr("emailrelay.store.spool.claim._TRY_AGAIN", 0.0)
+    monkeypatch.setattr("emailrelay.store.spool.message.claim._TRY_AGAIN", 0.0)
     async with logged_spool() as store:
         message = await put(store, BODY)
         async with await claimed(store, message) as claim:
@@ -202,7 +202,7 @@ async def test_disk_that_fails_a_checkpoint_stops_commits_until_a_replay(
     def broken(_whole: FileSystem) -> None:
         raise OSError(5, "lost writes")
 
-    monkeypatch.setattr("emailrelay.store.spool.wal.log._OLD", 0.0)
+    monkeypatch.setattr("emailrelay.store.spool.durable.log._OLD", 0.0)
     async with logged_spool() as store:
         message = await put(store, BODY)
         with monkeypatch.context() as disk:
@@ -229,8 +229,8 @@ async def test_log_that_grows_too_long_is_no_room(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(segment, "SIZE", 4096 * 4)
-    monkeypatch.setattr("emailrelay.store.spool.wal.log._SEGMENTS", 3)
-    monkeypatch.setattr("emailrelay.store.spool.syncer._LOOK", 3600.0)
+    monkeypatch.setattr("emailrelay.store.spool.durable.log._SEGMENTS", 3)
+    monkeypatch.setattr("emailrelay.store.spool.durable.syncer._LOOK", 3600.0)
     taken: list[QueueId] = []
     async with logged_spool() as store:
 

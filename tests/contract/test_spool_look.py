@@ -12,7 +12,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool import hints
+from emailrelay.store.spool.feed import hints
 
 
 @pytest.fixture(autouse=True)

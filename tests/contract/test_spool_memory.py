@@ -9,10 +9,10 @@ from tests.contract.conftest import LoggedSpoolOpener
 from tests.contract.mail import PATIENCE, next_of, put
 
 from emailrelay.stage import Stage
-from emailrelay.store.spool import hints
-from emailrelay.store.spool.directory import Directory
-from emailrelay.store.spool.index import Scheduled
-from emailrelay.store.spool.wal.records import Noted, Taken
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.durable.records import Noted, Taken
+from emailrelay.store.spool.feed import hints
+from emailrelay.store.spool.wake.index import Scheduled
 
 WAITING = 300
 ROUNDS = 10

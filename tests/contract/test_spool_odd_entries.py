@@ -13,7 +13,7 @@ from tests.contract.mail import put, stages
 from emailrelay.errors import DamagedMessage
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.directory import Directory
+from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.verify import Verification
 
 ODD = QueueId("1700000000.1.1")

@@ -13,11 +13,11 @@ from tests.contract.mail import PATIENCE, attempt, next_of, put
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer
 from emailrelay.stage import Stage
-from emailrelay.store.spool import names
-from emailrelay.store.spool.bell import LONGEST, Bell, socket_path
-from emailrelay.store.spool.directory import Directory
-from emailrelay.store.spool.doorbell import Ear
-from emailrelay.store.spool.ringer import Ringer
+from emailrelay.store.spool.disk import names
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.wake.bell import LONGEST, Bell, socket_path
+from emailrelay.store.spool.wake.doorbell import Ear
+from emailrelay.store.spool.wake.ringer import Ringer
 
 MORE_THAN_A_SOCKET_HOLDS = 600
 """net.unix.max_dgram_qlen is 10, or 512 where systemd runs."""

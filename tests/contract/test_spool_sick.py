@@ -29,10 +29,12 @@ from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay.store.spool import files, hints, recovery
-from emailrelay.store.spool.bell import Bell, socket_path
-from emailrelay.store.spool.directory import Directory, Location
-from emailrelay.store.spool.doorbell import Ear
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.feed import hints
+from emailrelay.store.spool.life import recovery
+from emailrelay.store.spool.wake.bell import Bell, socket_path
+from emailrelay.store.spool.wake.doorbell import Ear
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
 

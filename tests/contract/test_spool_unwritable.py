@@ -24,8 +24,8 @@ from emailrelay.events import Recovered, SetAside, StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer
 from emailrelay.stage import Stage
-from emailrelay.store.spool.claiming import NotNow, take
-from emailrelay.store.spool.spool import open_spool
+from emailrelay.store.spool.message.claiming import NotNow, take
+from emailrelay.store.spool.message.spool import open_spool
 
 SERVICE, OTHER = 65534, 12345
 BODY = b"Subject: x\r\n\r\nbody\r\n"

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from emailrelay.store.spool import inotify
-from emailrelay.store.spool.watch import Watch
+from emailrelay.store.spool.wake import inotify
+from emailrelay.store.spool.wake.watch import Watch
 
 DEADLINE = 10.0
 

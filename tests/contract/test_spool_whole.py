@@ -16,11 +16,11 @@ from tests.contract.test_spool_disk import small_disk
 from emailrelay import linux
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.spool import side_by_side
-from emailrelay.store.spool.directory import Directory
-from emailrelay.store.spool.file_system import FileSystem
-from emailrelay.store.spool.syncer import Syncer
-from emailrelay.store.spool.wal.log import Log
+from emailrelay.store.spool.disk import side_by_side
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.file_system import FileSystem
+from emailrelay.store.spool.durable.log import Log
+from emailrelay.store.spool.durable.syncer import Syncer
 
 BODY = b"Subject: x\r\n\r\nx\r\n"
 

@@ -15,7 +15,7 @@ from emailrelay.errors import SignInError
 from emailrelay.events import Event
 from emailrelay.oauth import settings
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.store.spool.tokens import Reserved
+from emailrelay.oauth.token_files import Reserved
 
 
 def die_in_commit(step: str) -> None:

@@ -29,7 +29,7 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, Feed, Store
 from emailrelay.store.chooser import open_store
-from emailrelay.store.spool.wal import segment
+from emailrelay.store.spool.durable import segment
 
 News: TypeAlias = tuple[str, float, Any]
 """What became certain, or is about to be done, when by the machine's clock, and to which message.

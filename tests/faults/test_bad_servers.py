@@ -17,9 +17,9 @@ from tests.service.forwarding import CONTENT, HASTY, Office
 
 from emailrelay.secrets import ClientAccount, Form, Secret
 from emailrelay.settlement import Defer
-from emailrelay_forwarder.account import Account, of_secrets
-from emailrelay_forwarder.policy import Policy
-from emailrelay_forwarder.route import Route
+from emailrelay_forwarder.session.account import Account, of_secrets
+from emailrelay_forwarder.session.policy import Policy
+from emailrelay_forwarder.session.route import Route
 
 TROUBLES: Mapping[str, Act] = {
     "421": Say(b"421 4.3.2 going down\r\n", then_close=True),

@@ -19,8 +19,8 @@ from tests.faults.report import Report
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
-from emailrelay.store.spool import files
-from emailrelay.store.spool.directory import Directory
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory
 
 CUTS = int(os.environ.get("CUTS", extent(3, 50)))
 """On each file system."""

@@ -17,13 +17,13 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Claim
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
-from emailrelay_forwarder.client_filter import ClientFilters
-from emailrelay_forwarder.delivery import Progress
-from emailrelay_forwarder.forwarding import Forwarding
-from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.patience import Patience
-from emailrelay_forwarder.rules import Rules
-from emailrelay_forwarder.smtp_client import SessionSettings
+from emailrelay_forwarder.delivery.client_filter import ClientFilters
+from emailrelay_forwarder.delivery.delivery import Progress
+from emailrelay_forwarder.delivery.forwarding import Forwarding
+from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.session.opening import open_session
+from emailrelay_forwarder.session.patience import Patience
+from emailrelay_forwarder.session.smtp_client import SessionSettings
 
 E = TypeVar("E", bound=Event)
 CONTENT = b"Subject: test\r\n\r\n.hello\r\n"

@@ -20,7 +20,7 @@ from emailrelay.oauth import settings
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.renewal import Renewal
-from emailrelay.store.spool.tokens import TokenFiles
+from emailrelay.oauth.token_files import TokenFiles
 
 HANG = 30.0
 SECRET = "cl1ent/s3cret+%"  # noqa: S105 -- of the test's own server

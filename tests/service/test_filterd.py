@@ -40,7 +40,7 @@ from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Store, WorkCopy
 from emailrelay.store.chooser import open_store
-from emailrelay.store.spool import hints
+from emailrelay.store.spool.feed import hints
 from emailrelay_filterd import unattended
 from emailrelay_filterd.worker import Worker
 

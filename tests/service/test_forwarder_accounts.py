@@ -14,7 +14,7 @@ from emailrelay.config import ForwarderSettings, read
 from emailrelay.events import SignInRefused
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.settlement import Defer, Done, Settlement
-from emailrelay_forwarder.policy_settings import sessions_of
+from emailrelay_forwarder.settings.policy_settings import sessions_of
 
 SECRETS = "client plain alice a-secret\nclient plain bob b-secret second\nclient plain:b = = none\n"
 PASSWORDS = {"alice": "a-secret", "bob": "b-secret", "carol": "c-secret"}

@@ -13,11 +13,11 @@ from tests.service.forwarding import Office
 
 from emailrelay.events import SmarthostTrouble
 from emailrelay.settlement import Defer, Done
-from emailrelay_forwarder.opening import connect
-from emailrelay_forwarder.racing import MEMORY, Silent, first_to_answer, interleaved
-from emailrelay_forwarder.resolve import SocketAddress
-from emailrelay_forwarder.smtp_client import SessionSettings
-from emailrelay_forwarder.wire import Wire
+from emailrelay_forwarder.session.opening import connect
+from emailrelay_forwarder.session.racing import MEMORY, Silent, first_to_answer, interleaved
+from emailrelay_forwarder.session.resolve import SocketAddress
+from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.wire import Wire
 
 ENDLESS = SessionSettings(connect=3600, domain="us.test")
 """No test may wait for a time-out; that for the greeting is 20 s."""

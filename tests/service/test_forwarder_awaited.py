@@ -14,7 +14,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
-from emailrelay_forwarder import forwarding, kept
+from emailrelay_forwarder.delivery import forwarding
+from emailrelay_forwarder.server import kept
 
 
 async def heard(

@@ -18,7 +18,7 @@ from emailrelay.filters.verdict import Side
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.stage import Stage
-from emailrelay_forwarder.client_filter import ClientFilters
+from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.once import Once
 
 Filtering = Callable[[str | None], ClientFilters]

@@ -13,8 +13,8 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim
-from emailrelay_forwarder.delivery import Progress
-from emailrelay_forwarder.forwarding import Forwarding
+from emailrelay_forwarder.delivery.delivery import Progress
+from emailrelay_forwarder.delivery.forwarding import Forwarding
 
 
 async def test_message_arrives_as_it_was_stored() -> None:

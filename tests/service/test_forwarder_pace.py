@@ -13,8 +13,8 @@ from tests.service.test_forwarder_smarthost import working
 from emailrelay.events import Deferred, SlowedDown
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
-from emailrelay_forwarder import restraint
-from emailrelay_forwarder.pace import REST
+from emailrelay_forwarder.delivery import restraint
+from emailrelay_forwarder.server.pace import REST
 
 SENDING = "454 Throttling failure: Maximum sending rate exceeded."
 DAILY = "454 Throttling failure: Daily message quota exceeded."

@@ -19,7 +19,7 @@ from emailrelay.routes import Rate, Route, Routes
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.store.memory_mail import MemoryMail
-from emailrelay_forwarder import gate, kept
+from emailrelay_forwarder.server import gate, kept
 
 A, B = Address("ann@a.test"), Address("bob@b.test")
 

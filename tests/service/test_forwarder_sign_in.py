@@ -17,13 +17,13 @@ from emailrelay.errors import RelayError
 from emailrelay.events import SignInRefused, SmarthostBack, SmarthostTrouble
 from emailrelay.secrets import AuthConfig, ClientAccount, Form, Secret
 from emailrelay.settlement import Defer, Done, Settlement
-from emailrelay_forwarder.account import Account, TokenAccount, of_secrets
-from emailrelay_forwarder.breaker import FIRST_SIGN_IN, SPREAD, Breaker
-from emailrelay_forwarder.forwarding import Forwarding
-from emailrelay_forwarder.policy import Mode, Policy, Tls
-from emailrelay_forwarder.route import Route
-from emailrelay_forwarder.smtp_client import SessionSettings
-from emailrelay_forwarder.trouble import not_signed_in
+from emailrelay_forwarder.delivery.forwarding import Forwarding
+from emailrelay_forwarder.server.breaker import FIRST_SIGN_IN, SPREAD, Breaker
+from emailrelay_forwarder.session.account import Account, TokenAccount, of_secrets
+from emailrelay_forwarder.session.policy import Mode, Policy, Tls
+from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.trouble import not_signed_in
 
 PASSWORD = "päss word\x7f=+"  # noqa: S105 -- of a server that is in these tests only
 SIMPLE = "correct+horse=battery"

@@ -12,9 +12,9 @@ from tests.service.forwarding import HASTY, PATIENT, Office
 from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay_forwarder import kept, smarthost, width
-from emailrelay_forwarder.patience import Patience
-from emailrelay_forwarder.smtp_client import SessionSettings
+from emailrelay_forwarder.server import kept, smarthost, width
+from emailrelay_forwarder.session.patience import Patience
+from emailrelay_forwarder.session.smtp_client import SessionSettings
 from emailrelay_forwarder.worker import Worker
 
 

@@ -10,7 +10,7 @@ from tests.service.forwarding import CONTENT, HASTY, Office
 
 from emailrelay.events import InternalError, PossibleDuplicate
 from emailrelay.settlement import Defer, Done, Fail
-from emailrelay_forwarder.delivery import Progress
+from emailrelay_forwarder.delivery.delivery import Progress
 
 TROUBLES: dict[str, Act] = {
     "421": Say(b"421 4.3.2 going down\r\n", then_close=True),

@@ -162,7 +162,7 @@ def test_sender_is_told_of_a_damaged_message_that_still_names_it(
 def test_sender_is_told_once_of_an_envelope_without_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emailrelay.store.spool.rewriting._LONGEST", 0)
+    monkeypatch.setattr("emailrelay.store.spool.message.rewriting._LONGEST", 0)
     message = asyncio.run(_set_aside(tmp_path, lambda envelope: envelope + bytes(65 * 1024**2)))
     for _ in range(2):
         assert main(["--relay", str(tmp_path)]) == 0

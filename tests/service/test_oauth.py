@@ -19,9 +19,9 @@ from emailrelay.events import SignInBack, SignInTrouble
 from emailrelay.oauth import device
 from emailrelay.oauth.device import Invitation, TooLate
 from emailrelay.oauth.endpoint import Refused
-from emailrelay.store.spool import files
-from emailrelay.store.spool.directory import Directory, Location
-from emailrelay.store.spool.tokens import Reserved
+from emailrelay.oauth.token_files import Reserved
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory, Location
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from tests.service.receiving import HANG, receiving
 
 from emailrelay.config import ForwarderSettings, ReceiverSettings, read
 from emailrelay.oauth.bearer import Bearer
-from emailrelay_forwarder.policy_settings import sessions_of
+from emailrelay_forwarder.settings.policy_settings import sessions_of
 
 ALL = {
     "PIPELINING",

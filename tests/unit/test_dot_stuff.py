@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay_forwarder.dot_stuff import DotStuffer
+from emailrelay_forwarder.session.dot_stuff import DotStuffer
 
 TEXT = st.lists(
     st.sampled_from([b"\r", b"\n", b"\r\n", b".", b"a", b"\0", b"\r\n.\r\n", b"\n.\n", b"\xff"])

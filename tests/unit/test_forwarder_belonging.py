@@ -6,8 +6,8 @@ import pytest
 
 from emailrelay.config import ForwarderSettings, read
 from emailrelay.errors import ConfigError
-from emailrelay_forwarder.belonging import NotForServer, belonging, place
-from emailrelay_forwarder.route import parse
+from emailrelay_forwarder.session.belonging import NotForServer, belonging, place
+from emailrelay_forwarder.session.route import parse
 
 SETTINGS = """
 forward_to = "smtp.isp.test:587"

@@ -3,8 +3,8 @@
 import pytest
 
 from emailrelay.secrets import Mechanism
-from emailrelay_forwarder.extensions import extensions_of, largest_message
-from emailrelay_forwarder.sign_in import offered
+from emailrelay_forwarder.session.extensions import extensions_of, largest_message
+from emailrelay_forwarder.session.sign_in import offered
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay_forwarder.header_scan import LONGEST_LINE, HeaderScan, beyond_ascii
+from emailrelay_forwarder.delivery.header_scan import LONGEST_LINE, HeaderScan, beyond_ascii
 
 PARTS = (
     'MIME-Version: 1.0\nContent-Type: multipart/mixed;\n boundary="a b"\n\npreämble\n'

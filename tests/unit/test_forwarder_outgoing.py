@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import History
 from emailrelay.reply import Reply
-from emailrelay_forwarder.outgoing import everybody, for_all
+from emailrelay_forwarder.delivery.outgoing import everybody, for_all
 
 OK, LATER, NEVER = Reply(250, "2.0.0 ok"), Reply(451, "4.3.0 later"), Reply(550, "5.1.1 nobody")
 

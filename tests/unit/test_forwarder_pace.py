@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay_forwarder.pace import FORGIVEN, LONGEST_REST, REST, SLOWEST, Pace
+from emailrelay_forwarder.server.pace import FORGIVEN, LONGEST_REST, REST, SLOWEST, Pace
 
 
 def test_without_a_refusal_there_is_no_limit() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.recipient_limit import may_be_limit, names_limit, temporary
+from emailrelay_forwarder.delivery.recipient_limit import may_be_limit, names_limit, temporary
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.envelope_format import to_xtext
-from emailrelay_forwarder.redaction import HIDDEN, Redaction
+from emailrelay_forwarder.session.redaction import HIDDEN, Redaction
 
 WORDS = st.text(
     st.characters(min_codepoint=32, codec="utf-8", exclude_categories=["Z", "C"]), min_size=4

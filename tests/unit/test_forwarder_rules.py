@@ -7,13 +7,13 @@ from hypothesis import strategies as st
 from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
 from emailrelay.reply import Reply
-from emailrelay_forwarder.breaker import LONGEST, LONGEST_REFUSED, Breaker
-from emailrelay_forwarder.delivery import Progress
-from emailrelay_forwarder.forwarding import answer_of
-from emailrelay_forwarder.mailbox import on_wire
-from emailrelay_forwarder.reply_reader import LONGEST_REPLY, ReplyGarbled, ReplyReader
-from emailrelay_forwarder.route import NoRoute, Route, parse
-from emailrelay_forwarder.trouble import SessionTrouble, Step, cut_off, unreachable
+from emailrelay_forwarder.delivery.delivery import Progress
+from emailrelay_forwarder.delivery.forwarding import answer_of
+from emailrelay_forwarder.server.breaker import LONGEST, LONGEST_REFUSED, Breaker
+from emailrelay_forwarder.session.mailbox import on_wire
+from emailrelay_forwarder.session.reply_reader import LONGEST_REPLY, ReplyGarbled, ReplyReader
+from emailrelay_forwarder.session.route import NoRoute, Route, parse
+from emailrelay_forwarder.session.trouble import SessionTrouble, Step, cut_off, unreachable
 
 
 @given(st.text(st.characters()), st.booleans())

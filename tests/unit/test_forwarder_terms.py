@@ -8,11 +8,12 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest, Notify, RecipientRequ
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.reply import Reply
 from emailrelay.secrets import ClientAccount, Form, Mechanism, Secret
-from emailrelay_forwarder import parameters, sasl
-from emailrelay_forwarder.certificate_names import is_for
+from emailrelay_forwarder.delivery import parameters
 from emailrelay_forwarder.doctor.remedies import remedy_for
-from emailrelay_forwarder.policy import Mode, Policy, Tls, settled
-from emailrelay_forwarder.trouble import Step
+from emailrelay_forwarder.session import sasl
+from emailrelay_forwarder.session.certificate_names import is_for
+from emailrelay_forwarder.session.policy import Mode, Policy, Tls, settled
+from emailrelay_forwarder.session.trouble import Step
 
 ENVELOPE = Envelope(sender=Address("a@us.test"), to_remote=(Address("b@there.test"),))
 ALICE = ClientAccount(selector="", form=Form.PLAIN, id="alice", secret=Secret("open sesame"))

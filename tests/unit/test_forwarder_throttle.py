@@ -3,7 +3,7 @@
 import pytest
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.throttle import Wish, for_now, wish_of
+from emailrelay_forwarder.server.throttle import Wish, for_now, wish_of
 
 FEWER, SLOWER, LATER = Wish.FEWER, Wish.SLOWER, Wish.LATER
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.events import Dialogue, Direction, Event
-from emailrelay_forwarder.transcript import Transcript
-from emailrelay_forwarder.trouble import Step
+from emailrelay_forwarder.session.transcript import Transcript
+from emailrelay_forwarder.session.trouble import Step
 
 
 def told(step: Step, octets: bytes) -> list[str]:

@@ -1,9 +1,9 @@
 """How long servers are waited for: rules with a clock that the test sets."""
 
 from emailrelay.config import ForwarderSettings, load
-from emailrelay_forwarder.patience import MOST_SERVERS, Patience
-from emailrelay_forwarder.policy_settings import patience_of
-from emailrelay_forwarder.stall import Stall
+from emailrelay_forwarder.session.patience import MOST_SERVERS, Patience
+from emailrelay_forwarder.session.stall import Stall
+from emailrelay_forwarder.settings.policy_settings import patience_of
 
 
 def settings(*argv: str) -> ForwarderSettings:

@@ -8,11 +8,11 @@ from tests.service.forwarding import Office
 from emailrelay import routes
 from emailrelay.envelope import Address, Envelope
 from emailrelay.routes import Leg
-from emailrelay_forwarder.outgoing import Outgoing, as_it_is
-from emailrelay_forwarder.policy import Mode, Policy, Tls
-from emailrelay_forwarder.route import NoRoute, Route
-from emailrelay_forwarder.route_servers import servers
-from emailrelay_forwarder.ways import on_leg
+from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
+from emailrelay_forwarder.delivery.ways import on_leg
+from emailrelay_forwarder.server.route_servers import servers
+from emailrelay_forwarder.session.policy import Mode, Policy, Tls
+from emailrelay_forwarder.session.route import NoRoute, Route
 
 ANN, BOB, CAT = Address("ann@a.test"), Address("bob@b.test"), Address("cat@c.test")
 ENVELOPE = Envelope(sender=Address("from@us.test"), to_local=(CAT,), to_remote=(ANN, BOB))

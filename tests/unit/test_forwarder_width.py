@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay_forwarder.width import SLOW, START, TRUST, Width
+from emailrelay_forwarder.server.width import SLOW, START, TRUST, Width
 
 
 def answered(width: Width, times: int, *, seconds: float = 0.5, waiting: bool = True) -> int:

@@ -6,8 +6,8 @@ from hypothesis import given
 
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.wal import records
-from emailrelay.store.spool.wal.records import BLOCK, Gone, Noted, Read, Record, Taken
+from emailrelay.store.spool.durable import records
+from emailrelay.store.spool.durable.records import BLOCK, Gone, Noted, Read, Record, Taken
 
 MARK, OTHER = b"m" * 16, b"o" * 16
 HEAD = 32

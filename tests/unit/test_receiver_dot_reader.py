@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from emailrelay_receiver.dot_reader import DotReader, HopCounter
+from emailrelay_receiver.content.dot_reader import DotReader, HopCounter
 
 END = b"\r\n.\r\n"
 NOISE = st.lists(

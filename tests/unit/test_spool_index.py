@@ -1,7 +1,7 @@
 """The index of due times: what a wake makes due, and that nothing stands before everything else."""
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.index import Index, scheduled
+from emailrelay.store.spool.wake.index import Index, scheduled
 
 _ONE, _OTHER = QueueId("1.1.1"), QueueId("1.1.2")
 

@@ -25,13 +25,13 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import Limits as RouteLimits
-from emailrelay_forwarder.client_filter import ClientFilters
-from emailrelay_forwarder.forwarding import Forwarding
+from emailrelay_forwarder.delivery.client_filter import ClientFilters
+from emailrelay_forwarder.delivery.forwarding import Forwarding
+from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.once import Once
-from emailrelay_forwarder.opening import open_session
-from emailrelay_forwarder.policy_settings import check_files, found_by_check, sessions_of
 from emailrelay_forwarder.pool import flush_all
-from emailrelay_forwarder.rules import Rules
+from emailrelay_forwarder.session.opening import open_session
+from emailrelay_forwarder.settings.policy_settings import check_files, found_by_check, sessions_of
 from emailrelay_forwarder.steering import Steering
 from emailrelay_forwarder.worker import Worker
 

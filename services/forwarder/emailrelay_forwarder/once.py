@@ -9,9 +9,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import Listed, Store
-from emailrelay_forwarder.drain import Deliveries
-from emailrelay_forwarder.forwarding import Forwarding
-from emailrelay_forwarder.width import START
+from emailrelay_forwarder.delivery.drain import Deliveries
+from emailrelay_forwarder.delivery.forwarding import Forwarding
+from emailrelay_forwarder.server.width import START
 
 MESSAGES_A_CONNECTION = 10
 """A further connection costs about as much as a few messages: a short queue goes in order over one."""

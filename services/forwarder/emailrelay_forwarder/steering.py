@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 
-from emailrelay_forwarder.forwarding import Forwarding
+from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.worker import Worker, polling
 
 

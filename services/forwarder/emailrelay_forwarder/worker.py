@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.store.base import Feed
-from emailrelay_forwarder.drain import Deliveries
-from emailrelay_forwarder.forwarding import Forwarding
+from emailrelay_forwarder.delivery.drain import Deliveries
+from emailrelay_forwarder.delivery.forwarding import Forwarding
 
 _STORE_PAUSE = 1.0
 

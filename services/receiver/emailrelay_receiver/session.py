@@ -21,11 +21,12 @@ from emailrelay.reply import Reply
 from emailrelay_receiver.access import Standing, is_lenient_with
 from emailrelay_receiver.asking import ask_about
 from emailrelay_receiver.caller import caller_of
+from emailrelay_receiver.content.inflow import Inflow
+from emailrelay_receiver.content.intake import LIMIT, Intake, LineTooLong
+from emailrelay_receiver.content.taking import Taking
 from emailrelay_receiver.dialogue import Dialogue
 from emailrelay_receiver.encryption import client_certificate, shake_hands
 from emailrelay_receiver.house import House
-from emailrelay_receiver.inflow import Inflow
-from emailrelay_receiver.intake import LIMIT, Intake, LineTooLong
 from emailrelay_receiver.login import log_in
 from emailrelay_receiver.outcomes import (
     AskAbout,
@@ -41,7 +42,6 @@ from emailrelay_receiver.phase import Phase
 from emailrelay_receiver.policy import is_local
 from emailrelay_receiver.shown import shown, word
 from emailrelay_receiver.source import source_of
-from emailrelay_receiver.taking import Taking
 from emailrelay_receiver.verification import Remote
 
 # Its lines hold raw commands, and each costs time even when nobody reads them. Our log is the events.

@@ -13,8 +13,8 @@ from emailrelay import spool_owner
 from emailrelay.envelope import Address
 from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool import files
-from emailrelay.store.spool.directory import Directory
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory
 
 _PATIENCE = 300.0
 """Seconds a delivery program may take."""

@@ -17,10 +17,10 @@ from emailrelay.notify.agents import Agent, Locals, Maildir, Program
 from emailrelay.notify.notifier import Count, Notifier
 from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output, prepare_streams
-from emailrelay.store.spool import place
-from emailrelay.store.spool.recovery import Recovery
-from emailrelay.store.spool.spool import open_spool
-from emailrelay.store.spool.wal.opening import Presence
+from emailrelay.store.spool.disk import place
+from emailrelay.store.spool.life.presence import Presence
+from emailrelay.store.spool.life.recovery import Recovery
+from emailrelay.store.spool.message.spool import open_spool
 
 PROGRAM = "emailrelay-notify"
 

@@ -12,10 +12,11 @@ from emailrelay.notify import dsn
 from emailrelay.notify.agents import Agent, NotDelivered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool import files, moves, names, notice, rewriting
-from emailrelay.store.spool.moves import Locked
-from emailrelay.store.spool.notice import Kind, Notice
-from emailrelay.store.spool.spool import Spool
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.message import moves, notice, rewriting
+from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.notice import Kind, Notice
+from emailrelay.store.spool.message.spool import Spool
 
 
 @dataclass(slots=True)

@@ -14,7 +14,7 @@ from emailrelay.oauth.moment import Moment, read_clocks
 from emailrelay.oauth.renewal import Pausing, Renewal
 from emailrelay.oauth.state import Pause, Renew, Use
 from emailrelay.oauth.token import Token
-from emailrelay.store.spool.tokens import TokenFiles
+from emailrelay.oauth.token_files import TokenFiles
 
 _LAST_WAIT = 2.0
 """Seconds for renewals under way when the process ends: a new refresh token should be kept."""

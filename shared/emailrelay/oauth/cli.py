@@ -21,9 +21,9 @@ from emailrelay.oauth.moment import read_clocks
 from emailrelay.oauth.renewal import CAUSES, Renewal
 from emailrelay.oauth.terminal import PROGRAM, complain, console, tell
 from emailrelay.oauth.token import Issued, Token, expires
+from emailrelay.oauth.token_files import TokenFiles
 from emailrelay.secrets import Secret
 from emailrelay.standard_streams import prepare_streams
-from emailrelay.store.spool.tokens import TokenFiles
 
 _INTERRUPTED = 130
 """What the library gives after Ctrl-C: 128 and the number of the signal."""

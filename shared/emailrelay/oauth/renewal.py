@@ -24,10 +24,10 @@ from emailrelay.oauth.material import Material
 from emailrelay.oauth.moment import Moment, read_clocks
 from emailrelay.oauth.state import Pause, Renew, SignIn, Step, Trouble, Use
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
+from emailrelay.oauth.token_files import Reserved, TokenFiles
 from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
 from emailrelay.secrets.secret import Secret
 from emailrelay.secrets.secret_text import SecretUnusable, stamp
-from emailrelay.store.spool.tokens import Reserved, TokenFiles
 
 CAUSES = (
     Unavailable,

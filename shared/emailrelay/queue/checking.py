@@ -14,7 +14,7 @@ from emailrelay.errors import StoreError, reason_of
 from emailrelay.queue.opening import place
 from emailrelay.queue.options import Json, SpoolDir
 from emailrelay.queue.terminal import complain, counted, print_json, say
-from emailrelay.store.spool.directory import Directory
+from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.verify import Finding, Verification
 
 

@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterable
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
-from emailrelay.store.spool import entrance, names
-from emailrelay.store.spool.bell import Bell
-from emailrelay.store.spool.directory import Directory
-from emailrelay.store.spool.pair import Pair
+from emailrelay.store.spool.disk import names
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.marks import entrance
+from emailrelay.store.spool.message.pair import Pair
+from emailrelay.store.spool.wake.bell import Bell
 
 
 def new_ids() -> QueueIds:

@@ -8,8 +8,8 @@ from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
-from emailrelay.store.spool import files, names
-from emailrelay.store.spool.directory import Directory, Location
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk.directory import Directory, Location
 
 
 def lines(root: str, now: float) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import ssl
 
-from emailrelay_forwarder.certificate_names import names_of
+from emailrelay_forwarder.session.certificate_names import names_of
 
 
 def details_of(encryption: ssl.SSLObject | None) -> dict[str, object]:

@@ -19,15 +19,15 @@ from emailrelay.printable import printable
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
-from emailrelay_forwarder.account import nobody
-from emailrelay_forwarder.belonging import NotForServer, belonging
 from emailrelay_forwarder.doctor.examination import Examination
 from emailrelay_forwarder.doctor.finding import Report
 from emailrelay_forwarder.doctor.render import as_json, show
-from emailrelay_forwarder.policy_settings import check_files, sessions_of
-from emailrelay_forwarder.route import Route, parse
-from emailrelay_forwarder.route_servers import servers
-from emailrelay_forwarder.smtp_client import SessionSettings
+from emailrelay_forwarder.server.route_servers import servers
+from emailrelay_forwarder.session.account import nobody
+from emailrelay_forwarder.session.belonging import NotForServer, belonging
+from emailrelay_forwarder.session.route import Route, parse
+from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 
 PROGRAM = "emailrelay-doctor"
 _WIDE = 100

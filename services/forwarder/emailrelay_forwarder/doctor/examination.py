@@ -10,18 +10,18 @@ from typing import NoReturn, TypeVar
 
 from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
-from emailrelay_forwarder import sign_in
 from emailrelay_forwarder.doctor.certificate import days_left, details_of, told
 from emailrelay_forwarder.doctor.finding import Finding, Verdict
 from emailrelay_forwarder.doctor.remedies import remedy_against, remedy_for
 from emailrelay_forwarder.doctor.stranger import identify
-from emailrelay_forwarder.mailbox import on_wire
-from emailrelay_forwarder.opening import Terms, check_secrecy, connect, encrypt, terms_for
-from emailrelay_forwarder.policy import Mode
-from emailrelay_forwarder.resolve import SocketAddress, resolve
-from emailrelay_forwarder.route import Route
-from emailrelay_forwarder.smtp_client import Session, SessionSettings
-from emailrelay_forwarder.trouble import SessionTrouble, Step
+from emailrelay_forwarder.session import sign_in
+from emailrelay_forwarder.session.mailbox import on_wire
+from emailrelay_forwarder.session.opening import Terms, check_secrecy, connect, encrypt, terms_for
+from emailrelay_forwarder.session.policy import Mode
+from emailrelay_forwarder.session.resolve import SocketAddress, resolve
+from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.smtp_client import Session, SessionSettings
+from emailrelay_forwarder.session.trouble import SessionTrouble, Step
 
 T = TypeVar("T")
 _SOON = 14

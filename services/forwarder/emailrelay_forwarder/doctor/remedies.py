@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from emailrelay.reply import Reply
 from emailrelay_forwarder.doctor.stranger import Stranger
-from emailrelay_forwarder.trouble import Step
+from emailrelay_forwarder.session.trouble import Step
 
 _OAUTH = (
     "make an [[account]] with mechanism xoauth2 and a table [account.oauth2] in the settings file"

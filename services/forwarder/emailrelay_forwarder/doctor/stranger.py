@@ -6,8 +6,8 @@ import ssl
 from contextlib import suppress
 from enum import Enum, auto
 
-from emailrelay_forwarder.resolve import SocketAddress
-from emailrelay_forwarder.smtp_client import SessionSettings
+from emailrelay_forwarder.session.resolve import SocketAddress
+from emailrelay_forwarder.session.smtp_client import SessionSettings
 
 PATIENCE = 3.0
 """Seconds for each thing that is tried."""

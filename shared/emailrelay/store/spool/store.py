@@ -20,20 +20,22 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool import entrance, files, moves, names, place, rewriting
-from emailrelay.store.spool.claim import SpoolClaim
-from emailrelay.store.spool.claiming import take
-from emailrelay.store.spool.directory import Location
-from emailrelay.store.spool.draft import SpoolDraft
-from emailrelay.store.spool.feed import SharedHints, SpoolFeed, dispatch
-from emailrelay.store.spool.hints import WatchedHints
-from emailrelay.store.spool.limits import SpoolLimits
-from emailrelay.store.spool.moves import Locked
-from emailrelay.store.spool.recovery import Recovery
-from emailrelay.store.spool.spool import Spool, open_spool
-from emailrelay.store.spool.threads import in_thread
-from emailrelay.store.spool.waiting import Waiters
-from emailrelay.store.spool.wal.opening import Presence
+from emailrelay.store.spool.disk import files, names, place
+from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.disk.threads import in_thread
+from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
+from emailrelay.store.spool.feed.hints import WatchedHints
+from emailrelay.store.spool.life.presence import Presence
+from emailrelay.store.spool.life.recovery import Recovery
+from emailrelay.store.spool.marks import entrance
+from emailrelay.store.spool.marks.limits import SpoolLimits
+from emailrelay.store.spool.message import moves, rewriting
+from emailrelay.store.spool.message.claim import SpoolClaim
+from emailrelay.store.spool.message.claiming import take
+from emailrelay.store.spool.message.draft import SpoolDraft
+from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.spool import Spool, open_spool
+from emailrelay.store.spool.message.waiting import Waiters
 
 _PATIENCE = 0.3
 """Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""

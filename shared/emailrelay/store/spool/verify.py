@@ -16,8 +16,8 @@ from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.events import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool import files, names
-from emailrelay.store.spool.directory import Directory, Location
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.store import SpoolStore
 
 _WORKING = (Stage.UNFILTERED, Stage.READY)

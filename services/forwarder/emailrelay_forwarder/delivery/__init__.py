@@ -1,0 +1,1 @@
+"""One message: its attempt over all routes, and the settlement."""

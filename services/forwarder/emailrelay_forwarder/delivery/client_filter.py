@@ -1,0 +1,65 @@
+"""Client filters: programs that see a copy of each message before it is sent, at every attempt."""
+
+import asyncio
+from dataclasses import dataclass
+from typing import assert_never
+
+from emailrelay.errors import RelayError
+from emailrelay.filters.chain import Chain
+from emailrelay.filters.result import read_result
+from emailrelay.filters.verdict import Abandon, Accept, Reject, Skip, Spoken, Trouble
+from emailrelay.store.base import Claim
+from emailrelay_forwarder.delivery.outgoing import Outgoing, edited
+
+WORK_COPY_SUFFIX = "busy"
+"""Client filters see an envelope whose name ends ``.envelope.busy`` (docs/filters.md)."""
+
+
+class Withheld(RelayError):
+    """The filters do not let the message go out now."""
+
+    def __init__(self, spoken: Spoken) -> None:
+        """Take the verdict, and the filter that gave it."""
+        super().__init__(f"{spoken.filter}: {spoken.verdict}")
+        self.spoken = spoken
+
+
+@dataclass(frozen=True, slots=True)
+class Cleared:
+    """The filters let a message go out; ``stop_run``: and want the run to end after it."""
+
+    message: Outgoing
+    stop_run: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ClientFilters:
+    """The chain, and how many messages may be in it at a time."""
+
+    chain: Chain
+    jobs: asyncio.Semaphore
+
+    async def run(self, claim: Claim) -> Cleared:
+        """Run the chain on a fresh copy; nothing of it is adopted, or footers would multiply.
+
+        Raises:
+            Withheld: the message is not to be sent.
+            StoreError: no room for the copy, or it cannot be read.
+
+        """
+        async with self.jobs:
+            copy = await claim.work_copy(WORK_COPY_SUFFIX)
+            spoken = await self.chain.run(copy, message=claim.id)
+        verdict = spoken.verdict
+        match verdict:
+            case Accept():
+                envelope = read_result(copy)
+                if isinstance(envelope, Reject | Trouble):
+                    raise Withheld(Spoken(envelope, spoken.filter))
+                return Cleared(edited(claim, copy, envelope), verdict.stop_run)
+            case Reject() | Skip() | Trouble():
+                raise Withheld(spoken)
+            case Abandon():
+                raise ValueError(f"{spoken.filter}: only a server filter drops a message")
+            case _:
+                assert_never(verdict)

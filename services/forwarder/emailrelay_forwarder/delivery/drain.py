@@ -1,0 +1,37 @@
+"""The end of deliveries under way: dropped where that does no harm, waited for where it would."""
+
+import asyncio
+from collections.abc import Set as AbstractSet
+from typing import Any
+
+from emailrelay_forwarder.delivery.delivery import Progress
+
+
+class Deliveries:
+    """What each task is delivering just now."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[asyncio.Task[Any] | None, Progress] = {}
+
+    def begin(self) -> Progress:
+        """Note that the current task delivers the next message."""
+        progress = self._under_way[asyncio.current_task()] = Progress()
+        return progress
+
+    async def drain(self, tasks: AbstractSet[asyncio.Task[Any]], grace: float) -> None:
+        """End the tasks; those with a final dot on its way get ``grace`` seconds for its answer.
+
+        Dropped, such a message would be sent twice.
+        """
+        finishing = {task for task in tasks if self._must_finish(task)}
+        for task in tasks - finishing:
+            task.cancel()
+        if finishing:
+            await asyncio.wait(finishing, timeout=grace)
+        for task in finishing:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+    def _must_finish(self, task: asyncio.Task[Any]) -> bool:
+        progress = self._under_way.get(task)
+        return progress is not None and (progress.at_dot or progress.settling)

@@ -1,0 +1,130 @@
+"""The envelope put to a server: MAIL, RCPT and DATA, all at once where it takes them so (RFC 2920)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from emailrelay.envelope import Address
+from emailrelay.reply import Reply
+from emailrelay_forwarder.delivery.recipient_limit import may_be_limit, names_limit, temporary
+from emailrelay_forwarder.session.smtp_client import Session
+from emailrelay_forwarder.session.trouble import Step
+
+_OUT_OF_ORDER = 503
+
+
+class Recipient(NamedTuple):
+    """A recipient, and what goes behind ``RCPT TO:``."""
+
+    address: Address
+    path: bytes
+
+    @property
+    def command(self) -> bytes:
+        """The line that names the recipient."""
+        return b"RCPT TO:" + self.path
+
+
+@dataclass(slots=True)
+class Offer:
+    """An envelope and what the server says to it. The recipients that it refuses get its replies."""
+
+    session: Session
+    sender: bytes
+    """What goes behind ``MAIL FROM:``."""
+    recipients: Sequence[Recipient]
+    replies: dict[Address, Reply]
+    together: bool
+    """Whether one refusal is the end: then nothing is sent unless all recipients are accepted."""
+    accepted: list[Address] = field(default_factory=list[Address])
+    left: list[Recipient] = field(default_factory=list[Recipient])
+    """Those whom the server takes in a further transaction."""
+    to_data: Reply | None = None
+    """354: the content may come. Any other reply is about those accepted. None: DATA was not said."""
+    _full: bool = False
+    """Whether the server has said that it takes no further recipient."""
+
+    async def make(self) -> None:
+        """Put the envelope to the server.
+
+        Raises:
+            SessionTrouble: the session is over; ``replies`` has the refusals up to then.
+
+        """
+        if not self.together:
+            most = self.session.most_recipients
+            self.left = list(self.recipients[most:])
+            self.recipients = self.recipients[:most]
+        await self.session.begin()
+        if "pipelining" in self.session.extensions:
+            await self._at_once()
+        else:
+            await self._one_by_one()
+
+    async def _one_by_one(self) -> None:
+        if not self._takes_mail(await self.session.ask(Step.MAIL, self._mail)):
+            return
+        for number, recipient in enumerate(self.recipients):
+            reply = await self.session.ask(Step.RCPT, recipient.command)
+            if self._wants_no_more(reply):
+                # It would say the same to all others.
+                self.left = [*self.recipients[number:], *self.left]
+                break
+            self._take(recipient, reply)
+            if self.together and not reply.accepted:
+                return
+        if self.accepted:
+            self.to_data = await self.session.ask(Step.DATA, b"DATA")
+
+    async def _at_once(self) -> None:
+        """Say all of it, then hear all of it: every reply belongs to one command (section 3.1).
+
+        Where a single refusal among several is the end, DATA waits for the replies to all RCPT. Otherwise
+        it goes along; a server that says 354 although it has taken nobody gets the lone dot that ends it.
+        """
+        first_hear = self.together and len(self.recipients) > 1
+        commands = [(Step.MAIL, self._mail)]
+        commands += [(Step.RCPT, recipient.command) for recipient in self.recipients]
+        if not first_hear:
+            commands.append((Step.DATA, b"DATA"))
+        self.session.say(commands)
+        taken = self._takes_mail(await self.session.hear(Step.MAIL))
+        for recipient in self.recipients:
+            reply = await self.session.hear(Step.RCPT)
+            if taken and self._wants_no_more(reply):
+                self.left.append(recipient)
+            elif taken:
+                self._take(recipient, reply)
+        if not first_hear:
+            self.to_data = await self.session.hear(Step.DATA)
+            if self.to_data.code == 354 and not self.accepted:
+                await self.session.nothing()
+        elif len(self.accepted) == len(self.recipients):
+            self.to_data = await self.session.ask(Step.DATA, b"DATA")
+
+    @property
+    def _mail(self) -> bytes:
+        return b"MAIL FROM:" + self.sender
+
+    def _takes_mail(self, reply: Reply) -> bool:
+        if not reply.accepted:
+            everybody = [*self.recipients, *self.left]
+            self.replies.update((each.address, reply) for each in everybody)
+            self.left = []
+        return reply.accepted
+
+    def _take(self, recipient: Recipient, reply: Reply) -> None:
+        if reply.accepted:
+            self.accepted.append(recipient.address)
+        else:
+            self.replies[recipient.address] = temporary(reply)
+
+    def _wants_no_more(self, reply: Reply) -> bool:
+        """Tell whether the recipient is for a further transaction; note how many this one took."""
+        if not self.accepted or self.together or reply.accepted:
+            return False
+        if names_limit(reply) and not self._full:
+            self._full = True
+            self.session.most_recipients = len(self.accepted)
+        # Some servers call every RCPT beyond their limit out of order; that is about no recipient.
+        return may_be_limit(reply) or (self._full and reply.code == _OUT_OF_ORDER)

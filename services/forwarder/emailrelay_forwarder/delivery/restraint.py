@@ -1,0 +1,68 @@
+"""Sending a server less when its answers ask for that."""
+
+import asyncio
+
+from emailrelay.events import SlowedDown
+from emailrelay.reply import Reply
+from emailrelay_forwarder.delivery.delivery import Progress, wants_less
+from emailrelay_forwarder.delivery.outgoing import Outgoing
+from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.server.gate import SHORT
+from emailrelay_forwarder.server.smarthost import Smarthost
+from emailrelay_forwarder.server.throttle import Wish, for_now, wish_of
+from emailrelay_forwarder.session.trouble import NotYet
+
+
+async def turn(smarthost: Smarthost, rules: Rules) -> None:
+    """Return when the server may have one more message.
+
+    Raises:
+        NotYet: not within a few seconds.
+
+    """
+    now = rules.clock()
+    wait = smarthost.pace.turn(now, patience=SHORT)
+    if wait is None:
+        text = f"4.7.0 {smarthost.name} wants mail more slowly: this message has its turn later"
+        raise NotYet(Reply.of(451, text), smarthost.pace.later(now))
+    if wait:
+        await asyncio.sleep(wait)
+
+
+def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rules) -> None:
+    """Send the server less if its answers ask for that, even if they have other meanings too."""
+    replies = progress.replies
+    told = {r: replies[r] for r in message.envelope.recipients if r in replies}
+    refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}
+    if len(refusals) < len(told):
+        smarthost.took_mail()
+        smarthost.pace.accepted(rules.clock())
+    if not refusals:
+        return
+    replies.update(refusals)
+    wishes = {wish_of(reply): reply for reply in refusals.values() if not reply.permanent}
+    for wish in (Wish.LATER, Wish.SLOWER):
+        if reply := wishes.get(wish):
+            later = _slow_down(smarthost, reply, wish, progress, rules)
+            # A recipient who is deferred for another reason comes at the usual time.
+            progress.turn = None if None in wishes else later
+            return
+    if reply := wishes.get(Wish.FEWER):
+        smarthost.slow_down(reply)
+    elif any(wants_less(reply) for reply in refusals.values()):
+        smarthost.restrain()
+
+
+def _slow_down(
+    smarthost: Smarthost, reply: Reply, wish: Wish, progress: Progress, rules: Rules
+) -> float:
+    """Send messages more slowly from now on; give the time at which this one has its turn."""
+    now, pace = rules.clock(), smarthost.pace
+    first = pace.rate is None
+    note = pace.used_up if wish is Wish.LATER else pace.refused
+    counted = note(now, began=progress.offered)
+    again = pace.later(now)
+    if counted and (first or wish is Wish.LATER):
+        rate = f"{60 * (pace.rate or 0):.3g} in 60 s"
+        rules.report(SlowedDown(peer=smarthost.name, reason=str(reply), rate=rate, again=again))
+    return again

@@ -1,0 +1,1 @@
+"""One next server over time: its sessions, its limits, its pauses."""

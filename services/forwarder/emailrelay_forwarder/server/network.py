@@ -1,0 +1,130 @@
+"""The routes in use: the servers of each with their sessions, and its limits."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from dataclasses import dataclass
+
+from emailrelay import routes
+from emailrelay.events import Report
+from emailrelay.store.limits import Limits
+from emailrelay_forwarder.server.gate import Gate
+from emailrelay_forwarder.server.route_servers import servers
+from emailrelay_forwarder.server.smarthost import Smarthost, TurnedAway
+from emailrelay_forwarder.session.policy import Policy
+from emailrelay_forwarder.session.route import NoRoute, Route
+from emailrelay_forwarder.session.smtp_client import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One route: its servers, the best one first, and what must be had before a message is sent."""
+
+    smarthosts: tuple[Smarthost, ...]
+    gate: Gate
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing would be lost by forgetting this route."""
+        return all(smarthost.idle for smarthost in self.smarthosts)
+
+    def turn_away_if_paused(self) -> None:
+        """Raise TurnedAway if there would be no session with any of the servers now."""
+        for smarthost in self.smarthosts[:-1]:
+            if not smarthost.paused:
+                return
+        self.smarthosts[-1].turn_away_if_paused()
+
+
+class Network:
+    """All routes that are used. ``recovered``: see ``Smarthost``."""
+
+    def __init__(
+        self,
+        open_session: Callable[[Route], Coroutine[None, None, Session]],
+        *,
+        most: int,
+        policy: Policy,
+        limits: Callable[[str], Limits],
+        report: Report,
+        clock: Callable[[], float],
+        recovered: Callable[[], None],
+    ) -> None:
+        self._open_session = open_session
+        self._most = most
+        self._policy = policy
+        self._limits = limits
+        self._report = report
+        self._clock = clock
+        self._recovered = recovered
+        self._lines: dict[routes.Route, Line] = {}
+
+    def line(self, leg: routes.Leg) -> Line:
+        """Give the servers and limits of a leg's route.
+
+        Raises:
+            NoRoute: there is none, or one of its servers cannot be understood.
+
+        """
+        route = leg.route
+        if route is None:
+            raise NoRoute(f"there is no route for <{leg.recipients[0]}>: {leg.why}")
+        line = self._lines.get(route)
+        if line is None:
+            # A filter may name any number of servers; those out of use are forgotten.
+            for old in [r for r, known in self._lines.items() if known.idle]:
+                del self._lines[old]
+            line = self._lines[route] = self._new(route)
+        return line
+
+    def turn_away_if_paused(self, legs: list[routes.Leg]) -> None:
+        """Raise TurnedAway if none of the legs has a server that can be used now."""
+        trouble: TurnedAway | None = None
+        for leg in legs:
+            try:
+                self.line(leg).turn_away_if_paused()
+            except TurnedAway as turned_away:
+                trouble = turned_away
+            else:
+                return
+        if trouble is not None:
+            raise trouble
+
+    @property
+    def paused(self) -> bool:
+        """Whether some server's mail is turned away for now; it will be called back."""
+        return any(smarthost.paused for smarthost in self._smarthosts())
+
+    def try_now(self) -> None:
+        """End the pauses of all servers."""
+        for smarthost in self._smarthosts():
+            smarthost.try_now()
+
+    async def close(self) -> None:
+        """Part from all servers."""
+        await asyncio.gather(*(smarthost.close() for smarthost in self._smarthosts()))
+
+    def _smarthosts(self) -> Iterator[Smarthost]:
+        return (smarthost for line in self._lines.values() for smarthost in line.smarthosts)
+
+    def _new(self, route: routes.Route) -> Line:
+        gate = Gate(
+            route,
+            self._limits(route.name),
+            self._open_session,
+            report=self._report,
+            clock=self._clock,
+        )
+        most = min(self._most, route.connections or self._most)
+        return Line(
+            tuple(
+                Smarthost(
+                    server,
+                    gate.open,
+                    most=most,
+                    report=self._report,
+                    recovered=self._recovered,
+                )
+                for server in servers(route, self._policy)
+            ),
+            gate,
+        )

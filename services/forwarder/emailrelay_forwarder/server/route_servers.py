@@ -1,0 +1,26 @@
+"""The servers of a configured route, as sessions use them."""
+
+from dataclasses import replace
+
+from emailrelay import routes
+from emailrelay_forwarder.session.policy import Mode, Policy
+from emailrelay_forwarder.session.route import Route, parse
+
+
+def servers(route: routes.Route, usual: Policy) -> tuple[Route, ...]:
+    """Return the servers of a route, the best one first; ``usual`` is what holds for all servers.
+
+    Raises:
+        NoRoute: one of them cannot be understood.
+
+    """
+    tls = usual.tls
+    if route.tls is not None:
+        tls = replace(tls, mode=Mode(route.tls))
+    if route.tls_verify is not None:
+        tls = replace(tls, verify=route.tls_verify)
+    policy = None if tls == usual.tls else replace(usual, tls=tls)
+    return tuple(
+        replace(parse(server), account=route.account or "", policy=policy)
+        for server in route.smarthosts
+    )

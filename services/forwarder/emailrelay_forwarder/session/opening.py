@@ -1,0 +1,215 @@
+"""A session from its route to its readiness: connected, encrypted and signed in as the policy says."""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+from functools import partial
+
+from emailrelay.errors import RelayError
+from emailrelay_forwarder.session.account import Account
+from emailrelay_forwarder.session.certificate_names import is_for, names_of
+from emailrelay_forwarder.session.policy import Mode, Policy, Tls, settled
+from emailrelay_forwarder.session.racing import first_to_answer
+from emailrelay_forwarder.session.resolve import SocketAddress, resolve
+from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.smtp_client import Session, SessionSettings
+from emailrelay_forwarder.session.tls import context_for
+from emailrelay_forwarder.session.transcript import Transcript
+from emailrelay_forwarder.session.trouble import (
+    SessionTrouble,
+    Step,
+    in_words,
+    not_signed_in,
+    unprotected,
+    unreachable,
+)
+from emailrelay_forwarder.session.wire import Wire
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """On what terms a session with one server is opened."""
+
+    policy: Policy
+    tls: Tls
+    account: Account | None
+    host: str | None
+    """The name or address of the server as configured; None: it is a unix socket."""
+
+    @property
+    def wanted_name(self) -> str | None:
+        """The name that the server's certificate must have."""
+        return self.tls.verify_name or self.host
+
+    @property
+    def asked_name(self) -> str:
+        """The name to ask the server for; empty: none."""
+        return self.tls.server_name or self.wanted_name or ""
+
+    @property
+    def context(self) -> ssl.SSLContext:
+        """The TLS context.
+
+        Raises:
+            SessionTrouble: there is none for these terms.
+
+        """
+        if self.tls.verify and self.wanted_name is None:
+            raise unprotected(Step.TLS, "no name to verify: set client-tls-verify-name")
+        try:
+            return context_for(self.tls, compare=self.asked_name == self.wanted_name)
+        except RelayError as error:
+            raise unprotected(Step.TLS, str(error)) from error
+
+
+def terms_for(route: Route, settings: SessionSettings) -> Terms:
+    """Find out on what terms there can be a session.
+
+    Raises:
+        SessionTrouble: there is no such account, or it is not for this server.
+
+    """
+    policy = route.policy or settings.policy
+    try:
+        account = settings.accounts(route.account, route)
+    except RelayError as error:
+        raise not_signed_in(str(error)) from error
+    return Terms(
+        policy=policy,
+        tls=settled(policy, signs_in=account is not None),
+        account=account,
+        host=None if route.is_unix else route.host.rstrip("."),
+    )
+
+
+async def open_session(route: Route, settings: SessionSettings) -> Session:
+    """Make a session ready for mail with the first address that answers, or with another that serves.
+
+    Raises:
+        SessionTrouble: that of the last server that answered, or why none did.
+
+    """
+    terms = terms_for(route, settings)
+    left = await resolve(route, limit=settings.connect)
+    said: SessionTrouble | None = None
+    while True:
+        try:
+            won = await first_to_answer(left, partial(connect, settings=settings), settings.silent)
+        except SessionTrouble as trouble:
+            raise said or trouble from None
+        left = won.left
+        try:
+            return await _ready(won.connection, won.address, terms, settings)
+        except SessionTrouble as trouble:
+            # The same password would be refused there, too, and each try counts.
+            if trouble.step is Step.AUTH or not left:
+                raise
+            said = trouble
+
+
+async def _ready(
+    wire: Wire, address: SocketAddress, terms: Terms, settings: SessionSettings
+) -> Session:
+    session = Session(wire, str(address), settings)
+    try:
+        await make_ready(session, terms)
+    except BaseException:  # cancelled, too: no connection may stay open
+        session.abort()
+        raise
+    return session
+
+
+async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
+    """Connect to one address.
+
+    Raises:
+        SessionTrouble: it cannot be done, or not within the time.
+
+    """
+    loop = asyncio.get_running_loop()
+    told = settings.dialogue
+    transcript = None if told is None else Transcript(told, str(address))
+    try:
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise unreachable(f"no connection to {address}: {in_words(error)}") from error
+    try:
+        sock.settimeout(0)
+        if settings.local_address is not None and address.family != socket.AF_UNIX:
+            sock.bind((settings.local_address, 0))
+        async with asyncio.timeout(settings.connect):
+            await loop.sock_connect(sock, address.address)
+            if address.family == socket.AF_UNIX:
+                _, wire = await loop.create_unix_connection(lambda: Wire(transcript), sock=sock)
+            else:
+                _, wire = await loop.create_connection(lambda: Wire(transcript), sock=sock)
+    except TimeoutError as error:
+        sock.close()
+        raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
+    except OSError as error:
+        sock.close()
+        where = f" from {settings.local_address}" if settings.local_address else ""
+        raise unreachable(f"no connection to {address}{where}: {in_words(error)}") from error
+    except BaseException:  # cancelled, too: no socket may stay open
+        sock.close()
+        raise
+    return wire
+
+
+async def make_ready(session: Session, terms: Terms) -> None:
+    """Greet, encrypt and sign in.
+
+    Raises:
+        SessionTrouble: the session cannot be used on these terms; nothing secret was sent.
+
+    """
+    match terms.tls.mode:
+        case Mode.IMPLICIT:
+            await encrypt(session, terms)
+            await session.introduce()
+        case Mode.REQUIRED:
+            await session.introduce()
+            await _start_tls(session, terms)
+        case Mode.OPPORTUNISTIC | None:
+            await session.introduce()
+            if "starttls" in session.extensions:
+                await _start_tls(session, terms)
+        case Mode.OFF:
+            await session.introduce()
+    if terms.account is not None:
+        check_secrecy(session, terms)
+        await session.sign_in(terms.account, terms.policy.auth)
+
+
+def check_secrecy(session: Session, terms: Terms) -> None:
+    """Raise SessionTrouble if a password sent now could be read by others."""
+    if session.encryption is None and not terms.policy.in_clear:
+        text = "no password goes over a connection without TLS: switch client-tls on"
+        raise not_signed_in(text)
+
+
+async def _start_tls(session: Session, terms: Terms) -> None:
+    await session.start_tls()
+    await encrypt(session, terms)
+    await session.introduce_again()
+
+
+async def encrypt(session: Session, terms: Terms) -> None:
+    """Begin TLS, and let the server prove who it is if it has to.
+
+    Raises:
+        SessionTrouble: naming the problem with the certificate, if that is it.
+
+    """
+    await session.encrypt(terms.context, terms.asked_name)
+    if terms.tls.verify and terms.asked_name != terms.wanted_name:
+        _compare(session, terms.wanted_name or "")
+
+
+def _compare(session: Session, wanted: str) -> None:
+    certificate = (session.encryption.getpeercert() if session.encryption else None) or {}
+    if not is_for(certificate, wanted):
+        names = ", ".join(names_of(certificate)) or "nobody"
+        text = f"the server's certificate cannot be trusted: it is for {names}, not for {wanted}"
+        raise unprotected(Step.TLS, text)

@@ -1,0 +1,108 @@
+"""A server's addresses, looked up without holding up anybody else."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+from emailrelay.reply import Reply
+from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.trouble import SessionTrouble, Step, in_words, unreachable
+
+
+@dataclass(frozen=True, slots=True)
+class SocketAddress:
+    """One address to connect to: what ``socket`` and ``connect`` take."""
+
+    family: int
+    address: tuple[Any, ...] | str
+
+    def __str__(self) -> str:
+        """Give the address as it is logged: the numeric one that was connected to."""
+        if isinstance(self.address, str):
+            return self.address
+        host, port = self.address[:2]
+        return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
+
+
+async def resolve(route: Route, *, limit: float) -> list[SocketAddress]:
+    """Return all addresses of a route in the resolver's order (RFC 6724), each once.
+
+    Raises:
+        SessionTrouble: there are none, or none came within ``limit`` seconds.
+
+    """
+    if route.is_unix:
+        return [SocketAddress(socket.AF_UNIX, route.host)]
+    try:
+        return _numeric(route)
+    except (OSError, UnicodeError):
+        pass  # a name, not an address: it takes the resolver
+    try:
+        async with asyncio.timeout(limit):
+            found = await _in_thread(route)
+    except TimeoutError as error:
+        raise unreachable(f"no address of {route.host} found within {limit:g} s") from error
+    except (OSError, UnicodeError) as error:
+        text = f"4.4.3 no address of {route.host} found: {_why(error)}"
+        raise SessionTrouble(Step.CONNECT, Reply.of(451, text), ours=True) from error
+    if not found:
+        raise unreachable(f"{route.host} has no address")
+    return found
+
+
+def _why(error: OSError | UnicodeError) -> str:
+    """Say why there is none; the numbers are of getaddrinfo(3)."""
+    if isinstance(error, UnicodeError):
+        return "this can be no host name"
+    match error.errno:
+        case socket.EAI_NONAME | socket.EAI_NODATA:
+            return "the name is not known"
+        case socket.EAI_AGAIN:
+            return "no name server answers now"
+        case socket.EAI_SERVICE:
+            return f"there is no service of this name ({in_words(error)})"
+        case _:
+            return in_words(error)
+
+
+def _numeric(route: Route) -> list[SocketAddress]:
+    return _lookup(route, socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)
+
+
+def _lookup(route: Route, flags: int) -> list[SocketAddress]:
+    found = socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM, flags=flags)
+    return list(dict.fromkeys(SocketAddress(family, address) for family, _, _, _, address in found))
+
+
+async def _in_thread(route: Route) -> list[SocketAddress]:
+    """Look up in a thread of its own that nobody waits for.
+
+    The loop's pool of threads serves the store; a resolver that hangs for half a minute must neither
+    take its threads nor hold up the end of the process, which joins the pool's threads.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[list[SocketAddress]] = loop.create_future()
+
+    def tell(found: list[SocketAddress], error: BaseException | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(found)
+        else:
+            answer.set_exception(error)
+
+    def look_up() -> None:
+        found: list[SocketAddress] = []
+        failure: BaseException | None = None
+        try:
+            found = _lookup(route, 0)
+        except (OSError, UnicodeError) as error:
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(tell, found, failure)
+
+    threading.Thread(target=look_up, daemon=True, name=f"resolve {route.host}").start()
+    return await answer

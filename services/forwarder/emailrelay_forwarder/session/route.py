@@ -1,0 +1,56 @@
+"""A server as it is configured: where it is, who we are there, and what must hold."""
+
+from dataclasses import dataclass
+
+from emailrelay import host_port
+from emailrelay.errors import RelayError
+from emailrelay.host_port import HostPort, UnixPath
+from emailrelay_forwarder.session.policy import Policy
+
+
+class NoRoute(RelayError):
+    """A destination that cannot be understood; the text says what was expected.
+
+    Temporary, because the mistake is in a filter or in the configuration, not in the mail.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A server: ``host`` and ``port`` (number or service name), or the path of a unix socket."""
+
+    host: str
+    port: str
+    account: str = ""
+    """Which account signs in there, by its selector; empty: the one without a selector, if any."""
+    policy: Policy | None = None
+    """What must hold on the connection; None: what holds for all servers."""
+
+    @property
+    def is_unix(self) -> bool:
+        """Whether ``host`` is the path of a unix socket."""
+        return self.host.startswith("/")
+
+    def __str__(self) -> str:
+        """Give the route as it is configured and logged."""
+        if self.is_unix:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse(destination: str) -> Route:
+    """Read ``host:port``, ``[IPv6]:port``, ``host:service`` or ``/path``.
+
+    Raises:
+        NoRoute: it is none of these.
+
+    """
+    try:
+        address = host_port.parse(destination.strip())
+    except ValueError as error:
+        raise NoRoute(f"cannot forward to {destination!r}: {error}") from error
+    match address:
+        case HostPort(host, port):
+            return Route(host, port)
+        case UnixPath(path):
+            return Route(path, "")

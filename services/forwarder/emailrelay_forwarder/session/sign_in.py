@@ -1,0 +1,141 @@
+"""AUTH over an open connection (RFC 4954): one account, one proof, and a renewed token at most once."""
+
+from base64 import b64decode, b64encode
+from binascii import Error as NotBase64
+from collections.abc import Mapping
+from typing import Protocol
+
+from emailrelay.errors import RelayError
+from emailrelay.reply import Reply
+from emailrelay.secrets import AuthConfig, Mechanism
+from emailrelay_forwarder.session import sasl
+from emailrelay_forwarder.session.account import Account, PasswordAccount, TokenAccount
+from emailrelay_forwarder.session.sasl import Exchange, OutOfTurn
+from emailrelay_forwarder.session.trouble import (
+    NoToken,
+    SessionTrouble,
+    Step,
+    garbled,
+    not_signed_in,
+)
+from emailrelay_forwarder.session.wire import Answer
+
+LONGEST_COMMAND = 510
+"""Octets of an AUTH command: a longer first answer waits until it is asked for (section 4)."""
+_UNKNOWN_MECHANISM = 504
+
+
+class Exchanging(Protocol):
+    """The connection that an exchange goes over."""
+
+    async def ask(self, line: bytes) -> Answer:
+        """Send a line of the exchange and give the reply to it."""
+        ...
+
+    def hide(self, secret: bytes) -> None:
+        """Let nobody see this in what the server says from now on."""
+        ...
+
+
+def offered(extensions: Mapping[str, str]) -> tuple[Mechanism, ...]:
+    """Return the mechanisms that an EHLO reply offers, as far as we know them."""
+    words = extensions.get("auth", "").upper().replace("=", " ").replace(",", " ").split()
+    return tuple(mechanism for mechanism in Mechanism if mechanism in words)
+
+
+def choice(
+    account: Account, extensions: Mapping[str, str], auth: AuthConfig, *, encrypted: bool
+) -> tuple[Mechanism, ...]:
+    """Return the mechanisms that server, account and configuration allow, the preferred first."""
+    there = offered(extensions)
+    possible = [mechanism for mechanism in account.mechanisms if mechanism in there]
+    return auth.choose(possible, encrypted=encrypted)
+
+
+async def sign_in(
+    wire: Exchanging,
+    account: Account,
+    mechanisms: tuple[Mechanism, ...],
+    extensions: Mapping[str, str],
+) -> Mechanism:
+    """Prove who we are; return the mechanism that did it.
+
+    A refused password is offered no second time, nor by another mechanism: each try counts where
+    servers lock accounts. Only a server that turns out not to know a mechanism is offered the next.
+
+    Raises:
+        SessionTrouble: we are not signed in; at ``Step.AUTH``.
+
+    """
+    if not mechanisms:
+        raise not_signed_in(_nothing_common(account, extensions))
+    for mechanism in mechanisms[:-1]:
+        try:
+            return await _by(mechanism, wire, account)
+        except SessionTrouble as trouble:
+            if trouble.reply.code != _UNKNOWN_MECHANISM:
+                raise
+    return await _by(mechanisms[-1], wire, account)
+
+
+async def _by(mechanism: Mechanism, wire: Exchanging, account: Account) -> Mechanism:
+    match account:
+        case PasswordAccount():
+            await _run(wire, sasl.by_password(mechanism, account.account))
+        case TokenAccount():
+            await _with_token(mechanism, wire, account)
+    return mechanism
+
+
+async def _with_token(mechanism: Mechanism, wire: Exchanging, account: TokenAccount) -> None:
+    try:
+        token = await account.token(renew=False)
+        try:
+            await _run(wire, sasl.by_token(mechanism, account.user, token))
+        except SessionTrouble as trouble:
+            if trouble.reply.code != 535:
+                raise
+            renewed = await account.token(renew=True)
+            if renewed.reveal() == token.reveal():
+                raise
+            await _run(wire, sasl.by_token(mechanism, account.user, renewed))
+    except SessionTrouble:
+        raise
+    except RelayError as error:
+        raise NoToken(f"no token for {account.user}: {error}") from error
+
+
+async def _run(wire: Exchanging, exchange: Exchange) -> None:
+    """Go through one exchange to its end."""
+    command = b"AUTH " + exchange.mechanism.encode()
+    wire.hide(exchange.secret.reveal().encode())
+    waiting = exchange.initial
+    if waiting is not None and len(command) + 1 + 4 * (len(waiting) // 3 + 1) <= LONGEST_COMMAND:
+        command, waiting = command + b" " + b64encode(waiting), None
+    answer = await wire.ask(command)
+    number = 0
+    while answer.code == 334:
+        try:
+            if waiting is None:
+                octets = exchange.answer(number, b64decode(answer.message, validate=True))
+                number += 1
+            else:
+                octets, waiting = waiting, None
+        except (OutOfTurn, NotBase64, ValueError) as error:
+            await wire.ask(b"*")  # gives the exchange up (section 4)
+            text = f"{exchange.mechanism} is not asked for like this"
+            raise garbled(Step.AUTH, text) from error
+        if exchange.mechanism is Mechanism.CRAM_MD5:
+            wire.hide(octets)  # whoever sees it can try passwords
+        answer = await wire.ask(b64encode(octets))
+    if answer.code == 235:
+        return
+    if answer.code < 400:
+        raise garbled(Step.AUTH, f"the answer had the code {answer.code}")
+    raise SessionTrouble(Step.AUTH, Reply.of(*answer))
+
+
+def _nothing_common(account: Account, extensions: Mapping[str, str]) -> str:
+    there = extensions.get("auth", "").strip() or "none"
+    ours = ", ".join(account.mechanisms)
+    return f"no common way to sign in as {account.user}: the server offers {there}; we have {ours}"

@@ -1,0 +1,54 @@
+"""The dialogue of a session as events, line by line: no secret and no message text is in them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from emailrelay.events import Dialogue, Direction, Report
+from emailrelay_forwarder.session.trouble import Step
+
+MASK = "***"
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """What is said on one connection, told as it is said."""
+
+    report: Report
+    peer: str
+
+    def sent(self, step: Step, octets: bytes) -> None:
+        """Tell commands, one or several with their CRLFs; of the content, nothing but its end."""
+        match step:
+            case Step.CONTENT:
+                return
+            case Step.DOT:
+                lines = ["."]
+            case Step.AUTH:
+                lines = [_masked(octets)]
+            case _:
+                lines = octets.decode(errors="replace").splitlines()
+        for line in lines:
+            self._tell(Direction.SENT, line)
+
+    def received(self, step: Step, code: int, text: str) -> None:
+        """Tell a reply. A server may repeat a secret in one to AUTH, so only its code is told."""
+        for line in _reply_lines(code, MASK if step is Step.AUTH else text):
+            self._tell(Direction.RECEIVED, line)
+
+    def _tell(self, direction: Direction, line: str) -> None:
+        self.report(Dialogue(direction=direction, line=line, peer=self.peer))
+
+
+def _masked(octets: bytes) -> str:
+    """Leave the mechanism of an AUTH command, and nothing of what follows or of later lines."""
+    words = octets.decode(errors="replace").split()
+    if words and words[0].upper() == "AUTH":
+        return " ".join([*words[:2], *([MASK] if len(words) > 2 else [])])
+    return MASK
+
+
+def _reply_lines(code: int, text: str) -> Iterator[str]:
+    *before, last = text.split("\n")
+    for line in before:
+        yield f"{code}-{line}"
+    yield f"{code} {last}" if last else str(code)

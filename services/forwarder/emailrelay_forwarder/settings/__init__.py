@@ -1,0 +1,1 @@
+"""The settings of sessions and accounts, read from the configuration."""

@@ -1,0 +1,125 @@
+"""What the settings say about sessions with servers."""
+
+from emailrelay.config import ForwarderSettings
+from emailrelay.config.servers import NOBODY, SYSTEM
+from emailrelay.config.values import left_out
+from emailrelay.errors import ConfigError
+from emailrelay.events import Report
+from emailrelay.filters.spec import complaints, parse_chain
+from emailrelay.oauth.bearer import Bearer
+from emailrelay.oauth.material import load as load_material
+from emailrelay.secrets import AuthConfig, SecretsFile
+from emailrelay.secrets.secret_text import SecretUnusable
+from emailrelay_forwarder.session.belonging import belonging
+from emailrelay_forwarder.session.patience import Patience
+from emailrelay_forwarder.session.policy import Mode, Policy, Tls, Version, settled
+from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.tls import context_for
+from emailrelay_forwarder.settings.identities import Identities
+from emailrelay_forwarder.settings.named_accounts import NamedAccounts, problems_of
+
+_REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
+_FIRST_GREETING, _LONGEST_GREETING = 20.0, 300.0  # RFC 5321 4.5.3.2.1
+
+
+def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> SessionSettings:
+    """Return how sessions are opened and used.
+
+    Raises:
+        ConfigError: the secrets file cannot be used.
+
+    """
+    accounts = NamedAccounts(settings.account, bearer)
+    return SessionSettings(
+        connect=settings.connection_timeout,
+        greeting=patience_of(settings),
+        reply=settings.response_timeout or _REPLY,
+        verdict=settings.response_timeout or _VERDICT,
+        domain=settings.domain,
+        local_address=settings.client_interface,
+        policy=policy_of(settings),
+        accounts=Identities(settings.client_auth, accounts, belonging(settings), report),
+        without=left_out(settings.client_smtp_config),
+        dialogue=report if settings.verbose or settings.debug else None,
+    )
+
+
+def patience_of(settings: ForwarderSettings) -> Patience:
+    """Return how long greetings are waited for: a given time rules.
+
+    A single pass has no second try to which it could bring more patience.
+    """
+    if settings.prompt_timeout is not None:
+        return Patience(settings.prompt_timeout, settings.prompt_timeout)
+    return Patience(_LONGEST_GREETING if settings.once else _FIRST_GREETING, _LONGEST_GREETING)
+
+
+def policy_of(settings: ForwarderSettings) -> Policy:
+    """Return the policy that the settings describe."""
+    return Policy(
+        tls=_tls(settings),
+        in_clear=settings.client_auth_in_clear,
+        auth=AuthConfig.parse(settings.client_auth_config),
+    )
+
+
+def check_files(settings: ForwarderSettings) -> None:
+    """Read the files with certificates and secrets that the settings name.
+
+    Raises:
+        ConfigError: with every problem.
+
+    """
+    problems: list[str] = []
+    policy = policy_of(settings)
+    try:
+        context_for(settled(policy, signs_in=True), compare=True)
+    except ConfigError as error:
+        problems += error.problems
+    try:
+        if settings.client_auth is not None:
+            SecretsFile(settings.client_auth)
+    except ConfigError as error:
+        problems += error.problems
+    problems += problems_of(settings)
+    if problems:
+        raise ConfigError(problems)
+
+
+def found_by_check(settings: ForwarderSettings) -> list[str]:
+    """Return what --check-config finds: beside ``check_files``, what a running service would wait for."""
+    problems = complaints("--client-filter", parse_chain(settings.client_filter))
+    try:
+        check_files(settings)
+    except ConfigError as error:
+        problems += error.problems
+    for account in settings.account:
+        try:
+            if account.oauth2 is not None:
+                load_material(account.oauth2)
+        except SecretUnusable as error:
+            problems.append(f"[[account]] {account.name}: {error}")
+    return problems
+
+
+def _tls(settings: ForwarderSettings) -> Tls:
+    verify = settings.client_tls_verify
+    words = settings.tls_config
+    return Tls(
+        mode=_mode(settings),
+        verify=None if verify is None else verify != NOBODY,
+        authorities=None if verify in {None, SYSTEM, NOBODY} else verify,
+        verify_name=settings.client_tls_verify_name,
+        server_name=settings.client_tls_server_name,
+        certificate=tuple(str(path) for path in settings.client_tls_certificate),
+        least=Version.TLS_1_3 if "tlsv1.3" in words else Version.TLS_1_2,
+        most=Version.TLS_1_2 if "-tlsv1.2" in words else Version.TLS_1_3,
+    )
+
+
+def _mode(settings: ForwarderSettings) -> Mode | None:
+    if settings.client_tls is False:
+        return Mode.OFF
+    if settings.client_tls_connection:
+        return Mode.IMPLICIT
+    return Mode.REQUIRED if settings.client_tls_required else None

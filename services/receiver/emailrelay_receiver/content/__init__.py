@@ -1,0 +1,1 @@
+"""The content of a message, from the socket into its draft."""

@@ -1,0 +1,455 @@
+"""The few file operations that a spool is made of; nothing else writes into it."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import zlib
+from collections.abc import Generator, Iterator
+
+from emailrelay.store.spool.disk.directory import MODE, Directory, Location
+
+FILE_MODE = 0o660
+NOT_VOUCHED_FOR = FILE_MODE | stat.S_ISVTX
+"""The mode of an envelope that is not synced, since its client was not told 250 and waits for that.
+
+After a power cut the file may be empty, but not its name there without its mode: so it is not taken for
+acknowledged mail that was damaged.
+"""
+LARGEST_ENVELOPE = 64 * 1024 * 1024
+_END = 1024 * 1024
+"""Octets at either end of a file too large for an envelope where its fields, or last lines, are looked for."""
+_LEAST = 4096
+"""Octets asked for at least, so that a few that were not known of come along."""
+_PIECE = 64 * 1024
+"""Octets of a content that are read at a time. Each thread keeps so much for the next, with the C library's ways."""
+
+
+def create(at: Location) -> int:
+    """Create a file that did not exist, for owner and group alone, and give its descriptor.
+
+    A directory that was taken away meanwhile is made again.
+    """
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
+    try:
+        descriptor = opened(at, flags, FILE_MODE)
+    except FileNotFoundError:
+        at.directory.renew()
+        descriptor = opened(at, flags, FILE_MODE)
+    try:
+        made = os.fstat(descriptor)
+        if stat.S_IMODE(made.st_mode) != FILE_MODE:  # the umask; services have one that fits
+            os.fchmod(descriptor, FILE_MODE)
+    except OSError:
+        os.close(descriptor)
+        remove(at)
+        raise
+    return descriptor
+
+
+def opened(at: Location, flags: int, mode: int = 0) -> int:
+    """Open as open(2) does, and never a link."""
+    try:
+        return os.open(
+            at.name,
+            flags | os.O_NOFOLLOW | os.O_CLOEXEC,
+            mode,
+            dir_fd=at.directory.fileno(),
+        )
+    except OSError as error:
+        if error.filename == at.name:  # else it tells of the directory
+            error.filename = str(at)
+        raise
+
+
+def open_or_create(at: Location) -> int:
+    """Open a regular file for reading and writing, made if it is missing.
+
+    Raises:
+        OSError: it cannot be had, or something else stands there.
+
+    """
+    descriptor = open_to_write(at)
+    if descriptor is None:
+        with contextlib.suppress(FileExistsError):
+            return create(at)
+        descriptor = open_to_write(at)  # another process was quicker
+    if descriptor is None:
+        raise FileExistsError(errno.EEXIST, "is no regular file; remove it", str(at))
+    return descriptor
+
+
+def rename(old: Location, new: Location) -> None:
+    """Give a file or directory another name, in the place of what bears it."""
+    try:
+        os.rename(
+            old.name,
+            new.name,
+            src_dir_fd=old.directory.fileno(),
+            dst_dir_fd=new.directory.fileno(),
+        )
+    except OSError as error:
+        error.filename, error.filename2 = str(old), str(new)
+        raise
+
+
+def status_of(at: Location) -> os.stat_result:
+    """Tell what stands at a place; a link is not followed.
+
+    Raises:
+        FileNotFoundError: nothing does.
+
+    """
+    try:
+        return os.stat(at.name, dir_fd=at.directory.fileno(), follow_symlinks=False)
+    except OSError as error:
+        if error.filename == at.name:  # else it tells of the directory
+            error.filename = str(at)
+        raise
+
+
+def is_there(at: Location) -> bool:
+    """Tell whether a name is there, be it a link that leads nowhere."""
+    try:
+        status_of(at)
+    except OSError:
+        return False
+    return True
+
+
+def is_directory(at: Location) -> bool:
+    """Tell whether a directory stands at a place."""
+    try:
+        return stat.S_ISDIR(status_of(at).st_mode)
+    except OSError:
+        return False
+
+
+def listed(directory: Directory) -> list[str]:
+    """List the names in a directory."""
+    with scanned(directory) as entries:
+        return [entry.name for entry in entries]
+
+
+@contextlib.contextmanager
+def scanned(directory: Directory) -> Generator[Iterator["os.DirEntry[str]"]]:
+    """Read a directory from its beginning."""
+    # The position in it belongs to the open file, so each reader opens it for itself.
+    descriptor = reopened(directory)
+    try:
+        with os.scandir(descriptor) as entries:
+            yield entries
+    finally:
+        os.close(descriptor)
+
+
+def reopened(directory: Directory) -> int:
+    """Open a directory once more, for a position, a lock or errors of one's own."""
+    return opened(directory / ".", os.O_RDONLY | os.O_DIRECTORY)
+
+
+def make_directory(at: Location, mode: int = MODE) -> None:
+    """Make a directory that did not exist.
+
+    Raises:
+        FileExistsError: the name is taken.
+
+    """
+    try:
+        try:
+            os.mkdir(at.name, mode, dir_fd=at.directory.fileno())
+        except FileNotFoundError:  # the one above was taken away
+            at.directory.renew()
+            os.mkdir(at.name, mode, dir_fd=at.directory.fileno())
+    except OSError as error:
+        if error.filename == at.name:  # else it tells of the directory
+            error.filename = str(at)
+        raise
+
+
+def remove_tree(at: Location) -> None:
+    """Remove a directory with all that is in it, as far as we may; no link is followed."""
+    from shutil import rmtree  # noqa: PLC0415 - slow; who only adds a message need not wait for it
+
+    rmtree(at.name, ignore_errors=True, dir_fd=at.directory.fileno())
+
+
+def remove_directory(at: Location) -> None:
+    """Remove an empty directory."""
+    os.rmdir(at.name, dir_fd=at.directory.fileno())
+
+
+def sync_data(descriptor: int) -> None:
+    """Put a file's data on stable storage, and as much of its metadata as reading it needs.
+
+    Raises:
+        OSError: the disk refuses.
+
+    """
+    # macOS has no fdatasync; it is POSIX everywhere else.
+    (os.fdatasync if hasattr(os, "fdatasync") else os.fsync)(descriptor)
+
+
+def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:
+    """Write everything: a nearly full disk takes a part and says nothing but the count."""
+    rest = memoryview(octets)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def write_at(descriptor: int, octets: bytes, offset: int) -> None:
+    """Write everything at a place in a file."""
+    rest = memoryview(octets)
+    while rest:
+        written = os.pwrite(descriptor, rest, offset)
+        rest, offset = rest[written:], offset + written
+
+
+def open_regular(at: Location, *, alone: bool = True) -> int | None:
+    """Open a file for reading; None if there is none, or something else stands there.
+
+    A link, a FIFO, a directory or (``alone``) a second hard link is somebody's mistake or somebody's
+    attack: it is neither followed nor waited for.
+    """
+    opened = open_with_status(at, alone=alone)
+    return None if opened is None else opened[0]
+
+
+def open_with_status(at: Location, *, alone: bool = True) -> tuple[int, os.stat_result] | None:
+    """Open as ``open_regular`` does, and tell what was there."""
+    try:
+        descriptor = opened(at, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        # ELOOP: a link. ENXIO: a socket, or a device that is not there.
+        if error.errno in (errno.ELOOP, errno.ENXIO):
+            return None
+        raise
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and (status.st_nlink == 1 or not alone):
+        return descriptor, status
+    os.close(descriptor)
+    return None
+
+
+def open_to_write(at: Location) -> int | None:
+    """Open a regular file of ours for reading and writing; None if there is none."""
+    try:
+        descriptor = opened(at, os.O_RDWR | os.O_NONBLOCK)
+    except FileNotFoundError:
+        return None
+    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def share_lock(descriptor: int) -> None:
+    """Hold a lock beside others who share it; waits for one who has it alone."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def lock(descriptor: int) -> None:
+    """Take a lock, waiting for it."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the kernel's lock on an open file if nobody has it."""
+    from filelock import lock_descriptor  # noqa: PLC0415 - slow; who only adds a message need not wait for it
+
+    return lock_descriptor(descriptor, blocking=False)
+
+
+def try_lock_new(descriptor: int) -> bool:
+    """Take the same lock on a file that this process has just made.
+
+    A sweep may have it for a moment, nobody else. See ``docs/decisions/lock-of-a-new-message.md``.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """End a lock at once: a child between fork and exec still shares the open file."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def unlock_and_close(descriptor: int) -> None:
+    """End a lock and close its file; no error of that matters: what must be durable was synced before.
+
+    The lock ends with the last descriptor of its file, if not by itself.
+    """
+    with contextlib.suppress(OSError):
+        unlock(descriptor)
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
+def lock_named(at: Location, *, new: bool = False) -> int | None:
+    """Open and lock the file at ``at``; None if it is gone, not regular, or locked.
+
+    ``new``: this process has just made it.
+
+    Guarantee: the name and the locked inode agree; a lock on a file that was just renamed is void.
+    """
+    locked = lock_with_status(at, new=new)
+    return None if locked is None else locked[0]
+
+
+def lock_with_status(at: Location, *, new: bool = False) -> tuple[int, os.stat_result] | None:
+    """Open and lock as ``lock_named`` does, and tell what the file was once it was locked."""
+    opened = open_with_status(at)
+    if opened is None:
+        return None
+    descriptor, before = opened
+    if try_lock_new(descriptor) if new else try_lock(descriptor):
+        with contextlib.suppress(FileNotFoundError):
+            status = status_of(at)
+            if os.path.samestat(status, before):
+                return descriptor, status
+        unlock_and_close(descriptor)
+    else:
+        os.close(descriptor)
+    return None
+
+
+def create_locked(at: Location) -> int | None:
+    """Create a file and take its lock; None if a sweep took it for a dead process's in between."""
+    descriptor = create(at)
+    if try_lock_new(descriptor) and is_named(descriptor, at):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def is_named(descriptor: int, at: Location) -> bool:
+    """Tell whether ``at`` names the open file."""
+    try:
+        there, here = status_of(at), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, here)
+
+
+def exists(at: Location) -> bool:
+    """Tell whether a name is there; costs half of what ``os.path.exists`` does where it is not."""
+    return os.access(at.name, os.F_OK, dir_fd=at.directory.fileno())
+
+
+def read_all(descriptor: int, offset: int = 0) -> bytes:
+    """Read an envelope file from ``offset`` to its end.
+
+    Raises:
+        OSError: it cannot be read, or is no envelope by its size.
+
+    """
+    size = os.fstat(descriptor).st_size - offset
+    if size > LARGEST_ENVELOPE:
+        raise OSError(errno.EOVERFLOW, f"an envelope of {size} octets")
+    return read_known(descriptor, size, offset)
+
+
+def read_ends(descriptor: int) -> bytes:
+    """Read an envelope file, or of one that is too large its beginning and its end."""
+    size = os.fstat(descriptor).st_size
+    if size <= LARGEST_ENVELOPE:
+        return read_known(descriptor, size)
+    return os.pread(descriptor, _END, 0) + b"\n" + os.pread(descriptor, _END, size - _END)
+
+
+def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
+    """Read the ``size`` octets from ``offset``, and what has come behind them meanwhile."""
+    chunks: list[bytes] = []
+    while chunk := os.pread(descriptor, room := max(size + 1, _LEAST), offset):
+        chunks.append(chunk)
+        offset += len(chunk)
+        size -= len(chunk)
+        if size <= 0 and len(chunk) < room:
+            break  # that was the end: another call would only say so
+    return b"".join(chunks)
+
+
+def lines(descriptor: int, offset: int) -> Iterator[bytes]:
+    """Give the whole lines of an open file from ``offset`` on, without CRLF."""
+    with os.fdopen(os.dup(descriptor), "rb") as file:
+        file.seek(offset)
+        for line in file:
+            if line.endswith(b"\n"):
+                yield line.rstrip(b"\r\n")
+
+
+def open_for_append(descriptor: int) -> int:
+    """Open the very inode of ``descriptor`` for appending, under whatever name it has by now.
+
+    Claims are held on descriptors for reading: closing one for writing wakes every watcher.
+    """
+    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+
+
+def append(descriptor: int, octets: bytes) -> None:
+    """Append whole lines behind whatever a torn earlier append may have left."""
+    size = os.fstat(descriptor).st_size
+    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+    write_all(descriptor, b"\r\n" + octets if torn else octets)
+
+
+def sync_directory(directory: Directory) -> None:
+    """Make a directory's names durable."""
+    # The kernel tells of an error once to each open file: this one's is not another thread's to hear.
+    descriptor = reopened(directory)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def remove(at: Location) -> None:
+    """Remove a name that may be gone already."""
+    with contextlib.suppress(FileNotFoundError):
+        take_away(at)
+
+
+def take_away(at: Location) -> None:
+    """Remove a name.
+
+    Raises:
+        FileNotFoundError: somebody else has.
+
+    """
+    try:
+        os.unlink(at.name, dir_fd=at.directory.fileno())
+    except OSError as error:
+        if error.filename == at.name:  # else it tells of the directory
+            error.filename = str(at)
+        raise
+
+
+def copy(source: int, target: Location) -> int:
+    """Copy an open file to a new one that only this user can read, inside the kernel; give it open."""
+    descriptor = opened(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
+    try:
+        offset, size = 0, os.fstat(source).st_size
+        while offset < size:
+            sent = os.sendfile(descriptor, source, offset, size - offset)
+            if sent == 0:
+                break
+            offset += sent
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def measure(descriptor: int) -> tuple[int, int]:
+    """Give the length and the CRC-32 of an open file's octets."""
+    length = crc32 = 0
+    while chunk := os.pread(descriptor, _PIECE, length):
+        crc32 = zlib.crc32(chunk, crc32)
+        length += len(chunk)
+    return length, crc32

@@ -1,0 +1,1 @@
+"""Makes writes durable: batches of syncs, and the log in front of the files."""

@@ -1,0 +1,204 @@
+"""One file of a log: laid out in advance, so that a sync of its data writes nothing else.
+
+The first block names the segment: its number, which orders it among the others, and its mark. It is
+synced before any batch is written. Whoever has written a batch holds a shared lock on the file until the
+message's own files show what the batch says; who takes a segment away needs the lock alone.
+"""
+
+import contextlib
+import os
+import secrets
+import struct
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from emailrelay.errors import StoreUnusable
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.durable import records
+from emailrelay.store.spool.durable.records import BLOCK, MARK_SIZE, Read
+
+SIZE = 8 * 1024 * 1024
+"""Octets of a segment."""
+_HEAD = struct.Struct(">8sHQ16s")  # magic, version, number, mark
+_MAGIC, _VERSION = b"EMRELLOG", 1
+_SUFFIX = ".log"
+_SPARE, _NEW = "spare", "new"
+_ZEROS = bytes(1024 * 1024)
+
+
+@dataclass(slots=True, eq=False)
+class Segment:
+    """An open segment. Threads may share it."""
+
+    path: Location
+    number: int
+    mark: bytes
+    descriptor: int
+    _batches: int = 0
+    _closing: bool = False
+    _guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def share(self) -> None:
+        """Keep it open, and from being taken away, until ``unshare``; any number of times at once."""
+        with self._guard:
+            if not self._batches:
+                files.share_lock(self.descriptor)
+            self._batches += 1
+
+    def unshare(self) -> None:
+        """End what one ``share`` has begun."""
+        with self._guard:
+            self._batches -= 1
+            if self._batches:
+                return
+            files.unlock(self.descriptor)
+            if self._closing:
+                os.close(self.descriptor)
+
+    def take(self) -> bool:
+        """Have it for ourselves if nobody is in the middle of a batch, and it is still there."""
+        return files.try_lock(self.descriptor) and self.is_linked()
+
+    def is_linked(self) -> bool:
+        """Tell whether the file still stands at its path, where the next first opener looks for it."""
+        return files.is_named(self.descriptor, self.path)
+
+    def write(self, octets: bytes, offset: int) -> None:
+        """Write a batch."""
+        files.write_at(self.descriptor, octets, offset)
+
+    def sync(self) -> None:
+        """Put what was written on stable storage."""
+        files.sync_data(self.descriptor)
+
+    def read(self) -> Iterator[Read]:
+        """Give all records of whole batches, in order.
+
+        Between whole batches there may be others: of a process whose sync had not come to its end.
+        """
+        at, end = BLOCK, os.fstat(self.descriptor).st_size
+        while at < end:
+            length = records.length_of_batch(self.mark, os.pread(self.descriptor, BLOCK, at))
+            found = None
+            if length is not None and at + records.room(length) <= end:
+                octets = os.pread(self.descriptor, records.room(length), at)
+                found = records.read_batch(octets, at)
+            if length is None or found is None:
+                at += BLOCK
+                continue
+            yield from found
+            at += records.room(length)
+
+    def close(self) -> None:
+        """Close the file, once no batch needs it any more."""
+        with self._guard:
+            self._closing = True
+            if not self._batches:
+                os.close(self.descriptor)
+
+
+def _path(directory: Directory, number: int) -> Location:
+    return directory / f"{number:012d}{_SUFFIX}"
+
+
+def numbers(directory: Directory) -> list[int]:
+    """List the segments that there are, in their order."""
+    names = (
+        name.removesuffix(_SUFFIX) for name in files.listed(directory) if name.endswith(_SUFFIX)
+    )
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def create(directory: Directory, number: int) -> Segment:
+    """Lay out a new segment, in a file that another one has left if there is any, and sync all of it.
+
+    Raises:
+        OSError: no room, or any other trouble; nothing of it is left.
+
+    """
+    new, path = directory / _NEW, _path(directory, number)
+    with contextlib.suppress(FileNotFoundError):
+        files.rename(directory / _SPARE, new)
+    descriptor = files.open_to_write(new)
+    try:
+        if descriptor is None:
+            descriptor = _lay_out(new)
+        mark = secrets.token_bytes(MARK_SIZE)
+        segment = Segment(path, number, mark, descriptor)
+        segment.write(_HEAD.pack(_MAGIC, _VERSION, number, mark).ljust(BLOCK, b"\0"), 0)
+        os.fsync(descriptor)
+        files.rename(new, path)
+        files.sync_directory(directory)
+    except OSError:
+        files.remove(new)
+        files.remove(path)
+        if descriptor is not None:
+            os.close(descriptor)
+        raise
+    return segment
+
+
+def _lay_out(path: Location) -> int:
+    descriptor = files.create(path)
+    try:
+        for offset in range(0, SIZE, len(_ZEROS)):
+            files.write_at(descriptor, _ZEROS[: SIZE - offset], offset)
+    except OSError:
+        os.close(descriptor)
+        files.remove(path)
+        raise
+    return descriptor
+
+
+def reserve(directory: Directory) -> None:
+    """Lay out the next segment's file, so that a full disk does not stop mail from leaving.
+
+    Raises:
+        OSError: no room, or any other trouble; nothing of it is left.
+
+    """
+    spare, new = directory / _SPARE, directory / _NEW
+    if not files.is_there(spare):
+        files.remove(new)
+        os.close(_lay_out(new))
+        files.rename(new, spare)
+
+
+def open_segment(directory: Directory, number: int) -> Segment | None:
+    """Open a segment; None if it is gone, or was never more than begun.
+
+    Raises:
+        StoreUnusable: another version of this program has written it.
+        OSError: it cannot be read.
+
+    """
+    path = _path(directory, number)
+    descriptor = files.open_to_write(path)
+    if descriptor is None:
+        return None
+    head = os.pread(descriptor, _HEAD.size, 0)
+    if len(head) == _HEAD.size:
+        magic, version, its_number, mark = _HEAD.unpack(head)
+        if magic == _MAGIC and version != _VERSION:
+            os.close(descriptor)
+            raise StoreUnusable(
+                f"{path} is of version {version}: open the spool with the program that wrote it"
+            )
+        if (magic, its_number) == (_MAGIC, number):
+            return Segment(path, number, mark, descriptor)
+    os.close(descriptor)
+    return None
+
+
+def remove(directory: Directory, number: int) -> None:
+    """Take a segment away, durably; its file is kept for the next one."""
+    files.rename(_path(directory, number), directory / _SPARE)
+    # Each by itself: what a later segment tells to be gone, no earlier one may bring back.
+    files.sync_directory(directory)
+
+
+def remove_spare(directory: Directory) -> None:
+    """Give the room back that is kept for the next segment."""
+    files.remove(directory / _SPARE)

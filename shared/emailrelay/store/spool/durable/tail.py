@@ -1,0 +1,69 @@
+"""Where a log ends: a small file that all writing processes share, and whose lock they take in turns.
+
+It is never synced. After a power cut the first opener reads the segments and makes it anew.
+"""
+
+import errno
+import os
+import struct
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Location
+
+_PLACE = struct.Struct(">QQd")
+
+
+class Place(NamedTuple):
+    """The segment that is written to, where its next batch goes, and when it had its first one."""
+
+    number: int
+    offset: int
+    since: float
+    """Seconds since 1970; 0: it is empty."""
+
+
+class Tail:
+    """The open file."""
+
+    def __init__(self, path: Location) -> None:
+        """Open it, or make it.
+
+        Raises:
+            OSError: it cannot be made.
+
+        """
+        self._path = path
+        self._descriptor = files.open_or_create(path)
+
+    @contextmanager
+    def locked(self, *, wait: bool = True) -> Generator[Place | None]:
+        """Keep all others from writing; gives the place, or None in a new log.
+
+        Raises:
+            BlockingIOError: somebody else writes, and we do not ``wait``.
+
+        """
+        if wait:
+            files.lock(self._descriptor)
+        elif not files.try_lock(self._descriptor):
+            raise BlockingIOError(errno.EAGAIN, "another process writes to the log")
+        try:
+            octets = os.pread(self._descriptor, _PLACE.size, 0)
+            yield Place(*_PLACE.unpack(octets)) if len(octets) == _PLACE.size else None
+        finally:
+            files.unlock(self._descriptor)
+
+    def put(self, place: Place) -> None:
+        """Note a new place; the lock is held."""
+        files.write_at(self._descriptor, _PLACE.pack(*place), 0)
+
+    def is_linked(self) -> bool:
+        """Tell whether the file still stands at its path, where other processes open it."""
+        return files.is_named(self._descriptor, self._path)
+
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)

@@ -1,0 +1,139 @@
+"""Claims the messages of one stage as hints come in, from this process's index or a dispatcher's."""
+
+import asyncio
+from types import TracebackType
+from typing import Protocol, Self
+
+from emailrelay.queue_id import QueueId
+from emailrelay.schedule import is_due
+from emailrelay.stage import Stage
+from emailrelay.store.base import Feed
+from emailrelay.store.hint_channel import Hint, HintChannel
+from emailrelay.store.spool.feed.hints import WatchedHints
+from emailrelay.store.spool.message.claim import SpoolClaim
+from emailrelay.store.spool.message.claiming import take
+from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.wake.index import Scheduled, forced, scheduled
+
+
+class Hints(Protocol):
+    """Where a feed learns what to look at; ids only, the claim decides."""
+
+    async def open(self) -> None:
+        """Begin."""
+
+    async def close(self) -> None:
+        """End."""
+
+    async def next(self) -> Scheduled:
+        """Wait for a message to look at."""
+        ...
+
+    def later(self, message: QueueId, due: float) -> None:
+        """Note that a message is not to be had before ``due``."""
+
+    def wake(self) -> None:
+        """Make everything due."""
+
+
+class SpoolFeed(Feed):
+    """See ``Feed``."""
+
+    def __init__(self, spool: Spool, stage: Stage, hints: Hints) -> None:
+        """Claim at ``stage`` what ``hints`` tell."""
+        self._spool, self._stage, self._hints = spool, stage, hints
+
+    async def claim(self) -> SpoolClaim:
+        """See ``Feed.claim``."""
+        while True:
+            # A long row of messages not to be had, or turned away at once, must not keep the loop
+            # from everything else, nor the bell from being heard before its socket is full.
+            await asyncio.sleep(0)
+            found = await self._hints.next()
+            due = self._spool.put_off.get(found.message)
+            if due is not None:
+                if not found.forced and not is_due(due, self._spool.clock()):
+                    self._hints.later(found.message, due)
+                    continue
+                del self._spool.put_off[found.message]
+            claim = take(self._spool, self._stage, found.message, due_only=not found.forced)
+            if isinstance(claim, SpoolClaim):
+                return claim
+            if claim.due is not None:
+                self._hints.later(found.message, claim.due)
+
+    def wake(self) -> None:
+        """See ``Feed.wake``."""
+        self._hints.wake()
+
+    def all_heard(self) -> bool:
+        """See ``Feed.all_heard``."""
+        return not self._spool.bell.ring_again()
+
+    def look(self) -> None:
+        """See ``Feed.look``."""
+        self._spool.bell.ask_to_look()
+
+    async def __aenter__(self) -> Self:
+        """See ``Feed``."""
+        await self._hints.open()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """See ``Feed``."""
+        await self._hints.close()
+
+
+class SharedHints:
+    """Ids that a dispatcher sends to a pool of workers, each to whichever worker takes it first.
+
+    A worker takes one only when it can work on it. An id lost with a dying worker costs the time until
+    the dispatcher's next scan.
+    """
+
+    def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:
+        """Read the hints of the pool's dispatcher."""
+        self._spool, self._stage, self._hints = spool, stage, hints
+
+    async def open(self) -> None:
+        """Nothing to arm: the dispatcher watches."""
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    async def next(self) -> Scheduled:
+        """Wait for the next hint."""
+        hint = await self._hints.receive()
+        return forced(hint.message) if hint.forced else scheduled(hint.message, 0.0)
+
+    def later(self, message: QueueId, due: float) -> None:
+        """Tell the dispatcher, and every other pool, by the bell."""
+        self._spool.bell.ring(self._stage, message, due=due)
+
+    def wake(self) -> None:
+        """Nothing is kept here; the dispatcher is woken by the same signal."""
+
+
+async def dispatch(hints: WatchedHints, to: HintChannel, woken: asyncio.Event) -> None:
+    """Send due messages to a pool's workers, as fast as these take them, for ever."""
+    await hints.open()
+    waking = asyncio.create_task(_wake_whenever(woken, hints))
+    try:
+        while True:
+            found = await hints.next()
+            await to.send(Hint(found.message, found.forced))
+    finally:
+        waking.cancel()
+        await hints.close()
+
+
+async def _wake_whenever(woken: asyncio.Event, hints: Hints) -> None:
+    while True:
+        await woken.wait()
+        woken.clear()
+        hints.wake()

@@ -1,0 +1,1 @@
+"""Small files beside the mail: possible duplicates, the entrance, the limits of routes."""

@@ -1,0 +1,98 @@
+"""Which messages were at their final dot, or delivered and not yet removed, when a forwarder died.
+
+Each process has a sheet under ``.doubt/``, locked while it lives, with a slot for each delivery from its
+dot to its removal. Writing costs no sync: the page cache survives the process, which is the case that matters here. A
+sheet whose lock is free belongs to a dead process and names what it left undone.
+"""
+
+import os
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from emailrelay.queue_id import QueueId
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk.directory import Directory, Location
+
+_SLOT = 512
+_DELIVERED = b"+"
+"""Stands before the id of a message that the server has taken, in place of a blank."""
+
+
+class Left(NamedTuple):
+    """What a dead process was about: a message and the server it was for."""
+
+    message: QueueId
+    peer: str
+    delivered: bool
+    """The server had taken it for all recipients: only its removal was left to do."""
+
+
+@dataclass(slots=True)
+class DoubtSheet:
+    """The sheet of this process, made when first needed."""
+
+    directory: Directory
+    _descriptor: int | None = None
+    _path: Location | None = None
+    _free: list[int] = field(default_factory=list[int])
+    _slots: int = 0
+
+    def mark(self, message: QueueId, peer: str) -> int:
+        """Note that the final dot is about to be sent; give the slot to clear afterwards."""
+        while self._descriptor is None:
+            self._path = self.directory / f"{os.getpid()}.{secrets.token_hex(4)}"
+            self._descriptor = files.create_locked(self._path)
+        if not self._free:
+            self._free.append(self._slots)
+            self._slots += 1
+        slot = self._free.pop()
+        os.pwrite(self._descriptor, _record(f" {message} {peer}"), slot * _SLOT)
+        return slot
+
+    def delivered(self, slot: int) -> None:
+        """Note that the server has taken the message of this slot: now it will be removed."""
+        if self._descriptor is not None:
+            os.pwrite(self._descriptor, _DELIVERED, slot * _SLOT)
+
+    def clear(self, slot: int) -> None:
+        """Note that the message of this slot is settled."""
+        if self._descriptor is not None:
+            os.pwrite(self._descriptor, _NOTHING, slot * _SLOT)
+            self._free.append(slot)
+
+    def close(self) -> None:
+        """Remove the sheet: nothing is in doubt any more."""
+        if self._descriptor is not None and self._path is not None:
+            files.remove(self._path)
+            files.unlock_and_close(self._descriptor)
+            self._descriptor = None
+
+
+def _record(text: str) -> bytes:
+    return text.encode(errors="replace")[: _SLOT - 1].ljust(_SLOT - 1) + b"\n"
+
+
+_NOTHING = _record("")
+
+
+def left_behind(directory: Directory) -> Iterator[Left]:
+    """Give what dead processes left undone, and remove their sheets."""
+    for name in files.listed(directory):
+        path = directory / name
+        descriptor = files.lock_named(path)
+        if descriptor is None:
+            continue
+        try:
+            for record in files.read_all(descriptor).split(b"\n"):
+                delivered = record.startswith(_DELIVERED)
+                text = record.removeprefix(_DELIVERED).decode(errors="replace").strip()
+                message, _, peer = text.partition(" ")
+                if names.is_id(
+                    message
+                ):  # a power cut, or somebody in the group, may leave anything
+                    yield Left(QueueId(message), peer, delivered)
+            files.remove(path)
+        finally:
+            files.unlock_and_close(descriptor)

@@ -1,0 +1,1 @@
+"""One message: its draft, its claim, its moves between states, and its notices."""

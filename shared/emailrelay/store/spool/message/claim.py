@@ -1,0 +1,352 @@
+"""The sole right to work on one message: the kernel's lock on its envelope.
+
+A lock dies with its process, needs no file of its own, and taking it leaves no event behind.
+"""
+
+import asyncio
+import contextlib
+import os
+import zlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import TypeVar
+
+from emailrelay import journal
+from emailrelay.ack import Ack
+from emailrelay.envelope import Envelope
+from emailrelay.errors import StoreError
+from emailrelay.journal import Attempt, History, Wish
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store import transition
+from emailrelay.store.base import CHUNK, Claim, WorkCopy
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.side_by_side import close_each
+from emailrelay.store.spool.disk.threads import in_thread
+from emailrelay.store.spool.durable.records import Gone
+from emailrelay.store.spool.message import adoption, moves
+from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.transition import Change
+
+LOOK_AGAIN_AT_TROUBLE = 60.0
+"""Seconds until a message that could not be claimed or settled is looked at again."""
+_TRY_AGAIN = 1.0
+_SMALL = 64 * 1024
+"""Octets of a removed content that is closed at once, in 20 µs; to hand it to another thread costs more."""
+_LEAST = 4096
+"""Octets of a content that are read at a time at least."""
+
+_T = TypeVar("_T")
+
+
+class SpoolClaim(Claim):
+    """See ``Claim``."""
+
+    def __init__(
+        self,
+        locked: Locked,
+        envelope: Envelope,
+        history: History,
+        *,
+        content: int,
+        size: int,
+        ack: Ack,
+        read: int,
+    ) -> None:
+        """Take over the lock and the open content; ``read`` octets of the envelope are known."""
+        self.id, self.stage = locked.id, locked.stage
+        self.envelope, self.history, self.size, self.ack = envelope, history, size, ack
+        self._locked, self._spool = locked, locked.spool
+        self._content = content
+        self._read = read
+        self._copy: adoption.Copy | None = None
+        self._touched: bool | None = None
+        self._doubt: int | None = None
+        self._open = True
+        self._handed_over = False
+        self._settled = False
+        self._put_off = False
+
+    async def content(self) -> AsyncIterator[bytes]:
+        """See ``Claim.content``. One open file throughout, whatever happens to its name."""
+        offset = crc32 = 0
+        while True:
+            # A buffer no larger than need be: one of ``CHUNK`` costs more than all else here does.
+            room = min(CHUNK, max(self.size - offset, _LEAST) + 1)
+            try:
+                chunk = os.pread(self._content, room, offset)
+            except OSError as error:
+                raise StoreError(f"read {self._spool.content(self.id)}", error) from error
+            if not chunk:
+                break
+            offset, crc32 = offset + len(chunk), zlib.crc32(chunk, crc32)
+            yield chunk
+            if len(chunk) < room and offset >= self.size:
+                break  # that was the end: another call would only say so
+        self._check(offset, crc32)
+
+    def _check(self, length: int, crc32: int) -> None:
+        """Fail at the end of a content that is not what was accepted: it must not be sent."""
+        expected = self.history.length, self.history.crc32
+        if self.history.released or self.history.crc32 is None or expected == (length, crc32):
+            return
+        raise StoreError(f"read {self._spool.content(self.id)}", "it has changed since accepted")
+
+    async def work_copy(self, suffix: str) -> WorkCopy:
+        """See ``Claim.work_copy``."""
+        try:
+            self._copy = await adoption.copied(self._locked, self._content, suffix, size=self.size)
+        except OSError as error:
+            raise StoreError(f"copy {self.id} for filters", error) from error
+        self._touched = None
+        return self._copy.files
+
+    def touched(self) -> bool:
+        """See ``Claim.touched``."""
+        if self._touched is None:
+            self._touched = self._copy is not None and self._copy.changed()
+        return self._touched
+
+    def in_doubt(self, peer: str) -> None:
+        """See ``Claim.in_doubt``."""
+        if self._doubt is None:
+            try:
+                self._doubt = self._spool.doubts.mark(self.id, peer)
+            except OSError as error:  # it only names duplicates: no reason to stop mail
+                self._spool.trouble("note a message in doubt", error)
+            self._tell_of_dot(peer)
+
+    def _tell_of_dot(self, peer: str) -> None:
+        """Let the receiver know whose client waits: should it give up, it names the duplicate."""
+        wait = self._locked.wait
+        if self.ack is Ack.DELIVERED and wait is not None:
+            try:
+                wait.at_dot(peer)
+            except OSError as error:
+                self._spool.trouble("note that a message is at its final dot", error)
+
+    def wanted(self) -> bool:
+        """See ``Claim.wanted``."""
+        wait = self._locked.wait
+        return self.ack is not Ack.DELIVERED or (wait is not None and wait.stands())
+
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
+        """See ``Claim.settle``."""
+        heard = True
+        try:
+            if self._copy is not None:
+                await self._take_in(self._copy, settlement)
+            if answer is None or self.ack is Ack.STORED:
+                await self._record(settlement)
+            else:
+                heard = await self._answer(settlement, answer)
+            self._settled = True
+        except OSError as error:
+            self._put_off_after_trouble()
+            raise StoreError(f"settle {self.id}", error) from error
+        except StoreError:
+            self._put_off_after_trouble()
+            raise
+        finally:
+            await self.release()
+        return heard
+
+    async def _take_in(self, copy: adoption.Copy, settlement: Settlement) -> None:
+        try:
+            if not (isinstance(settlement, Pass) and self.touched()) and copy.removed():
+                self._copy = None  # and with it gone, nothing can have been put beside it
+                return
+            await adoption.take_in(self._spool, copy)
+        except (OSError, StoreError) as error:
+            if isinstance(settlement, Pass):
+                raise  # the chain runs again
+            self._spool.trouble(f"take in what filters put beside {self.id}", error)
+
+    async def _answer(self, settlement: Settlement, answer: Reply) -> bool:
+        """Tell the client who waits; if that fails, nobody waits any more. See ``settle``."""
+        if not answer.accepted:
+            if self._tell(answer) or self.ack is Ack.DELIVERED:
+                settlement = Done()  # it is the client's again
+            await self._record(settlement)
+            return True
+        if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
+            await self._make_ordinary()
+        await self._record(settlement)
+        return self._tell(answer) or self.ack is not Ack.DELIVERED
+
+    def _tell(self, answer: Reply) -> bool:
+        wait = self._locked.wait
+        return wait is not None and wait.tell(self._spool, self.id, answer)
+
+    async def _make_ordinary(self) -> None:
+        """Keep what is left of a message whose client is about to be told 250: now it must be durable."""
+        answered = journal.write(journal.Answered(at=self._spool.clock()))
+        await self._surely("append to a journal", lambda: self._locked.append(answered))
+        with contextlib.suppress(
+            PermissionError
+        ):  # another user's: it is whole on the disk, and says so
+            os.fchmod(self._locked.descriptor, files.FILE_MODE)
+        await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
+
+    async def _record(self, settlement: Settlement) -> None:
+        match settlement:
+            case Done():
+                await self._done()
+            case Pass():
+                await self._pass()
+            case _:
+                await self._change(settlement)
+
+    async def _done(self) -> None:
+        if self._doubt is not None:
+            with contextlib.suppress(OSError):  # it only helps whoever cleans up after a kill
+                self._spool.doubts.delivered(self._doubt)
+        # If DELIVERED mail came back after a power cut, it would be withdrawn.
+        lasting = self.ack is not Ack.DELIVERED
+        logged = lasting and self._spool.log.in_use()
+        removed = await self._log_and_remove() if logged else None
+        if removed is None:
+            removed = await self._surely(
+                "remove a finished message", lambda: moves.remove(self._locked)
+            )
+        if not removed:
+            # Moved out of reach meanwhile: should it come back, nobody gets a second copy.
+            now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
+            replies = dict.fromkeys(self.history.pending(self.envelope), done)
+            self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
+        self._out_of_doubt()  # before the sync: killed there, nothing would be sent twice
+        handed = self._hand_over() if lasting else ()
+        if not logged and lasting:
+            await self._spool.syncer.run((), (self._spool.root,), closing=handed)
+        elif handed:
+            await self._spool.syncer.close_files(handed)
+
+    async def _log_and_remove(self) -> bool | None:
+        """Have the log say that the message is gone, and remove it; None: it could not be removed."""
+        removed: list[bool] = []
+
+        def remove(error: OSError | None) -> None:
+            if error is not None:
+                raise error
+            with contextlib.suppress(OSError):
+                removed.append(moves.remove(self._locked))
+
+        while True:
+            try:
+                await self._spool.syncer.log(lambda: Gone(self.id), remove)
+                return removed[0] if removed else None
+            except OSError as error:
+                self._spool.trouble(f"log a finished message ({self.id})", error)
+            await asyncio.sleep(_TRY_AGAIN)
+
+    def _hand_over(self) -> Sequence[int]:
+        """Give up the lock now, and a large message's files to be closed by somebody who has the time for it."""
+        removed = self._content, self._locked.descriptor
+        files.unlock(self._locked.descriptor)
+        # Used by mistake, their numbers could be another message's by then.
+        self._content = self._locked.descriptor = -1
+        self._handed_over = True
+        if self.size > _SMALL:
+            return removed
+        close_each((removed,))
+        return ()
+
+    async def _pass(self) -> None:
+        if self._copy is not None and self.touched():
+            await adoption.adopt(self._locked, self._copy)
+            return
+        length, crc32 = self.history.length, self.history.crc32
+        if length is None or crc32 is None:  # another program's message
+            measured = await in_thread(files.measure, self._content)
+            length, crc32 = measured
+        # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
+        now = self._spool.clock()
+        change = transition.after_filters(self.stage, length=length, crc32=crc32, now=now)
+        moves.make(self._locked, change)
+
+    async def _change(self, settlement: Defer | Fail | Hold) -> None:
+        """Defer, fail or hold the message, or do what the operator has asked for meanwhile."""
+        change = transition.after_settlement(
+            settlement,
+            self._wish(),
+            stage=self.stage,
+            history=self.history,
+            now=self._spool.clock(),
+        )
+        await self._append(change)
+        if change.stage is None:
+            moves.drop(self._locked)
+        else:
+            # S4 or S5: the reason is durable before the name says so.
+            moves.show(self._locked, change.stage, change.due)
+
+    async def _append(self, change: Change) -> None:
+        """Append to the journal, and make durable what a power cut must not take away."""
+        lines = b"".join(map(journal.write, change.entries))
+        if change.stage is self.stage and not _delivers(change):
+            try:
+                self._locked.append(lines)
+            except OSError as error:  # no room: the time of the next try is kept in memory
+                self._spool.trouble(f"append to the journal of {self.id}", error)
+                self._spool.put_off[self.id] = change.due or 0.0
+        elif lines:
+            # Guarantee: a recipient recorded as delivered is not delivered to again.
+            await self._surely("append to a journal", lambda: self._locked.append(lines))
+            await self._keep(change.stage or self.stage)
+
+    async def _keep(self, stage: Stage) -> None:
+        """Make the journal durable, of a message that stands at ``stage`` or is about to."""
+        if self._spool.log.in_use():
+            noted = self._locked.noted(stage)
+            await self._spool.syncer.log(lambda: noted)
+        else:
+            await self._spool.syncer.run((self._locked.descriptor,), ())
+
+    async def _surely(self, doing: str, act: Callable[[], _T]) -> _T:
+        """Do what may not be left undone after a delivery, however long the disk refuses."""
+        while True:
+            try:
+                return act()
+            except OSError as error:
+                self._spool.trouble(f"{doing} ({self.id})", error)
+            await asyncio.sleep(_TRY_AGAIN)
+
+    def _put_off_after_trouble(self) -> None:
+        """See to it that the work is not done again at once: what filters send would go out each time."""
+        self._put_off = True
+        self._spool.put_off[self.id] = due = self._spool.clock() + LOOK_AGAIN_AT_TROUBLE
+        self._spool.bell.ring(self.stage, self.id, due=due)
+
+    def _wish(self) -> Wish | None:
+        """Give what an operator asked for since the envelope was read."""
+        tail = files.read_all(self._locked.descriptor, self._read)
+        return journal.read(journal.parse(tail)).wish
+
+    def _out_of_doubt(self) -> None:
+        if self._doubt is not None:
+            doubt, self._doubt = self._doubt, None
+            try:
+                self._spool.doubts.clear(doubt)
+            except OSError as error:  # at worst a message is named that did not go twice
+                self._spool.trouble("note that a message is in doubt no more", error)
+
+    async def release(self) -> None:
+        """See ``Claim.release``."""
+        if not self._open:
+            return
+        self._open = False
+        if self._copy is not None:
+            self._copy.discard()
+        self._out_of_doubt()
+        self._locked.stop_waiting()
+        if not self._handed_over:
+            os.close(self._content)
+            self._locked.release()
+        if not self._settled and not self._put_off:
+            self._spool.bell.ring(self.stage, self.id)
+
+
+def _delivers(change: Change) -> bool:
+    """Tell whether the change records a delivery."""
+    attempts = [entry for entry in change.entries if isinstance(entry, Attempt)]
+    return any(reply.accepted for each in attempts for reply in each.replies.values())

@@ -1,0 +1,176 @@
+"""Claiming a message by its name: its envelope is locked, read and judged.
+
+What is damaged is set aside; what has been decided about it meanwhile is done.
+"""
+
+import os
+import stat
+from typing import NamedTuple
+
+from emailrelay import envelope_format, journal
+from emailrelay.ack import Ack
+from emailrelay.errors import DamagedMessage
+from emailrelay.events import Recovered, SetAside, Withdrawn
+from emailrelay.journal import History
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.schedule import is_due, was_set_back
+from emailrelay.stage import Stage
+from emailrelay.store import transition
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.message import adoption, moves, rewriting, waiting
+from emailrelay.store.spool.message.claim import LOOK_AGAIN_AT_TROUBLE, SpoolClaim
+from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.spool import Spool
+
+_LOOK_AGAIN = 5.0
+"""Seconds until a message that another process has claimed is looked at again: it may die."""
+_LONGEST_ALONE = 3600.0
+"""Seconds for which a message that cannot be settled is left alone at most."""
+
+
+class NotNow(NamedTuple):
+    """The message cannot be claimed before ``due``, or (None) not at all: it is gone."""
+
+    due: float | None
+
+
+def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> SpoolClaim | NotNow:
+    """Claim a message by its name, or say when to look again."""
+    path = spool.envelope(message, stage)
+    try:
+        named = files.lock_with_status(path)
+        if named is None:
+            gone = not files.exists(path)
+            return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)
+        descriptor, status = named
+        locked = Locked(spool, message, stage, descriptor)
+        try:
+            claim = _take_locked(locked, status, due_only=due_only)
+        except BaseException:
+            locked.release()
+            raise
+    except OSError as error:
+        spool.trouble(f"claim {path}", error)
+        return NotNow(spool.clock() + LOOK_AGAIN_AT_TROUBLE)
+    if isinstance(claim, NotNow):
+        locked.release()
+    return claim
+
+
+def _take_locked(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
+    anew = status.st_size > rewriting.LONG and rewriting.shorten(locked)
+    if not _can_be_written(locked, status):
+        alone = _made_ours(locked)
+        if alone is not None:
+            return alone
+        anew = True
+    return _judge(locked, os.fstat(locked.descriptor) if anew else status, due_only=due_only)
+
+
+def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolClaim | NotNow:
+    spool, message = locked.spool, locked.id
+    if status.st_size > files.LARGEST_ENVELOPE:
+        return _set_aside(locked, f"envelope: {status.st_size} octets")
+    octets = files.read_known(locked.descriptor, status.st_size)
+    vouched_for = not status.st_mode & stat.S_ISVTX
+    try:
+        file = envelope_format.parse(octets)
+    except DamagedMessage as error:
+        return _set_aside(locked, str(error)) if vouched_for else _withdraw(locked)
+    history = journal.read(journal.parse(file.tail))
+    if not vouched_for and history.accepted_at is None:
+        return _withdraw(locked)  # torn behind the end mark
+    now, stage = spool.clock(), locked.stage
+    by_hand = transition.after_move_by_hand(stage=stage, history=history, now=now)
+    if by_hand is not None:
+        moves.make(locked, by_hand)
+        if by_hand.stage is not stage:
+            return NotNow(None)
+        history = transition.folded(history, by_hand.entries)
+    wished = transition.after_wish(history.wish, stage=stage, history=history, now=now)
+    if wished is not None:
+        moves.make(locked, wished)
+        return NotNow(None)
+    due = _not_before(history, status, spool.clock()) if due_only else None
+    if due is not None:
+        return NotNow(due)
+    ack = _awaited(locked, history)
+    if history.ack is Ack.DELIVERED and ack is Ack.STORED:
+        return _withdraw(locked)
+    if locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked):
+        return NotNow(None)
+    opened = files.open_with_status(spool.content(message))
+    if opened is None:
+        return _set_aside(locked, "content: missing")
+    content, size = opened[0], opened[1].st_size
+    if history.length not in (None, size) and not history.released:
+        os.close(content)
+        return _set_aside(locked, f"content: {size} octets, {history.length} were accepted")
+    return SpoolClaim(
+        locked, file.envelope, history, content=content, size=size, ack=ack, read=len(octets)
+    )
+
+
+def _withdraw(locked: Locked) -> NotNow:
+    """Remove a message whose client has gone, or was never told 250 before a crash: it will send it again."""
+    moves.remove(locked)
+    adoption.discard(locked.spool, locked.id)
+    locked.spool.report(Withdrawn(id=locked.id))
+    return NotNow(None)
+
+
+def _can_be_written(locked: Locked, status: os.stat_result) -> bool:
+    """Tell whether a settlement can be recorded. A file of our own with the usual mode costs no call."""
+    if status.st_uid == locked.spool.user and status.st_mode & stat.S_IWUSR:
+        return True
+    return os.access(f"/proc/self/fd/{locked.descriptor}", os.W_OK, effective_ids=True)
+
+
+def _made_ours(locked: Locked) -> NotNow | None:
+    """Put a copy of ours in the place of an envelope that this user may only read.
+
+    Else what becomes of its message could not be recorded, and nothing is delivered without that. Where
+    it may not be replaced either, the message is left alone, each time for longer.
+    """
+    spool, message = locked.spool, locked.id
+    try:
+        octets = files.read_all(locked.descriptor)
+        rewriting.replace(locked, octets, read=len(octets))
+    except PermissionError as error:
+        alone = spool.left_alone.get(message)
+        if alone is None:
+            reason = f"this user may neither write nor replace its envelope: {error}"
+            spool.trouble(f"work on {message}", reason)
+        alone = min(_LONGEST_ALONE, LOOK_AGAIN_AT_TROUBLE if alone is None else 2 * alone)
+        spool.left_alone[message] = alone
+        return NotNow(spool.clock() + alone)
+    spool.left_alone.pop(message, None)
+    spool.report(Recovered(id=message, what="an envelope that may only be read was made anew"))
+    return None
+
+
+def _not_before(history: History, status: os.stat_result, now: float) -> float | None:
+    """Tell until when a message waits; None: it is due."""
+    if was_set_back(status.st_ctime, now):
+        return None
+    return None if is_due(history.next_attempt, now) else history.next_attempt
+
+
+def _awaited(locked: Locked, history: History) -> Ack:
+    """Tell what a client waits for. The filters' verdict is not the forwarder's to give."""
+    spoken = history.ack is Ack.FILTERED and locked.stage is Stage.READY
+    if history.ack is Ack.STORED or spoken:
+        return Ack.STORED
+    locked.wait = waiting.look_for(locked.spool, locked.id)
+    return Ack.STORED if locked.wait is None else locked.wait.ack
+
+
+def _set_aside(locked: Locked, reason: str) -> NotNow:
+    """Put a damaged entry out of the way, with its reason, once."""
+    damage = Reply.of(550, f"5.6.0 damaged in the spool: {reason}")
+    failed = journal.Failed(at=locked.spool.clock(), stage=locked.stage, reason=damage)
+    locked.append(journal.write(failed))
+    locked.rename(Stage.FAILED)
+    locked.spool.report(SetAside(id=locked.id, reason=reason))
+    return NotNow(None)

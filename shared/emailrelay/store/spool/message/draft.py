@@ -1,0 +1,240 @@
+"""A message on its way into the spool: S0 -> S1 or S2.
+
+The pair is written under ``.new/``, out of sight of every watcher. Once content, envelope and the
+names in ``.new/`` are synced the message is committed: from there any opener of the spool rolls it
+forward, so the two renames that make it visible need no sync. Where there is a log, its record there is
+synced instead.
+"""
+
+import asyncio
+import os
+from concurrent.futures import Future
+
+from emailrelay import envelope_format, journal
+from emailrelay.acceptance import Accepted
+from emailrelay.ack import Ack
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
+from emailrelay.envelope import Envelope
+from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.stage import Stage
+from emailrelay.store.base import Draft
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.durable.log import LARGEST_CONTENT
+from emailrelay.store.spool.message.moves import name_duplicate, withdraw
+from emailrelay.store.spool.message.pair import Pair
+from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.message.waiting import Waiter, Waiters
+
+_WRITE_BACK = 8 * 1024 * 1024
+"""Octets after which a large content's write-back starts, so that its commit need not wait for all."""
+
+
+class SpoolDraft(Draft):
+    """See ``Draft``."""
+
+    def __init__(self, spool: Spool, envelope: Envelope, waiters: Waiters | None = None) -> None:
+        """Create both files, the envelope first and locked: a free lock means a dead writer."""
+        self._waiters = waiters
+        self._waiter: Waiter | None = None
+        self._spool, self._fields = spool, envelope
+        self._pair = self._create()
+        self.id = self._pair.id
+        self._begun = 0
+        self._write_backs: list[Future[None]] = []
+        self._open = True
+
+    def _create(self) -> Pair:
+        directory = self._spool.directories.drafts
+        try:
+            try:
+                return Pair(directory, self._next_id)
+            except FileNotFoundError:  # the whole directory was taken away and may be back
+                self._spool.make_directories()
+                return Pair(directory, self._next_id)
+        except OSError as error:
+            raise StoreError(f"create a message in {directory}", error) from error
+
+    def _next_id(self) -> QueueId:
+        return self._spool.ids.next(self._spool.clock())
+
+    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """See ``Draft.write``."""
+        self.write_now(chunk)
+
+    def write_now(self, chunk: bytes | bytearray | memoryview) -> bool:
+        """See ``Draft.write_now``. The page cache takes it: no thread, no sync."""
+        try:
+            self._pair.write(chunk)
+        except OSError as error:
+            raise StoreError(f"write {self._pair.content_path}", error) from error
+        if self._pair.length - self._begun >= _WRITE_BACK:
+            self._begun = self._pair.length
+            self._write_backs.append(self._spool.syncer.begin(self._pair.content))
+        return True
+
+    async def commit(
+        self,
+        stage: Stage,
+        ack: Ack = Ack.STORED,
+        session: str = "",
+        dsn: DsnRequest = NO_REQUEST,
+    ) -> None:
+        """See ``Draft.commit``."""
+        if ack is Ack.FILTERED and stage is Stage.READY:
+            ack = Ack.STORED  # there are no filters to wait for
+        accepted = Accepted(
+            at=self._spool.clock(),
+            stage=stage,
+            length=self._pair.length,
+            crc32=self._pair.crc32,
+            ack=ack,
+            session=session,
+            dsn=dsn,
+        )
+        try:
+            self._pair.seal(self._fields, accepted)
+            if ack is Ack.DELIVERED:
+                self._pair.mark_not_vouched_for()
+            if ack is not Ack.STORED and self._waiters is not None:
+                self._waiter = self._waiters.expect(self.id, ack)
+        except OSError as error:
+            raise StoreError(f"write {self._pair.envelope_path}", error) from error
+        try:
+            self._open = False  # from here it is finished, one way or the other
+            if ack is not Ack.DELIVERED:
+                await self._sync_and_finish(stage)
+            elif self._write_backs:
+                # Each may take its time, and ends in the syncer's.
+                await self._spool.syncer.run(
+                    (), (), lambda error: self._finish(stage, error), blocks=True
+                )
+            else:
+                self._finish(stage, None)
+        except OSError as error:
+            raise StoreError(f"commit {self._pair.envelope_path}", error) from error
+
+    async def _sync_and_finish(self, stage: Stage) -> None:
+        if self._logged:
+            await self._spool.syncer.log(
+                lambda: self._pair.taken(stage), lambda error: self._finish(stage, error)
+            )
+        else:
+            await self._spool.syncer.run(
+                (self._pair.content, self._pair.envelope),
+                (self._spool.directories.drafts,),
+                lambda error: self._finish(stage, error),
+                blocks=bool(self._write_backs),
+            )
+
+    @property
+    def _logged(self) -> bool:
+        return self._spool.logs and self._pair.length <= LARGEST_CONTENT
+
+    async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
+        """See ``Draft.answer``."""
+        if self._waiter is None:
+            return None
+        try:
+            return await self._waiter.answer(within, gone)
+        finally:
+            self._stop_waiting(self._waiter)
+
+    def _stop_waiting(self, waiter: Waiter) -> None:
+        self._waiter = None
+        try:
+            gave_up = waiter.give_up() is None
+            if self._waiters is not None:
+                self._waiters.end(self.id)
+            if gave_up and waiter.ack is Ack.DELIVERED:
+                if waiter.doubt:
+                    name_duplicate(self._spool, self.id, waiter.doubt)
+                withdraw(self._spool, self.id)
+        except OSError as error:
+            self._spool.trouble(f"stop waiting for {self.id}", error)
+
+    def _finish(self, stage: Stage, error: OSError | None) -> None:
+        """Make the committed message visible, or leave nothing of it."""
+        try:
+            for write_back in self._write_backs:
+                write_back.result()  # the kernel tells of a failed write-back once: here it may be
+            if error is not None:
+                raise error
+            if not self._logged:  # the log is looked for by its path as well
+                self._check_spool()
+            self._pair.show(self._spool.root, stage)
+        except OSError:
+            if self._logged:
+                # Behind a failed sync the log has been told already, as far as that disk lets it.
+                self._spool.log.forget(self.id, wait=error is None)
+            self._remove()
+            files.remove(self._spool.content(self.id))
+            raise
+        finally:
+            self._pair.close()
+        self._spool.bell.ring(stage, self.id)
+
+    def _check_spool(self) -> None:
+        """Refuse a message in a spool that was moved; the next draft begins in what stands there now."""
+        try:
+            self._spool.root.check()
+        except OSError:
+            self._spool.make_directories()
+            raise
+
+    async def discard(self) -> None:
+        """See ``Draft.discard``."""
+        if self._open:
+            self._open = False
+            for write_back in self._write_backs:
+                write_back.cancel()
+            self._remove()
+            self._pair.close()
+        if self._waiter is not None:
+            self._stop_waiting(self._waiter)
+
+    def _remove(self) -> None:
+        try:
+            self._pair.remove()
+        except OSError as error:
+            self._spool.trouble(f"remove {self._pair.envelope_path}", error)
+
+
+def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
+    """Finish a dead writer's complete draft, whose locked envelope is given, or remove its traces.
+
+    Returns the stage where the message now is, or None for an incomplete draft.
+    """
+    drafted = spool.directories.drafts / names.content(message)
+    envelope_path = spool.directories.drafts / names.draft_envelope(message)
+    stage = _complete(files.read_all(envelope), (drafted, spool.content(message)))
+    if stage is None:
+        files.remove(drafted)
+        files.remove(spool.content(message))
+        files.remove(envelope_path)
+        return None
+    if files.exists(drafted):
+        files.rename(drafted, spool.content(message))
+    files.rename(envelope_path, spool.envelope(message, stage))
+    spool.bell.ring(stage, message)
+    return stage
+
+
+def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | None:
+    """Tell where a draft was to go if all of it is there, its content under either name."""
+    try:
+        history = journal.read(journal.parse(envelope_format.parse(envelope).tail))
+    except DamagedMessage:
+        return None
+    for place in contents:
+        content = files.open_regular(place)
+        if content is None:
+            continue
+        try:
+            if (history.length, history.crc32) == files.measure(content):
+                return history.stage
+        finally:
+            os.close(content)
+    return None

@@ -1,0 +1,102 @@
+"""A whole new envelope file, made under the lock of the process that has claimed its message.
+
+Lines are appended to a journal. It is written anew only if it has grown long, or if this user may
+read the file and not write to it. The new file is on stable storage before it takes the old one's
+name, and that name is on stable storage before anything is appended.
+"""
+
+import os
+
+from emailrelay import envelope_format, short_journal
+from emailrelay.errors import DamagedMessage
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk.directory import PRIVATE, Location
+from emailrelay.store.spool.durable.records import Noted
+from emailrelay.store.spool.message.moves import Locked
+
+LONG = 1024 * 1024
+"""Octets of an envelope file above which its journal is shortened, if possible."""
+
+_LONGEST = 4 * files.LARGEST_ENVELOPE
+"""Octets of an envelope file that is too large to be read: no journal becomes so long."""
+
+
+def shorten_if_long(locked: Locked) -> bool:
+    """Do ``shorten`` for a file that is long enough."""
+    return os.fstat(locked.descriptor).st_size > LONG and shorten(locked)
+
+
+def shorten(locked: Locked) -> bool:
+    """Write a long journal anew, if that makes the file much shorter; True if it was done. Blocks.
+
+    Raises:
+        OSError: the disk refuses; all is as it was.
+
+    """
+    size = os.fstat(locked.descriptor).st_size
+    if size > _LONGEST:
+        return False
+    octets = os.pread(locked.descriptor, files.LARGEST_ENVELOPE, 0)
+    try:
+        begins = len(octets) - len(envelope_format.parse(octets).tail)
+    except DamagedMessage:
+        return False
+    journal = short_journal.shorten(files.lines(locked.descriptor, begins))
+    if journal is None or begins + len(journal) > size // 2:
+        return False
+    replace(locked, octets[:begins] + journal, read=size)
+    return True
+
+
+def replace(locked: Locked, octets: bytes, *, read: int) -> None:
+    """Replace a message's envelope file by one with these octets, locked as the old one is. Blocks.
+
+    The octets replace the first ``read`` octets of the old file. Lines that an operator has
+    appended since are kept.
+
+    Raises:
+        OSError: the disk refuses, or the message was moved; all is as it was.
+
+    """
+    spool = locked.spool
+    at = spool.directories.work / names.new_envelope(locked.id)
+    files.remove_tree(at)
+    files.make_directory(at, PRIVATE)
+    directory = spool.directories.work.below(at.name, makes=False, private=True)
+    try:
+        made = directory / names.draft_envelope(locked.id)
+        descriptor = files.create(made)
+        try:
+            files.write_all(descriptor, octets)
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+        _put(locked, made, octets, read)
+    finally:
+        files.remove_tree(at)
+
+
+def _put(locked: Locked, made: Location, octets: bytes, read: int) -> None:
+    spool, path, old = locked.spool, locked.path(), locked.descriptor
+    lock = files.lock_named(made)
+    if path is None or lock is None:
+        if lock is not None:
+            files.unlock_and_close(lock)
+        raise FileNotFoundError(f"the envelope of {locked.id} was moved")
+    try:
+        status = os.fstat(old)
+        os.utime(lock, ns=(status.st_atime_ns, status.st_mtime_ns))  # when it is due next
+        if spool.log.in_use():  # it would bring the longer one back
+            with spool.log.durable((Noted(locked.id, locked.stage, octets),)):
+                files.rename(made, path)
+        else:
+            files.rename(made, path)
+    except OSError:
+        files.unlock_and_close(lock)
+        raise
+    locked.descriptor = lock
+    wished = files.read_known(old, 0, read)
+    files.unlock_and_close(old)
+    if wished:
+        locked.append(wished)
+    files.sync_directory(spool.root)

@@ -1,0 +1,104 @@
+"""What the parts of one opened spool directory share."""
+
+import os
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from emailrelay.events import Report, StoreTrouble
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.stage import Stage
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.durable.log import Log
+from emailrelay.store.spool.durable.syncer import Syncer
+from emailrelay.store.spool.marks.doubt import DoubtSheet
+from emailrelay.store.spool.wake.bell import Bell
+from emailrelay.store.spool.wake.ringer import Ringer
+
+
+class Directories(NamedTuple):
+    """The directories in a spool, in the order of ``names.DIRECTORIES``."""
+
+    drafts: Directory
+    work: Directory
+    wake: Directory
+    doubt: Directory
+    waiting: Directory
+    notices: Directory
+    log: Directory
+
+
+@dataclass(slots=True, kw_only=True)
+class Spool:
+    """One spool directory as one process has it open."""
+
+    root: Directory
+    directories: Directories
+    report: Report
+    clock: Callable[[], float]
+    ids: QueueIds
+    log: Log
+    syncer: Syncer
+    bell: Ringer
+    doubts: DoubtSheet
+    user: int
+    """Who this process is, asked once: each claim compares it with an envelope's owner."""
+    logs: bool = False
+    """New mail goes into the log."""
+    put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
+    """Until when (seconds since 1970) feeds pass over messages whose journal could not be told so."""
+
+    left_alone: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
+    """For how many seconds messages are left alone, last, that nobody could settle."""
+
+    def envelope(self, message: QueueId, stage: Stage) -> Location:
+        """Give where a message's envelope stands at a stage."""
+        return self.root / names.envelope(message, stage)
+
+    def has_envelope(self, message: QueueId) -> bool:
+        """Tell whether an envelope of the message stands at any stage."""
+        return any(files.exists(self.root / name) for name in names.envelopes(message))
+
+    def content(self, message: QueueId) -> Location:
+        """Give where a message's content stands."""
+        return self.root / names.content(message)
+
+    def trouble(self, doing: str, reason: object) -> None:
+        """Report what could not be done; it will be tried again."""
+        self.report(StoreTrouble(doing=doing, reason=str(reason)))
+
+    def make_directories(self) -> None:
+        """Create what is missing of the layout, and open what has been replaced."""
+        self.root.renew()
+        for directory in self.directories:
+            directory.renew()
+
+    def close(self) -> None:
+        """Close the directories, which nobody uses any more."""
+        for directory in self.directories:
+            directory.close()
+        self.root.close()
+
+
+def open_spool(
+    root: Path, report: Report, clock: Callable[[], float], *, makes: bool = True
+) -> Spool:
+    """Make the shared parts of a spool directory for this process; ``makes`` what is missing."""
+    above = Directory(str(root), makes=makes)
+    directories = Directories(*(above.below(name, makes=makes) for name in names.DIRECTORIES))
+    log = Log(directories.log)
+    return Spool(
+        root=above,
+        directories=directories,
+        report=report,
+        clock=clock,
+        user=os.geteuid(),
+        ids=QueueIds(secrets.randbits(PROCESS_BITS)),
+        log=log,
+        syncer=Syncer(log),
+        bell=Ringer(Bell(directories.wake)),
+        doubts=DoubtSheet(directories.doubt),
+    )

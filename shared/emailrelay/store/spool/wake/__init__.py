@@ -1,0 +1,1 @@
+"""Tells the processes of a spool about new and deferred messages."""
