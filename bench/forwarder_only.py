@@ -34,7 +34,7 @@ from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.session.smtp_client import SessionSettings
-from emailrelay_forwarder.worker import Worker
+from emailrelay_forwarder.worker import ForwarderWorker
 
 
 class Gift(Claim):
@@ -135,7 +135,7 @@ async def forward(arguments: argparse.Namespace, port: int) -> None:
         clock=time.time,
     )
     forwarding = Forwarding(rules, feed.wake)
-    worker = Worker(
+    worker = ForwarderWorker(
         feed=feed, forwarding=forwarding, report=ignore, tasks=arguments.connections + 5, grace=3.0
     )
     wall, cpu = time.perf_counter(), time.process_time()

@@ -14,7 +14,7 @@ from docs.generate.tools import (
     submit_page,
 )
 
-from emailrelay.classic.options import OPTIONS, Kind, Option
+from emailrelay.classic.options import OPTIONS, Option, OptionKind
 from emailrelay.classic.options import Group as ClassicGroup
 from emailrelay.classic.services import available
 from emailrelay.config import SERVICES, Settings
@@ -159,8 +159,8 @@ def _classic() -> ManPage:
 
 def _of_option(option: Option) -> Entry:
     letter = f"-{option.letter}, " if option.letter else ""
-    word = option.word or ("VALUE" if option.kind is Kind.VALUE else "")
-    if option.kind is Kind.OPTIONAL:
+    word = option.word or ("VALUE" if option.kind is OptionKind.VALUE else "")
+    if option.kind is OptionKind.OPTIONAL:
         term = f"{letter}--{option.name}[={word.strip('[]')}]"
     else:
         term = f"{letter}--{option.name} {word}".rstrip()

@@ -11,12 +11,20 @@ from emailrelay.events import (
     Abandoned,
     Deferred,
     Event,
-    Failed,
     FilterRejected,
     FilterTrouble,
+    MessageFailed,
     Passed,
 )
-from emailrelay.filters.verdict import HELD_BACK, Abandon, Accept, Reject, Skip, Spoken, Trouble
+from emailrelay.filters.verdict import (
+    HELD_BACK,
+    Abandon,
+    Accept,
+    BrokenFilter,
+    Reject,
+    Skip,
+    Spoken,
+)
 from emailrelay.journal import Attempt, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -68,7 +76,7 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
             return Decision(Done(), Abandoned(id=run.message, filter=name), _ACCEPTED)
         case Reject():
             return _reject(name, verdict, run, schedule)
-        case Trouble():
+        case BrokenFilter():
             settlement, event = _later(name, verdict.reply, verdict.reason, run, schedule)
             if isinstance(settlement, Defer):
                 event = FilterTrouble(id=run.message, filter=name, reason=verdict.reason)
@@ -102,7 +110,7 @@ def _skip(by: str, run: Run, schedule: Schedule) -> Decision:
 
 def _fail(by: str, reply: Reply, reason: str, run: Run) -> tuple[Settlement, Event]:
     attempt = Attempt(at=run.ended, peer=by, trouble=reply)
-    return Fail(reply, attempt), Failed(id=run.message, reason=_told(by, reply, reason))
+    return Fail(reply, attempt), MessageFailed(id=run.message, reason=_told(by, reply, reason))
 
 
 def _later(
@@ -114,7 +122,7 @@ def _later(
     told = _told(by, reply, reason)
     match settlement:
         case Fail():
-            return settlement, Failed(id=run.message, reason=told)
+            return settlement, MessageFailed(id=run.message, reason=told)
         case Defer(attempt):
             event = Deferred(id=run.message, reason=told, next_attempt=attempt.next_attempt)
             return settlement, event

@@ -22,7 +22,7 @@ from emailrelay.reply import Reply, one_line
 from emailrelay.stage import Stage
 
 
-class Wish(StrEnum):
+class AdministratorWish(StrEnum):
     """What an operator asked for while the message was claimed; obeyed when the claim ends."""
 
     HOLD = "hold"
@@ -104,7 +104,7 @@ class Wished:
     """An operator's request that waits for the claim to end."""
 
     at: float
-    wish: Wish
+    wish: AdministratorWish
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +144,7 @@ class History(NamedTuple):
     released: bool = False
     """Whether an operator has looked at it and wants it sent as it is."""
     doubts: tuple[str, ...] = ()
-    wish: Wish | None = None
+    wish: AdministratorWish | None = None
     notified: bool = False
 
     def pending(self, envelope: Envelope) -> tuple[Address, ...]:
@@ -346,6 +346,6 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     b"Released": lambda v: Released(at=moment(v["at"])),
     b"Flushed": lambda v: Flushed(at=moment(v["at"])),
     b"Doubted": lambda v: Doubted(at=moment(v["at"]), peer=str(v["peer"])),
-    b"Wished": lambda v: Wished(at=moment(v["at"]), wish=Wish(v["wish"])),
+    b"Wished": lambda v: Wished(at=moment(v["at"]), wish=AdministratorWish(v["wish"])),
     b"Notified": lambda v: Notified(at=moment(v["at"])),
 }

@@ -24,8 +24,8 @@ _PATIENCE = 100
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
-Line: TypeAlias = MutableMapping[str, Any]
-Render: TypeAlias = Callable[[Any, str, Line], str | bytes]
+LogLine: TypeAlias = MutableMapping[str, Any]
+Render: TypeAlias = Callable[[Any, str, LogLine], str | bytes]
 """A structlog renderer."""
 _Shape: TypeAlias = tuple[str, tuple[str, ...]]
 """The name of a kind of event in the log, and those of its fields."""
@@ -77,7 +77,7 @@ def renderer(log_format: LogFormat) -> Render:
 def _with_times_of_day(render: Render) -> Render:
     """Show moments as people read them, in the form of the line's timestamp."""
 
-    def render_line(logger: object, name: str, line: Line) -> str | bytes:
+    def render_line(logger: object, name: str, line: LogLine) -> str | bytes:
         for field in _MOMENTS & line.keys():
             moment = line[field]
             if isinstance(moment, float):
@@ -93,7 +93,7 @@ def _written(moment: datetime) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _json(_logger: object, _name: str, line: Line) -> str:
+def _json(_logger: object, _name: str, line: LogLine) -> str:
     """Render a line as JSON. What services usually write needs no structlog, which brings rich along."""
     return _JSON.encode(line)
 
@@ -118,7 +118,7 @@ def line_reporter(
             also(event)
         kind = type(event)
         name, field_names = shapes.get(kind) or shapes.setdefault(kind, _shape(kind))
-        line: Line = {}
+        line: LogLine = {}
         if timed:
             line["timestamp"] = _written(datetime.now(UTC))
         line.update(level=event.level.value, event=name, service=service)

@@ -11,7 +11,7 @@ import pytest
 from tests.acceptance.relay import HANG, ROOT
 
 from emailrelay.classic.log_lines import of_event
-from emailrelay.classic.log_output import LogOptions, LogOutput
+from emailrelay.classic.log_output import ClassicLogOptions, LogOutput
 from emailrelay.config import LogFormat
 from emailrelay.events import Event, Level, LoggedIn, LoginFailed, Received, Rejected
 from emailrelay.logs import line_reporter, renderer
@@ -61,7 +61,7 @@ def write(log: Path, form: str, event: Event) -> None:
         log.write_bytes(b"".join(before))
         line = of_event(told)
         assert line is not None
-        options = LogOptions(
+        options = ClassicLogOptions(
             everything=True, file=str(log), facility=None, time=True,
             address="addresses" in form, close_stderr=True,
         )  # fmt: skip

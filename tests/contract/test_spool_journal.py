@@ -9,7 +9,7 @@ from tests.contract.played_cut import cut, everything
 
 from emailrelay import journal
 from emailrelay.envelope import Address
-from emailrelay.journal import Attempt, Wish, Wished
+from emailrelay.journal import AdministratorWish, Attempt, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer
@@ -95,7 +95,7 @@ async def test_wish_made_while_a_journal_is_shortened_is_granted(
         message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))
         await _deferred(store, message, clock, 30)
         path = spool.directory / f"emailrelay.{message}.envelope"
-        wish = journal.write(Wished(at=clock.now, wish=Wish.HOLD))
+        wish = journal.write(Wished(at=clock.now, wish=AdministratorWish.HOLD))
         sync = os.fdatasync
 
         def wished(descriptor: int) -> None:

@@ -16,7 +16,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.wake.bell import LONGEST, Bell, socket_path
-from emailrelay.store.spool.wake.doorbell import Ear
+from emailrelay.store.spool.wake.doorbell import HintSocket
 from emailrelay.store.spool.wake.ringer import Ringer
 
 MORE_THAN_A_SOCKET_HOLDS = 600
@@ -69,7 +69,7 @@ async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Pa
         if message == last:
             all_heard.set()
 
-    ear = Ear(Directory(str(tmp_path)), "ready", hear)
+    ear = HintSocket(Directory(str(tmp_path)), "ready", hear)
     ear.open()
     for message in ids(MORE_THAN_A_SOCKET_HOLDS):
         ringer.ring(Stage.READY, message)  # one by one: no loop is served yet
@@ -84,7 +84,7 @@ async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Pa
 
 async def test_who_has_missed_very_much_is_asked_to_look(tmp_path: Path) -> None:
     bell, heard, asked = Bell(Directory(str(tmp_path))), list[QueueId](), asyncio.Event()
-    ear = Ear(
+    ear = HintSocket(
         Directory(str(tmp_path)), "ready", lambda message, _due: heard.append(message), asked.set
     )
     ear.open()

@@ -34,7 +34,7 @@ from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.feed import hints
 from emailrelay.store.spool.life import recovery
 from emailrelay.store.spool.wake.bell import Bell, socket_path
-from emailrelay.store.spool.wake.doorbell import Ear
+from emailrelay.store.spool.wake.doorbell import HintSocket
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
 
@@ -220,11 +220,11 @@ async def test_flood_at_the_bell_is_not_heard_for_long_and_mail_goes_on(
 
 async def test_bell_hears_of_a_listener_that_came_within_the_clocks_grain(tmp_path: Path) -> None:
     bell, heard = Bell(Directory(str(tmp_path))), asyncio.Event()
-    first = Ear(Directory(str(tmp_path)), "ready", lambda _message, _due: None)
+    first = HintSocket(Directory(str(tmp_path)), "ready", lambda _message, _due: None)
     first.open()
     bell.ring(Stage.READY, QueueId("1.1.1"))
     times = os.stat(tmp_path)  # noqa: PTH116 - nobody else runs in this loop
-    second = Ear(Directory(str(tmp_path)), "ready", lambda _message, _due: heard.set())
+    second = HintSocket(Directory(str(tmp_path)), "ready", lambda _message, _due: heard.set())
     second.open()
     # As it is where two changes fall within one tick of the kernel's clock.
     os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -309,7 +309,7 @@ async def test_what_a_full_socket_could_not_take_goes_along_with_the_next_ring(
     tmp_path: Path,
 ) -> None:
     bell, heard = Bell(Directory(str(tmp_path))), list[QueueId]()
-    ear = Ear(Directory(str(tmp_path)), "ready", lambda message, _due: heard.append(message))
+    ear = HintSocket(Directory(str(tmp_path)), "ready", lambda message, _due: heard.append(message))
     ear.open()
     # More than a socket holds: net.unix.max_dgram_qlen is 10, or 512 where systemd runs.
     messages = [QueueId(f"1.1.{number}") for number in range(600)]
@@ -330,7 +330,7 @@ async def test_what_a_full_socket_could_not_take_is_not_kept_when_it_is_gone(
     bell, message = Bell(Directory(str(tmp_path))), QueueId("1.1.1")
     heard = list[QueueId]()
     for _ in range(2):  # one process after another
-        ear = Ear(Directory(str(tmp_path)), "ready", lambda each, _due: heard.append(each))
+        ear = HintSocket(Directory(str(tmp_path)), "ready", lambda each, _due: heard.append(each))
         ear.open()
         for _ in range(600):
             bell.ring(Stage.READY, message)

@@ -19,7 +19,7 @@ from emailrelay.secrets import ClientAccount, Form, Secret
 from emailrelay.settlement import Defer
 from emailrelay_forwarder.session.account import Account, of_secrets
 from emailrelay_forwarder.session.policy import Policy
-from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.route import NextServer
 
 TROUBLES: Mapping[str, Act] = {
     "421": Say(b"421 4.3.2 going down\r\n", then_close=True),
@@ -147,7 +147,7 @@ def _wrong(relay: Relay, number: int, case: Case) -> Iterator[str]:
             yield f"{case.name}: arrived changed"
 
 
-def _account(_selector: str, _server: Route) -> Account:
+def _account(_selector: str, _server: NextServer) -> Account:
     secret = Secret("open sesame")
     return of_secrets(ClientAccount(selector="", form=Form.PLAIN, id="alice", secret=secret))
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.fakes.oauth_server import OAuthServer
 
-from emailrelay.config.accounts import Account
+from emailrelay.config.accounts import AccountSettings
 from emailrelay.events import Event
 from emailrelay.oauth import settings
 from emailrelay.oauth.bearer import Bearer
@@ -70,7 +70,7 @@ class Desk:
 
     def account(
         self, grant: str, *, name: str = "office", mechanism: str = "xoauth2", **more: str
-    ) -> Account:
+    ) -> AccountSettings:
         """Add an account to the settings file, with the server's addresses."""
         table = {"grant": grant, "token_url": self.server.token_url, "scope": "mail", **more}
         if grant == "device-code":
@@ -83,14 +83,14 @@ class Desk:
         self.config.write_text("".join(self.accounts))
         return settings.load(self.config, self.spool, {}).named(name)
 
-    def application(self, **more: str) -> Account:
+    def application(self, **more: str) -> AccountSettings:
         """Add an account that signs in with the application's secret."""
         path = self.secret_file("client-secret", SECRET + "\n")
         return self.account(
             "client-credentials", client_id="app:1", client_secret_file=str(path), **more
         )
 
-    def person(self, refresh_token: str | None = None, **more: str) -> Account:
+    def person(self, refresh_token: str | None = None, **more: str) -> AccountSettings:
         """Add an account that a person has signed in to, with a refresh token."""
         if refresh_token is not None:
             self.server.refresh_tokens.add(refresh_token)
@@ -108,7 +108,7 @@ class Desk:
             pause=self.pause,
         )
 
-    def renewal(self, account: Account) -> Renewal:
+    def renewal(self, account: AccountSettings) -> Renewal:
         assert account.oauth2 is not None
         return Renewal(
             account=account,

@@ -21,15 +21,15 @@ from emailrelay.filters.guard import Guard
 from emailrelay.filters.program import (
     Broken,
     Exited,
-    Limits,
-    NotStarted,
+    ProgramLimits,
+    ProgramNotStarted,
     Programs,
     Signalled,
     TimedOut,
 )
 from emailrelay.filters.result import read_result
 from emailrelay.filters.spec import ExitFilter, ProgramFilter, parse_chain, unstartable
-from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Spoken, Trouble
+from emailrelay.filters.verdict import Abandon, Accept, BrokenFilter, Reject, Side, Spoken
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.base import WorkCopy
@@ -79,14 +79,14 @@ def desk(tmp_path: Path) -> Desk:
 
 @pytest.fixture
 async def programs() -> AsyncIterator[Programs]:
-    async with Programs(Limits(timeout=DEADLINE, grace=1.0)) as running:
+    async with Programs(ProgramLimits(timeout=DEADLINE, grace=1.0)) as running:
         yield running
 
 
 @pytest.fixture
 async def hasty() -> AsyncIterator[Programs]:
     """Programs that are given half a second."""
-    async with Programs(Limits(timeout=0.5, grace=0.2)) as running:
+    async with Programs(ProgramLimits(timeout=0.5, grace=0.2)) as running:
         yield running
 
 
@@ -113,8 +113,8 @@ def rejected(spoken: Spoken) -> Reject:
     return spoken.verdict
 
 
-def trouble(spoken: Spoken) -> Trouble:
-    assert isinstance(spoken.verdict, Trouble)
+def trouble(spoken: Spoken) -> BrokenFilter:
+    assert isinstance(spoken.verdict, BrokenFilter)
     return spoken.verdict
 
 
@@ -450,7 +450,7 @@ async def test_too_few_descriptors_hold_the_message_back(
 
     monkeypatch.setattr(os, "pidfd_open", refuse)
     outcome = await programs.run((script,), message=MESSAGE)
-    assert outcome == NotStarted("Too many open files")
+    assert outcome == ProgramNotStarted("Too many open files")
     assert not [pid for pid in children() if gone(pid)]
 
 

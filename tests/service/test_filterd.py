@@ -21,16 +21,16 @@ from emailrelay.events import (
     Abandoned,
     Deferred,
     Event,
-    Failed,
     FilterRejected,
     FilterTrouble,
+    MessageFailed,
     NoFilter,
     Passed,
     StoreTrouble,
     TakenIn,
 )
 from emailrelay.filters.chain import Chain
-from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import Side
 from emailrelay.queue_id import QueueId
@@ -42,7 +42,7 @@ from emailrelay.store.base import Claim, Store, WorkCopy
 from emailrelay.store.chooser import open_store
 from emailrelay.store.spool.feed import hints
 from emailrelay_filterd import unattended
-from emailrelay_filterd.worker import Worker
+from emailrelay_filterd.worker import FilterWorker
 
 ENVELOPE = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
 CONTENT = b"Subject: hello\r\n\r\nworld\r\n"
@@ -81,10 +81,10 @@ class Bench:
         """Run a worker, and stop it at the end; gives the event that stops it."""
         stop = asyncio.Event()
         async with (
-            Programs(Limits(timeout=self.timeout, grace=0.2)) as programs,
+            Programs(ProgramLimits(timeout=self.timeout, grace=0.2)) as programs,
             self.store.feed(Stage.UNFILTERED) as feed,
         ):
-            worker = Worker(
+            worker = FilterWorker(
                 feed=feed,
                 chain=Chain(filters=parse_chain(specs), side=Side.SERVER, programs=programs),
                 schedule=self.schedule,
@@ -184,8 +184,8 @@ async def test_empty_content_is_refused_with_and_without_a_copy(
 ) -> None:
     message = await bench.put(b"")
     async with bench.filterd(bench.script("exit 0") if copied else "exit:0"):
-        (failed,) = await bench.after(Failed)
-    assert isinstance(failed, Failed)
+        (failed,) = await bench.after(MessageFailed)
+    assert isinstance(failed, MessageFailed)
     assert "after the filter: content: empty" in failed.reason
     assert await bench.stage(message) is Stage.FAILED
 
@@ -272,14 +272,14 @@ async def test_message_refused_with_4yz_for_too_long_fails(bench: Bench) -> None
     bench.schedule = Schedule(max_age=0.0)
     message = await bench.put()
     async with bench.filterd("exit:1"):
-        await bench.after(Failed)
+        await bench.after(MessageFailed)
     assert await bench.stage(message) is Stage.FAILED
 
 
 async def test_5yz_fails_the_message_with_its_reason(bench: Bench) -> None:
     message = await bench.put()
     async with bench.filterd(bench.script('echo "<<554 5.7.1 spam>>"; exit 1')):
-        await bench.after(Failed)
+        await bench.after(MessageFailed)
     found = await bench.store.describe(message)
     assert found is not None
     assert found[0] is Stage.FAILED
@@ -290,7 +290,7 @@ async def test_5yz_fails_the_message_with_its_reason(bench: Bench) -> None:
 async def test_failed_message_keeps_the_original_content(bench: Bench) -> None:
     message = await bench.put()
     async with bench.filterd(bench.script(': > "$1"')):
-        await bench.after(Failed)
+        await bench.after(MessageFailed)
     assert await bench.content(message, Stage.FAILED) == CONTENT
 
 

@@ -10,9 +10,9 @@ from tests.fakes.smtp_peer import SmtpPeer
 from tests.service.forwarding import CONTENT, Office
 from tests.service.test_forwarder_awaited import ask
 
-from emailrelay.events import Deferred, Failed, FilterRejected, FilterTrouble
+from emailrelay.events import Deferred, FilterRejected, FilterTrouble, MessageFailed
 from emailrelay.filters.chain import Chain
-from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import Side
 from emailrelay.reply import Reply
@@ -28,7 +28,7 @@ FOOTER = 'printf "footer\\r\\n" >> "$1"\n'
 @pytest.fixture
 async def filtering(tmp_path: Path) -> AsyncIterator[Filtering]:
     """Make client filters of a shell script; None: of a program that is not there."""
-    async with Programs(Limits(timeout=2)) as programs:
+    async with Programs(ProgramLimits(timeout=2)) as programs:
 
         def made(body: str | None) -> ClientFilters:
             script = tmp_path / "filter"
@@ -130,7 +130,7 @@ async def test_rejected_mail_fails_with_550_in_the_filters_words(
         assert found is not None
         assert found[0] is Stage.FAILED
         assert peer.connections == 0
-    assert "bad word" in office.events(Failed)[0].reason
+    assert "bad word" in office.events(MessageFailed)[0].reason
 
 
 async def test_skipped_mail_stays_queued_even_if_it_is_old(filtering: Filtering) -> None:
@@ -182,7 +182,7 @@ async def test_clients_who_wait_hear_the_filters_rejection(filtering: Filtering)
         office = Office(peer.address, filters=filtering('echo "<<no thanks>>"; exit 1'))
         assert await ask(office, "a@t") == Reply(550, "no thanks")
     assert len(office.events(FilterRejected)) == 1
-    assert office.events(Failed) == []
+    assert office.events(MessageFailed) == []
 
 
 async def test_clients_who_wait_are_told_to_come_again_when_the_filter_skips(

@@ -21,7 +21,7 @@ from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.server.breaker import FIRST_SIGN_IN, SPREAD, Breaker
 from emailrelay_forwarder.session.account import Account, TokenAccount, of_secrets
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls
-from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.smtp_client import SessionSettings
 from emailrelay_forwarder.session.trouble import not_signed_in
 
@@ -46,7 +46,7 @@ def signing_in(
 ) -> SessionSettings:
     trusting = Policy(tls=Tls(authorities=authority.path))
 
-    def the_one(_selector: str, _server: Route) -> Account:
+    def the_one(_selector: str, _server: NextServer) -> Account:
         return account
 
     return replace(PATIENT, policy=policy or trusting, accounts=the_one)
@@ -370,7 +370,7 @@ async def test_password_that_a_server_repeats_is_seen_by_nobody(step: str, form:
     at, act = where.get(step, (step, f"550 5.7.1 no, not {form}"))
     script: dict[str, Act] = {"EHLO": "250-p\r\n250 AUTH PLAIN", "AUTH": "235 in", at: act}
 
-    def the_one(_selector: str, _server: Route) -> Account:
+    def the_one(_selector: str, _server: NextServer) -> Account:
         return by_password(SIMPLE)
 
     async with SmtpPeer(script) as peer:
@@ -402,7 +402,7 @@ async def test_envelope_chooses_the_account(authority: Authority) -> None:
         "nobody": None,
     }
 
-    def chosen(selector: str, _server: Route) -> Account | None:
+    def chosen(selector: str, _server: NextServer) -> Account | None:
         return accounts[selector]
 
     settings = replace(
@@ -426,7 +426,7 @@ async def test_envelope_chooses_the_account(authority: Authority) -> None:
 async def test_account_that_is_not_there_defers_and_other_mail_goes_on(
     authority: Authority,
 ) -> None:
-    def accounts(selector: str, _server: Route) -> None:
+    def accounts(selector: str, _server: NextServer) -> None:
         if selector:
             raise RelayError(f"there is no {selector}")
 

@@ -15,7 +15,7 @@ from emailrelay.stage import Stage
 from emailrelay_forwarder.server import kept, smarthost, width
 from emailrelay_forwarder.session.patience import Patience
 from emailrelay_forwarder.session.smtp_client import SessionSettings
-from emailrelay_forwarder.worker import Worker
+from emailrelay_forwarder.worker import ForwarderWorker
 
 
 def closed_port() -> int:
@@ -30,7 +30,7 @@ async def working(office: Office, *, tasks: int = 25) -> AsyncGenerator[asyncio.
     stop = asyncio.Event()
     async with office.store.feed(Stage.READY) as feed:
         office.on_recovery = feed.wake
-        worker = Worker(
+        worker = ForwarderWorker(
             feed=feed,
             forwarding=office.forwarding,
             report=office.told.append,

@@ -18,9 +18,17 @@ from emailrelay.errors import ConfigError
 from emailrelay.filters import connections
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.editing import with_crlf
-from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter, parse_chain
-from emailrelay.filters.verdict import Accept, Reject, Side, Spoken, Trouble, Verdict, from_line
+from emailrelay.filters.verdict import (
+    Accept,
+    BrokenFilter,
+    Reject,
+    Side,
+    Spoken,
+    Verdict,
+    from_line,
+)
 from emailrelay.host_port import HostPort, UnixPath
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -58,7 +66,7 @@ class Desk:
 
 @pytest.fixture
 async def desk(tmp_path: Path) -> AsyncIterator[Desk]:
-    async with Programs(Limits(timeout=0.5)) as programs:
+    async with Programs(ProgramLimits(timeout=0.5)) as programs:
         yield Desk(tmp_path, programs)
 
 
@@ -71,7 +79,7 @@ def put_in_front(path: Path, line: bytes) -> None:
 
 
 def trouble(spoken: Spoken) -> str:
-    assert isinstance(spoken.verdict, Trouble)
+    assert isinstance(spoken.verdict, BrokenFilter)
     return spoken.verdict.reason
 
 
@@ -241,7 +249,7 @@ async def test_example_of_the_page_does_what_it_says(desk: Desk) -> None:
     )
     try:
         async with asyncio.timeout(DEADLINE):
-            while isinstance((await desk.ask(f"net:127.0.0.1:{port}")).verdict, Trouble):  # noqa: ASYNC110 - another process's start
+            while isinstance((await desk.ask(f"net:127.0.0.1:{port}")).verdict, BrokenFilter):  # noqa: ASYNC110 - another process's start
                 await asyncio.sleep(0.05)
         bad = desk.copy(b"Subject: lottery\r\n\r\n")
         verdict = (await desk.ask(f"net:127.0.0.1:{port}", copy=bad)).verdict
@@ -286,7 +294,7 @@ async def test_spamd_marks_what_it_is_asked_to_edit(desk: Desk, sockets: Path) -
 async def test_large_message_goes_to_spamd_and_comes_back_whole(desk: Desk) -> None:
     content = b"Subject: x\r\n\r\n" + (b"0123456789" * 7 + b"\r\n") * 30_000
     copy = desk.copy(content)
-    desk.programs.limits = Limits(timeout=DEADLINE)
+    desk.programs.limits = ProgramLimits(timeout=DEADLINE)
     async with serving(FakeSpamd()) as place:
         assert (await desk.ask(f"spam-edit:{place}", copy=copy)).verdict == Accept()
     assert copy.content.read_bytes() == b"X-Spam-Flag: YES\r\n" + content

@@ -18,7 +18,7 @@ from emailrelay.errors import SignInError
 from emailrelay.events import SignInBack, SignInTrouble
 from emailrelay.oauth import device
 from emailrelay.oauth.device import Invitation, TooLate
-from emailrelay.oauth.endpoint import Refused
+from emailrelay.oauth.endpoint import TokenRefused
 from emailrelay.oauth.token_files import Reserved
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Directory, Location
@@ -205,7 +205,7 @@ async def test_no_of_the_person_ends_the_sign_in(desk: Desk) -> None:
     def show(invitation: Invitation) -> None:
         desk.server.approve(invitation.code, state="access_denied")
 
-    with pytest.raises(Refused, match="access_denied"):
+    with pytest.raises(TokenRefused, match="access_denied"):
         await device.sign_in(desk.renewal(account), show)
 
 

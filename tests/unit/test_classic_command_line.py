@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.classic.command_line import Asked, parse
-from emailrelay.classic.options import BY_NAME, OPTIONS, Group, Kind
+from emailrelay.classic.options import BY_NAME, OPTIONS, Group, OptionKind
 
 
 def no_file(path: str) -> str:
@@ -122,4 +122,6 @@ def test_names_and_letters_are_unique_and_lists_have_words() -> None:
     letters = [option.letter for option in OPTIONS if option.letter]
     assert len(BY_NAME) == len(OPTIONS)
     assert len(set(letters)) == len(letters)
-    assert all(o.word for o in OPTIONS if o.kind is not Kind.FLAG and o.group is not Group.LATER)
+    assert all(
+        o.word for o in OPTIONS if o.kind is not OptionKind.FLAG and o.group is not Group.LATER
+    )

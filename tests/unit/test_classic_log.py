@@ -9,7 +9,7 @@ import pytest
 
 from emailrelay.classic import log_lines
 from emailrelay.classic.command_line import parse
-from emailrelay.classic.log_lines import Line, Severity, of_complaint, of_event, written
+from emailrelay.classic.log_lines import ClassicLine, Severity, of_complaint, of_event, written
 from emailrelay.classic.log_output import LogOutput, log_options
 from emailrelay.events import Direction, Event, StoreTrouble, event_name
 
@@ -45,20 +45,20 @@ def test_a_point_in_time_is_told_as_time_of_day(kind: str) -> None:
 
 def test_a_complaint_is_told_without_what_a_terminal_obeys() -> None:
     line = of_complaint("bad \x1b[2J \u202e\n".encode())
-    assert line == Line(Severity.ERROR, "bad \\x1b[2J \\u202e")
+    assert line == ClassicLine(Severity.ERROR, "bad \\x1b[2J \\u202e")
 
 
 def test_an_event_of_a_later_release_is_told_with_all_it_has() -> None:
     octets = b'{"timestamp":"t","level":"info","event":"new_thing","service":"s","pid":1,"a":2}'
-    assert of_event(octets) == Line(Severity.INFO, "new thing a=2")
+    assert of_event(octets) == ClassicLine(Severity.INFO, "new thing a=2")
 
 
 def test_a_dialogue_reads_as_it_always_did() -> None:
     told = {"level": "debug", "event": "dialogue", "line": "EHLO x", "peer": "192.0.2.1:25"}
     line = of_event(json.dumps({**told, "direction": Direction.SENT}).encode())
-    assert line == Line(Severity.INFO, 'tx>>: "EHLO x"', "192.0.2.1;25")
+    assert line == ClassicLine(Severity.INFO, 'tx>>: "EHLO x"', "192.0.2.1;25")
     line = of_event(json.dumps({**told, "direction": Direction.RECEIVED}).encode())
-    assert line == Line(Severity.INFO, 'rx<<: "EHLO x"', "192.0.2.1;25")
+    assert line == ClassicLine(Severity.INFO, 'rx<<: "EHLO x"', "192.0.2.1;25")
 
 
 @pytest.mark.parametrize(
@@ -82,23 +82,23 @@ def test_an_address_stands_with_its_port(told: dict[str, object], address: str) 
 
 def test_a_line_that_is_no_event_is_a_complaint() -> None:
     assert of_event(b"Traceback (most recent call last):\n") is None
-    assert of_complaint(b"Traceback\x1b[0m\n") == Line(Severity.ERROR, "Traceback\\x1b[0m")
+    assert of_complaint(b"Traceback\x1b[0m\n") == ClassicLine(Severity.ERROR, "Traceback\\x1b[0m")
     assert of_complaint(b"\n") is None
 
 
 def test_an_event_of_this_process_reads_like_one_of_a_service() -> None:
     event = StoreTrouble(doing="listing", reason="disk gone")
-    assert log_lines.of_own(event) == Line(Severity.ERROR, "spool: listing: disk gone")
+    assert log_lines.of_own(event) == ClassicLine(Severity.ERROR, "spool: listing: disk gone")
 
 
 def test_a_line_has_what_was_asked_for_in_front(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    line = Line(Severity.WARNING, "text", "127.0.0.1;4711")
+    line = ClassicLine(Severity.WARNING, "text", "127.0.0.1;4711")
     assert written(line) == "warning: text"
     assert written(line, address=True) == "warning: 127.0.0.1;4711: text"
     assert written(line, now=NOON) == "20231114.221320.250: warning: text"
-    assert written(Line(Severity.INFO, "text"), address=True) == "info: text"
+    assert written(ClassicLine(Severity.INFO, "text"), address=True) == "info: text"
 
 
 def output(arguments: str, now: float = NOON) -> LogOutput:
@@ -109,8 +109,8 @@ def output(arguments: str, now: float = NOON) -> LogOutput:
 
 def test_without_log_only_what_goes_wrong_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     log = output("")
-    log.write(Line(Severity.INFO, "fine"))
-    log.write(Line(Severity.ERROR, "not fine"))
+    log.write(ClassicLine(Severity.INFO, "fine"))
+    log.write(ClassicLine(Severity.ERROR, "not fine"))
     assert capfd.readouterr().err == "emailrelay: error: not fine\n"
 
 
@@ -118,10 +118,10 @@ def test_a_start_that_will_leave_standard_error_is_silent_when_all_is_well(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     log = output("--log --close-stderr")
-    log.write(Line(Severity.INFO, "listening"))
-    log.write(Line(Severity.ERROR, "cannot start"))
+    log.write(ClassicLine(Severity.INFO, "listening"))
+    log.write(ClassicLine(Severity.ERROR, "cannot start"))
     log.started()
-    log.write(Line(Severity.ERROR, "later"))
+    log.write(ClassicLine(Severity.ERROR, "later"))
     assert capfd.readouterr().err == "emailrelay: error: cannot start\n"
 
 
@@ -130,7 +130,7 @@ def test_a_log_file_takes_the_place_of_standard_error(
 ) -> None:
     log = output(f"--log --log-file {tmp_path}/log")
     log.started()
-    log.write(Line(Severity.ERROR, "later"))
+    log.write(ClassicLine(Severity.ERROR, "later"))
     assert capfd.readouterr().err == ""
     assert (tmp_path / "log").read_text() == "emailrelay: error: later\n"
 
@@ -141,8 +141,8 @@ def test_the_next_day_begins_a_new_file(tmp_path: Path, monkeypatch: pytest.Monk
     times = iter([NOON, NOON, NOON + 86400])
     asked, _ = parse(["--log", "--no-syslog", "-N", f"{tmp_path}/log.%d"], lambda _path: "")
     log = LogOutput(log_options(asked), clock=lambda: next(times))
-    log.write(Line(Severity.INFO, "today"))
-    log.write(Line(Severity.INFO, "tomorrow"))
+    log.write(ClassicLine(Severity.INFO, "today"))
+    log.write(ClassicLine(Severity.INFO, "tomorrow"))
     assert (tmp_path / "log.20231114").read_text() == "emailrelay: info: today\n"
     assert (tmp_path / "log.20231115").read_text() == "emailrelay: info: tomorrow\n"
 
@@ -150,5 +150,5 @@ def test_the_next_day_begins_a_new_file(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_log_on_a_full_disk_stops_nothing() -> None:
     log = output("--log --log-file /dev/full")
     log.started()
-    log.write(Line(Severity.INFO, "lost"))
+    log.write(ClassicLine(Severity.INFO, "lost"))
     log.reopen()

@@ -7,7 +7,7 @@ import pytest
 
 from emailrelay.classic import help_text, rules, services
 from emailrelay.classic.command_line import Asked, parse
-from emailrelay.classic.options import OPTIONS, Kind, Option, Use
+from emailrelay.classic.options import OPTIONS, Option, OptionKind, OptionUse
 from emailrelay.classic.services import Plan
 from emailrelay.config import SERVICES, read
 
@@ -145,8 +145,8 @@ def test_the_mechanisms_are_one_value_commas_and_all(
 def test_an_option_is_a_list_exactly_where_the_services_take_one(option: Option) -> None:
     for service in SERVICES:
         info = service.model_fields.get(option.setting)
-        if info is not None and option.use is Use.SERVICES:
-            is_list = option.kind in {Kind.LIST, Kind.OPTIONAL}
+        if info is not None and option.use is OptionUse.SERVICES:
+            is_list = option.kind in {OptionKind.LIST, OptionKind.OPTIONAL}
             assert is_list is (get_origin(info.annotation) is list)
 
 

@@ -12,8 +12,8 @@ from emailrelay_forwarder.delivery.forwarding import answer_of
 from emailrelay_forwarder.server.breaker import LONGEST, LONGEST_REFUSED, Breaker
 from emailrelay_forwarder.session.mailbox import on_wire
 from emailrelay_forwarder.session.reply_reader import LONGEST_REPLY, ReplyGarbled, ReplyReader
-from emailrelay_forwarder.session.route import NoRoute, Route, parse
-from emailrelay_forwarder.session.trouble import SessionTrouble, Step, cut_off, unreachable
+from emailrelay_forwarder.session.route import NextServer, NoRoute, parse
+from emailrelay_forwarder.session.trouble import SessionError, SessionStep, cut_off, unreachable
 
 
 @given(st.text(st.characters()), st.booleans())
@@ -31,13 +31,13 @@ def test_an_address_goes_out_verbatim_or_not_at_all(text: str, utf8: bool) -> No
 @pytest.mark.parametrize(
     ("text", "route"),
     [
-        ("mail.isp.net:25", Route("mail.isp.net", "25")),
-        ("mail.isp.net:smtp", Route("mail.isp.net", "smtp")),
-        ("[::1]:2525", Route("::1", "2525")),
-        ("/run/lmtp", Route("/run/lmtp", "")),
+        ("mail.isp.net:25", NextServer("mail.isp.net", "25")),
+        ("mail.isp.net:smtp", NextServer("mail.isp.net", "smtp")),
+        ("[::1]:2525", NextServer("::1", "2525")),
+        ("/run/lmtp", NextServer("/run/lmtp", "")),
     ],
 )
-def test_a_route_reads_and_prints_the_same(text: str, route: Route) -> None:
+def test_a_route_reads_and_prints_the_same(text: str, route: NextServer) -> None:
     assert parse(text) == route
     assert str(route) == text
 
@@ -121,12 +121,14 @@ def test_pauses_grow_to_a_limit_and_start_anew_after_an_answer() -> None:
 
 def test_a_server_that_refuses_us_is_asked_more_rarely() -> None:
     breaker = Breaker()
-    trouble = SessionTrouble(Step.EHLO, Reply(550, "go away"))
+    trouble = SessionError(SessionStep.EHLO, Reply(550, "go away"))
     assert [breaker.failed(trouble, chance=0) for _ in range(20)][-1] == LONGEST_REFUSED
 
 
 def test_trouble_of_ours_with_the_server_is_temporary_for_a_client_who_waits() -> None:
-    progress = Progress(trouble=SessionTrouble(Step.GREETING, Reply(554, "secret of the server")))
+    progress = Progress(
+        trouble=SessionError(SessionStep.GREETING, Reply(554, "secret of the server"))
+    )
     answer = answer_of(progress)
     assert answer.code == 451
     assert "secret" not in answer.text
@@ -142,7 +144,7 @@ def test_the_verdict_is_the_answer_when_all_is_well() -> None:
 
 
 def test_only_an_unanswered_dot_leaves_doubt() -> None:
-    assert Progress(at_dot=True, trouble=cut_off(Step.DOT, "gone")).doubtful
-    refused = SessionTrouble(Step.DOT, Reply(421, "bye"))
+    assert Progress(at_dot=True, trouble=cut_off(SessionStep.DOT, "gone")).doubtful
+    refused = SessionError(SessionStep.DOT, Reply(421, "bye"))
     assert not Progress(at_dot=True, trouble=refused).doubtful
-    assert not Progress(trouble=cut_off(Step.CONTENT, "gone")).doubtful
+    assert not Progress(trouble=cut_off(SessionStep.CONTENT, "gone")).doubtful

@@ -13,7 +13,7 @@ from emailrelay_forwarder.doctor.remedies import remedy_for
 from emailrelay_forwarder.session import sasl
 from emailrelay_forwarder.session.certificate_names import is_for
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, settled
-from emailrelay_forwarder.session.trouble import Step
+from emailrelay_forwarder.session.trouble import SessionStep
 
 ENVELOPE = Envelope(sender=Address("a@us.test"), to_remote=(Address("b@there.test"),))
 ALICE = ClientAccount(selector="", form=Form.PLAIN, id="alice", secret=Secret("open sesame"))
@@ -175,31 +175,33 @@ def test_challenge_is_answered_as_in_rfc_2195() -> None:
     ("step", "reply", "port", "advice"),
     [
         (
-            Step.AUTH,
+            SessionStep.AUTH,
             "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled for the Tenant",
             "587",
             "xoauth2",
         ),
-        (Step.AUTH, "534 5.7.9 Application-specific password required.", "587", "app password"),
-        (Step.AUTH, "535 5.7.8 Username and Password not accepted", "587", "user and password"),
-        (Step.MAIL, "530 5.7.0 Must issue a STARTTLS command first", "587", "client-tls"),
-        (Step.MAIL, "530 5.7.57 Client not authenticated to send mail", "587", "client-auth"),
-        (Step.MAIL, "530 5.7.1 Authentication required", "587", "client-auth"),
-        (Step.RCPT, "550 5.7.60 SMTP; Client does not have permissions to send as this sender", "587", "SendAs"),
-        (Step.RCPT, "554 5.7.1 <x@y>: Relay access denied", "25", "login"),
+        (SessionStep.AUTH, "534 5.7.9 Application-specific password required.", "587", "app password"),
+        (SessionStep.AUTH, "535 5.7.8 Username and Password not accepted", "587", "user and password"),
+        (SessionStep.MAIL, "530 5.7.0 Must issue a STARTTLS command first", "587", "client-tls"),
+        (SessionStep.MAIL, "530 5.7.57 Client not authenticated to send mail", "587", "client-auth"),
+        (SessionStep.MAIL, "530 5.7.1 Authentication required", "587", "client-auth"),
+        (SessionStep.RCPT, "550 5.7.60 SMTP; Client does not have permissions to send as this sender", "587", "SendAs"),
+        (SessionStep.RCPT, "554 5.7.1 <x@y>: Relay access denied", "25", "login"),
         (
-            Step.DATA,
+            SessionStep.DATA,
             "554 Message rejected: Email address is not verified.",
             "587",
             "Amazon SES",
         ),
-        (Step.RCPT, "550 5.7.1 Service unavailable, Client host blocked using Spamhaus", "25", "smarthost"),
-        (Step.CONNECT, "451 4.4.1 192.0.2.1:25 does not answer within 40 s", "25", "port 25"),
-        (Step.CONNECT, "451 4.4.1 192.0.2.1:587 does not answer within 40 s", "587", "firewall"),
-        (Step.CONNECT, "451 4.4.3 no address of x.test: unknown", "25", "spelling"),
-        (Step.TLS, "454 4.7.5 the server's certificate cannot be trusted: certificate has expired", "587", "renew"),
-        (Step.RCPT, "450 4.2.0 greylisted", "25", "by itself"),
+        (SessionStep.RCPT, "550 5.7.1 Service unavailable, Client host blocked using Spamhaus", "25", "smarthost"),
+        (SessionStep.CONNECT, "451 4.4.1 192.0.2.1:25 does not answer within 40 s", "25", "port 25"),
+        (SessionStep.CONNECT, "451 4.4.1 192.0.2.1:587 does not answer within 40 s", "587", "firewall"),
+        (SessionStep.CONNECT, "451 4.4.3 no address of x.test: unknown", "25", "spelling"),
+        (SessionStep.TLS, "454 4.7.5 the server's certificate cannot be trusted: certificate has expired", "587", "renew"),
+        (SessionStep.RCPT, "450 4.2.0 greylisted", "25", "by itself"),
     ],
 )  # fmt: skip
-def test_frequent_answers_have_their_remedy(step: Step, reply: str, port: str, advice: str) -> None:
+def test_frequent_answers_have_their_remedy(
+    step: SessionStep, reply: str, port: str, advice: str
+) -> None:
     assert advice in remedy_for(step, Reply.parse(reply), port=port)

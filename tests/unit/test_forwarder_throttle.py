@@ -3,9 +3,9 @@
 import pytest
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.server.throttle import Wish, for_now, wish_of
+from emailrelay_forwarder.server.throttle import ThrottleWish, for_now, wish_of
 
-FEWER, SLOWER, LATER = Wish.FEWER, Wish.SLOWER, Wish.LATER
+FEWER, SLOWER, LATER = ThrottleWish.FEWER, ThrottleWish.SLOWER, ThrottleWish.LATER
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,7 @@ FEWER, SLOWER, LATER = Wish.FEWER, Wish.SLOWER, Wish.LATER
         (Reply(452, "hourly sending limit reached"), LATER),
     ],
 )
-def test_words_about_our_amount_of_mail_slow_us_down(reply: Reply, wish: Wish) -> None:
+def test_words_about_our_amount_of_mail_slow_us_down(reply: Reply, wish: ThrottleWish) -> None:
     assert wish_of(reply) is wish
 
 
@@ -66,7 +66,7 @@ def test_a_days_share_that_is_used_up_is_temporary(reply: Reply) -> None:
     kept = for_now(reply)
     assert not kept.permanent
     assert reply.text in kept.text
-    assert wish_of(kept) is Wish.LATER
+    assert wish_of(kept) is ThrottleWish.LATER
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
 from emailrelay_forwarder.delivery.ways import on_leg
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls
-from emailrelay_forwarder.session.route import NoRoute, Route
+from emailrelay_forwarder.session.route import NextServer, NoRoute
 
 ANN, BOB, CAT = Address("ann@a.test"), Address("bob@b.test"), Address("cat@c.test")
 ENVELOPE = Envelope(sender=Address("from@us.test"), to_local=(CAT,), to_remote=(ANN, BOB))
@@ -21,8 +21,8 @@ WAY = routes.Route(name="isp", smarthosts=("one.test:25", "/run/two"))
 
 def test_servers_come_in_the_routes_order_with_its_account() -> None:
     assert servers(replace(WAY, account="me"), Policy()) == (
-        Route("one.test", "25", account="me"),
-        Route("/run/two", "", account="me"),
+        NextServer("one.test", "25", account="me"),
+        NextServer("/run/two", "", account="me"),
     )
 
 

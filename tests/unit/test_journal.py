@@ -9,6 +9,7 @@ from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import (
+    AdministratorWish,
     Answered,
     Attempt,
     Doubted,
@@ -19,7 +20,6 @@ from emailrelay.journal import (
     History,
     Notified,
     Released,
-    Wish,
     Wished,
     parse,
     read,
@@ -58,7 +58,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
     st.builds(Held, at=TIMES, stage=STAGES),
     st.builds(Released, at=TIMES),
     st.builds(Doubted, at=TIMES, peer=TEXT),
-    st.builds(Wished, at=TIMES, wish=st.sampled_from(Wish)),
+    st.builds(Wished, at=TIMES, wish=st.sampled_from(AdministratorWish)),
     st.builds(Notified, at=TIMES),
 )
 
@@ -220,9 +220,12 @@ def test_filtered_message_is_ready_with_its_new_length() -> None:
 
 
 def test_wish_lasts_until_something_answers_it() -> None:
-    wished = Wished(at=1.0, wish=Wish.HOLD)
-    assert read([wished, _tried(2.0)]).wish is Wish.HOLD
-    assert read([wished, Wished(at=2.0, wish=Wish.DELETE)]).wish is Wish.DELETE
+    wished = Wished(at=1.0, wish=AdministratorWish.HOLD)
+    assert read([wished, _tried(2.0)]).wish is AdministratorWish.HOLD
+    assert (
+        read([wished, Wished(at=2.0, wish=AdministratorWish.DELETE)]).wish
+        is AdministratorWish.DELETE
+    )
     answers: list[Entry] = [FAILED, Held(at=2.0, stage=Stage.READY), Released(at=2.0)]
     for answer in answers:
         assert read([wished, answer]).wish is None

@@ -31,8 +31,8 @@ def report(
     sender: str = "sender@x.test",
     header: bytes = HEADER,
     failures: tuple[dsn.Failure, ...] | None = None,
-) -> dsn.Report:
-    return dsn.Report(
+) -> dsn.FailureReport:
+    return dsn.FailureReport(
         id="1700000000000.1.2",
         about="1700000000000.1.1",
         host="relay.test",
@@ -45,7 +45,7 @@ def report(
     )
 
 
-def read_back(notice: dsn.Report) -> Message:
+def read_back(notice: dsn.FailureReport) -> Message:
     octets = dsn.compose(notice)
     assert octets.replace(b"\r\n", b"").count(b"\n") == 0, "a bare LF"
     assert max(len(line) for line in octets.split(b"\r\n")) <= 998

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from emailrelay.config.accounts import Account
+from emailrelay.config.accounts import AccountSettings
 from emailrelay.oauth import device, state
 from emailrelay.oauth.device import next_interval
-from emailrelay.oauth.endpoint import Refused, Unavailable
+from emailrelay.oauth.endpoint import TokenRefused, Unavailable
 from emailrelay.oauth.material import Material
 from emailrelay.oauth.moment import Moment, age
 from emailrelay.oauth.request import client, endpoints, form, identity, statement
-from emailrelay.oauth.state import Pause, Renew, SignIn, Trouble, Use, next_step
+from emailrelay.oauth.state import Pause, Renew, SignIn, TokenTrouble, TokenUse, next_step
 from emailrelay.oauth.token import Issued, Token, expires, is_due, is_good, parse
 from emailrelay.oauth.trouble import diagnose
 from emailrelay.secrets import Secret
@@ -35,15 +35,15 @@ def token(lifetime: float = 3600.0, *, issued: Moment = START) -> Token:
     return parse(answer, asked=issued, chance=0.5).token
 
 
-def trouble(*, times: int = 1, lasting: bool = False, secrets: str = "") -> Trouble:
-    return Trouble(
+def trouble(*, times: int = 1, lasting: bool = False, secrets: str = "") -> TokenTrouble:
+    return TokenTrouble(
         reason="no", advice="wait", at=START, times=times, lasting=lasting, secrets=secrets
     )
 
 
-def account(**oauth2: Any) -> Account:
+def account(**oauth2: Any) -> AccountSettings:
     table = {"name": "office", "mechanism": "xoauth2", "user": "me@x.test", "oauth2": oauth2}
-    return Account.model_validate(table)
+    return AccountSettings.model_validate(table)
 
 
 def problems(**oauth2: Any) -> str:
@@ -144,13 +144,13 @@ def test_unusable_answer_is_refused_and_not_shown(answer: dict[str, object]) -> 
 
 def test_good_token_is_used() -> None:
     found = next_step(SignIn(identity="i", token=token()), refused=False, secrets="", now=at(100))
-    assert isinstance(found, Use)
+    assert isinstance(found, TokenUse)
     assert not found.renew
 
 
 def test_old_token_is_used_and_renewed_meanwhile() -> None:
     found = next_step(SignIn(identity="i", token=token()), refused=False, secrets="", now=at(3400))
-    assert isinstance(found, Use)
+    assert isinstance(found, TokenUse)
     assert found.renew
 
 
@@ -163,13 +163,13 @@ def test_ended_token_is_renewed_first(seconds: float) -> None:
 def test_refused_token_is_renewed_unless_it_is_new() -> None:
     kept = SignIn(identity="i", token=token())
     assert next_step(kept, refused=True, secrets="", now=at(61)) == Renew()
-    assert isinstance(next_step(kept, refused=True, secrets="", now=at(59)), Use)
+    assert isinstance(next_step(kept, refused=True, secrets="", now=at(59)), TokenUse)
 
 
 def test_good_token_is_used_on_while_renewing_fails() -> None:
     kept = SignIn(identity="i", token=token(issued=at(-3400)), trouble=trouble())
     found = next_step(kept, refused=False, secrets="", now=at(5))
-    assert isinstance(found, Use)
+    assert isinstance(found, TokenUse)
     assert not found.renew
 
 
@@ -215,7 +215,7 @@ _STATES = st.builds(
     ),
     trouble=st.none()
     | st.builds(
-        Trouble,
+        TokenTrouble,
         reason=st.text(),
         advice=st.text(),
         at=_MOMENTS,
@@ -441,7 +441,7 @@ def test_every_problem_is_told_at_once() -> None:
 )
 def test_account_proves_itself_in_one_way(table: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
-        Account.model_validate({"name": "office", "user": "me", **table})
+        AccountSettings.model_validate({"name": "office", "user": "me", **table})
 
 
 def test_paths_do_not_depend_on_where_the_service_is_started() -> None:
@@ -500,15 +500,15 @@ def test_answer_that_cannot_be_shown_to_a_person_is_refused(change: dict[str, ob
 @pytest.mark.parametrize(
     ("said", "pause"),
     [
-        (Refused("authorization_pending"), 5),
-        (Refused("slow_down"), 10),
+        (TokenRefused("authorization_pending"), 5),
+        (TokenRefused("slow_down"), 10),
         (Unavailable("away"), 10),
-        (Refused("access_denied"), None),
-        (Refused("expired_token"), None),
+        (TokenRefused("access_denied"), None),
+        (TokenRefused("expired_token"), None),
     ],
 )
 def test_questions_are_as_far_apart_as_the_server_wishes(
-    said: Refused | Unavailable, pause: float | None
+    said: TokenRefused | Unavailable, pause: float | None
 ) -> None:
     assert next_interval(5, said) == pause
 
@@ -519,15 +519,15 @@ def test_questions_are_as_far_apart_as_the_server_wishes(
 @pytest.mark.parametrize(
     ("cause", "advice", "lasting"),
     [
-        (Refused("invalid_grant"), "sign in again: emailrelay-auth login office", True),
-        (Refused("interaction_required"), "sign in again: emailrelay-auth login office", True),
-        (Refused("invalid_client"), "check client_id", True),
-        (Refused("invalid_scope"), "SMTP.Send", True),
+        (TokenRefused("invalid_grant"), "sign in again: emailrelay-auth login office", True),
+        (TokenRefused("interaction_required"), "sign in again: emailrelay-auth login office", True),
+        (TokenRefused("invalid_client"), "check client_id", True),
+        (TokenRefused("invalid_scope"), "SMTP.Send", True),
         (Unavailable("login.test cannot be asked"), "nothing to do if it passes", False),
     ],
 )
 def test_person_is_told_what_to_do(
-    cause: Refused | Unavailable, advice: str, *, lasting: bool
+    cause: TokenRefused | Unavailable, advice: str, *, lasting: bool
 ) -> None:
     found = diagnose(cause, account(**MICROSOFT, grant="device-code"), secrets="", now=START)
     assert advice in found.advice

@@ -9,6 +9,7 @@ from emailrelay import journal, short_journal
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address
 from emailrelay.journal import (
+    AdministratorWish,
     Attempt,
     Doubted,
     Entry,
@@ -19,7 +20,6 @@ from emailrelay.journal import (
     History,
     Notified,
     Released,
-    Wish,
     Wished,
 )
 from emailrelay.reply import Reply
@@ -72,7 +72,7 @@ STORIES: dict[str, list[Entry]] = {
     "flushed often": [ACCEPTED, *([*_tries(1, a=LATER), Flushed(at=3.0)] * 50)],
     "retried often": [ACCEPTED, *([*_tries(1, b=LATER), Released(at=3.0)] * 50)],
     "in doubt": [ACCEPTED, *([Doubted(at=3.0, peer="p"), *_tries(1, a=LATER)] * 50)],
-    "wished": [ACCEPTED, *_tries(50, a=LATER), Wished(at=9.0, wish=Wish.HOLD)],
+    "wished": [ACCEPTED, *_tries(50, a=LATER), Wished(at=9.0, wish=AdministratorWish.HOLD)],
     "another program's": _tries(50, a=OK, b=LATER),
 }
 

@@ -4,6 +4,7 @@ import pytest
 
 from emailrelay.envelope import Address
 from emailrelay.journal import (
+    AdministratorWish,
     Attempt,
     Entry,
     Failed,
@@ -12,7 +13,6 @@ from emailrelay.journal import (
     Held,
     History,
     Released,
-    Wish,
     Wished,
     read,
 )
@@ -51,14 +51,21 @@ def test_settlement_without_a_wish(settlement: Defer | Done | Fail | Hold, chang
 @pytest.mark.parametrize(
     ("wish", "entries", "stage"),
     [
-        (Wish.HOLD, (Held(at=NOW, stage=Stage.READY),), Stage.HELD),
-        (Wish.FAIL, (Failed(at=NOW, stage=Stage.READY, reason=GIVEN_UP),), Stage.FAILED),
-        (Wish.RETRY, (Released(at=NOW),), Stage.READY),
-        (Wish.DELETE, (), None),
+        (AdministratorWish.HOLD, (Held(at=NOW, stage=Stage.READY),), Stage.HELD),
+        (
+            AdministratorWish.FAIL,
+            (Failed(at=NOW, stage=Stage.READY, reason=GIVEN_UP),),
+            Stage.FAILED,
+        ),
+        (AdministratorWish.RETRY, (Released(at=NOW),), Stage.READY),
+        (AdministratorWish.DELETE, (), None),
     ],
 )
 def test_wish_takes_precedence_and_the_attempt_is_recorded_first(
-    settlement: Defer | Fail, wish: Wish, entries: tuple[Entry, ...], stage: Stage | None
+    settlement: Defer | Fail,
+    wish: AdministratorWish,
+    entries: tuple[Entry, ...],
+    stage: Stage | None,
 ) -> None:
     found = transition.after_settlement(
         settlement, wish, stage=Stage.READY, history=History(), now=NOW
@@ -68,7 +75,7 @@ def test_wish_takes_precedence_and_the_attempt_is_recorded_first(
 
 def test_delivered_message_goes_whatever_the_operator_wished() -> None:
     found = transition.after_settlement(
-        Done(), Wish.HOLD, stage=Stage.READY, history=History(), now=NOW
+        Done(), AdministratorWish.HOLD, stage=Stage.READY, history=History(), now=NOW
     )
     assert found is GONE
 
@@ -84,44 +91,52 @@ def test_only_unfiltered_mail_passes_the_filters() -> None:
     ("wish", "stage", "origin", "change"),
     [
         (None, Stage.READY, Stage.READY, None),
-        (Wish.HOLD, Stage.HELD, Stage.READY, None),
-        (Wish.FAIL, Stage.FAILED, Stage.READY, None),
+        (AdministratorWish.HOLD, Stage.HELD, Stage.READY, None),
+        (AdministratorWish.FAIL, Stage.FAILED, Stage.READY, None),
         (
-            Wish.HOLD,
+            AdministratorWish.HOLD,
             Stage.FAILED,
             Stage.UNFILTERED,
             Change((Held(at=NOW, stage=Stage.UNFILTERED),), Stage.HELD),
         ),
         (
-            Wish.FAIL,
+            AdministratorWish.FAIL,
             Stage.HELD,
             Stage.UNFILTERED,
             Change((Failed(at=NOW, stage=Stage.UNFILTERED, reason=GIVEN_UP),), Stage.FAILED),
         ),
         (
-            Wish.RETRY,
+            AdministratorWish.RETRY,
             Stage.HELD,
             Stage.UNFILTERED,
             Change((Released(at=NOW),), Stage.UNFILTERED, 0.0),
         ),
-        (Wish.RETRY, Stage.FAILED, None, Change((Released(at=NOW),), Stage.READY, 0.0)),
-        (Wish.DELETE, Stage.FAILED, Stage.READY, GONE),
+        (
+            AdministratorWish.RETRY,
+            Stage.FAILED,
+            None,
+            Change((Released(at=NOW),), Stage.READY, 0.0),
+        ),
+        (AdministratorWish.DELETE, Stage.FAILED, Stage.READY, GONE),
     ],
 )
 def test_wish_at_a_stage(
-    wish: Wish | None, stage: Stage, origin: Stage | None, change: Change | None
+    wish: AdministratorWish | None, stage: Stage, origin: Stage | None, change: Change | None
 ) -> None:
     history = History(stage=origin)
     assert transition.after_wish(wish, stage=stage, history=history, now=NOW) == change
 
 
 @pytest.mark.parametrize("stage", Stage)
-@pytest.mark.parametrize("wish", Wish)
-def test_wish_is_granted_once(wish: Wish, stage: Stage) -> None:
+@pytest.mark.parametrize("wish", AdministratorWish)
+def test_wish_is_granted_once(wish: AdministratorWish, stage: Stage) -> None:
     change = transition.after_wish(wish, stage=stage, history=History(), now=NOW)
     if change is not None:
         asked = History(wish=wish)
-        assert wish is Wish.DELETE or transition.folded(asked, change.entries).wish is None
+        assert (
+            wish is AdministratorWish.DELETE
+            or transition.folded(asked, change.entries).wish is None
+        )
 
 
 def test_flush_is_for_deferred_mail_only() -> None:
@@ -145,7 +160,7 @@ def test_flush_is_for_deferred_mail_only() -> None:
         ),
         (
             Stage.UNFILTERED,
-            (Held(at=NOW, stage=Stage.UNFILTERED), Wished(at=NOW, wish=Wish.FAIL)),
+            (Held(at=NOW, stage=Stage.UNFILTERED), Wished(at=NOW, wish=AdministratorWish.FAIL)),
             Change((Released(at=NOW),), Stage.UNFILTERED),
         ),
     ],

@@ -9,7 +9,7 @@ from emailrelay import service
 from emailrelay.config import FilterdSettings, load
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
-from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import complaints, parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
@@ -19,7 +19,7 @@ from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay_filterd import unattended
-from emailrelay_filterd.worker import Worker
+from emailrelay_filterd.worker import FilterWorker
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +58,7 @@ async def _work(
         store.feed(Stage.UNFILTERED, hints=hints) as feed,
     ):
         signals.on_flush(feed.wake)
-        worker = Worker(
+        worker = FilterWorker(
             feed=feed,
             chain=_chain(live.now, programs),
             schedule=live.now.schedule,
@@ -89,5 +89,5 @@ def _chain(settings: FilterdSettings, programs: Programs) -> Chain:
     return Chain(filters=parse_chain(settings.filter), side=Side.SERVER, programs=programs)
 
 
-def _limits(settings: FilterdSettings) -> Limits:
-    return Limits(timeout=settings.filter_timeout)
+def _limits(settings: FilterdSettings) -> ProgramLimits:
+    return ProgramLimits(timeout=settings.filter_timeout)

@@ -11,7 +11,7 @@ from emailrelay.events import Report, StoreTrouble
 from emailrelay.filter_decision import Run, decide
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import Original
-from emailrelay.filters.verdict import Spoken, Trouble
+from emailrelay.filters.verdict import BrokenFilter, Spoken
 from emailrelay.schedule import Schedule
 from emailrelay.store.base import Claim, Feed
 
@@ -23,7 +23,7 @@ _STORE_PAUSE = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Worker:
+class FilterWorker:
     """Filters what ``feed`` yields, ``jobs`` messages at a time; with an empty chain it claims none."""
 
     feed: Feed
@@ -127,6 +127,6 @@ class Worker:
             copy = await claim.work_copy(WORK_COPY_SUFFIX)
         except StoreError as error:
             # Held back by the schedule, or a full disk would keep us busy with this message alone.
-            return Spoken(Trouble(reason=str(error)), "work copy")
+            return Spoken(BrokenFilter(reason=str(error)), "work copy")
         original = Original(claim.envelope, claim.size, claim.touched)
         return await self.chain.run(copy, message=claim.id, original=original)

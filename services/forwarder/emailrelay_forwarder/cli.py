@@ -13,7 +13,7 @@ from emailrelay.config import ForwarderSettings, load
 from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
-from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
@@ -24,7 +24,7 @@ from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.limits import Limits as RouteLimits
+from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
@@ -33,7 +33,7 @@ from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.settings.policy_settings import check_files, found_by_check, sessions_of
 from emailrelay_forwarder.steering import Steering
-from emailrelay_forwarder.worker import Worker
+from emailrelay_forwarder.worker import ForwarderWorker
 
 _MOST_TASKS = 500
 """Messages in hand at a time, however many routes there are."""
@@ -109,8 +109,8 @@ def _programs(settings: ForwarderSettings) -> Programs:
     return Programs(_limits(settings), debug=settings.debug)
 
 
-def _limits(settings: ForwarderSettings) -> Limits:
-    return Limits(timeout=settings.filter_timeout)
+def _limits(settings: ForwarderSettings) -> ProgramLimits:
+    return ProgramLimits(timeout=settings.filter_timeout)
 
 
 def _tasks(settings: ForwarderSettings) -> int:
@@ -137,7 +137,7 @@ async def _work(
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
-        worker = Worker(
+        worker = ForwarderWorker(
             feed=feed,
             forwarding=make(live.now),
             report=report,

@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import Callable
 
 from emailrelay_forwarder.delivery.forwarding import Forwarding
-from emailrelay_forwarder.worker import Worker, polling
+from emailrelay_forwarder.worker import ForwarderWorker, polling
 
 
 class Steering:
     """Steers one worker. ``wake`` makes all deferred mail due, for the worker's whole pool."""
 
-    def __init__(self, worker: Worker, wake: Callable[[], None], poll: float | None) -> None:
+    def __init__(
+        self, worker: ForwarderWorker, wake: Callable[[], None], poll: float | None
+    ) -> None:
         """Begin to poll (every ``poll`` seconds; None: never)."""
         self._worker, self._wake = worker, wake
         self._parting: set[asyncio.Task[None]] = set()

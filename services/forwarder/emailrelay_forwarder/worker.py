@@ -14,7 +14,7 @@ _STORE_PAUSE = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
-class Worker:
+class ForwarderWorker:
     """Forwards what ``feed`` yields, at most ``tasks`` messages at a time."""
 
     feed: Feed

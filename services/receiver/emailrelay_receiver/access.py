@@ -9,7 +9,7 @@ from typing import TypeAlias
 from emailrelay.envelope import NULL_SENDER, Address
 from emailrelay.secrets import AuthConfig, Mechanism
 
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,12 +17,12 @@ class SenderRule:
     """Who may use which senders; see ``[[allow]]`` in the settings."""
 
     users: tuple[str, ...]
-    networks: tuple[Network, ...]
+    networks: tuple[IpNetwork, ...]
     senders: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class ClientTerms:
     """What this server asks of every client."""
 
     starttls: bool = False
@@ -34,12 +34,12 @@ class Terms:
     senders: tuple[SenderRule, ...] = ()
     verifies: bool = False
     """Whether recipients are asked about."""
-    lenient: tuple[Network, ...] = ()
+    lenient: tuple[IpNetwork, ...] = ()
     """Where devices are that leave out the brackets of addresses."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Standing:
+class ClientStanding:
     """What is known of one client."""
 
     address: str = ""
@@ -62,30 +62,32 @@ class Standing:
     """How often it has failed to prove that."""
 
 
-def mechanisms(terms: Terms, standing: Standing) -> tuple[Mechanism, ...]:
+def mechanisms(terms: ClientTerms, standing: ClientStanding) -> tuple[Mechanism, ...]:
     """Give the mechanisms to offer: none in clear, unless nobody can listen or they were named."""
     if not standing.encrypted and not standing.private and terms.config.named is None:
         return ()
     return terms.config.choose(terms.possible, encrypted=standing.encrypted)
 
 
-def would_help_to_encrypt(terms: Terms, standing: Standing, mechanism: Mechanism) -> bool:
+def would_help_to_encrypt(
+    terms: ClientTerms, standing: ClientStanding, mechanism: Mechanism
+) -> bool:
     """Tell whether a mechanism would be offered if the connection were encrypted."""
     possible = terms.config.choose(terms.possible, encrypted=True)
     return terms.starttls and not standing.encrypted and mechanism in possible
 
 
-def must_encrypt(terms: Terms, standing: Standing) -> bool:
+def must_encrypt(terms: ClientTerms, standing: ClientStanding) -> bool:
     """Tell whether a client must encrypt before anything else."""
     return terms.tls_required and not standing.encrypted
 
 
-def must_log_in(terms: Terms, standing: Standing) -> bool:
+def must_log_in(terms: ClientTerms, standing: ClientStanding) -> bool:
     """Tell whether a client must log in before it can send mail."""
     return terms.login_required and not standing.user and standing.trusted is None
 
 
-def may_send_as(terms: Terms, standing: Standing, sender: Address) -> bool:
+def may_send_as(terms: ClientTerms, standing: ClientStanding, sender: Address) -> bool:
     """Tell whether a client may use this sender; the first rule that fits the client decides."""
     if sender == NULL_SENDER:
         return True
@@ -95,7 +97,7 @@ def may_send_as(terms: Terms, standing: Standing, sender: Address) -> bool:
     return True
 
 
-def is_lenient_with(terms: Terms, client: str) -> bool:
+def is_lenient_with(terms: ClientTerms, client: str) -> bool:
     """Tell whether the client at an IP address may leave out the brackets of addresses."""
     return _lies_in(client, terms.lenient)
 
@@ -116,13 +118,13 @@ def sender_rule(
     )
 
 
-def _fits(rule: SenderRule, standing: Standing) -> bool:
+def _fits(rule: SenderRule, standing: ClientStanding) -> bool:
     if standing.user:
         return standing.user in rule.users or "*" in rule.users
     return _lies_in(standing.address, rule.networks)
 
 
-def _lies_in(client: str, networks: tuple[Network, ...]) -> bool:
+def _lies_in(client: str, networks: tuple[IpNetwork, ...]) -> bool:
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:

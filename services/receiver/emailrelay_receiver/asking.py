@@ -4,18 +4,18 @@ from typing import assert_never
 
 from emailrelay.events import VerifierTrouble
 from emailrelay.reply import Reply
-from emailrelay_receiver.dialogue import Dialogue
+from emailrelay_receiver.dialogue import SmtpDialogue
 from emailrelay_receiver.house import House
 from emailrelay_receiver.outcomes import AskAbout
 from emailrelay_receiver.policy import is_mailbox
 from emailrelay_receiver.verification import Drop, Local, Remote, Unknown
-from emailrelay_receiver.verifier import NoAnswer, Verifier
+from emailrelay_receiver.verifier import NoVerifierAnswer, Verifier
 
 _CANNOT_SAY = Reply(451, "4.4.3 cannot check the address now, try again later")
 
 
 async def ask_about(
-    asked: AskAbout, verifier: Verifier, house: House, dialogue: Dialogue, *, peer: str
+    asked: AskAbout, verifier: Verifier, house: House, dialogue: SmtpDialogue, *, peer: str
 ) -> Reply | None:
     """Ask about an address and give the reply; None: drop the connection. ``peer`` is ``ip:port``."""
     standing = dialogue.standing
@@ -30,7 +30,7 @@ async def ask_about(
     )
     try:
         answer = await verifier.ask(fields)
-    except NoAnswer as error:
+    except NoVerifierAnswer as error:
         house.report(VerifierTrouble(verifier=verifier.spec[0], reason=str(error)))
         return _CANNOT_SAY
     match answer:

@@ -24,7 +24,7 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.reply import Reply
 from emailrelay.secrets import Mechanism
 from emailrelay_receiver import access
-from emailrelay_receiver.access import Standing, Terms
+from emailrelay_receiver.access import ClientStanding, ClientTerms
 from emailrelay_receiver.outcomes import (
     AskAbout,
     Authenticate,
@@ -52,7 +52,7 @@ from emailrelay_receiver.verification import Local, Remote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offer:
+class Capabilities:
     """What this server offers to a client, and within which bounds."""
 
     domain: str
@@ -80,12 +80,12 @@ def _unlimited() -> int | None:
 
 
 @dataclass(slots=True)
-class Dialogue:
+class SmtpDialogue:
     """What a client has said so far."""
 
-    offer: Offer
-    terms: Terms = field(default_factory=Terms)
-    standing: Standing = field(default_factory=Standing)
+    offer: Capabilities
+    terms: ClientTerms = field(default_factory=ClientTerms)
+    standing: ClientStanding = field(default_factory=ClientStanding)
     room: Callable[[], int | None] = _unlimited
     """Octets that may still be taken; None: there is no saying."""
     helo: str = ""
@@ -376,7 +376,7 @@ class Dialogue:
         _no_argument(argument)
         return Goodbye(Reply(221, "2.0.0 bye"))
 
-    _commands: ClassVar[dict[bytes, Callable[["Dialogue", bytes], Outcome]]] = {
+    _commands: ClassVar[dict[bytes, Callable[["SmtpDialogue", bytes], Outcome]]] = {
         b"HELO": _helo,
         b"EHLO": _ehlo,
         b"MAIL": _mail,

@@ -14,9 +14,9 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
 from emailrelay.secrets import AuthConfig, Mechanism, SecretsFile, ServerSecrets
-from emailrelay_receiver.access import SenderRule, Terms, sender_rule
+from emailrelay_receiver.access import ClientTerms, SenderRule, sender_rule
 from emailrelay_receiver.encryption import server_context
-from emailrelay_receiver.sasl import Answer, Claim, Password
+from emailrelay_receiver.sasl import Credentials, Password, SaslResponse
 
 _MOST_PROVED = 10_000
 _THREADS = 2
@@ -30,7 +30,7 @@ class TooBusy(Exception):
     """Too many passwords are being checked."""
 
 
-class Gate:
+class ClientRules:
     """Decides who is who. ``make_gate`` makes one; it holds no connection and needs no closing."""
 
     def __init__(
@@ -39,7 +39,7 @@ class Gate:
         context: ssl.SSLContext | None,
         at_once: bool,
         file: SecretsFile | None,
-        terms: Terms,
+        terms: ClientTerms,
         report: Report,
     ) -> None:
         self.context = context
@@ -67,11 +67,11 @@ class Gate:
         return self._file.server.trusted(client)
 
     @property
-    def terms(self) -> Terms:
+    def terms(self) -> ClientTerms:
         """Give what is asked of clients."""
         return self._terms
 
-    async def proves(self, claim: Claim, *, known: bool = False) -> bool:
+    async def proves(self, claim: Credentials, *, known: bool = False) -> bool:
         """Tell whether a client is who it says. ``known``: it has logged in from there before.
 
         A right password that takes no hash is found out at once, past those who wait for one. Every
@@ -85,7 +85,7 @@ class Gate:
             return False
         self._refresh(self._file)
         server = self._file.server
-        if isinstance(claim, Answer):
+        if isinstance(claim, SaslResponse):
             return server.verify_challenge(claim.user, claim.challenge, claim.digest)
         mark = self._mark(claim)
         # What was right once need not cost a hash at each session.
@@ -100,7 +100,7 @@ class Gate:
             self._proved.add(mark)
         return right
 
-    def checks(self, claim: Claim) -> bool:
+    def checks(self, claim: Credentials) -> bool:
         """Tell whether just this is being checked: to wait for the result is no further guess."""
         return isinstance(claim, Password) and self._mark(claim) in self._checking
 
@@ -137,7 +137,7 @@ def _possible(file: SecretsFile | None) -> tuple[Mechanism, ...]:
     return (*simple, Mechanism.CRAM_MD5) if file.server.knows_challenges else simple
 
 
-def make_gate(settings: ReceiverSettings, *, report: Report) -> Gate:
+def make_gate(settings: ReceiverSettings, *, report: Report) -> ClientRules:
     """Make what the settings describe, reading every file they name.
 
     Raises:
@@ -167,11 +167,11 @@ def make_gate(settings: ReceiverSettings, *, report: Report) -> Gate:
             problems.append(f"allow {table.name}: network: {error}")
     if problems:
         raise ConfigError(problems)
-    return Gate(
+    return ClientRules(
         context=context,
         at_once=settings.server_tls_connection,
         file=file,
-        terms=Terms(
+        terms=ClientTerms(
             starttls=settings.server_tls,
             tls_required=settings.must_encrypt,
             login_required=file is not None,

@@ -15,8 +15,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay_receiver.admission import Admission
-from emailrelay_receiver.dialogue import Offer
-from emailrelay_receiver.gate import Gate, make_gate
+from emailrelay_receiver.dialogue import Capabilities
+from emailrelay_receiver.gate import ClientRules, make_gate
 from emailrelay_receiver.login_attempts import LoginAttempts
 from emailrelay_receiver.received import received_line
 from emailrelay_receiver.troubles import Troubles
@@ -36,7 +36,7 @@ _FORWARDING = 660.0
 class House:
     """The rules of the house, its store, and who is in."""
 
-    offer: Offer
+    offer: Capabilities
     store: Store
     stage: Stage
     """Where received mail begins: UNFILTERED or READY."""
@@ -54,7 +54,7 @@ class House:
     """Seconds that a session may last, and the content of a message likewise."""
     troubles: Troubles
     remote_clients: bool = False
-    gate: Gate
+    gate: ClientRules
     """Who may come in and how; replaced as a whole when the settings change."""
     verifier: Verifier | None = None
     minimum_free: int = 0
@@ -138,7 +138,7 @@ def make_house(
     """Make the house that the settings describe."""
     anonymous = frozenset(settings.anonymous)
     return House(
-        offer=Offer(
+        offer=Capabilities(
             domain=settings.domain or socket.gethostname(),
             size=settings.size,
             recipients=settings.recipients,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from emailrelay.events import LoggedIn, LoginFailed
 from emailrelay.reply import Reply
 from emailrelay_receiver import sasl
-from emailrelay_receiver.access import Standing
+from emailrelay_receiver.access import ClientStanding
 from emailrelay_receiver.gate import TooBusy
 from emailrelay_receiver.house import House
 from emailrelay_receiver.login_attempts import LoginAttempt
@@ -25,7 +25,7 @@ _TOO_MANY = Reply(454, "4.7.0 too many logins under way, try again later")
 
 async def log_in(
     house: House,
-    standing: Standing,
+    standing: ClientStanding,
     wanted: Authenticate,
     ask: Callable[[Reply], Awaitable[bytes]],
     pause: Callable[[float], Awaitable[None]],
@@ -59,7 +59,7 @@ async def log_in(
     return _welcome(house, standing, wanted, claim.user)
 
 
-def _welcome(house: House, standing: Standing, wanted: Authenticate, user: str) -> Reply:
+def _welcome(house: House, standing: ClientStanding, wanted: Authenticate, user: str) -> Reply:
     standing.user, standing.mechanism = user, wanted.mechanism
     house.report(
         LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port)
@@ -67,7 +67,7 @@ def _welcome(house: House, standing: Standing, wanted: Authenticate, user: str) 
     return _WELCOME
 
 
-def _turned_away(standing: Standing) -> Reply | Goodbye:
+def _turned_away(standing: ClientStanding) -> Reply | Goodbye:
     """Say that too many log in; who asks again and again in one session is told to go."""
     standing.failures += 1
     return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else _TOO_MANY
@@ -75,7 +75,7 @@ def _turned_away(standing: Standing) -> Reply | Goodbye:
 
 async def _failed(
     house: House,
-    standing: Standing,
+    standing: ClientStanding,
     wanted: Authenticate,
     user: str,
     pause: Callable[[float], Awaitable[None]],
@@ -100,7 +100,7 @@ async def _failed(
 
 async def _claim(
     house: House, wanted: Authenticate, ask: Callable[[Reply], Awaitable[bytes]]
-) -> sasl.Claim:
+) -> sasl.Credentials:
     challenge = f"<{secrets.token_hex(16)}@{house.offer.domain}>".encode()
     exchange = sasl.exchange(wanted.mechanism, wanted.initial, challenge)
     try:
@@ -108,5 +108,5 @@ async def _claim(
         while True:
             asked = exchange.send(sasl.decode(await ask(sasl.prompt(asked))))
     except StopIteration as end:
-        claim: sasl.Claim = end.value
+        claim: sasl.Credentials = end.value
         return claim

@@ -23,7 +23,7 @@ class Password:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class SaslResponse:
     """Who a client says it is, with its answer to a challenge."""
 
     user: str
@@ -31,12 +31,12 @@ class Answer:
     digest: str = field(repr=False)
 
 
-Claim: TypeAlias = Password | Answer
-Exchange: TypeAlias = Generator[bytes, bytes, Claim]
+Credentials: TypeAlias = Password | SaslResponse
+ServerExchange: TypeAlias = Generator[bytes, bytes, Credentials]
 """Yields challenges, is sent the responses, both decoded; returns what the client claims."""
 
 
-def exchange(mechanism: Mechanism, initial: bytes | None, challenge: bytes) -> Exchange:
+def exchange(mechanism: Mechanism, initial: bytes | None, challenge: bytes) -> ServerExchange:
     """Begin an exchange; ``initial`` is the decoded response that came with the command.
 
     ``challenge`` is for CRAM-MD5, and must differ each time.
@@ -78,7 +78,7 @@ def prompt(challenge: bytes) -> Reply:
     return Reply(334, base64.b64encode(challenge).decode())
 
 
-def _plain(initial: bytes | None) -> Exchange:
+def _plain(initial: bytes | None) -> ServerExchange:
     response = (yield b"") if initial is None else initial
     identity, nul, rest = response.partition(b"\0")
     user, second, password = rest.partition(b"\0")
@@ -91,20 +91,20 @@ def _plain(initial: bytes | None) -> Exchange:
     return Password(name, Secret(_text(password)))
 
 
-def _login(initial: bytes | None) -> Exchange:
+def _login(initial: bytes | None) -> ServerExchange:
     user = (yield b"Username:") if initial is None else initial
     password = yield b"Password:"
     return Password(_text(user), Secret(_text(password)))
 
 
-def _cram_md5(initial: bytes | None, challenge: bytes) -> Exchange:
+def _cram_md5(initial: bytes | None, challenge: bytes) -> ServerExchange:
     if initial is not None:
         raise Refused(_MALFORMED)
     response = yield challenge
     user, blank, digest = response.rpartition(b" ")
     if not blank:
         raise Refused(_MALFORMED)
-    return Answer(_text(user), challenge, _text(digest))
+    return SaslResponse(_text(user), challenge, _text(digest))
 
 
 def _text(octets: bytes) -> str:

@@ -18,13 +18,13 @@ from aiosmtpd.smtp import SMTP
 from emailrelay.events import Dialogue as Spoken
 from emailrelay.events import Direction, Rejected, SessionTrouble, Traceback, Vanished
 from emailrelay.reply import Reply
-from emailrelay_receiver.access import Standing, is_lenient_with
+from emailrelay_receiver.access import ClientStanding, is_lenient_with
 from emailrelay_receiver.asking import ask_about
 from emailrelay_receiver.caller import caller_of
 from emailrelay_receiver.content.inflow import Inflow
 from emailrelay_receiver.content.intake import LIMIT, Intake, LineTooLong
 from emailrelay_receiver.content.taking import Taking
-from emailrelay_receiver.dialogue import Dialogue
+from emailrelay_receiver.dialogue import SmtpDialogue
 from emailrelay_receiver.encryption import client_certificate, shake_hands
 from emailrelay_receiver.house import House
 from emailrelay_receiver.login import log_in
@@ -99,8 +99,8 @@ class SmtpSession(SMTP):
         self._came = came
         self._ended = ended
         self._gate = house.gate
-        self._standing = Standing()
-        self._dialogue = Dialogue(house.offer, self._gate.terms, self._standing, house.room)
+        self._standing = ClientStanding()
+        self._dialogue = SmtpDialogue(house.offer, self._gate.terms, self._standing, house.room)
         self._taking = Taking(house, self, self._dialogue)
         self._awaits_command = False
         self._foreheard: Outcome | None = None

@@ -42,10 +42,10 @@ class Drop:
     """The connection is to be ended without a word."""
 
 
-Answer: TypeAlias = Local | Remote | Unknown | Drop
+VerifierAnswer: TypeAlias = Local | Remote | Unknown | Drop
 
 
-def from_exit(code: int, output: bytes) -> Answer:
+def from_exit(code: int, output: bytes) -> VerifierAnswer:
     """Read the exit code and the first two lines of the output of a program."""
     lines = [one_line(line.decode(errors="replace")) for line in output.split(b"\n")[:2]]
     first, second = [*lines, "", ""][:2]
@@ -62,7 +62,7 @@ def from_exit(code: int, output: bytes) -> Answer:
             return Unknown(_reply(550, "5.1.1", first))
 
 
-def from_line(line: bytes) -> Answer | None:
+def from_line(line: bytes) -> VerifierAnswer | None:
     """Read the answer of a network verifier; None: it is none."""
     words = [one_line(word) for word in line.decode(errors="replace").split("|", 2)]
     first, second, third = [*words, "", "", ""][:3]

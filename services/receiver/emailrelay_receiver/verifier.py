@@ -10,22 +10,22 @@ from emailrelay.filters.connections import Connections
 from emailrelay.filters.program import (
     Broken,
     Exited,
-    Limits,
-    NotStarted,
-    Outcome,
+    ProgramLimits,
+    ProgramNotStarted,
+    ProgramResult,
     Programs,
     Signalled,
     TimedOut,
 )
 from emailrelay.host_port import ServerAddress
 from emailrelay.queue_id import QueueId
-from emailrelay_receiver.verification import Answer, from_exit, from_line, question
+from emailrelay_receiver.verification import VerifierAnswer, from_exit, from_line, question
 
 _MOST_AT_ONCE = 20
 """Questions; further ones wait."""
 
 
-class NoAnswer(RelayError):
+class NoVerifierAnswer(RelayError):
     """The verifier could not say; the client is told to try again."""
 
 
@@ -35,11 +35,11 @@ class Verifier(Protocol):
     spec: tuple[str, float]
     """What the settings say of it."""
 
-    async def ask(self, fields: tuple[str, ...]) -> Answer:
+    async def ask(self, fields: tuple[str, ...]) -> VerifierAnswer:
         """Ask: recipient, sender, ``ip:port``, domain, mechanism or ``none``, login name.
 
         Raises:
-            NoAnswer: as it says.
+            NoVerifierAnswer: as it says.
 
         """
         ...
@@ -56,10 +56,10 @@ class ProgramVerifier:
         self.spec = (path, timeout)
         self._path = path
         self._programs: Programs | None = None
-        self._limits = Limits(timeout=timeout)
+        self._limits = ProgramLimits(timeout=timeout)
         self._free = asyncio.Semaphore(_MOST_AT_ONCE)
 
-    async def ask(self, fields: tuple[str, ...]) -> Answer:
+    async def ask(self, fields: tuple[str, ...]) -> VerifierAnswer:
         """See ``Verifier.ask``."""
         async with self._free:
             if self._programs is None:
@@ -74,18 +74,18 @@ class ProgramVerifier:
             await self._programs.__aexit__(None, None, None)
 
 
-def _answer(outcome: Outcome) -> Answer:
+def _answer(outcome: ProgramResult) -> VerifierAnswer:
     match outcome:
         case Exited(code, output):
             return from_exit(code, output)
         case Signalled(number):
-            raise NoAnswer(f"ended by signal {number}")
+            raise NoVerifierAnswer(f"ended by signal {number}")
         case TimedOut(seconds):
-            raise NoAnswer(f"took longer than {seconds:g} s")
-        case NotStarted(reason):
-            raise NoAnswer(f"cannot be run: {reason}")
+            raise NoVerifierAnswer(f"took longer than {seconds:g} s")
+        case ProgramNotStarted(reason):
+            raise NoVerifierAnswer(f"cannot be run: {reason}")
         case Broken(reason):
-            raise NoAnswer(f"was ended, as we could not attend to it: {reason}")
+            raise NoVerifierAnswer(f"was ended, as we could not attend to it: {reason}")
 
 
 class NetworkVerifier:
@@ -98,19 +98,19 @@ class NetworkVerifier:
         self._connections = Connections()
         self._free = asyncio.Semaphore(_MOST_AT_ONCE)
 
-    async def ask(self, fields: tuple[str, ...]) -> Answer:
+    async def ask(self, fields: tuple[str, ...]) -> VerifierAnswer:
         """See ``Verifier.ask``."""
         async with self._free:
             try:
                 async with asyncio.timeout(self._timeout):
                     line = await self._connections.ask(self._server, question(fields))
             except TimeoutError:
-                raise NoAnswer(f"took longer than {self._timeout:g} s") from None
-            except (OSError, connections.NoAnswer) as error:
-                raise NoAnswer(f"cannot be asked: {error}") from error
+                raise NoVerifierAnswer(f"took longer than {self._timeout:g} s") from None
+            except (OSError, connections.NoFilterAnswer) as error:
+                raise NoVerifierAnswer(f"cannot be asked: {error}") from error
         answer = from_line(line)
         if answer is None:
-            raise NoAnswer("gave an answer that makes no sense")
+            raise NoVerifierAnswer("gave an answer that makes no sense")
         return answer
 
     async def close(self) -> None:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from emailrelay.classic.child import Say
-from emailrelay.classic.log_lines import Line, Severity
-from emailrelay.classic.supervisor import Supervisor
+from emailrelay.classic.log_lines import ClassicLine, Severity
+from emailrelay.classic.supervisor import ClassicSupervisor
 from emailrelay.config import version
 from emailrelay.errors import DamagedMessage, RelayError
 from emailrelay.queue_id import QueueId
@@ -26,7 +26,7 @@ class Admin:
     """What commands work on."""
 
     store: Store
-    supervisor: Supervisor
+    supervisor: ClassicSupervisor
     may_terminate: bool
     say: Say
     """Where the log is."""
@@ -48,7 +48,7 @@ class Admin:
             yield f"error: {error}"
         except Exception as error:  # noqa: BLE001 -- whoever asked is told, and the log
             text = f"administration: {' '.join(words)}: {type(error).__name__}: {error}"
-            self.say(Line(Severity.ERROR, text))
+            self.say(ClassicLine(Severity.ERROR, text))
             yield "error: a mistake of ours; the log has the details"
 
 
@@ -87,7 +87,7 @@ async def _flush(admin: Admin) -> Answer:
         return
     told: list[str] = []
 
-    def note(line: Line) -> None:
+    def note(line: ClassicLine) -> None:
         if line.severity is not Severity.INFO:
             told[:] = [line.text]
 

@@ -15,13 +15,13 @@ from typing import TypeVar
 
 from emailrelay.classic.identity import Identity
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _MOST_LINKS = 40
 """As many symbolic links as the kernel follows (path_resolution(7))."""
 
 
-def act(path: str, who: Identity | None, do: Callable[[str], T]) -> T:
+def act(path: str, who: Identity | None, do: Callable[[str], _T]) -> _T:
     """Return ``do(path)``, done as ``who`` or by root at a path that ``who`` cannot change.
 
     Without ``who``, and in a process that is not root (any more), ``do`` is simply called.

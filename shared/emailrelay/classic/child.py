@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from emailrelay.classic import direct_log, log_lines
-from emailrelay.classic.log_lines import Line
+from emailrelay.classic.log_lines import ClassicLine
 from emailrelay.classic.log_output import HandedDown
 from emailrelay.classic.sheet import Sheet
 
@@ -24,7 +24,7 @@ _LAST_WORDS = 1.0
 _USER_TIME, _SYSTEM_TIME = 11, 12
 """Places in /proc/PID/stat behind the name of the program."""
 
-Say = Callable[[Line], None]
+Say = Callable[[ClassicLine], None]
 
 
 class Child:

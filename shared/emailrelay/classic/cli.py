@@ -11,7 +11,7 @@ from emailrelay.classic.command_line import Asked
 from emailrelay.classic.options import BY_NAME
 from emailrelay.classic.run import run
 from emailrelay.classic.services import Plan
-from emailrelay.classic.start import FAILED, NotStarted, choose_identity
+from emailrelay.classic.start import FAILED, StartFailed, choose_identity
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 from emailrelay.standard_streams import prepare_streams
@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         _complain(error.problems, "emailrelay --help shows the options")
         return FAILED
-    except NotStarted as error:
+    except StartFailed as error:
         _complain(error.problems)
         return error.status
 

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emailrelay.classic.options import BY_LETTER, BY_NAME, Kind, Option
+from emailrelay.classic.options import BY_LETTER, BY_NAME, Option, OptionKind
 
 _YES = frozenset({"yes", "true", "on", "1", "y"})
 _NO = frozenset({"no", "false", "off", "0", "n"})
@@ -41,19 +41,19 @@ class _Reading:
     def add(self, option: Option, value: str | None, said: str) -> None:
         """Note one option; ``said`` is how it was written."""
         match option.kind:
-            case Kind.FLAG:
+            case OptionKind.FLAG:
                 self._add_flag(option, value, said)
-            case Kind.VALUE:
+            case OptionKind.VALUE:
                 if value is None:
                     self.problems.append(f"{said}: needs a value{_shape(option)}")
                 else:
                     self._add_once(option.name, value, said)
-            case Kind.LIST:
+            case OptionKind.LIST:
                 if value is None:
                     self.problems.append(f"{said}: needs a value{_shape(option)}")
                 else:
                     self.given.setdefault(option.name, []).extend(_parts(value))
-            case Kind.OPTIONAL:
+            case OptionKind.OPTIONAL:
                 self.given.setdefault(option.name, []).extend(_parts(value or ""))
 
     def _add_flag(self, option: Option, value: str | None, said: str) -> None:
@@ -95,7 +95,7 @@ def parse(argv: Sequence[str], read_file: Callable[[str], str]) -> tuple[Asked, 
 
 
 def _off(name: str, values: Sequence[str]) -> bool:
-    return BY_NAME[name].kind is Kind.FLAG and list(values) == ["no"]
+    return BY_NAME[name].kind is OptionKind.FLAG and list(values) == ["no"]
 
 
 def _read_words(argv: Sequence[str], reading: _Reading) -> Iterator[str]:
@@ -139,7 +139,7 @@ def _read_letters(word: str, waiting: list[str], reading: _Reading) -> None:
 
 
 def _next_value(option: Option, waiting: list[str]) -> str | None:
-    if option.kind in (Kind.FLAG, Kind.OPTIONAL):
+    if option.kind in (OptionKind.FLAG, OptionKind.OPTIONAL):
         return None
     if waiting and (not waiting[0].startswith("-") or waiting[0] == "-"):
         return waiting.pop(0)

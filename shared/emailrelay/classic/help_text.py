@@ -3,7 +3,7 @@
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
 
-from emailrelay.classic.options import OPTIONS, Group, Kind, Option
+from emailrelay.classic.options import OPTIONS, Group, Option, OptionKind
 
 _INDENT = 34
 _WIDTH = 98
@@ -60,6 +60,6 @@ def _entries(options: Iterable[Option]) -> Iterator[str]:
 
 def _names(option: Option) -> str:
     letter = f"-{option.letter}, " if option.letter else "    "
-    value = option.word if option.kind is Kind.OPTIONAL else f" {option.word}".rstrip()
-    value = value.replace("[", "[=", 1) if option.kind is Kind.OPTIONAL else value
+    value = option.word if option.kind is OptionKind.OPTIONAL else f" {option.word}".rstrip()
+    value = value.replace("[", "[=", 1) if option.kind is OptionKind.OPTIONAL else value
     return f"  {letter}--{option.name}{value}"

@@ -22,7 +22,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ClassicLine:
     """What one line says; ``address`` is that of the client it is about, ``IP;PORT``, if any."""
 
     severity: Severity
@@ -92,7 +92,7 @@ _MOMENTS = frozenset({"again", "next_attempt", "token_until"})
 _NOT_SAID = frozenset({"timestamp", "level", "event", "service", "pid"})
 
 
-def of_event(octets: bytes) -> Line | None:
+def of_event(octets: bytes) -> ClassicLine | None:
     """Return what an event of a service's log says; None when the line is none."""
     try:
         event = json.loads(octets)
@@ -100,23 +100,23 @@ def of_event(octets: bytes) -> Line | None:
     except (ValueError, KeyError, TypeError):
         return None
     severity = _SEVERITIES.get(level, Severity.INFO)
-    return Line(severity, _text(name, event), _address(name, event))
+    return ClassicLine(severity, _text(name, event), _address(name, event))
 
 
-def of_own(event: Event) -> Line:
+def of_own(event: Event) -> ClassicLine:
     """Return what an event of this process says."""
     told = {name: field_value(getattr(event, name)) for name in event.fields}
     severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event_name(type(event))
-    return Line(severity, _text(name, told), _address(name, told))
+    return ClassicLine(severity, _text(name, told), _address(name, told))
 
 
-def of_complaint(octets: bytes) -> Line | None:
+def of_complaint(octets: bytes) -> ClassicLine | None:
     """Return what a line of a service's standard error says; None for an empty one."""
     text = printable(octets.decode(errors="replace").rstrip())
-    return Line(Severity.ERROR, text) if text else None
+    return ClassicLine(Severity.ERROR, text) if text else None
 
 
-def written(line: Line, *, now: float | None = None, address: bool = False) -> str:
+def written(line: ClassicLine, *, now: float | None = None, address: bool = False) -> str:
     """Write a line in the historical grammar, from its time on; ``now`` gives it one."""
     stamp = ""
     if now is not None:

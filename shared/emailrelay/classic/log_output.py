@@ -14,7 +14,7 @@ from types import MappingProxyType
 from emailrelay.classic import as_user
 from emailrelay.classic.command_line import Asked
 from emailrelay.classic.identity import Identity
-from emailrelay.classic.log_lines import Line, Severity, written
+from emailrelay.classic.log_lines import ClassicLine, Severity, written
 
 _PRIORITY = MappingProxyType(
     {
@@ -29,7 +29,7 @@ FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogOptions:
+class ClassicLogOptions:
     """How the log is kept; see ``options``."""
 
     everything: bool
@@ -42,12 +42,12 @@ class LogOptions:
     close_stderr: bool
 
 
-def log_options(asked: Asked) -> LogOptions:
+def log_options(asked: Asked) -> ClassicLogOptions:
     """Read the options of the log."""
     in_front = asked.values_of("log-format")
     to_syslog = asked.on("syslog") or not asked.on("no-syslog")
     facilities = asked.values_of("syslog") or ("mail",)
-    return LogOptions(
+    return ClassicLogOptions(
         everything=asked.on("log"),
         file=asked.value("log-file"),
         facility=facilities[0] if to_syslog else None,
@@ -59,7 +59,7 @@ def log_options(asked: Asked) -> LogOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HandedDown:
-    """What a service is told of the log file; see ``LogOptions``."""
+    """What a service is told of the log file; see ``ClassicLogOptions``."""
 
     descriptor: int
     """The open file, which the service inherits."""
@@ -79,7 +79,7 @@ class LogOutput:
 
     def __init__(
         self,
-        options: LogOptions,
+        options: ClassicLogOptions,
         clock: Callable[[], float] = time.time,
         who: Identity | None = None,
     ) -> None:
@@ -98,7 +98,7 @@ class LogOutput:
         if options.file is not None:
             self._open(self._path_now())
 
-    def write(self, line: Line) -> None:
+    def write(self, line: ClassicLine) -> None:
         """Write one line to wherever it belongs."""
         told = line.severity is not Severity.INFO
         if not (told or self._options.everything):

@@ -6,7 +6,7 @@ from types import MappingProxyType
 from typing import TypeAlias
 
 
-class Kind(Enum):
+class OptionKind(Enum):
     """What may follow an option's name."""
 
     FLAG = auto()
@@ -33,7 +33,7 @@ class Group(StrEnum):
     LATER = "Later"
 
 
-class Use(Enum):
+class OptionUse(Enum):
     """Who obeys an option."""
 
     COMMAND = auto()
@@ -50,9 +50,9 @@ class Option:
 
     name: str
     letter: str = ""
-    kind: Kind = Kind.FLAG
+    kind: OptionKind = OptionKind.FLAG
     group: Group
-    use: Use = Use.COMMAND
+    use: OptionUse = OptionUse.COMMAND
     word: str = ""
     """What stands for the value in the help."""
     text: str
@@ -84,7 +84,7 @@ def _option(group: Group, row: _Row, *, services: bool) -> Option:
         letter=letter,
         kind=_kind(word),
         group=group,
-        use=Use.SERVICES if services or "s" in marks else Use.COMMAND,
+        use=OptionUse.SERVICES if services or "s" in marks else OptionUse.COMMAND,
         word=word,
         text=text,
         default=default,
@@ -92,12 +92,12 @@ def _option(group: Group, row: _Row, *, services: bool) -> Option:
     )
 
 
-def _kind(word: str) -> Kind:
+def _kind(word: str) -> OptionKind:
     if not word:
-        return Kind.FLAG
+        return OptionKind.FLAG
     if word.startswith("["):
-        return Kind.OPTIONAL
-    return Kind.LIST if word in _LISTS else Kind.VALUE
+        return OptionKind.OPTIONAL
+    return OptionKind.LIST if word in _LISTS else OptionKind.VALUE
 
 
 _BASIC = _rows(
@@ -286,15 +286,15 @@ _ADMIN = _rows(
 )
 
 _LATER = tuple(
-    Option(name=name, letter=letter, kind=kind, group=Group.LATER, use=Use.NOBODY, text=text)
+    Option(name=name, letter=letter, kind=kind, group=Group.LATER, use=OptionUse.NOBODY, text=text)
     for name, letter, kind, text in (
-        ("pop", "B", Kind.FLAG, "Serve mail with POP3."),
-        ("pop-port", "E", Kind.VALUE, "The port of the POP3 server."),
-        ("pop-auth", "F", Kind.VALUE, "Secrets of POP3 clients."),
-        ("pop-no-delete", "G", Kind.FLAG, "POP3 clients delete nothing."),
-        ("pop-by-name", "J", Kind.FLAG, "A spool directory for each POP3 client."),
-        ("dnsbl", "", Kind.LIST, "Ask lists of unwanted clients."),
-        ("delivery-dir", "", Kind.VALUE, "Deliver to mailboxes on this machine."),
+        ("pop", "B", OptionKind.FLAG, "Serve mail with POP3."),
+        ("pop-port", "E", OptionKind.VALUE, "The port of the POP3 server."),
+        ("pop-auth", "F", OptionKind.VALUE, "Secrets of POP3 clients."),
+        ("pop-no-delete", "G", OptionKind.FLAG, "POP3 clients delete nothing."),
+        ("pop-by-name", "J", OptionKind.FLAG, "A spool directory for each POP3 client."),
+        ("dnsbl", "", OptionKind.LIST, "Ask lists of unwanted clients."),
+        ("delivery-dir", "", OptionKind.VALUE, "Deliver to mailboxes on this machine."),
     )
 )
 

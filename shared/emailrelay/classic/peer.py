@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-Place: TypeAlias = tuple[str, int]
+SocketAddress: TypeAlias = tuple[str, int]
 """An IPv4 address and a port."""
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
@@ -27,7 +27,7 @@ def user_of(connection: socket.socket) -> int | None:
     return owner(lines, local=theirs, remote=ours)
 
 
-def owner(lines: Iterable[str], *, local: Place, remote: Place) -> int | None:
+def owner(lines: Iterable[str], *, local: SocketAddress, remote: SocketAddress) -> int | None:
     """Return the user of the socket from ``local`` to ``remote`` in a table of the kernel's.
 
     A socket that its program has closed has no inode any more, and the table shows root's number
@@ -59,13 +59,13 @@ def _lines(table: Path) -> list[str]:
     return table.read_text("ascii").splitlines()
 
 
-def _plain(place: Place) -> str:
+def _plain(place: SocketAddress) -> str:
     # Numbers as they lie in memory.
     address = int.from_bytes(socket.inet_aton(place[0]), sys.byteorder)
     return f"{address:08X}:{place[1]:04X}"
 
 
-def _mapped(place: Place) -> str:
+def _mapped(place: SocketAddress) -> str:
     """Write an IPv4 address as IPv6 sockets have it (RFC 4291 section 2.5.5.2)."""
     prefix = int.from_bytes(b"\0\0\xff\xff", sys.byteorder)
     return f"{'0' * 16}{prefix:08X}{_plain(place)}"

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from emailrelay.classic.child import GRACE, Child
-from emailrelay.classic.log_lines import Line, Severity
+from emailrelay.classic.log_lines import ClassicLine, Severity
 from emailrelay.classic.log_output import LogOutput
 from emailrelay.classic.services import Service
 from emailrelay.classic.sheet import Sheet
@@ -66,7 +66,7 @@ class Post:
         self.send(signal.SIGTERM)
         done, _ = await asyncio.wait((keeper,), timeout=GRACE)
         if not done:
-            self._say(Line(Severity.ERROR, f"{self.name} does not end and is killed"))
+            self._say(ClassicLine(Severity.ERROR, f"{self.name} does not end and is killed"))
             self.send(signal.SIGKILL)
             await keeper
 
@@ -78,12 +78,14 @@ class Post:
             if self._unwanted.is_set():
                 return
             if not self.ready.is_set():
-                self._say(Line(Severity.ERROR, f"{self.name} could not be started: it {reason}"))
+                self._say(
+                    ClassicLine(Severity.ERROR, f"{self.name} could not be started: it {reason}")
+                )
                 return
             deaths = 1 if loop.time() - began >= _STEADY else deaths + 1
             pause = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(deaths - 1, 16))
             text = f"{self.name} {reason}; it is started again in {pause:g} s"
-            self._say(Line(Severity.ERROR, text))
+            self._say(ClassicLine(Severity.ERROR, text))
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause):
                     await self._unwanted.wait()

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from emailrelay.classic.command_line import Asked
-from emailrelay.classic.options import BY_NAME, Group, Kind, Use
+from emailrelay.classic.options import BY_NAME, Group, OptionKind, OptionUse
 
 _FLAGS_OF = {
     "as-server": ("log", "close-stderr"),
@@ -66,7 +66,7 @@ def _words(asked: Asked) -> Iterator[str]:
             yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
     for name, values in asked.values.items():
         # An empty list of details is none; an empty list of addresses or filters is a slip.
-        if not values and BY_NAME[name].kind is Kind.LIST and name != "tls-config":
+        if not values and BY_NAME[name].kind is OptionKind.LIST and name != "tls-config":
             yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
     for facility in asked.values_of("syslog"):
         if facility.lower() not in _FACILITIES:
@@ -82,7 +82,7 @@ def _forwarding(asked: Asked) -> Iterator[str]:
             option = BY_NAME[name]
             if name in _TRIGGERS:
                 yield f"--{name}: there is nowhere to forward to; say --forward-to HOST:PORT"
-            elif _one_sided(name, Group.CLIENT, "client-") and option.use is Use.SERVICES:
+            elif _one_sided(name, Group.CLIENT, "client-") and option.use is OptionUse.SERVICES:
                 yield f"--{name}: has no effect without --forward-to"
 
 

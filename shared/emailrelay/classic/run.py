@@ -11,13 +11,13 @@ from emailrelay.classic import identity, log_lines, process, rules, services, st
 from emailrelay.classic.admin import Admin
 from emailrelay.classic.admin_server import AdminServer
 from emailrelay.classic.command_line import Asked
-from emailrelay.classic.log_lines import Line, Severity
+from emailrelay.classic.log_lines import ClassicLine, Severity
 from emailrelay.classic.log_output import LogOutput
 from emailrelay.classic.pid_file import PidFile
 from emailrelay.classic.process import Announcement
 from emailrelay.classic.services import Plan
-from emailrelay.classic.start import FAILED, NotStarted
-from emailrelay.classic.supervisor import Supervisor
+from emailrelay.classic.start import FAILED, StartFailed
+from emailrelay.classic.supervisor import ClassicSupervisor
 from emailrelay.config import Settings
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
@@ -40,7 +40,7 @@ class _Ground:
     admin: Listeners
     log: LogOutput
     announcement: Announcement
-    remarks: list[Line]
+    remarks: list[ClassicLine]
     pid_file: PidFile | None = None
 
 
@@ -50,7 +50,7 @@ def run(plan: Plan, asked: Asked, again: Callable[[], tuple[Plan, Asked]]) -> in
     ``again`` reads the options once more, at SIGHUP; it raises ConfigError.
 
     Raises:
-        NotStarted: it cannot begin.
+        StartFailed: it cannot begin.
 
     """
     os.umask(process.UMASK)
@@ -81,9 +81,9 @@ def run(plan: Plan, asked: Asked, again: Callable[[], tuple[Plan, Asked]]) -> in
         if who is not None:
             identity.become(who)
         status = asyncio.run(_work(ground))
-    except (NotStarted, RelayError) as error:
+    except (StartFailed, RelayError) as error:
         for problem in str(error).splitlines():
-            log.write(Line(Severity.ERROR, problem))
+            log.write(ClassicLine(Severity.ERROR, problem))
     finally:
         if ground.pid_file is not None:
             ground.pid_file.remove()
@@ -104,7 +104,7 @@ async def _work(ground: _Ground) -> int:
 
 
 async def _supervise(ground: _Ground) -> int:
-    supervisor = Supervisor(ground.plan, ground.listeners.sockets, ground.log)
+    supervisor = ClassicSupervisor(ground.plan, ground.listeners.sockets, ground.log)
     _hear(supervisor, ground)
     if not ground.plan.lasting and not ground.admin.sockets:
         _started(ground)
@@ -123,7 +123,7 @@ async def _supervise(ground: _Ground) -> int:
 
 
 @asynccontextmanager
-async def _administration(ground: _Ground, supervisor: Supervisor) -> AsyncGenerator[None]:
+async def _administration(ground: _Ground, supervisor: ClassicSupervisor) -> AsyncGenerator[None]:
     """Answer administrators, if that was asked for."""
     if not ground.admin.sockets:
         yield
@@ -143,7 +143,7 @@ async def _administration(ground: _Ground, supervisor: Supervisor) -> AsyncGener
             yield
 
 
-def _hear(supervisor: Supervisor, ground: _Ground) -> None:
+def _hear(supervisor: ClassicSupervisor, ground: _Ground) -> None:
     """Obey signals; a second one to stop is the first one again."""
     loop = asyncio.get_running_loop()
     for number in _STOP:
@@ -162,7 +162,7 @@ def _hear_no_more() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def _reload(supervisor: Supervisor, ground: _Ground) -> None:
+def _reload(supervisor: ClassicSupervisor, ground: _Ground) -> None:
     """Open the log anew, read all options again, and have the services follow if they are good."""
     ground.log.reopen()
     try:
@@ -170,11 +170,13 @@ def _reload(supervisor: Supervisor, ground: _Ground) -> None:
         supervisor.follow(plan)
     except ConfigError as error:
         for problem in error.problems:
-            ground.log.write(Line(Severity.ERROR, f"options stay as they are: {problem}"))
+            ground.log.write(ClassicLine(Severity.ERROR, f"options stay as they are: {problem}"))
         return
     if waiting := services.only_at_start(ground.asked, asked):
         names = ", ".join(f"--{name}" for name in waiting)
-        ground.log.write(Line(Severity.INFO, f"a change of {names} waits for the next start"))
+        ground.log.write(
+            ClassicLine(Severity.INFO, f"a change of {names} waits for the next start")
+        )
 
 
 def _started(ground: _Ground) -> None:
@@ -183,7 +185,7 @@ def _started(ground: _Ground) -> None:
         ground.log.write(remark)
     if rules.waits_for_a_signal(ground.asked):
         text = "mail is forwarded when SIGUSR1 says so; --poll or --forward-on-disconnect says when"
-        ground.log.write(Line(Severity.INFO, text))
+        ground.log.write(ClassicLine(Severity.INFO, text))
     if ground.asked.on("close-stderr"):
         process.redirect_to_null(2)
     ground.announcement.tell(0)

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from emailrelay.classic.command_line import Asked
-from emailrelay.classic.options import BY_NAME, Kind, Option, Use
+from emailrelay.classic.options import BY_NAME, Option, OptionKind, OptionUse
 from emailrelay.config import (
     SERVICES,
     Ack,
@@ -103,14 +103,14 @@ def only_at_start(before: Asked, now: Asked) -> list[str]:
     return [
         name
         for name in names
-        if BY_NAME[name].use is Use.COMMAND and before.values_of(name) != now.values_of(name)
+        if BY_NAME[name].use is OptionUse.COMMAND and before.values_of(name) != now.values_of(name)
     ]
 
 
 def available(option: Option) -> bool:
     """Tell whether an option can be obeyed by this release."""
     known = any(option.setting in service.model_fields for service in SERVICES)
-    return option.use is Use.COMMAND or (option.use is Use.SERVICES and known)
+    return option.use is OptionUse.COMMAND or (option.use is OptionUse.SERVICES and known)
 
 
 def _unavailable(asked: Asked) -> Iterator[str]:
@@ -123,7 +123,7 @@ def _service(settings: type[Settings], asked: Asked) -> Service:
     flags = ["--log-format=json"]
     for name, values in asked.values.items():
         if _has(settings, name):
-            alone = f"--{name}" if BY_NAME[name].kind is Kind.OPTIONAL else f"--{name}="
+            alone = f"--{name}" if BY_NAME[name].kind is OptionKind.OPTIONAL else f"--{name}="
             flags += [f"--{name}={value}" for value in values] or [alone]
     # To switch something off is more than to leave it away: the environment may say otherwise, and
     # without a word mail is encrypted where that is possible.
@@ -133,7 +133,7 @@ def _service(settings: type[Settings], asked: Asked) -> Service:
 
 def _has(settings: type[Settings], name: str) -> bool:
     option = BY_NAME[name]
-    return option.use is Use.SERVICES and option.setting in settings.model_fields
+    return option.use is OptionUse.SERVICES and option.setting in settings.model_fields
 
 
 def _once(forwarder: Service) -> Service:

@@ -12,7 +12,7 @@ from emailrelay.classic import as_user, process
 from emailrelay.classic import identity as identities
 from emailrelay.classic.command_line import Asked
 from emailrelay.classic.identity import Identity
-from emailrelay.classic.log_lines import Line, Severity
+from emailrelay.classic.log_lines import ClassicLine, Severity
 from emailrelay.classic.log_output import LogOutput, log_options
 from emailrelay.classic.pid_file import PidFile
 from emailrelay.classic.services import Plan
@@ -29,7 +29,7 @@ CANNOT_BIND = 2
 """Exit status: a listening address could not be bound."""
 
 
-class NotStarted(Exception):
+class StartFailed(Exception):
     """The command cannot begin; ``status`` is its exit status."""
 
     def __init__(self, problems: list[str], status: int = FAILED) -> None:
@@ -39,26 +39,26 @@ class NotStarted(Exception):
         self.status = status
 
 
-def choose_identity(asked: Asked) -> tuple[Identity | None, list[Line]]:
-    """Give the user to become (None: stay), and what is to be said about it; raise NotStarted."""
+def choose_identity(asked: Asked) -> tuple[Identity | None, list[ClassicLine]]:
+    """Give the user to become (None: stay), and what is to be said about it; raise StartFailed."""
     if os.geteuid() != 0:
         return None, []
     name = asked.value("user") or "daemon"
     try:
         who = identities.find(name)
     except KeyError as error:
-        raise NotStarted([f"--user: there is no user {name!r} on this machine"]) from error
+        raise StartFailed([f"--user: there is no user {name!r} on this machine"]) from error
     if who.user == 0:
         return None, []
     trouble = process.rehearse(lambda: _try_python(who))
     if trouble is None:
         return who, []
     if asked.on("user"):
-        raise NotStarted([f"--user {name}: {trouble}"])
+        raise StartFailed([f"--user {name}: {trouble}"])
     # A Python in root's own directory is somebody trying things out. Who needs the drop says --user,
     # as the files under deploy/ do.
     text = f"staying root: {trouble}; with --user {name} this stops the start"
-    return None, [Line(Severity.INFO, text)]
+    return None, [ClassicLine(Severity.INFO, text)]
 
 
 def _try_python(who: Identity) -> None:
@@ -70,7 +70,7 @@ def _try_python(who: Identity) -> None:
 
 
 def bind(plan: Plan, asked: Asked, who: Identity | None) -> tuple[Listeners, Listeners]:
-    """Bind the addresses for mail and for administrators; raise NotStarted naming all that fail."""
+    """Bind the addresses for mail and for administrators; raise StartFailed naming all that fail."""
     smtp, admin, problems = Listeners(), Listeners(), list[str]()
     wanted = [(admin, ["127.0.0.1"], asked.value("admin"))] if asked.on("admin") else []
     if plan.receiver is not None:
@@ -81,7 +81,7 @@ def bind(plan: Plan, asked: Asked, who: Identity | None) -> tuple[Listeners, Lis
         except CannotListen as error:
             problems += str(error).splitlines()
     if problems:
-        raise NotStarted(problems, CANNOT_BIND)
+        raise StartFailed(problems, CANNOT_BIND)
     return smtp, admin
 
 
@@ -118,15 +118,15 @@ def _open_socket(listeners: Listeners, who: Identity | None, path: str) -> None:
 
 
 def open_log(asked: Asked, who: Identity | None) -> LogOutput:
-    """Open the log, for the user who will have to open its file again; raise NotStarted."""
+    """Open the log, for the user who will have to open its file again; raise StartFailed."""
     try:
         return LogOutput(log_options(asked), who=who)
     except OSError as error:
-        raise NotStarted([f"--log-file: cannot be opened: {reason_of(error)}"]) from error
+        raise StartFailed([f"--log-file: cannot be opened: {reason_of(error)}"]) from error
 
 
 def make_spool(settings: Settings, who: Identity | None) -> None:
-    """Make a missing spool directory, for the user who will work in it; raise NotStarted."""
+    """Make a missing spool directory, for the user who will work in it; raise StartFailed."""
     place = settings.store_place
     if not isinstance(place, Path) or place.exists():
         return
@@ -135,7 +135,7 @@ def make_spool(settings: Settings, who: Identity | None) -> None:
         with nullcontext() if who is not None else spool_owner.acting(place):
             as_user.act(str(place), who, partial(_make_directory, who))
     except (OSError, StoreUnusable) as error:
-        raise NotStarted([f"--spool-dir: cannot be made: {reason_of(error)}"]) from error
+        raise StartFailed([f"--spool-dir: cannot be made: {reason_of(error)}"]) from error
 
 
 def _make_directory(who: Identity | None, path: str) -> None:
@@ -152,7 +152,7 @@ def _make_directory(who: Identity | None, path: str) -> None:
 
 
 def rehearse_opening(settings: Settings, who: Identity | None) -> None:
-    """Open and close the store, as the services will; raise NotStarted when it cannot be used."""
+    """Open and close the store, as the services will; raise StartFailed when it cannot be used."""
 
     async def open_and_close() -> None:
         async with open_store(settings.store_place, report=_unheard):
@@ -168,7 +168,7 @@ def rehearse_opening(settings: Settings, who: Identity | None) -> None:
     trouble = process.rehearse(act)
     if trouble is not None:
         user = f" for user {who.name}" if who is not None else ""
-        raise NotStarted([f"--spool-dir: cannot be used{user}: {trouble}"])
+        raise StartFailed([f"--spool-dir: cannot be used{user}: {trouble}"])
 
 
 def _unheard(_event: Event) -> None:
@@ -176,7 +176,7 @@ def _unheard(_event: Event) -> None:
 
 
 def write_pid_file(asked: Asked, who: Identity | None) -> PidFile | None:
-    """Write the pid file, if one was asked for; raise NotStarted."""
+    """Write the pid file, if one was asked for; raise StartFailed."""
     path = asked.value("pid-file")
     if path is None:
         return None
@@ -185,5 +185,5 @@ def write_pid_file(asked: Asked, who: Identity | None) -> PidFile | None:
         if who is not None:
             pid_file.keep_for_another()
     except OSError as error:
-        raise NotStarted([f"--pid-file: cannot be written: {reason_of(error)}"]) from error
+        raise StartFailed([f"--pid-file: cannot be written: {reason_of(error)}"]) from error
     return pid_file

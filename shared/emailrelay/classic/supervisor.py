@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing, suppress
 
 from emailrelay.classic.child import GRACE, Child, Say
-from emailrelay.classic.log_lines import Line, Severity
+from emailrelay.classic.log_lines import ClassicLine, Severity
 from emailrelay.classic.log_output import LogOutput
 from emailrelay.classic.post import Post
 from emailrelay.classic.services import Plan, Service
@@ -28,7 +28,7 @@ _LOOK = 1.0
 """Seconds between two looks at their progress."""
 
 
-class Supervisor:
+class ClassicSupervisor:
     """All services of a plan. ``sockets`` are those that the receiver accepts on."""
 
     def __init__(self, plan: Plan, sockets: Sequence[socket.socket], log: LogOutput) -> None:
@@ -88,7 +88,7 @@ class Supervisor:
                 post.name for post in self._posts.values() if not post.ready.is_set()
             )
             text = f"not ready, and no progress for {START_LIMIT:g} s: {waiting}"
-            self._say(Line(Severity.ERROR, text))
+            self._say(ClassicLine(Severity.ERROR, text))
         return False
 
     async def _no_progress(self) -> None:
@@ -126,7 +126,7 @@ class Supervisor:
         if self.stop.is_set():
             return 1
 
-        def say(line: Line) -> None:
+        def say(line: ClassicLine) -> None:
             self._say(line)
             if also_say is not None:
                 also_say(line)
@@ -136,7 +136,7 @@ class Supervisor:
             with closing(Sheet(once, os.environ)) as sheet:
                 child = await Child.start(once.module, sheet, (), say, self._log.hand_down())
         except OSError as error:
-            say(Line(Severity.ERROR, f"{once.name} could not be started: {error}"))
+            say(ClassicLine(Severity.ERROR, f"{once.name} could not be started: {error}"))
             return 1
         ended, stop = asyncio.create_task(child.ended()), asyncio.create_task(self.stop.wait())
         await asyncio.wait((ended, stop), return_when=asyncio.FIRST_COMPLETED)

@@ -7,7 +7,7 @@ from typing import Annotated, Self, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from emailrelay.config.declared import Declared
-from emailrelay.config.servers import File
+from emailrelay.config.servers import FilePath
 from emailrelay.config.tables import Table, Tables
 from emailrelay.config.values import Destination
 from emailrelay.secrets import Mechanism
@@ -67,18 +67,20 @@ class OAuth2(Declared):
     client_id: str | None = Field(default=None, examples=["11111111-2222-3333-4444-555555555555"])
     """The id of the application, as the provider registered it."""
 
-    client_secret_file: File | None = Field(
+    client_secret_file: FilePath | None = Field(
         default=None, examples=["/etc/emailrelay/office.secret"]
     )
     """A file with the application's secret, which others must not be able to read."""
 
-    key_file: File | None = Field(default=None, examples=["/etc/emailrelay/office.key"])
+    key_file: FilePath | None = Field(default=None, examples=["/etc/emailrelay/office.key"])
     """A file with a private key: PEM, or the JSON file of a Google service account."""
 
-    certificate_file: File | None = Field(default=None, examples=["/etc/emailrelay/office.pem"])
+    certificate_file: FilePath | None = Field(default=None, examples=["/etc/emailrelay/office.pem"])
     """The certificate (PEM) that belongs to key_file, for client-credentials."""
 
-    refresh_token_file: File | None = Field(default=None, examples=["/etc/emailrelay/google.token"])
+    refresh_token_file: FilePath | None = Field(
+        default=None, examples=["/etc/emailrelay/google.token"]
+    )
     """A file with a refresh token; without one, emailrelay-auth login asks for it."""
 
     token_url: HttpsUrl | None = Field(default=None, examples=["https://login.example.net/token"])
@@ -100,7 +102,7 @@ class OAuth2(Declared):
         return self
 
 
-class Account(Table):
+class AccountSettings(Table):
     """Who we are at a server; routes name it."""
 
     mechanism: AnyCase = Mechanism.PLAIN
@@ -109,7 +111,7 @@ class Account(Table):
     user: str = Field(examples=["relay@example.net"])
     """The user's name at the server, often an address."""
 
-    password_file: File | None = Field(default=None, examples=["/etc/emailrelay/shop.password"])
+    password_file: FilePath | None = Field(default=None, examples=["/etc/emailrelay/shop.password"])
     """A file with the password, which others must not be able to read."""
 
     oauth2: OAuth2 | None = None
@@ -138,7 +140,7 @@ class Account(Table):
 class AccountOptions(Declared):
     """Accounts at servers."""
 
-    account: Tables[Account] = ()
+    account: Tables[AccountSettings] = ()
     """Who we are at servers, by the name that a [[route]] gives; also with OAuth2."""
 
 

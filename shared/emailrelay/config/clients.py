@@ -65,7 +65,7 @@ def _verifier(spec: str) -> str:
 SecretsPath: TypeAlias = Annotated[
     Path, BeforeValidator(_given), AfterValidator(_absolute), Metavar("FILE")
 ]
-Certificate: TypeAlias = Annotated[
+ClientCertificate: TypeAlias = Annotated[
     list[Annotated[Path, AfterValidator(_absolute)]],
     BeforeValidator(comma_list),
     AfterValidator(_key_and_chain),
@@ -110,7 +110,7 @@ class EncryptionOptions(Declared):
     server_tls_required: Flag = False
     """Take nothing from a client before the connection is encrypted."""
 
-    server_tls_certificate: Certificate = []
+    server_tls_certificate: ClientCertificate = []
     """Our key and certificate chain in PEM: one file, or given twice, the key and the chain. The key
     must not be readable by others. Read again at SIGHUP."""
 

@@ -11,15 +11,15 @@ from emailrelay.config.reading import gather
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 
-S = TypeVar("S", bound=Settings)
+_S = TypeVar("_S", bound=Settings)
 
 
 def load(
-    settings: type[S],
+    settings: type[_S],
     argv: Sequence[str] | None = None,
     *,
-    check: Callable[[S], list[str]] | None = None,
-) -> S:
+    check: Callable[[_S], list[str]] | None = None,
+) -> _S:
     """Return the settings of a service, or end the process as its command line asks.
 
     Without ``argv``, that of the process. ``check`` reads what --check-config is to read beside the

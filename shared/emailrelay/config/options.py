@@ -14,23 +14,23 @@ from emailrelay.ack import Ack
 from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
 from emailrelay.config.declared import Declared
-from emailrelay.config.routes import Route, all_routes
+from emailrelay.config.routes import RouteSettings, all_routes
 from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
 from emailrelay.config.tables import Tables
 from emailrelay.config.values import (
-    Address,
     Addresses,
     Anonymities,
     AtStart,
     Bytes,
     ClientExtensions,
-    Count,
     Destination,
-    Directory,
+    DirectoryPath,
     Domain,
     Filters,
     Flag,
+    IpAddress,
     Port,
+    PositiveCount,
     Seconds,
     ServerExtensions,
 )
@@ -57,7 +57,7 @@ def _spool_dir() -> Path:
 class StoreOptions(Declared):
     """Where mail is kept."""
 
-    spool_dir: Annotated[Directory, AtStart()] = Field(default_factory=_spool_dir)
+    spool_dir: Annotated[DirectoryPath, AtStart()] = Field(default_factory=_spool_dir)
     """The spool directory; made if it is missing."""
 
     store: Annotated[str | None, AtStart()] = None
@@ -81,7 +81,7 @@ class StoringOptions(Declared):
 class ProcessOptions(Declared):
     """Processes."""
 
-    workers: Annotated[Count, AtStart()] = 1
+    workers: Annotated[PositiveCount, AtStart()] = 1
     """How many worker processes share the work; a single one needs no supervisor."""
 
 
@@ -159,7 +159,7 @@ class FilterOptions(FilterTimeOptions):
 class FilterRunOptions(Declared):
     """Running filters."""
 
-    filter_jobs: Annotated[Count, AtStart()] = 4
+    filter_jobs: Annotated[PositiveCount, AtStart()] = 4
     """How many messages are filtered at the same time, in each worker."""
 
 
@@ -199,7 +199,7 @@ class AcceptOptions(Declared):
     size: Bytes = 104857600
     """The largest message taken (100 MiB); 0 for no limit."""
 
-    recipients: Count = 1000
+    recipients: PositiveCount = 1000
     """The most recipients of one message; the others get 452 and come again (at least 100:
     RFC 5321 4.5.3.1.8)."""
 
@@ -221,12 +221,12 @@ class AcceptOptions(Declared):
 class ConnectionOptions(Declared):
     """Limits on clients."""
 
-    connections: Count = 1000
+    connections: PositiveCount = 1000
     """The most client connections at a time, in each worker. A tenth is kept for clients of this machine
     and for addresses from which somebody has logged in. Once there is no place, a new client gets that of
     one who has not logged in and has been idle for 5 seconds or more; if there is none, it gets 421."""
 
-    client_connections: Count = 100
+    client_connections: PositiveCount = 100
     """The most connections at a time from one address, in each worker. A network of 64 bits counts as one
     address with IPv6, and all loopback addresses count as one."""
 
@@ -247,13 +247,13 @@ class ForwardOptions(Declared):
     """The next mail server (smarthost): host and port number or service name, or the path of a unix
     socket. Needed, unless the last [[route]] takes all mail."""
 
-    client_interface: Address | None = None
+    client_interface: IpAddress | None = None
     """The local address to connect from; by default the system chooses."""
 
     @field_validator("forward_to")
     @classmethod
     def _given(cls, value: str | None, info: ValidationInfo) -> str | None:
-        routes: tuple[Route, ...] | None = info.data.get("route")
+        routes: tuple[RouteSettings, ...] | None = info.data.get("route")
         if routes is None:  # they are wrong, and what is said of them is enough
             return value
         if value is None and not any(route.takes_all for route in routes):
@@ -265,7 +265,7 @@ class ForwardOptions(Declared):
 class RouteOptions(Declared):
     """Routes."""
 
-    route: Tables[Route] = ()
+    route: Tables[RouteSettings] = ()
     """Where mail goes instead, by its sender, recipient or user."""
 
 
@@ -280,7 +280,7 @@ class DeliveryOptions(Declared):
     """Make one attempt for every message that is ready, whatever its retry time, then exit: 0 when
     all were delivered, 1 when some were not."""
 
-    connections_per_route: Annotated[Count, AtStart()] = 50
+    connections_per_route: Annotated[PositiveCount, AtStart()] = 50
     """The most connections to one server at a time, in each worker: at first at most 20, more when the
     server is slow and lets us have them, fewer when it asks for that."""
 

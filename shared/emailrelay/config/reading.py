@@ -14,17 +14,17 @@ from emailrelay.config.tables import tables
 from emailrelay.config.values import comma_list
 from emailrelay.errors import ConfigError
 
-S = TypeVar("S", bound=Settings)
+_S = TypeVar("_S", bound=Settings)
 
 
-def read(settings: type[S], argv: Sequence[str], environ: Mapping[str, str]) -> S:
+def read(settings: type[_S], argv: Sequence[str], environ: Mapping[str, str]) -> _S:
     """Return the settings of a service; raise ConfigError with every problem."""
     return gather(settings, flags.parse(settings, argv), environ)[0]
 
 
 def gather(
-    settings: type[S], asked: flags.CommandLine, environ: Mapping[str, str]
-) -> tuple[S, dict[str, str]]:
+    settings: type[_S], asked: flags.CommandLine, environ: Mapping[str, str]
+) -> tuple[_S, dict[str, str]]:
     """Return the settings and, for each that was given, the place where; raise ConfigError."""
     wrong = problems.of_command_line(settings, asked) + problems.of_environment(environ)
     values: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, field_validator
 from emailrelay import routes
 from emailrelay.address_pattern import check_pattern
 from emailrelay.config.tables import Name, Table
-from emailrelay.config.values import Count, Destination, Flag, Metavar, Seconds
+from emailrelay.config.values import Destination, Flag, Metavar, PositiveCount, Seconds
 from emailrelay.schedule import Schedule
 
 
@@ -36,7 +36,7 @@ def _free(name: str) -> str:
     return name
 
 
-Patterns: TypeAlias = Annotated[
+RoutePatterns: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(check_pattern)], ...],
     AfterValidator(_some),
     Metavar("PATTERNS"),
@@ -44,17 +44,17 @@ Patterns: TypeAlias = Annotated[
 TlsWord: TypeAlias = Literal["off", "opportunistic", "required", "implicit"]
 
 
-class Route(Table):
+class RouteSettings(Table):
     """A way for some of the mail.
 
     The first in the file that fits a recipient takes it; what fits none goes to forward_to.
     """
 
-    sender: Patterns = ("*",)
+    sender: RoutePatterns = ("*",)
     """Envelope senders it is for: user@domain, domain, *.domain, <> (notices, which have none) or *
     (all of them, and none)."""
 
-    recipient: Patterns = ("*",)
+    recipient: RoutePatterns = ("*",)
     """Recipients it is for: user@domain, domain, *.domain or *."""
 
     user: Annotated[tuple[str, ...], AfterValidator(_some), Metavar("USERS")] | None = Field(
@@ -78,7 +78,7 @@ class Route(Table):
     tls_verify: Flag | None = Field(default=None, examples=[True])
     """Whether the server must prove who it is; by default as for all servers."""
 
-    connections: Count | None = Field(default=None, examples=[5])
+    connections: PositiveCount | None = Field(default=None, examples=[5])
     """The most connections at a time, over all forwarder processes on this spool; by default
     connections_per_route in each process."""
 
@@ -142,7 +142,9 @@ class Route(Table):
         )
 
 
-def all_routes(tables: tuple[Route, ...], forward_to: str | None, usual: Schedule) -> routes.Routes:
+def all_routes(
+    tables: tuple[RouteSettings, ...], forward_to: str | None, usual: Schedule
+) -> routes.Routes:
     """Return the routes of a settings file with the default that they end in."""
     default = routes.only(forward_to, usual).default if forward_to else None
     return routes.Routes(tuple(table.plain(usual) for table in tables), default)

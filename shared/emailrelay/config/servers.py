@@ -62,7 +62,7 @@ def _tls_words(words: list[str]) -> list[str]:
     return words
 
 
-File: TypeAlias = Annotated[
+FilePath: TypeAlias = Annotated[
     Path, BeforeValidator(_given), AfterValidator(_absolute), Metavar("FILE")
 ]
 Certificate: TypeAlias = Annotated[
@@ -132,7 +132,7 @@ class ServerEncryptionOptions(Declared):
 class SignInOptions(Declared):
     """Who we are at servers."""
 
-    client_auth: File | None = Field(default=None, examples=["/etc/emailrelay.auth"])
+    client_auth: FilePath | None = Field(default=None, examples=["/etc/emailrelay.auth"])
     """The secrets file with our names and passwords at servers. Read again when it changes; others
     must not be able to read it."""
 

@@ -54,10 +54,10 @@ def _double_brackets(value: object) -> object:
     return value  # pyright: ignore[reportUnknownVariableType] -- pydantic looks at what it is
 
 
-T = TypeVar("T", bound=Table)
+_T = TypeVar("_T", bound=Table)
 
 
-def _names_differ(found: Sequence[T]) -> Sequence[T]:
+def _names_differ(found: Sequence[_T]) -> Sequence[_T]:
     twice = [name for name, times in Counter(table.name for table in found).items() if times > 1]
     if twice:
         raise ValueError(f"several are named {', '.join(twice)}; each needs a name of its own")
@@ -65,6 +65,6 @@ def _names_differ(found: Sequence[T]) -> Sequence[T]:
 
 
 Tables: TypeAlias = Annotated[
-    tuple[T, ...], BeforeValidator(_double_brackets), AfterValidator(_names_differ), InFile()
+    tuple[_T, ...], BeforeValidator(_double_brackets), AfterValidator(_names_differ), InFile()
 ]
 """A field of this kind is named as its tables are: ``route: Tables[Route] = ()`` is ``[[route]]``."""

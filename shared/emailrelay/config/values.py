@@ -139,10 +139,10 @@ def _absolute(path: Path) -> Path:
 
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False), Metavar("SECONDS")]
-Count: TypeAlias = Annotated[int, Field(ge=1), Metavar("N")]
+PositiveCount: TypeAlias = Annotated[int, Field(ge=1), Metavar("N")]
 Bytes: TypeAlias = Annotated[int, Field(ge=0), Metavar("BYTES")]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535), Metavar("PORT")]
-Directory: TypeAlias = Annotated[
+DirectoryPath: TypeAlias = Annotated[
     Path, BeforeValidator(_not_empty), AfterValidator(_absolute), Metavar("DIR")
 ]
 Destination: TypeAlias = Annotated[str, AfterValidator(destination), Metavar("HOST:PORT")]
@@ -150,7 +150,7 @@ Destinations: TypeAlias = Annotated[
     list[Destination], BeforeValidator(comma_list), Metavar("HOST:PORT,...")
 ]
 Domain: TypeAlias = Annotated[str, AfterValidator(_domain), Metavar("FQDN")]
-Address: TypeAlias = Annotated[str, AfterValidator(_ip), Metavar("IP")]
+IpAddress: TypeAlias = Annotated[str, AfterValidator(_ip), Metavar("IP")]
 Addresses: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("LIST")]
 Networks: TypeAlias = Annotated[
     list[str], BeforeValidator(comma_list), AfterValidator(_networks), Metavar("LIST")

@@ -5,12 +5,12 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from emailrelay.envelope import Envelope
-from emailrelay.filters.copy import Copy, Original
+from emailrelay.filters.copy import FilterCopy, Original
 from emailrelay.filters.program import (
     Broken,
     Exited,
-    NotStarted,
-    Outcome,
+    ProgramNotStarted,
+    ProgramResult,
     Programs,
     Signalled,
     TimedOut,
@@ -27,10 +27,10 @@ from emailrelay.filters.spec import (
 )
 from emailrelay.filters.verdict import (
     Accept,
+    BrokenFilter,
     Reject,
     Side,
     Spoken,
-    Trouble,
     Verdict,
     from_exit_code,
 )
@@ -46,7 +46,7 @@ class Chain:
     programs: Programs
 
     async def run(
-        self, copy: Copy, *, message: QueueId, original: Original | None = None
+        self, copy: FilterCopy, *, message: QueueId, original: Original | None = None
     ) -> Spoken:
         """Run the filters; an ``Accept`` says that content and envelope may be used as they are now.
 
@@ -80,7 +80,7 @@ class Chain:
     def _exit(self, one: ExitFilter) -> Verdict:
         return from_exit_code(one.code, b"", self.side)
 
-    async def _run_one(self, one: Filter, copy: Copy, message: QueueId) -> Verdict:
+    async def _run_one(self, one: Filter, copy: FilterCopy, message: QueueId) -> Verdict:
         match one:
             case ExitFilter():
                 return self._exit(one)
@@ -94,24 +94,24 @@ class Chain:
                 assert_never(one)
 
 
-def _problem(copy: Copy, original: Original | None) -> object:
+def _problem(copy: FilterCopy, original: Original | None) -> object:
     if original is None or original.touched():
         return read_result(copy)
     return untouched(original.envelope, original.size)
 
 
-def _verdict(outcome: Outcome, side: Side) -> Verdict:
+def _verdict(outcome: ProgramResult, side: Side) -> Verdict:
     match outcome:
         case Exited():
             return from_exit_code(outcome.code, outcome.output, side)
         case Signalled():
-            return Trouble(reason=f"killed by signal {outcome.number}")
+            return BrokenFilter(reason=f"killed by signal {outcome.number}")
         case TimedOut():
-            return Trouble(reason=f"no verdict within {outcome.seconds:g} s")
-        case NotStarted():
-            return Trouble(reason=f"cannot execute: {outcome.reason}")
+            return BrokenFilter(reason=f"no verdict within {outcome.seconds:g} s")
+        case ProgramNotStarted():
+            return BrokenFilter(reason=f"cannot execute: {outcome.reason}")
         case Broken():
-            return Trouble(reason=f"was ended, as we could not attend to it: {outcome.reason}")
+            return BrokenFilter(reason=f"was ended, as we could not attend to it: {outcome.reason}")
         case _:
             assert_never(outcome)
 
@@ -128,6 +128,6 @@ def _joined(accepted: Accept, verdict: Verdict) -> Verdict:
 
 
 def _checked(accepted: Accept, problem: object) -> Verdict:
-    if isinstance(problem, Reject | Trouble):
+    if isinstance(problem, Reject | BrokenFilter):
         return replace(problem, rescan=accepted.rescan, stop_run=accepted.stop_run)
     return accepted

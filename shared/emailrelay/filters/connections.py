@@ -27,7 +27,7 @@ class EndlessAnswer(Exception):
     """The answer is longer than a line may be."""
 
 
-class NoAnswer(Exception):
+class NoFilterAnswer(Exception):
     """The service was reached but gave no answer."""
 
 
@@ -124,7 +124,7 @@ class Connections:
 
         Raises:
             OSError: the service cannot be reached.
-            NoAnswer: it closed the connection, or its answer is too long.
+            NoFilterAnswer: it closed the connection, or its answer is too long.
 
         """
         try:
@@ -143,9 +143,9 @@ class Connections:
                 case Closed(said=b"") if connection.used:
                     raise _Stale from error
                 case Closed():
-                    raise NoAnswer(str(error)) from error
+                    raise NoFilterAnswer(str(error)) from error
                 case EndlessAnswer():
-                    raise NoAnswer("its answer is an endless line") from error
+                    raise NoFilterAnswer("its answer is an endless line") from error
                 case _:
                     raise
         self._give_back(server, connection)

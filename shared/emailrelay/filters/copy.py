@@ -8,7 +8,7 @@ from typing import Protocol
 from emailrelay.envelope import Envelope
 
 
-class Copy(Protocol):
+class FilterCopy(Protocol):
     """A private copy of one message, such as ``emailrelay.store.base.WorkCopy``; absolute paths."""
 
     @property

@@ -55,7 +55,7 @@ class TimedOut:
 
 
 @dataclass(frozen=True, slots=True)
-class NotStarted:
+class ProgramNotStarted:
     """The program could not be executed."""
 
     reason: str
@@ -68,11 +68,11 @@ class Broken:
     reason: str
 
 
-Outcome: TypeAlias = Exited | Signalled | TimedOut | NotStarted | Broken
+ProgramResult: TypeAlias = Exited | Signalled | TimedOut | ProgramNotStarted | Broken
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class ProgramLimits:
     """How long a program may take, in seconds."""
 
     timeout: float = 60.0
@@ -86,9 +86,9 @@ class Programs:
     An ``async with`` block; leaving it ends what is left.
     """
 
-    def __init__(self, limits: Limits | None = None, *, debug: bool = False) -> None:
+    def __init__(self, limits: ProgramLimits | None = None, *, debug: bool = False) -> None:
         """With ``debug``, programs share our standard error instead of ``/dev/null``."""
-        self.limits = limits or Limits()
+        self.limits = limits or ProgramLimits()
         """For what starts from now on."""
         self.connections = Connections()
         """To filters that are servers instead of programs."""
@@ -115,7 +115,7 @@ class Programs:
         self._guard.end()
         self.connections.close()
 
-    async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> Outcome:
+    async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> ProgramResult:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.
 
         ``argv`` is passed as it stands, without a shell. What the program leaves in the background may
@@ -127,14 +127,14 @@ class Programs:
             self._guard.start()
             running = self._start(argv, message, mark)
         except OSError as error:
-            return NotStarted(error.strerror or str(error))
+            return ProgramNotStarted(error.strerror or str(error))
         try:
             with running:
                 return await self._attend(running, mark, limits)
         except OSError as error:
             return Broken(error.strerror or str(error))
 
-    async def _attend(self, running: "_Running", mark: str, limits: Limits) -> Outcome:
+    async def _attend(self, running: "_Running", mark: str, limits: ProgramLimits) -> ProgramResult:
         try:
             async with asyncio.timeout(limits.timeout):
                 await running.ended.wait()

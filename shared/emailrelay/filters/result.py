@@ -10,8 +10,8 @@ from typing import BinaryIO
 from emailrelay import envelope_format
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import DamagedMessage
-from emailrelay.filters.copy import Copy
-from emailrelay.filters.verdict import Reject, Trouble
+from emailrelay.filters.copy import FilterCopy
+from emailrelay.filters.verdict import BrokenFilter, Reject
 from emailrelay.reply import Reply
 
 _SPOILT = Reply(554, "5.3.0 message could not be processed")
@@ -22,10 +22,10 @@ _WIRE_SAFE = re.compile(r'(?:[^\s<>"\\]|"(?:[^"\\]|\\.)*")+')
 """An address that cannot end its angle brackets or begin a parameter; blanks only within quotes."""
 
 
-def read_result(copy: Copy) -> Envelope | Reject | Trouble:
+def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
     """Give the envelope that an accepting chain left, or what is wrong with its result.
 
-    A ``Reject`` is the filter's doing: files removed, emptied, damaged, or unsafe to send. ``Trouble`` is
+    A ``Reject`` is the filter's doing: files removed, emptied, damaged, or unsafe to send. ``BrokenFilter`` is
     an error of the system, after which the same chain may do better.
     """
     try:
@@ -35,7 +35,7 @@ def read_result(copy: Copy) -> Envelope | Reject | Trouble:
     except DamagedMessage as error:
         return spoilt(error)
     except OSError as error:
-        return Trouble(reason=f"cannot read the filter's result: {error.strerror}")
+        return BrokenFilter(reason=f"cannot read the filter's result: {error.strerror}")
     return envelope
 
 

@@ -8,10 +8,10 @@ from typing import TypeAlias, assert_never
 
 from emailrelay.errors import DamagedMessage
 from emailrelay.filters import editing, net, spamd
-from emailrelay.filters.connections import Connections, NoAnswer
+from emailrelay.filters.connections import Connections, NoFilterAnswer
 from emailrelay.filters.result import opened, spoilt
 from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter
-from emailrelay.filters.verdict import Accept, Side, Trouble, Verdict, from_line, rejection
+from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 
@@ -35,12 +35,12 @@ class Servers:
                 return await self._run(one, content, message, side)
         except DamagedMessage as error:
             return spoilt(error)
-        except (NoAnswer, spamd.NoJudgement) as error:
-            return Trouble(reason=str(error))
+        except (NoFilterAnswer, spamd.NoJudgement) as error:
+            return BrokenFilter(reason=str(error))
         except OSError as error:
             if limit.expired():
-                return Trouble(reason=f"no verdict within {self.timeout:g} s")
-            return Trouble(reason=f"cannot be used: {error.strerror or error}")
+                return BrokenFilter(reason=f"no verdict within {self.timeout:g} s")
+            return BrokenFilter(reason=f"cannot be used: {error.strerror or error}")
 
     async def _run(self, one: Served, content: Path, message: QueueId, side: Side) -> Verdict:
         match one:

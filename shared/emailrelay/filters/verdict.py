@@ -65,7 +65,7 @@ class Skip:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class BrokenFilter:
     """The filter could not do its work: the message is held back and tried again."""
 
     reason: str
@@ -74,7 +74,7 @@ class Trouble:
     stop_run: bool = False
 
 
-Verdict: TypeAlias = Accept | Reject | Abandon | Skip | Trouble
+Verdict: TypeAlias = Accept | Reject | Abandon | Skip | BrokenFilter
 
 
 @dataclass(frozen=True, slots=True)

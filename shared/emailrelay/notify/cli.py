@@ -14,7 +14,7 @@ from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, Locals, Maildir, Program
-from emailrelay.notify.notifier import Count, Notifier
+from emailrelay.notify.notifier import NoticeCount, Notifier
 from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.store.spool.disk import place
@@ -100,12 +100,12 @@ def _agent(asked: argparse.Namespace, host: str) -> Agent | None:
     return Program((asked.procmail or "procmail", "-d", "{user}"), known)
 
 
-def _run(root: Path, host: str, agent: Agent | None) -> Count:
+def _run(root: Path, host: str, agent: Agent | None) -> NoticeCount:
     with spool_owner.acting(root):
         return _run_as_owner(root, host, agent)
 
 
-def _run_as_owner(root: Path, host: str, agent: Agent | None) -> Count:
+def _run_as_owner(root: Path, host: str, agent: Agent | None) -> NoticeCount:
     spool = open_spool(root, _report, time.time)
     try:
         place.check(root)
@@ -135,7 +135,7 @@ def _complain(text: str, status: int) -> int:
     return status
 
 
-def _tell(count: Count, *, verbose: bool) -> int:
+def _tell(count: NoticeCount, *, verbose: bool) -> int:
     for message, reason in count.trouble.items():
         _complain(f"{message}: {reason}", 1)
     if verbose:

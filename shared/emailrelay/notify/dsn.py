@@ -41,7 +41,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class FailureReport:
     """What a notice tells. Times are seconds since 1970."""
 
     id: str
@@ -75,7 +75,7 @@ def _peer(attempt: Attempt | None, recipient: Address) -> str:
     return attempt.peer if attempt is not None and recipient in attempt.replies else ""
 
 
-def compose(report: Report) -> bytes:
+def compose(report: FailureReport) -> bytes:
     """Give the notice's octets, CRLF line ends."""
     notice = MIMEMultipart("report", report_type="delivery-status")
     notice["Date"] = formatdate(report.now, localtime=True)
@@ -101,7 +101,7 @@ def _octets(notice: Message, *, utf8: bool) -> bytes:
     return buffer.getvalue()
 
 
-def _words(report: Report) -> MIMEText:
+def _words(report: FailureReport) -> MIMEText:
     """Give the part for people."""
     lines = [
         f"This is the mail system at host {report.host}.",
@@ -118,7 +118,7 @@ def _words(report: Report) -> MIMEText:
     return MIMEText(text, "plain", "us-ascii" if text.isascii() else "utf-8")
 
 
-def _status(report: Report) -> Message:
+def _status(report: FailureReport) -> Message:
     """Give the part for programs: a block for the message, then one for each recipient."""
     part = Message()
     part["Content-Type"] = "message/delivery-status"
@@ -135,14 +135,14 @@ def _block(fields: Iterator[tuple[str, str]]) -> Message:
     return block
 
 
-def _of_message(report: Report) -> Iterator[tuple[str, str]]:
+def _of_message(report: FailureReport) -> Iterator[tuple[str, str]]:
     yield "Reporting-MTA", f"dns; {report.host}"
     yield "X-MailRelay-Id", report.about
     if report.arrived is not None:
         yield "Arrival-Date", formatdate(report.arrived, localtime=True)
 
 
-def _of(failure: Failure, report: Report) -> Iterator[tuple[str, str]]:
+def _of(failure: Failure, report: FailureReport) -> Iterator[tuple[str, str]]:
     yield "Final-Recipient", _typed(failure.recipient)
     yield "Action", "failed"
     yield "Status", status(failure.reply)

@@ -15,12 +15,12 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.message import moves, notice, rewriting
 from emailrelay.store.spool.message.moves import Locked
-from emailrelay.store.spool.message.notice import Kind, Notice
+from emailrelay.store.spool.message.notice import Notice, NoticeKind
 from emailrelay.store.spool.message.spool import Spool
 
 
 @dataclass(slots=True)
-class Count:
+class NoticeCount:
     """What one run did."""
 
     told: list[QueueId] = field(default_factory=list[QueueId])
@@ -38,9 +38,9 @@ class Notifier:
     spool: Spool
     host: str
     agent: Agent | None
-    count: Count = field(default_factory=Count)
+    count: NoticeCount = field(default_factory=NoticeCount)
 
-    def run(self) -> Count:
+    def run(self) -> NoticeCount:
         """Look at every failed message once."""
         for message in sorted(self._failed()):
             try:
@@ -100,13 +100,15 @@ class Notifier:
             return
         if self.agent is not None:
             self.agent.check(envelope.sender)
-        drafted = Notice(self.spool, locked.id, Kind.RELAY if self.agent is None else Kind.LOCAL)
+        drafted = Notice(
+            self.spool, locked.id, NoticeKind.RELAY if self.agent is None else NoticeKind.LOCAL
+        )
         header = self._header(locked.id)
         attempt = history.last_attempt
         drafted.draft(
             envelope.sender,
             lambda message: dsn.compose(
-                dsn.Report(
+                dsn.FailureReport(
                     id=message,
                     about=locked.id,
                     host=self.host,

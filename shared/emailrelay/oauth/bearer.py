@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from emailrelay.config.accounts import Account
+from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import SignInError
 from emailrelay.events import Report
 from emailrelay.oauth.moment import Moment, read_clocks
 from emailrelay.oauth.renewal import Pausing, Renewal
-from emailrelay.oauth.state import Pause, Renew, Use
+from emailrelay.oauth.state import Pause, Renew, TokenUse
 from emailrelay.oauth.token import Token
 from emailrelay.oauth.token_files import TokenFiles
 
@@ -34,7 +34,7 @@ class Bearer:
 
     def __init__(
         self,
-        accounts: Iterable[Account],
+        accounts: Iterable[AccountSettings],
         root: Path,
         *,
         report: Report,
@@ -72,7 +72,7 @@ class Bearer:
         if renewal is None:
             raise SignInError(account_name, "no such account with OAuth2", "see [[account]]")
         match renewal.next_step(refused=renew):
-            case Use(token, renew=soon):
+            case TokenUse(token, renew=soon):
                 if soon:
                     self._start(renewal, refused=renew)
                 return token.text.reveal()

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from emailrelay.config.accounts import BY_PERSON, Account, Grant
+from emailrelay.config.accounts import BY_PERSON, AccountSettings, Grant
 from emailrelay.errors import ConfigError, RelayError, SignInError, StoreUnusable, reason_of
 from emailrelay.oauth import device, request, settings, status
 from emailrelay.oauth.device import Invitation, TooLate
@@ -147,7 +147,7 @@ def show(
     return os.EX_OK if all(entry.in_order for entry in rows) else 1
 
 
-def _renewal(found: settings.Accounts, name: str) -> Renewal:
+def _renewal(found: settings.OAuthAccounts, name: str) -> Renewal:
     account = found.named(name)
     if account.oauth2 is None:
         raise ConfigError([f"{name}: has a password, and no [account.oauth2]"])
@@ -200,7 +200,7 @@ def _invite(invitation: Invitation) -> None:
     sys.stdout.flush()
 
 
-def _tell_token(account: Account, token: Token) -> None:
+def _tell_token(account: AccountSettings, token: Token) -> None:
     until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(expires(token)))
     sys.stdout.write(
         f"{account.name}: signed in as {account.user}; the token is good until {until}\n"

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from emailrelay.oauth import material, request
-from emailrelay.oauth.endpoint import Refused, Unavailable, ask
+from emailrelay.oauth.endpoint import TokenRefused, Unavailable, ask
 from emailrelay.oauth.renewal import Renewal
 from emailrelay.oauth.token import Issued
 from emailrelay.secrets import Secret
@@ -79,16 +79,16 @@ def _number(said: object) -> float:
     return seconds
 
 
-def next_interval(interval: float, said: Refused | Unavailable) -> float | None:
+def next_interval(interval: float, said: TokenRefused | Unavailable) -> float | None:
     """Give the pause before the next question (RFC 8628 section 3.5); None: the answer is no."""
     match said:
         case Unavailable():
             return min(interval * 2, _LONGEST_INTERVAL)
-        case Refused(code="authorization_pending"):
+        case TokenRefused(code="authorization_pending"):
             return interval
-        case Refused(code="slow_down"):
+        case TokenRefused(code="slow_down"):
             return interval + _SLOWER
-        case Refused():
+        case TokenRefused():
             return None
 
 
@@ -101,7 +101,7 @@ async def sign_in(
     """Let a person sign in on a device of their choice; give what the server then issues.
 
     Raises:
-        Refused: the person, or the server, said no.
+        TokenRefused: the person, or the server, said no.
         TooLate: the code ran out.
         Unavailable: the server could not be asked for a code.
         SecretUnusable, BadKey, MissingExtra: as in ``Renewal``.
@@ -127,7 +127,7 @@ async def sign_in(
                 await sleep(interval)
                 try:
                     return await renewal.ask_once(form, proof)
-                except (Refused, Unavailable) as said:
+                except (TokenRefused, Unavailable) as said:
                     pause = next_interval(interval, said)
                     if pause is None:
                         raise

@@ -48,7 +48,7 @@ class Unavailable(Exception):
 
 
 @dataclass
-class Refused(Exception):
+class TokenRefused(Exception):
     """The server's no: an error code of RFC 6749 section 5.2 or an extension, and its own words."""
 
     code: str
@@ -62,7 +62,7 @@ async def ask(url: str, form: Mapping[str, str], client: Client) -> Mapping[str,
     """Send a form and give the JSON object that comes back with status 200.
 
     Raises:
-        Refused: the server said no, and why.
+        TokenRefused: the server said no, and why.
         Unavailable: everything else that can go wrong on the way.
         MissingExtra: there is nothing to send it with.
 
@@ -89,7 +89,7 @@ async def ask(url: str, form: Mapping[str, str], client: Client) -> Mapping[str,
     )
     if code in _BUSY:
         raise Unavailable(f"{host} answered {code}", retry_after)
-    raise Refused(code, description)
+    raise TokenRefused(code, description)
 
 
 async def _post(url: str, form: Mapping[str, str], client: Client) -> tuple[int, float, bytes]:

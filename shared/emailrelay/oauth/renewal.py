@@ -8,21 +8,21 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from emailrelay.config.accounts import Account, OAuth2
+from emailrelay.config.accounts import AccountSettings, OAuth2
 from emailrelay.errors import SignInError, StoreUnusable
 from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
 from emailrelay.oauth import material, request, state
 from emailrelay.oauth.endpoint import (
     BadKey,
     MissingExtra,
-    Refused,
+    TokenRefused,
     Unavailable,
     ask,
     sign,
 )
 from emailrelay.oauth.material import Material
 from emailrelay.oauth.moment import Moment, read_clocks
-from emailrelay.oauth.state import Pause, Renew, SignIn, Step, Trouble, Use
+from emailrelay.oauth.state import Pause, Renew, SignIn, SignInStep, TokenTrouble, TokenUse
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
 from emailrelay.oauth.token_files import Reserved, TokenFiles
 from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
@@ -31,7 +31,7 @@ from emailrelay.secrets.secret_text import SecretUnusable, stamp
 
 CAUSES = (
     Unavailable,
-    Refused,
+    TokenRefused,
     SecretUnusable,
     BadKey,
     MissingExtra,
@@ -54,7 +54,7 @@ Pausing: TypeAlias = Callable[[float], Awaitable[None]]
 class Renewal:
     """The sign-in of one account, as one process sees it."""
 
-    account: Account
+    account: AccountSettings
     oauth2: OAuth2
     files: TokenFiles
     report: Report
@@ -80,7 +80,7 @@ class Renewal:
         except OSError as error:
             raise self.explain(error) from error
 
-    def next_step(self, *, refused: bool) -> Step:
+    def next_step(self, *, refused: bool) -> SignInStep:
         """Decide what a session that begins now needs; see ``state.next_step``."""
         return state.next_step(
             self.look(), refused=refused, secrets=material.stamps(self.oauth2), now=self.clock()
@@ -115,13 +115,13 @@ class Renewal:
                 return self._failed(self.look(), error, forced=forced)
             step = self.next_step(refused=refused)
             if not mine:
-                return step.token if isinstance(step, Use) and not forced else None
+                return step.token if isinstance(step, TokenUse) and not forced else None
             match step:
-                case Use(token, renew=False) if not forced:
+                case TokenUse(token, renew=False) if not forced:
                     return token
                 case Pause(trouble) if not forced:
                     raise self._error(trouble)
-                case Use() | Pause() | Renew():
+                case TokenUse() | Pause() | Renew():
                     return await self._fetch(self.look(), forced=forced)
 
     async def _fetch(self, before: SignIn, *, forced: bool) -> Token:
@@ -162,7 +162,7 @@ class Renewal:
         """Send one request for a token, signed if the account has a key.
 
         Raises:
-            Unavailable, Refused, BadKey, MissingExtra: as ``ask`` and ``sign`` do.
+            Unavailable, TokenRefused, BadKey, MissingExtra: as ``ask`` and ``sign`` do.
 
         """
         asked = self.clock()
@@ -250,9 +250,9 @@ class Renewal:
         """Give what went wrong as an error for people, with what they can do."""
         return self._error(self._diagnose(cause))
 
-    def _diagnose(self, cause: Cause) -> Trouble:
+    def _diagnose(self, cause: Cause) -> TokenTrouble:
         stamps = material.stamps(self.oauth2)
         return diagnose(cause, self.account, secrets=stamps, now=self.clock())
 
-    def _error(self, trouble: Trouble) -> SignInError:
+    def _error(self, trouble: TokenTrouble) -> SignInError:
         return SignInError(self.account.name, trouble.reason, trouble.advice)

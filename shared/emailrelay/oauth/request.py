@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from emailrelay.config.accounts import Account, Grant, OAuth2, Provider
+from emailrelay.config.accounts import AccountSettings, Grant, OAuth2, Provider
 from emailrelay.oauth.material import Material
 from emailrelay.secrets.secret import Secret
 
@@ -76,7 +76,7 @@ def _known(oauth2: OAuth2) -> tuple[str, str, str]:
             return "", "", ""
 
 
-def identity(account: Account) -> str:
+def identity(account: AccountSettings) -> str:
     """Give what tells one sign-in from another: with other settings kept tokens are of no use."""
     oauth2 = account.oauth2
     if oauth2 is None:
@@ -126,7 +126,7 @@ def form(oauth2: OAuth2, refresh_token: Secret | None) -> dict[str, str]:
 
 
 def statement(
-    account: Account, oauth2: OAuth2, material: Material, *, now: float, jti: str
+    account: AccountSettings, oauth2: OAuth2, material: Material, *, now: float, jti: str
 ) -> tuple[str, Claims] | None:
     """Give what is to be signed, and the name of its field; None for grants without a signature.
 

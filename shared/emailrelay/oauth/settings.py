@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emailrelay import spool_owner
 from emailrelay.config import Settings, read
-from emailrelay.config.accounts import Account, AccountOptions
+from emailrelay.config.accounts import AccountOptions, AccountSettings
 from emailrelay.errors import ConfigError, StoreUnusable
 from emailrelay.oauth.bearer import tokens_root
 
@@ -21,13 +21,13 @@ class AuthSettings(AccountOptions, Settings):
 
 
 @dataclass(frozen=True, slots=True)
-class Accounts:
+class OAuthAccounts:
     """The accounts of a settings file, and the directory of their tokens."""
 
-    tables: tuple[Account, ...]
+    tables: tuple[AccountSettings, ...]
     root: Path
 
-    def named(self, name: str) -> Account:
+    def named(self, name: str) -> AccountSettings:
         """Give an account.
 
         Raises:
@@ -41,7 +41,7 @@ class Accounts:
         raise ConfigError([f"{name}: no [[account]] has this name; there are: {known}"])
 
 
-def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]) -> Accounts:
+def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]) -> OAuthAccounts:
     """Read the settings.
 
     Raises:
@@ -55,4 +55,4 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
     if not root.is_dir():
         raise StoreUnusable(f"{root}: there is no such spool directory; say --spool-dir DIR")
     spool_owner.become(root)  # a token that root stored would be of no use to the services
-    return Accounts(settings.account, root.absolute())
+    return OAuthAccounts(settings.account, root.absolute())

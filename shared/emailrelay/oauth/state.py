@@ -13,7 +13,7 @@ _LONGEST_PAUSE = 600.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Trouble:
+class TokenTrouble:
     """Why the last renewal failed. Neither text holds a secret."""
 
     reason: str
@@ -35,11 +35,11 @@ class SignIn:
     refresh_token: Secret | None = None
     seed: str = ""
     """The stamp of the file that the first refresh token came from; empty after a login."""
-    trouble: Trouble | None = None
+    trouble: TokenTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Use:
+class TokenUse:
     """The token is good; ``renew``: it should be renewed meanwhile."""
 
     token: Token
@@ -55,13 +55,13 @@ class Renew:
 class Pause:
     """There is no good token, and it is too early to ask again."""
 
-    trouble: Trouble
+    trouble: TokenTrouble
 
 
-Step: TypeAlias = Use | Renew | Pause
+SignInStep: TypeAlias = TokenUse | Renew | Pause
 
 
-def next_step(state: SignIn, *, refused: bool, secrets: str, now: Moment) -> Step:
+def next_step(state: SignIn, *, refused: bool, secrets: str, now: Moment) -> SignInStep:
     """Decide what to do for a session that begins now.
 
     ``refused``: a mail server did not take the token; ``secrets``: the stamp of the secret files now.
@@ -71,11 +71,11 @@ def next_step(state: SignIn, *, refused: bool, secrets: str, now: Moment) -> Ste
     if token is not None and is_good(token, now):
         doubted = refused and age(token.issued, now) >= REFUSED_AGE
         if not doubted or resting:
-            return Use(token, renew=is_due(token, now) and not resting)
+            return TokenUse(token, renew=is_due(token, now) and not resting)
     return Pause(state.trouble) if resting and state.trouble is not None else Renew()
 
 
-def _rests(trouble: Trouble, secrets: str, now: Moment) -> bool:
+def _rests(trouble: TokenTrouble, secrets: str, now: Moment) -> bool:
     if trouble.lasting:
         pause = _LONGEST_PAUSE
     else:
@@ -93,13 +93,13 @@ def after_success(state: SignIn, issued: Issued, *, seed: str) -> SignIn:
     )
 
 
-def after_trouble(state: SignIn, trouble: Trouble) -> SignIn:
+def after_trouble(state: SignIn, trouble: TokenTrouble) -> SignIn:
     """Give the state after a failed renewal: a token that is still good is kept."""
     times = 1 if state.trouble is None else state.trouble.times + 1
     return replace(state, trouble=replace(trouble, times=times))
 
 
-def is_news(state: SignIn, trouble: Trouble) -> bool:
+def is_news(state: SignIn, trouble: TokenTrouble) -> bool:
     """Tell whether somebody must be told of a trouble: not of the same one time and again."""
     return state.trouble is None or state.trouble.reason != trouble.reason
 
@@ -161,7 +161,7 @@ def _parse(entry: Any) -> SignIn:
         ),
         trouble=None
         if trouble is None
-        else Trouble(
+        else TokenTrouble(
             reason=str(trouble["reason"]),
             advice=str(trouble["advice"]),
             at=_read_moment(trouble["at"]),

@@ -9,7 +9,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from emailrelay.config.accounts import BY_PERSON, Account
+from emailrelay.config.accounts import BY_PERSON, AccountSettings
 from emailrelay.oauth.material import load
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.state import SignIn
@@ -18,7 +18,7 @@ from emailrelay.printable import printable
 from emailrelay.secrets.secret_text import SecretUnusable, read_line
 
 
-class Standing(StrEnum):
+class AccountStanding(StrEnum):
     """How it stands in a word."""
 
     GOOD = "good"
@@ -34,23 +34,23 @@ class Standing(StrEnum):
 
 
 _COLOURS = {
-    Standing.GOOD: "green",
-    Standing.READY: "cyan",
-    Standing.TROUBLE: "red",
-    Standing.SIGN_IN: "magenta",
-    Standing.PASSWORD: "white",
+    AccountStanding.GOOD: "green",
+    AccountStanding.READY: "cyan",
+    AccountStanding.TROUBLE: "red",
+    AccountStanding.SIGN_IN: "magenta",
+    AccountStanding.PASSWORD: "white",
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class AccountStatus:
     """What there is to say of an account; times in seconds since 1970."""
 
     account: str
     user: str
     mechanism: str
     grant: str = ""
-    standing: Standing = Standing.PASSWORD
+    standing: AccountStanding = AccountStanding.PASSWORD
     token_expires: float | None = None
     trouble: str = ""
     trouble_since: float | None = None
@@ -59,10 +59,10 @@ class Row:
     @property
     def in_order(self) -> bool:
         """Whether nobody needs to do anything."""
-        return self.standing not in (Standing.TROUBLE, Standing.SIGN_IN)
+        return self.standing not in (AccountStanding.TROUBLE, AccountStanding.SIGN_IN)
 
 
-def unusable_file(account: Account) -> str:
+def unusable_file(account: AccountSettings) -> str:
     """Say what is wrong with the secret files of an account; nothing if it can be used."""
     try:
         if account.oauth2 is not None:
@@ -74,7 +74,9 @@ def unusable_file(account: Account) -> str:
     return ""
 
 
-def row(account: Account, found: SignIn | None, now: Moment, unusable: str = "") -> Row:
+def row(
+    account: AccountSettings, found: SignIn | None, now: Moment, unusable: str = ""
+) -> AccountStatus:
     """Describe an account by what is kept of its sign-in; None: it has no OAuth2.
 
     ``unusable`` is what is wrong with its secret files: nothing can be renewed before that is mended.
@@ -82,32 +84,32 @@ def row(account: Account, found: SignIn | None, now: Moment, unusable: str = "")
     oauth2 = account.oauth2
     mechanism = account.mechanism.lower()
     if unusable:
-        return Row(
+        return AccountStatus(
             account=account.name,
             user=account.user,
             mechanism=mechanism,
             grant="" if oauth2 is None else oauth2.grant,
-            standing=Standing.TROUBLE,
+            standing=AccountStanding.TROUBLE,
             token_expires=None if found is None or found.token is None else expires(found.token),
             trouble=unusable,
             advice="mend the file; the user of the services must be able to read it, and others not",
         )
     if oauth2 is None or found is None:
-        return Row(account=account.name, user=account.user, mechanism=mechanism)
+        return AccountStatus(account=account.name, user=account.user, mechanism=mechanism)
     token, trouble = found.token, found.trouble
     by_person = oauth2.grant in BY_PERSON
     unseeded = found.refresh_token is None and oauth2.refresh_token_file is None
     missing = by_person and unseeded and trouble is None
     if trouble is not None:
-        standing = Standing.TROUBLE
+        standing = AccountStanding.TROUBLE
     elif missing and (token is None or not is_good(token, now)):
-        standing = Standing.SIGN_IN
+        standing = AccountStanding.SIGN_IN
     elif token is not None and is_good(token, now):
-        standing = Standing.GOOD
+        standing = AccountStanding.GOOD
     else:
-        standing = Standing.READY
+        standing = AccountStanding.READY
     advice = "" if trouble is None else trouble.advice
-    return Row(
+    return AccountStatus(
         account=account.name,
         user=account.user,
         mechanism=mechanism,
@@ -116,11 +118,13 @@ def row(account: Account, found: SignIn | None, now: Moment, unusable: str = "")
         token_expires=None if token is None else expires(token),
         trouble="" if trouble is None else trouble.reason,
         trouble_since=None if trouble is None else trouble.at.wall,
-        advice=f"emailrelay-auth login {account.name}" if standing is Standing.SIGN_IN else advice,
+        advice=f"emailrelay-auth login {account.name}"
+        if standing is AccountStanding.SIGN_IN
+        else advice,
     )
 
 
-def to_json(entry: Row) -> dict[str, Any]:
+def to_json(entry: AccountStatus) -> dict[str, Any]:
     """Give a row for programs."""
     return {
         "account": entry.account,
@@ -135,7 +139,7 @@ def to_json(entry: Row) -> dict[str, Any]:
     }
 
 
-def table(rows: Iterable[Row], now: float) -> Table:
+def table(rows: Iterable[AccountStatus], now: float) -> Table:
     """Give rows for people."""
     listing = Table(box=None, header_style="bold", pad_edge=False)
     for heading in ("Account", "Mechanism", "State", "Token"):
@@ -147,7 +151,7 @@ def table(rows: Iterable[Row], now: float) -> Table:
     return listing
 
 
-def _cells(entry: Row, now: float) -> Iterator[str]:
+def _cells(entry: AccountStatus, now: float) -> Iterator[str]:
     yield escape(entry.account)
     yield entry.mechanism
     yield f"[{_COLOURS[entry.standing]}]{entry.standing}[/]"

@@ -2,12 +2,12 @@
 
 from typing import TypeAlias
 
-from emailrelay.config.accounts import BY_PERSON, Account, OAuth2
+from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
 from emailrelay.errors import StoreUnusable
-from emailrelay.oauth.endpoint import BadKey, MissingExtra, Refused, Unavailable
+from emailrelay.oauth.endpoint import BadKey, MissingExtra, TokenRefused, Unavailable
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.request import endpoints
-from emailrelay.oauth.state import Trouble
+from emailrelay.oauth.state import TokenTrouble
 from emailrelay.secrets.secret_text import SecretUnusable
 
 _SIGN_IN_CODES = frozenset(
@@ -22,7 +22,7 @@ class NotSignedIn(Exception):
 
 Cause: TypeAlias = (
     Unavailable
-    | Refused
+    | TokenRefused
     | SecretUnusable
     | BadKey
     | MissingExtra
@@ -32,15 +32,15 @@ Cause: TypeAlias = (
 )
 
 
-def diagnose(cause: Cause, account: Account, *, secrets: str, now: Moment) -> Trouble:
+def diagnose(cause: Cause, account: AccountSettings, *, secrets: str, now: Moment) -> TokenTrouble:
     """Give the trouble that a failed renewal is in."""
     advice, lasting = _advice(cause, account)
-    return Trouble(
+    return TokenTrouble(
         reason=_reason(cause), advice=advice, at=now, times=1, lasting=lasting, secrets=secrets
     )
 
 
-def sign_in_again(account: Account) -> str:
+def sign_in_again(account: AccountSettings) -> str:
     """Give the words for what only a person can do."""
     path = None if account.oauth2 is None else account.oauth2.refresh_token_file
     command = f"emailrelay-auth login {account.name}"
@@ -59,13 +59,13 @@ def _reason(cause: Cause) -> str:
             return str(cause)
 
 
-def _advice(cause: Cause, account: Account) -> tuple[str, bool]:
+def _advice(cause: Cause, account: AccountSettings) -> tuple[str, bool]:
     """Give what to do, and whether it lasts until somebody does."""
     oauth2 = account.oauth2
     match cause:
         case Unavailable():
             return "nothing to do if it passes; else check network, proxy and certificates", False
-        case Refused():
+        case TokenRefused():
             return _advice_for(cause.code, account, oauth2), True
         case SecretUnusable() | BadKey():
             return "mend the file; it is read again when it changes", True
@@ -77,7 +77,7 @@ def _advice(cause: Cause, account: Account) -> tuple[str, bool]:
             return "give the spool directory room, and its .tokens to the service's user", False
 
 
-def _advice_for(code: str, account: Account, oauth2: OAuth2 | None) -> str:
+def _advice_for(code: str, account: AccountSettings, oauth2: OAuth2 | None) -> str:
     if oauth2 is None:
         return ""
     if code in _SIGN_IN_CODES and oauth2.grant in BY_PERSON:

@@ -28,7 +28,7 @@ from emailrelay.queue.options import (
 from emailrelay.queue.selection import Selection
 from emailrelay.queue.state import arrival
 from emailrelay.queue.terminal import complain, counted, print_json, say
-from emailrelay.queue.work import APPLIES_TO, Outcome, Verb
+from emailrelay.queue.work import APPLIES_TO, Verb, WorkResult
 from emailrelay.store.base import Store
 
 _LONG_WORK = 200
@@ -80,7 +80,7 @@ async def _apply(store: Store, verb: Verb, wanted: Selection, *, as_json: bool) 
     return 1 if outcome.failed or missed or not outcome.done else os.EX_OK
 
 
-def _print(outcome: Outcome) -> None:
+def _print(outcome: WorkResult) -> None:
     for message in outcome.done:
         print_json({"id": message, "done": True, "problem": None})
     for message in outcome.gone:

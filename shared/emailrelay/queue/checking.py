@@ -15,7 +15,7 @@ from emailrelay.queue.opening import place
 from emailrelay.queue.options import Json, SpoolDir
 from emailrelay.queue.terminal import complain, counted, print_json, say
 from emailrelay.store.spool.disk.directory import Directory
-from emailrelay.store.spool.verify import Finding, Verification
+from emailrelay.store.spool.verify import DamageFinding, Verification
 
 
 def verify(
@@ -42,7 +42,7 @@ def verify(
     return 1 if found else os.EX_OK
 
 
-def _followed(check: Verification) -> list[Finding]:
+def _followed(check: Verification) -> list[DamageFinding]:
     with Progress(
         console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
     ) as progress:
@@ -51,7 +51,7 @@ def _followed(check: Verification) -> list[Finding]:
         return [finding for name in steps for finding in check.look(name)]
 
 
-def _repaired(check: Verification, found: list[Finding]) -> dict[Finding, str]:
+def _repaired(check: Verification, found: list[DamageFinding]) -> dict[DamageFinding, str]:
     try:
         return asyncio.run(check.repair(found)) if found else {}
     except (StoreError, OSError) as error:
@@ -59,7 +59,7 @@ def _repaired(check: Verification, found: list[Finding]) -> dict[Finding, str]:
         return {}
 
 
-def _print_finding(finding: Finding, done: str | None, *, as_json: bool) -> None:
+def _print_finding(finding: DamageFinding, done: str | None, *, as_json: bool) -> None:
     if as_json:
         print_json({"name": finding.name, "problem": finding.problem, "repair": done})
     else:

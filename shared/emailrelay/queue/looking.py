@@ -21,7 +21,7 @@ from emailrelay.queue.options import (
     StoreUrl,
     selection,
 )
-from emailrelay.queue.row import Row, to_json
+from emailrelay.queue.row import QueueRow, to_json
 from emailrelay.queue.selection import Selection, parse_id
 from emailrelay.queue.state import arrival
 from emailrelay.queue.terminal import complain, console, counted, print_json, say
@@ -86,7 +86,7 @@ async def _oldest(store: Store, wanted: Selection, limit: int, *, as_json: bool)
     return len(names)
 
 
-def _print_table(entries: Sequence[Row], found: int, now: float) -> None:
+def _print_table(entries: Sequence[QueueRow], found: int, now: float) -> None:
     screen = console()
     if not found:
         screen.print("no messages")
@@ -123,10 +123,10 @@ async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> 
         if found is None:
             status = complain(f"{message}: no such message", 1)
             continue
-        entry = found if isinstance(found, Row) else found[0]
+        entry = found if isinstance(found, QueueRow) else found[0]
         if as_json:
             print_json(to_json(entry))
-        elif isinstance(found, Row):
+        elif isinstance(found, QueueRow):
             say(f"Message {entry.id}: {entry.state}, {entry.last_reply}")
         else:
             for line in render.story(*found):

@@ -9,7 +9,7 @@ from rich.table import Table
 from emailrelay.envelope import Envelope
 from emailrelay.journal import Attempt, History
 from emailrelay.printable import printable
-from emailrelay.queue.row import Row, age, octets, reply_of
+from emailrelay.queue.row import QueueRow, age, octets, reply_of
 from emailrelay.queue.state import State
 from emailrelay.queue.totals import Totals
 
@@ -22,7 +22,7 @@ _COLOURS = {
 }
 
 
-def table(rows: Iterable[Row], now: float) -> Table:
+def table(rows: Iterable[QueueRow], now: float) -> Table:
     """Give a listing."""
     listing = Table(box=None, header_style="bold", pad_edge=False)
     listing.add_column("ID", no_wrap=True)
@@ -39,7 +39,7 @@ def table(rows: Iterable[Row], now: float) -> Table:
     return listing
 
 
-def _cells(entry: Row, now: float) -> Iterator[str]:
+def _cells(entry: QueueRow, now: float) -> Iterator[str]:
     yield entry.id
     yield f"[{_COLOURS[entry.state]}]{entry.state}[/]"
     yield age(now - entry.arrived)
@@ -56,7 +56,7 @@ def _plain(text: str) -> str:
     return markup.escape(printable(text))
 
 
-def _recipients(entry: Row) -> str:
+def _recipients(entry: QueueRow) -> str:
     first = entry.pending or entry.recipients
     named = first[0] if first else ""
     if len(entry.recipients) < 2:
@@ -64,7 +64,7 @@ def _recipients(entry: Row) -> str:
     return f"{named} ({len(entry.pending)}/{len(entry.recipients)} pending)"
 
 
-def story(entry: Row, envelope: Envelope, history: History) -> Iterator[str]:
+def story(entry: QueueRow, envelope: Envelope, history: History) -> Iterator[str]:
     """Tell a message's envelope and journal in plain words, a line at a time."""
     yield f"Message {entry.id}: {entry.state}, {octets(entry.size)}"
     yield f"  from      {envelope.sender or '<> (the null sender: nobody is told of a failure)'}"

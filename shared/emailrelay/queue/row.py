@@ -12,7 +12,7 @@ from emailrelay.store.base import Listed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Row:
+class QueueRow:
     """The facts of one message. Times are seconds since 1970."""
 
     id: QueueId
@@ -29,10 +29,10 @@ class Row:
     notified: bool = False
 
 
-def row(listed: Listed, envelope: Envelope, history: History, now: float) -> Row:
+def row(listed: Listed, envelope: Envelope, history: History, now: float) -> QueueRow:
     """Put together what a listing, an envelope and its journal tell."""
     state = state_of(listed.stage, history.next_attempt, now)
-    return Row(
+    return QueueRow(
         id=listed.id,
         state=state,
         arrived=arrived(listed) if history.accepted_at is None else history.accepted_at,
@@ -47,9 +47,9 @@ def row(listed: Listed, envelope: Envelope, history: History, now: float) -> Row
     )
 
 
-def damaged(listed: Listed, reason: str, now: float) -> Row:
+def damaged(listed: Listed, reason: str, now: float) -> QueueRow:
     """Give the row of a message whose envelope cannot be read."""
-    return Row(
+    return QueueRow(
         id=listed.id,
         state=state_of(listed.stage, listed.since, now),
         arrived=arrived(listed),
@@ -72,7 +72,7 @@ def reply_of(attempt: Attempt) -> str:
     return str(said[0]) if said else ""
 
 
-def to_json(entry: Row) -> dict[str, Any]:
+def to_json(entry: QueueRow) -> dict[str, Any]:
     """Give the object that ``--json`` prints; its keys are an interface (docs/queue.md)."""
     return {
         "id": entry.id,

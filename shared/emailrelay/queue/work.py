@@ -8,7 +8,7 @@ from typing import assert_never
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.journal import History
-from emailrelay.queue.row import Row, damaged, row
+from emailrelay.queue.row import QueueRow, damaged, row
 from emailrelay.queue.selection import Selection
 from emailrelay.queue.state import State, stages_of
 from emailrelay.queue.terminal import complain
@@ -39,7 +39,7 @@ APPLIES_TO = {
 
 
 @dataclass(slots=True)
-class Outcome:
+class WorkResult:
     """What became of the messages asked about."""
 
     done: list[QueueId] = field(default_factory=list[QueueId])
@@ -50,7 +50,7 @@ class Outcome:
 
 async def chosen(
     store: Store, selection: Selection, now: float
-) -> AsyncGenerator[tuple[Listed, Row | None]]:
+) -> AsyncGenerator[tuple[Listed, QueueRow | None]]:
     """Give the chosen messages, in no particular order; their rows if envelopes had to be read."""
     async for listed in store.listing(stages_of(selection.states)):
         if not selection.by_name(listed, now):
@@ -61,7 +61,7 @@ async def chosen(
             yield listed, found
 
 
-async def rows(store: Store, selection: Selection, now: float) -> AsyncGenerator[Row]:
+async def rows(store: Store, selection: Selection, now: float) -> AsyncGenerator[QueueRow]:
     """Give the rows of the chosen messages; a message that left meanwhile is left out."""
     async for listed, found in chosen(store, selection, now):
         entry = found or await _read(store, listed, Selection(), now)
@@ -69,7 +69,7 @@ async def rows(store: Store, selection: Selection, now: float) -> AsyncGenerator
             yield entry
 
 
-async def _read(store: Store, listed: Listed, selection: Selection, now: float) -> Row | None:
+async def _read(store: Store, listed: Listed, selection: Selection, now: float) -> QueueRow | None:
     try:
         described = await store.describe(listed.id)
     except (DamagedMessage, StoreError) as error:  # of one message: the others are shown
@@ -84,7 +84,7 @@ async def _read(store: Store, listed: Listed, selection: Selection, now: float) 
 
 async def story(
     store: Store, message: QueueId, now: float
-) -> tuple[Row, Envelope, History] | Row | None:
+) -> tuple[QueueRow, Envelope, History] | QueueRow | None:
     """Give all there is to tell of one message: a row alone if its envelope cannot be read."""
     selection = Selection(ids=frozenset({message}))
     async for listed, _ in chosen(store, selection, now):
@@ -98,10 +98,10 @@ async def story(
     return None
 
 
-async def apply(store: Store, verb: Verb, messages: Iterable[QueueId]) -> Outcome:
+async def apply(store: Store, verb: Verb, messages: Iterable[QueueId]) -> WorkResult:
     """Do the same to each message; trouble with one does not stop the others."""
     act = _act(store, verb)
-    outcome = Outcome()
+    outcome = WorkResult()
     for message in messages:
         try:
             (outcome.done if await act(message) else outcome.gone).append(message)

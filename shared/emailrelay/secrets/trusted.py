@@ -4,14 +4,14 @@ import ipaddress
 from dataclasses import dataclass
 from typing import Self, TypeAlias
 
-Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+TrustedNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
 class Trusted:
     """One line ``server none NETWORK KEYWORD``: the keyword is what verifiers are told of the client."""
 
-    network: Network
+    network: TrustedNetwork
     keyword: str
 
     @classmethod
@@ -35,7 +35,7 @@ class Trusted:
         return address in self.network
 
 
-def _network(pattern: str) -> Network:
+def _network(pattern: str) -> TrustedNetwork:
     if not pattern.endswith("*"):
         return ipaddress.ip_network(pattern, strict=False)
     octets = pattern.split(".")

@@ -9,13 +9,13 @@ from emailrelay.config import Settings, at_start, read
 from emailrelay.errors import ConfigError
 from emailrelay.events import Reloaded, ReloadRefused, Report
 
-S = TypeVar("S", bound=Settings)
+_S = TypeVar("_S", bound=Settings)
 
 Swap: TypeAlias = Callable[[], None]
 """Puts into force what was prepared: assigns, and cannot fail."""
 
 
-class Live(Generic[S]):
+class Live(Generic[_S]):
     """Settings that may change. Of new ones either all take effect or none.
 
     Give it to ``processes.run``, which lets SIGHUP reach it. Each process has its own: a supervisor
@@ -26,11 +26,11 @@ class Live(Generic[S]):
 
     def __init__(
         self,
-        settings: S,
+        settings: _S,
         argv: Sequence[str] | None,
         *,
         report: Report,
-        check: Callable[[S], None] | None = None,
+        check: Callable[[_S], None] | None = None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         """Begin with settings that came from ``argv`` (None: the process's own) and ``environ``.
@@ -43,9 +43,9 @@ class Live(Generic[S]):
         self._environ = environ
         self._report = report
         self._check = check
-        self._prepares: list[Callable[[S], Swap]] = []
+        self._prepares: list[Callable[[_S], Swap]] = []
 
-    def on_change(self, prepare: Callable[[S], Swap]) -> None:
+    def on_change(self, prepare: Callable[[_S], Swap]) -> None:
         """Have ``prepare`` called with new settings at each reload, changed or not.
 
         It makes what they mean and returns what puts that into force, or raises ConfigError to have
@@ -76,7 +76,7 @@ class Live(Generic[S]):
         """Take over what the supervisor has read, and told, already; tell only what is wrong now."""
         self._take_over()
 
-    def _take_over(self) -> S | None:
+    def _take_over(self) -> _S | None:
         """Put new settings into force; return them as they were read, None if they are refused."""
         try:
             wanted = read(type(self.now), self._argv, self._environ)
@@ -94,7 +94,7 @@ class Live(Generic[S]):
             swap()
         return wanted
 
-    def _prepared(self, new: S) -> tuple[list[Swap], list[str]]:
+    def _prepared(self, new: _S) -> tuple[list[Swap], list[str]]:
         swaps, wrong = list[Swap](), list[str]()
         try:
             if self._check is not None:

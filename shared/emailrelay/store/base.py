@@ -45,7 +45,7 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.limits import Limits
+from emailrelay.store.limits import RouteLimits
 
 CHUNK = 256 * 1024
 """Octets of content that are read or written at once."""
@@ -303,7 +303,7 @@ class Store(ABC):
         """Tell how many octets there is room for, by one quick system call; None: there is no saying."""
 
     @abstractmethod
-    def limits(self, route: str) -> Limits:
+    def limits(self, route: str) -> RouteLimits:
         """Give what all processes on this store share of a route, by its name."""
 
     @abstractmethod

@@ -24,7 +24,7 @@ class Slot(ABC):
         """Give the slot back; once is enough, more does no harm."""
 
 
-class Limits(ABC):
+class RouteLimits(ABC):
     """The limits of one route."""
 
     @abstractmethod

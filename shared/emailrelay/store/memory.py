@@ -20,7 +20,7 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble, TakenIn, Withdrawn
-from emailrelay.journal import History, Wish, Wished
+from emailrelay.journal import AdministratorWish, History, Wished
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due
@@ -29,7 +29,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.limits import Limits
+from emailrelay.store.limits import RouteLimits
 from emailrelay.store.memory_copy import PrivateCopy, read_pair
 from emailrelay.store.memory_feed import MemoryFeed, dispatch
 from emailrelay.store.memory_limits import MemoryLimits
@@ -72,7 +72,7 @@ class MemoryStore(Store):
         """See ``Store``."""
         return None
 
-    def limits(self, route: str) -> Limits:
+    def limits(self, route: str) -> RouteLimits:
         """See ``Store``."""
         return self.mail.limits.setdefault(route, MemoryLimits(clock=self.clock))
 
@@ -147,11 +147,11 @@ class MemoryStore(Store):
 
     async def hold(self, message: QueueId) -> bool:
         """See ``Store``."""
-        return self._wish(message, Wish.HOLD)
+        return self._wish(message, AdministratorWish.HOLD)
 
     async def retry(self, message: QueueId) -> bool:
         """See ``Store``."""
-        return self._wish(message, Wish.RETRY)
+        return self._wish(message, AdministratorWish.RETRY)
 
     async def flush(self, message: QueueId) -> bool:
         """See ``Store``."""
@@ -167,13 +167,13 @@ class MemoryStore(Store):
 
     async def fail(self, message: QueueId) -> bool:
         """See ``Store``."""
-        return self._wish(message, Wish.FAIL)
+        return self._wish(message, AdministratorWish.FAIL)
 
     async def delete(self, message: QueueId) -> bool:
         """See ``Store``."""
-        return self._wish(message, Wish.DELETE)
+        return self._wish(message, AdministratorWish.DELETE)
 
-    def _wish(self, message: QueueId, wish: Wish) -> bool:
+    def _wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         kept = self.mail.kept.get(message)
         if kept is None:
             return False
@@ -184,7 +184,7 @@ class MemoryStore(Store):
             self.mail.offer_again(message)
         return True
 
-    def obey(self, kept: Kept, wish: Wish) -> None:
+    def obey(self, kept: Kept, wish: AdministratorWish) -> None:
         """Do what an operator asked for, to a message that nobody works on."""
         now = self.clock()
         change = transition.after_wish(wish, stage=kept.stage, history=kept.history, now=now)
@@ -347,7 +347,7 @@ class _Claim(Claim):
             self._known = len(kept.entries)  # the wish is taken into account
         self._store.make(kept, change)
 
-    def _wish(self) -> Wish | None:
+    def _wish(self) -> AdministratorWish | None:
         """Return the operator's last request since the claim began."""
         entries = self._kept.entries[self._known :]
         return next((each.wish for each in reversed(entries) if isinstance(each, Wished)), None)

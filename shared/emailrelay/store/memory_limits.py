@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emailrelay.routes import Rate
-from emailrelay.store.limits import Limits, Slot
+from emailrelay.store.limits import RouteLimits, Slot
 
 
 @dataclass(slots=True)
-class MemoryLimits(Limits):
-    """See ``Limits``."""
+class MemoryLimits(RouteLimits):
+    """See ``RouteLimits``."""
 
     held: int = 0
     waiting: int = 0
@@ -20,7 +20,7 @@ class MemoryLimits(Limits):
     clock: Callable[[], float] = field(kw_only=True)
 
     async def slot(self, most: int, *, within: float) -> Slot | None:
-        """See ``Limits.slot``."""
+        """See ``RouteLimits.slot``."""
         self.waiting += 1
         try:
             async with asyncio.timeout(within):
@@ -35,7 +35,7 @@ class MemoryLimits(Limits):
         return _Slot(self)
 
     async def permit(self, rate: Rate) -> float:
-        """See ``Limits.permit``."""
+        """See ``RouteLimits.permit``."""
         now = self.clock()
         while len(self.sent) > rate.messages:
             self.sent.popleft()

@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from emailrelay import journal
-from emailrelay.journal import Entry, Failed, Filtered, Flushed, Held, History, Released, Wish
+from emailrelay.journal import (
+    AdministratorWish,
+    Entry,
+    Failed,
+    Filtered,
+    Flushed,
+    Held,
+    History,
+    Released,
+)
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold
 from emailrelay.stage import Stage
@@ -39,7 +48,7 @@ GONE = Change((), None)
 
 def after_settlement(
     settlement: Defer | Done | Fail | Hold,
-    wish: Wish | None,
+    wish: AdministratorWish | None,
     *,
     stage: Stage,
     history: History,
@@ -87,23 +96,25 @@ def after_filters(stage: Stage, *, length: int, crc32: int, now: float) -> Chang
     return Change((Filtered(at=now, length=length, crc32=crc32),), Stage.READY, _AT_ONCE)
 
 
-def after_wish(wish: Wish | None, *, stage: Stage, history: History, now: float) -> Change | None:
+def after_wish(
+    wish: AdministratorWish | None, *, stage: Stage, history: History, now: float
+) -> Change | None:
     """Return the change that an operator asked for; None: there is nothing to change."""
     match wish:
         case None:
             return None
-        case Wish.DELETE:
+        case AdministratorWish.DELETE:
             return GONE
-        case Wish.HOLD if stage is Stage.HELD:
+        case AdministratorWish.HOLD if stage is Stage.HELD:
             return None
-        case Wish.HOLD:
+        case AdministratorWish.HOLD:
             return Change((Held(at=now, stage=_origin(stage, history)),), Stage.HELD)
-        case Wish.FAIL if stage is Stage.FAILED:
+        case AdministratorWish.FAIL if stage is Stage.FAILED:
             return None
-        case Wish.FAIL:
+        case AdministratorWish.FAIL:
             failed = Failed(at=now, stage=_origin(stage, history), reason=GIVEN_UP)
             return Change((failed,), Stage.FAILED)
-        case Wish.RETRY:
+        case AdministratorWish.RETRY:
             return Change((Released(at=now),), _origin(stage, history), _AT_ONCE)
         case _:
             assert_never(wish)

@@ -32,7 +32,7 @@ class NotTaken(Exception):
         self.permanent = permanent
 
 
-class NoReceiver(NotTaken):
+class ReceiverNotReached(NotTaken):
     """Nobody answers at the port."""
 
 
@@ -49,7 +49,7 @@ def send(port: int, sender: Address, recipients: Sequence[Address], content: byt
     """Send a message to all recipients.
 
     Raises:
-        NotTaken: the receiver refused, or there is none (``NoReceiver``); nobody gets the message.
+        NotTaken: the receiver refused, or there is none (``ReceiverNotReached``); nobody gets the message.
         TakenInPart: the recipients needed several transactions, and not all succeeded.
 
     """
@@ -92,7 +92,7 @@ def _connected(port: int) -> SMTP:
         raise
     except OSError as error:
         where = f"localhost port {port}"
-        raise NoReceiver(f"{where}: {reason_of(error)}", permanent=False) from error
+        raise ReceiverNotReached(f"{where}: {reason_of(error)}", permanent=False) from error
 
 
 def _quit(server: SMTP) -> None:

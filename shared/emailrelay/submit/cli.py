@@ -16,7 +16,7 @@ from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output, mention, prepare_streams
 from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
-from emailrelay.submit.direct import Entry, NoEntry, new_ids
+from emailrelay.submit.direct import NoEntry, SpoolEntry, new_ids
 from emailrelay.submit.message import DataError, NoInput
 
 PROGRAM = "emailrelay-submit"
@@ -136,7 +136,7 @@ def _submit(arguments: Arguments) -> int:
 
 
 def _put(arguments: Arguments, mail: Mail) -> int:
-    entry = Entry(_root(arguments))
+    entry = SpoolEntry(_root(arguments))
     try:
         entry.write(mail.content(entry.id))
         entry.commit(mail.sender, mail.recipients)
@@ -155,7 +155,7 @@ def _send(mail: Mail, port: int, why: str) -> int:
     message_id = new_ids().next(time.time())
     try:
         by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
-    except by_smtp.NoReceiver as error:
+    except by_smtp.ReceiverNotReached as error:
         return _complain(f"{why}, and {error}; {_WAYS}", os.EX_TEMPFAIL)
     except by_smtp.NotTaken as error:
         if error.permanent:

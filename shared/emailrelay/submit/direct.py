@@ -24,7 +24,7 @@ class NoEntry(Exception):
     """The user may not write into this spool, or there is none; the text says which."""
 
 
-class Entry:
+class SpoolEntry:
     """A message on its way into the spool."""
 
     def __init__(self, root: str, clock: Callable[[], float] = time.time) -> None:

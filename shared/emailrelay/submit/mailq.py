@@ -33,11 +33,11 @@ def lines(root: str, now: float) -> Iterator[str]:
     yield f"-- {count}; emailrelay-queue tells more"
 
 
-def _arrival(entry: names.Entry) -> tuple[int, ...]:
+def _arrival(entry: names.EnvelopeName) -> tuple[int, ...]:
     return tuple(int(group) if group.isdecimal() else 0 for group in entry.id.split("."))
 
 
-def _story(spool: Directory, entry: names.Entry, now: float) -> Iterator[str]:
+def _story(spool: Directory, entry: names.EnvelopeName, now: float) -> Iterator[str]:
     """Tell one message; nothing if it has left meanwhile."""
     path = spool / names.envelope(entry.id, entry.stage)
     try:

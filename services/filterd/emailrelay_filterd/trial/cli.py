@@ -9,7 +9,7 @@ from pathlib import Path
 from emailrelay.config import version
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
-from emailrelay.filters.program import Limits
+from emailrelay.filters.program import ProgramLimits
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         client="127.0.0.1",
     )
     side = Side.CLIENT if asked.client else Side.SERVER
-    found = trial.run(filters, side, content, envelope, Limits(timeout=asked.timeout))
+    found = trial.run(filters, side, content, envelope, ProgramLimits(timeout=asked.timeout))
     sys.stdout.writelines(f"{line}\n" for line in lines(found, side))
     return os.EX_OK if isinstance(found.spoken.verdict, Accept) else 1
 

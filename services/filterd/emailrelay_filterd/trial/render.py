@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Iterator
 from typing import assert_never
 
-from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Skip, Trouble, Verdict
-from emailrelay_filterd.trial.trial import File, Trial
+from emailrelay.filters.verdict import Abandon, Accept, BrokenFilter, Reject, Side, Skip, Verdict
+from emailrelay_filterd.trial.trial import Trial, TrialFile
 
 _MOST_CHANGES = 40
 """Lines of a difference that are shown."""
@@ -17,7 +17,7 @@ def lines(trial: Trial, side: Side) -> Iterator[str]:
     yield f"verdict:  {_meaning(verdict, side)}"
     if trial.spoken.filter:
         yield f"by:       {trial.spoken.filter}"
-    if isinstance(verdict, Reject | Trouble):
+    if isinstance(verdict, Reject | BrokenFilter):
         yield f"reply:    {verdict.reply}"
         yield f"reason:   {verdict.reason}"
     if verdict.rescan:
@@ -42,13 +42,13 @@ def _meaning(verdict: Verdict, side: Side) -> str:
             return "dropped; the client is told 250"
         case Skip():
             return "skipped; the message stays queued"
-        case Trouble():
+        case BrokenFilter():
             return "none: the message is held back and tried again"
         case _:
             assert_never(verdict)
 
 
-def _changes(name: str, file: File) -> Iterator[str]:
+def _changes(name: str, file: TrialFile) -> Iterator[str]:
     label = f"{name}:".ljust(10)
     if file.after is None:
         yield f"{label}gone"

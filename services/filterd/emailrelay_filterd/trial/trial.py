@@ -12,7 +12,7 @@ from pathlib import Path
 from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
 from emailrelay.filters.chain import Chain
-from emailrelay.filters.program import Limits, Programs
+from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import Filter
 from emailrelay.filters.verdict import Side, Spoken
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
@@ -23,7 +23,7 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class TrialFile:
     """A file before and after the chain; None: it is gone, or no file any more."""
 
     before: bytes
@@ -36,8 +36,8 @@ class Trial:
 
     spoken: Spoken
     seconds: float
-    content: File
-    envelope: File
+    content: TrialFile
+    envelope: TrialFile
     beside: tuple[str, ...]
     """Names of the files that were put beside the two."""
 
@@ -49,7 +49,7 @@ class _Copy:
 
 
 def run(
-    filters: Sequence[Filter], side: Side, content: bytes, envelope: Envelope, limits: Limits
+    filters: Sequence[Filter], side: Side, content: bytes, envelope: Envelope, limits: ProgramLimits
 ) -> Trial:
     """Run a chain over a message in a directory of its own, which is removed afterwards."""
     message = QueueIds(secrets.randbits(PROCESS_BITS)).next(time.time())
@@ -67,14 +67,14 @@ def run(
         return Trial(
             spoken=spoken,
             seconds=seconds,
-            content=File(before[0], _read(copy.content)),
-            envelope=File(before[1], _read(copy.envelope)),
+            content=TrialFile(before[0], _read(copy.content)),
+            envelope=TrialFile(before[1], _read(copy.envelope)),
             beside=tuple(sorted(others - {copy.content.name, copy.envelope.name})),
         )
 
 
 async def _run(
-    filters: Sequence[Filter], side: Side, copy: _Copy, message: QueueId, limits: Limits
+    filters: Sequence[Filter], side: Side, copy: _Copy, message: QueueId, limits: ProgramLimits
 ) -> tuple[Spoken, float]:
     async with Programs(limits, debug=True) as programs:
         chain = Chain(filters=filters, side=side, programs=programs)

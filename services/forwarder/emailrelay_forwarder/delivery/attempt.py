@@ -16,17 +16,17 @@ from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
 from emailrelay_forwarder.delivery.restraint import heed, turn
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.delivery.ways import Stops, accepted, elsewhere, on_leg
-from emailrelay_forwarder.server.network import Network
+from emailrelay_forwarder.server.network import OpenRoutes
 from emailrelay_forwarder.server.smarthost import Smarthost
 from emailrelay_forwarder.session.route import NoRoute
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import NotYet, SessionTrouble
+from emailrelay_forwarder.session.trouble import NotYet, SessionError
 
 
 class Attempts:
     """Makes attempts by these rules over this network."""
 
-    def __init__(self, rules: Rules, network: Network) -> None:
+    def __init__(self, rules: Rules, network: OpenRoutes) -> None:
         self._rules = rules
         self._report = rules.report
         self._network = network
@@ -46,7 +46,7 @@ class Attempts:
             progress.replies.update(refusals(envelope, claim.history.pending(envelope)))
             if not (progress.replies and self._together(claim)):
                 await self._all_legs(message, progress)
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             progress.trouble = trouble
         except StoreError as error:
             self._report(StoreTrouble(doing=f"reading {claim.id}", reason=str(error)))
@@ -106,11 +106,11 @@ class Attempts:
         except NoRoute as error:
             progress.obstacle = Reply.of(451, f"4.3.5 {error}")
             return
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             _stopped_by(trouble, progress)
             return
         part = on_leg(message, leg)
-        first: SessionTrouble | None = None
+        first: SessionError | None = None
         for smarthost in line.smarthosts:
             progress.trouble, progress.peer = None, smarthost.name
             while await self._wants_fresh_session(part, smarthost, progress):
@@ -137,14 +137,14 @@ class Attempts:
             async with smarthost.session(owner) as session:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
                 await deliver(message, session, progress, together=together)
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             if session is not None and stale(trouble, progress, session):
                 return True
             _stopped_by(trouble, progress)
         return False
 
 
-def _stopped_by(trouble: SessionTrouble, progress: Progress) -> None:
+def _stopped_by(trouble: SessionError, progress: Progress) -> None:
     progress.trouble = trouble
     if isinstance(trouble, NotYet):
         progress.turn = trouble.again

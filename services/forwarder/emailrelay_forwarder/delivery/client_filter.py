@@ -7,7 +7,7 @@ from typing import assert_never
 from emailrelay.errors import RelayError
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.result import read_result
-from emailrelay.filters.verdict import Abandon, Accept, Reject, Skip, Spoken, Trouble
+from emailrelay.filters.verdict import Abandon, Accept, BrokenFilter, Reject, Skip, Spoken
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.delivery.outgoing import Outgoing, edited
 
@@ -54,10 +54,10 @@ class ClientFilters:
         match verdict:
             case Accept():
                 envelope = read_result(copy)
-                if isinstance(envelope, Reject | Trouble):
+                if isinstance(envelope, Reject | BrokenFilter):
                     raise Withheld(Spoken(envelope, spoken.filter))
                 return Cleared(edited(claim, copy, envelope), verdict.stop_run)
-            case Reject() | Skip() | Trouble():
+            case Reject() | Skip() | BrokenFilter():
                 raise Withheld(spoken)
             case Abandon():
                 raise ValueError(f"{spoken.filter}: only a server filter drops a message")

@@ -10,15 +10,17 @@ from emailrelay.reply import Reply
 from emailrelay.routes import Leg
 from emailrelay_forwarder.delivery import parameters
 from emailrelay_forwarder.delivery.header_scan import beyond_ascii
-from emailrelay_forwarder.delivery.offer import Offer, Recipient
+from emailrelay_forwarder.delivery.offer import EnvelopeOffer, OfferedRecipient
 from emailrelay_forwarder.delivery.outgoing import Outgoing
 from emailrelay_forwarder.delivery.recipient_limit import names_limit, temporary
 from emailrelay_forwarder.session.mailbox import on_wire
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import SessionTrouble, Step
+from emailrelay_forwarder.session.trouble import SessionError, SessionStep
 
 _NEEDS_UTF8 = Reply(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
-_BEFORE_CONTENT = frozenset({Step.RSET, Step.MAIL, Step.RCPT, Step.DATA})
+_BEFORE_CONTENT = frozenset(
+    {SessionStep.RSET, SessionStep.MAIL, SessionStep.RCPT, SessionStep.DATA}
+)
 
 
 @dataclass(slots=True)
@@ -41,7 +43,7 @@ class Progress:
     """Whether the server has said 354 and not yet given its verdict."""
     at_dot: bool = False
     """Whether a final dot is on its way that nobody has answered yet."""
-    trouble: SessionTrouble | None = None
+    trouble: SessionError | None = None
     """What ended the session."""
     obstacle: Reply | None = None
     """What on our own side stood in the way."""
@@ -80,7 +82,7 @@ async def deliver(
     transaction, and any refusal ends the attempt.
 
     Raises:
-        SessionTrouble: the session is over; ``progress`` has the answers up to then.
+        SessionError: the session is over; ``progress`` has the answers up to then.
         StoreError: the content cannot be read; the session must be dropped.
         NoLongerWanted: as it says; the session must be dropped.
 
@@ -130,11 +132,11 @@ def _sender(envelope: Envelope) -> bytes:
 
 def _sendable(
     pending: list[Address], message: Outgoing, session: Session, replies: dict[Address, Reply]
-) -> list[Recipient]:
+) -> list[OfferedRecipient]:
     """Give the recipients with what is said of them; refuse those that cannot be put on the wire."""
     envelope, dsn = message.envelope, message.claim.history.dsn
     lacks_utf8 = _lacks_utf8(envelope, session)
-    sendable: list[Recipient] = []
+    sendable: list[OfferedRecipient] = []
     for recipient in pending:
         if lacks_utf8 and not recipient.isascii():
             replies[recipient] = _NEEDS_UTF8
@@ -145,23 +147,23 @@ def _sendable(
             replies[recipient] = Reply.of(553, f"5.1.3 the recipient's address {error}")
         else:
             more = parameters.of_rcpt(recipient, dsn, session.extensions)
-            sendable.append(Recipient(recipient, b"<" + octets + b">" + more))
+            sendable.append(OfferedRecipient(recipient, b"<" + octets + b">" + more))
     return sendable
 
 
 async def _transaction(
     message: Outgoing,
     session: Session,
-    sendable: list[Recipient],
+    sendable: list[OfferedRecipient],
     progress: Progress,
     *,
     together: bool,
-) -> list[Recipient]:
+) -> list[OfferedRecipient]:
     """Send the message to as many recipients as the server takes at once; return the others."""
     envelope, dsn = message.envelope, message.claim.history.dsn
     more = parameters.of_mail(envelope, message.size, dsn, session.extensions)
     sender = b"<" + _sender(envelope) + b">" + more
-    offer = Offer(session, sender, sendable, progress.replies, together)
+    offer = EnvelopeOffer(session, sender, sendable, progress.replies, together)
     await offer.make()
     if offer.accepted and (reply := offer.to_data):
         if reply.code == 354:
@@ -206,7 +208,7 @@ def wants_less(reply: Reply) -> bool:
     return 400 <= reply.code <= 499 and reply.text.startswith("4.7.")
 
 
-def stale(trouble: SessionTrouble, progress: Progress, session: Session) -> bool:
+def stale(trouble: SessionError, progress: Progress, session: Session) -> bool:
     """Tell whether trouble says nothing about the message or the server, only about a kept session.
 
     A server may close a session whenever it likes, after so many messages or so many seconds; what

@@ -10,7 +10,7 @@ from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
     Delivered,
-    Failed,
+    MessageFailed,
     PossibleDuplicate,
     StoreTrouble,
     Withdrawn,
@@ -32,7 +32,7 @@ from emailrelay_forwarder.delivery.client_filter import Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress
 from emailrelay_forwarder.delivery.outgoing import everybody, for_all
 from emailrelay_forwarder.delivery.rules import Rules
-from emailrelay_forwarder.server.network import Network
+from emailrelay_forwarder.server.network import OpenRoutes
 from emailrelay_forwarder.server.smarthost import TurnedAway
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
@@ -45,7 +45,7 @@ class Forwarding:
     def __init__(self, rules: Rules, recovered: Callable[[], None]) -> None:
         self._rules = rules
         self._report = rules.report
-        self._network = Network(
+        self._network = OpenRoutes(
             rules.open_session,
             most=rules.most,
             policy=rules.policy,
@@ -179,7 +179,7 @@ class Forwarding:
             )
         match settlement:
             case Fail(reason):
-                self._report(Failed(id=claim.id, reason=str(reason)))
+                self._report(MessageFailed(id=claim.id, reason=str(reason)))
             case Defer(attempt) if not _told_already(progress):
                 when = attempt.next_attempt
                 why = _why(attempt, progress)

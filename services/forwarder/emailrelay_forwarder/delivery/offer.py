@@ -8,12 +8,12 @@ from emailrelay.envelope import Address
 from emailrelay.reply import Reply
 from emailrelay_forwarder.delivery.recipient_limit import may_be_limit, names_limit, temporary
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import Step
+from emailrelay_forwarder.session.trouble import SessionStep
 
 _OUT_OF_ORDER = 503
 
 
-class Recipient(NamedTuple):
+class OfferedRecipient(NamedTuple):
     """A recipient, and what goes behind ``RCPT TO:``."""
 
     address: Address
@@ -26,18 +26,18 @@ class Recipient(NamedTuple):
 
 
 @dataclass(slots=True)
-class Offer:
+class EnvelopeOffer:
     """An envelope and what the server says to it. The recipients that it refuses get its replies."""
 
     session: Session
     sender: bytes
     """What goes behind ``MAIL FROM:``."""
-    recipients: Sequence[Recipient]
+    recipients: Sequence[OfferedRecipient]
     replies: dict[Address, Reply]
     together: bool
     """Whether one refusal is the end: then nothing is sent unless all recipients are accepted."""
     accepted: list[Address] = field(default_factory=list[Address])
-    left: list[Recipient] = field(default_factory=list[Recipient])
+    left: list[OfferedRecipient] = field(default_factory=list[OfferedRecipient])
     """Those whom the server takes in a further transaction."""
     to_data: Reply | None = None
     """354: the content may come. Any other reply is about those accepted. None: DATA was not said."""
@@ -62,10 +62,10 @@ class Offer:
             await self._one_by_one()
 
     async def _one_by_one(self) -> None:
-        if not self._takes_mail(await self.session.ask(Step.MAIL, self._mail)):
+        if not self._takes_mail(await self.session.ask(SessionStep.MAIL, self._mail)):
             return
         for number, recipient in enumerate(self.recipients):
-            reply = await self.session.ask(Step.RCPT, recipient.command)
+            reply = await self.session.ask(SessionStep.RCPT, recipient.command)
             if self._wants_no_more(reply):
                 # It would say the same to all others.
                 self.left = [*self.recipients[number:], *self.left]
@@ -74,7 +74,7 @@ class Offer:
             if self.together and not reply.accepted:
                 return
         if self.accepted:
-            self.to_data = await self.session.ask(Step.DATA, b"DATA")
+            self.to_data = await self.session.ask(SessionStep.DATA, b"DATA")
 
     async def _at_once(self) -> None:
         """Say all of it, then hear all of it: every reply belongs to one command (section 3.1).
@@ -83,24 +83,24 @@ class Offer:
         it goes along; a server that says 354 although it has taken nobody gets the lone dot that ends it.
         """
         first_hear = self.together and len(self.recipients) > 1
-        commands = [(Step.MAIL, self._mail)]
-        commands += [(Step.RCPT, recipient.command) for recipient in self.recipients]
+        commands = [(SessionStep.MAIL, self._mail)]
+        commands += [(SessionStep.RCPT, recipient.command) for recipient in self.recipients]
         if not first_hear:
-            commands.append((Step.DATA, b"DATA"))
+            commands.append((SessionStep.DATA, b"DATA"))
         self.session.say(commands)
-        taken = self._takes_mail(await self.session.hear(Step.MAIL))
+        taken = self._takes_mail(await self.session.hear(SessionStep.MAIL))
         for recipient in self.recipients:
-            reply = await self.session.hear(Step.RCPT)
+            reply = await self.session.hear(SessionStep.RCPT)
             if taken and self._wants_no_more(reply):
                 self.left.append(recipient)
             elif taken:
                 self._take(recipient, reply)
         if not first_hear:
-            self.to_data = await self.session.hear(Step.DATA)
+            self.to_data = await self.session.hear(SessionStep.DATA)
             if self.to_data.code == 354 and not self.accepted:
                 await self.session.nothing()
         elif len(self.accepted) == len(self.recipients):
-            self.to_data = await self.session.ask(Step.DATA, b"DATA")
+            self.to_data = await self.session.ask(SessionStep.DATA, b"DATA")
 
     @property
     def _mail(self) -> bytes:
@@ -113,7 +113,7 @@ class Offer:
             self.left = []
         return reply.accepted
 
-    def _take(self, recipient: Recipient, reply: Reply) -> None:
+    def _take(self, recipient: OfferedRecipient, reply: Reply) -> None:
         if reply.accepted:
             self.accepted.append(recipient.address)
         else:

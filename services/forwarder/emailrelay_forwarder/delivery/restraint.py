@@ -9,7 +9,7 @@ from emailrelay_forwarder.delivery.outgoing import Outgoing
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.gate import SHORT
 from emailrelay_forwarder.server.smarthost import Smarthost
-from emailrelay_forwarder.server.throttle import Wish, for_now, wish_of
+from emailrelay_forwarder.server.throttle import ThrottleWish, for_now, wish_of
 from emailrelay_forwarder.session.trouble import NotYet
 
 
@@ -41,28 +41,28 @@ def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rul
         return
     replies.update(refusals)
     wishes = {wish_of(reply): reply for reply in refusals.values() if not reply.permanent}
-    for wish in (Wish.LATER, Wish.SLOWER):
+    for wish in (ThrottleWish.LATER, ThrottleWish.SLOWER):
         if reply := wishes.get(wish):
             later = _slow_down(smarthost, reply, wish, progress, rules)
             # A recipient who is deferred for another reason comes at the usual time.
             progress.turn = None if None in wishes else later
             return
-    if reply := wishes.get(Wish.FEWER):
+    if reply := wishes.get(ThrottleWish.FEWER):
         smarthost.slow_down(reply)
     elif any(wants_less(reply) for reply in refusals.values()):
         smarthost.restrain()
 
 
 def _slow_down(
-    smarthost: Smarthost, reply: Reply, wish: Wish, progress: Progress, rules: Rules
+    smarthost: Smarthost, reply: Reply, wish: ThrottleWish, progress: Progress, rules: Rules
 ) -> float:
     """Send messages more slowly from now on; give the time at which this one has its turn."""
     now, pace = rules.clock(), smarthost.pace
     first = pace.rate is None
-    note = pace.used_up if wish is Wish.LATER else pace.refused
+    note = pace.used_up if wish is ThrottleWish.LATER else pace.refused
     counted = note(now, began=progress.offered)
     again = pace.later(now)
-    if counted and (first or wish is Wish.LATER):
+    if counted and (first or wish is ThrottleWish.LATER):
         rate = f"{60 * (pace.rate or 0):.3g} in 60 s"
         rules.report(SlowedDown(peer=smarthost.name, reason=str(reply), rate=rate, again=again))
     return again

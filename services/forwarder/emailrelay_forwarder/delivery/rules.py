@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from emailrelay.events import Report
 from emailrelay.routes import Routes
 from emailrelay.schedule import Schedule
-from emailrelay.store.limits import Limits
+from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.session.policy import Policy
-from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.smtp_client import Session
 
 
@@ -22,8 +22,8 @@ class Rules:
     """Connections to one server."""
     schedule: Schedule
     """For what has no route; a route has its own."""
-    open_session: Callable[[Route], Coroutine[None, None, Session]]
-    limits: Callable[[str], Limits]
+    open_session: Callable[[NextServer], Coroutine[None, None, Session]]
+    limits: Callable[[str], RouteLimits]
     """Gives what all processes share of a route, by its name."""
     policy: Policy = field(default_factory=Policy)
     """What must hold on connections to all servers, as far as their route says nothing else."""

@@ -7,7 +7,7 @@ from emailrelay.reply import Reply
 from emailrelay.routes import Leg, sender_on
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.outgoing import Outgoing
-from emailrelay_forwarder.session.trouble import SessionTrouble
+from emailrelay_forwarder.session.trouble import SessionError
 
 
 def on_leg(message: Outgoing, leg: Leg) -> Outgoing:
@@ -28,7 +28,7 @@ def elsewhere(progress: Progress) -> bool:
 class Stops:
     """What stopped the legs of one attempt, each of which is to begin anew."""
 
-    _troubles: list[SessionTrouble] = field(default_factory=list[SessionTrouble])
+    _troubles: list[SessionError] = field(default_factory=list[SessionError])
     _obstacles: list[Reply] = field(default_factory=list[Reply])
     _peers: dict[str, None] = field(default_factory=dict[str, None])
 

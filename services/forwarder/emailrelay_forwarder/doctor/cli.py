@@ -20,12 +20,12 @@ from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
 from emailrelay_forwarder.doctor.examination import Examination
-from emailrelay_forwarder.doctor.finding import Report
+from emailrelay_forwarder.doctor.finding import ReportFinding
 from emailrelay_forwarder.doctor.render import as_json, show
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.session.account import nobody
 from emailrelay_forwarder.session.belonging import NotForServer, belonging
-from emailrelay_forwarder.session.route import Route, parse
+from emailrelay_forwarder.session.route import NextServer, parse
 from emailrelay_forwarder.session.smtp_client import SessionSettings
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 
@@ -154,7 +154,7 @@ async def _examine(
     asked: argparse.Namespace,
     *,
     withheld: bool,
-) -> list[Report]:
+) -> list[ReportFinding]:
     bearer = Bearer(
         settings.account, tokens_root(settings.store_place, settings.spool_dir), report=_unheard
     )
@@ -173,12 +173,12 @@ async def _examine(
 
 async def _report(
     way: Way,
-    route: Route,
+    route: NextServer,
     sessions: SessionSettings,
     asked: argparse.Namespace,
     *,
     withheld: bool,
-) -> Report:
+) -> ReportFinding:
     sender = asked.sender if asked.sender is not None else ("" if asked.recipients else None)
     examination = Examination(
         route=route,
@@ -188,7 +188,7 @@ async def _report(
         no_account=_WITHHELD if withheld else "no account is set",
     )
     name = str(route) if way.name == DEFAULT else f"{way.name}: {route}"
-    return Report(server=name, findings=await examination.run())
+    return ReportFinding(server=name, findings=await examination.run())
 
 
 def _unheard(_event: Event) -> None:

@@ -11,19 +11,25 @@ from typing import NoReturn, TypeVar
 from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
 from emailrelay_forwarder.doctor.certificate import days_left, details_of, told
-from emailrelay_forwarder.doctor.finding import Finding, Verdict
+from emailrelay_forwarder.doctor.finding import DoctorFinding, DoctorVerdict
 from emailrelay_forwarder.doctor.remedies import remedy_against, remedy_for
 from emailrelay_forwarder.doctor.stranger import identify
 from emailrelay_forwarder.session import sign_in
 from emailrelay_forwarder.session.mailbox import on_wire
-from emailrelay_forwarder.session.opening import Terms, check_secrecy, connect, encrypt, terms_for
+from emailrelay_forwarder.session.opening import (
+    SessionTerms,
+    check_secrecy,
+    connect,
+    encrypt,
+    terms_for,
+)
 from emailrelay_forwarder.session.policy import Mode
 from emailrelay_forwarder.session.resolve import SocketAddress, resolve
-from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.smtp_client import Session, SessionSettings
-from emailrelay_forwarder.session.trouble import SessionTrouble, Step
+from emailrelay_forwarder.session.trouble import SessionError, SessionStep
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 _SOON = 14
 """Days: a certificate that ends within so many should have been renewed."""
 _PARTING = 2.0
@@ -40,18 +46,18 @@ class _Over(Exception):
 class Examination:
     """Examines the server of ``route`` as deliveries would use it; sends nothing but an envelope."""
 
-    route: Route
+    route: NextServer
     settings: SessionSettings
     sender: str | None = None
     """For MAIL; None: there is no dry run."""
     recipients: tuple[str, ...] = ()
     no_account: str = "no account is set"
     """Why nobody logs in, if nobody does."""
-    findings: list[Finding] = field(default_factory=list[Finding])
+    findings: list[DoctorFinding] = field(default_factory=list[DoctorFinding])
     _session: Session | None = None
     _since: float = 0.0
 
-    async def run(self) -> tuple[Finding, ...]:
+    async def run(self) -> tuple[DoctorFinding, ...]:
         """Make all steps that can be made; give what was found, in their order."""
         with suppress(_Over):
             await self._examine()
@@ -67,7 +73,7 @@ class Examination:
             if self._session is not None:
                 self._session.abort()
 
-    async def _converse(self, address: SocketAddress, terms: Terms) -> None:
+    async def _converse(self, address: SocketAddress, terms: SessionTerms) -> None:
         session = await self._connected(address)
         if terms.tls.mode is Mode.IMPLICIT:
             session = await self._encrypted(session, address, terms)
@@ -81,7 +87,7 @@ class Examination:
     async def _addresses(self) -> list[SocketAddress]:
         found = await self._try("DNS", resolve(self.route, limit=self.settings.connect))
         names = [str(address) for address in found]
-        self._note("DNS", Verdict.OK, ", ".join(names), details={"addresses": names})
+        self._note("DNS", DoctorVerdict.OK, ", ".join(names), details={"addresses": names})
         return found
 
     async def _reachable(self, addresses: list[SocketAddress]) -> SocketAddress:
@@ -92,23 +98,25 @@ class Examination:
             self._since = time.perf_counter() - seconds
             step = f"TCP {address}"
             if trouble is None:
-                self._note(step, Verdict.OK, "connected")
+                self._note(step, DoctorVerdict.OK, "connected")
             else:
-                self._trouble(step, trouble, Verdict.NOTE if reachable else Verdict.PROBLEM)
+                self._trouble(
+                    step, trouble, DoctorVerdict.NOTE if reachable else DoctorVerdict.PROBLEM
+                )
         if not reachable:
             raise _Over
         return reachable[0]
 
-    async def _reach(self, address: SocketAddress) -> tuple[float, SessionTrouble | None]:
+    async def _reach(self, address: SocketAddress) -> tuple[float, SessionError | None]:
         """Connect to an address; give the seconds it took, and what went wrong."""
         began, found = time.perf_counter(), None
         try:
             (await connect(address, self.settings)).abort()
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             found = trouble
         return time.perf_counter() - began, found
 
-    async def _terms(self) -> Terms:
+    async def _terms(self) -> SessionTerms:
         return terms_for(self.route, self.settings)
 
     async def _connected(self, address: SocketAddress) -> Session:
@@ -116,20 +124,22 @@ class Examination:
         self._session = Session(wire, str(address), self.settings)
         return self._session
 
-    async def _introduced(self, session: Session, address: SocketAddress, terms: Terms) -> None:
+    async def _introduced(
+        self, session: Session, address: SocketAddress, terms: SessionTerms
+    ) -> None:
         self._start()
         try:
             await session.introduce()
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             remedy = ""
-            if trouble.step is Step.GREETING and trouble.ours:
+            if trouble.step is SessionStep.GREETING and trouble.ours:
                 remedy = await self._against_stranger(session, address, terms)
             self._trouble(str(trouble.step), trouble, remedy=remedy)
             raise _Over from trouble
         self._capabilities(session, "EHLO")
 
     async def _against_stranger(
-        self, session: Session, address: SocketAddress, terms: Terms
+        self, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> str:
         """Say what to do where no mail server greets; looking at it does not count as the step's time."""
         session.abort()
@@ -141,34 +151,38 @@ class Examination:
     def _capabilities(self, session: Session, step: str) -> None:
         words = [f"{name.upper()} {more}".strip() for name, more in session.extensions.items()]
         text = ", ".join(words) or "no extensions"
-        self._note(step, Verdict.OK, text, details={"extensions": dict(session.extensions)})
+        self._note(step, DoctorVerdict.OK, text, details={"extensions": dict(session.extensions)})
 
-    async def _upgraded(self, session: Session, address: SocketAddress, terms: Terms) -> Session:
+    async def _upgraded(
+        self, session: Session, address: SocketAddress, terms: SessionTerms
+    ) -> Session:
         """Begin TLS where the policy and the server want it."""
         mode = terms.tls.mode
         if mode is Mode.IMPLICIT:
             return session
         if mode is Mode.OFF:
-            self._note("STARTTLS", Verdict.NOTE, "switched off: mail goes in clear")
+            self._note("STARTTLS", DoctorVerdict.NOTE, "switched off: mail goes in clear")
             return session
         if mode is Mode.OPPORTUNISTIC and "starttls" not in session.extensions:
             text = "not offered: mail goes in clear, and nobody can log in"
-            self._note("STARTTLS", Verdict.NOTE, text)
+            self._note("STARTTLS", DoctorVerdict.NOTE, text)
             return session
         await self._try("STARTTLS", session.start_tls())
-        self._note("STARTTLS", Verdict.OK, "the server begins TLS")
+        self._note("STARTTLS", DoctorVerdict.OK, "the server begins TLS")
         session = await self._encrypted(session, address, terms)
         await self._try("EHLO under TLS", session.introduce_again())
         self._capabilities(session, "EHLO under TLS")
         return session
 
-    async def _encrypted(self, session: Session, address: SocketAddress, terms: Terms) -> Session:
+    async def _encrypted(
+        self, session: Session, address: SocketAddress, terms: SessionTerms
+    ) -> Session:
         """Verify the certificate, whether or not deliveries do; give a session that is encrypted."""
         verifying = replace(terms, tls=replace(terms.tls, verify=True))
         self._start()
         try:
             await encrypt(session, verifying)
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             session.abort()
             if terms.tls.verify or not _about_certificate(trouble):
                 await self._no_encryption(trouble, session, address, terms)
@@ -185,7 +199,7 @@ class Examination:
         return again
 
     async def _no_encryption(
-        self, trouble: SessionTrouble, session: Session, address: SocketAddress, terms: Terms
+        self, trouble: SessionError, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> NoReturn:
         remedy = ""
         if terms.tls.mode is Mode.IMPLICIT and not _about_certificate(trouble):
@@ -195,13 +209,13 @@ class Examination:
 
     def _encryption(self, session: Session) -> None:
         found = session.encryption
-        self._note("TLS", Verdict.OK, told(found), details=details_of(found))
+        self._note("TLS", DoctorVerdict.OK, told(found), details=details_of(found))
 
-    def _unverified(self, trouble: SessionTrouble) -> None:
+    def _unverified(self, trouble: SessionError) -> None:
         """Tell of a certificate that deliveries do not look at."""
         text = f"{_told(trouble)}; mail is sent all the same (client-tls-verify is not set)"
         remedy = remedy_for(trouble.step, trouble.reply, port=self.route.port, ours=True)
-        self._note("certificate", Verdict.NOTE, text, remedy=remedy)
+        self._note("certificate", DoctorVerdict.NOTE, text, remedy=remedy)
 
     def _verified(self, session: Session) -> None:
         self._encryption(session)
@@ -209,35 +223,35 @@ class Examination:
         if left is not None and left < _SOON:
             text = f"the certificate ends in {left} days"
             remedy = "the server's owner should renew it now; after that day no mail goes there"
-            self._note("certificate", Verdict.NOTE, text, remedy=remedy)
+            self._note("certificate", DoctorVerdict.NOTE, text, remedy=remedy)
 
-    async def _signed_in(self, session: Session, terms: Terms) -> None:
+    async def _signed_in(self, session: Session, terms: SessionTerms) -> None:
         offered = ", ".join(sign_in.offered(session.extensions)) or "none"
         if terms.account is None:
             self._start()
             text = f"{self.no_account}; the server offers {offered}"
-            self._note("AUTH", Verdict.OK, text, details={"offered": offered})
+            self._note("AUTH", DoctorVerdict.OK, text, details={"offered": offered})
             return
         try:
             check_secrecy(session, terms)
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             self._start()
             self._trouble("AUTH", trouble)
             raise _Over from trouble
         by = await self._try("AUTH", session.sign_in(terms.account, terms.policy.auth))
-        self._note("AUTH", Verdict.OK, f"logged in as {terms.account.user} by {by}")
+        self._note("AUTH", DoctorVerdict.OK, f"logged in as {terms.account.user} by {by}")
 
     async def _dry_run(self, session: Session, sender: str) -> None:
         """Offer an envelope, then take it back: RSET and no DATA."""
         await self._try("RSET", session.begin())
-        if not await self._ask(session, Step.MAIL, b"MAIL FROM:", sender):
+        if not await self._ask(session, SessionStep.MAIL, b"MAIL FROM:", sender):
             return
         for recipient in self.recipients:
-            await self._ask(session, Step.RCPT, b"RCPT TO:", recipient)
+            await self._ask(session, SessionStep.RCPT, b"RCPT TO:", recipient)
         await self._try("RSET", session.begin())
-        self._note("RSET", Verdict.OK, "the envelope was taken back; nothing was sent")
+        self._note("RSET", DoctorVerdict.OK, "the envelope was taken back; nothing was sent")
 
-    async def _ask(self, session: Session, step: Step, verb: bytes, address: str) -> bool:
+    async def _ask(self, session: Session, step: SessionStep, verb: bytes, address: str) -> bool:
         name = f"{step} <{address}>"
         self._start()
         try:
@@ -245,22 +259,22 @@ class Examination:
                 on_wire(Address(address), utf8="smtputf8" in session.extensions) if address else b""
             )
         except AddressError as error:
-            self._note(name, Verdict.PROBLEM, f"the address {error}", remedy="write another")
+            self._note(name, DoctorVerdict.PROBLEM, f"the address {error}", remedy="write another")
             return False
         reply = await self._try(name, session.ask(step, verb + b"<" + octets + b">"))
         if not reply.accepted:
             remedy = remedy_for(step, reply, port=self.route.port)
-            self._note(name, Verdict.PROBLEM, str(reply), remedy=remedy)
+            self._note(name, DoctorVerdict.PROBLEM, str(reply), remedy=remedy)
             return False
-        self._note(name, Verdict.OK, str(reply))
+        self._note(name, DoctorVerdict.OK, str(reply))
         return True
 
-    async def _try(self, step: str, awaited: Awaitable[T]) -> T:
+    async def _try(self, step: str, awaited: Awaitable[_T]) -> _T:
         """Do one step; a trouble there is the end of the examination."""
         self._start()
         try:
             return await awaited
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             self._trouble(step, trouble)
             raise _Over from trouble
 
@@ -270,8 +284,8 @@ class Examination:
     def _trouble(
         self,
         step: str,
-        trouble: SessionTrouble,
-        verdict: Verdict = Verdict.PROBLEM,
+        trouble: SessionError,
+        verdict: DoctorVerdict = DoctorVerdict.PROBLEM,
         *,
         remedy: str = "",
     ) -> None:
@@ -281,7 +295,7 @@ class Examination:
     def _note(
         self,
         step: str,
-        verdict: Verdict,
+        verdict: DoctorVerdict,
         text: str,
         *,
         remedy: str = "",
@@ -289,7 +303,7 @@ class Examination:
     ) -> None:
         seconds = time.perf_counter() - self._since
         self.findings.append(
-            Finding(
+            DoctorFinding(
                 step=step,
                 verdict=verdict,
                 text=text,
@@ -301,13 +315,13 @@ class Examination:
         self._start()
 
 
-def _told(trouble: SessionTrouble) -> str:
+def _told(trouble: SessionError) -> str:
     """Say what went wrong; codes are for what a server has said."""
     if trouble.ours:
         return _ENHANCED.sub("", trouble.reply.text, count=1)
     return f"the server said: {trouble.reply}"
 
 
-def _about_certificate(trouble: SessionTrouble) -> bool:
+def _about_certificate(trouble: SessionError) -> bool:
     """Tell whether a handshake failed only because of who the server is."""
     return "certificate" in trouble.reply.text

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class DoctorVerdict(StrEnum):
     """How a step went."""
 
     OK = "ok"
@@ -15,11 +15,11 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
+class DoctorFinding:
     """One step and its result."""
 
     step: str
-    verdict: Verdict
+    verdict: DoctorVerdict
     text: str
     """One line for people."""
     seconds: float = 0.0
@@ -30,13 +30,13 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class ReportFinding:
     """All findings about one server."""
 
     server: str
-    findings: tuple[Finding, ...]
+    findings: tuple[DoctorFinding, ...]
 
     @property
     def well(self) -> bool:
         """Whether no step had a problem."""
-        return all(finding.verdict is not Verdict.PROBLEM for finding in self.findings)
+        return all(finding.verdict is not DoctorVerdict.PROBLEM for finding in self.findings)

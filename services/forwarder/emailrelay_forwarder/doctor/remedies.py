@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from emailrelay.reply import Reply
 from emailrelay_forwarder.doctor.stranger import Stranger
-from emailrelay_forwarder.session.trouble import Step
+from emailrelay_forwarder.session.trouble import SessionStep
 
 _OAUTH = (
     "make an [[account]] with mechanism xoauth2 and a table [account.oauth2] in the settings file"
@@ -23,11 +23,11 @@ class _Answer:
 
     words: re.Pattern[str]
     remedy: str
-    steps: frozenset[Step] = frozenset(Step)
+    steps: frozenset[SessionStep] = frozenset(SessionStep)
 
 
-def _answer(words: str, remedy: str, *steps: Step) -> _Answer:
-    return _Answer(re.compile(words, re.IGNORECASE), remedy, frozenset(steps or Step))
+def _answer(words: str, remedy: str, *steps: SessionStep) -> _Answer:
+    return _Answer(re.compile(words, re.IGNORECASE), remedy, frozenset(steps or SessionStep))
 
 
 _ANSWERS = (
@@ -49,7 +49,7 @@ _ANSWERS = (
         r"application-specific password|app(lication)? password|5\.7\.9\b",
         "this account needs a password made for applications (an app password; two-step verification "
         "must be on), or OAuth2: put it into the secrets file",
-        Step.AUTH,
+        SessionStep.AUTH,
     ),
     _answer(
         r"not verified|sandbox",
@@ -79,12 +79,12 @@ _ANSWERS = (
     _answer(
         r"wrong version number|record layer failure|spoke before the handshake",
         _NOT_FROM_THE_FIRST_OCTET,
-        Step.TLS,
+        SessionStep.TLS,
     ),
     _answer(
         r"perhaps the server speaks no TLS|unsupported protocol|protocol version",
         "the server may know only versions of TLS older than 1.2, which are broken: it must be updated",
-        Step.TLS,
+        SessionStep.TLS,
     ),
     _answer(
         r"no password goes over",
@@ -95,13 +95,13 @@ _ANSWERS = (
         r"no common way to sign in",
         "see which mechanisms EHLO offers under TLS, and what client-auth-config and the form of the "
         "secret leave; a server that offers none here may do so on port 587",
-        Step.AUTH,
+        SessionStep.AUTH,
     ),
-    _answer(r"no token for", "look with: emailrelay-auth status", Step.AUTH),
+    _answer(r"no token for", "look with: emailrelay-auth status", SessionStep.AUTH),
     _answer(
         r"no client account|selector",
         "add the line to the secrets file: client plain USER PASSWORD [SELECTOR]",
-        Step.AUTH,
+        SessionStep.AUTH,
     ),
     _answer(
         r"spamhaus|blocklist|blacklist|block list|black list|\brbl\b|listed (at|in|by)|dynamic ip|"
@@ -129,11 +129,15 @@ _ANSWERS = (
         r"(helo|ehlo).*(invalid|reject|fully|fqdn)|fully.qualified host",
         "give this machine's full name with domain",
     ),
-    _answer(r"unrecogni[sz]ed auth|mechanism", "choose another with client-auth-config", Step.AUTH),
+    _answer(
+        r"unrecogni[sz]ed auth|mechanism",
+        "choose another with client-auth-config",
+        SessionStep.AUTH,
+    ),
     _answer(
         r"does not exist|no such user|unknown user|user unknown|5\.1\.1\b",
         "the recipient does not exist there: look at the spelling",
-        Step.RCPT,
+        SessionStep.RCPT,
     ),
     _answer(
         r"4\.4\.3.*no name server",
@@ -143,7 +147,7 @@ _ANSWERS = (
     _answer(
         r"login with USER|USER and PASS",
         "this is an FTP server, no mail server: look at host and port",
-        Step.EHLO,
+        SessionStep.EHLO,
     ),
 )
 
@@ -163,24 +167,24 @@ _OF_STRANGERS = {
     "--prompt-timeout 300), or a firewall or proxy that answers in its place",
 }
 _BY_STEP = {
-    Step.AUTH: "look at user and password (many want the full address as the user), and try them once "
+    SessionStep.AUTH: "look at user and password (many want the full address as the user), and try them once "
     "by hand: repeated wrong tries may lock the account",
-    Step.TLS: "see what the server says to: openssl s_client -starttls smtp -connect HOST:PORT",
-    Step.STARTTLS: "the server cannot encrypt just now; ask its owner",
-    Step.GREETING: "the server does not want us, or is no mail server: look at host and port",
-    Step.EHLO: "the server does not want us under this name (see domain), or is no mail server: "
+    SessionStep.TLS: "see what the server says to: openssl s_client -starttls smtp -connect HOST:PORT",
+    SessionStep.STARTTLS: "the server cannot encrypt just now; ask its owner",
+    SessionStep.GREETING: "the server does not want us, or is no mail server: look at host and port",
+    SessionStep.EHLO: "the server does not want us under this name (see domain), or is no mail server: "
     "look at host and port",
-    Step.MAIL: "the server does not want this sender; try another with --from",
-    Step.RCPT: "the server does not want this recipient from us; try another with --to",
+    SessionStep.MAIL: "the server does not want this sender; try another with --from",
+    SessionStep.RCPT: "the server does not want this recipient from us; try another with --to",
 }
 
 
-def remedy_for(step: Step, reply: Reply, *, port: str = "", ours: bool = False) -> str:
+def remedy_for(step: SessionStep, reply: Reply, *, port: str = "", ours: bool = False) -> str:
     """Say what may help against a refusal or a trouble at ``step``.
 
     ``ours``: the reply is what this relay found; else the server said it.
     """
-    if step is Step.CONNECT and (known := _unreachable(reply, port)):
+    if step is SessionStep.CONNECT and (known := _unreachable(reply, port)):
         return known
     for answer in _ANSWERS:
         if step in answer.steps and answer.words.search(reply.text):
@@ -192,7 +196,11 @@ def remedy_for(step: Step, reply: Reply, *, port: str = "", ours: bool = False) 
             "the server is busy, goes down, or has too many connections from here: mail is tried again "
             "by itself"
         )
-    if not ours and 450 <= reply.code <= 452 and step not in {Step.GREETING, Step.EHLO}:
+    if (
+        not ours
+        and 450 <= reply.code <= 452
+        and step not in {SessionStep.GREETING, SessionStep.EHLO}
+    ):
         return "the server is busy or keeps strangers waiting (greylisting): mail is tried again by itself"
     return _BY_STEP.get(step, "")
 
@@ -206,7 +214,7 @@ def remedy_against(stranger: Stranger, *, in_tls: bool) -> str:
     return _OF_STRANGERS[stranger]
 
 
-def _cut_off(step: Step, reply: Reply) -> str:
+def _cut_off(step: SessionStep, reply: Reply) -> str:
     if "no answer" in reply.text:
         return f"the server was silent at {step}: it is overloaded, or something in between lost the connection"
     return (

@@ -9,19 +9,19 @@ from rich.table import Table
 from rich.text import Text
 
 from emailrelay.printable import printable
-from emailrelay_forwarder.doctor.finding import Report, Verdict
+from emailrelay_forwarder.doctor.finding import DoctorVerdict, ReportFinding
 
-_COLOURS = {Verdict.OK: "green", Verdict.NOTE: "yellow", Verdict.PROBLEM: "red"}
+_COLOURS = {DoctorVerdict.OK: "green", DoctorVerdict.NOTE: "yellow", DoctorVerdict.PROBLEM: "red"}
 
 
-def show(reports: Sequence[Report], console: Console) -> None:
+def show(reports: Sequence[ReportFinding], console: Console) -> None:
     """Write a table for each server, with the remedies under their steps."""
     for report in reports:
         console.print(f"[bold]{escape(printable(report.server))}[/]", highlight=False)
         console.print(_table(report), highlight=False)
 
 
-def _table(report: Report) -> RenderableType:
+def _table(report: ReportFinding) -> RenderableType:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column("Step", overflow="fold")
     table.add_column("Result", no_wrap=True)
@@ -41,7 +41,7 @@ def _table(report: Report) -> RenderableType:
     return table
 
 
-def as_json(reports: Sequence[Report]) -> str:
+def as_json(reports: Sequence[ReportFinding]) -> str:
     """Give all of it as one JSON object; see ``docs/doctor.md``."""
     servers = [
         {

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from emailrelay_forwarder.session.trouble import NoToken, SessionTrouble, Step
+from emailrelay_forwarder.session.trouble import NoToken, SessionError, SessionStep
 
 FIRST = 1.0
 LONGEST = 60.0
@@ -20,9 +20,9 @@ class Breaker:
     """Counts the troubles in a row. While ``trouble`` is set, the server is left alone."""
 
     failures: int = 0
-    trouble: SessionTrouble | None = None
+    trouble: SessionError | None = None
 
-    def failed(self, trouble: SessionTrouble, *, chance: float) -> float:
+    def failed(self, trouble: SessionError, *, chance: float) -> float:
         """Note a trouble; return the seconds to wait. ``chance`` in [0, 1) spreads several waiters."""
         self.failures += 1
         self.trouble = trouble
@@ -40,8 +40,8 @@ class Breaker:
         self.trouble = None
 
 
-def _pauses(trouble: SessionTrouble) -> tuple[float, float]:
+def _pauses(trouble: SessionError) -> tuple[float, float]:
     """Give the first and the longest pause after such a trouble."""
-    if trouble.step is Step.AUTH and not isinstance(trouble, NoToken):
+    if trouble.step is SessionStep.AUTH and not isinstance(trouble, NoToken):
         return FIRST_SIGN_IN, LONGEST_SIGN_IN
     return FIRST, LONGEST_REFUSED if trouble.reply.permanent else LONGEST

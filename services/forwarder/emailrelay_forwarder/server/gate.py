@@ -9,10 +9,10 @@ from emailrelay import routes
 from emailrelay.errors import StoreError
 from emailrelay.events import RateReached, Report, StoreTrouble
 from emailrelay.reply import Reply
-from emailrelay.store.limits import Limits, Slot
-from emailrelay_forwarder.session.route import Route
+from emailrelay.store.limits import RouteLimits, Slot
+from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import NoSlot, NotYet, SessionTrouble, Step
+from emailrelay_forwarder.session.trouble import NoSlot, NotYet, SessionError, SessionStep
 
 PATIENCE = 10.0
 """Seconds to wait for a connection that others have: longer than any of them is kept without use."""
@@ -22,14 +22,14 @@ SHORT = 2.0
 """Seconds that a message waits for its turn while it is claimed; for longer it is deferred."""
 
 
-class Gate:
+class RouteGate:
     """What must be had before a connection is made, or a message is sent, on one route."""
 
     def __init__(
         self,
         route: routes.Route,
-        limits: Limits,
-        open_session: Callable[[Route], Coroutine[None, None, Session]],
+        limits: RouteLimits,
+        open_session: Callable[[NextServer], Coroutine[None, None, Session]],
         *,
         report: Report,
         clock: Callable[[], float],
@@ -39,15 +39,15 @@ class Gate:
         self._open_session = open_session
         self._report = report
         self._clock = clock
-        self._places: Counter[Route] = Counter()
+        self._places: Counter[NextServer] = Counter()
         self._next_turn: float | None = None
 
-    async def open(self, server: Route) -> Session:
+    async def open(self, server: NextServer) -> Session:
         """Open a session when a connection is free; it is free again when the session ends.
 
         Raises:
             NoSlot: none is, nor became so in time; where this server has some already, at once.
-            SessionTrouble: as ``opening.open_session``.
+            SessionError: as ``opening.open_session``.
 
         """
         most = self._route.connections
@@ -107,8 +107,8 @@ class Gate:
         self._report(
             StoreTrouble(doing=f"keeping to {self._route.name}'s limits", reason=str(error))
         )
-        raise SessionTrouble(
-            Step.CONNECT, Reply(451, "4.3.0 this relay cannot look up its limits"), ours=True
+        raise SessionError(
+            SessionStep.CONNECT, Reply(451, "4.3.0 this relay cannot look up its limits"), ours=True
         ) from error
 
 

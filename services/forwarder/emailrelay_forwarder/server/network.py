@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 from emailrelay import routes
 from emailrelay.events import Report
-from emailrelay.store.limits import Limits
-from emailrelay_forwarder.server.gate import Gate
+from emailrelay.store.limits import RouteLimits
+from emailrelay_forwarder.server.gate import RouteGate
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.server.smarthost import Smarthost, TurnedAway
 from emailrelay_forwarder.session.policy import Policy
-from emailrelay_forwarder.session.route import NoRoute, Route
+from emailrelay_forwarder.session.route import NextServer, NoRoute
 from emailrelay_forwarder.session.smtp_client import Session
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class OpenRoute:
     """One route: its servers, the best one first, and what must be had before a message is sent."""
 
     smarthosts: tuple[Smarthost, ...]
-    gate: Gate
+    gate: RouteGate
 
     @property
     def idle(self) -> bool:
@@ -35,16 +35,16 @@ class Line:
         self.smarthosts[-1].turn_away_if_paused()
 
 
-class Network:
+class OpenRoutes:
     """All routes that are used. ``recovered``: see ``Smarthost``."""
 
     def __init__(
         self,
-        open_session: Callable[[Route], Coroutine[None, None, Session]],
+        open_session: Callable[[NextServer], Coroutine[None, None, Session]],
         *,
         most: int,
         policy: Policy,
-        limits: Callable[[str], Limits],
+        limits: Callable[[str], RouteLimits],
         report: Report,
         clock: Callable[[], float],
         recovered: Callable[[], None],
@@ -56,9 +56,9 @@ class Network:
         self._report = report
         self._clock = clock
         self._recovered = recovered
-        self._lines: dict[routes.Route, Line] = {}
+        self._lines: dict[routes.Route, OpenRoute] = {}
 
-    def line(self, leg: routes.Leg) -> Line:
+    def line(self, leg: routes.Leg) -> OpenRoute:
         """Give the servers and limits of a leg's route.
 
         Raises:
@@ -106,8 +106,8 @@ class Network:
     def _smarthosts(self) -> Iterator[Smarthost]:
         return (smarthost for line in self._lines.values() for smarthost in line.smarthosts)
 
-    def _new(self, route: routes.Route) -> Line:
-        gate = Gate(
+    def _new(self, route: routes.Route) -> OpenRoute:
+        gate = RouteGate(
             route,
             self._limits(route.name),
             self._open_session,
@@ -115,7 +115,7 @@ class Network:
             clock=self._clock,
         )
         most = min(self._most, route.connections or self._most)
-        return Line(
+        return OpenRoute(
             tuple(
                 Smarthost(
                     server,

@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from emailrelay import routes
 from emailrelay_forwarder.session.policy import Mode, Policy
-from emailrelay_forwarder.session.route import Route, parse
+from emailrelay_forwarder.session.route import NextServer, parse
 
 
-def servers(route: routes.Route, usual: Policy) -> tuple[Route, ...]:
+def servers(route: routes.Route, usual: Policy) -> tuple[NextServer, ...]:
     """Return the servers of a route, the best one first; ``usual`` is what holds for all servers.
 
     Raises:

@@ -24,15 +24,15 @@ from emailrelay_forwarder.server.kept import KeptSessions
 from emailrelay_forwarder.server.openings import Openings
 from emailrelay_forwarder.server.pace import Pace
 from emailrelay_forwarder.server.width import Width
-from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import NoSlot, SessionTrouble, Step
+from emailrelay_forwarder.session.trouble import NoSlot, SessionError, SessionStep
 
 STALLED = 10.0
 """Seconds without one finished delivery on any connection, after which no more mail waits for one."""
 
 
-class TurnedAway(SessionTrouble):
+class TurnedAway(SessionError):
     """No attempt was made: the server's trouble is known, and has been told."""
 
 
@@ -41,8 +41,8 @@ class Smarthost:
 
     def __init__(
         self,
-        route: Route,
-        open_session: Callable[[Route], Coroutine[None, None, Session]],
+        route: NextServer,
+        open_session: Callable[[NextServer], Coroutine[None, None, Session]],
         *,
         most: int,
         report: Report,
@@ -84,7 +84,7 @@ class Smarthost:
         """Whether mail for this server is turned away for now."""
         return self._breaker.trouble is not None
 
-    def session(self, owner: str = "") -> "Use":
+    def session(self, owner: str = "") -> "SessionUse":
         """Give a session, kept or new; it is kept on if the block ends well.
 
         Messages of the same ``owner`` go over the same connection one after another, and no other's
@@ -92,10 +92,10 @@ class Smarthost:
 
         Raises:
             TurnedAway: the server cannot be used just now.
-            SessionTrouble: it could not be reached or does not want us; told and paused for.
+            SessionError: it could not be reached or does not want us; told and paused for.
 
         """
-        return Use(self, owner)
+        return SessionUse(self, owner)
 
     async def take(self, owner: str) -> Session:
         """See ``session``; ``end`` follows."""
@@ -130,7 +130,7 @@ class Smarthost:
 
     def _drop(self, session: Session, error: BaseException) -> None:
         session.abort()  # whatever the error was, where the dialogue stands is unknown
-        if isinstance(error, SessionTrouble):
+        if isinstance(error, SessionError):
             if _unwanted(error, session):
                 self._pause(error)
             elif error.reply.code == 421 and not _parting(error, session):
@@ -150,7 +150,7 @@ class Smarthost:
             # A refusal is an answer, too, and so has ended what the breaker counts.
             self._breaker.failures = max(self._breaker.failures, self._slowed)
             self._slowed += 1
-            self._pause(SessionTrouble(Step.MAIL, reply))
+            self._pause(SessionError(SessionStep.MAIL, reply))
         self._width.restrained()
 
     def took_mail(self) -> None:
@@ -179,7 +179,7 @@ class Smarthost:
             )
         except TurnedAway:
             raise
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             if self._one_too_many(trouble):
                 return None
             if isinstance(trouble, NoSlot):
@@ -187,7 +187,7 @@ class Smarthost:
             self._pause(trouble)
             raise
 
-    def _one_too_many(self, trouble: SessionTrouble) -> bool:
+    def _one_too_many(self, trouble: SessionError) -> bool:
         """Note that there is no further session beside those there are; False: there are none."""
         others = self._live + len(self._kept)
         if others and isinstance(trouble, NoSlot):
@@ -202,7 +202,7 @@ class Smarthost:
             return
         try:
             self._kept.keep(opening.result(), "")
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             self._one_too_many(trouble)
 
     def _kept_for(self, owner: str) -> Session | None:
@@ -260,7 +260,7 @@ class Smarthost:
         if self._turned_away_at is None:
             self._tell(SmarthostTrouble, str(reply))
         self._turned_away_at = self._loop.time()
-        return TurnedAway(Step.CONNECT, reply, ours=ours)
+        return TurnedAway(SessionStep.CONNECT, reply, ours=ours)
 
     def _call_back(self) -> None:
         """Make due what was turned away."""
@@ -269,7 +269,7 @@ class Smarthost:
         self._report(SmarthostBack(peer=self.name))
         self._recovered()
 
-    def _pause(self, trouble: SessionTrouble) -> None:
+    def _pause(self, trouble: SessionError) -> None:
         if self._probe is not None:
             return
         pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- a spread, no secret
@@ -278,19 +278,21 @@ class Smarthost:
         self._turned_away_at = self._loop.time()
         self._probe = self._loop.create_task(self._probing(pause, trouble.step))
 
-    def _tell_of(self, trouble: SessionTrouble) -> None:
+    def _tell_of(self, trouble: SessionError) -> None:
         """Tell of a trouble, unless it is the one that was told last.
 
         After each pause there is one at most, so a server with ever new words fills no log.
         """
-        self._tell(SignInRefused if trouble.step is Step.AUTH else SmarthostTrouble, str(trouble))
+        self._tell(
+            SignInRefused if trouble.step is SessionStep.AUTH else SmarthostTrouble, str(trouble)
+        )
 
     def _tell(self, kind: type[SignInRefused | SmarthostTrouble], reason: str) -> None:
         if reason != self._told:
             self._told = reason
             self._report(kind(peer=self.name, reason=reason))
 
-    async def _probing(self, pause: float, step: Step) -> None:
+    async def _probing(self, pause: float, step: SessionStep) -> None:
         """Try to open a session after each pause, for as long as there is mail to be called back."""
         session: Session | None = None
         try:
@@ -301,7 +303,7 @@ class Smarthost:
                 self._try_now.clear()
                 try:
                     session = await self._open_session(self._route)
-                except SessionTrouble as trouble:
+                except SessionError as trouble:
                     pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- as above
                     step = trouble.step
                     self._tell_of(trouble)
@@ -316,7 +318,7 @@ class Smarthost:
                 self._call_back()
 
 
-class Use:
+class SessionUse:
     """One message's use of a session: an ``async with`` block. See ``Smarthost.session``."""
 
     def __init__(self, smarthost: Smarthost, owner: str) -> None:
@@ -347,14 +349,23 @@ def _wake(waiter: asyncio.Future[None]) -> bool:
     return True
 
 
-_OPENING = frozenset({Step.CONNECT, Step.GREETING, Step.EHLO, Step.STARTTLS, Step.TLS, Step.AUTH})
+_OPENING = frozenset(
+    {
+        SessionStep.CONNECT,
+        SessionStep.GREETING,
+        SessionStep.EHLO,
+        SessionStep.STARTTLS,
+        SessionStep.TLS,
+        SessionStep.AUTH,
+    }
+)
 
 
-def _unwanted(trouble: SessionTrouble, session: Session) -> bool:
+def _unwanted(trouble: SessionError, session: Session) -> bool:
     """Tell whether the server sent us away before it had done anything for us."""
-    return trouble.reply.code == 421 and trouble.step is Step.MAIL and not session.used
+    return trouble.reply.code == 421 and trouble.step is SessionStep.MAIL and not session.used
 
 
-def _parting(trouble: SessionTrouble, session: Session) -> bool:
+def _parting(trouble: SessionError, session: Session) -> bool:
     """Tell whether the server only ended a session that had been kept (its idle limit, its share)."""
-    return session.used and trouble.step in {Step.RSET, Step.MAIL}
+    return session.used and trouble.step in {SessionStep.RSET, SessionStep.MAIL}

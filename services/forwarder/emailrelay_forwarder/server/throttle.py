@@ -6,7 +6,7 @@ from enum import StrEnum
 from emailrelay.reply import Reply
 
 
-class Wish(StrEnum):
+class ThrottleWish(StrEnum):
     """What a server asks for that has had too much."""
 
     FEWER = "fewer connections"
@@ -39,7 +39,7 @@ _FOR_TODAY = re.compile(r"5\.(?:4\.5|1\.90|2\.0|7\.232)\b")
 _NAMED_SO = "4.7.0 our rate limit there is reached:"
 
 
-def wish_of(reply: Reply) -> Wish | None:
+def wish_of(reply: Reply) -> ThrottleWish | None:
     """Tell what a server asks for before any further message; None: the reply is about this one.
 
     Greylisting has the same codes (451 4.7.1) but means one message only, so words decide. Amazon SES
@@ -54,8 +54,8 @@ def wish_of(reply: Reply) -> Wish | None:
     if not coded and _ABOUT_ONE.search(reply.text):
         return None
     if reply.text.startswith(_NAMED_SO) or _LONG.search(reply.text):
-        return Wish.LATER
-    return Wish.FEWER if _CONNECTIONS.search(reply.text) else Wish.SLOWER
+        return ThrottleWish.LATER
+    return ThrottleWish.FEWER if _CONNECTIONS.search(reply.text) else ThrottleWish.SLOWER
 
 
 def for_now(reply: Reply) -> Reply:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from emailrelay.secrets import ClientAccount, Form, Mechanism, Secret
-from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.route import NextServer
 
 _BY_FORM = {
     Form.PLAIN: (Mechanism.CRAM_MD5, Mechanism.PLAIN, Mechanism.LOGIN),
@@ -14,7 +14,7 @@ _BY_FORM = {
 _WITH_TOKEN = (Mechanism.OAUTHBEARER, Mechanism.XOAUTH2)
 
 
-class Token(Protocol):
+class TokenSource(Protocol):
     """Gives a bearer token."""
 
     async def __call__(self, *, renew: bool) -> Secret:
@@ -46,20 +46,20 @@ class TokenAccount:
     """An account with a bearer token (RFC 6750)."""
 
     user: str
-    token: Token
+    token: TokenSource
     mechanisms: tuple[Mechanism, ...] = _WITH_TOKEN
 
 
 Account: TypeAlias = PasswordAccount | TokenAccount
 
-Accounts: TypeAlias = Callable[[str, Route], Account | None]
+Accounts: TypeAlias = Callable[[str, NextServer], Account | None]
 """Gives the account of a selector for a server; None: do not sign in.
 
 Raises a ``RelayError`` if there is no such account, or if it is not for this server.
 """
 
 
-def nobody(_selector: str, _server: Route) -> None:
+def nobody(_selector: str, _server: NextServer) -> None:
     """Sign in nowhere: what holds when there are no accounts at all."""
 
 

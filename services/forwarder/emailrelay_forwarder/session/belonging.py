@@ -12,7 +12,7 @@ from ipaddress import ip_address
 
 from emailrelay.config import ForwarderSettings
 from emailrelay.errors import RelayError
-from emailrelay_forwarder.session.route import Route, parse
+from emailrelay_forwarder.session.route import NextServer, parse
 
 
 class NotForServer(RelayError):
@@ -32,7 +32,7 @@ class Belonging:
     of_file: frozenset[str] = frozenset()
     """Further servers of all accounts of the secrets file."""
 
-    def check(self, selector: str, server: Route) -> None:
+    def check(self, selector: str, server: NextServer) -> None:
         """Raise NotForServer, saying what to do, unless the account is for this server."""
         servers = self.named.get(selector, self.usual)
         if selector not in self.tables:
@@ -66,7 +66,7 @@ def belonging(settings: ForwarderSettings) -> Belonging:
     )
 
 
-def place(server: Route) -> str:
+def place(server: NextServer) -> str:
     """Write a server in one form, so that different spellings of it are equal.
 
     A host's name and its address are different places: a certificate is for the one that it names.

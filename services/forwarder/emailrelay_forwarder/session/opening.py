@@ -12,13 +12,13 @@ from emailrelay_forwarder.session.certificate_names import is_for, names_of
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, settled
 from emailrelay_forwarder.session.racing import first_to_answer
 from emailrelay_forwarder.session.resolve import SocketAddress, resolve
-from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.smtp_client import Session, SessionSettings
 from emailrelay_forwarder.session.tls import context_for
 from emailrelay_forwarder.session.transcript import Transcript
 from emailrelay_forwarder.session.trouble import (
-    SessionTrouble,
-    Step,
+    SessionError,
+    SessionStep,
     in_words,
     not_signed_in,
     unprotected,
@@ -28,7 +28,7 @@ from emailrelay_forwarder.session.wire import Wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
+class SessionTerms:
     """On what terms a session with one server is opened."""
 
     policy: Policy
@@ -52,22 +52,22 @@ class Terms:
         """The TLS context.
 
         Raises:
-            SessionTrouble: there is none for these terms.
+            SessionError: there is none for these terms.
 
         """
         if self.tls.verify and self.wanted_name is None:
-            raise unprotected(Step.TLS, "no name to verify: set client-tls-verify-name")
+            raise unprotected(SessionStep.TLS, "no name to verify: set client-tls-verify-name")
         try:
             return context_for(self.tls, compare=self.asked_name == self.wanted_name)
         except RelayError as error:
-            raise unprotected(Step.TLS, str(error)) from error
+            raise unprotected(SessionStep.TLS, str(error)) from error
 
 
-def terms_for(route: Route, settings: SessionSettings) -> Terms:
+def terms_for(route: NextServer, settings: SessionSettings) -> SessionTerms:
     """Find out on what terms there can be a session.
 
     Raises:
-        SessionTrouble: there is no such account, or it is not for this server.
+        SessionError: there is no such account, or it is not for this server.
 
     """
     policy = route.policy or settings.policy
@@ -75,7 +75,7 @@ def terms_for(route: Route, settings: SessionSettings) -> Terms:
         account = settings.accounts(route.account, route)
     except RelayError as error:
         raise not_signed_in(str(error)) from error
-    return Terms(
+    return SessionTerms(
         policy=policy,
         tls=settled(policy, signs_in=account is not None),
         account=account,
@@ -83,33 +83,33 @@ def terms_for(route: Route, settings: SessionSettings) -> Terms:
     )
 
 
-async def open_session(route: Route, settings: SessionSettings) -> Session:
+async def open_session(route: NextServer, settings: SessionSettings) -> Session:
     """Make a session ready for mail with the first address that answers, or with another that serves.
 
     Raises:
-        SessionTrouble: that of the last server that answered, or why none did.
+        SessionError: that of the last server that answered, or why none did.
 
     """
     terms = terms_for(route, settings)
     left = await resolve(route, limit=settings.connect)
-    said: SessionTrouble | None = None
+    said: SessionError | None = None
     while True:
         try:
             won = await first_to_answer(left, partial(connect, settings=settings), settings.silent)
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             raise said or trouble from None
         left = won.left
         try:
             return await _ready(won.connection, won.address, terms, settings)
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             # The same password would be refused there, too, and each try counts.
-            if trouble.step is Step.AUTH or not left:
+            if trouble.step is SessionStep.AUTH or not left:
                 raise
             said = trouble
 
 
 async def _ready(
-    wire: Wire, address: SocketAddress, terms: Terms, settings: SessionSettings
+    wire: Wire, address: SocketAddress, terms: SessionTerms, settings: SessionSettings
 ) -> Session:
     session = Session(wire, str(address), settings)
     try:
@@ -124,7 +124,7 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     """Connect to one address.
 
     Raises:
-        SessionTrouble: it cannot be done, or not within the time.
+        SessionError: it cannot be done, or not within the time.
 
     """
     loop = asyncio.get_running_loop()
@@ -157,11 +157,11 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     return wire
 
 
-async def make_ready(session: Session, terms: Terms) -> None:
+async def make_ready(session: Session, terms: SessionTerms) -> None:
     """Greet, encrypt and sign in.
 
     Raises:
-        SessionTrouble: the session cannot be used on these terms; nothing secret was sent.
+        SessionError: the session cannot be used on these terms; nothing secret was sent.
 
     """
     match terms.tls.mode:
@@ -182,24 +182,24 @@ async def make_ready(session: Session, terms: Terms) -> None:
         await session.sign_in(terms.account, terms.policy.auth)
 
 
-def check_secrecy(session: Session, terms: Terms) -> None:
-    """Raise SessionTrouble if a password sent now could be read by others."""
+def check_secrecy(session: Session, terms: SessionTerms) -> None:
+    """Raise SessionError if a password sent now could be read by others."""
     if session.encryption is None and not terms.policy.in_clear:
         text = "no password goes over a connection without TLS: switch client-tls on"
         raise not_signed_in(text)
 
 
-async def _start_tls(session: Session, terms: Terms) -> None:
+async def _start_tls(session: Session, terms: SessionTerms) -> None:
     await session.start_tls()
     await encrypt(session, terms)
     await session.introduce_again()
 
 
-async def encrypt(session: Session, terms: Terms) -> None:
+async def encrypt(session: Session, terms: SessionTerms) -> None:
     """Begin TLS, and let the server prove who it is if it has to.
 
     Raises:
-        SessionTrouble: naming the problem with the certificate, if that is it.
+        SessionError: naming the problem with the certificate, if that is it.
 
     """
     await session.encrypt(terms.context, terms.asked_name)
@@ -212,4 +212,4 @@ def _compare(session: Session, wanted: str) -> None:
     if not is_for(certificate, wanted):
         names = ", ".join(names_of(certificate)) or "nobody"
         text = f"the server's certificate cannot be trusted: it is for {names}, not for {wanted}"
-        raise unprotected(Step.TLS, text)
+        raise unprotected(SessionStep.TLS, text)

@@ -10,7 +10,7 @@ from itertools import chain, zip_longest
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from emailrelay_forwarder.session.resolve import SocketAddress
-from emailrelay_forwarder.session.trouble import SessionTrouble, unreachable
+from emailrelay_forwarder.session.trouble import SessionError, unreachable
 
 DELAY = 0.25
 """Seconds that an address has to itself before the next is tried as well (RFC 8305 section 8)."""
@@ -77,7 +77,7 @@ async def first_to_answer(
     """Connect to each address in turn, ``DELAY`` apart or as soon as one fails; the first wins.
 
     Raises:
-        SessionTrouble: of the only address, or of all of them together.
+        SessionError: of the only address, or of all of them together.
 
     """
     if len(addresses) == 1:
@@ -85,7 +85,7 @@ async def first_to_answer(
     now = asyncio.get_running_loop().time
     waiting = silent.last(interleaved(addresses), now())
     attempts: dict[asyncio.Task[C], SocketAddress] = {}
-    troubles: list[SessionTrouble] = []
+    troubles: list[SessionError] = []
     try:
         while waiting or attempts:
             if waiting:
@@ -98,7 +98,7 @@ async def first_to_answer(
                 address = attempts.pop(attempt)
                 try:
                     connection = attempt.result()
-                except SessionTrouble as trouble:
+                except SessionError as trouble:
                     silent.note(address, now())
                     troubles.append(trouble)
                 else:
@@ -123,7 +123,7 @@ def _give_up(attempt: asyncio.Task[C]) -> None:
     attempt.cancel()
 
 
-def _joined(troubles: Sequence[SessionTrouble]) -> SessionTrouble:
+def _joined(troubles: Sequence[SessionError]) -> SessionError:
     """Put the trouble of all addresses into one text."""
     texts = [trouble.reply.text.removeprefix("4.4.1 ") for trouble in troubles]
     return unreachable("; ".join(texts))

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.session.route import Route
-from emailrelay_forwarder.session.trouble import SessionTrouble, Step, in_words, unreachable
+from emailrelay_forwarder.session.route import NextServer
+from emailrelay_forwarder.session.trouble import SessionError, SessionStep, in_words, unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +27,11 @@ class SocketAddress:
         return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
 
-async def resolve(route: Route, *, limit: float) -> list[SocketAddress]:
+async def resolve(route: NextServer, *, limit: float) -> list[SocketAddress]:
     """Return all addresses of a route in the resolver's order (RFC 6724), each once.
 
     Raises:
-        SessionTrouble: there are none, or none came within ``limit`` seconds.
+        SessionError: there are none, or none came within ``limit`` seconds.
 
     """
     if route.is_unix:
@@ -47,7 +47,7 @@ async def resolve(route: Route, *, limit: float) -> list[SocketAddress]:
         raise unreachable(f"no address of {route.host} found within {limit:g} s") from error
     except (OSError, UnicodeError) as error:
         text = f"4.4.3 no address of {route.host} found: {_why(error)}"
-        raise SessionTrouble(Step.CONNECT, Reply.of(451, text), ours=True) from error
+        raise SessionError(SessionStep.CONNECT, Reply.of(451, text), ours=True) from error
     if not found:
         raise unreachable(f"{route.host} has no address")
     return found
@@ -68,16 +68,16 @@ def _why(error: OSError | UnicodeError) -> str:
             return in_words(error)
 
 
-def _numeric(route: Route) -> list[SocketAddress]:
+def _numeric(route: NextServer) -> list[SocketAddress]:
     return _lookup(route, socket.AI_NUMERICHOST | socket.AI_NUMERICSERV)
 
 
-def _lookup(route: Route, flags: int) -> list[SocketAddress]:
+def _lookup(route: NextServer, flags: int) -> list[SocketAddress]:
     found = socket.getaddrinfo(route.host, route.port, type=socket.SOCK_STREAM, flags=flags)
     return list(dict.fromkeys(SocketAddress(family, address) for family, _, _, _, address in found))
 
 
-async def _in_thread(route: Route) -> list[SocketAddress]:
+async def _in_thread(route: NextServer) -> list[SocketAddress]:
     """Look up in a thread of its own that nobody waits for.
 
     The loop's pool of threads serves the store; a resolver that hangs for half a minute must neither

@@ -16,7 +16,7 @@ class NoRoute(RelayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class NextServer:
     """A server: ``host`` and ``port`` (number or service name), or the path of a unix socket."""
 
     host: str
@@ -38,7 +38,7 @@ class Route:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-def parse(destination: str) -> Route:
+def parse(destination: str) -> NextServer:
     """Read ``host:port``, ``[IPv6]:port``, ``host:service`` or ``/path``.
 
     Raises:
@@ -51,6 +51,6 @@ def parse(destination: str) -> Route:
         raise NoRoute(f"cannot forward to {destination!r}: {error}") from error
     match address:
         case HostPort(host, port):
-            return Route(host, port)
+            return NextServer(host, port)
         case UnixPath(path):
-            return Route(path, "")
+            return NextServer(path, "")

@@ -11,7 +11,7 @@ class OutOfTurn(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class ClientExchange:
     """One run of a mechanism."""
 
     mechanism: Mechanism
@@ -23,18 +23,20 @@ class Exchange:
     """What is proved by it: not to be seen in what the server says."""
 
 
-def by_password(mechanism: Mechanism, account: ClientAccount) -> Exchange:
+def by_password(mechanism: Mechanism, account: ClientAccount) -> ClientExchange:
     """Sign in with a password: PLAIN (RFC 4616), CRAM-MD5 (RFC 2195) or LOGIN (which has no RFC)."""
     match mechanism:
         case Mechanism.PLAIN:
             text = f"\0{account.id}\0{account.secret.reveal()}".encode()
-            return Exchange(mechanism, text, _nothing_more, account.secret)
+            return ClientExchange(mechanism, text, _nothing_more, account.secret)
         case Mechanism.LOGIN:
             # By number, not by the words of the prompt: those are in every language.
             lines = (account.id.encode(), account.secret.reveal().encode())
-            return Exchange(mechanism, None, lambda number, _: _line(lines, number), account.secret)
+            return ClientExchange(
+                mechanism, None, lambda number, _: _line(lines, number), account.secret
+            )
         case Mechanism.CRAM_MD5:
-            return Exchange(
+            return ClientExchange(
                 mechanism,
                 None,
                 lambda number, challenge: _line(
@@ -46,7 +48,7 @@ def by_password(mechanism: Mechanism, account: ClientAccount) -> Exchange:
             raise ValueError(mechanism)
 
 
-def by_token(mechanism: Mechanism, user: str, token: Secret) -> Exchange:
+def by_token(mechanism: Mechanism, user: str, token: Secret) -> ClientExchange:
     """Sign in with a bearer token: OAUTHBEARER (RFC 7628), or XOAUTH2, which it was made of.
 
     To a refusal that comes as a challenge the client gives the answer that ends the exchange
@@ -55,13 +57,13 @@ def by_token(mechanism: Mechanism, user: str, token: Secret) -> Exchange:
     bearer = f"auth=Bearer {token.reveal()}\x01\x01"
     if mechanism is Mechanism.OAUTHBEARER:
         name = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801, saslname
-        return Exchange(
+        return ClientExchange(
             mechanism,
             f"n,a={name},\x01{bearer}".encode(),
             lambda number, _: _line((b"\x01",), number),
             token,
         )
-    return Exchange(
+    return ClientExchange(
         mechanism,
         f"user={user}\x01{bearer}".encode(),
         lambda number, _: _line((b"",), number),

@@ -10,15 +10,15 @@ from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay_forwarder.session import sasl
 from emailrelay_forwarder.session.account import Account, PasswordAccount, TokenAccount
-from emailrelay_forwarder.session.sasl import Exchange, OutOfTurn
+from emailrelay_forwarder.session.sasl import ClientExchange, OutOfTurn
 from emailrelay_forwarder.session.trouble import (
     NoToken,
-    SessionTrouble,
-    Step,
+    SessionError,
+    SessionStep,
     garbled,
     not_signed_in,
 )
-from emailrelay_forwarder.session.wire import Answer
+from emailrelay_forwarder.session.wire import RawReply
 
 LONGEST_COMMAND = 510
 """Octets of an AUTH command: a longer first answer waits until it is asked for (section 4)."""
@@ -28,7 +28,7 @@ _UNKNOWN_MECHANISM = 504
 class Exchanging(Protocol):
     """The connection that an exchange goes over."""
 
-    async def ask(self, line: bytes) -> Answer:
+    async def ask(self, line: bytes) -> RawReply:
         """Send a line of the exchange and give the reply to it."""
         ...
 
@@ -64,7 +64,7 @@ async def sign_in(
     servers lock accounts. Only a server that turns out not to know a mechanism is offered the next.
 
     Raises:
-        SessionTrouble: we are not signed in; at ``Step.AUTH``.
+        SessionError: we are not signed in; at ``SessionStep.AUTH``.
 
     """
     if not mechanisms:
@@ -72,7 +72,7 @@ async def sign_in(
     for mechanism in mechanisms[:-1]:
         try:
             return await _by(mechanism, wire, account)
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             if trouble.reply.code != _UNKNOWN_MECHANISM:
                 raise
     return await _by(mechanisms[-1], wire, account)
@@ -92,20 +92,20 @@ async def _with_token(mechanism: Mechanism, wire: Exchanging, account: TokenAcco
         token = await account.token(renew=False)
         try:
             await _run(wire, sasl.by_token(mechanism, account.user, token))
-        except SessionTrouble as trouble:
+        except SessionError as trouble:
             if trouble.reply.code != 535:
                 raise
             renewed = await account.token(renew=True)
             if renewed.reveal() == token.reveal():
                 raise
             await _run(wire, sasl.by_token(mechanism, account.user, renewed))
-    except SessionTrouble:
+    except SessionError:
         raise
     except RelayError as error:
         raise NoToken(f"no token for {account.user}: {error}") from error
 
 
-async def _run(wire: Exchanging, exchange: Exchange) -> None:
+async def _run(wire: Exchanging, exchange: ClientExchange) -> None:
     """Go through one exchange to its end."""
     command = b"AUTH " + exchange.mechanism.encode()
     wire.hide(exchange.secret.reveal().encode())
@@ -124,15 +124,15 @@ async def _run(wire: Exchanging, exchange: Exchange) -> None:
         except (OutOfTurn, NotBase64, ValueError) as error:
             await wire.ask(b"*")  # gives the exchange up (section 4)
             text = f"{exchange.mechanism} is not asked for like this"
-            raise garbled(Step.AUTH, text) from error
+            raise garbled(SessionStep.AUTH, text) from error
         if exchange.mechanism is Mechanism.CRAM_MD5:
             wire.hide(octets)  # whoever sees it can try passwords
         answer = await wire.ask(b64encode(octets))
     if answer.code == 235:
         return
     if answer.code < 400:
-        raise garbled(Step.AUTH, f"the answer had the code {answer.code}")
-    raise SessionTrouble(Step.AUTH, Reply.of(*answer))
+        raise garbled(SessionStep.AUTH, f"the answer had the code {answer.code}")
+    raise SessionError(SessionStep.AUTH, Reply.of(*answer))
 
 
 def _nothing_common(account: Account, extensions: Mapping[str, str]) -> str:

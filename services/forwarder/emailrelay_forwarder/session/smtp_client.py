@@ -18,8 +18,8 @@ from emailrelay_forwarder.session.patience import Patience
 from emailrelay_forwarder.session.policy import Policy
 from emailrelay_forwarder.session.racing import Silent
 from emailrelay_forwarder.session.sign_in import choice, sign_in
-from emailrelay_forwarder.session.trouble import SessionTrouble, Step, garbled, unprotected
-from emailrelay_forwarder.session.wire import Answer, Wire
+from emailrelay_forwarder.session.trouble import SessionError, SessionStep, garbled, unprotected
+from emailrelay_forwarder.session.wire import RawReply, Wire
 
 MOST_RECIPIENTS = 100
 """Of one transaction: every server takes as many (RFC 5321 section 4.5.3.1.8), or says that it does not."""
@@ -109,26 +109,26 @@ class Session:
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            greeting = await self._wire.reply(Step.GREETING, patience.of(self.peer))
-        except SessionTrouble:
+            greeting = await self._wire.reply(SessionStep.GREETING, patience.of(self.peer))
+        except SessionError:
             if self._wire.timed_out:
                 patience.silent(self.peer)
             raise
         patience.greeted(self.peer, loop.time() - began)
-        _expect(Step.GREETING, greeting, 220)
+        _expect(SessionStep.GREETING, greeting, 220)
         await self._hello()
 
     async def start_tls(self) -> None:
         """Ask for TLS (RFC 3207); ``encrypt`` and ``introduce_again`` follow.
 
         Raises:
-            SessionTrouble: the server does not offer it, or refuses.
+            SessionError: the server does not offer it, or refuses.
 
         """
         if "starttls" not in self.extensions:
             text = "mail goes there only encrypted, but the server offers no STARTTLS"
-            raise unprotected(Step.STARTTLS, text)
-        _expect(Step.STARTTLS, await self._command(Step.STARTTLS, b"STARTTLS"), 220)
+            raise unprotected(SessionStep.STARTTLS, text)
+        _expect(SessionStep.STARTTLS, await self._command(SessionStep.STARTTLS, b"STARTTLS"), 220)
 
     async def encrypt(self, context: ssl.SSLContext, name: str) -> None:
         """Begin TLS; see ``Wire.encrypt``."""
@@ -149,12 +149,12 @@ class Session:
 
     async def _hello(self) -> None:
         name = self._name().encode("ascii", "replace")
-        answer = await self._command(Step.EHLO, b"EHLO " + name)
+        answer = await self._command(SessionStep.EHLO, b"EHLO " + name)
         if answer.code in {500, 502}:
-            answer = await self._command(Step.EHLO, b"HELO " + name)
-            _expect(Step.EHLO, answer, 250)
+            answer = await self._command(SessionStep.EHLO, b"HELO " + name)
+            _expect(SessionStep.EHLO, answer, 250)
             return
-        _expect(Step.EHLO, answer, 250)
+        _expect(SessionStep.EHLO, answer, 250)
         without = self._settings.without
         self.extensions = {
             name: more
@@ -165,18 +165,18 @@ class Session:
     async def begin(self) -> None:
         """Make ready for a transaction."""
         if self.unfinished:
-            _expect(Step.RSET, await self._command(Step.RSET, b"RSET"), 250)
+            _expect(SessionStep.RSET, await self._command(SessionStep.RSET, b"RSET"), 250)
         self.unfinished = True
 
-    async def ask(self, step: Step, line: bytes) -> Reply:
+    async def ask(self, step: SessionStep, line: bytes) -> Reply:
         """Say MAIL, RCPT or DATA. To DATA 354 means go ahead; any other code is a refusal."""
         return _judged(step, await self._command(step, line))
 
-    def say(self, commands: Sequence[tuple[Step, bytes]]) -> None:
+    def say(self, commands: Sequence[tuple[SessionStep, bytes]]) -> None:
         """Say several of these at once; each must be followed by its ``hear``, in this order."""
         self._wire.send_all(commands)
 
-    async def hear(self, step: Step) -> Reply:
+    async def hear(self, step: SessionStep) -> Reply:
         """Wait for the reply to the next of what was said at once; see ``ask``."""
         return _judged(step, await self._wire.reply(step, self._settings.reply))
 
@@ -184,7 +184,7 @@ class Session:
         """Send no content after a 354 that no recipient is behind (RFC 2920 section 3.1)."""
         answer = await self._wire.final(b".\r\n", self._settings.verdict)
         self.unfinished = False
-        _verdict(Step.DOT, answer)
+        _verdict(SessionStep.DOT, answer)
 
     async def content(
         self,
@@ -211,12 +211,12 @@ class Session:
         self.unfinished = False
         self.messages += 1
         self.used = True
-        return _verdict(Step.DOT, answer)
+        return _verdict(SessionStep.DOT, answer)
 
     async def quit(self, limit: float) -> None:
         """Part politely, and wait for the answer at most ``limit`` seconds; never raises."""
-        with contextlib.suppress(SessionTrouble):
-            await self._wire.command(Step.QUIT, b"QUIT", limit)
+        with contextlib.suppress(SessionError):
+            await self._wire.command(SessionStep.QUIT, b"QUIT", limit)
         self.abort()
 
     def abort(self) -> None:
@@ -234,7 +234,7 @@ class Session:
             held = stuffer.feed(chunk)
         return held + stuffer.finish()
 
-    async def _command(self, step: Step, line: bytes) -> Answer:
+    async def _command(self, step: SessionStep, line: bytes) -> RawReply:
         return await self._wire.command(step, line, self._settings.reply)
 
     def _name(self) -> str:
@@ -252,42 +252,42 @@ class _SigningIn:
     wire: Wire
     settings: SessionSettings
 
-    async def ask(self, line: bytes) -> Answer:
+    async def ask(self, line: bytes) -> RawReply:
         """See ``Exchanging``."""
-        return await self.wire.command(Step.AUTH, line, self.settings.reply)
+        return await self.wire.command(SessionStep.AUTH, line, self.settings.reply)
 
     def hide(self, secret: bytes) -> None:
         """See ``Exchanging``."""
         self.wire.redaction.hide(secret)
 
 
-def _expect(step: Step, answer: Answer, code: int) -> None:
+def _expect(step: SessionStep, answer: RawReply, code: int) -> None:
     """Accept one code only: anything else here means that the session cannot be used."""
     if answer.code != code:
-        raise SessionTrouble(step, _refusal(step, answer))
+        raise SessionError(step, _refusal(step, answer))
 
 
-def _judged(step: Step, answer: Answer) -> Reply:
+def _judged(step: SessionStep, answer: RawReply) -> Reply:
     """Take as yes what the step calls for: 354 to DATA, any 2yz to all others."""
-    if step is not Step.DATA:
+    if step is not SessionStep.DATA:
         return _verdict(step, answer)
     return Reply.of(*answer) if answer.code == 354 else _refusal(step, answer)
 
 
-def _verdict(step: Step, answer: Answer) -> Reply:
+def _verdict(step: SessionStep, answer: RawReply) -> Reply:
     """Take any 2yz as yes: the first digit decides (4.3.2)."""
     return Reply.of(*answer) if 200 <= answer.code <= 299 else _refusal(step, answer)
 
 
-def _refusal(step: Step, answer: Answer) -> Reply:
+def _refusal(step: SessionStep, answer: RawReply) -> Reply:
     """Take 4yz and 5yz as no; any other is no answer to this step, and 421 no answer to anything.
 
     Raises:
-        SessionTrouble: the server goes down (421, section 3.8) or does not follow the protocol.
+        SessionError: the server goes down (421, section 3.8) or does not follow the protocol.
 
     """
     if answer.code < 400:
         raise garbled(step, f'the answer was "{answer}"')
     if answer.code == 421:
-        raise SessionTrouble(step, Reply.of(*answer))
+        raise SessionError(step, Reply.of(*answer))
     return Reply.of(*answer)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from emailrelay.events import Dialogue, Direction, Report
-from emailrelay_forwarder.session.trouble import Step
+from emailrelay_forwarder.session.trouble import SessionStep
 
 MASK = "***"
 
@@ -16,23 +16,23 @@ class Transcript:
     report: Report
     peer: str
 
-    def sent(self, step: Step, octets: bytes) -> None:
+    def sent(self, step: SessionStep, octets: bytes) -> None:
         """Tell commands, one or several with their CRLFs; of the content, nothing but its end."""
         match step:
-            case Step.CONTENT:
+            case SessionStep.CONTENT:
                 return
-            case Step.DOT:
+            case SessionStep.DOT:
                 lines = ["."]
-            case Step.AUTH:
+            case SessionStep.AUTH:
                 lines = [_masked(octets)]
             case _:
                 lines = octets.decode(errors="replace").splitlines()
         for line in lines:
             self._tell(Direction.SENT, line)
 
-    def received(self, step: Step, code: int, text: str) -> None:
+    def received(self, step: SessionStep, code: int, text: str) -> None:
         """Tell a reply. A server may repeat a secret in one to AUTH, so only its code is told."""
-        for line in _reply_lines(code, MASK if step is Step.AUTH else text):
+        for line in _reply_lines(code, MASK if step is SessionStep.AUTH else text):
             self._tell(Direction.RECEIVED, line)
 
     def _tell(self, direction: Direction, line: str) -> None:

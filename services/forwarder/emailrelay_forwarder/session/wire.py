@@ -8,7 +8,7 @@ What is changed, and why (aiosmtplib 5.1):
 * A reply must have one code; the library takes the last line's.
 * A time limit means no progress: a large message on a slow line takes as long as it takes.
 * The content is streamed; the library wants all of it in memory, twice.
-* Every error comes out as ``SessionTrouble``.
+* Every error comes out as ``SessionError``.
 """
 
 import asyncio
@@ -30,17 +30,17 @@ from emailrelay_forwarder.session.reply_reader import ReplyGarbled, ReplyReader
 from emailrelay_forwarder.session.stall import Stall
 from emailrelay_forwarder.session.transcript import Transcript
 from emailrelay_forwarder.session.trouble import (
-    SessionTrouble,
-    Step,
+    SessionError,
+    SessionStep,
     cut_off,
     garbled,
     in_words,
     unprotected,
 )
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-Answer: TypeAlias = SMTPResponse
+RawReply: TypeAlias = SMTPResponse
 """A reply as it was read: ``code`` and ``message``, the lines of the latter joined by ``\\n``."""
 
 
@@ -113,23 +113,23 @@ class Wire(SMTPProtocol):
         there is no session (response injection, RFC 3207 section 6).
         """
         if not self._reader.empty and self.is_connected:
-            raise garbled(Step.TLS, "the server spoke before the handshake")
-        self._check(Step.TLS)
+            raise garbled(SessionStep.TLS, "the server spoke before the handshake")
+        self._check(SessionStep.TLS)
         transport = cast("asyncio.WriteTransport", self.transport)
         try:
             self.transport = await self._loop.start_tls(
                 transport, self, context, server_hostname=name, ssl_handshake_timeout=limit
             )
         except ConnectionAbortedError as error:  # what asyncio makes of a handshake that stalls
-            raise cut_off(Step.TLS, f"no end within {limit:g} s") from error
+            raise cut_off(SessionStep.TLS, f"no end within {limit:g} s") from error
         except (ConnectionError, ssl.SSLEOFError) as error:
             text = "connection closed (perhaps the server speaks no TLS 1.2 or later)"
-            raise cut_off(Step.TLS, text) from error
+            raise cut_off(SessionStep.TLS, text) from error
         except (OSError, ValueError) as error:  # ValueError: of a name that can be none
-            raise unprotected(Step.TLS, tls.reason(error)) from error
+            raise unprotected(SessionStep.TLS, tls.reason(error)) from error
         self._over_ssl = True
 
-    async def command(self, step: Step, line: bytes, limit: float) -> Answer:
+    async def command(self, step: SessionStep, line: bytes, limit: float) -> RawReply:
         """Send one command line, given without CRLF, and wait for its reply.
 
         The caller has seen to it that ``line`` holds no control characters.
@@ -137,7 +137,7 @@ class Wire(SMTPProtocol):
         self._send(step, line + b"\r\n")
         return await self.reply(step, limit)
 
-    def send_all(self, commands: Sequence[tuple[Step, bytes]]) -> None:
+    def send_all(self, commands: Sequence[tuple[SessionStep, bytes]]) -> None:
         """Send several command lines at once (RFC 2920); each has a ``reply``, in this order.
 
         A command that is answered twice is found out with the next thing to be sent, as ever: there
@@ -145,7 +145,7 @@ class Wire(SMTPProtocol):
         """
         self._send(commands[0][0], b"".join([line + b"\r\n" for _, line in commands]))
 
-    async def reply(self, step: Step, limit: float) -> Answer:
+    async def reply(self, step: SessionStep, limit: float) -> RawReply:
         """Take the next reply, the greeting being the first; it may have come along with the one before."""
         try:
             reply = self._reader.take()
@@ -155,35 +155,39 @@ class Wire(SMTPProtocol):
             # Its cause would repeat what may be a secret.
             raise garbled(step, self.redaction(str(error))) from None
         code, text = reply
-        if code != _CHALLENGE or step is not Step.AUTH:  # "Password:" may be part of a weak one
+        if (
+            code != _CHALLENGE or step is not SessionStep.AUTH
+        ):  # "Password:" may be part of a weak one
             reply = (code, self.redaction(text))
         if self._transcript is not None:
             self._transcript.received(step, *reply)
-        return Answer(*reply)
+        return RawReply(*reply)
 
     async def content(self, chunk: bytes, limit: float) -> None:
         """Send encoded content; returns when the peer has taken enough of it for more to follow."""
-        self._send(Step.CONTENT, chunk)
+        self._send(SessionStep.CONTENT, chunk)
         if self._paused:
-            await self._within(Step.CONTENT, limit, self._drain_helper())
-            self._check(Step.CONTENT)
+            await self._within(SessionStep.CONTENT, limit, self._drain_helper())
+            self._check(SessionStep.CONTENT)
 
-    async def final(self, tail: bytes, limit: float) -> Answer:
+    async def final(self, tail: bytes, limit: float) -> RawReply:
         """Send the last of the content with the final dot, and wait for the verdict.
 
         The limit begins anew whenever the peer takes octets of the content that are still on their way.
         """
-        self._send(Step.DOT, tail)
-        reply = await self.reply(Step.DOT, limit)
+        self._send(SessionStep.DOT, tail)
+        reply = await self.reply(SessionStep.DOT, limit)
         # A 421 may come along with it, from a server that goes down next. Any other second answer
         # means that we do not know which of them is the verdict.
         if not self._reader.empty and (second := self._spoken()) and second.code != 421:
-            raise garbled(Step.DOT, f'two answers: "{reply.code} {reply.message}", "{second}"')
+            raise garbled(
+                SessionStep.DOT, f'two answers: "{reply.code} {reply.message}", "{second}"'
+            )
         return reply
 
     def check_dot(self) -> None:
-        """Raise SessionTrouble if the final dot must not be sent: the server spoke or went."""
-        self._check(Step.CONTENT)
+        """Raise SessionError if the final dot must not be sent: the server spoke or went."""
+        self._check(SessionStep.CONTENT)
 
     def abort(self) -> None:
         """Drop the connection at once, with whatever is not sent yet."""
@@ -195,20 +199,20 @@ class Wire(SMTPProtocol):
 
     # Inside.
 
-    def _send(self, step: Step, octets: bytes) -> None:
+    def _send(self, step: SessionStep, octets: bytes) -> None:
         self._check(step)
         cast("asyncio.WriteTransport", self.transport).write(octets)
         if self._transcript is not None:
             self._transcript.sent(step, octets)
 
-    def _check(self, step: Step) -> None:
+    def _check(self, step: SessionStep) -> None:
         if self.quiet:
             return
         if self._reader.empty:
             raise cut_off(step, self._ended or "connection closed")
         spoken = self._spoken()
         if spoken is not None and spoken.code >= 400:
-            raise SessionTrouble(step, spoken)
+            raise SessionError(step, spoken)
         raise garbled(step, f'the server spoke out of turn: "{spoken or "garbage"}"')
 
     def _spoken(self) -> Reply | None:
@@ -219,7 +223,7 @@ class Wire(SMTPProtocol):
             return None
         return Reply.of(reply[0], self.redaction(reply[1])) if reply else None
 
-    async def _coming(self, step: Step) -> tuple[int, str]:
+    async def _coming(self, step: SessionStep) -> tuple[int, str]:
         """Give the next reply, which is not there yet."""
         reply = None
         while reply is None:
@@ -234,9 +238,9 @@ class Wire(SMTPProtocol):
         if self._news is not None and not self._news.done():
             self._news.set_result(None)
 
-    async def _within(self, step: Step, limit: float, awaited: Awaitable[T]) -> T:
+    async def _within(self, step: SessionStep, limit: float, awaited: Awaitable[_T]) -> _T:
         """Await, but give up when the peer has neither answered nor taken anything for ``limit`` s."""
-        sending = step is Step.DOT or step is Step.CONTENT
+        sending = step is SessionStep.DOT or step is SessionStep.CONTENT
         self._stall = Stall(limit, self._loop.time(), sending=sending)
         self._look_at(self._stall.look_at)
         try:

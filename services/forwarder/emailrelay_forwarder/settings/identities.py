@@ -8,7 +8,7 @@ from emailrelay.events import Report, SecretsTrouble
 from emailrelay.secrets import NoSuchAccount, SecretsFile
 from emailrelay_forwarder.session.account import Account, of_secrets
 from emailrelay_forwarder.session.belonging import Belonging
-from emailrelay_forwarder.session.route import Route
+from emailrelay_forwarder.session.route import NextServer
 
 
 class Identities:
@@ -29,7 +29,7 @@ class Identities:
         self._belonging = belonging
         self._report = report
 
-    def __call__(self, selector: str, server: Route) -> Account | None:
+    def __call__(self, selector: str, server: NextServer) -> Account | None:
         """Give the account of a selector; one of the settings goes before one of the file.
 
         Raises:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from emailrelay.config import ForwarderSettings
-from emailrelay.config.accounts import Account as Table
+from emailrelay.config.accounts import AccountSettings as Table
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.secrets import ClientAccount, Form, Secret
 from emailrelay.secrets.secret_text import SecretUnusable, read_line

@@ -13,7 +13,7 @@ from emailrelay_receiver.content.chunk_reader import ChunkReader
 from emailrelay_receiver.content.dot_reader import DotReader
 from emailrelay_receiver.content.filing import MOST_THROWN_AWAY, Filing
 from emailrelay_receiver.content.intake import Intake
-from emailrelay_receiver.dialogue import Dialogue
+from emailrelay_receiver.dialogue import SmtpDialogue
 from emailrelay_receiver.house import House
 from emailrelay_receiver.outcomes import Goodbye, TakeChunk
 from emailrelay_receiver.phase import Phase
@@ -23,7 +23,7 @@ _NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try ag
 _NOT_TAKEN = Reply(451, "4.3.0 an error of ours, try again later")
 
 
-class Ear(Protocol):
+class LineListener(Protocol):
     """The session, as far as content comes through it."""
 
     phase: Phase
@@ -55,7 +55,7 @@ class Ear(Protocol):
 class Taking:
     """Takes the messages of one session."""
 
-    def __init__(self, house: House, ear: Ear, dialogue: Dialogue) -> None:
+    def __init__(self, house: House, ear: LineListener, dialogue: SmtpDialogue) -> None:
         self._house = house
         self._ear = ear
         self._dialogue = dialogue

@@ -14,7 +14,7 @@ from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events import Report
-from emailrelay.journal import History, Wish, Wished
+from emailrelay.journal import AdministratorWish, History, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
@@ -215,7 +215,7 @@ class SpoolStore(Store):
             return stage, file.envelope, journal.read(journal.parse(file.tail))
         return None
 
-    def _listed(self, item: "os.DirEntry[str]", entry: names.Entry) -> Listed | None:
+    def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:
         """Give a message as a listing shows it; None: it has moved on."""
         try:
             since = item.stat(follow_symlinks=False).st_mtime
@@ -226,11 +226,11 @@ class SpoolStore(Store):
 
     async def hold(self, message: QueueId) -> bool:
         """See ``Store.hold``."""
-        return await self._operate(message, Wish.HOLD)
+        return await self._operate(message, AdministratorWish.HOLD)
 
     async def retry(self, message: QueueId) -> bool:
         """See ``Store.retry``."""
-        return await self._operate(message, Wish.RETRY)
+        return await self._operate(message, AdministratorWish.RETRY)
 
     async def flush(self, message: QueueId) -> bool:
         """See ``Store.flush``. A claimed message is being tried already."""
@@ -251,13 +251,13 @@ class SpoolStore(Store):
 
     async def fail(self, message: QueueId) -> bool:
         """See ``Store.fail``."""
-        return await self._operate(message, Wish.FAIL)
+        return await self._operate(message, AdministratorWish.FAIL)
 
     async def delete(self, message: QueueId) -> bool:
         """See ``Store.delete``."""
-        return await self._operate(message, Wish.DELETE)
+        return await self._operate(message, AdministratorWish.DELETE)
 
-    async def _operate(self, message: QueueId, wish: Wish) -> bool:
+    async def _operate(self, message: QueueId, wish: AdministratorWish) -> bool:
         for stage in Stage:
             try:
                 path = self._spool.envelope(message, stage)
@@ -281,7 +281,7 @@ class SpoolStore(Store):
             return True
         return False
 
-    def _ask(self, path: Location, wish: Wish) -> bool:
+    def _ask(self, path: Location, wish: AdministratorWish) -> bool:
         """Leave a request for whoever has claimed the message; False if that is not there."""
         reading = files.open_regular(path)
         if reading is None:

@@ -24,7 +24,7 @@ _WORKING = (Stage.UNFILTERED, Stage.READY)
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DamageFinding:
     """Something that should not be there, or should be otherwise. ``name`` is relative to the spool."""
 
     name: str
@@ -58,16 +58,16 @@ class Verification:
         directory, _, base = name.rpartition("/")
         return (self._directory(directory) if directory else self.root) / base
 
-    def look(self, name: str) -> Iterator[Finding]:
+    def look(self, name: str) -> Iterator[DamageFinding]:
         """Look at one name. What cannot be looked at is a finding, too, and hides none of the others."""
         try:
             yield from self._look(name)
         except FileNotFoundError:
             return  # it has moved on
         except OSError as error:
-            yield Finding(name, f"cannot be read: {error.strerror}")
+            yield DamageFinding(name, f"cannot be read: {error.strerror}")
 
-    def _look(self, name: str) -> Iterator[Finding]:
+    def _look(self, name: str) -> Iterator[DamageFinding]:
         directory, _, base = name.rpartition("/")
         entry, content = names.parse(base), names.parse_content(base)
         if directory == names.DRAFTS:
@@ -77,16 +77,16 @@ class Verification:
         elif entry is not None:
             yield from self._message(name, entry)
         elif content is not None and not self._has_envelope(content):
-            yield Finding(name, "a content without an envelope", content)
+            yield DamageFinding(name, "a content without an envelope", content)
         elif names.parse_busy(base) is not None:
-            yield Finding(name, "left behind by a forwarder of the old program")
+            yield DamageFinding(name, "left behind by a forwarder of the old program")
 
-    def _message(self, name: str, entry: names.Entry) -> Iterator[Finding]:
+    def _message(self, name: str, entry: names.EnvelopeName) -> Iterator[DamageFinding]:
         self.messages += 1
         problem = self._damage(name, entry.id)
         # S4 and S5 wait for the operator in any case, the damage told in their journal.
         if problem and entry.stage in _WORKING and files.is_there(self._at(name)):
-            yield Finding(name, problem, entry.id, entry.stage)
+            yield DamageFinding(name, problem, entry.id, entry.stage)
 
     def _damage(self, name: str, message: QueueId) -> str | None:
         try:
@@ -119,22 +119,22 @@ class Verification:
             os.close(content)
         return None
 
-    def _draft(self, name: str) -> Iterator[Finding]:
+    def _draft(self, name: str) -> Iterator[DamageFinding]:
         if names.parse(name.rpartition("/")[2]) is None:
             return
         lock = files.lock_named(self._at(name))
         if lock is not None:
             files.unlock_and_close(lock)
-            yield Finding(name, "a draft whose writer died")
+            yield DamageFinding(name, "a draft whose writer died")
 
-    def _copy(self, name: str) -> Iterator[Finding]:
+    def _copy(self, name: str) -> Iterator[DamageFinding]:
         message = QueueId(name.rpartition("/")[2].rpartition(".")[0])
         path = self.root / names.envelope(message, Stage.UNFILTERED)
         lock = files.lock_named(path)
         if lock is not None:
             files.unlock_and_close(lock)
         if lock is not None or not files.is_there(path):
-            yield Finding(name, "a filters' work copy that nobody works on", message)
+            yield DamageFinding(name, "a filters' work copy that nobody works on", message)
 
     def _has_envelope(self, message: QueueId) -> bool:
         present = [
@@ -145,9 +145,9 @@ class Verification:
             self.root / f"{names.draft_envelope(message)}.new"
         )
 
-    async def repair(self, found: list[Finding]) -> dict[Finding, str]:
+    async def repair(self, found: list[DamageFinding]) -> dict[DamageFinding, str]:
         """Open the spool, which recovers it, and claim what is damaged, which sets it aside."""
-        done: dict[Finding, str] = {}
+        done: dict[DamageFinding, str] = {}
         async with SpoolStore(
             Path(self.root.path), report=self._told.append, clock=time.time
         ) as store:
@@ -162,7 +162,7 @@ class Verification:
                 done[finding] = self._result(finding)
         return done
 
-    def _result(self, finding: Finding) -> str:
+    def _result(self, finding: DamageFinding) -> str:
         if files.is_there(self._at(finding.name)):
             return "kept"
         if finding.id and files.is_there(self.root / names.envelope(finding.id, Stage.HELD)):

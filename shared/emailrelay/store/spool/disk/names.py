@@ -34,7 +34,7 @@ _BUSY = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200})\.envelope\.busy")
 _OTHER = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200}?)\.envelope\..+", re.DOTALL)
 
 
-class Entry(NamedTuple):
+class EnvelopeName(NamedTuple):
     """What an envelope's name says."""
 
     id: QueueId
@@ -76,10 +76,10 @@ def busy_envelope(message: QueueId) -> str:
     return f"emailrelay.{message}.envelope.busy"
 
 
-def parse(name: str) -> Entry | None:
+def parse(name: str) -> EnvelopeName | None:
     """Read an envelope's name; None for every other name, another program's drafts among them."""
     match = _ENVELOPE.fullmatch(name)
-    return None if match is None else Entry(QueueId(match[1]), _STAGE[match[2]])
+    return None if match is None else EnvelopeName(QueueId(match[1]), _STAGE[match[2]])
 
 
 def parse_content(name: str) -> QueueId | None:

@@ -20,7 +20,7 @@ from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable import records, segment
 from emailrelay.store.spool.durable.records import BLOCK, Gone, Record
 from emailrelay.store.spool.durable.segment import Segment
-from emailrelay.store.spool.durable.tail import Place, Tail
+from emailrelay.store.spool.durable.tail import LogPosition, Tail
 
 LARGEST_CONTENT = 256 * 1024
 """Octets of a content that goes into the log; a larger one is quicker synced as the file it is."""
@@ -257,14 +257,16 @@ class Log:
             writing, here = found
             try:
                 writing.write(records.batch(writing.mark, batch), here.offset)
-                tail.put(Place(writing.number, here.offset + room, here.since or time.time()))
+                tail.put(LogPosition(writing.number, here.offset + room, here.since or time.time()))
                 yield Written(writing, here.offset)
             except OSError:
                 with contextlib.suppress(OSError):
                     writing.write(bytes(BLOCK), here.offset)  # nobody shall find what is refused
                 raise
 
-    def _place(self, tail: Tail, place: Place | None, room: int) -> tuple[Segment, Place] | None:
+    def _place(
+        self, tail: Tail, place: LogPosition | None, room: int
+    ) -> tuple[Segment, LogPosition] | None:
         """Give the segment to write to, and where, if it has the room; the tail is locked."""
         if place is None or place.number in self._broken:
             return None
@@ -282,7 +284,7 @@ class Log:
                 raise OSError(errno.EPROTO, str(error)) from error
         return self._segment
 
-    def _next(self, tail: Tail, place: Place | None) -> tuple[Segment, Place]:
+    def _next(self, tail: Tail, place: LogPosition | None) -> tuple[Segment, LogPosition]:
         self._surely(tail)
         numbers = segment.numbers(self.directory)
         if len(numbers) >= _SEGMENTS:
@@ -290,7 +292,7 @@ class Log:
         number = max([*numbers, 0 if place is None else place.number]) + 1
         created = segment.create(self.directory, number)
         self._change(created)
-        begun = Place(number, BLOCK, 0.0)
+        begun = LogPosition(number, BLOCK, 0.0)
         tail.put(begun)
         self.behind += 1
         return created, begun

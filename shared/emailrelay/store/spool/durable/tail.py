@@ -16,7 +16,7 @@ from emailrelay.store.spool.disk.directory import Location
 _PLACE = struct.Struct(">QQd")
 
 
-class Place(NamedTuple):
+class LogPosition(NamedTuple):
     """The segment that is written to, where its next batch goes, and when it had its first one."""
 
     number: int
@@ -39,7 +39,7 @@ class Tail:
         self._descriptor = files.open_or_create(path)
 
     @contextmanager
-    def locked(self, *, wait: bool = True) -> Generator[Place | None]:
+    def locked(self, *, wait: bool = True) -> Generator[LogPosition | None]:
         """Keep all others from writing; gives the place, or None in a new log.
 
         Raises:
@@ -52,11 +52,11 @@ class Tail:
             raise BlockingIOError(errno.EAGAIN, "another process writes to the log")
         try:
             octets = os.pread(self._descriptor, _PLACE.size, 0)
-            yield Place(*_PLACE.unpack(octets)) if len(octets) == _PLACE.size else None
+            yield LogPosition(*_PLACE.unpack(octets)) if len(octets) == _PLACE.size else None
         finally:
             files.unlock(self._descriptor)
 
-    def put(self, place: Place) -> None:
+    def put(self, place: LogPosition) -> None:
         """Note a new place; the lock is held."""
         files.write_at(self._descriptor, _PLACE.pack(*place), 0)
 

@@ -18,7 +18,7 @@ from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.life.recovery import Recovery
 from emailrelay.store.spool.message.spool import Spool
-from emailrelay.store.spool.wake.doorbell import Ear
+from emailrelay.store.spool.wake.doorbell import HintSocket
 from emailrelay.store.spool.wake.index import Index, Scheduled, scheduled
 from emailrelay.store.spool.wake.watch import Watch
 
@@ -60,7 +60,7 @@ class WatchedHints:
         self._waiting: deque[asyncio.Future[Scheduled]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._asked = asyncio.Event()
-        self._ear = Ear(spool.directories.wake, stage, self.later, self._asked.set)
+        self._ear = HintSocket(spool.directories.wake, stage, self.later, self._asked.set)
         self._watch = Watch(spool.root.path, self._seen)
         self._blind = False
         self._recovery = Recovery(spool)

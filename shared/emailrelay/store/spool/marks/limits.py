@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from emailrelay.errors import StoreError
 from emailrelay.routes import Rate
-from emailrelay.store.limits import Limits, Slot
+from emailrelay.store.limits import RouteLimits, Slot
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 
@@ -25,15 +25,15 @@ _HEAD = struct.Struct("<QQ")
 _TIME = struct.Struct("<d")
 
 
-class SpoolLimits(Limits):
-    """See ``Limits``."""
+class SpoolLimits(RouteLimits):
+    """See ``RouteLimits``."""
 
     def __init__(self, root: Directory, route: str, clock: Callable[[], float]) -> None:
         self._directory = root.below(names.SLOTS).below(route)
         self._clock = clock
 
     async def slot(self, most: int, *, within: float) -> Slot | None:
-        """See ``Limits.slot``."""
+        """See ``RouteLimits.slot``."""
         loop = asyncio.get_running_loop()
         end = loop.time() + within
         mark: int | None = None
@@ -55,7 +55,7 @@ class SpoolLimits(Limits):
                 files.unlock_and_close(mark)
 
     async def permit(self, rate: Rate) -> float:
-        """See ``Limits.permit``."""
+        """See ``RouteLimits.permit``."""
         try:
             for _ in range(_MOMENTS):
                 descriptor = _lock(self._directory / "rate")

@@ -36,7 +36,7 @@ _OWN = "own"
 
 
 @dataclass(slots=True)
-class Copy:
+class SpoolCopy:
     """A private copy in a directory of its own, and how its files looked when it was made."""
 
     at: Location
@@ -88,14 +88,14 @@ def _signature(status: os.stat_result) -> object:
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_mode
 
 
-async def copied(locked: Locked, content: int, suffix: str, *, size: int) -> Copy:
+async def copied(locked: Locked, content: int, suffix: str, *, size: int) -> SpoolCopy:
     """Make a copy; of a large content in a thread, which costs as much as a small content's whole copy."""
     if size <= _SMALL:
         return make_copy(locked, content, suffix)
     return await in_thread(make_copy, locked, content, suffix)
 
 
-def make_copy(locked: Locked, content: int, suffix: str) -> Copy:
+def make_copy(locked: Locked, content: int, suffix: str) -> SpoolCopy:
     """Copy an open content and its locked envelope, for this user's eyes alone."""
     at = locked.spool.directories.work / names.running_copy(locked.id)
     try:
@@ -116,7 +116,7 @@ def make_copy(locked: Locked, content: int, suffix: str) -> Copy:
         files.remove_tree(at)
         raise
     paths = WorkCopy(Path(str(for_content)), Path(str(for_envelope)))
-    return Copy(at, directory, paths, original)
+    return SpoolCopy(at, directory, paths, original)
 
 
 def _copied(source: int, path: Location) -> object:
@@ -129,7 +129,7 @@ def _copied(source: int, path: Location) -> object:
         os.close(descriptor)
 
 
-async def adopt(locked: Locked, copy: Copy) -> None:
+async def adopt(locked: Locked, copy: SpoolCopy) -> None:
     """Make the copy's files the message: S1, W -> W+ -> S2."""
     spool = locked.spool
     adopted = spool.directories.work / names.adopted_copy(locked.id)
@@ -144,7 +144,7 @@ async def adopt(locked: Locked, copy: Copy) -> None:
     files.remove_tree(adopted)
 
 
-def _prepare(locked: Locked, copy: Copy, opened: ExitStack) -> tuple[int, int]:
+def _prepare(locked: Locked, copy: SpoolCopy, opened: ExitStack) -> tuple[int, int]:
     """Put the message's new envelope beside the copy's content; give both, which ``opened`` closes."""
     try:
         fields = envelope_format.parse(_read(copy.envelope)).envelope
@@ -163,7 +163,7 @@ def _prepare(locked: Locked, copy: Copy, opened: ExitStack) -> tuple[int, int]:
     return content, result
 
 
-def _clear(copy: Copy) -> None:
+def _clear(copy: SpoolCopy) -> None:
     """Remove what else programs have left: it may bear a name that we need."""
     for name in files.listed(copy.directory):
         found = copy.directory / name
@@ -175,7 +175,7 @@ def _clear(copy: Copy) -> None:
             files.remove(found)
 
 
-def _own_content(copy: Copy, opened: ExitStack) -> int:
+def _own_content(copy: SpoolCopy, opened: ExitStack) -> int:
     """Open the copy's content as a file of ours under one name: a program may have kept a link to its own."""
     path = copy.content
     content = _open(path)
@@ -271,7 +271,7 @@ def roll_forward(locked: Locked) -> bool:
     return True
 
 
-async def take_in(spool: Spool, copy: Copy) -> None:
+async def take_in(spool: Spool, copy: SpoolCopy) -> None:
     """Take in the complete pairs of new messages that programs put beside the copy.
 
     Raises:
@@ -289,7 +289,7 @@ async def take_in(spool: Spool, copy: Copy) -> None:
             await _take_in_pair(spool, copy.directory / name, entry)
 
 
-async def _take_in_pair(spool: Spool, envelope: Location, entry: names.Entry) -> None:
+async def _take_in_pair(spool: Spool, envelope: Location, entry: names.EnvelopeName) -> None:
     content = files.open_regular(envelope.directory / names.content(entry.id), alone=False)
     if content is None:
         return

@@ -14,7 +14,7 @@ from emailrelay import journal
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.journal import Attempt, History, Wish
+from emailrelay.journal import AdministratorWish, Attempt, History
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
@@ -59,7 +59,7 @@ class SpoolClaim(Claim):
         self._locked, self._spool = locked, locked.spool
         self._content = content
         self._read = read
-        self._copy: adoption.Copy | None = None
+        self._copy: adoption.SpoolCopy | None = None
         self._touched: bool | None = None
         self._doubt: int | None = None
         self._open = True
@@ -151,7 +151,7 @@ class SpoolClaim(Claim):
             await self.release()
         return heard
 
-    async def _take_in(self, copy: adoption.Copy, settlement: Settlement) -> None:
+    async def _take_in(self, copy: adoption.SpoolCopy, settlement: Settlement) -> None:
         try:
             if not (isinstance(settlement, Pass) and self.touched()) and copy.removed():
                 self._copy = None  # and with it gone, nothing can have been put beside it
@@ -317,7 +317,7 @@ class SpoolClaim(Claim):
         self._spool.put_off[self.id] = due = self._spool.clock() + LOOK_AGAIN_AT_TROUBLE
         self._spool.bell.ring(self.stage, self.id, due=due)
 
-    def _wish(self) -> Wish | None:
+    def _wish(self) -> AdministratorWish | None:
         """Give what an operator asked for since the envelope was read."""
         tail = files.read_all(self._locked.descriptor, self._read)
         return journal.read(journal.parse(tail)).wish

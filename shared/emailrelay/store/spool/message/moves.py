@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import PossibleDuplicate
-from emailrelay.journal import History, Wish
+from emailrelay.journal import AdministratorWish, History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
@@ -128,7 +128,7 @@ def put_off(locked: Locked, due: float) -> None:
     locked.spool.bell.ring(locked.stage, locked.id, due=due)
 
 
-def grant(locked: Locked, wish: Wish) -> None:
+def grant(locked: Locked, wish: AdministratorWish) -> None:
     """Do what an operator asks for, at whatever stage the message is."""
     change = transition.after_wish(
         wish, stage=locked.stage, history=history_of(locked), now=locked.spool.clock()

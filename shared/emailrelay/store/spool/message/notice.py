@@ -25,7 +25,7 @@ from emailrelay.store.spool.message.pair import Pair
 from emailrelay.store.spool.message.spool import Spool
 
 
-class Kind(StrEnum):
+class NoticeKind(StrEnum):
     """How a notice leaves."""
 
     RELAY = "relay"
@@ -40,7 +40,7 @@ class Notice:
 
     spool: Spool
     about: QueueId
-    kind: Kind
+    kind: NoticeKind
 
     @property
     def at(self) -> Location:
@@ -126,7 +126,7 @@ def _stage(path: Location) -> Stage:
 
 def lying(spool: Spool, about: QueueId) -> Notice | None:
     """Give the notice that a dead notifier left about a message."""
-    for kind in Kind:
+    for kind in NoticeKind:
         notice = Notice(spool, about, kind)
         if files.is_directory(notice.at):
             return notice
@@ -159,7 +159,7 @@ def sweep(spool: Spool) -> None:
 def _settle(notice: Notice, history: History) -> None:
     if not history.notified:
         notice.discard()
-    elif notice.kind is Kind.RELAY:
+    elif notice.kind is NoticeKind.RELAY:
         notice.move_on()
         notice.spool.report(Recovered(id=notice.about, what="notice of failure sent on"))
 
@@ -171,8 +171,8 @@ def _all(spool: Spool) -> Iterator[Notice]:
         return
     for name in found:
         about, _, kind = name.rpartition(".")
-        if kind in set(Kind):
-            yield Notice(spool, QueueId(about), Kind(kind))
+        if kind in set(NoticeKind):
+            yield Notice(spool, QueueId(about), NoticeKind(kind))
 
 
 def _lock(spool: Spool, message: QueueId) -> Locked | None:

@@ -19,7 +19,7 @@ from emailrelay.reply import Reply, one_line
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message.spool import Spool
-from emailrelay.store.spool.wake.doorbell import Ear
+from emailrelay.store.spool.wake.doorbell import HintSocket
 
 _LOOK = 1.0
 """Seconds between looks for an answer whose ring was lost."""
@@ -102,7 +102,7 @@ class Waiters:
         """Nothing is opened before the first client waits."""
         self._spool = spool
         self._waiting: dict[QueueId, Waiter] = {}
-        self._ear: Ear | None = None
+        self._ear: HintSocket | None = None
 
     def expect(self, message: QueueId, ack: Ack) -> Waiter:
         """Announce, before the commit, that a client waits for this message.
@@ -112,7 +112,7 @@ class Waiters:
 
         """
         if self._ear is None:
-            ear = Ear(self._spool.directories.wake, _EAR, self._ring)
+            ear = HintSocket(self._spool.directories.wake, _EAR, self._ring)
             ear.open()
             self._ear = ear
         path = self._spool.directories.waiting / message

@@ -29,7 +29,7 @@ Ring: TypeAlias = Callable[[QueueId, float], None]
 """Called for each message announced, with the time when it is due (0: now)."""
 
 
-class Ear:
+class HintSocket:
     """Hears what is announced for one stage (or under another name), inside a running loop."""
 
     def __init__(
