@@ -126,7 +126,7 @@ import asyncio, sys, time
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
-from emailrelay.store.spool import files
+from emailrelay.store.spool.disk import files
 
 remove = files.remove
 
