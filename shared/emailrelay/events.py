@@ -331,7 +331,7 @@ class Deferred(Event):
     next_attempt: float | None
 
 
-class MessageFailed(Event):
+class Failed(Event):
     """Given up for good; kept as failed for the operator and for notification."""
 
     level: ClassVar[Level] = Level.ERROR
