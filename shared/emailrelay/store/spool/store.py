@@ -37,6 +37,7 @@ from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
+from emailrelay.store.spool.verify import SpoolVerification
 
 _PATIENCE = 0.3
 """Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""
@@ -272,6 +273,10 @@ class SpoolStore(Store):
         if self._sweeping is not None:
             await self._sweeping
         return take_failure(self._spool, message)
+
+    def verification(self, *, contents: bool) -> SpoolVerification:
+        """See ``Store.verification``."""
+        return SpoolVerification(self._spool.root, self, contents=contents)
 
     def _ask(self, path: Location, wish: AdministratorWish) -> bool:
         """Leave a request for whoever has claimed the message; False if that is not there."""
