@@ -214,7 +214,7 @@ class SpoolStore(Store):
                     os.close(descriptor)
             except OSError as error:  # whatever it is, it must not hide the others
                 raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
-            return stage, file.envelope, journal.read(journal.parse(file.tail))
+            return stage, file.envelope, journal.history(file.tail)
         return None
 
     def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:

@@ -88,7 +88,7 @@ class SpoolVerification(Verification):
                 os.close(envelope)
         except (DamagedMessage, OSError) as error:
             return reason_of(error, name)
-        history = journal.read(journal.parse(file.tail))
+        history = journal.history(file.tail)
         return self._content_damage(message, history)
 
     def _content_damage(self, message: QueueId, history: journal.History) -> str | None:
