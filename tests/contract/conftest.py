@@ -62,9 +62,13 @@ class Registered(NamedTuple):
     """Whether ``Store.verification`` is not refused."""
 
 
+def _spool_tokens(directory: Path) -> TokenStore:
+    return SpoolTokens(str(directory))
+
+
 STORES = {
     "memory": Registered(MemoryOpener, verifies=False),
-    "spool": Registered(SpoolOpener, tokens=lambda directory: SpoolTokens(str(directory))),
+    "spool": Registered(SpoolOpener, tokens=_spool_tokens),
     "log": Registered(LoggedSpoolOpener),
 }
 
