@@ -14,7 +14,6 @@ import pytest
 
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
-from emailrelay.calm import Calm
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
@@ -33,6 +32,7 @@ from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import Side
+from emailrelay.log_throttle import LogThrottle
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
@@ -88,7 +88,7 @@ class Bench:
                 feed=feed,
                 chain=Chain(filters=parse_chain(specs), side=Side.SERVER, programs=programs),
                 schedule=self.schedule,
-                report=Calm(self.report),
+                report=LogThrottle(self.report, time.monotonic, lambda _seconds, _act: None),
                 jobs=jobs,
                 drain=0.3,
             )
