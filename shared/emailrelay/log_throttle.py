@@ -31,7 +31,6 @@ from emailrelay.events import (
     StoreTrouble,
     VerifierTrouble,
     WatchTrouble,
-    event_name,
 )
 
 After: TypeAlias = Callable[[float, Callable[[], None]], None]
@@ -95,7 +94,7 @@ class _Period:
             refusals, sessions = self.left_out[Rejected], self.left_out[SessionTrouble]
             return MoreTrouble(refusals=refusals, sessions=sessions)
         lines = self.left_out.total()
-        return LeftOut(kind=event_name(kind), reason=self.reason, lines=lines)
+        return LeftOut(kind=kind.name, reason=self.reason, lines=lines)
 
 
 class LogThrottle:

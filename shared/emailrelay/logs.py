@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report, event_name
+from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.printable import printable
 
@@ -141,7 +141,7 @@ def line_reporter(
 
 
 def _shape(kind: type[Event]) -> _Shape:
-    return event_name(kind), kind.fields
+    return kind.name, kind.fields
 
 
 def field_value(value: object) -> object:
