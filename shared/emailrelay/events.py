@@ -35,7 +35,7 @@ class Event:
 
     level: ClassVar[Level] = Level.INFO
     name: ClassVar[str] = ""
-    """The kind in the log: ``worker_died`` of ``WorkerDied``, unless the class has its own."""
+    """The kind in the log: ``worker_died`` of ``WorkerDied``."""
     fields: ClassVar[tuple[str, ...]] = ()
     """The names of the kind's own attributes."""
 
@@ -43,8 +43,7 @@ class Event:
         of_kind = get_annotations(Event)
         own = (name for name in get_annotations(cls) if name not in of_kind)
         cls.fields = (*cls.fields, *own)
-        if "name" not in vars(cls):
-            cls.name = _WORD_START.sub("_", cls.__name__).lower()
+        cls.name = _WORD_START.sub("_", cls.__name__).lower()
 
     def __init__(self, **values: object) -> None:
         for name in values:
@@ -332,11 +331,10 @@ class Deferred(Event):
     next_attempt: float | None
 
 
-class MessageFailed(Event):
+class Failed(Event):
     """The relay gave up; the message stays as failed, for the operator and for notification."""
 
     level: ClassVar[Level] = Level.ERROR
-    name: ClassVar[str] = "failed"
     id: QueueId
     reason: str
 

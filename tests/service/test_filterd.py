@@ -20,9 +20,9 @@ from emailrelay.events import (
     Abandoned,
     Deferred,
     Event,
+    Failed,
     FilterRejected,
     FilterTrouble,
-    MessageFailed,
     NoFilter,
     Passed,
     StoreTrouble,
@@ -184,8 +184,8 @@ async def test_empty_content_is_refused_with_and_without_a_copy(
 ) -> None:
     message = await bench.put(b"")
     async with bench.filterd(bench.script("exit 0") if copied else "exit:0"):
-        (failed,) = await bench.after(MessageFailed)
-    assert isinstance(failed, MessageFailed)
+        (failed,) = await bench.after(Failed)
+    assert isinstance(failed, Failed)
     assert "after the filter: content: empty" in failed.reason
     assert await bench.stage(message) is Stage.FAILED
 
@@ -272,14 +272,14 @@ async def test_message_refused_with_4yz_for_too_long_fails(bench: Bench) -> None
     bench.schedule = Schedule(max_age=0.0)
     message = await bench.put()
     async with bench.filterd("exit:1"):
-        await bench.after(MessageFailed)
+        await bench.after(Failed)
     assert await bench.stage(message) is Stage.FAILED
 
 
 async def test_5yz_fails_the_message_with_its_reason(bench: Bench) -> None:
     message = await bench.put()
     async with bench.filterd(bench.script('echo "<<554 5.7.1 spam>>"; exit 1')):
-        await bench.after(MessageFailed)
+        await bench.after(Failed)
     found = await bench.store.describe(message)
     assert found is not None
     assert found[0] is Stage.FAILED
@@ -290,7 +290,7 @@ async def test_5yz_fails_the_message_with_its_reason(bench: Bench) -> None:
 async def test_failed_message_keeps_the_original_content(bench: Bench) -> None:
     message = await bench.put()
     async with bench.filterd(bench.script(': > "$1"')):
-        await bench.after(MessageFailed)
+        await bench.after(Failed)
     assert await bench.content(message, Stage.FAILED) == CONTENT
 
 

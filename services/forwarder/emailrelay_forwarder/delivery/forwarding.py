@@ -10,7 +10,7 @@ from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
     Delivered,
-    MessageFailed,
+    Failed,
     PossibleDuplicate,
     StoreTrouble,
     Withdrawn,
@@ -179,7 +179,7 @@ class Forwarding:
             )
         match settlement:
             case Fail(reason):
-                self._report(MessageFailed(id=claim.id, reason=str(reason)))
+                self._report(Failed(id=claim.id, reason=str(reason)))
             case Defer(attempt) if not _told_already(progress):
                 when = attempt.next_attempt
                 why = _why(attempt, progress)

@@ -169,7 +169,7 @@ def _awaited(locked: Locked, history: History) -> Ack:
 def _set_aside(locked: Locked, reason: str) -> NotNow:
     """Put a damaged entry out of the way, with its reason, once."""
     damage = Reply.of(550, f"5.6.0 damaged in the spool: {reason}")
-    failed = journal.Failed(at=locked.spool.clock(), stage=locked.stage, reason=damage)
+    failed = journal.Failure(at=locked.spool.clock(), stage=locked.stage, reason=damage)
     locked.append(journal.write(failed))
     locked.rename(Stage.FAILED)
     locked.spool.report(SetAside(id=locked.id, reason=reason))
