@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.errors import RelayError
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
@@ -20,8 +21,10 @@ def new_ids() -> QueueIds:
     return QueueIds(int.from_bytes(os.urandom(8)) % (1 << PROCESS_BITS))
 
 
-class NoEntry(Exception):
+class NoEntry(RelayError):
     """The user may not write into this spool, or there is none; the text says which."""
+
+    temporary = False
 
 
 class SpoolEntry:
