@@ -41,7 +41,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Store, WorkCopy
 from emailrelay.store.chooser import open_store
 from emailrelay.store.spool.feed import hints
-from emailrelay_filterd import unattended
+from emailrelay_filterd import missing_filters
 from emailrelay_filterd.worker import FilterWorker
 
 ENVELOPE = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
@@ -367,7 +367,9 @@ async def test_nothing_is_claimed_after_the_stop(bench: Bench) -> None:
 async def test_without_a_filter_mail_stays_and_the_log_says_so(bench: Bench) -> None:
     message = await bench.put()
     stop = asyncio.Event()
-    watch = asyncio.create_task(unattended.watch(bench.store, stop, bench.report, lambda: True))
+    watch = asyncio.create_task(
+        missing_filters.watch(bench.store, stop, bench.report, lambda: True)
+    )
     (event,) = await bench.after(NoFilter)
     stop.set()
     async with asyncio.timeout(DEADLINE):

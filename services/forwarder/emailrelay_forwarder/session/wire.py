@@ -23,9 +23,7 @@ from emailrelay.reply import Reply
 from emailrelay_forwarder.session import tls
 from emailrelay_forwarder.session.redaction import Redaction
 from emailrelay_forwarder.session.reply_reader import ReplyGarbled, ReplyReader
-from emailrelay_forwarder.session.stall_timer import StallTimer
-from emailrelay_forwarder.session.transcript import Transcript
-from emailrelay_forwarder.session.trouble import (
+from emailrelay_forwarder.session.session_error import (
     SessionError,
     SessionStep,
     cut_off,
@@ -33,6 +31,8 @@ from emailrelay_forwarder.session.trouble import (
     in_words,
     unprotected,
 )
+from emailrelay_forwarder.session.stall_timer import StallTimer
+from emailrelay_forwarder.session.transcript import Transcript
 
 _T = TypeVar("_T")
 
