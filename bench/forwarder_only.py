@@ -31,7 +31,7 @@ from emailrelay.store.memory import MemoryStore
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.session.opening import open_session
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.worker import ForwarderWorker
 
 

@@ -14,7 +14,6 @@ import pytest
 
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
-from emailrelay.calm import Calm
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
@@ -33,6 +32,7 @@ from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import Side
+from emailrelay.log_throttle import LogThrottle
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
@@ -41,7 +41,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Store, WorkCopy
 from emailrelay.store.chooser import open_store
 from emailrelay.store.spool.feed import hints
-from emailrelay_filterd import unattended
+from emailrelay_filterd import missing_filters
 from emailrelay_filterd.worker import FilterWorker
 
 ENVELOPE = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
@@ -88,7 +88,7 @@ class Bench:
                 feed=feed,
                 chain=Chain(filters=parse_chain(specs), side=Side.SERVER, programs=programs),
                 schedule=self.schedule,
-                report=Calm(self.report),
+                report=LogThrottle(self.report, time.monotonic, lambda _seconds, _act: None),
                 jobs=jobs,
                 drain=0.3,
             )
@@ -367,7 +367,9 @@ async def test_nothing_is_claimed_after_the_stop(bench: Bench) -> None:
 async def test_without_a_filter_mail_stays_and_the_log_says_so(bench: Bench) -> None:
     message = await bench.put()
     stop = asyncio.Event()
-    watch = asyncio.create_task(unattended.watch(bench.store, stop, bench.report, lambda: True))
+    watch = asyncio.create_task(
+        missing_filters.watch(bench.store, stop, bench.report, lambda: True)
+    )
     (event,) = await bench.after(NoFilter)
     stop.set()
     async with asyncio.timeout(DEADLINE):

@@ -15,7 +15,7 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay_forwarder.delivery import forwarding
-from emailrelay_forwarder.server import kept
+from emailrelay_forwarder.server import idle_sessions
 
 
 async def heard(
@@ -219,7 +219,7 @@ async def test_connection_of_another_client_session_is_used_before_the_limit_is_
 async def test_connection_of_a_client_session_that_has_ended_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kept, "IDLE", 0.05)
+    monkeypatch.setattr(idle_sessions, "IDLE", 0.05)
     async with SmtpPeer() as peer:
         await ask(Office(peer.address), "a@t", session="session-1")
         await peer.until(closed=True)

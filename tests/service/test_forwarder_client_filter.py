@@ -19,7 +19,7 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.stage import Stage
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
-from emailrelay_forwarder.once import Once
+from emailrelay_forwarder.single_pass import SinglePass
 
 Filtering = Callable[[str | None], ClientFilters]
 FOOTER = 'printf "footer\\r\\n" >> "$1"\n'
@@ -224,7 +224,7 @@ async def test_filter_may_end_a_single_pass(
         office = Office(peer.address, filters=filtering(f"exit {code}"))
         for _ in range(3):
             await office.put()
-        single_pass = Once(
+        single_pass = SinglePass(
             store=office.store,
             forwarding=office.forwarding,
             report=office.told.append,

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from emailrelay import spool_owner
 from emailrelay.envelope import Address
-from emailrelay.errors import StoreUnusable, reason_of
+from emailrelay.errors import RelayError, StoreUnusable, reason_of
 from emailrelay.queue_id import QueueId
 
 _PATIENCE = 300.0
@@ -19,7 +19,7 @@ _PATIENCE = 300.0
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-class NotDelivered(Exception):
+class NotDelivered(RelayError):
     """A notice could not be delivered now; it is kept. The text says why."""
 
 

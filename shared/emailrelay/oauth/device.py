@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from emailrelay.errors import RelayError
 from emailrelay.oauth import material, request
 from emailrelay.oauth.endpoint import TokenRefused, Unavailable, ask
 from emailrelay.oauth.renewal import Renewal
@@ -15,7 +16,7 @@ _UNSAID_INTERVAL = 5.0
 _LONGEST_INTERVAL = 120.0
 
 
-class TooLate(Exception):
+class TooLate(RelayError):
     """The code was not typed while it was good."""
 
 

@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
-from emailrelay.errors import StoreError, StoreUnusable
+from emailrelay.errors import RelayError, StoreError, StoreUnusable
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, TokenRefused, Unavailable
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.request import endpoints
@@ -16,8 +16,10 @@ _SIGN_IN_CODES = frozenset(
 """RFC 6749 section 5.2, and what Microsoft and OpenID Connect say when a person is needed."""
 
 
-class NotSignedIn(Exception):
+class NotSignedIn(RelayError):
     """A person has not signed in yet."""
+
+    temporary = False
 
 
 Cause: TypeAlias = (

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
+from emailrelay.errors import RelayError
+
 _IGNORED_WITH_VALUE = frozenset("BCDLNOPRVXdhpq")
 """What sendmail's options of these letters set has no meaning here; their values are skipped."""
 _IGNORED = frozenset("AGUmnv")
@@ -20,8 +22,10 @@ class Personality(Enum):
     VERSION = auto()
 
 
-class UsageError(Exception):
+class UsageError(RelayError):
     """The command line makes no sense; the text says which part."""
+
+    temporary = False
 
 
 class Arguments(NamedTuple):

@@ -25,9 +25,9 @@ from emailrelay_forwarder.doctor.finding import ReportFinding
 from emailrelay_forwarder.doctor.render import as_json, show
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.session.account import nobody
-from emailrelay_forwarder.session.belonging import NotForServer, belonging
+from emailrelay_forwarder.session.account_servers import NotForServer, account_servers
 from emailrelay_forwarder.session.route import NextServer, parse
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 
 PROGRAM = "emailrelay-doctor"
@@ -142,7 +142,7 @@ def _is_foreign(options: flags.CommandLine, settings: ForwarderSettings) -> bool
         return False
     try:
         configured, _ = gather(ForwarderSettings, options, os.environ)
-        belonging(configured).check("", parse(settings.forward_to or ""))
+        account_servers(configured).check("", parse(settings.forward_to or ""))
     except NotForServer:
         return True
     except ConfigError:
