@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay.classic.command_line import Asked, parse
+from emailrelay.classic.command_line import GivenOptions, parse
 from emailrelay.classic.options import BY_NAME, OPTIONS, Group, OptionKind
 
 
@@ -12,7 +12,7 @@ def no_file(path: str) -> str:
     raise FileNotFoundError(2, "No such file or directory", path)
 
 
-def good(*argv: str, text: str | None = None) -> Asked:
+def good(*argv: str, text: str | None = None) -> GivenOptions:
     asked, problems = parse(argv, no_file if text is None else lambda _path: text)
     assert problems == []
     return asked

@@ -6,7 +6,7 @@ from typing import get_origin
 import pytest
 
 from emailrelay.classic import help_text, rules, services
-from emailrelay.classic.command_line import Asked, parse
+from emailrelay.classic.command_line import GivenOptions, parse
 from emailrelay.classic.options import OPTIONS, Option, OptionKind, OptionUse
 from emailrelay.classic.services import Plan
 from emailrelay.config import SERVICES, read
@@ -178,7 +178,7 @@ def test_what_no_service_can_do_is_refused_and_not_ignored() -> None:
     missing = [option for option in OPTIONS if not services.available(option)]
     assert "pop" in {option.name for option in missing}
     values = {option.name: ("x",) for option in missing}
-    assert services.problems(services.plan(Asked({})), Asked(values), {}) == [
+    assert services.problems(services.plan(GivenOptions({})), GivenOptions(values), {}) == [
         f"--{name}: not available yet in this version" for name in values
     ]
 

@@ -1,4 +1,4 @@
-"""The help: grouped, the common options or all of them."""
+"""The help text, in groups: the common options or all of them."""
 
 import textwrap
 from collections.abc import Callable, Iterable, Iterator
@@ -11,26 +11,27 @@ _WIDTH = 98
 _BEGIN = """\
 usage: emailrelay [options] [config-file]
 
-Takes mail in over SMTP, keeps it safe, and passes it on to the next server.
+Receives mail over SMTP, keeps it safe, and forwards it to the next server.
 
-  emailrelay --as-server                     keep what local programs send
-  emailrelay --as-client mail.isp.net:smtp   pass it on, then end
-  emailrelay --as-proxy mail.isp.net:smtp    pass it on while the client waits
+  emailrelay --as-server                     keep mail from local programs
+  emailrelay --as-client mail.isp.net:smtp   forward it, then exit
+  emailrelay --as-proxy mail.isp.net:smtp    forward it while the client waits
   emailrelay --as-server --forward-to mail.isp.net:smtp --poll 60
-                                             keep it, and pass it on in the background
+                                             keep it, and forward it in the background
 """
 
 _END = """\
-A value follows as --port 25, --port=25 or -p 25; flags can be written together (-rl), or as --log=no.
-The configuration file has one option a line without dashes: name value, or name=value; # comments.
+Write values as --port 25, --port=25 or -p 25. Flags can stand together (-rl); --log=no turns one off.
+The configuration file has one option per line, without dashes: name value, or name=value.
+A # begins a comment line.
 Exit status: 0 done; 1 something could not be forwarded or started; 2 an address could not be bound.
 """
 
 
 def make(*, complete: bool, available: Callable[[Option], bool]) -> str:
-    """Return the help: with every option, or with the common ones.
+    """Return the help: every option, or only the common ones.
 
-    Those that are not ``available`` in this release stand apart, at the end.
+    The options that are not ``available`` in this release follow at the end.
     """
     shown = [option for option in OPTIONS if complete or option.common]
     parts = [_BEGIN]

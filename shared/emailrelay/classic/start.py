@@ -1,4 +1,4 @@
-"""What must stand before the first service is started: user, sockets, log, spool, pid file."""
+"""Preparations for the start of the services: user, sockets, log, spool, pid file."""
 
 import asyncio
 import os
@@ -10,7 +10,7 @@ from pathlib import Path
 from emailrelay import spool_owner
 from emailrelay.classic import as_user, process
 from emailrelay.classic import identity as identities
-from emailrelay.classic.command_line import Asked
+from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.identity import Identity
 from emailrelay.classic.log_lines import ClassicLine, Severity
 from emailrelay.classic.log_output import LogOutput, log_options
@@ -23,24 +23,24 @@ from emailrelay.listening import CannotListen, Listeners
 from emailrelay.store.chooser import open_store, spool_at
 
 FAILED = 1
-"""Exit status: bad options, or something could not be forwarded or started."""
+"""Exit status: the options are wrong, or something could not be forwarded or started."""
 
 CANNOT_BIND = 2
 """Exit status: a listening address could not be bound."""
 
 
 class StartFailed(Exception):
-    """The command cannot begin; ``status`` is its exit status."""
+    """The command cannot start; ``status`` is its exit status."""
 
     def __init__(self, problems: list[str], status: int = FAILED) -> None:
-        """Take a line for each problem."""
+        """``problems``: a line for each."""
         super().__init__("\n".join(problems))
         self.problems = problems
         self.status = status
 
 
-def choose_identity(asked: Asked) -> tuple[Identity | None, list[ClassicLine]]:
-    """Give the user to become (None: stay), and what is to be said about it; raise StartFailed."""
+def choose_identity(asked: GivenOptions) -> tuple[Identity | None, list[ClassicLine]]:
+    """Return the user to become (None: stay) and the log lines about it; raise StartFailed."""
     if os.geteuid() != 0:
         return None, []
     name = asked.value("user") or "daemon"
@@ -55,8 +55,8 @@ def choose_identity(asked: Asked) -> tuple[Identity | None, list[ClassicLine]]:
         return who, []
     if asked.on("user"):
         raise StartFailed([f"--user {name}: {trouble}"])
-    # A Python in root's own directory is somebody trying things out. Who needs the drop says --user,
-    # as the files under deploy/ do.
+    # A Python in root's own directory is an experiment. For a service, --user makes this an error, as in
+    # the files under deploy/.
     text = f"staying root: {trouble}; with --user {name} this stops the start"
     return None, [ClassicLine(Severity.INFO, text)]
 
@@ -69,8 +69,8 @@ def _try_python(who: Identity) -> None:
             raise PermissionError(f"user {who.name} has no access to {path}")
 
 
-def bind(plan: Plan, asked: Asked, who: Identity | None) -> tuple[Listeners, Listeners]:
-    """Bind the addresses for mail and for administrators; raise StartFailed naming all that fail."""
+def bind(plan: Plan, asked: GivenOptions, who: Identity | None) -> tuple[Listeners, Listeners]:
+    """Bind the addresses for mail and administrators; raise StartFailed that names all failures."""
     smtp, admin, problems = Listeners(), Listeners(), list[str]()
     wanted = [(admin, ["127.0.0.1"], asked.value("admin"))] if asked.on("admin") else []
     if plan.receiver is not None:
@@ -86,7 +86,7 @@ def bind(plan: Plan, asked: Asked, who: Identity | None) -> tuple[Listeners, Lis
 
 
 def _open(listeners: Listeners, interfaces: list[str], port: int, who: Identity | None) -> None:
-    """Listen on all of them; the path of a unix socket is made for the user who will be at work."""
+    """Listen on all interfaces; a unix socket is made for the user of the services."""
     paths = [interface for interface in interfaces if interface.startswith("/")]
     others = [interface for interface in interfaces if interface not in paths]
     if others or not paths:
@@ -117,8 +117,8 @@ def _open_socket(listeners: Listeners, who: Identity | None, path: str) -> None:
         os.chown(path, who.user, who.group, follow_symlinks=False)
 
 
-def open_log(asked: Asked, who: Identity | None) -> LogOutput:
-    """Open the log, for the user who will have to open its file again; raise StartFailed."""
+def open_log(asked: GivenOptions, who: Identity | None) -> LogOutput:
+    """Open the log, for the user who will open its file again; raise StartFailed."""
     try:
         return LogOutput(log_options(asked), who=who)
     except OSError as error:
@@ -131,7 +131,7 @@ def make_spool(settings: Settings, who: Identity | None) -> None:
     if not isinstance(place, Path) or place.exists():
         return
     try:
-        # Without ``who`` the services become the owner of the spool, who is that of what it is made in.
+        # Without ``who`` the services become the owner of the spool: the owner of the directory above it.
         with nullcontext() if who is not None else spool_owner.acting(place):
             as_user.act(str(place), who, partial(_make_directory, who))
     except (OSError, StoreUnusable) as error:
@@ -143,7 +143,7 @@ def _make_directory(who: Identity | None, path: str) -> None:
     for above in reversed(place.parents):
         if not above.exists():
             above.mkdir()
-            # Everybody passes through them: the user to the spool, others to what else is there.
+            # All users need to pass: the user to the spool, others to the other files there.
             above.chmod(0o755)
     with suppress(FileExistsError):
         place.mkdir(mode=0o770)
@@ -152,10 +152,10 @@ def _make_directory(who: Identity | None, path: str) -> None:
 
 
 def rehearse_opening(settings: Settings, who: Identity | None) -> None:
-    """Open and close the store, as the services will; raise StartFailed when it cannot be used."""
+    """Open and close the store, as the services will; raise StartFailed if it cannot be used."""
 
     async def open_and_close() -> None:
-        async with open_store(settings.store_place, report=_unheard):
+        async with open_store(settings.store_place, report=_ignore):
             pass
 
     def act() -> None:
@@ -171,19 +171,19 @@ def rehearse_opening(settings: Settings, who: Identity | None) -> None:
         raise StartFailed([f"--spool-dir: cannot be used{user}: {trouble}"])
 
 
-def _unheard(_event: Event) -> None:
-    """Report nothing: the services will open the store again, and tell."""
+def _ignore(_event: Event) -> None:
+    """Report nothing: the services will open the store again and report it."""
 
 
-def write_pid_file(asked: Asked, who: Identity | None) -> PidFile | None:
-    """Write the pid file, if one was asked for; raise StartFailed."""
+def write_pid_file(asked: GivenOptions, who: Identity | None) -> PidFile | None:
+    """Write the pid file, if there is an option for it; raise StartFailed."""
     path = asked.value("pid-file")
     if path is None:
         return None
     try:
         pid_file = PidFile(Path(path), who)
         if who is not None:
-            pid_file.keep_for_another()
+            pid_file.leave_removal_to_child()
     except OSError as error:
         raise StartFailed([f"--pid-file: cannot be written: {reason_of(error)}"]) from error
     return pid_file

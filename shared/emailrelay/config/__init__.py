@@ -12,7 +12,7 @@ from emailrelay.config.options import (
     Settings,
 )
 from emailrelay.config.reading import read
-from emailrelay.config.restart import at_start
+from emailrelay.config.start_only import at_start
 from emailrelay.config.version import version
 from emailrelay.config.writing import write
 
