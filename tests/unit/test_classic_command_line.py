@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.classic.command_line import GivenOptions, parse
-from emailrelay.classic.options import BY_NAME, OPTIONS, Group, OptionKind
+from emailrelay.classic.option import OptionGroup, OptionKind
+from emailrelay.classic.options import BY_NAME, OPTIONS
 
 
 def no_file(path: str) -> str:
@@ -123,5 +124,7 @@ def test_names_and_letters_are_unique_and_lists_have_words() -> None:
     assert len(BY_NAME) == len(OPTIONS)
     assert len(set(letters)) == len(letters)
     assert all(
-        o.word for o in OPTIONS if o.kind is not OptionKind.FLAG and o.group is not Group.LATER
+        o.word
+        for o in OPTIONS
+        if o.kind is not OptionKind.FLAG and o.group is not OptionGroup.LATER
     )

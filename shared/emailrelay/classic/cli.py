@@ -16,7 +16,7 @@ from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 from emailrelay.standard_streams import prepare_streams
 
-_PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
+_PATHS = frozenset({"CA", "DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 """The metavars of options with values that can be paths."""
 
 
@@ -68,6 +68,9 @@ def _absolute(asked: GivenOptions, here: Path) -> GivenOptions:
 
 
 def _absolute_path(value: str, here: Path) -> str:
+    if value.startswith("<"):
+        # ``<default>`` is not a path.
+        return value
     kind, colon, rest = value.partition(":")
     if colon and "/" not in kind:
         # ``exit:0`` is not a path.

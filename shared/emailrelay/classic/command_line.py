@@ -4,7 +4,8 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emailrelay.classic.options import BY_LETTER, BY_NAME, Option, OptionKind
+from emailrelay.classic.option import Option, OptionKind
+from emailrelay.classic.options import BY_LETTER, BY_NAME
 
 _YES = frozenset({"yes", "true", "on", "1", "y"})
 _NO = frozenset({"no", "false", "off", "0", "n"})

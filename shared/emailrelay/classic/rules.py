@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from emailrelay.classic.command_line import GivenOptions
-from emailrelay.classic.options import BY_NAME, Group, OptionKind, OptionUse
+from emailrelay.classic.option import OptionGroup, OptionKind, OptionUse
+from emailrelay.classic.options import BY_NAME
 
 _FLAGS_OF = {
     "as-server": ("log", "close-stderr"),
@@ -82,7 +83,9 @@ def _forwarding(asked: GivenOptions) -> Iterator[str]:
             option = BY_NAME[name]
             if name in _TRIGGERS:
                 yield f"--{name}: there is no server to forward to; add --forward-to HOST:PORT"
-            elif _one_sided(name, Group.CLIENT, "client-") and option.use is OptionUse.SERVICES:
+            elif (
+                _one_sided(name, OptionGroup.CLIENT, "client-") and option.use is OptionUse.SERVICES
+            ):
                 yield f"--{name}: has no effect without --forward-to"
 
 
@@ -95,7 +98,7 @@ def _serving(asked: GivenOptions) -> Iterator[str]:
     why = next((name for name in ("dont-serve", "no-smtp") if asked.on(name)), None)
     if why is None:
         return
-    served = [name for name in asked.values if _one_sided(name, Group.SERVER, "server-")]
+    served = [name for name in asked.values if _one_sided(name, OptionGroup.SERVER, "server-")]
     unserved = [*served, *(n for n in ("immediate", "forward-on-disconnect") if asked.on(n))]
     if why == "dont-serve":
         unserved += [name for name in ("admin", "admin-terminate") if asked.on(name)]
@@ -117,5 +120,5 @@ def _attended(asked: GivenOptions) -> Iterator[str]:
             yield f"--{name}: has no effect without --{others[0]}"
 
 
-def _one_sided(name: str, group: Group, prefix: str) -> bool:
+def _one_sided(name: str, group: OptionGroup, prefix: str) -> bool:
     return BY_NAME[name].group is group or name.startswith(prefix)

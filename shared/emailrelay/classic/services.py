@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from emailrelay.classic.command_line import GivenOptions
-from emailrelay.classic.options import BY_NAME, Option, OptionKind, OptionUse
+from emailrelay.classic.option import Option, OptionKind, OptionUse
+from emailrelay.classic.options import BY_NAME
 from emailrelay.config import (
     SERVICES,
     Ack,
