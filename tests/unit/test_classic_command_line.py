@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from emailrelay.classic.command_line import GivenOptions, parse
 from emailrelay.classic.option import OptionGroup, OptionKind
 from emailrelay.classic.options import BY_NAME, OPTIONS
+from emailrelay.config import ReceiverSettings
 
 
 def no_file(path: str) -> str:
@@ -53,6 +54,18 @@ def test_an_optional_value_needs_the_equals_sign() -> None:
     assert good("--anonymous").on("anonymous")
     assert good("--anonymous=vrfy,server").values_of("anonymous") == ("vrfy", "server")
     assert good("--syslog=local3").value("syslog") == "local3"
+
+
+@pytest.mark.parametrize(
+    ("argv", "facility"),
+    [([], "mail"), (["--syslog"], "mail"), (["--syslog=local3"], "local3")],
+)
+def test_an_option_without_a_value_has_its_default(argv: list[str], facility: str) -> None:
+    assert good(*argv).value_or_default("syslog") == facility
+
+
+def test_the_default_of_a_setting_is_that_of_the_services() -> None:
+    assert good().value_or_default("port") == str(ReceiverSettings.model_fields["port"].default)
 
 
 def test_an_empty_value_is_a_value() -> None:

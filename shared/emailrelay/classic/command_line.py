@@ -27,6 +27,10 @@ class GivenOptions:
         """Return the only value of an option; None if it was not given."""
         return self.values[name][0] if name in self.values else None
 
+    def value_or_default(self, name: str) -> str:
+        """Return the (first) value of an option, or its default if it has none."""
+        return next(iter(self.values_of(name)), BY_NAME[name].default)
+
     def values_of(self, name: str) -> tuple[str, ...]:
         """Return all values of an option."""
         return self.values.get(name, ())

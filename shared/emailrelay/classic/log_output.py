@@ -46,11 +46,10 @@ def log_options(asked: GivenOptions) -> ClassicLogOptions:
     """Read the options of the log."""
     in_front = asked.values_of("log-format")
     to_syslog = asked.on("syslog") or not asked.on("no-syslog")
-    facilities = asked.values_of("syslog") or ("mail",)
     return ClassicLogOptions(
         everything=asked.on("log"),
         file=asked.value("log-file"),
-        facility=facilities[0] if to_syslog else None,
+        facility=asked.value_or_default("syslog") if to_syslog else None,
         time=asked.on("log-time") or "time" in in_front,
         address=asked.on("log-address") or "address" in in_front,
         close_stderr=asked.on("close-stderr"),

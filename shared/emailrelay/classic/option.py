@@ -79,22 +79,21 @@ class Option:
         return with_flags(texts(service)[self.setting], service.model_fields)
 
 
-def described_by_setting(
+def of_setting(
     name: str, letter: str, *, group: OptionGroup, use: OptionUse, common: bool
 ) -> Option:
     """Return an option with the kind, word, default and description of the setting of its name."""
     setting = setting_of(name)
     info = _service_with(setting).model_fields[setting]
-    kind, word = _kind(info), metavar(info)
-    if kind is OptionKind.FLAG:
-        word = ""
+    kind = _kind(info)
+    words = {OptionKind.FLAG: "", OptionKind.OPTIONAL: f"[{metavar(info)}]"}
     return Option(
         name=name,
         letter=letter,
         kind=kind,
         group=group,
         use=use,
-        word=f"[{word}]" if kind is OptionKind.OPTIONAL else word,
+        word=words.get(kind, metavar(info)),
         default=default_in_words(info),
         common=common,
     )

@@ -1,6 +1,7 @@
 """Rules between options: shorthands, contradictions, and options without effect."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.option import OptionGroup, OptionKind, OptionUse
@@ -17,6 +18,28 @@ _FACILITIES = frozenset(
     + [f"local{number}" for number in range(8)]
 )
 _IN_FRONT = frozenset({"time", "address"})
+_PATHS = frozenset({"CA", "DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
+"""The metavars of options with values that can be paths."""
+
+
+def absolute(asked: GivenOptions, here: Path) -> GivenOptions:
+    """Make paths absolute, from the directory of the start: a daemon works in another one."""
+    values = dict(asked.values)
+    for name, given in values.items():
+        if BY_NAME[name].word in _PATHS:
+            values[name] = tuple(_absolute_path(value, here) for value in given)
+    return GivenOptions(values, asked.off)
+
+
+def _absolute_path(value: str, here: Path) -> str:
+    if value.startswith("<"):
+        # ``<default>`` is not a path.
+        return value
+    kind, colon, rest = value.partition(":")
+    if colon and "/" not in kind:
+        # ``exit:0`` is not a path.
+        return f"file:{here / rest}" if kind == "file" and rest else value
+    return str(here / value) if value else value
 
 
 def expand(asked: GivenOptions) -> tuple[GivenOptions, list[str]]:

@@ -43,7 +43,7 @@ def choose_identity(asked: GivenOptions) -> tuple[Identity | None, list[ClassicL
     """Return the user to become (None: stay) and the log lines about it; raise StartFailed."""
     if os.geteuid() != 0:
         return None, []
-    name = asked.value("user") or "daemon"
+    name = asked.value_or_default("user")
     try:
         who = identities.find(name)
     except KeyError as error:
@@ -74,7 +74,7 @@ def bind(plan: Plan, asked: GivenOptions, who: Identity | None) -> tuple[Listene
     smtp, admin, problems = Listeners(), Listeners(), list[str]()
     wanted = [(admin, ["127.0.0.1"], asked.value("admin"))] if asked.on("admin") else []
     if plan.receiver is not None:
-        wanted.append((smtp, list(asked.values_of("interface")), asked.value("port") or "25"))
+        wanted.append((smtp, list(asked.values_of("interface")), asked.value_or_default("port")))
     for listeners, interfaces, port in wanted:
         try:
             _open(listeners, interfaces, int(port or 0), who)
