@@ -133,7 +133,7 @@ def _classic() -> ManPage:
     ]
     return ManPage(
         name="emailrelay",
-        summary="takes mail in over SMTP, keeps it safe, and passes it on to the next server",
+        summary="receives mail over SMTP, keeps it safe, and forwards it to the next server",
         synopsis=("[options] [config-file]",),
         sections=(
             *sections,

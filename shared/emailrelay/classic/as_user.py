@@ -20,33 +20,33 @@ _MOST_LINKS = 40
 """The kernel follows as many symbolic links (path_resolution(7))."""
 
 
-def act(path: str, who: Identity | None, do: Callable[[str], _T]) -> _T:
-    """Return ``do(path)``, called as ``who``, or as root at a path that ``who`` cannot change.
+def act(path: str, run_as: Identity | None, do: Callable[[str], _T]) -> _T:
+    """Return ``do(path)``, called as ``run_as``, or as root at a path that ``run_as`` cannot change.
 
-    Without ``who``, and in a process that is not root, it calls ``do`` as it is.
+    Without ``run_as``, and in a process that is not root, it calls ``do`` as it is.
 
     Raises:
         PermissionError: neither is possible; the text says why.
         OSError: what ``do`` raises.
 
     """
-    if who is None or os.geteuid() != 0:
+    if run_as is None or os.geteuid() != 0:
         return do(path)
     try:
-        with acting_as(who):
+        with acting_as(run_as):
             return do(path)
     except PermissionError:
-        return do(unchangeable(path, who.groups))
+        return do(unchangeable(path, run_as.groups))
 
 
 @contextmanager
-def acting_as(who: Identity) -> Generator[None]:
+def acting_as(run_as: Identity) -> Generator[None]:
     """Take the rights of this user, and root's again at the end; only for a process with one thread."""
     group, groups = os.getegid(), os.getgroups()
     try:
-        os.setgroups(who.groups)
-        os.setegid(who.group)
-        os.seteuid(who.user)
+        os.setgroups(run_as.groups)
+        os.setegid(run_as.group)
+        os.seteuid(run_as.user)
         yield
     finally:
         os.seteuid(0)

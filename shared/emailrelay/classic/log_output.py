@@ -80,12 +80,12 @@ class LogOutput:
         self,
         options: ClassicLogOptions,
         clock: Callable[[], float] = time.time,
-        who: Identity | None = None,
+        run_as: Identity | None = None,
     ) -> None:
-        """Open the log, for ``who`` if root will become that user; raise OSError."""
+        """Open the log, for ``run_as`` if root will become that user; raise OSError."""
         self._options = options
         self._clock = clock
-        self._who = who
+        self._run_as = run_as
         self._file: int | None = None
         self._path = ""
         # With --close-stderr, standard error gets only the errors of the start.
@@ -157,27 +157,29 @@ class LogOutput:
             self._path = path
 
     def _open(self, path: str) -> None:
-        opened = as_user.act(path, self._who, self._opened)
+        opened = as_user.act(path, self._run_as, self._opened)
         if self._file is not None:
             os.close(self._file)
         self._file, self._path = opened, path
 
     def _opened(self, path: str) -> int:
-        if self._who is None or os.geteuid() != 0:
+        if self._run_as is None or os.geteuid() != 0:
             return os.open(path, FLAGS, 0o640)
         opened = os.open(path, FLAGS | os.O_NOFOLLOW, 0o640)
         try:
-            _give(opened, self._who, path)
+            _give(opened, self._run_as, path)
         except OSError:
             os.close(opened)
             raise
         return opened
 
 
-def _give(descriptor: int, who: Identity, path: str) -> None:
+def _give(descriptor: int, run_as: Identity, path: str) -> None:
     """Give a file that root opened to the user who will have to open it again."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != 0:
-        text = f"is not a plain file with a single name that belongs to root or to user {who.name}"
+        text = (
+            f"is not a plain file with a single name that belongs to root or to user {run_as.name}"
+        )
         raise PermissionError(errno.EPERM, text, path)
-    os.fchown(descriptor, who.user, who.group)
+    os.fchown(descriptor, run_as.user, run_as.group)

@@ -18,19 +18,19 @@ _MOST_OCTETS = 32
 class PidFile:
     """A written pid file. ``remove`` works also after the process has become another user."""
 
-    def __init__(self, path: Path, who: Identity | None = None) -> None:
+    def __init__(self, path: Path, run_as: Identity | None = None) -> None:
         """Write the id of this process; raise OSError if that is impossible.
 
-        ``who`` is the user that this process, which is root, will become. If the rights of this user
+        ``run_as`` is the user that this process, which is root, will become. If the rights of this user
         suffice, the file is made with them and belongs to this user.
         """
-        self._who = who
+        self._run_as = run_as
         self._pid = os.getpid()
         self._keeper = 0
         self._hold = -1
         self._mine = False
         """Whether the file was made with the rights of the user that this process will become."""
-        self._directory, self._name = as_user.act(str(path), who, self._write)
+        self._directory, self._name = as_user.act(str(path), run_as, self._write)
 
     def leave_removal_to_child(self) -> None:
         """Fork a child that stays root and removes the file, before this process becomes another user.
@@ -88,8 +88,8 @@ class PidFile:
     def _keep(self, waiting: int) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
-        if self._mine and self._who is not None:
-            identities.become(self._who)
+        if self._mine and self._run_as is not None:
+            identities.become(self._run_as)
         # This process must not keep the sockets or pipes of other processes open.
         null = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):

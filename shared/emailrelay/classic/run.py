@@ -53,12 +53,12 @@ def run(plan: Plan, asked: GivenOptions, reread: Callable[[], tuple[Plan, GivenO
     """
     os.umask(process.UMASK)
     settings = services.store_settings(asked, os.environ)
-    who, remarks = start.choose_identity(asked)
-    listeners, admin = start.bind(plan, asked, who)
-    log = start.open_log(asked, who)
-    start.make_spool(settings, who)
+    run_as, remarks = start.choose_identity(asked)
+    listeners, admin = start.bind(plan, asked, run_as)
+    log = start.open_log(asked, run_as)
+    start.make_spool(settings, run_as)
     if plan.lasting or asked.on("admin"):
-        start.rehearse_opening(settings, who)
+        start.rehearse_opening(settings, run_as)
     announcement = Announcement() if asked.on("no-daemon") else process.go_background()
     prepared = _Prepared(
         plan=plan,
@@ -75,9 +75,9 @@ def run(plan: Plan, asked: GivenOptions, reread: Callable[[], tuple[Plan, GivenO
     # From here on until there are handlers a signal waits, so that it cannot leave the pid file behind.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     try:
-        prepared.pid_file = start.write_pid_file(asked, who)
-        if who is not None:
-            identity.become(who)
+        prepared.pid_file = start.write_pid_file(asked, run_as)
+        if run_as is not None:
+            identity.become(run_as)
         status = asyncio.run(_work(prepared))
     except (StartFailed, RelayError) as error:
         for problem in str(error).splitlines():

@@ -51,7 +51,7 @@ class StartPatience:
         self._progress: object = None
 
     def is_over(self, progress: object, now: float) -> bool:
-        """Tell whether to give the start up; ``progress`` differs from the last one if there is any."""
+        """Tell whether to give the start up. A changed ``progress`` restarts the shorter time."""
         if progress != self._progress:
             self._progress, self._moved = progress, now
         return now - self._moved >= self._without_progress or now - self._began >= self._in_all
