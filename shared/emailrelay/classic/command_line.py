@@ -120,7 +120,7 @@ def _read_long(word: str, waiting: list[str], reading: _Reading) -> None:
     said, equals, value = word.partition("=")
     option = BY_NAME.get(said[2:])
     if option is None:
-        reading.problems.append(f"{said}: there is no such option{_meant(said[2:], '--')}")
+        reading.problems.append(f"{said}: there is no such option{_suggestion(said[2:], '--')}")
     elif equals:
         reading.add(option, value, said)
     else:
@@ -172,7 +172,7 @@ def _read_line(line: str, place: str, reading: _Reading) -> None:
     name, value = _split(line)
     option = BY_NAME.get(name.removeprefix("--"))
     if option is None:
-        reading.problems.append(f"{place}: {name}: there is no such option{_meant(name, '')}")
+        reading.problems.append(f"{place}: {name}: there is no such option{_suggestion(name, '')}")
     else:
         reading.add(option, value, f"{place}: {name}")
 
@@ -197,6 +197,6 @@ def _shape(option: Option) -> str:
     return f", as in --{option.name} {option.word}" if option.word else ""
 
 
-def _meant(name: str, dashes: str) -> str:
+def _suggestion(name: str, dashes: str) -> str:
     close = difflib.get_close_matches(name.removeprefix("--"), BY_NAME, n=1, cutoff=0.75)
     return f"; did you mean {dashes}{close[0]}?" if close else ""

@@ -167,14 +167,14 @@ class LogOutput:
             return os.open(path, FLAGS, 0o640)
         opened = os.open(path, FLAGS | os.O_NOFOLLOW, 0o640)
         try:
-            _give(opened, self._run_as, path)
+            _give_to(opened, self._run_as, path)
         except OSError:
             os.close(opened)
             raise
         return opened
 
 
-def _give(descriptor: int, run_as: Identity, path: str) -> None:
+def _give_to(descriptor: int, run_as: Identity, path: str) -> None:
     """Give a file that root opened to the user who will have to open it again."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != 0:

@@ -17,7 +17,7 @@ _FACILITIES = frozenset(
     ["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv"]
     + [f"local{number}" for number in range(8)]
 )
-_IN_FRONT = frozenset({"time", "address"})
+_LINE_PREFIXES = frozenset({"time", "address"})
 _PATHS = frozenset({"CA", "DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
 """The metavars of options with values that can be paths."""
 
@@ -71,7 +71,7 @@ def problems(asked: GivenOptions) -> list[str]:
         *_words(asked),
         *_forwarding(asked),
         *_serving(asked),
-        *_attended(asked),
+        *_companions(asked),
     ]
 
 
@@ -96,8 +96,8 @@ def _words(asked: GivenOptions) -> Iterator[str]:
         if facility.lower() not in _FACILITIES:
             yield f"--syslog: there is no facility {facility!r}; one of {', '.join(sorted(_FACILITIES))}"
     for word in asked.values_of("log-format"):
-        if word not in _IN_FRONT:
-            yield f"--log-format: {word!r} is not one of {', '.join(sorted(_IN_FRONT))}"
+        if word not in _LINE_PREFIXES:
+            yield f"--log-format: {word!r} is not one of {', '.join(sorted(_LINE_PREFIXES))}"
 
 
 def _forwarding(asked: GivenOptions) -> Iterator[str]:
@@ -107,7 +107,8 @@ def _forwarding(asked: GivenOptions) -> Iterator[str]:
             if name in _TRIGGERS:
                 yield f"--{name}: there is no server to forward to; add --forward-to HOST:PORT"
             elif (
-                _one_sided(name, OptionGroup.CLIENT, "client-") and option.use is OptionUse.SERVICES
+                _belongs_to_side(name, OptionGroup.CLIENT, "client-")
+                and option.use is OptionUse.SERVICES
             ):
                 yield f"--{name}: has no effect without --forward-to"
 
@@ -121,7 +122,9 @@ def _serving(asked: GivenOptions) -> Iterator[str]:
     why = next((name for name in ("dont-serve", "no-smtp") if asked.on(name)), None)
     if why is None:
         return
-    served = [name for name in asked.values if _one_sided(name, OptionGroup.SERVER, "server-")]
+    served = [
+        name for name in asked.values if _belongs_to_side(name, OptionGroup.SERVER, "server-")
+    ]
     unserved = [*served, *(n for n in ("immediate", "forward-on-disconnect") if asked.on(n))]
     if why == "dont-serve":
         unserved += [name for name in ("admin", "admin-terminate") if asked.on(name)]
@@ -132,7 +135,7 @@ def _serving(asked: GivenOptions) -> Iterator[str]:
         yield f"--{why}: leaves nothing to do; add --forward or --poll with --forward-to HOST:PORT"
 
 
-def _attended(asked: GivenOptions) -> Iterator[str]:
+def _companions(asked: GivenOptions) -> Iterator[str]:
     for name, *others in (
         ("admin-terminate", "admin"),
         ("verbose", "log"),
@@ -143,5 +146,5 @@ def _attended(asked: GivenOptions) -> Iterator[str]:
             yield f"--{name}: has no effect without --{others[0]}"
 
 
-def _one_sided(name: str, group: OptionGroup, prefix: str) -> bool:
+def _belongs_to_side(name: str, group: OptionGroup, prefix: str) -> bool:
     return BY_NAME[name].group is group or name.startswith(prefix)

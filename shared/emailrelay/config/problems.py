@@ -13,12 +13,12 @@ from emailrelay.config.options import SERVICES, Settings
 from emailrelay.config.tables import tables as names_of_tables
 
 _PREFIX = "EMAILRELAY_"
-_OF_FILTERS = frozenset({"EMAILRELAY_ID", "EMAILRELAY_RUN"})
+_FILTER_VARIABLES = frozenset({"EMAILRELAY_ID", "EMAILRELAY_RUN"})
 """Variables of filter programs (docs/filters.md), which they pass on to commands of this package."""
 _SHOWN = 80
 """The most characters of a bad value in a message. No option contains a secret; secrets have files."""
 
-_SAID = {"missing": "is missing", "extra_forbidden": "there is no such option"}
+_SENTENCES = {"missing": "is missing", "extra_forbidden": "there is no such option"}
 """Sentences for two kinds of error, without the value."""
 _MUST_BE = {
     "int_parsing": "must be a whole number",
@@ -37,13 +37,13 @@ def variable(name: str) -> str:
 def of_command_line(settings: type[Settings], asked: flags.CommandLine) -> list[str]:
     """Return the problems with the grammar of the command line."""
     missing = [f"{flags.flag(name)}: needs a value" for name in asked.without_value]
-    strange, option = list[str](), False
+    unknown, option = list[str](), False
     for word in asked.unknown:
         # A bare word after an unknown option is its value, not a further problem.
         if word.startswith("-") or not option:
-            strange.append(_stranger(settings, word))
+            unknown.append(_unknown_option(settings, word))
         option = word.startswith("-") and "=" not in word
-    return missing + strange
+    return missing + unknown
 
 
 def of_environment(environ: Iterable[str]) -> list[str]:
@@ -54,13 +54,13 @@ def of_environment(environ: Iterable[str]) -> list[str]:
     """
     in_file = {variable(name): name for name in _tables()}
     names = {variable(name) for name in [*_all_names(), "config"]} - in_file.keys()
-    known = names | _OF_FILTERS
-    strange = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
-    misplaced = [f"{name}: {_only_in_file(in_file[name])}" for name in strange if name in in_file]
+    known = names | _FILTER_VARIABLES
+    unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
+    misplaced = [f"{name}: {_only_in_file(in_file[name])}" for name in unknown if name in in_file]
     return misplaced + [
-        f"{name}: there is no such option{meant}"
-        for name in strange
-        if name not in in_file and (meant := _meant(name, names, prefix=_PREFIX))
+        f"{name}: there is no such option{suggestion}"
+        for name in unknown
+        if name not in in_file and (suggestion := _suggestion(name, names, prefix=_PREFIX))
     ]
 
 
@@ -68,7 +68,7 @@ def of_keys(keys: Iterable[str], path: str) -> list[str]:
     """Return the keys of a file that are not an option of any service."""
     names = _all_names()
     return [
-        f"{key} in {path}: there is no such option{_meant(key.replace('-', '_'), names)}"
+        f"{key} in {path}: there is no such option{_suggestion(key.replace('-', '_'), names)}"
         for key in keys
         if key not in names
     ]
@@ -113,7 +113,7 @@ def of_values(
     for detail in error.errors(include_url=False, include_context=False):
         name, *inside = detail["loc"]
         told = detail["msg"].removeprefix("Value error, ")
-        said = (_SAID | _MUST_BE).get(detail["type"], told)
+        said = (_SENTENCES | _MUST_BE).get(detail["type"], told)
         said = said.replace("Input should be", "must be", 1)
         place = places.get(str(name))
         if place is None:
@@ -143,12 +143,12 @@ def _input(detail: ErrorDetails) -> str:
     given: object = detail["input"]
     tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of whatever kinds
     said_yes = given in (True, "yes") and detail["type"] == "value_error"
-    if detail["type"] in _SAID or isinstance(given, dict) or tables or said_yes:
+    if detail["type"] in _SENTENCES or isinstance(given, dict) or tables or said_yes:
         return ""
     return f"{_shown(detail['input'])}: "
 
 
-def _stranger(settings: type[Settings], word: str) -> str:
+def _unknown_option(settings: type[Settings], word: str) -> str:
     option = word.split("=", 1)[0]
     if not option.startswith("-"):
         return f"{word}: unexpected; options begin with --"
@@ -159,7 +159,7 @@ def _stranger(settings: type[Settings], word: str) -> str:
     if owners:
         return f"{option}: is an option of {' and '.join(owners)}"
     own = {flags.flag(name) for name in [*settings.model_fields, "config", "check_config"]}
-    return f"{option}: there is no such option{_meant(option, own)}"
+    return f"{option}: there is no such option{_suggestion(option, own)}"
 
 
 def _all_names() -> set[str]:
@@ -174,7 +174,7 @@ def _only_in_file(name: str) -> str:
     return f"can stand only in the settings file, as [[{name}]]"
 
 
-def _meant(word: str, names: Iterable[str], prefix: str = "") -> str:
+def _suggestion(word: str, names: Iterable[str], prefix: str = "") -> str:
     # The common prefix would make all names look alike.
     rest = [name.removeprefix(prefix) for name in names]
     close = difflib.get_close_matches(word.removeprefix(prefix), rest, n=1, cutoff=0.8)

@@ -25,7 +25,7 @@ from emailrelay.store.hint_channel import HintChannel
 _UMASK = 0o007
 """Files of the services are for owner and group, without a further system call for their mode."""
 
-_PARTING = 1.5
+_END_OF_WORK = 1.5
 """Seconds for the end of the work, after the drain."""
 
 Work: TypeAlias = Callable[[Signals, HintChannel | None], Awaitable[int]]
@@ -103,7 +103,7 @@ def run(
                 ready=ready,
                 stopping=stopping,
                 reload=live.reload if live else None,
-                grace=max(GRACE, drain + _PARTING),
+                grace=max(GRACE, drain + _END_OF_WORK),
             )
             status = supervisor.run()
             unfinished = supervisor.killed

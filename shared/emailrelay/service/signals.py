@@ -29,15 +29,15 @@ class Signals:
         self._loop = asyncio.get_running_loop()
         for number in STOP:
             self._loop.add_signal_handler(number, self._stopped)
-        self._loop.add_signal_handler(FLUSH, _all, self._flush_acts)
-        self._loop.add_signal_handler(RELOAD, _all, self._reload_acts)
+        self._loop.add_signal_handler(FLUSH, _call_all, self._flush_acts)
+        self._loop.add_signal_handler(RELOAD, _call_all, self._reload_acts)
         # They were blocked since the start of the process, so that none was lost or fatal until now.
         signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
     def ready(self) -> None:
         """Report, once, that the work can begin: everything that it needs is open."""
         acts, self._ready_acts = self._ready_acts, []
-        _all(acts)
+        _call_all(acts)
 
     def on_ready(self, act: Callable[[], None]) -> None:
         """Call ``act`` once, when the work can begin."""
@@ -69,9 +69,9 @@ class Signals:
     def _stopped(self) -> None:
         if not self.stop.is_set():
             self.stop.set()
-            _all(self._stop_acts)
+            _call_all(self._stop_acts)
 
 
-def _all(acts: Iterable[Callable[[], object]]) -> None:
+def _call_all(acts: Iterable[Callable[[], object]]) -> None:
     for act in acts:
         act()
