@@ -21,7 +21,7 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.events import Event, Reloaded, ReloadRefused
 from emailrelay.queue_id import QueueId
-from emailrelay.service import Live, Swap
+from emailrelay.service import LiveSettings, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -324,7 +324,7 @@ def test_what_one_part_cannot_use_no_part_uses(tmp_path: Path) -> None:
     assert (live.now.domain, swapped) == ("old.test", [])
 
 
-def _live(file: Path, events: list[Event], text: str) -> Live[ReceiverSettings]:
+def _live(file: Path, events: list[Event], text: str) -> LiveSettings[ReceiverSettings]:
     file.write_text(text)
     argv = ["--config", str(file)]
-    return Live(read(ReceiverSettings, argv, {}), argv, report=events.append, environ={})
+    return LiveSettings(read(ReceiverSettings, argv, {}), argv, report=events.append, environ={})
