@@ -1,4 +1,4 @@
-"""What the documentation prints is there: options, settings, links, examples."""
+"""Everything in the documentation exists: options, settings, links, examples."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""How many connections a server gets."""
+"""The number of connections to a server."""
 
 from hypothesis import given
 from hypothesis import strategies as st

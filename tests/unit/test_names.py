@@ -1,4 +1,4 @@
-"""Each public type has a name of its own, and each module a first line that says what it is."""
+"""Each public type has a name of its own, and each module a first line that describes it."""
 
 import ast
 import re
