@@ -1,4 +1,4 @@
-"""Clients who wait for what becomes of their message: one truth for both sides, whoever dies."""
+"""Clients who wait for the fate of their message: both sides agree on it, after any crash."""
 
 import asyncio
 

@@ -28,7 +28,7 @@ from emailrelay.store.chooser import open_store
 
 
 class Running:
-    """A service as a process, its settings file, and what it has told."""
+    """A service as a process, its settings file, and its events."""
 
     def __init__(self, process: Process, file: Path) -> None:
         self.process = process
@@ -46,7 +46,7 @@ class Running:
         raise AssertionError(f"ended without {event}: {self.told}")
 
     async def reload(self, text: str) -> dict[str, Any]:
-        """Write the file anew and have it read; give what was told of it."""
+        """Write the file anew and have it read; give the events of that."""
         self.file.write_text(text)
         self.process.send_signal(signal.SIGHUP)
         assert self.process.stdout is not None

@@ -1,4 +1,4 @@
-"""What the historical options mean together."""
+"""The meaning of combined historical options."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Which services the historical options call for, and with which flags."""
+"""The services that the historical options need, and their flags."""
 
 import re
 from typing import get_origin

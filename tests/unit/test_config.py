@@ -1,4 +1,4 @@
-"""Settings: where they come from, what goes before what, and every problem at once."""
+"""Settings: their sources, the order of precedence, and every problem at once."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -137,9 +137,8 @@ def test_a_file_that_is_not_toml_is_one_problem_that_names_line_and_key(
     tmp_path: Path, text: str, named: str, reason: str
 ) -> None:
     path = write(tmp_path, text)
-    for (
-        service
-    ) in SERVICES:  # Of what the file would have said, such as forward_to, nothing is missed.
+    for service in SERVICES:
+        # Nothing of the unread file is missed, such as forward_to.
         (problem,) = problems(service, ["-c", path])
         assert problem.startswith(f"{path}, {named}: is not TOML: ")
         assert reason in problem
