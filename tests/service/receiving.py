@@ -14,7 +14,7 @@ from emailrelay.events import Event
 from emailrelay.listening import Listeners
 from emailrelay.stage import Stage
 from emailrelay.store.memory import MemoryStore
-from emailrelay_receiver.house import House, make_house
+from emailrelay_receiver.context import House, make_house
 from emailrelay_receiver.receiver import Receiver
 
 HANG = 20.0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from tests.service.receiving import receiving
 
-from emailrelay_receiver.session import SmtpSession
+from emailrelay_receiver.session.session import SmtpSession
 
 CONVERSATIONS = {
     "mail": [

@@ -20,8 +20,8 @@ from emailrelay.errors import StoreError
 from emailrelay.events import SessionTrouble
 from emailrelay.store.base import Draft
 from emailrelay.store.memory import MemoryStore
-from emailrelay_receiver.content.inflow import Inflow
-from emailrelay_receiver.content.intake import Intake
+from emailrelay_receiver.connection.client_input import Intake
+from emailrelay_receiver.connection.wire import Inflow
 
 MIB = 1024 * 1024
 
@@ -250,7 +250,7 @@ async def test_an_error_of_ours_in_the_middle_ends_the_session(
     def broken(*_: object) -> bool:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("emailrelay_receiver.content.filing.Filing.take_now", broken)
+    monkeypatch.setattr("emailrelay_receiver.content.incoming_message.Filing.take_now", broken)
     async with receiving() as running, running.client() as peer:
         await peer.to_data()
         peer.send(stuffed(lines()))

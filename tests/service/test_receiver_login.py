@@ -18,7 +18,7 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.events import Dialogue, LoggedIn, LoginFailed
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
-from emailrelay_receiver.policy import is_local
+from emailrelay_receiver.dialogue.arguments import is_local
 
 PASSWORD = "open sesame"  # noqa: S105 - of nobody
 
@@ -214,7 +214,7 @@ async def test_a_stranger_gets_in_to_log_in_and_is_offered_nothing_in_clear(
     secrets: Path, files: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # P22, P25
-    monkeypatch.setattr("emailrelay_receiver.session.is_local", _nobody_is_local)
+    monkeypatch.setattr("emailrelay_receiver.session.session.is_local", _nobody_is_local)
     assert is_local("127.0.0.1")
     both = {"server_tls": True, "server_tls_certificate": str(files.server)}
     async with receiving(settings(secrets, **both)) as running:
@@ -237,7 +237,7 @@ async def test_a_stranger_gets_in_to_log_in_and_is_offered_nothing_in_clear(
 
 
 async def test_without_secrets_a_stranger_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emailrelay_receiver.session.is_local", _nobody_is_local)
+    monkeypatch.setattr("emailrelay_receiver.session.session.is_local", _nobody_is_local)
     async with receiving() as running, running.client() as peer:
         assert (await peer.reply()).startswith("554 5.7.1")
 

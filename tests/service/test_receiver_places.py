@@ -14,7 +14,7 @@ from tests.service.test_receiver_tls import client_context, encrypted
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.events import SessionTrouble, Vanished
-from emailrelay_receiver.caller import caller_of, remember_callers
+from emailrelay_receiver.clients.peer_address import caller_of, remember_callers
 
 RESET = b"\1\0\0\0\0\0\0\0"
 
@@ -25,7 +25,7 @@ def settings(**values: object) -> ReceiverSettings:
 
 @pytest.fixture(autouse=True)
 def _idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emailrelay_receiver.admission._LEAST_IDLE", 0.0)
+    monkeypatch.setattr("emailrelay_receiver.clients.admission._LEAST_IDLE", 0.0)
 
 
 @asynccontextmanager

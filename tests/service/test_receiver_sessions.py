@@ -247,7 +247,7 @@ def nobody_is_local(_client: str) -> bool:
 
 async def test_a_remote_client_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
     # The test has loopback addresses only, so one of them is made to count as remote.
-    monkeypatch.setattr("emailrelay_receiver.session.is_local", nobody_is_local)
+    monkeypatch.setattr("emailrelay_receiver.session.session.is_local", nobody_is_local)
     async with receiving() as running, running.client() as peer:
         assert (await peer.reply()).startswith("554 5.7.1 ")
         assert await peer.closed()

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from emailrelay_receiver.content.intake import LIMIT, Intake, LineTooLong
+from emailrelay_receiver.connection.client_input import LIMIT, Intake, LineTooLong
 
 
 def intake() -> Intake:

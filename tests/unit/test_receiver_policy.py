@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from emailrelay.dsn_request import NO_WISHES, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Body
-from emailrelay_receiver import policy
-from emailrelay_receiver.policy import (
+from emailrelay_receiver.dialogue.arguments import (
     Chunk,
     MailParameters,
     Refused,
@@ -203,14 +202,14 @@ def test_a_chunk_says_its_size_and_whether_it_is_the_last() -> None:
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 def test_loopback_is_local(client: str) -> None:
-    assert policy.is_local(client)
+    assert arguments.is_local(client)
 
 
 @pytest.mark.parametrize(
     "client", ["192.0.2.1", "2001:db8::1", "fe80::1%eth0", "::ffff:192.0.2.1", ""]
 )
 def test_everything_else_is_not(client: str) -> None:
-    assert not policy.is_local(client)
+    assert not arguments.is_local(client)
 
 
 @given(st.binary(max_size=600))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay_receiver.shown import MASK, UNKNOWN, shown, word
+from emailrelay_receiver.dialogue.redaction import MASK, UNKNOWN, shown, word
 
 
 @pytest.mark.parametrize(

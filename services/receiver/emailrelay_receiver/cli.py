@@ -21,8 +21,8 @@ from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay_receiver.gate import make_gate
-from emailrelay_receiver.house import make_house
+from emailrelay_receiver.clients.client_rules import make_gate
+from emailrelay_receiver.context import make_house
 from emailrelay_receiver.receiver import Receiver
 
 

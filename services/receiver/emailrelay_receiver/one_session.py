@@ -15,7 +15,7 @@ from emailrelay.logs import line_reporter, renderer
 from emailrelay.service import Signals
 from emailrelay.service.loop import run_in_loop
 from emailrelay.store.chooser import open_store, spool_at
-from emailrelay_receiver.house import make_house
+from emailrelay_receiver.context import make_house
 from emailrelay_receiver.receiver import Receiver
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from emailrelay.events import AcceptTrouble
 from emailrelay.listening import socket_path
-from emailrelay_receiver.caller import remember_callers
-from emailrelay_receiver.house import House
-from emailrelay_receiver.session import SmtpSession
+from emailrelay_receiver.clients.peer_address import remember_callers
+from emailrelay_receiver.context import House
+from emailrelay_receiver.session.session import SmtpSession
 
 _FINISH = 3.0
 """Seconds that clients have, once we stop, for the rest of the message they are sending."""

@@ -9,14 +9,14 @@ from emailrelay.events import Received
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.base import CHUNK
+from emailrelay_receiver.connection.client_input import Intake
+from emailrelay_receiver.connection.phase import Phase
 from emailrelay_receiver.content.chunk_reader import ChunkReader
 from emailrelay_receiver.content.dot_reader import DotReader
-from emailrelay_receiver.content.filing import MOST_THROWN_AWAY, Filing
-from emailrelay_receiver.content.intake import Intake
-from emailrelay_receiver.dialogue import SmtpDialogue
-from emailrelay_receiver.house import House
-from emailrelay_receiver.outcomes import Goodbye, TakeChunk
-from emailrelay_receiver.phase import Phase
+from emailrelay_receiver.content.incoming_message import MOST_THROWN_AWAY, Filing
+from emailrelay_receiver.context import House
+from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
+from emailrelay_receiver.dialogue.outcomes import Goodbye, TakeChunk
 
 _GO_AHEAD = Reply(354, "end with <CRLF>.<CRLF>")
 _NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try again later")

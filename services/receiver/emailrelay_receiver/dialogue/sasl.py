@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from emailrelay.reply import Reply
 from emailrelay.secrets import Mechanism, Secret
-from emailrelay_receiver.policy import Refused
+from emailrelay_receiver.dialogue.arguments import Refused
 
 LONGEST_RESPONSE = 12288
 """Octets of a response with its CRLF (RFC 4954 section 4)."""

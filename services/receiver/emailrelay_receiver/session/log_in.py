@@ -6,14 +6,14 @@ from collections.abc import Awaitable, Callable
 
 from emailrelay.events import LoggedIn, LoginFailed
 from emailrelay.reply import Reply
-from emailrelay_receiver import sasl
-from emailrelay_receiver.access import ClientStanding
-from emailrelay_receiver.gate import TooBusy
-from emailrelay_receiver.house import House
-from emailrelay_receiver.login_attempts import LoginAttempt
-from emailrelay_receiver.outcomes import Authenticate, Goodbye
-from emailrelay_receiver.policy import Refused
-from emailrelay_receiver.source import source_of
+from emailrelay_receiver.clients.client_rules import TooBusy
+from emailrelay_receiver.clients.login_attempts import LoginAttempt
+from emailrelay_receiver.clients.source import source_of
+from emailrelay_receiver.context import House
+from emailrelay_receiver.dialogue import sasl
+from emailrelay_receiver.dialogue.access import ClientStanding
+from emailrelay_receiver.dialogue.arguments import Refused
+from emailrelay_receiver.dialogue.outcomes import Authenticate, Goodbye
 
 _MOST_FAILURES = 4
 """Wrong passwords and unfinished exchanges after which the session ends."""

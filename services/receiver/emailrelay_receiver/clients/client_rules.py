@@ -14,9 +14,9 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
 from emailrelay.secrets import AuthConfig, Mechanism, SecretsFile, ServerSecrets
-from emailrelay_receiver.access import ClientTerms, SenderRule, sender_rule
-from emailrelay_receiver.encryption import server_context
-from emailrelay_receiver.sasl import Credentials, Password, SaslResponse
+from emailrelay_receiver.clients.tls_context import server_context
+from emailrelay_receiver.dialogue.access import ClientTerms, SenderRule, sender_rule
+from emailrelay_receiver.dialogue.sasl import Credentials, Password, SaslResponse
 
 _MOST_PROVED = 10_000
 _THREADS = 2

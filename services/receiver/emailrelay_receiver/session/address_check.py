@@ -4,12 +4,12 @@ from typing import assert_never
 
 from emailrelay.events import VerifierTrouble
 from emailrelay.reply import Reply
-from emailrelay_receiver.dialogue import SmtpDialogue
-from emailrelay_receiver.house import House
-from emailrelay_receiver.outcomes import AskAbout
-from emailrelay_receiver.policy import is_mailbox
-from emailrelay_receiver.verification import Drop, Local, Remote, Unknown
-from emailrelay_receiver.verifier import NoVerifierAnswer, Verifier
+from emailrelay_receiver.clients.verifier import NoVerifierAnswer, Verifier
+from emailrelay_receiver.context import House
+from emailrelay_receiver.dialogue.arguments import is_mailbox
+from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
+from emailrelay_receiver.dialogue.outcomes import AskAbout
+from emailrelay_receiver.dialogue.verifier_answer import Drop, Local, Remote, Unknown
 
 _CANNOT_SAY = Reply(451, "4.4.3 cannot check the address now, try again later")
 

@@ -14,13 +14,13 @@ from emailrelay.events import Report, StoreTrouble
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay_receiver.admission import Admission
-from emailrelay_receiver.dialogue import Capabilities
-from emailrelay_receiver.gate import ClientRules, make_gate
-from emailrelay_receiver.login_attempts import LoginAttempts
-from emailrelay_receiver.received import received_line
-from emailrelay_receiver.troubles import Troubles
-from emailrelay_receiver.verifier import Verifier, make_verifier
+from emailrelay_receiver.clients.admission import Admission
+from emailrelay_receiver.clients.client_rules import ClientRules, make_gate
+from emailrelay_receiver.clients.login_attempts import LoginAttempts
+from emailrelay_receiver.clients.verifier import Verifier, make_verifier
+from emailrelay_receiver.connection.refusal_log import Troubles
+from emailrelay_receiver.content.received import received_line
+from emailrelay_receiver.dialogue.dialogue import Capabilities
 
 _FILTERD = 10.0
 """Seconds beyond its own time-outs after which filterd is taken for dead."""

@@ -18,17 +18,18 @@ from aiosmtpd.smtp import SMTP
 from emailrelay.events import Dialogue as Spoken
 from emailrelay.events import Direction, Rejected, SessionTrouble, Traceback, Vanished
 from emailrelay.reply import Reply
-from emailrelay_receiver.access import ClientStanding, is_lenient_with
-from emailrelay_receiver.asking import ask_about
-from emailrelay_receiver.caller import caller_of
-from emailrelay_receiver.content.inflow import Inflow
-from emailrelay_receiver.content.intake import LIMIT, Intake, LineTooLong
-from emailrelay_receiver.content.taking import Taking
-from emailrelay_receiver.dialogue import SmtpDialogue
-from emailrelay_receiver.encryption import client_certificate, shake_hands
-from emailrelay_receiver.house import House
-from emailrelay_receiver.login import log_in
-from emailrelay_receiver.outcomes import (
+from emailrelay_receiver.clients.peer_address import caller_of
+from emailrelay_receiver.clients.source import source_of
+from emailrelay_receiver.clients.tls_context import client_certificate, shake_hands
+from emailrelay_receiver.connection.client_input import LIMIT, Intake, LineTooLong
+from emailrelay_receiver.connection.phase import Phase
+from emailrelay_receiver.connection.wire import Inflow
+from emailrelay_receiver.content.transfer import Taking
+from emailrelay_receiver.context import House
+from emailrelay_receiver.dialogue.access import ClientStanding, is_lenient_with
+from emailrelay_receiver.dialogue.arguments import is_local
+from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
+from emailrelay_receiver.dialogue.outcomes import (
     AskAbout,
     Authenticate,
     Goodbye,
@@ -38,11 +39,10 @@ from emailrelay_receiver.outcomes import (
     TakeChunk,
     TakeContent,
 )
-from emailrelay_receiver.phase import Phase
-from emailrelay_receiver.policy import is_local
-from emailrelay_receiver.shown import shown, word
-from emailrelay_receiver.source import source_of
-from emailrelay_receiver.verification import Remote
+from emailrelay_receiver.dialogue.redaction import shown, word
+from emailrelay_receiver.dialogue.verifier_answer import Remote
+from emailrelay_receiver.session.address_check import ask_about
+from emailrelay_receiver.session.log_in import log_in
 
 # Its lines hold raw commands, and each costs time even when nobody reads them. Our log is the events.
 logging.getLogger("mail.log").disabled = True

@@ -19,7 +19,12 @@ from emailrelay.filters.program import (
 )
 from emailrelay.host_port import ServerAddress
 from emailrelay.queue_id import QueueId
-from emailrelay_receiver.verification import VerifierAnswer, from_exit, from_line, question
+from emailrelay_receiver.dialogue.verifier_answer import (
+    VerifierAnswer,
+    from_exit,
+    from_line,
+    question,
+)
 
 _MOST_AT_ONCE = 20
 """Questions; further ones wait."""

@@ -23,20 +23,9 @@ from emailrelay.dsn_request import NO_WISHES, DsnRequest
 from emailrelay.envelope import Address, Envelope
 from emailrelay.reply import Reply
 from emailrelay.secrets import Mechanism
-from emailrelay_receiver import access
-from emailrelay_receiver.access import ClientStanding, ClientTerms
-from emailrelay_receiver.outcomes import (
-    AskAbout,
-    Authenticate,
-    Goodbye,
-    Lines,
-    Outcome,
-    Recipient,
-    StartTls,
-    TakeChunk,
-    TakeContent,
-)
-from emailrelay_receiver.policy import (
+from emailrelay_receiver.dialogue import access
+from emailrelay_receiver.dialogue.access import ClientStanding, ClientTerms
+from emailrelay_receiver.dialogue.arguments import (
     Chunk,
     MailParameters,
     Refused,
@@ -47,8 +36,19 @@ from emailrelay_receiver.policy import (
     read_recipient,
     read_sender,
 )
-from emailrelay_receiver.sasl import UNKNOWN_MECHANISM, decode
-from emailrelay_receiver.verification import Local, Remote
+from emailrelay_receiver.dialogue.outcomes import (
+    AskAbout,
+    Authenticate,
+    Goodbye,
+    Lines,
+    Outcome,
+    Recipient,
+    StartTls,
+    TakeChunk,
+    TakeContent,
+)
+from emailrelay_receiver.dialogue.sasl import UNKNOWN_MECHANISM, decode
+from emailrelay_receiver.dialogue.verifier_answer import Local, Remote
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,9 +12,9 @@ from emailrelay.reply import Reply
 from emailrelay.store.base import Draft
 from emailrelay_receiver.content.chunk_reader import ChunkReader
 from emailrelay_receiver.content.dot_reader import DotReader, HopCounter
-from emailrelay_receiver.dialogue import NO_ROOM, TOO_BIG
-from emailrelay_receiver.house import House
-from emailrelay_receiver.received import end_of_ours
+from emailrelay_receiver.content.received import end_of_ours
+from emailrelay_receiver.context import House
+from emailrelay_receiver.dialogue.dialogue import NO_ROOM, TOO_BIG
 
 _PIECE = 64 * 1024
 """Octets that are gathered before they are written: most messages are written once."""
