@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from emailrelay.dsn_request import NO_WISHES, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Body
+from emailrelay_receiver.dialogue import arguments
 from emailrelay_receiver.dialogue.arguments import (
     Chunk,
     MailParameters,
