@@ -1,4 +1,4 @@
-"""What all the sessions of one receiver process share."""
+"""The settings, store and shared state of all sessions of one receiver process."""
 
 import resource
 import socket
@@ -11,30 +11,29 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.config.values import left_out
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
-from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay_receiver.clients.admission import Admission
-from emailrelay_receiver.clients.client_rules import ClientRules, make_gate
+from emailrelay_receiver.clients.client_rules import ClientRules, make_client_rules
 from emailrelay_receiver.clients.login_attempts import LoginAttempts
 from emailrelay_receiver.clients.verifier import Verifier, make_verifier
-from emailrelay_receiver.connection.refusal_log import Troubles
-from emailrelay_receiver.content.received import received_line
+from emailrelay_receiver.connection.refusal_log import RefusalLog
+from emailrelay_receiver.connection.time_limits import SessionTimeouts
 from emailrelay_receiver.dialogue.dialogue import Capabilities
 
 _FILTERD = 10.0
-"""Seconds beyond its own time-outs after which filterd is taken for dead."""
-_KEPT_BACK = 40
+"""Seconds beyond its own time-outs after which filterd counts as dead."""
+_RESERVED = 40
 """File descriptors for the store, listening sockets and connections that are being refused."""
 _ASK_AFTER = 1024 * 1024
-"""Octets of content after which the store is asked for its room: by so much less may be left free."""
+"""Octets of content between two looks at the store's room: by so much less may be left free."""
 _FORWARDING = 660.0
 """Seconds for the next server: 600 for its final dot (RFC 5321 section 4.5.3.2.6), and the way there."""
 
 
 @dataclass(slots=True, kw_only=True)
-class House:
-    """The rules of the house, its store, and who is in."""
+class ReceiverContext:
+    """What a session needs besides its connection. A reload of the settings makes another one."""
 
     offer: Capabilities
     store: Store
@@ -42,41 +41,48 @@ class House:
     """Where received mail begins: UNFILTERED or READY."""
     ack: Ack
     answer_within: float
-    """Seconds after which a client that waits for more than storage is answered in any case."""
+    """Seconds after which a client that waits for more than storage gets a reply in any case."""
     admission: Admission
     report: Report
     clock: Callable[[], float]
-    idle_timeout: float
-    """Seconds of silence from a client after which it is told to go."""
-    first_mail_timeout: float
-    """The same before its first MAIL, if it has not logged in."""
-    session_timeout: float
-    """Seconds that a session may last, and the content of a message likewise."""
-    troubles: Troubles
+    """Seconds since 1970."""
+    timeouts: SessionTimeouts
+    refusal_log: RefusalLog
     remote_clients: bool = False
-    gate: ClientRules
-    """Who may come in and how; replaced as a whole when the settings change."""
+    rules: ClientRules
+    """The rules for clients, with certificate and secrets."""
     verifier: Verifier | None = None
     minimum_free: int = 0
     """Octets of room that mail must leave free."""
     login_pause: float = 1.0
-    """Seconds by which each wrong password makes the next answer later."""
+    """Seconds by which each wrong password delays the next reply."""
     attempts: LoginAttempts = field(default_factory=lambda: LoginAttempts(time.monotonic))
-    """Who tries to log in."""
-    talk: bool = False
-    """Whether each line of the dialogues is told."""
+    """The logins under way, and failures of the past."""
+    logs_dialogue: bool = False
+    """Each line of the dialogues is logged."""
     anonymous: frozenset[str] = field(default_factory=frozenset[str])
-    """What we keep to ourselves: ``vrfy``, ``server``, ``content``, ``client``."""
-    _unasked: int = 0
-    """Octets of content written by all sessions since the store was asked for its room."""
+    """Facts that we keep to ourselves: ``vrfy``, ``server``, ``content``, ``client``."""
     closing: bool = False
-    """The service has been told to stop."""
+    """The service was told to stop."""
+    _unasked: int = 0
+    """Octets of content written by all sessions since the last look at the store's room."""
+
+    def succeed(self, earlier: "ReceiverContext") -> None:
+        """Take over the state of the process: all open sessions count, whatever settings they have."""
+        admission = earlier.admission
+        admission.most, admission.most_of_one = self.admission.most, self.admission.most_of_one
+        self.admission = admission
+        self.refusal_log = earlier.refusal_log
+        self.attempts = earlier.attempts
+        old = earlier.verifier
+        if self.verifier and old and self.verifier.spec == old.spec:
+            self.verifier = old
 
     def takes(self, octets: int) -> bool:
-        """Tell whether so many octets of content may be written, beside all that is being written.
+        """Return whether so many octets of content can be written, beside all that is being written.
 
-        Few clients say how much they send. What they said is not set aside either: any client could
-        then keep all room by mere words.
+        Few clients say how much they send. Room for it is not reserved either: any client could then
+        reserve all room by mere words.
         """
         self._unasked += octets
         if self._unasked < _ASK_AFTER:
@@ -86,32 +92,18 @@ class House:
         return room is None or room >= octets
 
     def room(self) -> int | None:
-        """Give the octets that may still be taken; None: there is no saying."""
+        """Return the octets that can still be stored, by one system call; None: unknown."""
         free = self.store.free()
         return None if free is None else free - self.minimum_free
 
     @property
     def greeting(self) -> str:
-        """Say who we are (RFC 5321 section 4.2)."""
+        """The text of the greeting (RFC 5321 section 4.2)."""
         name = "" if "server" in self.anonymous else " E-MailRelay"
         return f"{self.offer.domain} ESMTP{name} ready"
 
-    def received(self, *, helo: str, client: str, protocol: str, queue_id: QueueId) -> bytes:
-        """Give the line that stands in front of the content, or nothing when it is not wanted."""
-        if "content" in self.anonymous:
-            return b""
-        # A unix socket's path is nobody else's business.
-        return received_line(
-            helo=helo,
-            client="" if client.startswith("/") else client,
-            domain=self.offer.domain,
-            protocol=protocol,
-            queue_id=queue_id,
-            now=self.clock(),
-        )
-
     def store_trouble(self, error: StoreError) -> None:
-        """Tell the log why mail is refused for now; the client hears a general truth."""
+        """Log why mail is refused for now; the client gets a general reply."""
         self.report(StoreTrouble(doing="taking a message in", reason=str(error)))
 
 
@@ -121,9 +113,9 @@ def _answer_within(settings: ReceiverSettings) -> float:
 
 
 def _descriptors() -> int:
-    """Give the connections for which there are file descriptors; a message being taken needs more."""
+    """Return how many connections the file descriptors allow; a message being received needs more."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, (limit - _KEPT_BACK) // 2)
+    return max(1, (limit - _RESERVED) // 2)
 
 
 def _verifier(settings: ReceiverSettings) -> Verifier | None:
@@ -132,12 +124,17 @@ def _verifier(settings: ReceiverSettings) -> Verifier | None:
     return make_verifier(settings.address_verifier, settings.filter_timeout)
 
 
-def make_house(
+def make_context(
     settings: ReceiverSettings, store: Store, *, report: Report, clock: Callable[[], float]
-) -> House:
-    """Make the house that the settings describe."""
+) -> ReceiverContext:
+    """Make the context that the settings describe.
+
+    Raises:
+        ConfigError: a file that they name cannot be used.
+
+    """
     anonymous = frozenset(settings.anonymous)
-    return House(
+    return ReceiverContext(
         offer=Capabilities(
             domain=settings.domain or socket.gethostname(),
             size=settings.size,
@@ -153,14 +150,16 @@ def make_house(
         admission=Admission(min(settings.connections, _descriptors()), settings.client_connections),
         report=report,
         clock=clock,
-        idle_timeout=settings.idle_timeout,
-        first_mail_timeout=min(settings.first_mail_timeout, settings.idle_timeout),
-        session_timeout=settings.session_timeout,
+        timeouts=SessionTimeouts(
+            idle=settings.idle_timeout,
+            first_mail=min(settings.first_mail_timeout, settings.idle_timeout),
+            session=settings.session_timeout,
+        ),
         remote_clients=settings.remote_clients,
-        gate=make_gate(settings, report=report),
+        rules=make_client_rules(settings, report=report),
         verifier=_verifier(settings),
         minimum_free=settings.minimum_free,
-        talk=settings.verbose or settings.debug,
-        troubles=Troubles(report),
+        logs_dialogue=settings.verbose or settings.debug,
+        refusal_log=RefusalLog(report),
         anonymous=anonymous,
     )

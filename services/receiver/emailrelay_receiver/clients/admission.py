@@ -17,7 +17,7 @@ _KEPT = 10
 TOO_MANY = Reply(421, "4.7.0 too many connections, try again later")
 
 
-class Guest(Protocol):
+class AdmittedClient(Protocol):
     """A connected client, as far as its place is concerned."""
 
     def idle_since(self) -> float | None:
@@ -35,15 +35,19 @@ class Admission:
 
     most: int
     most_of_one: int
-    _sources: dict[Guest, str] = field(default_factory=dict[Guest, str])
-    _guests: dict[str, dict[Guest, None]] = field(default_factory=dict[str, dict[Guest, None]])
+    _sources: dict[AdmittedClient, str] = field(default_factory=dict[AdmittedClient, str])
+    _guests: dict[str, dict[AdmittedClient, None]] = field(
+        default_factory=dict[str, dict[AdmittedClient, None]]
+    )
 
     @property
     def total(self) -> int:
         """Tell how many are in."""
         return len(self._sources)
 
-    def enter(self, guest: Guest, source: str, *, now: float, favoured: bool) -> Reply | None:
+    def enter(
+        self, guest: AdmittedClient, source: str, *, now: float, favoured: bool
+    ) -> Reply | None:
         """Let a client in, or say why not; its place is taken at once.
 
         If there is no place, the client goes whose place has been of no use for the longest time: one
@@ -60,7 +64,7 @@ class Admission:
         self._guests.setdefault(source, {})[guest] = None
         return None
 
-    def leave(self, guest: Guest) -> None:
+    def leave(self, guest: AdmittedClient) -> None:
         """Give the place back, unless it was given to another already."""
         source = self._sources.pop(guest, None)
         if source is None:
@@ -72,11 +76,11 @@ class Admission:
 
     def _dismiss_any(self, now: float) -> bool:
         # Whoever takes many places pays for it first; the others pay only if that is of no use.
-        empty = dict[Guest, None]()
+        empty = dict[AdmittedClient, None]()
         largest = max(self._guests.values(), key=len, default=empty)
         return self._dismiss(largest, now) or self._dismiss(self._sources, now)
 
-    def _dismiss(self, guests: Iterable[Guest], now: float) -> bool:
+    def _dismiss(self, guests: Iterable[AdmittedClient], now: float) -> bool:
         """Send the idlest of these away; False: none of them is idle."""
         since = {guest: guest.idle_since() for guest in guests}
         idle = {guest: at for guest, at in since.items() if at is not None}

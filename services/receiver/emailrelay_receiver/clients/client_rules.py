@@ -31,18 +31,18 @@ class TooBusy(Exception):
 
 
 class ClientRules:
-    """Decides who is who. ``make_gate`` makes one; it holds no connection and needs no closing."""
+    """Decides who is who. ``make_client_rules`` makes one; it holds no connection and needs no closing."""
 
     def __init__(
         self,
         *,
-        context: ssl.SSLContext | None,
+        tls_context: ssl.SSLContext | None,
         at_once: bool,
         file: SecretsFile | None,
         terms: ClientTerms,
         report: Report,
     ) -> None:
-        self.context = context
+        self.tls_context = tls_context
         """None: no encryption."""
         self.at_once = at_once
         """Encrypt from the first octet."""
@@ -137,7 +137,7 @@ def _possible(file: SecretsFile | None) -> tuple[Mechanism, ...]:
     return (*simple, Mechanism.CRAM_MD5) if file.server.knows_challenges else simple
 
 
-def make_gate(settings: ReceiverSettings, *, report: Report) -> ClientRules:
+def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRules:
     """Make what the settings describe, reading every file they name.
 
     Raises:
@@ -145,10 +145,10 @@ def make_gate(settings: ReceiverSettings, *, report: Report) -> ClientRules:
 
     """
     problems: list[str] = []
-    context, file, rules = None, None, list[SenderRule]()
+    tls_context, file, rules = None, None, list[SenderRule]()
     if settings.server_tls_certificate:
         try:
-            context = server_context(
+            tls_context = server_context(
                 settings.server_tls_certificate, settings.server_tls_verify, settings.tls_config
             )
         except ConfigError as error:
@@ -168,7 +168,7 @@ def make_gate(settings: ReceiverSettings, *, report: Report) -> ClientRules:
     if problems:
         raise ConfigError(problems)
     return ClientRules(
-        context=context,
+        tls_context=tls_context,
         at_once=settings.server_tls_connection,
         file=file,
         terms=ClientTerms(

@@ -9,13 +9,13 @@ _SAVE_SYN, _SAVED_SYN = 27, 28
 _LONGEST = 256
 
 
-def remember_callers(listening: socket.socket) -> None:
+def keep_first_packets(listening: socket.socket) -> None:
     """Make the kernel keep the first packet of each connection, which always has its address."""
     with suppress(OSError):  # no TCP, or another kernel: a reset connection then has no address
         listening.setsockopt(socket.IPPROTO_TCP, _SAVE_SYN, 1)
 
 
-def caller_of(connection: socket.socket) -> str:
+def reset_peer_address(connection: socket.socket) -> str:
     """Return the IP address of a TCP connection that has no peer any more; "" if it is unknown."""
     try:
         packet = connection.getsockopt(socket.IPPROTO_TCP, _SAVED_SYN, _LONGEST)

@@ -1,144 +1,182 @@
-"""The octets that came from a client and wait to be read: command lines or content, in turn."""
+"""The octets that arrived from a client and wait to be read: command lines or content, in turn."""
 
 import asyncio
-from collections.abc import Callable
-
-from emailrelay.store.base import CHUNK
 
 LIMIT = 64 * 1024
-"""The socket is no longer read from while more than twice this waits; no command line is longer."""
+"""No command line is longer. Reading from the socket pauses while more than twice this waits."""
 _BEGIN = 16
 _LONGEST_JUNK = 1024 * 1024
-"""Octets of one endless line that are skipped before the connection is given up."""
+"""Octets of one endless line that are skipped before the session gives up."""
 
 
 class LineTooLong(Exception):
-    """A command line beyond any use; it has been skipped when ``ended``, else it has no end."""
+    """A command line of more than ``LIMIT`` octets, which was skipped."""
 
     def __init__(self, begin: bytes, *, ended: bool) -> None:
         super().__init__()
         self.begin = begin
-        """Enough of it to see which command it was."""
+        """Enough of it to recognize the command."""
         self.ended = ended
+        """False: its end was not found within ``_LONGEST_JUNK`` octets."""
 
 
-class Intake(asyncio.StreamReader):
-    """A stream reader that can say what is waiting, and take back what was read too far."""
+class ClientInput:
+    """A buffer between the transport, which feeds it, and the session's task, which waits for it."""
 
-    # Attributes of asyncio's that have no public counterpart; the same in Python 3.11 to 3.14.
-    _buffer: bytearray
-    _transport: asyncio.Transport | None
-    _maybe_resume_transport: Callable[[], None]
+    __slots__ = (
+        "_buffer",
+        "_loop",
+        "_paused",
+        "_transport",
+        "_waiter",
+        "awaits_line",
+        "ended",
+        "error",
+        "gone",
+    )
 
-    def __init__(self, limit: int, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(limit=limit, loop=loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.gone: asyncio.Future[None] = loop.create_future()
-        """Done when nothing more is waited for: the client closed its side, the connection broke, or we give up."""
-        self._idle = False
-        """Whether a line is waited for, and not for the rest of one that is too long."""
+        """Done when the client has closed its side, the connection broke, or after ``give_up``."""
+        self.error: Exception | None = None
+        """How the connection broke."""
+        self.awaits_line = False
+        """The task waits for a line, and not for the rest of one that is too long."""
+        self._loop = loop
+        self._buffer = bytearray()
+        self.ended = False
+        """Nothing more will arrive."""
+        self._waiter: asyncio.Future[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._paused = False
+
+    def read_from(self, transport: asyncio.Transport) -> None:
+        """Pause and resume this transport from now on."""
+        self._transport, self._paused = transport, False
+
+    def feed(self, octets: bytes | memoryview) -> None:
+        """Append octets that have arrived."""
+        self._buffer += octets
+        self._wake()
+        if len(self._buffer) > 2 * LIMIT and not self._paused and self._transport is not None:
+            self._transport.pause_reading()
+            self._paused = True
+
+    def end(self, error: Exception | None = None) -> None:
+        """Note that nothing more will arrive. ``error``: the connection broke."""
+        self.ended = True
+        self.error = self.error or error
+        self.give_up()
+        self._wake()
 
     def give_up(self) -> None:
-        """Have whoever waits for something else do so no longer than for the client."""
+        """End a wait for anything else than the client."""
         if not self.gone.done():
             self.gone.set_result(None)
 
-    def whole_line(self, data: bytes) -> bytes | None:
-        """Give the line that comes in ``data`` if it is what is waited for, whole, and nothing else."""
-        if not self._idle or self._buffer or data.find(b"\n") != len(data) - 1 or len(data) > LIMIT:
+    def whole_line(self, octets: bytes | memoryview) -> bytes | None:
+        """Return the line in ``octets`` if the task waits for one and they are exactly one line."""
+        if not self.awaits_line or self._buffer or len(octets) > LIMIT:
             return None
-        return _line(data)
-
-    def feed_eof(self) -> None:
-        """Take note of the end."""
-        self.give_up()
-        super().feed_eof()
-
-    def set_exception(self, exc: Exception) -> None:
-        """Take note of the break."""
-        self.give_up()
-        super().set_exception(exc)
+        data = bytes(octets)
+        return _line(data) if data.find(b"\n") == len(data) - 1 else None
 
     def waiting_line(self) -> bytes | None:
-        """Take a command line that has come already, without its line end.
-
-        Raises:
-            LineTooLong: as for one that came in pieces.
-
-        """
-        end = self._buffer.find(b"\n")
-        if end < 0:
-            return None
-        line = bytes(self._buffer[:end])
-        del self._buffer[: end + 1]
-        self._maybe_resume_transport()
-        if end > LIMIT:
-            raise LineTooLong(line[:_BEGIN], ended=True)
-        return line.removesuffix(b"\r")
-
-    async def line(self) -> bytes:
-        """Wait for a command line and take it, without its line end: CRLF, or LF alone.
+        """Take a command line that is here already, without its line end: CRLF, or LF alone.
 
         Raises:
             LineTooLong: as it says.
-            EOFError: the client has gone, what it left unfinished does not count.
+
+        """
+        end = self._buffer.find(b"\n")
+        return None if end < 0 else self._take_line(end)
+
+    async def line(self) -> bytes:
+        """Wait for a command line and take it, without its line end.
+
+        Raises:
+            LineTooLong: as it says.
+            EOFError: the client has gone; an unfinished line does not count.
             ConnectionError: the connection broke.
 
         """
+        end = searched = 0
+        self.awaits_line = True
         try:
-            self._idle = True
-            try:
-                line = await self.readuntil(b"\n")
-            finally:
-                self._idle = False
-        except asyncio.LimitOverrunError as error:
-            begin = bytes(self._buffer[:_BEGIN])
-            raise LineTooLong(begin, ended=await self._skip(error.consumed)) from None
-        return _line(line)
+            while (end := self._buffer.find(b"\n", searched)) < 0:
+                searched = len(self._buffer)
+                if searched > LIMIT:
+                    self.awaits_line = False
+                    await self._skip_line()
+                await self._wait()
+        finally:
+            self.awaits_line = False
+        return self._take_line(end)
 
-    async def content(self, most: int = CHUNK) -> bytes:
-        """Wait for octets of content and take at most ``most`` and ``CHUNK`` of them.
+    def take(self, most: int) -> bytes:
+        """Take at most ``most`` octets of what is here; b"" if nothing is, but something may come.
 
         Raises:
             EOFError, ConnectionError: see ``line``.
 
         """
-        chunk = await self.read(min(most, CHUNK))
-        if not chunk:
+        if self.error is not None:
+            raise self.error
+        if self.ended and not self._buffer:
             raise EOFError
-        return chunk
-
-    def take_all(self) -> bytes:
-        """Take what has come and was not read."""
-        octets = bytes(self._buffer)
-        self._buffer.clear()
-        self._maybe_resume_transport()
+        octets = bytes(self._buffer[:most])
+        self._remove(len(octets))
         return octets
 
-    def come_by(self, transport: asyncio.Transport) -> None:
-        """Let further octets come by another transport, the encrypted one."""
-        self._transport = transport
-
-    @property
-    def dry(self) -> bool:
-        """Whether nothing waits, and something may come."""
-        return not self._buffer and not self.gone.done()
+    def take_all(self) -> bytes:
+        """Take everything that is here."""
+        octets = bytes(self._buffer)
+        self._remove(len(octets))
+        return octets
 
     def put_back(self, octets: bytes | memoryview) -> None:
-        """Let these be read next: commands that came in one piece with the end of the content."""
+        """Let these be read next: commands that arrived together with the end of a content."""
         self._buffer[:0] = octets
 
-    async def _skip(self, consumed: int) -> bool:
-        """Read on to the end of the line; return whether it has one."""
-        skipped = 0
-        while skipped < _LONGEST_JUNK:
-            skipped += len(await self.readexactly(consumed))
-            try:
-                await self.readuntil(b"\n")
-            except asyncio.LimitOverrunError as error:
-                consumed = error.consumed
-            else:
-                return True
-        return False
+    def _take_line(self, end: int) -> bytes:
+        line = bytes(self._buffer[: end + 1])
+        self._remove(end + 1)
+        if end > LIMIT:
+            raise LineTooLong(line[:_BEGIN], ended=True)
+        return _line(line)
+
+    async def _skip_line(self) -> None:
+        """Read up to the end of the line, or give up. Raises LineTooLong in either case."""
+        begin, skipped = bytes(self._buffer[:_BEGIN]), 0
+        while (end := self._buffer.find(b"\n")) < 0:
+            skipped += len(self._buffer)
+            self._remove(len(self._buffer))
+            if skipped >= _LONGEST_JUNK:
+                raise LineTooLong(begin, ended=False)
+            await self._wait()
+        self._remove(end + 1)
+        raise LineTooLong(begin, ended=True)
+
+    async def _wait(self) -> None:
+        if self.error is not None:
+            raise self.error
+        if self.ended:
+            raise EOFError
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _remove(self, octets: int) -> None:
+        del self._buffer[:octets]
+        if self._paused and len(self._buffer) <= LIMIT and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
 
 
 def _line(octets: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What clients can bring about at will, in the log: some of each second with a line, the others counted."""
+"""Bound the log lines that clients can cause at will: some a second, and a count of the others."""
 
 import asyncio
 
@@ -8,8 +8,8 @@ _LINES = 20
 _SECOND = 1.0
 
 
-class Troubles:
-    """Tells of refusals and broken sessions, so that a flood of them does not become one of lines."""
+class RefusalLog:
+    """Reports refusals and broken sessions: at most ``_LINES`` a second, whatever they say."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -19,7 +19,7 @@ class Troubles:
         self._timer: asyncio.TimerHandle | None = None
 
     def tell(self, event: Rejected | SessionTrouble) -> None:
-        """Report it, or count it."""
+        """Report an event, or count it."""
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SECOND, self._next_second)
         if self._told < _LINES:
@@ -31,7 +31,7 @@ class Troubles:
             self._sessions += 1
 
     def close(self) -> None:
-        """Tell what has not been told."""
+        """Report the present count."""
         if self._timer is not None:
             self._timer.cancel()
             self._next_second()

@@ -1,206 +1,163 @@
-"""The messages of one session, from the first octet of their content to the answer: DATA and BDAT."""
+"""The messages of one session, from the first octet of their content to the reply: DATA and BDAT."""
 
 import secrets
-from collections.abc import Callable
-from typing import Protocol
 
 from emailrelay.ack import Ack
 from emailrelay.events import Received
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.base import CHUNK
-from emailrelay_receiver.connection.client_input import Intake
+from emailrelay_receiver.connection.channel import ClientChannel
 from emailrelay_receiver.connection.phase import Phase
 from emailrelay_receiver.content.chunk_reader import ChunkReader
 from emailrelay_receiver.content.dot_reader import DotReader
-from emailrelay_receiver.content.incoming_message import MOST_THROWN_AWAY, Filing
-from emailrelay_receiver.context import House
+from emailrelay_receiver.content.incoming_message import (
+    MOST_THROWN_AWAY,
+    ContentReader,
+    IncomingMessage,
+)
+from emailrelay_receiver.context import ReceiverContext
 from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
-from emailrelay_receiver.dialogue.outcomes import Goodbye, TakeChunk
+from emailrelay_receiver.dialogue.outcomes import Goodbye, ReceiveChunk
 
 _GO_AHEAD = Reply(354, "end with <CRLF>.<CRLF>")
 _NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try again later")
 _NOT_TAKEN = Reply(451, "4.3.0 an error of ours, try again later")
 
 
-class LineListener(Protocol):
-    """The session, as far as content comes through it."""
+class ContentTransfer:
+    """Receives the messages of one session."""
 
-    phase: Phase
-    intake: Intake
-    client: str
-    port: int
-
-    def say(self, reply: Reply) -> None:
-        """Let a reply wait to be sent."""
-        ...
-
-    def begin_content(self) -> None:
-        """Begin to count the time that the content may take."""
-        ...
-
-    async def listen(self, phase: Phase) -> None:
-        """Send what was said, and be all ear from now on."""
-        ...
-
-    async def pour(self, take: Callable[[memoryview], bool]) -> None:
-        """Let ``take`` have all octets that come, until it says that it wants no more or none can come."""
-        ...
-
-    def heard(self, phase: Phase) -> None:
-        """Go on; raise EOFError if the session was told to end meanwhile."""
-        ...
-
-
-class Taking:
-    """Takes the messages of one session."""
-
-    def __init__(self, house: House, ear: LineListener, dialogue: SmtpDialogue) -> None:
-        self._house = house
-        self._ear = ear
+    def __init__(
+        self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
+    ) -> None:
+        self._context = context
+        self._channel = channel
         self._dialogue = dialogue
-        self._name = secrets.token_hex(8) if house.ack is Ack.DELIVERED else ""
-        self._chunks = ChunkReader()
-        self._chunked: Filing | None = None
-        """The message of which chunks were taken, and more are to come."""
+        self._session_name = secrets.token_hex(8) if context.ack is Ack.DELIVERED else ""
+        self._chunked: tuple[ChunkReader, IncomingMessage] | None = None
+        """The message of which chunks have arrived, and more are to come."""
 
     @property
     def begun(self) -> bool:
-        """Whether a chunk was taken, and more are to come."""
+        """Whether a chunk has arrived, and more are to come."""
         return self._chunked is not None
 
     async def data(self) -> Reply | Goodbye:
-        """Take a message that ends with a dot."""
-        ear, reader = self._ear, DotReader()
-        ear.say(_GO_AHEAD)
-        ear.begin_content()
-        async with self._filing(reader) as filing:
+        """Receive a message that ends with a dot."""
+        reader = DotReader()
+        self._channel.replies.add(_GO_AHEAD)
+        self._channel.limits.begin_content()
+        async with self._message(reader) as message:
             while reader.rest is None:
-                await self._take(filing, reader)
-                if filing.hopeless and filing.refusal is not None:
-                    return Goodbye(filing.refusal)
-            ear.phase = Phase.WORKING
-            ear.intake.put_back(reader.rest)
-            return await self._end(filing)
+                await self._receive(message, CHUNK)
+                if message.hopeless and message.refusal is not None:
+                    return Goodbye(message.refusal)
+            self._back_to_commands(reader.rest)
+            return await self._commit(message)
 
-    async def chunk(self, wanted: TakeChunk) -> Reply | Goodbye:
-        """Take a piece of a message, the number of whose octets is known."""
+    async def chunk(self, wanted: ReceiveChunk) -> Reply | Goodbye:
+        """Receive a piece of a message whose size is known."""
         if wanted.refusal is not None:
-            return await self._refuse(wanted, wanted.refusal)
-        ear = self._ear
+            return await self._throw_away(wanted, wanted.refusal)
         if self._chunked is None:
-            self._chunks = ChunkReader()
-            self._chunked = self._filing(self._chunks)
-            self._dialogue.chunked = True
-            ear.begin_content()
-        filing, left = self._chunked, wanted.size
-
-        def pour(octets: memoryview) -> bool:
-            nonlocal left
-            ours, others = octets[:left], octets[left:]
-            left -= len(ours)
-            ear.intake.put_back(others)
-            return filing.take_now(ours) and left > 0
-
-        while left:
-            octets = await self._content(left)
-            left -= len(octets)
-            await filing.take(octets)
-            del octets  # or it would be kept while the next are waited for
-            if left and filing.refusal is None:
-                await ear.pour(pour)
-                await filing.take(b"")
-        ear.phase = Phase.WORKING
-        if wanted.last:
-            self._chunks.end()
-            await filing.take(b"")
-        if filing.refusal is not None:
+            reader = ChunkReader()
+            self._chunked = reader, self._message(reader)
+            self._dialogue.mail.chunked = True
+            self._channel.limits.begin_content()
+        reader, message = self._chunked
+        reader.begin(wanted.size)
+        while reader.rest is None:
+            await self._receive(message, reader.left)
+        self._back_to_commands(reader.rest)
+        if message.refusal is not None:
             await self.drop()
-            return filing.refusal
+            return message.refusal
         if not wanted.last:
             return Reply(250, f"2.0.0 {wanted.size} octets taken")
+        reader.end()
         self._chunked = None
-        async with filing:
-            return await self._end(filing)
+        async with message:
+            return await self._commit(message)
 
     async def drop(self) -> None:
-        """Leave nothing of a message whose last chunk has not come."""
-        filing, self._chunked = self._chunked, None
+        """Leave nothing of a message whose last chunk has not arrived."""
+        chunked, self._chunked = self._chunked, None
         self._dialogue.end_of_mail()
-        if filing is not None:
-            await filing.drop()
+        if chunked is not None:
+            await chunked[1].drop()
 
     async def tidy(self) -> None:
         """Drop a begun message if the last command has ended its transaction."""
-        if self._chunked is not None and not self._dialogue.chunked:
+        if self._chunked is not None and not self._dialogue.mail.chunked:
             await self.drop()
 
-    async def _refuse(self, wanted: TakeChunk, refusal: Reply) -> Reply | Goodbye:
-        """Read a chunk and throw it away, so that commands are found again behind it."""
+    async def _receive(self, message: IncomingMessage, most: int) -> None:
+        await self._channel.receive(message.take, most)
+        await message.settle()
+
+    async def _throw_away(self, wanted: ReceiveChunk, refusal: Reply) -> Reply | Goodbye:
+        """Read a refused chunk, so that the commands behind it are found."""
         await self.drop()
-        if wanted.size > self._house.offer.size + MOST_THROWN_AWAY:
+        if wanted.size > self._context.offer.size + MOST_THROWN_AWAY:
             return Goodbye(refusal)
-        ear, left = self._ear, wanted.size
-        ear.begin_content()
-        while left:
-            left -= len(await self._content(left))
-        ear.phase = Phase.WORKING
+        reader = ChunkReader()
+        reader.begin(wanted.size)
+
+        def skip(octets: memoryview) -> bool:
+            reader.split(octets)
+            return reader.rest is None
+
+        self._channel.limits.begin_content()
+        while reader.rest is None:
+            await self._channel.receive(skip, reader.left)
+        self._back_to_commands(reader.rest)
         return refusal
 
-    async def _take(self, filing: Filing, reader: DotReader) -> None:
-        """Take what has come, and if that is not the whole, go on without a wake-up for each piece."""
-        await filing.take(await self._content())
-        if reader.rest is None and filing.refusal is None:
-            await self._ear.pour(lambda octets: filing.take_now(octets) and reader.rest is None)
-            await filing.take(b"")
+    def _back_to_commands(self, rest: bytes) -> None:
+        self._channel.limits.phase = Phase.WORKING
+        self._channel.wire.input.put_back(rest)
 
-    async def _content(self, most: int = CHUNK) -> bytes:
-        """Wait for octets of content."""
-        await self._ear.listen(Phase.RECEIVING)
-        octets = await self._ear.intake.content(most)
-        self._ear.heard(Phase.WRITING)
-        return octets
-
-    def _filing(self, reader: DotReader | ChunkReader) -> Filing:
-        client = "" if "client" in self._house.anonymous else self._ear.client
-        return Filing(
-            self._house,
-            self._dialogue.envelope(client=client),
+    def _message(self, reader: ContentReader) -> IncomingMessage:
+        client = "" if "client" in self._context.anonymous else self._channel.log.client
+        return IncomingMessage(
+            self._context,
+            self._dialogue.mail.envelope(self._dialogue.standing, client=client),
             reader,
             helo=self._dialogue.helo,
             protocol=self._dialogue.protocol,
-            dsn=self._dialogue.dsn(),
+            dsn=self._dialogue.mail.dsn(),
         )
 
-    async def _end(self, filing: Filing) -> Reply:
-        """Commit the message and give the answer."""
+    async def _commit(self, message: IncomingMessage) -> Reply:
+        """Commit the message and return the reply."""
         self._dialogue.end_of_mail()
-        queue_id = await filing.commit(self._name)
+        queue_id = await message.commit(self._session_name)
         if queue_id is None:
-            return filing.refusal or _NOT_TAKEN
-        reply = await self._reply_to(queue_id, filing)
+            return message.refusal or _NOT_TAKEN
+        reply = await self._reply_to(queue_id, message)
         if reply.accepted:
-            self._house.report(
+            self._context.report(
                 Received(
                     id=queue_id,
-                    sender=filing.envelope.sender,
-                    recipients=len(filing.envelope.recipients),
-                    size=filing.size,
-                    client=self._ear.client,
-                    port=self._ear.port,
+                    sender=message.envelope.sender,
+                    recipients=len(message.envelope.recipients),
+                    size=message.size,
+                    client=self._channel.log.client,
+                    port=self._channel.log.port,
                 )
             )
         return reply
 
-    async def _reply_to(self, queue_id: QueueId, filing: Filing) -> Reply:
-        """Give the answer to a committed message, as soon as it may be given."""
+    async def _reply_to(self, queue_id: QueueId, message: IncomingMessage) -> Reply:
+        """Return the reply to a committed message, as soon as it can be given."""
         queued = Reply(250, f"2.0.0 Ok: queued as {queue_id}")
-        if self._house.ack is Ack.STORED:
+        if self._context.ack is Ack.STORED:
             return queued
-        self._ear.phase = Phase.AWAITING
-        answer = await filing.answer(self._ear.intake.gone)
-        self._ear.phase = Phase.WORKING
-        if self._house.ack is Ack.FILTERED:
+        self._channel.limits.phase = Phase.AWAITING
+        answer = await message.answer(self._channel.wire.input.gone)
+        self._channel.limits.phase = Phase.WORKING
+        if self._context.ack is Ack.FILTERED:
             # Without a verdict it is ordinary mail: durable, and filtered when filterd is back.
             return queued if answer is None or answer.accepted else answer
         return answer or _NOT_PASSED_ON

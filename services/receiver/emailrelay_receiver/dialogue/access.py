@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from emailrelay.envelope import NULL_SENDER, Address
-from emailrelay.secrets import AuthConfig, Mechanism
+from emailrelay.secrets.auth_config import AuthConfig, Mechanism
 
 IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 

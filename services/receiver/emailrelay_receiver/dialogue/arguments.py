@@ -1,6 +1,5 @@
 """What the receiver accepts from whom: rules that take values and give a value or a refusal."""
 
-import ipaddress
 import re
 from dataclasses import dataclass
 
@@ -83,17 +82,6 @@ def longest_command(verb: bytes) -> int:
 def is_http(verb: bytes) -> bool:
     """Return whether this is a browser tricked into speaking to us, whose next lines are an attack."""
     return verb in _HTTP
-
-
-def is_local(client: str) -> bool:
-    """Return whether the IP address of a client is one of this machine's loopback addresses."""
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return address.ipv4_mapped.is_loopback
-    return address.is_loopback
 
 
 def read_sender(argument: bytes, *, lenient: bool = False) -> tuple[Address, MailParameters]:

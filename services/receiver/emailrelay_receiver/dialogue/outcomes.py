@@ -1,4 +1,4 @@
-"""What a command leads to: the closed set of things a session does for its dialogue."""
+"""The outcomes of a command: the closed set of things that a session does for its dialogue."""
 
 from dataclasses import dataclass
 from typing import TypeAlias
@@ -6,7 +6,8 @@ from typing import TypeAlias
 from emailrelay.dsn_request import NO_WISHES, RecipientRequest
 from emailrelay.envelope import Address
 from emailrelay.reply import Reply
-from emailrelay.secrets import Mechanism
+from emailrelay.secrets.auth_config import Mechanism
+from emailrelay_receiver.dialogue.arguments import MailParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,15 +19,23 @@ class Lines:
 
 
 @dataclass(frozen=True, slots=True)
-class TakeContent:
-    """Say 354 and read the content; then call ``Dialogue.end_of_mail``."""
+class BeginMail:
+    """Find out how much room the store has, and call ``SmtpDialogue.begin_mail``."""
+
+    sender: Address
+    parameters: MailParameters
 
 
 @dataclass(frozen=True, slots=True)
-class TakeChunk:
-    """Read ``size`` octets of content; with a refusal, throw them away and say that instead.
+class ReceiveContent:
+    """Reply 354 and read the content; then call ``SmtpDialogue.end_of_mail``."""
 
-    After the last chunk, or a refused one, call ``Dialogue.end_of_mail``.
+
+@dataclass(frozen=True, slots=True)
+class ReceiveChunk:
+    """Read ``size`` octets of content; with a refusal, throw them away and reply that.
+
+    After the last chunk, or a refused one, call ``SmtpDialogue.end_of_mail``.
     """
 
     size: int
@@ -36,41 +45,48 @@ class TakeChunk:
 
 @dataclass(frozen=True, slots=True)
 class StartTls:
-    """Say 220, encrypt, and call ``Dialogue.start_anew``."""
+    """Reply 220, encrypt, and call ``SmtpDialogue.start_anew``."""
 
 
 @dataclass(frozen=True, slots=True)
 class Authenticate:
-    """Have the client prove who it is; ``initial`` is its decoded first response, if it gave one."""
+    """Authenticate the client; ``initial`` is its decoded initial response, if it sent one."""
 
     mechanism: Mechanism
     initial: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
-class AskAbout:
-    """Ask the verifier about an address, and give its answer to ``Dialogue.verified``."""
+class VerifyAddress:
+    """Ask the verifier about an address, and pass its answer to ``SmtpDialogue.verified``."""
 
     address: Address
     request: RecipientRequest | None
-    """None: the client only wants to know (VRFY)."""
+    """None: VRFY, which adds no recipient."""
 
 
 @dataclass(frozen=True, slots=True)
 class Goodbye:
-    """Say this and close the connection."""
+    """Send this reply and close the connection."""
 
     reply: Reply
 
 
 Outcome: TypeAlias = (
-    Reply | Lines | TakeContent | TakeChunk | StartTls | Authenticate | AskAbout | Goodbye
+    Reply
+    | Lines
+    | ReceiveContent
+    | ReceiveChunk
+    | StartTls
+    | Authenticate
+    | VerifyAddress
+    | Goodbye
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """A recipient as it goes into the envelope."""
+    """A recipient as the envelope has it."""
 
     address: Address
     local: bool = False

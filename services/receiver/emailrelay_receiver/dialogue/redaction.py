@@ -1,13 +1,13 @@
-"""A client's commands as the log shows them, without anything that may be a secret.
+"""Clients' commands for the log, without anything that may be a secret.
 
-A client that was refused at AUTH, or did not wait for the answer, sends its password as if it were
-a command. So the log shows nothing of a line that does not begin with a word of a protocol.
+A client that was refused at AUTH, or did not wait for the reply, sends its password as if it were a
+command. So the log shows nothing of a line that does not begin with a known command word.
 """
 
-from emailrelay.secrets import Mechanism
+from emailrelay.secrets.auth_config import Mechanism
 
 LONGEST = 1000
-"""Octets of a command that are shown."""
+"""Octets of a command that are logged."""
 UNKNOWN, MASK = "(unknown)", "***"
 
 _SMTP = frozenset(
@@ -22,21 +22,21 @@ _OTHERS = frozenset(
         *("XFORWARD", "SEND", "SAML", "SOML", "SSH-2.0", "RTSP", "SIP"),
     )
 )
-"""Of other protocols, and of extensions that are not offered here: the word alone is shown."""
+"""Of other protocols, and of extensions that are not offered here: only the word is logged."""
 _MECHANISMS = frozenset({*map(str, Mechanism), "EXTERNAL", "NTLM", "GSSAPI", "SCRAM-SHA-256"})
 
 
-def word(line: bytes) -> str:
-    """Give the first word of a command, if it is one that is known."""
+def command_word(line: bytes) -> str:
+    """Return the first word of a command if it is known, else ``UNKNOWN``."""
     first = line[:LONGEST].decode("ascii", "replace").split(maxsplit=1)[:1]
     known = "".join(first).upper()
     return known if known in _SMTP | _OTHERS | {"AUTH"} else UNKNOWN
 
 
-def shown(line: bytes) -> str:
-    """Give a command without anything that may be a secret."""
+def redacted(line: bytes) -> str:
+    """Return a command without anything that may be a secret."""
     text = line[:LONGEST].decode("utf-8", "replace")
-    known = word(line)
+    known = command_word(line)
     if known in _SMTP:
         return text
     if known != "AUTH":

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from emailrelay.reply import Reply
-from emailrelay.secrets import Mechanism, Secret
+from emailrelay.secrets.auth_config import Mechanism
+from emailrelay.secrets.secret import Secret
 from emailrelay_receiver.dialogue.arguments import Refused
 
 LONGEST_RESPONSE = 12288

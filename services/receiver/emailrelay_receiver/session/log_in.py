@@ -1,15 +1,16 @@
-"""How a client proves who it is, within a session (RFC 4954)."""
+"""The login of a client within its session (RFC 4954)."""
 
 import asyncio
 import secrets
-from collections.abc import Awaitable, Callable
 
 from emailrelay.events import LoggedIn, LoginFailed
 from emailrelay.reply import Reply
 from emailrelay_receiver.clients.client_rules import TooBusy
 from emailrelay_receiver.clients.login_attempts import LoginAttempt
 from emailrelay_receiver.clients.source import source_of
-from emailrelay_receiver.context import House
+from emailrelay_receiver.connection.channel import ClientChannel
+from emailrelay_receiver.connection.phase import Phase
+from emailrelay_receiver.context import ReceiverContext
 from emailrelay_receiver.dialogue import sasl
 from emailrelay_receiver.dialogue.access import ClientStanding
 from emailrelay_receiver.dialogue.arguments import Refused
@@ -24,27 +25,27 @@ _TOO_MANY = Reply(454, "4.7.0 too many logins under way, try again later")
 
 
 async def log_in(
-    house: House,
+    context: ReceiverContext,
     standing: ClientStanding,
     wanted: Authenticate,
-    ask: Callable[[Reply], Awaitable[bytes]],
-    pause: Callable[[float], Awaitable[None]],
+    channel: ClientChannel,
 ) -> Reply | Goodbye:
-    """Have a client prove who it is; ``ask`` says a challenge and gives the line that answers it.
+    """Authenticate a client. Each failure delays the reply more; the last one ends the session.
 
-    A failure makes the answer later each time, by ``pause`` with a number of seconds, and the last one
-    ends the session.
+    Raises:
+        LineTooLong, EOFError, ConnectionError: see ``ClientChannel.line``.
+
     """
     try:
-        claim = await _claim(house, wanted, ask)
+        claim = await _exchange(context, wanted, channel)
     except Refused as refused:
-        return await _failed(house, standing, wanted, "", pause, refusal=refused.reply)
+        return await _failed(context, standing, wanted, "", channel, refusal=refused.reply)
     source = source_of(standing.address)
-    attempt = house.attempts.begin(source, claim.user)
-    if attempt is None and not house.gate.checks(claim):
+    attempt = context.attempts.begin(source, claim.user)
+    if attempt is None and not context.rules.checks(claim):
         return _turned_away(standing)
     try:
-        proved = await house.gate.proves(claim, known=attempt is not None and attempt.known)
+        proved = await context.rules.proves(claim, known=attempt is not None and attempt.known)
     except BaseException as error:
         if attempt is not None:
             attempt.end()
@@ -52,61 +53,72 @@ async def log_in(
             return _turned_away(standing)
         raise
     if not proved:
-        return await _failed(house, standing, wanted, claim.user, pause, attempt=attempt)
+        return await _failed(context, standing, wanted, claim.user, channel, attempt=attempt)
     if attempt is not None:
         attempt.end()
-    house.attempts.succeeded(source, claim.user)
-    return _welcome(house, standing, wanted, claim.user)
+    context.attempts.succeeded(source, claim.user)
+    return _welcome(context, standing, wanted, claim.user)
 
 
-def _welcome(house: House, standing: ClientStanding, wanted: Authenticate, user: str) -> Reply:
+def _welcome(
+    context: ReceiverContext, standing: ClientStanding, wanted: Authenticate, user: str
+) -> Reply:
     standing.user, standing.mechanism = user, wanted.mechanism
-    house.report(
+    context.report(
         LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port)
     )
     return _WELCOME
 
 
 def _turned_away(standing: ClientStanding) -> Reply | Goodbye:
-    """Say that too many log in; who asks again and again in one session is told to go."""
+    """Refuse, as too many logins are under way; end a session that tries again and again."""
     standing.failures += 1
     return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else _TOO_MANY
 
 
 async def _failed(
-    house: House,
+    context: ReceiverContext,
     standing: ClientStanding,
     wanted: Authenticate,
     user: str,
-    pause: Callable[[float], Awaitable[None]],
+    channel: ClientChannel,
     *,
     attempt: LoginAttempt | None = None,
     refusal: Reply = sasl.WRONG,
 ) -> Reply | Goodbye:
-    """Count a failure and answer late. An ``attempt`` ends then, also if the client has gone before."""
+    """Count a failure and delay the reply.
+
+    An ``attempt`` ends after the delay, even if the client has gone before.
+    """
     standing.failures += 1
-    of_source = house.attempts.failed(source_of(standing.address), user)
-    seconds = house.login_pause * max(of_source, standing.failures)
+    of_source = context.attempts.failed(source_of(standing.address), user)
+    seconds = context.login_pause * max(of_source, standing.failures)
     if attempt is not None:
         asyncio.get_running_loop().call_later(seconds, attempt.end)
-    house.report(
+    context.report(
         LoginFailed(
             user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port
         )
     )
-    await pause(seconds)
+    channel.limits.phase = Phase.PAUSING
+    await asyncio.wait((channel.wire.input.gone,), timeout=seconds)
+    channel.limits.phase = Phase.WORKING
     return Goodbye(_ENOUGH) if standing.failures >= _MOST_FAILURES else refusal
 
 
-async def _claim(
-    house: House, wanted: Authenticate, ask: Callable[[Reply], Awaitable[bytes]]
+async def _exchange(
+    context: ReceiverContext, wanted: Authenticate, channel: ClientChannel
 ) -> sasl.Credentials:
-    challenge = f"<{secrets.token_hex(16)}@{house.offer.domain}>".encode()
+    """Send challenges and read the responses."""
+    challenge = f"<{secrets.token_hex(16)}@{context.offer.domain}>".encode()
     exchange = sasl.exchange(wanted.mechanism, wanted.initial, challenge)
     try:
         asked = next(exchange)
         while True:
-            asked = exchange.send(sasl.decode(await ask(sasl.prompt(asked))))
+            prompt = sasl.prompt(asked)
+            # With the blank even if nothing follows (RFC 4954 section 4).
+            channel.replies.add_line(f"{prompt.code} {prompt.text}")
+            asked = exchange.send(sasl.decode(await channel.line(secret=True)))
     except StopIteration as end:
         claim: sasl.Credentials = end.value
         return claim

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emailrelay.dsn_request import NO_WISHES, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Body
-from emailrelay_receiver.dialogue import arguments
+from emailrelay_receiver.clients.source import is_local
 from emailrelay_receiver.dialogue.arguments import (
     Chunk,
     MailParameters,
@@ -203,14 +203,14 @@ def test_a_chunk_says_its_size_and_whether_it_is_the_last() -> None:
 
 @pytest.mark.parametrize("client", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1"])
 def test_loopback_is_local(client: str) -> None:
-    assert arguments.is_local(client)
+    assert is_local(client)
 
 
 @pytest.mark.parametrize(
     "client", ["192.0.2.1", "2001:db8::1", "fe80::1%eth0", "::ffff:192.0.2.1", ""]
 )
 def test_everything_else_is_not(client: str) -> None:
-    assert not arguments.is_local(client)
+    assert not is_local(client)
 
 
 @given(st.binary(max_size=600))

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from emailrelay_receiver.connection.client_input import LIMIT, Intake, LineTooLong
+from emailrelay_receiver.connection.client_input import LIMIT, ClientInput, LineTooLong
 
 
-def intake() -> Intake:
-    return Intake(LIMIT, asyncio.get_running_loop())
+def client_input() -> ClientInput:
+    return ClientInput(asyncio.get_running_loop())
 
 
 async def turns(count: int = 5) -> None:
@@ -32,7 +32,7 @@ async def turns(count: int = 5) -> None:
 async def test_a_whole_line_that_comes_while_it_is_waited_for(
     data: bytes, line: bytes | None
 ) -> None:
-    taken = intake()
+    taken = client_input()
     waiting = asyncio.create_task(taken.line())
     await turns()
     assert taken.whole_line(data) == line
@@ -40,35 +40,35 @@ async def test_a_whole_line_that_comes_while_it_is_waited_for(
 
 
 async def test_nothing_that_comes_before_a_line_is_waited_for() -> None:
-    taken = intake()
+    taken = client_input()
     assert taken.whole_line(b"NOOP\r\n") is None
     waiting = asyncio.create_task(taken.line())
     await turns()
-    taken.feed_data(b"HELO x\r\n")
+    taken.feed(b"HELO x\r\n")
     assert await waiting == b"HELO x"
     assert taken.whole_line(b"NOOP\r\n") is None
 
 
 async def test_nothing_behind_what_has_come_already() -> None:
-    taken = intake()
+    taken = client_input()
     waiting = asyncio.create_task(taken.line())
     await turns()
-    taken.feed_data(b"NO")
+    taken.feed(b"NO")
     assert taken.whole_line(b"OP\r\n") is None
-    taken.feed_data(b"OP\r\n")
+    taken.feed(b"OP\r\n")
     # The task has not read it yet: an answer to the next would overtake that to this one.
     assert taken.whole_line(b"RSET\r\n") is None
     assert await waiting == b"NOOP"
 
 
 async def test_the_rest_of_an_overlong_line_is_no_command() -> None:
-    taken = intake()
+    taken = client_input()
     waiting = asyncio.create_task(taken.line())
     await turns()
-    taken.feed_data(b"x" * (3 * LIMIT))
+    taken.feed(b"x" * (3 * LIMIT))
     await turns()
     assert taken.take_all() == b""
     assert taken.whole_line(b"RSET\r\n") is None
-    taken.feed_data(b"RSET\r\n")
+    taken.feed(b"RSET\r\n")
     with pytest.raises(LineTooLong):
         await waiting
