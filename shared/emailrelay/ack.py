@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Ack(StrEnum):
-    """What has happened to a message before its client is answered."""
+    """The event that comes before the client's answer."""
 
     STORED = "stored"
     """It is durable."""

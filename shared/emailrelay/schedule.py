@@ -6,7 +6,7 @@ FARTHEST = 86400.0
 """No pause between two tries is longer than this (seconds)."""
 
 _CLOCK_SLACK = 60.0
-"""Seconds by which a clock may be put right without more ado."""
+"""Seconds by which a clock may be corrected without an effect."""
 
 _STEPS = 64
 """Pauses after this many tries are as good as the longest."""
@@ -20,7 +20,7 @@ class Schedule:
     factor: float = 2.0
     longest: float = 3600.0
     spread: float = 0.2
-    """Each pause is shortened by up to this share of itself, as chance will have it."""
+    """Each pause is shortened at random by up to this share of itself."""
     max_age: float = 5 * 86400.0
     """After this time since acceptance a refused message is given up (RFC 5321 4.5.4.1: 4-5 days)."""
 
@@ -34,7 +34,7 @@ class Schedule:
         return now + pause * (1 - self.spread * chance)
 
     def expired(self, *, accepted_at: float, now: float) -> bool:
-        """Tell whether a message accepted then is too old to be tried once more."""
+        """Tell whether a message accepted then is too old for another try."""
         return now - accepted_at >= self.max_age
 
 
@@ -48,5 +48,5 @@ def is_due(when: float | None, now: float) -> bool:
 
 
 def was_set_back(written: float, now: float) -> bool:
-    """Tell whether the clock shows a time clearly before one that it has written: no other is true then."""
+    """Tell whether the clock is clearly behind a time that it has written before."""
     return written > now + _CLOCK_SLACK
