@@ -85,7 +85,7 @@ _TEXTS = MappingProxyType(
         "traceback": "{text}",
     }
 )
-"""The text for each kind of event, by its name in the services' log."""
+"""The text for each kind of event, by its name in the log of the services."""
 
 _MOMENTS = frozenset({"again", "next_attempt", "token_until"})
 """Fields with a time in seconds since 1970, which is shown as date and time."""
@@ -104,10 +104,10 @@ def of_event(octets: bytes) -> ClassicLine | None:
 
 
 def of_own(event: Event) -> ClassicLine:
-    """Return the line for an event of this process."""
-    fields = {name: field_value(getattr(event, name)) for name in event.fields}
+    """Return what an event of this process says."""
+    told = {name: field_value(getattr(event, name)) for name in event.fields}
     severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event_name(type(event))
-    return ClassicLine(severity, _text(name, fields), _address(name, fields))
+    return ClassicLine(severity, _text(name, told), _address(name, told))
 
 
 def of_complaint(octets: bytes) -> ClassicLine | None:

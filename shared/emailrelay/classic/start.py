@@ -30,10 +30,10 @@ CANNOT_BIND = 2
 
 
 class StartFailed(Exception):
-    """The command cannot start; ``status`` is its exit status."""
+    """The command cannot begin; ``status`` is its exit status."""
 
     def __init__(self, problems: list[str], status: int = FAILED) -> None:
-        """``problems``: a line for each."""
+        """Take a line for each problem."""
         super().__init__("\n".join(problems))
         self.problems = problems
         self.status = status
