@@ -33,7 +33,7 @@ from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress
 from emailrelay_forwarder.delivery.outgoing import everybody, for_all
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.open_routes import OpenRoutes
-from emailrelay_forwarder.server.smarthost import TurnedAway
+from emailrelay_forwarder.server.pause import TurnedAway
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 _STORE_PAUSE = 5.0

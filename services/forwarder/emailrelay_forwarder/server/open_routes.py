@@ -8,8 +8,9 @@ from emailrelay import routes
 from emailrelay.events import Report
 from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.server.gate import RouteGate
+from emailrelay_forwarder.server.pause import TurnedAway
 from emailrelay_forwarder.server.route_servers import servers
-from emailrelay_forwarder.server.smarthost import Smarthost, TurnedAway
+from emailrelay_forwarder.server.smarthost import Smarthost
 from emailrelay_forwarder.session.policy import Policy
 from emailrelay_forwarder.session.route import NextServer, NoRoute
 from emailrelay_forwarder.session.smtp_client import Session
