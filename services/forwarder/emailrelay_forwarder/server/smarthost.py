@@ -56,7 +56,7 @@ class Smarthost:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost by forgetting this server."""
+        """Whether this server can be forgotten without loss."""
         busy = self._queue.in_use or self._queue or self._idle or self._pause.probing
         return self._openings.idle and not busy
 
@@ -185,7 +185,7 @@ class Smarthost:
 
     def _idle_session(self, owner: str) -> Session | None:
         connections = self._queue.in_use + len(self._idle) + self._openings.spare
-        return self._idle.take(owner, anybodys=connections > self._limit.now)
+        return self._idle.take(owner, any_owner=connections > self._limit.now)
 
     def _all_busy(self) -> TurnedAway:
         text = f"this relay waits: all {self._limit.now} connections to {self.name} are busy"
