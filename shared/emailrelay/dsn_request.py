@@ -1,4 +1,4 @@
-"""A client's wishes for reports on the delivery of its message (RFC 3461)."""
+"""The notifications of delivery that a client requests (RFC 3461)."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,7 +9,7 @@ from emailrelay.envelope import Address
 
 
 class Notify(StrEnum):
-    """The events that the sender wants reports of, for a recipient (RFC 3461 section 4.1)."""
+    """The events of a recipient to notify the sender of (RFC 3461 section 4.1)."""
 
     NEVER = "NEVER"
     SUCCESS = "SUCCESS"
@@ -28,9 +28,9 @@ class RecipientRequest(NamedTuple):
     """The request for one recipient."""
 
     notify: tuple[Notify, ...] = ()
-    """Empty: the client gave none, which means FAILURE and perhaps DELAY."""
+    """Empty: not given, which means FAILURE and perhaps DELAY."""
     original: str = ""
-    """``ORCPT``: address type, semicolon, xtext, as it was given; or empty."""
+    """``ORCPT``: address type, semicolon, xtext, as given; or empty."""
 
 
 class DsnRequest(NamedTuple):
@@ -38,12 +38,12 @@ class DsnRequest(NamedTuple):
 
     give_back: Return | None = None
     envelope_id: str = ""
-    """``ENVID``: xtext as it was given, or empty."""
+    """``ENVID``: xtext as given, or empty."""
     recipients: Mapping[Address, RecipientRequest] = MappingProxyType({})
     """The recipients with a request."""
 
     def of(self, recipient: Address) -> RecipientRequest:
-        """Give the request for a recipient."""
+        """Return the request for a recipient."""
         return self.recipients.get(recipient, NO_WISHES)
 
 

@@ -18,7 +18,7 @@ class HostPort:
     """A number from 1 to 65535, or the name of a service."""
 
     def __str__(self) -> str:
-        """Return the address as it is written."""
+        """Write the address."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -29,7 +29,7 @@ class UnixPath:
     path: str
 
     def __str__(self) -> str:
-        """Return the address as it is written."""
+        """Write the address."""
         return self.path
 
 

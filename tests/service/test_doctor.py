@@ -194,7 +194,7 @@ async def test_nobody_listening_is_a_problem(capsys: pytest.CaptureFixture[str])
         port = unused.getsockname()[1]
     found = await examine(capsys, f"127.0.0.1:{port}")
     assert found.status == 1
-    assert "nobody listens there" in found.problem["remedy"]
+    assert "no server listens there" in found.problem["remedy"]
 
 
 async def test_silent_server_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:

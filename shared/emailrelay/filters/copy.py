@@ -24,7 +24,7 @@ class FilterCopy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The original of a copy: not read again while ``touched`` is false."""
+    """The source of a copy. Without changes by a filter (``touched``) the copy need not be read."""
 
     envelope: Envelope
     size: int

@@ -1,4 +1,4 @@
-"""Filters that are no programs: network filters, spamd, and our own Message-ID."""
+"""Runs the filters that are not programs: network filters, spamd, and the built-in Message-ID."""
 
 import asyncio
 import os
@@ -22,13 +22,13 @@ Served: TypeAlias = NetFilter | SpamFilter | MessageIdFilter
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """The needs of these filters: connections, and the seconds that each may take."""
+    """The connections of these filters, and the seconds that each may take."""
 
     connections: Connections
     timeout: float
 
     async def run(self, one: Served, content: Path, message: QueueId, side: Side) -> Verdict:
-        """Run one filter on a content; if it cannot do its work, the mail waits."""
+        """Run one on a content; if it fails, the verdict is trouble, and the mail waits."""
         limit = asyncio.timeout(self.timeout)
         try:
             async with limit:

@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         filters = parse_chain(asked.filters)
     except ConfigError as error:
         return _complain(error.problems, os.EX_USAGE)
-    # The verdict will be that they cannot be run; here is what to do about it.
+    # The verdict will say that they cannot be run; this says what to do.
     _complain([f"{path}: {reason}" for path, reason in unstartable(filters).items()], 0)
     try:
         content = _message(asked.message)

@@ -1,4 +1,4 @@
-"""``emailrelay-doctor``: which servers to examine and how, then what was found."""
+"""The command line of ``emailrelay-doctor``: choose the servers, examine them, show the findings."""
 
 import argparse
 import asyncio
@@ -39,7 +39,7 @@ _WITHHELD = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Examine; return 0 if all is well, 1 if there is a problem, 64 if it was asked wrongly."""
+    """Examine the servers; return 0 without problems, 1 with some, and 64 for bad arguments."""
     prepare_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
@@ -193,7 +193,7 @@ async def _report(
 
 
 def _unheard(_event: Event) -> None:
-    """Leave events alone: what matters of them is in the findings."""
+    """Ignore events: the findings have what matters."""
 
 
 def _complain(problems: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""One server examined: each step of a delivery up to the first octet of content."""
+"""Examines one server: each step of a delivery up to the first octet of content."""
 
 import asyncio
 import re
@@ -32,7 +32,7 @@ from emailrelay_forwarder.session.smtp_client import Session
 
 _T = TypeVar("_T")
 _SOON = 14
-"""Days: a certificate that ends within so many should have been renewed."""
+"""Days before its end in which a certificate should have been renewed."""
 _PARTING = 2.0
 
 
@@ -40,26 +40,26 @@ _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3} ")
 
 
 class _Over(Exception):
-    """A problem was found that no further step can come after."""
+    """A problem prevents all further steps."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Examination:
-    """Examines the server of ``route`` as deliveries would use it; sends nothing but an envelope."""
+    """Examines the server of ``route`` as deliveries use it; sends at most an envelope."""
 
     route: NextServer
     settings: SessionSettings
     sender: str | None = None
-    """For MAIL; None: there is no dry run."""
+    """The sender for MAIL; None: no dry run."""
     recipients: tuple[str, ...] = ()
     no_account: str = "no account is set"
-    """Why nobody logs in, if nobody does."""
+    """The reason for no login; empty: the account logs in."""
     findings: list[DoctorFinding] = field(default_factory=list[DoctorFinding])
     _session: Session | None = None
     _since: float = 0.0
 
     async def run(self) -> tuple[DoctorFinding, ...]:
-        """Make all steps that can be made; give what was found, in their order."""
+        """Do all possible steps; return the findings in their order."""
         with suppress(_Over):
             await self._examine()
         return tuple(self.findings)
@@ -92,7 +92,7 @@ class Examination:
         return found
 
     async def _reachable(self, addresses: list[SocketAddress]) -> SocketAddress:
-        """Connect to each address; give the first that answers. One that does not is no problem then."""
+        """Connect to each address; return the first that answers. Other failures are no problem then."""
         tries = await asyncio.gather(*(self._reach(address) for address in addresses))
         reachable = [a for a, (_, trouble) in zip(addresses, tries, strict=True) if not trouble]
         for address, (seconds, trouble) in zip(addresses, tries, strict=True):
@@ -109,7 +109,7 @@ class Examination:
         return reachable[0]
 
     async def _reach(self, address: SocketAddress) -> tuple[float, SessionError | None]:
-        """Connect to an address; give the seconds it took, and what went wrong."""
+        """Connect to an address; return the seconds that it took, and the error."""
         began, found = time.perf_counter(), None
         try:
             (await connect(address, self.settings)).abort()
@@ -142,7 +142,7 @@ class Examination:
     async def _against_stranger(
         self, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> str:
-        """Say what to do where no mail server greets; looking at it does not count as the step's time."""
+        """Say what to do if no mail server greets; the time of this look is not the step's."""
         session.abort()
         began = time.perf_counter()
         stranger = await identify(address, self.settings, terms.asked_name)
@@ -157,7 +157,7 @@ class Examination:
     async def _upgraded(
         self, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> Session:
-        """Begin TLS where the policy and the server want it."""
+        """Begin TLS if the policy and the server require it."""
         mode = terms.tls.mode
         if mode is Mode.IMPLICIT:
             return session
@@ -178,7 +178,7 @@ class Examination:
     async def _encrypted(
         self, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> Session:
-        """Verify the certificate, whether or not deliveries do; give a session that is encrypted."""
+        """Verify the certificate even if deliveries do not; return an encrypted session."""
         verifying = replace(terms, tls=replace(terms.tls, verify=True))
         self._start()
         try:
@@ -213,7 +213,7 @@ class Examination:
         self._note("TLS", DoctorVerdict.OK, told(found), details=details_of(found))
 
     def _unverified(self, trouble: SessionError) -> None:
-        """Tell of a certificate that deliveries do not look at."""
+        """Report a certificate that deliveries do not verify."""
         text = f"{_told(trouble)}; mail is sent all the same (client-tls-verify is not set)"
         remedy = remedy_for(trouble.step, trouble.reply, port=self.route.port, ours=True)
         self._note("certificate", DoctorVerdict.NOTE, text, remedy=remedy)
@@ -243,7 +243,7 @@ class Examination:
         self._note("AUTH", DoctorVerdict.OK, f"logged in as {terms.account.user} by {by}")
 
     async def _dry_run(self, session: Session, sender: str) -> None:
-        """Offer an envelope, then take it back: RSET and no DATA."""
+        """Offer an envelope, then cancel it: RSET and no DATA."""
         await self._try("RSET", session.begin())
         if not await self._ask(session, SessionStep.MAIL, b"MAIL FROM:", sender):
             return
@@ -271,7 +271,7 @@ class Examination:
         return True
 
     async def _try(self, step: str, awaited: Awaitable[_T]) -> _T:
-        """Do one step; a trouble there is the end of the examination."""
+        """Do one step; an error ends the examination."""
         self._start()
         try:
             return await awaited
@@ -317,12 +317,12 @@ class Examination:
 
 
 def _told(trouble: SessionError) -> str:
-    """Say what went wrong; codes are for what a server has said."""
+    """Return the reason; it has a code only if the server gave one."""
     if trouble.ours:
         return _ENHANCED.sub("", trouble.reply.text, count=1)
     return f"the server said: {trouble.reply}"
 
 
 def _about_certificate(trouble: SessionError) -> bool:
-    """Tell whether a handshake failed only because of who the server is."""
+    """Tell whether a handshake failed only because of the server's identity."""
     return "certificate" in trouble.reply.text

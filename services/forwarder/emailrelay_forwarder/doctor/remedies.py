@@ -1,4 +1,4 @@
-"""What to do about a server's answer: the answers of providers that people meet most, and all others."""
+"""Advice for the answers of servers: first those of common providers, then all others."""
 
 import re
 from dataclasses import dataclass
@@ -201,7 +201,7 @@ def remedy_for(step: SessionStep, reply: Reply, *, port: str = "", ours: bool = 
         and 450 <= reply.code <= 452
         and step not in {SessionStep.GREETING, SessionStep.EHLO}
     ):
-        return "the server is busy or keeps strangers waiting (greylisting): mail is tried again by itself"
+        return "the server is busy or keeps strangers waiting (greylisting): the relay tries mail again"
     return _BY_STEP.get(step, "")
 
 
@@ -238,5 +238,7 @@ def _unreachable(reply: Reply, port: str) -> str:
             "a firewall drops the connection, or the host is down: look at host, port and routing"
         )
     if "refused" in reply.text:
-        return "nobody listens there: look at the port (587 and 465 for logins, 25 between servers)"
+        return (
+            "no server listens there: look at the port (587 and 465 for logins, 25 between servers)"
+        )
     return ""

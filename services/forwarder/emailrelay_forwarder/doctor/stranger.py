@@ -1,4 +1,4 @@
-"""The kind of server at a port where no mail server has greeted us."""
+"""Finds out the kind of server at a port where no mail server has greeted."""
 
 import asyncio
 import socket
@@ -10,7 +10,7 @@ from emailrelay_forwarder.session.resolve import SocketAddress
 from emailrelay_forwarder.session.session_settings import SessionSettings
 
 PATIENCE = 3.0
-"""Seconds for each thing that is tried."""
+"""Seconds for each try."""
 _MOST = 512
 
 
