@@ -12,13 +12,13 @@ from tests.fakes.secure_peer import SecurePeer
 from tests.fakes.smtp_peer import Hang, SmtpPeer
 from tests.service.certificates import Authority
 
-from emailrelay_forwarder.doctor import stranger
+from emailrelay_forwarder.doctor import unknown_server
 from emailrelay_forwarder.doctor.cli import main
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stranger, "PATIENCE", 0.5)
+    monkeypatch.setattr(unknown_server, "PATIENCE", 0.5)
 
 
 @pytest.fixture

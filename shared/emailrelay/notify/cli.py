@@ -15,12 +15,12 @@ from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, Locals, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
-from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.store.spool.disk import place
 from emailrelay.store.spool.life.presence import Presence
 from emailrelay.store.spool.life.recovery import Recovery
 from emailrelay.store.spool.message.spool import open_spool
+from emailrelay.terminal.error_lines import print_errors
 
 PROGRAM = "emailrelay-notify"
 
@@ -38,20 +38,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
     except OSError as error:
-        return _complain(f"the settings file: {reason_of(error)}", os.EX_CONFIG)
+        return print_errors(PROGRAM, f"the settings file: {reason_of(error)}", status=os.EX_CONFIG)
     host = asked.host or os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
     try:
         agent = _agent(asked, host)
     except ValueError as error:
         parser.error(str(error))
     if not root.is_dir():
-        return _complain(f"{root}: there is no such spool directory", os.EX_NOINPUT)
+        wrong = f"{root}: there is no such spool directory; say --spool-dir DIR"
+        return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
     try:
         count = _run(root, host, agent)
     except StoreUnusable as error:
-        return _complain(str(error), os.EX_NOINPUT)
+        return print_errors(PROGRAM, str(error), status=os.EX_NOINPUT)
     except OSError as error:
-        return _complain(reason_of(error), os.EX_TEMPFAIL)
+        return print_errors(PROGRAM, reason_of(error), status=os.EX_TEMPFAIL)
     try:
         status = _tell(count, verbose=asked.verbose)
         sys.stdout.flush()
@@ -127,17 +128,12 @@ def _run_as_owner(root: Path, host: str, agent: Agent | None) -> NoticeCount:
 
 def _report(event: Event) -> None:
     if event.level in (Level.WARNING, Level.ERROR):
-        _complain(str(event), 0)
-
-
-def _complain(text: str, status: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
-    return status
+        print_errors(PROGRAM, str(event))
 
 
 def _tell(count: NoticeCount, *, verbose: bool) -> int:
     for message, reason in count.trouble.items():
-        _complain(f"{message}: {reason}", 1)
+        print_errors(PROGRAM, f"{message}: {reason}")
     if verbose:
         for word, messages in (
             ("sender told", count.told),

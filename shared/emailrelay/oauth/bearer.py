@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import SignInError
 from emailrelay.events import Report
-from emailrelay.oauth.moment import Moment, read_clocks
+from emailrelay.oauth.clocks import ClockReading, read_clocks
 from emailrelay.oauth.renewal import Pausing, Renewal
 from emailrelay.oauth.state import Pause, Renew, TokenUse
 from emailrelay.oauth.token import Token
@@ -38,7 +38,7 @@ class Bearer:
         root: Path,
         *,
         report: Report,
-        clock: Callable[[], Moment] = read_clocks,
+        clock: Callable[[], ClockReading] = read_clocks,
         chance: Callable[[], float] = random.random,
         pause: Pausing = asyncio.sleep,
     ) -> None:

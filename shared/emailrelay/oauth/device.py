@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from emailrelay.oauth import material, request
+from emailrelay.oauth import request
+from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.endpoint import TokenRefused, Unavailable, ask
 from emailrelay.oauth.renewal import Renewal
 from emailrelay.oauth.token import Issued
@@ -107,10 +108,10 @@ async def sign_in(
         SecretUnusable, BadKey, MissingExtra: as in ``Renewal``.
 
     """
-    proof = material.load(renewal.oauth2)
-    where, client = request.endpoints(renewal.oauth2), request.client(renewal.oauth2, proof)
+    credentials = load_credentials(renewal.oauth2)
+    where, client = request.endpoints(renewal.oauth2), request.client(renewal.oauth2, credentials)
     scoped = {"scope": where.scope} if where.scope else {}
-    answer = await ask(where.device_url, renewal.signed(scoped, proof), client)
+    answer = await ask(where.device_url, renewal.signed(scoped, credentials), client)
     try:
         authorization = parse(answer)
     except ValueError as error:
@@ -126,7 +127,7 @@ async def sign_in(
             while True:
                 await sleep(interval)
                 try:
-                    return await renewal.ask_once(form, proof)
+                    return await renewal.ask_once(form, credentials)
                 except (TokenRefused, Unavailable) as said:
                     pause = next_interval(interval, said)
                     if pause is None:

@@ -11,7 +11,9 @@ from typing import TypeAlias
 from emailrelay.config.accounts import AccountSettings, OAuth2
 from emailrelay.errors import SignInError, StoreUnusable
 from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
-from emailrelay.oauth import material, request, state
+from emailrelay.oauth import request, state
+from emailrelay.oauth.clocks import ClockReading, read_clocks
+from emailrelay.oauth.credentials import OAuthCredentials, load_credentials, stamp_of_files
 from emailrelay.oauth.endpoint import (
     BadKey,
     MissingExtra,
@@ -20,8 +22,6 @@ from emailrelay.oauth.endpoint import (
     ask,
     sign,
 )
-from emailrelay.oauth.material import Material
-from emailrelay.oauth.moment import Moment, read_clocks
 from emailrelay.oauth.state import Pause, Renew, SignIn, SignInStep, TokenTrouble, TokenUse
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
 from emailrelay.oauth.token_files import Reserved, TokenFiles
@@ -58,7 +58,7 @@ class Renewal:
     oauth2: OAuth2
     files: TokenFiles
     report: Report
-    clock: Callable[[], Moment] = read_clocks
+    clock: Callable[[], ClockReading] = read_clocks
     chance: Callable[[], float] = random.random
     pause: Pausing = asyncio.sleep
     _told: str = ""
@@ -83,7 +83,7 @@ class Renewal:
     def next_step(self, *, refused: bool) -> SignInStep:
         """Decide what a session that begins now needs; see ``state.next_step``."""
         return state.next_step(
-            self.look(), refused=refused, secrets=material.stamps(self.oauth2), now=self.clock()
+            self.look(), refused=refused, secrets=stamp_of_files(self.oauth2), now=self.clock()
         )
 
     async def renew(self, *, refused: bool = False, forced: bool = False) -> Token:
@@ -142,23 +142,23 @@ class Renewal:
         await asyncio.to_thread(room.commit, state.write(after))
 
     async def _ask(self, before: SignIn) -> tuple[Issued, str]:
-        proof = material.load(self.oauth2)
-        refresh_token, seed = self._refresh_token(before, proof)
+        credentials = load_credentials(self.oauth2)
+        refresh_token, seed = self._refresh_token(before, credentials)
         try:
             form = request.form(self.oauth2, refresh_token)
         except LookupError as error:
             raise NotSignedIn from error
         for attempt in range(1, _TRIES):
             try:
-                return await self.ask_once(form, proof), seed
+                return await self.ask_once(form, credentials), seed
             except Unavailable as error:
                 if error.retry_after > _LONGEST_RETRY:
                     raise
                 pause = _PAUSE * 2 ** (attempt - 1) * (1 + self.chance())
                 await self.pause(max(pause, error.retry_after))
-        return await self.ask_once(form, proof), seed
+        return await self.ask_once(form, credentials), seed
 
-    async def ask_once(self, form: dict[str, str], proof: Material) -> Issued:
+    async def ask_once(self, form: dict[str, str], credentials: OAuthCredentials) -> Issued:
         """Send one request for a token, signed if the account has a key.
 
         Raises:
@@ -167,16 +167,18 @@ class Renewal:
         """
         asked = self.clock()
         url = request.endpoints(self.oauth2).token_url
-        answer = await ask(url, self.signed(form, proof), request.client(self.oauth2, proof))
+        answer = await ask(
+            url, self.signed(form, credentials), request.client(self.oauth2, credentials)
+        )
         try:
             return parse(answer, asked=asked, chance=self.chance())
         except ValueError as error:
             raise Unavailable(str(error)) from error
 
-    def signed(self, form: dict[str, str], proof: Material) -> dict[str, str]:
+    def signed(self, form: dict[str, str], credentials: OAuthCredentials) -> dict[str, str]:
         """Give the form with a freshly signed statement, for accounts that have a key."""
         jti, now = secrets.token_urlsafe(24), self.clock().wall
-        found = request.statement(self.account, self.oauth2, proof, now=now, jti=jti)
+        found = request.statement(self.account, self.oauth2, credentials, now=now, jti=jti)
         if found is None:
             return form
         field, claims = found
@@ -208,12 +210,14 @@ class Renewal:
             with self.files.reserve(name) as room:
                 room.commit(state.write(after))
 
-    def _refresh_token(self, before: SignIn, proof: Material) -> tuple[Secret | None, str]:
+    def _refresh_token(
+        self, before: SignIn, credentials: OAuthCredentials
+    ) -> tuple[Secret | None, str]:
         """Give the refresh token and the stamp of the file that it, or its ancestor, came from."""
         seed = stamp(self.oauth2.refresh_token_file)
-        if proof.refresh_token is not None and before.seed != seed:
-            return proof.refresh_token, seed
-        return before.refresh_token or proof.refresh_token, seed
+        if credentials.refresh_token is not None and before.seed != seed:
+            return credentials.refresh_token, seed
+        return before.refresh_token or credentials.refresh_token, seed
 
     def _failed(self, before: SignIn, cause: Cause, *, forced: bool) -> Token:
         trouble = self._diagnose(cause)
@@ -251,7 +255,7 @@ class Renewal:
         return self._error(self._diagnose(cause))
 
     def _diagnose(self, cause: Cause) -> TokenTrouble:
-        stamps = material.stamps(self.oauth2)
+        stamps = stamp_of_files(self.oauth2)
         return diagnose(cause, self.account, secrets=stamps, now=self.clock())
 
     def _error(self, trouble: TokenTrouble) -> SignInError:

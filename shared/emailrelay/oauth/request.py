@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emailrelay.config.accounts import AccountSettings, Grant, OAuth2, Provider
-from emailrelay.oauth.material import Material
+from emailrelay.oauth.credentials import OAuthCredentials
 from emailrelay.secrets.secret import Secret
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -86,11 +86,11 @@ def identity(account: AccountSettings) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def client(oauth2: OAuth2, material: Material) -> Client:
+def client(oauth2: OAuth2, credentials: OAuthCredentials) -> Client:
     """Give who we are; a client that signs its requests shows no secret."""
     return Client(
         id=oauth2.client_id or "",
-        secret=material.client_secret,
+        secret=credentials.client_secret,
         # Every server must take the header, and need not take the form; these two document the form.
         basic=oauth2.provider is Provider.CUSTOM,
     )
@@ -126,13 +126,13 @@ def form(oauth2: OAuth2, refresh_token: Secret | None) -> dict[str, str]:
 
 
 def statement(
-    account: AccountSettings, oauth2: OAuth2, material: Material, *, now: float, jti: str
+    account: AccountSettings, oauth2: OAuth2, credentials: OAuthCredentials, *, now: float, jti: str
 ) -> tuple[str, Claims] | None:
     """Give what is to be signed, and the name of its field; None for grants without a signature.
 
     ``jti`` is a word never used before.
     """
-    key = material.key
+    key = credentials.key
     if key is None:
         return None
     where = endpoints(oauth2)
@@ -144,16 +144,16 @@ def statement(
         "exp": int(now) + _LATER,
     }
     if oauth2.grant is Grant.SERVICE_ACCOUNT:
-        issuer = material.issuer or oauth2.client_id or ""
+        issuer = credentials.issuer or oauth2.client_id or ""
         claims: dict[str, str | int] = {"iss": issuer, "sub": account.user, **common}
         if oauth2.provider is Provider.GOOGLE:
             claims["scope"] = where.scope
-        header = {"kid": material.key_id} if material.key_id else {}
+        header = {"kid": credentials.key_id} if credentials.key_id else {}
         return "assertion", Claims(key=key, algorithm="RS256", header=header, claims=claims)
     own = oauth2.client_id or ""
     return "client_assertion", Claims(
         key=key,
         algorithm="PS256",
-        header={"x5t#S256": material.thumbprint} if material.thumbprint else {},
+        header={"x5t#S256": credentials.thumbprint} if credentials.thumbprint else {},
         claims={"iss": own, "sub": own, **common},
     )

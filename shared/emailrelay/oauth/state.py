@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from emailrelay.oauth.moment import Moment, age
+from emailrelay.oauth.clocks import ClockReading, age
 from emailrelay.oauth.token import REFUSED_AGE, Issued, Token, is_due, is_good
 from emailrelay.secrets.secret import Secret
 
@@ -18,7 +18,7 @@ class TokenTrouble:
 
     reason: str
     advice: str
-    at: Moment
+    at: ClockReading
     times: int
     lasting: bool
     """Whether it will fail again until somebody does something."""
@@ -61,7 +61,7 @@ class Pause:
 SignInStep: TypeAlias = TokenUse | Renew | Pause
 
 
-def next_step(state: SignIn, *, refused: bool, secrets: str, now: Moment) -> SignInStep:
+def next_step(state: SignIn, *, refused: bool, secrets: str, now: ClockReading) -> SignInStep:
     """Decide what to do for a session that begins now.
 
     ``refused``: a mail server did not take the token; ``secrets``: the stamp of the secret files now.
@@ -75,7 +75,7 @@ def next_step(state: SignIn, *, refused: bool, secrets: str, now: Moment) -> Sig
     return Pause(state.trouble) if resting and state.trouble is not None else Renew()
 
 
-def _rests(trouble: TokenTrouble, secrets: str, now: Moment) -> bool:
+def _rests(trouble: TokenTrouble, secrets: str, now: ClockReading) -> bool:
     if trouble.lasting:
         pause = _LONGEST_PAUSE
     else:
@@ -113,7 +113,7 @@ def write(state: SignIn) -> bytes:
     if token is not None:
         entry["token"] = {
             "text": token.text.reveal(),
-            "issued": _moment(token.issued),
+            "issued": _reading(token.issued),
             "lifetime": token.lifetime,
             "renew_at": token.renew_at,
         }
@@ -121,7 +121,7 @@ def write(state: SignIn) -> bytes:
         entry["trouble"] = {
             "reason": trouble.reason,
             "advice": trouble.advice,
-            "at": _moment(trouble.at),
+            "at": _reading(trouble.at),
             "times": trouble.times,
             "lasting": trouble.lasting,
             "secrets": trouble.secrets,
@@ -155,7 +155,7 @@ def _parse(entry: Any) -> SignIn:
         if token is None
         else Token(
             text=Secret(str(token["text"])),
-            issued=_read_moment(token["issued"]),
+            issued=_parse_reading(token["issued"]),
             lifetime=float(token["lifetime"]),
             renew_at=float(token["renew_at"]),
         ),
@@ -164,7 +164,7 @@ def _parse(entry: Any) -> SignIn:
         else TokenTrouble(
             reason=str(trouble["reason"]),
             advice=str(trouble["advice"]),
-            at=_read_moment(trouble["at"]),
+            at=_parse_reading(trouble["at"]),
             times=int(trouble["times"]),
             lasting=bool(trouble["lasting"]),
             secrets=str(trouble["secrets"]),
@@ -172,9 +172,11 @@ def _parse(entry: Any) -> SignIn:
     )
 
 
-def _moment(moment: Moment) -> dict[str, float | str]:
-    return {"wall": moment.wall, "uptime": moment.uptime, "boot": moment.boot}
+def _reading(reading: ClockReading) -> dict[str, float | str]:
+    return {"wall": reading.wall, "uptime": reading.uptime, "boot": reading.boot}
 
 
-def _read_moment(entry: Any) -> Moment:
-    return Moment(wall=float(entry["wall"]), uptime=float(entry["uptime"]), boot=str(entry["boot"]))
+def _parse_reading(entry: Any) -> ClockReading:
+    return ClockReading(
+        wall=float(entry["wall"]), uptime=float(entry["uptime"]), boot=str(entry["boot"])
+    )

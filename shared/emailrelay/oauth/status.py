@@ -6,16 +6,15 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings
-from emailrelay.oauth.material import load
-from emailrelay.oauth.moment import Moment
+from emailrelay.oauth.clocks import ClockReading
+from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.token import expires, is_good
-from emailrelay.printable import printable
 from emailrelay.secrets.secret_text import SecretUnusable, read_line
+from emailrelay.terminal.screen import new_table, plain
 
 
 class AccountStanding(StrEnum):
@@ -66,7 +65,7 @@ def unusable_file(account: AccountSettings) -> str:
     """Say what is wrong with the secret files of an account; nothing if it can be used."""
     try:
         if account.oauth2 is not None:
-            load(account.oauth2)
+            load_credentials(account.oauth2)
         elif account.password_file is not None:
             read_line(account.password_file)
     except SecretUnusable as error:
@@ -75,7 +74,7 @@ def unusable_file(account: AccountSettings) -> str:
 
 
 def row(
-    account: AccountSettings, found: SignIn | None, now: Moment, unusable: str = ""
+    account: AccountSettings, found: SignIn | None, now: ClockReading, unusable: str = ""
 ) -> AccountStatus:
     """Describe an account by what is kept of its sign-in; None: it has no OAuth2.
 
@@ -141,7 +140,7 @@ def to_json(entry: AccountStatus) -> dict[str, Any]:
 
 def table(rows: Iterable[AccountStatus], now: float) -> Table:
     """Give rows for people."""
-    listing = Table(box=None, header_style="bold", pad_edge=False)
+    listing = new_table()
     for heading in ("Account", "Mechanism", "State", "Token"):
         listing.add_column(heading, no_wrap=True)
     for heading in ("Last error", "What to do"):
@@ -152,12 +151,12 @@ def table(rows: Iterable[AccountStatus], now: float) -> Table:
 
 
 def _cells(entry: AccountStatus, now: float) -> Iterator[str]:
-    yield escape(entry.account)
+    yield plain(entry.account)
     yield entry.mechanism
     yield f"[{_COLOURS[entry.standing]}]{entry.standing}[/]"
     yield _life(entry.token_expires, now)
-    yield escape(printable(entry.trouble))
-    yield escape(printable(entry.advice))
+    yield plain(entry.trouble)
+    yield plain(entry.advice)
 
 
 def _life(until: float | None, now: float) -> str:

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from emailrelay.oauth.moment import Moment, age
+from emailrelay.oauth.clocks import ClockReading, age
 from emailrelay.secrets.secret import Secret
 
 REFUSED_AGE = 60.0
@@ -23,7 +23,7 @@ class Token:
     """An access token. Times are ages in seconds, counted from ``issued``."""
 
     text: Secret
-    issued: Moment
+    issued: ClockReading
     lifetime: float
     renew_at: float
 
@@ -36,7 +36,7 @@ class Issued:
     refresh_token: Secret | None = field(default=None)
 
 
-def parse(answer: Mapping[str, object], *, asked: Moment, chance: float) -> Issued:
+def parse(answer: Mapping[str, object], *, asked: ClockReading, chance: float) -> Issued:
     """Read a successful answer of a token endpoint (RFC 6749 section 5.1).
 
     ``asked`` is when the request began: a token's life is counted from there, so never too long.
@@ -75,12 +75,12 @@ def _lifetime(said: object) -> float:
     return min(seconds, _LONGEST_LIFETIME)
 
 
-def is_good(token: Token, now: Moment) -> bool:
+def is_good(token: Token, now: ClockReading) -> bool:
     """Tell whether a token lasts long enough for a session that begins now."""
     return age(token.issued, now) < token.lifetime - min(30.0, token.lifetime / 12)
 
 
-def is_due(token: Token, now: Moment) -> bool:
+def is_due(token: Token, now: ClockReading) -> bool:
     """Tell whether a token should be renewed while it is still good."""
     return age(token.issued, now) >= token.renew_at
 

@@ -4,8 +4,8 @@ from typing import TypeAlias
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
 from emailrelay.errors import StoreUnusable
+from emailrelay.oauth.clocks import ClockReading
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, TokenRefused, Unavailable
-from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.request import endpoints
 from emailrelay.oauth.state import TokenTrouble
 from emailrelay.secrets.secret_text import SecretUnusable
@@ -32,7 +32,9 @@ Cause: TypeAlias = (
 )
 
 
-def diagnose(cause: Cause, account: AccountSettings, *, secrets: str, now: Moment) -> TokenTrouble:
+def diagnose(
+    cause: Cause, account: AccountSettings, *, secrets: str, now: ClockReading
+) -> TokenTrouble:
     """Give the trouble that a failed renewal is in."""
     advice, lasting = _advice(cause, account)
     return TokenTrouble(

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
 from emailrelay.standard_streams import drop_output, prepare_streams
+from emailrelay.terminal.error_lines import print_errors
 
 PROGRAM = "emailrelay-passwd"
 HELP = """\
@@ -47,21 +48,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         form, side, name = _asked(words)
     except _Usage as error:
-        return _complain(f"{error}; see --help", os.EX_USAGE)
+        return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     try:
         password = _password()
         password.encode()
     except (OSError, UnicodeError):
-        return _complain("the password cannot be read, or is no text", os.EX_DATAERR)
+        return print_errors(
+            PROGRAM, "the password cannot be read, or is no text", status=os.EX_DATAERR
+        )
     if not password or "\0" in password:
-        return _complain("no password, or two that differ", os.EX_DATAERR)
+        return print_errors(PROGRAM, "no password, or two that differ", status=os.EX_DATAERR)
     secret = _secret(form, password, dotted=bool({"--dotted", "-d"} & set(words)))
     try:
         sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
         sys.stdout.flush()
     except OSError as error:
         drop_output()
-        return _complain(f"the entry cannot be written: {error.strerror}", os.EX_IOERR)
+        return print_errors(
+            PROGRAM, f"the entry cannot be written: {error.strerror}", status=os.EX_IOERR
+        )
     return 0
 
 
@@ -107,11 +112,6 @@ def _secret(form: str, password: str, *, dotted: bool) -> str:
             return md5_state.to_dotted(states) if dotted else md5_state.to_text(states)
         case _:
             return write_scrypt(make_scrypt(password, secrets.token_bytes(16)))
-
-
-def _complain(text: str, status: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {text}\n")
-    return status
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.envelope import Address
@@ -18,6 +17,7 @@ from emailrelay.submit.arguments import Arguments, Personality, UsageError, pars
 from emailrelay.submit.composing import Mail, compose
 from emailrelay.submit.direct import NoEntry, SpoolEntry, new_ids
 from emailrelay.submit.message import DataError, NoInput
+from emailrelay.terminal.error_lines import print_errors
 
 PROGRAM = "emailrelay-submit"
 _HELP = """\
@@ -56,21 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = parse(program, sys.argv[1:] if argv is None else argv)
         return _run(arguments)
     except UsageError as error:
-        return _complain(str(error), os.EX_USAGE)
+        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
     except DataError as error:
-        return _complain(str(error), os.EX_DATAERR)
+        return print_errors(PROGRAM, str(error), status=os.EX_DATAERR)
     except NoInput as error:
-        return _complain(str(error), os.EX_NOINPUT)
+        return print_errors(PROGRAM, str(error), status=os.EX_NOINPUT)
     except OSError as error:
         drop_output()
-        return _complain(f"{reason_of(error)}; try again later", os.EX_TEMPFAIL)
-
-
-def _complain(text: str, status: int) -> int:
-    """Say on standard error what is wrong; give the exit status back."""
-    with suppress(OSError):  # nobody listens; the status tells
-        sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
-    return status
+        return print_errors(PROGRAM, f"{reason_of(error)}; try again later", status=os.EX_TEMPFAIL)
 
 
 def _run(arguments: Arguments) -> int:
@@ -107,9 +100,13 @@ def _mailq(root: str) -> int:
     except BrokenPipeError:  # the reader has seen enough
         drop_output()
     except PermissionError as error:
-        return _complain(f"{reason_of(error)}; members of the spool's group may", os.EX_NOPERM)
+        return print_errors(
+            PROGRAM, f"{reason_of(error)}; members of the spool's group may", status=os.EX_NOPERM
+        )
     except (FileNotFoundError, NotADirectoryError) as error:
-        return _complain(f"{reason_of(error)}; say --spool-dir DIR", os.EX_NOINPUT)
+        return print_errors(
+            PROGRAM, f"{reason_of(error)}; say --spool-dir DIR", status=os.EX_NOINPUT
+        )
     return os.EX_OK
 
 
@@ -120,7 +117,7 @@ def _session(arguments: Arguments) -> int:
         return session.hold(_root(arguments), arguments.port)
     except session.NoReceiver as error:
         sys.stdout.write("421 4.3.2 nobody takes mail on this machine now\r\n")
-        return _complain(f"{error}; {_WAYS}", os.EX_TEMPFAIL)
+        return print_errors(PROGRAM, f"{error}; {_WAYS}", status=os.EX_TEMPFAIL)
 
 
 def _submit(arguments: Arguments) -> int:
@@ -156,11 +153,13 @@ def _send(mail: Mail, port: int, why: str) -> int:
     try:
         by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
     except by_smtp.ReceiverNotReached as error:
-        return _complain(f"{why}, and {error}; {_WAYS}", os.EX_TEMPFAIL)
+        return print_errors(PROGRAM, f"{why}, and {error}; {_WAYS}", status=os.EX_TEMPFAIL)
     except by_smtp.NotTaken as error:
         if error.permanent:
-            return _complain(f"refused: {error}", os.EX_UNAVAILABLE)
-        return _complain(f"not taken now: {error}; try again later", os.EX_TEMPFAIL)
+            return print_errors(PROGRAM, f"refused: {error}", status=os.EX_UNAVAILABLE)
+        return print_errors(
+            PROGRAM, f"not taken now: {error}; try again later", status=os.EX_TEMPFAIL
+        )
     except by_smtp.TakenInPart as error:
         return _part(error.taken, error.missed, str(error))
     return os.EX_OK
@@ -169,12 +168,13 @@ def _send(mail: Mail, port: int, why: str) -> int:
 def _part(taken: Sequence[Address], missed: Sequence[Address], reason: str) -> int:
     """Tell who gets the message and who does not; the status is one that nobody tries again after."""
     for address in taken:
-        _complain(f"taken: {address}", 0)
+        print_errors(PROGRAM, f"taken: {address}")
     for address in missed:
-        _complain(f"not taken: {address}", 0)
+        print_errors(PROGRAM, f"not taken: {address}")
     have = "1 recipient gets" if len(taken) == 1 else f"{len(taken)} recipients get"
-    return _complain(
+    return print_errors(
+        PROGRAM,
         f"{have} the message, {len(missed)} do not: {reason}; "
         "send it again to those of 'not taken' only",
-        os.EX_UNAVAILABLE,
+        status=os.EX_UNAVAILABLE,
     )

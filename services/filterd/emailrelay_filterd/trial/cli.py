@@ -13,6 +13,7 @@ from emailrelay.filters.program import ProgramLimits
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.terminal.error_lines import print_errors
 from emailrelay_filterd.trial import trial
 from emailrelay_filterd.trial.render import lines
 
@@ -35,13 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         filters = parse_chain(asked.filters)
     except ConfigError as error:
-        return _complain(error.problems, os.EX_USAGE)
+        return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
     # The verdict will be that they cannot be run; here is what to do about it.
-    _complain([f"{path}: {reason}" for path, reason in unstartable(filters).items()], 0)
+    print_errors(PROGRAM, *(f"{path}: {why}" for path, why in unstartable(filters).items()))
     try:
         content = _message(asked.message)
     except OSError as error:
-        return _complain([f"{asked.message}: {error.strerror}"], os.EX_NOINPUT)
+        wrong = f"{asked.message}: cannot be read: {error.strerror}"
+        return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
     envelope = Envelope(
         sender=Address(asked.sender),
         to_remote=tuple(map(Address, asked.recipients or ["you@example.net"])),
@@ -102,8 +104,3 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {version()}")
     return parser
-
-
-def _complain(problems: Sequence[str], status: int) -> int:
-    sys.stderr.writelines(f"{PROGRAM}: {problem}\n" for problem in problems)
-    return status

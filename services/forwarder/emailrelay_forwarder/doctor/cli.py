@@ -7,20 +7,19 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rich.console import Console
-
 from emailrelay import spool_owner
 from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
 from emailrelay.oauth.bearer import Bearer, tokens_root
-from emailrelay.printable import printable
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.screen import console, output_until_closed
 from emailrelay_forwarder.doctor.examination import Examination
-from emailrelay_forwarder.doctor.finding import ReportFinding
+from emailrelay_forwarder.doctor.finding import ServerReport
 from emailrelay_forwarder.doctor.render import as_json, show
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.session.account import nobody
@@ -30,7 +29,7 @@ from emailrelay_forwarder.session.smtp_client import SessionSettings
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 
 PROGRAM = "emailrelay-doctor"
-_WIDE = 100
+_PIPED_WIDTH = 100
 _UNUSED = "localhost:25"
 _WITHHELD = (
     "the account of client_auth is for other servers (give --client-auth FILE to try it here)"
@@ -52,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         asked, unknown = parser.parse_known_args(options.unknown)
     except argparse.ArgumentError as error:
-        return _complain([str(error)])
+        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
     target: str = asked.target or ""
     by_address = ":" in target or target.startswith("/")
     name = None if by_address else target or None
@@ -73,13 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         withheld = by_address and _is_foreign(options, settings)
         reports = asyncio.run(_examine(settings, ways, asked, withheld=withheld))
     except ConfigError as error:
-        return _complain(error.problems)
+        return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
     except RelayError as error:
-        return _complain([str(error)])
-    if asked.json:
-        sys.stdout.write(as_json(reports) + "\n")
-    else:
-        show(reports, Console(width=None if sys.stdout.isatty() else _WIDE))
+        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
+    with output_until_closed():
+        if asked.json:
+            sys.stdout.write(as_json(reports) + "\n")
+        else:
+            show(reports, console(_PIPED_WIDTH))
     return os.EX_OK if all(report.well for report in reports) else 1
 
 
@@ -154,7 +154,7 @@ async def _examine(
     asked: argparse.Namespace,
     *,
     withheld: bool,
-) -> list[ReportFinding]:
+) -> list[ServerReport]:
     bearer = Bearer(
         settings.account, tokens_root(settings.store_place, settings.spool_dir), report=_unheard
     )
@@ -178,7 +178,7 @@ async def _report(
     asked: argparse.Namespace,
     *,
     withheld: bool,
-) -> ReportFinding:
+) -> ServerReport:
     sender = asked.sender if asked.sender is not None else ("" if asked.recipients else None)
     examination = Examination(
         route=route,
@@ -188,13 +188,8 @@ async def _report(
         no_account=_WITHHELD if withheld else "no account is set",
     )
     name = str(route) if way.name == DEFAULT else f"{way.name}: {route}"
-    return ReportFinding(server=name, findings=await examination.run())
+    return ServerReport(server=name, findings=await examination.run())
 
 
 def _unheard(_event: Event) -> None:
     """Leave events alone: what matters of them is in the findings."""
-
-
-def _complain(problems: Sequence[str]) -> int:
-    sys.stderr.writelines(f"{PROGRAM}: {printable(problem)}\n" for problem in problems)
-    return os.EX_USAGE

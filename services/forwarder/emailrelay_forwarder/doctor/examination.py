@@ -12,8 +12,8 @@ from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
 from emailrelay_forwarder.doctor.certificate import days_left, details_of, told
 from emailrelay_forwarder.doctor.finding import DoctorFinding, DoctorVerdict
-from emailrelay_forwarder.doctor.remedies import remedy_against, remedy_for
-from emailrelay_forwarder.doctor.stranger import identify
+from emailrelay_forwarder.doctor.remedies import remedy_for, remedy_for_kind
+from emailrelay_forwarder.doctor.unknown_server import identify
 from emailrelay_forwarder.session import sign_in
 from emailrelay_forwarder.session.mailbox import on_wire
 from emailrelay_forwarder.session.opening import (
@@ -133,20 +133,20 @@ class Examination:
         except SessionError as trouble:
             remedy = ""
             if trouble.step is SessionStep.GREETING and trouble.ours:
-                remedy = await self._against_stranger(session, address, terms)
+                remedy = await self._remedy_for_server_kind(session, address, terms)
             self._trouble(str(trouble.step), trouble, remedy=remedy)
             raise _Over from trouble
         self._capabilities(session, "EHLO")
 
-    async def _against_stranger(
+    async def _remedy_for_server_kind(
         self, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> str:
         """Say what to do where no mail server greets; looking at it does not count as the step's time."""
         session.abort()
         began = time.perf_counter()
-        stranger = await identify(address, self.settings, terms.asked_name)
+        kind = await identify(address, self.settings, terms.asked_name)
         self._since += time.perf_counter() - began
-        return remedy_against(stranger, in_tls=terms.tls.mode is Mode.IMPLICIT)
+        return remedy_for_kind(kind, in_tls=terms.tls.mode is Mode.IMPLICIT)
 
     def _capabilities(self, session: Session, step: str) -> None:
         words = [f"{name.upper()} {more}".strip() for name, more in session.extensions.items()]
@@ -203,7 +203,7 @@ class Examination:
     ) -> NoReturn:
         remedy = ""
         if terms.tls.mode is Mode.IMPLICIT and not _about_certificate(trouble):
-            remedy = await self._against_stranger(session, address, terms)
+            remedy = await self._remedy_for_server_kind(session, address, terms)
         self._trouble("TLS", trouble, remedy=remedy)
         raise _Over from trouble
 

@@ -30,7 +30,7 @@ class DoctorFinding:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFinding:
+class ServerReport:
     """All findings about one server."""
 
     server: str

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.doctor.stranger import Stranger
+from emailrelay_forwarder.doctor.unknown_server import ServerKind
 from emailrelay_forwarder.session.trouble import SessionStep
 
 _OAUTH = (
@@ -152,18 +152,18 @@ _ANSWERS = (
 )
 
 _PORTS = "look at the port (587 and 465 for logins, 25 between servers)"
-_OF_STRANGERS = {
-    Stranger.MAIL_IN_TLS: "this port speaks TLS from the first octet: set client-tls-connection",
-    Stranger.TLS: "this port speaks TLS from the first octet, and no mail server greets there; "
+_BY_KIND = {
+    ServerKind.MAIL_IN_TLS: "this port speaks TLS from the first octet: set client-tls-connection",
+    ServerKind.TLS: "this port speaks TLS from the first octet, and no mail server greets there; "
     f"perhaps it is a web server (HTTPS): {_PORTS}",
-    Stranger.SSH: f"an SSH server answers there, no mail server: {_PORTS}",
-    Stranger.HTTP: f"a web server (HTTP) answers there, no mail server: {_PORTS}",
-    Stranger.IMAP: f"an IMAP server answers there, from which mail is fetched: {_PORTS}",
-    Stranger.POP3: f"a POP3 server answers there, from which mail is fetched: {_PORTS}",
-    Stranger.OTHER: f"what answers there is no mail server: {_PORTS}",
-    Stranger.CLOSES: "something takes the connection and ends it without a word: the server may refuse "
+    ServerKind.SSH: f"an SSH server answers there, no mail server: {_PORTS}",
+    ServerKind.HTTP: f"a web server (HTTP) answers there, no mail server: {_PORTS}",
+    ServerKind.IMAP: f"an IMAP server answers there, from which mail is fetched: {_PORTS}",
+    ServerKind.POP3: f"a POP3 server answers there, from which mail is fetched: {_PORTS}",
+    ServerKind.OTHER: f"what answers there is no mail server: {_PORTS}",
+    ServerKind.CLOSES: "something takes the connection and ends it without a word: the server may refuse "
     "this machine's address, or a proxy or port forwarding has no server behind it; look at its log",
-    Stranger.SILENT: "something takes the connection and says nothing: a slow server (try "
+    ServerKind.SILENT: "something takes the connection and says nothing: a slow server (try "
     "--prompt-timeout 300), or a firewall or proxy that answers in its place",
 }
 _BY_STEP = {
@@ -205,13 +205,13 @@ def remedy_for(step: SessionStep, reply: Reply, *, port: str = "", ours: bool = 
     return _BY_STEP.get(step, "")
 
 
-def remedy_against(stranger: Stranger, *, in_tls: bool) -> str:
+def remedy_for_kind(kind: ServerKind, *, in_tls: bool) -> str:
     """Say what may help where no mail server greets; ``in_tls``: TLS was begun at the first octet."""
-    if stranger is Stranger.MAIL:
+    if kind is ServerKind.MAIL:
         return _NOT_FROM_THE_FIRST_OCTET if in_tls else ""
-    if stranger is Stranger.MAIL_IN_TLS and in_tls:
+    if kind is ServerKind.MAIL_IN_TLS and in_tls:
         return ""
-    return _OF_STRANGERS[stranger]
+    return _BY_KIND[kind]
 
 
 def _cut_off(step: SessionStep, reply: Reply) -> str:

@@ -7,7 +7,7 @@ from emailrelay import linux
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Moment:
+class ClockReading:
     """One moment, by the clock on the wall and by the time since this machine started."""
 
     wall: float
@@ -18,12 +18,12 @@ class Moment:
     """Which start of the machine that was; empty if the system does not say."""
 
 
-def read_clocks() -> Moment:
+def read_clocks() -> ClockReading:
     """Give the present moment."""
-    return Moment(wall=time.time(), uptime=linux.time_since_boot(), boot=linux.boot_id())
+    return ClockReading(wall=time.time(), uptime=linux.time_since_boot(), boot=linux.boot_id())
 
 
-def age(since: Moment, now: Moment) -> float:
+def age(since: ClockReading, now: ClockReading) -> float:
     """Give the seconds that have passed, rather too many than too few.
 
     A clock set forward makes a token renewed early, which does no harm. One set back is found out by

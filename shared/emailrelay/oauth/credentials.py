@@ -15,7 +15,7 @@ from emailrelay.secrets.secret_text import SecretUnusable, read_line, read_text,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
+class OAuthCredentials:
     """Secrets and what belongs to them; None and empty where the settings name no file."""
 
     client_secret: Secret | None = None
@@ -29,7 +29,7 @@ class Material:
     """Of the certificate: SHA-256, base64url (RFC 7515 section 4.1.8)."""
 
 
-def load(oauth2: OAuth2) -> Material:
+def load_credentials(oauth2: OAuth2) -> OAuthCredentials:
     """Read the secret files of an account.
 
     Raises:
@@ -37,7 +37,7 @@ def load(oauth2: OAuth2) -> Material:
 
     """
     key, key_id, issuer = _key(oauth2)
-    return Material(
+    return OAuthCredentials(
         client_secret=_line(oauth2.client_secret_file),
         refresh_token=_line(oauth2.refresh_token_file),
         key=key,
@@ -47,7 +47,7 @@ def load(oauth2: OAuth2) -> Material:
     )
 
 
-def stamps(oauth2: OAuth2) -> str:
+def stamp_of_files(oauth2: OAuth2) -> str:
     """Give a word that changes with any of the secret files."""
     return " ".join(stamp(path) for path in _files(oauth2))
 

@@ -14,7 +14,7 @@ PATIENCE = 3.0
 _MOST = 512
 
 
-class Stranger(Enum):
+class ServerKind(Enum):
     """The kind of server, as far as its first octets tell."""
 
     MAIL = auto()
@@ -36,43 +36,43 @@ class Stranger(Enum):
 
 
 _BEGINNINGS = (
-    (b"SSH-", Stranger.SSH),  # RFC 4253 section 4.2
-    (b"HTTP/", Stranger.HTTP),  # RFC 9112 section 4
-    (b"<", Stranger.HTTP),  # servers that answer nonsense with a page and no header
-    (b"* ", Stranger.IMAP),  # RFC 9051 section 7.1
-    (b"+OK", Stranger.POP3),  # RFC 1939 section 3
-    (b"220", Stranger.MAIL),
-    (b"554", Stranger.MAIL),
-    (b"421", Stranger.MAIL),
-    (b"\x15\x03", Stranger.TLS),  # an alert, RFC 8446 section 5.1
+    (b"SSH-", ServerKind.SSH),  # RFC 4253 section 4.2
+    (b"HTTP/", ServerKind.HTTP),  # RFC 9112 section 4
+    (b"<", ServerKind.HTTP),  # servers that answer nonsense with a page and no header
+    (b"* ", ServerKind.IMAP),  # RFC 9051 section 7.1
+    (b"+OK", ServerKind.POP3),  # RFC 1939 section 3
+    (b"220", ServerKind.MAIL),
+    (b"554", ServerKind.MAIL),
+    (b"421", ServerKind.MAIL),
+    (b"\x15\x03", ServerKind.TLS),  # an alert, RFC 8446 section 5.1
 )
 
 
-def known_by(octets: bytes) -> Stranger | None:
+def known_by(octets: bytes) -> ServerKind | None:
     """Recognise a server by its first octets; None: it has sent nothing."""
     found = (kind for beginning, kind in _BEGINNINGS if octets.startswith(beginning))
-    return next(found, Stranger.OTHER) if octets else None
+    return next(found, ServerKind.OTHER) if octets else None
 
 
-async def identify(address: SocketAddress, settings: SessionSettings, name: str) -> Stranger:
+async def identify(address: SocketAddress, settings: SessionSettings, name: str) -> ServerKind:
     """Find out which server is at ``address``: listen, then try TLS, then ask in clear.
 
     ``name`` is the name for TLS (SNI); empty: none. Nothing secret is sent.
     """
     heard, ended = await _heard(address, settings)
     kind = known_by(heard)
-    if kind is not None and kind is not Stranger.TLS:
+    if kind is not None and kind is not ServerKind.TLS:
         return kind
     with suppress(OSError, ValueError, TimeoutError):  # ValueError: of an impossible name
         greeting, _ = await _heard(address, settings, tls=_any_certificate(), name=name)
-        return Stranger.MAIL_IN_TLS if greeting.startswith(b"220") else Stranger.TLS
+        return ServerKind.MAIL_IN_TLS if greeting.startswith(b"220") else ServerKind.TLS
     if kind is not None:
         return kind
     if ended:
-        return Stranger.CLOSES
+        return ServerKind.CLOSES
     # For a web server the empty line ends a request; it answers that the request is bad.
     heard, ended = await _heard(address, settings, asking=b"EHLO localhost\r\n\r\n")
-    return known_by(heard) or Stranger.SILENT
+    return known_by(heard) or ServerKind.SILENT
 
 
 def _any_certificate() -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""The command that looks for damage: verify."""
+"""The command ``verify``, which looks for damage."""
 
 import asyncio
 import os
@@ -11,25 +11,26 @@ from rich.progress import Progress
 
 from emailrelay import spool_owner
 from emailrelay.errors import StoreError, reason_of
-from emailrelay.queue.opening import place
+from emailrelay.queue.errors import print_error
+from emailrelay.queue.open_store import place
 from emailrelay.queue.options import Json, SpoolDir
-from emailrelay.queue.terminal import complain, counted, print_json, say
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.verify import DamageFinding, Verification
+from emailrelay.terminal.screen import counted, print_json, print_line
 
 
 def verify(
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Finish, take back or set aside what is found.")
+        bool, typer.Option("--repair", help="Repair each problem, or set the files aside.")
     ] = False,
     contents: Annotated[
-        bool, typer.Option("--contents", help="Read every content and compare its checksum.")
+        bool, typer.Option("--contents", help="Read each content and compare its checksum.")
     ] = False,
     as_json: Json = False,
     directory: SpoolDir = None,
 ) -> int:
-    """Look for damage in a spool directory; nothing is changed without --repair."""
+    """Look for damage in a spool directory; only --repair changes anything."""
     check = Verification(Directory(str(place(directory, None)), makes=False), contents=contents)
     if repair:
         spool_owner.become(check.root.path)
@@ -38,7 +39,7 @@ def verify(
     for finding in found:
         _print_finding(finding, repaired.get(finding), as_json=as_json)
     if not as_json:
-        say(f"{counted(check.messages, 'message')}, {counted(len(found), 'problem')}")
+        print_line(f"{counted(check.messages, 'message')}, {counted(len(found), 'problem')}")
     return 1 if found else os.EX_OK
 
 
@@ -55,7 +56,7 @@ def _repaired(check: Verification, found: list[DamageFinding]) -> dict[DamageFin
     try:
         return asyncio.run(check.repair(found)) if found else {}
     except (StoreError, OSError) as error:
-        complain(f"the repair stopped: {reason_of(error)}", 1)
+        print_error(f"the repair stopped: {reason_of(error)}")
         return {}
 
 
@@ -63,4 +64,4 @@ def _print_finding(finding: DamageFinding, done: str | None, *, as_json: bool) -
     if as_json:
         print_json({"name": finding.name, "problem": finding.problem, "repair": done})
     else:
-        say(f"{finding.name}: {finding.problem}{f' -> {done}' if done else ''}")
+        print_line(f"{finding.name}: {finding.problem}{f' -> {done}' if done else ''}")

@@ -15,9 +15,9 @@ from tests.fakes.smtp_peer import Act, Close, Hang, Say, SmtpPeer
 from tests.fakes.stranger import StrangePeer
 from tests.service.certificates import Authority
 
-from emailrelay_forwarder.doctor import stranger
+from emailrelay_forwarder.doctor import unknown_server
 from emailrelay_forwarder.doctor.cli import main
-from emailrelay_forwarder.doctor.stranger import Stranger, known_by
+from emailrelay_forwarder.doctor.unknown_server import ServerKind, known_by
 
 BUSY = "busy"
 PATIENCE = ["--connection-timeout=2", "--prompt-timeout=0.5", "--response-timeout=0.5"]
@@ -25,7 +25,7 @@ PATIENCE = ["--connection-timeout=2", "--prompt-timeout=0.5", "--response-timeou
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stranger, "PATIENCE", 0.5)
+    monkeypatch.setattr(unknown_server, "PATIENCE", 0.5)
 
 
 @pytest.fixture
@@ -233,11 +233,11 @@ async def test_nothing_a_server_says_reaches_the_terminal_raw(
     ("octets", "kind"),
     [
         (b"", None),
-        (b"220 mail.test ESMTP\r\n", Stranger.MAIL),
-        (b"\x15\x03\x03\x00\x02\x02\x32", Stranger.TLS),
-        (b"<html>", Stranger.HTTP),
-        (b"\0\0\0", Stranger.OTHER),
+        (b"220 mail.test ESMTP\r\n", ServerKind.MAIL),
+        (b"\x15\x03\x03\x00\x02\x02\x32", ServerKind.TLS),
+        (b"<html>", ServerKind.HTTP),
+        (b"\0\0\0", ServerKind.OTHER),
     ],
 )
-def test_first_octets_tell_the_protocol(octets: bytes, kind: Stranger | None) -> None:
+def test_first_octets_tell_the_protocol(octets: bytes, kind: ServerKind | None) -> None:
     assert known_by(octets) is kind
