@@ -63,29 +63,45 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog=PROGRAM, description="Tell senders what could not be delivered.")
-    parser.add_argument("directory", nargs="?", metavar="SPOOL-DIR", help="the spool directory")
-    parser.add_argument("-s", "--spool-dir", metavar="DIR", help="the same")
+    parser = _Parser(
+        prog=PROGRAM,
+        usage="%(prog)s [options] [SPOOL-DIR]",
+        description="Send notices of failure to the senders of failed messages. "
+        "Without --relay, --maildir or --deliver-with, procmail delivers them to local users.",
+    )
+    parser.add_argument("directory", nargs="?", metavar="SPOOL-DIR", help="The spool directory.")
+    parser.add_argument("-s", "--spool-dir", metavar="DIR", help="The spool directory.")
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--relay", action="store_true", help="send notices through the spool, as mail")
-    way.add_argument("--maildir", type=Path, metavar="DIR", help="put all notices into a maildir")
+    way.add_argument(
+        "--relay", action="store_true", help="Send notices by mail, through the spool."
+    )
+    way.add_argument("--maildir", type=Path, metavar="DIR", help="Put all notices into a maildir.")
     way.add_argument(
         "--deliver-with",
         metavar="COMMAND",
-        help="run COMMAND with the notice on its input; {user} and {sender} are filled in",
+        help="Run COMMAND with the notice on its standard input; {user} and {sender} are replaced.",
     )
-    way.add_argument("--procmail", metavar="PROGRAM", help="run PROGRAM -d USER [procmail]")
-    parser.add_argument("-u", "--user", help="this user gets every notice")
+    way.add_argument("--procmail", metavar="PROGRAM", help="Run PROGRAM -d USER. [procmail]")
+    parser.add_argument("-u", "--user", help="Send every notice to this user.")
     parser.add_argument(
         "--domain",
         action="append",
         default=[],
         metavar="NAME",
-        help="a name of this host in addresses",
+        help="A mail domain of this host. Repeatable.",
     )
-    parser.add_argument("--host", metavar="NAME", help="this host's name in notices")
-    parser.add_argument("-v", "--verbose", action="store_true", help="name each message")
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version('emailrelay')}")
+    parser.add_argument(
+        "--host", metavar="NAME", help="The name of this host in notices. [$EMAILRELAY_DOMAIN]"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="Print each message's id and result."
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        help="Show the version and exit.",
+        version=f"{PROGRAM} {version('emailrelay')}",
+    )
     return parser
 
 

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def login(*, account: Name, config: Config = None, directory: SpoolDir = None) -> int:
-    """Sign in with a browser, or with a refresh token from standard input."""
+    """Sign in with a browser, or a refresh token on standard input."""
     renewal = _renewal(settings.load(config, directory, os.environ), account)
     if renewal.oauth2.grant not in BY_PERSON:
         print_line(f"{account} needs no person to sign in; a token is fetched")
@@ -83,7 +83,9 @@ def login(*, account: Name, config: Config = None, directory: SpoolDir = None) -
 
 def refresh(
     *,
-    accounts: Annotated[list[str], typer.Argument(metavar="ACCOUNT...")],
+    accounts: Annotated[
+        list[str], typer.Argument(metavar="ACCOUNT", help="Names of [[account]] tables.")
+    ],
     config: Config = None,
     directory: SpoolDir = None,
 ) -> int:
@@ -107,7 +109,7 @@ def show(
     config: Config = None,
     directory: SpoolDir = None,
 ) -> int:
-    """Show the status of each account; exit with 1 if one needs attention."""
+    """Show each account's status; exit 1 if one needs attention."""
     found, now = settings.load(config, directory, os.environ), read_clocks()
     rows = [
         status.row(

@@ -81,7 +81,7 @@ def release(
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
-    """Release held messages to the stage they came from; their age starts again."""
+    """Release held messages; their age starts again."""
     return _change(
         Action.RELEASE,
         selection(ids=ids, sender=sender, recipient=recipient, older=older),
@@ -102,7 +102,7 @@ def flush(
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
-    """Try deferred messages now, all or the selected ones; their age continues."""
+    """Try deferred messages now; their age continues."""
     return _change(
         Action.FLUSH,
         selection(ids=ids, sender=sender, recipient=recipient, older=older),

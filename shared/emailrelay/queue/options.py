@@ -21,7 +21,7 @@ StoreUrl = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Ids = Annotated[
     list[str] | None,
-    typer.Argument(metavar="ID...", help="Message ids, or names of message files."),
+    typer.Argument(metavar="ID", help="Message ids, or names of message files."),
 ]
 Sender = Annotated[
     str | None,

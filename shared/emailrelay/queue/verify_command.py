@@ -30,7 +30,7 @@ def verify(
     as_json: Json = False,
     directory: SpoolDir = None,
 ) -> int:
-    """Look for damage in a spool directory; only --repair changes anything."""
+    """Look for damage; only --repair changes anything."""
     check = Verification(Directory(str(place(directory, None)), makes=False), contents=contents)
     if repair:
         spool_owner.become(check.root.path)

@@ -105,7 +105,7 @@ def _print_table(entries: Sequence[QueueRow], found: int, now: float) -> None:
 
 def show(
     *,
-    ids: Annotated[list[str], typer.Argument(metavar="ID...")],
+    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Message ids.")],
     as_json: Json = False,
     directory: SpoolDir = None,
     store: StoreUrl = None,

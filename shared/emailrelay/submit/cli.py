@@ -22,28 +22,29 @@ from emailrelay.terminal.error_lines import print_errors
 PROGRAM = "emailrelay-submit"
 _HELP = """\
 usage: emailrelay-submit [OPTION]... [RECIPIENT]... < MESSAGE
-Put a message into the spool; the forwarder sends it on.
+Put a message into the spool; the forwarder sends it.
 
   -t                   take the recipients from To:, Cc: and Bcc:
-  -i, -oi              a line with only a dot does not end the message
   -f, -r, --from ADDRESS
-                       the sender that failures are reported to; <> for none
-  -F NAME              the full name for a From: line that has to be added
-  --domain NAME        the domain of addresses that have none
+                       the sender, who gets notices of failure; <> for none
+  -i, -oi              a line with only a dot does not end the message
+  -F NAME              the full name for From: if the message has no From:
+  --domain NAME        the domain for addresses without one
                        [$EMAILRELAY_DOMAIN, /etc/mailname, this host's name]
+  -s, --spool-dir DIR  the spool directory [$EMAILRELAY_SPOOL_DIR; spool_dir in
+                       the file that $EMAILRELAY_CONFIG names;
+                       /var/spool/emailrelay if it exists;
+                       /usr/local/var/spool/emailrelay]
+  --port N             the receiver's port on localhost, for users without
+                       write access to the spool [25]
   -bs                  speak SMTP on standard input and output
   -bp                  show the queue (also when called as mailq)
-  -s, --spool-dir DIR  the spool directory [$EMAILRELAY_SPOOL_DIR; spool_dir in the file that
-                       $EMAILRELAY_CONFIG names; /var/spool/emailrelay if it is there;
-                       /usr/local/var/spool/emailrelay]
-  --port N             the receiver on localhost, for users without write access
-                       to the spool [25]
-  -v, --verbose        print the path of the message's content
+  -v, --verbose        print the path of the message's content file
   --help, --version
 
-Exit status: 0 the message is on stable storage; 64 usage; 65 no message; 66 standard
-input cannot be read, or no spool; 69 refused by the receiver; 75 try again later;
-77 the spool may not be read.
+Exit status: 0 the message is on stable storage; 64 usage; 65 no message;
+66 standard input cannot be read, or no spool; 69 refused by the receiver;
+75 try again later; 77 no permission to read the spool.
 """
 _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
 

@@ -17,7 +17,11 @@ from emailrelay.terminal.screen import output_until_closed
 def new_app(program: str, summary: str) -> typer.Typer:
     """Return an application without commands, with the options ``--version`` and ``--help``."""
     app = typer.Typer(
-        name=program, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+        name=program,
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # it would take [[account]] in a help text for markup
     )
 
     def print_version(asked: bool) -> None:  # noqa: FBT001 - the library's signature
@@ -28,7 +32,14 @@ def new_app(program: str, summary: str) -> typer.Typer:
     def common(
         *,
         version: Annotated[
-            bool, typer.Option("--version", "-V", callback=print_version, is_eager=True)
+            bool,
+            typer.Option(
+                "--version",
+                "-V",
+                callback=print_version,
+                is_eager=True,
+                help="Show the version and exit.",
+            ),
         ] = False,
     ) -> None:
         pass

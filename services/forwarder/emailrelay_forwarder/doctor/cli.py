@@ -87,11 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage="%(prog)s [options] [HOST:PORT | ROUTE]",
-        description="Find out why a server does not take our mail: DNS, TCP, greeting, EHLO, TLS, "
-        "login and, with --from, MAIL and RCPT are tried one by one. No message is sent.",
-        epilog="All options of emailrelay-forwarder say the same here (--config FILE, --client-auth "
-        "FILE, --client-tls-verify CA, ...). Exit status: 0 all is well; 1 there is a problem; "
-        "64 it was asked wrongly.",
+        description="Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, TLS, "
+        "login and, with --from, MAIL and RCPT, one by one. No message is sent.",
+        epilog="All options of emailrelay-forwarder are valid here too (--config FILE, --client-auth "
+        "FILE, --client-tls-verify CA, ...). Exit status: 0 no problem; 1 a problem; 64 usage.",
         allow_abbrev=False,
         exit_on_error=False,
     )
@@ -99,10 +98,10 @@ def _parser() -> argparse.ArgumentParser:
         "target",
         nargs="?",
         metavar="HOST:PORT | ROUTE",
-        help="The server, or the name of a [[route]]; by default forward_to and all routes.",
+        help="The server, or the name of a [[route]]. [forward_to and all routes]",
     )
     parser.add_argument(
-        "--from", dest="sender", metavar="ADDRESS", help="Try MAIL with this sender, and RSET."
+        "--from", dest="sender", metavar="ADDRESS", help="Try MAIL with this sender, then RSET."
     )
     parser.add_argument(
         "--to",
@@ -110,10 +109,10 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         action="append",
         default=[],
-        help="Try RCPT with this recipient as well; repeatable.",
+        help="Try RCPT with this recipient too. Repeatable.",
     )
-    parser.add_argument("--json", action="store_true", help="Write one JSON object.")
-    parser.add_argument("--version", action="store_true", help="Show the version.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+    parser.add_argument("--version", action="store_true", help="Show the version and exit.")
     return parser
 
 
