@@ -134,7 +134,7 @@ def test_lifetime_may_be_written_as_a_text() -> None:
     ],
 )
 def test_unusable_answer_is_refused_and_not_shown(answer: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"answer holds|not of type") as caught:
+    with pytest.raises(ValueError, match=r"answer has|not of type") as caught:
         parse(answer, asked=START, chance=0)
     assert HIDDEN not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""Time as tokens need it: a clock that an administrator sets must not make an old token young."""
+"""Clock readings for the age of tokens: changing the clock must not make an old token young."""
 
 import time
 from dataclasses import dataclass
@@ -8,26 +8,27 @@ from emailrelay import linux
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClockReading:
-    """One moment, by the clock on the wall and by the time since this machine started."""
+    """The time of day and the time since the machine started, read together."""
 
     wall: float
-    """Seconds since 1970; jumps when the clock is set."""
+    """Seconds since 1970; it jumps when the clock is set."""
     uptime: float
-    """Seconds since the machine started, sleep included; the same for all its processes."""
+    """Seconds since the machine started, including sleep; the same in all its processes."""
     boot: str
-    """Which start of the machine that was; empty if the system does not say."""
+    """The boot id of the machine; empty if the system has none."""
 
 
 def read_clocks() -> ClockReading:
-    """Give the present moment."""
+    """Read both clocks now."""
     return ClockReading(wall=time.time(), uptime=linux.time_since_boot(), boot=linux.boot_id())
 
 
 def age(since: ClockReading, now: ClockReading) -> float:
-    """Give the seconds that have passed, rather too many than too few.
+    """Return the seconds that have passed, too many rather than too few.
 
-    A clock set forward makes a token renewed early, which does no harm. One set back is found out by
-    the uptime; after a restart, when that says nothing, a moment in the future counts as long ago.
+    A clock that was set forward causes an early renewal, which does no harm. The uptime detects a
+    clock that was set back. After a restart the uptime does not help: a reading in the future then
+    counts as infinitely old.
     """
     by_wall = now.wall - since.wall
     if since.boot and since.boot == now.boot:

@@ -1,4 +1,4 @@
-"""Renews one account's token: one process at a time, the new one kept before it is used."""
+"""Renews one account's token: in one process at a time, and stored before it is used."""
 
 import asyncio
 import contextlib
@@ -42,17 +42,17 @@ CAUSES = (
 _TRIES = 3
 _PAUSE = 1.0
 _LONGEST_RETRY = 5.0
-_LOOK_AGAIN = 0.1
-_PATIENCE = 90.0
-"""Seconds for another process's renewal: longer than all its tries can take."""
+_POLL_INTERVAL = 0.1
+_LONGEST_WAIT = 90.0
+"""Seconds to wait for another process's renewal: longer than all its tries can take."""
 
 Pausing: TypeAlias = Callable[[float], Awaitable[None]]
-"""Waits so many seconds."""
+"""Waits for a number of seconds."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Renewal:
-    """The sign-in of one account, as one process sees it."""
+    """The sign-in of one account in one process."""
 
     account: AccountSettings
     oauth2: OAuth2
@@ -65,11 +65,11 @@ class Renewal:
 
     @property
     def identity(self) -> str:
-        """What tokens are kept for: these settings, and no others."""
+        """Identifies the settings that the stored tokens belong to."""
         return request.identity(self.account)
 
     def look(self) -> SignIn:
-        """Give what is kept.
+        """Return the stored state.
 
         Raises:
             SignInError: it cannot be read.
@@ -81,33 +81,33 @@ class Renewal:
             raise self.explain(error) from error
 
     def next_step(self, *, refused: bool) -> SignInStep:
-        """Decide what a session that begins now needs; see ``state.next_step``."""
+        """Decide the next step for a session that begins now; see ``state.next_step``."""
         return state.next_step(
             self.look(), refused=refused, secrets=stamp_of_files(self.oauth2), now=self.clock()
         )
 
     async def renew(self, *, refused: bool = False, forced: bool = False) -> Token:
-        """Give a good token, a new one if that is needed; ``forced``: if at all possible.
+        """Return a valid token, a new one if needed; ``forced``: a new one if possible.
 
-        Whoever calls this must not cancel it lightly: a refresh token that was used and whose
-        successor was not kept is lost.
+        Do not cancel it without need: if a refresh token was used and its successor was not stored,
+        the sign-in is lost.
 
         Raises:
-            SignInError: there is none.
+            SignInError: there is no valid token.
 
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PATIENCE
+        deadline = loop.time() + _LONGEST_WAIT
         while loop.time() < deadline:
-            token = await self._in_turn(refused=refused, forced=forced)
+            token = await self._renew_or_read(refused=refused, forced=forced)
             if token is not None:
                 return token
-            await asyncio.sleep(_LOOK_AGAIN)
-        reason = f"another process has been renewing the token for {_PATIENCE:g} s"
-        raise SignInError(self.account.name, reason, "it is tried again")
+            await asyncio.sleep(_POLL_INTERVAL)
+        reason = f"another process has been renewing the token for {_LONGEST_WAIT:g} s"
+        raise SignInError(self.account.name, reason, "it is tried again by itself")
 
-    async def _in_turn(self, *, refused: bool, forced: bool) -> Token | None:
-        """Renew if nobody else does, else give what there is; None if that is nothing yet."""
+    async def _renew_or_read(self, *, refused: bool, forced: bool) -> Token | None:
+        """Renew if no other process does, else return the stored token; None: there is none yet."""
         with contextlib.ExitStack() as stack:
             try:
                 mine = stack.enter_context(self.files.try_lock(self.account.name))
@@ -126,7 +126,7 @@ class Renewal:
 
     async def _fetch(self, before: SignIn, *, forced: bool) -> Token:
         try:
-            # First the room: a full disk must not cost a refresh token that works only once.
+            # Reserve space first: a full disk must not lose a refresh token that works only once.
             with self.files.reserve(self.account.name) as room:
                 issued, seed = await self._ask(before)
                 after = state.after_success(before, issued, seed=seed)
@@ -176,7 +176,7 @@ class Renewal:
             raise Unavailable(str(error)) from error
 
     def signed(self, form: dict[str, str], credentials: OAuthCredentials) -> dict[str, str]:
-        """Give the form with a freshly signed statement, for accounts that have a key."""
+        """Return the form; for accounts with a key, with a newly signed statement."""
         jti, now = secrets.token_urlsafe(24), self.clock().wall
         found = request.statement(self.account, self.oauth2, credentials, now=now, jti=jti)
         if found is None:
@@ -190,11 +190,11 @@ class Renewal:
         return {**form, **kind, field: sign(claims)}
 
     def keep_sign_in(self, issued: Issued) -> None:
-        """Keep what a person's sign-in gave, for all processes.
+        """Store the tokens of a user's sign-in for all processes.
 
         Raises:
-            OSError: it cannot be kept.
-            SignInError: another process is renewing just now.
+            OSError: they cannot be stored.
+            SignInError: another process is renewing the token.
 
         """
         name = self.account.name
@@ -206,14 +206,14 @@ class Renewal:
         )
         with self.files.try_lock(name) as mine:
             if not mine:
-                raise SignInError(name, "its token is being renewed just now", "try again")
+                raise SignInError(name, "another process is renewing its token", "try again")
             with self.files.reserve(name) as room:
                 room.commit(state.write(after))
 
     def _refresh_token(
         self, before: SignIn, credentials: OAuthCredentials
     ) -> tuple[Secret | None, str]:
-        """Give the refresh token and the stamp of the file that it, or its ancestor, came from."""
+        """Return the refresh token, and the stamp of the file that its first version came from."""
         seed = stamp(self.oauth2.refresh_token_file)
         if credentials.refresh_token is not None and before.seed != seed:
             return credentials.refresh_token, seed
@@ -222,8 +222,8 @@ class Renewal:
     def _failed(self, before: SignIn, cause: Cause, *, forced: bool) -> Token:
         trouble = self._diagnose(cause)
         news = state.is_news(before, trouble) and self._told != trouble.reason
-        # Where nobody was asked there is nothing to remember, and tokens that were kept for other
-        # settings are left alone: an administrator may take a change back.
+        # NotSignedIn is not stored: no server was asked, and tokens that belong to other settings
+        # stay usable if an administrator reverts a change.
         if not isinstance(cause, NotSignedIn):
             self._remember(state.after_trouble(before, trouble), news=news)
         token = before.token
@@ -248,10 +248,10 @@ class Renewal:
                 room.commit(state.write(after))
         except (OSError, StoreUnusable) as error:
             if news:
-                self.report(StoreTrouble(doing="keeping tokens", reason=str(error)))
+                self.report(StoreTrouble(doing="storing tokens", reason=str(error)))
 
     def explain(self, cause: Cause) -> SignInError:
-        """Give what went wrong as an error for people, with what they can do."""
+        """Return an error that tells people the reason and the remedy."""
         return self._error(self._diagnose(cause))
 
     def _diagnose(self, cause: Cause) -> TokenTrouble:

@@ -1,4 +1,4 @@
-"""What emailrelay-auth needs of the settings: the accounts, and where their tokens are kept."""
+"""The settings that emailrelay-auth needs: the accounts and the directory of their tokens."""
 
 import os
 from collections.abc import Mapping
@@ -28,17 +28,17 @@ class OAuthAccounts:
     root: Path
 
     def named(self, name: str) -> AccountSettings:
-        """Give an account.
+        """Return the account of this name.
 
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: there is no such account.
 
         """
         for account in self.tables:
             if account.name == name:
                 return account
         known = ", ".join(map(str, self.tables)) or "none"
-        raise ConfigError([f"{name}: no [[account]] has this name; there are: {known}"])
+        raise ConfigError([f"{name}: no [[account]] has this name; the names are: {known}"])
 
 
 def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]) -> OAuthAccounts:
@@ -46,7 +46,7 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
 
     Raises:
         ConfigError: with every problem.
-        StoreUnusable: there is no such spool directory; this command makes none.
+        StoreUnusable: there is no such spool directory; this command does not create it.
 
     """
     argv = [] if config is None else ["--config", os.fspath(config)]
@@ -54,5 +54,5 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
     root = directory or tokens_root(settings.store_place, settings.spool_dir)
     if not root.is_dir():
         raise StoreUnusable(f"{root}: there is no such spool directory; say --spool-dir DIR")
-    spool_owner.become(root)  # a token that root stored would be of no use to the services
+    spool_owner.become(root)  # the services cannot read a token that root stored
     return OAuthAccounts(settings.account, root.absolute())

@@ -1,4 +1,4 @@
-"""What is kept of an account's sign-in, for all processes: its tokens and its last trouble."""
+"""The stored state of an account's sign-in: its tokens and its last error."""
 
 import json
 from dataclasses import dataclass, replace
@@ -21,26 +21,26 @@ class TokenTrouble:
     at: ClockReading
     times: int
     lasting: bool
-    """Whether it will fail again until somebody does something."""
+    """True: it fails again until an administrator changes something."""
     secrets: str
-    """The stamp of the secret files that were used: with others it may work."""
+    """The stamp of the secret files that were used: other files may work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn:
-    """The state of one account's sign-in; ``identity`` says for which settings it holds."""
+    """The state of one account's sign-in, for the settings that ``identity`` stands for."""
 
     identity: str
     token: Token | None = None
     refresh_token: Secret | None = None
     seed: str = ""
-    """The stamp of the file that the first refresh token came from; empty after a login."""
+    """The stamp of the file with the first refresh token; empty after a login."""
     trouble: TokenTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUse:
-    """The token is good; ``renew``: it should be renewed meanwhile."""
+    """The token is valid; ``renew``: renew it in the background."""
 
     token: Token
     renew: bool
@@ -48,12 +48,12 @@ class TokenUse:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """There is no good token: one must be fetched first."""
+    """There is no valid token: fetch one first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """There is no good token, and it is too early to ask again."""
+    """There is no valid token, and it is too early to ask again."""
 
     trouble: TokenTrouble
 
@@ -62,9 +62,9 @@ SignInStep: TypeAlias = TokenUse | Renew | Pause
 
 
 def next_step(state: SignIn, *, refused: bool, secrets: str, now: ClockReading) -> SignInStep:
-    """Decide what to do for a session that begins now.
+    """Decide the next step for a session that begins now.
 
-    ``refused``: a mail server did not take the token; ``secrets``: the stamp of the secret files now.
+    ``refused``: a mail server refused the token; ``secrets``: the stamp of the secret files now.
     """
     resting = state.trouble is not None and _rests(state.trouble, secrets, now)
     token = state.token
@@ -84,7 +84,7 @@ def _rests(trouble: TokenTrouble, secrets: str, now: ClockReading) -> bool:
 
 
 def after_success(state: SignIn, issued: Issued, *, seed: str) -> SignIn:
-    """Give the state after a renewal: without a new refresh token the old one stays good."""
+    """Return the state after a renewal; without a new refresh token the old one stays valid."""
     return SignIn(
         identity=state.identity,
         token=issued.token,
@@ -94,18 +94,18 @@ def after_success(state: SignIn, issued: Issued, *, seed: str) -> SignIn:
 
 
 def after_trouble(state: SignIn, trouble: TokenTrouble) -> SignIn:
-    """Give the state after a failed renewal: a token that is still good is kept."""
+    """Return the state after a failed renewal; a token that is still valid stays."""
     times = 1 if state.trouble is None else state.trouble.times + 1
     return replace(state, trouble=replace(trouble, times=times))
 
 
 def is_news(state: SignIn, trouble: TokenTrouble) -> bool:
-    """Tell whether somebody must be told of a trouble: not of the same one time and again."""
+    """Tell whether an error must be reported: a repeated one must not."""
     return state.trouble is None or state.trouble.reason != trouble.reason
 
 
 def write(state: SignIn) -> bytes:
-    """Write a state for its file, secrets and all."""
+    """Write a state as the octets of its file, with its secrets."""
     token, trouble, refresh = state.token, state.trouble, state.refresh_token
     entry: dict[str, Any] = {"version": 1, "identity": state.identity, "seed": state.seed}
     if refresh is not None:
@@ -130,9 +130,9 @@ def write(state: SignIn) -> bytes:
 
 
 def read(octets: bytes | None, identity: str) -> SignIn:
-    """Read what ``write`` gave; empty if there is nothing, or nothing for these settings.
+    """Read the octets of ``write``; the state is empty without octets or with other settings.
 
-    A file that cannot be understood counts as none: what it held can be had again by a new sign-in.
+    A file that cannot be parsed counts as missing: a new sign-in replaces its content.
     """
     empty = SignIn(identity=identity)
     if octets is None:

@@ -1,4 +1,4 @@
-"""How an account's sign-in stands: one row of a table, or one JSON object."""
+"""The status of an account's sign-in: one row of a table, or one JSON object."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -18,18 +18,18 @@ from emailrelay.terminal.screen import new_table, plain
 
 
 class AccountStanding(StrEnum):
-    """How it stands in a word."""
+    """The status in one word."""
 
     GOOD = "good"
-    """There is a token, and no trouble."""
+    """There is a valid token and no error."""
     READY = "ready"
-    """There is no good token now; one will be fetched when mail needs it."""
+    """There is no valid token now; one is fetched when mail needs it."""
     TROUBLE = "trouble"
-    """The last renewal failed, or a secret file cannot be used."""
+    """The last renewal failed, or a secret file is unusable."""
     SIGN_IN = "sign in"
     """A person must sign in first."""
-    PASSWORD = "password"  # noqa: S105 -- the word for accounts without OAuth2
-    """The account has a password, and no token."""
+    PASSWORD = "password"  # noqa: S105 -- not a password: the status of accounts without OAuth2
+    """The account has a password and no token."""
 
 
 _COLOURS = {
@@ -43,7 +43,7 @@ _COLOURS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
-    """What there is to say of an account; times in seconds since 1970."""
+    """The facts about one account; times are in seconds since 1970."""
 
     account: str
     user: str
@@ -57,12 +57,12 @@ class AccountStatus:
 
     @property
     def in_order(self) -> bool:
-        """Whether nobody needs to do anything."""
+        """True if the account needs no attention."""
         return self.standing not in (AccountStanding.TROUBLE, AccountStanding.SIGN_IN)
 
 
 def unusable_file(account: AccountSettings) -> str:
-    """Say what is wrong with the secret files of an account; nothing if it can be used."""
+    """Return the error in an account's secret files; empty if they are usable."""
     try:
         if account.oauth2 is not None:
             load_credentials(account.oauth2)
@@ -76,9 +76,9 @@ def unusable_file(account: AccountSettings) -> str:
 def row(
     account: AccountSettings, found: SignIn | None, now: ClockReading, unusable: str = ""
 ) -> AccountStatus:
-    """Describe an account by what is kept of its sign-in; None: it has no OAuth2.
+    """Return the status of an account from its stored sign-in; None: it has no OAuth2.
 
-    ``unusable`` is what is wrong with its secret files: nothing can be renewed before that is mended.
+    ``unusable`` is the error in its secret files, which must be fixed before any renewal.
     """
     oauth2 = account.oauth2
     mechanism = account.mechanism.lower()
@@ -91,7 +91,7 @@ def row(
             standing=AccountStanding.TROUBLE,
             token_expires=None if found is None or found.token is None else expires(found.token),
             trouble=unusable,
-            advice="mend the file; the user of the services must be able to read it, and others not",
+            advice="fix the file; only the user of the services may be able to read it",
         )
     if oauth2 is None or found is None:
         return AccountStatus(account=account.name, user=account.user, mechanism=mechanism)
@@ -124,7 +124,7 @@ def row(
 
 
 def to_json(entry: AccountStatus) -> dict[str, Any]:
-    """Give a row for programs."""
+    """Return the row as a JSON object."""
     return {
         "account": entry.account,
         "user": entry.user,
@@ -139,7 +139,7 @@ def to_json(entry: AccountStatus) -> dict[str, Any]:
 
 
 def table(rows: Iterable[AccountStatus], now: float) -> Table:
-    """Give rows for people."""
+    """Return the rows as a table."""
     listing = new_table()
     for heading in ("Account", "Mechanism", "State", "Token"):
         listing.add_column(heading, no_wrap=True)

@@ -1,7 +1,8 @@
-"""Files of tokens beside the mail: whole or absent, for their owner alone, renewed by one at a time.
+"""Token files in the spool directory: complete or absent, readable by their owner only.
 
-Each name has two files under ``.tokens``: the tokens, and an empty one whose lock is the right to
-renew them. The lock's file is never removed, so its name and its inode always agree.
+Each account has two files under ``.tokens``: the tokens, and an empty lock file. The holder of the
+lock is the only process that renews. The lock file is never removed, so that its name always means
+the same inode.
 """
 
 import contextlib
@@ -15,11 +16,11 @@ from emailrelay.store.spool.disk.directory import Directory
 DIRECTORY = ".tokens"
 
 _ROOM = 128 * 1024
-"""Octets put by before a token is asked for: a full disk must not cost one that cannot be asked twice."""
+"""Octets reserved before a token request: a full disk must not lose a refresh token."""
 
 
 class Reserved:
-    """Room on the disk for one write, to be used or left."""
+    """Disk space reserved for one write."""
 
     __slots__ = ("_descriptor", "_directory", "_scratch", "_target")
 
@@ -27,7 +28,7 @@ class Reserved:
         self._directory = directory
         self._scratch = directory / f"{name}.new"
         self._target = directory / f"{name}.json"
-        # The holder of the lock is the only writer; what a killed one left is begun anew.
+        # The holder of the lock is the only writer, so a file of a killed process is overwritten.
         flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
         self._descriptor = files.opened(self._scratch, flags, 0o600)
         try:
@@ -37,10 +38,10 @@ class Reserved:
             raise
 
     def commit(self, octets: bytes) -> None:
-        """Put new tokens in place of the old ones, durably.
+        """Replace the old tokens by new ones, durably.
 
         Raises:
-            OSError: the disk refuses; the old ones stand.
+            OSError: the write failed; the old tokens stay.
 
         """
         files.write_all(self._descriptor, octets)
@@ -50,22 +51,22 @@ class Reserved:
         files.sync_directory(self._directory)
 
     def close(self) -> None:
-        """Give the room back."""
+        """Release the space."""
         os.close(self._descriptor)
         files.remove(self._scratch)
 
 
 @dataclass(frozen=True, slots=True)
 class TokenFiles:
-    """The tokens kept in one spool directory. Names are those of accounts."""
+    """The tokens in one spool directory, by account name."""
 
     root: str
 
     def read(self, name: str) -> bytes | None:
-        """Give what is kept, or None.
+        """Return the stored octets, or None.
 
         Raises:
-            OSError: it cannot be read, by its owner's wish for example.
+            OSError: the file cannot be read, for example because of its permissions.
 
         """
         try:
@@ -81,10 +82,12 @@ class TokenFiles:
 
     @contextlib.contextmanager
     def try_lock(self, name: str) -> Generator[bool, None, None]:
-        """Hold the right to renew, if nobody has it; it ends with the process at the latest.
+        """Try to hold the lock within the block; yield True if this process has it.
+
+        The lock ends with the process at the latest.
 
         Raises:
-            OSError: the directory refuses.
+            OSError: the lock file cannot be opened.
 
         """
         at = self._directory() / f"{name}.lock"
@@ -101,10 +104,10 @@ class TokenFiles:
 
     @contextlib.contextmanager
     def reserve(self, name: str) -> Generator[Reserved, None, None]:
-        """Make sure that a write will find room; for the holder of the lock.
+        """Reserve disk space for a write; only for the holder of the lock.
 
         Raises:
-            OSError: there is no room, or the directory refuses.
+            OSError: there is no space, or the file cannot be opened.
 
         """
         room = Reserved(self._directory(), name)
@@ -114,7 +117,7 @@ class TokenFiles:
             room.close()
 
     def _directory(self, *, makes: bool = True) -> Directory:
-        """Give the directory, for this user alone; anything else in its place is refused."""
+        """Open the directory, which must be accessible to this user only."""
         root = Directory(self.root, makes=makes)
         missing = makes and not files.is_there(root / DIRECTORY)
         directory = root.below(DIRECTORY, makes=makes, private=True)

@@ -101,7 +101,8 @@ def _journal_lines(history: History) -> Iterator[str]:
     for peer in history.doubts:
         yield f"a sender died at the final dot: {peer} may have two copies"
     if history.failed is not None:
-        yield f"{when(history.failed.at)} failed when {history.failed.stage}: {history.failed.reason}"
+        failed = history.failed
+        yield f"{when(failed.at)} failed when {failed.stage}: {failed.reason}"
     if history.held:
         yield f"held by the operator; 'emailrelay-queue release' sends it back to {history.stage}"
     if history.next_attempt is not None and history.failed is None:
