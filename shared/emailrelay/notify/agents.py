@@ -64,12 +64,12 @@ class Locals:
             return self.everything_to
         name, _, domain = sender.rpartition("@") if "@" in sender else (sender, "", "")
         if domain and domain.lower() not in self.domains:
-            raise NotDelivered(f"{domain} is not this host; say --domain {domain}, or --relay")
+            raise NotDelivered(f"{domain} is not this host; use --domain {domain}, or --relay")
         try:
             return pwd.getpwnam(name).pw_name
         except KeyError as error:
             raise NotDelivered(
-                f"this host has no user {name!a}; say --user USER, or --relay"
+                f"this host has no user {name!a}; use --user USER, or --relay"
             ) from error
 
 

@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         parser.error(str(error))
     if not root.is_dir():
-        wrong = f"{root}: there is no such spool directory; say --spool-dir DIR"
+        wrong = f"{root}: there is no such spool directory; use --spool-dir DIR"
         return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
     try:
         count = _run(root, host, agent)

@@ -53,6 +53,6 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
     settings = read(AuthSettings, argv, environ)
     root = directory or tokens_root(settings.store_place, settings.spool_dir)
     if not root.is_dir():
-        raise StoreUnusable(f"{root}: there is no such spool directory; say --spool-dir DIR")
+        raise StoreUnusable(f"{root}: there is no such spool directory; use --spool-dir DIR")
     spool_owner.become(root)  # the services cannot read a token that root stored
     return OAuthAccounts(settings.account, root.absolute())

@@ -25,7 +25,7 @@ def place(directory: Path | None, url: str | None) -> str | Path:
         return url
     place = directory or Path(spool_dir.chosen())
     if not place.is_dir():
-        raise StoreUnusable(f"{place}: there is no such spool directory; say --spool-dir DIR")
+        raise StoreUnusable(f"{place}: there is no such spool directory; use --spool-dir DIR")
     return place
 
 

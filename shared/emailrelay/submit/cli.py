@@ -13,7 +13,7 @@ from emailrelay.envelope import Address
 from emailrelay.errors import reason_of
 from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output, mention, prepare_streams
-from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
+from emailrelay.submit.arguments import Arguments, OperationMode, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
 from emailrelay.submit.direct import NoEntry, SpoolEntry, new_ids
 from emailrelay.submit.message import DataError, NoInput
@@ -50,7 +50,7 @@ _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--po
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; give the exit status (sysexits.h)."""
+    """Run the command line; return the exit status (sysexits.h)."""
     prepare_streams()
     program = os.path.basename(sys.argv[0])
     try:
@@ -68,19 +68,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Arguments) -> int:
-    match arguments.personality:
-        case Personality.SUBMIT:
+    match arguments.mode:
+        case OperationMode.SUBMIT:
             return _submit(arguments)
-        case Personality.SESSION:
+        case OperationMode.SESSION:
             return _session(arguments)
-        case Personality.MAILQ:
+        case OperationMode.MAILQ:
             return _mailq(_root(arguments))
-        case Personality.NEWALIASES:
-            return os.EX_OK  # there is no table of aliases to build
-        case Personality.HELP:
+        case OperationMode.NEWALIASES:
+            return os.EX_OK  # there are no aliases
+        case OperationMode.HELP:
             sys.stdout.write(_HELP)
             return os.EX_OK
-        case Personality.VERSION:
+        case OperationMode.VERSION:
             from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this needs
 
             sys.stdout.write(f"{PROGRAM} {version('emailrelay')}\n")
@@ -102,11 +102,13 @@ def _mailq(root: str) -> int:
         drop_output()
     except PermissionError as error:
         return print_errors(
-            PROGRAM, f"{reason_of(error)}; members of the spool's group may", status=os.EX_NOPERM
+            PROGRAM,
+            f"{reason_of(error)}; become a member of the spool's group",
+            status=os.EX_NOPERM,
         )
     except (FileNotFoundError, NotADirectoryError) as error:
         return print_errors(
-            PROGRAM, f"{reason_of(error)}; say --spool-dir DIR", status=os.EX_NOINPUT
+            PROGRAM, f"{reason_of(error)}; use --spool-dir DIR", status=os.EX_NOINPUT
         )
     return os.EX_OK
 
@@ -117,16 +119,16 @@ def _session(arguments: Arguments) -> int:
     try:
         return session.hold(_root(arguments), arguments.port)
     except session.NoReceiver as error:
-        sys.stdout.write("421 4.3.2 nobody takes mail on this machine now\r\n")
+        sys.stdout.write("421 4.3.2 this machine accepts no mail now\r\n")
         return print_errors(PROGRAM, f"{error}; {_WAYS}", status=os.EX_TEMPFAIL)
 
 
 def _submit(arguments: Arguments) -> int:
     if not arguments.recipients and not arguments.from_header:
-        raise UsageError("say who is to get the message, or -t")
+        raise UsageError("name the recipients, or give -t")
     mail = compose(arguments, sys.stdin.buffer)
     try:
-        # Root's Python may stand where the owner cannot read it: what this takes is imported already.
+        # The spool's owner may be unable to read root's Python, so all imports are done before.
         with spool_owner.acting(_root(arguments), imports=False):
             return _put(arguments, mail)
     except NoEntry as error:
@@ -138,7 +140,7 @@ def _put(arguments: Arguments, mail: Mail) -> int:
     try:
         entry.write(mail.content(entry.id))
         entry.commit(mail.sender, mail.recipients)
-    except BaseException:  # an interrupt as well: nobody was told yet that it was taken
+    except BaseException:  # an interrupt, too: the message has not been acknowledged yet
         entry.discard()
         raise
     if arguments.verbose:
@@ -147,7 +149,7 @@ def _put(arguments: Arguments, mail: Mail) -> int:
 
 
 def _send(mail: Mail, port: int, why: str) -> int:
-    """Go through the receiver, since the spool is closed to this user."""
+    """Send through the receiver, because this user has no write access to the spool."""
     from emailrelay.submit import by_smtp  # noqa: PLC0415 - 30 ms that members of the group save
 
     message_id = new_ids().next(time.time())
@@ -159,7 +161,7 @@ def _send(mail: Mail, port: int, why: str) -> int:
         if error.permanent:
             return print_errors(PROGRAM, f"refused: {error}", status=os.EX_UNAVAILABLE)
         return print_errors(
-            PROGRAM, f"not taken now: {error}; try again later", status=os.EX_TEMPFAIL
+            PROGRAM, f"not accepted now: {error}; try again later", status=os.EX_TEMPFAIL
         )
     except by_smtp.TakenInPart as error:
         return _part(error.taken, error.missed, str(error))
@@ -167,7 +169,7 @@ def _send(mail: Mail, port: int, why: str) -> int:
 
 
 def _part(taken: Sequence[Address], missed: Sequence[Address], reason: str) -> int:
-    """Tell who gets the message and who does not; the status is one that nobody tries again after."""
+    """Report the recipients that get the message; the status makes programs not retry all."""
     for address in taken:
         print_errors(PROGRAM, f"taken: {address}")
     for address in missed:

@@ -1,4 +1,4 @@
-"""Straight into the spool, for members of its group."""
+"""Writes a message into the spool, for users with write access."""
 
 import contextlib
 import os
@@ -16,12 +16,12 @@ from emailrelay.store.spool.wake.bell import Bell
 
 
 def new_ids() -> QueueIds:
-    """Give the ids of this process, drawn as ``secrets`` does, whose import would take longer than all else."""
+    """Return the ids of this process, as random as with ``secrets``, whose import is slow."""
     return QueueIds(int.from_bytes(os.urandom(8)) % (1 << PROCESS_BITS))
 
 
 class NoEntry(Exception):
-    """The user may not write into this spool, or there is none; the text says which."""
+    """The user has no write access to the spool, or there is none; the text says which."""
 
 
 class SpoolEntry:
@@ -31,8 +31,8 @@ class SpoolEntry:
         """Begin a message.
 
         Raises:
-            NoEntry: there is no such spool, or this user may not write into it.
-            OSError: the disk refuses.
+            NoEntry: there is no such spool, or this user has no write access to it.
+            OSError: the disk is full or fails.
 
         """
         self._clock = clock
@@ -42,18 +42,18 @@ class SpoolEntry:
         try:
             self._pair = Pair(self._spool.below(names.DRAFTS), lambda: ids.next(clock()))
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoEntry(f"{root} is no spool directory") from error
+            raise NoEntry(f"{root} is not a spool directory") from error
         except PermissionError as error:
-            raise NoEntry(f"you may not write into {root}") from error
+            raise NoEntry(f"you have no write access to {root}") from error
 
     @property
     def id(self) -> QueueId:
-        """Give the message's id."""
+        """Return the message's id."""
         return self._pair.id
 
     @property
     def path(self) -> str:
-        """Give where the content is once it is committed."""
+        """Return the path of the content after the commit."""
         return str(self._spool / names.content(self.id))
 
     def write(self, pieces: Iterable[bytes]) -> None:
@@ -83,14 +83,14 @@ class SpoolEntry:
         bell.close()
 
     def _hand_over(self) -> None:
-        """Give the files to the spool's group where the directory does not do so by itself."""
+        """Change the files' group to the spool's group if the directory did not set it."""
         group = os.fstat(self._spool.fileno()).st_gid
         for descriptor in (self._pair.envelope, self._pair.content):
             if os.fstat(descriptor).st_gid != group:
                 os.fchown(descriptor, -1, group)
 
     def discard(self) -> None:
-        """Leave nothing."""
+        """Remove the files of a message that was not committed."""
         with contextlib.suppress(OSError):  # recovery removes what we cannot
             self._pair.remove()
         self._pair.close()

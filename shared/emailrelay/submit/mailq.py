@@ -1,4 +1,4 @@
-"""The queue at a glance, for those who type ``mailq``."""
+"""The short list of the queue that ``mailq`` prints."""
 
 import os
 import time
@@ -13,7 +13,7 @@ from emailrelay.store.spool.disk.directory import Directory, Location
 
 
 def lines(root: str, now: float) -> Iterator[str]:
-    """Give the lines to print, oldest message first. ``now``: seconds since 1970.
+    """Yield the lines to print, oldest message first. ``now``: seconds since 1970.
 
     Raises:
         OSError: the spool cannot be read.
@@ -30,7 +30,7 @@ def lines(root: str, now: float) -> Iterator[str]:
     for story in shown:
         yield from story
     count = "1 message" if len(shown) == 1 else f"{len(shown)} messages"
-    yield f"-- {count}; emailrelay-queue tells more"
+    yield f"-- {count}; emailrelay-queue shows more"
 
 
 def _arrival(entry: names.EnvelopeName) -> tuple[int, ...]:
@@ -38,7 +38,7 @@ def _arrival(entry: names.EnvelopeName) -> tuple[int, ...]:
 
 
 def _story(spool: Directory, entry: names.EnvelopeName, now: float) -> Iterator[str]:
-    """Tell one message; nothing if it has left meanwhile."""
+    """Yield the lines of one message; none if it has left meanwhile."""
     path = spool / names.envelope(entry.id, entry.stage)
     try:
         octets = _read(path)
@@ -61,13 +61,13 @@ def _read(path: Location) -> bytes | None:
     """Read an envelope file; None: it has left meanwhile.
 
     Raises:
-        OSError: it cannot be read, or is no regular file.
+        OSError: it cannot be read, or is not a regular file.
 
     """
     descriptor = files.open_regular(path)
     if descriptor is None:
         if files.is_there(path):
-            raise OSError("no regular file")
+            raise OSError("not a regular file")
         return None
     try:
         return files.read_all(descriptor)
@@ -76,7 +76,7 @@ def _read(path: Location) -> bytes | None:
 
 
 def _state(stage: Stage, history: journal.History, now: float) -> str:
-    """Name the state as ``emailrelay-queue`` does."""
+    """Return the state in the words of ``emailrelay-queue``."""
     when = history.next_attempt
     if stage not in (Stage.READY, Stage.UNFILTERED) or when is None or is_due(when, now):
         return stage.value
@@ -84,7 +84,7 @@ def _state(stage: Stage, history: journal.History, now: float) -> str:
 
 
 def _last(stage: Stage, history: journal.History) -> str:
-    """Give what the last try met with, or why the message was given up."""
+    """Return the result of the last try, or the reason of the failure."""
     if stage is Stage.FAILED and history.failed is not None:
         return str(history.failed.reason)
     attempt = history.last_attempt
