@@ -267,7 +267,7 @@ def test_nothing_is_the_null_sender(text: str) -> None:
 
 
 def test_message_for_nobody_is_refused() -> None:
-    with pytest.raises(DataError, match="no recipients"):
+    with pytest.raises(DataError, match="there is no recipient"):
         addresses.recipients([], [("To", "undisclosed-recipients:;")], "h.test")
 
 

@@ -1,4 +1,4 @@
-"""``emailrelay-notify``: tells senders what could not be delivered."""
+"""``emailrelay-notify``: sends notices of failure to senders."""
 
 import argparse
 import os
@@ -13,7 +13,7 @@ from typing import NoReturn
 from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.events import Event, Level
-from emailrelay.notify.agents import Agent, Locals, Maildir, Program
+from emailrelay.notify.agents import Agent, LocalUsers, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
 from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.store.spool.disk import place
@@ -31,7 +31,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; give the exit status (docs/notify.md)."""
+    """Run the command line; return the exit status (docs/notify.md)."""
     prepare_streams()
     parser = _parser()
     asked = parser.parse_args(argv)
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         status = _tell(count, verbose=asked.verbose)
         sys.stdout.flush()
-    except OSError:  # the notices are sent; nobody reads what is told of them
+    except OSError:  # the notices are sent, only the report cannot be printed
         drop_output()
         return 1 if count.trouble else os.EX_OK
     return status
@@ -111,7 +111,7 @@ def _agent(asked: argparse.Namespace, host: str) -> Agent | None:
     if asked.maildir is not None:
         return Maildir(asked.maildir.absolute(), host)
     names = {"localhost", host, socket.gethostname(), *asked.domain}
-    known = Locals(frozenset(name.lower() for name in names), asked.user)
+    known = LocalUsers(frozenset(name.lower() for name in names), asked.user)
     if asked.deliver_with is not None:
         return Program.parse(asked.deliver_with, known)
     return Program((asked.procmail or "procmail", "-d", "{user}"), known)

@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def xtext(text: str) -> str:
-    """Write a text as one word of the secrets file (RFC 3461 section 4)."""
+    """Write a text as one word of the secrets file: xtext (RFC 3461 section 4)."""
     return "".join(
         chr(octet) if 0x21 <= octet <= 0x7E and octet not in b"+=#" else f"+{octet:02X}"
         for octet in text.encode(errors="surrogateescape")
@@ -87,7 +87,7 @@ def xtext(text: str) -> str:
 
 
 def _asked(words: Sequence[str]) -> tuple[str, str, str]:
-    """Return the form, the side and the name."""
+    """Return the form of the secret, ``client`` or ``server``, and the name."""
     forms = {_FORMS[word] for word in words if word in _FORMS}
     names = [word for word in words if not word.startswith("-")]
     strange = [w for w in words if w.startswith("-") and w not in {*_FORMS, "--client"}]
