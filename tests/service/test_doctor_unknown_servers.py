@@ -50,9 +50,9 @@ async def problem(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[s
         (StrangePeer(answer=b"HTTP/1.1 400 Bad Request\r\n\r\n"), "a web server"),
         (StrangePeer(b"* OK [CAPABILITY IMAP4rev1] ready\r\n"), "an IMAP server"),
         (StrangePeer(b"+OK POP3 ready\r\n"), "a POP3 server"),
-        (StrangePeer(b"\xff\xfd\x18\xff\xfd\x20"), "no mail server"),
-        (StrangePeer(closes=True), "ends it without a word"),
-        (StrangePeer(), "says nothing"),
+        (StrangePeer(b"\xff\xfd\x18\xff\xfd\x20"), "not a mail server"),
+        (StrangePeer(closes=True), "closed without a greeting"),
+        (StrangePeer(), "nothing is sent"),
     ],
 )
 async def test_what_is_no_mail_server_is_told_by_its_name(
@@ -97,7 +97,7 @@ async def test_server_that_speaks_in_clear_is_found_where_tls_was_expected(
         (
             {"greeting": "554 5.7.1 no"},
             "the server said: 554 5.7.1 no",
-            "the server does not want us",
+            "the server refuses this machine",
         ),
         (
             {"greeting": "421 4.3.2 later"},
@@ -118,7 +118,7 @@ async def test_server_that_speaks_in_clear_is_found_where_tls_was_expected(
         (
             {"EHLO": "500 what?", "HELO": "500 what?"},
             "the server said: 500 what?",
-            "no mail server",
+            "not a mail server",
         ),
     ],
 )

@@ -30,14 +30,14 @@ This message is sent nowhere.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Try the filters; return 0 if they accept, else 1, and 64 or 66 (sysexits.h) for bad input."""
+    """Try the filters; return 0 if they accept, else 1; 64 or 66 (sysexits.h) for bad input."""
     prepare_streams()
     asked = _parser().parse_args(argv)
     try:
         filters = parse_chain(asked.filters)
     except ConfigError as error:
         return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
-    # The verdict will be that they cannot be run; here is what to do about it.
+    # The verdict will only show that they cannot run; this is the reason.
     print_errors(PROGRAM, *(f"{path}: {why}" for path, why in unstartable(filters).items()))
     try:
         content = _message(asked.message)

@@ -1,4 +1,4 @@
-"""``emailrelay-doctor``: which servers to examine and how, then what was found."""
+"""``emailrelay-doctor``: the command line, the choice of servers and the output."""
 
 import argparse
 import asyncio
@@ -37,7 +37,7 @@ _WITHHELD = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Examine; return 0 if all is well, 1 if there is a problem, 64 if it was asked wrongly."""
+    """Examine servers; return 0 if there is no problem, 1 for a problem, 64 for wrong usage."""
     prepare_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if by_address:
         values["forward_to"] = target
     elif name not in {None, DEFAULT}:
-        # The route that is named needs no other; whether there is one is said in a better way.
+        # The named route needs no forward_to. A missing route gets a better message later.
         values.setdefault("forward_to", _UNUSED)
     options = replace(options, unknown=unknown)
     try:
@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_files(settings)
         ways = _chosen(settings, DEFAULT if by_address else name)
         if any(account.oauth2 for account in settings.account):
-            # The tokens are for the services' user alone, not even for root.
+            # Only the services' user can use the tokens; root cannot.
             spool_owner.become(tokens_root(settings.store_place, settings.spool_dir))
         withheld = by_address and _is_foreign(options, settings)
         reports = asyncio.run(_examine(settings, ways, asked, withheld=withheld))
@@ -87,10 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage="%(prog)s [options] [HOST:PORT | ROUTE]",
-        description="Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, TLS, "
-        "login and, with --from, MAIL and RCPT, one by one. No message is sent.",
-        epilog="All options of emailrelay-forwarder are valid here too (--config FILE, --client-auth "
-        "FILE, --client-tls-verify CA, ...). Exit status: 0 no problem; 1 a problem; 64 usage.",
+        description="Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, "
+        "TLS, login and, with --from, MAIL and RCPT, one by one. No message is sent.",
+        epilog="All options of emailrelay-forwarder are valid here too (--config FILE, "
+        "--client-auth FILE, --client-tls-verify CA, ...). Exit status: 0 no problem; 1 a problem; 64 usage.",
         allow_abbrev=False,
         exit_on_error=False,
     )
@@ -117,7 +117,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _chosen(settings: ForwarderSettings, name: str | None) -> list[Way]:
-    """Return the routes to examine; raise ConfigError if there is none of that name."""
+    """Return the routes to examine.
+
+    Raises:
+        ConfigError: there is no route of that name.
+
+    """
     found = settings.routes
     every = [*([found.default] if found.default else []), *found.listed]
     chosen = [way for way in every if name in {None, way.name}]
@@ -131,9 +136,9 @@ def _chosen(settings: ForwarderSettings, name: str | None) -> list[Way]:
 
 
 def _is_foreign(options: flags.CommandLine, settings: ForwarderSettings) -> bool:
-    """Tell whether the settings mean their account for other servers than the one to be examined.
+    """Tell whether the account in the settings belongs to other servers than the examined one.
 
-    A server named on the command line may be a mistyped one, and must not get the password then.
+    A server on the command line may be mistyped, and must not get the password then.
     """
     if settings.client_auth is None or "client_auth" in options.values:
         return False
@@ -143,7 +148,7 @@ def _is_foreign(options: flags.CommandLine, settings: ForwarderSettings) -> bool
     except NotForServer:
         return True
     except ConfigError:
-        pass  # nothing is configured but the account
+        pass  # only the account is configured
     return False
 
 
@@ -155,9 +160,9 @@ async def _examine(
     withheld: bool,
 ) -> list[ServerReport]:
     bearer = Bearer(
-        settings.account, tokens_root(settings.store_place, settings.spool_dir), report=_unheard
+        settings.account, tokens_root(settings.store_place, settings.spool_dir), report=_ignore
     )
-    sessions = replace(sessions_of(settings, _unheard, bearer), dialogue=None)
+    sessions = replace(sessions_of(settings, _ignore, bearer), dialogue=None)
     if withheld:
         sessions = replace(sessions, accounts=nobody)
     try:
@@ -190,5 +195,5 @@ async def _report(
     return ServerReport(server=name, findings=await examination.run())
 
 
-def _unheard(_event: Event) -> None:
-    """Leave events alone: what matters of them is in the findings."""
+def _ignore(_event: Event) -> None:
+    """Ignore events: the findings contain what matters."""

@@ -1,4 +1,4 @@
-"""One server examined: each step of a delivery up to the first octet of content."""
+"""Examines one server: each step of a delivery before the content."""
 
 import asyncio
 import re
@@ -10,7 +10,7 @@ from typing import NoReturn, TypeVar
 
 from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
-from emailrelay_forwarder.doctor.certificate import days_left, details_of, told
+from emailrelay_forwarder.doctor.certificate import days_left, details_of, summary
 from emailrelay_forwarder.doctor.finding import DoctorFinding, DoctorVerdict
 from emailrelay_forwarder.doctor.remedies import remedy_for, remedy_for_kind
 from emailrelay_forwarder.doctor.unknown_server import identify
@@ -31,34 +31,34 @@ from emailrelay_forwarder.session.trouble import SessionError, SessionStep
 
 _T = TypeVar("_T")
 _SOON = 14
-"""Days: a certificate that ends within so many should have been renewed."""
-_PARTING = 2.0
+"""Days: a certificate that expires within this time should have been renewed."""
+_QUIT_TIMEOUT = 2.0
 
 
 _ENHANCED = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3} ")
 
 
 class _Over(Exception):
-    """A problem was found that no further step can come after."""
+    """A problem makes further steps impossible."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Examination:
-    """Examines the server of ``route`` as deliveries would use it; sends nothing but an envelope."""
+    """Examines the server of ``route`` in the way of a delivery; sends at most an envelope."""
 
     route: NextServer
     settings: SessionSettings
     sender: str | None = None
-    """For MAIL; None: there is no dry run."""
+    """The sender for MAIL; None: no dry run."""
     recipients: tuple[str, ...] = ()
     no_account: str = "no account is set"
-    """Why nobody logs in, if nobody does."""
+    """The reason for not logging in, if there is no account."""
     findings: list[DoctorFinding] = field(default_factory=list[DoctorFinding])
     _session: Session | None = None
     _since: float = 0.0
 
     async def run(self) -> tuple[DoctorFinding, ...]:
-        """Make all steps that can be made; give what was found, in their order."""
+        """Try all possible steps; return the findings in their order."""
         with suppress(_Over):
             await self._examine()
         return tuple(self.findings)
@@ -82,7 +82,7 @@ class Examination:
         await self._signed_in(session, terms)
         if self.sender is not None:
             await self._dry_run(session, self.sender)
-        await session.quit(_PARTING)
+        await session.quit(_QUIT_TIMEOUT)
 
     async def _addresses(self) -> list[SocketAddress]:
         found = await self._try("DNS", resolve(self.route, limit=self.settings.connect))
@@ -91,7 +91,7 @@ class Examination:
         return found
 
     async def _reachable(self, addresses: list[SocketAddress]) -> SocketAddress:
-        """Connect to each address; give the first that answers. One that does not is no problem then."""
+        """Connect to each address; return the first that answers. The others become notes then."""
         tries = await asyncio.gather(*(self._reach(address) for address in addresses))
         reachable = [a for a, (_, trouble) in zip(addresses, tries, strict=True) if not trouble]
         for address, (seconds, trouble) in zip(addresses, tries, strict=True):
@@ -108,7 +108,7 @@ class Examination:
         return reachable[0]
 
     async def _reach(self, address: SocketAddress) -> tuple[float, SessionError | None]:
-        """Connect to an address; give the seconds it took, and what went wrong."""
+        """Connect to an address; return the seconds that it took, and the error, if any."""
         began, found = time.perf_counter(), None
         try:
             (await connect(address, self.settings)).abort()
@@ -141,7 +141,7 @@ class Examination:
     async def _remedy_for_server_kind(
         self, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> str:
-        """Say what to do where no mail server greets; looking at it does not count as the step's time."""
+        """Return the remedy if no mail server greets. The step's time excludes this check."""
         session.abort()
         began = time.perf_counter()
         kind = await identify(address, self.settings, terms.asked_name)
@@ -156,15 +156,17 @@ class Examination:
     async def _upgraded(
         self, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> Session:
-        """Begin TLS where the policy and the server want it."""
+        """Begin TLS if the policy and the server want it."""
         mode = terms.tls.mode
         if mode is Mode.IMPLICIT:
             return session
         if mode is Mode.OFF:
-            self._note("STARTTLS", DoctorVerdict.NOTE, "switched off: mail goes in clear")
+            self._note(
+                "STARTTLS", DoctorVerdict.NOTE, "switched off: mail is sent without encryption"
+            )
             return session
         if mode is Mode.OPPORTUNISTIC and "starttls" not in session.extensions:
-            text = "not offered: mail goes in clear, and nobody can log in"
+            text = "not offered: mail is sent without encryption, and a login is impossible"
             self._note("STARTTLS", DoctorVerdict.NOTE, text)
             return session
         await self._try("STARTTLS", session.start_tls())
@@ -177,7 +179,7 @@ class Examination:
     async def _encrypted(
         self, session: Session, address: SocketAddress, terms: SessionTerms
     ) -> Session:
-        """Verify the certificate, whether or not deliveries do; give a session that is encrypted."""
+        """Verify the certificate even if deliveries do not; return an encrypted session."""
         verifying = replace(terms, tls=replace(terms.tls, verify=True))
         self._start()
         try:
@@ -209,11 +211,11 @@ class Examination:
 
     def _encryption(self, session: Session) -> None:
         found = session.encryption
-        self._note("TLS", DoctorVerdict.OK, told(found), details=details_of(found))
+        self._note("TLS", DoctorVerdict.OK, summary(found), details=details_of(found))
 
     def _unverified(self, trouble: SessionError) -> None:
-        """Tell of a certificate that deliveries do not look at."""
-        text = f"{_told(trouble)}; mail is sent all the same (client-tls-verify is not set)"
+        """Note a wrong certificate that deliveries do not verify."""
+        text = f"{_error_text(trouble)}; mail is sent nevertheless (client-tls-verify is not set)"
         remedy = remedy_for(trouble.step, trouble.reply, port=self.route.port, ours=True)
         self._note("certificate", DoctorVerdict.NOTE, text, remedy=remedy)
 
@@ -221,8 +223,10 @@ class Examination:
         self._encryption(session)
         left = days_left(session.encryption, now=time.time())
         if left is not None and left < _SOON:
-            text = f"the certificate ends in {left} days"
-            remedy = "the server's owner should renew it now; after that day no mail goes there"
+            text = f"the certificate expires in {left} days"
+            remedy = (
+                "the server's owner should renew it now; after that day no mail is delivered there"
+            )
             self._note("certificate", DoctorVerdict.NOTE, text, remedy=remedy)
 
     async def _signed_in(self, session: Session, terms: SessionTerms) -> None:
@@ -242,14 +246,14 @@ class Examination:
         self._note("AUTH", DoctorVerdict.OK, f"logged in as {terms.account.user} by {by}")
 
     async def _dry_run(self, session: Session, sender: str) -> None:
-        """Offer an envelope, then take it back: RSET and no DATA."""
+        """Offer an envelope, then withdraw it: RSET and no DATA."""
         await self._try("RSET", session.begin())
         if not await self._ask(session, SessionStep.MAIL, b"MAIL FROM:", sender):
             return
         for recipient in self.recipients:
             await self._ask(session, SessionStep.RCPT, b"RCPT TO:", recipient)
         await self._try("RSET", session.begin())
-        self._note("RSET", DoctorVerdict.OK, "the envelope was taken back; nothing was sent")
+        self._note("RSET", DoctorVerdict.OK, "the envelope was withdrawn; nothing was sent")
 
     async def _ask(self, session: Session, step: SessionStep, verb: bytes, address: str) -> bool:
         name = f"{step} <{address}>"
@@ -259,7 +263,9 @@ class Examination:
                 on_wire(Address(address), utf8="smtputf8" in session.extensions) if address else b""
             )
         except AddressError as error:
-            self._note(name, DoctorVerdict.PROBLEM, f"the address {error}", remedy="write another")
+            self._note(
+                name, DoctorVerdict.PROBLEM, f"the address {error}", remedy="use another address"
+            )
             return False
         reply = await self._try(name, session.ask(step, verb + b"<" + octets + b">"))
         if not reply.accepted:
@@ -270,7 +276,7 @@ class Examination:
         return True
 
     async def _try(self, step: str, awaited: Awaitable[_T]) -> _T:
-        """Do one step; a trouble there is the end of the examination."""
+        """Try one step; an error in it ends the examination."""
         self._start()
         try:
             return await awaited
@@ -290,7 +296,7 @@ class Examination:
         remedy: str = "",
     ) -> None:
         known = remedy_for(trouble.step, trouble.reply, port=self.route.port, ours=trouble.ours)
-        self._note(step, verdict, _told(trouble), remedy=remedy or known)
+        self._note(step, verdict, _error_text(trouble), remedy=remedy or known)
 
     def _note(
         self,
@@ -315,13 +321,13 @@ class Examination:
         self._start()
 
 
-def _told(trouble: SessionError) -> str:
-    """Say what went wrong; codes are for what a server has said."""
+def _error_text(trouble: SessionError) -> str:
+    """Return the error text; only a server's reply keeps its codes."""
     if trouble.ours:
         return _ENHANCED.sub("", trouble.reply.text, count=1)
     return f"the server said: {trouble.reply}"
 
 
 def _about_certificate(trouble: SessionError) -> bool:
-    """Tell whether a handshake failed only because of who the server is."""
+    """Tell whether a handshake failed only because of the certificate."""
     return "certificate" in trouble.reply.text

@@ -1,4 +1,4 @@
-"""The doctor's findings for people, and for programs."""
+"""Shows the findings of the doctor, for people and for programs."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ _COLOURS = {DoctorVerdict.OK: "green", DoctorVerdict.NOTE: "yellow", DoctorVerdi
 
 
 def show(reports: Sequence[ServerReport], console: Console) -> None:
-    """Write a table for each server, with the remedies under their steps."""
+    """Print a table for each server; the remedies are below their steps."""
     for report in reports:
         console.print(f"[bold]{plain(report.server)}[/]")
         console.print(_table(report))
@@ -41,7 +41,7 @@ def _table(report: ServerReport) -> RenderableType:
 
 
 def as_json(reports: Sequence[ServerReport]) -> str:
-    """Give all of it as one JSON object; see ``docs/doctor.md``."""
+    """Return the reports as one JSON object; see ``docs/doctor.md``."""
     servers = [
         {
             "server": report.server,
