@@ -75,8 +75,8 @@ def _parser() -> argparse.ArgumentParser:
         "filters",
         nargs="+",
         metavar="SPEC",
-        help="A filter, as for --filter: the path of a program, net:HOST:PORT, spam:HOST:PORT, msgid: "
-        "or exit:N. Several form a chain.",
+        help="A filter, as for --filter: the path of a program, net:HOST:PORT, "
+        "spam:HOST:PORT, msgid: or exit:N. Several form a chain.",
     )
     parser.add_argument(
         "--client",

@@ -90,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, "
         "TLS, login and, with --from, MAIL and RCPT, one by one. No message is sent.",
         epilog="All options of emailrelay-forwarder are valid here too (--config FILE, "
-        "--client-auth FILE, --client-tls-verify CA, ...). Exit status: 0 no problem; 1 a problem; 64 usage.",
+        "--client-auth FILE, --client-tls-verify CA, ...). "
+        "Exit status: 0 no problem; 1 a problem; 64 usage.",
         allow_abbrev=False,
         exit_on_error=False,
     )

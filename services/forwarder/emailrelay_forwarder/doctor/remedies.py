@@ -16,7 +16,8 @@ _BY_KIND = {
     ServerKind.POP3: f"a POP3 server answers there, which is for reading mail: {_PORTS}",
     ServerKind.OTHER: f"the server there is not a mail server: {_PORTS}",
     ServerKind.CLOSES: "the connection is accepted and closed without a greeting: "
-    "the server may refuse this machine's address, or a proxy or port forwarding has no server behind it; see its log",
+    "the server may refuse this machine's address, or a proxy or port "
+    "forwarding has no server behind it; see its log",
     ServerKind.SILENT: "the connection is accepted and nothing is sent: a slow server (try "
     "--prompt-timeout 300), or a firewall or proxy that answers in its place",
 }
