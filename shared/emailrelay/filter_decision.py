@@ -11,9 +11,9 @@ from emailrelay.events import (
     Abandoned,
     Deferred,
     Event,
+    Failed,
     FilterRejected,
     FilterTrouble,
-    MessageFailed,
     Passed,
 )
 from emailrelay.filters.verdict import (
@@ -110,7 +110,7 @@ def _skip(by: str, run: Run, schedule: Schedule) -> Decision:
 
 def _fail(by: str, reply: Reply, reason: str, run: Run) -> tuple[Settlement, Event]:
     attempt = Attempt(at=run.ended, peer=by, trouble=reply)
-    return Fail(reply, attempt), MessageFailed(id=run.message, reason=_told(by, reply, reason))
+    return Fail(reply, attempt), Failed(id=run.message, reason=_told(by, reply, reason))
 
 
 def _later(
@@ -122,7 +122,7 @@ def _later(
     told = _told(by, reply, reason)
     match settlement:
         case Fail():
-            return settlement, MessageFailed(id=run.message, reason=told)
+            return settlement, Failed(id=run.message, reason=told)
         case Defer(attempt):
             event = Deferred(id=run.message, reason=told, next_attempt=attempt.next_attempt)
             return settlement, event

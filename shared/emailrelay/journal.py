@@ -61,7 +61,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failure:
     """Given up at ``stage``; also written as ``Reason:`` and ``ReasonCode:`` for older tools."""
 
     at: float
@@ -115,7 +115,16 @@ class Notified:
 
 
 _Plain: TypeAlias = (
-    Answered | Filtered | Attempt | Failed | Held | Released | Flushed | Doubted | Wished | Notified
+    Answered
+    | Filtered
+    | Attempt
+    | Failure
+    | Held
+    | Released
+    | Flushed
+    | Doubted
+    | Wished
+    | Notified
 )
 Entry: TypeAlias = Accepted | _Plain
 
@@ -139,7 +148,7 @@ class History(NamedTuple):
     next_attempt: float | None = None
     delivered: Mapping[Address, Reply] = MappingProxyType({})
     refused: Mapping[Address, Reply] = MappingProxyType({})
-    failed: Failed | None = None
+    failed: Failure | None = None
     held: bool = False
     released: bool = False
     """Whether an operator has looked at it and wants it sent as it is."""
@@ -161,6 +170,11 @@ def read(entries: Iterable[Entry]) -> History:
     for entry in entries:
         history = after(history, entry)
     return history
+
+
+def history(tail: bytes) -> History:
+    """Read a journal from ``tail``, the envelope file's octets after its ``End`` line."""
+    return read(parse(tail))
 
 
 def after(history: History, entry: Entry) -> History:
@@ -189,7 +203,7 @@ def after(history: History, entry: Entry) -> History:
             )
         case Attempt():
             return _after_attempt(history, entry)
-        case Failed():
+        case Failure():
             return history._replace(failed=entry, stage=entry.stage, wish=None)
         case Held():
             return history._replace(held=True, stage=entry.stage, wish=None)
@@ -231,12 +245,16 @@ def _after_attempt(history: History, attempt: Attempt) -> History:
     )
 
 
+_WORDS: Mapping[type, str] = {Failure: "Failed"}
+"""The words on disk that differ from the names of their classes."""
+
+
 def write(entry: Entry) -> bytes:
     """Give the line or lines of one entry, each ended by CRLF."""
     if isinstance(entry, Accepted):
         return acceptance.write(entry)
-    line = journal_line.write(type(entry).__name__, _encode(entry))
-    if isinstance(entry, Failed):
+    line = journal_line.write(_WORDS.get(type(entry), type(entry).__name__), _encode(entry))
+    if isinstance(entry, Failure):
         return _reason(entry.reason) + line
     return line
 
@@ -259,7 +277,7 @@ def _encode(entry: _Plain) -> dict[str, Any]:
             if entry.tries != 1:
                 value["tries"] = entry.tries
             return value
-        case Failed():
+        case Failure():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
         case (
             Answered()
@@ -339,7 +357,7 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
         at=moment(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
     ),
     b"Attempt": _attempt,
-    b"Failed": lambda v: Failed(
+    b"Failed": lambda v: Failure(
         at=moment(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
     ),
     b"Held": lambda v: Held(at=moment(v["at"]), stage=Stage(v["stage"])),

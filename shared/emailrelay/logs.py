@@ -1,18 +1,20 @@
 """The log: each event becomes one line on standard output, and no trouble with it stops mail."""
 
+import asyncio
 import json
 import logging
 import os
 import select
 import sys
+import time
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from emailrelay.calm import Calm
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report, event_name
+from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.log_throttle import LogThrottle
 from emailrelay.printable import printable
 
 FIELD_LIMIT = 1024
@@ -54,9 +56,14 @@ def reporter(settings: Settings) -> Report:
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
     )
-    report = Calm(lines)
+    report = LogThrottle(lines, time.monotonic, _after)
     logging.basicConfig(handlers=[_LibraryHandler(report)], format="%(message)s")
     return report
+
+
+def _after(seconds: float, act: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # this thread has no event loop
+        asyncio.get_running_loop().call_later(seconds, act)
 
 
 def renderer(log_format: LogFormat) -> Render:
@@ -134,7 +141,7 @@ def line_reporter(
 
 
 def _shape(kind: type[Event]) -> _Shape:
-    return event_name(kind), kind.fields
+    return kind.name, kind.fields
 
 
 def field_value(value: object) -> object:

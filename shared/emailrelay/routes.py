@@ -129,7 +129,7 @@ def only(server: str, schedule: Schedule) -> Routes:
     return Routes(default=Route(name=DEFAULT, smarthosts=(server,), schedule=schedule))
 
 
-class Leg(NamedTuple):
+class RouteGroup(NamedTuple):
     """What one attempt has to do on one route."""
 
     route: Route | None
@@ -137,13 +137,13 @@ class Leg(NamedTuple):
     recipients: tuple[Address, ...]
 
 
-def legs(routes: Routes, envelope: Envelope, recipients: Sequence[Address]) -> list[Leg]:
+def by_route(routes: Routes, envelope: Envelope, recipients: Sequence[Address]) -> list[RouteGroup]:
     """Group recipients by their routes, in the order in which the routes are met."""
     found: dict[Route | None, tuple[str, list[Address]]] = {}
     for recipient in recipients:
         choice = routes.choose(envelope, recipient)
         found.setdefault(choice.route, (choice.why, []))[1].append(recipient)
-    return [Leg(route, why, tuple(group)) for route, (why, group) in found.items()]
+    return [RouteGroup(route, why, tuple(group)) for route, (why, group) in found.items()]
 
 
 def sender_on(route: Route, sender: Address) -> Address:

@@ -1,8 +1,12 @@
-"""The stores that the contract suite is run over."""
+"""The stores that the contract suite is run over: ``STORES`` is the one place to register one.
+
+A test that takes ``opener`` is about every store. A test in ``test_spool_*`` is about the spool alone.
+"""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.contract.mail import Opener
@@ -13,6 +17,8 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
+from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.tokens import TokenStore
 
 
 class MemoryOpener:
@@ -45,13 +51,46 @@ class LoggedSpoolOpener(SpoolOpener):
     sync = SpoolSync.LOG
 
 
-@pytest.fixture(
-    params=[MemoryOpener, SpoolOpener, LoggedSpoolOpener], ids=["memory", "spool", "log"]
-)
+class Registered(NamedTuple):
+    """A kind of store, and what it can do besides the whole of ``Store``."""
+
+    opener: Callable[[Path], Opener]
+    """Makes an opener of a store that is empty; the directory is the test's own."""
+    tokens: Callable[[Path], TokenStore] | None = None
+    """Gives the tokens there, with the same directory the same; None: another store keeps them."""
+    verifies: bool = True
+    """Whether ``Store.verification`` is not refused."""
+
+
+def _spool_tokens(directory: Path) -> TokenStore:
+    return SpoolTokens(str(directory))
+
+
+STORES = {
+    "memory": Registered(MemoryOpener, verifies=False),
+    "spool": Registered(SpoolOpener, tokens=_spool_tokens),
+    "log": Registered(LoggedSpoolOpener),
+}
+
+
+@pytest.fixture(params=STORES)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store of the product in turn."""
-    made: Opener = request.param(tmp_path)
-    return made
+    return STORES[request.param].opener(tmp_path)
+
+
+@pytest.fixture(params=[name for name, store in STORES.items() if store.verifies])
+def verified(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Give each store that can be verified."""
+    return STORES[request.param].opener(tmp_path)
+
+
+@pytest.fixture(params=[name for name, store in STORES.items() if store.tokens])
+def tokens(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], TokenStore]:
+    """Give each store of tokens: its opener, as many times as processes want it."""
+    opened = STORES[request.param].tokens
+    assert opened is not None
+    return lambda: opened(tmp_path)
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ def _fails(*_: object) -> None:
 @pytest.mark.parametrize(
     ("place", "broken", "told"),
     [
-        ("dot_reader._overlap", _none_waits, "pieces make a difference|acknowledged"),
-        ("dot_reader.DotReader._decode", _bare, "bare CR or LF|NUL"),
+        ("content.dot_reader._overlap", _none_waits, "pieces make a difference|acknowledged"),
+        ("content.dot_reader.DotReader._decode", _bare, "bare CR or LF|NUL"),
         ("dialogue.read_mailbox", _fails, "Traceback"),
     ],
 )

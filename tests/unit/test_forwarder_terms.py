@@ -13,7 +13,7 @@ from emailrelay_forwarder.doctor.remedies import remedy_for
 from emailrelay_forwarder.session import sasl
 from emailrelay_forwarder.session.certificate_names import is_for
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, settled
-from emailrelay_forwarder.session.trouble import SessionStep
+from emailrelay_forwarder.session.session_error import SessionStep
 
 ENVELOPE = Envelope(sender=Address("a@us.test"), to_remote=(Address("b@there.test"),))
 ALICE = ClientAccount(selector="", form=Form.PLAIN, id="alice", secret=Secret("open sesame"))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Attempt, Entry, Failed, read
+from emailrelay.journal import Attempt, Entry, Failure, read
 from emailrelay.notify import dsn
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -178,7 +178,7 @@ def test_delivered_recipients_are_not_called_failed() -> None:
         Attempt(
             at=2.0, peer="mx:25", replies={ANN: Reply(250, "ok"), BOB: NOBODY, CAT: Reply(451, "x")}
         ),
-        Failed(at=3.0, stage=Stage.READY, reason=GIVEN_UP),
+        Failure(at=3.0, stage=Stage.READY, reason=GIVEN_UP),
     ]
     assert dsn.failures(ENVELOPE, read(entries)) == (
         dsn.Failure(recipient=BOB, reply=NOBODY, peer="mx:25"),

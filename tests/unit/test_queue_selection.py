@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Attempt, Failed, read
+from emailrelay.journal import Attempt, Failure, read
 from emailrelay.queue.row import age, octets, row, to_json
 from emailrelay.queue.selection import Selection, parse_age, parse_id
 from emailrelay.queue.state import State, arrived, stages_of, state_of
@@ -140,7 +140,7 @@ def test_row_tells_the_refusal_rather_than_the_success() -> None:
 
 def test_row_of_a_failure_tells_its_reason() -> None:
     reason = Reply(554, "5.4.7 too old")
-    history = read([Failed(at=NOW, stage=Stage.READY, reason=reason)])
+    history = read([Failure(at=NOW, stage=Stage.READY, reason=reason)])
     told = row(listed(Stage.FAILED), ENVELOPE, history, NOW)
     assert (told.state, told.last_reply) == (State.FAILED, "554 5.4.7 too old")
 

@@ -18,7 +18,7 @@ from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay_filterd import unattended
+from emailrelay_filterd import missing_filters
 from emailrelay_filterd.worker import FilterWorker
 
 
@@ -79,7 +79,7 @@ async def _work(
         signals.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                unattended.watch(store, signals.stop, report, lambda: not worker.chain.filters)
+                missing_filters.watch(store, signals.stop, report, lambda: not worker.chain.filters)
             )
             await worker.run(signals.stop)
     return os.EX_OK

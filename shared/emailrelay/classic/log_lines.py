@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from emailrelay.events import Event, event_name
+from emailrelay.events import Event
 from emailrelay.logs import field_value
 from emailrelay.printable import printable
 
@@ -36,7 +36,7 @@ _SEVERITIES = MappingProxyType(
     {"warning": Severity.WARNING, "error": Severity.ERROR, "critical": Severity.ERROR}
 )
 
-_TEXTS = MappingProxyType(
+TEXTS = MappingProxyType(
     {
         "started": "{service} {version} started",
         "listening": "smtp server on {address}",
@@ -48,12 +48,16 @@ _TEXTS = MappingProxyType(
         "worker_died": "a worker of the {service} ended: {reason}",
         "received": "received {id} from <{sender}>: {recipients} recipient(s), {size} octets",
         "rejected": "rejected {command}: {reply}",
-        "more_refused": "rejected {count} more like these",
+        "more_trouble": "{refusals} more refusal(s) and {sessions} more broken session(s) "
+        "within a second",
         "left_out": "{lines} more like this one within a minute: {reason}",
         "vanished": "{client} connected and went away without a word",
         "logged_in": "{client} logged in with {mechanism} as {user}",
         # The address first: deploy/fail2ban looks for it, and what a client says of itself comes last.
         "login_failed": "{client} failed to log in with {mechanism} as {user}",
+        "secrets_trouble": "the accounts stay as they are: {reason}",
+        "accept_trouble": "cannot accept connections: {reason}",
+        "verifier_trouble": "address verifier {verifier}: {reason}",
         "session_trouble": "session: {reason}",
         "dialogue": '{direction}: "{line}"',
         "passed": "filter passed {id}",
@@ -70,6 +74,8 @@ _TEXTS = MappingProxyType(
         "sign_in_back": "account {account} has a new token",
         "sign_in_refused": "cannot log in at {peer}: {reason}",
         "rate_reached": "route {route} has sent as much as it may ({rate}); it goes on at {again}",
+        "slowed_down": "{peer} wants mail more slowly: {reason}; it gets {rate}, "
+        "and goes on at {again}",
         "smarthost_back": "{peer} can be used again",
         "withdrawn": "{id} is not delivered: the client who waited for that has gone",
         "still_unfiltered": "{messages} message(s) wait for their filters and were left alone",
@@ -85,7 +91,7 @@ _TEXTS = MappingProxyType(
         "traceback": "{text}",
     }
 )
-"""What is said of each kind of event, by its name in the services' log."""
+"""The text for each kind of event, by its name in the log of the services."""
 
 _MOMENTS = frozenset({"again", "next_attempt", "token_until"})
 """Fields that are points in time, in seconds since 1970: people are told the time of day."""
@@ -106,7 +112,7 @@ def of_event(octets: bytes) -> ClassicLine | None:
 def of_own(event: Event) -> ClassicLine:
     """Return what an event of this process says."""
     told = {name: field_value(getattr(event, name)) for name in event.fields}
-    severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event_name(type(event))
+    severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event.name
     return ClassicLine(severity, _text(name, told), _address(name, told))
 
 
@@ -137,7 +143,7 @@ def _address(name: str, event: Mapping[str, Any]) -> str:
 
 def _text(name: str, event: Mapping[str, Any]) -> str:
     event = {key: _time_of_day(key, value) for key, value in event.items()}
-    pattern = _TEXTS.get(name)
+    pattern = TEXTS.get(name)
     if pattern is not None:
         try:
             return pattern.format_map(event)

@@ -17,7 +17,7 @@ from emailrelay.classic.log_output import LogOutput, log_options
 from emailrelay.classic.pid_file import PidFile
 from emailrelay.classic.services import Plan
 from emailrelay.config import Settings
-from emailrelay.errors import StoreUnusable, reason_of
+from emailrelay.errors import RelayError, StoreUnusable, reason_of
 from emailrelay.events import Event
 from emailrelay.listening import CannotListen, Listeners
 from emailrelay.store.chooser import open_store, spool_at
@@ -29,8 +29,10 @@ CANNOT_BIND = 2
 """Exit status: a listening address could not be bound."""
 
 
-class StartFailed(Exception):
+class StartFailed(RelayError):
     """The command cannot begin; ``status`` is its exit status."""
+
+    temporary = False
 
     def __init__(self, problems: list[str], status: int = FAILED) -> None:
         """Take a line for each problem."""

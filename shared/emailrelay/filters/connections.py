@@ -7,6 +7,7 @@ import asyncio
 from collections.abc import Iterable
 from typing import cast
 
+from emailrelay.errors import RelayError
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
 IDLE = 60.0
@@ -15,24 +16,21 @@ _LONGEST = 64 * 1024
 """Octets of an answer; more is no line."""
 
 
-class Closed(Exception):
-    """The filter has closed the connection, in the middle of an answer or (``said`` is empty) before it."""
+class NoFilterAnswer(RelayError):
+    """The service was reached but gave no answer."""
+
+
+class _Closed(Exception):
+    """The service closed the connection."""
 
     def __init__(self, said: bytes) -> None:
         super().__init__("it closed the connection")
         self.said = said
-
-
-class EndlessAnswer(Exception):
-    """The answer is longer than a line may be."""
-
-
-class NoFilterAnswer(Exception):
-    """The service was reached but gave no answer."""
+        """The part of the answer that had arrived."""
 
 
 class _Stale(Exception):
-    """The service had closed a kept connection."""
+    """The service had closed an idle connection."""
 
 
 class Connection(asyncio.Protocol):
@@ -75,12 +73,12 @@ class Connection(asyncio.Protocol):
         """Send a line; give the one that answers it, without its LF.
 
         Raises:
-            Closed: the filter does not answer.
-            EndlessAnswer: its answer is too long.
+            _Closed: the service does not answer.
+            NoFilterAnswer: its answer is too long.
 
         """
         if self._transport is None:
-            raise Closed(b"")
+            raise _Closed(b"")
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(line)
         self._hear()  # it may have spoken first
@@ -103,9 +101,9 @@ class Connection(asyncio.Protocol):
             self._answer.set_result(bytes(self._said[:end]))
             del self._said[: end + 1]
         elif len(self._said) > _LONGEST:
-            self._answer.set_exception(EndlessAnswer())
+            self._answer.set_exception(NoFilterAnswer("its answer is an endless line"))
         elif self._transport is None:
-            self._answer.set_exception(Closed(bytes(self._said)))
+            self._answer.set_exception(_Closed(bytes(self._said)))
 
 
 class Connections:
@@ -140,12 +138,10 @@ class Connections:
             # A late answer would be taken for the answer to the next question.
             connection.close()
             match error:
-                case Closed(said=b"") if connection.used:
+                case _Closed(said=b"") if connection.used:
                     raise _Stale from error
-                case Closed():
+                case _Closed():
                     raise NoFilterAnswer(str(error)) from error
-                case EndlessAnswer():
-                    raise NoFilterAnswer("its answer is an endless line") from error
                 case _:
                     raise
         self._give_back(server, connection)

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from emailrelay.errors import RelayError
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
 _STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +(.*?)\r?\n")
@@ -20,7 +21,7 @@ _MOST_HEADERS = 50
 _CHUNK = 64 * 1024
 
 
-class NoJudgement(Exception):
+class NoJudgement(RelayError):
     """spamd was reached but did not do what it was asked for."""
 
 

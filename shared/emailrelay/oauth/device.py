@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from emailrelay.errors import RelayError
 from emailrelay.oauth import request
 from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.endpoint import TokenRefused, Unavailable, ask
@@ -16,7 +17,7 @@ _DEFAULT_INTERVAL = 5.0
 _LONGEST_INTERVAL = 120.0
 
 
-class TooLate(Exception):
+class TooLate(RelayError):
     """The code expired before the user entered it."""
 
 

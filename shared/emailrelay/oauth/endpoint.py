@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
+from emailrelay.errors import RelayError
 from emailrelay.oauth.request import Claims, Client
 
 _TIME = 20.0
@@ -23,20 +24,24 @@ _TRY_LATER = frozenset({408, 425, 429})
 _BUSY = frozenset({"temporarily_unavailable", "server_error"})
 
 
-class MissingExtra(Exception):
+class MissingExtra(RelayError):
     """The packages for OAuth2 are not installed."""
+
+    temporary = False
 
     def __init__(self) -> None:
         pip = f"{sys.prefix}/bin/pip install '.[oauth]'"
         super().__init__(f"OAuth2 needs more packages: in the checkout, run {pip}")
 
 
-class BadKey(Exception):
+class BadKey(RelayError):
     """A private key cannot sign."""
+
+    temporary = False
 
 
 @dataclass
-class Unavailable(Exception):
+class Unavailable(RelayError):
     """No usable answer, for a reason that is not ours: the same request may succeed later."""
 
     reason: str
@@ -48,8 +53,10 @@ class Unavailable(Exception):
 
 
 @dataclass
-class TokenRefused(Exception):
+class TokenRefused(RelayError):
     """The server refused: an error code of RFC 6749 section 5.2 or an extension, and its text."""
+
+    temporary = False
 
     code: str
     description: str = ""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from emailrelay.config.accounts import AccountSettings, OAuth2
-from emailrelay.errors import SignInError, StoreUnusable
+from emailrelay.errors import SignInError, StoreError, StoreUnusable
 from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
 from emailrelay.oauth import request, state
 from emailrelay.oauth.clocks import ClockReading, read_clocks
@@ -24,10 +24,10 @@ from emailrelay.oauth.endpoint import (
 )
 from emailrelay.oauth.state import Pause, Renew, SignIn, SignInStep, TokenTrouble, TokenUse
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
-from emailrelay.oauth.token_files import Reserved, TokenFiles
 from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
 from emailrelay.secrets.secret import Secret
 from emailrelay.secrets.secret_text import SecretUnusable, stamp
+from emailrelay.store.tokens import TokenStore, TokenTurn
 
 CAUSES = (
     Unavailable,
@@ -37,7 +37,7 @@ CAUSES = (
     MissingExtra,
     NotSignedIn,
     StoreUnusable,
-    OSError,
+    StoreError,
 )
 _TRIES = 3
 _PAUSE = 1.0
@@ -56,7 +56,7 @@ class Renewal:
 
     account: AccountSettings
     oauth2: OAuth2
-    files: TokenFiles
+    tokens: TokenStore
     report: Report
     clock: Callable[[], ClockReading] = read_clocks
     chance: Callable[[], float] = random.random
@@ -68,7 +68,7 @@ class Renewal:
         """Identifies the settings that the stored tokens belong to."""
         return request.identity(self.account)
 
-    def look(self) -> SignIn:
+    async def look(self) -> SignIn:
         """Return the stored state.
 
         Raises:
@@ -76,14 +76,17 @@ class Renewal:
 
         """
         try:
-            return state.read(self.files.read(self.account.name), self.identity)
-        except OSError as error:
+            return state.read(await self.tokens.read(self.account.name), self.identity)
+        except StoreError as error:
             raise self.explain(error) from error
 
-    def next_step(self, *, refused: bool) -> SignInStep:
+    async def next_step(self, *, refused: bool) -> SignInStep:
         """Decide the next step for a session that begins now; see ``state.next_step``."""
         return state.next_step(
-            self.look(), refused=refused, secrets=stamp_of_files(self.oauth2), now=self.clock()
+            await self.look(),
+            refused=refused,
+            secrets=stamp_of_files(self.oauth2),
+            now=self.clock(),
         )
 
     async def renew(self, *, refused: bool = False, forced: bool = False) -> Token:
@@ -108,13 +111,13 @@ class Renewal:
 
     async def _renew_or_read(self, *, refused: bool, forced: bool) -> Token | None:
         """Renew if no other process does, else return the stored token; None: there is none yet."""
-        with contextlib.ExitStack() as stack:
+        async with contextlib.AsyncExitStack() as stack:
             try:
-                mine = stack.enter_context(self.files.try_lock(self.account.name))
-            except (OSError, StoreUnusable) as error:
-                return self._failed(self.look(), error, forced=forced)
-            step = self.next_step(refused=refused)
-            if not mine:
+                turn = await stack.enter_async_context(self.tokens.turn(self.account.name))
+            except (StoreError, StoreUnusable) as error:
+                return await self._failed(await self.look(), error, None, forced=forced)
+            step = await self.next_step(refused=refused)
+            if turn is None:
                 return step.token if isinstance(step, TokenUse) and not forced else None
             match step:
                 case TokenUse(token, renew=False) if not forced:
@@ -122,24 +125,20 @@ class Renewal:
                 case Pause(trouble) if not forced:
                     raise self._error(trouble)
                 case TokenUse() | Pause() | Renew():
-                    return await self._fetch(self.look(), forced=forced)
+                    return await self._fetch(turn, await self.look(), forced=forced)
 
-    async def _fetch(self, before: SignIn, *, forced: bool) -> Token:
+    async def _fetch(self, turn: TokenTurn, before: SignIn, *, forced: bool) -> Token:
         try:
             # Reserve space first: a full disk must not lose a refresh token that works only once.
-            with self.files.reserve(self.account.name) as room:
-                issued, seed = await self._ask(before)
-                after = state.after_success(before, issued, seed=seed)
-                await self._keep(room, after)
+            await turn.reserve()
+            issued, seed = await self._ask(before)
+            await turn.keep(state.write(state.after_success(before, issued, seed=seed)))
         except CAUSES as cause:
-            return self._failed(before, cause, forced=forced)
+            return await self._failed(before, cause, turn, forced=forced)
         self._told = ""
         if before.trouble is not None:
             self.report(SignInBack(account=self.account.name))
         return issued.token
-
-    async def _keep(self, room: Reserved, after: SignIn) -> None:
-        await asyncio.to_thread(room.commit, state.write(after))
 
     async def _ask(self, before: SignIn) -> tuple[Issued, str]:
         credentials = load_credentials(self.oauth2)
@@ -189,11 +188,11 @@ class Renewal:
         )
         return {**form, **kind, field: sign(claims)}
 
-    def keep_sign_in(self, issued: Issued) -> None:
+    async def keep_sign_in(self, issued: Issued) -> None:
         """Store the tokens of a user's sign-in for all processes.
 
         Raises:
-            OSError: they cannot be stored.
+            StoreError: they cannot be stored.
             SignInError: another process is renewing the token.
 
         """
@@ -204,11 +203,10 @@ class Renewal:
             refresh_token=issued.refresh_token,
             seed=stamp(self.oauth2.refresh_token_file),
         )
-        with self.files.try_lock(name) as mine:
-            if not mine:
+        async with self.tokens.turn(name) as turn:
+            if turn is None:
                 raise SignInError(name, "another process is renewing its token", "try again")
-            with self.files.reserve(name) as room:
-                room.commit(state.write(after))
+            await turn.keep(state.write(after))
 
     def _refresh_token(
         self, before: SignIn, credentials: OAuthCredentials
@@ -219,13 +217,15 @@ class Renewal:
             return credentials.refresh_token, seed
         return before.refresh_token or credentials.refresh_token, seed
 
-    def _failed(self, before: SignIn, cause: Cause, *, forced: bool) -> Token:
+    async def _failed(
+        self, before: SignIn, cause: Cause, turn: TokenTurn | None, *, forced: bool
+    ) -> Token:
         trouble = self._diagnose(cause)
         news = state.is_news(before, trouble) and self._told != trouble.reason
         # NotSignedIn is not stored: no server was asked, and tokens that belong to other settings
         # stay usable if an administrator reverts a change.
         if not isinstance(cause, NotSignedIn):
-            self._remember(state.after_trouble(before, trouble), news=news)
+            await self._remember(turn, state.after_trouble(before, trouble), cause, news=news)
         token = before.token
         good = token is not None and is_good(token, self.clock())
         if news:
@@ -242,11 +242,14 @@ class Renewal:
             return token
         raise self._error(trouble) from cause
 
-    def _remember(self, after: SignIn, *, news: bool) -> None:
+    async def _remember(
+        self, turn: TokenTurn | None, after: SignIn, cause: Cause, *, news: bool
+    ) -> None:
         try:
-            with self.files.reserve(self.account.name) as room:
-                room.commit(state.write(after))
-        except (OSError, StoreUnusable) as error:
+            if turn is None:
+                raise cause
+            await turn.keep(state.write(after))
+        except (StoreError, StoreUnusable) as error:
             if news:
                 self.report(StoreTrouble(doing="storing tokens", reason=str(error)))
 

@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import RelayError, StoreError, StoreUnusable
 from emailrelay.oauth.clocks import ClockReading
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, TokenRefused, Unavailable
 from emailrelay.oauth.request import endpoints
@@ -16,8 +16,10 @@ _SIGN_IN_CODES = frozenset(
 """RFC 6749 section 5.2; codes of Microsoft and OpenID Connect that require a user's sign-in."""
 
 
-class NotSignedIn(Exception):
+class NotSignedIn(RelayError):
     """No user has signed in yet."""
+
+    temporary = False
 
 
 Cause: TypeAlias = (
@@ -28,7 +30,7 @@ Cause: TypeAlias = (
     | MissingExtra
     | NotSignedIn
     | StoreUnusable
-    | OSError
+    | StoreError
 )
 
 
@@ -55,8 +57,6 @@ def _reason(cause: Cause) -> str:
     match cause:
         case NotSignedIn():
             return "no user has signed in yet"
-        case OSError():
-            return f"the tokens cannot be stored: {cause.strerror or type(cause).__name__}"
         case _:
             return str(cause)
 
@@ -75,7 +75,7 @@ def _advice(cause: Cause, account: AccountSettings) -> tuple[str, bool]:
             return "install them and restart the service", True
         case NotSignedIn():
             return f"sign in: emailrelay-auth login {account.name}", True
-        case OSError() | StoreUnusable():
+        case StoreError() | StoreUnusable():
             return (
                 "free disk space for the spool, and give its .tokens to the service's user",
                 False,

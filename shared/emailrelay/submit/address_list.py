@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from emailrelay.errors import RelayError
+
 _TOKEN = re.compile(
     # The alternatives begin with different characters, so that no input makes the match slow.
     r'(?P<space>[ \t\r\n]+)|(?P<word>[^\x00-\x20\x7f()<>\[\]:;@\\,."]+)'
@@ -21,8 +23,10 @@ _COMMENT_PART = re.compile(r"[()]|\\.", re.DOTALL)
 _SHOWN = 60
 
 
-class AddressListError(Exception):
+class AddressListError(RelayError):
     """An address of the list is uncertain; the text says where."""
+
+    temporary = False
 
 
 class Mailbox(NamedTuple):

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
+from emailrelay.errors import RelayError
+
 _IGNORED_WITH_VALUE = frozenset("BCDLNOPRVXdhpq")
 """Letters of sendmail options that are ignored here, together with their values."""
 _IGNORED = frozenset("AGUmnv")
@@ -20,8 +22,10 @@ class OperationMode(Enum):
     VERSION = auto()
 
 
-class UsageError(Exception):
+class UsageError(RelayError):
     """The command line is wrong; the text says which part."""
+
+    temporary = False
 
 
 class Arguments(NamedTuple):

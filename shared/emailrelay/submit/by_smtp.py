@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from smtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
 from emailrelay.envelope import Address
-from emailrelay.errors import reason_of
+from emailrelay.errors import RelayError, reason_of
 
 _TIMEOUT = 300.0
 """Seconds; RFC 5321 section 4.5.3.2 gives a server this time for most commands."""
@@ -24,20 +24,27 @@ _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
 _LIMIT_STATUSES = (None, "4.5.3", "5.5.3")
 
 
-class NotTaken(Exception):
+class NotTaken(RelayError):
     """No recipient gets the message. ``permanent``: another try is useless."""
 
     def __init__(self, reason: str, *, permanent: bool) -> None:
         super().__init__(reason)
-        self.permanent = permanent
+        self.temporary = not permanent
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the receiver refuses the message for good."""
+        return not self.temporary
 
 
 class ReceiverNotReached(NotTaken):
     """There is no server at the port."""
 
 
-class TakenInPart(Exception):
+class TakenInPart(RelayError):
     """The first transactions succeeded, a later one failed: retry only ``missed``."""
+
+    temporary = False
 
     def __init__(self, reason: str, taken: Sequence[Address], missed: Sequence[Address]) -> None:
         super().__init__(reason)

@@ -6,16 +6,18 @@ Programs start it for every message they send, so it imports little, and some of
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.envelope import Address
-from emailrelay.errors import reason_of
+from emailrelay.errors import StoreError, reason_of
 from emailrelay.printable import printable
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.standard_streams import drop_output, mention, prepare_streams
+from emailrelay.store.quick_chooser import begin_submission
+from emailrelay.store.submission import SubmissionRefused
 from emailrelay.submit.arguments import Arguments, OperationMode, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
-from emailrelay.submit.direct import NoEntry, SpoolEntry, new_ids
 from emailrelay.submit.message import DataError, NoInput
 from emailrelay.terminal.error_lines import print_errors
 
@@ -62,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return print_errors(PROGRAM, str(error), status=os.EX_DATAERR)
     except NoInput as error:
         return print_errors(PROGRAM, str(error), status=os.EX_NOINPUT)
-    except OSError as error:
+    except (OSError, StoreError) as error:
         drop_output()
         return print_errors(PROGRAM, f"{reason_of(error)}; try again later", status=os.EX_TEMPFAIL)
 
@@ -131,28 +133,34 @@ def _submit(arguments: Arguments) -> int:
         # The spool's owner may be unable to read root's Python, so all imports are done before.
         with spool_owner.acting(_root(arguments), imports=False):
             return _put(arguments, mail)
-    except NoEntry as error:
+    except SubmissionRefused as error:
         return _send(mail, arguments.port, str(error))
 
 
 def _put(arguments: Arguments, mail: Mail) -> int:
-    entry = SpoolEntry(_root(arguments))
+    submission = begin_submission(_root(arguments), _new_ids())
     try:
-        entry.write(mail.content(entry.id))
-        entry.commit(mail.sender, mail.recipients)
+        submission.write(mail.content(submission.id))
+        submission.commit(mail.sender, mail.recipients)
     except BaseException:  # an interrupt, too: the message has not been acknowledged yet
-        entry.discard()
+        submission.discard()
         raise
     if arguments.verbose:
-        mention(entry.path)
+        mention(submission.path)
     return os.EX_OK
+
+
+def _new_ids() -> Callable[[], QueueId]:
+    """Return the ids of this process, drawn as ``secrets`` does, whose import would take too long."""
+    ids = QueueIds(int.from_bytes(os.urandom(8)) % (1 << PROCESS_BITS))
+    return lambda: ids.next(time.time())
 
 
 def _send(mail: Mail, port: int, why: str) -> int:
     """Send through the receiver, because this user has no write access to the spool."""
     from emailrelay.submit import by_smtp  # noqa: PLC0415 - 30 ms that members of the group save
 
-    message_id = new_ids().next(time.time())
+    message_id = _new_ids()()
     try:
         by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
     except by_smtp.ReceiverNotReached as error:

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
 
+from emailrelay.errors import RelayError
+
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -20,12 +22,16 @@ _WORD_OCTETS = 45
 """Octets of text in an encoded word, which has at most 75 characters (RFC 2047 section 2)."""
 
 
-class DataError(Exception):
+class DataError(RelayError):
     """Standard input is not a message that can be sent; the text says why."""
 
+    temporary = False
 
-class NoInput(Exception):
+
+class NoInput(RelayError):
     """Standard input cannot be read; the text says why."""
+
+    temporary = False
 
 
 class Origin(NamedTuple):

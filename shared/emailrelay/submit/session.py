@@ -8,14 +8,14 @@ import sys
 import threading
 from contextlib import suppress
 
-from emailrelay.errors import reason_of
+from emailrelay.errors import RelayError, reason_of
 
 _CHUNK = 65536
 _PATIENCE = 30.0
 """Seconds for a connection to the receiver on this host."""
 
 
-class NoReceiver(Exception):
+class NoReceiver(RelayError):
     """There is no receiver for the session; the text says why."""
 
 

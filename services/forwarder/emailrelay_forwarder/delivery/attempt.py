@@ -7,20 +7,20 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import InternalError, PossibleDuplicate, StoreTrouble
 from emailrelay.reply import Reply
-from emailrelay.routes import Leg, legs
+from emailrelay.routes import RouteGroup, by_route
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.delivery.client_filter import Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress, deliver, stale
 from emailrelay_forwarder.delivery.local_mail import refusals, remote
 from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
-from emailrelay_forwarder.delivery.restraint import heed, turn
+from emailrelay_forwarder.delivery.route_groups import Stops, accepted, elsewhere, for_group
 from emailrelay_forwarder.delivery.rules import Rules
-from emailrelay_forwarder.delivery.ways import Stops, accepted, elsewhere, on_leg
-from emailrelay_forwarder.server.network import OpenRoutes
+from emailrelay_forwarder.delivery.throttling import heed, turn
+from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.smarthost import Smarthost
 from emailrelay_forwarder.session.route import NoRoute
+from emailrelay_forwarder.session.session_error import NotYet, SessionError
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import NotYet, SessionError
 
 
 class Attempts:
@@ -45,7 +45,7 @@ class Attempts:
             envelope = message.envelope
             progress.replies.update(refusals(envelope, claim.history.pending(envelope)))
             if not (progress.replies and self._together(claim)):
-                await self._all_legs(message, progress)
+                await self._all_groups(message, progress)
         except SessionError as trouble:
             progress.trouble = trouble
         except StoreError as error:
@@ -58,48 +58,48 @@ class Attempts:
             self._report(InternalError(doing=f"forwarding {claim.id}", reason=trace))
             progress.obstacle = Reply(451, "4.3.0 internal error")
 
-    def legs(self, claim: Claim, envelope: Envelope) -> list[Leg]:
+    def groups(self, claim: Claim, envelope: Envelope) -> list[RouteGroup]:
         """Give the ways that the recipients need who are not done with."""
         pending = remote(envelope, claim.history.pending(envelope))
-        return legs(self._rules.routes, envelope, pending)
+        return by_route(self._rules.routes, envelope, pending)
 
     async def _outgoing(self, claim: Claim, progress: Progress) -> Outgoing:
         """Give what is to be sent: what client filters make of the message, if there are any."""
         message = as_it_is(claim)
         if self._rules.filters is not None:
             # Mail that would be turned away costs no run of the filters.
-            self._network.turn_away_if_paused(self.legs(claim, claim.envelope))
+            self._network.turn_away_if_paused(self.groups(claim, claim.envelope))
             cleared = await self._rules.filters.run(claim)
             message, progress.stop_run = cleared.message, cleared.stop_run
         return message
 
-    async def _all_legs(self, message: Outgoing, progress: Progress) -> None:
+    async def _all_groups(self, message: Outgoing, progress: Progress) -> None:
         """Go every way that the recipients need; trouble on one does not stop the others.
 
         Where one answer counts for all recipients, a refusal ends the attempt while nobody has the
         message yet; after that, those who are refused are told of.
         """
-        ways = progress.ways = self.legs(message.claim, message.envelope)
-        if len(ways) == 1:
-            await self._leg(message, ways[0], progress)
+        groups = progress.groups = self.groups(message.claim, message.envelope)
+        if len(groups) == 1:
+            await self._group(message, groups[0], progress)
             return
         stops = Stops()
-        for number, leg in enumerate(ways, 1):
+        for number, group in enumerate(groups, 1):
             # A slow way must not hold up the connections of the others.
-            progress.last_way = number == len(ways)
-            await self._leg(message, leg, progress)
+            progress.last_group = number == len(groups)
+            await self._group(message, group, progress)
             if progress.doubtful:
                 self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer))
             stops.note(progress)
-            whole = accepted(progress).issuperset(leg.recipients)
+            whole = accepted(progress).issuperset(group.recipients)
             if not whole and self._together(message.claim) and not accepted(progress):
                 break
         stops.tell(progress)
 
-    async def _leg(self, message: Outgoing, leg: Leg, progress: Progress) -> None:
+    async def _group(self, message: Outgoing, group: RouteGroup, progress: Progress) -> None:
         """Offer the message to the servers of one route in turn, until one can be used."""
         try:
-            line = self._network.line(leg)
+            line = self._network.route(group)
             progress.peer = line.smarthosts[0].name
             line.turn_away_if_paused()
             await line.gate.permit()
@@ -109,7 +109,7 @@ class Attempts:
         except SessionError as trouble:
             _stopped_by(trouble, progress)
             return
-        part = on_leg(message, leg)
+        part = for_group(message, group)
         first: SessionError | None = None
         for smarthost in line.smarthosts:
             progress.trouble, progress.peer = None, smarthost.name

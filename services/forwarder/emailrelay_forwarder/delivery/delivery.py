@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import AddressError, RelayError
 from emailrelay.reply import Reply
-from emailrelay.routes import Leg
+from emailrelay.routes import RouteGroup
 from emailrelay_forwarder.delivery import parameters
 from emailrelay_forwarder.delivery.header_scan import beyond_ascii
 from emailrelay_forwarder.delivery.offer import EnvelopeOffer, OfferedRecipient
 from emailrelay_forwarder.delivery.outgoing import Outgoing
 from emailrelay_forwarder.delivery.recipient_limit import names_limit, temporary
 from emailrelay_forwarder.session.mailbox import on_wire
+from emailrelay_forwarder.session.session_error import SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import SessionError, SessionStep
 
 _NEEDS_UTF8 = Reply(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
 _BEFORE_CONTENT = frozenset(
@@ -29,7 +29,7 @@ class Progress:
 
     message: Outgoing | None = None
     """What is sent, once that is known."""
-    ways: Sequence[Leg] = ()
+    groups: Sequence[RouteGroup] = ()
     """Where its recipients go, once that is known, too."""
     replies: dict[Address, Reply] = field(default_factory=dict[Address, Reply])
     """The answers so far. A recipient accepted at RCPT is in here once the content is answered, too."""
@@ -51,7 +51,7 @@ class Progress:
     """Whether the outcome is being recorded."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when all is over, the record synced."""
-    last_way: bool = True
+    last_group: bool = True
     """Whether nothing is to come but the settlement once this way is gone."""
     awaited: bool = False
     """Whether the next message on a connection may be waiting for the settlement of this one."""
@@ -180,16 +180,15 @@ async def _transaction(
 async def _content(message: Outgoing, session: Session, progress: Progress) -> Reply:
     claim = message.claim
 
-    def before_dot() -> None:
-        if not claim.wanted():
+    async def before_dot() -> None:
+        if not await claim.before_dot(session.peer):
             raise NoLongerWanted("the client has gone")
         progress.at_dot = True
-        claim.in_doubt(session.peer)
 
     progress.in_content = True
     reply = await session.content(message.content(), before_dot, _before_this(session, progress))
     progress.in_content = progress.at_dot = False
-    if reply.accepted and progress.last_way:
+    if reply.accepted and progress.last_group:
         session.settling, progress.awaited = progress.settled, True
     return reply
 

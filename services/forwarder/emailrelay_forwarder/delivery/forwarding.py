@@ -10,7 +10,7 @@ from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
     Delivered,
-    MessageFailed,
+    Failed,
     PossibleDuplicate,
     StoreTrouble,
     Withdrawn,
@@ -32,7 +32,7 @@ from emailrelay_forwarder.delivery.client_filter import Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress
 from emailrelay_forwarder.delivery.outgoing import everybody, for_all
 from emailrelay_forwarder.delivery.rules import Rules
-from emailrelay_forwarder.server.network import OpenRoutes
+from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.smarthost import TurnedAway
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
@@ -97,13 +97,13 @@ class Forwarding:
 
     async def _settle(self, claim: Claim, progress: Progress) -> Settlement:
         now = self._rules.clock()
-        envelope, replies, ways = claim.envelope, progress.replies, progress.ways
+        envelope, replies, groups = claim.envelope, progress.replies, progress.groups
         sent = envelope if progress.message is None else progress.message.envelope
         if sent is not claim.envelope:
             replies = for_all(claim.envelope, sent, replies, claim.history)
             envelope = everybody(claim.envelope, sent)
-        if envelope is not sent or not ways:
-            ways = self._attempts.legs(claim, envelope)
+        if envelope is not sent or not groups:
+            groups = self._attempts.groups(claim, envelope)
         attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
@@ -111,7 +111,9 @@ class Forwarding:
             envelope,
             claim.history,
             attempt,
-            schedules={r: leg.route.schedule for leg in ways if leg.route for r in leg.recipients},
+            schedules={
+                r: group.route.schedule for group in groups if group.route for r in group.recipients
+            },
             schedule=self._rules.schedule,
             chance=random(),  # noqa: S311 -- a spread, no secret
         )
@@ -122,7 +124,7 @@ class Forwarding:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
         answer = None
         if claim.ack is not Ack.STORED:
-            answer = answer_of(progress, partly=self._rules.partly or len(ways) > 1)
+            answer = answer_of(progress, partly=self._rules.partly or len(groups) > 1)
         if await self._record(claim, settlement, progress, answer):
             self._tell(claim, settlement, progress, now - progress.began)
         return settlement
@@ -179,7 +181,7 @@ class Forwarding:
             )
         match settlement:
             case Fail(reason):
-                self._report(MessageFailed(id=claim.id, reason=str(reason)))
+                self._report(Failed(id=claim.id, reason=str(reason)))
             case Defer(attempt) if not _told_already(progress):
                 when = attempt.next_attempt
                 why = _why(attempt, progress)

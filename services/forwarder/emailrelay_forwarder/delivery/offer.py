@@ -7,8 +7,8 @@ from typing import NamedTuple
 from emailrelay.envelope import Address
 from emailrelay.reply import Reply
 from emailrelay_forwarder.delivery.recipient_limit import may_be_limit, names_limit, temporary
+from emailrelay_forwarder.session.session_error import SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import SessionStep
 
 _OUT_OF_ORDER = 503
 

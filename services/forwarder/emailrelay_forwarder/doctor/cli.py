@@ -12,10 +12,11 @@ from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
-from emailrelay.oauth.bearer import Bearer, tokens_root
+from emailrelay.oauth.bearer import Bearer
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.store.chooser import open_tokens, token_directory
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.screen import console, output_until_closed
 from emailrelay_forwarder.doctor.examination import Examination
@@ -23,9 +24,9 @@ from emailrelay_forwarder.doctor.finding import ServerReport
 from emailrelay_forwarder.doctor.render import as_json, show
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.session.account import nobody
-from emailrelay_forwarder.session.belonging import NotForServer, belonging
+from emailrelay_forwarder.session.account_servers import NotForServer, account_servers
 from emailrelay_forwarder.session.route import NextServer, parse
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 
 PROGRAM = "emailrelay-doctor"
@@ -66,9 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, _ = gather(ForwarderSettings, replace(options, values=values), os.environ)
         check_files(settings)
         ways = _chosen(settings, DEFAULT if by_address else name)
-        if any(account.oauth2 for account in settings.account):
+        tokens = token_directory(settings.store_place, settings.spool_dir)
+        if tokens is not None and any(account.oauth2 for account in settings.account):
             # Only the services' user can use the tokens; root cannot.
-            spool_owner.become(tokens_root(settings.store_place, settings.spool_dir))
+            spool_owner.become(tokens)
         withheld = by_address and _is_foreign(options, settings)
         reports = asyncio.run(_examine(settings, ways, asked, withheld=withheld))
     except ConfigError as error:
@@ -145,7 +147,7 @@ def _is_foreign(options: flags.CommandLine, settings: ForwarderSettings) -> bool
         return False
     try:
         configured, _ = gather(ForwarderSettings, options, os.environ)
-        belonging(configured).check("", parse(settings.forward_to or ""))
+        account_servers(configured).check("", parse(settings.forward_to or ""))
     except NotForServer:
         return True
     except ConfigError:
@@ -160,9 +162,8 @@ async def _examine(
     *,
     withheld: bool,
 ) -> list[ServerReport]:
-    bearer = Bearer(
-        settings.account, tokens_root(settings.store_place, settings.spool_dir), report=_ignore
-    )
+    tokens = open_tokens(settings.store_place, settings.spool_dir)
+    bearer = Bearer(settings.account, tokens, report=_ignore)
     sessions = replace(sessions_of(settings, _ignore, bearer), dialogue=None)
     if withheld:
         sessions = replace(sessions, accounts=nobody)

@@ -26,8 +26,9 @@ from emailrelay_forwarder.session.opening import (
 from emailrelay_forwarder.session.policy import Mode
 from emailrelay_forwarder.session.resolve import SocketAddress, resolve
 from emailrelay_forwarder.session.route import NextServer
-from emailrelay_forwarder.session.smtp_client import Session, SessionSettings
-from emailrelay_forwarder.session.trouble import SessionError, SessionStep
+from emailrelay_forwarder.session.session_error import SessionError, SessionStep
+from emailrelay_forwarder.session.session_settings import SessionSettings
+from emailrelay_forwarder.session.smtp_client import Session
 
 _T = TypeVar("_T")
 _SOON = 14

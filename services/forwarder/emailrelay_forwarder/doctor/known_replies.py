@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.session.trouble import SessionStep
+from emailrelay_forwarder.session.session_error import SessionStep
 
 _OAUTH = (
     "make an [[account]] with mechanism xoauth2 and a table [account.oauth2] in the settings file"

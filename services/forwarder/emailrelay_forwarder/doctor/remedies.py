@@ -3,7 +3,7 @@
 from emailrelay.reply import Reply
 from emailrelay_forwarder.doctor.known_replies import NO_TLS_AT_FIRST, known_remedy
 from emailrelay_forwarder.doctor.unknown_server import ServerKind
-from emailrelay_forwarder.session.trouble import SessionStep
+from emailrelay_forwarder.session.session_error import SessionStep
 
 _PORTS = "check the port (587 and 465 for logins, 25 between servers)"
 _BY_KIND = {

@@ -7,7 +7,7 @@ from contextlib import suppress
 from enum import Enum, auto
 
 from emailrelay_forwarder.session.resolve import SocketAddress
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 
 PATIENCE = 3.0
 """Seconds for each try."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from emailrelay_forwarder.session.trouble import NoToken, SessionError, SessionStep
+from emailrelay_forwarder.session.session_error import NoToken, SessionError, SessionStep
 
 FIRST = 1.0
 LONGEST = 60.0

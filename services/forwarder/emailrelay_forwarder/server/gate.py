@@ -11,8 +11,8 @@ from emailrelay.events import RateReached, Report, StoreTrouble
 from emailrelay.reply import Reply
 from emailrelay.store.limits import RouteLimits, Slot
 from emailrelay_forwarder.session.route import NextServer
+from emailrelay_forwarder.session.session_error import NoSlot, NotYet, SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import NoSlot, NotYet, SessionError, SessionStep
 
 PATIENCE = 10.0
 """Seconds to wait for a connection that others have: longer than any of them is kept without use."""

@@ -20,13 +20,13 @@ from emailrelay.events import Report, SignInRefused, SmarthostBack, SmarthostTro
 from emailrelay.reply import Reply
 from emailrelay.schedule import FARTHEST
 from emailrelay_forwarder.server.breaker import Breaker
-from emailrelay_forwarder.server.kept import KeptSessions
+from emailrelay_forwarder.server.connection_limit import ConnectionLimit
+from emailrelay_forwarder.server.idle_sessions import IdleSessions
 from emailrelay_forwarder.server.openings import Openings
-from emailrelay_forwarder.server.pace import Pace
-from emailrelay_forwarder.server.width import Width
+from emailrelay_forwarder.server.send_rate import SendRate
 from emailrelay_forwarder.session.route import NextServer
+from emailrelay_forwarder.session.session_error import NoSlot, SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import NoSlot, SessionError, SessionStep
 
 STALLED = 10.0
 """Seconds without one finished delivery on any connection, after which no more mail waits for one."""
@@ -53,11 +53,11 @@ class Smarthost:
         self._route = route
         self._loop = asyncio.get_running_loop()
         self._open_session = open_session
-        self._width = Width(most)
+        self._limit = ConnectionLimit(most)
         self._report = report
         self._recovered = recovered
         self._breaker = Breaker()
-        self._kept = KeptSessions()
+        self._idle = IdleSessions()
         self._openings = Openings(lambda: open_session(route), self._unclaimed)
         self._slowed = 0
         """Pauses in a row for having had too much of us."""
@@ -66,7 +66,7 @@ class Smarthost:
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._finished_at = 0.0
         self._turned_away_at: float | None = None
-        self.pace = Pace()
+        self.send_rate = SendRate()
         """How fast it takes mail."""
         self._told = ""
         """The trouble that was told last, for as long as it lasts."""
@@ -76,7 +76,7 @@ class Smarthost:
     @property
     def idle(self) -> bool:
         """Whether nothing would be lost by forgetting this server."""
-        busy = self._in_use or self._kept or self._waiters or self._probe
+        busy = self._in_use or self._idle or self._waiters or self._probe
         return self._openings.idle and not busy
 
     @property
@@ -120,7 +120,7 @@ class Smarthost:
                 self._drop(session, error)
                 return
             session.used = True
-            self._kept.keep(session, owner)
+            self._idle.keep(session, owner)
             self._openings.news()
             self._answered(self._loop.time() - since)
         finally:
@@ -134,7 +134,7 @@ class Smarthost:
             if _unwanted(error, session):
                 self._pause(error)
             elif error.reply.code == 421 and not _parting(error, session):
-                self._width.restrained()
+                self._limit.restrained()
 
     def try_now(self) -> None:
         """End the pause: somebody knows better (the operator, a network that came up)."""
@@ -142,16 +142,16 @@ class Smarthost:
 
     def restrain(self) -> None:
         """Use fewer connections: the server has said that it wants less of us."""
-        self._width.restrained()
+        self._limit.restrained()
 
     def slow_down(self, reply: Reply) -> None:
         """Use fewer connections, and if one is too much, leave the server alone for a growing while."""
-        if self._width.now == 1:
+        if self._limit.now == 1:
             # A refusal is an answer, too, and so has ended what the breaker counts.
             self._breaker.failures = max(self._breaker.failures, self._slowed)
             self._slowed += 1
             self._pause(SessionError(SessionStep.MAIL, reply))
-        self._width.restrained()
+        self._limit.restrained()
 
     def took_mail(self) -> None:
         """Take note that the server has accepted something."""
@@ -169,13 +169,13 @@ class Smarthost:
             probe.cancel()
             await asyncio.wait([probe])
         await self._openings.close()
-        await self._kept.close()
+        await self._idle.close()
 
     async def _opened(self, owner: str) -> Session | None:
         """Give a kept or a new session, or None: the server wants no further one beside the others."""
         try:
             return await self._openings.session(
-                partial(self._kept_for, owner), self.turn_away_if_paused, first=not self._live
+                partial(self._idle_session, owner), self.turn_away_if_paused, first=not self._live
             )
         except TurnedAway:
             raise
@@ -189,11 +189,11 @@ class Smarthost:
 
     def _one_too_many(self, trouble: SessionError) -> bool:
         """Note that there is no further session beside those there are; False: there are none."""
-        others = self._live + len(self._kept)
+        others = self._live + len(self._idle)
         if others and isinstance(trouble, NoSlot):
-            self._width.crowded(others)
+            self._limit.crowded(others)
         elif others:
-            self._width.refused(others)
+            self._limit.refused(others)
         return bool(others)
 
     def _unclaimed(self, opening: asyncio.Task[Session]) -> None:
@@ -201,22 +201,22 @@ class Smarthost:
         if opening.cancelled():
             return
         try:
-            self._kept.keep(opening.result(), "")
+            self._idle.keep(opening.result(), "")
         except SessionError as trouble:
             self._one_too_many(trouble)
 
-    def _kept_for(self, owner: str) -> Session | None:
-        connections = self._in_use + len(self._kept) + self._openings.spare
-        return self._kept.take(owner, anybodys=connections > self._width.now)
+    def _idle_session(self, owner: str) -> Session | None:
+        connections = self._in_use + len(self._idle) + self._openings.spare
+        return self._idle.take(owner, anybodys=connections > self._limit.now)
 
     async def _enter(self) -> None:
         """Wait for one of the connections that may be used."""
         self.turn_away_if_paused()
-        while self._in_use >= self._width.now:
+        while self._in_use >= self._limit.now:
             rest = self._finished_at + STALLED - self._loop.time()
             if rest <= 0:
                 text = (
-                    f"this relay waits: all {self._width.now} connections to {self.name} are busy"
+                    f"this relay waits: all {self._limit.now} connections to {self.name} are busy"
                 )
                 raise self._turned_away(Reply(451, f"4.4.5 {text}"), ours=True)
             waiter = self._loop.create_future()
@@ -228,13 +228,13 @@ class Smarthost:
                 timer.cancel()
                 if waiter in self._waiters:
                     self._waiters.remove(waiter)
-                elif self._in_use < self._width.now:
+                elif self._in_use < self._limit.now:
                     self._wake_next()  # cancelled with the turn in hand
             self.turn_away_if_paused()
         if self._in_use == 0:
             self._finished_at = self._loop.time()
         self._in_use += 1
-        if self._in_use < self._width.now:
+        if self._in_use < self._limit.now:
             self._wake_next()
 
     def _leave(self) -> None:
@@ -249,7 +249,7 @@ class Smarthost:
 
     def _answered(self, seconds: float) -> None:
         """Take note that the server has answered for a message, whatever it said."""
-        self._width.answered(seconds, waiting=bool(self._waiters))
+        self._limit.answered(seconds, waiting=bool(self._waiters))
         self._breaker.recovered()
         if self._probe is not None:
             self.try_now()
@@ -311,7 +311,7 @@ class Smarthost:
             self._probe = None
             self._breaker.try_again()
         if session is not None:
-            self._kept.keep(session, "")
+            self._idle.keep(session, "")
             # Trouble that comes only after the opening is not over because that works: then mail comes
             # at its own times, until a message is answered for.
             if step in _OPENING:

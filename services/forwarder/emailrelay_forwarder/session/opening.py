@@ -9,14 +9,11 @@ from functools import partial
 from emailrelay.errors import RelayError
 from emailrelay_forwarder.session.account import Account
 from emailrelay_forwarder.session.certificate_names import is_for, names_of
+from emailrelay_forwarder.session.happy_eyeballs import first_to_answer
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, settled
-from emailrelay_forwarder.session.racing import first_to_answer
 from emailrelay_forwarder.session.resolve import SocketAddress, resolve
 from emailrelay_forwarder.session.route import NextServer
-from emailrelay_forwarder.session.smtp_client import Session, SessionSettings
-from emailrelay_forwarder.session.tls import context_for
-from emailrelay_forwarder.session.transcript import Transcript
-from emailrelay_forwarder.session.trouble import (
+from emailrelay_forwarder.session.session_error import (
     SessionError,
     SessionStep,
     in_words,
@@ -24,6 +21,10 @@ from emailrelay_forwarder.session.trouble import (
     unprotected,
     unreachable,
 )
+from emailrelay_forwarder.session.session_settings import SessionSettings
+from emailrelay_forwarder.session.smtp_client import Session
+from emailrelay_forwarder.session.tls import context_for
+from emailrelay_forwarder.session.transcript import Transcript
 from emailrelay_forwarder.session.wire import Wire
 
 

@@ -7,13 +7,15 @@ without an end.
 
 import re
 
+from emailrelay.errors import RelayError
+
 _LINE = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\Z)")
 
 LONGEST_REPLY = 65536
 """Octets of one reply with all its lines; real EHLO replies have a few thousand at most."""
 
 
-class ReplyGarbled(Exception):
+class ReplyGarbled(RelayError):
     """The octets are no SMTP reply; the text says why."""
 
 

@@ -9,7 +9,12 @@ from typing import Any
 
 from emailrelay.reply import Reply
 from emailrelay_forwarder.session.route import NextServer
-from emailrelay_forwarder.session.trouble import SessionError, SessionStep, in_words, unreachable
+from emailrelay_forwarder.session.session_error import (
+    SessionError,
+    SessionStep,
+    in_words,
+    unreachable,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emailrelay.errors import RelayError
 from emailrelay.secrets import ClientAccount, Mechanism, Secret
 
 
-class OutOfTurn(Exception):
+class OutOfTurn(RelayError):
     """The server asks for something that has no place in the mechanism."""
 
 

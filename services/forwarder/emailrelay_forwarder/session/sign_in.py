@@ -11,7 +11,7 @@ from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay_forwarder.session import sasl
 from emailrelay_forwarder.session.account import Account, PasswordAccount, TokenAccount
 from emailrelay_forwarder.session.sasl import ClientExchange, OutOfTurn
-from emailrelay_forwarder.session.trouble import (
+from emailrelay_forwarder.session.session_error import (
     NoToken,
     SessionError,
     SessionStep,

@@ -4,50 +4,27 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from emailrelay.events import Report
 from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay.store.limits import Slot
-from emailrelay_forwarder.session.account import Account, Accounts, nobody
+from emailrelay_forwarder.session.account import Account
 from emailrelay_forwarder.session.dot_stuff import DotStuffer
 from emailrelay_forwarder.session.extensions import extensions_of, largest_message
-from emailrelay_forwarder.session.patience import Patience
-from emailrelay_forwarder.session.policy import Policy
-from emailrelay_forwarder.session.racing import Silent
+from emailrelay_forwarder.session.reply_judgement import expect, judged, verdict
+from emailrelay_forwarder.session.session_error import (
+    SessionError,
+    SessionStep,
+    unprotected,
+)
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.session.sign_in import choice, sign_in
-from emailrelay_forwarder.session.trouble import SessionError, SessionStep, garbled, unprotected
 from emailrelay_forwarder.session.wire import RawReply, Wire
 
 MOST_RECIPIENTS = 100
 """Of one transaction: every server takes as many (RFC 5321 section 4.5.3.1.8), or says that it does not."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SessionSettings:
-    """How sessions are opened and used. Times in seconds, each for one step without any progress."""
-
-    connect: float = 40.0
-    greeting: Patience = field(default_factory=lambda: Patience(20.0, 300.0))
-    """For each server: this one learns as sessions are opened."""
-    reply: float = 300.0
-    verdict: float = 600.0
-    """For the reply to the final dot: a shorter wait makes duplicates (RFC 5321 4.5.3.2.6)."""
-    domain: str | None = None
-    """Our name for EHLO; None: the host's, or the address literal of the connection's end."""
-    local_address: str | None = None
-    policy: Policy = field(default_factory=Policy)
-    """What must hold on each connection, unless its route has a policy of its own."""
-    accounts: Accounts = nobody
-    """Who we say we are."""
-    without: frozenset[str] = frozenset()
-    """Extensions that are not used, in lower case, whether a server offers them or not."""
-    silent: Silent = field(default_factory=Silent)
-    """The addresses that lately did not answer, for as long as these settings hold."""
-    dialogue: Report | None = None
-    """Where each line of a dialogue is told; None: nowhere, at no cost."""
 
 
 class Session:
@@ -105,17 +82,17 @@ class Session:
 
     async def introduce(self) -> None:
         """Take the greeting and say EHLO, or HELO to a server that does not know EHLO (4.1.1.1)."""
-        patience = self._settings.greeting
+        timeout = self._settings.greeting
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
-            greeting = await self._wire.reply(SessionStep.GREETING, patience.of(self.peer))
+            greeting = await self._wire.reply(SessionStep.GREETING, timeout.of(self.peer))
         except SessionError:
             if self._wire.timed_out:
-                patience.silent(self.peer)
+                timeout.silent(self.peer)
             raise
-        patience.greeted(self.peer, loop.time() - began)
-        _expect(SessionStep.GREETING, greeting, 220)
+        timeout.greeted(self.peer, loop.time() - began)
+        expect(SessionStep.GREETING, greeting, 220)
         await self._hello()
 
     async def start_tls(self) -> None:
@@ -128,7 +105,7 @@ class Session:
         if "starttls" not in self.extensions:
             text = "mail goes there only encrypted, but the server offers no STARTTLS"
             raise unprotected(SessionStep.STARTTLS, text)
-        _expect(SessionStep.STARTTLS, await self._command(SessionStep.STARTTLS, b"STARTTLS"), 220)
+        expect(SessionStep.STARTTLS, await self._command(SessionStep.STARTTLS, b"STARTTLS"), 220)
 
     async def encrypt(self, context: ssl.SSLContext, name: str) -> None:
         """Begin TLS; see ``Wire.encrypt``."""
@@ -152,9 +129,9 @@ class Session:
         answer = await self._command(SessionStep.EHLO, b"EHLO " + name)
         if answer.code in {500, 502}:
             answer = await self._command(SessionStep.EHLO, b"HELO " + name)
-            _expect(SessionStep.EHLO, answer, 250)
+            expect(SessionStep.EHLO, answer, 250)
             return
-        _expect(SessionStep.EHLO, answer, 250)
+        expect(SessionStep.EHLO, answer, 250)
         without = self._settings.without
         self.extensions = {
             name: more
@@ -165,12 +142,12 @@ class Session:
     async def begin(self) -> None:
         """Make ready for a transaction."""
         if self.unfinished:
-            _expect(SessionStep.RSET, await self._command(SessionStep.RSET, b"RSET"), 250)
+            expect(SessionStep.RSET, await self._command(SessionStep.RSET, b"RSET"), 250)
         self.unfinished = True
 
     async def ask(self, step: SessionStep, line: bytes) -> Reply:
         """Say MAIL, RCPT or DATA. To DATA 354 means go ahead; any other code is a refusal."""
-        return _judged(step, await self._command(step, line))
+        return judged(step, await self._command(step, line))
 
     def say(self, commands: Sequence[tuple[SessionStep, bytes]]) -> None:
         """Say several of these at once; each must be followed by its ``hear``, in this order."""
@@ -178,18 +155,18 @@ class Session:
 
     async def hear(self, step: SessionStep) -> Reply:
         """Wait for the reply to the next of what was said at once; see ``ask``."""
-        return _judged(step, await self._wire.reply(step, self._settings.reply))
+        return judged(step, await self._wire.reply(step, self._settings.reply))
 
     async def nothing(self) -> None:
         """Send no content after a 354 that no recipient is behind (RFC 2920 section 3.1)."""
         answer = await self._wire.final(b".\r\n", self._settings.verdict)
         self.unfinished = False
-        _verdict(SessionStep.DOT, answer)
+        verdict(SessionStep.DOT, answer)
 
     async def content(
         self,
         chunks: AsyncIterator[bytes],
-        before_dot: Callable[[], None],
+        before_dot: Callable[[], Awaitable[None]],
         ready: asyncio.Event | None = None,
     ) -> Reply:
         """Send the content and return the verdict on it.
@@ -198,7 +175,7 @@ class Session:
 
         Args:
             chunks: the content, in any chunks, with any line ends.
-            before_dot: called when only the last octets with the final dot are left to be sent.
+            before_dot: awaited when only the last octets with the final dot are left to be sent.
             ready: waited for before that.
 
         """
@@ -206,12 +183,12 @@ class Session:
         if ready is not None:
             await ready.wait()
         self._wire.check_dot()
-        before_dot()
+        await before_dot()
         answer = await self._wire.final(tail, self._settings.verdict)
         self.unfinished = False
         self.messages += 1
         self.used = True
-        return _verdict(SessionStep.DOT, answer)
+        return verdict(SessionStep.DOT, answer)
 
     async def quit(self, limit: float) -> None:
         """Part politely, and wait for the answer at most ``limit`` seconds; never raises."""
@@ -259,35 +236,3 @@ class _SigningIn:
     def hide(self, secret: bytes) -> None:
         """See ``Exchanging``."""
         self.wire.redaction.hide(secret)
-
-
-def _expect(step: SessionStep, answer: RawReply, code: int) -> None:
-    """Accept one code only: anything else here means that the session cannot be used."""
-    if answer.code != code:
-        raise SessionError(step, _refusal(step, answer))
-
-
-def _judged(step: SessionStep, answer: RawReply) -> Reply:
-    """Take as yes what the step calls for: 354 to DATA, any 2yz to all others."""
-    if step is not SessionStep.DATA:
-        return _verdict(step, answer)
-    return Reply.of(*answer) if answer.code == 354 else _refusal(step, answer)
-
-
-def _verdict(step: SessionStep, answer: RawReply) -> Reply:
-    """Take any 2yz as yes: the first digit decides (4.3.2)."""
-    return Reply.of(*answer) if 200 <= answer.code <= 299 else _refusal(step, answer)
-
-
-def _refusal(step: SessionStep, answer: RawReply) -> Reply:
-    """Take 4yz and 5yz as no; any other is no answer to this step, and 421 no answer to anything.
-
-    Raises:
-        SessionError: the server goes down (421, section 3.8) or does not follow the protocol.
-
-    """
-    if answer.code < 400:
-        raise garbled(step, f'the answer was "{answer}"')
-    if answer.code == 421:
-        raise SessionError(step, Reply.of(*answer))
-    return Reply.of(*answer)

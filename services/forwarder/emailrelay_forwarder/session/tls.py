@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emailrelay.errors import ConfigError
 from emailrelay_forwarder.session.policy import Tls, Version
-from emailrelay_forwarder.session.trouble import in_words
+from emailrelay_forwarder.session.session_error import in_words
 
 _VERSIONS = {
     Version.TLS_1_2: ssl.TLSVersion.TLSv1_2,

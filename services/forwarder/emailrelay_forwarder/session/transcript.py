@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from emailrelay.events import Dialogue, Direction, Report
-from emailrelay_forwarder.session.trouble import SessionStep
+from emailrelay_forwarder.session.session_error import SessionStep
 
 MASK = "***"
 

@@ -10,12 +10,12 @@ from emailrelay.oauth.bearer import Bearer
 from emailrelay.oauth.credentials import load_credentials
 from emailrelay.secrets import AuthConfig, SecretsFile
 from emailrelay.secrets.secret_text import SecretUnusable
-from emailrelay_forwarder.session.belonging import belonging
-from emailrelay_forwarder.session.patience import Patience
+from emailrelay_forwarder.session.account_servers import account_servers
+from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, Version, settled
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.session.tls import context_for
-from emailrelay_forwarder.settings.identities import Identities
+from emailrelay_forwarder.settings.account_lookup import AccountLookup
 from emailrelay_forwarder.settings.named_accounts import NamedAccounts, problems_of
 
 _REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
@@ -38,20 +38,22 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
         domain=settings.domain,
         local_address=settings.client_interface,
         policy=policy_of(settings),
-        accounts=Identities(settings.client_auth, accounts, belonging(settings), report),
+        accounts=AccountLookup(settings.client_auth, accounts, account_servers(settings), report),
         without=left_out(settings.client_smtp_config),
         dialogue=report if settings.verbose or settings.debug else None,
     )
 
 
-def patience_of(settings: ForwarderSettings) -> Patience:
+def patience_of(settings: ForwarderSettings) -> GreetingTimeout:
     """Return how long greetings are waited for: a given time rules.
 
     A single pass has no second try to which it could bring more patience.
     """
     if settings.prompt_timeout is not None:
-        return Patience(settings.prompt_timeout, settings.prompt_timeout)
-    return Patience(_LONGEST_GREETING if settings.once else _FIRST_GREETING, _LONGEST_GREETING)
+        return GreetingTimeout(settings.prompt_timeout, settings.prompt_timeout)
+    return GreetingTimeout(
+        _LONGEST_GREETING if settings.once else _FIRST_GREETING, _LONGEST_GREETING
+    )
 
 
 def policy_of(settings: ForwarderSettings) -> Policy:

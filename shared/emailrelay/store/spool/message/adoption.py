@@ -236,7 +236,7 @@ def _move_into_place(locked: Locked, at: Location) -> None:
 def _carry_wish(locked: Locked, replacement: int) -> None:
     """Note in the new envelope what an operator has asked for since the old one was copied."""
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
-    wish = journal.read(journal.parse(tail)).wish
+    wish = journal.history(tail).wish
     if wish is None:
         return
     envelope = files.open_for_append(replacement)
@@ -300,7 +300,7 @@ async def _take_in_pair(spool: Spool, envelope: Location, entry: names.EnvelopeN
         async with SpoolDraft(spool, fields) as draft:
             offset = 0
             while chunk := os.pread(content, CHUNK, offset):
-                await draft.write(chunk)
+                draft.write(chunk)
                 offset += len(chunk)
             await draft.commit(entry.stage)
         spool.report(TakenIn(id=draft.id))

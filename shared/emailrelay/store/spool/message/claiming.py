@@ -78,7 +78,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         file = envelope_format.parse(octets)
     except DamagedMessage as error:
         return _set_aside(locked, str(error)) if vouched_for else _withdraw(locked)
-    history = journal.read(journal.parse(file.tail))
+    history = journal.history(file.tail)
     if not vouched_for and history.accepted_at is None:
         return _withdraw(locked)  # torn behind the end mark
     now, stage = spool.clock(), locked.stage
@@ -169,7 +169,7 @@ def _awaited(locked: Locked, history: History) -> Ack:
 def _set_aside(locked: Locked, reason: str) -> NotNow:
     """Put a damaged entry out of the way, with its reason, once."""
     damage = Reply.of(550, f"5.6.0 damaged in the spool: {reason}")
-    failed = journal.Failed(at=locked.spool.clock(), stage=locked.stage, reason=damage)
+    failed = journal.Failure(at=locked.spool.clock(), stage=locked.stage, reason=damage)
     locked.append(journal.write(failed))
     locked.rename(Stage.FAILED)
     locked.spool.report(SetAside(id=locked.id, reason=reason))

@@ -60,12 +60,8 @@ class SpoolDraft(Draft):
     def _next_id(self) -> QueueId:
         return self._spool.ids.next(self._spool.clock())
 
-    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """See ``Draft.write``."""
-        self.write_now(chunk)
-
-    def write_now(self, chunk: bytes | bytearray | memoryview) -> bool:
-        """See ``Draft.write_now``. The page cache takes it: no thread, no sync."""
+    def write(self, chunk: bytes | bytearray | memoryview) -> bool:
+        """See ``Draft.write``. The page cache takes it: no thread, no sync."""
         try:
             self._pair.write(chunk)
         except OSError as error:
@@ -225,7 +221,7 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
 def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | None:
     """Tell where a draft was to go if all of it is there, its content under either name."""
     try:
-        history = journal.read(journal.parse(envelope_format.parse(envelope).tail))
+        history = journal.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
         return None
     for place in contents:

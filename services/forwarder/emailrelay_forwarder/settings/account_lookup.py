@@ -7,26 +7,26 @@ from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
 from emailrelay.secrets import NoSuchAccount, SecretsFile
 from emailrelay_forwarder.session.account import Account, of_secrets
-from emailrelay_forwarder.session.belonging import Belonging
+from emailrelay_forwarder.session.account_servers import AccountServers
 from emailrelay_forwarder.session.route import NextServer
 
 
-class Identities:
+class AccountLookup:
     """Gives accounts; see ``account.Accounts``.
 
-    ``Identities(...)`` reads the secrets file at once and raises ``ConfigError`` with every problem.
+    ``AccountLookup(...)`` reads the secrets file at once and raises ``ConfigError`` with every problem.
     """
 
     def __init__(
         self,
         path: Path | None,
         accounts: Mapping[str, Account],
-        belonging: Belonging,
+        servers: AccountServers,
         report: Report,
     ) -> None:
         self._file = None if path is None else SecretsFile(path)
         self._accounts = accounts
-        self._belonging = belonging
+        self._servers = servers
         self._report = report
 
     def __call__(self, selector: str, server: NextServer) -> Account | None:
@@ -39,7 +39,7 @@ class Identities:
         """
         found = self._find(selector)
         if found is not None:
-            self._belonging.check(selector, server)
+            self._servers.check(selector, server)
         return found
 
     def _find(self, selector: str) -> Account | None:

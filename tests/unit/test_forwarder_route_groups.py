@@ -7,9 +7,9 @@ from tests.service.forwarding import Office
 
 from emailrelay import routes
 from emailrelay.envelope import Address, Envelope
-from emailrelay.routes import Leg
+from emailrelay.routes import RouteGroup
 from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
-from emailrelay_forwarder.delivery.ways import on_leg
+from emailrelay_forwarder.delivery.route_groups import for_group
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls
 from emailrelay_forwarder.session.route import NextServer, NoRoute
@@ -57,11 +57,11 @@ async def message() -> Outgoing:
 
 async def test_a_message_for_one_route_goes_as_it_is() -> None:
     whole = await message()
-    assert on_leg(whole, Leg(WAY, "", (ANN, BOB, CAT))) is whole
+    assert for_group(whole, RouteGroup(WAY, "", (ANN, BOB, CAT))) is whole
 
 
 async def test_a_route_sees_its_own_recipients_and_sender() -> None:
-    leg = Leg(replace(WAY, envelope_from="public.test"), "", (CAT, BOB))
-    seen = on_leg(await message(), leg).envelope
+    group = RouteGroup(replace(WAY, envelope_from="public.test"), "", (CAT, BOB))
+    seen = for_group(await message(), group).envelope
     assert (seen.to_local, seen.to_remote) == ((CAT,), (BOB,))
     assert seen.sender == "from@public.test"

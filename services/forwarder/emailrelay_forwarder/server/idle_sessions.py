@@ -20,7 +20,7 @@ class _Kept(NamedTuple):
     owner: str
 
 
-class KeptSessions:
+class IdleSessions:
     """The idle sessions of one route, the most recently used one first.
 
     Each belongs to whoever used it last, by name; nobody in particular is ``""``.

@@ -20,7 +20,7 @@ class NotForServer(RelayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Belonging:
+class AccountServers:
     """The servers of each account, as ``place`` writes them."""
 
     named: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
@@ -48,7 +48,7 @@ class Belonging:
             )
 
 
-def belonging(settings: ForwarderSettings) -> Belonging:
+def account_servers(settings: ForwarderSettings) -> AccountServers:
     """Return what the settings say about accounts and servers."""
     named: dict[str, set[str]] = {}
     usual = set(_places([settings.forward_to] if settings.forward_to else []))
@@ -58,7 +58,7 @@ def belonging(settings: ForwarderSettings) -> Belonging:
     for table in settings.account:
         if table.servers:
             named.setdefault(table.name, set()).update(_places(table.servers))
-    return Belonging(
+    return AccountServers(
         named={name: frozenset(servers) for name, servers in named.items()},
         usual=frozenset(usual),
         tables=frozenset(table.name for table in settings.account),

@@ -58,16 +58,16 @@ class OpenRoutes:
         self._recovered = recovered
         self._lines: dict[routes.Route, OpenRoute] = {}
 
-    def line(self, leg: routes.Leg) -> OpenRoute:
-        """Give the servers and limits of a leg's route.
+    def route(self, group: routes.RouteGroup) -> OpenRoute:
+        """Give the servers and limits of a group's route.
 
         Raises:
             NoRoute: there is none, or one of its servers cannot be understood.
 
         """
-        route = leg.route
+        route = group.route
         if route is None:
-            raise NoRoute(f"there is no route for <{leg.recipients[0]}>: {leg.why}")
+            raise NoRoute(f"there is no route for <{group.recipients[0]}>: {group.why}")
         line = self._lines.get(route)
         if line is None:
             # A filter may name any number of servers; those out of use are forgotten.
@@ -76,12 +76,12 @@ class OpenRoutes:
             line = self._lines[route] = self._new(route)
         return line
 
-    def turn_away_if_paused(self, legs: list[routes.Leg]) -> None:
-        """Raise TurnedAway if none of the legs has a server that can be used now."""
+    def turn_away_if_paused(self, groups: list[routes.RouteGroup]) -> None:
+        """Raise TurnedAway if none of the groups has a server that can be used now."""
         trouble: TurnedAway | None = None
-        for leg in legs:
+        for group in groups:
             try:
-                self.line(leg).turn_away_if_paused()
+                self.route(group).turn_away_if_paused()
             except TurnedAway as turned_away:
                 trouble = turned_away
             else:

@@ -10,7 +10,7 @@ from itertools import chain, zip_longest
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from emailrelay_forwarder.session.resolve import SocketAddress
-from emailrelay_forwarder.session.trouble import SessionError, unreachable
+from emailrelay_forwarder.session.session_error import SessionError, unreachable
 
 DELAY = 0.25
 """Seconds that an address has to itself before the next is tried as well (RFC 8305 section 8)."""

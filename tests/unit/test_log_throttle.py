@@ -1,18 +1,22 @@
 """The same trouble is told once a minute, whatever ids are in it."""
 
+from collections.abc import Callable
+
 import pytest
 
-from emailrelay.calm import Calm
 from emailrelay.events import (
     Event,
     FilterTrouble,
     LeftOut,
     LoginFailed,
+    MoreTrouble,
     Rejected,
+    SessionTrouble,
     Stopping,
     StoreTrouble,
     VerifierTrouble,
 )
+from emailrelay.log_throttle import LogThrottle
 from emailrelay.queue_id import QueueId
 
 
@@ -22,7 +26,20 @@ class Log:
     def __init__(self) -> None:
         self.now = 1000.0
         self.told: list[Event] = []
-        self.report = Calm(self.told.append, lambda: self.now)
+        self.timers: list[tuple[float, Callable[[], None]]] = []
+        self.report = LogThrottle(
+            self.told.append,
+            lambda: self.now,
+            lambda seconds, act: self.timers.append((self.now + seconds, act)),
+        )
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass, and the timers that are due with it."""
+        self.now += seconds
+        due = [act for at, act in self.timers if at <= self.now]
+        self.timers = [timer for timer in self.timers if timer[0] > self.now]
+        for act in due:
+            act()
 
 
 def store(number: int, why: str = "No space left on device") -> StoreTrouble:
@@ -84,3 +101,25 @@ def test_refusals_for_the_state_of_the_system_count_as_trouble(reply: str, lines
     for number in range(5):
         log.report(Rejected(command="DATA", reply=reply, client=f"192.0.2.{number}"))
     assert len(log.told) == lines
+
+
+def test_what_clients_cause_has_twenty_lines_a_second_and_a_count_of_the_rest() -> None:
+    log = Log()
+    for number in range(30):
+        log.report(Rejected(command="RCPT", reply="550 5.1.1 no", client=f"192.0.2.{number}"))
+        log.report(SessionTrouble(client=f"192.0.2.{number}", reason="connection lost"))
+    assert len(log.told) == 20
+    log.wait(1.1)
+    assert log.told[20:] == [MoreTrouble(refusals=20, sessions=20)]
+    log.report(SessionTrouble(client="192.0.2.1", reason="connection lost"))
+    assert isinstance(log.told[-1], SessionTrouble)
+    log.wait(1.1)
+    assert len(log.told) == 22
+
+
+def test_the_count_comes_by_itself_when_the_period_is_over() -> None:
+    log = Log()
+    for number in range(3):
+        log.report(store(number))
+    log.wait(61.0)
+    assert [type(event) for event in log.told] == [StoreTrouble, LeftOut]

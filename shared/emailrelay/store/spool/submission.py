@@ -1,4 +1,4 @@
-"""Writes a message into the spool, for users with write access."""
+"""A message that a user with write access puts into the spool, without opening a store."""
 
 import contextlib
 import os
@@ -7,63 +7,48 @@ from collections.abc import Callable, Iterable
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Body, Envelope
-from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.message.pair import Pair
 from emailrelay.store.spool.wake.bell import Bell
+from emailrelay.store.submission import Submission, SubmissionRefused
 
 
-def new_ids() -> QueueIds:
-    """Return the ids of this process, as random as with ``secrets``, whose import is slow."""
-    return QueueIds(int.from_bytes(os.urandom(8)) % (1 << PROCESS_BITS))
+class SpoolSubmission(Submission):
+    """See ``Submission``."""
 
-
-class NoEntry(Exception):
-    """The user has no write access to the spool, or there is none; the text says which."""
-
-
-class SpoolEntry:
-    """A message on its way into the spool."""
-
-    def __init__(self, root: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, root: str, next_id: Callable[[], QueueId], clock: Callable[[], float] = time.time
+    ) -> None:
         """Begin a message.
 
         Raises:
-            NoEntry: there is no such spool, or this user has no write access to it.
+            SubmissionRefused: there is no such spool, or this user has no write access to it.
             OSError: the disk is full or fails.
 
         """
         self._clock = clock
         self._eight_bit = False
         self._spool = Directory(root, makes=False)
-        ids = new_ids()
         try:
-            self._pair = Pair(self._spool.below(names.DRAFTS), lambda: ids.next(clock()))
+            self._pair = Pair(self._spool.below(names.DRAFTS), next_id)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoEntry(f"{root} is not a spool directory") from error
+            raise SubmissionRefused(f"{root} is not a spool directory") from error
         except PermissionError as error:
-            raise NoEntry(f"you have no write access to {root}") from error
-
-    @property
-    def id(self) -> QueueId:
-        """Return the message's id."""
-        return self._pair.id
-
-    @property
-    def path(self) -> str:
-        """Return the path of the content after the commit."""
-        return str(self._spool / names.content(self.id))
+            raise SubmissionRefused(f"you have no write access to {root}") from error
+        self.id = self._pair.id
+        self.path = str(self._spool / names.content(self.id))
 
     def write(self, pieces: Iterable[bytes]) -> None:
-        """Write the content."""
+        """See ``Submission.write``."""
         for piece in pieces:
             self._eight_bit = self._eight_bit or not piece.isascii()
             self._pair.write(piece)
 
     def commit(self, sender: Address, recipients: tuple[Address, ...]) -> None:
-        """Make the message durable and visible; it belongs to the spool's group from here."""
+        """See ``Submission.commit``. The message belongs to the spool's group from here."""
         envelope = Envelope(
             sender=sender,
             to_remote=recipients,
@@ -90,7 +75,7 @@ class SpoolEntry:
                 os.fchown(descriptor, -1, group)
 
     def discard(self) -> None:
-        """Remove the files of a message that was not committed."""
-        with contextlib.suppress(OSError):  # recovery removes what we cannot
+        """See ``Submission.discard``."""
+        with contextlib.suppress(OSError):  # recovery removes the rest
             self._pair.remove()
         self._pair.close()

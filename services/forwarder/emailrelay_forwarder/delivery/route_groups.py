@@ -4,19 +4,19 @@ from dataclasses import dataclass, field, replace
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.reply import Reply
-from emailrelay.routes import Leg, sender_on
+from emailrelay.routes import RouteGroup, sender_on
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.outgoing import Outgoing
-from emailrelay_forwarder.session.trouble import SessionError
+from emailrelay_forwarder.session.session_error import SessionError
 
 
-def on_leg(message: Outgoing, leg: Leg) -> Outgoing:
+def for_group(message: Outgoing, group: RouteGroup) -> Outgoing:
     """Return the message as the servers of one route are to see it: its recipients, its sender."""
     envelope = message.envelope
-    sender = envelope.sender if leg.route is None else sender_on(leg.route, envelope.sender)
-    if sender == envelope.sender and set(leg.recipients) == set(envelope.recipients):
+    sender = envelope.sender if group.route is None else sender_on(group.route, envelope.sender)
+    if sender == envelope.sender and set(group.recipients) == set(envelope.recipients):
         return message
-    return replace(message, envelope=_narrowed(envelope._replace(sender=sender), leg))
+    return replace(message, envelope=_narrowed(envelope._replace(sender=sender), group))
 
 
 def elsewhere(progress: Progress) -> bool:
@@ -26,14 +26,14 @@ def elsewhere(progress: Progress) -> bool:
 
 @dataclass(slots=True)
 class Stops:
-    """What stopped the legs of one attempt, each of which is to begin anew."""
+    """What stopped the groups of one attempt, each of which is to begin anew."""
 
     _troubles: list[SessionError] = field(default_factory=list[SessionError])
     _obstacles: list[Reply] = field(default_factory=list[Reply])
     _peers: dict[str, None] = field(default_factory=dict[str, None])
 
     def note(self, progress: Progress) -> None:
-        """Take what stopped a leg out of ``progress``."""
+        """Take what stopped a group out of ``progress``."""
         self._troubles += [progress.trouble] if progress.trouble else []
         self._obstacles += [progress.obstacle] if progress.obstacle else []
         self._peers[progress.peer] = None
@@ -52,8 +52,8 @@ def accepted(progress: Progress) -> frozenset[Address]:
     return frozenset(r for r, reply in progress.replies.items() if reply.accepted)
 
 
-def _narrowed(envelope: Envelope, leg: Leg) -> Envelope:
-    wanted = frozenset(leg.recipients)
+def _narrowed(envelope: Envelope, group: RouteGroup) -> Envelope:
+    wanted = frozenset(group.recipients)
     return envelope._replace(
         to_local=tuple(r for r in envelope.to_local if r in wanted),
         to_remote=tuple(r for r in envelope.to_remote if r in wanted),

@@ -9,8 +9,8 @@ from emailrelay_forwarder.delivery.outgoing import Outgoing
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.gate import SHORT
 from emailrelay_forwarder.server.smarthost import Smarthost
-from emailrelay_forwarder.server.throttle import ThrottleWish, for_now, wish_of
-from emailrelay_forwarder.session.trouble import NotYet
+from emailrelay_forwarder.server.throttle_replies import ThrottleWish, for_now, wish_of
+from emailrelay_forwarder.session.session_error import NotYet
 
 
 async def turn(smarthost: Smarthost, rules: Rules) -> None:
@@ -21,10 +21,10 @@ async def turn(smarthost: Smarthost, rules: Rules) -> None:
 
     """
     now = rules.clock()
-    wait = smarthost.pace.turn(now, patience=SHORT)
+    wait = smarthost.send_rate.turn(now, patience=SHORT)
     if wait is None:
         text = f"4.7.0 {smarthost.name} wants mail more slowly: this message has its turn later"
-        raise NotYet(Reply.of(451, text), smarthost.pace.later(now))
+        raise NotYet(Reply.of(451, text), smarthost.send_rate.later(now))
     if wait:
         await asyncio.sleep(wait)
 
@@ -36,7 +36,7 @@ def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rul
     refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}
     if len(refusals) < len(told):
         smarthost.took_mail()
-        smarthost.pace.accepted(rules.clock())
+        smarthost.send_rate.accepted(rules.clock())
     if not refusals:
         return
     replies.update(refusals)
@@ -57,12 +57,12 @@ def _slow_down(
     smarthost: Smarthost, reply: Reply, wish: ThrottleWish, progress: Progress, rules: Rules
 ) -> float:
     """Send messages more slowly from now on; give the time at which this one has its turn."""
-    now, pace = rules.clock(), smarthost.pace
-    first = pace.rate is None
-    note = pace.used_up if wish is ThrottleWish.LATER else pace.refused
+    now, rate_limit = rules.clock(), smarthost.send_rate
+    first = rate_limit.rate is None
+    note = rate_limit.used_up if wish is ThrottleWish.LATER else rate_limit.refused
     counted = note(now, began=progress.offered)
-    again = pace.later(now)
+    again = rate_limit.later(now)
     if counted and (first or wish is ThrottleWish.LATER):
-        rate = f"{60 * (pace.rate or 0):.3g} in 60 s"
+        rate = f"{60 * (rate_limit.rate or 0):.3g} in 60 s"
         rules.report(SlowedDown(peer=smarthost.name, reason=str(reply), rate=rate, again=again))
     return again

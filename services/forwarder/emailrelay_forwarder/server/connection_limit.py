@@ -11,7 +11,7 @@ TRUST = 100
 
 
 @dataclass(slots=True)
-class Width:
+class ConnectionLimit:
     """The number for one server; ``most`` is the configured limit."""
 
     most: int

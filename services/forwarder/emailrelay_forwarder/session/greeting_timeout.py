@@ -4,7 +4,7 @@ MOST_SERVERS = 1000
 """Servers whose time is remembered; beyond that, the oldest is forgotten."""
 
 
-class Patience:
+class GreetingTimeout:
     """The seconds for each server, by its address: short at first, longer for a slow one.
 
     RFC 5321 section 4.5.3.2.1 asks for five minutes. A dead server would delay mail for that time

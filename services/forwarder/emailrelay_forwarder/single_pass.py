@@ -11,14 +11,14 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Listed, Store
 from emailrelay_forwarder.delivery.drain import Deliveries
 from emailrelay_forwarder.delivery.forwarding import Forwarding
-from emailrelay_forwarder.server.width import START
+from emailrelay_forwarder.server.connection_limit import START
 
 MESSAGES_A_CONNECTION = 10
 """A further connection costs about as much as a few messages: a short queue goes in order over one."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Once:
+class SinglePass:
     """A single pass through the queue."""
 
     store: Store

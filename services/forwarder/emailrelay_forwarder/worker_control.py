@@ -7,7 +7,7 @@ from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.worker import ForwarderWorker, polling
 
 
-class Steering:
+class WorkerControl:
     """Steers one worker. ``wake`` makes all deferred mail due, for the worker's whole pool."""
 
     def __init__(

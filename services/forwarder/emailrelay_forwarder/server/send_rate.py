@@ -20,7 +20,7 @@ AFTER_REST = 1.0
 """Messages per second at first after such a rest; each that is accepted adds another one."""
 
 
-class Pace:
+class SendRate:
     """The rate for one server (additive increase, multiplicative decrease). Times in seconds.
 
     Without a refusal there is no limit. The first one halves the rate that was measured until then.

@@ -3,7 +3,7 @@
 import pytest
 
 from emailrelay.reply import Reply
-from emailrelay_forwarder.server.throttle import ThrottleWish, for_now, wish_of
+from emailrelay_forwarder.server.throttle_replies import ThrottleWish, for_now, wish_of
 
 FEWER, SLOWER, LATER = ThrottleWish.FEWER, ThrottleWish.SLOWER, ThrottleWish.LATER
 

@@ -13,8 +13,8 @@ from tests.service.test_forwarder_smarthost import working
 from emailrelay.events import Deferred, SlowedDown
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
-from emailrelay_forwarder.delivery import restraint
-from emailrelay_forwarder.server.pace import REST
+from emailrelay_forwarder.delivery import throttling
+from emailrelay_forwarder.server.send_rate import REST
 
 SENDING = "454 Throttling failure: Maximum sending rate exceeded."
 DAILY = "454 Throttling failure: Daily message quota exceeded."
@@ -61,7 +61,7 @@ async def deliver_all(office: Office, messages: int) -> None:
 async def test_server_with_a_rate_gets_all_messages_in_few_attempts(
     code: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(restraint, "SHORT", 0)  # the clock does not go on while a message waits
+    monkeypatch.setattr(throttling, "SHORT", 0)  # the clock does not go on while a message waits
     refusal = SENDING.replace("454 ", code)
     office = Office("unused")
     async with Throttling(refusal=refusal, clock=lambda: office.now) as peer:

@@ -6,7 +6,7 @@ import pytest
 
 from emailrelay.config import ForwarderSettings, read
 from emailrelay.errors import ConfigError
-from emailrelay_forwarder.session.belonging import NotForServer, belonging, place
+from emailrelay_forwarder.session.account_servers import NotForServer, account_servers, place
 from emailrelay_forwarder.session.route import parse
 
 SETTINGS = """
@@ -37,7 +37,7 @@ password_file = "/etc/dora"
 def may(folder: Path, account: str, server: str) -> bool:
     path = folder / "relay.toml"
     path.write_text(SETTINGS)
-    rule = belonging(read(ForwarderSettings, ["--config", str(path)], {}))
+    rule = account_servers(read(ForwarderSettings, ["--config", str(path)], {}))
     try:
         rule.check(account, parse(server))
     except NotForServer:
