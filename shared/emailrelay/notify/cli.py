@@ -133,9 +133,9 @@ def _tell(count: NoticeCount, *, verbose: bool) -> int:
         print_errors(PROGRAM, f"{message}: {reason}")
     if verbose:
         for word, messages in (
-            ("sender told", count.told),
-            ("null sender, nobody is told", count.double),
-            ("nobody can be told", count.silent),
+            ("sender notified", count.told),
+            ("null sender, no notice", count.double),
+            ("no notice possible", count.silent),
         ):
             sys.stdout.writelines(f"{message}: {word}\n" for message in messages)
         sys.stdout.write(

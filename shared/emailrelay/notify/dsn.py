@@ -31,7 +31,7 @@ _PORT = re.compile(r":[0-9]+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class FailedRecipient:
     """The reason why one recipient did not get the message."""
 
     recipient: Address
@@ -50,7 +50,7 @@ class FailureReport:
     """The failed message's id."""
     host: str
     sender: Address
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedRecipient, ...]
     arrived: float | None
     last_attempt: float | None
     now: float
@@ -58,13 +58,15 @@ class FailureReport:
     """The beginning of the original's header, or all of it."""
 
 
-def failures(envelope: Envelope, history: History) -> tuple[Failure, ...]:
+def failures(envelope: Envelope, history: History) -> tuple[FailedRecipient, ...]:
     """Return the recipients that were refused or given up, in the envelope's order."""
     reason = history.failed.reason if history.failed is not None else _UNKNOWN
     return tuple(
-        Failure(recipient=address, reply=reason)
+        FailedRecipient(recipient=address, reply=reason)
         if (reply := history.refused.get(address)) is None
-        else Failure(recipient=address, reply=reply, peer=_peer(history.last_attempt, address))
+        else FailedRecipient(
+            recipient=address, reply=reply, peer=_peer(history.last_attempt, address)
+        )
         for address in dict.fromkeys(envelope.recipients)
         if address not in history.delivered
     )
@@ -142,7 +144,7 @@ def _of_message(report: FailureReport) -> Iterator[tuple[str, str]]:
         yield "Arrival-Date", formatdate(report.arrived, localtime=True)
 
 
-def _of(failure: Failure, report: FailureReport) -> Iterator[tuple[str, str]]:
+def _of(failure: FailedRecipient, report: FailureReport) -> Iterator[tuple[str, str]]:
     yield "Final-Recipient", _typed(failure.recipient)
     yield "Action", "failed"
     yield "Status", status(failure.reply)
