@@ -1,4 +1,4 @@
-"""What the forwarder costs by itself: mail from memory to smtp-sink, no store in between.
+"""The cost of the forwarder by itself: mail from memory to smtp-sink, no store in between.
 
 .venv/bin/python bench/forwarder_only.py [--messages 10000] [--size 10240] [--connections 20] [--profile]
 """
@@ -53,7 +53,7 @@ class Gift(Claim):
             yield self._content[start : start + CHUNK]
 
     async def work_copy(self, suffix: str) -> WorkCopy:
-        raise NotImplementedError  # no filters here, so nobody asks for a copy
+        raise NotImplementedError  # no filters here, so no caller asks for a copy
 
     def touched(self) -> bool:
         return False

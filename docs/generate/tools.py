@@ -24,7 +24,7 @@ _OPTION = re.compile(r"  (?P<term>-\S.*?)(?:  +(?P<text>\S.*))?")
 _MORE = re.compile(r" {8,}(?P<text>\S.*)")
 _TWICE = re.compile(r"(-\w) (\S+), (--\S+) \2")
 _VERY_WIDE = "1000"
-"""Columns, so that nothing is wrapped: what a wrapped word was cannot be told afterwards."""
+"""Columns, wide enough that nothing is wrapped: a wrapped word could not be restored."""
 
 
 class _Parameter(Protocol):

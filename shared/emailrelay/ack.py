@@ -1,4 +1,4 @@
-"""When the client is told 250."""
+"""The moment at which a client gets its 250."""
 
 from enum import StrEnum
 

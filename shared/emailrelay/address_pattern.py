@@ -1,4 +1,4 @@
-"""Patterns of addresses, as routes have them: ``user@domain``, ``domain``, ``*.domain``, ``*`` and ``<>``."""
+"""Patterns of addresses in routes: ``user@domain``, ``domain``, ``*.domain``, ``*`` and ``<>``."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a client wants to be told of the delivery of its message (RFC 3461)."""
+"""A client's wishes for reports on the delivery of its message (RFC 3461)."""
 
 from collections.abc import Mapping
 from enum import StrEnum

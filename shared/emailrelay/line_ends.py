@@ -1,4 +1,4 @@
-"""Which line ends octets hold besides CRLF, the only one of mail (RFC 5321 section 2.3.8)."""
+"""Finds line ends in octets besides CRLF, the only one of mail (RFC 5321 section 2.3.8)."""
 
 import io
 from typing import NamedTuple

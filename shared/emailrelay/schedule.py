@@ -1,4 +1,4 @@
-"""When a deferred message is tried again, and when it is given up."""
+"""The times at which a deferred message is tried again, and its last one."""
 
 from dataclasses import dataclass
 

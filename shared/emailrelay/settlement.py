@@ -1,4 +1,4 @@
-"""How a claim ends: a closed set of values, and the rules that choose one."""
+"""The ways in which a claim ends: a closed set of values, and the rules that choose one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

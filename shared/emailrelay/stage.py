@@ -1,4 +1,4 @@
-"""Where a message stands on its way through the relay."""
+"""The stages of a message on its way through the relay."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""The administration port of the historical command: who may do what there, and its answers."""
+"""The administration port of the historical command: the rights of users, and its answers."""
 
 import os
 import signal

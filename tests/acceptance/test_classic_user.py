@@ -1,4 +1,4 @@
-"""Who the historical command runs as when root starts it."""
+"""The user of the historical command when root starts it."""
 
 import os
 import pwd
@@ -127,7 +127,7 @@ def test_the_user_and_the_members_of_the_users_group_administer(command: Command
     daemon.submit()
 
 
-# What the user can change must not be turned against root, who starts the command.
+# Files that the user can change must do no harm to root, who starts the command.
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the pages have root type gives the user of the units all he needs: typed here, in files of our own."""
+"""The pages' commands for root give the services' user its rights; run here on our own files."""
 
 import os
 import re
@@ -67,7 +67,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def typed(page: Path, word: str = "") -> str:
-    """Give the lines of a page's blocks, those that have this word in them."""
+    """Give the lines with this word in a page's blocks."""
     found = [text for text in blocks(page, "sh") if word in text]
     assert found, f"{page}: no block with {word!r}"
     return ELSEWHERE.sub("", "".join(found))

@@ -1,4 +1,4 @@
-"""What users of this machine can and cannot do to each other through a spool (docs/security.md)."""
+"""The rights of local users towards each other in a spool (docs/security.md)."""
 
 import os
 import shutil

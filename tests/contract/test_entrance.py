@@ -1,4 +1,4 @@
-"""Where mail enters that no receiver brings: everybody who opens the store is told the same."""
+"""The entrance of mail that no receiver brings: all openers of the store read the same."""
 
 from tests.contract.mail import Opener
 

@@ -264,7 +264,7 @@ async def test_content_of_another_length_than_accepted_is_set_aside(spool: Spool
         os.truncate(spool.directory / f"emailrelay.{message}.content", 5)
         assert not await can_claim(store, message)
         assert await stages(store) == {message: Stage.FAILED}
-        # Whoever puts it back by hand has looked at it.
+        # An administrator who puts it back by hand has looked at it.
         bad = spool.directory / f"emailrelay.{message}.envelope.bad"
         bad.rename(bad.with_suffix(""))
         async with await claimed(store, message) as claim:

@@ -1,4 +1,4 @@
-"""A spool's log, from its first segment to its end: checkpoints, who writes it, and disks that fail it."""
+"""A spool's log, from its first segment to its end: checkpoints, writers, and failing disks."""
 
 import asyncio
 from pathlib import Path

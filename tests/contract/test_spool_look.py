@@ -1,4 +1,4 @@
-"""What nobody announced is found at once by those who are asked to look."""
+"""Messages that no process announced are found at once on request."""
 
 import asyncio
 from contextlib import closing

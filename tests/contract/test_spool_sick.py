@@ -1,4 +1,4 @@
-"""A sick system: what cannot be read, written or started costs one entry some time, never other mail."""
+"""A sick system: a failed read, write or start delays one entry, never other mail."""
 
 import asyncio
 import errno

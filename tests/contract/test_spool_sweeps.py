@@ -1,4 +1,4 @@
-"""Recovery by one opener never touches what another is working on."""
+"""Recovery by one opener never touches the work of another."""
 
 import asyncio
 import fcntl

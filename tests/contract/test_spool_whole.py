@@ -103,7 +103,7 @@ async def test_after_an_error_each_file_speaks_for_itself(
     files, sync = _files(tmp_path, 8), os.fdatasync
     assert await _batch(syncer, [files[:4], files[4:]], tmp_path) == [refused, refused]
 
-    # What was lost along with that batch may be the next one's, and is told to its own file only.
+    # The lost data of that batch may be the next one's; the error goes to its own file only.
     def lost(descriptor: int) -> None:
         if descriptor == files[0]:
             raise refused

@@ -1,4 +1,4 @@
-"""A service that does nothing but say what happens to it: ``little_service.py WORKERS BEHAVIOUR``."""
+"""A service that only logs its life: ``little_service.py WORKERS BEHAVIOUR``."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ def report(event: Event) -> None:
 
 
 async def patient(signals: Signals, hints: HintChannel | None) -> int:
-    """Work until told to stop, then finish what is in hand."""
+    """Work until the stop, then finish the work under way."""
     signals.on_flush(lambda: say("flush", os.getpid()))
     signals.on_reload(lambda: say("reload", os.getpid()))
     signals.ready()

@@ -45,12 +45,12 @@ def put(tmp_path: Path) -> Put:
 
 
 def content(number: int) -> bytes:
-    """Give what the receiver would write."""
+    """Give the content as the receiver would write it."""
     return b"Received: from x\r\n\tby y id 1; z\r\n" + sent(number)
 
 
 def sent(number: int) -> bytes:
-    """Give what a client sends, with the line end that SMTP demands."""
+    """Give the content as a client sends it, with the line end that SMTP demands."""
     whole = Mail(number, size=100).content
     return whole if whole.endswith(b"\r\n") else whole + b"\r\n"
 

@@ -1,4 +1,4 @@
-"""The judge of a store's promises sees each way to break one, and excuses what nobody could know."""
+"""The judge of a store's promises sees each way to break one, and excuses unknowable doubts."""
 
 from dataclasses import asdict
 from pathlib import Path

@@ -37,7 +37,7 @@ HASTY = SessionSettings(
 
 @dataclass(slots=True)
 class Office:
-    """A memory store and what forwards from it to ``address``; ``told`` has the events in order."""
+    """A memory store and a forwarder from it to ``address``; ``told`` has the events in order."""
 
     address: str
     settings: SessionSettings = PATIENT

@@ -25,7 +25,7 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def code_shown(process: Process) -> str:
-    """Read what a person sees up to the code they are to type."""
+    """Read the output up to the code for the person."""
     assert process.stdout is not None
     seen = list[str]()
     async with asyncio.timeout(HANG):

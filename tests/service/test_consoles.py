@@ -24,7 +24,7 @@ COMMANDS = {
 OF_A_MOMENT = [
     name for name in COMMANDS if name.rpartition("-")[2] not in ("receiver", "filterd", "forwarder")
 ]
-"""Those that end by themselves."""
+"""Commands that end by themselves."""
 ODD = os.fsdecode(b"b\xf6b")
 
 

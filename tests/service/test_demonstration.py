@@ -1,4 +1,4 @@
-"""What `make run` shows: a smarthost that prints its mail, a filter that changes it."""
+"""The parts of `make run`: a smarthost that prints its mail, a filter that changes it."""
 
 import smtplib
 import subprocess

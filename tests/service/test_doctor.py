@@ -35,7 +35,7 @@ def secrets(tmp_path: Path) -> Path:
 
 
 class Examined:
-    """What the doctor wrote as JSON about one server."""
+    """The doctor's JSON about one server."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status

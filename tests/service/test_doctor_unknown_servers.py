@@ -1,4 +1,4 @@
-"""emailrelay-doctor tells apart what answers where no mail server does, and says what to do."""
+"""emailrelay-doctor recognises other servers than mail servers, and names the remedy."""
 
 import asyncio
 import json

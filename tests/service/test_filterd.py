@@ -51,7 +51,7 @@ DEADLINE = 15.0
 
 @dataclass
 class Bench:
-    """A store, scripts, and what was reported."""
+    """A store, scripts, and the reported events."""
 
     store: Store
     folder: Path
@@ -402,7 +402,7 @@ async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
 
 
 async def ask(bench: Bench, ack: Ack, *specs: str) -> tuple[QueueId, Reply | None]:
-    """Commit a message as a client does who waits, and give what it hears from filterd."""
+    """Commit a message as a waiting client does, and give filterd's answer to the client."""
     async with bench.store.draft(ENVELOPE) as draft:
         draft.write(CONTENT)
         await draft.commit(Stage.UNFILTERED, ack)

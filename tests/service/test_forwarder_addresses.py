@@ -1,4 +1,4 @@
-"""A server with several addresses: those that do not answer hold nothing up (RFC 8305)."""
+"""A server with several addresses: silent addresses delay no mail (RFC 8305)."""
 
 import asyncio
 import socket

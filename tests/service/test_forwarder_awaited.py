@@ -21,7 +21,7 @@ from emailrelay_forwarder.server import idle_sessions
 async def heard(
     office: Office, *recipients: str, session: str = ""
 ) -> tuple[QueueId, Reply | None]:
-    """Deliver a message while its client waits; give what the client hears."""
+    """Deliver a message while its client waits; give the client's answer."""
     to = tuple(Address(r) for r in recipients)
     envelope = Envelope(sender=Address("from@us.test"), to_remote=to)
     async with office.store.draft(envelope) as draft:

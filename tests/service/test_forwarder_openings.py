@@ -1,4 +1,4 @@
-"""A session that is idle serves whoever waits for another to be opened."""
+"""An idle session serves a message that waits for the opening of another session."""
 
 import asyncio
 

@@ -105,7 +105,7 @@ async def test_go_ahead_for_nobody_is_answered_with_a_lone_dot(to_dot: str) -> N
         assert "no such user" in str(settlement.reason)
         assert isinstance(await office.send(), Done)
         await office.forwarding.close()
-    # The peer takes note of what it accepted after its final dot, for however few recipients.
+    # The peer records the accepted message after its final dot, for any number of recipients.
     assert [m.content for m in peer.messages if not m.recipients] in ([], [b""])
     assert peer.connections == 1
 

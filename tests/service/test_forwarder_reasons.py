@@ -1,4 +1,4 @@
-"""What the log says of a delivery: who said it, the server or this relay, and in words, not numbers."""
+"""The reasons in the log: from the server or from this relay, in words, not numbers."""
 
 import socket
 import ssl

@@ -44,7 +44,7 @@ async def two_ways(
 
 
 async def story(office: Office, *recipients: str) -> tuple[History, Defer | Fail]:
-    """Send to these, and give what is kept of it."""
+    """Send to these recipients, and give the part of the message that is kept."""
     message = await office.put(*recipients)
     settlement = await office.forward(message)
     assert isinstance(settlement, Defer | Fail)

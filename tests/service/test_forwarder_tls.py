@@ -1,4 +1,4 @@
-"""Encryption towards servers: what is refused, why, and that nothing goes in clear that must not."""
+"""Encryption towards servers: the refusals, their reasons, and nothing secret in clear."""
 
 import asyncio
 import datetime as dt

@@ -291,7 +291,7 @@ def test_mistakes_have_their_exit_status(arguments: list[str], status: int) -> N
 
 
 def swept(tmp_path: Path, *arguments: str) -> list[Path]:
-    """Kill a notifier before each of its steps, let another finish; give what was left each time."""
+    """Kill a notifier before each of its steps, let another finish; give the rest each time."""
     failed(tmp_path / "template")
     copies = tmp_path / "copies"
     copies.mkdir()

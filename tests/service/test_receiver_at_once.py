@@ -1,4 +1,4 @@
-"""Commands that come one by one are answered as they come; those that come together, by the session's task."""
+"""Single commands are answered as they arrive; commands that arrive together, by the task."""
 
 from collections.abc import Callable
 
@@ -41,7 +41,7 @@ CONVERSATIONS = {
     "empty lines": ["", "NOOP", " ", "HELP", "VRFY someone"],
 }
 BODIES = {"mail": [b"text\r\n"], "chunks dropped": [b"de\r\nf.\r\n"]}
-"""What is stored of each, behind our own line and the end of its header: none has one."""
+"""The stored content of each, behind our own line and the empty header."""
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)

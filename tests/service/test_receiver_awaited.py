@@ -1,4 +1,4 @@
-"""Clients who are answered only when filters or the next server have spoken."""
+"""Clients who get their answer only after the filters or the next server."""
 
 import asyncio
 from contextlib import AsyncExitStack

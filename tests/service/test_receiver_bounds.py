@@ -1,4 +1,4 @@
-"""What a session does not take without end: commands, lines, recipients, room and time."""
+"""The limits of a session: commands, lines, recipients, room and time."""
 
 import asyncio
 

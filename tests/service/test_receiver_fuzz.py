@@ -1,4 +1,4 @@
-"""A short walk through what ``make fuzz`` does for minutes, and that it would notice something."""
+"""A short form of ``make fuzz``, and a proof that it would notice faults."""
 
 from collections.abc import Callable
 from pathlib import Path

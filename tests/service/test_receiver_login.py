@@ -1,4 +1,4 @@
-"""Logging in as clients do it, and what those who do not may not."""
+"""Logins as clients do them, and the limits for clients without a login."""
 
 import asyncio
 import base64

@@ -1,4 +1,4 @@
-"""Who gets a place when there are more clients than places, and clients that only knock."""
+"""Places for clients, when there are more clients than places, and clients that only knock."""
 
 import asyncio
 import socket

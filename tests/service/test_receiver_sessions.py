@@ -1,4 +1,4 @@
-"""What a session survives: clients that leave, stores that fail, limits, and the end of the service."""
+"""A session survives clients that leave, stores that fail, limits, and the service's end."""
 
 import asyncio
 import errno
@@ -203,7 +203,7 @@ async def test_of_very_many_recipients_the_first_thousand_get_the_message() -> N
 
 @pytest.mark.parametrize("verb", ["EHLO c", "HELP"])
 async def test_a_reply_is_one_write(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A09: some clients take what the first read gives for the whole.
+    # A09: some clients take the result of the first read for the whole.
     written: list[bytes] = []
     write = asyncio.StreamWriter.write
 
@@ -237,7 +237,7 @@ async def test_odd_content_is_kept_as_it_is(content: bytes) -> None:
     received, stamp, rest = kept.partition(b" +0000\r\n")
     assert received.startswith(b"Received: from c ")
     assert stamp
-    # What has no header of its own is the body behind ours.
+    # A content without a header is the body behind ours.
     assert rest == (b"\r\n" if b"no header" in content else b"") + content
 
 
@@ -303,7 +303,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_end_of_the_servi
 ) -> None:
     monkeypatch.setattr("emailrelay_receiver.receiver._FINISH", 0.2)
     async with receiving() as running:
-        # The reader must be kept: a stream without one throws away what comes, and goes on reading.
+        # The reader must be kept: a stream without one discards its input, and goes on reading.
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         # More than all the buffers of the kernel on the way hold.
         writer.write(b"HELP\r\n" * 5_000_000)

@@ -1,4 +1,4 @@
-"""Encryption as clients see it: STARTTLS, from the first octet, certificates, and what must not work."""
+"""Encryption as clients see it: STARTTLS, TLS from the first octet, certificates, and refusals."""
 
 import asyncio
 import smtplib

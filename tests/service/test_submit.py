@@ -1,4 +1,4 @@
-"""emailrelay-submit as a process: what programs on this host run."""
+"""emailrelay-submit as a process, as programs on this host run it."""
 
 import os
 import socket
@@ -159,7 +159,7 @@ def test_a_program_that_finds_nobody_to_speak_to_is_told_so(tmp_path: Path) -> N
 
 
 class Receiver:
-    """Keeps what it is sent; refuses ``no@x.test``."""
+    """Keeps its messages; refuses ``no@x.test``."""
 
     def __init__(self) -> None:
         self.received: list[Envelope] = []

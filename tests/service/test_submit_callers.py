@@ -1,4 +1,4 @@
-"""What odd callers give emailrelay-submit: closed streams, octets that are no text, long headers."""
+"""Odd callers of emailrelay-submit: closed streams, octets that are no text, long headers."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""Which servers an account is for, as the settings say it."""
+"""The servers of an account, by the settings."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the answers for an edited envelope mean for the recipients that the message came with."""
+"""The results of an edited envelope for the original recipients."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def mail(names: str) -> Envelope:
 
 
 def meaning(came: str, sent: str, before: str = "", **replies: Reply) -> Mapping[str, Reply]:
-    """Answer for single letters; those in ``before`` were delivered to by earlier attempts."""
+    """Answer for single letters; recipients in ``before`` got the message in earlier attempts."""
     history = History(delivered={Address(name): OK for name in before})
     named = {Address(name): reply for name, reply in replies.items()}
     return {

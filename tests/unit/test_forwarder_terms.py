@@ -1,4 +1,4 @@
-"""What is agreed with a server: policies, names in certificates, parameters, exchanges, remedies."""
+"""Terms with a server: policies, names in certificates, parameters, exchanges, remedies."""
 
 import pytest
 from hypothesis import given

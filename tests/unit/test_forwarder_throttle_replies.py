@@ -1,4 +1,4 @@
-"""When a server wants less mail for a while."""
+"""Servers that ask for less mail for a while."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How long servers are waited for: rules with a clock that the test sets."""
+"""Pauses for servers: rules with a clock that the test sets."""
 
 from emailrelay.config import ForwarderSettings, load
 from emailrelay_forwarder.session.greeting_timeout import MOST_SERVERS, GreetingTimeout
@@ -37,7 +37,7 @@ def test_limit_begins_anew_while_octets_are_taken() -> None:
 
 def test_octets_that_nobody_takes_are_no_progress() -> None:
     assert end_of(Stall(6, 0, sending=True), [(0, 5000)]) == 6
-    # More of them, for what we add ourselves is none either.
+    # More of them, since our own addition counts as none.
     assert end_of(Stall(6, 0, sending=True), [(0, 5000), (3, 6000)]) == 6
 
 

@@ -1,4 +1,4 @@
-"""Journals keep what happened, and pass over what is torn, foreign or forged."""
+"""Journals keep the history, and skip lines that are torn, foreign or forged."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The same trouble is told once a minute, whatever ids are in it."""
+"""The same trouble is logged once a minute, with any ids in it."""
 
 from collections.abc import Callable
 

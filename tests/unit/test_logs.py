@@ -157,7 +157,7 @@ def test_a_stuck_reader_loses_lines_and_is_told_how_many() -> None:
         report(Rejected(command="MAIL", reply="x" * 200, client="c"))
         told += 1
 
-    # The reader comes back: it reads what the pipe held, and then what is said next.
+    # The reader comes back: it reads the contents of the pipe, and then the next line.
     found: list[str] = []
     reader = threading.Thread(target=lambda: found.extend(_until_closed(pipe.reading)))
     os.set_blocking(pipe.reading, False)

@@ -1,4 +1,4 @@
-"""A notice of failure reads back as what RFC 3464 promises, whatever the original was."""
+"""A notice of failure has all that RFC 3464 promises, for any original message."""
 
 import email
 from email.message import Message

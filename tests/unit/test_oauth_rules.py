@@ -1,4 +1,4 @@
-"""What OAuth2 decides without asking anybody: settings, requests, ages, states."""
+"""The rules of OAuth2 without I/O: settings, requests, ages, states."""
 
 import json
 from dataclasses import replace
@@ -139,7 +139,7 @@ def test_unusable_answer_is_refused_and_not_shown(answer: dict[str, object]) -> 
     assert HIDDEN not in str(caught.value)
 
 
-# What to do next
+# Remedies
 
 
 def test_good_token_is_used() -> None:
@@ -195,7 +195,7 @@ def test_clock_set_back_does_not_prolong_a_pause() -> None:
     assert next_step(kept, refused=False, secrets="", now=now) == Renew()
 
 
-# What is kept
+# The stored state
 
 
 _READINGS = st.builds(

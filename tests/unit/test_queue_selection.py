@@ -1,4 +1,4 @@
-"""Which messages the operator means, and how a listing tells of them."""
+"""The operator's choice of messages, and their lines in a listing."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""Which octets are a command that may be answered at once: only a whole line that was waited for."""
+"""Only a whole line that the session waits for is a command to answer at once."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""Addresses go through verbatim or are refused; parameters are those that are offered."""
+"""Addresses go through verbatim or are refused; only offered parameters are accepted."""
 
 from contextlib import suppress
 

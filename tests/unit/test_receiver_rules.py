@@ -1,4 +1,4 @@
-"""Who is let in, and what the Received: line says."""
+"""The admission of clients, and the text of the Received: line."""
 
 from dataclasses import dataclass
 from email import message_from_bytes

@@ -1,4 +1,4 @@
-"""Which way mail goes, and under whose name."""
+"""The route of mail, and its sender there."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""What a delivery attempt means, for every pattern of answers."""
+"""The settlement of a delivery attempt, for every pattern of answers."""
 
 from itertools import product
 

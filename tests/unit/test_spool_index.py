@@ -1,4 +1,4 @@
-"""The index of due times: what a wake makes due, and that nothing stands before everything else."""
+"""The index of due times: a wake makes messages due, and no message goes before all others."""
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.wake.index import Index, scheduled

@@ -13,7 +13,7 @@ from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import complaints, parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
-from emailrelay.service import Live, Signals, Swap
+from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_store
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     settings = load(FilterdSettings, argv, check=_found_by_check)
     report = reporter(settings)
-    live = Live(settings, argv, report=report)
+    live = LiveSettings(settings, argv, report=report)
     _warn(settings, report)
     return service.run(
         settings.service,
@@ -50,7 +50,7 @@ def _warn(settings: FilterdSettings, report: Report) -> None:
 
 
 async def _work(
-    live: Live[FilterdSettings], report: Report, signals: Signals, hints: HintChannel | None
+    live: LiveSettings[FilterdSettings], report: Report, signals: Signals, hints: HintChannel | None
 ) -> int:
     async with (
         open_store(live.now.store_place, report=report) as store,

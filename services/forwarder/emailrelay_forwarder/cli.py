@@ -18,7 +18,7 @@ from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.service import Live, Signals, Swap
+from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
         return os.EX_CONFIG
-    live = Live(settings, argv, report=report, check=check_files)
+    live = LiveSettings(settings, argv, report=report, check=check_files)
     work = _once if settings.once else _work
     return service.run(
         settings.service,
@@ -122,7 +122,10 @@ def _tasks(settings: ForwarderSettings) -> int:
 
 
 async def _work(
-    live: Live[ForwarderSettings], report: Report, signals: Signals, hints: HintChannel | None
+    live: LiveSettings[ForwarderSettings],
+    report: Report,
+    signals: Signals,
+    hints: HintChannel | None,
 ) -> int:
     async with (
         _programs(live.now) as programs,
@@ -166,7 +169,10 @@ async def _work(
 
 
 async def _once(
-    live: Live[ForwarderSettings], report: Report, signals: Signals, _hints: HintChannel | None
+    live: LiveSettings[ForwarderSettings],
+    report: Report,
+    signals: Signals,
+    _hints: HintChannel | None,
 ) -> int:
     settings = live.now
     async with (

@@ -16,7 +16,7 @@ from emailrelay.events import Listening, Report, StoreTrouble
 from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
-from emailrelay.service import Live, Signals
+from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)
     report = reporter(settings)
-    live = Live(settings, argv, report=report, check=partial(_check, report=report))
+    live = LiveSettings(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
     listeners = Listeners()
     try:
@@ -94,7 +94,7 @@ def _allow_many_connections() -> None:
 
 
 async def _serve(
-    live: Live[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
+    live: LiveSettings[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
 ) -> int:
     now = live.now
     async with open_store(now.store_place, report=report, sync=now.spool_sync) as store:

@@ -1,4 +1,4 @@
-"""What a chain left in the work copy, checked as strictly as what a client sends."""
+"""The result of a chain in the work copy, checked as strictly as a client's mail."""
 
 import errno
 import os

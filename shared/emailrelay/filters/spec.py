@@ -1,4 +1,4 @@
-"""What the administrator wrote after ``--filter``, read into filters."""
+"""The values of ``--filter``, read into filters."""
 
 import os
 import re

@@ -1,7 +1,7 @@
 """What the settings say about sessions with servers."""
 
 from emailrelay.config import ForwarderSettings
-from emailrelay.config.servers import NOBODY, SYSTEM
+from emailrelay.config.security_values import DEFAULT_AUTHORITIES, NO_VERIFICATION
 from emailrelay.config.values import left_out
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report
@@ -109,8 +109,8 @@ def _tls(settings: ForwarderSettings) -> Tls:
     words = settings.tls_config
     return Tls(
         mode=_mode(settings),
-        verify=None if verify is None else verify != NOBODY,
-        authorities=None if verify in {None, SYSTEM, NOBODY} else verify,
+        verify=None if verify is None else verify != NO_VERIFICATION,
+        authorities=None if verify in {None, DEFAULT_AUTHORITIES, NO_VERIFICATION} else verify,
         verify_name=settings.client_tls_verify_name,
         server_name=settings.client_tls_server_name,
         certificate=tuple(str(path) for path in settings.client_tls_certificate),

@@ -1,6 +1,6 @@
 """The settings of one child, as a file that it reads at its start and again at each SIGHUP.
 
-The file is in memory and has no name: nothing can be left behind, cleaned away or read by others.
+The file is in memory and has no name, so it cannot be left behind, removed or read by others.
 """
 
 import os
@@ -11,8 +11,8 @@ from emailrelay.classic.services import Service
 from emailrelay.config import read, write
 
 
-class Sheet:
-    """What a child is to go by. It inherits ``descriptor``."""
+class ChildSettings:
+    """The settings file of a child, which inherits ``descriptor``."""
 
     def __init__(self, service: Service, environ: Mapping[str, str]) -> None:
         """Make the file; raise ConfigError if the service could not use these settings."""
@@ -22,7 +22,7 @@ class Sheet:
 
     @property
     def flag(self) -> str:
-        """Give the flag that names the file; whoever opens it reads from its beginning."""
+        """Return the flag that names the file, so that the child reads it from its beginning."""
         return f"--config={linux.path_of(self.descriptor)}"
 
     def use(self, service: Service) -> None:
@@ -32,5 +32,5 @@ class Sheet:
         os.pwrite(self.descriptor, text, 0)
 
     def close(self) -> None:
-        """Close it. A child that has inherited it keeps it."""
+        """Close the file. A child that has inherited it keeps it open."""
         os.close(self.descriptor)

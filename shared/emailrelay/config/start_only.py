@@ -1,4 +1,4 @@
-"""Which settings count at the start only, so that a change of them waits for the next one."""
+"""The settings that count at the start only: a change of them waits for the next start."""
 
 from functools import cache
 
@@ -9,7 +9,7 @@ from emailrelay.config.values import AtStart
 
 @cache
 def at_start(settings: type[Settings]) -> frozenset[str]:
-    """Return the names of the fields that are marked so in their declaration."""
+    """Return the names of the fields whose declaration has the mark ``AtStart``."""
     return frozenset(
         name
         for name, info in settings.model_fields.items()

@@ -1,4 +1,4 @@
-"""The settings of a running service, read again at SIGHUP while its work goes on."""
+"""The settings of a running service, which it reads again at SIGHUP."""
 
 import os
 import sys
@@ -12,16 +12,16 @@ from emailrelay.events import Reloaded, ReloadRefused, Report
 _S = TypeVar("_S", bound=Settings)
 
 Swap: TypeAlias = Callable[[], None]
-"""Puts into force what was prepared: assigns, and cannot fail."""
+"""Puts prepared settings into force by an assignment, which cannot fail."""
 
 
-class Live(Generic[_S]):
-    """Settings that may change. Of new ones either all take effect or none.
+class LiveSettings(Generic[_S]):
+    """Settings that may change: either all new ones take effect or none.
 
-    Give it to ``processes.run``, which lets SIGHUP reach it. Each process has its own: a supervisor
-    reads first, and its workers follow only when the new settings are good, so that a worker started
-    later begins with them too. Work reads ``now`` and calls ``on_change`` without awaiting anything in
-    between, or it might miss a change.
+    Give it to ``processes.run``, which reloads it at SIGHUP. Each process has its own. A supervisor
+    reads first, and its workers follow only if the new settings are good; workers that start later
+    begin with them. Do not await between reading ``now`` and calling ``on_change``, or a change may be
+    missed.
     """
 
     def __init__(
@@ -35,8 +35,8 @@ class Live(Generic[_S]):
     ) -> None:
         """Begin with settings that came from ``argv`` (None: the process's own) and ``environ``.
 
-        ``check`` raises ConfigError for what is wrong beyond the settings themselves, such as a key
-        file that cannot be read; a supervisor has nobody else to ask.
+        ``check`` raises ConfigError for trouble beyond the settings themselves, such as a key file
+        that cannot be read. A supervisor has no other check.
         """
         self.now = settings
         self._argv = tuple(sys.argv[1:] if argv is None else argv)
@@ -46,15 +46,15 @@ class Live(Generic[_S]):
         self._prepares: list[Callable[[_S], Swap]] = []
 
     def on_change(self, prepare: Callable[[_S], Swap]) -> None:
-        """Have ``prepare`` called with new settings at each reload, changed or not.
+        """Call ``prepare`` with the new settings at each reload, even without a change in them.
 
-        It makes what they mean and returns what puts that into force, or raises ConfigError to have
-        them refused. It is called when the files that settings name may have changed, too.
+        The files that they name may have changed. ``prepare`` returns the function that puts them into
+        force, or raises ConfigError to refuse them.
         """
         self._prepares.append(prepare)
 
     def reload(self) -> bool:
-        """Read all sources again; tell what changed, or everything that is wrong, and whether all is well."""
+        """Read all sources again and report the changes or every problem; return False for problems."""
         before = self.now
         wanted = self._take_over()
         if wanted is None:
@@ -73,11 +73,11 @@ class Live(Generic[_S]):
         return True
 
     def follow(self) -> None:
-        """Take over what the supervisor has read, and told, already; tell only what is wrong now."""
+        """Take over settings that the supervisor has read and reported; report only problems."""
         self._take_over()
 
     def _take_over(self) -> _S | None:
-        """Put new settings into force; return them as they were read, None if they are refused."""
+        """Put new settings into force and return them as read, or None if they are refused."""
         try:
             wanted = read(type(self.now), self._argv, self._environ)
         except ConfigError as error:

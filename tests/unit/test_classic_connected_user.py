@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from emailrelay.classic.peer import owner
+from emailrelay.classic.connected_user import owner
 
 pytestmark = pytest.mark.skipif(sys.byteorder != "little", reason="the table is of such a machine")
 

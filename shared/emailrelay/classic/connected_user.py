@@ -1,4 +1,4 @@
-"""The user at the other end of a local TCP connection, by the kernel's table (proc(5))."""
+"""The user at the other end of a local TCP connection, from the kernel's table (proc(5))."""
 
 import grp
 import os
@@ -9,16 +9,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TypeAlias
 
-SocketAddress: TypeAlias = tuple[str, int]
+TcpEnd: TypeAlias = tuple[str, int]
 """An IPv4 address and a port."""
 
 _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LOCAL, _REMOTE, _USER, _INODE = 1, 2, 7, 9
-"""The columns of these tables that are used here."""
+"""Columns of these tables."""
 
 
 def user_of(connection: socket.socket) -> int | None:
-    """Give the number of the user whose socket is at the other end; None if it is unknown."""
+    """Return the number of the user whose socket is at the other end; None if it is unknown."""
     try:
         ours, theirs = connection.getsockname()[:2], connection.getpeername()[:2]
         lines = [line for table in _TABLES if table.exists() for line in _lines(table)]
@@ -27,11 +27,11 @@ def user_of(connection: socket.socket) -> int | None:
     return owner(lines, local=theirs, remote=ours)
 
 
-def owner(lines: Iterable[str], *, local: SocketAddress, remote: SocketAddress) -> int | None:
-    """Return the user of the socket from ``local`` to ``remote`` in a table of the kernel's.
+def owner(lines: Iterable[str], *, local: TcpEnd, remote: TcpEnd) -> int | None:
+    """Return the user of the socket from ``local`` to ``remote`` in a table of the kernel.
 
-    A socket that its program has closed has no inode any more, and the table shows root's number
-    for it, whichever user had it.
+    A socket that its program has closed has no inode, and the table shows root as its user. Such a
+    user is unknown.
     """
     ends = {(_plain(local), _plain(remote)), (_mapped(local), _mapped(remote))}
     for line in lines:
@@ -59,13 +59,13 @@ def _lines(table: Path) -> list[str]:
     return table.read_text("ascii").splitlines()
 
 
-def _plain(place: SocketAddress) -> str:
-    # Numbers as they lie in memory.
-    address = int.from_bytes(socket.inet_aton(place[0]), sys.byteorder)
-    return f"{address:08X}:{place[1]:04X}"
+def _plain(end: TcpEnd) -> str:
+    # The kernel prints the number as it is in memory.
+    address = int.from_bytes(socket.inet_aton(end[0]), sys.byteorder)
+    return f"{address:08X}:{end[1]:04X}"
 
 
-def _mapped(place: SocketAddress) -> str:
-    """Write an IPv4 address as IPv6 sockets have it (RFC 4291 section 2.5.5.2)."""
+def _mapped(end: TcpEnd) -> str:
+    """Write an IPv4 address in the form of IPv6 sockets (RFC 4291 section 2.5.5.2)."""
     prefix = int.from_bytes(b"\0\0\xff\xff", sys.byteorder)
-    return f"{'0' * 16}{prefix:08X}{_plain(place)}"
+    return f"{'0' * 16}{prefix:08X}{_plain(end)}"

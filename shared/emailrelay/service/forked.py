@@ -1,4 +1,4 @@
-"""One child process of a supervisor, from its fork to its exit."""
+"""A worker or dispatcher as a fork of its supervisor."""
 
 import os
 import signal
@@ -9,20 +9,18 @@ from dataclasses import dataclass
 from functools import partial
 
 from emailrelay.errors import RelayError
-from emailrelay.linux import end_with_parent
+from emailrelay.service.child_process import bind_to_parent
 from emailrelay.service.loop import run_in_loop
+from emailrelay.service.restart_rule import CRASHED
 from emailrelay.service.signals import READY, Signals
 
 GRACE = 4.5
-"""Seconds a child has for its drain at least; honcho kills what is left after 5."""
-
-CRASHED = os.EX_SOFTWARE
-"""Exit status of a child whose work raised an exception, which is told on standard error."""
+"""The least time in seconds that a child has for its drain; honcho kills everything after 5."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a child does. One that ``serves`` the others is ended when they have ended."""
+    """The work of a child. A child that ``serves`` the others is stopped when they have ended."""
 
     name: str
     work: Callable[[Signals], Awaitable[int]]
@@ -33,8 +31,12 @@ def start(role: Role, grace: float) -> int:
     """Fork a child that does this work and exits with its status; return its process id.
 
     ``grace``: seconds for its drain.
+
+    Raises:
+        OSError: the system has no room for one more process.
+
     """
-    # What stands in these buffers would be written by both.
+    # Otherwise both processes would write the contents of these buffers.
     sys.stdout.flush()
     sys.stderr.flush()
     parent = os.getpid()
@@ -43,16 +45,16 @@ def start(role: Role, grace: float) -> int:
         return pid
     status = CRASHED
     try:
-        if not end_with_parent(parent):
+        if not bind_to_parent(parent):
             os._exit(0)
         status = run_in_loop(
             role.work, partial(_limit_drain, grace), lambda: os.kill(parent, READY)
         )
     except RelayError as error:
-        # What no new start can mend is said once; what may pass is tried again by the next child.
+        # A permanent error ends the role. After a temporary one, the next child tries again.
         sys.stderr.write(f"{role.name}: {error}\n")
         status = CRASHED if error.temporary else os.EX_CONFIG
-    except BaseException:  # noqa: BLE001 -- nothing of the child may return into the parent's code
+    except BaseException:  # noqa: BLE001 -- no exception of the child may return into the parent's code
         traceback.print_exc()
     finally:
         sys.stdout.flush()
@@ -61,6 +63,6 @@ def start(role: Role, grace: float) -> int:
 
 
 def _limit_drain(grace: float) -> None:
-    # A child that outlived its parent has nobody else to end it, should its work ignore the stop: the
-    # default action of SIGALRM does, a little later than the parent would have.
+    # If the supervisor is gone and the work ignores the stop, no other process ends this one. The
+    # default action of SIGALRM does, a little later than the supervisor would have.
     signal.setitimer(signal.ITIMER_REAL, grace + 0.5)
