@@ -151,7 +151,7 @@ def _put(arguments: Arguments, mail: Mail) -> int:
 
 
 def _new_ids() -> Callable[[], QueueId]:
-    """Return the ids of this process, drawn as ``secrets`` does, whose import would take too long."""
+    """Return the ids of this process, as random as with ``secrets``, whose import is slow."""
     ids = QueueIds(int.from_bytes(os.urandom(8)) % (1 << PROCESS_BITS))
     return lambda: ids.next(time.time())
 
