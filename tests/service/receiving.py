@@ -14,7 +14,7 @@ from emailrelay.events import Event
 from emailrelay.listening import Listeners
 from emailrelay.stage import Stage
 from emailrelay.store.memory import MemoryStore
-from emailrelay_receiver.house import House, make_house
+from emailrelay_receiver.context import ReceiverContext, make_context
 from emailrelay_receiver.receiver import Receiver
 
 HANG = 20.0
@@ -75,7 +75,7 @@ class Running:
     """A receiver that runs."""
 
     port: int
-    house: House
+    context: ReceiverContext
     store: MemoryStore
     receiver: Receiver
     events: list[Event] = field(default_factory=list[Event])
@@ -89,10 +89,10 @@ class Running:
             writer.transport.abort()
 
     def follow(self, settings: ReceiverSettings) -> None:
-        """Do a reload with these settings."""
-        house = make_house(settings, self.store, report=self.events.append, clock=time.time)
-        self.receiver.follow(house)
-        self.house = house
+        """Do what a reload with these settings does."""
+        context = make_context(settings, self.store, report=self.events.append, clock=time.time)
+        self.receiver.follow(context)
+        self.context = context
 
     def mail(self) -> list[tuple[Stage, Envelope, bytes]]:
         return [(kept.stage, kept.envelope, kept.content) for kept in self.store.mail.kept.values()]
@@ -109,7 +109,7 @@ class Running:
     async def empty(self) -> None:
         """Wait until no client is in."""
         async with asyncio.timeout(HANG):
-            while self.house.admission.total:  # noqa: ASYNC110 - the product has no use for such an event
+            while self.context.admission.total:  # noqa: ASYNC110 - the product has no use for such an event
                 await asyncio.sleep(0.01)
 
 
@@ -125,12 +125,12 @@ async def receiving(
     listeners.open([place], 0)
     try:
         async with store(report=events.append) as opened:
-            house = make_house(settings, opened, report=events.append, clock=time.time)
-            receiver = Receiver(house, listeners.sockets)
+            context = make_context(settings, opened, report=events.append, clock=time.time)
+            receiver = Receiver(context, listeners.sockets)
             async with receiver:
                 opened_at = listeners.sockets[0]
                 port = 0 if place.startswith("/") else opened_at.getsockname()[1]
-                yield Running(port, house, opened, receiver, events)
+                yield Running(port, context, opened, receiver, events)
     finally:
         listeners.close()
 
