@@ -12,7 +12,7 @@ from emailrelay.journal import Attempt, Failure, read
 from emailrelay.queue.row import age, octets, row, to_json
 from emailrelay.queue.selection import Selection, parse_age, parse_id
 from emailrelay.queue.state import State, arrived, stages_of, state_of
-from emailrelay.queue.totals import Census
+from emailrelay.queue.totals import StateTotals
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -146,7 +146,7 @@ def test_row_of_a_failure_tells_its_reason() -> None:
 
 
 def test_census_counts_every_message_once() -> None:
-    census = Census.empty()
+    census = StateTotals.empty()
     census.add(listed(since=NOW + 60), NOW)
     census.add(listed(Stage.FAILED), NOW)
     told = census.to_json()

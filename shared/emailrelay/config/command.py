@@ -10,6 +10,7 @@ from emailrelay.config.options import Settings
 from emailrelay.config.reading import gather
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
+from emailrelay.terminal.error_lines import print_errors
 
 _S = TypeVar("_S", bound=Settings)
 
@@ -49,8 +50,7 @@ def load(
 
 
 def _refuse(settings: type[Settings], problems: Sequence[str]) -> NoReturn:
-    sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in problems)
-    raise SystemExit(os.EX_CONFIG)
+    raise SystemExit(print_errors(settings.program, *problems, status=os.EX_CONFIG))
 
 
 def _text(value: object) -> str:

@@ -1,1 +1,1 @@
-"""``emailrelay-filter-test``: tries filters on a message, without keeping or sending anything."""
+"""``emailrelay-filter-test``: tries filters on a message without storing or sending it."""

@@ -1,4 +1,4 @@
-"""The findings of the doctor: one value for each step."""
+"""The findings of the doctor, one for each step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ class DoctorVerdict(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """It works, but deserves attention."""
+    """The step works, but an administrator should know about it."""
     PROBLEM = "problem"
 
 
@@ -26,11 +26,11 @@ class DoctorFinding:
     remedy: str = ""
     """The remedy; empty: none is needed."""
     details: Mapping[str, object] = field(default_factory=dict[str, object])
-    """The same for programs: numbers, texts and lists of them."""
+    """The facts for programs: numbers, texts and lists of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFinding:
+class ServerReport:
     """All findings about one server."""
 
     server: str
@@ -38,5 +38,5 @@ class ReportFinding:
 
     @property
     def well(self) -> bool:
-        """Whether all steps went without a problem."""
+        """True if no step had a problem."""
         return all(finding.verdict is not DoctorVerdict.PROBLEM for finding in self.findings)

@@ -7,7 +7,7 @@ from emailrelay.errors import ConfigError
 from emailrelay.events import Report
 from emailrelay.filters.spec import complaints, parse_chain
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.oauth.material import load as load_material
+from emailrelay.oauth.credentials import load_credentials
 from emailrelay.secrets import AuthConfig, SecretsFile
 from emailrelay.secrets.secret_text import SecretUnusable
 from emailrelay_forwarder.session.account_servers import account_servers
@@ -98,7 +98,7 @@ def found_by_check(settings: ForwarderSettings) -> list[str]:
     for account in settings.account:
         try:
             if account.oauth2 is not None:
-                load_material(account.oauth2)
+                load_credentials(account.oauth2)
         except SecretUnusable as error:
             problems.append(f"[[account]] {account.name}: {error}")
     return problems

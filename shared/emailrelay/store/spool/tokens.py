@@ -66,7 +66,7 @@ class SpoolTokenTurn(TokenTurn):
 
     async def reserve(self) -> None:
         """See ``TokenTurn.reserve``."""
-        with _doing("the tokens cannot be kept"):
+        with _doing("the tokens cannot be stored"):
             self._take_room()
 
     def _take_room(self) -> Reserved:
@@ -76,7 +76,7 @@ class SpoolTokenTurn(TokenTurn):
 
     async def keep(self, octets: bytes) -> None:
         """See ``TokenTurn.keep``."""
-        with _doing("the tokens cannot be kept"):
+        with _doing("the tokens cannot be stored"):
             try:
                 await in_thread(self._take_room().commit, octets)
             finally:
@@ -113,7 +113,7 @@ class SpoolTokens(TokenStore):
     @contextlib.asynccontextmanager
     async def turn(self, account: str) -> AsyncGenerator[SpoolTokenTurn | None]:
         """See ``TokenStore.turn``."""
-        with _doing("the tokens cannot be kept"):
+        with _doing("the tokens cannot be stored"):
             directory = self._directory()
             descriptor = files.opened(
                 directory / f"{account}.lock", os.O_CREAT | os.O_RDONLY, 0o600

@@ -1,4 +1,4 @@
-"""The command that tells which way a message would go, and why."""
+"""The command ``route``, which shows the route of a message and the reason."""
 
 import os
 from collections.abc import Iterator
@@ -8,18 +8,20 @@ from typing import Annotated
 import typer
 
 from emailrelay.envelope import Address, Envelope
-from emailrelay.queue.terminal import print_json, say
 from emailrelay.routes import Choice, Route, sender_on
+from emailrelay.terminal.screen import print_json, print_line
 
 _DAY = 86400
 
 
 def route(
     *,
-    sender: Annotated[str, typer.Argument(metavar="FROM", help="The sender; <> is none.")],
+    sender: Annotated[
+        str, typer.Argument(metavar="FROM", help="The sender; <> is the null sender.")
+    ],
     recipient: Annotated[str, typer.Argument(metavar="TO", help="The recipient.")],
     user: Annotated[
-        str, typer.Option(metavar="NAME", help="Who logged in to send it; by default nobody.")
+        str, typer.Option(metavar="NAME", help="The user who logged in to send it. [none]")
     ] = "",
     config: Annotated[
         Path | None,
@@ -29,8 +31,8 @@ def route(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> int:
-    """Tell which way a message would go now, and why: servers, account, limits, retries."""
-    # An eighth of a second that the other commands do without.
+    """Show the route that a message would take now, and why."""
+    # Importing it takes an eighth of a second, which the other commands save.
     from emailrelay.config import ForwarderSettings, read  # noqa: PLC0415
 
     argv = [] if config is None else ["--config", str(config)]
@@ -42,9 +44,9 @@ def route(
         print_json(_as_json(choice, envelope))
     else:
         for other, why in routes.passed_over(envelope, address):
-            say(f"{other.name}: no, {why}")
+            print_line(f"{other.name}: no, {why}")
         for line in _lines(choice, envelope):
-            say(line)
+            print_line(line)
     return os.EX_OK if choice.route else 1
 
 

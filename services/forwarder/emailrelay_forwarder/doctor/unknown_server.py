@@ -1,4 +1,4 @@
-"""Finds out the kind of server at a port where no mail server has greeted."""
+"""Identifies the kind of server at a port where no mail server sent a greeting."""
 
 import asyncio
 import socket
@@ -14,15 +14,15 @@ PATIENCE = 3.0
 _MOST = 512
 
 
-class Stranger(Enum):
-    """The kind of server, as far as its first octets tell."""
+class ServerKind(Enum):
+    """The kind of server, by its first octets."""
 
     MAIL = auto()
-    """A mail server that greets in clear."""
+    """A mail server that greets without TLS."""
     MAIL_IN_TLS = auto()
-    """A mail server that greets under TLS from the first octet (RFC 8314 section 3.3)."""
+    """A mail server that speaks TLS from the first octet (RFC 8314 section 3.3)."""
     TLS = auto()
-    """Something under TLS that does not greet."""
+    """A server with TLS that sends no greeting."""
     SSH = auto()
     HTTP = auto()
     IMAP = auto()
@@ -36,43 +36,43 @@ class Stranger(Enum):
 
 
 _BEGINNINGS = (
-    (b"SSH-", Stranger.SSH),  # RFC 4253 section 4.2
-    (b"HTTP/", Stranger.HTTP),  # RFC 9112 section 4
-    (b"<", Stranger.HTTP),  # servers that answer nonsense with a page and no header
-    (b"* ", Stranger.IMAP),  # RFC 9051 section 7.1
-    (b"+OK", Stranger.POP3),  # RFC 1939 section 3
-    (b"220", Stranger.MAIL),
-    (b"554", Stranger.MAIL),
-    (b"421", Stranger.MAIL),
-    (b"\x15\x03", Stranger.TLS),  # an alert, RFC 8446 section 5.1
+    (b"SSH-", ServerKind.SSH),  # RFC 4253 section 4.2
+    (b"HTTP/", ServerKind.HTTP),  # RFC 9112 section 4
+    (b"<", ServerKind.HTTP),  # servers that answer a bad request with a page and no header
+    (b"* ", ServerKind.IMAP),  # RFC 9051 section 7.1
+    (b"+OK", ServerKind.POP3),  # RFC 1939 section 3
+    (b"220", ServerKind.MAIL),
+    (b"554", ServerKind.MAIL),
+    (b"421", ServerKind.MAIL),
+    (b"\x15\x03", ServerKind.TLS),  # an alert, RFC 8446 section 5.1
 )
 
 
-def known_by(octets: bytes) -> Stranger | None:
-    """Recognise a server by its first octets; None: it has sent nothing."""
+def known_by(octets: bytes) -> ServerKind | None:
+    """Recognise a server by its first octets; None: it sent nothing."""
     found = (kind for beginning, kind in _BEGINNINGS if octets.startswith(beginning))
-    return next(found, Stranger.OTHER) if octets else None
+    return next(found, ServerKind.OTHER) if octets else None
 
 
-async def identify(address: SocketAddress, settings: SessionSettings, name: str) -> Stranger:
-    """Find out which server is at ``address``: listen, then try TLS, then ask in clear.
+async def identify(address: SocketAddress, settings: SessionSettings, name: str) -> ServerKind:
+    """Identify the server at ``address``: listen, then try TLS, then send EHLO without TLS.
 
-    ``name`` is the name for TLS (SNI); empty: none. Nothing secret is sent.
+    ``name`` is the name for TLS (SNI); empty: none. No secret is sent.
     """
     heard, ended = await _heard(address, settings)
     kind = known_by(heard)
-    if kind is not None and kind is not Stranger.TLS:
+    if kind is not None and kind is not ServerKind.TLS:
         return kind
-    with suppress(OSError, ValueError, TimeoutError):  # ValueError: of an impossible name
+    with suppress(OSError, ValueError, TimeoutError):  # ValueError: the name is invalid
         greeting, _ = await _heard(address, settings, tls=_any_certificate(), name=name)
-        return Stranger.MAIL_IN_TLS if greeting.startswith(b"220") else Stranger.TLS
+        return ServerKind.MAIL_IN_TLS if greeting.startswith(b"220") else ServerKind.TLS
     if kind is not None:
         return kind
     if ended:
-        return Stranger.CLOSES
-    # For a web server the empty line ends a request; it answers that the request is bad.
+        return ServerKind.CLOSES
+    # The empty line ends a request for a web server, which answers with an error.
     heard, ended = await _heard(address, settings, asking=b"EHLO localhost\r\n\r\n")
-    return known_by(heard) or Stranger.SILENT
+    return known_by(heard) or ServerKind.SILENT
 
 
 def _any_certificate() -> ssl.SSLContext:
@@ -89,10 +89,10 @@ async def _heard(
     tls: ssl.SSLContext | None = None,
     name: str = "",
 ) -> tuple[bytes, bool]:
-    """Connect, ask, and give the first octets of the answer, and whether the server then closed.
+    """Connect, send ``asking``, and return the first octets, and True if the server closed.
 
     Raises:
-        OSError: with ``tls``, the handshake fails. Without ``tls`` nothing is raised.
+        OSError: the handshake fails, with ``tls``. Without ``tls`` nothing is raised.
 
     """
     try:
@@ -125,7 +125,7 @@ async def _connected(address: SocketAddress, settings: SessionSettings) -> socke
         if settings.local_address is not None and address.family != socket.AF_UNIX:
             sock.bind((settings.local_address, 0))
         await asyncio.get_running_loop().sock_connect(sock, address.address)
-    except BaseException:  # cancelled, too: no socket may stay open
+    except BaseException:  # also if cancelled: the socket must not stay open
         sock.close()
         raise
     return sock

@@ -1,4 +1,4 @@
-"""Opens the store that the command line names; one that is not there is not made."""
+"""Opens the store that the command line names; it never creates one."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import StoreUnusable
-from emailrelay.queue.terminal import tell
+from emailrelay.queue.errors import report
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store, spool_at
 
@@ -15,12 +15,17 @@ _T = TypeVar("_T")
 
 
 def place(directory: Path | None, url: str | None) -> str | Path:
-    """Give the store's place; this command makes none."""
+    """Return the store's directory or URL.
+
+    Raises:
+        StoreUnusable: there is no such directory.
+
+    """
     if url is not None and directory is None:
         return url
     place = directory or Path(spool_dir.chosen())
     if not place.is_dir():
-        raise StoreUnusable(f"{place}: there is no such spool directory; say --spool-dir DIR")
+        raise StoreUnusable(f"{place}: there is no such spool directory; use --spool-dir DIR")
     return place
 
 
@@ -31,7 +36,7 @@ def with_store(
     *,
     looking: bool = False,
 ) -> _T:
-    """Do something with the store open, and give its result. ``looking``: nothing in it is touched.
+    """Open the store, call ``act`` and return its result; ``looking`` opens it for reading only.
 
     Raises:
         StoreUnusable: there is no such store.
@@ -43,7 +48,7 @@ def with_store(
         spool_owner.become(spool)
 
     async def run() -> _T:
-        async with open_store(where, report=tell, looking=looking) as store:
+        async with open_store(where, report=report, looking=looking) as store:
             return await act(store)
 
     return asyncio.run(run())

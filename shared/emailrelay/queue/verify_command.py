@@ -1,4 +1,4 @@
-"""The command that looks for damage: verify."""
+"""The command ``verify``, which looks for damage."""
 
 import os
 import sys
@@ -12,26 +12,27 @@ from rich.progress import Progress
 
 from emailrelay import spool_owner
 from emailrelay.errors import StoreError, reason_of
-from emailrelay.queue.opening import place, with_store
+from emailrelay.queue.errors import print_error
+from emailrelay.queue.open_store import place, with_store
 from emailrelay.queue.options import Json, SpoolDir
-from emailrelay.queue.terminal import complain, counted, print_json, say
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import spool_at
 from emailrelay.store.verification import DamageFinding
+from emailrelay.terminal.screen import counted, print_json, print_line
 
 
 def verify(
     *,
     repair: Annotated[
-        bool, typer.Option("--repair", help="Finish, take back or set aside what is found.")
+        bool, typer.Option("--repair", help="Repair each problem, or set the files aside.")
     ] = False,
     contents: Annotated[
-        bool, typer.Option("--contents", help="Read every content and compare its checksum.")
+        bool, typer.Option("--contents", help="Read each content and compare its checksum.")
     ] = False,
     as_json: Json = False,
     directory: SpoolDir = None,
 ) -> int:
-    """Look for damage in a spool directory; nothing is changed without --repair."""
+    """Look for damage; only --repair changes anything."""
     spool = spool_at(place(directory, None))
     if repair and spool is not None:
         spool_owner.become(spool)
@@ -42,7 +43,7 @@ def verify(
     for finding in found:
         _print_finding(finding, repaired.get(finding), as_json=as_json)
     if not as_json:
-        say(f"{counted(messages, 'message')}, {counted(len(found), 'problem')}")
+        print_line(f"{counted(messages, 'message')}, {counted(len(found), 'problem')}")
     return 1 if found else os.EX_OK
 
 
@@ -68,7 +69,7 @@ def _repaired(
             directory, None, lambda store: store.verification(contents=contents).repair(found)
         )
     except (StoreError, OSError) as error:
-        complain(f"the repair stopped: {reason_of(error)}", 1)
+        print_error(f"the repair stopped: {reason_of(error)}")
         return {}
 
 
@@ -76,4 +77,4 @@ def _print_finding(finding: DamageFinding, done: str | None, *, as_json: bool) -
     if as_json:
         print_json({"name": finding.name, "problem": finding.problem, "repair": done})
     else:
-        say(f"{finding.name}: {finding.problem}{f' -> {done}' if done else ''}")
+        print_line(f"{finding.name}: {finding.problem}{f' -> {done}' if done else ''}")

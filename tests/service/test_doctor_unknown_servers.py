@@ -15,9 +15,9 @@ from tests.fakes.smtp_peer import Act, Close, Hang, Say, SmtpPeer
 from tests.fakes.stranger import StrangePeer
 from tests.service.certificates import Authority
 
-from emailrelay_forwarder.doctor import stranger
+from emailrelay_forwarder.doctor import unknown_server
 from emailrelay_forwarder.doctor.cli import main
-from emailrelay_forwarder.doctor.stranger import Stranger, known_by
+from emailrelay_forwarder.doctor.unknown_server import ServerKind, known_by
 
 BUSY = "busy"
 PATIENCE = ["--connection-timeout=2", "--prompt-timeout=0.5", "--response-timeout=0.5"]
@@ -25,7 +25,7 @@ PATIENCE = ["--connection-timeout=2", "--prompt-timeout=0.5", "--response-timeou
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stranger, "PATIENCE", 0.5)
+    monkeypatch.setattr(unknown_server, "PATIENCE", 0.5)
 
 
 @pytest.fixture
@@ -50,9 +50,9 @@ async def problem(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[s
         (StrangePeer(answer=b"HTTP/1.1 400 Bad Request\r\n\r\n"), "a web server"),
         (StrangePeer(b"* OK [CAPABILITY IMAP4rev1] ready\r\n"), "an IMAP server"),
         (StrangePeer(b"+OK POP3 ready\r\n"), "a POP3 server"),
-        (StrangePeer(b"\xff\xfd\x18\xff\xfd\x20"), "no mail server"),
-        (StrangePeer(closes=True), "ends it without a word"),
-        (StrangePeer(), "says nothing"),
+        (StrangePeer(b"\xff\xfd\x18\xff\xfd\x20"), "not a mail server"),
+        (StrangePeer(closes=True), "closed without a greeting"),
+        (StrangePeer(), "nothing is sent"),
     ],
 )
 async def test_what_is_no_mail_server_is_told_by_its_name(
@@ -97,7 +97,7 @@ async def test_server_that_speaks_in_clear_is_found_where_tls_was_expected(
         (
             {"greeting": "554 5.7.1 no"},
             "the server said: 554 5.7.1 no",
-            "the server does not want us",
+            "the server refuses this machine",
         ),
         (
             {"greeting": "421 4.3.2 later"},
@@ -118,7 +118,7 @@ async def test_server_that_speaks_in_clear_is_found_where_tls_was_expected(
         (
             {"EHLO": "500 what?", "HELO": "500 what?"},
             "the server said: 500 what?",
-            "no mail server",
+            "not a mail server",
         ),
     ],
 )
@@ -233,11 +233,11 @@ async def test_nothing_a_server_says_reaches_the_terminal_raw(
     ("octets", "kind"),
     [
         (b"", None),
-        (b"220 mail.test ESMTP\r\n", Stranger.MAIL),
-        (b"\x15\x03\x03\x00\x02\x02\x32", Stranger.TLS),
-        (b"<html>", Stranger.HTTP),
-        (b"\0\0\0", Stranger.OTHER),
+        (b"220 mail.test ESMTP\r\n", ServerKind.MAIL),
+        (b"\x15\x03\x03\x00\x02\x02\x32", ServerKind.TLS),
+        (b"<html>", ServerKind.HTTP),
+        (b"\0\0\0", ServerKind.OTHER),
     ],
 )
-def test_first_octets_tell_the_protocol(octets: bytes, kind: Stranger | None) -> None:
+def test_first_octets_tell_the_protocol(octets: bytes, kind: ServerKind | None) -> None:
     assert known_by(octets) is kind

@@ -1,4 +1,4 @@
-"""What an account's requests are proved with: the secrets in the files that its settings name."""
+"""Credentials for an account's token requests, from the files that its settings name."""
 
 import base64
 import hashlib
@@ -15,8 +15,8 @@ from emailrelay.secrets.secret_text import SecretUnusable, read_line, read_text,
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Material:
-    """Secrets and what belongs to them; None and empty where the settings name no file."""
+class OAuthCredentials:
+    """Secrets and their ids; None and empty where the settings name no file."""
 
     client_secret: Secret | None = None
     refresh_token: Secret | None = None
@@ -24,20 +24,20 @@ class Material:
     """A private key as PEM."""
     key_id: str = ""
     issuer: str = ""
-    """Who signs with the key, if its file says so."""
+    """The identity that signs with the key, if the key's file contains it."""
     thumbprint: str = ""
-    """Of the certificate: SHA-256, base64url (RFC 7515 section 4.1.8)."""
+    """SHA-256 of the certificate in base64url (RFC 7515 section 4.1.8)."""
 
 
-def load(oauth2: OAuth2) -> Material:
+def load_credentials(oauth2: OAuth2) -> OAuthCredentials:
     """Read the secret files of an account.
 
     Raises:
-        SecretUnusable: one cannot be read, or others could read it too, or it holds something else.
+        SecretUnusable: a file cannot be read, other users can read it, or its content is wrong.
 
     """
     key, key_id, issuer = _key(oauth2)
-    return Material(
+    return OAuthCredentials(
         client_secret=_line(oauth2.client_secret_file),
         refresh_token=_line(oauth2.refresh_token_file),
         key=key,
@@ -47,8 +47,8 @@ def load(oauth2: OAuth2) -> Material:
     )
 
 
-def stamps(oauth2: OAuth2) -> str:
-    """Give a word that changes with any of the secret files."""
+def stamp_of_files(oauth2: OAuth2) -> str:
+    """Return a string that changes when one of the secret files changes."""
     return " ".join(stamp(path) for path in _files(oauth2))
 
 
@@ -66,7 +66,7 @@ def _key(oauth2: OAuth2) -> tuple[Secret | None, str, str]:
     text = read_text(path)
     if not (oauth2.grant is Grant.SERVICE_ACCOUNT and oauth2.provider is Provider.GOOGLE):
         if "PRIVATE KEY-----" not in text:
-            raise SecretUnusable(f"{path}: is no private key in PEM form")
+            raise SecretUnusable(f"{path}: is not a private key in PEM form")
         return Secret(text), "", ""
     try:
         entry: Any = json.loads(text)
@@ -76,8 +76,10 @@ def _key(oauth2: OAuth2) -> tuple[Secret | None, str, str]:
             str(entry["client_email"]),
         )
     except (ValueError, KeyError, TypeError, RecursionError):
-        # The library's error quotes the text: it must not become this one's cause.
-        raise SecretUnusable(f"{path}: is no key file (JSON) of a Google service account") from None
+        # The library's error quotes the text, so it must not be the cause of this one.
+        raise SecretUnusable(
+            f"{path}: is not a JSON key file of a Google service account"
+        ) from None
 
 
 def _thumbprint(path: Path | None) -> str:
@@ -86,7 +88,7 @@ def _thumbprint(path: Path | None) -> str:
     try:
         der = ssl.PEM_cert_to_DER_cert(read_text(path, secret=False).strip())
     except ValueError:
-        raise SecretUnusable(f"{path}: is no certificate in PEM form") from None
+        raise SecretUnusable(f"{path}: is not a certificate in PEM form") from None
     return base64.urlsafe_b64encode(hashlib.sha256(der).digest()).decode().rstrip("=")
 
 
