@@ -75,7 +75,9 @@ class SpoolStore(Store):
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
-        spool = open_spool(self._root, self._report, self._clock, makes=not self._looking)
+        spool = open_spool(
+            self._root, self._report, self._clock, sync=self._sync, makes=not self._looking
+        )
         if self._looking:
             return self._look_at(spool)
         presence = Presence(spool)
@@ -84,7 +86,7 @@ class SpoolStore(Store):
             place.check(self._root)
             await in_thread(presence.come)
             if self._sync is SpoolSync.LOG:
-                presence.begin_log()
+                spool.log.begin()
         except BaseException as error:
             _leave(spool, presence)
             if isinstance(error, OSError):

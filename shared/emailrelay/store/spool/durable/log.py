@@ -70,6 +70,7 @@ class Log:
         self._seen: tuple[int, int, int, Segment] | None = None
         """How the directory looked when it was last known to have a segment, and not to be sick."""
         self._found_sick = False
+        self._begun = False
         self.behind = 0
         """Segments that this process has closed since it last looked for what can be taken away."""
 
@@ -78,16 +79,22 @@ class Log:
         return self._tail is not None or files.is_there(self.directory / _TAIL)
 
     def begin(self) -> None:
-        """Have a log from now on.
+        """Make a log, unless the spool has one.
 
         Raises:
             OSError: there is no room for it.
 
         """
+        self._begun = True
         with self._one, self._opened().locked() as place:
             if place is None:
                 self._next(self._opened(), place)
                 segment.reserve(self.directory)
+
+    def begin_again(self) -> None:
+        """Do as ``begin`` after ``leave``, if this process has begun a log before."""
+        if self._begun:
+            self.begin()
 
     def _opened(self) -> Tail:
         if self._tail is None:

@@ -72,8 +72,7 @@ class Presence:
             self._open_again()
             self._lock_again()
             spool.log.leave()
-            if spool.logs:
-                spool.log.begin()
+            spool.log.begin_again()
         spool.trouble("write the log", f"{path} was removed or replaced, and is begun anew")
 
     def _sync_what_was_acknowledged(self) -> None:
@@ -97,11 +96,6 @@ class Presence:
             os.dup2(directory, self._directory, inheritable=False)
         finally:
             os.close(directory)
-
-    def begin_log(self) -> None:
-        """Have new mail go into the log."""
-        self._spool.log.begin()
-        self._spool.logs = True
 
     def _checkpoint(self) -> bool:
         try:

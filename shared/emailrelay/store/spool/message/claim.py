@@ -17,13 +17,12 @@ from emailrelay.errors import StoreError
 from emailrelay.journal import AdministratorWish, Attempt, History
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
-from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.side_by_side import close_each
 from emailrelay.store.spool.disk.threads import in_thread
-from emailrelay.store.spool.durable.records import Gone
+from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import adoption, moves
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.transition import Change
@@ -201,10 +200,10 @@ class SpoolClaim(Claim):
         if self._doubt is not None:
             with contextlib.suppress(OSError):  # it only helps whoever cleans up after a kill
                 self._spool.doubts.delivered(self._doubt)
-        # If DELIVERED mail came back after a power cut, it would be withdrawn.
+        # DELIVERED mail needs none: should it come back after a power cut, it is withdrawn.
         lasting = self.ack is not Ack.DELIVERED
-        logged = lasting and self._spool.log.in_use()
-        removed = await self._log_and_remove() if logged else None
+        durability = self._spool.durability.settlements() if lasting else None
+        removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
             removed = await self._surely(
                 "remove a finished message", lambda: moves.remove(self._locked)
@@ -215,25 +214,27 @@ class SpoolClaim(Claim):
             replies = dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
         self._out_of_doubt()  # before the sync: killed there, nothing would be sent twice
-        handed = self._hand_over() if lasting else ()
-        if not logged and lasting:
-            await self._spool.syncer.run((), (self._spool.root,), closing=handed)
-        elif handed:
-            await self._spool.syncer.close_files(handed)
+        if durability is not None:
+            await durability.removed(self._spool.root, self._hand_over())
 
-    async def _log_and_remove(self) -> bool | None:
-        """Have the log say that the message is gone, and remove it; None: it could not be removed."""
+    async def _record_and_remove(self, durability: Durability) -> bool | None:
+        """Remove a message that is recorded as gone; None: the disk refused to remove it.
+
+        False: its envelope is out of reach.
+        """
         removed: list[bool] = []
 
         def remove(error: OSError | None) -> None:
             if error is not None:
                 raise error
-            with contextlib.suppress(OSError):
+            try:
                 removed.append(moves.remove(self._locked))
+            except OSError as refused:
+                self._spool.trouble(f"remove a finished message ({self.id})", refused)
 
         while True:
             try:
-                await self._spool.syncer.log(lambda: Gone(self.id), remove)
+                await durability.remove(self.id, remove)
                 return removed[0] if removed else None
             except OSError as error:
                 self._spool.trouble(f"log a finished message ({self.id})", error)
@@ -292,15 +293,8 @@ class SpoolClaim(Claim):
         elif lines:
             # Guarantee: a recipient recorded as delivered is not delivered to again.
             await self._surely("append to a journal", lambda: self._locked.append(lines))
-            await self._keep(change.stage or self.stage)
-
-    async def _keep(self, stage: Stage) -> None:
-        """Make the journal durable, of a message that stands at ``stage`` or is about to."""
-        if self._spool.log.in_use():
-            noted = self._locked.noted(stage)
-            await self._spool.syncer.log(lambda: noted)
-        else:
-            await self._spool.syncer.run((self._locked.descriptor,), ())
+            durability = self._spool.durability.settlements()
+            await durability.keep(self.id, change.stage or self.stage, self._locked.descriptor)
 
     async def _surely(self, doing: str, act: Callable[[], _T]) -> _T:
         """Do what may not be left undone after a delivery, however long the disk refuses."""

@@ -22,7 +22,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Location
-from emailrelay.store.spool.durable.log import LARGEST_CONTENT
+from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message.moves import name_duplicate, withdraw
 from emailrelay.store.spool.message.pair import Pair
 from emailrelay.store.spool.message.spool import Spool
@@ -105,7 +105,12 @@ class SpoolDraft(Draft):
         try:
             self._open = False  # from here it is finished, one way or the other
             if ack is not Ack.DELIVERED:
-                await self._sync_and_finish(stage)
+                await self._durability.commit(
+                    self._pair,
+                    stage,
+                    lambda error: self._finish(stage, error),
+                    blocks=bool(self._write_backs),
+                )
             elif self._write_backs:
                 # Each may take its time, and ends in the syncer's.
                 await self._spool.syncer.run(
@@ -116,22 +121,9 @@ class SpoolDraft(Draft):
         except OSError as error:
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
 
-    async def _sync_and_finish(self, stage: Stage) -> None:
-        if self._logged:
-            await self._spool.syncer.log(
-                lambda: self._pair.taken(stage), lambda error: self._finish(stage, error)
-            )
-        else:
-            await self._spool.syncer.run(
-                (self._pair.content, self._pair.envelope),
-                (self._spool.directories.drafts,),
-                lambda error: self._finish(stage, error),
-                blocks=bool(self._write_backs),
-            )
-
     @property
-    def _logged(self) -> bool:
-        return self._spool.logs and self._pair.length <= LARGEST_CONTENT
+    def _durability(self) -> Durability:
+        return self._spool.durability.new_mail.for_content(self._pair.length)
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """See ``Draft.answer``."""
@@ -162,13 +154,11 @@ class SpoolDraft(Draft):
                 write_back.result()  # the kernel tells of a failed write-back once: here it may be
             if error is not None:
                 raise error
-            if not self._logged:  # the log is looked for by its path as well
-                self._check_spool()
+            self._check_spool()
             self._pair.show(self._spool.root, stage)
         except OSError:
-            if self._logged:
-                # Behind a failed sync the log has been told already, as far as that disk lets it.
-                self._spool.log.forget(self.id, wait=error is None)
+            # After a failed sync the log has noted it already, if that disk allows it.
+            self._durability.forget(self.id, wait=error is None)
             self._remove()
             files.remove(self._spool.content(self.id))
             raise
@@ -179,7 +169,7 @@ class SpoolDraft(Draft):
     def _check_spool(self) -> None:
         """Refuse a message in a spool that was moved; the next draft begins in what stands there now."""
         try:
-            self._spool.root.check()
+            self._durability.check(self._spool.root)
         except OSError:
             self._spool.make_directories()
             raise

@@ -14,7 +14,6 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Location
-from emailrelay.store.spool.durable.records import Noted
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.waiting import Wait
 from emailrelay.store.transition import Change
@@ -53,10 +52,6 @@ class Locked:
             files.append(descriptor, lines)
         finally:
             os.close(descriptor)
-
-    def noted(self, stage: Stage) -> Noted:
-        """Give what the log keeps of the message as it is, on its way to ``stage``."""
-        return Noted(self.id, stage, files.read_all(self.descriptor))
 
     def release(self) -> None:
         """Give up the lock."""
@@ -113,7 +108,7 @@ def remove(locked: Locked) -> bool:
 
 def drop(locked: Locked) -> None:
     """Remove a message that nobody delivered, so that the log does not bring it back."""
-    locked.spool.log.forget(locked.id)
+    locked.spool.durability.settlements().forget(locked.id)
     remove(locked)
 
 

@@ -136,10 +136,8 @@ def lying(spool: Spool, about: QueueId) -> Notice | None:
 def record(locked: Locked) -> None:
     """Note, durably, that the sender is told; from here the notice moves on whatever happens."""
     locked.append(journal.write(journal.Notified(at=locked.spool.clock())))
-    if locked.spool.log.in_use():
-        with locked.spool.log.durable((locked.noted(locked.stage),)):
-            return
-    files.sync_data(locked.descriptor)
+    settlements = locked.spool.durability.settlements()
+    settlements.keep_now(locked.id, locked.stage, locked.descriptor)
 
 
 def sweep(spool: Spool) -> None:

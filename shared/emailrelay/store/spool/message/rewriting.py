@@ -11,7 +11,6 @@ from emailrelay import envelope_format, short_journal
 from emailrelay.errors import DamagedMessage
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import PRIVATE, Location
-from emailrelay.store.spool.durable.records import Noted
 from emailrelay.store.spool.message.moves import Locked
 
 LONG = 1024 * 1024
@@ -86,10 +85,7 @@ def _put(locked: Locked, made: Location, octets: bytes, read: int) -> None:
     try:
         status = os.fstat(old)
         os.utime(lock, ns=(status.st_atime_ns, status.st_mtime_ns))  # when it is due next
-        if spool.log.in_use():  # it would bring the longer one back
-            with spool.log.durable((Noted(locked.id, locked.stage, octets),)):
-                files.rename(made, path)
-        else:
+        with spool.durability.settlements().replacing(locked.id, locked.stage, octets):
             files.rename(made, path)
     except OSError:
         files.unlock_and_close(lock)

@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.durable.durability import SpoolDurability
 from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
 from emailrelay.store.spool.marks.doubt import DoubtSheet
@@ -42,12 +44,11 @@ class Spool:
     ids: QueueIds
     log: Log
     syncer: Syncer
+    durability: SpoolDurability
     bell: Ringer
     doubts: DoubtSheet
     user: int
     """Who this process is, asked once: each claim compares it with an envelope's owner."""
-    logs: bool = False
-    """New mail goes into the log."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
     """Until when (seconds since 1970) feeds pass over messages whose journal could not be told so."""
 
@@ -84,12 +85,21 @@ class Spool:
 
 
 def open_spool(
-    root: Path, report: Report, clock: Callable[[], float], *, makes: bool = True
+    root: Path,
+    report: Report,
+    clock: Callable[[], float],
+    *,
+    sync: SpoolSync = SpoolSync.FILES,
+    makes: bool = True,
 ) -> Spool:
-    """Make the shared parts of a spool directory for this process; ``makes`` what is missing."""
+    """Return the shared parts of a spool directory for this process.
+
+    ``sync``: how new mail becomes durable. ``makes``: missing directories are made when used.
+    """
     above = Directory(str(root), makes=makes)
     directories = Directories(*(above.below(name, makes=makes) for name in names.DIRECTORIES))
     log = Log(directories.log)
+    syncer = Syncer(log)
     return Spool(
         root=above,
         directories=directories,
@@ -98,7 +108,8 @@ def open_spool(
         user=os.geteuid(),
         ids=QueueIds(secrets.randbits(PROCESS_BITS)),
         log=log,
-        syncer=Syncer(log),
+        syncer=syncer,
+        durability=SpoolDurability(syncer, log, sync),
         bell=Ringer(Bell(directories.wake)),
         doubts=DoubtSheet(directories.doubt),
     )
