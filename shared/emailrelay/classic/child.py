@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
+from emailrelay import linux
 from emailrelay.classic import direct_log, log_lines
 from emailrelay.classic.log_lines import ClassicLine
 from emailrelay.classic.log_output import HandedDown
@@ -20,9 +20,6 @@ GRACE = 6.0
 _LINE_LIMIT = 256 * 1024
 _LAST_WORDS = 1.0
 """Seconds to wait for the rest of what an ended process has said."""
-
-_USER_TIME, _SYSTEM_TIME = 11, 12
-"""Places in /proc/PID/stat behind the name of the program."""
 
 Say = Callable[[ClassicLine], None]
 
@@ -71,11 +68,7 @@ class Child:
     @property
     def used(self) -> int:
         """Give the processor time that the process has used, in ticks (proc(5)); 0 when it is gone."""
-        try:
-            words = Path(f"/proc/{self.pid}/stat").read_text("ascii", "replace").rpartition(")")[2]
-        except OSError:
-            return 0
-        return sum(map(int, words.split()[_USER_TIME : _SYSTEM_TIME + 1]))
+        return linux.processor_time(self.pid)
 
     async def ended(self) -> int:
         """Wait for the end; return the exit status, or the negative number of a signal."""

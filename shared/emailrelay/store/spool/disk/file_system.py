@@ -6,7 +6,6 @@ that takes long, files are synced one by one again for a while.
 """
 
 import os
-import re
 import time
 from collections.abc import Sequence
 
@@ -16,8 +15,6 @@ _PATIENCE = 0.25
 """Seconds that a sync of everything may take before others' writing is taken for the reason."""
 _PAUSE = 20
 """Times as long files are synced one by one then."""
-_TELLS = (5, 8)
-"""The first version of Linux whose syncfs(2) tells of files that could not be written."""
 
 
 class FileSystem:
@@ -33,7 +30,7 @@ class FileSystem:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._device = os.fstat(self._descriptor).st_dev
         self._again = 0.0
-        self._tells = _tells_of_errors()
+        self._tells = linux.sync_reports_errors()
 
     def open_again(self, path: str) -> None:
         """Have the file system that ``path`` is on by now, for all who use this one.
@@ -85,13 +82,3 @@ class FileSystem:
     def close(self) -> None:
         """Close the directory."""
         os.close(self._descriptor)
-
-
-def _tells_of_errors() -> bool:
-    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    return (
-        linux.AVAILABLE
-        and os.uname().sysname == "Linux"
-        and version is not None
-        and (int(version[1]), int(version[2])) >= _TELLS
-    )

@@ -8,6 +8,7 @@ import stat
 import zlib
 from collections.abc import Generator, Iterator
 
+from emailrelay import linux
 from emailrelay.store.spool.disk.directory import MODE, Directory, Location
 
 FILE_MODE = 0o660
@@ -219,7 +220,7 @@ def open_regular(at: Location, *, alone: bool = True) -> int | None:
 def open_with_status(at: Location, *, alone: bool = True) -> tuple[int, os.stat_result] | None:
     """Open as ``open_regular`` does, and tell what was there."""
     try:
-        descriptor = opened(at, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = _opened_to_read(at)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -232,6 +233,14 @@ def open_with_status(at: Location, *, alone: bool = True) -> tuple[int, os.stat_
         return descriptor, status
     os.close(descriptor)
     return None
+
+
+def _opened_to_read(at: Location) -> int:
+    flags = linux.reading_flags()
+    if flags != os.O_RDONLY:
+        with contextlib.suppress(PermissionError, IsADirectoryError):
+            return opened(at, flags | os.O_NONBLOCK)
+    return opened(at, os.O_RDONLY | os.O_NONBLOCK)
 
 
 def open_to_write(at: Location) -> int | None:
@@ -389,7 +398,7 @@ def open_for_append(descriptor: int) -> int:
 
     Claims are held on descriptors for reading: closing one for writing wakes every watcher.
     """
-    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    return linux.reopen_to_append(descriptor)
 
 
 def append(descriptor: int, octets: bytes) -> None:
@@ -436,10 +445,10 @@ def copy(source: int, target: Location) -> int:
     try:
         offset, size = 0, os.fstat(source).st_size
         while offset < size:
-            sent = os.sendfile(descriptor, source, offset, size - offset)
-            if sent == 0:
+            copied = linux.copy_octets(source, descriptor, offset, size - offset)
+            if copied == 0:
                 break
-            offset += sent
+            offset += copied
     except OSError:
         os.close(descriptor)
         raise

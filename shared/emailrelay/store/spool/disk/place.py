@@ -5,6 +5,7 @@ import re
 import stat
 from pathlib import Path
 
+from emailrelay import linux
 from emailrelay.errors import RelayError, StoreError, StoreUnusable
 
 _OVER_A_NETWORK = frozenset(
@@ -39,11 +40,7 @@ def check(root: Path) -> None:
         StoreUnusable: on a network file system, or writable by everybody.
 
     """
-    try:
-        mountinfo = Path("/proc/self/mountinfo").read_text()
-    except OSError:
-        mountinfo = ""
-    kind = network_file_system(mountinfo, str(root.resolve()))
+    kind = network_file_system(linux.mount_table(), str(root.resolve()))
     if kind is not None:
         raise StoreUnusable(
             f"{root} is on {kind}: locks do not exclude other hosts there, so mail could be sent"

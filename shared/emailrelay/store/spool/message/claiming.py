@@ -7,7 +7,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, linux
 from emailrelay.ack import Ack
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import Recovered, SetAside, Withdrawn
@@ -124,7 +124,7 @@ def _can_be_written(locked: Locked, status: os.stat_result) -> bool:
     """Tell whether a settlement can be recorded. A file of our own with the usual mode costs no call."""
     if status.st_uid == locked.spool.user and status.st_mode & stat.S_IWUSR:
         return True
-    return os.access(f"/proc/self/fd/{locked.descriptor}", os.W_OK, effective_ids=True)
+    return linux.may_append(locked.descriptor)
 
 
 def _made_ours(locked: Locked) -> NotNow | None:

@@ -67,7 +67,7 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
         descriptor = files.create(made)
         try:
             files.write_all(descriptor, octets)
-            os.fdatasync(descriptor)
+            files.sync_data(descriptor)
         finally:
             os.close(descriptor)
         _put(locked, made, octets, read)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from emailrelay import linux
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files
@@ -39,7 +40,8 @@ class Bell:
 
     def __init__(self, directory: Directory) -> None:
         self._directory = directory
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.settimeout(0)
         self._seen: tuple[int, int, int] | None = None
         self._sockets: list[str] = []
         self._missed: dict[str, deque[bytes]] = {}
@@ -147,7 +149,7 @@ def _is_anothers(entry: "os.DirEntry[str]") -> bool:
 def socket_path(directory: Directory, name: str) -> str:
     """Give a short path to a socket: its own may have more than the 107 octets that there is room for."""
     at = directory / name
-    return f"/proc/self/fd/{directory.fileno()}/{at.name}"
+    return linux.short_path(directory.fileno(), directory.path, at.name)
 
 
 def _datagrams(messages: Iterable[Due]) -> Iterator[bytes]:

@@ -44,7 +44,8 @@ class HintSocket:
     def open(self) -> None:
         """Start listening; in vain where unix sockets cannot be made, and mail is then found by scans."""
         self.close()
-        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        ear = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        ear.settimeout(0)
         try:
             files.remove(self._directory / self.name)
             # Its mode is set before it has a name: behind that name something else might stand by then.
