@@ -33,7 +33,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Directory
-from emailrelay.store.spool.disk.place import network_file_system
+from emailrelay.store.spool.disk.directory_check import network_file_system
 
 OLD_FORMAT = (
     b"X-MailRelay-Format: #2821.3\n"

@@ -297,7 +297,7 @@ async def test_wait_that_cannot_be_announced_leaks_nothing(
         assert descriptors() == before
         assert not (spool.directory / ".waiting" / "1.1.1").exists()
         waiters.close()
-        process.bell.close()
+        process.announcer.close()
         process.close()
 
 

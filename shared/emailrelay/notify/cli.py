@@ -17,10 +17,10 @@ from emailrelay.notify.agents import Agent, Locals, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
 from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output, prepare_streams
-from emailrelay.store.spool.disk import place
-from emailrelay.store.spool.life.presence import Presence
-from emailrelay.store.spool.life.recovery import Recovery
+from emailrelay.store.spool.disk import directory_check
 from emailrelay.store.spool.message.spool import open_spool
+from emailrelay.store.spool.opening.presence import Presence
+from emailrelay.store.spool.opening.recovery import Recovery
 
 PROGRAM = "emailrelay-notify"
 
@@ -108,7 +108,7 @@ def _run(root: Path, host: str, agent: Agent | None) -> NoticeCount:
 def _run_as_owner(root: Path, host: str, agent: Agent | None) -> NoticeCount:
     spool = open_spool(root, _report, time.time)
     try:
-        place.check(root)
+        directory_check.check(root)
         spool.make_directories()
         presence = Presence(spool)
         try:
@@ -121,7 +121,7 @@ def _run_as_owner(root: Path, host: str, agent: Agent | None) -> NoticeCount:
         presence.leave()
         return count
     finally:
-        spool.bell.close()
+        spool.announcer.close()
         spool.close()
 
 

@@ -11,8 +11,8 @@ from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.marks import entrance
-from emailrelay.store.spool.message.pair import Pair
-from emailrelay.store.spool.wake.bell import Bell
+from emailrelay.store.spool.message.draft_files import DraftFiles
+from emailrelay.store.spool.wake.hint_sender import HintSender
 
 
 def new_ids() -> QueueIds:
@@ -40,7 +40,7 @@ class SpoolEntry:
         self._spool = Directory(root, makes=False)
         ids = new_ids()
         try:
-            self._pair = Pair(self._spool.below(names.DRAFTS), lambda: ids.next(clock()))
+            self._pair = DraftFiles(self._spool.below(names.DRAFTS), lambda: ids.next(clock()))
         except (FileNotFoundError, NotADirectoryError) as error:
             raise NoEntry(f"{root} is no spool directory") from error
         except PermissionError as error:
@@ -78,9 +78,9 @@ class SpoolEntry:
         pair.sync()
         pair.show(self._spool, stage)
         pair.close()
-        bell = Bell(self._spool.below(names.WAKE, makes=False))
-        bell.ring(stage, self.id)
-        bell.close()
+        hints = HintSender(self._spool.below(names.WAKE, makes=False))
+        hints.send(stage, self.id)
+        hints.close()
 
     def _hand_over(self) -> None:
         """Give the files to the spool's group where the directory does not do so by itself."""

@@ -20,13 +20,11 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool.disk import files, names, place
+from emailrelay.store.spool.disk import directory_check, files, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.feed.hints import WatchedHints
-from emailrelay.store.spool.life.presence import Presence
-from emailrelay.store.spool.life.recovery import Recovery
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.marks.limits import SpoolLimits
 from emailrelay.store.spool.message import moves, rewriting
@@ -36,6 +34,8 @@ from emailrelay.store.spool.message.draft import SpoolDraft
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
+from emailrelay.store.spool.opening.presence import Presence
+from emailrelay.store.spool.opening.recovery import Recovery
 
 _PATIENCE = 0.3
 """Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""
@@ -83,17 +83,17 @@ class SpoolStore(Store):
         presence = Presence(spool)
         try:
             spool.make_directories()
-            place.check(self._root)
+            directory_check.check(self._root)
             await in_thread(presence.come)
             if self._sync is SpoolSync.LOG:
                 spool.log.begin()
         except BaseException as error:
             _leave(spool, presence)
             if isinstance(error, OSError):
-                raise place.trouble(self._root, error) from error
+                raise directory_check.trouble(self._root, error) from error
             raise
         self._presence = presence
-        spool.bell.serve(asyncio.get_running_loop())
+        spool.announcer.serve(asyncio.get_running_loop())
         self._opened, self._waiters = spool, Waiters(spool)
         self._recovery = Recovery(spool)
         self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.sweep))
@@ -110,12 +110,12 @@ class SpoolStore(Store):
     def _look_at(self, spool: Spool) -> Self:
         try:
             spool.root.renew()
-            place.check(self._root)
+            directory_check.check(self._root)
         except BaseException as error:
-            spool.bell.close()
+            spool.announcer.close()
             spool.close()
             if isinstance(error, OSError):
-                raise place.trouble(self._root, error) from error
+                raise directory_check.trouble(self._root, error) from error
             raise
         self._opened = spool
         return self
@@ -134,8 +134,8 @@ class SpoolStore(Store):
         if self._waiters is not None:
             self._waiters.close()
         await spool.syncer.close()
-        spool.doubts.close()
-        spool.bell.close()
+        spool.final_dots.close()
+        spool.announcer.close()
         if self._presence is not None:
             await in_thread(self._presence.leave)
         spool.close()
@@ -302,7 +302,7 @@ class SpoolStore(Store):
 def _leave(spool: Spool, presence: Presence) -> None:
     """Close all of a spool that could not be opened."""
     presence.close()
-    spool.bell.close()
+    spool.announcer.close()
     spool.close()
 
 

@@ -20,7 +20,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 from emailrelay.errors import RelayError
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.file_system import FileSystem
-from emailrelay.store.spool.disk.side_by_side import SideBySide, Target, close_each
+from emailrelay.store.spool.disk.sync_threads import SyncThreads, Target, close_each
 from emailrelay.store.spool.durable import records
 from emailrelay.store.spool.durable.log import LARGEST_BATCH, Log, LogGone, Written
 from emailrelay.store.spool.durable.records import Record
@@ -98,7 +98,7 @@ class Syncer:
         self._gathered: list[_Job] = []
         """What this turn of the loop is to have done: handed over together, the thread is woken once."""
         self._thread: threading.Thread | None = None
-        self._beside = SideBySide()
+        self._beside = SyncThreads()
 
     def lies_on(self, whole: FileSystem) -> None:
         """Note the file system that all files lie on: its sync serves many of them."""

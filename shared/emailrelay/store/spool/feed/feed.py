@@ -68,11 +68,11 @@ class SpoolFeed(Feed):
 
     def all_heard(self) -> bool:
         """See ``Feed.all_heard``."""
-        return not self._spool.bell.ring_again()
+        return not self._spool.announcer.announce_missed()
 
     def look(self) -> None:
         """See ``Feed.look``."""
-        self._spool.bell.ask_to_look()
+        self._spool.announcer.ask_for_scans()
 
     async def __aenter__(self) -> Self:
         """See ``Feed``."""
@@ -113,7 +113,7 @@ class SharedHints:
 
     def later(self, message: QueueId, due: float) -> None:
         """Tell the dispatcher, and every other pool, by the bell."""
-        self._spool.bell.ring(self._stage, message, due=due)
+        self._spool.announcer.announce(self._stage, message, due=due)
 
     def wake(self) -> None:
         """Nothing is kept here; the dispatcher is woken by the same signal."""

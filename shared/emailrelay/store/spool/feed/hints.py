@@ -11,7 +11,7 @@ from emailrelay.store.spool.feed import scanning
 from emailrelay.store.spool.feed.due_messages import DueMessages
 from emailrelay.store.spool.feed.rescans import Rescans
 from emailrelay.store.spool.message.spool import Spool
-from emailrelay.store.spool.wake.doorbell import HintSocket
+from emailrelay.store.spool.wake.hint_socket import HintSocket
 from emailrelay.store.spool.wake.index import Scheduled
 from emailrelay.store.spool.wake.watch import Watch
 
@@ -87,16 +87,16 @@ class WatchedHints:
         """Note a message that is due at ``due`` (seconds since 1970; 0: from now on)."""
         if not self._due.note(message, due):
             # So many hints may be false ones: a scan shows what is there.
-            self._socket.rest()
+            self._socket.pause()
             self._rescans.asked.set()
 
     def wake(self) -> None:
         """Make everything due, what has just been put off included."""
-        self._socket.hear(_WHOLE_SOCKET)
+        self._socket.receive(_WHOLE_SOCKET)
         # One turn of the loop puts off more than a socket holds, and a later hint would miss this.
         for _ in range(_MOST_TURNS):
-            missed = self._spool.bell.ring_again()
-            self._socket.hear(_WHOLE_SOCKET)
+            missed = self._spool.announcer.announce_missed()
+            self._socket.receive(_WHOLE_SOCKET)
             if not missed:
                 break
         self._due.wake()
@@ -128,5 +128,5 @@ class WatchedHints:
 
     def retry_socket(self) -> None:
         """Open the hint socket if that has failed before."""
-        if not self._socket.listens:
+        if not self._socket.is_open:
             self._socket.open()

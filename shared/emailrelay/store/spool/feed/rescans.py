@@ -6,8 +6,8 @@ import time
 from typing import Protocol
 
 from emailrelay.store.spool.feed.scanning import DirectoryState, directory_state, settled
-from emailrelay.store.spool.life.recovery import Recovery
 from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.opening.recovery import Recovery
 
 _LOOK = 1.0
 """Seconds between looks at the directory's time, which shows changes of names."""

@@ -230,7 +230,7 @@ def _move_into_place(locked: Locked, at: Location) -> None:
     finally:
         if replacement is not None:
             files.unlock_and_close(replacement)
-    spool.bell.ring(Stage.READY, message)
+    spool.announcer.announce(Stage.READY, message)
 
 
 def _carry_wish(locked: Locked, replacement: int) -> None:

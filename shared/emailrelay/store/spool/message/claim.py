@@ -20,7 +20,7 @@ from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
 from emailrelay.store.spool.disk import files
-from emailrelay.store.spool.disk.side_by_side import close_each
+from emailrelay.store.spool.disk.sync_threads import close_each
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
 from emailrelay.store.spool.message import adoption, moves
@@ -110,7 +110,7 @@ class SpoolClaim(Claim):
         """See ``Claim.in_doubt``."""
         if self._doubt is None:
             try:
-                self._doubt = self._spool.doubts.mark(self.id, peer)
+                self._doubt = self._spool.final_dots.mark(self.id, peer)
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
             self._tell_of_dot(peer)
@@ -199,7 +199,7 @@ class SpoolClaim(Claim):
     async def _done(self) -> None:
         if self._doubt is not None:
             with contextlib.suppress(OSError):  # it only helps whoever cleans up after a kill
-                self._spool.doubts.delivered(self._doubt)
+                self._spool.final_dots.delivered(self._doubt)
         # DELIVERED mail needs none: should it come back after a power cut, it is withdrawn.
         lasting = self.ack is not Ack.DELIVERED
         durability = self._spool.durability.settlements() if lasting else None
@@ -309,7 +309,7 @@ class SpoolClaim(Claim):
         """See to it that the work is not done again at once: what filters send would go out each time."""
         self._put_off = True
         self._spool.put_off[self.id] = due = self._spool.clock() + LOOK_AGAIN_AT_TROUBLE
-        self._spool.bell.ring(self.stage, self.id, due=due)
+        self._spool.announcer.announce(self.stage, self.id, due=due)
 
     def _wish(self) -> AdministratorWish | None:
         """Give what an operator asked for since the envelope was read."""
@@ -320,7 +320,7 @@ class SpoolClaim(Claim):
         if self._doubt is not None:
             doubt, self._doubt = self._doubt, None
             try:
-                self._spool.doubts.clear(doubt)
+                self._spool.final_dots.clear(doubt)
             except OSError as error:  # at worst a message is named that did not go twice
                 self._spool.trouble("note that a message is in doubt no more", error)
 
@@ -337,7 +337,7 @@ class SpoolClaim(Claim):
             os.close(self._content)
             self._locked.release()
         if not self._settled and not self._put_off:
-            self._spool.bell.ring(self.stage, self.id)
+            self._spool.announcer.announce(self.stage, self.id)
 
 
 def _delivers(change: Change) -> bool:

@@ -23,8 +23,8 @@ from emailrelay.store.base import Draft
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.durability import Durability
+from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.message.moves import name_duplicate, withdraw
-from emailrelay.store.spool.message.pair import Pair
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.waiting import Waiter, Waiters
 
@@ -46,14 +46,14 @@ class SpoolDraft(Draft):
         self._write_backs: list[Future[None]] = []
         self._open = True
 
-    def _create(self) -> Pair:
+    def _create(self) -> DraftFiles:
         directory = self._spool.directories.drafts
         try:
             try:
-                return Pair(directory, self._next_id)
+                return DraftFiles(directory, self._next_id)
             except FileNotFoundError:  # the whole directory was taken away and may be back
                 self._spool.make_directories()
-                return Pair(directory, self._next_id)
+                return DraftFiles(directory, self._next_id)
         except OSError as error:
             raise StoreError(f"create a message in {directory}", error) from error
 
@@ -164,7 +164,7 @@ class SpoolDraft(Draft):
             raise
         finally:
             self._pair.close()
-        self._spool.bell.ring(stage, self.id)
+        self._spool.announcer.announce(stage, self.id)
 
     def _check_spool(self) -> None:
         """Refuse a message in a spool that was moved; the next draft begins in what stands there now."""
@@ -208,7 +208,7 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
     if files.exists(drafted):
         files.rename(drafted, spool.content(message))
     files.rename(envelope_path, spool.envelope(message, stage))
-    spool.bell.ring(stage, message)
+    spool.announcer.announce(stage, message)
     return stage
 
 

@@ -120,7 +120,7 @@ def put_off(locked: Locked, due: float) -> None:
     if due:
         with contextlib.suppress(PermissionError):  # another user's file: its journal tells
             os.utime(locked.descriptor, (time.time(), due))
-    locked.spool.bell.ring(locked.stage, locked.id, due=due)
+    locked.spool.announcer.announce(locked.stage, locked.id, due=due)
 
 
 def grant(locked: Locked, wish: AdministratorWish) -> None:

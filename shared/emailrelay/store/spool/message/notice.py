@@ -20,8 +20,8 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import entrance
+from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.message.moves import Locked, history_of
-from emailrelay.store.spool.message.pair import Pair
 from emailrelay.store.spool.message.spool import Spool
 
 
@@ -57,7 +57,7 @@ class Notice:
         spool = self.spool
         files.make_directory(self.at)
         stage = entrance.get(spool.root)
-        pair = Pair(self.directory, lambda: spool.ids.next(spool.clock()))
+        pair = DraftFiles(self.directory, lambda: spool.ids.next(spool.clock()))
         try:
             content = text(pair.id)
             pair.write(content)
@@ -110,7 +110,7 @@ class Notice:
             if files.exists(content):
                 files.rename(content, self.spool.content(message))
             files.rename(drafted, self.spool.envelope(message, stage))
-            self.spool.bell.ring(stage, message)
+            self.spool.announcer.announce(stage, message)
         self.discard()
         return message
 

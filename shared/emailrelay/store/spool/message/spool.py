@@ -16,9 +16,9 @@ from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable.durability import SpoolDurability
 from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
-from emailrelay.store.spool.marks.doubt import DoubtSheet
-from emailrelay.store.spool.wake.bell import Bell
-from emailrelay.store.spool.wake.ringer import Ringer
+from emailrelay.store.spool.marks.final_dots import FinalDots
+from emailrelay.store.spool.wake.announcer import Announcer
+from emailrelay.store.spool.wake.hint_sender import HintSender
 
 
 class Directories(NamedTuple):
@@ -45,8 +45,8 @@ class Spool:
     log: Log
     syncer: Syncer
     durability: SpoolDurability
-    bell: Ringer
-    doubts: DoubtSheet
+    announcer: Announcer
+    final_dots: FinalDots
     user: int
     """Who this process is, asked once: each claim compares it with an envelope's owner."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
@@ -110,6 +110,6 @@ def open_spool(
         log=log,
         syncer=syncer,
         durability=SpoolDurability(syncer, log, sync),
-        bell=Ringer(Bell(directories.wake)),
-        doubts=DoubtSheet(directories.doubt),
+        announcer=Announcer(HintSender(directories.wake)),
+        final_dots=FinalDots(directories.doubt),
     )

@@ -19,7 +19,7 @@ from emailrelay.reply import Reply, one_line
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message.spool import Spool
-from emailrelay.store.spool.wake.doorbell import HintSocket
+from emailrelay.store.spool.wake.hint_socket import HintSocket
 
 _LOOK = 1.0
 """Seconds between looks for an answer whose ring was lost."""
@@ -189,7 +189,7 @@ class Wait:
             files.rename(self.path, self.path.plus(_ANSWER))
         except FileNotFoundError:
             return False
-        spool.bell.ring_at(self._ear, message)
+        spool.announcer.announce_to(self._ear, message)
         return True
 
     def close(self) -> None:

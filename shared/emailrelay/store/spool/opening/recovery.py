@@ -16,7 +16,7 @@ from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
-from emailrelay.store.spool.marks import doubt
+from emailrelay.store.spool.marks import final_dots
 from emailrelay.store.spool.message import adoption, draft, notice
 from emailrelay.store.spool.message.moves import Locked, drop
 from emailrelay.store.spool.message.spool import Spool
@@ -107,7 +107,7 @@ class Recovery:
 
     def _doubts(self) -> None:
         """Deal with the messages that forwarders had at their final dot, or beyond, when they died."""
-        for left in doubt.left_behind(self.spool.directories.doubt):
+        for left in final_dots.left_behind(self.spool.directories.doubt):
             with self._each(left.message):
                 if not left.delivered or not self._removed(left.message):
                     self._name_duplicate(left.message, left.peer)
@@ -199,7 +199,7 @@ class Recovery:
         finally:
             files.unlock_and_close(envelope)
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
-        spool.bell.ring(Stage.READY, message)
+        spool.announcer.announce(Stage.READY, message)
 
     def _remove_orphan(self, message: QueueId) -> None:
         # A listing can miss a name that is being renamed, and so can one look at each name: two are proof.

@@ -27,7 +27,7 @@ Target: TypeAlias = int | Directory
 """An open file, or a directory."""
 
 
-class SideBySide:
+class SyncThreads:
     """A few threads that help the one which calls."""
 
     def __init__(self) -> None:

@@ -10,17 +10,17 @@ import threading
 
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.wake.bell import Bell, Due
+from emailrelay.store.spool.wake.hint_sender import Due, HintSender
 
 _AGAIN = 0.05
 """Seconds until somebody who was too busy is told again."""
 
 
-class Ringer:
+class Announcer:
     """Rings for everything in one process that has a spool open. Any thread may ring."""
 
-    def __init__(self, bell: Bell) -> None:
-        self._bell = bell
+    def __init__(self, sender: HintSender) -> None:
+        self._sender = sender
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread = 0
         self._gathered: dict[Stage, list[Due]] = {}
@@ -32,49 +32,49 @@ class Ringer:
         self._loop, self._thread = loop, threading.get_ident()
         self._try_again_soon()
 
-    def ring(self, stage: Stage, message: QueueId, *, due: float = 0.0) -> None:
+    def announce(self, stage: Stage, message: QueueId, *, due: float = 0.0) -> None:
         """Announce a message that is due at ``due`` (seconds since 1970; 0: now)."""
         if due or self._loop is None or threading.get_ident() != self._thread:
-            self._bell.ring(stage, message, due=due)
+            self._sender.send(stage, message, due=due)
             self._listen_for_missed()
             return
         self._gathered.setdefault(stage, []).append(Due(message, due))
         self._soon = self._soon or self._loop.call_soon(self._flush)
 
-    def ring_at(self, name: str, message: QueueId) -> None:
+    def announce_to(self, name: str, message: QueueId) -> None:
         """Ring at one socket by its name, at once."""
-        self._bell.ring_at(name, message)
+        self._sender.send_to(name, message)
         self._listen_for_missed()
 
-    def ask_to_look(self) -> None:
-        """See ``Bell.ask_to_look``."""
-        self._bell.ask_to_look()
+    def ask_for_scans(self) -> None:
+        """See ``HintSender.ask_for_scans``."""
+        self._sender.ask_for_scans()
         self._listen_for_missed()
 
-    def ring_again(self) -> bool:
+    def announce_missed(self) -> bool:
         """Tell those now who were too busy; tell whether anybody still is."""
-        self._bell.ring_again()
-        return self._bell.missed
+        self._sender.send_missed()
+        return self._sender.missed
 
     def _flush(self) -> None:
         self._soon = None
         gathered, self._gathered = self._gathered, {}
         for stage, messages in gathered.items():
-            self._bell.announce(stage, messages)
+            self._sender.announce(stage, messages)
         self._try_again_soon()
 
     def _listen_for_missed(self) -> None:
-        if self._bell.missed and self._loop is not None:
+        if self._sender.missed and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._try_again_soon)
 
     def _try_again_soon(self) -> None:
-        if self._bell.missed and self._loop is not None and self._again is None:
+        if self._sender.missed and self._loop is not None and self._again is None:
             self._again = self._loop.call_later(_AGAIN, self._try_again)
 
     def _try_again(self) -> None:
         self._again = None
-        self._bell.ring_again()
+        self._sender.send_missed()
         self._try_again_soon()
 
     def close(self) -> None:
@@ -84,4 +84,4 @@ class Ringer:
                 handle.cancel()
         self._loop = None  # what is missed now is found by a scan
         self._flush()
-        self._bell.close()
+        self._sender.close()

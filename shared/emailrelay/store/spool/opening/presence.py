@@ -16,8 +16,8 @@ from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable import segment
 from emailrelay.store.spool.durable.checkpoint import Checkpoints
 from emailrelay.store.spool.durable.segment import Segment
-from emailrelay.store.spool.life import replay
 from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.opening import replay
 
 
 class Presence:

@@ -35,7 +35,7 @@ class Due(NamedTuple):
     at: float
 
 
-class Bell:
+class HintSender:
     """Rings at the pools that listen in one spool directory. Any thread may ring."""
 
     def __init__(self, directory: Directory) -> None:
@@ -50,10 +50,10 @@ class Bell:
 
     @property
     def missed(self) -> bool:
-        """Whether somebody is still to be told of something; see ``ring_again``."""
+        """Whether somebody is still to be told of something; see ``send_missed``."""
         return bool(self._missed)
 
-    def ring(self, stage: Stage, *messages: QueueId, due: float = 0.0) -> None:
+    def send(self, stage: Stage, *messages: QueueId, due: float = 0.0) -> None:
         """Announce messages that are due at ``due``."""
         self.announce(stage, [Due(message, due) for message in messages])
 
@@ -65,20 +65,20 @@ class Bell:
                 if name.startswith(f"{stage}."):
                     self._tell(name, datagrams)
 
-    def ask_to_look(self) -> None:
+    def ask_for_scans(self) -> None:
         """Ask all feeds to scan the spool: a message may be there that nobody has announced."""
         with self._one, contextlib.suppress(OSError):
             for name in self._listeners():
                 if name.partition(".")[0] in tuple(Stage):
                     self._tell(name, (LOOK,))
 
-    def ring_at(self, name: str, message: QueueId) -> None:
+    def send_to(self, name: str, message: QueueId) -> None:
         """Ring at one socket by its name."""
         with self._one, contextlib.suppress(OSError):
             self._listeners()
             self._tell(name, list(_datagrams((Due(message, 0.0),))))
 
-    def ring_again(self) -> None:
+    def send_missed(self) -> None:
         """Tell those who were too busy."""
         with self._one, contextlib.suppress(OSError):
             self._listeners()

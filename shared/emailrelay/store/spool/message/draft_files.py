@@ -18,7 +18,7 @@ from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.records import Taken
 
 
-class Pair:
+class DraftFiles:
     """Content and envelope in a directory that no watcher sees, the envelope locked.
 
     Every method raises OSError when the disk refuses; what is left then is removed by ``remove``.

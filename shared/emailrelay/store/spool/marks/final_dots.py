@@ -30,7 +30,7 @@ class Left(NamedTuple):
 
 
 @dataclass(slots=True)
-class DoubtSheet:
+class FinalDots:
     """The sheet of this process, made when first needed."""
 
     directory: Directory
