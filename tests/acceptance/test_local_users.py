@@ -175,7 +175,7 @@ from emailrelay import spool_owner
 from emailrelay.store.spool.tokens import TokenFiles
 spool_owner.become(sys.argv[1])
 files = TokenFiles(sys.argv[1])
-with files.try_lock('office') as mine, files.reserve('office') as room:
+with locks.try_lock('office') as mine, files.reserve('office') as room:
     room.commit(b'secret')
 """
 OWN_TOKENS = """

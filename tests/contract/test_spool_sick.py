@@ -29,7 +29,7 @@ from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.feed import rescans
 from emailrelay.store.spool.opening import recovery
@@ -96,7 +96,7 @@ async def test_message_is_not_to_be_claimed_while_a_dead_copy_of_it_is_removed(
 
         def removing(at: Location) -> None:
             root = Directory(str(spool.directory))
-            envelope = files.lock_named(root / f"emailrelay.{message}.envelope.filter")
+            envelope = locks.lock_named(root / f"emailrelay.{message}.envelope.filter")
             free.append(envelope is not None)
             remove_tree(at)
 

@@ -12,7 +12,7 @@ from emailrelay.notify import dsn
 from emailrelay.notify.agents import Agent, NotDelivered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.message import moves, notice, rewriting
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.notice import Notice, NoticeKind
@@ -44,7 +44,7 @@ class Notifier:
         """Look at every failed message once."""
         for message in sorted(self._failed()):
             try:
-                descriptor = files.lock_named(self.spool.envelope(message, Stage.FAILED))
+                descriptor = locks.lock_named(self.spool.envelope(message, Stage.FAILED))
                 if descriptor is not None:  # else gone, or another notifier is at it
                     self._look_at(Locked(self.spool, message, Stage.FAILED, descriptor))
             except (OSError, NotDelivered) as error:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Generator
 from dataclasses import dataclass
 
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory
 
 DIRECTORY = ".tokens"
@@ -91,11 +91,11 @@ class TokenFiles:
         descriptor = files.opened(at, os.O_CREAT | os.O_RDONLY, 0o600)
         locked = False
         try:
-            locked = files.try_lock(descriptor)
+            locked = locks.try_lock(descriptor)
             yield locked
         finally:
             if locked:
-                files.unlock_and_close(descriptor)
+                locks.unlock_and_close(descriptor)
             else:
                 os.close(descriptor)
 

@@ -20,7 +20,7 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool.disk import directory_check, files, names
+from emailrelay.store.spool.disk import directory_check, files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
@@ -239,7 +239,7 @@ class SpoolStore(Store):
         for stage in (Stage.UNFILTERED, Stage.READY):
             path = self._spool.envelope(message, stage)
             try:
-                descriptor = files.lock_named(path)
+                descriptor = locks.lock_named(path)
                 if descriptor is None:
                     continue
                 locked = Locked(self._spool, message, stage, descriptor)
@@ -265,12 +265,12 @@ class SpoolStore(Store):
                 path = self._spool.envelope(message, stage)
                 if not files.is_there(path):
                     continue
-                descriptor = files.lock_named(path)
+                descriptor = locks.lock_named(path)
                 if descriptor is None:
                     if not self._ask(path, wish):
                         continue  # it has moved on
                     # Whoever had it may have ended before the wish could be seen.
-                    descriptor = files.lock_named(path)
+                    descriptor = locks.lock_named(path)
                 if descriptor is not None:
                     locked = Locked(self._spool, message, stage, descriptor)
                     try:

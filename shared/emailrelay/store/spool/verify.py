@@ -16,7 +16,7 @@ from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.events import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.store import SpoolStore
 
@@ -122,17 +122,17 @@ class Verification:
     def _draft(self, name: str) -> Iterator[DamageFinding]:
         if names.parse(name.rpartition("/")[2]) is None:
             return
-        lock = files.lock_named(self._at(name))
+        lock = locks.lock_named(self._at(name))
         if lock is not None:
-            files.unlock_and_close(lock)
+            locks.unlock_and_close(lock)
             yield DamageFinding(name, "a draft whose writer died")
 
     def _copy(self, name: str) -> Iterator[DamageFinding]:
         message = QueueId(name.rpartition("/")[2].rpartition(".")[0])
         path = self.root / names.envelope(message, Stage.UNFILTERED)
-        lock = files.lock_named(path)
+        lock = locks.lock_named(path)
         if lock is not None:
-            files.unlock_and_close(lock)
+            locks.unlock_and_close(lock)
         if lock is not None or not files.is_there(path):
             yield DamageFinding(name, "a filters' work copy that nobody works on", message)
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable import records
 from emailrelay.store.spool.durable.records import BLOCK, MARK_SIZE, Read
@@ -44,7 +44,7 @@ class Segment:
         """Keep it open, and from being taken away, until ``unshare``; any number of times at once."""
         with self._guard:
             if not self._batches:
-                files.share_lock(self.descriptor)
+                locks.share_lock(self.descriptor)
             self._batches += 1
 
     def unshare(self) -> None:
@@ -53,17 +53,17 @@ class Segment:
             self._batches -= 1
             if self._batches:
                 return
-            files.unlock(self.descriptor)
+            locks.unlock(self.descriptor)
             if self._closing:
                 os.close(self.descriptor)
 
     def take(self) -> bool:
         """Have it for ourselves if nobody is in the middle of a batch, and it is still there."""
-        return files.try_lock(self.descriptor) and self.is_linked()
+        return locks.try_lock(self.descriptor) and self.is_linked()
 
     def is_linked(self) -> bool:
         """Tell whether the file still stands at its path, where the next first opener looks for it."""
-        return files.is_named(self.descriptor, self.path)
+        return locks.is_named(self.descriptor, self.path)
 
     def write(self, octets: bytes, offset: int) -> None:
         """Write a batch."""

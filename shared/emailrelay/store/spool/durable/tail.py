@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
 
 _PLACE = struct.Struct(">QQd")
@@ -47,14 +47,14 @@ class Tail:
 
         """
         if wait:
-            files.lock(self._descriptor)
-        elif not files.try_lock(self._descriptor):
+            locks.lock(self._descriptor)
+        elif not locks.try_lock(self._descriptor):
             raise BlockingIOError(errno.EAGAIN, "another process writes to the log")
         try:
             octets = os.pread(self._descriptor, _PLACE.size, 0)
             yield LogPosition(*_PLACE.unpack(octets)) if len(octets) == _PLACE.size else None
         finally:
-            files.unlock(self._descriptor)
+            locks.unlock(self._descriptor)
 
     def put(self, place: LogPosition) -> None:
         """Note a new place; the lock is held."""
@@ -62,7 +62,7 @@ class Tail:
 
     def is_linked(self) -> bool:
         """Tell whether the file still stands at its path, where other processes open it."""
-        return files.is_named(self._descriptor, self._path)
+        return locks.is_named(self._descriptor, self._path)
 
     def close(self) -> None:
         """Close the file."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 
 _SLOT = 512
@@ -43,7 +43,7 @@ class FinalDots:
         """Note that the final dot is about to be sent; give the slot to clear afterwards."""
         while self._descriptor is None:
             self._path = self.directory / f"{os.getpid()}.{secrets.token_hex(4)}"
-            self._descriptor = files.create_locked(self._path)
+            self._descriptor = locks.create_locked(self._path)
         if not self._free:
             self._free.append(self._slots)
             self._slots += 1
@@ -66,7 +66,7 @@ class FinalDots:
         """Remove the sheet: nothing is in doubt any more."""
         if self._descriptor is not None and self._path is not None:
             files.remove(self._path)
-            files.unlock_and_close(self._descriptor)
+            locks.unlock_and_close(self._descriptor)
             self._descriptor = None
 
 
@@ -81,7 +81,7 @@ def left_behind(directory: Directory) -> Iterator[Left]:
     """Give what dead processes left undone, and remove their sheets."""
     for name in files.listed(directory):
         path = directory / name
-        descriptor = files.lock_named(path)
+        descriptor = locks.lock_named(path)
         if descriptor is None:
             continue
         try:
@@ -95,4 +95,4 @@ def left_behind(directory: Directory) -> Iterator[Left]:
                     yield Left(QueueId(message), peer, delivered)
             files.remove(path)
         finally:
-            files.unlock_and_close(descriptor)
+            locks.unlock_and_close(descriptor)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from emailrelay.errors import StoreError
 from emailrelay.routes import Rate
 from emailrelay.store.limits import RouteLimits, Slot
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 
 _LOOK = 0.05
@@ -52,7 +52,7 @@ class SpoolLimits(RouteLimits):
             raise StoreError(f"take a slot of {self._directory}", error) from error
         finally:
             if mark is not None:
-                files.unlock_and_close(mark)
+                locks.unlock_and_close(mark)
 
     async def permit(self, rate: Rate) -> float:
         """See ``RouteLimits.permit``."""
@@ -63,7 +63,7 @@ class SpoolLimits(RouteLimits):
                     try:
                         return _ask(descriptor, rate, self._clock())
                     finally:
-                        files.unlock_and_close(descriptor)
+                        locks.unlock_and_close(descriptor)
                 await asyncio.sleep(_MOMENT)
         except OSError as error:
             raise StoreError(f"count messages in {self._directory}", error) from error
@@ -85,8 +85,8 @@ class SpoolSlot(Slot):
             return False
         if mark is None:
             return False
-        if files.try_lock(mark):
-            files.unlock_and_close(mark)
+        if locks.try_lock(mark):
+            locks.unlock_and_close(mark)
             return False
         os.close(mark)
         return True
@@ -95,7 +95,7 @@ class SpoolSlot(Slot):
         """See ``Slot.release``."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            files.unlock_and_close(descriptor)
+            locks.unlock_and_close(descriptor)
 
 
 def _any_of(directory: Directory, most: int) -> int | None:
@@ -109,11 +109,11 @@ def _any_of(directory: Directory, most: int) -> int | None:
 def _lock(path: Location) -> int | None:
     """Lock a file that stays for ever, made if it is missing; None: somebody has it."""
     descriptor = _open(path)
-    if files.try_lock(descriptor):
+    if locks.try_lock(descriptor):
         # Somebody may have cleared the directory by hand: a lock on what was there is void.
-        if files.is_named(descriptor, path):
+        if locks.is_named(descriptor, path):
             return descriptor
-        files.unlock_and_close(descriptor)
+        locks.unlock_and_close(descriptor)
     else:
         os.close(descriptor)
     return None

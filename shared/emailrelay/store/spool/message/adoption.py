@@ -18,7 +18,7 @@ from emailrelay.journal import Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, WorkCopy
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import PRIVATE, Directory, Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message.draft import SpoolDraft
@@ -216,11 +216,11 @@ def _move_into_place(locked: Locked, at: Location) -> None:
     adopted = at.directory.below(at.name, makes=False, private=True)
     content, result = adopted / names.content(message), adopted / _RESULT
     unfiltered = spool.envelope(message, Stage.UNFILTERED)
-    if not files.is_named(locked.descriptor, unfiltered):
+    if not locks.is_named(locked.descriptor, unfiltered):
         raise FileNotFoundError(f"{unfiltered} was moved while its filters ran")
     if files.exists(content):
         files.rename(content, spool.content(message))
-    replacement = files.lock_named(result)
+    replacement = locks.lock_named(result)
     try:
         if replacement is not None:
             _carry_wish(locked, replacement)
@@ -229,7 +229,7 @@ def _move_into_place(locked: Locked, at: Location) -> None:
         files.rename(unfiltered, spool.envelope(message, Stage.READY))
     finally:
         if replacement is not None:
-            files.unlock_and_close(replacement)
+            locks.unlock_and_close(replacement)
     spool.announcer.announce(Stage.READY, message)
 
 

@@ -19,7 +19,7 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.sync_threads import close_each
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
@@ -243,7 +243,7 @@ class SpoolClaim(Claim):
     def _hand_over(self) -> Sequence[int]:
         """Give up the lock now, and a large message's files to be closed by somebody who has the time for it."""
         removed = self._content, self._locked.descriptor
-        files.unlock(self._locked.descriptor)
+        locks.unlock(self._locked.descriptor)
         # Used by mistake, their numbers could be another message's by then.
         self._content = self._locked.descriptor = -1
         self._handed_over = True

@@ -17,7 +17,7 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.message import adoption, moves, rewriting, waiting
 from emailrelay.store.spool.message.claim import LOOK_AGAIN_AT_TROUBLE, SpoolClaim
 from emailrelay.store.spool.message.moves import Locked
@@ -39,7 +39,7 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
     """Claim a message by its name, or say when to look again."""
     path = spool.envelope(message, stage)
     try:
-        named = files.lock_with_status(path)
+        named = locks.lock_with_status(path)
         if named is None:
             gone = not files.exists(path)
             return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)

@@ -13,7 +13,7 @@ from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Envelope
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.records import Taken
 
@@ -35,7 +35,7 @@ class DraftFiles:
             self.envelope = files.create(self.envelope_path)
             try:
                 # Locked by a descriptor of its own, for reading: see ``show``.
-                lock = files.lock_named(self.envelope_path, new=True)
+                lock = locks.lock_named(self.envelope_path, new=True)
             except OSError:
                 files.remove(self.envelope_path)
                 os.close(self.envelope)
@@ -50,7 +50,7 @@ class DraftFiles:
         except OSError:
             files.remove(self.envelope_path)
             os.close(self.envelope)
-            files.unlock_and_close(self._lock)
+            locks.unlock_and_close(self._lock)
             raise
         self._written: tuple[int, ...] = (self.content, self.envelope)
 
@@ -105,7 +105,7 @@ class DraftFiles:
         try:
             self._close_written()
         finally:
-            files.unlock_and_close(self._lock)
+            locks.unlock_and_close(self._lock)
 
     def _close_written(self) -> None:
         written, self._written = self._written, ()

@@ -12,7 +12,7 @@ from emailrelay.journal import AdministratorWish, History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.waiting import Wait
@@ -33,10 +33,10 @@ class Locked:
     def path(self) -> Location | None:
         """Give the envelope's present place: an administrator may have moved it since it was locked."""
         path = self.spool.envelope(self.id, self.stage)
-        if files.is_named(self.descriptor, path):
+        if locks.is_named(self.descriptor, path):
             return path
         others = (self.spool.envelope(self.id, stage) for stage in Stage)
-        return next((path for path in others if files.is_named(self.descriptor, path)), None)
+        return next((path for path in others if locks.is_named(self.descriptor, path)), None)
 
     def rename(self, stage: Stage) -> None:
         """Move to another stage; nothing happens to an envelope moved out of the spool."""
@@ -56,7 +56,7 @@ class Locked:
     def release(self) -> None:
         """Give up the lock."""
         self.stop_waiting()
-        files.unlock_and_close(self.descriptor)
+        locks.unlock_and_close(self.descriptor)
 
     def stop_waiting(self) -> None:
         """Look no more after the client who waits."""
@@ -167,7 +167,7 @@ def withdraw(spool: Spool, message: QueueId) -> None:
     Whoever is sees before the final dot that nobody waits any more.
     """
     for stage in (Stage.UNFILTERED, Stage.READY):
-        descriptor = files.lock_named(spool.envelope(message, stage))
+        descriptor = locks.lock_named(spool.envelope(message, stage))
         if descriptor is not None:
             locked = Locked(spool, message, stage, descriptor)
             try:

@@ -17,7 +17,7 @@ from emailrelay.events import Recovered
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.message.draft_files import DraftFiles
@@ -175,7 +175,7 @@ def _all(spool: Spool) -> Iterator[Notice]:
 
 def _lock(spool: Spool, message: QueueId) -> Locked | None:
     for stage in Stage:
-        descriptor = files.lock_named(spool.envelope(message, stage))
+        descriptor = locks.lock_named(spool.envelope(message, stage))
         if descriptor is not None:
             return Locked(spool, message, stage, descriptor)
     return None

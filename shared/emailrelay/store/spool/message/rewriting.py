@@ -9,7 +9,7 @@ import os
 
 from emailrelay import envelope_format, short_journal
 from emailrelay.errors import DamagedMessage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import PRIVATE, Location
 from emailrelay.store.spool.message.moves import Locked
 
@@ -77,10 +77,10 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
 
 def _put(locked: Locked, made: Location, octets: bytes, read: int) -> None:
     spool, path, old = locked.spool, locked.path(), locked.descriptor
-    lock = files.lock_named(made)
+    lock = locks.lock_named(made)
     if path is None or lock is None:
         if lock is not None:
-            files.unlock_and_close(lock)
+            locks.unlock_and_close(lock)
         raise FileNotFoundError(f"the envelope of {locked.id} was moved")
     try:
         status = os.fstat(old)
@@ -88,11 +88,11 @@ def _put(locked: Locked, made: Location, octets: bytes, read: int) -> None:
         with spool.durability.settlements().replacing(locked.id, locked.stage, octets):
             files.rename(made, path)
     except OSError:
-        files.unlock_and_close(lock)
+        locks.unlock_and_close(lock)
         raise
     locked.descriptor = lock
     wished = files.read_known(old, 0, read)
-    files.unlock_and_close(old)
+    locks.unlock_and_close(old)
     if wished:
         locked.append(wished)
     files.sync_directory(spool.root)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply, one_line
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.wake.hint_socket import HintSocket
@@ -92,7 +92,7 @@ class Waiter:
         if self._reply is None:
             files.remove(self.path)
         files.remove(self.path.plus(_ANSWER))
-        files.unlock_and_close(self.descriptor)
+        locks.unlock_and_close(self.descriptor)
 
 
 class Waiters:
@@ -121,7 +121,7 @@ class Waiters:
             files.write_all(descriptor, f"{ack} {self._ear.name}\n".encode())
         except OSError:
             files.remove(path)
-            files.unlock_and_close(descriptor)
+            locks.unlock_and_close(descriptor)
             raise
         self._waiting[message] = Waiter(path, ack, descriptor)
         return self._waiting[message]
@@ -149,7 +149,7 @@ def _create(path: Location) -> int:
     """Create and lock the marker; a sweep that takes it for a dead client's removes it at once."""
     for _ in range(_TRIES):
         with contextlib.suppress(FileExistsError):
-            descriptor = files.create_locked(path)
+            descriptor = locks.create_locked(path)
             if descriptor is not None:
                 return descriptor
         time.sleep(_MOMENT)
@@ -167,7 +167,7 @@ class Wait:
 
     def stands(self) -> bool:
         """Tell whether the client still waits."""
-        return files.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
+        return locks.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
 
     def at_dot(self, peer: str) -> None:
         """Note that the final dot is about to be sent to ``peer``."""
@@ -221,9 +221,9 @@ def look_for(spool: Spool, message: QueueId) -> Wait | None:
 
 def _lives(descriptor: int, path: Location) -> bool:
     """Tell whether a waiter's process lives, which its lock tells; a dead one's file is removed."""
-    if not files.try_lock(descriptor):
+    if not locks.try_lock(descriptor):
         return True
-    if files.is_named(descriptor, path):
+    if locks.is_named(descriptor, path):
         files.remove(path)
-    files.unlock(descriptor)
+    locks.unlock(descriptor)
     return False

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing, suppress
 
 from emailrelay.errors import RelayError
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable import segment
 from emailrelay.store.spool.durable.checkpoint import Checkpoints
@@ -41,10 +41,10 @@ class Presence:
         """
         spool = self._spool
         self._directory = files.reopened(spool.directories.log)
-        if files.try_lock(self._directory):
+        if locks.try_lock(self._directory):
             _restore(spool)
         # Not in one step, so another may become the first in between: it finds nothing to do.
-        files.share_lock(self._directory)
+        locks.share_lock(self._directory)
         self._whole = FileSystem(spool.root.path)
         spool.syncer.lies_on(self._whole)
         self._checkpoints = Checkpoints(spool.root.path, spool.log)
@@ -65,7 +65,7 @@ class Presence:
         path = spool.root / names.LOG
         with self._one:
             spool.directories.log.renew_all()
-            if files.is_named(self._directory, path) and spool.log.stands():
+            if locks.is_named(self._directory, path) and spool.log.stands():
                 return
             self._sync_what_was_acknowledged()
             spool.make_directories()
@@ -92,7 +92,7 @@ class Presence:
         """Be among those who have the spool open, for whoever comes from now on."""
         directory = files.reopened(self._spool.directories.log)
         try:
-            files.share_lock(directory)
+            locks.share_lock(directory)
             os.dup2(directory, self._directory, inheritable=False)
         finally:
             os.close(directory)
@@ -111,10 +111,10 @@ class Presence:
         try:
             # Whoever has a directory that was replaced would find itself the last in any case.
             spool.directories.log.renew_all()
-            named = files.is_named(self._directory, spool.root / names.LOG)
+            named = locks.is_named(self._directory, spool.root / names.LOG)
             if named and spool.log.in_use():
-                files.unlock(self._directory)
-                if files.try_lock(self._directory):
+                locks.unlock(self._directory)
+                if locks.try_lock(self._directory):
                     _end(spool)
         except (OSError, RelayError) as error:  # the next first opener does it
             spool.trouble("end the log", error)

@@ -14,7 +14,7 @@ from emailrelay.events import PossibleDuplicate, Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import final_dots
 from emailrelay.store.spool.message import adoption, draft, notice
@@ -69,14 +69,14 @@ class Recovery:
 
     def _draft(self, path: Location, message: QueueId) -> None:
         spool = self.spool
-        envelope = files.lock_named(path)
+        envelope = locks.lock_named(path)
         if envelope is None:
             return
         begun = files.exists(spool.directories.drafts / names.content(message))
         try:
             stage = draft.roll_forward(spool, message, envelope)
         finally:
-            files.unlock_and_close(envelope)
+            locks.unlock_and_close(envelope)
         if stage is not None:
             spool.report(Recovered(id=message, what=f"draft completed: {stage}"))
         elif begun:  # one that was only just being made is begun anew: nothing to tell
@@ -118,7 +118,7 @@ class Recovery:
         One that is gone or claimed again is named too: another process was quicker, and sent it.
         """
         spool = self.spool
-        envelope = files.lock_named(spool.envelope(message, Stage.READY))
+        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
         if envelope is not None:
             locked = Locked(spool, message, Stage.READY, envelope)
             try:
@@ -134,7 +134,7 @@ class Recovery:
         enough to claim it, and to send it once more.
         """
         spool = self.spool
-        envelope = files.lock_named(spool.envelope(message, Stage.READY))
+        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
         if envelope is not None:
             locked = Locked(spool, message, Stage.READY, envelope)
             try:
@@ -155,10 +155,10 @@ class Recovery:
         for name in files.listed(self.spool.directories.waiting):
             path = self.spool.directories.waiting / name
             with self._each(name):
-                waiter = files.lock_named(path)
+                waiter = locks.lock_named(path)
                 if waiter is not None:
                     files.remove(path)
-                    files.unlock_and_close(waiter)
+                    locks.unlock_and_close(waiter)
 
     def _notices(self) -> None:
         """N: a notice that the journal knows goes on, another is made anew by the next notifier."""
@@ -189,7 +189,7 @@ class Recovery:
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
         path = spool.root / names.busy_envelope(message)
-        envelope = files.lock_named(path)
+        envelope = locks.lock_named(path)
         if envelope is None:
             return
         try:
@@ -197,7 +197,7 @@ class Recovery:
                 return
             files.rename(path, spool.envelope(message, Stage.READY))
         finally:
-            files.unlock_and_close(envelope)
+            locks.unlock_and_close(envelope)
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
         spool.announcer.announce(Stage.READY, message)
 
@@ -225,12 +225,12 @@ def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
     """Hold the lock on whatever envelope a message has; False if that is another's."""
     for stage in Stage:
         path = spool.envelope(message, stage)
-        envelope = files.lock_named(path)
+        envelope = locks.lock_named(path)
         if envelope is not None:
             try:
                 yield True
             finally:
-                files.unlock_and_close(envelope)
+                locks.unlock_and_close(envelope)
             return
         if files.is_there(path):
             yield False

@@ -14,7 +14,7 @@ from emailrelay.errors import DamagedMessage
 from emailrelay.events import Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.message.draft import roll_forward
@@ -114,7 +114,7 @@ def _remove_draft(spool: Spool, message: QueueId) -> None:
 def _finish_draft(spool: Spool, message: QueueId) -> None:
     """Bring a message back to where it was seen: it was committed as files, which need not be moved yet."""
     path = spool.directories.drafts / names.draft_envelope(message)
-    draft = files.lock_named(path)
+    draft = locks.lock_named(path)
     if draft is None:
         return
     try:
@@ -123,7 +123,7 @@ def _finish_draft(spool: Spool, message: QueueId) -> None:
         else:
             _remove_draft(spool, message)
     finally:
-        files.unlock_and_close(draft)
+        locks.unlock_and_close(draft)
 
 
 def _found(spool: Spool, message: QueueId) -> Stage | None:
