@@ -23,8 +23,9 @@ from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.sync_threads import close_each
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.durable.durability import Durability
-from emailrelay.store.spool.message import adoption, moves
+from emailrelay.store.spool.message import added_messages, adoption, moves
 from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.work_copy import SpoolCopy, copied
 from emailrelay.store.transition import Change
 
 LOOK_AGAIN_AT_TROUBLE = 60.0
@@ -58,7 +59,7 @@ class SpoolClaim(Claim):
         self._locked, self._spool = locked, locked.spool
         self._content = content
         self._read = read
-        self._copy: adoption.SpoolCopy | None = None
+        self._copy: SpoolCopy | None = None
         self._touched: bool | None = None
         self._doubt: int | None = None
         self._open = True
@@ -94,7 +95,7 @@ class SpoolClaim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         try:
-            self._copy = await adoption.copied(self._locked, self._content, suffix, size=self.size)
+            self._copy = await copied(self._locked, self._content, suffix, size=self.size)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
         self._touched = None
@@ -150,12 +151,12 @@ class SpoolClaim(Claim):
             await self.release()
         return heard
 
-    async def _take_in(self, copy: adoption.SpoolCopy, settlement: Settlement) -> None:
+    async def _take_in(self, copy: SpoolCopy, settlement: Settlement) -> None:
         try:
             if not (isinstance(settlement, Pass) and self.touched()) and copy.removed():
                 self._copy = None  # and with it gone, nothing can have been put beside it
                 return
-            await adoption.take_in(self._spool, copy)
+            await added_messages.take_in(self._spool, copy)
         except (OSError, StoreError) as error:
             if isinstance(settlement, Pass):
                 raise  # the chain runs again
