@@ -132,9 +132,10 @@ def mount_table() -> str:
 
 def sync_reports_errors() -> bool:
     """Tell if ``sync_file_system`` reports failed writes."""
-    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    system = os.uname()
+    version = re.match(r"(\d+)\.(\d+)", system.release)
     recent = version is not None and (int(version[1]), int(version[2])) >= _SYNCFS_REPORTS
-    return AVAILABLE and recent
+    return AVAILABLE and system.sysname == "Linux" and recent
 
 
 def sync_file_system(descriptor: int) -> None:

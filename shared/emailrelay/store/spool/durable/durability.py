@@ -14,9 +14,10 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.durable.jobs import Finish
 from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
 from emailrelay.store.spool.durable.records import Gone, Noted, Taken
-from emailrelay.store.spool.durable.syncer import Finish, Syncer
+from emailrelay.store.spool.durable.syncer import Syncer
 
 
 class SealedDraft(Protocol):

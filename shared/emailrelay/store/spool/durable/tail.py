@@ -1,6 +1,6 @@
-"""Where a log ends: a small file that all writing processes share, and whose lock they take in turns.
+"""The end of the log: a small file that all writing processes share, and lock in turns.
 
-It is never synced. After a power cut the first opener reads the segments and makes it anew.
+It is never synced. After a power cut the first opener reads the segments and makes a new one.
 """
 
 import errno
@@ -17,7 +17,7 @@ _PLACE = struct.Struct(">QQd")
 
 
 class LogPosition(NamedTuple):
-    """The segment that is written to, where its next batch goes, and when it had its first one."""
+    """The segment that is written to, the offset of its next batch, and the time of its first one."""
 
     number: int
     offset: int
@@ -29,7 +29,7 @@ class Tail:
     """The open file."""
 
     def __init__(self, path: Location) -> None:
-        """Open it, or make it.
+        """Open or make the file.
 
         Raises:
             OSError: it cannot be made.
@@ -40,10 +40,10 @@ class Tail:
 
     @contextmanager
     def locked(self, *, wait: bool = True) -> Generator[LogPosition | None]:
-        """Keep all others from writing; gives the place, or None in a new log.
+        """Exclude all other writers; yield the position, or None in a new log.
 
         Raises:
-            BlockingIOError: somebody else writes, and we do not ``wait``.
+            BlockingIOError: another process writes, and ``wait`` is false.
 
         """
         if wait:
@@ -57,11 +57,11 @@ class Tail:
             locks.unlock(self._descriptor)
 
     def put(self, place: LogPosition) -> None:
-        """Note a new place; the lock is held."""
+        """Store a new position; the caller holds the lock."""
         files.write_at(self._descriptor, _PLACE.pack(*place), 0)
 
     def is_linked(self) -> bool:
-        """Tell whether the file still stands at its path, where other processes open it."""
+        """Tell if the file still has its name, by which other processes open it."""
         return locks.is_named(self._descriptor, self._path)
 
     def close(self) -> None:

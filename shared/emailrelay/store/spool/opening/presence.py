@@ -65,7 +65,7 @@ class Presence:
         path = spool.root / names.LOG
         with self._one:
             spool.directories.log.renew_all()
-            if locks.is_named(self._directory, path) and spool.log.stands():
+            if locks.is_named(self._directory, path) and spool.log.is_current():
                 return
             self._sync_what_was_acknowledged()
             spool.make_directories()
@@ -142,7 +142,7 @@ def _restore(spool: Spool) -> None:
 
 
 def _end(spool: Spool) -> None:
-    if spool.log.is_sick():
+    if spool.log.has_failed():
         return  # only a replay can mend that
     with ExitStack() as opened:
         _take_away(spool, _open_all(spool, opened))
