@@ -218,7 +218,7 @@ class SpoolStore(Store):
         return None
 
     def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:
-        """Give a message as a listing shows it; None: it has moved on."""
+        """Return a message as a listing shows it; None: it has moved on."""
         try:
             since = item.stat(follow_symlinks=False).st_mtime
         except FileNotFoundError:

@@ -12,18 +12,18 @@ from emailrelay.store.spool.disk.directory import Location
 
 
 def share_lock(descriptor: int) -> None:
-    """Hold a lock beside others who share it; waits for one who has it alone."""
+    """Take a shared lock; waits for the end of an exclusive one."""
     fcntl.flock(descriptor, fcntl.LOCK_SH)
 
 
 def lock(descriptor: int) -> None:
-    """Take a lock, waiting for it."""
+    """Take an exclusive lock; waits for it."""
     fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
 def try_lock(descriptor: int) -> bool:
-    """Take the kernel's lock on an open file if nobody has it."""
-    from filelock import lock_descriptor  # noqa: PLC0415 - slow; who only adds a message need not wait for it
+    """Take the kernel's lock on an open file if it is free."""
+    from filelock import lock_descriptor  # noqa: PLC0415 - slow, and emailrelay-submit does without
 
     return lock_descriptor(descriptor, blocking=False)
 
@@ -31,7 +31,7 @@ def try_lock(descriptor: int) -> bool:
 def try_lock_new(descriptor: int) -> bool:
     """Take the same lock on a file that this process has just made.
 
-    A sweep may have it for a moment, nobody else. See ``docs/decisions/lock-of-a-new-message.md``.
+    Only a sweep can have it, for a moment. See ``docs/decisions/lock-of-a-new-message.md``.
     """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -46,9 +46,9 @@ def unlock(descriptor: int) -> None:
 
 
 def unlock_and_close(descriptor: int) -> None:
-    """End a lock and close its file; no error of that matters: what must be durable was synced before.
+    """End a lock and close its file. Errors do not matter: durable data was synced before.
 
-    The lock ends with the last descriptor of its file, if not by itself.
+    The lock ends with the last descriptor of its file at the latest.
     """
     with contextlib.suppress(OSError):
         unlock(descriptor)
@@ -68,7 +68,7 @@ def lock_named(at: Location, *, new: bool = False) -> int | None:
 
 
 def lock_with_status(at: Location, *, new: bool = False) -> tuple[int, os.stat_result] | None:
-    """Open and lock as ``lock_named`` does, and tell what the file was once it was locked."""
+    """Do as ``lock_named``, and return the status of the locked file, too."""
     opened = files.open_with_status(at)
     if opened is None:
         return None
@@ -85,7 +85,7 @@ def lock_with_status(at: Location, *, new: bool = False) -> tuple[int, os.stat_r
 
 
 def create_locked(at: Location) -> int | None:
-    """Create a file and take its lock; None if a sweep took it for a dead process's in between."""
+    """Create a file and take its lock; None if a sweep took it for a dead process's file."""
     descriptor = files.create(at)
     if try_lock_new(descriptor) and is_named(descriptor, at):
         return descriptor
@@ -94,7 +94,7 @@ def create_locked(at: Location) -> int | None:
 
 
 def is_named(descriptor: int, at: Location) -> bool:
-    """Tell whether ``at`` names the open file."""
+    """Tell if ``at`` names the open file."""
     try:
         there, here = files.status_of(at), os.fstat(descriptor)
     except FileNotFoundError:

@@ -84,7 +84,7 @@ def _by_loop(
 
 
 def resolve(outcomes: Sequence[Outcome]) -> None:
-    """Give the callers their results, in their loop."""
+    """Return the callers their results, in their loop."""
     for job, outcome in outcomes:
         job.ended = True
         if job.future.done():  # the waiter was cancelled

@@ -1,8 +1,8 @@
-"""Which messages were at their final dot, or delivered and not yet removed, when a forwarder died.
+"""Messages that were at their final dot, or delivered and not yet removed, when a forwarder died.
 
-Each process has a sheet under ``.doubt/``, locked while it lives, with a slot for each delivery from its
-dot to its removal. Writing costs no sync: the page cache survives the process, which is the case that matters here. A
-sheet whose lock is free belongs to a dead process and names what it left undone.
+Each process has a file under ``.doubt/``, locked while it lives, with a slot for each delivery from its
+dot to its removal. Writing needs no sync: the page cache survives the process, which is the case that
+matters here. A file with a free lock belongs to a dead process and names its unfinished deliveries.
 """
 
 import os
@@ -17,21 +17,21 @@ from emailrelay.store.spool.disk.directory import Directory, Location
 
 _SLOT = 512
 _DELIVERED = b"+"
-"""Stands before the id of a message that the server has taken, in place of a blank."""
+"""Replaces the blank before the id of a message that the server has accepted."""
 
 
 class Left(NamedTuple):
-    """What a dead process was about: a message and the server it was for."""
+    """An unfinished delivery of a dead process: a message and its server."""
 
     message: QueueId
     peer: str
     delivered: bool
-    """The server had taken it for all recipients: only its removal was left to do."""
+    """The server had accepted it for all recipients: only the removal was missing."""
 
 
 @dataclass(slots=True)
 class FinalDots:
-    """The sheet of this process, made when first needed."""
+    """The file of this process, made when it is first needed."""
 
     directory: Directory
     _descriptor: int | None = None
@@ -40,7 +40,7 @@ class FinalDots:
     _slots: int = 0
 
     def mark(self, message: QueueId, peer: str) -> int:
-        """Note that the final dot is about to be sent; give the slot to clear afterwards."""
+        """Note that the final dot is sent next; return the slot to clear afterwards."""
         while self._descriptor is None:
             self._path = self.directory / f"{os.getpid()}.{secrets.token_hex(4)}"
             self._descriptor = locks.create_locked(self._path)
@@ -52,7 +52,7 @@ class FinalDots:
         return slot
 
     def delivered(self, slot: int) -> None:
-        """Note that the server has taken the message of this slot: now it will be removed."""
+        """Note that the server has accepted the message of this slot: now it is removed."""
         if self._descriptor is not None:
             os.pwrite(self._descriptor, _DELIVERED, slot * _SLOT)
 
@@ -63,7 +63,7 @@ class FinalDots:
             self._free.append(slot)
 
     def close(self) -> None:
-        """Remove the sheet: nothing is in doubt any more."""
+        """Remove the file: no delivery is unfinished."""
         if self._descriptor is not None and self._path is not None:
             files.remove(self._path)
             locks.unlock_and_close(self._descriptor)
@@ -78,7 +78,7 @@ _NOTHING = _record("")
 
 
 def left_behind(directory: Directory) -> Iterator[Left]:
-    """Give what dead processes left undone, and remove their sheets."""
+    """Yield the unfinished deliveries of dead processes, and remove their files."""
     for name in files.listed(directory):
         path = directory / name
         descriptor = locks.lock_named(path)
@@ -91,7 +91,7 @@ def left_behind(directory: Directory) -> Iterator[Left]:
                 message, _, peer = text.partition(" ")
                 if names.is_id(
                     message
-                ):  # a power cut, or somebody in the group, may leave anything
+                ):  # a power cut, or a member of the group, may leave any octets
                     yield Left(QueueId(message), peer, delivered)
             files.remove(path)
         finally:

@@ -129,7 +129,7 @@ def _carry_wish(locked: Locked, replacement: int) -> None:
 
 
 def is_done(spool: Spool, message: QueueId) -> bool:
-    """Tell whether an adoption lacks nothing but the removal of its directory."""
+    """Tell if an adoption lacks nothing but the removal of its directory."""
     work = spool.directories.work
     adopted = work.below(names.adopted_copy(message), makes=False)
     return not files.is_there(adopted / _RESULT) and not files.is_there(

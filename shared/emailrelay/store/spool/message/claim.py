@@ -313,7 +313,7 @@ class SpoolClaim(Claim):
         self._spool.announcer.announce(self.stage, self.id, due=due)
 
     def _wish(self) -> AdministratorWish | None:
-        """Give what an operator asked for since the envelope was read."""
+        """Return what an operator asked for since the envelope was read."""
         tail = files.read_all(self._locked.descriptor, self._read)
         return journal.read(journal.parse(tail)).wish
 
@@ -342,6 +342,6 @@ class SpoolClaim(Claim):
 
 
 def _delivers(change: Change) -> bool:
-    """Tell whether the change records a delivery."""
+    """Tell if the change records a delivery."""
     attempts = [entry for entry in change.entries if isinstance(entry, Attempt)]
     return any(reply.accepted for each in attempts for reply in each.replies.values())

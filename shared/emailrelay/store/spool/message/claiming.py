@@ -121,7 +121,7 @@ def _withdraw(locked: Locked) -> NotNow:
 
 
 def _can_be_written(locked: Locked, status: os.stat_result) -> bool:
-    """Tell whether a settlement can be recorded. A file of our own with the usual mode costs no call."""
+    """Tell if a settlement can be recorded. A file of our own with the usual mode costs no call."""
     if status.st_uid == locked.spool.user and status.st_mode & stat.S_IWUSR:
         return True
     return linux.may_append(locked.descriptor)

@@ -76,7 +76,7 @@ class DraftFiles:
         files.sync_directory(self.directory)
 
     def taken(self, stage: Stage) -> Taken:
-        """Give what the log keeps of a sealed pair."""
+        """Return what the log keeps of a sealed pair."""
         content = os.pread(self.content, self.length, 0)
         if len(content) < self.length:
             raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")

@@ -31,7 +31,7 @@ class Locked:
     """The client who waits for what becomes of it, once that was looked for."""
 
     def path(self) -> Location | None:
-        """Give the envelope's present place: an administrator may have moved it since it was locked."""
+        """Return the envelope's present place: an administrator may have moved it since it was locked."""
         path = self.spool.envelope(self.id, self.stage)
         if locks.is_named(self.descriptor, path):
             return path

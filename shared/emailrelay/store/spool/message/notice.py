@@ -44,12 +44,12 @@ class Notice:
 
     @property
     def at(self) -> Location:
-        """Give where it lies."""
+        """Return where it lies."""
         return self.spool.directories.notices / f"{self.about}.{self.kind}"
 
     @property
     def directory(self) -> Directory:
-        """Give the directory that it lies in."""
+        """Return the directory that it lies in."""
         return self.spool.directories.notices.below(self.at.name, makes=False)
 
     def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> None:
@@ -84,7 +84,7 @@ class Notice:
         files.remove_tree(self.at)
 
     def id(self) -> QueueId | None:
-        """Give the id that the notice will have as a message; None: it has moved on."""
+        """Return the id that the notice will have as a message; None: it has moved on."""
         for name in files.listed(self.directory):
             entry = names.parse(name)
             if entry is not None:
@@ -92,7 +92,7 @@ class Notice:
         return None
 
     def text(self, message: QueueId) -> bytes:
-        """Give the notice's content."""
+        """Return the notice's content."""
         descriptor = files.opened(self.directory / names.content(message), os.O_RDONLY)
         try:
             return files.read_all(descriptor)
@@ -125,7 +125,7 @@ def _stage(path: Location) -> Stage:
 
 
 def lying(spool: Spool, about: QueueId) -> Notice | None:
-    """Give the notice that a dead notifier left about a message."""
+    """Return the notice that a dead notifier left about a message."""
     for kind in NoticeKind:
         notice = Notice(spool, about, kind)
         if files.is_directory(notice.at):

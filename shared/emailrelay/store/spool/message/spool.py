@@ -56,15 +56,15 @@ class Spool:
     """For how many seconds messages are left alone, last, that nobody could settle."""
 
     def envelope(self, message: QueueId, stage: Stage) -> Location:
-        """Give where a message's envelope stands at a stage."""
+        """Return where a message's envelope stands at a stage."""
         return self.root / names.envelope(message, stage)
 
     def has_envelope(self, message: QueueId) -> bool:
-        """Tell whether an envelope of the message stands at any stage."""
+        """Tell if an envelope of the message stands at any stage."""
         return any(files.exists(self.root / name) for name in names.envelopes(message))
 
     def content(self, message: QueueId) -> Location:
-        """Give where a message's content stands."""
+        """Return where a message's content stands."""
         return self.root / names.content(message)
 
     def trouble(self, doing: str, reason: object) -> None:

@@ -166,7 +166,7 @@ class Wait:
     _ear: str
 
     def stands(self) -> bool:
-        """Tell whether the client still waits."""
+        """Tell if the client still waits."""
         return locks.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
 
     def at_dot(self, peer: str) -> None:
@@ -220,7 +220,7 @@ def look_for(spool: Spool, message: QueueId) -> Wait | None:
 
 
 def _lives(descriptor: int, path: Location) -> bool:
-    """Tell whether a waiter's process lives, which its lock tells; a dead one's file is removed."""
+    """Tell if a waiter's process lives, which its lock tells; a dead one's file is removed."""
     if not locks.try_lock(descriptor):
         return True
     if locks.is_named(descriptor, path):

@@ -29,7 +29,7 @@ class SpoolCopy:
     """How each file looked."""
 
     def changed(self) -> bool:
-        """Tell whether a program has touched either file. A change time cannot be set back."""
+        """Tell if a program has touched either file. A change time cannot be set back."""
         return any(_looks(path) != looked for path, looked in self.original.items())
 
     def removed(self) -> bool:
@@ -51,12 +51,12 @@ class SpoolCopy:
 
     @property
     def content(self) -> Location:
-        """Give the place of the content."""
+        """Return the place of the content."""
         return self.directory / self.files.content.name
 
     @property
     def envelope(self) -> Location:
-        """Give the place of the envelope."""
+        """Return the place of the envelope."""
         return self.directory / self.files.envelope.name
 
 

@@ -208,7 +208,7 @@ class Recovery:
             self.spool.report(Recovered(id=message, what="content without envelope removed"))
 
     def _is_orphan(self, message: QueueId) -> bool:
-        """Tell whether a content has no envelope, and got its name long ago: no restart begins that anew."""
+        """Tell if a content has no envelope, and got its name long ago: no restart begins that anew."""
         spool = self.spool
         try:
             named = files.status_of(spool.content(message)).st_ctime

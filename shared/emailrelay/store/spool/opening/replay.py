@@ -152,7 +152,7 @@ def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool
 
 
 def is_later(current: bytes, logged: bytes) -> bool:
-    """Tell whether an envelope file is whole and holds every line of the journal that the log has."""
+    """Tell if an envelope file is whole and holds every line of the journal that the log has."""
     if current.startswith(logged):
         return True
     try:
@@ -164,7 +164,7 @@ def is_later(current: bytes, logged: bytes) -> bool:
 
 
 def _belongs(envelope: bytes, content: bytes) -> bool:
-    """Tell whether an envelope's journal speaks of this content."""
+    """Tell if an envelope's journal speaks of this content."""
     try:
         history = journal.read(journal.parse(envelope_format.parse(envelope).tail))
     except DamagedMessage:
@@ -193,7 +193,7 @@ def _read(path: Location) -> bytes:
 
 
 def _put(spool: Spool, octets: bytes, path: Location) -> None:
-    """Give a name to a file that is whole, and belongs to whom the spool belongs to."""
+    """Return a name to a file that is whole, and belongs to whom the spool belongs to."""
     made = spool.directories.log / _MADE
     files.remove(made)
     descriptor = files.create(made)

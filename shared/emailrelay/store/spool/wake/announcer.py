@@ -1,7 +1,7 @@
-"""Rings the bell for a process with an event loop: less often, and again where nobody could hear it.
+"""Sends hints for a process with an event loop: in batches, and again to sockets that were full.
 
-What one turn of the loop makes ready is announced together. What is put off is announced at once, so that
-whoever reads of that in the log may wake it.
+Messages that one turn of the loop makes ready are announced together. A deferred message is announced at
+once, so that an administrator who reads of it in the log can wake it.
 """
 
 import asyncio
@@ -13,11 +13,11 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool.wake.hint_sender import Due, HintSender
 
 _AGAIN = 0.05
-"""Seconds until somebody who was too busy is told again."""
+"""Seconds until a socket that was full is tried again."""
 
 
 class Announcer:
-    """Rings for everything in one process that has a spool open. Any thread may ring."""
+    """Announces the messages of one process that has a spool open. Any thread may use it."""
 
     def __init__(self, sender: HintSender) -> None:
         self._sender = sender
@@ -28,7 +28,7 @@ class Announcer:
         self._again: asyncio.TimerHandle | None = None
 
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Gather what this running loop makes ready, from now on; without a loop it is told at once."""
+        """Gather the hints of each turn of this running loop; without a loop they are sent at once."""
         self._loop, self._thread = loop, threading.get_ident()
         self._try_again_soon()
 
@@ -36,23 +36,23 @@ class Announcer:
         """Announce a message that is due at ``due`` (seconds since 1970; 0: now)."""
         if due or self._loop is None or threading.get_ident() != self._thread:
             self._sender.send(stage, message, due=due)
-            self._listen_for_missed()
+            self._retry_missed()
             return
         self._gathered.setdefault(stage, []).append(Due(message, due))
         self._soon = self._soon or self._loop.call_soon(self._flush)
 
     def announce_to(self, name: str, message: QueueId) -> None:
-        """Ring at one socket by its name, at once."""
+        """Send a hint to one socket by its name, at once."""
         self._sender.send_to(name, message)
-        self._listen_for_missed()
+        self._retry_missed()
 
     def ask_for_scans(self) -> None:
         """See ``HintSender.ask_for_scans``."""
         self._sender.ask_for_scans()
-        self._listen_for_missed()
+        self._retry_missed()
 
     def announce_missed(self) -> bool:
-        """Tell those now who were too busy; tell whether anybody still is."""
+        """Send the missed hints now; return True if a socket is still full."""
         self._sender.send_missed()
         return self._sender.missed
 
@@ -63,7 +63,7 @@ class Announcer:
             self._sender.announce(stage, messages)
         self._try_again_soon()
 
-    def _listen_for_missed(self) -> None:
+    def _retry_missed(self) -> None:
         if self._sender.missed and self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed
                 self._loop.call_soon_threadsafe(self._try_again_soon)
@@ -78,10 +78,10 @@ class Announcer:
         self._try_again_soon()
 
     def close(self) -> None:
-        """Announce the last, and close the bell; in the loop's thread, if there is a loop."""
+        """Send the last hints, and close the sender; in the loop's thread, if there is a loop."""
         for handle in (self._soon, self._again):
             if handle is not None:
                 handle.cancel()
-        self._loop = None  # what is missed now is found by a scan
+        self._loop = None  # a scan finds the messages of hints that are missed now
         self._flush()
         self._sender.close()

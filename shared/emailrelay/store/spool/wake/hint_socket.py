@@ -1,8 +1,7 @@
-"""A datagram for each message or batch: who makes one ready or puts it off tells every pool that listens.
+"""A datagram for each hint or batch of hints: a message was made ready, or put off.
 
-Each pool has a socket under ``.wake/``, named after its stage. A full or dead socket is no error: a
-lost poke costs time, never mail. Paths go through ``/proc/self/fd`` since a socket's may not be longer
-than 107 octets.
+Each pool has a socket under ``.wake/``, named after its stage. A full or dead socket is no error: a lost
+hint costs time, never mail.
 """
 
 import asyncio
@@ -21,16 +20,16 @@ from emailrelay.store.spool.wake.hint_sender import LONGEST, LOOK, socket_path
 
 _MOST_AT_ONCE = 256
 _MOST_OCTETS = 64 * 1024
-"""Octets of announcements received in one turn of the loop."""
+"""Octets of hints received in one turn of the loop."""
 _REST = 1.0
-"""Seconds without hearing after more was announced than anybody could want to know."""
+"""Seconds of a pause after more hints than there can be messages."""
 
 Received: TypeAlias = Callable[[QueueId, float], None]
-"""Called for each message announced, with the time when it is due (0: now)."""
+"""Called for each hint, with the message and its due time (0: now)."""
 
 
 class HintSocket:
-    """Hears what is announced for one stage (or under another name), inside a running loop."""
+    """Receives the hints for one stage (or for another name), inside a running loop."""
 
     def __init__(
         self,
@@ -39,20 +38,20 @@ class HintSocket:
         received: Received,
         asked: Callable[[], None] | None = None,
     ) -> None:
-        """``asked`` is called when everything is to be looked at."""
+        """``asked`` is called when a scan is asked for."""
         self._directory, self._received, self._asked = directory, received, asked
         self.name = f"{stage}.{os.getpid()}.{secrets.token_hex(4)}"
         self._socket: socket.socket | None = None
         self._paused: asyncio.TimerHandle | None = None
 
     def open(self) -> None:
-        """Start listening; in vain where unix sockets cannot be made, and mail is then found by scans."""
+        """Start to receive. Where no socket can be made, mail is found by scans."""
         self.close()
         opened = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         opened.settimeout(0)
         try:
             files.remove(self._directory / self.name)
-            # Its mode is set before it has a name: behind that name something else might stand by then.
+            # The mode is set before it has a name: later the name could lead to another file.
             os.fchmod(opened.fileno(), files.FILE_MODE)
             opened.bind(socket_path(self._directory, self.name))
         except OSError:
@@ -63,16 +62,16 @@ class HintSocket:
 
     @property
     def is_open(self) -> bool:
-        """Tell whether there is a socket, be it one that nobody finds any more."""
+        """Tell if there is a socket, also one without a name."""
         return self._socket is not None
 
     def is_lost(self) -> bool:
-        """Tell whether our socket has lost its name: somebody may have cleared the directory."""
+        """Tell if the socket has lost its name: an administrator may have cleared the directory."""
         return self.is_open and not files.is_there(self._directory / self.name)
 
     def receive(self, octets: int = _MOST_OCTETS) -> None:
-        """Take what has been announced, up to about so many octets."""
-        # A flood of announcements must not keep the loop from everything else.
+        """Receive the waiting hints, up to about so many octets."""
+        # Other tasks must get their turn during a flood of hints.
         for _ in range(_MOST_AT_ONCE):
             if octets <= 0 or self._paused is not None:
                 return
@@ -89,7 +88,7 @@ class HintSocket:
                 self._take(line)
 
     def pause(self) -> None:
-        """Hear nothing for a while: somebody announces more than there can be."""
+        """Receive nothing for a while: there are more hints than there can be messages."""
         if self._socket is not None and self._paused is None:
             loop = asyncio.get_running_loop()
             loop.remove_reader(self._socket)
@@ -101,14 +100,14 @@ class HintSocket:
             asyncio.get_running_loop().add_reader(self._socket, self.receive)
 
     def _take(self, line: bytes) -> None:
-        with contextlib.suppress(ValueError):  # anybody in the group may send nonsense
+        with contextlib.suppress(ValueError):  # any member of the group may send nonsense
             message, due = line.decode().split(" ")
             when = float(due)
             if names.is_id(message) and math.isfinite(when):
                 self._received(QueueId(message), when)
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop receiving, and remove the socket."""
         if self._socket is None:
             return
         asyncio.get_running_loop().remove_reader(self._socket)
