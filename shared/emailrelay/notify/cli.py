@@ -112,7 +112,7 @@ def _run_as_owner(root: Path, host: str, agent: Agent | None) -> NoticeCount:
         spool.make_directories()
         presence = Presence(spool)
         try:
-            presence.come()
+            presence.enter()
             Recovery(spool).sweep()
             count = Notifier(spool=spool, host=host, agent=agent).run()
         except BaseException:

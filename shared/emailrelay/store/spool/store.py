@@ -38,7 +38,7 @@ from emailrelay.store.spool.opening.presence import Presence
 from emailrelay.store.spool.opening.recovery import Recovery
 
 _PATIENCE = 0.3
-"""Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""
+"""Seconds that the opening waits for the first recovery sweep; in a large spool it goes on beside."""
 _PER_TURN = 1000
 """Names listed before other tasks get a turn."""
 
@@ -84,7 +84,7 @@ class SpoolStore(Store):
         try:
             spool.make_directories()
             directory_check.check(self._root)
-            await in_thread(presence.come)
+            await in_thread(presence.enter)
             if self._sync is SpoolSync.LOG:
                 spool.log.begin()
         except BaseException as error:
@@ -212,13 +212,13 @@ class SpoolStore(Store):
                     file = envelope_format.parse(files.read_all(descriptor))
                 finally:
                     os.close(descriptor)
-            except OSError as error:  # whatever it is, it must not hide the others
+            except OSError as error:  # it must not hide the other messages
                 raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
             return stage, file.envelope, journal.read(journal.parse(file.tail))
         return None
 
     def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:
-        """Return a message as a listing shows it; None: it has moved on."""
+        """Return a message as a listing shows it; None: it was moved or removed."""
         try:
             since = item.stat(follow_symlinks=False).st_mtime
         except FileNotFoundError:
@@ -268,8 +268,8 @@ class SpoolStore(Store):
                 descriptor = locks.lock_named(path)
                 if descriptor is None:
                     if not self._ask(path, wish):
-                        continue  # it has moved on
-                    # Whoever had it may have ended before the wish could be seen.
+                        continue  # it was moved or removed
+                    # The claim may have ended before its holder could see the wish.
                     descriptor = locks.lock_named(path)
                 if descriptor is not None:
                     locked = Locked(self._spool, message, stage, descriptor)
@@ -284,7 +284,7 @@ class SpoolStore(Store):
         return False
 
     def _ask(self, path: Location, wish: AdministratorWish) -> bool:
-        """Leave a request for whoever has claimed the message; False if that is not there."""
+        """Leave a request for the holder of the claim; False if the message is not there."""
         reading = files.open_regular(path)
         if reading is None:
             return False

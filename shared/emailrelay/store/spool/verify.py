@@ -1,7 +1,7 @@
-"""Looks for damage in a spool directory without changing it, and has what it found repaired.
+"""Looks for damage in a spool directory without changing it, and repairs what it has found.
 
-Mail comes and goes while this looks, so what seems wrong is looked at a second time under its present
-name before it is called a problem.
+Mail comes and goes meanwhile, so a wrong entry is looked at a second time under its present name before
+it is called a problem.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ _WORKING = (Stage.UNFILTERED, Stage.READY)
 
 @dataclass(frozen=True, slots=True)
 class DamageFinding:
-    """Something that should not be there, or should be otherwise. ``name`` is relative to the spool."""
+    """A name that should not be there, or a wrong file. ``name`` is relative to the spool."""
 
     name: str
     problem: str
@@ -43,7 +43,7 @@ class Verification:
     _told: list[Event] = field(default_factory=list[Event])
 
     def listing(self) -> list[str]:
-        """List what there is to look at."""
+        """List the names to look at."""
         found = sorted(files.listed(self.root))
         for directory in (names.DRAFTS, names.WORK):
             with contextlib.suppress(FileNotFoundError):
@@ -59,11 +59,11 @@ class Verification:
         return (self._directory(directory) if directory else self.root) / base
 
     def look(self, name: str) -> Iterator[DamageFinding]:
-        """Look at one name. What cannot be looked at is a finding, too, and hides none of the others."""
+        """Look at one name. A file that cannot be read is a finding, and does not hide the others."""
         try:
             yield from self._look(name)
         except FileNotFoundError:
-            return  # it has moved on
+            return  # it was moved or removed
         except OSError as error:
             yield DamageFinding(name, f"cannot be read: {error.strerror}")
 
@@ -84,7 +84,7 @@ class Verification:
     def _message(self, name: str, entry: names.EnvelopeName) -> Iterator[DamageFinding]:
         self.messages += 1
         problem = self._damage(name, entry.id)
-        # S4 and S5 wait for the operator in any case, the damage told in their journal.
+        # S4 and S5 wait for the operator in any case, with the damage in their journal.
         if problem and entry.stage in _WORKING and files.is_there(self._at(name)):
             yield DamageFinding(name, problem, entry.id, entry.stage)
 
@@ -154,9 +154,7 @@ class Verification:
             for finding in found:
                 if finding.id is not None and finding.stage is not None:
                     claim = await store.claim(finding.stage, finding.id, due_only=False)
-                    if (
-                        claim is not None
-                    ):  # the right octets are lost, so it is not for us to decide
+                    if claim is not None:  # the right octets are lost, so a person must decide
                         await claim.release()
                         await store.hold(finding.id)
                 done[finding] = self._result(finding)

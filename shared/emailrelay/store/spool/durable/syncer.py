@@ -59,7 +59,7 @@ class Syncer:
         self._log = log
         self.checkpoint: Callable[[], bool] | None = None
         """Removes segments that are not needed; returns True if any are left."""
-        self.come_again: Callable[[], None] | None = None
+        self.begin_again: Callable[[], None] | None = None
         """Begins a new log if the present one was removed or replaced."""
         self._logged = False
         self._next_look = 0.0
@@ -254,9 +254,9 @@ class Syncer:
 
     def _begin_anew(self) -> None:
         """Begin a new log. If that fails, the next write to it raises the reason."""
-        if self.come_again is not None:
+        if self.begin_again is not None:
             with contextlib.suppress(OSError, RelayError):
-                self.come_again()
+                self.begin_again()
 
 
 def _first(targets: Sequence[Target], failed: dict[Target, OSError]) -> OSError | None:

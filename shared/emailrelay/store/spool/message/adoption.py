@@ -23,7 +23,7 @@ from emailrelay.store.spool.message.work_copy import SpoolCopy, open_left, read_
 _RESULT = "result"
 """In an adopted copy: the envelope that the message will have."""
 _OWN = "own"
-"""In a copy to be adopted: a content being made that is nobody else's."""
+"""In a copy to be adopted: a content that is being made without other links."""
 
 
 async def adopt(locked: Locked, copy: SpoolCopy) -> None:
@@ -42,7 +42,7 @@ async def adopt(locked: Locked, copy: SpoolCopy) -> None:
 
 
 def _prepare(locked: Locked, copy: SpoolCopy, opened: ExitStack) -> tuple[int, int]:
-    """Put the message's new envelope beside the copy's content; give both, which ``opened`` closes."""
+    """Put the message's new envelope beside the copy's content; return both, which ``opened`` closes."""
     try:
         fields = envelope_format.parse(read_left(copy.envelope)).envelope
     except DamagedMessage as error:
@@ -50,7 +50,7 @@ def _prepare(locked: Locked, copy: SpoolCopy, opened: ExitStack) -> tuple[int, i
     _clear(copy)
     content = _own_content(copy, opened)
     length, crc32 = files.measure(content)
-    # The journal is the original's: a program can change what is sent, not what has happened.
+    # The journal is the original's: a program can change the message, not its history.
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     filtered = journal.Filtered(at=locked.spool.clock(), length=length, crc32=crc32)
     result = files.create(copy.directory / _RESULT)
@@ -61,7 +61,7 @@ def _prepare(locked: Locked, copy: SpoolCopy, opened: ExitStack) -> tuple[int, i
 
 
 def _clear(copy: SpoolCopy) -> None:
-    """Remove what else programs have left: it may bear a name that we need."""
+    """Remove other files that programs have left: one may have a name that is needed."""
     for name in files.listed(copy.directory):
         found = copy.directory / name
         if found in (copy.content, copy.envelope):
@@ -73,7 +73,7 @@ def _clear(copy: SpoolCopy) -> None:
 
 
 def _own_content(copy: SpoolCopy, opened: ExitStack) -> int:
-    """Open the copy's content as a file of ours under one name: a program may have kept a link to its own."""
+    """Open the copy's content as a file with one link: a program may have kept another one."""
     path = copy.content
     content = open_left(path)
     opened.callback(os.close, content)
@@ -93,7 +93,7 @@ def _whole_lines(tail: bytes) -> bytes:
 
 
 def _move_into_place(locked: Locked, at: Location) -> None:
-    """Redo what of the adoption was not done yet."""
+    """Do the missing steps of the adoption."""
     spool, message = locked.spool, locked.id
     adopted = at.directory.below(at.name, makes=False, private=True)
     content, result = adopted / names.content(message), adopted / _RESULT
@@ -116,7 +116,7 @@ def _move_into_place(locked: Locked, at: Location) -> None:
 
 
 def _carry_wish(locked: Locked, replacement: int) -> None:
-    """Note in the new envelope what an operator has asked for since the old one was copied."""
+    """Copy the wish of an operator that came after the old envelope was copied."""
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     wish = journal.read(journal.parse(tail)).wish
     if wish is None:
@@ -129,7 +129,7 @@ def _carry_wish(locked: Locked, replacement: int) -> None:
 
 
 def is_done(spool: Spool, message: QueueId) -> bool:
-    """Tell if an adoption lacks nothing but the removal of its directory."""
+    """Tell if an adoption is complete except for the removal of its directory."""
     work = spool.directories.work
     adopted = work.below(names.adopted_copy(message), makes=False)
     return not files.is_there(adopted / _RESULT) and not files.is_there(
@@ -138,12 +138,12 @@ def is_done(spool: Spool, message: QueueId) -> bool:
 
 
 def discard(spool: Spool, message: QueueId) -> None:
-    """Remove what filters had made of a message that is withdrawn."""
+    """Remove the filters' result for a message that is withdrawn."""
     files.remove_tree(spool.directories.work / names.adopted_copy(message))
 
 
 def roll_forward(locked: Locked) -> bool:
-    """Finish an adoption that a dead process had committed; False if there is none."""
+    """Complete an adoption that a dead process has committed; False if there is none."""
     adopted = locked.spool.directories.work / names.adopted_copy(locked.id)
     if not files.is_directory(adopted):
         return False

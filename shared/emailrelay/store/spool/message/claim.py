@@ -32,7 +32,7 @@ LOOK_AGAIN_AT_TROUBLE = 60.0
 """Seconds until a message that could not be claimed or settled is looked at again."""
 _TRY_AGAIN = 1.0
 _SMALL = 64 * 1024
-"""Octets of a removed content that is closed at once, in 20 µs; to hand it to another thread costs more."""
+"""Octets of a removed content that is closed at once, in 20 µs; another thread would cost more."""
 _LEAST = 4096
 """Octets of a content that are read at a time at least."""
 
@@ -71,7 +71,7 @@ class SpoolClaim(Claim):
         """See ``Claim.content``. One open file throughout, whatever happens to its name."""
         offset = crc32 = 0
         while True:
-            # A buffer no larger than need be: one of ``CHUNK`` costs more than all else here does.
+            # A small buffer: one of ``CHUNK`` octets would cost more than all else here.
             room = min(CHUNK, max(self.size - offset, _LEAST) + 1)
             try:
                 chunk = os.pread(self._content, room, offset)
@@ -82,11 +82,11 @@ class SpoolClaim(Claim):
             offset, crc32 = offset + len(chunk), zlib.crc32(chunk, crc32)
             yield chunk
             if len(chunk) < room and offset >= self.size:
-                break  # that was the end: another call would only say so
+                break  # the end: another call would only confirm it
         self._check(offset, crc32)
 
     def _check(self, length: int, crc32: int) -> None:
-        """Fail at the end of a content that is not what was accepted: it must not be sent."""
+        """Fail at the end of a content that has changed since it was accepted: it must not be sent."""
         expected = self.history.length, self.history.crc32
         if self.history.released or self.history.crc32 is None or expected == (length, crc32):
             return
@@ -117,7 +117,7 @@ class SpoolClaim(Claim):
             self._tell_of_dot(peer)
 
     def _tell_of_dot(self, peer: str) -> None:
-        """Let the receiver know whose client waits: should it give up, it names the duplicate."""
+        """Tell the receiver of a waiting client: if it gives up, it can name the duplicate."""
         wait = self._locked.wait
         if self.ack is Ack.DELIVERED and wait is not None:
             try:
@@ -154,7 +154,7 @@ class SpoolClaim(Claim):
     async def _take_in(self, copy: SpoolCopy, settlement: Settlement) -> None:
         try:
             if not (isinstance(settlement, Pass) and self.touched()) and copy.removed():
-                self._copy = None  # and with it gone, nothing can have been put beside it
+                self._copy = None  # an empty directory: no messages were added
                 return
             await added_messages.take_in(self._spool, copy)
         except (OSError, StoreError) as error:
@@ -163,10 +163,10 @@ class SpoolClaim(Claim):
             self._spool.trouble(f"take in what filters put beside {self.id}", error)
 
     async def _answer(self, settlement: Settlement, answer: Reply) -> bool:
-        """Tell the client who waits; if that fails, nobody waits any more. See ``settle``."""
+        """Answer the waiting client; if that fails, no client waits any more. See ``settle``."""
         if not answer.accepted:
             if self._tell(answer) or self.ack is Ack.DELIVERED:
-                settlement = Done()  # it is the client's again
+                settlement = Done()  # the client is responsible for it again
             await self._record(settlement)
             return True
         if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
@@ -179,12 +179,12 @@ class SpoolClaim(Claim):
         return wait is not None and wait.tell(self._spool, self.id, answer)
 
     async def _make_ordinary(self) -> None:
-        """Keep what is left of a message whose client is about to be told 250: now it must be durable."""
+        """Make the rest of a message durable, before its client is told 250."""
         answered = journal.write(journal.Answered(at=self._spool.clock()))
         await self._surely("append to a journal", lambda: self._locked.append(answered))
         with contextlib.suppress(
             PermissionError
-        ):  # another user's: it is whole on the disk, and says so
+        ):  # another user's; the line in its journal is enough
             os.fchmod(self._locked.descriptor, files.FILE_MODE)
         await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
 
@@ -199,9 +199,9 @@ class SpoolClaim(Claim):
 
     async def _done(self) -> None:
         if self._doubt is not None:
-            with contextlib.suppress(OSError):  # it only helps whoever cleans up after a kill
+            with contextlib.suppress(OSError):  # it only helps the recovery after a kill
                 self._spool.final_dots.delivered(self._doubt)
-        # DELIVERED mail needs none: should it come back after a power cut, it is withdrawn.
+        # DELIVERED mail needs none: if it comes back after a power cut, it is withdrawn.
         lasting = self.ack is not Ack.DELIVERED
         durability = self._spool.durability.settlements() if lasting else None
         removed = None if durability is None else await self._record_and_remove(durability)
@@ -210,11 +210,11 @@ class SpoolClaim(Claim):
                 "remove a finished message", lambda: moves.remove(self._locked)
             )
         if not removed:
-            # Moved out of reach meanwhile: should it come back, nobody gets a second copy.
+            # It was moved out of reach: if it comes back, no recipient gets a second copy.
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
             replies = dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
-        self._out_of_doubt()  # before the sync: killed there, nothing would be sent twice
+        self._out_of_doubt()  # before the sync: a kill there sends nothing twice
         if durability is not None:
             await durability.removed(self._spool.root, self._hand_over())
 
@@ -242,10 +242,10 @@ class SpoolClaim(Claim):
             await asyncio.sleep(_TRY_AGAIN)
 
     def _hand_over(self) -> Sequence[int]:
-        """Give up the lock now, and a large message's files to be closed by somebody who has the time for it."""
+        """Give up the lock; return a large message's files, for another thread to close."""
         removed = self._content, self._locked.descriptor
         locks.unlock(self._locked.descriptor)
-        # Used by mistake, their numbers could be another message's by then.
+        # Used by mistake, their numbers could be those of another message's files.
         self._content = self._locked.descriptor = -1
         self._handed_over = True
         if self.size > _SMALL:
@@ -267,7 +267,7 @@ class SpoolClaim(Claim):
         moves.make(self._locked, change)
 
     async def _change(self, settlement: Defer | Fail | Hold) -> None:
-        """Defer, fail or hold the message, or do what the operator has asked for meanwhile."""
+        """Defer, fail or hold the message, or do what the operator has wished meanwhile."""
         change = transition.after_settlement(
             settlement,
             self._wish(),
@@ -279,11 +279,11 @@ class SpoolClaim(Claim):
         if change.stage is None:
             moves.drop(self._locked)
         else:
-            # S4 or S5: the reason is durable before the name says so.
+            # S4 or S5: the reason is durable before the name shows it.
             moves.show(self._locked, change.stage, change.due)
 
     async def _append(self, change: Change) -> None:
-        """Append to the journal, and make durable what a power cut must not take away."""
+        """Append to the journal; make it durable if a power cut must not undo it."""
         lines = b"".join(map(journal.write, change.entries))
         if change.stage is self.stage and not _delivers(change):
             try:
@@ -298,7 +298,7 @@ class SpoolClaim(Claim):
             await durability.keep(self.id, change.stage or self.stage, self._locked.descriptor)
 
     async def _surely(self, doing: str, act: Callable[[], _T]) -> _T:
-        """Do what may not be left undone after a delivery, however long the disk refuses."""
+        """Do a step that must follow a delivery, however long the disk refuses."""
         while True:
             try:
                 return act()
@@ -307,13 +307,13 @@ class SpoolClaim(Claim):
             await asyncio.sleep(_TRY_AGAIN)
 
     def _put_off_after_trouble(self) -> None:
-        """See to it that the work is not done again at once: what filters send would go out each time."""
+        """Put the message off: filters that send mail would send it again at each try."""
         self._put_off = True
         self._spool.put_off[self.id] = due = self._spool.clock() + LOOK_AGAIN_AT_TROUBLE
         self._spool.announcer.announce(self.stage, self.id, due=due)
 
     def _wish(self) -> AdministratorWish | None:
-        """Return what an operator asked for since the envelope was read."""
+        """Return the wish of an operator that came after the envelope was read."""
         tail = files.read_all(self._locked.descriptor, self._read)
         return journal.read(journal.parse(tail)).wish
 
@@ -322,7 +322,7 @@ class SpoolClaim(Claim):
             doubt, self._doubt = self._doubt, None
             try:
                 self._spool.final_dots.clear(doubt)
-            except OSError as error:  # at worst a message is named that did not go twice
+            except OSError as error:  # at worst a message is named that was sent once
                 self._spool.trouble("note that a message is in doubt no more", error)
 
     async def release(self) -> None:

@@ -1,9 +1,9 @@
 """A message on its way into the spool: S0 -> S1 or S2.
 
 The pair is written under ``.new/``, out of sight of every watcher. Once content, envelope and the
-names in ``.new/`` are synced the message is committed: from there any opener of the spool rolls it
-forward, so the two renames that make it visible need no sync. Where there is a log, its record there is
-synced instead.
+names in ``.new/`` are synced the message is committed: from there any opener of the spool completes
+it, so the two renames that make it visible need no sync. With a log, its record there is synced
+instead.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.waiting import Waiter, Waiters
 
 _WRITE_BACK = 8 * 1024 * 1024
-"""Octets after which a large content's write-back starts, so that its commit need not wait for all."""
+"""Octets after which a large content's write-back starts, so that its commit has less to wait for."""
 
 
 class SpoolDraft(Draft):
@@ -51,7 +51,7 @@ class SpoolDraft(Draft):
         try:
             try:
                 return DraftFiles(directory, self._next_id)
-            except FileNotFoundError:  # the whole directory was taken away and may be back
+            except FileNotFoundError:  # the whole directory was removed, and may be there again
                 self._spool.make_directories()
                 return DraftFiles(directory, self._next_id)
         except OSError as error:
@@ -103,7 +103,7 @@ class SpoolDraft(Draft):
         except OSError as error:
             raise StoreError(f"write {self._pair.envelope_path}", error) from error
         try:
-            self._open = False  # from here it is finished, one way or the other
+            self._open = False  # from here it is committed or removed
             if ack is not Ack.DELIVERED:
                 await self._durability.commit(
                     self._pair,
@@ -112,7 +112,7 @@ class SpoolDraft(Draft):
                     blocks=bool(self._write_backs),
                 )
             elif self._write_backs:
-                # Each may take its time, and ends in the syncer's.
+                # Each may take long, so the syncing thread waits for it.
                 await self._spool.syncer.run(
                     (), (), lambda error: self._finish(stage, error), blocks=True
                 )
@@ -151,7 +151,7 @@ class SpoolDraft(Draft):
         """Make the committed message visible, or leave nothing of it."""
         try:
             for write_back in self._write_backs:
-                write_back.result()  # the kernel tells of a failed write-back once: here it may be
+                write_back.result()  # the kernel reports a failed write-back once, perhaps here
             if error is not None:
                 raise error
             self._check_spool()
@@ -167,7 +167,7 @@ class SpoolDraft(Draft):
         self._spool.announcer.announce(stage, self.id)
 
     def _check_spool(self) -> None:
-        """Refuse a message in a spool that was moved; the next draft begins in what stands there now."""
+        """Refuse a message in a spool that was moved; the next draft uses the directory at the path."""
         try:
             self._durability.check(self._spool.root)
         except OSError:
@@ -193,7 +193,7 @@ class SpoolDraft(Draft):
 
 
 def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
-    """Finish a dead writer's complete draft, whose locked envelope is given, or remove its traces.
+    """Complete the draft of a dead writer, or remove one that is not whole; its envelope is locked.
 
     Returns the stage where the message now is, or None for an incomplete draft.
     """
@@ -213,7 +213,7 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
 
 
 def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | None:
-    """Tell where a draft was to go if all of it is there, its content under either name."""
+    """Return the stage of a whole draft, with its content under either name; else None."""
     try:
         history = journal.read(journal.parse(envelope_format.parse(envelope).tail))
     except DamagedMessage:

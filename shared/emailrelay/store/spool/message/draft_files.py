@@ -1,4 +1,4 @@
-"""The two files of a message being written: plain system calls that every writer shares.
+"""The two files of a message being written: plain system calls for all writers.
 
 No event loop and no thread, so that ``emailrelay-submit`` starts quickly.
 """
@@ -42,7 +42,7 @@ class DraftFiles:
                 raise
             if lock is not None:
                 break
-            os.close(self.envelope)  # a sweep took it for a dead process's in between
+            os.close(self.envelope)  # a sweep took it for a dead process's file
         self._lock = lock
         self.content_path = directory / names.content(self.id)
         try:
@@ -61,7 +61,7 @@ class DraftFiles:
         self.length += len(chunk)
 
     def seal(self, envelope: Envelope, accepted: Accepted) -> None:
-        """Write the envelope; with the line of acceptance the draft is complete."""
+        """Write the envelope; the line of acceptance makes the draft complete."""
         self.sealed = envelope_format.write(envelope) + acceptance.write(accepted)
         files.write_all(self.envelope, self.sealed)
 
@@ -70,23 +70,23 @@ class DraftFiles:
         os.fchmod(self.envelope, files.NOT_VOUCHED_FOR)
 
     def sync(self) -> None:
-        """Put files and names on stable storage, in this thread: this commits a sealed pair."""
+        """Put files and names on stable storage, in this thread: this commits a sealed draft."""
         files.sync_data(self.content)
         files.sync_data(self.envelope)
         files.sync_directory(self.directory)
 
     def taken(self, stage: Stage) -> Taken:
-        """Return what the log keeps of a sealed pair."""
+        """Return the record of a sealed draft for the log."""
         content = os.pread(self.content, self.length, 0)
         if len(content) < self.length:
             raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")
         return Taken(self.id, stage, self.sealed, content)
 
     def show(self, root: Directory, stage: Stage) -> None:
-        """Make the message visible in the spool; no sync, since a committed draft goes forward.
+        """Make the message visible in the spool; no sync, since recovery completes a committed draft.
 
-        What was written is closed here, where nobody watches: in the spool it would be an event for each
-        watcher, and the bell rings anyway.
+        Written files are closed before, where no process watches: in the spool that would be an event
+        for each watcher, and a hint is sent anyway.
         """
         self._close_written()
         files.rename(self.content_path, root / names.content(self.id))
@@ -94,7 +94,7 @@ class DraftFiles:
         files.rename(self.envelope_path, root / names.envelope(self.id, stage))
 
     def remove(self) -> None:
-        """Leave nothing here. The content first: a content alone would be a riddle."""
+        """Remove both. The content first: a content alone could not be explained."""
         try:
             files.remove(self.content_path)
         finally:

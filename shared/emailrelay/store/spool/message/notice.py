@@ -1,7 +1,7 @@
-"""A notice of failure on its way to a sender: sent once, whoever dies in between.
+"""A notice of failure to a sender: it is sent once, whichever process dies meanwhile.
 
-N: the notice lies drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal does not
-say ``Notified``; dead then, it is discarded and made anew. Once the journal says so, it moves on. All
+N: the notice is drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal has no line
+``Notified``; if its notifier dies then, it is discarded and made again. After that line it is sent. All
 of this belongs to the holder of the lock on the failed envelope.
 """
 
@@ -44,16 +44,16 @@ class Notice:
 
     @property
     def at(self) -> Location:
-        """Return where it lies."""
+        """Return its location."""
         return self.spool.directories.notices / f"{self.about}.{self.kind}"
 
     @property
     def directory(self) -> Directory:
-        """Return the directory that it lies in."""
+        """Return its directory."""
         return self.spool.directories.notices.below(self.at.name, makes=False)
 
     def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> None:
-        """Write the notice and put it on stable storage; ``text`` makes it for the id it will have."""
+        """Write the notice and put it on stable storage; ``text`` writes it for the id that it gets."""
         spool = self.spool
         files.make_directory(self.at)
         stage = entrance.get(spool.root)
@@ -77,14 +77,14 @@ class Notice:
         files.sync_directory(spool.directories.notices)
 
     def discard(self) -> None:
-        """Leave nothing of it. The envelope goes first: without one it has moved on."""
+        """Remove it. The envelope goes first: without one it counts as sent."""
         message = self.id()
         if message is not None:
             files.remove(self.directory / names.draft_envelope(message))
         files.remove_tree(self.at)
 
     def id(self) -> QueueId | None:
-        """Return the id that the notice will have as a message; None: it has moved on."""
+        """Return the id that the notice will have as a message; None: it was sent."""
         for name in files.listed(self.directory):
             entry = names.parse(name)
             if entry is not None:
@@ -100,7 +100,7 @@ class Notice:
             os.close(descriptor)
 
     def move_on(self) -> QueueId | None:
-        """Make it a message of the spool; give its id, or None if it had become one already."""
+        """Make it a message of the spool; return its id, or None if it was one already."""
         message = self.id()
         if message is not None:
             directory = self.directory
@@ -134,7 +134,7 @@ def lying(spool: Spool, about: QueueId) -> Notice | None:
 
 
 def record(locked: Locked) -> None:
-    """Note, durably, that the sender is told; from here the notice moves on whatever happens."""
+    """Record durably that the sender is told; from here the notice is sent in any case."""
     locked.append(journal.write(journal.Notified(at=locked.spool.clock())))
     settlements = locked.spool.durability.settlements()
     settlements.keep_now(locked.id, locked.stage, locked.descriptor)
@@ -146,7 +146,7 @@ def sweep(spool: Spool) -> None:
         locked = _lock(spool, notice.about)
         if locked is None:
             if not _exists(spool, notice.about):
-                notice.discard()  # the operator deleted the message, failure and all
+                notice.discard()  # the operator has deleted the failed message
             continue
         try:
             _settle(notice, history_of(locked))

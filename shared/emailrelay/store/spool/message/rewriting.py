@@ -1,4 +1,4 @@
-"""A whole new envelope file, made under the lock of the process that has claimed its message.
+"""Replaces an envelope file by a new one, under the lock of the process that has its message.
 
 Lines are appended to a journal. It is written anew only if it has grown long, or if this user may
 read the file and not write to it. The new file is on stable storage before it takes the old one's
@@ -48,7 +48,7 @@ def shorten(locked: Locked) -> bool:
 
 
 def replace(locked: Locked, octets: bytes, *, read: int) -> None:
-    """Replace a message's envelope file by one with these octets, locked as the old one is. Blocks.
+    """Replace a message's envelope file by a new, locked one with these octets. Blocks.
 
     The octets replace the first ``read`` octets of the old file. Lines that an operator has
     appended since are kept.

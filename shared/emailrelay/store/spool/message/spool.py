@@ -1,4 +1,4 @@
-"""What the parts of one opened spool directory share."""
+"""The state that the parts of one opened spool directory share."""
 
 import os
 import secrets
@@ -48,37 +48,37 @@ class Spool:
     announcer: Announcer
     final_dots: FinalDots
     user: int
-    """Who this process is, asked once: each claim compares it with an envelope's owner."""
+    """The user of this process, asked once: each claim compares it with an envelope's owner."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
-    """Until when (seconds since 1970) feeds pass over messages whose journal could not be told so."""
+    """Due times (seconds since 1970) of messages whose journal could not record them."""
 
     left_alone: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
-    """For how many seconds messages are left alone, last, that nobody could settle."""
+    """The last pause, in seconds, of each message that cannot be settled."""
 
     def envelope(self, message: QueueId, stage: Stage) -> Location:
-        """Return where a message's envelope stands at a stage."""
+        """Return the location of a message's envelope at a stage."""
         return self.root / names.envelope(message, stage)
 
     def has_envelope(self, message: QueueId) -> bool:
-        """Tell if an envelope of the message stands at any stage."""
+        """Tell if the message has an envelope at any stage."""
         return any(files.exists(self.root / name) for name in names.envelopes(message))
 
     def content(self, message: QueueId) -> Location:
-        """Return where a message's content stands."""
+        """Return the location of a message's content."""
         return self.root / names.content(message)
 
     def trouble(self, doing: str, reason: object) -> None:
-        """Report what could not be done; it will be tried again."""
+        """Report a step that has failed; it will be tried again."""
         self.report(StoreTrouble(doing=doing, reason=str(reason)))
 
     def make_directories(self) -> None:
-        """Create what is missing of the layout, and open what has been replaced."""
+        """Make missing directories, and open replaced ones."""
         self.root.renew()
         for directory in self.directories:
             directory.renew()
 
     def close(self) -> None:
-        """Close the directories, which nobody uses any more."""
+        """Close the directories."""
         for directory in self.directories:
             directory.close()
         self.root.close()

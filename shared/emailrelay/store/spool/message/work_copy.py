@@ -13,27 +13,27 @@ from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message.moves import Locked
 
 _LONG_AGO = (0, 0)
-"""Times of a fresh copy: an edit within the same tick of the kernel's clock shows all the same."""
+"""Times of a fresh copy: an edit within the same tick of the kernel's clock still shows."""
 _SMALL = 256 * 1024
 """Octets that are copied within the page cache at once."""
 
 
 @dataclass(slots=True)
 class SpoolCopy:
-    """A private copy in a directory of its own, and how its files looked when it was made."""
+    """A private copy in a directory of its own, and the state of its files when it was made."""
 
     at: Location
     directory: Directory
     files: WorkCopy
     original: dict[Location, object]
-    """How each file looked."""
+    """The state of each file when it was made."""
 
     def changed(self) -> bool:
         """Tell if a program has touched either file. A change time cannot be set back."""
         return any(_looks(path) != looked for path, looked in self.original.items())
 
     def removed(self) -> bool:
-        """Remove a copy that nobody needs any more; False if programs have put something beside it."""
+        """Remove a copy that is not needed any more; False if programs have added files."""
         try:
             for path in self.original:
                 files.remove(path)
@@ -44,26 +44,26 @@ class SpoolCopy:
         return True
 
     def discard(self) -> None:
-        """Remove the copy with everything in it; one that was adopted has another name."""
+        """Remove the copy and all in it; an adopted one has another name."""
         if not self.removed():
             self.directory.close()
             files.remove_tree(self.at)
 
     @property
     def content(self) -> Location:
-        """Return the place of the content."""
+        """Return the location of the content."""
         return self.directory / self.files.content.name
 
     @property
     def envelope(self) -> Location:
-        """Return the place of the envelope."""
+        """Return the location of the envelope."""
         return self.directory / self.files.envelope.name
 
 
 def _looks(path: Location) -> object:
     try:
         return _signature(files.status_of(path))
-    except OSError:  # gone, or out of reach: reading it will tell
+    except OSError:  # gone, or out of reach: reading it raises the reason
         return None
 
 
@@ -72,14 +72,14 @@ def _signature(status: os.stat_result) -> object:
 
 
 async def copied(locked: Locked, content: int, suffix: str, *, size: int) -> SpoolCopy:
-    """Make a copy; of a large content in a thread, which costs as much as a small content's whole copy."""
+    """Make a copy; in a thread if the content is large. A thread costs as much as a small copy."""
     if size <= _SMALL:
         return make_copy(locked, content, suffix)
     return await in_thread(make_copy, locked, content, suffix)
 
 
 def make_copy(locked: Locked, content: int, suffix: str) -> SpoolCopy:
-    """Copy an open content and its locked envelope, for this user's eyes alone."""
+    """Copy an open content and its locked envelope, for this user alone."""
     at = locked.spool.directories.work / names.running_copy(locked.id)
     try:
         files.make_directory(at, PRIVATE)
@@ -103,7 +103,7 @@ def make_copy(locked: Locked, content: int, suffix: str) -> SpoolCopy:
 
 
 def _copied(source: int, path: Location) -> object:
-    """Copy an open file; tell how the copy looks."""
+    """Copy an open file; return the state of the copy."""
     descriptor = files.copy(source, path)
     try:
         os.utime(descriptor, _LONG_AGO)

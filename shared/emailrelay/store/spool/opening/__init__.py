@@ -1,1 +1,1 @@
-"""Opening a spool after a crash: presence, replay of the log, recovery."""
+"""Opening a spool: presence, replay of the log, recovery."""
