@@ -29,7 +29,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import WorkCopy
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.syncer import Syncer
 from emailrelay.store.spool.message.spool import open_spool
@@ -251,7 +251,7 @@ async def test_wait_that_cannot_be_announced_leaks_nothing(
         assert descriptors() == before
         assert not (spool.directory / ".waiting" / "1.1.1").exists()
         waiters.close()
-        process.bell.close()
+        process.announcer.close()
         process.close()
 
 
@@ -262,12 +262,12 @@ async def test_wish_that_came_as_a_lock_was_given_up_is_granted(
         message = await put(store)
         async with await claimed(store, message) as claim:
             await claim.settle(Fail(NEVER))
-        lock, locks = files.lock_named, list[Location]()
+        lock, tries = locks.lock_named, list[Location]()
 
         def late(path: Location) -> int | None:
-            locks.append(path)
-            return None if len(locks) == 1 else lock(path)  # a sweep has it for a moment
+            tries.append(path)
+            return None if len(tries) == 1 else lock(path)  # a sweep has it for a moment
 
-        monkeypatch.setattr(files, "lock_named", late)
+        monkeypatch.setattr(locks, "lock_named", late)
         assert await store.retry(message)
         assert await stages(store) == {message: Stage.READY}

@@ -6,13 +6,13 @@ import pwd
 import socket
 import sys
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TypeAlias
+
+from emailrelay import linux
 
 TcpEnd: TypeAlias = tuple[str, int]
 """An IPv4 address and a port."""
 
-_TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 _LOCAL, _REMOTE, _USER, _INODE = 1, 2, 7, 9
 """Columns of these tables."""
 
@@ -21,7 +21,7 @@ def user_of(connection: socket.socket) -> int | None:
     """Return the number of the user whose socket is at the other end; None if it is unknown."""
     try:
         ours, theirs = connection.getsockname()[:2], connection.getpeername()[:2]
-        lines = [line for table in _TABLES if table.exists() for line in _lines(table)]
+        lines = linux.tcp_table()
     except OSError:
         return None
     return owner(lines, local=theirs, remote=ours)
@@ -53,10 +53,6 @@ def belongs_here(user: int | None) -> bool:
     except KeyError:
         return False
     return entry.pw_gid == os.getegid() or entry.pw_name in members
-
-
-def _lines(table: Path) -> list[str]:
-    return table.read_text("ascii").splitlines()
 
 
 def _plain(end: TcpEnd) -> str:

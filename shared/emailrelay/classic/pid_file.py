@@ -7,6 +7,7 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from emailrelay import linux
 from emailrelay.classic import as_user
 from emailrelay.classic import identity as identities
 from emailrelay.classic.identity import Identity
@@ -59,7 +60,7 @@ class PidFile:
         """Write the file; return its open directory, whatever happens to the path, and its name."""
         self._mine = os.geteuid() != 0
         above, name = os.path.split(path)
-        directory = os.open(above or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(above or ".", linux.directory_flags())
         try:
             self._fill(directory, name, path)
         except OSError:

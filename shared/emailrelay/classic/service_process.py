@@ -7,8 +7,8 @@ import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
+from emailrelay import linux
 from emailrelay.classic import direct_log, log_lines
 from emailrelay.classic.child_settings import ChildSettings
 from emailrelay.classic.log_lines import ClassicLine, Severity
@@ -21,7 +21,6 @@ _LINE_LIMIT = 256 * 1024
 _REST_LIMIT = 1.0
 """Seconds to wait for the last lines of a process that has ended."""
 
-_USER_TIME, _SYSTEM_TIME = 11, 12
 """Places in /proc/PID/stat after the name of the program."""
 
 WriteLine = Callable[[ClassicLine], None]
@@ -81,12 +80,7 @@ class ServiceProcess:
     @property
     def used(self) -> int:
         """Return the processor time that the process has used, in ticks (proc(5)); 0 if it has ended."""
-        stat = Path(f"/proc/{self._process.pid}/stat")
-        try:
-            words = stat.read_text("ascii", "replace").rpartition(")")[2]
-        except OSError:
-            return 0
-        return sum(map(int, words.split()[_USER_TIME : _SYSTEM_TIME + 1]))
+        return linux.processor_time(self._process.pid)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Wait for the end, and bring it about once ``stop`` is set.

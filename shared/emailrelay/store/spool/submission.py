@@ -11,8 +11,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.marks import entrance
-from emailrelay.store.spool.message.pair import Pair
-from emailrelay.store.spool.wake.bell import Bell
+from emailrelay.store.spool.message.draft_files import DraftFiles
+from emailrelay.store.spool.wake.hint_sender import HintSender
 from emailrelay.store.submission import Submission, SubmissionRefused
 
 
@@ -33,7 +33,7 @@ class SpoolSubmission(Submission):
         self._eight_bit = False
         self._spool = Directory(root, makes=False)
         try:
-            self._pair = Pair(self._spool.below(names.DRAFTS), next_id)
+            self._pair = DraftFiles(self._spool.below(names.DRAFTS), next_id)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise SubmissionRefused(f"{root} is not a spool directory") from error
         except PermissionError as error:
@@ -63,9 +63,9 @@ class SpoolSubmission(Submission):
         pair.sync()
         pair.show(self._spool, stage)
         pair.close()
-        bell = Bell(self._spool.below(names.WAKE, makes=False))
-        bell.ring(stage, self.id)
-        bell.close()
+        hints = HintSender(self._spool.below(names.WAKE, makes=False))
+        hints.send(stage, self.id)
+        hints.close()
 
     def _hand_over(self) -> None:
         """Change the files' group to the spool's group if the directory did not set it."""

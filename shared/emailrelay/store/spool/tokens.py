@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncGenerator, Generator
 
 from emailrelay.errors import StoreError
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.tokens import TokenStore, TokenTurn
@@ -118,14 +118,14 @@ class SpoolTokens(TokenStore):
             descriptor = files.opened(
                 directory / f"{account}.lock", os.O_CREAT | os.O_RDONLY, 0o600
             )
-            locked = files.try_lock(descriptor)
+            locked = locks.try_lock(descriptor)
         turn = SpoolTokenTurn(directory, account)
         try:
             yield turn if locked else None
         finally:
             turn.close()
             if locked:
-                files.unlock_and_close(descriptor)
+                locks.unlock_and_close(descriptor)
             else:
                 os.close(descriptor)
 

@@ -1,10 +1,11 @@
-"""Whether a directory can be a spool: local, and not for everybody to write."""
+"""Checks that a directory can be a spool: local, and without write access for all users."""
 
 import errno
 import re
 import stat
 from pathlib import Path
 
+from emailrelay import linux
 from emailrelay.errors import RelayError, StoreError, StoreUnusable
 
 _OVER_A_NETWORK = frozenset(
@@ -12,12 +13,12 @@ _OVER_A_NETWORK = frozenset(
     | {"ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs"}
 )
 _WRONG_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
-"""What no waiting mends: somebody must give the directory away, or name another."""
+"""Errors that waiting does not mend: the administrator must change the directory or its name."""
 _OCTAL = re.compile(r"\\([0-7]{3})")
 
 
 def network_file_system(mountinfo: str, path: str) -> str | None:
-    """Give the type of the network file system that ``path`` is on, or None for a local one.
+    """Return the type of the network file system that ``path`` is on, or None for a local one.
 
     ``mountinfo`` is the text of ``/proc/self/mountinfo`` (see proc(5)); the last, longest mount point
     that begins the path counts.
@@ -33,17 +34,13 @@ def network_file_system(mountinfo: str, path: str) -> str | None:
 
 
 def check(root: Path) -> None:
-    """Refuse a directory that cannot keep the spool's promises.
+    """Refuse a directory in which the spool's guarantees cannot hold.
 
     Raises:
-        StoreUnusable: on a network file system, or writable by everybody.
+        StoreUnusable: on a network file system, or with write access for all users.
 
     """
-    try:
-        mountinfo = Path("/proc/self/mountinfo").read_text()
-    except OSError:
-        mountinfo = ""
-    kind = network_file_system(mountinfo, str(root.resolve()))
+    kind = network_file_system(linux.mount_table(), str(root.resolve()))
     if kind is not None:
         raise StoreUnusable(
             f"{root} is on {kind}: locks do not exclude other hosts there, so mail could be sent"
@@ -54,10 +51,10 @@ def check(root: Path) -> None:
 
 
 def trouble(root: Path, error: OSError) -> RelayError:
-    """Give what is wrong when a directory cannot be opened as a spool."""
+    """Return the error for a directory that cannot be opened as a spool."""
     if error.errno not in _WRONG_PLACE:
         return StoreError(f"open the spool {root}", error)
-    # A directory in the way may be the one that is wrong, so the whole path is named as well.
+    # The trouble may be a directory above, so its path is named, too.
     at = f" ({error.filename})" if str(error.filename) != str(root) else ""
     return StoreUnusable(
         f"{root}: {error.strerror}{at}; the spool must be a directory that this user may write to,"

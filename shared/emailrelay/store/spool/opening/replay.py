@@ -1,7 +1,7 @@
-"""What the log tells of each message in the end, and how its files are made to show that.
+"""Restores the messages' files from the log that a crash has left.
 
-Only the first opener of a spool does this, before anything is claimed. It may be done again and again:
-files that show the same or something later are left as they are.
+Only the first opener of a spool does this, before anything is claimed. It can be repeated: files that show
+the same as the log, or something later, are left as they are.
 """
 
 import os
@@ -14,19 +14,19 @@ from emailrelay.errors import DamagedMessage
 from emailrelay.events import Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.message.draft import roll_forward
 from emailrelay.store.spool.message.spool import Spool
 
 _MADE = "made"
-"""In the log's directory: a file being made whole before it gets its name."""
+"""In the log's directory: a file that is completed before it gets its name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Where the log has a message's content."""
+    """The location of a message's content in the log."""
 
     segment: Segment
     offset: int
@@ -38,38 +38,38 @@ class Content:
 
 
 @dataclass(frozen=True, slots=True)
-class Fate:
-    """The last that the log tells of a message; ``stage`` None: it is gone."""
+class LastState:
+    """The last record of a message; ``stage`` None: it is gone."""
 
     stage: Stage | None
     envelope: bytes
     content: Content | None
 
 
-def fates(segments: Iterable[Segment]) -> dict[QueueId, Fate]:
-    """Read the segments, which are in their order."""
-    last: dict[QueueId, Fate] = {}
+def last_states(segments: Iterable[Segment]) -> dict[QueueId, LastState]:
+    """Return the last state of each message; the segments are in order."""
+    last: dict[QueueId, LastState] = {}
     for segment in segments:
         for read in segment.read():
-            if not names.is_id(read.id):  # somebody in the group may write anything
+            if not names.is_id(read.id):  # a member of the group may write anything
                 continue
             before = last.get(read.id)
             content = None if before is None else before.content
             if read.content is not None:
                 content = Content(segment, read.offset, read.content)
-            last[read.id] = Fate(read.stage, read.envelope, content)
+            last[read.id] = LastState(read.stage, read.envelope, content)
     return last
 
 
-def apply(spool: Spool, message: QueueId, fate: Fate) -> None:
-    """Make a message's files show its fate, unless they do or show something later."""
-    if fate.stage is None:
+def apply(spool: Spool, message: QueueId, state: LastState) -> None:
+    """Make a message's files show its last record, unless they show that or something later."""
+    if state.stage is None:
         changed = _remove(spool, message)
-    elif fate.content is None:
+    elif state.content is None:
         _finish_draft(spool, message)
-        changed = _note(spool, message, fate.stage, fate.envelope)
+        changed = _note(spool, message, state.stage, state.envelope)
     else:
-        changed = _restore(spool, message, fate.stage, fate.envelope, fate.content)
+        changed = _restore(spool, message, state.stage, state.envelope, state.content)
     if changed:
         spool.report(Recovered(id=message, what="restored from the log"))
 
@@ -77,16 +77,16 @@ def apply(spool: Spool, message: QueueId, fate: Fate) -> None:
 def _restore(
     spool: Spool, message: QueueId, stage: Stage, envelope: bytes, content: Content
 ) -> bool:
-    """Make a message of which the log has all; True if anything had to be done."""
+    """Restore a message with its content; True if that changed anything."""
     _remove_draft(spool, message)
     changed = _note(spool, message, stage, envelope)
     found = _found(spool, message)
     final = envelope if found is None else _read(spool.envelope(message, found))
     octets = content.read()
     if not _belongs(final, octets):
-        return changed  # filters have made another of it, which was synced as files
+        return changed  # filters have changed it, and the result was synced as files
     if files.is_directory(spool.directories.work / names.adopted_copy(message)):
-        pass  # and are about to: whoever claims the message puts their content in its place
+        pass  # a result is being adopted: the next claim replaces the content
     elif _measure(spool.content(message)) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, spool.content(message))
         changed = True
@@ -106,15 +106,15 @@ def _remove(spool: Spool, message: QueueId) -> bool:
 
 
 def _remove_draft(spool: Spool, message: QueueId) -> None:
-    """Remove an earlier name, which a power cut may have brought back."""
+    """Remove the names of the draft, which a power cut may have restored."""
     files.remove(spool.directories.drafts / names.content(message))
     files.remove(spool.directories.drafts / names.draft_envelope(message))
 
 
 def _finish_draft(spool: Spool, message: QueueId) -> None:
-    """Bring a message back to where it was seen: it was committed as files, which need not be moved yet."""
+    """Complete a draft that was committed as files: a power cut may have undone its renames."""
     path = spool.directories.drafts / names.draft_envelope(message)
-    draft = files.lock_named(path)
+    draft = locks.lock_named(path)
     if draft is None:
         return
     try:
@@ -123,7 +123,7 @@ def _finish_draft(spool: Spool, message: QueueId) -> None:
         else:
             _remove_draft(spool, message)
     finally:
-        files.unlock_and_close(draft)
+        locks.unlock_and_close(draft)
 
 
 def _found(spool: Spool, message: QueueId) -> Stage | None:
@@ -134,7 +134,7 @@ def _found(spool: Spool, message: QueueId) -> Stage | None:
 
 
 def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool:
-    """Bring an envelope that is there up to what the log says; True if that changed anything."""
+    """Bring a present envelope up to the record; True if that changed anything."""
     found = _found(spool, message)
     if found is None:
         return False
@@ -144,7 +144,7 @@ def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool
         return False
     if current != envelope:
         _put(spool, envelope, here)
-    elif found in (stage, Stage.HELD):  # held by hand, which leaves no line
+    elif found in (stage, Stage.HELD):  # held by hand, which adds no line
         return False
     if here != there:
         files.rename(here, there)
@@ -152,7 +152,7 @@ def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool
 
 
 def is_later(current: bytes, logged: bytes) -> bool:
-    """Tell whether an envelope file is whole and holds every line of the journal that the log has."""
+    """Tell if an envelope file is whole and holds every line of the journal that the log has."""
     if current.startswith(logged):
         return True
     try:
@@ -164,7 +164,7 @@ def is_later(current: bytes, logged: bytes) -> bool:
 
 
 def _belongs(envelope: bytes, content: bytes) -> bool:
-    """Tell whether an envelope's journal speaks of this content."""
+    """Tell if an envelope's journal records this content."""
     try:
         history = journal.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
@@ -193,7 +193,7 @@ def _read(path: Location) -> bytes:
 
 
 def _put(spool: Spool, octets: bytes, path: Location) -> None:
-    """Give a name to a file that is whole, and belongs to whom the spool belongs to."""
+    """Write a whole file, then rename it into place."""
     made = spool.directories.log / _MADE
     files.remove(made)
     descriptor = files.create(made)

@@ -1,6 +1,7 @@
-"""What any opener of the spool does for the dead: drafts, copies, doubts, and the old program's claims.
+"""Finishes or removes the work of dead processes: drafts, copies, waits, notices, ``.busy`` envelopes.
 
-Only what a free lock proves to be dead is touched, and nothing of another program is deleted.
+Only files that a free lock proves to be a dead process's are touched, and nothing of another program is
+deleted.
 """
 
 import os
@@ -14,9 +15,9 @@ from emailrelay.events import PossibleDuplicate, Recovered
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
-from emailrelay.store.spool.marks import doubt
+from emailrelay.store.spool.marks import final_dots
 from emailrelay.store.spool.message import adoption, draft, notice
 from emailrelay.store.spool.message.moves import Locked, drop
 from emailrelay.store.spool.message.spool import Spool
@@ -24,19 +25,19 @@ from emailrelay.store.spool.message.spool import Spool
 _BUSY_IS_OLD = 600.0
 """Seconds after which an unlocked ``.busy`` envelope of the old program is taken over."""
 _ORPHAN_IS_OLD = 3600.0
-"""Seconds since a content got its name after which no envelope will come to it any more."""
+"""Seconds since a content got its name after which no envelope can follow."""
 
 
 @dataclass(slots=True)
 class Recovery:
-    """The sweep of one spool, repeated now and then."""
+    """The repeated sweep of one spool."""
 
     spool: Spool
     over: bool = False
-    """Set to have a sweep that goes on in a thread end soon; another will do the rest."""
+    """Set to end a sweep in its thread soon; another sweep does the rest."""
 
     def sweep(self) -> None:
-        """Finish or take back what dead processes had begun. Blocks; for a thread."""
+        """Finish or undo the work of dead processes. Blocks; for a thread."""
         steps = (
             self._drafts,
             self._copies,
@@ -53,7 +54,7 @@ class Recovery:
                 self.spool.trouble("recover", error)
 
     def _drafts(self) -> None:
-        """S0: a complete draft whose writer is dead goes forward, an incomplete one goes."""
+        """S0: complete the whole drafts of dead writers, and remove the others."""
         spool = self.spool
         for name in sorted(files.listed(spool.directories.drafts)):
             entry, orphan = names.parse(name), names.parse_content(name)
@@ -63,35 +64,35 @@ class Recovery:
                 elif orphan is not None and not files.exists(
                     spool.directories.drafts / names.draft_envelope(orphan)
                 ):
-                    # An envelope is made before its content and leaves after it, so this one's writer
-                    # is gone; had it left just now, the content has left under this name too.
+                    # An envelope is made before its content and moved after it, so the writer is
+                    # dead; if the envelope was moved just now, so was the content.
                     files.remove(spool.directories.drafts / name)
 
     def _draft(self, path: Location, message: QueueId) -> None:
         spool = self.spool
-        envelope = files.lock_named(path)
+        envelope = locks.lock_named(path)
         if envelope is None:
             return
         begun = files.exists(spool.directories.drafts / names.content(message))
         try:
             stage = draft.roll_forward(spool, message, envelope)
         finally:
-            files.unlock_and_close(envelope)
+            locks.unlock_and_close(envelope)
         if stage is not None:
             spool.report(Recovered(id=message, what=f"draft completed: {stage}"))
-        elif begun:  # one that was only just being made is begun anew: nothing to tell
+        elif begun:  # a draft without a content is not worth a report
             spool.report(Recovered(id=message, what="unfinished draft removed"))
 
     @contextmanager
     def _each(self, name: str) -> Generator[None]:
-        """Deal with one entry: its trouble (a bad block, another user's file) must not stop the others."""
+        """Handle one entry: its trouble (a bad block, another user's file) must not stop the others."""
         try:
             yield
         except (OSError, RelayError) as error:
             self.spool.trouble(f"recover {name}", error)
 
     def _copies(self) -> None:
-        """W: the copy of a message that nobody is filtering is of no use; W+ waits for its claim."""
+        """W: remove copies of messages that no process filters; W+ waits for its claim."""
         spool = self.spool
         for name in files.listed(spool.directories.work):
             with self._each(name):
@@ -106,19 +107,19 @@ class Recovery:
                 files.remove_tree(spool.directories.work / name)
 
     def _doubts(self) -> None:
-        """Deal with the messages that forwarders had at their final dot, or beyond, when they died."""
-        for left in doubt.left_behind(self.spool.directories.doubt):
+        """Handle the unfinished deliveries of dead forwarders."""
+        for left in final_dots.left_behind(self.spool.directories.doubt):
             with self._each(left.message):
                 if not left.delivered or not self._removed(left.message):
                     self._name_duplicate(left.message, left.peer)
 
     def _name_duplicate(self, message: QueueId, peer: str) -> None:
-        """Name a message that may be sent twice, in its journal if that can be had.
+        """Name a message that may be sent twice, in its journal if that can be locked.
 
-        One that is gone or claimed again is named too: another process was quicker, and sent it.
+        A message that is gone or claimed again is named, too: another process has sent it.
         """
         spool = self.spool
-        envelope = files.lock_named(spool.envelope(message, Stage.READY))
+        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
         if envelope is not None:
             locked = Locked(spool, message, Stage.READY, envelope)
             try:
@@ -128,13 +129,13 @@ class Recovery:
         spool.report(PossibleDuplicate(id=message, peer=peer))
 
     def _removed(self, message: QueueId) -> bool:
-        """Finish the removal of a delivered message; False if another process has, or had, it by then.
+        """Finish the removal of a delivered message; False if another process has it, or had it.
 
-        Of one that is gone nobody knows whether its removal had just ended, or another process was quick
-        enough to claim it, and to send it once more.
+        If it is gone, its removal may have just ended, or another process may have claimed it and sent
+        it once more.
         """
         spool = self.spool
-        envelope = files.lock_named(spool.envelope(message, Stage.READY))
+        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
         if envelope is not None:
             locked = Locked(spool, message, Stage.READY, envelope)
             try:
@@ -151,23 +152,23 @@ class Recovery:
         return True
 
     def _waiters(self) -> None:
-        """Remove the waits (A) of dead receivers; the message's next claim knows what that means."""
+        """Remove the waits (A) of dead receivers; the message's next claim sees that."""
         for name in files.listed(self.spool.directories.waiting):
             path = self.spool.directories.waiting / name
             with self._each(name):
-                waiter = files.lock_named(path)
+                waiter = locks.lock_named(path)
                 if waiter is not None:
                     files.remove(path)
-                    files.unlock_and_close(waiter)
+                    locks.unlock_and_close(waiter)
 
     def _notices(self) -> None:
-        """N: a notice that the journal knows goes on, another is made anew by the next notifier."""
+        """N: send a notice that the journal has recorded; the next notifier makes others again."""
         notice.sweep(self.spool)
 
     def _names(self) -> None:
-        """Take over the old program's abandoned claims; remove our contents that have no envelope."""
-        # A pair cancels itself out, so that a million messages need not be remembered at once; what
-        # has several envelopes is looked at by its names.
+        """Take over the old program's abandoned claims; remove contents without an envelope."""
+        # The two names of a message cancel out, so that not all messages are remembered at once.
+        # One with several envelopes is looked at by its names.
         odd, kept = set[QueueId](), set[QueueId]()
         for name in _listed(self.spool.root):
             if self.over:
@@ -189,7 +190,7 @@ class Recovery:
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
         path = spool.root / names.busy_envelope(message)
-        envelope = files.lock_named(path)
+        envelope = locks.lock_named(path)
         if envelope is None:
             return
         try:
@@ -197,18 +198,18 @@ class Recovery:
                 return
             files.rename(path, spool.envelope(message, Stage.READY))
         finally:
-            files.unlock_and_close(envelope)
+            locks.unlock_and_close(envelope)
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
-        spool.bell.ring(Stage.READY, message)
+        spool.announcer.announce(Stage.READY, message)
 
     def _remove_orphan(self, message: QueueId) -> None:
-        # A listing can miss a name that is being renamed, and so can one look at each name: two are proof.
+        # A listing, or one look at each name, can miss a file that is being renamed: two looks are proof.
         if self._is_orphan(message) and self._is_orphan(message):
             files.remove(self.spool.content(message))
             self.spool.report(Recovered(id=message, what="content without envelope removed"))
 
     def _is_orphan(self, message: QueueId) -> bool:
-        """Tell whether a content has no envelope, and got its name long ago: no restart begins that anew."""
+        """Tell if a content has no envelope, and got its name long ago, whenever processes started."""
         spool = self.spool
         try:
             named = files.status_of(spool.content(message)).st_ctime
@@ -222,15 +223,15 @@ class Recovery:
 
 @contextmanager
 def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
-    """Hold the lock on whatever envelope a message has; False if that is another's."""
+    """Lock a message's envelope at any stage; yield False if another process has the lock."""
     for stage in Stage:
         path = spool.envelope(message, stage)
-        envelope = files.lock_named(path)
+        envelope = locks.lock_named(path)
         if envelope is not None:
             try:
                 yield True
             finally:
-                files.unlock_and_close(envelope)
+                locks.unlock_and_close(envelope)
             return
         if files.is_there(path):
             yield False

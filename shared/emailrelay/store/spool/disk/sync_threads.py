@@ -19,24 +19,24 @@ from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.file_system import FileSystem
 
 _THREADS = 4
-"""Threads that sync. More cost more CPU in handing over than they gain, since all writes are begun."""
+"""Threads that sync. More would cost more CPU time than they save, since all writes are begun."""
 _MANY = 6
-"""Files, of three messages, from which on one sync of all costs less than theirs (``file_system``)."""
+"""Files (of three messages) from which on a sync of all costs less (``file_system``)."""
 
 Target: TypeAlias = int | Directory
 """An open file, or a directory."""
 
 
-class SideBySide:
-    """A few threads that help the one which calls."""
+class SyncThreads:
+    """A few threads that help the calling one."""
 
     def __init__(self) -> None:
         self._helpers = ThreadPoolExecutor(_THREADS - 1, thread_name_prefix="sync")
         self.whole: FileSystem | None = None
-        """Where all that is synced here lies."""
+        """The file system of all files that are synced here."""
 
     def sync(self, targets: Sequence[Target]) -> dict[Target, OSError]:
-        """Sync all; give the errors of those that failed."""
+        """Sync all; return the errors of those that failed."""
         directories = list(
             dict.fromkeys(target for target in targets if isinstance(target, Directory))
         )
@@ -44,11 +44,11 @@ class SideBySide:
         if self.whole is not None and len(open_files) >= _MANY and self.whole.serves(open_files):
             try:
                 self.whole.sync()
-            except OSError as error:  # nobody knows whose
+            except OSError as error:  # it may be any file's
                 return dict.fromkeys(targets, error)
             return {}
         failed = _write(open_files)
-        # The directories first: theirs is the longest sync, and never in the same share.
+        # Directories first: they take longest, and each goes to another thread.
         every: list[Target] = [*directories, *open_files]
         every = [target for target in every if target not in failed]
         shares = [every[k::_THREADS] for k in range(_THREADS)]
@@ -57,7 +57,7 @@ class SideBySide:
         for share in filter(None, shares[1:]):
             try:
                 others.append(self._helpers.submit(_sync_each, share))
-            except RuntimeError:  # no further thread, and the calling one must not end by that
+            except RuntimeError:  # no further thread: the calling one does it
                 own += share
         failed.update(_sync_each(own))
         for other in others:
@@ -74,17 +74,17 @@ class SideBySide:
             return done
 
     def close_files(self, removed: Sequence[Sequence[int]]) -> list[Future[None]]:
-        """Close files that were removed, meanwhile."""
+        """Close removed files in the other threads."""
         shares = [removed[k :: _THREADS - 1] for k in range(_THREADS - 1)]
         closings: list[Future[None]] = []
         for share in filter(None, shares):
-            # Without a further thread it waits for the next one, and is never done twice.
+            # Without a further thread the work waits for the next one, and is done once.
             with contextlib.suppress(RuntimeError):
                 closings.append(self._helpers.submit(close_each, share))
         return closings
 
     def beside(self, act: Callable[[], None]) -> None:
-        """Do something else meanwhile, or not at all if there is no further thread."""
+        """Call ``act`` in another thread, or not at all if there is none."""
         with contextlib.suppress(RuntimeError):
             self._helpers.submit(act)
 
@@ -94,7 +94,7 @@ class SideBySide:
 
 
 def _write(open_files: Sequence[int]) -> dict[Target, OSError]:
-    """Have all data written; give the errors of what the disk refused."""
+    """Have all data written; return the errors of the files that the disk refused."""
     failed = _each(linux.begin_writing, open_files)
     return failed | _each(
         linux.wait_for_writing, [each for each in open_files if each not in failed]
@@ -125,7 +125,7 @@ def _sync_each(targets: Sequence[Target]) -> dict[Target, OSError]:
 
 
 def close_each(removed: Sequence[Sequence[int]]) -> None:
-    """Close files that are gone: nothing is lost if that fails."""
+    """Close removed files: nothing is lost if that fails."""
     for descriptor in chain.from_iterable(removed):
         with contextlib.suppress(OSError):
             os.close(descriptor)

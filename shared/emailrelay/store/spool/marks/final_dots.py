@@ -1,8 +1,8 @@
-"""Which messages were at their final dot, or delivered and not yet removed, when a forwarder died.
+"""Messages that were at their final dot, or delivered and not yet removed, when a forwarder died.
 
-Each process has a sheet under ``.doubt/``, locked while it lives, with a slot for each delivery from its
-dot to its removal. Writing costs no sync: the page cache survives the process, which is the case that matters here. A
-sheet whose lock is free belongs to a dead process and names what it left undone.
+Each process has a file under ``.doubt/``, locked while it lives, with a slot for each delivery from its
+dot to its removal. Writing needs no sync: the page cache survives the process, which is the case that
+matters here. A file with a free lock belongs to a dead process and names its unfinished deliveries.
 """
 
 import os
@@ -12,26 +12,26 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 
 _SLOT = 512
 _DELIVERED = b"+"
-"""Stands before the id of a message that the server has taken, in place of a blank."""
+"""Replaces the blank before the id of a message that the server has accepted."""
 
 
 class Left(NamedTuple):
-    """What a dead process was about: a message and the server it was for."""
+    """An unfinished delivery of a dead process: a message and its server."""
 
     message: QueueId
     peer: str
     delivered: bool
-    """The server had taken it for all recipients: only its removal was left to do."""
+    """The server had accepted it for all recipients: only the removal was missing."""
 
 
 @dataclass(slots=True)
-class DoubtSheet:
-    """The sheet of this process, made when first needed."""
+class FinalDots:
+    """The file of this process, made when it is first needed."""
 
     directory: Directory
     _descriptor: int | None = None
@@ -40,10 +40,10 @@ class DoubtSheet:
     _slots: int = 0
 
     def mark(self, message: QueueId, peer: str) -> int:
-        """Note that the final dot is about to be sent; give the slot to clear afterwards."""
+        """Note that the final dot is sent next; return the slot to clear afterwards."""
         while self._descriptor is None:
             self._path = self.directory / f"{os.getpid()}.{secrets.token_hex(4)}"
-            self._descriptor = files.create_locked(self._path)
+            self._descriptor = locks.create_locked(self._path)
         if not self._free:
             self._free.append(self._slots)
             self._slots += 1
@@ -52,7 +52,7 @@ class DoubtSheet:
         return slot
 
     def delivered(self, slot: int) -> None:
-        """Note that the server has taken the message of this slot: now it will be removed."""
+        """Note that the server has accepted the message of this slot: now it is removed."""
         if self._descriptor is not None:
             os.pwrite(self._descriptor, _DELIVERED, slot * _SLOT)
 
@@ -63,10 +63,10 @@ class DoubtSheet:
             self._free.append(slot)
 
     def close(self) -> None:
-        """Remove the sheet: nothing is in doubt any more."""
+        """Remove the file: no delivery is unfinished."""
         if self._descriptor is not None and self._path is not None:
             files.remove(self._path)
-            files.unlock_and_close(self._descriptor)
+            locks.unlock_and_close(self._descriptor)
             self._descriptor = None
 
 
@@ -78,10 +78,10 @@ _NOTHING = _record("")
 
 
 def left_behind(directory: Directory) -> Iterator[Left]:
-    """Give what dead processes left undone, and remove their sheets."""
+    """Yield the unfinished deliveries of dead processes, and remove their files."""
     for name in files.listed(directory):
         path = directory / name
-        descriptor = files.lock_named(path)
+        descriptor = locks.lock_named(path)
         if descriptor is None:
             continue
         try:
@@ -91,8 +91,8 @@ def left_behind(directory: Directory) -> Iterator[Left]:
                 message, _, peer = text.partition(" ")
                 if names.is_id(
                     message
-                ):  # a power cut, or somebody in the group, may leave anything
+                ):  # a power cut, or a member of the group, may leave any octets
                     yield Left(QueueId(message), peer, delivered)
             files.remove(path)
         finally:
-            files.unlock_and_close(descriptor)
+            locks.unlock_and_close(descriptor)

@@ -1,4 +1,4 @@
-"""The two files of a message being written: plain system calls that every writer shares.
+"""The two files of a message being written: plain system calls for all writers.
 
 No event loop and no thread, so that ``emailrelay-submit`` starts quickly.
 """
@@ -13,12 +13,12 @@ from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Envelope
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.records import Taken
 
 
-class Pair:
+class DraftFiles:
     """Content and envelope in a directory that no watcher sees, the envelope locked.
 
     Every method raises OSError when the disk refuses; what is left then is removed by ``remove``.
@@ -35,14 +35,14 @@ class Pair:
             self.envelope = files.create(self.envelope_path)
             try:
                 # Locked by a descriptor of its own, for reading: see ``show``.
-                lock = files.lock_named(self.envelope_path, new=True)
+                lock = locks.lock_named(self.envelope_path, new=True)
             except OSError:
                 files.remove(self.envelope_path)
                 os.close(self.envelope)
                 raise
             if lock is not None:
                 break
-            os.close(self.envelope)  # a sweep took it for a dead process's in between
+            os.close(self.envelope)  # a sweep took it for a dead process's file
         self._lock = lock
         self.content_path = directory / names.content(self.id)
         try:
@@ -50,7 +50,7 @@ class Pair:
         except OSError:
             files.remove(self.envelope_path)
             os.close(self.envelope)
-            files.unlock_and_close(self._lock)
+            locks.unlock_and_close(self._lock)
             raise
         self._written: tuple[int, ...] = (self.content, self.envelope)
 
@@ -61,7 +61,7 @@ class Pair:
         self.length += len(chunk)
 
     def seal(self, envelope: Envelope, accepted: Accepted) -> None:
-        """Write the envelope; with the line of acceptance the draft is complete."""
+        """Write the envelope; the line of acceptance makes the draft complete."""
         self.sealed = envelope_format.write(envelope) + acceptance.write(accepted)
         files.write_all(self.envelope, self.sealed)
 
@@ -70,23 +70,23 @@ class Pair:
         os.fchmod(self.envelope, files.NOT_VOUCHED_FOR)
 
     def sync(self) -> None:
-        """Put files and names on stable storage, in this thread: this commits a sealed pair."""
+        """Put files and names on stable storage, in this thread: this commits a sealed draft."""
         files.sync_data(self.content)
         files.sync_data(self.envelope)
         files.sync_directory(self.directory)
 
     def taken(self, stage: Stage) -> Taken:
-        """Give what the log keeps of a sealed pair."""
+        """Return the record of a sealed draft for the log."""
         content = os.pread(self.content, self.length, 0)
         if len(content) < self.length:
             raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")
         return Taken(self.id, stage, self.sealed, content)
 
     def show(self, root: Directory, stage: Stage) -> None:
-        """Make the message visible in the spool; no sync, since a committed draft goes forward.
+        """Make the message visible in the spool; no sync, since recovery completes a committed draft.
 
-        What was written is closed here, where nobody watches: in the spool it would be an event for each
-        watcher, and the bell rings anyway.
+        Written files are closed before, where no process watches: in the spool that would be an event
+        for each watcher, and a hint is sent anyway.
         """
         self._close_written()
         files.rename(self.content_path, root / names.content(self.id))
@@ -94,7 +94,7 @@ class Pair:
         files.rename(self.envelope_path, root / names.envelope(self.id, stage))
 
     def remove(self) -> None:
-        """Leave nothing here. The content first: a content alone would be a riddle."""
+        """Remove both. The content first: a content alone could not be explained."""
         try:
             files.remove(self.content_path)
         finally:
@@ -105,7 +105,7 @@ class Pair:
         try:
             self._close_written()
         finally:
-            files.unlock_and_close(self._lock)
+            locks.unlock_and_close(self._lock)
 
     def _close_written(self) -> None:
         written, self._written = self._written, ()
