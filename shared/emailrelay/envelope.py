@@ -21,8 +21,8 @@ class Body(StrEnum):
 class Envelope(NamedTuple):
     """All data for relaying, apart from the content itself.
 
-    The field names follow the envelope file (``docs/spool.md``). ``envelope_format`` makes sure that
-    texts from a client or a filter have no control characters.
+    The field names follow the envelope file (``docs/spool.md``). ``envelope_format`` makes sure
+    that texts from a client or a filter have no control characters.
     """
 
     sender: Address
@@ -46,7 +46,7 @@ class Envelope(NamedTuple):
     account_selector: str = ""
     """The selector of the account that signs in for this message."""
     utf8: bool = False
-    """Whether the client used SMTPUTF8 (RFC 6531)."""
+    """True if the client used SMTPUTF8 (RFC 6531)."""
 
     @property
     def recipients(self) -> tuple[Address, ...]:

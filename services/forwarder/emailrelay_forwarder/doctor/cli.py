@@ -1,4 +1,7 @@
-"""The command line of ``emailrelay-doctor``: choose the servers, examine them, show the findings."""
+"""The command line of ``emailrelay-doctor``.
+
+Choose the servers, examine them, show the findings.
+"""
 
 import argparse
 import asyncio

@@ -92,7 +92,10 @@ class Examination:
         return found
 
     async def _reachable(self, addresses: list[SocketAddress]) -> SocketAddress:
-        """Connect to each address; return the first that answers. Other failures are no problem then."""
+        """Connect to each address; return the first that answers.
+
+        Other failures are no problem then.
+        """
         tries = await asyncio.gather(*(self._reach(address) for address in addresses))
         reachable = [a for a, (_, trouble) in zip(addresses, tries, strict=True) if not trouble]
         for address, (seconds, trouble) in zip(addresses, tries, strict=True):

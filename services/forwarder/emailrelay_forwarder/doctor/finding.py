@@ -38,5 +38,5 @@ class ReportFinding:
 
     @property
     def well(self) -> bool:
-        """Whether all steps went without a problem."""
+        """True if all steps went without a problem."""
         return all(finding.verdict is not DoctorVerdict.PROBLEM for finding in self.findings)

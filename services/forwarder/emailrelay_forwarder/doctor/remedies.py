@@ -193,8 +193,8 @@ def remedy_for(step: SessionStep, reply: Reply, *, port: str = "", ours: bool = 
         return _cut_off(step, reply)
     if reply.code == 421:
         return (
-            "the server is busy, goes down, or has too many connections from here: mail is tried again "
-            "by itself"
+            "the server is busy, shuts down, or has too many connections from here: the relay tries "
+            "mail again"
         )
     if (
         not ours
@@ -206,7 +206,10 @@ def remedy_for(step: SessionStep, reply: Reply, *, port: str = "", ours: bool = 
 
 
 def remedy_against(stranger: Stranger, *, in_tls: bool) -> str:
-    """Say what may help where no mail server greets; ``in_tls``: TLS was begun at the first octet."""
+    """Say what may help where no mail server greets.
+
+    ``in_tls``: TLS was begun at the first octet.
+    """
     if stranger is Stranger.MAIL:
         return _NOT_FROM_THE_FIRST_OCTET if in_tls else ""
     if stranger is Stranger.MAIL_IN_TLS and in_tls:
