@@ -122,7 +122,7 @@ class Attempts:
         progress.trouble = first
 
     def _together(self, claim: Claim) -> bool:
-        """True if there is one answer for all recipients."""
+        """Tell whether there is one answer for all recipients."""
         return claim.ack is Ack.DELIVERED and not self._rules.partly
 
     async def _wants_fresh_session(
