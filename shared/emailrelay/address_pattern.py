@@ -42,7 +42,10 @@ def key(pattern: str) -> str:
 
 
 def keys_of(address: str) -> Iterator[str]:
-    """Return the keys of all patterns that may match an address: a few, for any number of patterns."""
+    """Return the keys of all patterns that may match an address.
+
+    A few, for any number of patterns.
+    """
     address = address.lower()
     domain = split(address)[1]
     yield from (ANYONE, address or NOBODY, domain)

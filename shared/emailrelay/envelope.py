@@ -21,8 +21,8 @@ class Body(StrEnum):
 class Envelope(NamedTuple):
     """All data for relaying, apart from the content itself.
 
-    The field names follow the envelope file (``docs/spool.md``). ``envelope_format`` makes sure that
-    texts from a client or a filter have no control characters.
+    The field names follow the envelope file (``docs/spool.md``). ``envelope_format`` makes sure
+    that texts from a client or a filter have no control characters.
     """
 
     sender: Address

@@ -1,8 +1,9 @@
 """The envelope file: fixed fields in fixed order, an end mark, then the journal.
 
-A field is ``X-MailRelay-<Key>: <value>`` CRLF; an empty value keeps the blank after the colon. Format
-``#2821.8`` is written; ``#2821.3`` to ``.8`` are read, the older ones without the later fields.
-Readers accept LF. The writer refuses a value that could break out of its line, and never escapes it.
+A field is ``X-MailRelay-<Key>: <value>`` CRLF; an empty value keeps the blank after the colon.
+Format ``#2821.8`` is written; ``#2821.3`` to ``.8`` are read, the older ones without the later
+fields. Readers accept LF. The writer refuses a value that could break out of its line, and never
+escapes it.
 """
 
 import re

@@ -24,11 +24,14 @@ class RelayError(Exception):
     """
 
     temporary: bool = True
-    """Whether the same call may succeed later, with the same message and configuration."""
+    """True if the same call may succeed later, with the same message and configuration."""
 
 
 class StoreError(RelayError):
-    """An operation of the store failed: disk full, I/O error, directory gone. Nothing was acknowledged."""
+    """An operation of the store failed: disk full, I/O error, directory gone.
+
+    Nothing was acknowledged.
+    """
 
     def __init__(self, doing: str, cause: OSError | str) -> None:
         """Take the operation and the reason, both for the log; peers get a general reply."""

@@ -1,4 +1,4 @@
-"""The vocabulary of the log: each kind of fact is a class, and its fields are the fields of the line.
+"""The vocabulary of the log: each kind of fact is a class, whose fields are those of the line.
 
 The services' log (``logs``) and the historical log (``classic.log_lines``) both write these events.
 The renderer of the log escapes texts that came from a peer. No event holds message content or
@@ -17,7 +17,7 @@ _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
 class Level(StrEnum):
-    """How much a fact matters to a reader of the log."""
+    """The importance of a fact for a reader of the log."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -142,8 +142,8 @@ class WorkerDied(Event):
 class Received(Event):
     """A message is durable, and the client got 250.
 
-    Here and below ``client`` is an IP address or the path of a unix socket, and ``port`` its TCP port
-    or 0.
+    Here and below ``client`` is an IP address or the path of a unix socket, and ``port`` its TCP
+    port or 0.
     """
 
     id: QueueId
@@ -353,7 +353,7 @@ class RateReached(Event):
     route: str
     rate: str
     again: float
-    """When the next message may go out (seconds since 1970)."""
+    """Time at which the next message may go out (seconds since 1970)."""
 
 
 class SlowedDown(Event):
@@ -364,7 +364,7 @@ class SlowedDown(Event):
     rate: str
     """The rate from now on, until the server's answers allow more."""
     again: float
-    """When the refused message is tried again (seconds since 1970)."""
+    """Time at which the refused message is tried again (seconds since 1970)."""
 
 
 class SignInRefused(Event):

@@ -1,8 +1,8 @@
 """The history of a message: lines appended to its envelope, never rewritten.
 
-Each line is ``X-MailRelay-<Event>: <JSON object>`` CRLF, in ASCII, so that no address and no reply of a
-peer can forge another line. The reader skips a truncated line and a line of an unknown kind: an append
-torn by a crash must not hide the lines before or after it.
+Each line is ``X-MailRelay-<Event>: <JSON object>`` CRLF, in ASCII, so that no address and no reply
+of a peer can forge another line. The reader skips a truncated line and a line of an unknown kind:
+an append torn by a crash must not hide the lines before or after it.
 """
 
 import json
@@ -49,7 +49,10 @@ class Filtered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try: the replies of ``peer`` by recipient, and the reason for recipients without a reply."""
+    """One try.
+
+    The replies of ``peer`` by recipient, and the reason for recipients without a reply.
+    """
 
     at: float
     peer: str
@@ -138,7 +141,8 @@ class History(NamedTuple):
     """The start of the current schedule: acceptance, last release, or first attempt."""
     stage: Stage | None = None
     ack: Ack = Ack.STORED
-    """The event that the client waits for. DELIVERED mail is withdrawn after its client has gone."""
+    """The event that the client waits for. DELIVERED mail is withdrawn after its client has
+    gone."""
     session: str = ""
     dsn: DsnRequest = NO_REQUEST
     length: int | None = None
@@ -151,7 +155,7 @@ class History(NamedTuple):
     failed: Failure | None = None
     held: bool = False
     released: bool = False
-    """Whether an operator has released the message as it is."""
+    """True if an operator has released the message as it is."""
     doubts: tuple[str, ...] = ()
     wish: AdministratorWish | None = None
     notified: bool = False
@@ -235,7 +239,8 @@ def _after_attempt(history: History, attempt: Attempt) -> History:
     delivered = {a: r for a, r in attempt.replies.items() if r.accepted}
     refused = {a: r for a, r in attempt.replies.items() if r.permanent}
     return history._replace(
-        # A message of another program has no time of acceptance: its age counts from the first attempt.
+        # A message of another program has no time of acceptance: its age counts from the first
+        # attempt.
         started_at=attempt.at if history.started_at is None else history.started_at,
         attempts=history.attempts + attempt.tries,
         last_attempt=attempt,
@@ -295,8 +300,8 @@ def _encode(entry: _Plain) -> dict[str, Any]:
 def _encode_replies(replies: Mapping[Address, Reply]) -> dict[str, Any]:
     """Encode the results of an attempt.
 
-    A final reply is written with its address, once in a journal. A temporary reply to many recipients
-    comes again with each try, so its text is written once, with all their addresses.
+    A final reply is written with its address, once in a journal. A temporary reply to many
+    recipients comes again with each try, so its text is written once, with all their addresses.
     """
     alike: dict[Reply, list[str]] = {}
     for address, reply in replies.items():

@@ -7,11 +7,12 @@ from typing import Any
 
 PREFIX = b"X-MailRelay-"
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
-"""One encoder for all lines: ``json.dumps`` makes one each time, which costs as much as the line."""
+"""One encoder for all lines: ``json.dumps`` makes one each time, which costs as much as the
+line."""
 
 
 def write(event: str, value: Mapping[str, Any]) -> bytes:
-    """Return the line with CRLF. JSON escapes all texts in ``value``, so none can break out of it."""
+    """Return the line with CRLF. JSON escapes all texts, so none can break out of the line."""
     text = _JSON.encode(value)
     return PREFIX + event.encode() + b": " + text.encode() + b"\r\n"
 

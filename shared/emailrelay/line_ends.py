@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 
 class Bare(NamedTuple):
-    """Whether there is a CR without LF after it, and an LF without CR before it."""
+    """True if there is a CR without LF after it, and an LF without CR before it."""
 
     cr: bool
     lf: bool
@@ -17,8 +17,8 @@ _NEITHER = Bare(cr=False, lf=False)
 def bare(octets: bytes) -> Bare:
     """Find bare CRs and bare LFs; a CR at the very end is bare.
 
-    The decoder of text files records the line ends that it has seen, in one pass. That is ten times as
-    fast as counting CRs, LFs and CRLFs, which took half of the time for a large message.
+    The decoder of text files records the line ends that it has seen, in one pass. That is ten times
+    as fast as counting CRs, LFs and CRLFs, which took half of the time for a large message.
     """
     decoder = io.IncrementalNewlineDecoder(None, translate=False)
     decoder.decode(octets.decode("latin-1"), final=True)

@@ -97,8 +97,8 @@ def _open(interface: str, port: int) -> Iterator[socket.socket]:
 def _prompt(opened: socket.socket) -> socket.socket:
     """Make the connections send each reply at once; they inherit the option.
 
-    asyncio, unlike uvloop, sets it only if the socket was made with the number of its protocol. Without
-    it, replies to pipelined commands would wait 40 ms for each other's acknowledgement.
+    asyncio, unlike uvloop, sets it only if the socket was made with the number of its protocol.
+    Without it, replies to pipelined commands would wait 40 ms for each other's acknowledgement.
     """
     if opened.family is not socket.AF_UNIX:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

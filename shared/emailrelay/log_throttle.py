@@ -51,7 +51,8 @@ _BY_CLIENTS = _Limit(lines=20, seconds=1.0)
 _VARIOUS = _Limit(lines=0, seconds=60.0)
 """For all trouble of one kind whose reason gets no line of its own."""
 _MOST_REASONS = 20
-"""Reasons of one kind that get lines of their own within a period; further ones are only counted."""
+"""Reasons of one kind that get lines of their own within a period; further ones are only
+counted."""
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)*")
 _OUR_STATE = re.compile(r"4[0-9][0-9] 4\.(?:3\.|4\.3 )")

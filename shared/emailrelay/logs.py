@@ -1,4 +1,4 @@
-"""Writes the log: each event becomes one line on standard output. Its errors never stop mail."""
+"""Writes each event as one line to standard output; errors of the log never stop mail."""
 
 import asyncio
 import json
@@ -41,7 +41,7 @@ also: Report | None = None
 
 
 def reporter(settings: Settings) -> Report:
-    """Return the log of a service: standard output in the configured format, behind a ``LogThrottle``.
+    """Return the log of a service: standard output in its format, behind a ``LogThrottle``.
 
     Warnings of libraries to Python's logging become events of the same log.
     """
@@ -110,8 +110,8 @@ def line_reporter(
 ) -> Report:
     """Return a function that writes one line for each event to a descriptor and never raises.
 
-    Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the function:
-    each line is one write.
+    Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the
+    function: each line is one write.
     """
     levels = list(Level)
     told = frozenset(levels[levels.index(least) :])
@@ -158,7 +158,10 @@ def field_value(value: object) -> object:
 
 
 class _Output:
-    """A descriptor for lines. A write never waits long; lines that cannot be written are counted."""
+    """A descriptor for lines.
+
+    A write never waits long; lines that cannot be written are counted.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.dropped = 0

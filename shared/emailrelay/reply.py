@@ -12,8 +12,8 @@ LONGEST_TEXT = 480
 class Reply(NamedTuple):
     """The answer of an SMTP server, or of this relay in its place.
 
-    ``text`` is one line without control characters, after an enhanced status code (RFC 3463) if there
-    is one. Several lines of a peer's reply are joined by a blank.
+    ``text`` is one line without control characters, after an enhanced status code (RFC 3463) if
+    there is one. Several lines of a peer's reply are joined by a blank.
     """
 
     code: int
@@ -21,7 +21,10 @@ class Reply(NamedTuple):
 
     @classmethod
     def of(cls, code: int, text: str) -> Self:
-        """Return a reply with the text of a peer or a program: no control characters, bounded length."""
+        """Return a reply with the text of a peer or a program.
+
+        No control characters, bounded length.
+        """
         return cls(code, one_line(text))
 
     @classmethod
@@ -43,12 +46,12 @@ class Reply(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        """Whether the peer has accepted: any 2yz, the first digit decides (RFC 5321 4.3.2)."""
+        """True if the peer has accepted: any 2yz, the first digit decides (RFC 5321 4.3.2)."""
         return 200 <= self.code <= 299
 
     @property
     def permanent(self) -> bool:
-        """Whether another try is useless: 5yz."""
+        """True if another try is useless: 5yz."""
         return 500 <= self.code <= 599
 
 

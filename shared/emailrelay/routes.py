@@ -56,7 +56,8 @@ class Route:
     """Replaces the envelope sender, if an address; if a domain, replaces the sender's domain."""
 
     def __hash__(self) -> int:
-        # Routes are looked up for every message; to hash all fields would take longer than the look-up.
+        # Routes are looked up for every message; to hash all fields would take longer than the
+        # look-up.
         return hash(self.name)
 
 
@@ -82,8 +83,8 @@ class Routes:
     def choose(self, envelope: Envelope, recipient: Address) -> Choice:
         """Choose the route of one recipient.
 
-        A server in the envelope takes precedence (``ForwardToAddress``, set by a filter). A domain in it
-        (``ForwardTo``) replaces the recipient. An account in it is used on any route.
+        A server in the envelope takes precedence (``ForwardToAddress``, set by a filter). A domain
+        in it (``ForwardTo``) replaces the recipient. An account in it is used on any route.
         """
         choice = self._choose(envelope, recipient)
         if choice.route is None or not envelope.account_selector:

@@ -41,8 +41,8 @@ class Schedule:
 def is_due(when: float | None, now: float) -> bool:
     """Tell whether a message to be tried at ``when`` (None: at once) may be tried now.
 
-    A time further away than any pause was not set by this clock (a dead battery, a restored backup).
-    Such a message is due, so that no wrong clock can keep mail back.
+    A time further away than any pause was not set by this clock (a dead battery, a restored
+    backup). Such a message is due, so that no wrong clock can keep mail back.
     """
     return when is None or when <= now or when > now + FARTHEST
 

@@ -58,8 +58,9 @@ def after_attempt(
     """Return the settlement after a delivery attempt.
 
     Accepted recipients are done. Recipients refused with 5yz are given up, and so are those whose
-    schedule has ended. All others are tried again, at the earliest time of their schedules. A message
-    with a recipient given up fails when no recipient is left to try, so that its sender gets a notice.
+    schedule has ended. All others are tried again, at the earliest time of their schedules. A
+    message with a recipient given up fails when no recipient is left to try, so that its sender
+    gets a notice.
 
     Args:
         envelope: the message's envelope, with all recipients.

@@ -15,7 +15,7 @@ _LOOK_SECONDS = 60.0
 async def watch(
     store: Store, stop: asyncio.Event, report: Report, lacking: Callable[[], bool]
 ) -> None:
-    """Check now and every minute until ``stop`` whether mail waits although filters are ``lacking``.
+    """Check now and every minute until ``stop`` whether mail waits while filters are ``lacking``.
 
     See ``docs/decisions/empty-filter-chain.md``.
     """

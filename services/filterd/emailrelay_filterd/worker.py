@@ -24,7 +24,10 @@ _STORE_PAUSE = 1.0
 
 @dataclass(slots=True, kw_only=True)
 class FilterWorker:
-    """Filters the mail of ``feed``, ``jobs`` messages at a time. With an empty chain it claims none."""
+    """Filters the mail of ``feed``, ``jobs`` messages at a time.
+
+    With an empty chain it claims none.
+    """
 
     feed: Feed
     chain: Chain
@@ -79,7 +82,7 @@ class FilterWorker:
                 continue
             async with claim:
                 if not self.chain.filters:
-                    continue  # A reload took them away while this job waited; a scan finds it again.
+                    continue  # A reload removed the filters meanwhile; a scan finds it again.
                 try:
                     await self._filter(claim)
                 except StoreError as error:
@@ -126,7 +129,8 @@ class FilterWorker:
         try:
             copy = await claim.work_copy(WORK_COPY_SUFFIX)
         except StoreError as error:
-            # The schedule defers it; otherwise a full disk would keep the job busy with this message.
+            # The schedule defers it; otherwise a full disk would keep the job busy with this
+            # message.
             return Spoken(BrokenFilter(reason=str(error)), "work copy")
         original = Original(claim.envelope, claim.size, claim.touched)
         return await self.chain.run(copy, message=claim.id, original=original)

@@ -40,7 +40,7 @@ _MOST_TASKS = 500
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
+    """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
     settings = load(ForwarderSettings, argv, check=found_by_check)
     report = reporter(settings)
@@ -114,7 +114,7 @@ def _limits(settings: ForwarderSettings) -> ProgramLimits:
 
 
 def _tasks(settings: ForwarderSettings) -> int:
-    """Return how many messages are in hand at a time: some more than all routes together may have."""
+    """Return the most messages in hand at a time: a few more than the connections of all routes."""
     most, routes = settings.connections_per_route, settings.routes
     found = [*routes.listed, *([routes.default] if routes.default else [])]
     wanted = sum(min(most, route.connections or most) for route in found)
@@ -188,7 +188,10 @@ async def _once(
 
 
 async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float) -> int:
-    """Make one pass; return 0, or 1 when something could not be forwarded. ``grace``: see ``SinglePass``."""
+    """Make one pass; return 0, or 1 when something could not be forwarded.
+
+    ``grace``: see ``SinglePass``.
+    """
     forwarding = Forwarding(rules, lambda: None)
     try:
         single_pass = SinglePass(

@@ -8,7 +8,10 @@ from emailrelay_forwarder.worker import ForwarderWorker, polling
 
 
 class WorkerControl:
-    """Controls one worker. ``wake`` makes all deferred mail due, for the whole pool of the worker."""
+    """Controls one worker.
+
+    ``wake`` makes all deferred mail due, for the whole pool of the worker.
+    """
 
     def __init__(
         self, worker: ForwarderWorker, wake: Callable[[], None], poll: float | None

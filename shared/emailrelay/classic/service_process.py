@@ -21,8 +21,6 @@ _LINE_LIMIT = 256 * 1024
 _REST_LIMIT = 1.0
 """Seconds to wait for the last lines of a process that has ended."""
 
-"""Places in /proc/PID/stat after the name of the program."""
-
 WriteLine = Callable[[ClassicLine], None]
 
 

@@ -62,7 +62,10 @@ class Chain:
         return Spoken(_checked(accepted, _problem(copy, original)), self._last)
 
     def at_once(self, envelope: Envelope, size: int) -> Spoken | None:
-        """Return the verdict of a chain of ``exit:N`` only, which needs no copy; None: use ``run``."""
+        """Return the verdict of a chain of ``exit:N`` only, which needs no copy.
+
+        None: use ``run``.
+        """
         accepted = Accept()
         for one in self.filters:
             if not isinstance(one, ExitFilter):

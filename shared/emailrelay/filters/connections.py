@@ -41,7 +41,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self) -> None:
         self.used = False
-        """Whether it has served before, so that its server may be closing it."""
+        """True if it has served before, so that its server may be closing it."""
         self.kept_at = 0.0
         """Time of its last use, by the loop's clock."""
         self._transport: asyncio.Transport | None = None
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def silent(self) -> bool:
-        """Whether it is open, and the service has sent nothing unasked."""
+        """True if it is open, and the service has sent nothing unasked."""
         return self._transport is not None and not self._said
 
     async def ask(self, line: bytes) -> bytes:
@@ -117,8 +117,8 @@ class Connections:
     async def ask(self, server: ServerAddress, line: bytes) -> bytes:
         """Send a line with its LF; return the answer without one.
 
-        An idle connection may turn out to be closed. It is replaced once, so the service may see a line
-        twice.
+        An idle connection may turn out to be closed. It is replaced once, so the service may see a
+        line twice.
 
         Raises:
             OSError: the service cannot be reached.

@@ -62,7 +62,10 @@ def replaced(content: Path) -> Generator[Callable[[bytes], object]]:
 
 
 def with_crlf(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """Return a function that writes the same text with CRLF for bare LF; pieces may end anywhere."""
+    """Return a function that writes the same text with CRLF for bare LF.
+
+    Pieces may end anywhere.
+    """
     before = b""
 
     def writing(piece: bytes) -> None:

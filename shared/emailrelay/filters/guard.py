@@ -6,8 +6,8 @@ descendants inherit the mark, also those that left its process group with ``sets
 shell that waits for the end of a pipe whose other end only this process holds.
 
 Not chosen: PR_SET_PDEATHSIG needs code between fork and exec, which forbids vfork (measured: 380
-programs a second instead of 1,400), and spares grandchildren; ``setpriv`` costs a second exec (680).
-The guard cannot find a program that clears its environment *and* leaves its process group.
+programs a second instead of 1,400), and spares grandchildren; ``setpriv`` costs a second exec
+(680). The guard cannot find a program that clears its environment *and* leaves its process group.
 """
 
 import os
@@ -43,7 +43,10 @@ class Guard:
         self._shell: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the shell once. It has its own session, so that ^C at a terminal does not end it first."""
+        """Start the shell once.
+
+        It has its own session, so that ^C at a terminal does not end it first.
+        """
         if self._shell is not None:
             return
         self._shell = subprocess.Popen(  # noqa: S603 - a fixed script, our own token

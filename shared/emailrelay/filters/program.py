@@ -1,9 +1,9 @@
 """Runs one filter program on a work copy: starts it, reads its output, and ends it in time.
 
 It uses a plain ``Popen`` (vfork, since nothing has to run between fork and exec) and the kernel's
-pidfd in the event loop: no thread, no SIGCHLD handler. Measured: 0.87 of the rate of a C loop around
-``posix_spawn``, against 0.57 for ``asyncio.create_subprocess_exec``. It waits for the process alone,
-never for the end of its output: a background child may keep that open for ever.
+pidfd in the event loop: no thread, no SIGCHLD handler. Measured: 0.87 of the rate of a C loop
+around ``posix_spawn``, against 0.57 for ``asyncio.create_subprocess_exec``. It waits for the
+process alone, never for the end of its output: a background child may keep that open for ever.
 """
 
 import asyncio
@@ -29,7 +29,8 @@ from emailrelay.queue_id import QueueId
 
 _REAPING_SECONDS = 1.0
 _SILENT = 0.02
-"""Seconds without reading the output. Most programs have ended by then, their output in the pipe."""
+"""Seconds without reading the output. Most programs have ended by then, their output in the
+pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +119,8 @@ class Programs:
     async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> ProgramResult:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.
 
-        ``argv`` is passed as it stands, without a shell. What the program leaves in the background may
-        go on until the time-out, counted from the program's start, and is killed then.
+        ``argv`` is passed as it stands, without a shell. What the program leaves in the background
+        may go on until the time-out, counted from the program's start, and is killed then.
         """
         limits, mark = self.limits, self._guard.mark(time.monotonic())
         self._ran.set()
@@ -162,8 +163,9 @@ class Programs:
             raise
         finally:
             _close(write_end)
-        # A core file would hold the mail. The limit comes a moment after exec because a function between
-        # fork and exec costs three times the rest; EPERM: a set-user-id program, which dumps no core.
+        # A core file would hold the mail. The limit comes a moment after exec because a function
+        # between fork and exec costs three times the rest; EPERM: a set-user-id program, which
+        # dumps no core.
         with suppress(OSError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
         try:
@@ -201,7 +203,10 @@ class _Running:
     """One running program; the event loop watches its output and its end. A ``with`` block."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdout: int) -> None:
-        """Take over the descriptor ``stdout``; raise OSError if there is no descriptor for the pidfd."""
+        """Take over the descriptor ``stdout``.
+
+        Raise OSError if there is no descriptor for the pidfd.
+        """
         self.ended = asyncio.Event()
         self._process = process
         self._stdout = stdout
@@ -292,7 +297,8 @@ class _Running:
 
     def outcome(self) -> Exited | Signalled:
         """Return the end of the program; raise OSError if its output could not be read."""
-        # The last output may still be in the pipe; a child that goes on printing must not delay this.
+        # The last output may still be in the pipe; a child that goes on printing must not delay
+        # this.
         while len(self._output) < CAPTURED and self._listen():
             pass
         if self._trouble is not None:

@@ -25,8 +25,8 @@ _WIRE_SAFE = re.compile(r'(?:[^\s<>"\\]|"(?:[^"\\]|\\.)*")+')
 def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
     """Return the envelope that an accepting chain left, or the problem of its result.
 
-    ``Reject`` is the filter's fault: files removed, emptied, damaged, or unsafe to send.
-    ``BrokenFilter`` is an error of the system: the same chain may succeed later.
+    A ``Reject`` is the filter's doing: files removed, emptied, damaged, or unsafe to send.
+    ``BrokenFilter`` is an error of the system, after which the same chain may do better.
     """
     try:
         _check_content(copy.content)

@@ -86,7 +86,7 @@ class Spoken:
 
 
 def from_exit_code(code: int, output: bytes, side: Side) -> Verdict:
-    """Return the verdict of a program with exit code ``code`` (0-255) and standard output ``output``."""
+    """Return the verdict of a program with this exit code (0-255) and standard output."""
     return _server(code, output) if side is Side.SERVER else _client(code, output)
 
 

@@ -76,8 +76,8 @@ class Attempts:
     async def _all_groups(self, message: Outgoing, progress: Progress) -> None:
         """Deliver to each group of recipients; trouble with one does not stop the others.
 
-        With one answer for all recipients, a refusal ends the attempt as long as no recipient has the
-        message. After that, a notice names the refused ones.
+        With one answer for all recipients, a refusal ends the attempt as long as no recipient has
+        the message. After that, a notice names the refused ones.
         """
         groups = progress.groups = self.groups(message.claim, message.envelope)
         if len(groups) == 1:
@@ -122,7 +122,7 @@ class Attempts:
         progress.trouble = first
 
     def _together(self, claim: Claim) -> bool:
-        """Whether there is one answer for all recipients."""
+        """Tell whether there is one answer for all recipients."""
         return claim.ack is Ack.DELIVERED and not self._rules.partly
 
     async def _wants_fresh_session(

@@ -40,23 +40,23 @@ class Progress:
     turn: float | None = None
     """Time of its turn at a server that wants mail more slowly (seconds since 1970)."""
     in_content: bool = False
-    """Whether the server has answered 354, and not yet the content."""
+    """True if the server has answered 354, and not yet the content."""
     at_dot: bool = False
-    """Whether a final dot was sent that the server has not answered yet."""
+    """True if a final dot was sent that the server has not answered yet."""
     trouble: SessionError | None = None
     """The error that ended the session."""
     obstacle: Reply | None = None
     """The reason on our own side."""
     settling: bool = False
-    """Whether the settlement is being recorded."""
+    """True if the settlement is being recorded."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the settlement is synced."""
     last_group: bool = True
-    """Whether this is the last group, so that only the settlement follows."""
+    """True if this is the last group, so that only the settlement follows."""
     awaited: bool = False
-    """Whether the next message on a connection may wait for the settlement of this one."""
+    """True if the next message on a connection may wait for the settlement of this one."""
     stop_run: bool = False
-    """Whether a client filter wants the run to end after this message."""
+    """True if a client filter wants the run to end after this message."""
 
     @property
     def why(self) -> Reply | None:
@@ -65,7 +65,7 @@ class Progress:
 
     @property
     def doubtful(self) -> bool:
-        """Whether the server may have accepted the message although its answer is missing."""
+        """True if the server may have accepted the message although its answer is missing."""
         return self.at_dot and (self.trouble is None or self.trouble.reply.code != 421)
 
 
@@ -78,8 +78,8 @@ async def deliver(
 ) -> None:
     """Offer the message to the server, for all pending recipients.
 
-    ``together``: there is one answer for all recipients, so one transaction offers them all, and any
-    refusal ends the attempt.
+    ``together``: there is one answer for all recipients, so one transaction offers them all, and
+    any refusal ends the attempt.
 
     Raises:
         SessionError: the session is over; ``progress`` has the replies so far.
@@ -196,8 +196,8 @@ async def _content(message: Outgoing, session: Session, progress: Progress) -> R
 def _before_this(session: Session, progress: Progress) -> asyncio.Event | None:
     """Return the event to await before the final dot: the settlement of the previous message.
 
-    So a crash leaves at most one message in doubt on each connection. A message that others may wait
-    for does not wait itself; they could wait for each other.
+    So a crash leaves at most one message in doubt on each connection. A message that others may
+    wait for does not wait itself; they could wait for each other.
     """
     return None if progress.awaited else session.settling
 
@@ -210,7 +210,7 @@ def wants_less(reply: Reply) -> bool:
 def stale(trouble: SessionError, progress: Progress, session: Session) -> bool:
     """Tell whether an error concerns neither message nor server, but only an old session.
 
-    A server may close a session at any time, after a number of messages or seconds. A message without
-    content sent goes over a fresh session at once.
+    A server may close a session at any time, after a number of messages or seconds. A message
+    without content sent goes over a fresh session at once.
     """
     return session.used and not progress.in_content and trouble.step in _BEFORE_CONTENT

@@ -84,7 +84,7 @@ class Forwarding:
 
     @property
     def paused(self) -> bool:
-        """Whether the mail of some server is turned away now; it becomes due again later."""
+        """True if the mail of some server is turned away now; it becomes due again later."""
         return self._open_routes.paused
 
     def try_now(self) -> None:
@@ -187,7 +187,7 @@ class Forwarding:
                 why = _why(attempt, progress)
                 self._report(Deferred(id=claim.id, reason=why, next_attempt=when))
             case _:
-                pass  # delivered to all, or turned away, which the log says once for the server or route
+                pass  # delivered to all; or turned away, which the log says once for all mail
 
 
 def _told_already(progress: Progress) -> bool:

@@ -40,10 +40,10 @@ class HeaderScan:
 
     def __init__(self) -> None:
         self.found = False
-        """Whether a header with octets beyond ASCII was seen."""
+        """True if a header with octets beyond ASCII was seen."""
         self._in_header = True
         self._message = False
-        """Whether the body of this part is a message, and begins with a header."""
+        """True if the body of this part is a message, and begins with a header."""
         self._boundaries: set[bytes] = set()
         self._buffer = b""
         """Octets not parsed yet. In a body they begin at the end of a line, or within one."""
@@ -52,7 +52,7 @@ class HeaderScan:
 
     @property
     def over(self) -> bool:
-        """Whether no further header can come."""
+        """True if no further header can come."""
         return not (self._in_header or self._boundaries)
 
     @property

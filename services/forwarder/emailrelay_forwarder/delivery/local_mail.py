@@ -18,9 +18,9 @@ def remote(envelope: Envelope, recipients: Iterable[Address]) -> list[Address]:
 def refusals(envelope: Envelope, recipients: Iterable[Address]) -> dict[Address, Reply]:
     """Refuse the local recipients.
 
-    The forwarder cannot deliver to mailboxes. It must not offer such a name to a server either: there
-    the name may belong to another user. So the message ends as failed after its other recipients are
-    done, and its sender can get a notice.
+    The forwarder cannot deliver to mailboxes. It must not offer such a name to a server either:
+    there the name may belong to another user. So the message ends as failed after its other
+    recipients are done, and its sender can get a notice.
     """
     local = _local(envelope)
     reply = _SOME_REMOTE if envelope.to_remote else _NONE_REMOTE

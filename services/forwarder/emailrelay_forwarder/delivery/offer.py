@@ -35,14 +35,14 @@ class EnvelopeOffer:
     recipients: Sequence[OfferedRecipient]
     replies: dict[Address, Reply]
     together: bool
-    """Whether one refusal ends the offer: nothing is sent unless all recipients are accepted."""
+    """True if one refusal ends the offer: nothing is sent unless all recipients are accepted."""
     accepted: list[Address] = field(default_factory=list[Address])
     left: list[OfferedRecipient] = field(default_factory=list[OfferedRecipient])
     """Recipients for a further transaction."""
     to_data: Reply | None = None
     """354: send the content. Another reply applies to those accepted. None: DATA was not sent."""
     _full: bool = False
-    """Whether the server has refused a further recipient because of its limit."""
+    """True if the server has refused a further recipient because of its limit."""
 
     async def make(self) -> None:
         """Offer the envelope to the server.
@@ -79,8 +79,9 @@ class EnvelopeOffer:
     async def _at_once(self) -> None:
         """Send all commands, then read all replies, one for each command (section 3.1).
 
-        If one refusal among several ends the offer, DATA waits for the replies to all RCPT. Otherwise
-        DATA is sent with them. A server that answers 354 without an accepted recipient gets a lone dot.
+        If one refusal among several ends the offer, DATA waits for the replies to all RCPT.
+        Otherwise DATA is sent with them. A server that answers 354 without an accepted recipient
+        gets a lone dot.
         """
         data_waits = self.together and len(self.recipients) > 1
         commands = [(SessionStep.MAIL, self._mail)]
@@ -126,5 +127,6 @@ class EnvelopeOffer:
         if names_limit(reply) and not self._full:
             self._full = True
             self.session.most_recipients = len(self.accepted)
-        # Some servers answer 503 to every RCPT beyond their limit; that does not concern the recipient.
+        # Some servers answer 503 to every RCPT beyond their limit; that does not concern the
+        # recipient.
         return may_be_limit(reply) or (self._full and reply.code == _OUT_OF_ORDER)

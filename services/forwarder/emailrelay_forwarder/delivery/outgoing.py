@@ -70,9 +70,9 @@ def for_all(
 ) -> dict[Address, Reply]:
     """Return the replies, and the replies they imply for recipients that a filter replaced.
 
-    ``came`` is the envelope before the filter, ``sent`` the one after it. If both have the same number
-    of recipients, each new one replaces the one in its place of the list. Otherwise all new ones
-    together replace each missing one, which is done when all of them are. A recipient without
+    ``came`` is the envelope before the filter, ``sent`` the one after it. If both have the same
+    number of recipients, each new one replaces the one in its place of the list. Otherwise all new
+    ones together replace each missing one, which is done when all of them are. A recipient without
     replacement was left out.
     """
     found = dict(replies)

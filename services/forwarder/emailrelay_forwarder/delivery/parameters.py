@@ -15,9 +15,9 @@ _NO_IDENTITY = "<>"
 def of_mail(envelope: Envelope, size: int, dsn: DsnRequest, extensions: Mapping[str, str]) -> bytes:
     """Return the parameters of MAIL, each after a blank.
 
-    BODY=8BITMIME declares that there may be octets beyond ASCII (RFC 6152), so it goes with all content
-    that was not declared 7bit. A server without the extension gets such content unchanged: servers have
-    accepted it for decades, and a conversion would break signatures.
+    BODY=8BITMIME declares that there may be octets beyond ASCII (RFC 6152), so it goes with all
+    content that was not declared 7bit. A server without the extension gets such content unchanged:
+    servers have accepted it for decades, and a conversion would break signatures.
     """
     chosen = ""
     if "size" in extensions:
@@ -47,8 +47,8 @@ def of_rcpt(recipient: Address, dsn: DsnRequest, extensions: Mapping[str, str]) 
 def submitter(envelope: Envelope) -> str:
     """Return the submitter for AUTH= of MAIL (RFC 4954 section 5), or nothing.
 
-    The identity that a filter set takes precedence over the client's. The identity given by a client
-    that did not authenticate is passed on as "not known".
+    The identity that a filter set takes precedence over the client's. The identity given by a
+    client that did not authenticate is passed on as "not known".
     """
     given = envelope.mail_from_auth_out or envelope.mail_from_auth_in
     if not given:

@@ -31,6 +31,6 @@ class Rules:
     clock: Callable[[], float]
     filters: ClientFilters | None = None
     partly: bool = False
-    """Whether a waiting client gets 250 if some of the recipients were accepted."""
+    """True if a waiting client gets 250 if some of the recipients were accepted."""
     no_retry: bool = False
-    """Whether every refusal is permanent. Mail without any refusal is still tried again."""
+    """True if every refusal is permanent. Mail without any refusal is still tried again."""

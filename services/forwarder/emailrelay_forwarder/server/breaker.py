@@ -23,7 +23,7 @@ class Breaker:
     trouble: SessionError | None = None
 
     def failed(self, trouble: SessionError, *, chance: float) -> float:
-        """Note a failure; return the pause in seconds. ``chance`` in [0, 1) spreads several clients."""
+        """Note a failure; return the pause (seconds). ``chance`` in [0, 1) spreads the clients."""
         self.failures += 1
         self.trouble = trouble
         first, longest = _pauses(trouble)

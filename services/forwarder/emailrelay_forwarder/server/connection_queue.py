@@ -8,14 +8,15 @@ from emailrelay_forwarder.server.connection_limit import ConnectionLimit
 from emailrelay_forwarder.session.session_error import SessionError
 
 STALLED = 10.0
-"""Seconds without one finished delivery on any connection, after which no more mail waits for one."""
+"""Seconds without one finished delivery on any connection, after which no more mail waits for
+one."""
 
 
 class ConnectionQueue:
     """Lets as many messages through as ``limit`` allows, in the order of their arrival.
 
-    ``check`` raises an error if there is no point in waiting. ``stalled`` makes the error for a server
-    that keeps all its connections busy without finishing anything.
+    ``check`` raises an error if there is no point in waiting. ``stalled`` makes the error for a
+    server that keeps all its connections busy without finishing anything.
     """
 
     def __init__(

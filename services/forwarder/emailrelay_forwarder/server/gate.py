@@ -17,7 +17,8 @@ from emailrelay_forwarder.session.smtp_client import Session
 PATIENCE = 10.0
 """Seconds to wait for a connection of another process: longer than its sessions stay idle."""
 SLICE = 1.0
-"""Seconds that a process keeps a connection although another waits for it: opening one is costly."""
+"""Seconds that a process keeps a connection although another waits for it: opening one is
+costly."""
 SHORT = 2.0
 """Seconds that a claimed message waits for its turn; for a longer wait it is deferred."""
 
@@ -93,7 +94,10 @@ class RouteGate:
         self._next_turn = None
 
     def _not_yet(self, rate: routes.Rate, wait: float) -> NoReturn:
-        """Defer a message until its turn; each gets its own, so that they do not all come at once."""
+        """Defer a message until its turn.
+
+        Each gets its own, so that they do not all come at once.
+        """
         soonest = self._clock() + wait
         if self._next_turn is None:
             self._report(RateReached(route=self._route.name, rate=str(rate), again=soonest))

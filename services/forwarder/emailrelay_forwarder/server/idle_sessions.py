@@ -57,7 +57,7 @@ class IdleSessions:
         return 0 if any_owner and self._idle else None
 
     def keep(self, session: Session, owner: str) -> None:
-        """Keep a session, unless it has served long enough or another process needs its connection."""
+        """Keep a session, unless it has served long enough or its connection is needed."""
         if not session.usable:
             session.abort()
         elif session.messages >= MOST_MESSAGES or _wanted_elsewhere(session):

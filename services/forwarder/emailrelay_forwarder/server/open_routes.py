@@ -25,7 +25,7 @@ class OpenRoute:
 
     @property
     def idle(self) -> bool:
-        """Whether this route can be forgotten without loss."""
+        """True if this route can be forgotten without loss."""
         return all(smarthost.idle for smarthost in self.smarthosts)
 
     def turn_away_if_paused(self) -> None:
@@ -92,7 +92,7 @@ class OpenRoutes:
 
     @property
     def paused(self) -> bool:
-        """Whether the mail of some server is turned away now; it becomes due again later."""
+        """True if the mail of some server is turned away now; it becomes due again later."""
         return any(smarthost.paused for smarthost in self._smarthosts())
 
     def try_now(self) -> None:

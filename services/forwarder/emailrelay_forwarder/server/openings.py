@@ -1,7 +1,7 @@
 """The sessions being opened with one server, and the messages that wait for a session.
 
-An opening can take long: an address does not answer, or a server greets late. A message that waits for
-one takes an idle session as soon as there is one; the opening goes on for the next message.
+An opening can take long: an address does not answer, or a server greets late. A message that waits
+for one takes an idle session as soon as there is one; the opening goes on for the next message.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Openings:
 
     @property
     def idle(self) -> bool:
-        """Whether no opening is under way."""
+        """True if no opening is under way."""
         return not self._under_way
 
     @property
@@ -87,7 +87,10 @@ class Openings:
             await asyncio.wait(spare)
 
     def _join(self, *, first: bool) -> asyncio.Task[Session] | None:
-        """Take an opening without a waiting message, or begin one; None: another message goes first."""
+        """Take an opening without a waiting message, or begin one.
+
+        None: another message goes first.
+        """
         if self._spare:
             return self._spare.pop()
         if first and self._first is not None:

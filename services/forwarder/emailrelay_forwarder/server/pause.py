@@ -31,8 +31,8 @@ class TurnedAway(SessionError):
 class ServerPause:
     """The pauses of one server, and the report of its trouble.
 
-    ``recovered`` is called when mail that was turned away may come again. ``opened`` gets the session
-    of a successful probe.
+    ``recovered`` is called when mail that was turned away may come again. ``opened`` gets the
+    session of a successful probe.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class ServerPause:
         self._slowed = 0
         """Pauses in a row because the server wanted less mail."""
         self._turned_away_at: float | None = None
-        """When mail was last turned away; None: none waits for ``recovered``."""
+        """Time at which mail was last turned away; None: none waits for ``recovered``."""
         self._reported = ""
         """The trouble reported last; empty: it is over."""
         self._probe: asyncio.Task[None] | None = None
@@ -62,12 +62,12 @@ class ServerPause:
 
     @property
     def active(self) -> bool:
-        """Whether mail is turned away now."""
+        """True if mail is turned away now."""
         return self._breaker.trouble is not None
 
     @property
     def probing(self) -> bool:
-        """Whether a probe is under way or planned."""
+        """True if a probe is under way or planned."""
         return self._probe is not None
 
     def check(self) -> None:
@@ -162,7 +162,7 @@ class ServerPause:
             self._breaker.try_again()
         if session is not None:
             self._opened(session)
-            # A session says nothing about trouble that comes after the opening. Then mail comes at its
-            # own times until the server answers for a message.
+            # A session says nothing about trouble that comes after the opening. Then mail comes at
+            # its own times until the server answers for a message.
             if step in _OPENING:
                 self._call_back()

@@ -8,7 +8,7 @@ from emailrelay_forwarder.session.route import NextServer, parse
 
 
 def servers(route: routes.Route, usual: Policy) -> tuple[NextServer, ...]:
-    """Return the servers of a route, the preferred one first; ``usual`` is the policy for all servers.
+    """Return the servers of a route, the preferred one first; ``usual`` is the general policy.
 
     Raises:
         NoRoute: the text of one of them is invalid.

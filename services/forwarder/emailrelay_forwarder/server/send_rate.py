@@ -58,7 +58,7 @@ class SendRate:
         """The time of the last request for a turn."""
 
     def turn(self, now: float, *, patience: float) -> float | None:
-        """Take a turn; return the seconds until it, or None if it is more than ``patience`` away."""
+        """Take a turn; return the seconds until it, or None if they exceed ``patience``."""
         self._follow(now)
         if self.rate is None:
             return 0.0
@@ -72,7 +72,10 @@ class SendRate:
         return start - now
 
     def later(self, now: float) -> float:
-        """Return the time for a deferred message; each gets its own, so that they do not come at once."""
+        """Return the time for a deferred message.
+
+        Each gets its own, so that they do not come at once.
+        """
         if self.rate is None:
             return now
         self._later = max(self._later + 1 / self.rate, self._next, now)
@@ -97,7 +100,10 @@ class SendRate:
         return True
 
     def used_up(self, now: float, *, began: float) -> bool:
-        """Note that the quota of a day or an hour is used up; return whether that counted (``refused``)."""
+        """Note that the quota of a day or an hour is used up.
+
+        Return whether that counted (``refused``).
+        """
         if self.rate is not None and began <= self._changed:
             return False
         self._knee = max(self._knee, self._measured(now))
@@ -106,7 +112,7 @@ class SendRate:
         return True
 
     def _follow(self, now: float) -> None:
-        """If the clock was set back, move all times back as well; else the next turn would be late."""
+        """Move all times back with a clock that was set back: the next turn must not be late."""
         back = max(0.0, self._seen - now)
         self._seen = now
         if back:

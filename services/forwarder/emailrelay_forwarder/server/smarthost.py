@@ -56,20 +56,20 @@ class Smarthost:
 
     @property
     def idle(self) -> bool:
-        """Whether this server can be forgotten without loss."""
+        """True if this server can be forgotten without loss."""
         busy = self._queue.in_use or self._queue or self._idle or self._pause.probing
         return self._openings.idle and not busy
 
     @property
     def paused(self) -> bool:
-        """Whether mail for this server is turned away now."""
+        """True if mail for this server is turned away now."""
         return self._pause.active
 
     def session(self, owner: str = "") -> "SessionUse":
         """Return a session, idle or new, for an ``async with`` block; it stays open after success.
 
-        Messages of the same ``owner`` use the same connection one after another. Those of others use it
-        only if there can be no further connection.
+        Messages of the same ``owner`` use the same connection one after another. Those of others
+        use it only if there can be no further connection.
 
         Raises:
             TurnedAway: the server cannot be used now.
@@ -221,5 +221,5 @@ def _unwanted(trouble: SessionError, session: Session) -> bool:
 
 
 def _parting(trouble: SessionError, session: Session) -> bool:
-    """Tell whether the server only ended an idle session: after some time, or a number of messages."""
+    """Tell whether the server only ended an old session, after some time or messages."""
     return session.used and trouble.step in {SessionStep.RSET, SessionStep.MAIL}

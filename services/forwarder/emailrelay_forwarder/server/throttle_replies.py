@@ -40,10 +40,10 @@ _NAMED_SO = "4.7.0 our rate limit there is reached:"
 
 
 def wish_of(reply: Reply) -> ThrottleWish | None:
-    """Return the request of a reply that concerns further messages; None: it concerns this one only.
+    """Return the request of a reply about further messages; None: the reply is about this one.
 
-    Greylisting has the same codes (451 4.7.1) but concerns one message, so the words decide. Amazon SES
-    and others give no enhanced code; then only unmistakable words count.
+    Greylisting has the same codes (451 4.7.1) but concerns one message, so the words decide. Amazon
+    SES and others give no enhanced code; then only unmistakable words count.
     """
     if not 400 <= reply.code <= 499:
         return None

@@ -1,7 +1,7 @@
 """The servers that an account is for: no password and no token goes to any other server.
 
-Only the settings name these servers. The writer of an envelope can name a server and an account, but
-the forwarder uses the account only at servers that the settings assign to it.
+Only the settings name these servers. The writer of an envelope can name a server and an account,
+but the forwarder uses the account only at servers that the settings assign to it.
 """
 
 import socket

@@ -1,7 +1,7 @@
 """Compares a certificate with a name (RFC 9525) that differs from the name sent to the server.
 
-OpenSSL compares the certificate with the name sent to the server (SNI). This module does it if a policy
-sends one name and expects another in the certificate.
+OpenSSL compares the certificate with the name sent to the server (SNI). This module does it if a
+policy sends one name and expects another in the certificate.
 """
 
 from collections.abc import Mapping

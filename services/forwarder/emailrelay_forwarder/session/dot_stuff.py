@@ -1,9 +1,9 @@
 """The encoding of content after DATA: CRLF line ends, doubled dots, and the final dot.
 
-Filters may leave files with LF ends. The encoded text has no bare CR, no bare LF, no NUL and no line
-of a single dot. So no server can see an end of the message before the final dot (RFC 5321 sections
-2.3.8 and 4.5.2). NULs, which no legal message contains, are removed: some servers take a NUL and a dot
-for a dot.
+Filters may leave files with LF ends. The encoded text has no bare CR, no bare LF, no NUL and no
+line of a single dot. So no server can see an end of the message before the final dot (RFC 5321
+sections 2.3.8 and 4.5.2). NULs, which no legal message contains, are removed: some servers take a
+NUL and a dot for a dot.
 """
 
 from emailrelay.line_ends import bare

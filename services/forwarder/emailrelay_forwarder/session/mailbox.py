@@ -1,7 +1,7 @@
 """A mail address in a command, octet for octet as in the envelope.
 
-The address is never rewritten. One that cannot be sent unchanged is refused, because a changed one may
-belong to another person (RFC 5321 section 4.1.2).
+The address is never rewritten. One that cannot be sent unchanged is refused, because a changed one
+may belong to another person (RFC 5321 section 4.1.2).
 """
 
 import re

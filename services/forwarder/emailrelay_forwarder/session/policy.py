@@ -31,7 +31,7 @@ class Tls:
 
     mode: Mode | None = None
     verify: bool | None = None
-    """Whether the certificate of the server is verified before anything is sent."""
+    """True if the certificate of the server is verified before anything is sent."""
     authorities: str | None = None
     """The file or directory of trusted CA certificates; None: the system's."""
     verify_name: str | None = None
@@ -50,7 +50,7 @@ class Policy:
 
     tls: Tls = field(default_factory=Tls)
     in_clear: bool = False
-    """Whether passwords may go over connections without TLS, and to unverified servers."""
+    """True if passwords may go over connections without TLS, and to unverified servers."""
     auth: AuthConfig = field(default_factory=AuthConfig)
     """The mechanisms of AUTH in use."""
 
@@ -58,9 +58,9 @@ class Policy:
 def settled(policy: Policy, *, signs_in: bool) -> Tls:
     """Return the TLS settings of a session without open choices.
 
-    Without a password opportunistic TLS is better than none, although an attacker who can change the
-    traffic can switch it off. A password requires TLS and a verified certificate, unless the policy
-    explicitly says otherwise. A certificate that must be verified requires TLS as well.
+    Without a password opportunistic TLS is better than none, although an attacker who can change
+    the traffic can switch it off. A password requires TLS and a verified certificate, unless the
+    policy explicitly says otherwise. A certificate that must be verified requires TLS as well.
     """
     tls = policy.tls
     secret = signs_in and not policy.in_clear

@@ -1,7 +1,7 @@
 """Reads replies from the octets of a server, strictly where it matters (RFC 5321 section 4.2).
 
-Accepted, because servers in use do it: bare LF, no text, 8-bit text, NUL. Refused, because the meaning
-is uncertain: different codes in one reply, a line without a code, a reply without an end.
+Accepted, because servers in use do it: bare LF, no text, 8-bit text, NUL. Refused, because the
+meaning is uncertain: different codes in one reply, a line without a code, a reply without an end.
 """
 
 import re
@@ -37,11 +37,11 @@ class ReplyReader:
 
     @property
     def empty(self) -> bool:
-        """Whether every octet so far belonged to a reply that was taken."""
+        """True if every octet so far belonged to a reply that was taken."""
         return self._size == 0
 
     def take(self) -> tuple[int, str] | None:
-        """Take the next whole reply: its code, and its lines joined by LF; None: it is not complete.
+        """Take the next whole reply: its code, and its lines joined by LF; None: none is complete.
 
         Raises:
             ReplyGarbled: the octets are no reply; the connection cannot be used.

@@ -85,8 +85,8 @@ def _lookup(route: NextServer, flags: int) -> list[SocketAddress]:
 async def _in_thread(route: NextServer) -> list[SocketAddress]:
     """Look up in a separate daemon thread.
 
-    The loop's thread pool serves the store. A resolver that hangs for half a minute must neither occupy
-    its threads nor delay the end of the process, which joins them.
+    The loop's thread pool serves the store. A resolver that hangs for half a minute must neither
+    occupy its threads nor delay the end of the process, which joins them.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[SocketAddress]] = loop.create_future()

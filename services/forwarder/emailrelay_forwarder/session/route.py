@@ -28,7 +28,7 @@ class NextServer:
 
     @property
     def is_unix(self) -> bool:
-        """Whether ``host`` is the path of a unix socket."""
+        """True if ``host`` is the path of a unix socket."""
         return self.host.startswith("/")
 
     def __str__(self) -> str:

@@ -25,7 +25,7 @@ class ClientExchange:
 
 
 def by_password(mechanism: Mechanism, account: ClientAccount) -> ClientExchange:
-    """Sign in with a password: PLAIN (RFC 4616), CRAM-MD5 (RFC 2195) or LOGIN (which has no RFC)."""
+    """Sign in with a password: PLAIN (RFC 4616), CRAM-MD5 (RFC 2195) or LOGIN (without RFC)."""
     match mechanism:
         case Mechanism.PLAIN:
             text = f"\0{account.id}\0{account.secret.reveal()}".encode()
@@ -52,8 +52,8 @@ def by_password(mechanism: Mechanism, account: ClientAccount) -> ClientExchange:
 def by_token(mechanism: Mechanism, user: str, token: Secret) -> ClientExchange:
     """Sign in with a bearer token: OAUTHBEARER (RFC 7628), or XOAUTH2, its predecessor.
 
-    If the refusal comes as a challenge, the client sends the answer that ends the exchange (RFC 7628
-    section 3.2.3).
+    If the refusal comes as a challenge, the client sends the answer that ends the exchange (RFC
+    7628 section 3.2.3).
     """
     bearer = f"auth=Bearer {token.reveal()}\x01\x01"
     if mechanism is Mechanism.OAUTHBEARER:

@@ -29,8 +29,8 @@ class SessionStep(StrEnum):
 class SessionError(RelayError):
     """The session is over; messages without an answer are tried again.
 
-    Always temporary: a refusal of one message or recipient is a ``Reply`` and no exception. A 5yz to
-    the greeting or EHLO concerns us or the server, never the waiting mail.
+    Always temporary: a refusal of one message or recipient is a ``Reply`` and no exception. A 5yz
+    to the greeting or EHLO concerns us or the server, never the waiting mail.
     """
 
     def __init__(self, step: SessionStep, reply: Reply, *, ours: bool = False) -> None:
@@ -86,7 +86,7 @@ def unreachable(why: str) -> SessionError:
 
 
 def in_words(error: Exception) -> str:
-    """Return the text of an error of TLS or a system call, without number: ``connection refused``."""
+    """Return the text of an error without its number, such as ``connection refused``."""
     said: str | None = None
     if isinstance(error, ssl.SSLError):  # its number is of another list
         said = (getattr(error, "reason", None) or "").lower().replace("_", " ")

@@ -56,9 +56,9 @@ class Session:
         self.most_recipients = MOST_RECIPIENTS
         """For one transaction; fewer after the server has refused some."""
         self.unfinished = False
-        """Whether an open transaction needs RSET before the next."""
+        """True if an open transaction needs RSET before the next."""
         self.used = False
-        """Whether the server has answered for an earlier message, or a part of this one, here."""
+        """True if the server has answered for an earlier message, or a part of this one, here."""
         self.settling: asyncio.Event | None = None
         """Set when the last message that was accepted here is settled."""
         self.idle_since = 0.0
@@ -67,7 +67,7 @@ class Session:
 
     @property
     def usable(self) -> bool:
-        """Whether another command can be sent, as far as known without sending it."""
+        """True if another command can be sent, as far as known without sending it."""
         return self._wire.quiet
 
     @property
@@ -112,7 +112,10 @@ class Session:
         await self._wire.encrypt(context, name, self._settings.connect)
 
     async def introduce_again(self) -> None:
-        """Send EHLO under TLS: the extensions sent in clear no longer count (RFC 3207 section 4.2)."""
+        """Send EHLO under TLS.
+
+        The extensions sent in clear no longer count (RFC 3207 section 4.2).
+        """
         self.extensions = {}
         await self._hello()
 
@@ -203,7 +206,10 @@ class Session:
             self.slot.release()
 
     async def _stream(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """Send all but the last chunk; return the last one with the final dot, to be sent together."""
+        """Send all but the last chunk.
+
+        Return the last one with the final dot, to be sent together.
+        """
         stuffer, held = DotStuffer(), b""
         async for chunk in chunks:
             if held:

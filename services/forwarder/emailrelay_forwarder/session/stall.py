@@ -10,14 +10,17 @@ class Stall:
     """One wait for a server. Times in seconds of any one clock.
 
     The limit starts again whenever the server takes octets under way, and only then: after the last
-    octet it runs once. While octets are under way, their number is checked repeatedly. So progress is
-    noticed up to a hundredth of the limit late, at most a second.
+    octet it runs once. While octets are under way, their number is checked repeatedly. So progress
+    is noticed up to a hundredth of the limit late, at most a second.
     """
 
     __slots__ = ("_before", "_limit", "_since", "_step", "look_at")
 
     def __init__(self, limit: float, now: float, *, sending: bool) -> None:
-        """Begin to wait. ``sending``: octets may be under way; when the server takes them, that is progress."""
+        """Begin to wait.
+
+        ``sending``: octets may be under way; when the server takes them, that is progress.
+        """
         self._limit = limit
         self._since = now
         self._step = min(_LONGEST, limit / _LOOKS) if sending else None

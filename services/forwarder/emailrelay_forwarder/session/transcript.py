@@ -31,7 +31,10 @@ class Transcript:
             self._tell(Direction.SENT, line)
 
     def received(self, step: SessionStep, code: int, text: str) -> None:
-        """Report a reply. In one to AUTH a server may repeat a secret, so only its code is reported."""
+        """Report a reply.
+
+        In one to AUTH a server may repeat a secret, so only its code is reported.
+        """
         for line in _reply_lines(code, MASK if step is SessionStep.AUTH else text):
             self._tell(Direction.RECEIVED, line)
 

@@ -1,4 +1,4 @@
-"""The only module that uses aiosmtplib: its protocol, with strict replies and no limit on slow lines.
+"""The only user of aiosmtplib: its protocol, with strict replies and no limit on slow lines.
 
 Only the public interface of ``SMTPProtocol`` is used. The differences (aiosmtplib 5.1):
 
@@ -58,9 +58,9 @@ class Wire(SMTPProtocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._ended = ""
-        """Why the connection ended; empty: it has not."""
+        """The reason for the end of the connection; empty: it has not ended."""
         self.timed_out = False
-        """Whether we ended the connection because the server was silent for too long."""
+        """True if we ended the connection because the server was silent for too long."""
         self._stall = StallTimer(self._clock, self._give_up)
 
     # Called by the event loop.
@@ -97,7 +97,7 @@ class Wire(SMTPProtocol):
 
     @property
     def quiet(self) -> bool:
-        """Whether the connection is open and the server has sent nothing unasked."""
+        """True if the connection is open and the server has sent nothing unasked."""
         return self.is_connected and not self._ended and self._reader.empty
 
     @property
@@ -181,8 +181,8 @@ class Wire(SMTPProtocol):
         """
         self._send(SessionStep.DOT, tail)
         reply = await self.reply(SessionStep.DOT, limit)
-        # A server that shuts down may send a 421 with it. With any other second answer it is unknown
-        # which of them is the verdict.
+        # A server that shuts down may send a 421 with it. With any other second answer it is
+        # unknown which of them is the verdict.
         if not self._reader.empty and (second := self._spoken()) and second.code != 421:
             raise garbled(
                 SessionStep.DOT, f'two answers: "{reply.code} {reply.message}", "{second}"'
@@ -190,7 +190,7 @@ class Wire(SMTPProtocol):
         return reply
 
     def check_dot(self) -> None:
-        """Raise SessionError if the server has sent something unasked or has gone: then send no dot."""
+        """Raise SessionError if the final dot must not be sent: unsolicited octets, or no peer."""
         self._check(SessionStep.CONTENT)
 
     def abort(self) -> None:
