@@ -33,10 +33,11 @@ def open_store(
     sync: SpoolSync = SpoolSync.FILES,
     looking: bool = False,
 ) -> Store:
-    """Return the store at ``where``: a directory, ``spool:///var/spool/emailrelay``, or ``memory:``.
+    """Return the store at ``where``: a directory, ``spool:///absolute/directory``, ``memory:``.
 
     ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
-    ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is changed.
+    ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is
+    changed.
 
     Raises:
         StoreUnusable: the place names no store that there is.
