@@ -190,7 +190,7 @@ async def test_retry_of_another_programs_unfiltered_message_does_not_skip_the_fi
             path.unlink()
 
 
-async def test_wish_is_not_written_into_a_file_that_is_also_somebody_elses(
+async def test_wish_is_not_written_into_a_file_with_another_name(
     spool: SpoolOpener, tmp_path: Path
 ) -> None:
     victim = tmp_path / "victim"
@@ -273,7 +273,7 @@ async def test_forwarder_does_not_speak_for_the_filters(spool: SpoolOpener) -> N
         waiting.cancel()
 
 
-async def test_nobody_waits_for_filters_where_there_are_none(spool: SpoolOpener) -> None:
+async def test_no_client_waits_for_filters_without_filters(spool: SpoolOpener) -> None:
     async with spool() as store, store.draft(ENVELOPE) as draft:
         await draft.write(ORIGINAL)
         await draft.commit(Stage.READY, Ack.FILTERED)

@@ -266,7 +266,7 @@ def test_nothing_is_the_null_sender(text: str) -> None:
     assert addresses.sender(text, "h.test") == ""
 
 
-def test_message_for_nobody_is_refused() -> None:
+def test_message_without_recipients_is_refused() -> None:
     with pytest.raises(DataError, match="no recipients"):
         addresses.recipients([], [("To", "undisclosed-recipients:;")], "h.test")
 
