@@ -1,6 +1,6 @@
 """The first line of a message's journal: with it a draft is complete (``docs/spool.md``, S0).
 
-A module of its own, since a program that only adds a message needs nothing else of the journal.
+Apart from the rest of the journal, since who only adds a message needs nothing else of it.
 """
 
 from collections.abc import Mapping
@@ -20,20 +20,20 @@ from emailrelay.stage import Stage
 
 
 class Accepted(NamedTuple):
-    """The relay accepted the message."""
+    """The message became ours."""
 
     at: float
     stage: Stage
-    """The first stage: unfiltered or ready."""
+    """Where the message starts: unfiltered or ready."""
     length: int
     """Octets of content."""
     crc32: int
     ack: Ack = Ack.STORED
-    """The event that the client waited for when this was written."""
+    """What the client waited for when this was written."""
     session: str = ""
-    """The client's session, if its messages are to share one connection to the next server."""
+    """The client's session, where its messages are to share one connection to the next server."""
     dsn: DsnRequest = NO_REQUEST
-    """The client's wishes for reports on the delivery."""
+    """What the client wants to be told of the delivery."""
 
 
 def write(accepted: Accepted) -> bytes:
@@ -49,7 +49,7 @@ def write(accepted: Accepted) -> bytes:
 
 
 def read(value: Mapping[str, Any]) -> Accepted:
-    """Read the object of a line; every fault of it is one of the errors of ``journal.parse``."""
+    """Read the object of a line; whatever is wrong with it is one of the errors of ``journal.parse``."""
     return Accepted(
         at=journal_line.moment(value["at"]),
         stage=Stage(value["stage"]),

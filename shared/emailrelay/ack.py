@@ -1,10 +1,10 @@
-"""The moment at which a client gets its 250."""
+"""When the client is told 250."""
 
 from enum import StrEnum
 
 
 class Ack(StrEnum):
-    """The event that comes before the client's answer."""
+    """What has happened to a message before its client is answered."""
 
     STORED = "stored"
     """It is durable."""

@@ -1,4 +1,4 @@
-"""Patterns of addresses in routes: ``user@domain``, ``domain``, ``*.domain``, ``*`` and ``<>``."""
+"""Patterns of addresses, as routes have them: ``user@domain``, ``domain``, ``*.domain``, ``*`` and ``<>``."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _PATTERN = re.compile(rf"\*|<>|(?:[^\s@*<>]+@)?{_DOMAIN}|(?:\*@)?(?:\*\.)?{_DOMA
 
 
 def check_pattern(pattern: str) -> str:
-    """Return the pattern; raise ValueError for other text."""
+    """Return the pattern; raise ValueError if it is none."""
     if not _PATTERN.fullmatch(pattern):
         raise ValueError("write user@domain, domain, *.domain, * (everyone) or <> (no sender)")
     return pattern
@@ -21,7 +21,7 @@ def check_pattern(pattern: str) -> str:
 def matches(pattern: str, address: str) -> bool:
     """Tell whether an address, or a bare domain written ``@domain``, fits a pattern.
 
-    Upper and lower case are the same, in the local part too: the author of a pattern means both.
+    Upper and lower case are the same, in the local part too: whoever writes a pattern means both.
     """
     pattern, address = key(pattern), address.lower()
     if pattern == ANYONE:
@@ -37,12 +37,12 @@ def matches(pattern: str, address: str) -> bool:
 
 
 def key(pattern: str) -> str:
-    """Give the key of a pattern: it is among ``keys_of`` every address that the pattern fits."""
+    """Give what a pattern is found by: it is among ``keys_of`` every address that it fits."""
     return pattern.lower().removeprefix("*@")
 
 
 def keys_of(address: str) -> Iterator[str]:
-    """Give the keys of all patterns that may fit an address; few, for any number of patterns."""
+    """Give the keys of all patterns that may fit an address; few, however many patterns there are."""
     address = address.lower()
     domain = split(address)[1]
     yield from (ANYONE, address or NOBODY, domain)
@@ -53,6 +53,6 @@ def keys_of(address: str) -> Iterator[str]:
 
 
 def split(address: str) -> tuple[str, str]:
-    """Cut at the last ``@``, except for a quoted local part alone (``"a@b"``)."""
+    """Cut at the last ``@``; that of a quoted local part alone (``"a@b"``) is none."""
     local, at, domain = address.rpartition("@")
     return (local, domain) if at and not domain.endswith('"') else (address, "")

@@ -1,4 +1,4 @@
-"""A client's wishes for reports on the delivery of its message (RFC 3461)."""
+"""What a client wants to be told of the delivery of its message (RFC 3461)."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,7 +9,7 @@ from emailrelay.envelope import Address
 
 
 class Notify(StrEnum):
-    """The events that the sender wants reports of, for a recipient (RFC 3461 section 4.1)."""
+    """When to tell the sender about a recipient (RFC 3461 section 4.1)."""
 
     NEVER = "NEVER"
     SUCCESS = "SUCCESS"
@@ -18,32 +18,32 @@ class Notify(StrEnum):
 
 
 class Return(StrEnum):
-    """The part of the message to return (RFC 3461 section 4.3)."""
+    """What of the message to give back (RFC 3461 section 4.3)."""
 
     FULL = "FULL"
     HEADERS = "HDRS"
 
 
 class RecipientRequest(NamedTuple):
-    """The request for one recipient."""
+    """What was asked for one recipient."""
 
     notify: tuple[Notify, ...] = ()
-    """Empty: the client gave none, which means FAILURE and perhaps DELAY."""
+    """Empty: nothing was said, which means FAILURE and perhaps DELAY."""
     original: str = ""
     """``ORCPT``: address type, semicolon, xtext, as it was given; or empty."""
 
 
 class DsnRequest(NamedTuple):
-    """The request for one message."""
+    """What was asked for one message."""
 
     give_back: Return | None = None
     envelope_id: str = ""
     """``ENVID``: xtext as it was given, or empty."""
     recipients: Mapping[Address, RecipientRequest] = MappingProxyType({})
-    """The recipients with a request."""
+    """Those for whom something was asked."""
 
     def of(self, recipient: Address) -> RecipientRequest:
-        """Give the request for a recipient."""
+        """Give what was asked for a recipient."""
         return self.recipients.get(recipient, NO_WISHES)
 
 

@@ -1,16 +1,16 @@
-"""The envelope of a message: everything of the SMTP dialogue besides the content."""
+"""The envelope of a message: what the SMTP dialogue said besides the content."""
 
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
 Address = NewType("Address", str)
-"""A mailbox as it was between the angle brackets, verbatim; ``""`` is the null reverse-path."""
+"""A mailbox as it stood between the angle brackets, verbatim; ``""`` is the null reverse-path."""
 
 NULL_SENDER = Address("")
 
 
 class Body(StrEnum):
-    """The client's declaration about the content (``BODY=``, RFC 6152 and RFC 3030)."""
+    """What the client declared about the content (``BODY=``, RFC 6152 and RFC 3030)."""
 
     UNKNOWN = "unknown"
     SEVEN_BIT = "7bit"
@@ -31,7 +31,7 @@ class Envelope(NamedTuple):
     to_remote: tuple[Address, ...] = ()
     body: Body = Body.UNKNOWN
     authentication: str = ""
-    """The client's proved identity (decoded), or empty."""
+    """Who the client proved to be (decoded), or empty."""
     client: str = ""
     """The client's IP address or socket path."""
     client_certificate: str = ""
@@ -44,9 +44,9 @@ class Envelope(NamedTuple):
     forward_to_address: str = ""
     """``host:port`` set by a filter to send to."""
     account_selector: str = ""
-    """The client account of the secrets file that signs in for this message."""
+    """Which client account of the secrets file signs in for this message."""
     utf8: bool = False
-    """True if the client used SMTPUTF8 (RFC 6531)."""
+    """Whether the client used SMTPUTF8 (RFC 6531)."""
 
     @property
     def recipients(self) -> tuple[Address, ...]:

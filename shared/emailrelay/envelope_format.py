@@ -20,9 +20,9 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _FOLDED = "ClientCertificate"
-"""The only field of several lines: PEM."""
+"""The one field of several lines: PEM."""
 _FOLD = "\r"
-"""Marks where a line continues, while a file is read: no text has a CR by then."""
+"""Stands for where a line continues, while a file is read: no text has a CR by then."""
 _FIELD = re.compile(rf"^{_PREFIX}([^:\r\n]*): ?(.*)\n", re.MULTILINE)
 _MOST_RECIPIENTS = 100_000
 
@@ -139,7 +139,7 @@ def parse(octets: bytes) -> EnvelopeFile:
 
 
 def salvage(octets: bytes) -> Envelope | None:
-    """Read sender and recipients from a damaged envelope file, for a notice of the damage.
+    """Read sender and recipients out of a damaged envelope file, for those who must hear of the damage.
 
     None: it does not tell, in whole lines, one sender and any recipient.
     """
@@ -180,7 +180,7 @@ def _text(octets: bytes) -> str:
     except UnicodeDecodeError as error:
         raise DamagedMessage("envelope: not UTF-8") from error
     flat = text.replace("\n", "")
-    if not flat.isprintable() and _UNSAFE.search(flat):  # most of them are, and quickly checked
+    if not flat.isprintable() and _UNSAFE.search(flat):  # most of them are, and soon known to be
         raise DamagedMessage("envelope: control character in a field")
     return text
 
@@ -222,7 +222,7 @@ def _pem(value: str) -> str:
 
 
 def _decoded(value: str) -> str:
-    """Decode xtext; plain text of another program stays as it is."""
+    """Decode xtext; what another program wrote plainly is taken as it stands."""
     if "+" not in value:
         return value
     try:

@@ -17,7 +17,7 @@ _ABSENT = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
 class CannotListen(RelayError):
-    """An address cannot be listened on; the text has the address and the reason."""
+    """An address cannot be listened on; the text names it and the reason."""
 
     temporary = False
 
@@ -52,7 +52,7 @@ class Listeners:
             raise CannotListen("\n".join(problems)) from causes[0]
 
     def take(self, other: "Listeners") -> None:
-        """Take the sockets of another one, which has none then."""
+        """Keep what another one has opened, which has nothing then."""
         self.sockets += other.sockets
         self.paths += other.paths
         other.sockets, other.paths = [], []
@@ -95,10 +95,10 @@ def _open(interface: str, port: int) -> Iterator[socket.socket]:
 
 
 def _prompt(opened: socket.socket) -> socket.socket:
-    """Have the connections, which inherit it, send each reply at once (TCP_NODELAY).
+    """Have the connections, which inherit it, send each reply at once.
 
-    asyncio, unlike uvloop, does that only for sockets made with their protocol's number. Replies to
-    pipelined commands would wait 40 ms for each other's acknowledgement.
+    asyncio, unlike uvloop, sees to that only where the socket was made with its protocol's number;
+    replies to pipelined commands would wait 40 ms for each other's acknowledgement.
     """
     if opened.family is not socket.AF_UNIX:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -106,7 +106,7 @@ def _prompt(opened: socket.socket) -> socket.socket:
 
 
 def _everywhere(port: int) -> Iterator[socket.socket]:
-    """Listen on all addresses, of both families if the machine has both."""
+    """Listen on all addresses, of both kinds where the machine has both."""
     first = _tcp(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - asked for; only local clients are served
     yield first
     try:
@@ -151,7 +151,7 @@ def _unix(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket without a listener: a killed process left it behind."""
+    """Remove a socket on which nobody listens: one that a killed process left behind."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return

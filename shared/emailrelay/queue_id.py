@@ -13,7 +13,7 @@ PROCESS_BITS = 42
 
 
 class QueueIds:
-    """The ids of one process. ``process`` is drawn once, after any fork."""
+    """The ids that one process gives. ``process`` is drawn once, after any fork."""
 
     __slots__ = ("count", "latest", "process")
 

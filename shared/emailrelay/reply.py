@@ -10,7 +10,7 @@ LONGEST_TEXT = 480
 
 
 class Reply(NamedTuple):
-    """The answer of an SMTP server, or our answer in its place.
+    """What an SMTP server answered, or what we answer for it.
 
     ``text`` is one line without control characters, an enhanced status code (RFC 3463) in front of it
     where there is one. Several lines of a peer's reply are joined by a blank.
@@ -21,7 +21,7 @@ class Reply(NamedTuple):
 
     @classmethod
     def of(cls, code: int, text: str) -> Self:
-        """Make a reply of a peer's or a program's words: no control characters, bounded length."""
+        """Make a reply of a peer's or a program's words: control characters out, length bounded."""
         return cls(code, one_line(text))
 
     @classmethod
@@ -38,23 +38,23 @@ class Reply(NamedTuple):
         return cls.of(int(match[1]), match[2])
 
     def __str__(self) -> str:
-        """Give the reply as it is on the wire, without CRLF."""
+        """Give the reply as it stands on the wire, without CRLF."""
         return f"{self.code} {self.text}" if self.text else str(self.code)
 
     @property
     def accepted(self) -> bool:
-        """True if the peer has taken responsibility: 2yz, by the first digit (RFC 5321 4.3.2)."""
+        """Whether the peer has taken responsibility: any 2yz, the first digit decides (RFC 5321 4.3.2)."""
         return 200 <= self.code <= 299
 
     @property
     def permanent(self) -> bool:
-        """True if a further try is useless: 5yz."""
+        """Whether trying the same again is useless: 5yz."""
         return 500 <= self.code <= 599
 
 
 def one_line(text: str) -> str:
     """Give ``text`` as one bounded line that is safe in a reply, a log or an envelope."""
     if text.isascii() and text.isprintable() and len(text) <= LONGEST_TEXT:
-        return text.strip()  # nearly all texts are, and four of them come with each message
+        return text.strip()  # so are nearly all, and four of them come with each message
     octets = _CONTROL.sub(" ", text).strip().encode()
     return octets[:LONGEST_TEXT].decode(errors="ignore").rstrip()

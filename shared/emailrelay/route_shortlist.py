@@ -8,7 +8,7 @@ from emailrelay.address_pattern import ANYONE, key, keys_of
 
 
 class Patterns(Protocol):
-    """The patterns of a route; all three must fit."""
+    """Whom a route is for; all three must fit."""
 
     @property
     def sender(self) -> Sequence[str]:
@@ -22,15 +22,15 @@ class Patterns(Protocol):
 
     @property
     def user(self) -> Sequence[str] | None:
-        """The users who may have logged in; None: any user, and no user."""
+        """Who may have logged in; None: it does not matter."""
         ...
 
 
 class Shortlist:
-    """A table of routes under their patterns: recipients, or else senders, or users."""
+    """Where each route stands under what it asks for: its recipients, or else its senders, or users."""
 
     def __init__(self, routes: Iterable[Patterns]) -> None:
-        """Read each route once."""
+        """Look at each route once."""
         self._recipients = defaultdict[str, list[int]](list)
         self._senders = defaultdict[str, list[int]](list)
         self._users = defaultdict[str, list[int]](list)
@@ -54,7 +54,7 @@ class Shortlist:
         self._always.append(place)
 
     def places(self, sender: str, recipient: str, user: str) -> list[int]:
-        """Give the places of all routes that may fit, in order; the others do not."""
+        """Give the places of all routes that may fit, in order; those left out do not."""
         found = list(self._always)
         if self._recipients:
             found += _under(self._recipients, keys_of(recipient))

@@ -1,4 +1,4 @@
-"""The times at which a deferred message is tried again, and its last one."""
+"""When a deferred message is tried again, and when it is given up."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ FARTHEST = 86400.0
 """No pause between two tries is longer than this (seconds)."""
 
 _CLOCK_SLACK = 60.0
-"""Seconds by which a clock may be corrected without an effect."""
+"""Seconds by which a clock may be put right without more ado."""
 
 _STEPS = 64
 """Pauses after this many tries are as good as the longest."""
@@ -20,7 +20,7 @@ class Schedule:
     factor: float = 2.0
     longest: float = 3600.0
     spread: float = 0.2
-    """Each pause is shortened at random by up to this share of itself."""
+    """Each pause is shortened by up to this share of itself, as chance will have it."""
     max_age: float = 5 * 86400.0
     """After this time since acceptance a refused message is given up (RFC 5321 4.5.4.1: 4-5 days)."""
 
@@ -34,7 +34,7 @@ class Schedule:
         return now + pause * (1 - self.spread * chance)
 
     def expired(self, *, accepted_at: float, now: float) -> bool:
-        """Tell whether a message accepted then is too old for another try."""
+        """Tell whether a message accepted then is too old to be tried once more."""
         return now - accepted_at >= self.max_age
 
 
@@ -48,5 +48,5 @@ def is_due(when: float | None, now: float) -> bool:
 
 
 def was_set_back(written: float, now: float) -> bool:
-    """Tell whether the clock is clearly behind a time that it has written before."""
+    """Tell whether the clock shows a time clearly before one that it has written: no other is true then."""
     return written > now + _CLOCK_SLACK

@@ -1,4 +1,4 @@
-"""The ways in which a claim ends: a closed set of values, and the rules that choose one."""
+"""How a claim ends: a closed set of values, and the rules that choose one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from emailrelay.schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The filter chain accepted: its result in the work copy, if any, becomes the message."""
+    """The filter chain said yes: what it made of the work copy, if anything, becomes the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """No recipient is left to try: the message may go."""
+    """Nothing is left to do for any recipient: the message may go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Defer:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Given up, and kept with ``reason``; ``attempt`` is the try that decided it, if any."""
+    """Given up, and kept with ``reason``; ``attempt`` is the try that decided it, if one did."""
 
     reason: Reply
     attempt: Attempt | None = None
@@ -55,16 +55,15 @@ def after_attempt(
     schedules: Mapping[Address, Schedule] = MappingProxyType({}),
     chance: float,
 ) -> Defer | Done | Fail:
-    """Decide the consequence of a delivery attempt for the message.
+    """Decide what a delivery attempt means for the message.
 
     Accepted recipients are done. Recipients refused with 5yz are given up, and so are those whose
     schedule has run out. All others are tried again, as soon as the schedule of any of them says. A
-    message with a recipient given up fails when no recipient is left to try, and its sender gets
-    a notice.
+    message with a recipient given up fails when nobody is left to try, so that its sender is told.
 
     Args:
         envelope: the message's envelope, with all recipients.
-        history: the events before this attempt.
+        history: what happened before this attempt.
         attempt: this attempt's replies; its ``next_attempt`` is ignored.
         schedule: the pauses and the greatest age.
         schedules: the schedules of recipients that have one of their own, by their route.
@@ -99,7 +98,7 @@ def after_attempt(
 def after_trouble(
     history: History, trouble: Reply, *, now: float, peer: str, schedule: Schedule, chance: float
 ) -> Defer | Fail:
-    """Decide after a try without a verdict on any recipient (a filter's 4yz, no connection)."""
+    """Decide after a try that reached no verdict on any recipient (a filter's 4yz, no connection)."""
     started = now if history.started_at is None else history.started_at
     if schedule.expired(accepted_at=started, now=now):
         return Fail(_overdue(schedule, trouble), Attempt(at=now, peer=peer, trouble=trouble))
@@ -109,15 +108,15 @@ def after_trouble(
 def after_skip(
     history: History, why: Reply, *, now: float, peer: str, schedule: Schedule, chance: float
 ) -> Defer:
-    """Decide after a try that came too early: the message waits, at any age."""
+    """Decide after a try that was not wanted at this time: the message waits, however old it is."""
     when = schedule.next_attempt(now=now, attempts=history.attempts + 1, chance=chance)
     return Defer(Attempt(at=now, peer=peer, trouble=why, next_attempt=when))
 
 
 def refusals_final(attempt: Attempt) -> Attempt:
-    """Make every refusal of an attempt permanent (``--no-retry``).
+    """Take every refusal of an attempt for one that is for good (``--no-retry``).
 
-    An unreachable server or a lost connection stops the attempt and refuses no recipient.
+    What stopped the attempt itself, a server away or a connection lost, refused nobody.
     """
     return replace(attempt, replies={who: _final(reply) for who, reply in attempt.replies.items()})
 

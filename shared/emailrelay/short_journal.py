@@ -10,7 +10,7 @@ from emailrelay import journal
 from emailrelay.journal import Attempt, Doubted, Entry, History
 
 _REASON = b"X-MailRelay-Reason"
-"""The starts of the two lines that belong to ``Failed``, and are written with it."""
+"""What the two lines begin with that belong to ``Failed``, and are written with it."""
 
 
 def shorten(lines: Iterable[bytes]) -> bytes | None:

@@ -35,7 +35,7 @@ REROUTED = Envelope(sender=ENVELOPE.sender, to_remote=(BOB,))
 Arm: TypeAlias = Callable[[], None]
 Scenario: TypeAlias = Callable[[Store, Arm], Awaitable[None]]
 _CALLS = ("open", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir", "close")
-_CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor in any case
+_CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor whatever it answers
 _LONGEST = 200
 _SMALL_SEGMENT = 128 * 1024
 """Octets of a log's segments here: each run lays out new ones."""

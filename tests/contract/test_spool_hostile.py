@@ -1,4 +1,4 @@
-"""Filters, group members and operators may do anything to a spool: mail does not change."""
+"""Filters, members of the group and operators may do to a spool what they like: mail stays what it was."""
 
 import asyncio
 import errno
@@ -62,7 +62,7 @@ async def test_filter_may_keep_a_hard_link_to_the_content(
             await claim.settle(Pass())
         async with await claimed(store, message) as claim:
             assert await content_of(claim) == ORIGINAL
-        # The link that the filter kept is no way into the message.
+        # What the filter kept is no way into the message.
         assert spool.directory.joinpath(f"emailrelay.{message}.content").stat().st_nlink == 1
 
 
@@ -137,7 +137,7 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 
     monkeypatch.setattr(files, "copy", slow)
     async with spool() as store:
-        # A large file is copied in a thread.
+        # What is large is copied in a thread.
         message = await put(store, ORIGINAL * 20_000, Stage.UNFILTERED)
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             copying = asyncio.create_task(claim.work_copy("new"))
@@ -190,7 +190,7 @@ async def test_retry_of_another_programs_unfiltered_message_does_not_skip_the_fi
             path.unlink()
 
 
-async def test_wish_is_not_written_into_a_file_with_another_name(
+async def test_wish_is_not_written_into_a_file_that_is_also_somebody_elses(
     spool: SpoolOpener, tmp_path: Path
 ) -> None:
     victim = tmp_path / "victim"
@@ -273,7 +273,7 @@ async def test_forwarder_does_not_speak_for_the_filters(spool: SpoolOpener) -> N
         waiting.cancel()
 
 
-async def test_no_client_waits_for_filters_without_filters(spool: SpoolOpener) -> None:
+async def test_nobody_waits_for_filters_where_there_are_none(spool: SpoolOpener) -> None:
     async with spool() as store, store.draft(ENVELOPE) as draft:
         await draft.write(ORIGINAL)
         await draft.commit(Stage.READY, Ack.FILTERED)

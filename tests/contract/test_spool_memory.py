@@ -1,4 +1,4 @@
-"""The memory of a feed is limited by the waiting messages, over any length of time."""
+"""What a feed holds in memory is bounded by the messages that wait, however long they do."""
 
 import asyncio
 import gc
@@ -25,7 +25,7 @@ def _held(kind: type) -> int:
 async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One of its last scan, one of later hints, one of a scan under way; none of the log."""
+    """One by its last scan, one by what was told since, and one by a scan under way; of the log's batches none."""
     monkeypatch.setattr(hints, "_LOOK", 0.01)
     monkeypatch.setattr(hints, "_SCAN_SHARE", 0)
     scans, scanned, read = 0, asyncio.Event(), hints._read_names  # pyright: ignore[reportPrivateUsage]

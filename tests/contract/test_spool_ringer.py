@@ -1,4 +1,4 @@
-"""Announcements go together, and reach listeners that were too busy for them."""
+"""Announcements go together, and reach whoever was too busy to hear them."""
 
 import asyncio
 import socket
@@ -56,7 +56,7 @@ async def test_what_is_put_off_is_told_at_once(tmp_path: Path) -> None:
     ringer.close()
 
 
-async def test_busy_listener_is_told_again_without_another_ring(tmp_path: Path) -> None:
+async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Path) -> None:
     ringer, heard, all_heard = (
         Ringer(Bell(Directory(str(tmp_path)))),
         list[QueueId](),

@@ -372,7 +372,7 @@ def test_console_that_lacks_characters_shows_escapes(mail: Mail, console: dict[s
         assert (done.returncode, done.stderr) == (0, "")
 
 
-def test_text_of_others_does_nothing_to_the_terminal(mail: Mail) -> None:
+def test_what_others_wrote_does_nothing_to_the_terminal(mail: Mail) -> None:
     attempt = Attempt(
         at=time.time(),
         peer="\x1b]0;mx\x07",

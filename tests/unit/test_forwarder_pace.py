@@ -1,4 +1,4 @@
-"""The rate for a server that wants mail more slowly."""
+"""How fast a server is sent mail that wants it more slowly."""
 
 import pytest
 from hypothesis import given

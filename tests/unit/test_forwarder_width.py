@@ -1,4 +1,4 @@
-"""The number of connections to a server."""
+"""How many connections a server gets."""
 
 from hypothesis import given
 from hypothesis import strategies as st

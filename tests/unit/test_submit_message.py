@@ -1,4 +1,4 @@
-"""The input and output of emailrelay-submit: command line, line ends, header, addresses."""
+"""What emailrelay-submit reads and writes: command line, line ends, header, addresses."""
 
 import email
 import io
@@ -266,7 +266,7 @@ def test_nothing_is_the_null_sender(text: str) -> None:
     assert addresses.sender(text, "h.test") == ""
 
 
-def test_message_without_recipients_is_refused() -> None:
+def test_message_for_nobody_is_refused() -> None:
     with pytest.raises(DataError, match="no recipients"):
         addresses.recipients([], [("To", "undisclosed-recipients:;")], "h.test")
 

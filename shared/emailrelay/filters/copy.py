@@ -13,18 +13,18 @@ class FilterCopy(Protocol):
 
     @property
     def content(self) -> Path:
-        """The path of the content."""
+        """Where the content stands."""
         ...
 
     @property
     def envelope(self) -> Path:
-        """The path of the envelope."""
+        """Where the envelope stands."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """The original of a copy: not read again while ``touched`` is false."""
+    """What a copy was made of: need not be read again while ``touched`` says that no filter has touched it."""
 
     envelope: Envelope
     size: int

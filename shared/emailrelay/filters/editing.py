@@ -12,9 +12,9 @@ from emailrelay.queue_id import QueueId
 
 _CHUNK = 64 * 1024
 _LONGEST_HEADER = 1024 * 1024
-"""The largest header, in octets; more is no header of mail."""
+"""Octets in which a header is looked for; more is no header of mail."""
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
-"""The start of a header line: a field's name (RFC 5322 section 2.2), or a fold."""
+"""How a line of a header begins: with a field's name (RFC 5322 section 2.2), or folded."""
 _LONE_LF = re.compile(rb"(?<!\r)\n")
 
 
@@ -49,7 +49,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
 
 @contextmanager
 def replaced(content: Path) -> Generator[Callable[[bytes], object]]:
-    """Give a writer for a new content, which replaces the old one if the block ends well."""
+    """Give what writes a new content; it takes the old one's place if the block ends well."""
     new = content.with_name(f"{content.name}.edited")
     new.unlink(missing_ok=True)
     with new.open("xb") as file:
@@ -62,7 +62,7 @@ def replaced(content: Path) -> Generator[Callable[[bytes], object]]:
 
 
 def with_crlf(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """Give a writer that makes CRLF of a lone LF; pieces may end anywhere."""
+    """Give what writes the same with CRLF where a lone LF is; pieces may end anywhere."""
     before = b""
 
     def writing(piece: bytes) -> None:
@@ -74,7 +74,7 @@ def with_crlf(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
 
 
 def _header(file: BinaryIO) -> tuple[int, bool]:
-    """Return the place for a Message-ID behind the header, and True if it has one, or no place."""
+    """Return where a Message-ID can stand behind the header, and whether there is one, or no place for it."""
     end = 0
     while end < _LONGEST_HEADER and (line := file.readline(_LONGEST_HEADER)):
         if not _FIELD.match(line):
@@ -84,7 +84,7 @@ def _header(file: BinaryIO) -> tuple[int, bool]:
         end += len(line)
     else:
         if end >= _LONGEST_HEADER:
-            # The next octets may be the rest of a folded line, and would become the rest of ours.
+            # What follows may be the rest of a folded line, and would become the rest of ours.
             file.seek(0)
             return 0, file.read(1) in b" \t"
     return end, False

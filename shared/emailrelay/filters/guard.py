@@ -21,7 +21,7 @@ from emailrelay import linux
 
 MARK = "EMAILRELAY_RUN"
 _PASSES = 5
-"""Times that a look is repeated: the next pass finds processes forked during one."""
+"""Times a look is repeated: what was being forked during one pass is found by the next."""
 _SCRIPT = f"""
 trap '' HUP INT TERM
 read -r _
@@ -57,7 +57,7 @@ class Guard:
         )
 
     def end(self) -> None:
-        """Close the pipe: the shell ends the remaining processes and itself."""
+        """Close the pipe: the shell ends what is left and itself."""
         if self._shell is None or self._shell.stdin is None:
             return
         self._shell.stdin.close()
@@ -74,11 +74,11 @@ class Guard:
         return f"{self._owner}.{self._runs}.{_milliseconds(now)}"
 
     def end_run(self, mark: str) -> None:
-        """Kill all processes with this mark; raise OSError if the search fails."""
+        """Kill all that carries this mark; raise OSError if nobody can be looked for."""
         self._kill(lambda found: found == mark)
 
     def end_older(self, then: float) -> None:
-        """Kill all processes of runs of this process that started up to ``then``."""
+        """Kill all that belongs to runs of this process which started up to ``then``."""
         self._kill(lambda found: int(found.rpartition(".")[2]) <= _milliseconds(then))
 
     def _kill(self, chosen: Callable[[str], bool]) -> None:

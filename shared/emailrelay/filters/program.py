@@ -1,4 +1,4 @@
-"""Runs one filter program on a work copy: starts it, reads its output, ends it in time.
+"""Running one filter program on a work copy: started, listened to, and ended in time.
 
 A plain ``Popen`` (vfork, since nothing has to run between fork and exec) and the kernel's pidfd in the
 event loop: no thread, no SIGCHLD handler. Measured: 0.87 of what a C loop around ``posix_spawn`` reaches,
@@ -29,7 +29,7 @@ from emailrelay.queue_id import QueueId
 
 _REAPING_SECONDS = 1.0
 _SILENT = 0.02
-"""Seconds before a program is watched. Most have ended by then, with their output in the pipe."""
+"""Seconds in which nobody listens to a program. Most have ended by then, and what they printed is in the pipe."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class ProgramNotStarted:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """A system error while the program ran; the program was ended then."""
+    """The system failed us while the program ran, which was ended then."""
 
     reason: str
 
@@ -73,15 +73,15 @@ ProgramResult: TypeAlias = Exited | Signalled | TimedOut | ProgramNotStarted | B
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramLimits:
-    """The time that a program may take, in seconds."""
+    """How long a program may take, in seconds."""
 
     timeout: float = 60.0
     grace: float = 5.0
-    """Seconds between SIGTERM and SIGKILL, so that a program may tidy up."""
+    """Between SIGTERM and SIGKILL, so that a program may tidy up."""
 
 
 class Programs:
-    """Runs filter programs for one process, and keeps its connections to network filters.
+    """Runs filter programs for one process, and keeps its connections to those that are servers.
 
     An ``async with`` block; leaving it ends what is left.
     """
@@ -98,7 +98,7 @@ class Programs:
         self._ran = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Start the watch for background processes of programs; idle until one runs."""
+        """Start the watch for what programs leave in the background; idle until one runs."""
         self._sweeper = asyncio.create_task(self._sweep())
         return self
 
@@ -108,7 +108,7 @@ class Programs:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End all descendants of our programs."""
+        """End everything that descends from a program of ours."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait((self._sweeper,))
@@ -185,7 +185,7 @@ class Programs:
                 await running.ended.wait()
 
     async def _sweep(self) -> None:
-        """End background processes of programs when their time is up; idle while nothing runs."""
+        """End what programs left in the background, once its time is up; idle while nothing runs."""
         while True:
             await self._ran.wait()
             self._ran.clear()
@@ -193,15 +193,15 @@ class Programs:
             await asyncio.sleep(allowed)
             try:
                 await asyncio.to_thread(self._guard.end_older, time.monotonic() - allowed)
-            except OSError:  # no descriptor for the search, say: later, then
+            except OSError:  # no descriptor to look with, say: later, then
                 self._ran.set()
 
 
 class _Running:
-    """One running program; the event loop watches its output and its end. A ``with`` block."""
+    """One program under way, its output and its end watched by the event loop. A ``with`` block."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdout: int) -> None:
-        """Take over ``stdout``, a descriptor; raise OSError without a descriptor for the pidfd."""
+        """Take over ``stdout``, a descriptor; raise OSError if there is none for the pidfd."""
         self.ended = asyncio.Event()
         self._process = process
         self._stdout = stdout
@@ -242,7 +242,7 @@ class _Running:
             _kill_group(self._process)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Note the end: by the pidfd, or by a thread without one."""
+        """Have the end noted: by the pidfd, or by a thread where there is none."""
         if self._pidfd is not None:
             loop.add_reader(self._pidfd, self._note_end)
             return
@@ -258,19 +258,19 @@ class _Running:
             raise OSError(errno.EAGAIN, str(error)) from error
 
     def _begin_to_listen(self) -> None:
-        """Read the output from now on: a program must not wait for room in the pipe."""
+        """Take the output in from now on: a program must not wait for room in the pipe."""
         try:
             asyncio.get_running_loop().add_reader(self._stdout, self._listen)
         except OSError as error:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        """Pass an error on to the waiter for the end: the loop has called us."""
+        """Let whoever waits for the end hear of an error: the loop has called us."""
         self._trouble = error
         self.ended.set()
 
     def _listen(self) -> bool:
-        """Read a pipe full of output, keeping the beginning; False: there is nothing more now."""
+        """Take in a pipe full of output, keeping the beginning; False: there is nothing more now."""
         try:
             chunk = os.read(self._stdout, CAPTURED)
         except BlockingIOError:
@@ -291,8 +291,8 @@ class _Running:
         self.ended.set()
 
     def outcome(self) -> Exited | Signalled:
-        """Give the result of a program that has ended; raise OSError if we could not read it."""
-        # The last output may still be in the pipe; a child that goes on printing must not hold us.
+        """Tell how the program ended, which it has; raise OSError if we could not listen to it."""
+        # What was printed last may still be in the pipe; a child that goes on printing must not hold us.
         while len(self._output) < CAPTURED and self._listen():
             pass
         if self._trouble is not None:
@@ -303,24 +303,24 @@ class _Running:
         return Exited(code, bytes(self._output))
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to the program and its whole group, while any process of it is alive."""
+        """Send a signal to the program and all that it started, while any of that is alive."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
 def _environment(message: QueueId, mark: str) -> dict[str, str]:
-    """Give the whole environment: none of ours leaks, and no search path can be smuggled in."""
+    """Give the whole environment: nothing of ours leaks, and a search path cannot be smuggled in."""
     return {"PATH": "/usr/bin:/bin", "IFS": " \t\n", "EMAILRELAY_ID": message, MARK: mark}
 
 
 def _close(descriptor: int) -> None:
-    """Close a descriptor without written data: it is free again, whatever the kernel answers."""
+    """Close what nothing was written to: the descriptor is free again, whatever the kernel says."""
     with suppress(OSError):
         os.close(descriptor)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program's group, and wait shortly for the program, so that no zombie stays."""
+    """Kill a program's group, and wait shortly for the program so that it does not stay a zombie."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):

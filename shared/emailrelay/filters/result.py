@@ -1,4 +1,4 @@
-"""The result of a chain in the work copy, checked as strictly as a client's mail."""
+"""What a chain left in the work copy, checked as strictly as what a client sends."""
 
 import errno
 import os
@@ -17,16 +17,16 @@ from emailrelay.reply import Reply
 _SPOILT = Reply(554, "5.3.0 message could not be processed")
 _LONGEST_ENVELOPE = 16 * 1024 * 1024
 _LONGEST_ADDRESS = 1000
-"""Octets: twice the requirement of RFC 5321 4.5.3.1, and far below a command line's limit."""
+"""Octets: twice what RFC 5321 4.5.3.1 asks for, and far from what a command line may hold."""
 _WIRE_SAFE = re.compile(r'(?:[^\s<>"\\]|"(?:[^"\\]|\\.)*")+')
 """An address that cannot end its angle brackets or begin a parameter; blanks only within quotes."""
 
 
 def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
-    """Give the envelope of an accepting chain, or the fault of its result.
+    """Give the envelope that an accepting chain left, or what is wrong with its result.
 
-    ``Reject`` is the filter's fault: files removed, emptied, damaged, or unsafe to send.
-    ``BrokenFilter`` is an error of the system: the same chain may succeed later.
+    A ``Reject`` is the filter's doing: files removed, emptied, damaged, or unsafe to send. ``BrokenFilter`` is
+    an error of the system, after which the same chain may do better.
     """
     try:
         _check_content(copy.content)
@@ -40,7 +40,7 @@ def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
 
 
 def untouched(envelope: Envelope, size: int) -> Reject | None:
-    """Give the fault that ``read_result`` would find in an untouched copy."""
+    """Give what ``read_result`` would find wrong with a copy that no filter has touched."""
     try:
         _check_size(size)
         _check_addresses(envelope)
@@ -70,7 +70,7 @@ def _read_envelope(path: Path) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > _LONGEST_ENVELOPE:
             raise DamagedMessage("envelope: too long")
-        # Not "as much as possible": that would reserve so much memory for each.
+        # Not "as much as there may be": so much memory would be set aside for each.
         return file.read(size)
 
 

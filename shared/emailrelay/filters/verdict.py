@@ -1,4 +1,4 @@
-"""The meaning of a filter's exit code and output, by the table of ``docs/filters.md``."""
+"""What a filter's exit code and output mean for the message, by the table of ``docs/filters.md``."""
 
 import re
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from typing import TypeAlias
 from emailrelay.reply import Reply, one_line
 
 CAPTURED = 64 * 1024
-"""Octets of a program's output that are read."""
+"""Octets of a program's output that are looked at."""
 DEFAULT_TEXT = "rejected"
 HELD_BACK = Reply(452, "4.3.0 cannot process this message now")
-"""The general reply for the peer if a filter could not do its work; the log has the reason."""
+"""The general truth for the peer when a filter could not do its work; the log has the reason."""
 
 _MARKED = re.compile(r"<<(.*?)>>|\[\[(.*?)\]\]")
 _CODED = re.compile(r"([45][0-9][0-9])(?![0-9A-Za-z.])[ \t]*(.*)")
@@ -20,7 +20,7 @@ _CLIENT_REJECTION = 550
 
 
 class Side(Enum):
-    """The column of the table that applies."""
+    """Which column of the table applies."""
 
     SERVER = "server"
     """``--filter``, run by filterd between reception and forwarding."""
@@ -33,7 +33,7 @@ class Accept:
     """Carry on with the message as the filter left it."""
 
     rescan: bool = False
-    """The filter requests a scan of the spool."""
+    """The filter asks to look at the spool again."""
     stop_run: bool = False
     """The forwarding run is to end after this message."""
 
@@ -50,7 +50,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abandon:
-    """Drop the message and answer 250 (server filters only)."""
+    """Drop the message and say 250 for it (server filters only)."""
 
     rescan: bool = False
     stop_run: bool = False
@@ -66,7 +66,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenFilter:
-    """The filter could not do its work: the message waits and is tried again."""
+    """The filter could not do its work: the message is held back and tried again."""
 
     reason: str
     reply: Reply = HELD_BACK
@@ -157,5 +157,5 @@ def _reply(text: str) -> Reply:
     line = one_line(text)
     coded = _CODED.fullmatch(line)
     code, words = (int(coded[1]), coded[2]) if coded else (HELD_BACK.code, line)
-    # A reply's text is ASCII (RFC 5321 section 4.2), in any locale of the program.
+    # A reply's text is ASCII (RFC 5321 section 4.2), whatever the program's locale.
     return Reply.of(code, words.encode("ascii", "replace").decode() or DEFAULT_TEXT)
