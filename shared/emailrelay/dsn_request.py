@@ -18,14 +18,14 @@ class Notify(StrEnum):
 
 
 class Return(StrEnum):
-    """The part of the message to return (RFC 3461 section 4.3)."""
+    """What of the message to give back (RFC 3461 section 4.3)."""
 
     FULL = "FULL"
     HEADERS = "HDRS"
 
 
 class RecipientRequest(NamedTuple):
-    """The request for one recipient."""
+    """What was asked for one recipient."""
 
     notify: tuple[Notify, ...] = ()
     """Empty: not given, which means FAILURE and perhaps DELAY."""
@@ -34,13 +34,13 @@ class RecipientRequest(NamedTuple):
 
 
 class DsnRequest(NamedTuple):
-    """The request for one message."""
+    """What was asked for one message."""
 
     give_back: Return | None = None
     envelope_id: str = ""
     """``ENVID``: xtext as given, or empty."""
     recipients: Mapping[Address, RecipientRequest] = MappingProxyType({})
-    """The recipients with a request."""
+    """Those for whom something was asked."""
 
     def of(self, recipient: Address) -> RecipientRequest:
         """Return the request for a recipient."""

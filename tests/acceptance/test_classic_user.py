@@ -106,7 +106,7 @@ def test_an_unknown_user_stops_the_start(command: Command) -> None:
 
 
 @pytest.mark.skipif(runs_for_everybody(), reason="this Python can be run by every user")
-def test_a_user_who_cannot_run_this_python_stops_the_start_if_he_was_named(tmp_path: Path) -> None:
+def test_a_named_user_who_cannot_run_this_python_stops_the_start(tmp_path: Path) -> None:
     where = ("--interface", "127.0.0.1", "--port", str(free_port()))
     ended = Command(tmp_path, user="daemon").run("--as-server", *where)
     assert ended.status == 1

@@ -129,7 +129,7 @@ def test_the_units_user_can_read_the_keys_and_passwords_that_pages_store(directo
 
 
 @pytest.mark.parametrize("page", ["gmail", "microsoft-365", "routes", "ses"])
-def test_a_stored_secret_is_for_the_units_user_and_nobody_else(directory: Path, page: str) -> None:
+def test_a_stored_secret_is_for_the_units_user_only(directory: Path, page: str) -> None:
     told = do(
         directory,
         typed(ROOT / "README.md", "useradd"),

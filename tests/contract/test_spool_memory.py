@@ -1,4 +1,4 @@
-"""The memory of a feed is limited by the waiting messages, over any length of time."""
+"""What a feed holds in memory is bounded by the messages that wait, however long they do."""
 
 import asyncio
 import gc

@@ -186,7 +186,7 @@ async def test_nonsense_at_the_bell_stops_no_mail(spool: SpoolOpener, datagram: 
             assert claim.id == message
 
 
-async def test_flood_at_the_bell_is_not_heard_for_long_and_mail_goes_on(
+async def test_flood_of_announcements_is_ignored_and_mail_goes_on(
     spool: SpoolOpener,
 ) -> None:
     over, heard = threading.Event(), threading.Event()

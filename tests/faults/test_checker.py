@@ -168,7 +168,7 @@ def test_an_edit_too_many_is_found(put: Put) -> None:
     assert invariants(found) == ["I2"]
 
 
-def test_a_duplicate_that_nobody_died_for_is_found(put: Put) -> None:
+def test_a_duplicate_without_a_crash_is_found(put: Put) -> None:
     twice = [arrival(2), arrival(2)]
     assert invariants(in_the_end(put({}), TOLD, twice)) == ["I3", "I3"]
 

@@ -51,7 +51,9 @@ def test_idle_sessions_cost_25_kib_each(relay: Relay, report: Report) -> None:
     )
 
 
-def test_slow_clients_are_left_and_hold_nobody_up(relay: Relay, report: Report) -> None:
+def test_slow_clients_are_disconnected_and_delay_no_other_client(
+    relay: Relay, report: Report
+) -> None:
     with descriptors(4 * SLOW + 400), Crowd() as crowd:
         receiver = _many(relay, 2 * SLOW, "--idle-timeout", "2", "--session-timeout", "4")
         sink = relay.sink().start()

@@ -147,7 +147,7 @@ def _wait_for_an_answer(port: int) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("filters", [False, True])
 @pytest.mark.parametrize("sync", SpoolSync)
-def test_mail_that_nobody_was_told_250_for_is_withdrawn_after_a_power_cut(
+def test_mail_without_a_250_is_withdrawn_after_a_power_cut(
     disk: Disk, tmp_path: Path, sync: SpoolSync, *, filters: bool
 ) -> None:
     port, spool = free_port(), disk.root / "spool"

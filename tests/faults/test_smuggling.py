@@ -90,7 +90,7 @@ def test_nothing_that_a_filter_wrote_is_smuggled_out(relay: Relay, report: Repor
     ],
     ids=["nothing", "no end", "unix", "CR", "dots", "dot"],
 )
-def test_whatever_lies_in_the_spool_is_sent_with_one_end(
+def test_any_content_of_the_spool_is_sent_with_one_end(
     relay: Relay, content: bytes, arrives: bytes
 ) -> None:
     relay.spool.mkdir()

@@ -188,7 +188,7 @@ async def test_refused_recipient_is_explained_and_the_envelope_taken_back(
     assert peer.lines("DATA") == []
 
 
-async def test_nobody_listening_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_port_without_a_listener_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]

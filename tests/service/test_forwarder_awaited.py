@@ -48,7 +48,7 @@ async def test_the_servers_verdict_is_the_answer() -> None:
 
 
 @pytest.mark.parametrize("refusal", ["550 5.1.1 who?", "451 4.2.0 later", "452 4.5.3 too many"])
-async def test_one_refused_recipient_is_the_answer_and_nobody_gets_the_message(
+async def test_one_refused_recipient_is_the_answer_and_no_other_gets_the_message(
     refusal: str,
 ) -> None:
     async with SmtpPeer(recipients={b"b@t": refusal}) as peer:

@@ -36,7 +36,7 @@ async def test_idle_session_serves_a_message_that_waits_for_an_opening() -> None
     assert peer.connections == 2
 
 
-async def test_opening_that_nobody_waits_for_any_more_serves_the_next_message() -> None:
+async def test_opening_without_a_waiting_message_serves_the_next_message() -> None:
     one, two, late = wait(), wait(), wait(GREETING)
     script: Script = {"greeting": ["220 peer.test ESMTP", late], "MAIL": [one, two]}
     async with SmtpPeer(script) as peer, asyncio.timeout(HANG):

@@ -73,7 +73,7 @@ async def test_what_one_way_refuses_does_not_stop_the_other() -> None:
         assert len(two.messages) == 1
 
 
-async def test_a_dead_way_waits_alone_and_nobody_gets_a_second_copy() -> None:
+async def test_a_dead_way_waits_alone_and_no_recipient_gets_a_second_copy() -> None:
     async with SmtpPeer() as two:
         dead = Route(name="a", smarthosts=(f"127.0.0.1:{closed_port()}",), recipient=("a.test",))
         office = Office("unused", routes=Routes((dead,), to(two)))
@@ -205,7 +205,7 @@ async def test_mail_waits_when_no_server_can_be_used() -> None:
     await office.forwarding.close()
 
 
-async def test_one_answer_counts_for_all_ways_while_nobody_has_the_message() -> None:
+async def test_one_answer_counts_for_all_ways_while_no_recipient_has_the_message() -> None:
     async with two_ways(SmtpPeer(recipients={A.encode(): "550 5.1.1 who?"})) as (_, two, office):
         message, answer = await heard(office, A, B)
         assert answer == Reply(550, "5.1.1 who?")

@@ -360,7 +360,7 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("step", ["AUTH", "garbled", "MAIL", "RCPT", "DOT", "421", "out of turn"])
-async def test_password_that_a_server_repeats_is_seen_by_nobody(step: str, form: str) -> None:
+async def test_password_that_a_server_repeats_is_shown_nowhere(step: str, form: str) -> None:
     where: dict[str, tuple[str, Act]] = {
         "AUTH": ("AUTH", f"535 5.7.8 no, not {form}"),
         "garbled": ("AUTH", Say(f"{form}\r\n".encode())),

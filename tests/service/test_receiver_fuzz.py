@@ -12,7 +12,7 @@ NUMBERS = range(0, 8 * INPUTS, 7)
 """Each kind of settings in each kind of loop."""
 
 
-def test_the_receiver_stands_whatever_clients_send(tmp_path: Path) -> None:
+def test_the_receiver_withstands_any_input(tmp_path: Path) -> None:
     rounds = Rounds(SEED, tmp_path)
     rounds.run(NUMBERS)
     assert rounds.fuzz.inputs == len(NUMBERS)

@@ -191,7 +191,7 @@ async def test_too_many_failures_end_the_session_and_are_told(secrets: Path) -> 
         assert isinstance(await running.until(LoginFailed, 4), LoginFailed)
 
 
-async def test_nobody_logs_in_during_a_transaction_or_before_ehlo(secrets: Path) -> None:
+async def test_no_login_during_a_transaction_or_before_ehlo(secrets: Path) -> None:
     write(secrets, "server plain alice open+20sesame\nserver none 127.0.0.0/8 here\n")
     async with receiving(settings(secrets)) as running, running.client() as peer:
         await peer.reply()
@@ -407,7 +407,7 @@ def count_hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("user", ["alice", "bob", "carol", "nobody"])
-async def test_a_wrong_password_costs_one_hash_whoever_it_is_for(
+async def test_a_wrong_password_costs_one_hash_for_any_name(
     secrets: Path, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed = count_hashes(monkeypatch)

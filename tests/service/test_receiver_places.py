@@ -91,7 +91,7 @@ async def test_who_has_logged_in_or_sends_is_not_sent_away(tmp_path: Path) -> No
         assert (await first.ask("NOOP")).startswith("250")
 
 
-async def test_clients_that_do_not_shake_hands_keep_out_nobody(tmp_path: Path) -> None:
+async def test_clients_without_a_handshake_keep_out_no_other_client(tmp_path: Path) -> None:
     files = make_certificates(tmp_path)
     given = settings(
         client_connections=2,

@@ -261,7 +261,7 @@ def _first_certificate(path: Path) -> str:
     return text[text.index("-----BEGIN CERTIFICATE") : text.index(end) + len(end)]
 
 
-async def test_a_client_for_whom_nobody_vouches_is_not_served(
+async def test_a_client_without_a_valid_certificate_is_not_served(
     files: Certificates, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -278,7 +278,9 @@ async def test_a_client_for_whom_nobody_vouches_is_not_served(
         assert not running.mail()
 
 
-async def test_who_must_show_a_certificate_gets_nothing_done_in_clear(files: Certificates) -> None:
+async def test_a_client_that_must_show_a_certificate_can_do_nothing_in_clear(
+    files: Certificates,
+) -> None:
     values = {"server_tls": True, "server_tls_verify": str(files.authority)}
     async with receiving(settings(files, **values)) as running, running.client() as peer:
         await peer.reply()

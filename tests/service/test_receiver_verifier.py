@@ -82,7 +82,7 @@ async def test_a_program_refuses_a_recipient_and_no_other(
         assert await recipients(running, peer) == ((), ("other@y.test",))
 
 
-async def test_a_program_is_told_who_asks_and_shell_is_never_involved(tmp_path: Path) -> None:
+async def test_a_program_gets_the_client_as_arguments_without_a_shell(tmp_path: Path) -> None:
     path = program(tmp_path, f'printf "%s\\n" "$@" >{tmp_path}/told; exit 1')
     async with receiving(settings(path)) as running, running.client() as peer:
         await peer.reply()

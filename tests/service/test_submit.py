@@ -150,7 +150,7 @@ def test_a_program_that_goes_before_its_dot_leaves_nothing(tmp_path: Path) -> No
     assert not list(tmp_path.rglob("emailrelay.*"))
 
 
-def test_a_program_that_finds_nobody_to_speak_to_is_told_so(tmp_path: Path) -> None:
+def test_a_program_without_a_receiver_gets_an_error(tmp_path: Path) -> None:
     nowhere = ("--spool-dir", str(tmp_path / "none"), "--port", str(free_port()))
     done = submit("-bs", *nowhere, text=SESSION)
     assert done.returncode == 75

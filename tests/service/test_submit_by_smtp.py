@@ -91,7 +91,7 @@ async def test_recipient_refused_in_a_later_transaction_keeps_the_message_from_a
 
 
 @pytest.mark.parametrize("trouble", ["451 4.3.0 disk full", "552 5.3.4 too big", Close()])
-async def test_failure_after_a_finished_transaction_tells_who_has_the_message(
+async def test_failure_after_a_finished_transaction_names_recipients_that_have_the_message(
     tmp_path: Path, trouble: str | Close
 ) -> None:
     script: Script = {

@@ -50,7 +50,7 @@ def test_recipient_left_out_is_done_with() -> None:
     assert meaning("ab", "a", a=LATER)["b"].accepted
 
 
-def test_place_of_a_recipient_that_was_only_moved_is_nobodys() -> None:
+def test_recipient_that_was_only_moved_leaves_no_place_behind() -> None:
     assert meaning("ab", "bx", b=OK, x=LATER)["a"] == LATER
 
 

@@ -35,7 +35,7 @@ def test_limit_begins_anew_while_octets_are_taken() -> None:
     assert 1000 + 6 <= end_of(Stall(6, 0, sending=True), [*taken, (1000, 0)]) <= 1000 + 6.1
 
 
-def test_octets_that_nobody_takes_are_no_progress() -> None:
+def test_octets_that_the_server_does_not_take_are_no_progress() -> None:
     assert end_of(Stall(6, 0, sending=True), [(0, 5000)]) == 6
     # More of them, since our own addition counts as none.
     assert end_of(Stall(6, 0, sending=True), [(0, 5000), (3, 6000)]) == 6

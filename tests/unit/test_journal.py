@@ -134,7 +134,7 @@ def test_line_that_says_nothing_sensible_is_passed_over(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028", "\x85", "\0"])
-def test_nobodys_words_become_a_line(end: str) -> None:
+def test_no_text_of_others_becomes_a_line(end: str) -> None:
     forged = f"x{end}X-MailRelay-Released: {{}}{end}X-MailRelay-End: 1{end}"
     reply = Reply.of(550, forged)
     entries: list[Entry] = [

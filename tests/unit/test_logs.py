@@ -55,7 +55,7 @@ def test_an_event_is_named_for_its_class() -> None:
     assert Stopping.name == "stopping"
 
 
-def test_json_holds_the_fields_of_the_event_and_who_says_it() -> None:
+def test_json_holds_the_fields_of_the_event_and_its_service() -> None:
     pipe = Pipe()
 
     pipe.report()(Rejected(command="RCPT", reply='550 "no"', client="127.0.0.1", port=9))
@@ -180,7 +180,7 @@ def _until_closed(descriptor: int) -> list[str]:
         return end.read().decode().splitlines()
 
 
-def test_the_services_log_is_json_with_time_when_nobody_watches(
+def test_the_services_log_is_json_with_time_without_a_terminal(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)

@@ -86,7 +86,7 @@ def test_notice_claims_of_no_server_what_this_relay_may_have_found() -> None:
     assert " said: " not in words
 
 
-def test_notice_says_for_each_recipient_who_refused_it_and_why() -> None:
+def test_notice_names_server_and_reason_for_each_recipient() -> None:
     failures = (
         dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),
         dsn.FailedRecipient(recipient=CAT, reply=GIVEN_UP),

@@ -13,12 +13,12 @@ class FilterCopy(Protocol):
 
     @property
     def content(self) -> Path:
-        """The path of the content."""
+        """Where the content stands."""
         ...
 
     @property
     def envelope(self) -> Path:
-        """The path of the envelope."""
+        """Where the envelope stands."""
         ...
 
 

@@ -1,1 +1,1 @@
-"""The stores, which keep mail between the processes."""
+"""Where mail is kept between the processes."""
