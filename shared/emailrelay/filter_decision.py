@@ -37,7 +37,7 @@ _SKIPPED = Reply(451, "4.3.0 skipped by a client filter")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How the claim ends, the event for the log, and the answer for a waiting client."""
+    """The settlement of the claim, the event for the log, and the answer for a waiting client."""
 
     settlement: Settlement
     event: Event
@@ -46,7 +46,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a chain: its message, when it ended (seconds since 1970), and its duration (seconds)."""
+    """One run of a chain: its message, its end (seconds since 1970), and its duration (seconds)."""
 
     message: QueueId
     history: History

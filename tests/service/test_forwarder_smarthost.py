@@ -12,7 +12,7 @@ from tests.service.forwarding import HASTY, PATIENT, Office
 from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay_forwarder.server import connection_limit, idle_sessions, smarthost
+from emailrelay_forwarder.server import connection_limit, connection_queue, idle_sessions
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.worker import ForwarderWorker
@@ -201,7 +201,7 @@ async def test_mail_waits_for_a_busy_server() -> None:
 async def test_mail_waits_no_longer_for_a_server_that_finishes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(smarthost, "STALLED", 0.2)
+    monkeypatch.setattr(connection_queue, "STALLED", 0.2)
     reached, go = asyncio.Event(), asyncio.Event()
     async with SmtpPeer({"MAIL": [Wait(reached, go)]}) as peer:
         office = Office(peer.address, most=1)

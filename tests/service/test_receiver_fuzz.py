@@ -37,7 +37,7 @@ def _fails(*_: object) -> None:
     [
         ("content.dot_reader._overlap", _none_waits, "pieces make a difference|acknowledged"),
         ("content.dot_reader.DotReader._decode", _bare, "bare CR or LF|NUL"),
-        ("dialogue.dialogue.read_mailbox", _fails, "Traceback"),
+        ("dialogue.commands.read_mailbox", _fails, "Traceback"),
     ],
 )
 def test_a_fault_in_the_receiver_is_found_and_can_be_had_again(

@@ -1,4 +1,4 @@
-"""Without any filter configured, unfiltered mail stays where it is, and the log says so."""
+"""Warns in the log while unfiltered mail waits and no filter is configured."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,7 +15,7 @@ _LOOK_SECONDS = 60.0
 async def watch(
     store: Store, stop: asyncio.Event, report: Report, lacking: Callable[[], bool]
 ) -> None:
-    """Look now and every minute whether mail waits for a filter that is ``lacking``, until ``stop``.
+    """Check now and every minute until ``stop`` whether mail waits although filters are ``lacking``.
 
     See ``docs/decisions/empty-filter-chain.md``.
     """

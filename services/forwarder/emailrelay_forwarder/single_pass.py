@@ -1,4 +1,4 @@
-"""One attempt for every ready message, whatever its retry time, then the end."""
+"""One attempt for each ready message, before its retry time as well."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.server.connection_limit import START
 
 MESSAGES_A_CONNECTION = 10
-"""A further connection costs about as much as a few messages: a short queue goes in order over one."""
+"""Messages that pay for a further connection. A short queue goes in order over one."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -27,14 +27,14 @@ class SinglePass:
     most: int
     """Messages under way at a time."""
     grace: float
-    """Seconds for the answers to final dots when it is told to stop."""
+    """Seconds to wait for the answers to final dots when the process is stopped."""
     _deliveries: Deliveries = field(init=False, default_factory=Deliveries)
     _ended: bool = field(init=False, default=False)
 
     async def run(self, stop: asyncio.Event) -> bool:
-        """Forward everything, oldest first; tell whether nothing is left.
+        """Forward everything, oldest first; return whether nothing is left.
 
-        A client filter may end it: messages under way are finished, and no other is begun.
+        A client filter may end the pass: messages under way are finished, and no other is begun.
         """
         listed = [entry async for entry in self.store.listing((Stage.READY, Stage.UNFILTERED))]
         unfiltered = sum(entry.stage is Stage.UNFILTERED for entry in listed)

@@ -91,7 +91,7 @@ TEXTS = MappingProxyType(
         "traceback": "{text}",
     }
 )
-"""The text for each kind of event, by its name in the services' log."""
+"""The text for each kind of event, by its name in the log of the services."""
 
 _MOMENTS = frozenset({"again", "next_attempt", "token_until"})
 """Fields with a time in seconds since 1970, which is shown as date and time."""

@@ -35,7 +35,7 @@ class StartFailed(RelayError):
     temporary = False
 
     def __init__(self, problems: list[str], status: int = FAILED) -> None:
-        """``problems``: a line for each."""
+        """Take a line for each problem."""
         super().__init__("\n".join(problems))
         self.problems = problems
         self.status = status

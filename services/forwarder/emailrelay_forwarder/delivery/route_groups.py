@@ -1,4 +1,4 @@
-"""The ways of one attempt: which servers are asked in which order, for whom, and what is left of each."""
+"""The recipients of one attempt, grouped by route: one message and one result for each group."""
 
 from dataclasses import dataclass, field, replace
 
@@ -11,7 +11,7 @@ from emailrelay_forwarder.session.session_error import SessionError
 
 
 def for_group(message: Outgoing, group: RouteGroup) -> Outgoing:
-    """Return the message as the servers of one route are to see it: its recipients, its sender."""
+    """Return the message for the servers of one route: with its recipients and its sender."""
     envelope = message.envelope
     sender = envelope.sender if group.route is None else sender_on(group.route, envelope.sender)
     if sender == envelope.sender and set(group.recipients) == set(envelope.recipients):
@@ -20,20 +20,20 @@ def for_group(message: Outgoing, group: RouteGroup) -> Outgoing:
 
 
 def elsewhere(progress: Progress) -> bool:
-    """Tell whether another server of the route may be asked: this one has not had the content."""
+    """Tell whether another server of the route may be tried: this one has not got the content."""
     return progress.trouble is not None and not (progress.in_content or progress.at_dot)
 
 
 @dataclass(slots=True)
 class Stops:
-    """What stopped the groups of one attempt, each of which is to begin anew."""
+    """The reasons why groups of one attempt stopped."""
 
     _troubles: list[SessionError] = field(default_factory=list[SessionError])
     _obstacles: list[Reply] = field(default_factory=list[Reply])
     _peers: dict[str, None] = field(default_factory=dict[str, None])
 
     def note(self, progress: Progress) -> None:
-        """Take what stopped a group out of ``progress``."""
+        """Move the reason of one group out of ``progress``, so that the next begins without."""
         self._troubles += [progress.trouble] if progress.trouble else []
         self._obstacles += [progress.obstacle] if progress.obstacle else []
         self._peers[progress.peer] = None
@@ -41,14 +41,14 @@ class Stops:
         progress.in_content = progress.at_dot = False
 
     def tell(self, progress: Progress) -> None:
-        """Put the first of each back: why the recipients without an answer have none."""
+        """Put the first reason of each kind back: it applies to the recipients without a reply."""
         progress.trouble = next(iter(self._troubles), None)
         progress.obstacle = next(iter(self._obstacles), None)
         progress.peer = ", ".join(self._peers)
 
 
 def accepted(progress: Progress) -> frozenset[Address]:
-    """Give the recipients that a server has taken the message for."""
+    """Return the recipients for which a server has accepted the message."""
     return frozenset(r for r, reply in progress.replies.items() if reply.accepted)
 
 

@@ -1,4 +1,4 @@
-"""Sending a server less when its answers ask for that."""
+"""Sends a server less mail when its replies ask for that."""
 
 import asyncio
 
@@ -14,10 +14,10 @@ from emailrelay_forwarder.session.session_error import NotYet
 
 
 async def turn(smarthost: Smarthost, rules: Rules) -> None:
-    """Return when the server may have one more message.
+    """Wait until the server may get one more message.
 
     Raises:
-        NotYet: not within a few seconds.
+        NotYet: that takes more than a few seconds.
 
     """
     now = rules.clock()
@@ -30,7 +30,7 @@ async def turn(smarthost: Smarthost, rules: Rules) -> None:
 
 
 def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rules) -> None:
-    """Send the server less if its answers ask for that, even if they have other meanings too."""
+    """Send the server less if its replies ask for that, also if they have other meanings."""
     replies = progress.replies
     told = {r: replies[r] for r in message.envelope.recipients if r in replies}
     refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}
@@ -44,7 +44,7 @@ def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rul
     for wish in (ThrottleWish.LATER, ThrottleWish.SLOWER):
         if reply := wishes.get(wish):
             later = _slow_down(smarthost, reply, wish, progress, rules)
-            # A recipient who is deferred for another reason comes at the usual time.
+            # A recipient that is deferred for another reason is tried at the usual time.
             progress.turn = None if None in wishes else later
             return
     if reply := wishes.get(ThrottleWish.FEWER):
@@ -56,7 +56,7 @@ def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rul
 def _slow_down(
     smarthost: Smarthost, reply: Reply, wish: ThrottleWish, progress: Progress, rules: Rules
 ) -> float:
-    """Send messages more slowly from now on; give the time at which this one has its turn."""
+    """Send messages more slowly from now on; return the time of this one's turn."""
     now, rate_limit = rules.clock(), smarthost.send_rate
     first = rate_limit.rate is None
     note = rate_limit.used_up if wish is ThrottleWish.LATER else rate_limit.refused

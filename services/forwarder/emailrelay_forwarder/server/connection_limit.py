@@ -1,24 +1,24 @@
-"""How many connections a server gets at a time: some at first, more if that helps, fewer if it says so."""
+"""The number of connections to a server: it grows while that helps, and falls at refusals."""
 
 from dataclasses import dataclass, field
 
 START = 20
-"""Connections that any server gets without having shown anything."""
+"""Connections to a server at first."""
 SLOW = 0.1
-"""Seconds a transaction beyond which the server's time, not ours, is what mail waits for."""
+"""Seconds of a transaction. Beyond this, mail waits for the server and not for this process."""
 TRUST = 100
-"""Deliveries after which a server that wanted fewer connections is asked for one more."""
+"""Deliveries after which a server that refused connections is tried with one more."""
 
 
 @dataclass(slots=True)
 class ConnectionLimit:
-    """The number for one server; ``most`` is the configured limit."""
+    """The limit for one server; ``most`` is the configured limit."""
 
     most: int
     now: int = field(init=False)
-    """Connections that may be open at a time."""
+    """The connections that may be open now."""
     _ceiling: int = field(init=False)
-    """What the server has not refused so far."""
+    """The largest number that the server has not refused so far."""
     _answers: int = field(init=False, default=0)
 
     def __post_init__(self) -> None:
@@ -26,7 +26,7 @@ class ConnectionLimit:
         self.now = min(START, self.most)
 
     def answered(self, seconds: float, *, waiting: bool) -> None:
-        """Note a delivery that took so long; ``waiting``: more mail waited for a connection."""
+        """Note the duration of a delivery; ``waiting``: more mail waited for a connection."""
         self._answers += 1
         if self._answers % TRUST == 0:
             self._ceiling = min(self._ceiling + 1, self.most)
@@ -34,13 +34,13 @@ class ConnectionLimit:
             self.now += 1
 
     def refused(self, others: int) -> None:
-        """Note that no further connection was given beside ``others``, at least one."""
+        """Note that the server refused a connection beside ``others`` (at least one)."""
         self.now = self._ceiling = others
 
     def crowded(self, others: int) -> None:
-        """Note that other processes have the rest of the route's connections for the moment."""
+        """Note that other processes use the remaining connections of the route now."""
         self.now = others
 
     def restrained(self) -> None:
-        """Note that the server wants less of us (421 in mid-session, 4.7.x)."""
+        """Note that the server wants less mail (421 in mid-session, 4.7.x)."""
         self.now = self._ceiling = max(1, self.now - 1)

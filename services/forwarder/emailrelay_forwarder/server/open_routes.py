@@ -1,4 +1,4 @@
-"""The routes in use: the servers of each with their sessions, and its limits."""
+"""The routes in use: the servers of each, with their sessions, and its limits."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
@@ -8,8 +8,9 @@ from emailrelay import routes
 from emailrelay.events import Report
 from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.server.gate import RouteGate
+from emailrelay_forwarder.server.pause import TurnedAway
 from emailrelay_forwarder.server.route_servers import servers
-from emailrelay_forwarder.server.smarthost import Smarthost, TurnedAway
+from emailrelay_forwarder.server.smarthost import Smarthost
 from emailrelay_forwarder.session.policy import Policy
 from emailrelay_forwarder.session.route import NextServer, NoRoute
 from emailrelay_forwarder.session.smtp_client import Session
@@ -17,14 +18,14 @@ from emailrelay_forwarder.session.smtp_client import Session
 
 @dataclass(frozen=True, slots=True)
 class OpenRoute:
-    """One route: its servers, the best one first, and what must be had before a message is sent."""
+    """One route: its servers, the preferred one first, and its limits."""
 
     smarthosts: tuple[Smarthost, ...]
     gate: RouteGate
 
     @property
     def idle(self) -> bool:
-        """Whether nothing would be lost by forgetting this route."""
+        """Whether this route can be forgotten without loss."""
         return all(smarthost.idle for smarthost in self.smarthosts)
 
     def turn_away_if_paused(self) -> None:
@@ -36,7 +37,7 @@ class OpenRoute:
 
 
 class OpenRoutes:
-    """All routes that are used. ``recovered``: see ``Smarthost``."""
+    """All routes in use. ``recovered``: see ``ServerPause``."""
 
     def __init__(
         self,
@@ -56,25 +57,25 @@ class OpenRoutes:
         self._report = report
         self._clock = clock
         self._recovered = recovered
-        self._lines: dict[routes.Route, OpenRoute] = {}
+        self._open: dict[routes.Route, OpenRoute] = {}
 
     def route(self, group: routes.RouteGroup) -> OpenRoute:
-        """Give the servers and limits of a group's route.
+        """Return the servers and limits of a group's route.
 
         Raises:
-            NoRoute: there is none, or one of its servers cannot be understood.
+            NoRoute: there is none, or the text of one of its servers is invalid.
 
         """
         route = group.route
         if route is None:
             raise NoRoute(f"there is no route for <{group.recipients[0]}>: {group.why}")
-        line = self._lines.get(route)
-        if line is None:
-            # A filter may name any number of servers; those out of use are forgotten.
-            for old in [r for r, known in self._lines.items() if known.idle]:
-                del self._lines[old]
-            line = self._lines[route] = self._new(route)
-        return line
+        found = self._open.get(route)
+        if found is None:
+            # A filter may name any number of servers; unused ones are forgotten.
+            for old in [r for r, known in self._open.items() if known.idle]:
+                del self._open[old]
+            found = self._open[route] = self._new(route)
+        return found
 
     def turn_away_if_paused(self, groups: list[routes.RouteGroup]) -> None:
         """Raise TurnedAway if none of the groups has a server that can be used now."""
@@ -91,7 +92,7 @@ class OpenRoutes:
 
     @property
     def paused(self) -> bool:
-        """Whether some server's mail is turned away for now; it will be called back."""
+        """Whether the mail of some server is turned away now; it becomes due again later."""
         return any(smarthost.paused for smarthost in self._smarthosts())
 
     def try_now(self) -> None:
@@ -100,11 +101,11 @@ class OpenRoutes:
             smarthost.try_now()
 
     async def close(self) -> None:
-        """Part from all servers."""
+        """Close the sessions with all servers."""
         await asyncio.gather(*(smarthost.close() for smarthost in self._smarthosts()))
 
     def _smarthosts(self) -> Iterator[Smarthost]:
-        return (smarthost for line in self._lines.values() for smarthost in line.smarthosts)
+        return (smarthost for route in self._open.values() for smarthost in route.smarthosts)
 
     def _new(self, route: routes.Route) -> OpenRoute:
         gate = RouteGate(

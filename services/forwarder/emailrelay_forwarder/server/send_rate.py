@@ -1,11 +1,11 @@
-"""The rate for a server that wants mail more slowly: measured, then learnt from its answers."""
+"""The rate for a server that wants mail more slowly: measured, then adapted to its answers."""
 
 from collections import deque
 
 WINDOW = 1.0
 """Seconds over which the rate is measured at the first refusal: servers count by the second."""
 MEASURED = 100
-"""Accepted messages that are remembered for that."""
+"""Accepted messages whose times are kept for that."""
 CUT = 0.5
 """The factor by which a refusal cuts the rate."""
 RAISE = 0.05
@@ -13,19 +13,18 @@ RAISE = 0.05
 SLOWEST = 1 / 60
 """The lowest rate, in messages per second, even after further refusals."""
 FORGIVEN = 600.0
-"""Seconds without a refusal after which there is no limit any more."""
+"""Seconds without a refusal after which the limit ends."""
 REST, LONGEST_REST = 900.0, 3600.0
-"""Seconds without mail when the share of a day or an hour is used up: at first, and at most."""
+"""Seconds without mail after the quota of a day or an hour is used up: first and longest."""
 AFTER_REST = 1.0
-"""Messages per second at first after such a rest; each that is accepted adds another one."""
+"""Messages per second after such a rest; each accepted message adds one more."""
 
 
 class SendRate:
     """The rate for one server (additive increase, multiplicative decrease). Times in seconds.
 
-    Without a refusal there is no limit. The first one halves the rate that was measured until then.
-    From then on messages have turns, one after another; a refused message gets a turn like all
-    others.
+    Without a refusal there is no limit. The first refusal halves the measured rate. From then on
+    messages take turns; a refused message gets a turn like all others.
     """
 
     __slots__ = (
@@ -49,17 +48,17 @@ class SendRate:
         self._changed = 0.0
         """Time of the last cut: refusals of earlier messages say nothing about the new rate."""
         self._forgiven = 0.0
-        """When there is no limit any more, if no refusal comes before."""
+        """The time at which the limit ends if no refusal comes before."""
         self._next = 0.0
-        """When the next message may begin."""
+        """The time at which the next message may begin."""
         self._later = 0.0
-        """The last turn that was given to a message to come back at."""
+        """The last turn given to a deferred message."""
         self._rests = 0
         self._seen = 0.0
-        """When a turn was last asked for."""
+        """The time of the last request for a turn."""
 
     def turn(self, now: float, *, patience: float) -> float | None:
-        """Take a turn: return the seconds until it; None: it is further away than ``patience``."""
+        """Take a turn; return the seconds until it, or None if it is more than ``patience`` away."""
         self._follow(now)
         if self.rate is None:
             return 0.0
@@ -73,7 +72,7 @@ class SendRate:
         return start - now
 
     def later(self, now: float) -> float:
-        """Return when a message may come back: each gets a time of its own, not to come all at once."""
+        """Return the time for a deferred message; each gets its own, so that they do not come at once."""
         if self.rate is None:
             return now
         self._later = max(self._later + 1 / self.rate, self._next, now)
@@ -87,9 +86,9 @@ class SendRate:
             self.rate += min(1.0, self._knee - self.rate) if self.rate < self._knee else RAISE
 
     def refused(self, now: float, *, began: float) -> bool:
-        """Note that a message was refused for coming too fast; tell whether it counted.
+        """Note that a message was refused because it came too fast; return whether that counted.
 
-        Refusals of several messages that began before the last cut are one.
+        The refusals of several messages that began before the last cut count as one.
         """
         if self.rate is not None and began <= self._changed:
             return False
@@ -98,7 +97,7 @@ class SendRate:
         return True
 
     def used_up(self, now: float, *, began: float) -> bool:
-        """Note that a share of many messages is used up; tell whether it counted, see ``refused``."""
+        """Note that the quota of a day or an hour is used up; return whether that counted (``refused``)."""
         if self.rate is not None and began <= self._changed:
             return False
         self._knee = max(self._knee, self._measured(now))
@@ -107,7 +106,7 @@ class SendRate:
         return True
 
     def _follow(self, now: float) -> None:
-        """Move all times back with a clock that was set back; else the next turn would be late."""
+        """If the clock was set back, move all times back as well; else the next turn would be late."""
         back = max(0.0, self._seen - now)
         self._seen = now
         if back:

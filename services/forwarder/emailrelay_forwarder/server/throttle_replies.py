@@ -1,4 +1,4 @@
-"""What servers say when they want less mail for a while, in codes and in words."""
+"""Replies in which a server asks for less mail for a while: their codes and words."""
 
 import re
 from enum import StrEnum
@@ -7,11 +7,11 @@ from emailrelay.reply import Reply
 
 
 class ThrottleWish(StrEnum):
-    """What a server asks for that has had too much."""
+    """The request of a server that gets too much mail."""
 
     FEWER = "fewer connections"
     SLOWER = "fewer messages a second"
-    LATER = "nothing for a while: a share of many messages is used up"
+    LATER = "nothing for a while: a quota of messages is used up"
 
 
 _WORDS = re.compile(
@@ -25,9 +25,9 @@ _PLAIN_WORDS = re.compile(
     r"|(?:daily|hourly|sending|message) (?:\w+ )?(?:quota|limit) (?:\w+ )?(?:reached|exceeded)",
     re.IGNORECASE,
 )
-"""Those that need no code: about us, never about one mailbox or message."""
+"""Words that count without an enhanced code: about us, never about one mailbox or message."""
 _ABOUT_ONE = re.compile(r"mailbox|recipient|\bsize|storage|\buser\b", re.IGNORECASE)
-"""Without a code, these make a limit that of a recipient or a message."""
+"""Without an enhanced code, these words show that a limit is that of a recipient or a message."""
 _CONNECTIONS = re.compile(r"connection|concurrent|session", re.IGNORECASE)
 _LONG = re.compile(
     r"\bdaily\b|\bday\b|\b24[ -]?h|\bhour|quota\b.*\b(?:exceeded|reached)", re.IGNORECASE
@@ -35,15 +35,15 @@ _LONG = re.compile(
 _ENHANCED = re.compile(r"4\.[0-9]{1,3}\.[0-9]{1,3}\b")
 _TEMPORARY = re.compile(r"4\.(?:7\.[0-9]{1,3}|3\.2|4\.5)\b")
 _FOR_TODAY = re.compile(r"5\.(?:4\.5|1\.90|2\.0|7\.232)\b")
-"""Google's and Microsoft's codes for a day's share that is used up, though 5yz means for good."""
+"""The codes of Google and Microsoft for a used-up daily quota, although 5yz means permanent."""
 _NAMED_SO = "4.7.0 our rate limit there is reached:"
 
 
 def wish_of(reply: Reply) -> ThrottleWish | None:
-    """Tell what a server asks for before any further message; None: the reply is about this one.
+    """Return the request of a reply that concerns further messages; None: it concerns this one only.
 
-    Greylisting has the same codes (451 4.7.1) but means one message only, so words decide. Amazon SES
-    and others give no enhanced code; then only words that can mean nothing else do.
+    Greylisting has the same codes (451 4.7.1) but concerns one message, so the words decide. Amazon SES
+    and others give no enhanced code; then only unmistakable words count.
     """
     if not 400 <= reply.code <= 499:
         return None
@@ -59,7 +59,7 @@ def wish_of(reply: Reply) -> ThrottleWish | None:
 
 
 def for_now(reply: Reply) -> Reply:
-    """Give a refusal that names a limit of ours at the server as the temporary one that it is."""
+    """Return a permanent refusal because of our quota as the temporary one that it is."""
     if reply.permanent and _FOR_TODAY.match(reply.text) and _WORDS.search(reply.text):
         return Reply.of(450, f"{_NAMED_SO} {reply}")
     return reply

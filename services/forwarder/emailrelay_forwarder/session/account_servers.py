@@ -1,7 +1,7 @@
-"""The servers that an account is for: no password and no token goes to any other.
+"""The servers that an account is for: no password and no token goes to any other server.
 
-Only the settings name them, never a message. The writer of an envelope can name a server and an
-account, but cannot make the forwarder use it at a server that the settings do not join it with.
+Only the settings name these servers. The writer of an envelope can name a server and an account, but
+the forwarder uses the account only at servers that the settings assign to it.
 """
 
 import socket
@@ -24,11 +24,11 @@ class AccountServers:
     """The servers of each account, as ``place`` writes them."""
 
     named: Mapping[str, frozenset[str]] = field(default_factory=dict[str, frozenset[str]])
-    """By the accounts that a ``[[route]]`` names, or that have ``servers`` of their own."""
+    """By account: those that a ``[[route]]`` names, and those with ``servers`` of their own."""
     usual: frozenset[str] = frozenset()
-    """Of all other accounts: ``forward_to`` and the servers of routes that name no account."""
+    """For all other accounts: ``forward_to`` and the servers of routes without an account."""
     tables: frozenset[str] = frozenset()
-    """The names of the ``[[account]]`` tables; every other account is one of the secrets file."""
+    """The names of the ``[[account]]`` tables; all other accounts are in the secrets file."""
     of_file: frozenset[str] = frozenset()
     """Further servers of all accounts of the secrets file."""
 
@@ -49,7 +49,7 @@ class AccountServers:
 
 
 def account_servers(settings: ForwarderSettings) -> AccountServers:
-    """Return what the settings say about accounts and servers."""
+    """Return the servers of each account according to the settings."""
     named: dict[str, set[str]] = {}
     usual = set(_places([settings.forward_to] if settings.forward_to else []))
     for route in settings.route:
@@ -67,14 +67,14 @@ def account_servers(settings: ForwarderSettings) -> AccountServers:
 
 
 def place(server: NextServer) -> str:
-    """Write a server in one form, so that different spellings of it are equal.
+    """Return the canonical form of a server, so that different spellings are equal.
 
-    A host's name and its address are different places: a certificate is for the one that it names.
+    The name and the address of a host are different places: a certificate is for the one it names.
     """
     if server.is_unix:
         return server.host
     host = server.host.rstrip(".").lower()
-    with suppress(ValueError):  # of a name, which is no address
+    with suppress(ValueError):  # a name is no address
         host = str(ip_address(host))
     return f"{host} {_port(server.port)}"
 

@@ -1,11 +1,11 @@
 """The time limits for the greetings of servers."""
 
 MOST_SERVERS = 1000
-"""Servers whose time is remembered; beyond that, the oldest is forgotten."""
+"""The most servers whose time is remembered; then the oldest is forgotten."""
 
 
 class GreetingTimeout:
-    """The seconds for each server, by its address: short at first, longer for a slow one.
+    """The limit for each server (seconds), by its address: short at first, longer for slow servers.
 
     RFC 5321 section 4.5.3.2.1 asks for five minutes. A dead server would delay mail for that time
     at every try. So each silence doubles the limit, up to ``longest``; after a greeting the next
@@ -17,15 +17,15 @@ class GreetingTimeout:
         self._slow: dict[str, float] = {}
 
     def of(self, server: str) -> float:
-        """Return how long to wait for the greeting of a server."""
+        """Return the limit for the greeting of a server."""
         return self._slow.get(server, self._first)
 
     def silent(self, server: str) -> None:
-        """Note that the time was not enough."""
+        """Note that the server did not greet in time."""
         self._needs(server, self.of(server))
 
     def greeted(self, server: str, seconds: float) -> None:
-        """Note how long the greeting took."""
+        """Note the time that the greeting took."""
         self._needs(server, seconds)
 
     def _needs(self, server: str, seconds: float) -> None:

@@ -1,7 +1,7 @@
-"""Connections to several addresses of one server, begun one after another (RFC 8305 section 5).
+"""Connections to several addresses of a server, started one after another (RFC 8305 section 5).
 
-If packets to an address are lost, it does not answer. To wait for it before the next address is
-tried would delay mail by the whole connection time-out, on each new connection.
+An address may not answer, because packets are lost. To wait for it before the next address is tried
+would delay mail by the whole connection timeout, on each new connection.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from emailrelay_forwarder.session.resolve import SocketAddress
 from emailrelay_forwarder.session.session_error import SessionError, unreachable
 
 DELAY = 0.25
-"""Seconds that an address has to itself before the next is tried as well (RFC 8305 section 8)."""
+"""Seconds before the next address is tried as well (RFC 8305 section 8)."""
 MEMORY = 600.0
 """Seconds for which an address that did not answer is tried last (RFC 6555 section 4.2)."""
 _MOST = 1000
@@ -31,29 +31,29 @@ C = TypeVar("C", bound=Abortable)
 
 
 class Silent:
-    """The addresses that lately did not answer, or not before another one did."""
+    """The addresses that recently did not answer, or answered after another one."""
 
     def __init__(self) -> None:
         self._since: dict[SocketAddress, float] = {}
 
     def note(self, address: SocketAddress, now: float) -> None:
-        """Take note that an address did not answer; ``now`` is the loop's time in seconds."""
+        """Note that an address did not answer; ``now`` is the loop's time in seconds."""
         self._since.pop(address, None)
         self._since[address] = now
         if len(self._since) > _MOST:
             del self._since[next(iter(self._since))]
 
     def answered(self, address: SocketAddress) -> None:
-        """Take note that an address did."""
+        """Note that an address answered."""
         self._since.pop(address, None)
 
     def last(self, addresses: Iterable[SocketAddress], now: float) -> list[SocketAddress]:
-        """Put these addresses behind the others, which stay in their order."""
+        """Return the addresses with the silent ones last, else in the same order."""
         return sorted(addresses, key=lambda a: self._since.get(a, now - MEMORY - 1) + MEMORY > now)
 
 
 def interleaved(addresses: Iterable[SocketAddress]) -> list[SocketAddress]:
-    """Put addresses of the families by turns, the first one's first (RFC 8305 section 4)."""
+    """Alternate the address families, beginning with the first one's (RFC 8305 section 4)."""
     families: dict[int, list[SocketAddress]] = {}
     for address in addresses:
         families.setdefault(address.family, []).append(address)
@@ -62,7 +62,7 @@ def interleaved(addresses: Iterable[SocketAddress]) -> list[SocketAddress]:
 
 
 class Won(NamedTuple, Generic[C]):
-    """The connection that was made first, and the addresses that are not known to fail."""
+    """The first connection, and the addresses that have not failed."""
 
     address: SocketAddress
     connection: C
@@ -74,10 +74,10 @@ async def first_to_answer(
     connect: Callable[[SocketAddress], Coroutine[None, None, C]],
     silent: Silent,
 ) -> Won[C]:
-    """Connect to each address in turn, ``DELAY`` apart or as soon as one fails; the first wins.
+    """Connect to each address in turn, after ``DELAY`` or at a failure; the first connection wins.
 
     Raises:
-        SessionError: of the only address, or of all of them together.
+        SessionError: that of the only address, or one for all of them.
 
     """
     if len(addresses) == 1:
@@ -113,7 +113,7 @@ async def first_to_answer(
 
 
 def _give_up(attempt: asyncio.Task[C]) -> None:
-    """End an attempt; a connection that it has made, or makes all the same, is dropped."""
+    """Cancel an attempt; drop its connection, also one that it still makes."""
 
     def drop(ended: asyncio.Task[C]) -> None:
         if not ended.cancelled() and ended.exception() is None:
@@ -124,6 +124,6 @@ def _give_up(attempt: asyncio.Task[C]) -> None:
 
 
 def _joined(troubles: Sequence[SessionError]) -> SessionError:
-    """Put the trouble of all addresses into one text."""
+    """Return one error for the failures of all addresses."""
     texts = [trouble.reply.text.removeprefix("4.4.1 ") for trouble in troubles]
     return unreachable("; ".join(texts))

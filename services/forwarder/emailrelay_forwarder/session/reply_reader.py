@@ -1,8 +1,7 @@
-"""Replies read from the octets of a server, strictly where it matters (RFC 5321 section 4.2).
+"""Reads replies from the octets of a server, strictly where it matters (RFC 5321 section 4.2).
 
-Tolerated, because servers in the field do it: bare LF, no text, 8-bit text, NUL. Not tolerated,
-because it leaves open what was answered: differing codes in one reply, a line without a code, a reply
-without an end.
+Accepted, because servers in use do it: bare LF, no text, 8-bit text, NUL. Refused, because the meaning
+is uncertain: different codes in one reply, a line without a code, a reply without an end.
 """
 
 import re
@@ -20,7 +19,7 @@ class ReplyGarbled(RelayError):
 
 
 class ReplyReader:
-    """Takes octets as they come and gives whole replies, in time linear in the octets."""
+    """Takes octets in any pieces and returns whole replies, in linear time."""
 
     __slots__ = ("_buffer", "_code", "_lines", "_size")
 
@@ -31,7 +30,7 @@ class ReplyReader:
         self._size = 0
 
     def feed(self, data: bytes) -> None:
-        """Add octets; those beyond any reasonable reply are only counted, not kept."""
+        """Add octets; those beyond ``LONGEST_REPLY`` are counted but not kept."""
         self._size += len(data)
         if self._size <= LONGEST_REPLY:
             self._buffer += data
@@ -42,10 +41,10 @@ class ReplyReader:
         return self._size == 0
 
     def take(self) -> tuple[int, str] | None:
-        """Take the next whole reply: its code, and its lines one a line of text; None: not there yet.
+        """Take the next whole reply: its code, and its lines joined by LF; None: it is not complete.
 
         Raises:
-            ReplyGarbled: there can be no reply any more; the connection is of no use.
+            ReplyGarbled: the octets are no reply; the connection cannot be used.
 
         """
         if self._size > LONGEST_REPLY:
@@ -60,7 +59,7 @@ class ReplyReader:
         return None
 
     def _last(self, line: bytearray) -> bool:
-        """Add a line to the reply being read; tell whether it is the last one."""
+        """Add a line to the current reply; return whether it is the last one."""
         if not _LINE.match(line):
             raise ReplyGarbled(f'no SMTP reply: "{line[:80].decode("ascii", "replace")}"')
         code = int(line[:3])

@@ -1,4 +1,4 @@
-"""What stops a session with a server, as one exception, whatever library or socket said so."""
+"""The error that ends a session with a server, whatever library or system call it came from."""
 
 import os
 import ssl
@@ -9,7 +9,7 @@ from emailrelay.reply import Reply
 
 
 class SessionStep(StrEnum):
-    """How far a session had come: what it was doing when it stopped."""
+    """The step of a session at which it ended."""
 
     CONNECT = "connecting"
     GREETING = "the greeting"
@@ -27,16 +27,16 @@ class SessionStep(StrEnum):
 
 
 class SessionError(RelayError):
-    """The session is over; what was not answered yet is to be tried again.
+    """The session is over; messages without an answer are tried again.
 
-    Always temporary: a refusal of one message or recipient is a ``Reply`` and no exception, and a 5yz
-    to the greeting or EHLO is about us or the server, never about the mail that waits.
+    Always temporary: a refusal of one message or recipient is a ``Reply`` and no exception. A 5yz to
+    the greeting or EHLO concerns us or the server, never the waiting mail.
     """
 
     def __init__(self, step: SessionStep, reply: Reply, *, ours: bool = False) -> None:
-        """Take the server's reply, or one of ours (4yz) that says what this relay found.
+        """Take the reply of the server, or one of ours (4yz) with the finding of this relay.
 
-        As text a trouble tells which of the two it is.
+        The text of the error says which of the two it is.
         """
         super().__init__(str(reply) if ours else f"the server said at {step}: {reply}")
         self.step = step
@@ -45,48 +45,48 @@ class SessionError(RelayError):
 
 
 class NoSlot(SessionError):
-    """All connections of the route are in use, other processes' among them: no fault of the server."""
+    """All connections of the route are in use, also by other processes: no error of the server."""
 
     def __init__(self, why: str) -> None:
-        """Say which."""
+        """Take the text for the log, which names the route."""
         super().__init__(SessionStep.CONNECT, Reply.of(451, f"4.4.5 {why}"), ours=True)
 
 
 class NoToken(SessionError):
-    """Our account has no token now. The server was not asked, so nothing counts against us there."""
+    """Our account has no token now. The server was not asked, so this is no failed login there."""
 
     def __init__(self, why: str) -> None:
-        """Say why there is none, and what to do."""
+        """Take the reason, and what to do."""
         super().__init__(SessionStep.AUTH, Reply.of(454, f"4.7.0 {why}"), ours=True)
 
 
 class NotYet(SessionError):
-    """The route has sent as much as it may for now."""
+    """The route or the server has reached its rate."""
 
     def __init__(self, reply: Reply, again: float) -> None:
-        """Take when the message's turn will be (seconds since 1970)."""
+        """Take the time of the message's turn (seconds since 1970)."""
         super().__init__(SessionStep.MAIL, reply, ours=True)
         self.again = again
 
 
 def cut_off(step: SessionStep, why: str) -> SessionError:
-    """Describe a connection that ended or fell silent (RFC 3463: 4.4.2)."""
+    """Return the error for a connection that ended or became silent (RFC 3463: 4.4.2)."""
     return SessionError(step, Reply.of(451, f"4.4.2 {why} at {step}"), ours=True)
 
 
 def garbled(step: SessionStep, why: str) -> SessionError:
-    """Describe a server that broke the protocol (RFC 3463: 4.5.0)."""
+    """Return the error for a violation of the protocol (RFC 3463: 4.5.0)."""
     reply = Reply.of(451, f"4.5.0 protocol error of the server at {step}: {why}")
     return SessionError(step, reply, ours=True)
 
 
 def unreachable(why: str) -> SessionError:
-    """Describe a server to which no connection could be made (RFC 3463: 4.4.1)."""
+    """Return the error for a failed connection (RFC 3463: 4.4.1)."""
     return SessionError(SessionStep.CONNECT, Reply.of(451, f"4.4.1 {why}"), ours=True)
 
 
 def in_words(error: Exception) -> str:
-    """Say what a system call or TLS met with, without its number: ``connection refused``."""
+    """Return the text of an error of TLS or a system call, without number: ``connection refused``."""
     said: str | None = None
     if isinstance(error, ssl.SSLError):  # its number is of another list
         said = (getattr(error, "reason", None) or "").lower().replace("_", " ")
@@ -98,11 +98,11 @@ def in_words(error: Exception) -> str:
 
 
 def unprotected(step: SessionStep, why: str) -> SessionError:
-    """Describe a connection that may not be used for want of protection (RFC 5248: 4.7.10, 4.7.5)."""
+    """Return the error for a connection without the required TLS (RFC 5248: 4.7.10, 4.7.5)."""
     code = "4.7.10" if step is SessionStep.STARTTLS else "4.7.5"
     return SessionError(step, Reply.of(454, f"{code} {why}"), ours=True)
 
 
 def not_signed_in(why: str) -> SessionError:
-    """Describe an account that cannot be used; the server was not even asked (RFC 3463: 4.7.0)."""
+    """Return the error for an account that cannot be used; the server was not asked (4.7.0)."""
     return SessionError(SessionStep.AUTH, Reply.of(454, f"4.7.0 {why}"), ours=True)

@@ -15,20 +15,20 @@ class SessionSettings:
 
     connect: float = 40.0
     greeting: GreetingTimeout = field(default_factory=lambda: GreetingTimeout(20.0, 300.0))
-    """For each server: this one learns as sessions are opened."""
+    """The limit for the greeting of each server; it adapts as sessions are opened."""
     reply: float = 300.0
     verdict: float = 600.0
-    """For the reply to the final dot: a shorter wait makes duplicates (RFC 5321 4.5.3.2.6)."""
+    """For the reply to the final dot: a shorter limit causes duplicates (RFC 5321 4.5.3.2.6)."""
     domain: str | None = None
     """Our name for EHLO; None: the host's, or the address literal of the connection's end."""
     local_address: str | None = None
     policy: Policy = field(default_factory=Policy)
-    """What must hold on each connection, unless its route has a policy of its own."""
+    """The policy of each connection, unless its route has its own."""
     accounts: Accounts = nobody
-    """Who we say we are."""
+    """Our accounts."""
     without: frozenset[str] = frozenset()
-    """Extensions that are not used, in lower case, whether a server offers them or not."""
+    """Extensions not to use even if a server offers them, in lower case."""
     silent: Silent = field(default_factory=Silent)
-    """The addresses that lately did not answer, for as long as these settings hold."""
+    """The addresses that recently did not answer, as long as these settings are in force."""
     dialogue: Report | None = None
-    """Where each line of a dialogue is told; None: nowhere, at no cost."""
+    """Takes each line of a dialogue; None: none is reported, at no cost."""

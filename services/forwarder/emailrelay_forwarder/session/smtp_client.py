@@ -24,11 +24,11 @@ from emailrelay_forwarder.session.sign_in import choice, sign_in
 from emailrelay_forwarder.session.wire import RawReply, Wire
 
 MOST_RECIPIENTS = 100
-"""Of one transaction: every server takes as many (RFC 5321 section 4.5.3.1.8), or says that it does not."""
+"""For one transaction. Every server takes as many (RFC 5321 section 4.5.3.1.8), or says so."""
 
 
 class Session:
-    """An open session. Whoever has it aborts it when any of its methods did not return."""
+    """An open session. Its user must abort it if one of its methods raises an error."""
 
     __slots__ = (
         "_settings",
@@ -52,36 +52,36 @@ class Session:
         self.extensions: Mapping[str, str] = {}
         """EHLO keywords in lower case, with their parameters."""
         self.messages = 0
-        """How often a content was accepted."""
+        """The number of accepted contents."""
         self.most_recipients = MOST_RECIPIENTS
-        """Of one transaction; fewer where the server has said so."""
+        """For one transaction; fewer after the server has refused some."""
         self.unfinished = False
-        """Whether a transaction was begun that needs RSET before the next."""
+        """Whether an open transaction needs RSET before the next."""
         self.used = False
-        """Whether an earlier message, or part of this one, was answered for here."""
+        """Whether the server has answered for an earlier message, or a part of this one, here."""
         self.settling: asyncio.Event | None = None
         """Set when the last message that was accepted here is settled."""
         self.idle_since = 0.0
         self.slot: Slot | None = None
-        """The right to this connection, where the route has a limit; given back when it ends."""
+        """The right to this connection, if the route has a limit; released at its end."""
 
     @property
     def usable(self) -> bool:
-        """Whether another command can be sent, as far as one can know without sending it."""
+        """Whether another command can be sent, as far as known without sending it."""
         return self._wire.quiet
 
     @property
     def largest(self) -> int | None:
-        """The octets of the largest message the server takes, if it says so (RFC 1870)."""
+        """The size limit for messages in octets, if the server gives one (RFC 1870)."""
         return largest_message(self.extensions)
 
     @property
     def encryption(self) -> ssl.SSLObject | None:
-        """What there is to know of the encryption; None: there is none."""
+        """The TLS connection; None: the connection is not encrypted."""
         return self._wire.encryption
 
     async def introduce(self) -> None:
-        """Take the greeting and say EHLO, or HELO to a server that does not know EHLO (4.1.1.1)."""
+        """Read the greeting and send EHLO, or HELO to a server without EHLO (4.1.1.1)."""
         timeout = self._settings.greeting
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -112,12 +112,12 @@ class Session:
         await self._wire.encrypt(context, name, self._settings.connect)
 
     async def introduce_again(self) -> None:
-        """Say EHLO under TLS: what was said in clear counts no more (RFC 3207 section 4.2)."""
+        """Send EHLO under TLS: the extensions sent in clear no longer count (RFC 3207 section 4.2)."""
         self.extensions = {}
         await self._hello()
 
     async def sign_in(self, account: Account, auth: AuthConfig) -> Mechanism:
-        """Prove who we are; return the mechanism that did it. See ``sign_in.sign_in``."""
+        """Authenticate; return the mechanism used. See ``sign_in.sign_in``."""
         encrypted = self._wire.encryption is not None
         mechanisms = choice(account, self.extensions, auth, encrypted=encrypted)
         return await sign_in(
@@ -140,25 +140,25 @@ class Session:
         }
 
     async def begin(self) -> None:
-        """Make ready for a transaction."""
+        """Prepare a transaction."""
         if self.unfinished:
             expect(SessionStep.RSET, await self._command(SessionStep.RSET, b"RSET"), 250)
         self.unfinished = True
 
     async def ask(self, step: SessionStep, line: bytes) -> Reply:
-        """Say MAIL, RCPT or DATA. To DATA 354 means go ahead; any other code is a refusal."""
+        """Send MAIL, RCPT or DATA. 354 accepts DATA; any other code refuses it."""
         return judged(step, await self._command(step, line))
 
     def say(self, commands: Sequence[tuple[SessionStep, bytes]]) -> None:
-        """Say several of these at once; each must be followed by its ``hear``, in this order."""
+        """Send several of these at once; a ``hear`` for each must follow, in this order."""
         self._wire.send_all(commands)
 
     async def hear(self, step: SessionStep) -> Reply:
-        """Wait for the reply to the next of what was said at once; see ``ask``."""
+        """Wait for the reply to the next of the commands sent by ``say``; see ``ask``."""
         return judged(step, await self._wire.reply(step, self._settings.reply))
 
     async def nothing(self) -> None:
-        """Send no content after a 354 that no recipient is behind (RFC 2920 section 3.1)."""
+        """Send an empty content after a 354 without recipients (RFC 2920 section 3.1)."""
         answer = await self._wire.final(b".\r\n", self._settings.verdict)
         self.unfinished = False
         verdict(SessionStep.DOT, answer)
@@ -169,7 +169,7 @@ class Session:
         before_dot: Callable[[], Awaitable[None]],
         ready: asyncio.Event | None = None,
     ) -> Reply:
-        """Send the content and return the verdict on it.
+        """Send the content and return the reply to it.
 
         At most a few chunks are in memory at any time.
 
@@ -191,7 +191,7 @@ class Session:
         return verdict(SessionStep.DOT, answer)
 
     async def quit(self, limit: float) -> None:
-        """Part politely, and wait for the answer at most ``limit`` seconds; never raises."""
+        """Send QUIT, and wait for the answer at most ``limit`` seconds; never raises."""
         with contextlib.suppress(SessionError):
             await self._wire.command(SessionStep.QUIT, b"QUIT", limit)
         self.abort()
@@ -203,7 +203,7 @@ class Session:
             self.slot.release()
 
     async def _stream(self, chunks: AsyncIterator[bytes]) -> bytes:
-        """Send all but the last of the content; return that with the final dot, to go in one piece."""
+        """Send all but the last chunk; return the last one with the final dot, to be sent together."""
         stuffer, held = DotStuffer(), b""
         async for chunk in chunks:
             if held:
@@ -224,7 +224,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class _SigningIn:
-    """The wire as an exchange of AUTH sees it."""
+    """The connection of an exchange of AUTH."""
 
     wire: Wire
     settings: SessionSettings

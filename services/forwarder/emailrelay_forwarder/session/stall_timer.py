@@ -12,7 +12,7 @@ from emailrelay_forwarder.session.stall import Stall
 
 
 class StallTimer:
-    """One timer of the loop serves wait after wait: it is set again only if it would come too late."""
+    """The limit of one connection. One timer of the loop serves many waits, one after another."""
 
     __slots__ = ("_give_up", "_loop", "_stall", "_timer", "_unsent")
 

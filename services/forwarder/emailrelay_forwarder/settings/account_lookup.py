@@ -12,9 +12,9 @@ from emailrelay_forwarder.session.route import NextServer
 
 
 class AccountLookup:
-    """Gives accounts; see ``account.Accounts``.
+    """Looks accounts up; see ``account.Accounts``.
 
-    ``AccountLookup(...)`` reads the secrets file at once and raises ``ConfigError`` with every problem.
+    ``AccountLookup(...)`` reads the secrets file and raises ``ConfigError`` with every problem.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class AccountLookup:
         self._report = report
 
     def __call__(self, selector: str, server: NextServer) -> Account | None:
-        """Give the account of a selector; one of the settings goes before one of the file.
+        """Return the account of a selector; the settings take precedence over the secrets file.
 
         Raises:
-            NoSuchAccount: there are accounts, and it is none of them.
+            NoSuchAccount: there are accounts, but not this one.
             NotForServer: the account is for other servers than this one.
 
         """

@@ -1,4 +1,4 @@
-"""What the settings say about sessions with servers."""
+"""The settings of sessions with servers, from the configuration."""
 
 from emailrelay.config import ForwarderSettings
 from emailrelay.config.security_values import DEFAULT_AUTHORITIES, NO_VERIFICATION
@@ -23,7 +23,7 @@ _FIRST_GREETING, _LONGEST_GREETING = 20.0, 300.0  # RFC 5321 4.5.3.2.1
 
 
 def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> SessionSettings:
-    """Return how sessions are opened and used.
+    """Return the settings of sessions.
 
     Raises:
         ConfigError: the secrets file cannot be used.
@@ -45,9 +45,9 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
 
 
 def patience_of(settings: ForwarderSettings) -> GreetingTimeout:
-    """Return how long greetings are waited for: a given time rules.
+    """Return the limit for greetings: a configured one takes precedence.
 
-    A single pass has no second try to which it could bring more patience.
+    A single pass makes one try, so it uses the longest limit at once.
     """
     if settings.prompt_timeout is not None:
         return GreetingTimeout(settings.prompt_timeout, settings.prompt_timeout)
@@ -57,7 +57,7 @@ def patience_of(settings: ForwarderSettings) -> GreetingTimeout:
 
 
 def policy_of(settings: ForwarderSettings) -> Policy:
-    """Return the policy that the settings describe."""
+    """Return the policy in the settings."""
     return Policy(
         tls=_tls(settings),
         in_clear=settings.client_auth_in_clear,
@@ -89,7 +89,7 @@ def check_files(settings: ForwarderSettings) -> None:
 
 
 def found_by_check(settings: ForwarderSettings) -> list[str]:
-    """Return what --check-config finds: beside ``check_files``, what a running service would wait for."""
+    """Return the problems for --check-config, also those that a running service would wait for."""
     problems = complaints("--client-filter", parse_chain(settings.client_filter))
     try:
         check_files(settings)

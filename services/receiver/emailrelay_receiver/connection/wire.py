@@ -14,15 +14,14 @@ follows, and why (aiosmtpd 1.4.6):
 import asyncio
 import logging
 import ssl
-import threading
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
-from emailrelay.store.base import CHUNK
 from emailrelay_receiver.connection.client_input import ClientInput
 from emailrelay_receiver.connection.handshake import shake_hands
+from emailrelay_receiver.connection.inlet import Inlet
 
 # Its lines hold raw commands, and each costs time even if it goes nowhere. Our log is the events.
 logging.getLogger("mail.log").disabled = True
@@ -59,22 +58,6 @@ class _NoHooks:
 _NO_HOOKS = _NoHooks()
 
 
-class _Thread(threading.local):
-    """The buffer of each thread, and so of each event loop."""
-
-    _buffer: memoryview | None = None
-
-    @property
-    def buffer(self) -> memoryview:
-        """Room for what arrives; made at the first use."""
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(CHUNK))
-        return self._buffer
-
-
-_THREAD = _Thread()
-
-
 class ClientWire(SMTP):
     """One connection to a client."""
 
@@ -83,7 +66,7 @@ class ClientWire(SMTP):
         loop = asyncio.get_running_loop()
         super().__init__(_NO_HOOKS, hostname=hostname, enable_SMTPUTF8=True, loop=loop)
         self.input = ClientInput(loop)
-        self.inlet = _Inlet(self)
+        self.inlet = Inlet(self)
         """The protocol for the transport."""
         self.heard_anything = False
         self.last_content = 0.0
@@ -245,36 +228,6 @@ class ClientWire(SMTP):
         if self._take is not None and self._taken is not None:
             self._take = None
             self._taken.set_result(None)
-
-
-class _Inlet(asyncio.BufferedProtocol):
-    """The transport's view of a connection. Nothing else runs while the shared buffer is in use."""
-
-    __slots__ = ("_wire",)
-
-    def __init__(self, wire: ClientWire) -> None:
-        self._wire = wire
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire.connection_made(transport)
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it has one size
-        return _THREAD.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        self._wire.received(_THREAD.buffer[:nbytes])
-
-    def eof_received(self) -> bool:
-        return self._wire.ended()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._wire.connection_lost(exc)
-
-    def pause_writing(self) -> None:
-        self._wire.pause_writing()
-
-    def resume_writing(self) -> None:
-        self._wire.resume_writing()
 
 
 class Demonstration:
