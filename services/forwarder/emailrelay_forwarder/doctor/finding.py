@@ -21,7 +21,7 @@ class DoctorFinding:
     step: str
     verdict: DoctorVerdict
     text: str
-    """The text, one line."""
+    """One line for people."""
     seconds: float = 0.0
     remedy: str = ""
     """The remedy; empty: none is needed."""
