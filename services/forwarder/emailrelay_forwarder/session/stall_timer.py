@@ -5,7 +5,6 @@ import fcntl
 import sys
 import termios
 from collections.abc import Callable
-from functools import partial
 
 from emailrelay import linux
 from emailrelay_forwarder.session.stall import Stall
@@ -14,7 +13,7 @@ from emailrelay_forwarder.session.stall import Stall
 class StallTimer:
     """The limit of one connection. One timer of the loop serves many waits, one after another."""
 
-    __slots__ = ("_give_up", "_loop", "_stall", "_timer", "_unsent")
+    __slots__ = ("_give_up", "_loop", "_sending", "_stall", "_timer")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, give_up: Callable[[float], None]) -> None:
         """Take the loop, and the function to call with the limit (seconds) that has passed."""
@@ -22,14 +21,13 @@ class StallTimer:
         self._give_up = give_up
         self._stall: Stall | None = None
         """The current wait; None: there is none."""
-        self._unsent: Callable[[], int] = int
+        self._sending: asyncio.WriteTransport | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, limit: float, sending: asyncio.WriteTransport | None) -> None:
         """Begin a wait of ``limit`` seconds; octets that leave ``sending`` count as progress."""
         self._stall = Stall(limit, self._loop.time(), sending=sending is not None)
-        if sending is not None:
-            self._unsent = partial(unsent, sending)
+        self._sending = sending
         self._look_at(self._stall.look_at)
 
     def end(self) -> None:
@@ -59,6 +57,9 @@ class StallTimer:
             self._look_at(stall.look_at)
         else:
             self._give_up(stall.limit)
+
+    def _unsent(self) -> int:
+        return 0 if self._sending is None else unsent(self._sending)
 
 
 def unsent(transport: asyncio.WriteTransport) -> int:
