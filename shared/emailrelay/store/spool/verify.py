@@ -1,7 +1,7 @@
 """Looks for damage in a spool directory without changing it, and repairs what it has found.
 
-Mail comes and goes meanwhile, so a wrong entry is looked at a second time under its present name before
-it is called a problem.
+Mail comes and goes meanwhile, so a wrong entry is looked at a second time under its present name
+before it is called a problem.
 """
 
 import contextlib
@@ -59,7 +59,7 @@ class Verification:
         return (self._directory(directory) if directory else self.root) / base
 
     def look(self, name: str) -> Iterator[DamageFinding]:
-        """Look at one name. A file that cannot be read is a finding, and does not hide the others."""
+        """Look at one name. A file that cannot be read is a finding, and hides no other."""
         try:
             yield from self._look(name)
         except FileNotFoundError:
@@ -134,7 +134,7 @@ class Verification:
         if lock is not None:
             locks.unlock_and_close(lock)
         if lock is not None or not files.is_there(path):
-            yield DamageFinding(name, "a filters' work copy that nobody works on", message)
+            yield DamageFinding(name, "a filters' work copy that no process works on", message)
 
     def _has_envelope(self, message: QueueId) -> bool:
         present = [

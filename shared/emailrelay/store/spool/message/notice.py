@@ -1,8 +1,8 @@
 """A notice of failure to a sender: it is sent once, whichever process dies meanwhile.
 
-N: the notice is drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal has no line
-``Notified``; if its notifier dies then, it is discarded and made again. After that line it is sent. All
-of this belongs to the holder of the lock on the failed envelope.
+N: the notice is drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal has no
+line ``Notified``; if its notifier dies then, it is discarded and made again. After that line it is
+sent. All of this belongs to the holder of the lock on the failed envelope.
 """
 
 import os
@@ -53,7 +53,7 @@ class Notice:
         return self.spool.directories.notices.below(self.at.name, makes=False)
 
     def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> None:
-        """Write the notice and put it on stable storage; ``text`` writes it for the id that it gets."""
+        """Write and sync the notice; ``text`` writes it for the id that it gets."""
         spool = self.spool
         files.make_directory(self.at)
         stage = entrance.get(spool.root)
