@@ -56,7 +56,7 @@ async def test_what_is_put_off_is_told_at_once(tmp_path: Path) -> None:
     announcer.close()
 
 
-async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Path) -> None:
+async def test_full_socket_gets_its_hints_later_without_another_call(tmp_path: Path) -> None:
     announcer, heard, all_heard = (
         Announcer(HintSender(Directory(str(tmp_path)))),
         list[QueueId](),
@@ -82,7 +82,7 @@ async def test_somebody_too_busy_is_told_again_without_another_ring(tmp_path: Pa
     announcer.close()
 
 
-async def test_who_has_missed_very_much_is_asked_to_look(tmp_path: Path) -> None:
+async def test_owner_of_a_very_full_socket_is_asked_to_scan(tmp_path: Path) -> None:
     sender, heard, asked = HintSender(Directory(str(tmp_path))), list[QueueId](), asyncio.Event()
     hint_socket = HintSocket(
         Directory(str(tmp_path)), "ready", lambda message, _due: heard.append(message), asked.set
@@ -101,7 +101,7 @@ async def test_who_has_missed_very_much_is_asked_to_look(tmp_path: Path) -> None
     sender.close()
 
 
-async def test_what_an_ear_was_too_full_to_hear_is_due_at_a_wake(spool: SpoolOpener) -> None:
+async def test_what_a_socket_was_too_full_to_receive_is_due_at_a_wake(spool: SpoolOpener) -> None:
     async with spool() as store:
         message = await put(store)
         async with store.feed(Stage.READY) as feed:

@@ -205,10 +205,10 @@ async def test_mail_is_found_where_no_directory_can_be_watched(
         assert polling.descriptors() <= before + 1
 
 
-async def test_mail_is_found_when_every_doorbell_is_gone(spool: SpoolOpener) -> None:
+async def test_mail_is_found_when_every_hint_socket_is_gone(spool: SpoolOpener) -> None:
     async with spool() as store, claimer(spool) as waiting:
-        for bell in (spool.directory / ".wake").iterdir():
-            bell.unlink()
+        for hint_socket in (spool.directory / ".wake").iterdir():
+            hint_socket.unlink()
         for _ in range(3):
             message = await put(store)
             assert await waiting.line() == message

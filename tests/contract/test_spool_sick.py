@@ -172,7 +172,7 @@ async def test_woken_mail_stays_due_when_the_directory_is_scanned(spool: SpoolOp
 
 
 @pytest.mark.parametrize("datagram", [b"x nan", b"x inf", b"x -inf", b"a\0b 0", b"../x 0"])
-async def test_nonsense_at_the_bell_stops_no_mail(spool: SpoolOpener, datagram: bytes) -> None:
+async def test_nonsense_in_a_hint_stops_no_mail(spool: SpoolOpener, datagram: bytes) -> None:
     async with spool() as store, store.feed(Stage.READY) as feed:
         (hint_socket,) = (spool.directory / ".wake").glob("ready.*")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
@@ -218,7 +218,7 @@ async def test_flood_of_announcements_is_ignored_and_mail_goes_on(
             await flooding
 
 
-async def test_bell_hears_of_a_listener_that_came_within_the_clocks_grain(tmp_path: Path) -> None:
+async def test_sender_finds_a_listener_that_came_within_the_clocks_grain(tmp_path: Path) -> None:
     sender, heard = HintSender(Directory(str(tmp_path))), asyncio.Event()
     first = HintSocket(Directory(str(tmp_path)), "ready", lambda _message, _due: None)
     first.open()

@@ -40,7 +40,7 @@ from emailrelay.store.spool.opening.recovery import Recovery
 from emailrelay.store.spool.verify import SpoolVerification
 
 _PATIENCE = 0.3
-"""Seconds that the opening waits for the first recovery sweep; in a large spool it goes on beside."""
+"""Seconds that the opening waits for the first recovery sweep; a longer one goes on beside."""
 _PER_TURN = 1000
 """Names listed before other tasks get a turn."""
 
@@ -59,7 +59,8 @@ class SpoolStore(Store):
     ) -> None:
         """Use the directory ``root``; nothing is touched before the block is entered.
 
-        With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use then.
+        With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use
+        then.
         """
         self._root, self._report, self._clock, self._sync = root, report, clock, sync
         self._looking = looking

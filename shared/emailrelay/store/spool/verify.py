@@ -1,7 +1,7 @@
 """A search for damage in a spool directory, which changes nothing, and its repair.
 
-Mail comes and goes meanwhile, so a wrong entry is looked at a second time under its present name before
-it is called a problem.
+Mail comes and goes meanwhile, so a wrong entry is looked at a second time under its present name
+before it is called a problem.
 """
 
 import contextlib
@@ -123,7 +123,7 @@ class SpoolVerification(Verification):
         if lock is not None:
             locks.unlock_and_close(lock)
         if lock is not None or not files.is_there(path):
-            yield DamageFinding(name, "a filters' work copy that nobody works on", message)
+            yield DamageFinding(name, "a filters' work copy that no process works on", message)
 
     def _has_envelope(self, message: QueueId) -> bool:
         present = [

@@ -22,7 +22,7 @@ _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Directory:
-    """A directory that stays open. One that was removed or replaced is opened again. Threads may share it.
+    """A directory that stays open, and is opened again if it was replaced. Threads may share it.
 
     The number of its descriptor never changes, so a thread that has just asked for it can use it.
     """
@@ -58,7 +58,7 @@ class Directory:
         """Return a name in this directory.
 
         Raises:
-            OSError: it is a path, which somebody may have put into a file of the spool.
+            OSError: it is a path, as an attacker may have put into a file of the spool.
 
         """
         if "/" in name:

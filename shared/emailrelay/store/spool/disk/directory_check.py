@@ -20,8 +20,8 @@ _OCTAL = re.compile(r"\\([0-7]{3})")
 def network_file_system(mountinfo: str, path: str) -> str | None:
     """Return the type of the network file system that ``path`` is on, or None for a local one.
 
-    ``mountinfo`` is the text of ``/proc/self/mountinfo`` (see proc(5)); the last, longest mount point
-    that begins the path counts.
+    ``mountinfo`` is the text of ``/proc/self/mountinfo`` (see proc(5)); the last, longest mount
+    point that begins the path counts.
     """
     best, kind = "", ""
     for line in mountinfo.splitlines():

@@ -1,8 +1,8 @@
 """Syncs the file system of a spool as a whole, which costs less than many files one by one.
 
-A journal that is written once makes all files of a batch durable; synced one by one, even side by side,
-each is waited for at the turns of the disk. The whole includes what others have written there, so when
-that takes long, files are synced one by one again for a while.
+A journal that is written once makes all files of a batch durable; synced one by one, even side by
+side, each is waited for at the turns of the disk. The whole includes what others have written
+there, so when that takes long, files are synced one by one again for a while.
 """
 
 import os
@@ -62,8 +62,8 @@ class FileSystem:
     def sync(self) -> None:
         """Put everything on stable storage that has not been written yet. Blocks.
 
-        After an error files are synced one by one: what was lost may be another batch's whose data was
-        written along, and only the sync of its own files would still tell it so.
+        After an error files are synced one by one: what was lost may be another batch's whose data
+        was written along, and only the sync of its own files would still tell it so.
 
         Raises:
             OSError: the disk refused something since the last time, or since this was opened.

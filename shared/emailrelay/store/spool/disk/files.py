@@ -14,8 +14,8 @@ FILE_MODE = 0o660
 NOT_VOUCHED_FOR = FILE_MODE | stat.S_ISVTX
 """The mode of an envelope that is not synced, since its client waits and was not told 250.
 
-After a power cut the file may be empty, but its name is not there without this mode. So it is not taken
-for damaged mail that was acknowledged.
+After a power cut the file may be empty, but its name is not there without this mode. So it is not
+taken for damaged mail that was acknowledged.
 """
 LARGEST_ENVELOPE = 64 * 1024 * 1024
 _END = 1024 * 1024
@@ -209,8 +209,8 @@ def write_at(descriptor: int, octets: bytes, offset: int) -> None:
 def open_regular(at: Location, *, alone: bool = True) -> int | None:
     """Open a file for reading; None if there is none, or it is no regular file.
 
-    A link, a FIFO, a directory or (``alone``) a file with a second hard link is a mistake or an attack:
-    it is not followed, and never blocks.
+    A link, a FIFO, a directory or (``alone``) a file with a second hard link is a mistake or an
+    attack: it is not followed, and never blocks.
     """
     opened = open_with_status(at, alone=alone)
     return None if opened is None else opened[0]
@@ -348,7 +348,7 @@ def take_away(at: Location) -> None:
 
 
 def copy(source: int, target: Location) -> int:
-    """Copy an open file to a new one that only this user can read, inside the kernel; return it open."""
+    """Copy an open file to a new one for this user alone, in the kernel; return it open."""
     descriptor = opened(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         offset, size = 0, os.fstat(source).st_size

@@ -1,9 +1,10 @@
 """Syncs files and directories side by side, and closes files that were removed.
 
-All writes are begun at once, and waited for before anything is synced: so one write of the file system's
-journal makes all of them durable. Then each is synced in one of a few threads, because the kernel merges flushes
-that overlap. Many files are synced with all of their file system. With its last close a large removed file gives back its blocks, which takes
-longer (0.15-1 ms) than an event loop with many sessions can spare.
+All writes are begun at once, and waited for before anything is synced: so one write of the file
+system's journal makes all of them durable. Then each is synced in one of a few threads, because the
+kernel merges flushes that overlap. Many files are synced with all of their file system. With its
+last close a large removed file gives back its blocks, which takes longer (0.15-1 ms) than an event
+loop with many sessions can spare.
 """
 
 import contextlib

@@ -103,7 +103,7 @@ class Durability(ABC):
     def replacing(
         self, message: QueueId, stage: Stage, envelope: bytes
     ) -> AbstractContextManager[None]:
-        """Return the block in which a synced file with these octets replaces an envelope. Blocks."""
+        """Return the block in which a synced file with these octets replaces an envelope."""
 
 
 class FileDurability(Durability):
@@ -190,7 +190,7 @@ class LogDurability(Durability):
         self._log.forget(message, wait=wait)
 
     async def remove(self, message: QueueId, remove: Finish) -> None:
-        """See ``Durability.remove``. The record comes first, since replay must not undo a removal."""
+        """See ``Durability.remove``. The record comes first: replay must not undo a removal."""
         await self._syncer.log(lambda: Gone(message), remove)
 
     async def removed(self, root: Directory, closing: Sequence[int]) -> None:  # noqa: ARG002

@@ -138,7 +138,8 @@ class Log:
     def sync(self, batches: Iterable[Written]) -> dict[Segment, OSError]:
         """Put batches on stable storage; return the segments for which that has failed.
 
-        Their batches are overwritten: all records in them are refused, so replay must not find them.
+        Their batches are overwritten: all records in them are refused, so replay must not find
+        them.
         """
         failed: dict[Segment, OSError] = {}
         synced: set[Segment] = set()
@@ -155,8 +156,8 @@ class Log:
 
     def _sync(self, segment: Segment) -> OSError | None:
         # A failed sync is not repeated: the kernel may have dropped data, also of batches written
-        # meanwhile, and it reports that once. So no other thread may sync at the same time: one would
-        # get no error for data that is lost.
+        # meanwhile, and it reports that once. So no other thread may sync at the same time: one
+        # would get no error for data that is lost.
         with self._one_syncs:
             if segment.number in self._broken:
                 return OSError(errno.EIO, "an earlier sync of the log has failed")
@@ -174,8 +175,8 @@ class Log:
     def _check(self, segment: Segment) -> None:
         """Refuse a batch that no later process would find, or whose log is kept for a restart.
 
-        An administrator may have removed the log, or moved the spool, so the path counts. One system
-        call for each batch shows that nothing has changed: each change of a name changes the
+        An administrator may have removed the log, or moved the spool, so the path counts. One
+        system call for each batch shows that nothing has changed: each change of a name changes the
         directory's change time.
 
         Raises:
@@ -237,7 +238,7 @@ class Log:
             written.shown()
 
     def forget(self, message: QueueId, *, wait: bool = True) -> None:
-        """Note that a message is gone, without a sync: it lasts as long as the removal of its files.
+        """Note that a message is gone, without a sync: it lasts as long as its files' removal.
 
         Without ``wait`` nothing is written if that needs a wait.
         """

@@ -1,8 +1,8 @@
 """The format of the log: records of commits and settlements, in batches of whole blocks.
 
 A batch has blocks of its own, so no write touches a block that was synced before. Its head has the
-segment's *mark*, drawn at random for each segment. So neither the file's earlier octets nor the text of
-a message can be taken for a batch. All of this is pure.
+segment's *mark*, drawn at random for each segment. So neither the file's earlier octets nor the
+text of a message can be taken for a batch. All of this is pure.
 """
 
 import struct
@@ -104,7 +104,7 @@ def _write(record: Record) -> tuple[bytes, ...]:
 
 
 def length_of_batch(mark: bytes, block: bytes) -> int | None:
-    """Return the length of the records in the batch that begins with ``block``; None: none begins."""
+    """Return the length of the records in the batch that begins with ``block``, if one does."""
     if len(block) < _BATCH.size:
         return None
     magic, its_mark, length, _ = _BATCH.unpack_from(block)

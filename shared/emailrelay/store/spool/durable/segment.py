@@ -1,8 +1,8 @@
 """One file of the log: laid out in advance, so that a sync of its data writes nothing else.
 
-The first block has the segment's number, which orders the segments, and its mark. It is synced before
-any batch is written. The writer of a batch holds a shared lock on the file until the messages' own files
-show the batch. Removal needs the exclusive lock.
+The first block has the segment's number, which orders the segments, and its mark. It is synced
+before any batch is written. The writer of a batch holds a shared lock on the file until the
+messages' own files show the batch. Removal needs the exclusive lock.
 """
 
 import contextlib
@@ -195,7 +195,8 @@ def open_segment(directory: Directory, number: int) -> Segment | None:
 def remove(directory: Directory, number: int) -> None:
     """Remove a segment durably; its file is kept for the next one."""
     files.rename(_path(directory, number), directory / _SPARE)
-    # Each by itself: an earlier segment must not restore a message that a later one records as gone.
+    # Each by itself: an earlier segment must not restore a message that a later one records as
+    # gone.
     files.sync_directory(directory)
 
 

@@ -1,9 +1,10 @@
 """Syncs files, directories and the log in batches, in one thread.
 
-A batch holds the jobs of one turn of the loop, and those that arrived during the syncs before; there is
-no timer. A job names files and directories, or has a record for the log, where one sync serves the whole
-batch. The loop writes the records, if it need not wait, and makes the files visible after the sync. The
-thread waits for the disk: each further system call in it would cost both a wait for the interpreter.
+A batch holds the jobs of one turn of the loop, and those that arrived during the syncs before;
+there is no timer. A job names files and directories, or has a record for the log, where one sync
+serves the whole batch. The loop writes the records, if it need not wait, and makes the files
+visible after the sync. The thread waits for the disk: each further system call in it would cost
+both a wait for the interpreter.
 """
 
 import asyncio
@@ -85,9 +86,9 @@ class Syncer:
     ) -> None:
         """Sync the data of open files and the names in directories, then call ``finish``.
 
-        ``finish`` is called exactly once: in the loop, or in the syncing thread if it ``blocks``; the two
-        delay each other at each system call. The descriptors ``closing`` are closed in any case. A
-        cancelled caller waits for all that, so it cannot close a file before its sync.
+        ``finish`` is called exactly once: in the loop, or in the syncing thread if it ``blocks``;
+        the two delay each other at each system call. The descriptors ``closing`` are closed in any
+        case. A cancelled caller waits for all that, so it cannot close a file before its sync.
 
         Raises:
             OSError: a sync failed (it is never repeated: the kernel may have dropped the data).
@@ -108,7 +109,7 @@ class Syncer:
         )
 
     async def log(self, record: Callable[[], Record], finish: Finish = raise_error) -> None:
-        """Put a record into the log, sync it, then call ``finish`` in the loop; otherwise as ``run``.
+        """Put a record into the log, sync it, then call ``finish`` in the loop; else as ``run``.
 
         No checkpoint is made before ``finish`` has ended.
         """

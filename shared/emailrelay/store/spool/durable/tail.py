@@ -17,7 +17,7 @@ _PLACE = struct.Struct(">QQd")
 
 
 class LogPosition(NamedTuple):
-    """The segment that is written to, the offset of its next batch, and the time of its first one."""
+    """The current segment, the offset of its next batch, and the time of its first one."""
 
     number: int
     offset: int

@@ -127,7 +127,7 @@ class DueMessages:
             self.scanned.set()
 
     def fail(self, error: BaseException) -> None:
-        """Raise an error in all waiting tasks: without scans mail would wait for ever, unnoticed."""
+        """Raise an error in all waiting tasks: without scans mail would wait for ever."""
         self._error = error
         while self._waiting:
             waiter = self._waiting.popleft()

@@ -1,4 +1,4 @@
-"""Claims the messages of one stage as hints come in, from this process's index or a dispatcher's."""
+"""Claims the messages of one stage by hints, from this process's index or from a dispatcher."""
 
 import asyncio
 from types import TracebackType
@@ -92,8 +92,8 @@ class SpoolFeed(Feed):
 class SharedHints:
     """Ids that a dispatcher sends to a pool of workers; the first free worker takes each.
 
-    A worker takes one only when it can work on it. An id lost with a dying worker costs the time until
-    the dispatcher's next scan.
+    A worker takes one only when it can work on it. An id lost with a dying worker costs the time
+    until the dispatcher's next scan.
     """
 
     def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:

@@ -1,4 +1,4 @@
-"""Scans the spool when it has changed, on request, and once a minute together with a recovery sweep."""
+"""Scans the spool after changes, on request, and once a minute with a recovery sweep."""
 
 import asyncio
 import contextlib
@@ -45,7 +45,7 @@ class Rescans:
         """Set to have the spool scanned at the next look."""
 
     async def run(self, state: DirectoryState | None) -> None:
-        """Scan now, and again for ever. ``state`` is the directory's, from before the first scan."""
+        """Scan now, and again for ever. ``state`` is the directory's before the first scan."""
         began = time.monotonic()
         await self._sources.scan()
         looked = swept = time.monotonic()

@@ -56,7 +56,8 @@ def read_stretches(directory: Directory, stage: Stage, now: float) -> Iterator[l
         while stretch := list(islice(entries, _STRETCH)):
             found: list[Scheduled] = []
             for item in stretch:
-                # Half of the names are contents: with a million messages each microsecond is a second.
+                # Half of the names are contents: with a million messages each microsecond is a
+                # second.
                 if not item.name.endswith(ending):
                     continue
                 entry = names.parse(item.name)

@@ -1,8 +1,9 @@
 """Messages that were at their final dot, or delivered and not yet removed, when a forwarder died.
 
-Each process has a file under ``.doubt/``, locked while it lives, with a slot for each delivery from its
-dot to its removal. Writing needs no sync: the page cache survives the process, which is the case that
-matters here. A file with a free lock belongs to a dead process and names its unfinished deliveries.
+Each process has a file under ``.doubt/``, locked while it lives, with a slot for each delivery from
+its dot to its removal. Writing needs no sync: the page cache survives the process, which is the
+case that matters here. A file with a free lock belongs to a dead process and names its unfinished
+deliveries.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The limits of a route as files: a lock for each connection, and the times of the last messages.
 
-``.slots/ROUTE/`` holds ``0``, ``1``, ... (locked by whoever has a connection), ``wanted`` (locked by
-one of those who wait for a slot) and ``rate``. None of them is ever removed, so a name and its inode
-always agree; a lock ends with its process.
+``.slots/ROUTE/`` holds ``0``, ``1``, ... (each locked by the process with a connection), ``wanted``
+(locked by a process that waits for a slot) and ``rate``. None of them is ever removed, so a name
+and its inode always agree; a lock ends with its process.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from emailrelay.store.spool.disk.directory import Directory, Location
 _LOOK = 0.05
 """Seconds between two looks for a free slot."""
 _MOMENT, _MOMENTS = 0.002, 500
-"""Seconds between two tries for the rate's lock, which is held for microseconds; number of tries."""
+"""Seconds between two tries for the rate's lock, which is held for microseconds; tries."""
 _HEAD = struct.Struct("<QQ")
 """The size of the ring of times, and the number of times put into it."""
 _TIME = struct.Struct("<d")

@@ -1,8 +1,8 @@
 """The result of filter programs becomes the message.
 
-The result is synced in its directory. The directory is renamed from ``ID.run`` to ``ID.adopt``, and that
-name is synced: *this commits the result*. From there any holder of the message's lock completes the
-adoption, any number of times, and does not run the chain again.
+The result is synced in its directory. The directory is renamed from ``ID.run`` to ``ID.adopt``, and
+that name is synced: *this commits the result*. From there any holder of the message's lock
+completes the adoption, any number of times, and does not run the chain again.
 """
 
 import os
@@ -42,7 +42,7 @@ async def adopt(locked: Locked, copy: SpoolCopy) -> None:
 
 
 def _prepare(locked: Locked, copy: SpoolCopy, opened: ExitStack) -> tuple[int, int]:
-    """Put the message's new envelope beside the copy's content; return both, which ``opened`` closes."""
+    """Put the new envelope beside the copy's content; return both, which ``opened`` closes."""
     try:
         fields = envelope_format.parse(read_left(copy.envelope)).envelope
     except DamagedMessage as error:

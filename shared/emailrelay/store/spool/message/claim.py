@@ -86,7 +86,7 @@ class SpoolClaim(Claim):
         self._check(offset, crc32)
 
     def _check(self, length: int, crc32: int) -> None:
-        """Fail at the end of a content that has changed since it was accepted: it must not be sent."""
+        """Fail at the end of a content that has changed since accepted: it must not be sent."""
         expected = self.history.length, self.history.crc32
         if self.history.released or self.history.crc32 is None or expected == (length, crc32):
             return

@@ -130,8 +130,8 @@ def _can_be_written(locked: Locked, status: os.stat_result) -> bool:
 def _made_ours(locked: Locked) -> NotNow | None:
     """Replace an envelope that this user may only read by a copy.
 
-    Without that no settlement could be recorded, so nothing is delivered before. If this user may not
-    replace it either, the message is left alone, each time for longer.
+    Without that no settlement could be recorded, so nothing is delivered before. If this user may
+    not replace it either, the message is left alone, each time for longer.
     """
     spool, message = locked.spool, locked.id
     try:

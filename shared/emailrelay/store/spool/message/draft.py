@@ -29,7 +29,7 @@ from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.waiting import Waiter, Waiters
 
 _WRITE_BACK = 8 * 1024 * 1024
-"""Octets after which a large content's write-back starts, so that its commit has less to wait for."""
+"""Octets after which a large content's write-back starts, to shorten the commit."""
 
 
 class SpoolDraft(Draft):
@@ -163,7 +163,7 @@ class SpoolDraft(Draft):
         self._spool.announcer.announce(stage, self.id)
 
     def _check_spool(self) -> None:
-        """Refuse a message in a spool that was moved; the next draft uses the directory at the path."""
+        """Refuse a message in a moved spool; the next draft uses the directory at the path."""
         try:
             self._durability.check(self._spool.root)
         except OSError:

@@ -83,10 +83,10 @@ class DraftFiles:
         return Taken(self.id, stage, self.sealed, content)
 
     def show(self, root: Directory, stage: Stage) -> None:
-        """Make the message visible in the spool; no sync, since recovery completes a committed draft.
+        """Make the message visible. No sync: recovery completes a committed draft.
 
-        Written files are closed before, where no process watches: in the spool that would be an event
-        for each watcher, and a hint is sent anyway.
+        Written files are closed before, where no process watches: in the spool that would be an
+        event for each watcher, and a hint is sent anyway.
         """
         self._close_written()
         files.rename(self.content_path, root / names.content(self.id))

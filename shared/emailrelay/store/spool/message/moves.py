@@ -143,7 +143,7 @@ def flush(locked: Locked) -> bool:
 
 
 def name_duplicate(spool: Spool, message: QueueId, peer: str) -> None:
-    """Name a message whose client has given up while its final dot was perhaps on its way to ``peer``.
+    """Name a message whose client has given up, while ``peer`` may have got the final dot.
 
     Its journal gets the line, too, if it is still there; that does not disturb a claim.
     """

@@ -1,8 +1,8 @@
 """A notice of failure to a sender: it is sent once, whichever process dies meanwhile.
 
-N: the notice is drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal has no line
-``Notified``; if its notifier dies then, it is discarded and made again. After that line it is sent. All
-of this belongs to the holder of the lock on the failed envelope.
+N: the notice is drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal has no
+line ``Notified``; if its notifier dies then, it is discarded and made again. After that line it is
+sent. All of this belongs to the holder of the lock on the failed envelope.
 """
 
 import os

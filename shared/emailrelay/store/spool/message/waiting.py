@@ -1,10 +1,11 @@
-"""Clients that wait for the filters or the delivery of their message (``ack`` other than ``stored``).
+"""Clients that wait for filters or delivery of their message (``ack`` other than ``stored``).
 
-The receiver makes ``.waiting/ID`` before the commit and keeps it locked; the file has the ``ack`` and the
-name of the receiver's socket. The process that settles the message writes the reply into the file and
-renames it to ``ID.answer``; a receiver that gives up unlinks it. Exactly one of the two succeeds, and
-the other one obeys. A wait with a free lock belongs to a dead receiver. A line about the final dot, which
-is written before the dot is sent, tells a receiver that gives up that the message may be delivered.
+The receiver makes ``.waiting/ID`` before the commit and keeps it locked; the file has the ``ack``
+and the name of the receiver's socket. The process that settles the message writes the reply into
+the file and renames it to ``ID.answer``; a receiver that gives up unlinks it. Exactly one of the
+two succeeds, and the other one obeys. A wait with a free lock belongs to a dead receiver. A line
+about the final dot, which is written before the dot is sent, tells a receiver that gives up that
+the message may be delivered.
 """
 
 import asyncio

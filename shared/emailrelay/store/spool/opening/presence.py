@@ -1,8 +1,8 @@
 """The processes that have a spool open: the first opener replays the log, the last one removes it.
 
-All of them share a lock on the log's directory. A process that can have this lock exclusively is the
-first: no message is claimed, and a log that was left may tell more than the files. The last one makes a
-checkpoint and removes the log, so that nothing is replayed after a clean end.
+All of them share a lock on the log's directory. A process that can have this lock exclusively is
+the first: no message is claimed, and a log that was left may tell more than the files. The last one
+makes a checkpoint and removes the log, so that nothing is replayed after a clean end.
 """
 
 import os
@@ -54,8 +54,8 @@ class Presence:
     def enter_again(self) -> None:
         """Enter again if the log's directory, or the whole spool, was removed or replaced. Blocks.
 
-        What was acknowledged before stands in files that may not be on stable storage, and now there is
-        no log that tells of them: all of the file system is synced.
+        What was acknowledged before stands in files that may not be on stable storage, and now
+        there is no log that tells of them: all of the file system is synced.
 
         Raises:
             OSError: the disk refuses.

@@ -1,7 +1,7 @@
-"""Finishes or removes the work of dead processes: drafts, copies, waits, notices, ``.busy`` envelopes.
+"""Finishes or removes the work of dead processes: drafts, copies, deliveries, waits, notices.
 
-Only files that a free lock proves to be a dead process's are touched, and nothing of another program is
-deleted.
+Only files that a free lock proves to be a dead process's are touched, and nothing of another
+program is deleted.
 """
 
 import os
@@ -85,7 +85,7 @@ class Recovery:
 
     @contextmanager
     def _each(self, name: str) -> Generator[None]:
-        """Handle one entry: its trouble (a bad block, another user's file) must not stop the others."""
+        """Handle one entry: a bad block, or another user's file, must not stop the others."""
         try:
             yield
         except (OSError, RelayError) as error:
@@ -131,8 +131,8 @@ class Recovery:
     def _removed(self, message: QueueId) -> bool:
         """Finish the removal of a delivered message; False if another process has it, or had it.
 
-        If it is gone, its removal may have just ended, or another process may have claimed it and sent
-        it once more.
+        If it is gone, its removal may have just ended, or another process may have claimed it and
+        sent it once more.
         """
         spool = self.spool
         envelope = locks.lock_named(spool.envelope(message, Stage.READY))
@@ -203,13 +203,14 @@ class Recovery:
         spool.announcer.announce(Stage.READY, message)
 
     def _remove_orphan(self, message: QueueId) -> None:
-        # A listing, or one look at each name, can miss a file that is being renamed: two looks are proof.
+        # A listing, or one look at each name, can miss a file that is being renamed: two looks are
+        # proof.
         if self._is_orphan(message) and self._is_orphan(message):
             files.remove(self.spool.content(message))
             self.spool.report(Recovered(id=message, what="content without envelope removed"))
 
     def _is_orphan(self, message: QueueId) -> bool:
-        """Tell if a content has no envelope, and got its name long ago, whenever processes started."""
+        """Tell if a content has no envelope, and got its name long ago, whatever has restarted."""
         spool = self.spool
         try:
             named = files.status_of(spool.content(message)).st_ctime

@@ -1,7 +1,7 @@
 """Restores the messages' files from the log that a crash has left.
 
-Only the first opener of a spool does this, before anything is claimed. It can be repeated: files that show
-the same as the log, or something later, are left as they are.
+Only the first opener of a spool does this, before anything is claimed. It can be repeated: files
+that show the same as the log, or something later, are left as they are.
 """
 
 import os

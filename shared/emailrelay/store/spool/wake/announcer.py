@@ -1,7 +1,7 @@
 """Sends hints for a process with an event loop: in batches, and again to sockets that were full.
 
-Messages that one turn of the loop makes ready are announced together. A deferred message is announced at
-once, so that an administrator who reads of it in the log can wake it.
+Messages that one turn of the loop makes ready are announced together. A deferred message is
+announced at once, so that an administrator who reads of it in the log can wake it.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ class Announcer:
         self._again: asyncio.TimerHandle | None = None
 
     def serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Gather the hints of each turn of this running loop; without a loop they are sent at once."""
+        """Gather the hints of each turn of this running loop; else they are sent at once."""
         self._loop, self._thread = loop, threading.get_ident()
         self._try_again_soon()
 

@@ -61,7 +61,7 @@ class HintSender:
         self.announce(stage, [Due(message, due) for message in messages])
 
     def announce(self, stage: Stage, messages: Sequence[Due]) -> None:
-        """Announce messages, many together: a socket holds few datagrams (net.unix.max_dgram_qlen)."""
+        """Announce messages together: a socket holds few datagrams (net.unix.max_dgram_qlen)."""
         datagrams = list(_datagrams(messages))
         with self._one, contextlib.suppress(OSError):
             for name in self._listeners():

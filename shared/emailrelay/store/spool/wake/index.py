@@ -40,8 +40,8 @@ def forced(message: QueueId) -> Scheduled:
 class Index:
     """A heap of hints, and a queue of news. A message may be in both: the claim decides.
 
-    The two are served by turns: a million messages for a server that is away must not stand before the
-    one that has just come in for another, nor it before them for ever.
+    The two are served by turns: a million messages for a server that is away must not stand before
+    the one that has just come in for another, nor it before them for ever.
     """
 
     _heap: list[Scheduled] = field(default_factory=list[Scheduled])
@@ -115,7 +115,7 @@ class Index:
         return self._heap[0].due if self._heap else None
 
     def wake(self) -> None:
-        """Make everything due, each message once: a try for each of its entries would be a storm."""
+        """Make everything due, each message once: a try for each entry would be a storm."""
         self._woken = deque(dict.fromkeys([*self._woken, *(e.message for e in self._heap)]))
         self._heap = []
 

@@ -1,8 +1,8 @@
 """Reads the file events of one directory in a thread of its own (inotify, through watchdog).
 
 Only the close of a written file is asked for. Drafts are written elsewhere, so a message of another
-program causes one event, with its final name. watchdog's reader is used without its observer's further
-threads: ``docs/decisions/events-together.md`` has the measurement.
+program causes one event, with its final name. watchdog's reader is used without its observer's
+further threads: ``docs/decisions/events-together.md`` has the measurement.
 """
 
 import errno

@@ -1,7 +1,8 @@
 """Notices what changes in a spool directory, by file events where the system has them.
 
-Events are hints: the user of this module scans as well. Without file events (see ``emailrelay.linux``)
-it looks at the directory's time once a second, and so notices new names a little later.
+Events are hints: the user of this module scans as well. Without file events (see
+``emailrelay.linux``) it looks at the directory's time once a second, and so notices new names a
+little later.
 """
 
 import asyncio
