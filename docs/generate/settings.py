@@ -26,9 +26,9 @@ _SAMPLES: dict[str, object] = {
     "IP": "192.0.2.1",
     "LIST": ["127.0.0.1", "::1"],
     "-NAME,...": ["-pipelining"],
-    "PEM": ["/etc/emailrelay/mail.pem"],
+    "PEM,...": ["/etc/emailrelay/mail.pem"],
     "SECONDS": 300,
-    "SPEC": ["/usr/local/bin/my-filter"],
+    "SPEC,...": ["/usr/local/bin/my-filter"],
     "URL": "spool:///var/spool/emailrelay",
 }
 """A value of each kind that has no default worth showing."""

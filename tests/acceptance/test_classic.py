@@ -95,7 +95,7 @@ def test_in_the_foreground_the_command_ends_with_its_signal(command: Command, si
 
 SLOW_START = """
 import sys, time
-if "emailrelay.classic.tied" in open("/proc/self/cmdline").read().split(chr(0)):
+if "emailrelay.classic.with_parent" in open("/proc/self/cmdline").read().split(chr(0)):
     {what}
 """
 IMPATIENT = """

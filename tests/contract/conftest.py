@@ -1,8 +1,12 @@
-"""The stores that the contract suite is run over."""
+"""The stores that the contract suite is run over: ``STORES`` is the one place to register one.
+
+A test that takes ``opener`` is about every store. A test in ``test_spool_*`` is about the spool alone.
+"""
 
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from tests.contract.mail import Opener
@@ -13,10 +17,14 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
+from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.tokens import TokenStore
 
 
 class MemoryOpener:
     """Opens one piece of memory."""
+
+    place = "memory:"
 
     def __init__(self, _directory: Path) -> None:
         self.reports: list[Event] = []
@@ -34,6 +42,7 @@ class SpoolOpener:
     def __init__(self, directory: Path) -> None:
         self.reports: list[Event] = []
         self.directory = directory / "spool"
+        self.place = str(self.directory)
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store:
         return open_store(self.directory, report=self.reports.append, clock=clock, sync=self.sync)
@@ -45,13 +54,54 @@ class LoggedSpoolOpener(SpoolOpener):
     sync = SpoolSync.LOG
 
 
-@pytest.fixture(
-    params=[MemoryOpener, SpoolOpener, LoggedSpoolOpener], ids=["memory", "spool", "log"]
-)
+class Registered(NamedTuple):
+    """A kind of store, and what it can do besides the whole of ``Store``."""
+
+    opener: Callable[[Path], Opener]
+    """Makes an opener of a store that is empty; the directory is the test's own."""
+    shared: bool = True
+    """Whether other processes can open it, at the opener's ``place``."""
+    tokens: Callable[[Path], TokenStore] | None = None
+    """Gives the tokens there, with the same directory the same; None: another store keeps them."""
+    verifies: bool = True
+    """Whether ``Store.verification`` is not refused."""
+
+
+def _spool_tokens(directory: Path) -> TokenStore:
+    return SpoolTokens(str(directory))
+
+
+STORES = {
+    "memory": Registered(MemoryOpener, shared=False, verifies=False),
+    "spool": Registered(SpoolOpener, tokens=_spool_tokens),
+    "log": Registered(LoggedSpoolOpener),
+}
+
+
+@pytest.fixture(params=STORES)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store of the product in turn."""
-    made: Opener = request.param(tmp_path)
-    return made
+    return STORES[request.param].opener(tmp_path)
+
+
+@pytest.fixture(params=[name for name, store in STORES.items() if store.shared])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Give each store that several processes can open."""
+    return STORES[request.param].opener(tmp_path)
+
+
+@pytest.fixture(params=[name for name, store in STORES.items() if store.verifies])
+def verified(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Give each store that can be verified."""
+    return STORES[request.param].opener(tmp_path)
+
+
+@pytest.fixture(params=[name for name, store in STORES.items() if store.tokens])
+def tokens(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], TokenStore]:
+    """Give each store of tokens: its opener, as many times as processes want it."""
+    opened = STORES[request.param].tokens
+    assert opened is not None
+    return lambda: opened(tmp_path)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from emailrelay.journal import Attempt, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Feed, Listed, Store
+from emailrelay.store.base import Claim, Draft, Feed, Listed, Store
 
 PATIENCE = 20.0
 """Seconds after which a test that waits for something has hung."""
@@ -37,6 +37,8 @@ class Opener(Protocol):
     """Makes a store over the same mail each time it is called."""
 
     reports: list[Event]
+    place: str
+    """What ``open_store`` of another process takes, unless the store lives in one process."""
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store: ...
 
@@ -48,9 +50,16 @@ async def put(
     envelope: Envelope = ENVELOPE,
 ) -> QueueId:
     async with store.draft(envelope) as draft:
-        await draft.write(content)
+        draft.write(content)
         await draft.commit(stage)
     return draft.id
+
+
+async def write(draft: Draft, *chunks: bytes | bytearray | memoryview) -> None:
+    """Write as fast as the store takes it."""
+    for chunk in chunks:
+        if not draft.write(chunk):
+            await draft.drain()
 
 
 async def claimed(store: Store, message: QueueId, stage: Stage = Stage.READY) -> Claim:

@@ -1,4 +1,4 @@
-"""Filters, members of the group and operators may do to a spool what they like: mail stays what it was."""
+"""Filters, group members and operators may do anything to a spool: mail does not change."""
 
 import asyncio
 import errno
@@ -13,8 +13,6 @@ from tests.contract.mail import (
     ENVELOPE,
     NEVER,
     PATIENCE,
-    Clock,
-    attempt,
     can_claim,
     claimed,
     content_of,
@@ -28,11 +26,10 @@ from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.events import TakenIn
 from emailrelay.queue_id import QueueId
-from emailrelay.reply import Reply
-from emailrelay.settlement import Defer, Done, Fail, Pass
+from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import WorkCopy
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.syncer import Syncer
 from emailrelay.store.spool.message.spool import open_spool
@@ -62,7 +59,7 @@ async def test_filter_may_keep_a_hard_link_to_the_content(
             await claim.settle(Pass())
         async with await claimed(store, message) as claim:
             assert await content_of(claim) == ORIGINAL
-        # What the filter kept is no way into the message.
+        # The link that the filter kept is no way into the message.
         assert spool.directory.joinpath(f"emailrelay.{message}.content").stat().st_nlink == 1
 
 
@@ -137,7 +134,7 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 
     monkeypatch.setattr(files, "copy", slow)
     async with spool() as store:
-        # What is large is copied in a thread.
+        # A large file is copied in a thread.
         message = await put(store, ORIGINAL * 20_000, Stage.UNFILTERED)
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             copying = asyncio.create_task(claim.work_copy("new"))
@@ -239,49 +236,6 @@ async def test_endless_envelope_is_set_aside(spool: SpoolOpener) -> None:
         assert await stages(store) == {QueueId("1.1.1"): Stage.FAILED}
 
 
-@pytest.mark.parametrize("back", [3600.0, 12 * 3600.0])
-async def test_clock_set_back_holds_no_mail_up(spool: SpoolOpener, back: float) -> None:
-    clock = Clock()
-    async with spool(clock) as store:
-        deferred, fresh = await put(store), await put(store)
-        async with await claimed(store, deferred) as claim:
-            await claim.settle(Defer(attempt(clock.now, next_attempt=clock.now + 60)))
-        clock.now -= back
-        async with store.feed(Stage.READY) as feed:
-            found = set[QueueId]()
-            for _ in range(2):
-                async with await next_of(feed) as claim:
-                    found.add(claim.id)
-                    await claim.settle(Done())
-        assert found == {deferred, fresh}
-
-
-async def test_forwarder_does_not_speak_for_the_filters(spool: SpoolOpener) -> None:
-    async with spool() as store, spool() as other, store.draft(ENVELOPE) as draft:
-        await draft.write(ORIGINAL)
-        await draft.commit(Stage.UNFILTERED, Ack.FILTERED)
-        waiting = asyncio.create_task(draft.answer(PATIENCE))
-        await asyncio.sleep(0)
-        async with await claimed(other, draft.id, Stage.UNFILTERED) as claim:
-            await claim.settle(Pass())
-        # The client is told a moment after the message is ready: the forwarder may be quicker.
-        async with await claimed(other, draft.id) as claim:
-            now = claim.history.started_at or 0.0
-            later = attempt(now, next_attempt=now)
-            await claim.settle(Defer(later), answer=Reply(451, "4.4.0 not now"))
-        assert await stages(store) == {draft.id: Stage.READY}
-        waiting.cancel()
-
-
-async def test_nobody_waits_for_filters_where_there_are_none(spool: SpoolOpener) -> None:
-    async with spool() as store, store.draft(ENVELOPE) as draft:
-        await draft.write(ORIGINAL)
-        await draft.commit(Stage.READY, Ack.FILTERED)
-        async with asyncio.timeout(PATIENCE / 2):
-            assert await draft.answer(PATIENCE) is None
-        assert await stages(store) == {draft.id: Stage.READY}
-
-
 async def test_wait_that_cannot_be_announced_leaks_nothing(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,7 +251,7 @@ async def test_wait_that_cannot_be_announced_leaks_nothing(
         assert descriptors() == before
         assert not (spool.directory / ".waiting" / "1.1.1").exists()
         waiters.close()
-        process.bell.close()
+        process.announcer.close()
         process.close()
 
 
@@ -308,12 +262,12 @@ async def test_wish_that_came_as_a_lock_was_given_up_is_granted(
         message = await put(store)
         async with await claimed(store, message) as claim:
             await claim.settle(Fail(NEVER))
-        lock, locks = files.lock_named, list[Location]()
+        lock, tries = locks.lock_named, list[Location]()
 
         def late(path: Location) -> int | None:
-            locks.append(path)
-            return None if len(locks) == 1 else lock(path)  # a sweep has it for a moment
+            tries.append(path)
+            return None if len(tries) == 1 else lock(path)  # a sweep has it for a moment
 
-        monkeypatch.setattr(files, "lock_named", late)
+        monkeypatch.setattr(locks, "lock_named", late)
         assert await store.retry(message)
         assert await stages(store) == {message: Stage.READY}

@@ -104,7 +104,7 @@ async def test_message_that_cannot_be_settled_is_told_once_and_never_claimed(
             assert answer.due is not None
             waits.append(answer.due - clock.now)
             clock.now = answer.due
-        opened.bell.close()
+        opened.announcer.close()
         assert waits[0] < waits[3] < waits[-1] == pytest.approx(3600)
         assert len([e for e in spool.reports if isinstance(e, StoreTrouble)]) == 1
         assert await stages(store) == {message: Stage.READY}

@@ -7,7 +7,7 @@ import sys
 import time
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.events import Event, event_name
+from emailrelay.events import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.service import Signals, run
 from emailrelay.store.hint_channel import Hint, HintChannel
@@ -19,7 +19,7 @@ def say(*words: object) -> None:
 
 def report(event: Event) -> None:
     values = (getattr(event, name) for name in event.fields)
-    say(event_name(type(event)), *values)
+    say(event.name, *values)
 
 
 async def patient(signals: Signals, hints: HintChannel | None) -> int:

@@ -81,7 +81,7 @@ class Fuzz:
             if complaints.told:
                 raise Wrong("\n".join(complaints.told))
         except TimeoutError:
-            raise Wrong(f"stuck: {running.house.admission.total} client(s) still in") from None
+            raise Wrong(f"stuck: {running.context.admission.total} client(s) still in") from None
         finally:
             running.events.clear()
         self.inputs += 1
@@ -107,7 +107,7 @@ class Fuzz:
                     if (await peer.ask("STARTTLS")).startswith("220"):
                         await peer.writer.start_tls(self.tls, server_hostname="relay.test")
                         await _say(peer, pieces)
-        while running.house.admission.total:  # noqa: ASYNC110 - the product has no such event
+        while running.context.admission.total:  # noqa: ASYNC110 - the product has no such event
             await asyncio.sleep(0)
         self._judge(running, greeting, heard, messages_at_most=judgement.messages_at_most(sent))
         return heard

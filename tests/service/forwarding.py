@@ -21,15 +21,17 @@ from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.opening import open_session
-from emailrelay_forwarder.session.patience import Patience
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 
 E = TypeVar("E", bound=Event)
 CONTENT = b"Subject: test\r\n\r\n.hello\r\n"
-PATIENT = SessionSettings(connect=5, greeting=Patience(5, 5), reply=5, verdict=5, domain="us.test")
+PATIENT = SessionSettings(
+    connect=5, greeting=GreetingTimeout(5, 5), reply=5, verdict=5, domain="us.test"
+)
 HASTY = SessionSettings(
-    connect=0.3, greeting=Patience(0.3, 0.3), reply=0.3, verdict=0.3, domain="us.test"
+    connect=0.3, greeting=GreetingTimeout(0.3, 0.3), reply=0.3, verdict=0.3, domain="us.test"
 )
 
 
@@ -99,7 +101,7 @@ class Office:
             utf8=utf8,
         )
         async with self.store.draft(envelope) as draft:
-            await draft.write(content)
+            draft.write(content)
             await draft.commit(stage)
         return draft.id
 

@@ -166,7 +166,7 @@ async def test_status_tells_of_a_secret_file_that_cannot_be_used(
     code, (row,) = await status(desk)
     assert (code, row["state"]) == (1, "trouble")
     assert str(file) in row["last_error"]
-    assert "mend the file" in row["what_to_do"]
+    assert "fix the file" in row["what_to_do"]
 
 
 async def test_refresh_fetches_although_the_token_is_good(desk: Desk) -> None:
@@ -187,8 +187,8 @@ async def test_refresh_after_trouble_does_not_wait_for_the_pause(desk: Desk) -> 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("login", "nobody"), 78, "there are: office"),
-        (("refresh", "office", "nobody"), 78, "there are: office"),
+        (("login", "nobody"), 78, "the names are: office"),
+        (("refresh", "office", "nobody"), 78, "the names are: office"),
         (("login",), 64, "ACCOUNT"),
         (("dance",), 64, "dance"),
     ],

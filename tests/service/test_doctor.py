@@ -12,13 +12,13 @@ from tests.fakes.secure_peer import SecurePeer
 from tests.fakes.smtp_peer import Hang, SmtpPeer
 from tests.service.certificates import Authority
 
-from emailrelay_forwarder.doctor import stranger
+from emailrelay_forwarder.doctor import unknown_server
 from emailrelay_forwarder.doctor.cli import main
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stranger, "PATIENCE", 0.5)
+    monkeypatch.setattr(unknown_server, "PATIENCE", 0.5)
 
 
 @pytest.fixture
@@ -161,7 +161,7 @@ async def test_certificate_that_ends_soon_is_noted(
             f"--client-tls-verify={authority.path}",
         )
     assert found.status == 0
-    assert found.of("certificate")["text"] == "the certificate ends in 3 days"
+    assert found.of("certificate")["text"] == "the certificate expires in 3 days"
 
 
 async def test_login_without_encryption_is_refused_before_it_is_said(
@@ -194,7 +194,7 @@ async def test_port_without_a_listener_is_a_problem(capsys: pytest.CaptureFixtur
         port = unused.getsockname()[1]
     found = await examine(capsys, f"127.0.0.1:{port}")
     assert found.status == 1
-    assert "nobody listens there" in found.problem["remedy"]
+    assert "no server listens there" in found.problem["remedy"]
 
 
 async def test_silent_server_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from tests.fakes.smtp_peer import Hang, Script, SmtpPeer, Wait
 from tests.service.forwarding import Office
 
 from emailrelay.settlement import Done
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 
 ENDLESS = SessionSettings(connect=3600, domain="us.test")
 """No test may wait for a time-out; that for the greeting is 20 s."""

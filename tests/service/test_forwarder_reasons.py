@@ -11,7 +11,7 @@ from tests.service.forwarding import HASTY, Office
 from emailrelay.events import Deferred, SmarthostTrouble
 from emailrelay.routes import Rate, Route, Routes
 from emailrelay.settlement import Defer
-from emailrelay_forwarder.session.trouble import in_words
+from emailrelay_forwarder.session.session_error import in_words
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from emailrelay.routes import Rate, Route, Routes
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.store.memory_mail import MemoryMail
-from emailrelay_forwarder.server import gate, kept
+from emailrelay_forwarder.server import gate, idle_sessions
 
 A, B = Address("ann@a.test"), Address("bob@b.test")
 
@@ -251,8 +251,8 @@ async def test_an_idle_connection_is_given_up_for_another_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate, "SLICE", 0.0)
-    monkeypatch.setattr(kept, "LOOK", 0.01)
-    monkeypatch.setattr(kept, "IDLE", 60)
+    monkeypatch.setattr(idle_sessions, "LOOK", 0.01)
+    monkeypatch.setattr(idle_sessions, "IDLE", 60)
     mail = MemoryMail()
     async with SmtpPeer() as peer:
         one, two = (limited(peer, mail, connections=1) for _ in range(2))

@@ -22,8 +22,8 @@ from emailrelay_forwarder.server.breaker import FIRST_SIGN_IN, SPREAD, Breaker
 from emailrelay_forwarder.session.account import Account, TokenAccount, of_secrets
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls
 from emailrelay_forwarder.session.route import NextServer
-from emailrelay_forwarder.session.smtp_client import SessionSettings
-from emailrelay_forwarder.session.trouble import not_signed_in
+from emailrelay_forwarder.session.session_error import not_signed_in
+from emailrelay_forwarder.session.session_settings import SessionSettings
 
 PASSWORD = "päss word\x7f=+"  # noqa: S105 -- of a server that is in these tests only
 SIMPLE = "correct+horse=battery"

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 from tests.service.receiving import receiving
 
-from emailrelay_receiver.session import SmtpSession
+from emailrelay_receiver.session.session import SmtpSession
 
 CONVERSATIONS = {
     "mail": [
@@ -48,7 +48,7 @@ BODIES = {"mail": [b"text\r\n"], "chunks dropped": [b"de\r\nf.\r\n"]}
 async def test_the_answers_are_the_same_one_by_one_and_together(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answered: Callable[[SmtpSession, bytes], bool] = vars(SmtpSession)["_answered"]
+    answered: Callable[[SmtpSession, bytes], bool] = vars(SmtpSession)["command"]
     at_once = 0
 
     def counted(self: SmtpSession, line: bytes) -> bool:
@@ -57,7 +57,7 @@ async def test_the_answers_are_the_same_one_by_one_and_together(
         at_once += done
         return done
 
-    monkeypatch.setattr(SmtpSession, "_answered", counted)
+    monkeypatch.setattr(SmtpSession, "command", counted)
     commands = CONVERSATIONS[name]
     async with receiving() as running:
         async with running.client() as peer:

@@ -35,9 +35,9 @@ def _fails(*_: object) -> None:
 @pytest.mark.parametrize(
     ("place", "broken", "told"),
     [
-        ("dot_reader._overlap", _none_waits, "pieces make a difference|acknowledged"),
-        ("dot_reader.DotReader._decode", _bare, "bare CR or LF|NUL"),
-        ("dialogue.read_mailbox", _fails, "Traceback"),
+        ("content.dot_reader._overlap", _none_waits, "pieces make a difference|acknowledged"),
+        ("content.dot_reader.DotReader._decode", _bare, "bare CR or LF|NUL"),
+        ("dialogue.commands.read_mailbox", _fails, "Traceback"),
     ],
 )
 def test_a_fault_in_the_receiver_is_found_and_can_be_had_again(

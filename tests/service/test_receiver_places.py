@@ -14,7 +14,7 @@ from tests.service.test_receiver_tls import client_context, encrypted
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.events import SessionTrouble, Vanished
-from emailrelay_receiver.caller import caller_of, remember_callers
+from emailrelay_receiver.clients.peer_address import keep_first_packets, reset_peer_address
 
 RESET = b"\1\0\0\0\0\0\0\0"
 
@@ -25,7 +25,7 @@ def settings(**values: object) -> ReceiverSettings:
 
 @pytest.fixture(autouse=True)
 def _idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emailrelay_receiver.admission._LEAST_IDLE", 0.0)
+    monkeypatch.setattr("emailrelay_receiver.clients.admission._LEAST_IDLE", 0.0)
 
 
 @asynccontextmanager
@@ -161,7 +161,7 @@ def test_a_connection_that_was_reset_before_it_was_accepted_still_tells_its_addr
             listening.bind((address, 0))
         except OSError as error:
             pytest.skip(f"no {address} here: {error}")
-        remember_callers(listening)
+        keep_first_packets(listening)
         listening.listen()
         with socket.create_connection(listening.getsockname()[:2]) as gone:
             gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -169,4 +169,4 @@ def test_a_connection_that_was_reset_before_it_was_accepted_still_tells_its_addr
         with accepted:
             with pytest.raises(OSError, match="not connected"):
                 accepted.getpeername()
-            assert caller_of(accepted) == address
+            assert reset_peer_address(accepted) == address

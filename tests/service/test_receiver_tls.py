@@ -15,7 +15,7 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
 from emailrelay.events import SessionTrouble
-from emailrelay_receiver.encryption import server_context
+from emailrelay_receiver.clients.tls_context import server_context
 
 MAIL = b"Subject: x\r\n\r\ntext\r\n"
 
@@ -183,7 +183,7 @@ async def test_a_handshake_that_never_comes_is_given_up(
     files: Certificates, monkeypatch: pytest.MonkeyPatch, *, at_once: bool
 ) -> None:
     # A27, A28
-    monkeypatch.setattr("emailrelay_receiver.encryption.HANDSHAKE", 0.2)
+    monkeypatch.setattr("emailrelay_receiver.connection.handshake.HANDSHAKE", 0.2)
     values = {"server_tls_connection": at_once, "server_tls": not at_once}
     async with receiving(settings(files, **values)) as running, running.client() as peer:
         if not at_once:

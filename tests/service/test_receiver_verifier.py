@@ -12,7 +12,7 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.events import SessionTrouble, VerifierTrouble
-from emailrelay_receiver.verification import from_exit, from_line, question
+from emailrelay_receiver.dialogue.verifier_answer import from_exit, from_line, question
 
 
 def settings(spec: object, **values: object) -> ReceiverSettings:

@@ -21,7 +21,7 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.events import Event, Reloaded, ReloadRefused
 from emailrelay.queue_id import QueueId
-from emailrelay.service import Live, Swap
+from emailrelay.service import LiveSettings, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -89,7 +89,7 @@ async def running(folder: Path, service: str, text: str, *flags: str) -> AsyncGe
 async def put(store: Store, stage: Stage) -> QueueId:
     envelope = Envelope(sender=Address("from@us.test"), to_remote=(Address("to@there.test"),))
     async with store.draft(envelope) as draft:
-        await draft.write(b"Subject: hello\r\n\r\nworld\r\n")
+        draft.write(b"Subject: hello\r\n\r\nworld\r\n")
         await draft.commit(stage)
     return draft.id
 
@@ -324,7 +324,7 @@ def test_what_one_part_cannot_use_no_part_uses(tmp_path: Path) -> None:
     assert (live.now.domain, swapped) == ("old.test", [])
 
 
-def _live(file: Path, events: list[Event], text: str) -> Live[ReceiverSettings]:
+def _live(file: Path, events: list[Event], text: str) -> LiveSettings[ReceiverSettings]:
     file.write_text(text)
     argv = ["--config", str(file)]
-    return Live(read(ReceiverSettings, argv, {}), argv, report=events.append, environ={})
+    return LiveSettings(read(ReceiverSettings, argv, {}), argv, report=events.append, environ={})

@@ -282,7 +282,7 @@ def test_the_service_manager_is_told(start: Start, sockets: Path) -> None:
 
 NO_FORK = """
 import errno, os, sys
-from emailrelay.service.child import Role
+from emailrelay.service.forked import Role
 from emailrelay.service.supervisor import Supervisor
 
 fork, forks = os.fork, 0

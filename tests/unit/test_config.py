@@ -439,12 +439,12 @@ def test_a_bad_value_in_a_route_is_told_what_is_allowed(
     assert reason in problem
 
 
-def test_a_route_cannot_have_the_name_of_one_that_is_always_there(tmp_path: Path) -> None:
+def test_a_route_cannot_have_the_name_of_a_built_in_one(tmp_path: Path) -> None:
     path = write(tmp_path, ROUTE.replace("isp", "default"))
 
     (problem,) = problems(ForwarderSettings, ["-c", path, SMARTHOST])
 
-    assert "always there" in problem
+    assert "built-in route" in problem
 
 
 @pytest.mark.parametrize("text", ["[route]\nname = 'isp'\n", "route = 'isp'\n"])
@@ -476,6 +476,7 @@ def test_every_option_is_described_and_in_the_help(
     assert ended.value.code == 0
     with_flag = settings.model_fields.keys() - set(tables(settings))
     assert all(f"  {flag(name)} " in shown for name in with_flag)
+    assert all(len(line) <= 80 for line in shown.splitlines())
     assert settings.model_fields.keys() == texts(settings).keys()
     assert all(texts(settings).values())
     grouped = [name for _, names in groups(settings) for name in names]

@@ -19,7 +19,6 @@ from emailrelay.events import (
     SessionTrouble,
     Stopping,
     WorkerDied,
-    event_name,
 )
 from emailrelay.logs import FIELD_LIMIT, field_value, line_reporter, renderer, reporter
 
@@ -52,8 +51,8 @@ class Pipe:
 
 
 def test_an_event_is_named_for_its_class() -> None:
-    assert event_name(WorkerDied) == "worker_died"
-    assert event_name(Stopping) == "stopping"
+    assert WorkerDied.name == "worker_died"
+    assert Stopping.name == "stopping"
 
 
 def test_json_holds_the_fields_of_the_event_and_its_service() -> None:

@@ -6,8 +6,8 @@ from email import message_from_bytes
 import pytest
 
 from emailrelay.queue_id import QueueId
-from emailrelay_receiver.admission import Admission
-from emailrelay_receiver.received import end_of_ours, received_line
+from emailrelay_receiver.clients.admission import Admission
+from emailrelay_receiver.content.received import end_of_ours, received_line
 
 
 def line(helo: str, client: str) -> bytes:

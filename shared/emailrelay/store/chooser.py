@@ -1,4 +1,4 @@
-"""Which store a place names."""
+"""The store that a place names."""
 
 import time
 from collections.abc import Callable
@@ -11,10 +11,12 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.spool.store import SpoolStore
+from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.tokens import TokenStore
 
 
 def spool_at(where: str | Path) -> Path | None:
-    """Give the directory of the spool at ``where``; None: it is no spool."""
+    """Return the directory of the spool at ``where``. None: the store there has no directory."""
     if isinstance(where, Path) or ":" not in where:
         return Path(where)
     url = urlsplit(where)
@@ -31,10 +33,11 @@ def open_store(
     sync: SpoolSync = SpoolSync.FILES,
     looking: bool = False,
 ) -> Store:
-    """Give the store at ``where``: a directory, ``spool:///var/spool/emailrelay``, or ``memory:``.
+    """Return the store at ``where``: a directory, ``spool:///absolute/directory``, ``memory:``.
 
-    ``sync`` is how a spool makes new mail durable; whoever does not bring any need not say.
-    ``looking``: it is only listed and described, and nothing in it is touched.
+    ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
+    ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is
+    changed.
 
     Raises:
         StoreUnusable: the place names no store that there is.
@@ -46,3 +49,16 @@ def open_store(
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
     raise StoreUnusable(f"{where}: no such store; say a directory or spool:///absolute/directory")
+
+
+def token_directory(where: str | Path, spool_dir: Path) -> Path | None:
+    """Return the directory of the tokens for the store at ``where``. None: the store holds them.
+
+    A store in memory has them in ``spool_dir``: they are to outlive the process.
+    """
+    return spool_at(where) or spool_dir
+
+
+def open_tokens(where: str | Path, spool_dir: Path) -> TokenStore:
+    """Return the tokens for the store at ``where``."""
+    return SpoolTokens(str(token_directory(where, spool_dir)))

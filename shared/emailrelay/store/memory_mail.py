@@ -10,14 +10,15 @@ from emailrelay.envelope import Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.schedule import is_due
+from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
+from emailrelay.store.failure import PreparedNotice
 from emailrelay.store.memory_limits import MemoryLimits
 
 
 @dataclass(slots=True)
 class Kept:
-    """One message. ``turn`` counts how often it became free, so that each time is told once."""
+    """One message."""
 
     id: QueueId
     stage: Stage
@@ -25,51 +26,67 @@ class Kept:
     envelope: Envelope
     entries: list[journal.Entry]
     since: float
+    changed: float
+    """The clock's time at the last change, which tells whether the clock was set back since."""
     claimed: bool = False
     waiter: "asyncio.Future[Reply] | None" = None
-    turn: int = 0
+    at_dot: str = ""
+    """The server that its final dot is on the way to, while a client waits."""
+    woken: bool = False
+    """A feed has made it due before its time."""
+    notice: PreparedNotice | None = None
+    """About its failure, recorded and not yet sent."""
+    local: bool = False
+    """The notice goes to a local agent."""
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until it is due."""
+        due = self.history.next_attempt
+        if self.woken or due is None or is_due(due, now) or was_set_back(self.changed, now):
+            return 0.0
+        return due - now
 
     @property
     def history(self) -> History:
-        """Read the journal."""
+        """Fold the journal."""
         return journal.read(self.entries)
 
 
 @dataclass(slots=True)
 class MemoryMail:
-    """The mail itself, oldest first, and the bell that rings at each change."""
+    """The mail itself, oldest first, and the event of its next change."""
 
     kept: dict[QueueId, Kept] = field(default_factory=dict[QueueId, Kept])
     entrance: Stage = Stage.READY
     limits: dict[str, MemoryLimits] = field(default_factory=dict[str, MemoryLimits])
     """By the names of routes."""
-    _bell: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:
-        """Wake everybody who waits for a change."""
-        rung, self._bell = self._bell, asyncio.Event()
-        rung.set()
+        """Wake all tasks that wait for a change."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     async def change(self, timeout: float | None) -> None:  # noqa: ASYNC109 - running out is no error
         """Wait for a change, at most ``timeout`` seconds."""
-        bell = self._bell
+        changed = self._changed
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await bell.wait()
+                await changed.wait()
 
-    def free(self, stage: Stage, now: float) -> Iterator[tuple[Kept, float]]:
-        """Give the unclaimed messages of a stage, each with the seconds until it is due."""
+    def wake(self, stage: Stage) -> None:
+        """Make all free messages of a stage due."""
         for kept in self.kept.values():
             if kept.stage is stage and not kept.claimed:
-                due = kept.history.next_attempt
-                yield kept, 0.0 if due is None or is_due(due, now) else due - now
+                kept.woken = True
+        self.ring()
+
+    def free(self, stage: Stage, now: float) -> Iterator[tuple[Kept, float]]:
+        """Return the unclaimed messages of a stage, each with the seconds until it is due."""
+        for kept in self.kept.values():
+            if kept.stage is stage and not kept.claimed:
+                yield kept, kept.wait(now)
 
     def pause(self, stage: Stage, now: float) -> float | None:
-        """Give the seconds until the next deferred message is due; None: nothing is deferred."""
+        """Return the seconds until the next deferred message is due; None: nothing is deferred."""
         return min((wait for _, wait in self.free(stage, now) if wait > 0), default=None)
-
-    def offer_again(self, message: QueueId) -> None:
-        """Tell once more that a message is free."""
-        if kept := self.kept.get(message):
-            kept.turn += 1
-        self.ring()

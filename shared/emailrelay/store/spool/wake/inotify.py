@@ -18,7 +18,7 @@ from watchdog.observers.inotify_c import (
 )
 
 _REST = 0.1
-"""Seconds that the reader rests after each read; the next read reports what happened meanwhile."""
+"""Seconds of a pause after each read; the next read reports the events of the pause."""
 _ID = CallbackId(1)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from emailrelay import linux
 
 _MOST_WAITING = 100_000
-"""Names kept for the loop; a scan finds what was told beyond these."""
+"""Names kept for the loop; a scan finds further ones."""
 
 
 class Watch:
@@ -62,6 +62,8 @@ class Watch:
                 return  # the loop has ended
 
     def _tell(self) -> None:
-        self._told = False  # before the names are taken: one noted meanwhile must not wait for ever
+        self._told = (
+            False  # before the names are taken: a name noted meanwhile must not wait for ever
+        )
         while self._names:
             self._seen(self._names.popleft())
