@@ -24,7 +24,7 @@ class Accepted(NamedTuple):
 
     at: float
     stage: Stage
-    """Where the message starts: unfiltered or ready."""
+    """The first stage: unfiltered or ready."""
     length: int
     """Octets of content."""
     crc32: int

@@ -18,14 +18,14 @@ class Notify(StrEnum):
 
 
 class Return(StrEnum):
-    """What of the message to give back (RFC 3461 section 4.3)."""
+    """The part of the message to return (RFC 3461 section 4.3)."""
 
     FULL = "FULL"
     HEADERS = "HDRS"
 
 
 class RecipientRequest(NamedTuple):
-    """What was asked for one recipient."""
+    """The request for one recipient."""
 
     notify: tuple[Notify, ...] = ()
     """Empty: not given, which means FAILURE and perhaps DELAY."""
@@ -34,13 +34,13 @@ class RecipientRequest(NamedTuple):
 
 
 class DsnRequest(NamedTuple):
-    """What was asked for one message."""
+    """The request for one message."""
 
     give_back: Return | None = None
     envelope_id: str = ""
     """``ENVID``: xtext as given, or empty."""
     recipients: Mapping[Address, RecipientRequest] = MappingProxyType({})
-    """Those for whom something was asked."""
+    """The recipients with a request."""
 
     def of(self, recipient: Address) -> RecipientRequest:
         """Return the request for a recipient."""

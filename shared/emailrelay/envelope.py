@@ -10,7 +10,7 @@ NULL_SENDER = Address("")
 
 
 class Body(StrEnum):
-    """What the client declared about the content (``BODY=``, RFC 6152 and RFC 3030)."""
+    """The client's declaration about the content (``BODY=``, RFC 6152 and RFC 3030)."""
 
     UNKNOWN = "unknown"
     SEVEN_BIT = "7bit"
@@ -46,7 +46,7 @@ class Envelope(NamedTuple):
     account_selector: str = ""
     """The selector of the account that signs in for this message."""
     utf8: bool = False
-    """Whether the client used SMTPUTF8 (RFC 6531)."""
+    """True if the client used SMTPUTF8 (RFC 6531)."""
 
     @property
     def recipients(self) -> tuple[Address, ...]:

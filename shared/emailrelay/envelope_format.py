@@ -21,7 +21,7 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _FOLDED = "ClientCertificate"
-"""The one field of several lines: PEM."""
+"""The only field of several lines: PEM."""
 _FOLD = "\r"
 """Marks a continued line while a file is read: no text has a CR then."""
 _FIELD = re.compile(rf"^{_PREFIX}([^:\r\n]*): ?(.*)\n", re.MULTILINE)
@@ -181,7 +181,7 @@ def _text(octets: bytes) -> str:
     except UnicodeDecodeError as error:
         raise DamagedMessage("envelope: not UTF-8") from error
     flat = text.replace("\n", "")
-    if not flat.isprintable() and _UNSAFE.search(flat):  # most of them are, and soon known to be
+    if not flat.isprintable() and _UNSAFE.search(flat):  # most of them are, and quickly checked
         raise DamagedMessage("envelope: control character in a field")
     return text
 

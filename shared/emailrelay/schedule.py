@@ -34,7 +34,7 @@ class Schedule:
         return now + pause * (1 - self.spread * chance)
 
     def expired(self, *, accepted_at: float, now: float) -> bool:
-        """Tell whether a message accepted then is too old to be tried once more."""
+        """Tell whether a message accepted then is too old for another try."""
         return now - accepted_at >= self.max_age
 
 

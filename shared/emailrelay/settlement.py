@@ -30,7 +30,7 @@ class Defer:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Given up, and kept with ``reason``; ``attempt`` is the try that decided it, if one did."""
+    """Given up, and kept with ``reason``; ``attempt`` is the try that decided it, if any."""
 
     reason: Reply
     attempt: Attempt | None = None
@@ -115,7 +115,7 @@ def after_skip(
 
 
 def refusals_final(attempt: Attempt) -> Attempt:
-    """Take every refusal of an attempt for one that is for good (``--no-retry``).
+    """Make every refusal of an attempt permanent (``--no-retry``).
 
     An error that stopped the attempt itself, such as a lost connection, refuses no recipient.
     """

@@ -1,4 +1,4 @@
-"""Announcements go together, and reach whoever was too busy to hear them."""
+"""Announcements go together, and reach listeners that were too busy for them."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Filters, members of the group and operators may do to a spool what they like: mail stays what it was."""
+"""Filters, group members and operators may do anything to a spool: mail does not change."""
 
 import asyncio
 import errno
@@ -59,7 +59,7 @@ async def test_filter_may_keep_a_hard_link_to_the_content(
             await claim.settle(Pass())
         async with await claimed(store, message) as claim:
             assert await content_of(claim) == ORIGINAL
-        # What the filter kept is no way into the message.
+        # The link that the filter kept is no way into the message.
         assert spool.directory.joinpath(f"emailrelay.{message}.content").stat().st_nlink == 1
 
 
@@ -134,7 +134,7 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 
     monkeypatch.setattr(files, "copy", slow)
     async with spool() as store:
-        # What is large is copied in a thread.
+        # A large file is copied in a thread.
         message = await put(store, ORIGINAL * 20_000, Stage.UNFILTERED)
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             copying = asyncio.create_task(claim.work_copy("new"))

@@ -1,4 +1,4 @@
-"""What a feed holds in memory is bounded by the messages that wait, however long they do."""
+"""The memory of a feed is limited by the waiting messages, over any length of time."""
 
 import asyncio
 import gc

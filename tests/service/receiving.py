@@ -21,7 +21,7 @@ HANG = 20.0
 
 
 class Peer:
-    """A client that says exactly what it is told."""
+    """A client that sends exactly the octets of the test."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -56,7 +56,7 @@ class Peer:
         assert [reply[:3] for reply in replies] == ["220", "250", "250", "250", "354"]
 
     async def closed(self) -> bool:
-        """Wait for the end of the connection, whatever else still comes."""
+        """Wait for the end of the connection, with or without further octets."""
         async with asyncio.timeout(HANG):
             with contextlib.suppress(ConnectionError):
                 while await self.reader.read(65536):

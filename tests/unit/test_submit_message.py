@@ -1,4 +1,4 @@
-"""What emailrelay-submit reads and writes: command line, line ends, header, addresses."""
+"""The input and output of emailrelay-submit: command line, line ends, header, addresses."""
 
 import email
 import io

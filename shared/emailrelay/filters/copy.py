@@ -13,12 +13,12 @@ class FilterCopy(Protocol):
 
     @property
     def content(self) -> Path:
-        """Where the content stands."""
+        """The path of the content."""
         ...
 
     @property
     def envelope(self) -> Path:
-        """Where the envelope stands."""
+        """The path of the envelope."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""A network filter: told the path of the content, it answers with a line."""
+"""A network filter: it gets the path of the content and answers with a line."""
 
 from pathlib import Path
 

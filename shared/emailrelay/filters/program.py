@@ -82,7 +82,7 @@ class ProgramLimits:
 
 
 class Programs:
-    """Runs filter programs for one process, and keeps its connections to those that are servers.
+    """Runs filter programs for one process, and keeps its connections to network filters.
 
     An ``async with`` block; leaving it ends what is left.
     """
@@ -195,12 +195,12 @@ class Programs:
             await asyncio.sleep(allowed)
             try:
                 await asyncio.to_thread(self._guard.end_older, time.monotonic() - allowed)
-            except OSError:  # no descriptor to look with, say: later, then
+            except OSError:  # no descriptor for the search, say: later, then
                 self._ran.set()
 
 
 class _Running:
-    """One program under way, its output and its end watched by the event loop. A ``with`` block."""
+    """One running program; the event loop watches its output and its end. A ``with`` block."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdout: int) -> None:
         """Take over the descriptor ``stdout``.
@@ -263,7 +263,7 @@ class _Running:
             raise OSError(errno.EAGAIN, str(error)) from error
 
     def _begin_to_listen(self) -> None:
-        """Take the output in from now on: a program must not wait for room in the pipe."""
+        """Read the output from now on: a program must not wait for room in the pipe."""
         try:
             asyncio.get_running_loop().add_reader(self._stdout, self._listen)
         except OSError as error:

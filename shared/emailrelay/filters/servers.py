@@ -71,6 +71,6 @@ async def _judge(one: SpamFilter, content: Path, side: Side) -> Verdict:
 async def _mark(one: SpamFilter, content: Path) -> None:
     with opened(content, "content") as file, editing.replaced(content) as write:
         size = os.fstat(file.fileno()).st_size
-        # spamd ends the lines that it adds with LF.
+        # spamd ends its own lines with LF.
         marked = editing.with_crlf(write)
         await spamd.process(one.place, size, editing.chunks(file), marked)

@@ -36,7 +36,7 @@ class ExitFilter:
 
 @dataclass(frozen=True, slots=True)
 class NetFilter:
-    """A server that is sent the path of the content and answers with a line."""
+    """A server that gets the path of the content and answers with a line."""
 
     place: ServerAddress
 
@@ -47,7 +47,7 @@ class NetFilter:
 
 @dataclass(frozen=True, slots=True)
 class SpamFilter:
-    """spamd: with ``edit`` its marked message takes the content's place, else spam is rejected."""
+    """spamd: with ``edit`` its marked message replaces the content, else spam is rejected."""
 
     place: ServerAddress
     edit: bool
@@ -95,7 +95,7 @@ def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
 def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
     """Return the programs of a chain that cannot be run now, each with the reason.
 
-    Their mail is held back, not lost, and goes on when they appear: that is no reason not to start.
+    Their mail waits until they appear, and none is lost, so the service starts all the same.
     """
     programs = (one.path for one in chain if isinstance(one, ProgramFilter))
     found = {str(path): _trouble(path) for path in programs}

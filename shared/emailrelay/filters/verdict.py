@@ -1,4 +1,4 @@
-"""What a filter's exit code and output mean for the message, by the table of ``docs/filters.md``."""
+"""The meaning of a filter's exit code and output, by the table of ``docs/filters.md``."""
 
 import re
 from collections.abc import Iterator

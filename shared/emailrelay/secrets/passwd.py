@@ -1,4 +1,4 @@
-"""``emailrelay-passwd``: makes a line for the secrets file. The password is never an argument."""
+"""``emailrelay-passwd``: makes a line for the secrets file, with no password as an argument."""
 
 import getpass
 import os

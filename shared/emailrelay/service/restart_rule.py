@@ -1,4 +1,4 @@
-"""When a supervisor starts a child process again, and when it gives a start up.
+"""The times at which a supervisor starts a child again, and the end of its patience.
 
 These are rules for any kind of child process. Times are seconds of one monotonic clock.
 """

@@ -1,4 +1,4 @@
-"""How a message changes its state: the rules that every store follows.
+"""The transitions of a message's state: the rules that every store follows.
 
 The rules take values and give a ``Change``. A store makes a change in this order: the entries go to the
 journal, the message moves to its stage, and its due time is announced. ``store.base`` has the table of

@@ -1,1 +1,1 @@
-"""Who may connect, log in and send mail, and to whom: limits, secrets, certificates, verifiers."""
+"""Clients: their limits, logins, certificates, and the addresses that they may send to."""

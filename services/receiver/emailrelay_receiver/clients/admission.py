@@ -1,4 +1,4 @@
-"""How many clients are connected, overall and from each source, and who goes when one more comes.
+"""Limits on connected clients, overall and from each source, and the choice of one to disconnect.
 
 Guarantee: a client that has logged in, or is sending a message, is never sent away for another.
 """

@@ -1,4 +1,4 @@
-"""What the settings say about clients, made ready: certificate, secrets, rules. Made anew at a reload."""
+"""The settings for clients, ready for use: certificate, secrets, rules."""
 
 import asyncio
 import hashlib

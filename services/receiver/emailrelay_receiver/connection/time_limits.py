@@ -1,4 +1,4 @@
-"""How long a session may be silent, how long it may last, and how long a content may take."""
+"""Time limits of a session: its silence, its whole length, and the time for one content."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

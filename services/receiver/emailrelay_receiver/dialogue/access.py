@@ -1,4 +1,4 @@
-"""What a client may do, by what is known of it: plain rules over values."""
+"""The rights of a client, derived from its address, login and certificate by plain rules."""
 
 import fnmatch
 import ipaddress

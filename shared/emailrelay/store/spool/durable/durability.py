@@ -1,4 +1,4 @@
-"""How commits and settlements become durable: as synced files, or as records in the log.
+"""Makes commits and settlements durable: as synced files, or as records in the log.
 
 New mail takes the way that was chosen when the spool was opened. Settlements go into the log while
 any process has one: replay would undo a settlement that only the files show.

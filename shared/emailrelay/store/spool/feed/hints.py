@@ -1,4 +1,4 @@
-"""The hints for one stage: from other processes, file events, and scans, which are the truth."""
+"""Hints for one stage: from processes and file events, and from scans, which are the truth."""
 
 import asyncio
 import contextlib
