@@ -28,6 +28,8 @@ _NOT_TAKEN = Reply(451, "4.3.0 an error of ours, try again later")
 class ContentTransfer:
     """Receives the messages of one session."""
 
+    __slots__ = ("_channel", "_chunked", "_context", "_dialogue", "_session_name")
+
     def __init__(
         self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
     ) -> None:
