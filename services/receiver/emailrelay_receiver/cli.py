@@ -71,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(settings: ReceiverSettings, *, report: Report) -> None:
-    """Raise ConfigError for what is wrong with the files that the settings name."""
+    """Raise ConfigError if a file that the settings name cannot be used."""
     make_client_rules(settings, report=report)
 
 
@@ -88,7 +88,7 @@ def _found_by_check(settings: ReceiverSettings) -> list[str]:
 
 
 def _allow_many_connections() -> None:
-    """Use all the descriptors that we may have: a connection takes one, a message being taken two."""
+    """Use all permitted descriptors: a connection takes one, a message being received two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

@@ -33,7 +33,7 @@ _FORWARDING = 660.0
 
 @dataclass(slots=True, kw_only=True)
 class ReceiverContext:
-    """What a session needs besides its connection. A reload of the settings makes another one."""
+    """Everything a session needs besides its connection. A reload of the settings makes a new one."""
 
     offer: Capabilities
     store: Store

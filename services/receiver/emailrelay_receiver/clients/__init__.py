@@ -1,1 +1,1 @@
-"""Who may connect, log in and send mail, and to whom: limits, secrets, certificates, verifiers."""
+"""The rules for clients, with their limits, secrets, certificates and address verifiers."""
