@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the receiver until it is told to stop.
 
     Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address cannot be used, 78 (EX_CONFIG)
-    when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
+    when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot
+    now.
     """
     prepare_streams()
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)

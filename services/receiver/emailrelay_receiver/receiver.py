@@ -1,4 +1,4 @@
-"""One receiver process: accepts on the sockets it was given until it is told to stop, then drains."""
+"""One receiver process: accepts connections until it is told to stop; then drains."""
 
 import asyncio
 import socket

@@ -12,7 +12,7 @@ from emailrelay.reply import Reply
 _LEAST_IDLE = 5.0
 """Seconds without use after which a client can be disconnected for another."""
 _RESERVED = 10
-"""One in so many places is reserved for clients of this machine and of sources that have logged in."""
+"""One in so many places is reserved for local clients and for sources that have logged in."""
 
 TOO_MANY = Reply(421, "4.7.0 too many connections, try again later")
 
@@ -31,7 +31,7 @@ class AdmittedClient(Protocol):
 
 @dataclass(slots=True)
 class Admission:
-    """The connections of one process. Each client that enters leaves once, also if disconnected here."""
+    """The connections of one process. Each client that enters also leaves, once."""
 
     most: int
     most_of_one: int
@@ -50,9 +50,9 @@ class Admission:
     ) -> Reply | None:
         """Take a place for a client, or return why it gets none.
 
-        Without a free place, the client that has been idle for the longest time is disconnected: one of
-        the same source, or of the source with most clients. ``favoured``: this client can have reserved
-        places.
+        Without a free place, the client that has been idle for the longest time is disconnected:
+        one of the same source, or of the source with most clients. ``favoured``: this client can
+        have reserved places.
         """
         of_same = self._guests.get(source, {})
         if len(of_same) >= self.most_of_one and not self._dismiss(of_same, now):

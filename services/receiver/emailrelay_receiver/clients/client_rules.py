@@ -1,4 +1,4 @@
-"""The rules for clients that the settings name: certificate, secrets, terms. A reload makes new ones."""
+"""The rules for clients: certificate, secrets and terms. A reload makes new ones."""
 
 import asyncio
 import hashlib
@@ -31,7 +31,7 @@ class TooBusy(Exception):
 
 
 class ClientRules:
-    """Authenticates clients. ``make_client_rules`` makes it; it holds no connection, needs no closing."""
+    """Authenticates clients. It holds no connection and needs no closing."""
 
     def __init__(
         self,
@@ -72,10 +72,11 @@ class ClientRules:
         return self._terms
 
     async def proves(self, claim: Credentials, *, known: bool = False) -> bool:
-        """Return whether a claim is true. ``known``: the client has logged in from its source before.
+        """Return whether a claim is true. ``known``: it was made from this source before.
 
-        A right password that needs no hash is accepted at once, ahead of those that wait for one. Every
-        wrong one waits for a hash if the file has any, so that the time does not reveal names.
+        A right password that needs no hash is accepted at once, ahead of those that wait for one.
+        Every wrong one waits for a hash if the file has any, so that the time does not reveal
+        names.
 
         Raises:
             TooBusy: too many wait for a hash already, and the client is not known.
@@ -101,11 +102,11 @@ class ClientRules:
         return right
 
     def checks(self, claim: Credentials) -> bool:
-        """Return whether this claim is being checked: waiting for the result is no further guess."""
+        """Return whether this claim is being checked: waiting for it is no further guess."""
         return isinstance(claim, Password) and self._mark(claim) in self._checking
 
     async def _hashed(self, server: ServerSecrets, claim: Password, mark: bytes) -> bool:
-        """Check a password by its hash, once for all clients that send the same at the same time."""
+        """Check a password by its hash, once for all clients that send it at the same time."""
         checking = self._checking.get(mark)
         if checking is None:
             check = partial(server.fits_hash, claim.user, claim.password.reveal())

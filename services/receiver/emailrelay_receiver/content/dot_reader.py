@@ -1,10 +1,10 @@
-"""The content of a message as DATA carries it (RFC 5321 section 4.5.2), decoded in chunks of any size.
+"""Content as DATA carries it (RFC 5321 section 4.5.2), decoded in chunks of any size.
 
 Guarantee: CRLF "." CRLF ends the content, and nothing else does, however the octets were cut.
 Guarantee: returned content holds no bare LF and, unless ``stray`` says so, no bare CR and no NUL.
 
-A bare LF becomes CRLF but ends no line of the protocol: a dot behind it is content. So there is nothing
-that is the end for this decoder and not for another server, or the other way round.
+A bare LF becomes CRLF but ends no line of the protocol: a dot behind it is content. So there is
+nothing that is the end for this decoder and not for another server, or the other way round.
 """
 
 from emailrelay.line_ends import bare
@@ -28,7 +28,8 @@ class DotReader:
     def feed(self, chunk: bytes | memoryview) -> bytes:
         """Take the next octets as they arrived and return the content that is certain by now."""
         data = self._held + chunk
-        # Most large contents are base64, which has no dots: a single octet is found faster than a row of them.
+        # Most large contents are base64, which has no dots: a single octet is found faster than a
+        # row of them.
         dotted = b"." in data and b"\n." in data
         end = data.find(_END) if dotted else -1
         if end >= 0:
@@ -42,12 +43,14 @@ class DotReader:
         return self._decode(body, dotted=dotted)
 
     def _decode(self, body: bytes, *, dotted: bool) -> bytes:
-        # Neither half of a CRLF is ever cut off from the other: a CR at the end of a chunk is held back.
+        # Neither half of a CRLF is ever cut off from the other: a CR at the end of a chunk is held
+        # back.
         alone = bare(body)
         if alone.cr or b"\0" in body:
             self.stray = True
         if dotted:
-            # Each replacement begins at a CRLF of the original, so dots are taken out before LFs are mended.
+            # Each replacement begins at a CRLF of the original, so dots are taken out before LFs
+            # are mended.
             body = body.replace(b"\r\n.", b"\r\n")
         if alone.lf:
             body = body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -57,7 +60,7 @@ class DotReader:
 
 
 class HopCounter:
-    """Counts the ``Received:`` lines of a header (RFC 5321 section 6.3) as the content passes by."""
+    """Counts the ``Received:`` lines of a header (RFC 5321 section 6.3)."""
 
     def __init__(self) -> None:
         self.hops = 0

@@ -1,4 +1,4 @@
-"""The messages of one session, from the first octet of their content to the reply: DATA and BDAT."""
+"""The messages of one session, from the first octet of content to the reply: DATA and BDAT."""
 
 import secrets
 

@@ -31,8 +31,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOM = r'[^\s()<>,;:\\"@\[\]]'
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PATH = re.compile(
-    # A source route is read and ignored (RFC 5321 appendix C). One character at a time and no nested
-    # repetition, so that no input makes the match slow.
+    # A source route is read and ignored (RFC 5321 appendix C). One character at a time and no
+    # nested repetition, so that no input makes the match slow.
     rf"<(?:@[^:<>\"\\]*:(?!>))?(?P<address>(?P<local>(?:{_ATOM}|{_QUOTED})*)"
     rf"(?:@(?P<domain>{_ATOM}+|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
 )
@@ -80,7 +80,7 @@ def longest_command(verb: bytes) -> int:
 
 
 def is_http(verb: bytes) -> bool:
-    """Return whether an HTTP client sends this: a tricked browser, whose next lines are an attack."""
+    """Return whether a tricked browser sends this, whose next lines are an attack."""
     return verb in _HTTP
 
 
@@ -135,7 +135,7 @@ def read_mailbox(argument: bytes) -> Address | None:
 
 
 def is_mailbox(text: str, *, utf8: bool) -> bool:
-    """Return whether a text can stand between the brackets of RCPT. ``utf8``: the message is SMTPUTF8."""
+    """Return whether a text can stand between the brackets of RCPT. ``utf8``: with SMTPUTF8."""
     match = _PATH.fullmatch(f"<{text}>")
     if match is None or match["address"] != text or not text or _CONTROL.search(text):
         return False

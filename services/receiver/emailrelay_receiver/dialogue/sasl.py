@@ -1,4 +1,4 @@
-"""The mechanisms of authentication (RFC 4954, RFC 4616, RFC 2195): challenges and responses, no I/O."""
+"""Mechanisms of authentication (RFC 4954, RFC 4616, RFC 2195): challenges and responses, no I/O."""
 
 import base64
 import binascii
