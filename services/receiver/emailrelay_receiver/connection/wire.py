@@ -183,11 +183,6 @@ class ClientWire(SMTP):
         if line is None or not self._user.command(line):
             self.input.feed(octets)
 
-    @property
-    def passes_content(self) -> bool:
-        """Whether content goes to its message without waking the session's task."""
-        return self._take is not None
-
     def ended(self) -> bool:
         """Note that the client sends no more; return whether it can still get replies."""
         self._end(None)
