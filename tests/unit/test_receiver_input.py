@@ -72,3 +72,29 @@ async def test_the_rest_of_an_overlong_line_is_no_command() -> None:
     taken.feed(b"RSET\r\n")
     with pytest.raises(LineTooLong):
         await waiting
+
+
+async def test_what_is_put_back_comes_before_what_has_arrived_meanwhile() -> None:
+    taken = client_input()
+    taken.feed(b"QUIT\r\n")
+    taken.put_back(b"NOOP\r\n")
+    assert [taken.waiting_line() for _ in range(3)] == [b"NOOP", b"QUIT", None]
+
+
+async def test_octets_before_the_end_can_still_be_taken() -> None:
+    taken = client_input()
+    taken.feed(b"abc")
+    taken.end()
+    assert taken.take(2) == b"ab"
+    assert taken.take(2) == b"c"
+    with pytest.raises(EOFError):
+        taken.take(2)
+
+
+async def test_a_broken_connection_is_told_to_the_one_who_waits() -> None:
+    taken = client_input()
+    waiting = asyncio.create_task(taken.line())
+    await turns()
+    taken.end(ConnectionResetError())
+    with pytest.raises(ConnectionResetError):
+        await waiting

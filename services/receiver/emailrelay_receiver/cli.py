@@ -30,7 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the receiver until it is told to stop.
 
     Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address cannot be used, 78 (EX_CONFIG)
-    when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
+    when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot
+    now.
     """
     prepare_streams()
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)
@@ -71,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(settings: ReceiverSettings, *, report: Report) -> None:
-    """Raise ConfigError for what is wrong with the files that the settings name."""
+    """Raise ConfigError if a file that the settings name cannot be used."""
     make_client_rules(settings, report=report)
 
 
@@ -88,7 +89,7 @@ def _found_by_check(settings: ReceiverSettings) -> list[str]:
 
 
 def _allow_many_connections() -> None:
-    """Use all the descriptors that we may have: a connection takes one, a message being taken two."""
+    """Use all permitted descriptors: a connection takes one, a message being received two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 

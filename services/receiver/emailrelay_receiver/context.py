@@ -28,12 +28,12 @@ _RESERVED = 40
 _ASK_AFTER = 1024 * 1024
 """Octets of content between two looks at the store's room: by so much less may be left free."""
 _FORWARDING = 660.0
-"""Seconds for the next server: 600 for its final dot (RFC 5321 section 4.5.3.2.6), and the way there."""
+"""Seconds for the next server: 600 for its final dot (RFC 5321 section 4.5.3.2.6) and 60 before."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ReceiverContext:
-    """What a session needs besides its connection. A reload of the settings makes another one."""
+    """Everything a session needs besides its connection. A reload makes a new one."""
 
     offer: Capabilities
     store: Store
@@ -68,7 +68,7 @@ class ReceiverContext:
     """Octets of content written by all sessions since the last look at the store's room."""
 
     def succeed(self, earlier: "ReceiverContext") -> None:
-        """Take over the state of the process: all open sessions count, whatever settings they have."""
+        """Take over the state of the process: all open sessions count, whatever their settings."""
         admission = earlier.admission
         admission.most, admission.most_of_one = self.admission.most, self.admission.most_of_one
         self.admission = admission
@@ -79,10 +79,10 @@ class ReceiverContext:
             self.verifier = old
 
     def takes(self, octets: int) -> bool:
-        """Return whether so many octets of content can be written, beside all that is being written.
+        """Return whether there is room for so many octets, beside all that is being written.
 
-        Few clients say how much they send. Room for it is not reserved either: any client could then
-        reserve all room by mere words.
+        Few clients say how much they send. Room for it is not reserved either: any client could
+        then reserve all room by mere words.
         """
         self._unasked += octets
         if self._unasked < _ASK_AFTER:
@@ -113,7 +113,7 @@ def _answer_within(settings: ReceiverSettings) -> float:
 
 
 def _descriptors() -> int:
-    """Return how many connections the file descriptors allow; a message being received needs more."""
+    """Return the connections that the file descriptors allow; a message needs more of them."""
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, (limit - _RESERVED) // 2)
 

@@ -1,4 +1,4 @@
-"""One SMTP session, on the connection that standard input is: as inetd hands it over, and ``-bs``."""
+"""One SMTP session on the connection that is standard input: for inetd and ``-bs``."""
 
 import os
 import socket
@@ -51,7 +51,7 @@ async def _serve(
 ) -> int:
     async with open_store(settings.store_place, report=report) as store:
         context = make_context(settings, store, report=report, clock=time.time)
-        # Filters are the service's affair: what it has noted in the store counts here too.
+        # The settings of the service decide about filters: it has noted the entrance in the store.
         context.stage = await store.entrance()
         receiver = Receiver(context, ())
         async with receiver:

@@ -1,4 +1,4 @@
-"""One receiver process: accepts on the sockets it was given until it is told to stop, then drains."""
+"""One receiver process: accepts connections until it is told to stop; then drains."""
 
 import asyncio
 import socket
@@ -18,13 +18,13 @@ _FINISH = 3.0
 
 
 class Receiver:
-    """The sessions of a process, and their end. An ``async with`` block in which clients are served."""
+    """The sessions of a process. An ``async with`` block in which clients are served."""
 
     def __init__(self, context: ReceiverContext, sockets: Iterable[socket.socket]) -> None:
         self.context = context
-        """For the clients that come from now on."""
+        """For new clients."""
         self.moved = asyncio.Event()
-        """Set when ``context`` has become another."""
+        """Set when ``context`` was replaced."""
         self._sockets = tuple(sockets)
         self._sessions: set[SmtpSession] = set()
         self._all_gone = asyncio.Event()
@@ -54,7 +54,7 @@ class Receiver:
             self._accepting.callback(server.close)
 
     async def __aexit__(self, *_: object) -> None:
-        """Accept no more, let what is in hand be finished for a while, cut the rest."""
+        """Accept no more; give messages under way some time, and drop the rest."""
         await self._accepting.aclose()
         self.context.closing = True
         for session in tuple(self._sessions):
@@ -62,7 +62,7 @@ class Receiver:
         if not await self._gone_within(_FINISH):
             for session in tuple(self._sessions):
                 session.cut()
-            # What is left commits a message, which is a matter of milliseconds and must not be cut.
+            # The remaining sessions commit a message: this takes milliseconds and must not be cut.
             await self._gone_within(None)
         self.context.refusal_log.close()
         for verifier in self._verifiers:
@@ -94,14 +94,14 @@ class Receiver:
         return True
 
     def _session(self, path: str) -> asyncio.BaseProtocol:
-        # Counted when its connection is made: one that never is would be waited for in vain.
+        # It counts from ``connected``: a connection that is never made would be waited for in vain.
         session = SmtpSession(
             self.context, path=path, connected=self._sessions.add, ended=self._end
         )
         return session.wire.inlet
 
     def _trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Tell that nothing can be accepted, as an event: the log keeps calm about it."""
+        """Report that no connection can be accepted: the log bounds repeated events."""
         if not str(context.get("message")).startswith("socket.accept()"):
             loop.default_exception_handler(context)
         else:

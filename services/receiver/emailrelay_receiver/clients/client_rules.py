@@ -20,10 +20,10 @@ from emailrelay_receiver.dialogue.sasl import Credentials, Password, SaslRespons
 
 _MOST_PROVED = 10_000
 _THREADS = 2
-"""A scrypt hash takes a processor and 16 MiB for a good while: guessing must not take them all."""
+"""A scrypt hash takes a processor and 16 MiB for long: guesses must not use them all."""
 
 _MOST_CHECKED = 32
-"""Passwords that wait for their hash or are at it: the last of them waits for a few seconds."""
+"""Passwords whose hash is waited for or computed: the last one waits for a few seconds."""
 
 
 class TooBusy(Exception):
@@ -31,7 +31,7 @@ class TooBusy(Exception):
 
 
 class ClientRules:
-    """Decides who is who. ``make_client_rules`` makes one; it holds no connection and needs no closing."""
+    """Authenticates clients. It holds no connection and needs no closing."""
 
     def __init__(
         self,
@@ -56,11 +56,11 @@ class ClientRules:
 
     @property
     def serves_strangers(self) -> bool:
-        """Whether clients on other hosts are let in, to log in."""
+        """Whether clients on other hosts are served, so that they can log in."""
         return self._file is not None
 
     def trusted(self, client: str) -> str | None:
-        """Give the keyword of the trusted network that a client is in. Reads a changed secrets file."""
+        """Return the keyword of the client's trusted network. Reads a changed secrets file."""
         if self._file is None:
             return None
         self._refresh(self._file)
@@ -68,14 +68,15 @@ class ClientRules:
 
     @property
     def terms(self) -> ClientTerms:
-        """Give what is asked of clients."""
+        """The conditions for clients."""
         return self._terms
 
     async def proves(self, claim: Credentials, *, known: bool = False) -> bool:
-        """Tell whether a client is who it says. ``known``: it has logged in from there before.
+        """Return whether a claim is true. ``known``: it was made from this source before.
 
-        A right password that takes no hash is found out at once, past those who wait for one. Every
-        wrong one waits for a hash if the file has any, so that time tells no names.
+        A right password that needs no hash is accepted at once, ahead of those that wait for one.
+        Every wrong one waits for a hash if the file has any, so that the time does not reveal
+        names.
 
         Raises:
             TooBusy: too many wait for a hash already, and the client is not known.
@@ -88,7 +89,7 @@ class ClientRules:
         if isinstance(claim, SaslResponse):
             return server.verify_challenge(claim.user, claim.challenge, claim.digest)
         mark = self._mark(claim)
-        # What was right once need not cost a hash at each session.
+        # A password that was right before need not cost a hash at each session.
         if mark in self._proved or server.fits_cheaply(claim.user, claim.password.reveal()):
             return True
         if not server.has_hashes:
@@ -101,11 +102,11 @@ class ClientRules:
         return right
 
     def checks(self, claim: Credentials) -> bool:
-        """Tell whether just this is being checked: to wait for the result is no further guess."""
+        """Return whether this claim is being checked: waiting for it is no further guess."""
         return isinstance(claim, Password) and self._mark(claim) in self._checking
 
     async def _hashed(self, server: ServerSecrets, claim: Password, mark: bytes) -> bool:
-        """Check a password by its hash, once for all who show the same at the same time."""
+        """Check a password by its hash, once for all clients that send it at the same time."""
         checking = self._checking.get(mark)
         if checking is None:
             check = partial(server.fits_hash, claim.user, claim.password.reveal())
@@ -115,7 +116,7 @@ class ClientRules:
         return await asyncio.shield(checking)
 
     def _mark(self, claim: Password) -> bytes:
-        """Give a keyed sum: nothing else is kept of a password."""
+        """Return a keyed digest: nothing else of a password is stored."""
         told = f"{len(claim.user)} {claim.user} {claim.password.reveal()}".encode()
         return hmac.new(self._salt, told, hashlib.sha256).digest()
 
@@ -138,7 +139,7 @@ def _possible(file: SecretsFile | None) -> tuple[Mechanism, ...]:
 
 
 def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRules:
-    """Make what the settings describe, reading every file they name.
+    """Make the rules that the settings describe, and read every file that they name.
 
     Raises:
         ConfigError: with every problem.

@@ -36,16 +36,16 @@ class LoginAttempts:
     """Seconds that only grow."""
     _known: OrderedDict[_Party, None] = field(default_factory=OrderedDict[_Party, None])
     _homes: OrderedDict[_Party, None] = field(default_factory=OrderedDict[_Party, None])
-    """Sources from which somebody has logged in, each with an empty name."""
+    """Sources with a successful login, each with an empty name."""
     _failures: OrderedDict[_Party, tuple[float, float]] = field(
         default_factory=OrderedDict[_Party, tuple[float, float]]
     )
-    """How many, as of when."""
+    """Their number, and the time for which it holds."""
     _of_party: Counter[_Party] = field(default_factory=Counter[_Party])
     _of_name: Counter[_Party] = field(default_factory=Counter[_Party])
 
     def begin(self, source: str, user: str) -> "LoginAttempt | None":
-        """Let a client try; None: too many clients do. A ``LoginAttempt`` must be ended."""
+        """Begin an attempt; None: too many are under way. A ``LoginAttempt`` must be ended."""
         party, name = self._party(source, user), (source, user)
         if self._of_party[party] >= _AT_ONCE or self._of_name[name] >= _AT_ONCE_OF_NAME:
             return None
@@ -70,11 +70,11 @@ class LoginAttempts:
             _bound(remembered)
 
     def knows(self, source: str) -> bool:
-        """Tell whether somebody has logged in from a source."""
+        """Return whether there was a successful login from a source."""
         return (source, "") in self._homes
 
     def end(self, party: _Party, name: _Party) -> None:
-        """Give the places of an attempt back."""
+        """Free the places of an attempt."""
         for counter, key in ((self._of_party, party), (self._of_name, name)):
             counter[key] -= 1
             if not counter[key]:
@@ -92,10 +92,10 @@ class LoginAttempt:
     _party: _Party
     _name: _Party
     known: bool
-    """Whether this name has logged in from this source before."""
+    """This name has logged in from this source before."""
 
     def end(self) -> None:
-        """Give its places back."""
+        """Free its places."""
         self._attempts.end(self._party, self._name)
 
 

@@ -1,4 +1,4 @@
-"""The TLS of this server: its certificate, the authorities that sign clients' certificates, versions."""
+"""The TLS of this server: its certificate, the authorities for clients' certificates, versions."""
 
 import ssl
 import stat
@@ -15,7 +15,7 @@ _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:DHE+CHACHA20:!aNULL"
 def server_context(
     certificate: Sequence[Path], authorities: str | None, words: Collection[str] = ()
 ) -> ssl.SSLContext:
-    """Make a context of one PEM file, or of key and chain; ``authorities`` sign clients' certificates.
+    """Make a context of one PEM file, or of key and chain. ``authorities`` are for clients.
 
     ``words`` are the versions of TLS as ``tls_config`` has them.
 

@@ -31,26 +31,26 @@ _MOST_AT_ONCE = 20
 
 
 class NoVerifierAnswer(RelayError):
-    """The verifier could not say; the client is told to try again."""
+    """The verifier has no answer; the client gets a temporary refusal."""
 
 
 class Verifier(Protocol):
-    """Says whether there is a recipient."""
+    """Knows the recipients."""
 
     spec: tuple[str, float]
-    """What the settings say of it."""
+    """Its setting and its time limit, for comparison."""
 
     async def ask(self, fields: tuple[str, ...]) -> VerifierAnswer:
         """Ask: recipient, sender, ``ip:port``, domain, mechanism or ``none``, login name.
 
         Raises:
-            NoVerifierAnswer: as it says.
+            NoVerifierAnswer: there is no answer.
 
         """
         ...
 
     async def close(self) -> None:
-        """End what is kept open."""
+        """Close connections and end programs."""
         ...
 
 

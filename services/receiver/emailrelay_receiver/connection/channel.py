@@ -1,4 +1,4 @@
-"""A client's connection as the session uses it: lines and content in, replies out, under time limits."""
+"""A client's connection for the session: lines and content in, replies out, under time limits."""
 
 import asyncio
 import ssl
@@ -16,7 +16,7 @@ _MANY_REPLIES = 4096
 
 
 class ClientChannel:
-    """Reads and writes for the session's task. ``leave`` and ``abort`` end it from outside the task."""
+    """Reads and writes for the session's task. ``leave`` and ``abort`` end it from outside."""
 
     __slots__ = ("_timer", "left", "limits", "log", "replies", "wire")
 
@@ -84,8 +84,8 @@ class ClientChannel:
         """End a wait for the client.
 
         Raises:
-            EOFError: the session was told to end meanwhile: what arrived does not count, or it might
-                be accepted twice.
+            EOFError: the session was told to end meanwhile. Octets that arrived do not count, or
+                they might be accepted twice.
 
         """
         self.limits.phase = phase

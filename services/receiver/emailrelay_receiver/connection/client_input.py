@@ -21,7 +21,7 @@ class LineTooLong(Exception):
 
 
 class ClientInput:
-    """A buffer between the transport, which feeds it, and the session's task, which waits for it."""
+    """A buffer that the transport feeds and the session's task waits for."""
 
     __slots__ = (
         "_buffer",

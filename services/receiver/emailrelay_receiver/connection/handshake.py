@@ -16,8 +16,8 @@ async def shake_hands(
 ) -> asyncio.Transport | None:
     """Encrypt a connection whose reading is paused; None: it was lost meanwhile.
 
-    ``early`` are octets of the handshake that were read already: a client that encrypts from the first
-    octet does not wait until we are ready, and uvloop starts reading before it can be paused.
+    ``early`` are octets of the handshake that were read already: a client that encrypts from the
+    first octet does not wait until we are ready, and uvloop starts reading before it can be paused.
 
     Raises:
         OSError: the handshake failed or took too long.
@@ -36,8 +36,8 @@ async def shake_hands(
     )
     try:
         if early:
-            # In this step the loop installs its own protocol; in the next it prepares that and begins
-            # to read. The early octets must follow the first and precede the reading.
+            # In this step the loop installs its own protocol; in the next it prepares that and
+            # begins to read. The early octets must follow the first and precede the reading.
             await asyncio.sleep(0)
             loop.call_soon(_feed, transport, early)
         return await shaking

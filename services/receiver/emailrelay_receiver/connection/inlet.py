@@ -1,7 +1,7 @@
 """The transport's side of a connection: all connections of an event loop share one buffer.
 
-Between its filling and its use nothing else runs. So an idle connection costs no buffer, and a large
-content is copied once less.
+Between its filling and its use nothing else runs. So an idle connection costs no buffer, and a
+large content is copied once less.
 """
 
 import asyncio
@@ -56,7 +56,7 @@ _THREAD = _Thread()
 
 
 class Inlet(asyncio.BufferedProtocol):
-    """A protocol for asyncio and uvloop; the latter never gives a buffer to an ``asyncio.Protocol``."""
+    """A protocol of its own, because uvloop does not let an ``asyncio.Protocol`` give a buffer."""
 
     __slots__ = ("_user",)
 

@@ -29,7 +29,7 @@ class SessionTimeouts:
 
 
 class TimeLimits:
-    """The phase of one session, and the moments from which its limits count, by the loop's clock."""
+    """The phase of one session, and the times from which its limits count, by the loop's clock."""
 
     __slots__ = (
         "_clock",

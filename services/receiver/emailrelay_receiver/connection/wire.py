@@ -1,14 +1,14 @@
 """The only seam to aiosmtpd: its protocol class, with input and content reading of our own.
 
-aiosmtpd provides the protocol, with the session's task and flow control for replies. It is changed as
-follows, and why (aiosmtpd 1.4.6):
+aiosmtpd provides the protocol, with the session's task and flow control for replies. It is changed
+as follows, and why (aiosmtpd 1.4.6):
 
-* Octets go into one buffer that all connections share, and from there to where they belong: a command
-  line to the dialogue, content to its message, anything else to ``ClientInput``. aiosmtpd reads content
-  line by line into memory.
+* Octets go into one buffer that all connections share. From there a command line goes to the
+  dialogue, content to its message, anything else to ``ClientInput``. aiosmtpd reads content line by
+  line into memory.
 * The session's task runs ``serve``. aiosmtpd answers errors of ours with 500 and their text.
 * The task learns by reading that the client has gone. aiosmtpd cancels it, and a commit in it.
-* TLS starts by ``loop.start_tls``. aiosmtpd uses a private class of asyncio that uvloop does not have.
+* TLS starts by ``loop.start_tls``. aiosmtpd uses a private class of asyncio that uvloop lacks.
 """
 
 import asyncio
@@ -110,7 +110,7 @@ class ClientWire(SMTP):
 
     async def drain(self) -> None:
         """Wait until the client has taken enough of the replies."""
-        await self._writer.drain()  # aiosmtpd makes its writer known by no public name
+        await self._writer.drain()  # aiosmtpd gives its writer no public name
 
     def close(self) -> None:
         """Close the connection when everything is sent."""
@@ -166,7 +166,8 @@ class ClientWire(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the session."""
-        # TCP and unix sockets go both ways; the transports of uvloop derive from no class of asyncio.
+        # TCP and unix sockets go both ways; the transports of uvloop derive from no class of
+        # asyncio.
         self._link = cast("asyncio.Transport", transport)
         self.input.read_from(self._link)
         super().connection_made(transport)
@@ -182,11 +183,6 @@ class ClientWire(SMTP):
         if line is None or not self._user.command(line):
             self.input.feed(octets)
 
-    @property
-    def passes_content(self) -> bool:
-        """Whether content goes to its message without waking the session's task."""
-        return self._take is not None
-
     def ended(self) -> bool:
         """Note that the client sends no more; return whether it can still get replies."""
         self._end(None)
@@ -199,7 +195,7 @@ class ClientWire(SMTP):
         asyncio.StreamReaderProtocol.connection_lost(self, error)
         self._user.disconnected()
 
-    # Called and overridden by private names: aiosmtpd has no public ones for its task and its timer.
+    # Overrides of private methods: aiosmtpd has no public ones for its task and its timer.
 
     async def _handle_client(self) -> None:
         await self._user.serve()
@@ -231,7 +227,7 @@ class ClientWire(SMTP):
 
 
 class Demonstration:
-    """aiosmtpd's own server, which gives each message to ``show`` and replies with what that returns."""
+    """aiosmtpd's own server: it passes each message to ``show``, which returns the reply."""
 
     def __init__(self, show: Callable[[str, list[str], bytes], str], *, hostname: str) -> None:
         """``show`` gets sender, recipients and content."""

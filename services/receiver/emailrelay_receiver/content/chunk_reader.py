@@ -8,7 +8,7 @@ from emailrelay.line_ends import bare
 
 
 class ChunkReader:
-    """Finds the end of each chunk, mends bare LFs, and finds octets for which the message is refused."""
+    """Finds the end of each chunk and octets that are refused; mends bare LFs."""
 
     def __init__(self) -> None:
         self.stray = False

@@ -1,4 +1,4 @@
-"""One message's content on its way into the store: checked, counted, written in pieces of good size."""
+"""One message's content on its way into the store: checked, counted, written in large pieces."""
 
 import asyncio
 from types import TracebackType
@@ -43,8 +43,8 @@ class ContentReader(Protocol):
 class IncomingMessage:
     """One message being received. An ``async with`` block; leaving it early leaves nothing.
 
-    The first reason to refuse the message ends the writing. The rest is read and thrown away, because
-    a client waits for a reply only after the end of its content.
+    The first reason to refuse the message ends the writing. The rest is read and thrown away,
+    because a client waits for a reply only after the end of its content.
     """
 
     def __init__(
@@ -95,7 +95,8 @@ class IncomingMessage:
     def take(self, octets: bytes | memoryview) -> bool:
         """Take octets as they arrived; the caller may change them afterwards.
 
-        False: call ``settle`` next. The content is at its end, refused, or has to wait for the store.
+        False: call ``settle`` next. The content is at its end, refused, or has to wait for the
+        store.
         """
         content = self._reader.feed(octets)
         self.size += len(content)
@@ -137,7 +138,7 @@ class IncomingMessage:
         return None
 
     async def answer(self, gone: asyncio.Future[None]) -> Reply | None:
-        """Wait for the reply of the filters or the next server; None: none in time, or before ``gone``.
+        """Wait for the reply of the filters or the next server; None: none came before ``gone``.
 
         A client that goes away before that withdraws its message, unless it is on stable storage.
         """
@@ -181,7 +182,7 @@ class IncomingMessage:
             self.refusal = self._trouble(error)
 
     def _begun(self) -> Draft:
-        """Return the draft; make it the first time, with our line in front of the gathered octets."""
+        """Return the draft. At first make it, and put our line in front of the gathered octets."""
         if self._draft is None:
             self._draft = self._context.store.draft(self.envelope)
             content = b"".join(self._gathered)

@@ -15,9 +15,9 @@ def received_line(
 ) -> bytes:
     """Return the line, folded, with its CRLF.
 
-    ``client`` is the IP address of the client, or empty when it shall not be told or has none;
-    ``protocol`` is SMTP, ESMTP or a word of RFC 3848 and RFC 6531 section 4.3; ``now`` is seconds since
-    1970. What the client called itself is put in as far as it is a name.
+    ``client`` is the IP address of the client, or empty if it is private or unknown; ``protocol``
+    is SMTP, ESMTP or a word of RFC 3848 and RFC 6531 section 4.3; ``now`` is seconds since 1970.
+    ``helo`` goes in as far as it is a name.
     """
     name = _NOT_IN_A_NAME.sub("?", helo)[:_LONGEST_NAME]
     address = f" ({_literal(client)})" if client else ""
@@ -29,10 +29,10 @@ def received_line(
 
 
 def end_of_ours(content: bytes) -> bytes:
-    """Return what must stand between our line and a content: nothing, or the end of a header.
+    """Return the octets that separate our line from a content: none, or the end of a header.
 
-    A content whose first line cannot be a field (RFC 5322 section 2.2) has no header. Without an empty
-    line, one that begins with a blank would be the rest of our line (section 2.2.3).
+    A content whose first line cannot be a field (RFC 5322 section 2.2) has no header. Without an
+    empty line, one that begins with a blank would be the rest of our line (section 2.2.3).
     ``content`` is at least the first line, or the first 64 KiB of it.
     """
     end = content.find(b"\r\n")

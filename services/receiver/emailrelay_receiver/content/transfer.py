@@ -1,4 +1,4 @@
-"""The messages of one session, from the first octet of their content to the reply: DATA and BDAT."""
+"""The messages of one session, from the first octet of content to the reply: DATA and BDAT."""
 
 import secrets
 
@@ -27,6 +27,8 @@ _NOT_TAKEN = Reply(451, "4.3.0 an error of ours, try again later")
 
 class ContentTransfer:
     """Receives the messages of one session."""
+
+    __slots__ = ("_channel", "_chunked", "_context", "_dialogue", "_session_name")
 
     def __init__(
         self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue

@@ -14,7 +14,7 @@ IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SenderRule:
-    """Who may use which senders; see ``[[allow]]`` in the settings."""
+    """The senders that some users or networks can use; see ``[[allow]]`` in the settings."""
 
     users: tuple[str, ...]
     networks: tuple[IpNetwork, ...]
@@ -23,7 +23,7 @@ class SenderRule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientTerms:
-    """What this server asks of every client."""
+    """The conditions of this server for every client."""
 
     starttls: bool = False
     tls_required: bool = False
@@ -33,37 +33,37 @@ class ClientTerms:
     config: AuthConfig = field(default_factory=AuthConfig)
     senders: tuple[SenderRule, ...] = ()
     verifies: bool = False
-    """Whether recipients are asked about."""
+    """An address verifier checks recipients."""
     lenient: tuple[IpNetwork, ...] = ()
-    """Where devices are that leave out the brackets of addresses."""
+    """The networks of devices that leave out the brackets of addresses."""
 
 
 @dataclass(slots=True, kw_only=True)
 class ClientStanding:
-    """What is known of one client."""
+    """The facts known about one client."""
 
     address: str = ""
     """Its IP address, or the path of the socket it came by."""
     port: int = 0
     """Its TCP port, for the log."""
     private: bool = False
-    """Nobody can listen in: it is on this machine."""
+    """The connection cannot be overheard: the client is on this machine."""
     trusted: str | None = None
     """The keyword of the trusted network it is in."""
     lenient: bool = False
     """It may leave out the brackets of addresses."""
     encrypted: bool = False
     certificate: str = ""
-    """PEM, vouched for."""
+    """PEM, verified."""
     user: str = ""
-    """Who it has proved to be."""
+    """Its authenticated name."""
     mechanism: Mechanism | None = None
     failures: int = 0
-    """How often it has failed to prove that."""
+    """Its failed logins."""
 
 
 def mechanisms(terms: ClientTerms, standing: ClientStanding) -> tuple[Mechanism, ...]:
-    """Give the mechanisms to offer: none in clear, unless nobody can listen or they were named."""
+    """Return the mechanisms to offer. In clear: none, unless the client is local or they are set."""
     if not standing.encrypted and not standing.private and terms.config.named is None:
         return ()
     return terms.config.choose(terms.possible, encrypted=standing.encrypted)
@@ -72,23 +72,23 @@ def mechanisms(terms: ClientTerms, standing: ClientStanding) -> tuple[Mechanism,
 def would_help_to_encrypt(
     terms: ClientTerms, standing: ClientStanding, mechanism: Mechanism
 ) -> bool:
-    """Tell whether a mechanism would be offered if the connection were encrypted."""
+    """Return whether a mechanism would be offered if the connection were encrypted."""
     possible = terms.config.choose(terms.possible, encrypted=True)
     return terms.starttls and not standing.encrypted and mechanism in possible
 
 
 def must_encrypt(terms: ClientTerms, standing: ClientStanding) -> bool:
-    """Tell whether a client must encrypt before anything else."""
+    """Return whether a client must encrypt before anything else."""
     return terms.tls_required and not standing.encrypted
 
 
 def must_log_in(terms: ClientTerms, standing: ClientStanding) -> bool:
-    """Tell whether a client must log in before it can send mail."""
+    """Return whether a client must log in before it can send mail."""
     return terms.login_required and not standing.user and standing.trusted is None
 
 
 def may_send_as(terms: ClientTerms, standing: ClientStanding, sender: Address) -> bool:
-    """Tell whether a client may use this sender; the first rule that fits the client decides."""
+    """Return whether a client can use this sender; the first rule that fits the client decides."""
     if sender == NULL_SENDER:
         return True
     for rule in terms.senders:
@@ -98,7 +98,7 @@ def may_send_as(terms: ClientTerms, standing: ClientStanding, sender: Address) -
 
 
 def is_lenient_with(terms: ClientTerms, client: str) -> bool:
-    """Tell whether the client at an IP address may leave out the brackets of addresses."""
+    """Return whether the client at an IP address can leave out the brackets of addresses."""
     return _lies_in(client, terms.lenient)
 
 
@@ -135,6 +135,6 @@ def _lies_in(client: str, networks: tuple[IpNetwork, ...]) -> bool:
 
 
 def _matches(pattern: str, sender: Address) -> bool:
-    # Local parts are compared without regard to case as well: it is more than RFC 5321 asks for, and
-    # what everybody means.
+    # Local parts are compared without regard to case as well. RFC 5321 does not ask for it, but
+    # administrators expect it.
     return fnmatch.fnmatchcase(sender.lower(), pattern.replace("[", "[[]").lower())

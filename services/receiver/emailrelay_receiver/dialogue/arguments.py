@@ -1,4 +1,4 @@
-"""What the receiver accepts from whom: rules that take values and give a value or a refusal."""
+"""The arguments of commands: read into values, or refused."""
 
 import re
 from dataclasses import dataclass
@@ -31,8 +31,8 @@ _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOM = r'[^\s()<>,;:\\"@\[\]]'
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
 _PATH = re.compile(
-    # A source route is read and ignored (RFC 5321 appendix C). One character at a time and no nested
-    # repetition, so that no input makes the match slow.
+    # A source route is read and ignored (RFC 5321 appendix C). One character at a time and no
+    # nested repetition, so that no input makes the match slow.
     rf"<(?:@[^:<>\"\\]*:(?!>))?(?P<address>(?P<local>(?:{_ATOM}|{_QUOTED})*)"
     rf"(?:@(?P<domain>{_ATOM}+|\[[^\s\[\]\\<>@]+\]))?)>(?P<rest>[ \t].*)?"
 )
@@ -53,14 +53,14 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailParameters:
-    """What the parameters of a MAIL command say."""
+    """The parameters of a MAIL command."""
 
     size: int | None = None
-    """Octets that the client means to send (RFC 1870)."""
+    """Octets that the client announces (RFC 1870)."""
     body: Body = Body.UNKNOWN
     utf8: bool = False
     auth: str = ""
-    """Who handed the message in first, as xtext or ``<>`` (RFC 4954 section 5)."""
+    """The first submitter, as xtext or ``<>`` (RFC 4954 section 5)."""
     give_back: Return | None = None
     envelope_id: str = ""
     """xtext (RFC 3461 section 4.4)."""
@@ -68,19 +68,19 @@ class MailParameters:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """A BDAT command (RFC 3030 section 2): so many octets follow, perhaps the last ones."""
+    """A BDAT command (RFC 3030 section 2): ``size`` octets follow, perhaps the last ones."""
 
     size: int
     last: bool
 
 
 def longest_command(verb: bytes) -> int:
-    """Return how many octets a command may have with its CRLF."""
+    """Return the most octets of a command with its CRLF."""
     return LONGEST_COMMAND + _ROOM_FOR_PARAMETERS.get(verb, 0)
 
 
 def is_http(verb: bytes) -> bool:
-    """Return whether this is a browser tricked into speaking to us, whose next lines are an attack."""
+    """Return whether a tricked browser sends this, whose next lines are an attack."""
     return verb in _HTTP
 
 
@@ -88,7 +88,7 @@ def read_sender(argument: bytes, *, lenient: bool = False) -> tuple[Address, Mai
     """Read what follows ``MAIL`` (RFC 5321 section 4.1.1.2). ``lenient``: also without brackets.
 
     Raises:
-        Refused: it is malformed, or asks for what is not offered.
+        Refused: it is malformed, or asks for something that is not offered.
 
     """
     address, words = _read_path(argument, b"FROM:", bad=_BAD_SENDER, lenient=lenient)
@@ -106,7 +106,7 @@ def read_recipient(
     ``lenient``: also without brackets.
 
     Raises:
-        Refused: it is malformed, or asks for what is not offered.
+        Refused: it is malformed, or asks for something that is not offered.
 
     """
     address, words = _read_path(argument, b"TO:", bad=_BAD_RECIPIENT, lenient=lenient)
@@ -135,7 +135,7 @@ def read_mailbox(argument: bytes) -> Address | None:
 
 
 def is_mailbox(text: str, *, utf8: bool) -> bool:
-    """Tell whether a text can stand between the brackets of RCPT. ``utf8``: the message is SMTPUTF8."""
+    """Return whether a text can stand between the brackets of RCPT. ``utf8``: with SMTPUTF8."""
     match = _PATH.fullmatch(f"<{text}>")
     if match is None or match["address"] != text or not text or _CONTROL.search(text):
         return False
@@ -168,7 +168,7 @@ def _is_plausible(local: str, domain: str | None) -> bool:
     return (
         0 < len(local.encode()) <= _LONGEST_LOCAL_PART
         and len(domain.encode()) <= _LONGEST_DOMAIN
-        # An address must never look like an option to a program that is given it.
+        # An address must never look like an option to a program that gets it as an argument.
         and not local.startswith("-")
     )
 

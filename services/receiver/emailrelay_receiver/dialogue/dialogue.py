@@ -10,7 +10,8 @@ addressed    at least one RCPT accepted   RCPT, DATA, BDAT
 chunked      BDAT without LAST            BDAT
 ===========  ===========================  =============================================
 
-The terms come first: encryption before everything but EHLO and the like, a login before MAIL and VRFY.
+The terms come first: encryption before everything but EHLO and the like, a login before MAIL and
+VRFY.
 """
 
 from dataclasses import dataclass, field
@@ -91,7 +92,7 @@ class SmtpDialogue:
         self.mail = MailTransaction()
 
     def start_anew(self) -> None:
-        """Forget everything: commands before the encryption may be forged (RFC 3207 section 4.2)."""
+        """Forget everything: commands in clear may be forged (RFC 3207 section 4.2)."""
         self.end_of_mail()
         self.helo, self.extended = "", False
         self.standing.user, self.standing.mechanism = "", None

@@ -1,4 +1,4 @@
-"""The mechanisms of authentication (RFC 4954, RFC 4616, RFC 2195): what is asked and what it means, no I/O."""
+"""Mechanisms of authentication (RFC 4954, RFC 4616, RFC 2195): challenges and responses, no I/O."""
 
 import base64
 import binascii
@@ -17,7 +17,7 @@ LONGEST_RESPONSE = 12288
 
 @dataclass(frozen=True, slots=True)
 class Password:
-    """Who a client says it is, with the password."""
+    """A name and a password, as claimed by a client."""
 
     user: str
     password: Secret
@@ -25,7 +25,7 @@ class Password:
 
 @dataclass(frozen=True, slots=True)
 class SaslResponse:
-    """Who a client says it is, with its answer to a challenge."""
+    """A name and the response to a challenge, as claimed by a client."""
 
     user: str
     challenge: bytes
@@ -34,7 +34,7 @@ class SaslResponse:
 
 Credentials: TypeAlias = Password | SaslResponse
 ServerExchange: TypeAlias = Generator[bytes, bytes, Credentials]
-"""Yields challenges, is sent the responses, both decoded; returns what the client claims."""
+"""Yields challenges, takes the responses, both decoded; returns the client's claim."""
 
 
 def exchange(mechanism: Mechanism, initial: bytes | None, challenge: bytes) -> ServerExchange:
@@ -58,7 +58,7 @@ def exchange(mechanism: Mechanism, initial: bytes | None, challenge: bytes) -> S
 
 
 def decode(text: bytes) -> bytes:
-    """Decode a response as it came: base64; ``=`` is an empty one, ``*`` gives up.
+    """Decode a response as it came: base64; ``=`` is an empty one, ``*`` cancels.
 
     Raises:
         Refused: it is not base64, too long, or gives up.
@@ -75,7 +75,7 @@ def decode(text: bytes) -> bytes:
 
 
 def prompt(challenge: bytes) -> Reply:
-    """Give the reply that carries a challenge."""
+    """Return the reply that carries a challenge."""
     return Reply(334, base64.b64encode(challenge).decode())
 
 
@@ -87,7 +87,7 @@ def _plain(initial: bytes | None) -> ServerExchange:
         raise Refused(_MALFORMED)
     name = _text(user)
     if identity and _text(identity) != name:
-        # To act for somebody else is nothing that the secrets file could allow.
+        # The secrets file cannot allow a user to act for another.
         raise Refused(WRONG)
     return Password(name, Secret(_text(password)))
 

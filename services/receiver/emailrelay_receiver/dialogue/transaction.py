@@ -1,4 +1,4 @@
-"""One mail transaction (RFC 5321 section 3.3): sender, parameters and recipients as the client gave them."""
+"""One mail transaction (RFC 5321 section 3.3): sender, parameters and recipients."""
 
 from dataclasses import dataclass, field
 

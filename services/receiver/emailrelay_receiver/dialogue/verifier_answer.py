@@ -1,6 +1,6 @@
-"""What an address verifier says of a recipient: exit code and output, or a line, read into an answer.
+"""The answer of an address verifier, read from its exit code and output, or from a line.
 
-See ``docs/address-verifiers.md``; the programs and services are other people's.
+See ``docs/address-verifiers.md``. The programs and services are written by others.
 """
 
 import re
@@ -31,7 +31,7 @@ class Remote:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Not to be taken; the client is told ``reply``, the log ``diagnostic`` too."""
+    """To be refused with ``reply``; ``diagnostic`` goes to the log."""
 
     reply: Reply
     diagnostic: str = ""
@@ -39,7 +39,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Drop:
-    """The connection is to be ended without a word."""
+    """Drop the connection without a reply."""
 
 
 VerifierAnswer: TypeAlias = Local | Remote | Unknown | Drop
@@ -63,7 +63,7 @@ def from_exit(code: int, output: bytes) -> VerifierAnswer:
 
 
 def from_line(line: bytes) -> VerifierAnswer | None:
-    """Read the answer of a network verifier; None: it is none."""
+    """Read the answer of a network verifier; None: it is malformed."""
     words = [one_line(word) for word in line.decode(errors="replace").split("|", 2)]
     first, second, third = [*words, "", "", ""][:3]
     match first:
@@ -82,12 +82,12 @@ def from_line(line: bytes) -> VerifierAnswer | None:
 
 
 def question(fields: tuple[str, ...]) -> bytes:
-    """Write the question to a network verifier: no field may end another or the line."""
+    """Write the question to a network verifier: no field can end another or the line."""
     return "|".join(one_line(text).replace("|", "?") for text in fields).encode() + b"\n"
 
 
 def _reply(code: int, status: str, text: str) -> Reply:
-    """Make a reply of a verifier's text, which may begin with a code of its own."""
+    """Make a reply of a verifier's text, which can begin with a code of its own."""
     match = _CODED.fullmatch(text)
     if match is None:
         return Reply.of(code, f"{status} {text or 'mailbox unavailable'}")

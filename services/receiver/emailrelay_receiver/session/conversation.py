@@ -1,4 +1,4 @@
-"""The conversation with one client: each command's outcome is carried out, in the order of the commands."""
+"""The conversation with one client: carry out the outcome of each command, one after the other."""
 
 import ssl
 from typing import assert_never

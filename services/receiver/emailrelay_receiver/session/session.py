@@ -19,7 +19,21 @@ _MAKING_ROOM = Reply(421, "4.7.0 idle, and others need the place")
 
 
 class SmtpSession:
-    """One session. ``connected`` is called when its connection is made, ``ended`` when it is over."""
+    """One session. ``connected`` is called at its begin, ``ended`` at its end."""
+
+    __slots__ = (
+        "_channel",
+        "_context",
+        "_conversation",
+        "_dialogue",
+        "_limits",
+        "_log",
+        "_on_connected",
+        "_on_ended",
+        "_path",
+        "_standing",
+        "wire",
+    )
 
     def __init__(
         self,
