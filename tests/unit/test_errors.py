@@ -15,8 +15,8 @@ from emailrelay.errors import RelayError, StoreError, reason_of
 OTHERS = {
     "LineTooLong": "control flow of the receiver: the session answers with 500",
     "LogGone": "an OSError, since callers treat it as any failed write to the log",
+    "OutputClosed": "control flow: the reader of the output has gone, which is no error",
     "Refused": "control flow of the receiver: it carries the reply to a command",
-    "SeenEnough": "control flow: the reader of the output has gone, which is no error",
     "TooBusy": "control flow of the receiver: the session answers with 454",
 }
 """Public exceptions that do not derive from ``RelayError``, with the reason."""

@@ -198,7 +198,7 @@ def test_challenge_is_answered_as_in_rfc_2195() -> None:
         (SessionStep.CONNECT, "451 4.4.1 192.0.2.1:587 does not answer within 40 s", "587", "firewall"),
         (SessionStep.CONNECT, "451 4.4.3 no address of x.test: unknown", "25", "spelling"),
         (SessionStep.TLS, "454 4.7.5 the server's certificate cannot be trusted: certificate has expired", "587", "renew"),
-        (SessionStep.RCPT, "450 4.2.0 greylisted", "25", "tries mail again"),
+        (SessionStep.RCPT, "450 4.2.0 greylisted", "25", "retried automatically"),
     ],
 )  # fmt: skip
 def test_frequent_answers_have_their_remedy(

@@ -37,12 +37,12 @@ class Job:
 
 
 Synced: TypeAlias = tuple[Job, OSError | None]
-Outcome: TypeAlias = tuple[Job, Exception | None]
+JobOutcome: TypeAlias = tuple[Job, Exception | None]
 
 
-def finish_jobs(jobs: Sequence[Synced]) -> list[Outcome]:
+def finish_jobs(jobs: Sequence[Synced]) -> list[JobOutcome]:
     """Call ``finish`` of all jobs, and return what each has raised."""
-    outcomes: list[Outcome] = []
+    outcomes: list[JobOutcome] = []
     for job, error in jobs:
         outcome: Exception | None = None
         try:
@@ -66,7 +66,7 @@ def _finish_here(synced: Sequence[Synced]) -> None:
     resolve(finish_jobs(synced))
 
 
-def tell_loops(outcomes: Sequence[Outcome]) -> None:
+def tell_loops(outcomes: Sequence[JobOutcome]) -> None:
     """Have each loop resolve the futures of its jobs in one turn."""
     for loop, ended in _by_loop(outcomes).items():
         # Without a loop no caller waits, and the work is done.
@@ -83,7 +83,7 @@ def _by_loop(
     return loops
 
 
-def resolve(outcomes: Sequence[Outcome]) -> None:
+def resolve(outcomes: Sequence[JobOutcome]) -> None:
     """Return the callers their results, in their loop."""
     for job, outcome in outcomes:
         job.ended = True

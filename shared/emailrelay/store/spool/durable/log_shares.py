@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from emailrelay.store.spool.durable import records
-from emailrelay.store.spool.durable.jobs import Job, Outcome, finish_jobs, resolve
+from emailrelay.store.spool.durable.jobs import Job, JobOutcome, finish_jobs, resolve
 from emailrelay.store.spool.durable.log import LARGEST_BATCH, Written
 from emailrelay.store.spool.durable.records import Record
 
@@ -52,9 +52,9 @@ def refusal(error: OSError | MemoryError) -> OSError:
     return error if isinstance(error, OSError) else OSError(errno.ENOMEM, "no memory for the log")
 
 
-def show(shares: Sequence[Share]) -> list[Outcome]:
+def show(shares: Sequence[Share]) -> list[JobOutcome]:
     """Make the messages' files show the records, then let the checkpoints have the segments."""
-    outcomes: list[Outcome] = []
+    outcomes: list[JobOutcome] = []
     for share in shares:
         outcomes += finish_jobs([(job, share.error) for job in share.jobs])
         if share.written is not None:

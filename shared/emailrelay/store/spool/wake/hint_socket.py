@@ -24,7 +24,7 @@ _MOST_OCTETS = 64 * 1024
 _REST = 1.0
 """Seconds of a pause after more hints than there can be messages."""
 
-Received: TypeAlias = Callable[[QueueId, float], None]
+HintReceived: TypeAlias = Callable[[QueueId, float], None]
 """Called for each hint, with the message and its due time (0: now)."""
 
 
@@ -35,7 +35,7 @@ class HintSocket:
         self,
         directory: Directory,
         stage: str,
-        received: Received,
+        received: HintReceived,
         asked: Callable[[], None] | None = None,
     ) -> None:
         """``asked`` is called when a scan is asked for."""
