@@ -155,7 +155,7 @@ def _key(kind: type[BaseModel], name: str) -> Key:
         word=metavar(info),
         default="" if needed else _default(info),
         sample=_toml(info.examples[0]) if info.examples else _sample(info),
-        text=texts(kind)[name] + (" Needed." if needed else ""),
+        text=texts(kind)[name] + (" Required." if needed else ""),
     )
 
 
