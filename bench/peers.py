@@ -1,4 +1,4 @@
-"""The servers that are measured, each started for one run and taken away afterwards."""
+"""The servers that are measured, each started for one run and removed afterwards."""
 
 import contextlib
 import os
@@ -207,4 +207,4 @@ def _gone(pids: Sequence[int]) -> None:
     while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"still there: {left}")
-        time.sleep(0.02)  # they are not our children, so nothing tells of their end
+        time.sleep(0.02)  # they are not our children, so nothing reports their end

@@ -1,4 +1,4 @@
-"""Taking mail in: how many messages a second smtp-source gets rid of, nothing being forwarded."""
+"""Reception: the messages per second that smtp-source can send while nothing is forwarded."""
 
 from dataclasses import replace
 from functools import partial

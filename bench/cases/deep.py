@@ -1,4 +1,4 @@
-"""A deep queue: taking mail while the smarthost is away, memory, draining, starting again."""
+"""A deep queue: reception while the smarthost is down, memory, draining, another start."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""A spool of a service's user, with a member of its group and a stranger beside: played by real users."""
+"""A spool of a service's user, a member of its group and a stranger, all of them real users."""
 
 import os
 import shutil

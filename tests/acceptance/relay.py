@@ -63,7 +63,7 @@ class Running(Protocol):
 
 
 class Process:
-    """A command that can be started again, with all that it ever said kept in a file."""
+    """A command that can be started again; a file collects all its output."""
 
     def __init__(
         self,
@@ -170,7 +170,7 @@ class Service(Process):
         return [h for h in self.happenings if _matches(h, {"event": kind, **fields})]
 
     def hear(self, kind: str, times: int = 1, **fields: object) -> list[Happening]:
-        """Wait until it has told so many; return them."""
+        """Wait until it has logged this many; return them."""
         what = f"{self.name} tells {kind} {fields or ''} {times} times"
         return until(
             lambda: found if len(found := self.events(kind, **fields)) >= times else [], what
@@ -333,7 +333,7 @@ class Relay:
                     sys.stdout.writelines(f"{line}\n" for line in lines)
 
     def faults(self) -> list[str]:
-        """Give the events that no service may ever log: its own mistakes."""
+        """Give the events that no service may ever log: its own errors."""
         told = [h for s in self.services for h in s.events("internal_error")]
         written = [s.errors.read_text() for s in self.services if s.errors.exists()]
         return [str(fault) for fault in (*told, *written) if fault]

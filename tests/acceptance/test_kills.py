@@ -1,4 +1,4 @@
-"""Services may die at any moment, or be told to stop: nothing that was acknowledged is lost."""
+"""Services that are killed or stopped at any moment lose no acknowledged mail."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""Everything that was acknowledged arrives, whole and once: the first promise."""
+"""All acknowledged mail arrives, whole and once: the first promise."""
 
 import os
 import pwd

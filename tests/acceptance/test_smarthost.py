@@ -1,4 +1,4 @@
-"""Mail waits for a smarthost that is away or says no, and goes when it can."""
+"""Mail waits for a smarthost that is down or refuses it, and leaves once it is accepted."""
 
 import signal
 from pathlib import Path

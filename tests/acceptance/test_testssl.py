@@ -1,4 +1,4 @@
-"""testssl, which knows the weaknesses of TLS servers, finds none in the receiver."""
+"""testssl, which searches for weaknesses of TLS servers, finds none in the receiver."""
 
 import json
 import shutil

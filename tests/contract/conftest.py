@@ -55,7 +55,7 @@ class LoggedSpoolOpener(SpoolOpener):
 
 
 class Registered(NamedTuple):
-    """A kind of store, and what it can do besides the whole of ``Store``."""
+    """A kind of store, and its abilities besides those of ``Store``."""
 
     opener: Callable[[Path], Opener]
     """Makes an opener of a store that is empty; the directory is the test's own."""

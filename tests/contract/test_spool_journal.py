@@ -1,4 +1,4 @@
-"""Journals that would grow without end, and envelope files that are made anew."""
+"""Journals that would grow without end, and envelope files that are rewritten."""
 
 import os
 
@@ -27,7 +27,7 @@ def _envelope_of(spool: SpoolOpener, message: QueueId) -> int:
 
 
 async def _deferred(store: Store, message: QueueId, clock: Clock, tries: int) -> None:
-    """Try so often; each recipient hears something else each time."""
+    """Make this many tries; each recipient gets another reply each time."""
     for n in range(tries):
         async with await claimed(store, message) as claim:
             pending = claim.history.pending(claim.envelope)

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become
 
 @pytest.fixture(autouse=True)
 def as_a_service(spool: SpoolOpener) -> Generator[None]:
-    """Become a user who is not root, and owns the spool."""
+    """Become a user other than root, who owns the spool."""
     for directory in spool.directory.parents:
         if str(directory) != "/" and directory.stat().st_mode & 0o011 != 0o011:
             directory.chmod(directory.stat().st_mode | 0o055)

@@ -1,4 +1,4 @@
-"""Many files are synced with all of their file system: nothing is durable by that which was refused."""
+"""Many files are synced with all of their file system: a refused sync makes nothing durable."""
 
 import asyncio
 import errno

@@ -73,7 +73,7 @@ async def _stored(store: Store) -> QueueId:
 
 
 async def _answered(store: Store) -> QueueId:
-    """The client was told 250 when one of two recipients had it."""
+    """The client got 250 when one of two recipients had the message."""
     async with store.draft(WAITED_FOR) as draft:
         draft.write(BODY)
         await draft.commit(Stage.READY, Ack.DELIVERED)

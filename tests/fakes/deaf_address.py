@@ -1,4 +1,4 @@
-"""An address that swallows packets: a client that connects gets neither an answer nor a refusal."""
+"""An address that drops packets: a client that connects gets neither an answer nor a refusal."""
 
 import socket
 from dataclasses import dataclass, field

@@ -43,7 +43,7 @@ async def say_hints(hints: HintChannel | None) -> None:
 
 
 async def stubborn(signals: Signals, _hints: HintChannel | None) -> int:
-    """Ignore that it was told to stop."""
+    """Ignore the stop signal."""
     signals.ready()
     say("working", os.getpid())
     await asyncio.Event().wait()

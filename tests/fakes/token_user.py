@@ -1,4 +1,4 @@
-"""A process that needs a token: prints the one it gets, or why there is none.
+"""A process that needs a token: prints its token, or the reason why it gets none.
 
 usage: token_user.py SETTINGS SPOOL ACCOUNT [STEP]   (killed when about to do STEP with the new tokens)
 """

@@ -141,7 +141,7 @@ def left(spool: Path) -> list[str]:
 
 
 def keeping(spool: Path) -> Iterator[Kept]:
-    """Give the messages in the spool; a draft counts when it was committed, which its last line tells."""
+    """Give the messages in the spool; a draft counts if its last line shows its commit."""
     for queue_id, state in look(spool).items():
         if state is State.GONE:
             continue

@@ -62,7 +62,7 @@ class Client:
         assert [reply[:3] for reply in said] == ["220", "250", "250", "250", "354"]
 
     def to_the_end(self) -> str:
-        """Hear all that still comes."""
+        """Read everything that still arrives."""
         octets = self._read
         while more := self._more():
             octets += more

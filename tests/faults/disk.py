@@ -1,4 +1,4 @@
-"""A disk of one's own whose power can be cut: a loop-mounted file system that is shut down in mid-flight.
+"""A disk for one test whose power can be cut: a loop-mounted file system that is shut down at work.
 
 ``FS_IOC_SHUTDOWN`` without a flush of the log stops the file system as a power cut stops a disk: what
 was not on stable storage is gone after the next mount.

@@ -1,4 +1,4 @@
-"""The resources of a process: memory, descriptors, threads."""
+"""The resource use of a process: memory, descriptors, threads."""
 
 import os
 import re

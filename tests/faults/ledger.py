@@ -1,4 +1,4 @@
-"""The fate of each accepted message, read from the logs alone: one end for every beginning."""
+"""The outcome of each accepted message, read from the logs alone: each has one."""
 
 import json
 from collections import Counter

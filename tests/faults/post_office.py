@@ -53,7 +53,7 @@ _SMALL_SEGMENT = 5 * 512 * 1024
 
 
 def entrance(mail: str) -> Stage:
-    """Tell at which stage a message comes in, by its test's id: so the judge knows it, too."""
+    """Return the stage at which a message enters, by its test's id: the check does the same."""
     return Stage.READY if mail.endswith(("0", "3", "7")) else Stage.UNFILTERED
 
 
@@ -63,7 +63,7 @@ def tell(kind: str, what: object = None) -> None:
 
 
 def report(event: Event) -> None:
-    """Tell of damage: no power cut may bring any. A disk without power is trouble, and told by its errors."""
+    """Report damage: no power cut may cause any. Errors of a disk without power are trouble."""
     if isinstance(event, SetAside):
         tell("trouble", f"{event.id} was set aside: {event.reason}")
 

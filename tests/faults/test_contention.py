@@ -1,4 +1,4 @@
-"""Many independent forwarders, and a vandal that removes their locks: no mail arrives twice."""
+"""Many independent forwarders, and a process that removes their locks: no mail arrives twice."""
 
 from tests.acceptance.relay import Relay, until
 from tests.acceptance.source import Mail, assert_each_arrived_once

@@ -1,4 +1,4 @@
-"""Negative controls: the trials fail where the services have a fault, so that they can be believed."""
+"""Negative controls: each trial fails if the services have its fault."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -100,7 +100,7 @@ async def _kept(spool: Path) -> dict[str, str]:
     async with open_store(spool, report=lambda _: None) as store:
         async for entry in store.listing():
             claim = await store.claim(Stage.READY, entry.id)
-            if claim is None:  # damaged, so set aside: it is not kept
+            if claim is None:  # damaged, so it was set aside and counts as lost
                 continue
             async with claim:
                 content = b"".join([chunk async for chunk in claim.content()])

@@ -1,4 +1,4 @@
-"""The judge of a store's promises sees each way to break one, and excuses unknowable doubts."""
+"""The check of a store's promises finds each way to break one, and excuses real doubts."""
 
 from dataclasses import asdict
 from pathlib import Path

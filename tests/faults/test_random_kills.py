@@ -1,4 +1,4 @@
-"""Processes that are killed at random moments under load lose, cut, change and strand nothing."""
+"""Processes that are killed at random moments under load lose, cut, change and forget no mail."""
 
 import asyncio
 import os

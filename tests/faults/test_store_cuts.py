@@ -1,4 +1,4 @@
-"""Thousands of power cuts, at random moments of a store at full work, take nothing that was certain."""
+"""Thousands of power cuts, at random moments of a busy store, undo no result that was certain."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ class Office:
         self._say(f"{number} {seed}")
 
     def die(self) -> Iterator[News]:
-        """Kill the process; give all that was told and not yet heard."""
+        """Kill the process; return all reports that were sent and not yet read."""
         self._say("")
         while (news := self.hear())[0] != "ended":
             yield news
@@ -134,7 +134,7 @@ class Course:
         self.disk.mount()
 
     def judge(self) -> list[Violation]:
-        """Look at the spool, open it as the next process would, and see whether promises are kept."""
+        """Look at the spool, open it as the next process would, and check the promises."""
         unseen = illegal(self.spool)
         return [*unseen, *self.promises.judge(self.spool, asyncio.run(self._described()))]
 

@@ -1,4 +1,4 @@
-"""A running process under strace: which system calls it makes, and one of them tampered with."""
+"""A running process under strace: records its system calls, or makes one of them fail."""
 
 import re
 import shutil

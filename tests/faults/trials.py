@@ -1,4 +1,4 @@
-"""Short trials of the services, each of which some fault in them cannot pass."""
+"""Short trials of the services; a certain fault in the services makes each of them fail."""
 
 import resource
 import signal

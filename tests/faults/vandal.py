@@ -1,4 +1,4 @@
-"""A vandal: removes what looks like a lock, touches what looks like mail, leaves own locks."""
+"""A hostile process: removes lock files and sockets, sets file times, and takes locks."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _PAUSE = 0.01
 
 
 class Vandal:
-    """A ``with`` block during which a spool is vandalised; ``deeds`` counts the successes."""
+    """A ``with`` block in which such a process works on a spool; ``deeds`` counts its actions."""
 
     def __init__(self, spool: Path) -> None:
         self.deeds = 0

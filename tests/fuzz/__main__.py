@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: octets of all kinds for a receiver, by the clock; see ``make fuzz``.
+"""``python -m tests.fuzz``: random input for a receiver, for a given time; see ``make fuzz``.
 
 Each input follows from the seed and its own number, so that ``--only NUMBER`` sends it once more.
 """

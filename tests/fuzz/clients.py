@@ -1,4 +1,4 @@
-"""Clients that send made-up octets to a receiver over real sockets, and record the results."""
+"""Clients that send generated octets to a receiver over real sockets, and record the results."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Receivers for made-up clients: another one every so many inputs, with other settings."""
+"""Receivers for generated input: a new one after a number of inputs, with other settings."""
 
 import asyncio
 import faulthandler

@@ -1,4 +1,4 @@
-"""A receiver of the real kind in the test's own loop, on a free port, with a store to look into."""
+"""A real receiver in the test's own loop, on a free port, with a store that the test can read."""
 
 import asyncio
 import contextlib
@@ -89,7 +89,7 @@ class Running:
             writer.transport.abort()
 
     def follow(self, settings: ReceiverSettings) -> None:
-        """Do what a reload with these settings does."""
+        """Do the same as a reload with these settings."""
         context = make_context(settings, self.store, report=self.events.append, clock=time.time)
         self.receiver.follow(context)
         self.context = context
@@ -98,7 +98,7 @@ class Running:
         return [(kept.stage, kept.envelope, kept.content) for kept in self.store.mail.kept.values()]
 
     async def until(self, kind: type[Event], count: int = 1) -> Event:
-        """Wait until so many events of a kind were told."""
+        """Wait until this many events of a kind were reported."""
         async with asyncio.timeout(HANG):
             while True:
                 found = [event for event in self.events if isinstance(event, kind)]

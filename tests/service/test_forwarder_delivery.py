@@ -1,4 +1,4 @@
-"""Deliveries to a server that behaves, and the dialogue with it."""
+"""Deliveries to a server without faults, and the dialogue with it."""
 
 import asyncio
 from pathlib import Path

@@ -78,7 +78,7 @@ class Post:
 
 
 def age(desk: Desk, seconds: float) -> None:
-    """Make the kept token so much older."""
+    """Make the stored token so much older."""
     path = desk.spool / ".tokens" / "office.json"
     kept = json.loads(path.read_text())
     for clock in ("wall", "uptime"):

@@ -1,4 +1,4 @@
-"""Contents that do not come whole: they go from the socket into their draft, past the session's task."""
+"""Contents that arrive in parts go from the socket into their draft without the session's task."""
 
 import asyncio
 import errno
@@ -266,7 +266,7 @@ async def test_an_error_of_ours_in_the_middle_ends_the_session(
 
 
 async def test_tls_client_that_resets_at_the_begin_of_a_chunk_is_gone(tmp_path: Path) -> None:
-    """The transport tells the session of the end in a later turn, in which the chunk is begun."""
+    """The transport reports the end to the session in a later turn, in which the chunk begins."""
     files = make_certificates(tmp_path)
     context = client_context(files)
 

@@ -114,7 +114,7 @@ async def test_mail_comes_in_encrypted_from_the_first_octet(files: Certificates)
 
 
 async def test_what_was_sent_in_clear_behind_starttls_is_never_heard(files: Certificates) -> None:
-    # P24, CVE-2011-0411
+    # CVE-2011-0411
     async with (
         receiving(settings(files, server_tls=True)) as running,
         running.client() as peer,
@@ -182,7 +182,6 @@ async def test_a_handshake_that_fails_ends_the_session_and_no_other(files: Certi
 async def test_a_handshake_that_never_comes_is_given_up(
     files: Certificates, monkeypatch: pytest.MonkeyPatch, *, at_once: bool
 ) -> None:
-    # A27, A28
     monkeypatch.setattr("emailrelay_receiver.connection.handshake.HANDSHAKE", 0.2)
     values = {"server_tls_connection": at_once, "server_tls": not at_once}
     async with receiving(settings(files, **values)) as running, running.client() as peer:
@@ -227,7 +226,6 @@ async def test_tls_1_2_and_1_3_are_spoken_with_forward_secrecy(
 
 @pytest.mark.parametrize("ciphers", ["AES256-SHA", "ECDHE-RSA-AES256-SHA384", "AES128-GCM-SHA256"])
 async def test_ciphers_of_old_are_not_spoken(files: Certificates, ciphers: str) -> None:
-    # TL11, TL14
     context = client_context(files)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(ciphers)

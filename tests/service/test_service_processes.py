@@ -1,4 +1,4 @@
-"""Services as real processes: drained when told to stop, replaced when killed."""
+"""Services as real processes: they drain at a stop signal, and are replaced when killed."""
 
 import contextlib
 import os
