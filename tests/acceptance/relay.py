@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 def until(condition: Callable[[], _T], what: str, seconds: float = HANG) -> _T:
-    """Look again and again until ``condition`` gives something true; return that."""
+    """Call ``condition`` until it returns something true; return that."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}"
@@ -110,7 +110,7 @@ class Process:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End the process at once; the workers of one that has several notice it."""
+        """Kill the process; its workers notice that."""
         self.send(signal.SIGKILL)
         self.wait()
 
@@ -119,12 +119,12 @@ class Process:
         return self._process.wait(seconds)
 
     def stop(self) -> int:
-        """Tell it to stop; return its exit status, which must come in time."""
+        """Stop it with SIGTERM; return its exit status, which must come in time."""
         self.send(signal.SIGTERM)
         return self.wait(STOP_LIMIT)
 
     def clear_away(self) -> None:
-        """Leave nothing running of it, workers included."""
+        """End all its processes, workers included."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -313,7 +313,7 @@ class Relay:
         ]
 
     def possible_duplicates(self) -> set[str]:
-        """Give the queue ids that any service has named as sent twice, perhaps."""
+        """Return the queue ids that a service has logged as possible duplicates."""
         return {
             str(happening["id"])
             for service in self.services

@@ -117,7 +117,7 @@ def test_killed_workers_are_replaced_and_lose_nothing(relay: Relay) -> None:
 
 
 def kill_worker(service: Service, kind: str) -> None:
-    """Kill the one that has worked last, and lives."""
+    """Kill the process that has worked last and still runs."""
 
     def found() -> int:
         alive = set(service.workers())

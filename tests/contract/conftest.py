@@ -98,7 +98,7 @@ def verified(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
 
 @pytest.fixture(params=[name for name, store in STORES.items() if store.tokens])
 def tokens(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], TokenStore]:
-    """Give each store of tokens: its opener, as many times as processes want it."""
+    """Give each store of tokens: its opener, to be called once for each process."""
     opened = STORES[request.param].tokens
     assert opened is not None
     return lambda: opened(tmp_path)

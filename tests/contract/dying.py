@@ -38,7 +38,7 @@ _CALLS = (
     *("open", "dup", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir"),
     "close",
 )
-_CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor whatever it answers
+_CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor even if it reports an error
 _LONGEST = 200
 _SMALL_SEGMENT = 128 * 1024
 """Octets of a log's segments here: each run lays out new ones."""
@@ -84,7 +84,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def meet(step: int, act: Callable[[], None], names: tuple[str, ...]) -> None:
-    """Do ``act`` before the given one of this process's next calls to the system."""
+    """Call ``act`` before the chosen one of this process's next system calls."""
     calls = itertools.count(1)
 
     def watched(real: Callable[..., Any]) -> Callable[..., Any]:

@@ -74,7 +74,7 @@ async def test_shortened_journal_is_what_a_replay_finds(
 async def test_envelope_past_all_bounds_goes_on(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an earlier version has left it."""
+    """A journal as earlier versions wrote it."""
     clock = Clock()
     async with spool(clock) as store:
         message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))

@@ -55,7 +55,7 @@ def _spool_moved_and_made_anew(spool: Path) -> None:
 
 
 async def put_again(store: Store) -> QueueId:
-    """Put a message as a client does: one that is refused, since its draft was moved, comes again."""
+    """Put a message as a client does: again if it is refused because its draft was moved."""
     try:
         return await put(store, BODY)
     except StoreError:

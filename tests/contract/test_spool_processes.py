@@ -96,12 +96,12 @@ asyncio.run(main())
 
 
 async def kill_at_the_dot(spool: SpoolOpener, *messages: QueueId) -> None:
-    """Leave these behind as a forwarder does that is killed at their final dots."""
+    """Leave these messages as a forwarder does that is killed at their final dots."""
     await _kill_in(AT_THE_DOT, spool, *messages)
 
 
 async def _kill_in(script: str, spool: SpoolOpener, *arguments: str) -> None:
-    """Kill it when it says that it is there."""
+    """Kill it when it prints that it is ready."""
     command = (sys.executable, "-c", script, str(spool.directory), *arguments)
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     assert process.stdout is not None

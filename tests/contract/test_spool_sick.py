@@ -48,7 +48,7 @@ def full(*_: object) -> None:
 
 
 def bind(path: Path) -> socket.socket:
-    """Put a socket there: opening it is an error for everybody, root included."""
+    """Put a socket there: opening it is an error for every user, root included."""
     bound = socket.socket(socket.AF_UNIX)
     directory = Directory(str(path.parent))
     bound.bind(socket_path(directory, path.name))

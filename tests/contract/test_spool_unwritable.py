@@ -53,7 +53,7 @@ def _as_root() -> None:
 
 
 def _give_away(spool: SpoolOpener, message: QueueId) -> None:
-    """Have another user own an envelope that all may read."""
+    """Give an envelope that all users can read to another user."""
     path = spool.directory / f"emailrelay.{message}.envelope"
     _as_root()
     os.chown(path, OTHER, OTHER)

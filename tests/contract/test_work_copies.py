@@ -54,7 +54,7 @@ def replace(copy: WorkCopy) -> None:
 
 
 def shorten(copy: WorkCopy) -> None:
-    """Cut the content, and leave the envelope alone."""
+    """Cut the content, and do not change the envelope."""
     copy.content.write_bytes(b"short")
 
 

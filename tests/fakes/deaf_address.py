@@ -45,7 +45,7 @@ class DeafAddress:
         self.accepted()
 
     def accepted(self) -> int:
-        """Take the connections that have come since; return how many."""
+        """Accept the connections that have come since; return their number."""
         number = 0
         while True:
             try:

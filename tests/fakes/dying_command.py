@@ -46,7 +46,7 @@ def die_before(step: int) -> None:
 
 
 def run(main: Main, arguments: list[str], step: int | None) -> bool:
-    """Run a command in a child; tell whether it came to its end."""
+    """Run a command in a child; return whether it ran to its end."""
     child = os.fork()
     if child == 0:
         read, write = os.pipe()

@@ -17,7 +17,7 @@ _END = re.compile(rb"(?:^|\r\n|[\r\n])\0*\.\0*[\r\n]+\0*")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A message as this server understood it."""
+    """A message as this server read it."""
 
     sender: bytes
     content: bytes

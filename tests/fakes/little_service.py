@@ -60,7 +60,7 @@ async def unusable(_signals: Signals, _hints: HintChannel | None) -> int:
 
 
 async def finishing(signals: Signals, _hints: HintChannel | None) -> int:
-    """Be done at once, and not all well."""
+    """End at once, with an exit status that reports a problem."""
     signals.ready()
     return 3
 

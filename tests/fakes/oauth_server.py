@@ -38,7 +38,7 @@ class No(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """An answer as a test wants it; ``status`` 0 hangs up without a word."""
+    """The answer that a test sets; ``status`` 0 closes the connection without an answer."""
 
     status: int
     body: bytes = b""
@@ -143,7 +143,7 @@ class OAuthServer:
         return f"https://localhost:{self.port}/device"
 
     def approve(self, user_code: str, state: str = "approved") -> None:
-        """Do the part of a person in the browser."""
+        """Do what a person does in the browser."""
         next(d for d in self.devices.values() if d.user_code == user_code).state = state
 
     def revoke_all(self) -> None:

@@ -25,19 +25,19 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection without a word; at CONTENT, after ``after`` octets of it."""
+    """Close the connection without a reply; at CONTENT, after ``after`` octets of it."""
 
     after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Say nothing until the client goes."""
+    """Send nothing until the client disconnects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Let the test decide when to go on: ``reached`` is set here, then ``go`` is waited for."""
+    """Let the test decide when to go on: set ``reached``, then wait for ``go``."""
 
     reached: asyncio.Event
     go: asyncio.Event
@@ -115,7 +115,7 @@ class SmtpPeer:
             )
         else:
             family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-            # The protocol is named so that asyncio switches Nagle's delays off.
+            # With a named protocol, asyncio disables Nagle's algorithm.
             listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((self.host, self.port))
@@ -160,7 +160,7 @@ class SmtpPeer:
         closed: bool = False,
         left: int | None = None,
     ) -> None:
-        """Wait for so many of each, for a command, for the end of all connections, or of all but some.
+        """Wait for this many of each, for a command, or for the end of all connections but some.
 
         A content counts when its final dot has come, a message when it has been accepted.
         """

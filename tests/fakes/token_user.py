@@ -19,7 +19,7 @@ from emailrelay.store.spool.tokens import Reserved
 
 
 def die_in_commit(step: str) -> None:
-    """Let the process be killed by itself at a step of keeping tokens."""
+    """Make the process kill itself at a step of storing tokens."""
     commit = Reserved.commit
 
     def die(*_: Any, **__: Any) -> None:

@@ -96,7 +96,7 @@ def in_the_end(
     *,
     edits: Callable[[Arrival], bool] = unedited,
 ) -> list[Violation]:
-    """Check the rules after a healthy sink has had the time to accept everything."""
+    """Check the rules after a healthy sink has had time to accept everything."""
     return [
         *at_any_time(spool, client, arrivals, doubts, edits=edits),
         *(Violation("I6", f"{name} is left") for name in left(spool)),

@@ -20,7 +20,7 @@ _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 
 
 def missing(kind: str) -> str | None:
-    """Say why no such disk can be had here, or None."""
+    """Return the reason why no such disk can be made here, or None."""
     if os.geteuid() != 0:
         return "needs root, to mount a file system"
     for tool in (_MAKE[kind][0], "mount", "umount", "losetup"):
@@ -46,7 +46,7 @@ class Disk:
             pytest.skip(f"cannot mount a file system: {error.stderr.decode().strip()}")
 
     def mount(self) -> None:
-        """Put the disk to use; after a cut the file system recovers by its log."""
+        """Mount the disk; after a cut the file system recovers by its log."""
         subprocess.run(
             ["mount", "-o", "loop", str(self._image), str(self.root)],
             check=True,
@@ -62,7 +62,7 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Take the disk away; its users must have ended.
+        """Remove the disk; its users must have ended.
 
         Another mount namespace (that of a container, say) may have it for a moment longer; mounted again before
         that ends, it would still be without power.

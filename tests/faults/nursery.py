@@ -26,7 +26,7 @@ def _context() -> ForkServerContext:
 
 
 def _be(command: Sequence[str], log: Path, errors: Path) -> None:
-    """Be the service, in a process of its own."""
+    """Run the service, in a process of its own."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, descriptor in enumerate((nothing, _opened(log), _opened(errors))):
@@ -56,7 +56,7 @@ class Forked(Service):
 
 
 class _Born:
-    """A forked process, asked like one of ``subprocess``."""
+    """A forked process with the methods of one of ``subprocess``."""
 
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process

@@ -58,7 +58,7 @@ def entrance(mail: str) -> Stage:
 
 
 def tell(kind: str, what: object = None) -> None:
-    """Tell the parent, whole: a pipe takes so short a line at once."""
+    """Write a line to the parent: a pipe takes a short line whole."""
     os.write(1, json.dumps((kind, time.monotonic(), what)).encode() + b"\n")
 
 
@@ -69,7 +69,7 @@ def report(event: Event) -> None:
 
 
 class PostOffice:
-    """All that works on one store at once."""
+    """Everything that works on one store at the same time."""
 
     def __init__(self, store: Store, chance: random.Random, first: int) -> None:
         self._store, self._chance, self._number = store, chance, first
@@ -151,7 +151,7 @@ class PostOffice:
 
 
 def _received(mail: Mail) -> bytes:
-    """Give the octets that a server has of a message, line end and all."""
+    """Return the octets of a message that a server has, with the last line end."""
     head, between, _ = mail.content.partition(b"\r\n\r\n")
     return head + between + mail.body
 
@@ -207,7 +207,7 @@ def _be_born(spool: Path, sync: SpoolSync, number: int, seed: int) -> int:
 
 
 def main(spool: Path, sync: SpoolSync) -> None:
-    """Let one process after the other live, each until the next line or the end of standard input."""
+    """Run one process after the other, each until the next line or the end of standard input."""
     segment.SIZE = _SMALL_SEGMENT
     for line in sys.stdin:
         number, seed = line.split()

@@ -78,6 +78,6 @@ def environment(fault: str, directory: Path) -> Mapping[str, str]:
 
 
 def eatmydata() -> Mapping[str, str] | None:
-    """Give the environment in which no sync reaches the disk; None where that cannot be had."""
+    """Give the environment in which no sync reaches the disk; None where that is not possible."""
     found = sorted(Path("/usr/lib").glob("*/libeatmydata.so*"))
     return {**os.environ, "LD_PRELOAD": str(found[0])} if found else None

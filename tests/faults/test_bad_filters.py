@@ -130,7 +130,7 @@ def _moving(spool: Path) -> list[Path]:
 
 
 def _left_running(ledger: Ledger) -> list[str]:
-    """Give the commands that filters of these messages have left behind: they inherit its id."""
+    """Return the processes that filters of these messages have left: they inherit its id."""
     left = list[str]()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -21,7 +21,7 @@ DECISIVE = {"receiver": "renameat", "filterd": "renameat", "forwarder": "unlinka
 
 @dataclass
 class Tally:
-    """The number of times a process was met at a call, and the violations then."""
+    """The number of times that a process was stopped at a call, and the violations then."""
 
     met: int = 0
     passed_by: list[Call] = field(default_factory=list[Call])

@@ -89,7 +89,7 @@ class Killing:
 
 
 def strike_under_load(killing: Killing, kills: int, first: int) -> Client:
-    """Kill so often while two clients send; give their answers."""
+    """Kill this many times while two clients send; return their answers."""
     loads = [
         Load(receiver.port, 10**9, SESSIONS, first=first + number * 10**7)
         for number, receiver in enumerate(killing.receivers)
@@ -131,7 +131,7 @@ def swept(spool: Path) -> set[str]:
 
 @dataclass
 class Course:
-    """Rounds of kills, after each of which all must have become of the mail that was to."""
+    """Rounds of kills; after each, all mail must have its outcome."""
 
     relay: Relay
     report: Report

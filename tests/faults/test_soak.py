@@ -36,7 +36,7 @@ sed -i '1i X-Relayed: yes\\r' "$1"
 
 
 def fate(mail: Mail) -> list[str]:
-    """Choose recipients; their names choose the fate of the message."""
+    """Choose recipients; their names decide the outcome of the message."""
     match mail.number % 20:
         case 3:
             return [f"later{mail.number}@sink.test"]

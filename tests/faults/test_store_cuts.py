@@ -48,7 +48,7 @@ OPENING, WORKING = 0.03, 0.005
 
 
 class Office:
-    """A post office, see ``tests.faults.post_office``, in which one process at a time lives."""
+    """A post office, see ``tests.faults.post_office``, in which one process at a time runs."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
@@ -102,7 +102,7 @@ class Course:
         return self.disk.root / "spool"
 
     def run(self, cuts: int) -> list[Violation]:
-        """Cut so often, or until something is wrong."""
+        """Cut this many times, or until something is wrong."""
         while self.cuts < cuts:
             self.cut()
             last = self.cuts % A_ROUND == 0 or self.cuts == cuts
@@ -115,7 +115,7 @@ class Course:
         return []
 
     def cut(self) -> None:
-        """Have a process work, and cut the power behind some piece of news."""
+        """Let a process work, and cut the power after one of its reports."""
         self.cuts += 1
         self.office.live(self.cuts, self.chance.randrange(2**32))
         early = self.chance.random() < EARLY
@@ -154,7 +154,7 @@ class Course:
         return found
 
     async def _described(self) -> Described:
-        """Have the filters' results adopted; give the messages that some recipients have."""
+        """Let the filters' results be adopted; return the messages that some recipients have."""
         async with self._store() as store:
             for copy in (self.spool / ".work").glob("*.adopt"):
                 message = QueueId(copy.stem)

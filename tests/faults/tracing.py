@@ -37,7 +37,7 @@ class Call(NamedTuple):
 
 @cache
 def missing() -> str | None:
-    """Say why nothing can be traced here, or None."""
+    """Return the reason why nothing can be traced here, or None."""
     if shutil.which("strace") is None:
         return "needs strace"
     trial = ["strace", "-o", "/dev/null", "true"]

@@ -44,7 +44,7 @@ class Rounds:
         """Send the inputs with these numbers.
 
         Raises:
-            Wrong: the receiver did not stand one; the text says how to send it again.
+            Wrong: the receiver failed at one; the text explains how to send it again.
 
         """
         for which, inputs in groupby(numbers, lambda number: number // INPUTS):

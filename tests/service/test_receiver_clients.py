@@ -22,7 +22,7 @@ PASSWORD = "open sesame"  # noqa: S105 - of nobody
 
 
 def speaks_tls() -> bool:
-    """Tell whether swaks is here, and the Perl module without which it speaks no TLS."""
+    """Return whether swaks and its Perl module for TLS are installed."""
     perl = ["perl", "-MNet::SSLeay", "-e", "1"]
     return shutil.which("swaks") is not None and (
         subprocess.run(perl, capture_output=True, check=False, timeout=HANG).returncode == 0

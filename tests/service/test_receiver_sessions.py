@@ -48,7 +48,7 @@ class Failing(MemoryStore):
 
 
 class Slow(MemoryStore):
-    """A store whose commits wait until they are let go."""
+    """A store whose commits wait until the test releases them."""
 
     def __init__(self, **arguments: object) -> None:
         super().__init__(**arguments)  # type: ignore[arg-type] # handed on as they came
@@ -276,7 +276,7 @@ async def test_content_that_begins_with_a_blank_stays_apart_from_our_line(
             await peer.ask("DATA")
             peer.send(content + b".\r\n")
         else:
-            # The first octets come alone.
+            # The first octets arrive alone.
             peer.send(b"BDAT 1\r\n" + content[:1])
             assert (await peer.reply()).startswith("250")
             peer.send(b"BDAT %d LAST\r\n" % (len(content) - 1) + content[1:])

@@ -35,7 +35,7 @@ def client_context(files: Certificates) -> ssl.SSLContext:
 
 
 async def say(running: Running, talk: Callable[[smtplib.SMTP], None]) -> None:
-    """Let smtplib speak, from a thread."""
+    """Run smtplib in a thread."""
 
     def run() -> None:
         with smtplib.SMTP("127.0.0.1", running.port, "client.test", timeout=HANG) as client:
@@ -48,7 +48,7 @@ async def say(running: Running, talk: Callable[[smtplib.SMTP], None]) -> None:
 async def encrypted(
     running: Running, context: ssl.SSLContext, *, at_once: bool = False
 ) -> AsyncGenerator[Peer]:
-    """Speak as a raw peer behind STARTTLS, or behind TLS from the first octet."""
+    """Send as a raw peer after STARTTLS, or over TLS from the first octet."""
     reader, writer = await asyncio.open_connection(
         "127.0.0.1",
         running.port,
