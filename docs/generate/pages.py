@@ -55,7 +55,8 @@ _OF_A_SERVICE = (
         (),
         (
             Entry(
-                "TERM, INT", "Finish the current work within five seconds, and exit with status 0."
+                "TERM, INT",
+                "Finish the current work, by default within five seconds; exit with status 0.",
             ),
             Entry("USR1", "Try all waiting mail now, whatever its retry time."),
             Entry(

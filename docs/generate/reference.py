@@ -73,7 +73,7 @@ def _owners(setting: Setting | TableOfFile) -> str:
 
 
 def _table(table: TableOfFile) -> str:
-    """Give a table of the file a section; its keys have neither option nor variable."""
+    """Return the section of a table of the file; its keys have neither option nor variable."""
     keys = "".join(_key(key, table.heading) for key in table.keys)
     return f"\n## `{table.heading}`\n\n{table.text} Used by: {_owners(table)}.\n{keys}"
 
