@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.acceptance.sink import Arrival
+from tests.faults.busy_store import News, entrance
 from tests.faults.checker import Client, Doubts, Violation, at_any_time, in_the_end, keeping
-from tests.faults.post_office import News, entrance
 from tests.faults.states import State, look
 
 from emailrelay.envelope import Envelope

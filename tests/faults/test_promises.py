@@ -5,8 +5,8 @@ from pathlib import Path
 
 from tests.acceptance.sink import record_of
 from tests.acceptance.source import Mail
+from tests.faults.busy_store import EDIT, News
 from tests.faults.checker import Violation
-from tests.faults.post_office import EDIT, News
 from tests.faults.promises import Promises
 
 MAIL = Mail(12, 100)

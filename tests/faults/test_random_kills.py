@@ -14,7 +14,7 @@ from tests.acceptance.sink import Arrival
 from tests.acceptance.source import Load
 from tests.faults.checker import Client, Doubts, Violation, illegal, in_the_end, proxied
 from tests.faults.extent import extent
-from tests.faults.nursery import Forked
+from tests.faults.forked_services import Forked
 from tests.faults.report import Report
 
 from emailrelay.events import Event, PossibleDuplicate

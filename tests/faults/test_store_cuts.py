@@ -16,10 +16,10 @@ import pytest
 from tests.acceptance.relay import ROOT
 from tests.acceptance.sink import Arrival
 from tests.faults import sabotage
+from tests.faults.busy_store import News, send_all
 from tests.faults.checker import Violation, illegal
 from tests.faults.disk import Disk
 from tests.faults.extent import extent
-from tests.faults.post_office import News, send_all
 from tests.faults.promises import Described, Promises
 from tests.faults.report import Report
 
@@ -48,7 +48,7 @@ OPENING, WORKING = 0.03, 0.005
 
 
 class Office:
-    """A post office, see ``tests.faults.post_office``, in which one process at a time runs."""
+    """A busy store, see ``tests.faults.busy_store``, in which one process at a time runs."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
@@ -65,7 +65,7 @@ class Office:
     def hear(self) -> News:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the post office has closed"
+        assert line, "the busy store has ended"
         kind, at, what = json.loads(line)
         return kind, at, what
 
@@ -77,7 +77,7 @@ class Office:
 
 @contextmanager
 def opened(spool: Path, sync: SpoolSync, env: Mapping[str, str] | None = None) -> Generator[Office]:
-    command = [sys.executable, "-m", "tests.faults.post_office", str(spool), sync]
+    command = [sys.executable, "-m", "tests.faults.busy_store", str(spool), sync]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe) as process:
         yield Office(process)

@@ -1,7 +1,7 @@
 """Services that are forked by a process which has imported them: thousands of starts in minutes.
 
-What differs from the command is that nothing is executed and imported; from the reading of the settings on
-it is the same process, to be killed like any other.
+Unlike the commands they execute and import nothing. From the reading of the settings on they are
+the same processes, and can be killed like them.
 """
 
 import multiprocessing

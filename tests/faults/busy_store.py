@@ -1,8 +1,9 @@
-"""A store at full work in a process that a power cut may end: it takes mail in, filters it, sends it, and tells what is certain.
+"""A busy store in a process that a power cut may end: it accepts, filters and sends mail.
 
-``python -m tests.faults.post_office SPOOL files|log`` imports everything once. At each line ``NUMBER SEED`` on its
-standard input a new process opens the spool and works, until the next line has it killed. What that one tells
-goes to standard output at once, one line of JSON each: see ``News``.
+``python -m tests.faults.busy_store SPOOL files|log`` imports everything once. At each line
+``NUMBER SEED`` on its standard input a new process opens the spool and works, until the next line
+kills it. The process reports each certain result on standard output at once, as one line of JSON:
+see ``News``.
 """
 
 import asyncio
@@ -32,12 +33,13 @@ from emailrelay.store.chooser import open_store
 from emailrelay.store.spool.durable import segment
 
 News: TypeAlias = tuple[str, float, Any]
-"""What became certain, or is about to be done, when by the machine's clock, and to which message.
+"""A kind of event, its time by the machine's clock, and its message.
 
-``opening``: the store, nothing else yet. ``committed``: a message by its test's id. ``left``: a draft, likewise.
-``passing``: a message, by its queue id, is about to pass the filters. ``edited``: it has passed, changed.
-``dot``: an ``Arrival`` at the next server. ``settled``: that server's answer was recorded: queue id and recipients.
-``trouble``: what no power cut explains, if it comes before one.
+``opening``: the store opens. ``committed``: a message, by its test's id. ``left``: a draft, by the
+same. ``passing``: a message, by its queue id, is about to pass the filters. ``edited``: it has
+passed, changed. ``dot``: an ``Arrival`` at the next server. ``settled``: the server's answer was
+recorded: queue id and recipients. ``trouble``: an error; before the power cut it is a fault of the
+store.
 """
 
 EDIT = b"X-Relayed: by E-MailRelay\r\n"
@@ -68,7 +70,7 @@ def report(event: Event) -> None:
         tell("trouble", f"{event.id} was set aside: {event.reason}")
 
 
-class PostOffice:
+class BusyStore:
     """Everything that works on one store at the same time."""
 
     def __init__(self, store: Store, chance: random.Random, first: int) -> None:
@@ -191,7 +193,7 @@ async def send_all(store: Store) -> list[Arrival]:
 async def _live(spool: Path, sync: SpoolSync, number: int, seed: int) -> None:
     tell("opening")
     async with open_store(spool, report=report, sync=sync) as store:
-        await PostOffice(store, random.Random(seed), number * A_LIFE).work()  # noqa: S311 -- no secret
+        await BusyStore(store, random.Random(seed), number * A_LIFE).work()  # noqa: S311 -- no secret
 
 
 def _be_born(spool: Path, sync: SpoolSync, number: int, seed: int) -> int:
