@@ -1,6 +1,6 @@
-"""The stores that the contract suite is run over: ``STORES`` is the one place to register one.
+"""The stores that the contract suite is run over: ``STORES`` is the only place to register one.
 
-A test that takes ``opener`` is about every store. A test in ``test_spool_*`` is about the spool alone.
+A test that takes ``opener`` is for every store. A test in ``test_spool_*`` is for the spool only.
 """
 
 import time

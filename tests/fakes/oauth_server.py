@@ -1,7 +1,7 @@
 """A real OAuth2 server over HTTPS: it checks clients, codes, signatures and refresh tokens.
 
-It serves a token endpoint and a device authorization endpoint (RFC 6749, 7523, 8628), and tells which
-access tokens are good. Tests script trouble with ``answers`` and hold answers back with ``gate``.
+It serves a token endpoint and a device authorization endpoint (RFC 6749, 7523, 8628), and checks
+access tokens. Tests script trouble with ``answers`` and hold answers back with ``gate``.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 A script maps a step ("greeting", "EHLO", "HELO", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "RSET",
 "QUIT") to what happens there: one act for always, or a list of acts for the first, second … time.
-Steps without an act get what a good server says. A message counts only after its final dot.
+Steps without an act get the reply of a good server. A message counts only after its final dot.
 """
 
 import asyncio
@@ -84,8 +84,8 @@ GOOD = {
 class SmtpPeer:
     """An ``async with`` block: inside it the server listens on ``port`` (or at ``path``).
 
-    ``recipients`` gives the reply for single recipients, by address; ``commands`` records every line
-    that came, with the number of its connection in front.
+    ``recipients`` gives the reply for single recipients, by address; ``commands`` records every
+    received line, with the number of its connection in front.
     """
 
     script: Script = field(default_factory=dict[str, Act | Sequence[Act]])

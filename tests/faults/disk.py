@@ -1,7 +1,7 @@
 """A disk for one test whose power can be cut: a loop-mounted file system that is shut down at work.
 
-``FS_IOC_SHUTDOWN`` without a flush of the log stops the file system as a power cut stops a disk: what
-was not on stable storage is gone after the next mount.
+``FS_IOC_SHUTDOWN`` without a flush of the log stops the file system as a power cut stops a disk:
+data that was not on stable storage is gone after the next mount.
 """
 
 import fcntl
@@ -64,8 +64,8 @@ class Disk:
     def unmount(self) -> None:
         """Remove the disk; its users must have ended.
 
-        Another mount namespace (that of a container, say) may have it for a moment longer; mounted again before
-        that ends, it would still be without power.
+        Another mount namespace, such as that of a container, may have it for a moment longer. If it
+        is mounted again before that ends, it is still without power.
         """
         subprocess.run(["umount", str(self.root)], check=False, capture_output=True)
         until(lambda: not self._attached(), "nobody has the disk any more")

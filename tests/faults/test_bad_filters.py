@@ -1,4 +1,4 @@
-"""One relay, and a filter that misbehaves in its own way for each message: nothing is lost, cut, or let through."""
+"""One relay, and a filter that misbehaves in its own way for each message: no mail is lost or cut."""
 
 from collections import Counter
 from contextlib import suppress

@@ -1,7 +1,7 @@
 """Dialogues from text files, with a real receiver over a socket.
 
-A line ``-> X`` sends X with CRLF (``\\r`` in it is a bare CR), ``<- X`` expects a line that matches the
-expression X, or the end of the connection (``EOF``); ``mail N`` counts the messages at the end.
+A line ``-> X`` sends X with CRLF (``\\r`` in it is a bare CR). ``<- X`` expects a line that matches
+the expression X, or the end of the connection (``EOF``). ``mail N`` counts the messages at the end.
 """
 
 import asyncio
