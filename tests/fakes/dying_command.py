@@ -2,8 +2,8 @@
 
 usage: dying_command.py notify|submit TEMPLATE DIRECTORY ARGUMENT...   (DIR stands for the copy)
 
-A step is a call that changes a disk. For copy number K, ``DIRECTORY/K``, the command died before its
-K-th step, and then another program used the spool. The last copy is that of a command that was not
+A step is a call that changes a disk. For copy number K, ``DIRECTORY/K``, the command died before
+its K-th step, and then another program used the spool. The last copy is that of a command that was not
 killed. Prints the number of copies.
 """
 

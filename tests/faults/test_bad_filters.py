@@ -1,4 +1,4 @@
-"""One relay, and a filter that misbehaves in its own way for each message: no mail is lost or cut."""
+"""A filter that misbehaves in another way for each message: no mail is lost, cut or unfiltered."""
 
 from collections import Counter
 from contextlib import suppress
