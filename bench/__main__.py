@@ -89,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def chosen(patterns: Sequence[str], *, short: bool) -> list[Case]:
-    """Give the cases that the patterns name; one that names none is an error."""
+    """Return the cases that match the patterns; a pattern without a case is an error."""
     cases = [case for case in ALL if not short or case.short is not None]
     for pattern in patterns:
         if not any(fnmatch(case.name, pattern) for case in cases):

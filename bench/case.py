@@ -1,4 +1,4 @@
-"""Cases: contestants that take turns, and goals for their figures."""
+"""Cases: peers that are measured in turns, and goals for their figures."""
 
 import enum
 from collections.abc import Callable, Mapping

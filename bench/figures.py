@@ -26,8 +26,8 @@ def spread(values: Sequence[float]) -> Spread:
 def ratios(ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
     """Give the ratio of each round.
 
-    Rounds are paired, since the machine is another one from minute to minute: the ratio of two
-    medians would compare a calm minute with a busy one.
+    Rounds are paired, since the speed of a machine changes from minute to minute: the ratio of two
+    medians would compare a quiet minute with a busy one.
     """
     if len(ours) != len(theirs):
         raise ValueError(f"{len(ours)} rounds against {len(theirs)}")

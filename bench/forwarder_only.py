@@ -72,7 +72,7 @@ class Gift(Claim):
 
 
 class Gifts(Feed):
-    """So many messages, then none."""
+    """This many messages, then none."""
 
     def __init__(self, count: int, content: bytes) -> None:
         self._content = content
@@ -145,7 +145,7 @@ def main() -> None:
     sink = subprocess.Popen(["/usr/sbin/smtp-sink", *identity, f"127.0.0.1:{port}", "100"])
     try:
         while socket.socket().connect_ex(("127.0.0.1", port)):
-            time.sleep(0.05)  # smtp-sink says nothing when it listens
+            time.sleep(0.05)  # smtp-sink prints nothing when it listens
         factory = asyncio.new_event_loop
         if arguments.loop == "uvloop":
             factory = uvloop.new_event_loop

@@ -15,7 +15,7 @@ _LINE = b"x" * 70 + b"\r\n"
 
 
 def fill(spool: Path, messages: int, octets: int, *, due_in: float = 0.0) -> None:
-    """Put so many messages into the spool as a receiver leaves them; with ``due_in`` they wait so long.
+    """Put this many messages into the spool as a receiver does; with ``due_in`` they wait.
 
     Nothing is synced, and no service may be running.
     """

@@ -21,12 +21,12 @@ class Load:
 
     @property
     def words(self) -> str:
-        """Say it for a table."""
+        """Write it for a table."""
         sessions = f"{self.sessions} session{'s' if self.sessions > 1 else ''}"
         return f"{size(self.octets)}, {sessions}, {'many messages' if self.keep else 'one message'} a session"
 
     def scaled(self, share: float) -> "Load":
-        """Give the same with another number of messages, at least one for each session."""
+        """Return the same with another number of messages, at least one for each session."""
         return replace(self, messages=max(self.sessions, round(self.messages * share)))
 
     def send(self, port: int) -> float:
@@ -54,10 +54,10 @@ class Load:
 
 
 def warm_up(port: int, sessions: int) -> None:
-    """Send a message over each of so many sessions: servers start their parts on demand."""
+    """Send a message over each of this many sessions: servers start their parts on demand."""
     Load(messages=sessions, octets=KIB, sessions=sessions, keep=False).send(port)
 
 
 def size(octets: int) -> str:
-    """Say a size for a table."""
+    """Write a size for a table."""
     return f"{octets // KIB} KiB" if octets < MIB else f"{octets // MIB} MiB"

@@ -33,7 +33,7 @@ def awake() -> Generator[None]:
 
 @contextlib.contextmanager
 def _no_session_groups() -> Generator[None]:
-    """Have each thread count by itself, as under systemd.
+    """Make each thread count by itself, as under systemd.
 
     Else sessions are groups of equal weight (sched(7), autogroup), and the idle policy of a waiter
     holds only within its own: outside it is worth as much as a server, and is never preempted for one.
@@ -100,14 +100,14 @@ def at_rest(parents: Iterable[int], seconds: float = 230.0) -> None:
     deadline, pids = time.monotonic() + seconds, list(parents)
     while time.monotonic() < deadline:
         before = cpu(pids)
-        time.sleep(1.0)  # the second that is watched
+        time.sleep(1.0)  # the second that is measured
         if cpu(pids) - before < 0.03:
             return
     raise TimeoutError("the services do not come to rest")
 
 
 def forget_peaks(parents: Iterable[int]) -> None:
-    """Have the kernel begin anew with the peaks of the processes' memory."""
+    """Reset the kernel's record of the peaks of the processes' memory."""
     for pid in tree(parents):
         with contextlib.suppress(OSError):
             Path(f"/proc/{pid}/clear_refs").write_text("5")
@@ -178,7 +178,7 @@ def _postfix_version() -> str:
 
 
 def commit() -> str:
-    """Say which commit of ours this is, if git knows."""
+    """Return our commit, if git knows it."""
     try:
         command = ["git", "describe", "--always", "--dirty"]
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The servers that are measured, each started for one run and taken away afterwards."""
+"""The servers that are measured, each started for one run and removed afterwards."""
 
 import contextlib
 import os
@@ -24,12 +24,12 @@ _NOBODY = 1
 
 
 class Peer(Protocol):
-    """A relay that runs, and takes mail at ``port``."""
+    """A running relay that accepts mail at ``port``."""
 
     port: int
 
     def pids(self) -> Sequence[int]:
-        """Give the processes that it was started as; all others descend from them."""
+        """Return the processes that were started; all others descend from them."""
         ...
 
 
@@ -147,7 +147,7 @@ class Postfix:
         return [int((self.home / "queue" / "pid" / "master.pid").read_text())]
 
     def command(self, word: str) -> None:
-        """Give it a command of postfix(1)."""
+        """Run a command of postfix(1)."""
         command = ["/usr/sbin/postfix", "-c", str(self.home / "conf"), word]
         subprocess.run(command, check=True, capture_output=True)
 
@@ -174,7 +174,7 @@ def postfix(
         greeted(port)
         yield server
     finally:
-        # "stop" has all processes end at once; it returns before they have.
+        # "stop" ends all processes at once; it returns before they have ended.
         master = server.pids()
         everybody = machine.tree(master)
         server.command("stop")
@@ -207,4 +207,4 @@ def _gone(pids: Sequence[int]) -> None:
     while left := [pid for pid in pids if Path(f"/proc/{pid}").exists()]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"still there: {left}")
-        time.sleep(0.02)  # they are not our children, so nothing tells of their end
+        time.sleep(0.02)  # they are not our children, so nothing reports their end

@@ -28,7 +28,7 @@ class Times:
 
 @dataclass(slots=True)
 class Stamps:
-    """A next server that takes everything, each after ``delay`` seconds, and notes the time of final dots."""
+    """A next server that accepts mail after ``delay`` seconds, and notes the time of final dots."""
 
     delay: float
     loop: asyncio.AbstractEventLoop
@@ -41,12 +41,12 @@ class Stamps:
     _complete: threading.Event = field(default_factory=threading.Event)
 
     def expect(self, messages: int) -> None:
-        """Wait for so many messages more, with ``wait``."""
+        """Expect this many further messages; ``wait`` waits for them."""
         self._complete.clear()
         self._wanted = self.count + messages
 
     def wait(self) -> None:
-        """Wait until they have come."""
+        """Wait until they have arrived."""
         if not self._complete.wait(_PATIENCE):
             raise TimeoutError(f"{self.count} of {self._wanted} messages have come")
 
@@ -83,7 +83,7 @@ class Stamps:
             self._complete.set()
 
     def probe(self, port: int, *, messages: int, rate: float, octets: int) -> list[Times]:
-        """Send messages at an even rate, each over a connection of its own, and wait until all have come."""
+        """Send messages at an even rate, each over its own connection, until all have arrived."""
         self.expect(messages)
         sent = asyncio.run_coroutine_threadsafe(_send(port, messages, rate, octets), self.loop)
         times = sent.result(_PATIENCE + messages / rate)

@@ -32,7 +32,7 @@ class Record:
 
 
 def read(path: Path) -> list[Record]:
-    """Read the records that a file holds; a file that is not there holds none."""
+    """Read the records in a file; a missing file has none."""
     if not path.exists():
         return []
     return [parse(line) for line in path.read_text().splitlines() if line.strip()]

@@ -22,7 +22,7 @@ def free_port() -> int:
 
 
 def greeted(port: int) -> None:
-    """Wait until a server on the port says its greeting."""
+    """Wait until a server on the port sends its greeting."""
     deadline = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -34,18 +34,18 @@ def greeted(port: int) -> None:
         except OSError:
             if time.monotonic() > deadline:
                 raise
-        time.sleep(0.005)  # a sink says nothing when it listens
+        time.sleep(0.005)  # a sink prints nothing when it listens
 
 
 class Sink:
-    """A running smtp-sink that takes everything and, if it was given a number, ends after so many messages."""
+    """A running smtp-sink that accepts all mail; if a number is given, it ends after so many."""
 
     def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.port = port
         self._process = process
 
     def wait(self, seconds: float) -> None:
-        """Wait until the last of the messages has come."""
+        """Wait until the last of the messages has arrived."""
         self._process.wait(seconds)
 
 

@@ -101,7 +101,7 @@ async def measure(
 
 
 def one(arguments: argparse.Namespace, at_once: int) -> None:
-    """Measure this checkout in this process and tell it to the parent."""
+    """Measure this checkout in this process and report it to the parent."""
     place = Path(tempfile.mkdtemp(prefix="commit-", dir=arguments.place))
     sync = SpoolSync(arguments.sync[0])
     try:
@@ -114,7 +114,7 @@ def one(arguments: argparse.Namespace, at_once: int) -> None:
 
 
 def ask(tree: Path, sync: str, argv: list[str], at_once: int) -> tuple[Cost, Cost]:
-    """Have a checkout measured in a process of its own."""
+    """Measure a checkout in a process of its own."""
     argv = [*argv, "--sync", sync]
     environment = {**os.environ, "PYTHONPATH": f"{tree / 'shared'}:{HERE}"}
     command = [sys.executable, "-m", "bench.spool_commit", *argv, "--one", str(at_once)]

@@ -103,7 +103,7 @@ def main() -> None:
     sink = subprocess.Popen(["/usr/sbin/smtp-sink", *identity, f"127.0.0.1:{port}", "100"])
     try:
         while socket.socket().connect_ex(("127.0.0.1", port)):
-            time.sleep(0.05)  # smtp-sink says nothing when it listens
+            time.sleep(0.05)  # smtp-sink prints nothing when it listens
         measure(arguments, port)
     finally:
         sink.terminate()

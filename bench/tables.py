@@ -1,4 +1,4 @@
-"""The tables that are printed, and stand in RESULTS.md."""
+"""The tables that are printed, and are copied into RESULTS.md."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence

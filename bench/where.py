@@ -95,7 +95,7 @@ def _show(what: str, measure: str, rows: Sequence[tuple[str, str]]) -> None:
 
 def _threads(pids: dict[str, int]) -> list[tuple[str, str]]:
     before, began = _times(pids), time.monotonic()
-    time.sleep(_SECONDS)  # the time that is watched
+    time.sleep(_SECONDS)  # the time that is measured
     after, passed = _times(pids), (time.monotonic() - began) * 1e7  # per cent of nanoseconds
     rows: list[tuple[str, str]] = []
     for (service, _, name), (on_cpu, waiting) in after.items():

@@ -18,9 +18,9 @@ settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
-    """Begin as at a terminal; the processes that tests start inherit this.
+    """Handle SIGINT as at a terminal; the processes that tests start inherit this.
 
-    A shell that runs the tests in the background has SIGINT ignored, and Python leaves it so.
+    A shell makes programs in the background ignore SIGINT, and Python does not change that.
     """
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -32,7 +32,7 @@ _USUAL: _Factories = {"asyncio": asyncio.new_event_loop}
 
 
 def pytest_asyncio_loop_factories(item: pytest.Item) -> _Factories:
-    """Let a module say with which loops its tests are to be run, each with all of them."""
+    """Run each test of a module with all event loops that the module names."""
     if not isinstance(item, pytest.Function):
         return _USUAL
     factories: _Factories = getattr(item.module, "LOOP_FACTORIES", _USUAL)

@@ -1,4 +1,4 @@
-"""Taking mail in: how many messages a second smtp-source gets rid of, nothing being forwarded."""
+"""Reception: the messages per second that smtp-source can send while nothing is forwarded."""
 
 from dataclasses import replace
 from functools import partial
@@ -43,7 +43,7 @@ def _case(load: Load, synced: float, log: float, short: float | None = None) -> 
 
 
 def _with_workers(load: Load) -> Case:
-    """As many processes as there are CPUs, as Postfix has as many as it likes."""
+    """One process for each CPU, since Postfix starts as many as it needs."""
     case = _case(load, 0, 0)
     return replace(
         case,

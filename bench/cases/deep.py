@@ -1,4 +1,4 @@
-"""A deep queue: taking mail while the smarthost is away, memory, draining, starting again."""
+"""A deep queue: reception while the smarthost is down, memory, draining, another start."""
 
 import os
 import time
@@ -28,10 +28,10 @@ FIRST = "start to first delivery, s"
 
 
 def _accept(bench: Bench, depth: int) -> Figures:
-    """Take mail beside a queue of that depth, the forwarder at work on a smarthost that is away."""
+    """Accept mail beside a queue of that depth, with a forwarder whose smarthost is down."""
     spool = bench.directory / "deep"
     fill(spool, bench.count(depth, least=0), _OCTETS, due_in=_LATER)
-    os.sync()  # else the first sync of the file system takes so long that the receiver goes without for a while
+    os.sync()  # a slow first sync would make the receiver avoid syncs of the file system
     with ours(bench, spool=spool) as peer:
         at_rest(peer.pids())
         load = Load(messages=4000, octets=_OCTETS, sessions=20)
@@ -83,7 +83,7 @@ def _drain_postfix(bench: Bench) -> Figures:
         queue = peer.home / "queue"
     for path in (
         queue / "hold"
-    ).iterdir():  # where a queue manager that was stopped leaves new mail
+    ).iterdir():  # the place of new mail while the queue manager is stopped
         path.rename(queue / "incoming" / path.name)
     os.sync()
     with sink(messages=messages) as target:

@@ -48,7 +48,7 @@ def _net_filter() -> Generator[int]:
         while server.poll() is None:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
                 break
-            time.sleep(0.02)  # it says nothing when it listens
+            time.sleep(0.02)  # it prints nothing when it listens
         yield port
     finally:
         server.send_signal(signal.SIGKILL)

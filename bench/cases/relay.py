@@ -73,7 +73,7 @@ def _case(
 
 
 def _with_workers(load: Load) -> Case:
-    """As many processes of each service as there are CPUs, as Postfix has as many as it likes."""
+    """One process of each service for each CPU, since Postfix starts as many as it needs."""
     case = _case(load, (0, 0), None, 0.3)
     return replace(
         case,

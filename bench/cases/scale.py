@@ -35,7 +35,7 @@ def _relay(bench: Bench, *, depth: int = 0, routes: int = 0, workers: int = 1) -
 
 
 def _routes(directory: Path, count: int, port: int) -> Path:
-    """Write a settings file with so many routes, none of which the load takes."""
+    """Write a settings file with this many routes, none of which the load uses."""
     path = directory / "routes.toml"
     path.write_text(
         "".join(

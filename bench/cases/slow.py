@@ -1,4 +1,4 @@
-"""A smarthost that takes half a second for each message; defaults on both sides."""
+"""A smarthost that takes half a second for each message; default settings on both sides."""
 
 import time
 

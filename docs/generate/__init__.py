@@ -1,1 +1,1 @@
-"""Makes the pages that follow from declarations in the code: ``python -m docs.generate``."""
+"""Generates pages from declarations in the code: ``python -m docs.generate``."""

@@ -1,4 +1,4 @@
-"""Writes every made page into the checkout."""
+"""Writes every generated page into the checkout."""
 
 import sys
 from pathlib import Path

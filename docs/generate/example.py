@@ -6,8 +6,9 @@ from docs.generate.settings import Group, Key, Setting, TableOfFile, all_groups,
 
 _WIDTH = 98
 _BEGIN = """\
-# Settings of the E-MailRelay services. Made by `python -m docs.generate`; copy it, then remove the
-# "# " in front of what you set. What is shown is the default, or an example where there is none.
+# Settings of the E-MailRelay services, made by `python -m docs.generate`. Copy this file, then
+# remove the "# " in front of each setting that you change. Each line shows the default, or an
+# example if there is no default.
 # Name the copy with --config FILE or EMAILRELAY_CONFIG. docs/reference.md has the details.
 """
 

@@ -64,11 +64,11 @@ def _lines(page: ManPage) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Protect characters that are special to troff; it would make a plain hyphen typographic."""
+    """Protect characters that are special to troff, which makes plain hyphens typographic."""
     return " ".join(text.replace("\\", "\\e").replace("-", "\\-").split())
 
 
 def _line(text: str) -> str:
-    """Protect a text that stands at the beginning of a line, where a dot or quote is a request."""
+    """Protect a text at the beginning of a line, where a dot or quote begins a request."""
     protected = _text(text)
     return f"\\&{protected}" if protected.startswith((".", "'")) else protected

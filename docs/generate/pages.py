@@ -37,9 +37,9 @@ _GENERAL = (
     Entry("-c, --config FILE", "The settings file (TOML), one for all services."),
     Entry(
         "--check-config",
-        "Check file, environment and flags, show what is set, and end: 0 if all is well, else 78.",
+        "Check file, environment and flags, show the settings, and exit: 0 if all is well, else 78.",
     ),
-    Entry("--version", "Show the version; with --verbose also what this machine can do."),
+    Entry("--version", "Show the version; with --verbose, the capabilities too."),
     Entry("-h, --help", "Show a summary of the options."),
 )
 _OF_A_SERVICE = (
@@ -47,7 +47,7 @@ _OF_A_SERVICE = (
         "Environment",
         (
             "Each option can also be set by a variable: EMAILRELAY_ and its name in capitals, as in EMAILRELAY_SPOOL_DIR.",
-            "EMAILRELAY_CONFIG names the settings file. Options go before the environment, the environment before the file.",
+            "EMAILRELAY_CONFIG names the settings file. Options override the environment, and the environment overrides the file.",
         ),
     ),
     Section(
@@ -55,13 +55,14 @@ _OF_A_SERVICE = (
         (),
         (
             Entry(
-                "TERM, INT", "Finish what is in hand, within five seconds, and end with status 0."
+                "TERM, INT",
+                "Finish the current work, by default within five seconds; exit with status 0.",
             ),
             Entry("USR1", "Try all waiting mail now, whatever its retry time."),
             Entry(
                 "HUP",
-                "Read the settings again, for what begins from now on. If anything is wrong, the log tells every problem "
-                "and all stays as it was.",
+                "Read the settings again; they apply to new clients and later messages. If anything is wrong, "
+                "nothing changes, and the log lists every problem.",
             ),
         ),
     ),
@@ -69,7 +70,7 @@ _OF_A_SERVICE = (
         "Exit status",
         (),
         (
-            Entry("0", "The service was told to stop, or was done."),
+            Entry("0", "A signal stopped the service, or its work was done."),
             Entry("69", "An address could not be used."),
             Entry("75", "The store cannot be used now: try again later."),
             Entry(
@@ -140,7 +141,7 @@ def _classic() -> ManPage:
             Section(
                 "Configuration file",
                 (
-                    "One option a line, without dashes: name value, or name=value. # begins a comment.",
+                    "One option on each line, without dashes: name value, or name=value. # begins a comment.",
                 ),
             ),
             Section(

@@ -11,28 +11,32 @@ _BEGIN = """\
 
 <!-- Made by `python -m docs.generate` from shared/emailrelay/config/; edit that. -->
 
-Nearly each setting has three names: an option of the command line (`--spool-dir DIR`), a variable of the environment
-(`EMAILRELAY_SPOOL_DIR`) and a key in the settings file (`spool_dir`). The command line goes before the environment,
-the environment before the file, the file before the default.
+Almost every setting has three names: an option of the command line (`--spool-dir DIR`), a variable
+of the environment (`EMAILRELAY_SPOOL_DIR`) and a key in the settings file (`spool_dir`). The command
+line overrides the environment, the environment overrides the file, and the file overrides the
+default.
 
-The **settings file** is TOML, named by `--config FILE` (`-c`) or `EMAILRELAY_CONFIG`. One file serves all services:
-each reads the keys that it has and leaves the others to their owners. [`deploy/emailrelay.toml`](../deploy/emailrelay.toml)
-has every key, commented out.
+The **settings file** is in TOML. `--config FILE` (`-c`) or `EMAILRELAY_CONFIG` names it. One file
+serves all services: each service reads its own keys and ignores those of the others.
+[`deploy/emailrelay.toml`](../deploy/emailrelay.toml) has every key, commented out.
 
-What can stand there several times has tables in the file, such as `[[route]]`, and no flag; they come at the end of
-this page and at the end of the file.
+Routes, accounts and the like are tables in the file, such as `[[route]]`, and can occur several
+times. They have no flags. They are at the end of this page and at the end of the file.
 
-**Flags** such as `--remote-clients` may stand alone, or with a value: `--remote-clients=no`. In the environment they
-are `yes` or `no`, in the file `true` or `false`. **Lists** are repeated or separated by commas on the command line,
-separated by commas in the environment, and written as `["a", "b"]` in the file.
+**Flags** such as `--remote-clients` need no value, but can have one: `--remote-clients=no`. In the
+environment they are `yes` or `no`, in the file `true` or `false`. **Lists** are repeated or
+separated by commas on the command line, separated by commas in the environment, and written as
+`["a", "b"]` in the file.
 
-A setting that is misspelt, out of range or impossible stops the start. Every problem is told at once, with its place, and the
-exit status is 78; `--check-config` does only that, and shows what is set. It also reads the secrets and certificates that
-the settings name, and looks for their filter programs. `--help` and `--version` are as usual.
+A setting that is misspelt, out of range or impossible stops the start with exit status 78. Standard
+error shows all problems at once, each with its place. `--check-config` makes this check only, and
+shows the settings. It also reads the secrets and certificates that the settings name, and looks for
+the filter programs. `--help` shows all options, and `--version` the version.
 
-**SIGHUP** makes a running service read everything again. New clients and the messages that follow go by the new settings; what is under
-way ends as it began. If anything is wrong, everything stays as it was and the log has every problem (`reload_refused`). Otherwise
-it has what changed (`reloaded`), and what differs but is marked below as read at the start only.
+**SIGHUP** makes a running service read all settings again. The new settings apply to new clients and
+to later messages; work in progress ends under the old ones. If anything is wrong, nothing changes,
+and the log lists every problem (`reload_refused`). Otherwise the log names the changed settings
+(`reloaded`), and those changed settings that are read at the start only, as marked below.
 """
 
 
@@ -57,7 +61,7 @@ def _lines(setting: Setting) -> Iterator[str]:
     yield f"* default: {default or setting.default or 'none'}"
     yield f"* environment: `{setting.variable}`"
     yield f"* file: `{setting.name} = {setting.sample}`"
-    yield f"* of: {_owners(setting)}"
+    yield f"* used by: {_owners(setting)}"
     if setting.at_start:
         yield "* read at the start only"
 
@@ -69,11 +73,11 @@ def _owners(setting: Setting | TableOfFile) -> str:
 
 
 def _table(table: TableOfFile) -> str:
-    """Give a table of the file a section; its keys have neither option nor variable."""
+    """Return the section of a table of the file; its keys have neither option nor variable."""
     keys = "".join(_key(key, table.heading) for key in table.keys)
-    return f"\n## `{table.heading}`\n\n{table.text} Of: {_owners(table)}.\n{keys}"
+    return f"\n## `{table.heading}`\n\n{table.text} Used by: {_owners(table)}.\n{keys}"
 
 
 def _key(key: Key, heading: str) -> str:
     default = f"* default: `{key.default}`\n" if key.default else ""
-    return f"\n### `{key.name}` in `{heading}`\n\n{key.text}\n\n{default}* as in `{key.name} = {key.sample}`\n"
+    return f"\n### `{key.name}` in `{heading}`\n\n{key.text}\n\n{default}* example: `{key.name} = {key.sample}`\n"

@@ -102,7 +102,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableOfFile:
-    """A table that can stand several times in the settings file, or one inside it."""
+    """A table that can occur several times in the settings file, or one inside it."""
 
     heading: str
     """The table's heading in the file: ``[[route]]``."""
@@ -155,7 +155,7 @@ def _key(kind: type[BaseModel], name: str) -> Key:
         word=metavar(info),
         default="" if needed else _default(info),
         sample=_toml(info.examples[0]) if info.examples else _sample(info),
-        text=texts(kind)[name] + (" Needed." if needed else ""),
+        text=texts(kind)[name] + (" Required." if needed else ""),
     )
 
 
@@ -194,7 +194,7 @@ def _sample(info: FieldInfo) -> str:
 
 
 def _toml(value: object) -> str:
-    """Write a value as TOML does; for these kinds it differs from JSON in nothing but its origin."""
+    """Write a value as TOML does; for these kinds of values it is the same as JSON."""
     if isinstance(value, Enum):
         value = value.value
     if isinstance(value, Path):

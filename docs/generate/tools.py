@@ -50,7 +50,7 @@ def notify_page(see_also: Sequence[str]) -> ManPage:
     """Return the page of ``emailrelay-notify``."""
     return ManPage(
         name="emailrelay-notify",
-        summary="tells senders what could not be delivered",
+        summary="tells senders about mail that could not be delivered",
         synopsis=("[options] [SPOOL-DIR]",),
         sections=(Section("Options", (), tuple(_entries(_help_of(notify.main)))),),
         see_also=see_also,
@@ -86,7 +86,7 @@ def filter_test_page(see_also: Sequence[str]) -> ManPage:
                 "Description",
                 (
                     "Runs filters on a copy of a message, as the relay does, and prints the verdict, the reply for the client and the changes.",
-                    "Nothing is stored and nothing is sent.",
+                    "Stores nothing and sends nothing.",
                 ),
             ),
             Section("Options", (), tuple(_entries(text.partition("Exit status: ")[0]))),
@@ -107,7 +107,9 @@ def submit_page(see_also: Sequence[str]) -> ManPage:
             Section("Options", (), tuple(_entries(text))),
             Section(
                 "Other names",
-                ("Called as sendmail it does the same; as mailq it shows the queue.",),
+                (
+                    "Under the name sendmail it does the same; under the name mailq it shows the queue.",
+                ),
             ),
             Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
         ),
@@ -126,8 +128,8 @@ def passwd_page(see_also: Sequence[str]) -> ManPage:
             Section(
                 "Description",
                 (
-                    "The password is read from the terminal, or from the first line of standard input.",
-                    "With a NAME the complete line is printed, otherwise only the secret. By default the secret is a scrypt hash, for PLAIN and LOGIN.",
+                    "Reads the password from the terminal, or from the first line of standard input.",
+                    "With a NAME it prints the complete line, otherwise only the secret. By default the secret is a scrypt hash, for PLAIN and LOGIN.",
                 ),
             ),
             Section("Options", (), tuple(_entries(text))),
@@ -149,8 +151,8 @@ def queue_page(see_also: Sequence[str]) -> ManPage:
             Section(
                 "Description",
                 (
-                    "Messages are named by id, or selected by --from, --to, --state and --older together, or by --all.",
-                    f"States are {states}.",
+                    "Choose messages by id, by --from, --to, --state and --older (a message must match all of them), or by --all.",
+                    f"The states are {states}.",
                 ),
             ),
             *(_section(name, command) for name, command in group.commands.items()),
@@ -197,7 +199,7 @@ def _help_of(main: Callable[[Sequence[str]], int]) -> str:
 
 
 def _entries(text: str) -> Iterator[Entry]:
-    """Read the options of a help text: each on a line of its own, its meaning after two blanks."""
+    """Read the options of a help text: each on its own line, with its meaning after two blanks."""
     term, said = "", list[str]()
     for line in text.splitlines():
         if option := _OPTION.fullmatch(line):

@@ -37,7 +37,7 @@ class Ended:
 
 @dataclass(slots=True)
 class Daemon:
-    """A daemon, known by its pid file."""
+    """A daemon, identified by its pid file."""
 
     pid: int
     pid_file: Path
@@ -114,7 +114,7 @@ class Command:
         return Ended(ended.returncode, ended.stdout, ended.stderr)
 
     def daemon(self, *arguments: str) -> Daemon:
-        """Start a daemon on a free port; it must start in silence."""
+        """Start a daemon on a free port; it must print nothing."""
         number, port = len(self.daemons), free_port()
         pid_file, log_file = self.directory / f"{number}.pid", self.directory / f"{number}.log"
         where = ("--interface", "127.0.0.1", "--port", str(port)) if _serves(arguments) else ()
@@ -197,7 +197,7 @@ CODE = [ROOT / "shared", *(ROOT / "services").iterdir(), Path(sysconfig.get_path
 
 
 def runs_for_everybody() -> bool:
-    """Tell whether an ordinary user could run this Python: root's own directory is closed to him."""
+    """Return whether an ordinary user can run this Python: only root can read root's directory."""
     return open_to_all(Path(sys.executable).resolve())
 
 

@@ -1,4 +1,4 @@
-"""Real processes for each test, cleared away at its end."""
+"""Real processes for each test, ended after it."""
 
 from collections.abc import Iterator
 from pathlib import Path

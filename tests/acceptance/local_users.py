@@ -1,4 +1,4 @@
-"""A spool of a service's user, with a member of its group and a stranger beside: played by real users."""
+"""A spool of a service's user, a member of its group and a stranger, all of them real users."""
 
 import os
 import shutil
@@ -75,7 +75,7 @@ class Ground:
         return process
 
     def member(self, script: str, *words: str | Path) -> Ended:
-        """Have a member of the group run a script."""
+        """Run a script as a member of the group."""
         return self.run("-c", script, *words, user=MEMBER, groups=[GROUP])
 
     def tool(self, name: str, *, user: int = 0, groups: Sequence[int] = ()) -> Ended:
@@ -84,7 +84,7 @@ class Ground:
         return self.run("-m", *words, user=user, groups=groups)
 
     def make_tree(self, name: str, owner: int, mode: int) -> Path:
-        """Make a directory whose entries bear names that a sweep takes for its own."""
+        """Make a directory whose entries have names that a sweep removes."""
         tree = self.directory / name
         (tree / "cron.d").mkdir(parents=True)
         (tree / "1.1.1.relay").mkdir()
@@ -102,7 +102,7 @@ class Ground:
 
 
 def looks(tree: Path) -> dict[str, tuple[int, int, int, int]]:
-    """Give how everything under a directory looks: mode, owner, group, times."""
+    """Return the mode, owner, group and times of everything under a directory."""
     found: dict[str, tuple[int, int, int, int]] = {}
     for path in (tree, *tree.rglob("*")):
         there = path.lstat()

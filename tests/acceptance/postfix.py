@@ -13,7 +13,7 @@ from tests.acceptance.relay import HANG, Process, free_port, until
 
 
 def _lack() -> str:
-    """Say why Postfix cannot be run here, or nothing."""
+    """Return the reason why Postfix cannot be run here; empty if it can."""
     if os.geteuid() != 0:
         return "only root can start Postfix and Dovecot"
     if not all(shutil.which(name, path="/usr/sbin") for name in ("postfix", "dovecot")):
@@ -170,7 +170,7 @@ class Users(Process):
 
 
 def let_through(folder: Path) -> None:
-    """Let processes pass that have given up root's rights."""
+    """Give access to processes without root's rights."""
     for above in (folder, *folder.parents):
         if above.stat().st_mode & 0o055 != 0o055:
             above.chmod(above.stat().st_mode | 0o055)

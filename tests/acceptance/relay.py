@@ -31,7 +31,7 @@ _T = TypeVar("_T")
 
 
 def until(condition: Callable[[], _T], what: str, seconds: float = HANG) -> _T:
-    """Look again and again until ``condition`` gives something true; return that."""
+    """Call ``condition`` until it returns something true; return that."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"not in {seconds:g} s: {what}"
@@ -63,7 +63,7 @@ class Running(Protocol):
 
 
 class Process:
-    """A command that can be started again, with all that it ever said kept in a file."""
+    """A command that can be started again; a file collects all its output."""
 
     def __init__(
         self,
@@ -110,7 +110,7 @@ class Process:
         os.kill(self.pid, number)
 
     def kill(self) -> None:
-        """End the process at once; the workers of one that has several notice it."""
+        """Kill the process; its workers notice that."""
         self.send(signal.SIGKILL)
         self.wait()
 
@@ -119,12 +119,12 @@ class Process:
         return self._process.wait(seconds)
 
     def stop(self) -> int:
-        """Tell it to stop; return its exit status, which must come in time."""
+        """Stop it with SIGTERM; return its exit status, which must come in time."""
         self.send(signal.SIGTERM)
         return self.wait(STOP_LIMIT)
 
     def clear_away(self) -> None:
-        """Leave nothing running of it, workers included."""
+        """End all its processes, workers included."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
@@ -170,7 +170,7 @@ class Service(Process):
         return [h for h in self.happenings if _matches(h, {"event": kind, **fields})]
 
     def hear(self, kind: str, times: int = 1, **fields: object) -> list[Happening]:
-        """Wait until it has told so many; return them."""
+        """Wait until it has logged this many; return them."""
         what = f"{self.name} tells {kind} {fields or ''} {times} times"
         return until(
             lambda: found if len(found := self.events(kind, **fields)) >= times else [], what
@@ -313,7 +313,7 @@ class Relay:
         ]
 
     def possible_duplicates(self) -> set[str]:
-        """Give the queue ids that any service has named as sent twice, perhaps."""
+        """Return the queue ids that a service has logged as possible duplicates."""
         return {
             str(happening["id"])
             for service in self.services
@@ -333,7 +333,7 @@ class Relay:
                     sys.stdout.writelines(f"{line}\n" for line in lines)
 
     def faults(self) -> list[str]:
-        """Give the events that no service may ever log: its own mistakes."""
+        """Give the events that no service may ever log: its own errors."""
         told = [h for s in self.services for h in s.events("internal_error")]
         written = [s.errors.read_text() for s in self.services if s.errors.exists()]
         return [str(fault) for fault in (*told, *written) if fault]

@@ -1,7 +1,7 @@
 """An SMTP server in a process of its own that records every message it answers 250 to.
 
-Recipients whose names begin with "refused" are refused for good; those that begin with "later", for now,
-the first time.
+It refuses recipients whose names begin with "refused" for ever, and those with "later" the first
+time.
 """
 
 import argparse

@@ -23,7 +23,7 @@ _PATIENCE = 60.0
 
 @dataclass(frozen=True)
 class Mail:
-    """A message that its number alone determines."""
+    """A message; its number alone determines its text."""
 
     number: int
     size: int | None = None
@@ -84,7 +84,7 @@ def _lines(chance: random.Random, kind: int, size: int) -> bytes:
 
 @dataclass
 class Load:
-    """So many messages over ``sessions`` at once; a refused one is given up, another takes its place."""
+    """This many messages over ``sessions`` at once; another message replaces a refused one."""
 
     port: int
     count: int
@@ -112,7 +112,7 @@ class Load:
             thread.start()
 
     def wait_for(self, count: int) -> None:
-        """Wait until so many are acknowledged."""
+        """Wait until this many are acknowledged."""
         until(lambda: self._errors or len(self.acknowledged) >= count, f"{count} acknowledged")
 
     def finish(self) -> None:
@@ -189,7 +189,7 @@ def assert_all_arrived(
     *,
     edits: Callable[[Arrival], bool] = lambda _: True,
 ) -> None:
-    """Nothing lost, nothing changed but as ``edits`` says; duplicates are the caller's to judge."""
+    """Nothing is lost, and only ``edits`` changes mail; the caller checks the duplicates."""
     arrived = {arrival.id for arrival in arrivals}
     lost = sorted(acknowledged.keys() - arrived)
     assert not lost, f"{len(lost)} of {len(acknowledged)} lost: {lost[:10]}"
@@ -205,7 +205,7 @@ def assert_each_arrived_once(
     *,
     edits: Callable[[Arrival], bool] = lambda _: True,
 ) -> None:
-    """Check the whole promise, without a kill."""
+    """Check the whole promise, for a run without a kill."""
     assert_all_arrived(acknowledged, arrivals, edits=edits)
     twice = [arrival.id for arrival in repeated(arrivals)]
     assert not twice, f"arrived twice: {twice}"

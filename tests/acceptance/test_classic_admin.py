@@ -147,7 +147,7 @@ def test_flushes_come_one_after_the_other(command: Command) -> None:
         for connection in flushing:
             connection.sendall(b"flush\r\n")
         accepted, _ = silent.accept()
-        # All of them have been heard when a later one is answered.
+        # The daemon has read all of them when it answers a later one.
         assert ask(port, "pid") == [str(daemon.pid)]
         forwarders = [
             child

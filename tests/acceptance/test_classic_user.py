@@ -132,7 +132,7 @@ def test_the_user_and_the_members_of_the_users_group_administer(command: Command
 
 @pytest.fixture
 def theirs(command: Command) -> Path:
-    """Give a directory of the user daemon, where the command is told to write."""
+    """Give a directory of the user daemon, in which the command is to write."""
     directory = command.directory / "theirs"
     directory.mkdir(mode=0o755)
     shutil.chown(directory, "daemon", "daemon")

@@ -1,4 +1,4 @@
-"""Services may die at any moment, or be told to stop: nothing that was acknowledged is lost."""
+"""Services that are killed or stopped at any moment lose no acknowledged mail."""
 
 import os
 import random
@@ -117,7 +117,7 @@ def test_killed_workers_are_replaced_and_lose_nothing(relay: Relay) -> None:
 
 
 def kill_worker(service: Service, kind: str) -> None:
-    """Kill the one that has worked last, and lives."""
+    """Kill the process that has worked last and still runs."""
 
     def found() -> int:
         alive = set(service.workers())

@@ -1,4 +1,4 @@
-"""Everything that was acknowledged arrives, whole and once: the first promise."""
+"""All acknowledged mail arrives, whole and once: the first promise."""
 
 import os
 import pwd
@@ -39,7 +39,7 @@ def edited_by_both(arrival: Arrival) -> bool:
 
 @pytest.fixture
 def public(tmp_path: Path) -> Iterator[Path]:
-    """A directory that smtp-sink may write to: root's it does not want to be."""
+    """A directory that smtp-sink can write to: it refuses to run as root."""
     if os.geteuid() != 0:
         yield tmp_path
         return

@@ -347,7 +347,7 @@ def test_member_of_the_group_of_a_sticky_spool_submits_and_moves_nothing_of_othe
         assert names <= {path.name for path in ground.spool.iterdir()}
         for name in (".new", ".work", ".waiting"):
             assert (ground.spool / name).stat().st_mode & 0o7777 == 0o3770
-        assert ground.tool("forwarder").status == 1  # it sees to the member's message, too
+        assert ground.tool("forwarder").status == 1  # it handles the member's message, too
         assert len(list(ground.spool.glob("emailrelay.*.envelope"))) == 3
     finally:
         ground.clear_away()

@@ -1,4 +1,4 @@
-"""Postfix hands mail to us and takes it from us: encrypted, with a password, and octet for octet."""
+"""Postfix sends mail to us and accepts it from us: encrypted, with a password, unchanged."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

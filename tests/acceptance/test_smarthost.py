@@ -1,4 +1,4 @@
-"""Mail waits for a smarthost that is away or says no, and goes when it can."""
+"""Mail waits for a smarthost that is down or refuses it, and leaves once it is accepted."""
 
 import signal
 from pathlib import Path
@@ -121,5 +121,5 @@ def test_a_single_pass_over_refused_mail_fails(relay: Relay) -> None:
     assert once(relay, "refused", sink.port)[1] == 1
 
     assert len(list(relay.spool.glob("*.envelope.bad"))) == 5
-    # Failed mail is the operator's: nothing is left that a pass could forward.
+    # Failed mail is for the operator: a pass has nothing to forward.
     assert once(relay, "again", sink.port)[1] == 0

@@ -1,4 +1,4 @@
-"""testssl, which knows the weaknesses of TLS servers, finds none in the receiver."""
+"""testssl, which searches for weaknesses of TLS servers, finds none in the receiver."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def test_nothing_is_found(
 ) -> None:
     files = make_certificates(tmp_path, "localhost")
     tls = "--server-tls-connection" if at_once else "--server-tls"
-    # It comes many times in an instant, and is no ordinary client.
+    # It connects many times in an instant, unlike ordinary clients.
     wide = "--client-connections=200"
     receiver = relay.receiver(tls, f"--server-tls-certificate={files.server}", wide).start()
     told = tmp_path / "told.json"

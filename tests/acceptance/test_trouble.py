@@ -1,4 +1,4 @@
-"""Trouble apart from the smarthost stops no other mail, is logged, and heals with its cause."""
+"""Trouble that is not the smarthost's stops no other mail, is logged, and ends with its cause."""
 
 import os
 import smtplib
@@ -88,7 +88,6 @@ def test_an_unreadable_envelope_is_set_aside_and_all_others_go_on(relay: Relay) 
 
 
 def test_a_relay_that_forwards_to_itself_stops_after_a_hundred_rounds(relay: Relay) -> None:
-    # LO02
     receiver = relay.receiver().start()
     forwarder = relay.forwarder(receiver.port).start()
     Load(receiver.port, 1).run()

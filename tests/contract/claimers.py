@@ -46,5 +46,5 @@ async def claimer(
         if process.returncode is None:
             process.kill()
         await process.wait()
-        # What is unread keeps the pipe open.
+        # Unread output keeps the pipe open.
         await process.communicate()

@@ -1,6 +1,6 @@
-"""The stores that the contract suite is run over: ``STORES`` is the one place to register one.
+"""The stores that the contract suite is run over: ``STORES`` is the only place to register one.
 
-A test that takes ``opener`` is about every store. A test in ``test_spool_*`` is about the spool alone.
+A test that takes ``opener`` is for every store. A test in ``test_spool_*`` is for the spool only.
 """
 
 import time
@@ -55,7 +55,7 @@ class LoggedSpoolOpener(SpoolOpener):
 
 
 class Registered(NamedTuple):
-    """A kind of store, and what it can do besides the whole of ``Store``."""
+    """A kind of store, and its abilities besides those of ``Store``."""
 
     opener: Callable[[Path], Opener]
     """Makes an opener of a store that is empty; the directory is the test's own."""
@@ -98,7 +98,7 @@ def verified(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
 
 @pytest.fixture(params=[name for name, store in STORES.items() if store.tokens])
 def tokens(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], TokenStore]:
-    """Give each store of tokens: its opener, as many times as processes want it."""
+    """Give each store of tokens: its opener, to be called once for each process."""
     opened = STORES[request.param].tokens
     assert opened is not None
     return lambda: opened(tmp_path)

@@ -1,8 +1,9 @@
 """Does one thing to a spool again and again, and each time dies one system call later.
 
-``python -m tests.contract.dying SCENARIO kill|fail DIRECTORY files|log`` makes a spool ``DIRECTORY/1``, dies by
-SIGKILL (or meets an I/O error) at the first call, makes ``DIRECTORY/2``, dies at the second, until a
-run meets no such call any more. A run that came to its end leaves ``DIRECTORY/<n>.told``.
+``python -m tests.contract.dying SCENARIO kill|fail DIRECTORY files|log`` makes a spool
+``DIRECTORY/1`` and dies by SIGKILL (or gets an I/O error) at the first call. It makes
+``DIRECTORY/2`` and dies at the second call, and so on, until a run has no further call. A run that
+comes to its end leaves ``DIRECTORY/<n>.told``.
 """
 
 import asyncio
@@ -38,7 +39,7 @@ _CALLS = (
     *("open", "dup", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir"),
     "close",
 )
-_CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor whatever it answers
+_CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor even if it reports an error
 _LONGEST = 200
 _SMALL_SEGMENT = 128 * 1024
 """Octets of a log's segments here: each run lays out new ones."""
@@ -84,7 +85,7 @@ SCENARIOS: dict[str, Scenario] = {
 
 
 def meet(step: int, act: Callable[[], None], names: tuple[str, ...]) -> None:
-    """Do ``act`` before the given one of this process's next calls to the system."""
+    """Call ``act`` before the chosen one of this process's next system calls."""
     calls = itertools.count(1)
 
     def watched(real: Callable[..., Any]) -> Callable[..., Any]:

@@ -25,7 +25,7 @@ OK, LATER, NEVER = Reply(250, "2.0.0 ok"), Reply(451, "4.3.0 later"), Reply(550,
 
 @dataclass
 class Clock:
-    """A clock that stands still until a test moves it."""
+    """A clock that changes only when a test sets it."""
 
     now: float = field(default_factory=time.time)
 
@@ -63,14 +63,14 @@ async def write(draft: Draft, *chunks: bytes | bytearray | memoryview) -> None:
 
 
 async def claimed(store: Store, message: QueueId, stage: Stage = Stage.READY) -> Claim:
-    """Claim a message that must be there."""
+    """Claim a message, which must exist."""
     claim = await store.claim(stage, message)
     assert claim is not None
     return claim
 
 
 async def can_claim(store: Store, message: QueueId, stage: Stage = Stage.READY) -> bool:
-    """Tell whether a message can be claimed, and give it back."""
+    """Return whether a message can be claimed; release the claim."""
     claim = await store.claim(stage, message)
     if claim is None:
         return False

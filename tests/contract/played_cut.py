@@ -1,7 +1,7 @@
 """A power cut, played on a copy of a spool that has a log.
 
-The log stays as it stood, and of the messages' files only those that a test lets through. Cuts of a real
-disk are under ``tests/faults``.
+The log stays as it was. Of the messages' files only those stay that the test chooses. Power cuts of
+a real disk are in ``tests/faults``.
 """
 
 import shutil
@@ -15,7 +15,7 @@ BODY = b"Subject: x\r\n\r\nbody\r\n"
 
 
 class Cut(BaseException):
-    """The power goes."""
+    """The power fails."""
 
 
 def nothing(_path: Path) -> bool:
@@ -27,7 +27,7 @@ def everything(_path: Path) -> bool:
 
 
 def cut(spool: SpoolOpener, kept: Callable[[Path], bool] = nothing) -> SpoolOpener:
-    """Give the spool as a power cut at this moment leaves it."""
+    """Return the spool as after a power cut at this moment."""
     after = LoggedSpoolOpener(Path(tempfile.mkdtemp(dir=spool.directory.parent, prefix="cut.")))
     after.directory.mkdir()
     for path in spool.directory.rglob("*"):
@@ -41,6 +41,6 @@ def cut(spool: SpoolOpener, kept: Callable[[Path], bool] = nothing) -> SpoolOpen
 
 
 def put_log(later: SpoolOpener, earlier: SpoolOpener) -> None:
-    """Have the files of an earlier moment stand beside the log of a later one."""
+    """Put the files of an earlier moment beside the log of a later one."""
     shutil.rmtree(earlier.directory / ".wal")
     shutil.copytree(later.directory / ".wal", earlier.directory / ".wal")

@@ -1,4 +1,4 @@
-"""Holds one slot of a route and tells so, until it is killed.
+"""Holds one slot of a route and prints this, until it is killed.
 
 ``python -m tests.contract.slot_holder DIRECTORY ROUTE MOST``
 """

@@ -1,4 +1,4 @@
-"""Clients who wait for the fate of their message: both sides agree on it, after any crash."""
+"""Clients that wait for the result of their message: both sides agree on it, after any crash."""
 
 import asyncio
 
@@ -170,7 +170,7 @@ async def test_forwarder_does_not_speak_for_the_filters(opener: Opener) -> None:
         await asyncio.sleep(0)
         async with await claimed(other, draft.id, Stage.UNFILTERED) as claim:
             await claim.settle(Pass())
-        # The client is told a moment after the message is ready: the forwarder may be quicker.
+        # The client gets its reply just after the message is ready: the forwarder may be quicker.
         async with await claimed(other, draft.id) as claim:
             now = claim.history.started_at or 0.0
             later = attempt(now, next_attempt=now)

@@ -1,4 +1,4 @@
-"""The entrance of mail that no receiver brings: all openers of the store read the same."""
+"""The entrance of mail that no receiver brings: all openers of the store read the same value."""
 
 from tests.contract.mail import Opener
 

@@ -1,4 +1,4 @@
-"""The sender of a failed message is told once, whichever process dies."""
+"""The sender of a failed message gets one notice, whichever process dies."""
 
 from tests.contract.mail import CAT, Opener, claimed, content_of, history_of, put, stages
 

@@ -131,7 +131,7 @@ async def _wish_while_claimed(
             assert await stages(other) == {message: Stage.UNFILTERED}
             if settlement is not None:
                 await claim.settle(settlement)
-        for stage in EARLY:  # a store may obey at once, or before anybody works on it again
+        for stage in EARLY:  # a store may do it at once, or before the next claim on the message
             assert not await can_claim(other, message, stage)
         return message, await stages(other)
 

@@ -1,4 +1,4 @@
-"""Several processes on one store: each message is claimed once, and the mail of a killed one goes on."""
+"""Several processes on one store: each message is claimed once, mail of a killed one goes on."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -73,7 +73,7 @@ SCENARIOS: dict[str, tuple[Stage, Scenario, set[Stage | None]]] = {
 
 
 async def turns_of(work: Awaitable[None], most: int) -> int:
-    """Cancel ``work`` after so many turns of the loop; give how many it has taken."""
+    """Cancel ``work`` after this many turns of the loop; return the number of its turns."""
     task = asyncio.ensure_future(work)
     turns = 0
     while not task.done() and turns < most:
@@ -92,7 +92,7 @@ def descriptors() -> int:
 
 @asynccontextmanager
 async def no_leak() -> AsyncGenerator[None]:
-    """Have as many descriptors afterwards as before; threads may be a moment late."""
+    """Check that there are as many descriptors as before; threads may be a moment late."""
     before = descriptors()
     yield
     async with asyncio.timeout(PATIENCE):
@@ -101,7 +101,7 @@ async def no_leak() -> AsyncGenerator[None]:
 
 
 async def warm_up(store: Store) -> None:
-    """Have everything opened that is opened once."""
+    """Open everything that is opened once."""
     claim = await store.claim(Stage.READY, await put(store))
     assert claim is not None
     async with claim:

@@ -23,7 +23,7 @@ BODY = b"Subject: x\r\n\r\nx\r\n"
 
 
 async def work(store: Store) -> None:
-    """Have a message filtered and delivered, and another whose client waits for that."""
+    """Filter and deliver a message, and another whose client waits for that."""
     message = await put(store, BODY, Stage.UNFILTERED)
     async with await claimed(store, message, Stage.UNFILTERED) as claim:
         copy = await claim.work_copy("filter")

@@ -63,7 +63,7 @@ def foreign(
 
 
 def names(spool: SpoolOpener) -> set[str]:
-    """Give the visible names; ours for other purposes begin with a dot."""
+    """Return the visible names; our other files have names that begin with a dot."""
     return {path.name for path in spool.directory.iterdir() if not path.name.startswith(".")}
 
 

@@ -59,7 +59,7 @@ async def test_filter_may_keep_a_hard_link_to_the_content(
             await claim.settle(Pass())
         async with await claimed(store, message) as claim:
             assert await content_of(claim) == ORIGINAL
-        # The link that the filter kept is no way into the message.
+        # The link that the filter made gives no access to the message.
         assert spool.directory.joinpath(f"emailrelay.{message}.content").stat().st_nlink == 1
 
 

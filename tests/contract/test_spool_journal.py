@@ -1,4 +1,4 @@
-"""Journals that would grow without end, and envelope files that are made anew."""
+"""Journals that would grow without end, and envelope files that are rewritten."""
 
 import os
 
@@ -27,7 +27,7 @@ def _envelope_of(spool: SpoolOpener, message: QueueId) -> int:
 
 
 async def _deferred(store: Store, message: QueueId, clock: Clock, tries: int) -> None:
-    """Try so often; each recipient hears something else each time."""
+    """Make this many tries; each recipient gets another reply each time."""
     for n in range(tries):
         async with await claimed(store, message) as claim:
             pending = claim.history.pending(claim.envelope)
@@ -74,7 +74,7 @@ async def test_shortened_journal_is_what_a_replay_finds(
 async def test_envelope_past_all_bounds_goes_on(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As an earlier version has left it."""
+    """A journal as earlier versions wrote it."""
     clock = Clock()
     async with spool(clock) as store:
         message = await put(store, envelope=ENVELOPE._replace(to_remote=FEW))

@@ -1,4 +1,4 @@
-"""A spool's log: its records are true after a power cut, with any of the files on the disk."""
+"""A spool's log: its records are right after a power cut, whichever files are on the disk."""
 
 import os
 import shutil
@@ -154,7 +154,7 @@ async def test_replay_may_be_done_again_and_again(logged_spool: LoggedSpoolOpene
 
 
 def _cut_at(step: int, monkeypatch: pytest.MonkeyPatch) -> Callable[[], bool]:
-    """Have the power go at one of the next calls to the system; tells whether it did."""
+    """Cut the power at one of the next system calls; return whether it was cut."""
     calls = 0
 
     def watched(real: Callable[..., object]) -> Callable[..., object]:

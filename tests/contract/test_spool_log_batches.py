@@ -1,4 +1,4 @@
-"""Batches of the log: written by the loop, synced by a thread, shown by the loop, with others in between."""
+"""Batches of the log: the loop writes them, a thread syncs them, the loop makes them visible."""
 
 import asyncio
 import errno
@@ -53,7 +53,7 @@ def test_what_was_written_before_a_failed_sync_is_refused_with_it(
     assert first is not None
     assert second is not None
     with monkeypatch.context() as once:
-        # As the kernel does: it tells of lost data once, and the next sync knows nothing of it.
+        # As the kernel does: it reports lost data once, and the next sync succeeds.
         def fails(_segment: Segment) -> None:
             raise OSError(errno.EIO, "lost")
 
@@ -91,7 +91,7 @@ def test_loop_does_not_lay_out_a_segment(log: Log, monkeypatch: pytest.MonkeyPat
 
 def test_segment_stays_while_any_of_its_batches_is_not_shown(log: Log) -> None:
     first, second = log.write([gone(1)]), log.write([gone(2)])
-    log.close()  # as if it had moved on: what is written to is another one now
+    log.close()  # as if it had moved on: it writes to another segment now
     first.shown()
     other = segment.open_segment(log.directory, second.segment.number)
     assert other is not None

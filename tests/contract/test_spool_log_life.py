@@ -214,7 +214,7 @@ async def test_disk_that_fails_a_checkpoint_stops_commits_until_a_replay(
         with pytest.raises(StoreError):
             await put(store, BODY)
         assert points.make()
-        # What was just refused stands, made void, in one of its own.
+        # The refused batch is in a segment of its own, marked void.
         assert len(segment.numbers(log.directory)) == 3
         points.close()
         log.close()

@@ -25,7 +25,7 @@ def _held(kind: type) -> int:
 async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One by its last scan, one by what was told since, and one by a scan under way; of the log's batches none."""
+    """The last scan, later announcements, and a scan under way have one each; the log none."""
     monkeypatch.setattr(rescans, "_LOOK", 0.01)
     monkeypatch.setattr(rescans, "_SCAN_SHARE", 0)
     scans, scanned, read = 0, asyncio.Event(), scanning.read_stretches

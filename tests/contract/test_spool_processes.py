@@ -31,7 +31,7 @@ NO_WATCHES = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$0" "$@"'
 
 
 def drop(spool: SpoolOpener, number: int) -> QueueId:
-    """Put a message in without anybody being told, as another program does."""
+    """Put a message in without an announcement, as another program does."""
     name = f"emailrelay.1700000000.1.{number}"
     (spool.directory / f"{name}.content").write_bytes(b"x\r\n")
     scratch = spool.directory / f"{name}.envelope.new"
@@ -96,12 +96,12 @@ asyncio.run(main())
 
 
 async def kill_at_the_dot(spool: SpoolOpener, *messages: QueueId) -> None:
-    """Leave these behind as a forwarder does that is killed at their final dots."""
+    """Leave these messages as a forwarder does that is killed at their final dots."""
     await _kill_in(AT_THE_DOT, spool, *messages)
 
 
 async def _kill_in(script: str, spool: SpoolOpener, *arguments: str) -> None:
-    """Kill it when it says that it is there."""
+    """Kill it when it prints that it is ready."""
     command = (sys.executable, "-c", script, str(spool.directory), *arguments)
     process = await asyncio.create_subprocess_exec(*command, stdout=subprocess.PIPE)
     assert process.stdout is not None

@@ -48,7 +48,7 @@ def full(*_: object) -> None:
 
 
 def bind(path: Path) -> socket.socket:
-    """Put a socket there: opening it is an error for everybody, root included."""
+    """Put a socket there: opening it is an error for every user, root included."""
     bound = socket.socket(socket.AF_UNIX)
     directory = Directory(str(path.parent))
     bound.bind(socket_path(directory, path.name))
@@ -155,7 +155,7 @@ async def test_woken_mail_stays_due_when_the_directory_is_scanned(spool: SpoolOp
             async with await next_of(feed) as claim:
                 later = claim.history.started_at or 0.0
                 await claim.settle(Defer(attempt(later, next_attempt=later + 3600, ann=OK)))
-        await asyncio.sleep(0.1)  # the bell
+        await asyncio.sleep(0.1)  # the hint
         feed.wake()
         other = await put(store)
         async with await next_of(feed) as claim:

@@ -98,7 +98,7 @@ async def test_content_stays_whatever_its_envelope_is_called(
 
 
 async def test_content_stays_whose_envelope_is_yet_to_follow(spool: SpoolOpener) -> None:
-    """Its writer was stopped between the two renames, and lives."""
+    """Its writer was stopped between the two renames, and still exists."""
     content = await _orphan(spool)
     drafted = content.parent / ".new" / content.name.replace(".content", ".envelope")
     drafted.write_bytes(b"x")

@@ -1,4 +1,4 @@
-"""An envelope that a service may read and not write to: nothing is delivered that cannot be recorded."""
+"""An envelope that a service can read but not write to: no delivery goes unrecorded."""
 
 import os
 from collections.abc import Generator
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become
 
 @pytest.fixture(autouse=True)
 def as_a_service(spool: SpoolOpener) -> Generator[None]:
-    """Become a user who is not root, and owns the spool."""
+    """Become a user other than root, who owns the spool."""
     for directory in spool.directory.parents:
         if str(directory) != "/" and directory.stat().st_mode & 0o011 != 0o011:
             directory.chmod(directory.stat().st_mode | 0o055)
@@ -53,7 +53,7 @@ def _as_root() -> None:
 
 
 def _give_away(spool: SpoolOpener, message: QueueId) -> None:
-    """Have another user own an envelope that all may read."""
+    """Give an envelope that all users can read to another user."""
     path = spool.directory / f"emailrelay.{message}.envelope"
     _as_root()
     os.chown(path, OTHER, OTHER)

@@ -1,4 +1,4 @@
-"""Many files are synced with all of their file system: nothing is durable by that which was refused."""
+"""Many files are synced with all of their file system: a refused sync makes nothing durable."""
 
 import asyncio
 import errno
@@ -42,7 +42,7 @@ class Counting(FileSystem):
 async def _batch(
     syncer: Syncer, jobs: Sequence[Sequence[int]], directory: Path
 ) -> list[BaseException | None]:
-    """Have jobs done in one batch: all come while the thread is at work."""
+    """Do jobs in one batch: all arrive while the thread is at work."""
     free = threading.Event()
 
     def busy(_error: OSError | None) -> None:
@@ -194,7 +194,7 @@ async def test_writing_that_the_disk_refuses_is_never_taken_for_done(
     def untrusted(_whole: FileSystem, _open_files: Sequence[int]) -> bool:
         return False
 
-    # Many files, where one sync of all is not to be had.
+    # Many files, on a system without one sync for all.
     monkeypatch.setattr(sync_threads, "_MANY", 1)
     monkeypatch.setattr(FileSystem, "serves", untrusted)
     async with synced_spool() as store:

@@ -24,7 +24,7 @@ WAITED_FOR = Envelope(
 
 
 async def _left(spool: SpoolOpener, octets: int, stage: Stage = Stage.READY) -> SpoolOpener:
-    """Cut the power while a client waits; so many octets of each file were written."""
+    """Cut the power while a client waits; this many octets of each file were written."""
     async with spool() as store, store.draft(WAITED_FOR) as draft:
         draft.write(BODY)
         await draft.commit(stage, Ack.DELIVERED)
@@ -73,7 +73,7 @@ async def _stored(store: Store) -> QueueId:
 
 
 async def _answered(store: Store) -> QueueId:
-    """The client was told 250 when one of two recipients had it."""
+    """The client got 250 when one of two recipients had the message."""
     async with store.draft(WAITED_FOR) as draft:
         draft.write(BODY)
         await draft.commit(Stage.READY, Ack.DELIVERED)

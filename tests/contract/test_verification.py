@@ -1,4 +1,4 @@
-"""A search for damage finds none in a store that is sound, and changes nothing."""
+"""A search for damage finds none in a sound store, and changes nothing."""
 
 from pathlib import Path
 

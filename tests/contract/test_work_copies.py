@@ -1,4 +1,4 @@
-"""Filters work on a private copy; a Pass makes it the message, anything else leaves no trace of it."""
+"""Filters work on a private copy; a Pass makes it the message, every other result discards it."""
 
 import os
 import shutil
@@ -54,7 +54,7 @@ def replace(copy: WorkCopy) -> None:
 
 
 def shorten(copy: WorkCopy) -> None:
-    """Cut the content, and leave the envelope alone."""
+    """Cut the content, and do not change the envelope."""
     copy.content.write_bytes(b"short")
 
 

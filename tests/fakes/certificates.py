@@ -8,7 +8,7 @@ import trustme
 
 @dataclass(frozen=True)
 class Certificates:
-    """Files of an authority, of a server it vouches for, and of a client it vouches for."""
+    """Files of an authority, and of a server and a client that it has signed."""
 
     authority: Path
     server: Path
@@ -17,7 +17,7 @@ class Certificates:
 
 
 def make_certificates(folder: Path, name: str = "relay.test") -> Certificates:
-    """Make them in a folder that is there."""
+    """Make them in an existing folder."""
     authority = trustme.CA()
     made = Certificates(folder / "ca.pem", folder / "server.pem", folder / "client.pem")
     authority.cert_pem.write_to_path(made.authority)

@@ -1,4 +1,4 @@
-"""An address that swallows packets: a client that connects gets neither an answer nor a refusal."""
+"""An address that drops packets: a client that connects gets neither an answer nor a refusal."""
 
 import socket
 from dataclasses import dataclass, field
@@ -45,7 +45,7 @@ class DeafAddress:
         self.accepted()
 
     def accepted(self) -> int:
-        """Take the connections that have come since; return how many."""
+        """Accept the connections that have come since; return their number."""
         number = 0
         while True:
             try:

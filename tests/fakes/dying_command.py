@@ -2,9 +2,9 @@
 
 usage: dying_command.py notify|submit TEMPLATE DIRECTORY ARGUMENT...   (DIR stands for the copy)
 
-A step is a call that changes a disk. Copy number K, ``DIRECTORY/K``, is what is left when the command
-died before its K-th step and the next user of the spool had come. The last copy is that of a command
-that was not killed. Prints the number of copies.
+A step is a call that changes a disk. For copy number K, ``DIRECTORY/K``, the command died before
+its K-th step, and then another program used the spool. The last copy is that of a command that was not
+killed. Prints the number of copies.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ def die_before(step: int) -> None:
 
 
 def run(main: Main, arguments: list[str], step: int | None) -> bool:
-    """Run a command in a child; tell whether it came to its end."""
+    """Run a command in a child; return whether it ran to its end."""
     child = os.fork()
     if child == 0:
         read, write = os.pipe()

@@ -1,7 +1,7 @@
-"""An SMTP server that takes anything like a dot on a line for the end of the content, and goes on from there.
+"""An SMTP server that takes anything like a dot on a line for the end of the content.
 
-All servers that were ever fooled into taking one message for two are as one in it: lines end with CR, LF or
-both, and NULs are nothing.
+It combines the faults of all known servers that could be made to read one message as two: lines end
+with CR, LF or both, and NULs are ignored.
 """
 
 import re
@@ -17,7 +17,7 @@ _END = re.compile(rb"(?:^|\r\n|[\r\n])\0*\.\0*[\r\n]+\0*")
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A message as this server understood it."""
+    """A message as this server read it."""
 
     sender: bytes
     content: bytes

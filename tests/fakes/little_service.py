@@ -43,7 +43,7 @@ async def say_hints(hints: HintChannel | None) -> None:
 
 
 async def stubborn(signals: Signals, _hints: HintChannel | None) -> int:
-    """Ignore that it was told to stop."""
+    """Ignore the stop signal."""
     signals.ready()
     say("working", os.getpid())
     await asyncio.Event().wait()
@@ -60,7 +60,7 @@ async def unusable(_signals: Signals, _hints: HintChannel | None) -> int:
 
 
 async def finishing(signals: Signals, _hints: HintChannel | None) -> int:
-    """Be done at once, and not all well."""
+    """End at once, with an exit status that reports a problem."""
     signals.ready()
     return 3
 

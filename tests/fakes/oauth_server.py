@@ -1,7 +1,7 @@
 """A real OAuth2 server over HTTPS: it checks clients, codes, signatures and refresh tokens.
 
-It serves a token endpoint and a device authorization endpoint (RFC 6749, 7523, 8628), and tells which
-access tokens are good. Tests script trouble with ``answers`` and hold answers back with ``gate``.
+It serves a token endpoint and a device authorization endpoint (RFC 6749, 7523, 8628), and checks
+access tokens. Tests script trouble with ``answers`` and hold answers back with ``gate``.
 """
 
 import asyncio
@@ -38,7 +38,7 @@ class No(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """An answer as a test wants it; ``status`` 0 hangs up without a word."""
+    """The answer that a test sets; ``status`` 0 closes the connection without an answer."""
 
     status: int
     body: bytes = b""
@@ -143,7 +143,7 @@ class OAuthServer:
         return f"https://localhost:{self.port}/device"
 
     def approve(self, user_code: str, state: str = "approved") -> None:
-        """Do the part of a person in the browser."""
+        """Do what a person does in the browser."""
         next(d for d in self.devices.values() if d.user_code == user_code).state = state
 
     def revoke_all(self) -> None:

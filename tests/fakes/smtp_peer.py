@@ -2,7 +2,7 @@
 
 A script maps a step ("greeting", "EHLO", "HELO", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "RSET",
 "QUIT") to what happens there: one act for always, or a list of acts for the first, second … time.
-Steps without an act get what a good server says. A message counts only after its final dot.
+Steps without an act get the reply of a good server. A message counts only after its final dot.
 """
 
 import asyncio
@@ -25,19 +25,19 @@ class Say:
 
 @dataclass(frozen=True, slots=True)
 class Close:
-    """Close the connection without a word; at CONTENT, after ``after`` octets of it."""
+    """Close the connection without a reply; at CONTENT, after ``after`` octets of it."""
 
     after: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """Say nothing until the client goes."""
+    """Send nothing until the client disconnects."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Let the test decide when to go on: ``reached`` is set here, then ``go`` is waited for."""
+    """Let the test decide when to go on: set ``reached``, then wait for ``go``."""
 
     reached: asyncio.Event
     go: asyncio.Event
@@ -84,8 +84,8 @@ GOOD = {
 class SmtpPeer:
     """An ``async with`` block: inside it the server listens on ``port`` (or at ``path``).
 
-    ``recipients`` gives the reply for single recipients, by address; ``commands`` records every line
-    that came, with the number of its connection in front.
+    ``recipients`` gives the reply for single recipients, by address; ``commands`` records every
+    received line, with the number of its connection in front.
     """
 
     script: Script = field(default_factory=dict[str, Act | Sequence[Act]])
@@ -115,7 +115,7 @@ class SmtpPeer:
             )
         else:
             family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-            # The protocol is named so that asyncio switches Nagle's delays off.
+            # With a named protocol, asyncio disables Nagle's algorithm.
             listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind((self.host, self.port))
@@ -160,7 +160,7 @@ class SmtpPeer:
         closed: bool = False,
         left: int | None = None,
     ) -> None:
-        """Wait for so many of each, for a command, for the end of all connections, or of all but some.
+        """Wait for this many of each, for a command, or for the end of all connections but some.
 
         A content counts when its final dot has come, a message when it has been accepted.
         """

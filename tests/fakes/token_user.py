@@ -1,4 +1,4 @@
-"""A process that needs a token: prints the one it gets, or why there is none.
+"""A process that needs a token: prints its token, or the reason why it gets none.
 
 usage: token_user.py SETTINGS SPOOL ACCOUNT [STEP]   (killed when about to do STEP with the new tokens)
 """
@@ -19,7 +19,7 @@ from emailrelay.store.spool.tokens import Reserved
 
 
 def die_in_commit(step: str) -> None:
-    """Let the process be killed by itself at a step of keeping tokens."""
+    """Make the process kill itself at a step of storing tokens."""
     commit = Reserved.commit
 
     def die(*_: Any, **__: Any) -> None:

@@ -1,14 +1,15 @@
-"""The invariants I1 to I7, checked over a spool, a client's record of replies and a sink's of arrivals.
+"""Checks the invariants I1 to I7 over a spool, a client's replies and a smarthost's arrivals.
 
-==  =========  =========================================================================================
-I1  no loss    what was answered 250 is in the spool, whole, or has arrived
-I2  integrity  what has arrived, or waits, is octet for octet what was sent, edited by each filter once
-I3  once       a recipient has a message twice only if a process died with it in doubt, and the log says so
-I4  states     only the published states are ever seen
-I5  refusals   what was refused is not there, and was refused for now
-I6  progress   in the end the spool is empty, dot names and all
-I7  proxy      where the client waits for the delivery, 250 means arrived
-==  =========  =========================================================================================
+==  =========  ===================================================================================
+I1  no loss    a message with a 250 is in the spool, whole, or has arrived
+I2  integrity  each message is octet for octet as it was sent, edited by each filter once
+I3  once       a recipient has a message twice only if a process died with it in doubt; the log
+               names it
+I4  states     only the published states are ever visible
+I5  refusals   a refused message is not in the spool, and its refusal was temporary
+I6  progress   in the end the spool is empty, with all dot names
+I7  proxy      if the client waits for the delivery, 250 means arrived
+==  =========  ===================================================================================
 """
 
 from collections import Counter
@@ -96,7 +97,7 @@ def in_the_end(
     *,
     edits: Callable[[Arrival], bool] = unedited,
 ) -> list[Violation]:
-    """Check the rules after a healthy sink has had the time to accept everything."""
+    """Check the rules after a healthy sink has had time to accept everything."""
     return [
         *at_any_time(spool, client, arrivals, doubts, edits=edits),
         *(Violation("I6", f"{name} is left") for name in left(spool)),
@@ -141,7 +142,7 @@ def left(spool: Path) -> list[str]:
 
 
 def keeping(spool: Path) -> Iterator[Kept]:
-    """Give the messages in the spool; a draft counts when it was committed, which its last line tells."""
+    """Give the messages in the spool; a draft counts if its last line shows its commit."""
     for queue_id, state in look(spool).items():
         if state is State.GONE:
             continue

@@ -20,7 +20,7 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 @pytest.fixture(params=["ext4", "xfs"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
-    """Give a disk whose power can be cut; its users have ended with the test."""
+    """Return a disk whose power can be cut; its users have ended with the test."""
     reason = missing(request.param)
     if reason is not None:
         pytest.skip(reason)

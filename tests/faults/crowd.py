@@ -16,7 +16,7 @@ from tests.acceptance.relay import HANG
 
 @contextmanager
 def descriptors(count: int) -> Generator[None]:
-    """Let this process, and its children of that time, have so many open files."""
+    """Let this process, and its children of that time, have this many open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:
         pytest.skip(f"needs {count} descriptors, and {hard} are allowed here")
@@ -56,20 +56,20 @@ class Client:
         return self.reply()
 
     def to_data(self) -> None:
-        """Go as far as the 354."""
+        """Send commands up to the 354."""
         said = [self.reply()]
         said += [self.ask(c) for c in ("EHLO c", "MAIL FROM:<s@x>", "RCPT TO:<r@y>", "DATA")]
         assert [reply[:3] for reply in said] == ["220", "250", "250", "250", "354"]
 
     def to_the_end(self) -> str:
-        """Hear all that still comes."""
+        """Read everything that still arrives."""
         octets = self._read
         while more := self._more():
             octets += more
         return octets.decode("latin-1")
 
     def reset(self) -> None:
-        """Go away with a RST."""
+        """Reset the connection."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.socket.close()
 
@@ -84,7 +84,7 @@ class Client:
 
 
 class Crowd:
-    """A ``with`` block; at its end all are gone."""
+    """A ``with`` block; at its end all are disconnected."""
 
     def __init__(self) -> None:
         self.clients: list[Client] = []
@@ -102,7 +102,7 @@ class Crowd:
             client.close()
 
     def come(self, port: int, count: int) -> list[Client]:
-        """Let so many more connect, and wait until each has been greeted."""
+        """Connect this many more, and wait until each has been greeted."""
         new = [Client(port) for _ in range(count)]
         self.clients += new
         for client in new:
@@ -110,7 +110,7 @@ class Crowd:
         return new
 
     def drip(self, octet: Callable[[Client], bytes], pause: float) -> None:
-        """Let each say so little now and again, until the other side has left them all."""
+        """Make each send a little now and then, until the other side has disconnected all."""
         selector = selectors.DefaultSelector()
         for client in self.clients:
             selector.register(client.socket, selectors.EVENT_READ, client)

@@ -1,7 +1,7 @@
-"""A disk of one's own whose power can be cut: a loop-mounted file system that is shut down in mid-flight.
+"""A disk for one test whose power can be cut: a loop-mounted file system that is shut down at work.
 
-``FS_IOC_SHUTDOWN`` without a flush of the log stops the file system as a power cut stops a disk: what
-was not on stable storage is gone after the next mount.
+``FS_IOC_SHUTDOWN`` without a flush of the log stops the file system as a power cut stops a disk:
+data that was not on stable storage is gone after the next mount.
 """
 
 import fcntl
@@ -20,7 +20,7 @@ _MAKE = {"ext4": ["mkfs.ext4", "-q", "-F"], "xfs": ["mkfs.xfs", "-q", "-f"]}
 
 
 def missing(kind: str) -> str | None:
-    """Say why no such disk can be had here, or None."""
+    """Return the reason why no such disk can be made here, or None."""
     if os.geteuid() != 0:
         return "needs root, to mount a file system"
     for tool in (_MAKE[kind][0], "mount", "umount", "losetup"):
@@ -46,7 +46,7 @@ class Disk:
             pytest.skip(f"cannot mount a file system: {error.stderr.decode().strip()}")
 
     def mount(self) -> None:
-        """Put the disk to use; after a cut the file system recovers by its log."""
+        """Mount the disk; after a cut the file system recovers by its log."""
         subprocess.run(
             ["mount", "-o", "loop", str(self._image), str(self.root)],
             check=True,
@@ -62,10 +62,10 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Take the disk away; its users must have ended.
+        """Remove the disk; its users must have ended.
 
-        Another mount namespace (that of a container, say) may have it for a moment longer; mounted again before
-        that ends, it would still be without power.
+        Another mount namespace, such as that of a container, may have it for a moment longer. If it
+        is mounted again before that ends, it is still without power.
         """
         subprocess.run(["umount", str(self.root)], check=False, capture_output=True)
         until(lambda: not self._attached(), "nobody has the disk any more")

@@ -1,4 +1,4 @@
-"""The resources of a process: memory, descriptors, threads."""
+"""The resource use of a process: memory, descriptors, threads."""
 
 import os
 import re
@@ -38,7 +38,7 @@ class Gauge:
 
 
 def forget_peak(pid: int) -> None:
-    """Let the peak begin anew, at the present resident memory (proc(5), clear_refs)."""
+    """Reset the peak to the present resident memory (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""The fate of each accepted message, read from the logs alone: one end for every beginning."""
+"""The outcome of each accepted message, read from the logs alone: each has one."""
 
 import json
 from collections import Counter
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(slots=True)
 class Ledger:
-    """All that logs tell of messages, by queue id."""
+    """The events of all logs about messages, by queue id."""
 
     accepted: Counter[str] = field(default_factory=Counter[str])
     """Recipients of messages with a 250 for their client."""
@@ -35,7 +35,7 @@ class Ledger:
 
     @property
     def ended(self) -> AbstractSet[str]:
-        """The accepted messages for which nothing is left to do."""
+        """The accepted messages that are settled."""
         whole = {id_ for id_, count in self.accepted.items() if self.delivered[id_] >= count}
         return (whole | self.failed | self.abandoned) & self.accepted.keys()
 
@@ -45,7 +45,7 @@ class Ledger:
         return self.accepted.keys() - self.ended
 
     def faults(self) -> list[str]:
-        """Name the differences in the books; a possible duplicate is not counted twice."""
+        """Return the differences between the logs; a possible duplicate is not counted twice."""
         known = self.delivered.keys() | self.failed | self.abandoned
         whole = {id_ for id_, count in self.delivered.items() if count == self.accepted[id_]}
         surplus = [

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.acceptance.sink import Arrival
+from tests.faults.busy_store import News, entrance
 from tests.faults.checker import Client, Doubts, Violation, at_any_time, in_the_end, keeping
-from tests.faults.post_office import News, entrance
 from tests.faults.states import State, look
 
 from emailrelay.envelope import Envelope
@@ -46,7 +46,7 @@ class Promises:
     trouble: list[str] = field(default_factory=list[str])
 
     def hear(self, news: News, cut_at: float) -> None:
-        """Take in the statements; no client has one that was made without power."""
+        """Add the statements; no client has one that was made without power."""
         match news:
             case "dot", _, told:
                 self.sent(Arrival(**told))
@@ -69,7 +69,7 @@ class Promises:
                 pass
 
     def sent(self, arrival: Arrival) -> None:
-        """Take in the messages of the next server, also those it is about to get: in doubt."""
+        """Add the messages of the next server, also those that it is about to get: in doubt."""
         again = self.settled[arrival.queue_id].intersection(arrival.recipients)
         if again:
             self.again.append(f"{arrival.queue_id} was sent to {again}, who had it for certain")

@@ -1,7 +1,8 @@
 """Faults put into the product on purpose, to check that its tests find them.
 
-Each is Python that the services run before anything else (``sitecustomize``). It changes what the system's
-calls do, not how the product is made, so it holds for every way to keep mail; the product has no switch for it.
+Each is Python code that the services run before anything else (``sitecustomize``). It changes the
+system calls and not the product, so it works for every way to sync. The product has no switch for
+it.
 """
 
 import os
@@ -78,6 +79,6 @@ def environment(fault: str, directory: Path) -> Mapping[str, str]:
 
 
 def eatmydata() -> Mapping[str, str] | None:
-    """Give the environment in which no sync reaches the disk; None where that cannot be had."""
+    """Give the environment in which no sync reaches the disk; None where that is not possible."""
     found = sorted(Path("/usr/lib").glob("*/libeatmydata.so*"))
     return {**os.environ, "LD_PRELOAD": str(found[0])} if found else None

@@ -1,4 +1,4 @@
-"""Mail that lies in a spool already: pairs written as another program would, without a sync."""
+"""Mail that is in a spool already: written as by another program, without a sync."""
 
 import os
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""One relay, and a filter that misbehaves in its own way for each message: nothing is lost, cut, or let through."""
+"""A filter that misbehaves in another way for each message: no mail is lost, cut or unfiltered."""
 
 from collections import Counter
 from contextlib import suppress
@@ -130,7 +130,7 @@ def _moving(spool: Path) -> list[Path]:
 
 
 def _left_running(ledger: Ledger) -> list[str]:
-    """Give the commands that filters of these messages have left behind: they inherit its id."""
+    """Return the processes that filters of these messages have left: they inherit its id."""
     left = list[str]()
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -66,7 +66,7 @@ def _step(step: str, trouble: str) -> Case:
         if isinstance(act, Say):
             act = replace(act, then_close=True)
         peer = SmtpPeer({step: [act, Read(1 << 20, 0.0)]})
-        # A server that hangs has read it all, with the final dot, and may have kept it.
+        # A server that hangs has read it all, with the final dot, and may have stored it.
         return Case(f"{step} {trouble}", peer, content=LARGE, doubtful=trouble == "hang")
     fails = step in ABOUT_THE_MAIL and trouble == "5yz"
     return Case(

@@ -1,4 +1,4 @@
-"""The clock jumps under running services: mail that waits goes behind the jump, new mail passes, nothing twice."""
+"""The clock jumps under running services: old and new mail leaves, and none arrives twice."""
 
 import os
 from pathlib import Path

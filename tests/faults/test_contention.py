@@ -1,11 +1,11 @@
-"""Many independent forwarders, and a vandal that removes their locks: no mail arrives twice."""
+"""Many independent forwarders, and a process that removes their locks: no mail arrives twice."""
 
 from tests.acceptance.relay import Relay, until
 from tests.acceptance.source import Mail, assert_each_arrived_once
 from tests.faults.extent import extent
+from tests.faults.interference import Interference
 from tests.faults.report import Report
 from tests.faults.stock import lay_in
-from tests.faults.vandal import Vandal
 
 FORWARDERS = extent(3, 16)
 MESSAGES = extent(600, 20_000)
@@ -23,7 +23,7 @@ def test_many_forwarders_and_a_vandal_deliver_each_message_once(
         )
         for number in range(FORWARDERS)
     ]
-    with Vandal(relay.spool) as vandal:
+    with Interference(relay.spool) as interference:
         for forwarder in forwarders:
             forwarder.spawn()
         until(lambda: not list(relay.spool.glob("*.envelope")), "the spool is empty", 1200)
@@ -38,12 +38,12 @@ def test_many_forwarders_and_a_vandal_deliver_each_message_once(
     shares = [len(forwarder.events("delivered")) for forwarder in forwarders]
     report.figure(
         f"{MESSAGES} messages, {FORWARDERS} forwarders",
-        f"{len(sink.arrivals())} arrivals, {vandal.deeds} deeds of the vandal, {len(locks)} locks left;"
+        f"{len(sink.arrivals())} arrivals, {interference.actions} actions of the interference, {len(locks)} locks left;"
         f" shares {sorted(shares)}",
     )
     assert sum(shares) == MESSAGES
     assert sum(share > 0 for share in shares) > 1
-    assert vandal.deeds > 0
+    assert interference.actions > 0
     assert relay.possible_duplicates() == set()
     assert not [h for f in forwarders for h in f.events("set_aside")]
     assert not [name for name in relay.waiting() if not name.endswith(".lock")]

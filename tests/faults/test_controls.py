@@ -1,4 +1,4 @@
-"""Negative controls: the trials fail where the services have a fault, so that they can be believed."""
+"""Negative controls: each trial fails if the services have its fault."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ TRIALS = [cut_behind_the_250, cut_between_deliveries, kill_at_the_dot, short_wri
 
 @dataclass(frozen=True)
 class Control:
-    """A fault, the trial that it must not pass, and the invariants that it breaks there."""
+    """A fault, the trial that must fail with it, and the invariants that it breaks there."""
 
     fault: str
     trial: Trial
@@ -55,7 +55,7 @@ SOME = ["files not synced", "next dot before the sync"]
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Relay]:
-    """Give a relay whose services may say that they are broken."""
+    """Return a relay whose services may log that they are broken."""
     relay = Relay(tmp_path)
     try:
         yield relay

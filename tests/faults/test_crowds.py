@@ -101,14 +101,14 @@ def test_one_address_does_not_take_all_places(relay: Relay) -> None:
 
 
 def _begin_mail(clients: Iterable[Client]) -> None:
-    """Have clients go so far that they are not sent away for others."""
+    """Bring clients to a point where the receiver does not disconnect them for others."""
     for client in clients:
         for command in ("EHLO client.test", "MAIL FROM:<s@x.test>"):
             assert client.ask(command).startswith("250 ")
 
 
 def _flood(port: int, count: int, manner: str) -> float:
-    """Let so many come and go, one after another; give the seconds it took."""
+    """Connect and disconnect this many, one after another; return the seconds."""
     began = time.monotonic()
     for _ in range(count):
         client = Client(port)

@@ -39,7 +39,7 @@ class Growth:
 
 
 def _pour(client: Client, octets: bytes, total: int) -> int:
-    """Send so much of it as the other side takes; give how much that was."""
+    """Send as much of it as the other side takes; return that number of octets."""
     sent = 0
     try:
         while sent < total:

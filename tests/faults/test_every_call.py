@@ -1,6 +1,6 @@
-"""A kill or a power cut at every system call of a message's life loses nothing and leaves only published states.
+"""A kill or a power cut at every system call of a message loses nothing and leaves legal states.
 
-A kill falls before the call, a cut behind it; so each moment between two calls is met from both sides.
+A kill comes before the call, a power cut after it, so both happen between any two calls.
 """
 
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ DECISIVE = {"receiver": "renameat", "filterd": "renameat", "forwarder": "unlinka
 
 @dataclass
 class Tally:
-    """The number of times a process was met at a call, and the violations then."""
+    """The number of times that a process was stopped at a call, and the violations then."""
 
     met: int = 0
     passed_by: list[Call] = field(default_factory=list[Call])

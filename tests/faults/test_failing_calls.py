@@ -1,4 +1,4 @@
-"""Every system call of a message's life may fail: clients are put off, mail is tried again, nothing is lost.
+"""Any system call of a message's life may fail: clients get 4xx, mail is tried again, none is lost.
 
 One call fails at a time, in a service that runs on: the next message passes as if nothing had been.
 """

@@ -1,4 +1,4 @@
-"""A spool of a million messages that cannot go: new mail does not wait for them, and they cost little."""
+"""A million messages that cannot be sent: new mail does not wait, and they cost little."""
 
 import time
 

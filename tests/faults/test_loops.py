@@ -1,4 +1,4 @@
-"""A relay that was told to send its mail to itself stops by itself, and says why."""
+"""A relay that forwards to itself ends the loop, and logs the reason."""
 
 from tests.acceptance.relay import Relay
 from tests.acceptance.source import Load

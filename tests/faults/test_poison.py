@@ -1,4 +1,4 @@
-"""Messages that cannot be sent, among a thousand: each is set aside once with its reason, all others go."""
+"""Messages that cannot be sent, among a thousand: each is set aside once, all others are sent."""
 
 import asyncio
 from collections.abc import Callable

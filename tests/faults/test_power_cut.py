@@ -68,7 +68,7 @@ def _until_cut(
 ) -> dict[str, str]:
     """Run a receiver on the disk, send, cut the power after the last 250; give accepted mail.
 
-    With a ``loss``, that which was accepted after it.
+    With a ``loss``, the mail that was accepted after it.
     """
     port = free_port()
     where = ["--spool-dir", str(disk.root / "spool"), "--interface", "127.0.0.1"]
@@ -100,7 +100,7 @@ async def _kept(spool: Path) -> dict[str, str]:
     async with open_store(spool, report=lambda _: None) as store:
         async for entry in store.listing():
             claim = await store.claim(Stage.READY, entry.id)
-            if claim is None:  # damaged, so set aside: it is not kept
+            if claim is None:  # damaged, so it was set aside and counts as lost
                 continue
             async with claim:
                 content = b"".join([chunk async for chunk in claim.content()])
@@ -130,7 +130,7 @@ def test_acknowledged_mail_survives_power_cuts(
 
 
 async def _all_claimed(spool: Path) -> dict[str, Stage]:
-    """Have forwarders and filterd judge everything; give the rest."""
+    """Let forwarders and filterd handle everything; return the rest."""
     async with open_store(spool, report=lambda _: None) as store:
         for entry in [entry async for entry in store.listing()]:
             claim = await store.claim(entry.stage, entry.id)

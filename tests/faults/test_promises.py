@@ -1,12 +1,12 @@
-"""The judge of a store's promises sees each way to break one, and excuses unknowable doubts."""
+"""The check of a store's promises finds each way to break one, and excuses real doubts."""
 
 from dataclasses import asdict
 from pathlib import Path
 
 from tests.acceptance.sink import record_of
 from tests.acceptance.source import Mail
+from tests.faults.busy_store import EDIT, News
 from tests.faults.checker import Violation
-from tests.faults.post_office import EDIT, News
 from tests.faults.promises import Promises
 
 MAIL = Mail(12, 100)

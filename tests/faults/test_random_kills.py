@@ -1,4 +1,4 @@
-"""Processes that are killed at random moments under load lose, cut, change and strand nothing."""
+"""Processes that are killed at random moments under load lose, cut, change and forget no mail."""
 
 import asyncio
 import os
@@ -14,7 +14,7 @@ from tests.acceptance.sink import Arrival
 from tests.acceptance.source import Load
 from tests.faults.checker import Client, Doubts, Violation, illegal, in_the_end, proxied
 from tests.faults.extent import extent
-from tests.faults.nursery import Forked
+from tests.faults.forked_services import Forked
 from tests.faults.report import Report
 
 from emailrelay.events import Event, PossibleDuplicate
@@ -89,7 +89,7 @@ class Killing:
 
 
 def strike_under_load(killing: Killing, kills: int, first: int) -> Client:
-    """Kill so often while two clients send; give their answers."""
+    """Kill this many times while two clients send; return their answers."""
     loads = [
         Load(receiver.port, 10**9, SESSIONS, first=first + number * 10**7)
         for number, receiver in enumerate(killing.receivers)
@@ -131,7 +131,7 @@ def swept(spool: Path) -> set[str]:
 
 @dataclass
 class Course:
-    """Rounds of kills, after each of which all must have become of the mail that was to."""
+    """Rounds of kills; after each, all mail must have its outcome."""
 
     relay: Relay
     report: Report

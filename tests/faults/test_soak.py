@@ -1,4 +1,4 @@
-"""Mail of every fate for a long time: the books balance by the log alone, and nothing grows."""
+"""Mail with every outcome for a long time: the log accounts for each message, and nothing grows."""
 
 import os
 import statistics
@@ -36,7 +36,7 @@ sed -i '1i X-Relayed: yes\\r' "$1"
 
 
 def fate(mail: Mail) -> list[str]:
-    """Choose recipients; their names choose the fate of the message."""
+    """Choose recipients; their names decide the outcome of the message."""
     match mail.number % 20:
         case 3:
             return [f"later{mail.number}@sink.test"]
@@ -113,7 +113,7 @@ def _send_some(receiver: Service, acknowledged: dict[str, Mail]) -> None:
 
 
 def _at_rest(relay: Relay, sink: Sink) -> dict[Service, Gauge]:
-    """Wait until no mail is under way and no session is kept; give the readings then."""
+    """Wait until no mail is under way and no session is open; then return the readings."""
     # Two looks: reading a directory can miss a name that is being renamed.
     until(lambda: not (_moving(relay.spool) or _moving(relay.spool)), "only what failed is left")
     until(lambda: not connections_to(sink.port), "no session is kept")
@@ -146,7 +146,7 @@ def _id(path: Path) -> str:
 
 
 def _told(relay: Relay) -> set[str]:
-    """Have the senders told of the failures, and give their ids."""
+    """Send the notices of the failures, and return the ids of the failed messages."""
     inbox = relay.directory / "inbox"
     command: list[str | Path] = [
         BIN / "emailrelay-notify",

@@ -1,4 +1,4 @@
-"""Thousands of power cuts, at random moments of a store at full work, take nothing that was certain."""
+"""Thousands of power cuts, at random moments of a busy store, undo no result that was certain."""
 
 import asyncio
 import json
@@ -16,10 +16,10 @@ import pytest
 from tests.acceptance.relay import ROOT
 from tests.acceptance.sink import Arrival
 from tests.faults import sabotage
+from tests.faults.busy_store import News, send_all
 from tests.faults.checker import Violation, illegal
 from tests.faults.disk import Disk
 from tests.faults.extent import extent
-from tests.faults.post_office import News, send_all
 from tests.faults.promises import Described, Promises
 from tests.faults.report import Report
 
@@ -48,7 +48,7 @@ OPENING, WORKING = 0.03, 0.005
 
 
 class Office:
-    """A post office, see ``tests.faults.post_office``, in which one process at a time lives."""
+    """A busy store, see ``tests.faults.busy_store``, in which one process at a time runs."""
 
     def __init__(self, process: "subprocess.Popen[bytes]") -> None:
         self._process = process
@@ -57,7 +57,7 @@ class Office:
         self._say(f"{number} {seed}")
 
     def die(self) -> Iterator[News]:
-        """Kill the process; give all that was told and not yet heard."""
+        """Kill the process; return all reports that were sent and not yet read."""
         self._say("")
         while (news := self.hear())[0] != "ended":
             yield news
@@ -65,7 +65,7 @@ class Office:
     def hear(self) -> News:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
-        assert line, "the post office has closed"
+        assert line, "the busy store has ended"
         kind, at, what = json.loads(line)
         return kind, at, what
 
@@ -77,7 +77,7 @@ class Office:
 
 @contextmanager
 def opened(spool: Path, sync: SpoolSync, env: Mapping[str, str] | None = None) -> Generator[Office]:
-    command = [sys.executable, "-m", "tests.faults.post_office", str(spool), sync]
+    command = [sys.executable, "-m", "tests.faults.busy_store", str(spool), sync]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, env=env, stdin=pipe, stdout=pipe) as process:
         yield Office(process)
@@ -102,7 +102,7 @@ class Course:
         return self.disk.root / "spool"
 
     def run(self, cuts: int) -> list[Violation]:
-        """Cut so often, or until something is wrong."""
+        """Cut this many times, or until something is wrong."""
         while self.cuts < cuts:
             self.cut()
             last = self.cuts % A_ROUND == 0 or self.cuts == cuts
@@ -115,7 +115,7 @@ class Course:
         return []
 
     def cut(self) -> None:
-        """Have a process work, and cut the power behind some piece of news."""
+        """Let a process work, and cut the power after one of its reports."""
         self.cuts += 1
         self.office.live(self.cuts, self.chance.randrange(2**32))
         early = self.chance.random() < EARLY
@@ -134,7 +134,7 @@ class Course:
         self.disk.mount()
 
     def judge(self) -> list[Violation]:
-        """Look at the spool, open it as the next process would, and see whether promises are kept."""
+        """Look at the spool, open it as the next process would, and check the promises."""
         unseen = illegal(self.spool)
         return [*unseen, *self.promises.judge(self.spool, asyncio.run(self._described()))]
 
@@ -154,7 +154,7 @@ class Course:
         return found
 
     async def _described(self) -> Described:
-        """Have the filters' results adopted; give the messages that some recipients have."""
+        """Let the filters' results be adopted; return the messages that some recipients have."""
         async with self._store() as store:
             for copy in (self.spool / ".work").glob("*.adopt"):
                 message = QueueId(copy.stem)

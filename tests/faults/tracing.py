@@ -1,4 +1,4 @@
-"""A running process under strace: which system calls it makes, and one of them tampered with."""
+"""A running process under strace: records its system calls, or makes one of them fail."""
 
 import re
 import shutil
@@ -37,7 +37,7 @@ class Call(NamedTuple):
 
 @cache
 def missing() -> str | None:
-    """Say why nothing can be traced here, or None."""
+    """Return the reason why nothing can be traced here, or None."""
     if shutil.which("strace") is None:
         return "needs strace"
     trial = ["strace", "-o", "/dev/null", "true"]
@@ -90,9 +90,9 @@ class Trace:
 def traced(pid: int, directory: Path, tamper: str = "", calls: str = CALLS) -> Generator[Trace]:
     """Trace a process and its threads, but not the programs it runs.
 
-    ``tamper`` is what happens to a call, in strace's words: ``rename:signal=KILL:when=2`` kills the
-    process before its second rename in any thread, ``signal=STOP`` stops it behind it, ``error=EIO``
-    makes it fail.
+    ``tamper`` changes a call, in the syntax of strace: ``rename:signal=KILL:when=2`` kills the
+    process before its second rename in any thread, ``signal=STOP`` stops the process after the
+    call, ``error=EIO`` makes the call fail.
     """
     output = directory / "strace"
     output.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Short trials of the services, each of which some fault in them cannot pass."""
+"""Short trials of the services; a certain fault in the services makes each of them fail."""
 
 import resource
 import signal
@@ -64,7 +64,7 @@ def kill_at_the_dot(relay: Relay, own: Disk, environment: Environment) -> list[V
 
 
 def short_writes(relay: Relay, own: Disk, environment: Environment) -> list[Violation]:
-    """Have the kernel write a part of the octets only; the returned count alone shows it."""
+    """Make the kernel write only a part of the octets; only the returned count shows it."""
     trio = Trio(relay, own.root / "spool")
     trio.receiver.env = environment
     trio.start()
@@ -80,7 +80,7 @@ def _in_doubt(spool: Path) -> bool:
 
 
 def _after_the_cut(trio: Trio, own: Disk) -> None:
-    """Give the power back, and start healthy services."""
+    """Switch the power on, and start healthy services."""
     trio.kill()
     own.unmount()
     own.mount()

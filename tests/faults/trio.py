@@ -102,7 +102,7 @@ class Trio:
             service.clear_away()
 
     def warm_up(self) -> None:
-        """Let one message pass, so that all threads and connections are there."""
+        """Let one message pass, so that all threads and connections exist."""
         self.pass_on(self.send(1))
 
     def send(self, count: int, size: int = 2000) -> Session:
@@ -118,7 +118,7 @@ class Trio:
         until(lambda: self.passed(session), "the message passes through")
 
     def passed(self, session: Session) -> bool:
-        """Tell whether a session's mail is all accepted, delivered and done with in every service."""
+        """Return whether all mail of a session is accepted, delivered and settled everywhere."""
         if not session.done or len(session.accepted) < len(session.mails):
             return False
         arrived = {arrival.id: arrival.queue_id for arrival in self.sink.arrivals()}

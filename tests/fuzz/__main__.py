@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz``: octets of all kinds for a receiver, by the clock; see ``make fuzz``.
+"""``python -m tests.fuzz``: random input for a receiver, for a given time; see ``make fuzz``.
 
 Each input follows from the seed and its own number, so that ``--only NUMBER`` sends it once more.
 """
@@ -30,7 +30,7 @@ def numbers(rounds: Rounds, until: float) -> Iterator[int]:
 
 
 def main() -> int:
-    """Return 0 if the receiver stood everything."""
+    """Return 0 if the receiver handled all inputs well."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("--minutes", type=float, default=5.0)
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32))

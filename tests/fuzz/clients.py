@@ -1,4 +1,4 @@
-"""Clients that send made-up octets to a receiver over real sockets, and record the results."""
+"""Clients that send generated octets to a receiver over real sockets, and record the results."""
 
 import asyncio
 import contextlib
@@ -93,7 +93,7 @@ class Fuzz:
         kept.clear()
         heard = Heard(b"", cut_off=True)
         async with running.client() as peer:
-            # From a client that is gone at once nothing would ever be read.
+            # The receiver would read nothing from a client that disconnects at once.
             greeting = await peer.reader.readline()
             match way:
                 case Way.POLITE:

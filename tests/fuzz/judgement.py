@@ -45,12 +45,12 @@ def replies(said: bytes) -> list[bytes]:
 
 
 def queued(said: Sequence[bytes]) -> int:
-    """Give how many messages the receiver said it has taken."""
+    """Return the number of messages that the receiver has accepted by its replies."""
     return sum(_QUEUED.fullmatch(reply) is not None for reply in said)
 
 
 def judge_message(stage: Stage, envelope: Envelope, content: bytes) -> None:
-    """Look at a message that was taken."""
+    """Check a message that was accepted."""
     if stage is not Stage.READY:
         raise Wrong(f"a message in stage {stage}")
     if not envelope.recipients:

@@ -97,7 +97,7 @@ def make(random: Random) -> bytes:
 
 
 def cut(random: Random, octets: bytes) -> list[bytes]:
-    """Cut octets into pieces: at random, or where it hurts."""
+    """Cut octets into pieces: at random, or at critical places."""
     edges = [at for at, octet in enumerate(octets) if octet in b"\r\n."]
     if edges and random.random() < 0.5:
         chosen = random.sample(edges, min(len(edges), 20))

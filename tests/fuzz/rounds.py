@@ -1,4 +1,4 @@
-"""Receivers for made-up clients: another one every so many inputs, with other settings."""
+"""Receivers for generated input: a new one after a number of inputs, with other settings."""
 
 import asyncio
 import faulthandler
@@ -44,7 +44,7 @@ class Rounds:
         """Send the inputs with these numbers.
 
         Raises:
-            Wrong: the receiver did not stand one; the text says how to send it again.
+            Wrong: the receiver failed at one; the text explains how to send it again.
 
         """
         for which, inputs in groupby(numbers, lambda number: number // INPUTS):

@@ -44,7 +44,7 @@ class Authority:
 
 
 def of_subject_only(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
-    """Give a server whose certificate vouches for itself, and names the host in its subject only."""
+    """Return a server with a self-signed certificate that names the host in its subject only."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = dt.datetime.now(dt.UTC)
@@ -71,7 +71,7 @@ def of_subject_only(folder: Path, name: str) -> tuple[ssl.SSLContext, str]:
 
 
 def old_only(authority: Authority, version: ssl.TLSVersion) -> ssl.SSLContext:
-    """Give a server that speaks nothing but a broken version, as far as the library can be made to."""
+    """Return a server with a broken version of TLS only, as far as the library allows it."""
     context = authority.context()
     context.set_ciphers("ALL:@SECLEVEL=0")
     with warnings.catch_warnings(action="ignore"):

@@ -130,7 +130,7 @@ class Office:
         return [event for event in self.told if isinstance(event, kind)]
 
     async def until(self, kind: type[Event], *, times: int = 1) -> None:
-        """Wait until such an event has been told so many times."""
+        """Wait until this kind of event has been reported so many times."""
         async with asyncio.timeout(60):
             while len(self.events(kind)) < times:
                 self._news.clear()

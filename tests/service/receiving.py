@@ -1,4 +1,4 @@
-"""A receiver of the real kind in the test's own loop, on a free port, with a store to look into."""
+"""A real receiver in the test's own loop, on a free port, with a store that the test can read."""
 
 import asyncio
 import contextlib
@@ -50,7 +50,7 @@ class Peer:
         return await self.reply()
 
     async def to_data(self) -> None:
-        """Go as far as the 354."""
+        """Send commands up to the 354."""
         commands = ("EHLO c", "MAIL FROM:<s@x>", "RCPT TO:<r@y>", "DATA")
         replies = [await self.reply(), *[await self.ask(command) for command in commands]]
         assert [reply[:3] for reply in replies] == ["220", "250", "250", "250", "354"]
@@ -64,7 +64,7 @@ class Peer:
         return True
 
     def reset(self) -> None:
-        """Go away with a RST."""
+        """Reset the connection."""
         sock = self.writer.get_extra_info("socket")
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         self.writer.transport.abort()
@@ -89,7 +89,7 @@ class Running:
             writer.transport.abort()
 
     def follow(self, settings: ReceiverSettings) -> None:
-        """Do what a reload with these settings does."""
+        """Do the same as a reload with these settings."""
         context = make_context(settings, self.store, report=self.events.append, clock=time.time)
         self.receiver.follow(context)
         self.context = context
@@ -98,7 +98,7 @@ class Running:
         return [(kept.stage, kept.envelope, kept.content) for kept in self.store.mail.kept.values()]
 
     async def until(self, kind: type[Event], count: int = 1) -> Event:
-        """Wait until so many events of a kind were told."""
+        """Wait until this many events of a kind were reported."""
         async with asyncio.timeout(HANG):
             while True:
                 found = [event for event in self.events if isinstance(event, kind)]
@@ -107,7 +107,7 @@ class Running:
                 await asyncio.sleep(0.01)
 
     async def empty(self) -> None:
-        """Wait until no client is in."""
+        """Wait until no client is connected."""
         async with asyncio.timeout(HANG):
             while self.context.admission.total:  # noqa: ASYNC110 - the product has no use for such an event
                 await asyncio.sleep(0.01)

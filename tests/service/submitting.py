@@ -10,7 +10,7 @@ ENVIRONMENT = {"PATH": os.environ["PATH"], "EMAILRELAY_DOMAIN": "here.test"}
 
 
 def command(name: str, user: int | None) -> list[str]:
-    # The interpreter may stand where the other user cannot read: import first.
+    # The other user may be unable to read the interpreter's directory: import first.
     become = "" if user is None else f"os.setgroups([]); os.setgid({user}); os.setuid({user});"
     program = (
         "import encodings.idna, encodings.latin_1, os, sys;"

@@ -1,4 +1,4 @@
-"""``emailrelay-auth`` as a process: signing in, seeing how accounts stand, fetching tokens."""
+"""``emailrelay-auth`` as a process: signing in, the status of accounts, fetching tokens."""
 
 import asyncio
 import json

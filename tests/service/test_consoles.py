@@ -1,4 +1,4 @@
-"""Every command: on consoles that lack characters, with streams closed, with odd arguments."""
+"""Every command: on consoles that lack characters, with closed streams, with unusual arguments."""
 
 import os
 import subprocess

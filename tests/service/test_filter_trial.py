@@ -1,4 +1,4 @@
-"""emailrelay-filter-test: the verdict and the changes of real filter programs, and nothing left behind."""
+"""emailrelay-filter-test: verdicts and changes of real filter programs; nothing stays behind."""
 
 import subprocess
 import sys

@@ -101,7 +101,7 @@ class Bench:
                     await running
 
     async def after(self, kind: type[Event], count: int = 1) -> list[Event]:
-        """Wait until so many events of a kind were told."""
+        """Wait until this many events of a kind were reported."""
         async with asyncio.timeout(DEADLINE):
             while len(found := [e for e in self.events if isinstance(e, kind)]) < count:
                 self.told.clear()

@@ -1,4 +1,4 @@
-"""Accounts and servers: no envelope can have a password sent to another server."""
+"""Accounts and servers: no envelope can make the forwarder send a password to another server."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager

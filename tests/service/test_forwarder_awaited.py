@@ -1,4 +1,4 @@
-"""Mail whose client waits for the next server's answer: all recipients or none, and nothing kept."""
+"""Mail whose client waits for the next server: all recipients or none, and nothing stays."""
 
 import asyncio
 
@@ -34,7 +34,7 @@ async def heard(
 
 
 async def ask(office: Office, *recipients: str, session: str = "") -> Reply | None:
-    """Do the same, and see that nothing is kept."""
+    """Do the same, and check that the store keeps nothing."""
     message, answer = await heard(office, *recipients, session=session)
     assert await office.store.describe(message) is None
     return answer

@@ -27,7 +27,7 @@ FOOTER = 'printf "footer\\r\\n" >> "$1"\n'
 
 @pytest.fixture
 async def filtering(tmp_path: Path) -> AsyncIterator[Filtering]:
-    """Make client filters of a shell script; None: of a program that is not there."""
+    """Make client filters of a shell script; None: of a missing program."""
     async with Programs(ProgramLimits(timeout=2)) as programs:
 
         def made(body: str | None) -> ClientFilters:

@@ -1,4 +1,4 @@
-"""Deliveries to a server that behaves, and the dialogue with it."""
+"""Deliveries to a server without faults, and the dialogue with it."""
 
 import asyncio
 from pathlib import Path
@@ -219,7 +219,7 @@ async def test_headers_beyond_ascii_need_smtputf8(content: str) -> None:
         settlement = await office.forward(await office.put(content=content.encode(), utf8=True))
         assert isinstance(settlement, Fail)
         assert "5.6.7" in settlement.reason.text
-        # Such headers in mail of a client that did not say SMTPUTF8 are no business of ours.
+        # Such headers in mail of a client that did not request SMTPUTF8 do not concern us.
         assert isinstance(await office.forward(await office.put(content=content.encode())), Done)
 
 
@@ -383,7 +383,7 @@ class SlowlyRecorded(Forwarding):
 
 
 async def test_next_final_dot_waits_for_the_record_of_the_last_message() -> None:
-    """Or a power cut could leave more than one message in doubt on a connection."""
+    """Otherwise a power cut could leave more than one message in doubt on a connection."""
     async with SmtpPeer() as peer, asyncio.timeout(60):
         office = Office(peer.address, most=1)
         office.forwarding = forwarding = SlowlyRecorded(office.rules(), lambda: None)

@@ -1,4 +1,4 @@
-"""The forwarder as a process over a spool: signals, a single pass, memory, a sink of other people's."""
+"""The forwarder as a process over a spool: signals, a single pass, memory, Postfix's smtp-sink."""
 
 import asyncio
 import contextlib

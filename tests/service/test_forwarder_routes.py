@@ -1,4 +1,4 @@
-"""Mail goes the ways of its routes: the right servers, in order, within limits, under the right name."""
+"""Mail follows its routes: the right servers, in order, within limits, with the right sender."""
 
 import asyncio
 from collections.abc import AsyncGenerator
@@ -44,7 +44,7 @@ async def two_ways(
 
 
 async def story(office: Office, *recipients: str) -> tuple[History, Defer | Fail]:
-    """Send to these recipients, and give the part of the message that is kept."""
+    """Send to these recipients, and return the part of the message that stays in the store."""
     message = await office.put(*recipients)
     settlement = await office.forward(message)
     assert isinstance(settlement, Defer | Fail)

@@ -130,7 +130,7 @@ async def test_historical_command_logs_in(
     ) as peer:
         command = [sys.executable, "-m", "emailrelay.classic", "-q", peer.address, "-s", str(spool)]
         command += ["-j", "--client-tls-verify", authority.path, "-C", str(secrets(tmp_path))]
-        # Root would become a user to whom the test's directory is closed.
+        # Root would become a user without access to the test's directory.
         command += ["--user", pwd.getpwuid(os.geteuid()).pw_name]
         process = await asyncio.create_subprocess_exec(
             *command, "--client-auth-config", "m:login", stderr=PIPE, stdout=PIPE

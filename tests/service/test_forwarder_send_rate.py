@@ -1,4 +1,4 @@
-"""A server that takes only so many messages a second gets all of them, in few attempts."""
+"""A server that accepts few messages per second gets all of them, in few attempts."""
 
 import heapq
 import time

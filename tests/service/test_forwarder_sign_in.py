@@ -1,4 +1,4 @@
-"""Logging in at servers: which mechanism, never in clear, and never a storm of passwords."""
+"""Logins at servers: the choice of mechanism, never in clear, and never many passwords in a row."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""A server in trouble is left alone, told once, and called back; mail for others goes on."""
+"""The forwarder pauses for a server in trouble, logs it once, and tests it; other mail goes on."""
 
 import asyncio
 import socket

@@ -1,4 +1,4 @@
-"""Servers that refuse, close, hang or talk nonsense: nothing is lost, nothing bounces that should not."""
+"""Servers that refuse, close, hang or send garbage: no mail is lost, and none fails by mistake."""
 
 import asyncio
 import itertools

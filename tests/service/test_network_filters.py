@@ -1,4 +1,4 @@
-"""Filters that are no programs: servers on real sockets, spamd's protocol, the Message-ID."""
+"""Filters that are not programs: servers on real sockets, spamd's protocol, the Message-ID."""
 
 import asyncio
 import re

@@ -1,4 +1,4 @@
-"""emailrelay-notify over real spools: each sender is told once, and nothing is told of a notice."""
+"""emailrelay-notify over real spools: each sender gets one notice, and a notice causes none."""
 
 import asyncio
 import email

@@ -29,7 +29,7 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 class Post:
-    """An SMTP server that takes only tokens of the OAuth2 server, and a forwarder on the way to it."""
+    """An SMTP server that accepts only tokens of the OAuth2 server, and a forwarder to it."""
 
     def __init__(self, desk: Desk, mechanism: str = "XOAUTH2") -> None:
         self.desk = desk
@@ -78,7 +78,7 @@ class Post:
 
 
 def age(desk: Desk, seconds: float) -> None:
-    """Make the kept token so much older."""
+    """Make the stored token so much older."""
     path = desk.spool / ".tokens" / "office.json"
     kept = json.loads(path.read_text())
     for clock in ("wall", "uptime"):

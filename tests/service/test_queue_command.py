@@ -463,7 +463,7 @@ def test_envelope_that_this_user_may_not_read_is_named_and_the_others_are_listed
         if parent != Path(tempfile.gettempdir()):
             parent.chmod(parent.stat().st_mode | 0o011)
     tmp_path.chmod(0o755)
-    # The interpreter may stand where the other user cannot read: list once before.
+    # The other user may be unable to read the interpreter's directory: list once before.
     program = (
         "import os, sys; from emailrelay.queue.cli import main; arguments = sys.argv[1:];"
         " main(arguments); print('AGAIN', flush=True);"

@@ -1,4 +1,4 @@
-"""emailrelay-queue route: which way a message would go, and why."""
+"""emailrelay-queue route: the route of a message, and the reason."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Clients who get their answer only after the filters or the next server."""
+"""Clients that get their answer only after the filters or the next server."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""The limits of a session: commands, lines, recipients, room and time."""
+"""The limits of a session: commands, lines, recipients, space and time."""
 
 import asyncio
 

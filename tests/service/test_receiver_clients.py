@@ -1,4 +1,4 @@
-"""The receiver as a real process, spoken to by programs that others wrote: swaks, openssl, curl's kin."""
+"""The receiver as a real process, with clients of other projects: swaks, openssl and the like."""
 
 import asyncio
 import asyncio.subprocess as sub
@@ -22,7 +22,7 @@ PASSWORD = "open sesame"  # noqa: S105 - of nobody
 
 
 def speaks_tls() -> bool:
-    """Tell whether swaks is here, and the Perl module without which it speaks no TLS."""
+    """Return whether swaks and its Perl module for TLS are installed."""
     perl = ["perl", "-MNet::SSLeay", "-e", "1"]
     return shutil.which("swaks") is not None and (
         subprocess.run(perl, capture_output=True, check=False, timeout=HANG).returncode == 0
@@ -109,7 +109,6 @@ async def test_openssl_sees_the_certificate_and_no_old_version(
 async def test_sighup_changes_the_certificate_for_new_clients_only(
     flags: list[str], files: Certificates, tmp_path: Path
 ) -> None:
-    # TL13
     async with receiver(*flags, "--server-tls-connection") as (process, place):
         host, _, port = place.rpartition(":")
 
@@ -157,7 +156,6 @@ async def test_a_key_that_others_can_read_stops_the_start(
 
 @needs_swaks
 async def test_no_secret_is_in_arguments_environment_or_log(flags: list[str]) -> None:
-    # LG02, LG03
     async with receiver(*flags, "--server-tls", "--verbose", "--debug") as (process, place):
         for password in (PASSWORD, "a wrong one"):
             auth = ["--auth", "PLAIN", "--auth-user", "alice", "--auth-password", password]
@@ -178,7 +176,6 @@ async def test_no_secret_is_in_arguments_environment_or_log(flags: list[str]) ->
 
 
 async def test_without_room_mail_is_refused_before_its_content(flags: list[str]) -> None:
-    # P17
     room = f"--minimum-free={10**18}"
     async with receiver(*flags[:4], room) as (_, place):
         peer = await connect(place)
@@ -209,7 +206,6 @@ async def test_a_verifier_that_is_down_floods_no_log(flags: list[str]) -> None:
 
 @pytest.mark.skipif(shutil.which("prlimit") is None, reason="prlimit is not installed")
 def test_a_flood_of_clients_exhausts_no_descriptors_and_floods_no_log(flags: list[str]) -> None:
-    # D36, RX05
     command = [sys.executable, "-m", "emailrelay_receiver", *flags[:4], "--log-format=json"]
     with subprocess.Popen(["prlimit", "--nofile=64", *command], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None

@@ -13,7 +13,7 @@ OWN_NETWORK = 'ip link set lo up && ip address add 192.0.2.1/32 dev lo && exec "
 
 
 def told(*options: str) -> list[int]:
-    """Give the codes that a far client hears: of the greeting, and of EHLO, MAIL and RCPT if it goes on."""
+    """Return the reply codes for a far client: at the greeting, EHLO, MAIL and RCPT."""
     if shutil.which("ip") is None or shutil.which("unshare") is None:
         pytest.skip("needs ip and unshare")
     space = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", OWN_NETWORK, "sh"]
@@ -32,7 +32,6 @@ def told(*options: str) -> list[int]:
 
 
 def test_strangers_are_turned_away_at_the_door(tmp_path: Path) -> None:
-    # P25
     assert told(f"--spool-dir={tmp_path / 'spool'}") == [554]
 
 

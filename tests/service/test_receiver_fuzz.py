@@ -1,4 +1,4 @@
-"""A short form of ``make fuzz``, and a proof that it would notice faults."""
+"""A short form of ``make fuzz``, and a test that it notices faults."""
 
 from collections.abc import Callable
 from pathlib import Path

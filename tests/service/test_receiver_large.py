@@ -1,4 +1,4 @@
-"""Contents that do not come whole: they go from the socket into their draft, past the session's task."""
+"""Contents that arrive in parts go from the socket into their draft without the session's task."""
 
 import asyncio
 import errno
@@ -32,7 +32,7 @@ LOOP_FACTORIES = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_
 
 @pytest.fixture(name="poured", autouse=True)
 def count_pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Note the octets of each piece that went past the task."""
+    """Note the octets of each piece that did not go through the task."""
     pieces: list[int] = []
     received = ClientWire.received
 
@@ -60,7 +60,7 @@ def stuffed(content: bytes) -> bytes:
 
 
 async def send_cut(peer: Peer, octets: bytes, chance: random.Random) -> None:
-    """Send in pieces that the other side sees as such, most of them."""
+    """Send in pieces that mostly arrive as separate pieces."""
     while octets:
         size = chance.choice((1, 2, 3, 100, 5_000, 70_000, 300_000))
         peer.send(octets[:size])
@@ -171,7 +171,7 @@ async def test_a_client_that_leaves_leaves_nothing(way: str, poured: list[int]) 
 async def test_a_client_that_falls_silent_is_told(poured: list[int]) -> None:
     async with receiving(settings(idle_timeout=1.5)) as running, running.client() as peer:
         await peer.to_data()
-        for _ in range(4):  # longer than the patience with silence, but never silent
+        for _ in range(4):  # longer than the time limit for silence, but never silent
             peer.send(lines(MIB // 4))
             await asyncio.sleep(0.5)
         assert (await peer.reply()).startswith("421 4.4.2 ")
@@ -182,7 +182,7 @@ async def test_a_client_that_falls_silent_is_told(poured: list[int]) -> None:
 
 
 class FullLater(MemoryStore):
-    """A store that has no room any more after some writes."""
+    """A store that is full after some writes."""
 
     writes = 0
 
@@ -209,14 +209,14 @@ async def test_a_disk_that_fills_up_is_a_temporary_answer() -> None:
         await peer.ask("MAIL FROM:<s@x>")
         await peer.ask("RCPT TO:<r@y>")
         await peer.ask("DATA")
-        peer.send(stuffed(lines()))  # there is room again
+        peer.send(stuffed(lines()))  # there is space again
         assert (await peer.reply()).startswith("250 ")
         ((_, _, stored),) = running.mail()
     assert stored.endswith(b"\r\n" + lines())
 
 
 class Waits(MemoryStore):
-    """A store that takes no more after each write before it was waited for."""
+    """A store that must be waited for after each write."""
 
     def draft(self, envelope: Envelope) -> Draft:
         draft = super().draft(envelope)
@@ -266,7 +266,7 @@ async def test_an_error_of_ours_in_the_middle_ends_the_session(
 
 
 async def test_tls_client_that_resets_at_the_begin_of_a_chunk_is_gone(tmp_path: Path) -> None:
-    """The transport tells the session of the end in a later turn, in which the chunk is begun."""
+    """The transport reports the end to the session in a later turn, in which the chunk begins."""
     files = make_certificates(tmp_path)
     context = client_context(files)
 

@@ -158,7 +158,7 @@ async def test_what_proves_nothing_is_refused_and_the_session_goes_on(
 
 
 async def test_a_response_may_be_as_long_as_the_rfc_says(secrets: Path) -> None:
-    # A16, RFC 4954 section 4
+    # RFC 4954 section 4
     async with receiving(settings(secrets)) as running, running.client() as peer:
         running.context.login_pause = 0.0
         await greeted(peer)
@@ -180,7 +180,6 @@ async def test_a_challenge_differs_each_time_and_an_answer_serves_once(secrets: 
 
 
 async def test_too_many_failures_end_the_session_and_are_told(secrets: Path) -> None:
-    # A15
     async with receiving(settings(secrets)) as running, running.client() as peer:
         running.context.login_pause = 0.01
         await greeted(peer)
@@ -213,7 +212,6 @@ async def test_a_client_in_a_trusted_network_needs_no_login(secrets: Path) -> No
 async def test_a_stranger_gets_in_to_log_in_and_is_offered_nothing_in_clear(
     secrets: Path, files: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # P22, P25
     monkeypatch.setattr("emailrelay_receiver.session.arrival.is_local", _nobody_is_local)
     assert is_local("127.0.0.1")
     both = {"server_tls": True, "server_tls_certificate": str(files.server)}
@@ -293,7 +291,6 @@ async def test_senders_are_bound_to_networks() -> None:
 
 
 async def test_the_dialogue_is_told_without_secrets(secrets: Path) -> None:
-    # LG02
     async with receiving(settings(secrets, verbose=True)) as running, running.client() as peer:
         running.context.login_pause = 0.0
         await greeted(peer)

@@ -1,4 +1,4 @@
-"""Places for clients, when there are more clients than places, and clients that only knock."""
+"""Places for clients when there are more clients than places, and clients that leave at once."""
 
 import asyncio
 import socket

@@ -124,7 +124,7 @@ async def test_a_message_of_50_mib_costs_little_memory(tmp_path: Path) -> None:
         before = memory(process, "VmHWM")
         assert (await send_mail(second, (b"x" * 70 + b"\r\n") * 14_563, 50)).startswith("250")
         assert memory(process, "VmHWM") - before <= 8 * MIB
-        # A02: empty lines, with which aiosmtpd takes 3 GiB.
+        # Empty lines, for which aiosmtpd takes 3 GiB.
         assert (await send_mail(third, b"\r\n" * (MIB // 2), 30)).startswith("250")
         assert memory(process, "VmHWM") - before <= 16 * MIB
         for peer in (first, second, third):
@@ -132,7 +132,6 @@ async def test_a_message_of_50_mib_costs_little_memory(tmp_path: Path) -> None:
 
 
 async def test_a_session_of_many_messages_costs_no_memory(tmp_path: Path) -> None:
-    # P26
     arguments = ("--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(tmp_path / "spool"))
     async with receiver(*arguments) as (process, place):
         peer = await connect(place)

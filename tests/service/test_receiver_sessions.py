@@ -1,4 +1,4 @@
-"""A session survives clients that leave, stores that fail, limits, and the service's end."""
+"""A session ends well if clients leave, stores fail, limits are reached, or the service stops."""
 
 import asyncio
 import errno
@@ -48,7 +48,7 @@ class Failing(MemoryStore):
 
 
 class Slow(MemoryStore):
-    """A store whose commits wait until they are let go."""
+    """A store whose commits wait until the test releases them."""
 
     def __init__(self, **arguments: object) -> None:
         super().__init__(**arguments)  # type: ignore[arg-type] # handed on as they came
@@ -199,7 +199,6 @@ async def test_a_loop_is_noticed(hops: int, code: str) -> None:
 
 
 async def test_of_very_many_recipients_the_first_thousand_get_the_message() -> None:
-    # P18
     async with receiving() as running, running.client() as peer:
         await peer.reply()
         await peer.ask("EHLO c")
@@ -214,7 +213,7 @@ async def test_of_very_many_recipients_the_first_thousand_get_the_message() -> N
 
 @pytest.mark.parametrize("verb", ["EHLO c", "HELP"])
 async def test_a_reply_is_one_write(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A09: some clients take the result of the first read for the whole.
+    # Some clients take the result of the first read for the whole reply.
     written: list[bytes] = []
     write = ClientWire.write
 
@@ -240,7 +239,6 @@ async def test_a_reply_is_one_write(verb: str, monkeypatch: pytest.MonkeyPatch) 
     ],
 )
 async def test_odd_content_is_kept_as_it_is(content: bytes) -> None:
-    # A03, AD18, AD19
     async with receiving() as running, running.client() as peer:
         assert (await send_mail(peer, content)).startswith("250 ")
         ((_, _, kept),) = running.mail()
@@ -278,7 +276,7 @@ async def test_content_that_begins_with_a_blank_stays_apart_from_our_line(
             await peer.ask("DATA")
             peer.send(content + b".\r\n")
         else:
-            # The first octets come alone.
+            # The first octets arrive alone.
             peer.send(b"BDAT 1\r\n" + content[:1])
             assert (await peer.reply()).startswith("250")
             peer.send(b"BDAT %d LAST\r\n" % (len(content) - 1) + content[1:])
@@ -313,7 +311,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_end_of_the_servi
 ) -> None:
     monkeypatch.setattr("emailrelay_receiver.receiver._FINISH", 0.2)
     async with receiving() as running:
-        # The reader must be kept: a stream without one discards its input, and goes on reading.
+        # A reference to the reader must stay: a stream without one discards its input.
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         # More than all the buffers of the kernel on the way hold.
         writer.write(b"HELP\r\n" * 5_000_000)

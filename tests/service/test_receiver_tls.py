@@ -35,7 +35,7 @@ def client_context(files: Certificates) -> ssl.SSLContext:
 
 
 async def say(running: Running, talk: Callable[[smtplib.SMTP], None]) -> None:
-    """Let smtplib speak, from a thread."""
+    """Run smtplib in a thread."""
 
     def run() -> None:
         with smtplib.SMTP("127.0.0.1", running.port, "client.test", timeout=HANG) as client:
@@ -48,7 +48,7 @@ async def say(running: Running, talk: Callable[[smtplib.SMTP], None]) -> None:
 async def encrypted(
     running: Running, context: ssl.SSLContext, *, at_once: bool = False
 ) -> AsyncGenerator[Peer]:
-    """Speak as a raw peer behind STARTTLS, or behind TLS from the first octet."""
+    """Send as a raw peer after STARTTLS, or over TLS from the first octet."""
     reader, writer = await asyncio.open_connection(
         "127.0.0.1",
         running.port,
@@ -114,7 +114,7 @@ async def test_mail_comes_in_encrypted_from_the_first_octet(files: Certificates)
 
 
 async def test_what_was_sent_in_clear_behind_starttls_is_never_heard(files: Certificates) -> None:
-    # P24, CVE-2011-0411
+    # CVE-2011-0411
     async with (
         receiving(settings(files, server_tls=True)) as running,
         running.client() as peer,
@@ -182,7 +182,6 @@ async def test_a_handshake_that_fails_ends_the_session_and_no_other(files: Certi
 async def test_a_handshake_that_never_comes_is_given_up(
     files: Certificates, monkeypatch: pytest.MonkeyPatch, *, at_once: bool
 ) -> None:
-    # A27, A28
     monkeypatch.setattr("emailrelay_receiver.connection.handshake.HANDSHAKE", 0.2)
     values = {"server_tls_connection": at_once, "server_tls": not at_once}
     async with receiving(settings(files, **values)) as running, running.client() as peer:
@@ -227,7 +226,6 @@ async def test_tls_1_2_and_1_3_are_spoken_with_forward_secrecy(
 
 @pytest.mark.parametrize("ciphers", ["AES256-SHA", "ECDHE-RSA-AES256-SHA384", "AES128-GCM-SHA256"])
 async def test_ciphers_of_old_are_not_spoken(files: Certificates, ciphers: str) -> None:
-    # TL11, TL14
     context = client_context(files)
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(ciphers)

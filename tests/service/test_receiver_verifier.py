@@ -1,4 +1,4 @@
-"""Address verifiers as other people write them: programs and services, asked by a real receiver."""
+"""Address verifiers as administrators write them: programs and services, with a real receiver."""
 
 import asyncio
 from collections.abc import AsyncGenerator

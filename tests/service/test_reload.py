@@ -46,7 +46,7 @@ class Running:
         raise AssertionError(f"ended without {event}: {self.told}")
 
     async def reload(self, text: str) -> dict[str, Any]:
-        """Write the file anew and have it read; give the events of that."""
+        """Write a new file and reload it; return the events of the reload."""
         self.file.write_text(text)
         self.process.send_signal(signal.SIGHUP)
         assert self.process.stdout is not None
@@ -115,7 +115,7 @@ async def listening(receiver: Running) -> str:
 
 
 async def greeted(address: str, domain: str, times: int) -> None:
-    """Wait until so many clients in a row are greeted in this name: workers follow one by one."""
+    """Wait until this many clients in a row get this name: workers follow one by one."""
     async with asyncio.timeout(HANG):
         in_a_row = 0
         while in_a_row < times:

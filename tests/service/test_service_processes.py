@@ -1,4 +1,4 @@
-"""Services as real processes: drained when told to stop, replaced when killed."""
+"""Services as real processes: they drain at a stop signal, and are replaced when killed."""
 
 import contextlib
 import os
@@ -35,7 +35,7 @@ HANG = 30.0
 
 
 class Little:
-    """A running little service and its output so far."""
+    """A running test service and its output so far."""
 
     def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
@@ -50,7 +50,7 @@ class Little:
         self.said: list[list[str]] = []
 
     def hear(self, *start: str, times: int = 1) -> list[list[str]]:
-        """Wait until so many lines that begin with these words were said; return them."""
+        """Wait for this many lines that begin with these words; return them."""
         deadline = time.monotonic() + HANG
         with selectors.DefaultSelector() as selector:
             selector.register(self._output, selectors.EVENT_READ)
@@ -188,7 +188,7 @@ def test_workers_that_fail_at_once_are_replaced_ever_more_slowly(start: Start) -
     little.send(signal.SIGTERM)
     _, told = little.end()
 
-    # Two posts, four holders each, with pauses of 0.1, 0.2 and 0.4 seconds between them.
+    # Two places, each with four processes in turn and pauses of 0.1, 0.2 and 0.4 s between them.
     assert max(times.values()) - min(times.values()) >= 0.7
     assert "the worker's own fault" in told
     assert len(little.heard("worker_died")) >= 6

@@ -39,7 +39,7 @@ def test_what_is_in_the_way_of_the_spool_is_named(
 
     assert status == 78
     assert lines
-    for line in lines:  # Each worker may say it.
+    for line in lines:  # Each worker may log it.
         assert f"{in_the_way}/mail: Not a directory" in line
         assert "--spool-dir DIR" in line
 

@@ -1,4 +1,4 @@
-"""Odd callers of emailrelay-submit: closed streams, octets that are no text, long headers."""
+"""Unusual callers of emailrelay-submit: closed streams, octets that are not text, long headers."""
 
 import os
 import socket

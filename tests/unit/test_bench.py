@@ -1,4 +1,4 @@
-"""The harness of the benchmarks: its arithmetic must not lie."""
+"""The harness of the benchmarks: its arithmetic is right."""
 
 import dataclasses
 import os

@@ -1,4 +1,4 @@
-"""Whose connection it is, as the kernel's table has it (proc(5))."""
+"""The user of a connection, by the kernel's table (proc(5))."""
 
 import sys
 

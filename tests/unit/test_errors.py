@@ -1,4 +1,4 @@
-"""All errors of the product have one root; the exceptions that are none are listed with a reason."""
+"""All errors of the product have one root; the exceptions without it are listed with a reason."""
 
 import importlib
 import pkgutil

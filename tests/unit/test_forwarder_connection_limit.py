@@ -1,4 +1,4 @@
-"""How many connections a server gets."""
+"""The number of connections that a server gets."""
 
 from hypothesis import given
 from hypothesis import strategies as st

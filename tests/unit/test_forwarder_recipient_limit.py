@@ -1,4 +1,4 @@
-"""Refusals of recipients which mean that a transaction has enough."""
+"""Refusals of recipients that mean too many recipients in a transaction."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""How fast a server is sent mail that wants it more slowly."""
+"""The rate of mail for a server that wants it more slowly."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Terms with a server: policies, names in certificates, parameters, exchanges, remedies."""
+"""Rules of sessions with servers: policies, certificate names, parameters, exchanges, remedies."""
 
 import pytest
 from hypothesis import given

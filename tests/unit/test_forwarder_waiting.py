@@ -11,7 +11,7 @@ def settings(*argv: str) -> ForwarderSettings:
 
 
 def end_of(stall: Stall, unsent: list[tuple[float, int]]) -> float:
-    """Look whenever the wait wants to; from each of these times on so many octets are on their way."""
+    """Look when the wait asks; from each of these times on, this many octets are on their way."""
     while True:
         now = stall.look_at
         left = [octets for since, octets in unsent if since <= now]

@@ -51,8 +51,8 @@ def test_every_key_of_the_example_file_is_accepted(service: type[Settings], tmp_
     try:
         read(service, ["--config", str(example)], {})
     except ConfigError as error:
-        # Some keys of an account exclude each other, which is told of their table as a whole; and to verify
-        # clients needs encryption, which the example leaves off.
+        # Some keys of an account exclude each other: a problem of the whole table. Certificates of
+        # clients need encryption, which is off in the example.
         assert [told for told in error.problems if not _EXCLUDING.match(told)] == []  # noqa: PT017 -- as it says
 
 

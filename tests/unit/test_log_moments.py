@@ -1,4 +1,4 @@
-"""Moments in the log: a time of day for people, seconds for programs."""
+"""Times in the log: the time of day for people, seconds for programs."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The same trouble is logged once a minute, with any ids in it."""
+"""The same trouble is logged once a minute, whatever ids its text has."""
 
 from collections.abc import Callable
 
@@ -21,7 +21,7 @@ from emailrelay.queue_id import QueueId
 
 
 class Log:
-    """What was told, at times that the test sets."""
+    """The reported events, at times that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0

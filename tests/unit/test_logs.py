@@ -1,4 +1,4 @@
-"""The log: one line an event, bounded and escaped, and never in the way of mail."""
+"""The log: one line for each event, limited and escaped; its errors never stop mail."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Text of others on a terminal: nothing that it obeys, nothing that it hides."""
+"""Text from mail and servers cannot control a terminal, and hides nothing on it."""
 
 import pytest
 from hypothesis import given

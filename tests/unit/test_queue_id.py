@@ -1,4 +1,4 @@
-"""Ids sort by arrival, never repeat, and stand for UUIDs."""
+"""Ids sort by arrival, never repeat, and convert to UUIDs."""
 
 from uuid import RFC_4122, UUID
 

@@ -1,4 +1,4 @@
-"""The number of logins under way for each source, and the memory of its failures."""
+"""The number of logins under way for each source, and the count of its failures."""
 
 from emailrelay_receiver.clients.login_attempts import LoginAttempts
 from emailrelay_receiver.clients.source import source_of

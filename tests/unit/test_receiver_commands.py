@@ -1,4 +1,4 @@
-"""The dialogue asks for the room of the store; it does not look for itself."""
+"""The dialogue gets the free space of the store as a value; it does not read it itself."""
 
 import pytest
 

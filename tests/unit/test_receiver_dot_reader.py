@@ -1,4 +1,4 @@
-"""The end of content is CRLF.CRLF and nothing else, in any pieces of the octets."""
+"""The end of content is CRLF.CRLF and nothing else, however the octets are cut into pieces."""
 
 from itertools import pairwise
 
@@ -113,17 +113,17 @@ def test_what_only_resembles_the_end_does_not_end(payload: bytes, *, stray: bool
     assert (reader.rest, reader.stray) == (b"", stray)
 
 
-def test_a_cr_before_the_end_ends_a_message_that_is_refused() -> None:  # SM06
+def test_a_cr_before_the_end_ends_a_message_that_is_refused() -> None:
     _, reader = read(b"text\r\r\n.\r\nQUIT", [])
     assert (reader.rest, reader.stray) == (b"QUIT", True)
 
 
-def test_what_follows_the_end_belongs_to_the_commands() -> None:  # SM07, the last
+def test_what_follows_the_end_belongs_to_the_commands() -> None:
     content, reader = read(b"text\r\n.\r\n\0", [])
     assert (content, reader.rest, reader.stray) == (b"text\r\n", b"\0", False)
 
 
-def test_an_empty_message_is_a_lone_dot() -> None:  # SM11
+def test_an_empty_message_is_a_lone_dot() -> None:
     content, reader = read(b".\r\n", [])
     assert (content, reader.rest) == (b"", b"")
 

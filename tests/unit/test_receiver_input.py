@@ -56,7 +56,7 @@ async def test_nothing_behind_what_has_come_already() -> None:
     taken.feed(b"NO")
     assert taken.whole_line(b"OP\r\n") is None
     taken.feed(b"OP\r\n")
-    # The task has not read it yet: an answer to the next would overtake that to this one.
+    # The task has not read it yet: a reply to the next would overtake the reply to this one.
     assert taken.whole_line(b"RSET\r\n") is None
     assert await waiting == b"NOOP"
 

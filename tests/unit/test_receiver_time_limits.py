@@ -1,4 +1,4 @@
-"""How long a client may be silent, and how long its session and its contents may last."""
+"""The time limits for a client's silence, its session and its contents."""
 
 import pytest
 

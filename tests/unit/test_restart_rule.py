@@ -1,4 +1,4 @@
-"""When a supervisor starts a child process again, and when it gives a start up."""
+"""The times at which a supervisor starts a child process again, and when it stops trying."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The route of mail, and its sender there."""
+"""The route of mail, and its envelope sender there."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Pauses grow, spread, and end; no clock can strand mail."""
+"""Pauses grow, spread, and end; no change of the clock stops mail for ever."""
 
 import pytest
 from hypothesis import given

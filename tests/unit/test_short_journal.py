@@ -1,4 +1,4 @@
-"""A journal told in fewer lines says the same."""
+"""A journal of fewer lines has the same history."""
 
 import pytest
 from hypothesis import given

@@ -84,15 +84,15 @@ class OAuth2(Declared):
     """A file with a refresh token. Without it, emailrelay-auth login asks for one."""
 
     token_url: HttpsUrl | None = Field(default=None, examples=["https://login.example.net/token"])
-    """The URL that issues tokens; known for microsoft and google."""
+    """The URL that issues tokens; built in for microsoft and google."""
 
     device_authorization_url: HttpsUrl | None = Field(
         default=None, examples=["https://login.example.net/device"]
     )
-    """The URL that issues device codes; known for microsoft."""
+    """The URL that issues device codes; built in for microsoft."""
 
     scope: str | None = Field(default=None, examples=["https://mail.example.net/smtp"])
-    """The scope of the token; known for microsoft and google."""
+    """The scope of the token; built in for microsoft and google."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -119,8 +119,8 @@ class AccountSettings(Table):
     """The table [account.oauth2], for xoauth2 and oauthbearer."""
 
     servers: tuple[Destination, ...] = Field(default=(), examples=[("smtp.example.net:587",)])
-    """Further servers for the account, besides those of the routes that name it. An account that
-    has neither is for forward_to and for the servers of routes without an account."""
+    """Further servers for the account, besides those of the routes that name it. An account
+    with neither is used at forward_to and at the servers of routes without an account."""
 
     @model_validator(mode="after")
     def _proves_one_way(self) -> Self:

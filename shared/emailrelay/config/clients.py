@@ -136,8 +136,8 @@ class AccessOptions(Declared):
     """The program that checks recipients: its path, net:HOST:PORT or net:/PATH."""
 
     lenient: Networks = Field(default=[], examples=["192.168.0.20,192.168.1.0/24"])
-    """The networks of devices that write addresses in MAIL and RCPT without angle brackets. Only
-    from these networks, the receiver accepts this."""
+    """The networks of devices that write addresses in MAIL and RCPT without angle brackets. The
+    receiver accepts this from these networks only."""
 
     allow: Tables[Allow] = ()
     """The senders that each client may use."""

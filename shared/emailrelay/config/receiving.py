@@ -84,7 +84,7 @@ class ConnectionOptions(Declared):
     """The time after which a silent client gets 421."""
 
     first_mail_timeout: Seconds = 30.0
-    """The same time before the first MAIL of a client without login."""
+    """The time after which a silent client without login gets 421 before its first MAIL."""
 
     session_timeout: Seconds = 3600.0
-    """The longest time of a session. It ends after the current command or message."""
+    """The longest duration of a session. It ends after the current command or message."""

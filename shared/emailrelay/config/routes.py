@@ -52,7 +52,7 @@ class RouteSettings(Table):
 
     sender: RoutePatterns = ("*",)
     """The envelope senders of this mail: user@domain, domain, *.domain, <> (notices, which have no
-    sender) or * (all of them, and none)."""
+    sender) or * (all senders, and notices)."""
 
     recipient: RoutePatterns = ("*",)
     """The recipients of this mail: user@domain, domain, *.domain or *."""
@@ -66,7 +66,7 @@ class RouteSettings(Table):
     smarthosts: Annotated[tuple[Destination, ...], AfterValidator(_some)] = Field(
         examples=[("smtp.example.net:587", "backup.example.net:587")]
     )
-    """The servers, the best one first. The next one is used while those before it cannot be."""
+    """The servers, the best one first. A server is used only while those before it cannot be."""
 
     account: Name | None = Field(default=None, examples=["isp"])
     """The account at these servers: the name of an [[account]], or a selector of the secrets
@@ -77,7 +77,7 @@ class RouteSettings(Table):
     implicit (from the first octet, port 465). By default, as for all servers."""
 
     tls_verify: Flag | None = Field(default=None, examples=[True])
-    """Whether to verify the server's certificate. By default, as for all servers."""
+    """The verification of the server's certificate. By default, as for all servers."""
 
     connections: PositiveCount | None = Field(default=None, examples=[5])
     """The most connections at a time, over all forwarder processes on this spool. By default,
@@ -86,18 +86,18 @@ class RouteSettings(Table):
     rate: Annotated[str, AfterValidator(_rate), Metavar("N/TIME")] | None = Field(
         default=None, examples=["30/m"]
     )
-    """The most messages in a time, over all forwarder processes on this spool: 30/m (in any
+    """The most messages in a period, over all forwarder processes on this spool: 30/m (in any
     minute), 500/10m, 1000/h, 2000/d."""
 
     envelope_from: Annotated[str, AfterValidator(_mailbox), Metavar("ADDRESS")] | None = Field(
         default=None, examples=["relay@example.com"]
     )
     """The replacement for the envelope sender: an address, or a domain that replaces only the
-    domain. Notices stay without sender, and header lines stay unchanged."""
+    domain. Notices stay without a sender, and header lines stay unchanged."""
 
     retry_first: Seconds | None = None
-    """The pause after the first failed attempt. By default, this and the next three are as for all
-    mail."""
+    """The pause after the first failed attempt. By default, this key and the next three are as for
+    all mail."""
 
     retry_factor: float | None = Field(
         default=None, ge=1, le=100, allow_inf_nan=False, examples=[1.5]

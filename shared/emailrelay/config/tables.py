@@ -27,7 +27,7 @@ class Table(Declared):
     """One table; fields and docstrings declare its keys, as they declare options."""
 
     name: Name = Field(examples=["isp"])
-    """The name of letters, digits, underscores, dots and hyphens."""
+    """The name, made of letters, digits, underscores, dots and hyphens."""
 
     def __str__(self) -> str:
         return self.name

@@ -44,7 +44,7 @@ def check(root: Path) -> None:
     if kind is not None:
         raise StoreUnusable(
             f"{root} is on {kind}: locks do not exclude other hosts there, so mail could be sent"
-            " twice; use a local directory, or PostgreSQL for several hosts"
+            " twice; use a directory on a local disk"
         )
     if root.stat().st_mode & stat.S_IWOTH:
         raise StoreUnusable(f"{root} is writable by everybody; say chmod o-rwx {root}")

@@ -1,4 +1,4 @@
-"""A vandal: removes what looks like a lock, touches what looks like mail, leaves own locks."""
+"""A hostile process: removes lock files and sockets, sets file times, and takes locks."""
 
 import contextlib
 import os
@@ -14,11 +14,11 @@ _YEAR = 365 * 24 * 3600.0
 _PAUSE = 0.01
 
 
-class Vandal:
-    """A ``with`` block during which a spool is vandalised; ``deeds`` counts the successes."""
+class Interference:
+    """A ``with`` block in which such a process works on a spool; ``actions`` counts its actions."""
 
     def __init__(self, spool: Path) -> None:
-        self.deeds = 0
+        self.actions = 0
         self._spool = spool
         self._chance = random.Random(4711)  # noqa: S311 -- the same at every run
         self._over = threading.Event()
@@ -43,28 +43,28 @@ class Vandal:
                 self._remove_some(self._spool / name)
             names = [n for n in os.listdir(self._spool) if not n.startswith(".")]  # noqa: PTH208
             for name in self._chance.sample(names, min(20, len(names))):
-                self._spoil(self._spool / name)
+                self._disturb(self._spool / name)
 
     def _remove_some(self, directory: Path) -> None:
         with contextlib.suppress(OSError):
             for path in directory.iterdir():
                 if self._chance.random() < 0.2:
-                    with self._deed():
+                    with self._action():
                         path.unlink()
 
-    def _spoil(self, path: Path) -> None:
+    def _disturb(self, path: Path) -> None:
         if path.suffix == ".lock":
-            with self._deed():
+            with self._action():
                 path.unlink()
             return
-        with self._deed():
+        with self._action():
             when = self._chance.choice((0.0, path.lstat().st_mtime + _YEAR))
             os.utime(path, (when, when), follow_symlinks=False)
-        with self._deed():
+        with self._action():
             path.with_suffix(f"{path.suffix}.lock").touch()
 
     @contextlib.contextmanager
-    def _deed(self) -> Generator[None]:
+    def _action(self) -> Generator[None]:
         with contextlib.suppress(OSError):
             yield
-            self.deeds += 1
+            self.actions += 1

@@ -1,7 +1,7 @@
 """Services that are forked by a process which has imported them: thousands of starts in minutes.
 
-What differs from the command is that nothing is executed and imported; from the reading of the settings on
-it is the same process, to be killed like any other.
+Unlike the commands they execute and import nothing. From the reading of the settings on they are
+the same processes, and can be killed like them.
 """
 
 import multiprocessing
@@ -26,7 +26,7 @@ def _context() -> ForkServerContext:
 
 
 def _be(command: Sequence[str], log: Path, errors: Path) -> None:
-    """Be the service, in a process of its own."""
+    """Run the service, in a process of its own."""
     os.setsid()
     nothing = os.open(os.devnull, os.O_RDONLY)
     for number, descriptor in enumerate((nothing, _opened(log), _opened(errors))):
@@ -56,7 +56,7 @@ class Forked(Service):
 
 
 class _Born:
-    """A forked process, asked like one of ``subprocess``."""
+    """A forked process with the methods of one of ``subprocess``."""
 
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process

@@ -1,8 +1,9 @@
-"""A store at full work in a process that a power cut may end: it takes mail in, filters it, sends it, and tells what is certain.
+"""A busy store in a process that a power cut may end: it accepts, filters and sends mail.
 
-``python -m tests.faults.post_office SPOOL files|log`` imports everything once. At each line ``NUMBER SEED`` on its
-standard input a new process opens the spool and works, until the next line has it killed. What that one tells
-goes to standard output at once, one line of JSON each: see ``News``.
+``python -m tests.faults.busy_store SPOOL files|log`` imports everything once. At each line
+``NUMBER SEED`` on its standard input a new process opens the spool and works, until the next line
+kills it. The process reports each certain result on standard output at once, as one line of JSON:
+see ``News``.
 """
 
 import asyncio
@@ -32,12 +33,13 @@ from emailrelay.store.chooser import open_store
 from emailrelay.store.spool.durable import segment
 
 News: TypeAlias = tuple[str, float, Any]
-"""What became certain, or is about to be done, when by the machine's clock, and to which message.
+"""A kind of event, its time by the machine's clock, and its message.
 
-``opening``: the store, nothing else yet. ``committed``: a message by its test's id. ``left``: a draft, likewise.
-``passing``: a message, by its queue id, is about to pass the filters. ``edited``: it has passed, changed.
-``dot``: an ``Arrival`` at the next server. ``settled``: that server's answer was recorded: queue id and recipients.
-``trouble``: what no power cut explains, if it comes before one.
+``opening``: the store opens. ``committed``: a message, by its test's id. ``left``: a draft, by the
+same. ``passing``: a message, by its queue id, is about to pass the filters. ``edited``: it has
+passed, changed. ``dot``: an ``Arrival`` at the next server. ``settled``: the server's answer was
+recorded: queue id and recipients. ``trouble``: an error; before the power cut it is a fault of the
+store.
 """
 
 EDIT = b"X-Relayed: by E-MailRelay\r\n"
@@ -53,23 +55,23 @@ _SMALL_SEGMENT = 5 * 512 * 1024
 
 
 def entrance(mail: str) -> Stage:
-    """Tell at which stage a message comes in, by its test's id: so the judge knows it, too."""
+    """Return the stage at which a message enters, by its test's id: the check does the same."""
     return Stage.READY if mail.endswith(("0", "3", "7")) else Stage.UNFILTERED
 
 
 def tell(kind: str, what: object = None) -> None:
-    """Tell the parent, whole: a pipe takes so short a line at once."""
+    """Write a line to the parent: a pipe takes a short line whole."""
     os.write(1, json.dumps((kind, time.monotonic(), what)).encode() + b"\n")
 
 
 def report(event: Event) -> None:
-    """Tell of damage: no power cut may bring any. A disk without power is trouble, and told by its errors."""
+    """Report damage: no power cut may cause any. Errors of a disk without power are trouble."""
     if isinstance(event, SetAside):
         tell("trouble", f"{event.id} was set aside: {event.reason}")
 
 
-class PostOffice:
-    """All that works on one store at once."""
+class BusyStore:
+    """Everything that works on one store at the same time."""
 
     def __init__(self, store: Store, chance: random.Random, first: int) -> None:
         self._store, self._chance, self._number = store, chance, first
@@ -151,7 +153,7 @@ class PostOffice:
 
 
 def _received(mail: Mail) -> bytes:
-    """Give the octets that a server has of a message, line end and all."""
+    """Return the octets of a message that a server has, with the last line end."""
     head, between, _ = mail.content.partition(b"\r\n\r\n")
     return head + between + mail.body
 
@@ -191,7 +193,7 @@ async def send_all(store: Store) -> list[Arrival]:
 async def _live(spool: Path, sync: SpoolSync, number: int, seed: int) -> None:
     tell("opening")
     async with open_store(spool, report=report, sync=sync) as store:
-        await PostOffice(store, random.Random(seed), number * A_LIFE).work()  # noqa: S311 -- no secret
+        await BusyStore(store, random.Random(seed), number * A_LIFE).work()  # noqa: S311 -- no secret
 
 
 def _be_born(spool: Path, sync: SpoolSync, number: int, seed: int) -> int:
@@ -207,7 +209,7 @@ def _be_born(spool: Path, sync: SpoolSync, number: int, seed: int) -> int:
 
 
 def main(spool: Path, sync: SpoolSync) -> None:
-    """Let one process after the other live, each until the next line or the end of standard input."""
+    """Run one process after the other, each until the next line or the end of standard input."""
     segment.SIZE = _SMALL_SEGMENT
     for line in sys.stdin:
         number, seed = line.split()
