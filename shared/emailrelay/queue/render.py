@@ -1,7 +1,7 @@
 """Tables and descriptions of messages for the terminal."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.table import Table
 
@@ -126,13 +126,13 @@ def when(moment: float) -> str:
         return f"@{moment:g}"
 
 
-def totals_table(totals: Sequence[tuple[str, Totals]], now: float) -> Table:
+def totals_table(totals: Mapping[str, Totals], now: float) -> Table:
     """Return a table of the totals of each state."""
     listing = new_table()
     listing.add_column("State")
     for heading in ("Messages", "Octets", "Oldest"):
         listing.add_column(heading, justify="right")
-    for name, total in totals:
+    for name, total in totals.items():
         oldest = "" if total.oldest is None else age(now - total.oldest)
         listing.add_row(name, str(total.messages), octets(total.octets), oldest)
     return listing

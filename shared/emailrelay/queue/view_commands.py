@@ -3,12 +3,13 @@
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from heapq import nsmallest
 from typing import Annotated
 
 import typer
 
-from emailrelay.queue import render, search
+from emailrelay.queue import render, search, totals
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.open_store import with_store
 from emailrelay.queue.options import (
@@ -22,10 +23,10 @@ from emailrelay.queue.options import (
     StoreUrl,
     selection,
 )
-from emailrelay.queue.row import QueueRow, to_json
+from emailrelay.queue.row import QueueRow
 from emailrelay.queue.selection import Selection, parse_id
 from emailrelay.queue.state import arrival
-from emailrelay.queue.totals import StateTotals
+from emailrelay.queue.totals import Totals
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
 from emailrelay.terminal.screen import console, counted, print_json, print_line
@@ -69,7 +70,7 @@ async def _stream(store: Store, wanted: Selection) -> int:
     """Print each message when it is found: memory does not grow with the queue."""
     count = 0
     async for entry in search.rows(store, wanted, time.time()):
-        print_json(to_json(entry))
+        print_json(asdict(entry))
         count += 1
     return count
 
@@ -83,7 +84,7 @@ async def _oldest(store: Store, wanted: Selection, limit: int, *, as_json: bool)
     ordered = sorted(entries.values(), key=lambda entry: (entry.arrived, arrival(entry.id)))
     if as_json:
         for entry in ordered:
-            print_json(to_json(entry))
+            print_json(asdict(entry))
     else:
         _print_table(ordered, len(names), now)
     return len(names)
@@ -128,7 +129,7 @@ async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> 
             continue
         entry = found if isinstance(found, QueueRow) else found[0]
         if as_json:
-            print_json(to_json(entry))
+            print_json(asdict(entry))
         elif isinstance(found, QueueRow):
             print_line(f"Message {entry.id}: {entry.state}, {entry.last_reply}")
         else:
@@ -139,16 +140,16 @@ async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> 
 
 def stats(*, as_json: Json = False, directory: SpoolDir = None, store: StoreUrl = None) -> int:
     """Count messages and octets in each state."""
-    totals = with_store(directory, store, _count, looking=True)
+    found = with_store(directory, store, _count, looking=True)
     if as_json:
-        print_json(totals.to_json())
+        print_json({name: asdict(total) for name, total in found.items()})
     else:
-        console().print(render.totals_table(totals.rows(), time.time()))
+        console().print(render.totals_table(found, time.time()))
     return os.EX_OK
 
 
-async def _count(store: Store) -> StateTotals:
-    totals, now = StateTotals.empty(), time.time()
+async def _count(store: Store) -> dict[str, Totals]:
+    found, now = totals.no_messages(), time.time()
     async for listed in store.listing():
-        totals.add(listed, now)
-    return totals
+        totals.count(found, listed, now)
+    return found
