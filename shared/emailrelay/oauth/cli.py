@@ -17,9 +17,10 @@ from emailrelay.oauth import device, request, settings, status
 from emailrelay.oauth.clocks import read_clocks
 from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.device import Invitation, TooLate
-from emailrelay.oauth.renewal import CAUSES, Renewal
+from emailrelay.oauth.renewal import Renewal
 from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.token import Issued, Token, expires
+from emailrelay.oauth.trouble import CAUSES
 from emailrelay.secrets import Secret
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.screen import console, print_json, print_line

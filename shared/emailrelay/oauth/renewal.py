@@ -14,31 +14,14 @@ from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
 from emailrelay.oauth import request, state
 from emailrelay.oauth.clocks import ClockReading, read_clocks
 from emailrelay.oauth.credentials import OAuthCredentials, load_credentials, stamp_of_files
-from emailrelay.oauth.endpoint import (
-    BadKey,
-    MissingExtra,
-    TokenRefused,
-    Unavailable,
-    ask,
-    sign,
-)
+from emailrelay.oauth.endpoint import Unavailable, ask, sign
 from emailrelay.oauth.state import Pause, Renew, SignIn, SignInStep, TokenTrouble, TokenUse
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
-from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
+from emailrelay.oauth.trouble import CAUSES, Cause, diagnose
 from emailrelay.secrets.secret import Secret
-from emailrelay.secrets.secret_text import SecretUnusable, stamp
+from emailrelay.secrets.secret_text import stamp
 from emailrelay.store.tokens import TokenStore, TokenTurn
 
-CAUSES = (
-    Unavailable,
-    TokenRefused,
-    SecretUnusable,
-    BadKey,
-    MissingExtra,
-    NotSignedIn,
-    StoreUnusable,
-    StoreError,
-)
 _TRIES = 3
 _PAUSE = 1.0
 _LONGEST_RETRY = 5.0
@@ -143,10 +126,7 @@ class Renewal:
     async def _ask(self, before: SignIn) -> tuple[Issued, str]:
         credentials = load_credentials(self.oauth2)
         refresh_token, seed = self._refresh_token(before, credentials)
-        try:
-            form = request.form(self.oauth2, refresh_token)
-        except LookupError as error:
-            raise NotSignedIn from error
+        form = request.form(self.oauth2, refresh_token)
         for attempt in range(1, _TRIES):
             try:
                 return await self.ask_once(form, credentials), seed
@@ -224,7 +204,7 @@ class Renewal:
         news = state.is_news(before, trouble) and self._told != trouble.reason
         # NotSignedIn is not stored: no server was asked, and tokens that belong to other settings
         # stay usable if an administrator reverts a change.
-        if not isinstance(cause, NotSignedIn):
+        if not isinstance(cause, request.NotSignedIn):
             await self._remember(turn, state.after_trouble(before, trouble), cause, news=news)
         token = before.token
         good = token is not None and is_good(token, self.clock())

@@ -1,12 +1,12 @@
 """The reason why there is no token, and the remedy, for the administrator."""
 
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
-from emailrelay.errors import RelayError, StoreError, StoreUnusable
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.oauth.clocks import ClockReading
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, TokenRefused, Unavailable
-from emailrelay.oauth.request import endpoints
+from emailrelay.oauth.request import NotSignedIn, endpoints
 from emailrelay.oauth.state import TokenTrouble
 from emailrelay.secrets.secret_text import SecretUnusable
 
@@ -14,12 +14,6 @@ _SIGN_IN_CODES = frozenset(
     {"invalid_grant", "interaction_required", "login_required", "consent_required"}
 )
 """RFC 6749 section 5.2; codes of Microsoft and OpenID Connect that require a user's sign-in."""
-
-
-class NotSignedIn(RelayError):
-    """No user has signed in yet."""
-
-    temporary = False
 
 
 Cause: TypeAlias = (
@@ -32,6 +26,8 @@ Cause: TypeAlias = (
     | StoreUnusable
     | StoreError
 )
+"""An error that stops a renewal."""
+CAUSES: tuple[type[Cause], ...] = get_args(Cause)
 
 
 def diagnose(
@@ -40,7 +36,7 @@ def diagnose(
     """Return the reason and the remedy of a failed renewal."""
     advice, lasting = _advice(cause, account)
     return TokenTrouble(
-        reason=_reason(cause), advice=advice, at=now, times=1, lasting=lasting, secrets=secrets
+        reason=str(cause), advice=advice, at=now, times=1, lasting=lasting, secrets=secrets
     )
 
 
@@ -51,14 +47,6 @@ def sign_in_again(account: AccountSettings) -> str:
     if path is None:
         return f"sign in again: {command}"
     return f"put a new refresh token into {path}, or sign in again: {command}"
-
-
-def _reason(cause: Cause) -> str:
-    match cause:
-        case NotSignedIn():
-            return "no user has signed in yet"
-        case _:
-            return str(cause)
 
 
 def _advice(cause: Cause, account: AccountSettings) -> tuple[str, bool]:
