@@ -107,20 +107,16 @@ async def _forward(admin: Admin) -> AnswerLines:
 
 
 async def _list(admin: Admin) -> AnswerLines:
-    none = True
-    for message in await _sorted(admin.store, *_QUEUED):
-        none = False
-        yield f"emailrelay.{message}"
-    if none:
-        yield "<none>"
+    queued = await _sorted(admin.store, *_QUEUED)
+    for line in [f"emailrelay.{message}" for message in queued] or ["<none>"]:
+        yield line
 
 
 async def _failures(admin: Admin) -> AnswerLines:
-    none = True
-    for message in await _sorted(admin.store, Stage.FAILED):
-        none = False
+    failed = await _sorted(admin.store, Stage.FAILED)
+    for message in failed:
         yield f"emailrelay.{message} {await _reason(admin.store, message)}".rstrip()
-    if none:
+    if not failed:
         yield "<none>"
 
 

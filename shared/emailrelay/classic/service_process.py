@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
@@ -41,7 +41,10 @@ class ServiceProcess:
         self._write = write
         self._ready = ready
         self._writes_file = writes_file
-        self._readers = [asyncio.create_task(self._events()), asyncio.create_task(self._errors())]
+        self._readers = [
+            asyncio.create_task(self._copy(process.stdout, self._line)),
+            asyncio.create_task(self._copy(process.stderr, log_lines.of_complaint)),
+        ]
 
     @classmethod
     async def start(
@@ -110,23 +113,26 @@ class ServiceProcess:
             reader.cancel()
         return status
 
-    async def _events(self) -> None:
-        if self._process.stdout is not None:
-            async for octets in _lines(self._process.stdout):
-                if b'"event":"started"' in octets:
-                    self._ready.set()
-                event = log_lines.of_event(octets)
-                if event is not None:
-                    self._write(replace(event, in_file=self._writes_file))
-                elif (complaint := log_lines.of_complaint(octets)) is not None:
-                    self._write(complaint)
+    async def _copy(
+        self, stream: asyncio.StreamReader | None, read: Callable[[bytes], ClassicLine | None]
+    ) -> None:
+        """Write the lines of a stream to the log, up to the stream's end."""
+        while stream is not None and not stream.at_eof():
+            try:
+                octets = await stream.readline()
+            except ValueError:
+                continue  # The line was longer than the limit; the reader has dropped it.
+            line = read(octets)
+            if line is not None:
+                self._write(line)
 
-    async def _errors(self) -> None:
-        if self._process.stderr is not None:
-            async for octets in _lines(self._process.stderr):
-                line = log_lines.of_complaint(octets)
-                if line is not None:
-                    self._write(line)
+    def _line(self, octets: bytes) -> ClassicLine | None:
+        if b'"event":"started"' in octets:
+            self._ready.set()
+        event = log_lines.of_event(octets)
+        if event is None:
+            return log_lines.of_complaint(octets)
+        return replace(event, in_file=self._writes_file)
 
 
 def _environment() -> dict[str, str]:
@@ -137,14 +143,3 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name != "NOTIFY_SOCKET" and not name.startswith("EMAILRELAY_")
     }
-
-
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while True:
-        try:
-            line = await stream.readline()
-        except ValueError:
-            continue  # The line was longer than the limit; the reader has dropped it.
-        if not line:
-            return
-        yield line

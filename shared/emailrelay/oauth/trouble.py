@@ -1,6 +1,6 @@
 """The reason why there is no token, and the remedy, for the administrator."""
 
-from typing import TypeAlias, get_args
+from typing import TypeAlias
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
 from emailrelay.errors import StoreError, StoreUnusable
@@ -27,7 +27,17 @@ Cause: TypeAlias = (
     | StoreError
 )
 """An error that stops a renewal."""
-CAUSES: tuple[type[Cause], ...] = get_args(Cause)
+CAUSES = (
+    Unavailable,
+    TokenRefused,
+    SecretUnusable,
+    BadKey,
+    MissingExtra,
+    NotSignedIn,
+    StoreUnusable,
+    StoreError,
+)
+"""The same types, for ``except``."""
 
 
 def diagnose(

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -21,6 +20,7 @@ from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
 from emailrelay.store.chooser import spool_at
 from emailrelay.store.hint_channel import HintChannel
+from emailrelay.terminal.error_lines import print_errors
 
 _UMASK = 0o007
 """Files of the services are for owner and group, without a further system call for their mode."""
@@ -67,8 +67,7 @@ def run(
         if spool is not None:
             spool_owner.become(spool)
     except RelayError as error:
-        sys.stderr.write(f"emailrelay-{service}: {error}\n")
-        return os.EX_CONFIG
+        return print_errors(f"emailrelay-{service}", *str(error).splitlines(), status=os.EX_CONFIG)
     os.umask(_UMASK)
     keep_freed_memory()
     # The receiver of our readiness may send a stop at once. It waits until there are handlers.
@@ -90,8 +89,8 @@ def run(
         try:
             status = run_in_loop(lambda signals: alone(signals, None), stopping, ready)
         except RelayError as error:
-            sys.stderr.write(f"emailrelay-{service}: {error}\n")
             status = os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
+            print_errors(f"emailrelay-{service}", *str(error).splitlines())
     else:
         with ExitStack() as stack:
             led = _reloading(work, live.follow if live else None)
