@@ -31,8 +31,8 @@ from emailrelay.queue.options import (
     selection,
 )
 from emailrelay.queue.selection import Selection
-from emailrelay.queue.state import State, arrival
-from emailrelay.queue_id import QueueId
+from emailrelay.queue.state import State
+from emailrelay.queue_id import QueueId, arrival
 from emailrelay.store.base import Store
 from emailrelay.terminal.screen import counted, print_json, print_line
 

@@ -25,9 +25,8 @@ from emailrelay.queue.options import (
 )
 from emailrelay.queue.row import QueueRow
 from emailrelay.queue.selection import Selection, parse_id
-from emailrelay.queue.state import arrival
 from emailrelay.queue.totals import Totals
-from emailrelay.queue_id import QueueId
+from emailrelay.queue_id import QueueId, arrival
 from emailrelay.store.base import Store
 from emailrelay.terminal.screen import console, counted, print_json, print_line
 

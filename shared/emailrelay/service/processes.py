@@ -2,8 +2,9 @@
 
 import os
 import signal
+import socket
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +16,6 @@ from emailrelay.linux import keep_freed_memory
 from emailrelay.service.forked import GRACE, Role
 from emailrelay.service.live_settings import LiveSettings
 from emailrelay.service.loop import run_in_loop
-from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
 from emailrelay.store.chooser import spool_at
@@ -77,10 +77,10 @@ def run(
         if also_ready is not None:
             also_ready()
         report(Started(service=service, version=version(), workers=workers))
-        notify("READY=1")
+        _notify("READY=1")
 
     def stopping() -> None:
-        notify("STOPPING=1")
+        _notify("STOPPING=1")
         report(Stopping(service=service))
 
     unfinished = 0
@@ -130,3 +130,16 @@ def _roles(work: Work, workers: int, dispatch: Dispatch | None, stack: ExitStack
     worker = Role("worker", lambda signals: work(signals, channel))
     dispatcher = Role("dispatcher", lambda signals: dispatch(signals, channel), serves=True)
     return [worker] * workers + [dispatcher]
+
+
+def _notify(state: str) -> None:
+    """Send ``READY=1`` or ``STOPPING=1`` to the service manager, if there is one (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        # A leading @ stands for the zero byte of an abstract socket.
+        address = f"\0{address[1:]}"
+    # A service manager that does not listen must not stop mail.
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(state.encode(), address)
