@@ -6,7 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from emailrelay import linux
 from emailrelay.classic import direct_log, log_lines
@@ -24,26 +24,24 @@ _REST_LIMIT = 1.0
 WriteLine = Callable[[ClassicLine], None]
 
 
+@dataclass(slots=True)
 class ServiceProcess:
-    """A running service. It sets ``ready`` when the service reports its start."""
+    """A running service."""
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        module: str,
-        write: WriteLine,
-        ready: asyncio.Event,
-        *,
-        writes_file: bool,
-    ) -> None:
-        self._process = process
-        self._module = module
-        self._write = write
-        self._ready = ready
-        self._writes_file = writes_file
+    process: asyncio.subprocess.Process
+    module: str
+    write: WriteLine
+    """Writes to the log."""
+    ready: asyncio.Event
+    """Set when the service reports its start."""
+    writes_file: bool
+    """Whether the service writes its events to the log file itself."""
+    _readers: list[asyncio.Task[None]] = field(init=False)
+
+    def __post_init__(self) -> None:
         self._readers = [
-            asyncio.create_task(self._copy(process.stdout, self._line)),
-            asyncio.create_task(self._copy(process.stderr, log_lines.of_complaint)),
+            asyncio.create_task(self._copy(self.process.stdout, self._line)),
+            asyncio.create_task(self._copy(self.process.stderr, log_lines.of_complaint)),
         ]
 
     @classmethod
@@ -81,7 +79,7 @@ class ServiceProcess:
     @property
     def used(self) -> int:
         """Return the processor time that the process has used, in ticks (proc(5)); 0 if it has ended."""
-        return linux.processor_time(self._process.pid)
+        return linux.processor_time(self.process.pid)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Wait for the end, and bring it about once ``stop`` is set.
@@ -96,18 +94,18 @@ class ServiceProcess:
             self.send(signal.SIGTERM)
             done, _ = await asyncio.wait((ended,), timeout=GRACE)
             if not done:
-                name = self._module.removeprefix("emailrelay_")
-                self._write(ClassicLine(Severity.ERROR, f"{name} does not end and is killed"))
+                name = self.module.removeprefix("emailrelay_")
+                self.write(ClassicLine(Severity.ERROR, f"{name} does not end and is killed"))
                 self.send(signal.SIGKILL)
         return await ended
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
         with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+            self.process.send_signal(number)
 
     async def _ended(self) -> int:
-        status = await self._process.wait()
+        status = await self.process.wait()
         _, late = await asyncio.wait(self._readers, timeout=_REST_LIMIT)
         for reader in late:
             reader.cancel()
@@ -124,15 +122,15 @@ class ServiceProcess:
                 continue  # The line was longer than the limit; the reader has dropped it.
             line = read(octets)
             if line is not None:
-                self._write(line)
+                self.write(line)
 
     def _line(self, octets: bytes) -> ClassicLine | None:
         if b'"event":"started"' in octets:
-            self._ready.set()
+            self.ready.set()
         event = log_lines.of_event(octets)
         if event is None:
             return log_lines.of_complaint(octets)
-        return replace(event, in_file=self._writes_file)
+        return replace(event, in_file=self.writes_file)
 
 
 def _environment() -> dict[str, str]:

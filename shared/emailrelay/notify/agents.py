@@ -14,7 +14,7 @@ from emailrelay.envelope import Address
 from emailrelay.errors import RelayError, StoreUnusable, reason_of
 from emailrelay.queue_id import QueueId
 
-_PATIENCE = 300.0
+_TIME_LIMIT = 300.0
 """Seconds that a delivery program may take."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -119,7 +119,7 @@ class Program:
                 cwd="/",
                 env={"PATH": _PATH, "EMAILRELAY_MESSAGE_ID": notice},
                 start_new_session=True,
-                timeout=_PATIENCE,
+                timeout=_TIME_LIMIT,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
