@@ -150,7 +150,7 @@ class Maildir:
 
     def _put(self, name: str, text: bytes) -> None:
         for part in ("tmp", "new", "cur"):
-            self._directory(part)
+            (self.root / part).mkdir(0o700, parents=True, exist_ok=True)
         if any((self.root / "cur").glob(f"{name}:*")) or (self.root / "cur" / name).exists():
             return
         scratch, target = self.root / "tmp" / name, self.root / "new" / name
@@ -158,11 +158,6 @@ class Maildir:
         self._write(scratch, text.replace(b"\r\n", b"\n"))
         scratch.rename(target)
         self._sync(os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-
-    def _directory(self, part: str) -> None:
-        path = self.root / part
-        if not path.is_dir():
-            path.mkdir(0o700, parents=True)
 
     def _write(self, path: Path, text: bytes) -> None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)

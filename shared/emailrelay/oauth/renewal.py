@@ -207,7 +207,8 @@ class Renewal:
         if not isinstance(cause, request.NotSignedIn):
             await self._remember(turn, state.after_trouble(before, trouble), cause, news=news)
         token = before.token
-        good = token is not None and is_good(token, self.clock())
+        if token is not None and not is_good(token, self.clock()):
+            token = None
         if news:
             self._told = trouble.reason
             self.report(
@@ -215,10 +216,10 @@ class Renewal:
                     account=self.account.name,
                     reason=trouble.reason,
                     advice=trouble.advice,
-                    token_until=expires(token) if good and token is not None else None,
+                    token_until=None if token is None else expires(token),
                 )
             )
-        if good and token is not None and not forced:
+        if token is not None and not forced:
             return token
         raise self._error(trouble) from cause
 

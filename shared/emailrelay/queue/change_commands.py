@@ -21,11 +21,9 @@ from emailrelay.queue.open_store import with_store
 from emailrelay.queue.options import (
     All,
     Ids,
-    Json,
     Older,
     Recipient,
     Sender,
-    SpoolDir,
     States,
     StoreUrl,
     selection,
@@ -35,6 +33,7 @@ from emailrelay.queue.state import State
 from emailrelay.queue_id import QueueId, arrival
 from emailrelay.store.base import Store
 from emailrelay.terminal.screen import counted, print_json, print_line
+from emailrelay.terminal.typer_command import Json, SpoolDir
 
 _MANY_MESSAGES = 200
 """From this number of messages on, a progress bar is shown."""

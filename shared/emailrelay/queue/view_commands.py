@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from heapq import nsmallest
 from typing import Annotated
 
@@ -14,11 +15,9 @@ from emailrelay.queue.errors import print_error
 from emailrelay.queue.open_store import with_store
 from emailrelay.queue.options import (
     Ids,
-    Json,
     Older,
     Recipient,
     Sender,
-    SpoolDir,
     States,
     StoreUrl,
     selection,
@@ -29,6 +28,7 @@ from emailrelay.queue.totals import Totals
 from emailrelay.queue_id import QueueId, arrival
 from emailrelay.store.base import Store
 from emailrelay.terminal.screen import console, counted, print_json, print_line
+from emailrelay.terminal.typer_command import Json, SpoolDir
 
 _TABLE_ROWS = 1000
 """Default number of rows: a table is complete in memory before it is printed."""
@@ -53,19 +53,15 @@ def list_(
 ) -> int:
     """List messages: state, age, size, addresses, tries and last reply."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
+    most = _TABLE_ROWS if limit is None else limit
+    act = partial(_oldest, wanted, most, as_json=as_json)
     if as_json and not limit:
-        found = with_store(directory, store, lambda s: _stream(s, wanted), looking=True)
-    else:
-        found = with_store(
-            directory,
-            store,
-            lambda s: _oldest(s, wanted, _TABLE_ROWS if limit is None else limit, as_json=as_json),
-            looking=True,
-        )
+        act = partial(_stream, wanted)
+    found = with_store(directory, store, act, looking=True)
     return os.EX_OK if found or wanted.empty else 1
 
 
-async def _stream(store: Store, wanted: Selection) -> int:
+async def _stream(wanted: Selection, store: Store) -> int:
     """Print each message when it is found: memory does not grow with the queue."""
     count = 0
     async for entry in search.rows(store, wanted, time.time()):
@@ -74,7 +70,7 @@ async def _stream(store: Store, wanted: Selection) -> int:
     return count
 
 
-async def _oldest(store: Store, wanted: Selection, limit: int, *, as_json: bool) -> int:
+async def _oldest(wanted: Selection, limit: int, store: Store, *, as_json: bool) -> int:
     now = time.time()
     names = [listed.id async for listed, _ in search.find(store, wanted, now)]
     shown = nsmallest(limit or len(names), names, key=arrival)
@@ -111,15 +107,11 @@ def show(
     store: StoreUrl = None,
 ) -> int:
     """Show all details of messages: envelope, tries, replies."""
-    return with_store(
-        directory,
-        store,
-        lambda s: _show(s, [parse_id(text) for text in ids], as_json=as_json),
-        looking=True,
-    )
+    act = partial(_show, [parse_id(text) for text in ids], as_json=as_json)
+    return with_store(directory, store, act, looking=True)
 
 
-async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> int:
+async def _show(messages: Sequence[QueueId], store: Store, *, as_json: bool) -> int:
     status = os.EX_OK
     for message in messages:
         found = await search.details(store, message, time.time())
