@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from emailrelay.config.accounts import AccountSettings, OAuth2
-from emailrelay.errors import SignInError, StoreError, StoreUnusable
+from emailrelay.errors import RelayError, SignInError, StoreError, StoreUnusable
 from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
 from emailrelay.oauth import request, state
 from emailrelay.oauth.clocks import ClockReading, read_clocks
@@ -17,7 +17,7 @@ from emailrelay.oauth.credentials import OAuthCredentials, load_credentials, sta
 from emailrelay.oauth.endpoint import Unavailable, ask, sign
 from emailrelay.oauth.state import Pause, Renew, SignIn, SignInStep, TokenTrouble, TokenUse
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
-from emailrelay.oauth.trouble import CAUSES, Cause, diagnose
+from emailrelay.oauth.trouble import CAUSES, diagnose
 from emailrelay.secrets.secret import Secret
 from emailrelay.secrets.secret_text import stamp
 from emailrelay.store.tokens import TokenStore, TokenTurn
@@ -198,7 +198,7 @@ class Renewal:
         return before.refresh_token or credentials.refresh_token, seed
 
     async def _failed(
-        self, before: SignIn, cause: Cause, turn: TokenTurn | None, *, forced: bool
+        self, before: SignIn, cause: RelayError, turn: TokenTurn | None, *, forced: bool
     ) -> Token:
         trouble = self._diagnose(cause)
         news = state.is_news(before, trouble) and self._told != trouble.reason
@@ -224,7 +224,7 @@ class Renewal:
         raise self._error(trouble) from cause
 
     async def _remember(
-        self, turn: TokenTurn | None, after: SignIn, cause: Cause, *, news: bool
+        self, turn: TokenTurn | None, after: SignIn, cause: RelayError, *, news: bool
     ) -> None:
         try:
             if turn is None:
@@ -234,11 +234,11 @@ class Renewal:
             if news:
                 self.report(StoreTrouble(doing="storing tokens", reason=str(error)))
 
-    def explain(self, cause: Cause) -> SignInError:
+    def explain(self, cause: RelayError) -> SignInError:
         """Return an error that tells people the reason and the remedy."""
         return self._error(self._diagnose(cause))
 
-    def _diagnose(self, cause: Cause) -> TokenTrouble:
+    def _diagnose(self, cause: RelayError) -> TokenTrouble:
         stamps = stamp_of_files(self.oauth2)
         return diagnose(cause, self.account, secrets=stamps, now=self.clock())
 

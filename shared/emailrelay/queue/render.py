@@ -99,7 +99,7 @@ def _journal_lines(history: History) -> Iterator[str]:
         tries = "1 try" if history.attempts == 1 else f"{history.attempts} tries"
         yield f"{when(history.last_attempt.at)} {tries}, the last one: {_try(history.last_attempt)}"
     for peer in history.doubts:
-        yield f"a sender died at the final dot: {peer} may have two copies"
+        yield f"a forwarder ended while it waited for the final reply: {peer} may have two copies"
     if history.failed is not None:
         failed = history.failed
         yield f"{when(failed.at)} failed when {failed.stage}: {failed.reason}"
@@ -110,7 +110,7 @@ def _journal_lines(history: History) -> Iterator[str]:
     if history.wish is not None:
         yield f"the operator's {history.wish} takes effect when the present try ends"
     if history.notified:
-        yield "the sender has been told, or cannot be"
+        yield "the sender has been notified, or cannot be"
 
 
 def _try(attempt: Attempt) -> str:
