@@ -29,3 +29,8 @@ class QueueIds:
         self.latest = max(self.latest, int(now * 1000))
         self.count += 1
         return QueueId(f"{self.latest}.{self.process}.{self.count}")
+
+
+def arrival(message: QueueId) -> tuple[int, ...]:
+    """Return a key that sorts ids by arrival: their groups are numbers."""
+    return tuple(int(group) if group.isdecimal() else 0 for group in message.split("."))

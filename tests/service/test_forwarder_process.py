@@ -29,21 +29,21 @@ SINK = Path("/usr/sbin/smtp-sink")
 
 
 class Running:
-    """A forwarder process and its events."""
+    """The process of a service, and its events."""
 
     def __init__(self, process: Process) -> None:
         self.process = process
         self.told: list[dict[str, Any]] = []
 
-    async def until(self, event: str) -> dict[str, Any]:
-        """Wait for the next event of this name."""
+    async def until(self, *events: str) -> dict[str, Any]:
+        """Wait for the next event with one of these names."""
         assert self.process.stdout is not None
         async with asyncio.timeout(HANG):
             async for line in self.process.stdout:
                 self.told.append(json.loads(line))
-                if self.told[-1]["event"] == event:
+                if self.told[-1]["event"] in events:
                     return self.told[-1]
-        raise AssertionError(f"ended without {event}: {self.told}")
+        raise AssertionError(f"ended without {events}: {self.told}")
 
     async def stop(self) -> int:
         """Send SIGTERM; return the exit status."""
@@ -57,8 +57,8 @@ class Running:
                 self.told.append(json.loads(line))
             return await self.process.wait()
 
-    def names(self) -> set[str]:
-        return {event["event"] for event in self.told}
+    def names(self) -> list[str]:
+        return [event["event"] for event in self.told]
 
 
 @asynccontextmanager

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -14,10 +13,11 @@ from typing import Any
 
 import pytest
 from tests.fakes.smtp_peer import SmtpPeer, Wait
-from tests.service.receiving import HANG, Peer
+from tests.service.receiving import HANG
+from tests.service.test_forwarder_process import Running, put
+from tests.service.test_receiver_process import connect
 
 from emailrelay.config import ReceiverSettings, read
-from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.events import Event, Reloaded, ReloadRefused
 from emailrelay.queue_id import QueueId
@@ -27,49 +27,22 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 
 
-class Running:
+class Reloading(Running):
     """A service as a process, its settings file, and its events."""
 
     def __init__(self, process: Process, file: Path) -> None:
-        self.process = process
+        super().__init__(process)
         self.file = file
-        self.told: list[dict[str, Any]] = []
-
-    async def until(self, event: str) -> dict[str, Any]:
-        """Wait for the next event of this name."""
-        assert self.process.stdout is not None
-        async with asyncio.timeout(HANG):
-            async for line in self.process.stdout:
-                self.told.append(json.loads(line))
-                if self.told[-1]["event"] == event:
-                    return self.told[-1]
-        raise AssertionError(f"ended without {event}: {self.told}")
 
     async def reload(self, text: str) -> dict[str, Any]:
         """Write a new file and reload it; return the events of the reload."""
         self.file.write_text(text)
         self.process.send_signal(signal.SIGHUP)
-        assert self.process.stdout is not None
-        async with asyncio.timeout(HANG):
-            async for line in self.process.stdout:
-                self.told.append(json.loads(line))
-                if self.told[-1]["event"] in {"reloaded", "reload_refused"}:
-                    return self.told[-1]
-        raise AssertionError(f"ended: {self.told}")
-
-    async def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        assert self.process.stdout is not None
-        async with asyncio.timeout(HANG):
-            self.told += [json.loads(line) async for line in self.process.stdout]
-            return await self.process.wait()
-
-    def names(self) -> list[str]:
-        return [event["event"] for event in self.told]
+        return await self.until("reloaded", "reload_refused")
 
 
 @asynccontextmanager
-async def running(folder: Path, service: str, text: str, *flags: str) -> AsyncGenerator[Running]:
+async def running(folder: Path, service: str, text: str, *flags: str) -> AsyncGenerator[Reloading]:
     file = folder / f"{service}.toml"
     file.write_text(text)
     process = await asyncio.create_subprocess_exec(
@@ -78,20 +51,12 @@ async def running(folder: Path, service: str, text: str, *flags: str) -> AsyncGe
         stdout=PIPE,
     )
     try:
-        yield (started := Running(process, file))
+        yield (started := Reloading(process, file))
         assert await started.stop() == 0
     finally:
         with contextlib.suppress(ProcessLookupError):
             process.kill()
         await process.wait()
-
-
-async def put(store: Store, stage: Stage) -> QueueId:
-    envelope = Envelope(sender=Address("from@us.test"), to_remote=(Address("to@there.test"),))
-    async with store.draft(envelope) as draft:
-        draft.write(b"Subject: hello\r\n\r\nworld\r\n")
-        await draft.commit(stage)
-    return draft.id
 
 
 async def stage_is(store: Store, message: QueueId, stage: Stage | None) -> None:
@@ -102,12 +67,7 @@ async def stage_is(store: Store, message: QueueId, stage: Stage | None) -> None:
             await asyncio.sleep(0.02)
 
 
-async def connect(address: str) -> Peer:
-    host, _, port = address.rpartition(":")
-    return Peer(*await asyncio.open_connection(host, int(port)))
-
-
-async def listening(receiver: Running) -> str:
+async def listening(receiver: Reloading) -> str:
     """Wait until it serves; give where."""
     told = await receiver.until("listening")
     await receiver.until("started")
@@ -192,12 +152,12 @@ async def test_filterd_filters_what_follows_by_the_new_chain(tmp_path: Path, wor
     async with open_store(tmp_path / "spool", report=lambda _event: None) as store:
         text = 'filter = ["exit:0"]\n'
         async with running(tmp_path, "filterd", text, "--workers", workers) as filterd:
-            await stage_is(store, await put(store, Stage.UNFILTERED), Stage.READY)
+            await stage_is(store, await put(store, stage=Stage.UNFILTERED), Stage.READY)
             told = await filterd.reload('filter = ["exit:100"]\nworkers = 7\n')
             assert told["changed"] == "filter"
             async with asyncio.timeout(HANG):
                 while True:
-                    message = await put(store, Stage.UNFILTERED)
+                    message = await put(store, stage=Stage.UNFILTERED)
                     await _filtered(store, message)
                     if await store.describe(message) is None:
                         break
@@ -214,7 +174,7 @@ async def test_filters_that_are_given_at_last_take_up_what_waits(
     tmp_path: Path, workers: str
 ) -> None:
     async with open_store(tmp_path / "spool", report=lambda _event: None) as store:
-        message = await put(store, Stage.UNFILTERED)
+        message = await put(store, stage=Stage.UNFILTERED)
         async with running(tmp_path, "filterd", "", "--workers", workers) as filterd:
             await filterd.until("no_filter")
             await filterd.reload('filter = ["exit:0"]\n')
@@ -232,12 +192,12 @@ async def test_a_filter_under_way_is_left_in_peace(tmp_path: Path) -> None:
         open_store(tmp_path / "spool", report=lambda _event: None) as store,
         running(tmp_path, "filterd", f'filter = ["{script}"]\n') as filterd,
     ):
-        message = await put(store, Stage.UNFILTERED)
+        message = await put(store, stage=Stage.UNFILTERED)
         async with asyncio.timeout(HANG):
             while not began.exists():  # noqa: ASYNC110 - no event of ours
                 await asyncio.sleep(0.02)
         await filterd.reload('filter = ["exit:0"]\nfilter_timeout = 0.1\n')
-        await stage_is(store, await put(store, Stage.UNFILTERED), Stage.READY)
+        await stage_is(store, await put(store, stage=Stage.UNFILTERED), Stage.READY)
         go.touch()
         await stage_is(store, message, None)
 
@@ -252,11 +212,11 @@ async def test_forwarder_sends_what_follows_and_what_was_turned_away_to_the_new_
     ):
         text = 'forward_to = "127.0.0.1:1"\n'
         async with running(tmp_path, "forwarder", text, "--workers", workers) as forwarder:
-            message = await put(store, Stage.READY)
+            message = await put(store, stage=Stage.READY)
             await forwarder.until("smarthost_trouble")
             await forwarder.reload(f'forward_to = "{peer.address}"\n')
             await stage_is(store, message, None)
-            await stage_is(store, await put(store, Stage.READY), None)
+            await stage_is(store, await put(store, stage=Stage.READY), None)
 
 
 async def test_a_delivery_under_way_ends_where_it_began(tmp_path: Path) -> None:
@@ -268,11 +228,11 @@ async def test_a_delivery_under_way_ends_where_it_began(tmp_path: Path) -> None:
     ):
         text = f'forward_to = "{old.address}"\nresponse_timeout = 20\n'
         async with running(tmp_path, "forwarder", text) as forwarder:
-            message = await put(store, Stage.READY)
+            message = await put(store, stage=Stage.READY)
             async with asyncio.timeout(HANG):
                 await reached.wait()
             await forwarder.reload(f'forward_to = "{new.address}"\nresponse_timeout = 0.1\n')
-            await stage_is(store, await put(store, Stage.READY), None)
+            await stage_is(store, await put(store, stage=Stage.READY), None)
             assert await store.describe(message) is not None
             go.set()
             await stage_is(store, message, None)

@@ -149,10 +149,11 @@ def test_a_log_file_takes_the_place_of_standard_error(
 def test_the_next_day_begins_a_new_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TZ", "UTC")
     time.tzset()
-    times = iter([NOON, NOON, NOON + 86400])
+    now = NOON
     asked, _ = parse(["--log", "--no-syslog", "-N", f"{tmp_path}/log.%d"], lambda _path: "")
-    log = LogOutput(log_options(asked), clock=lambda: next(times))
+    log = LogOutput(log_options(asked), clock=lambda: now)
     log.write(ClassicLine(Severity.INFO, "today"))
+    now += 86400
     log.write(ClassicLine(Severity.INFO, "tomorrow"))
     assert (tmp_path / "log.20231114").read_text() == "emailrelay: info: today\n"
     assert (tmp_path / "log.20231115").read_text() == "emailrelay: info: tomorrow\n"

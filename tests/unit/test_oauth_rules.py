@@ -16,7 +16,7 @@ from emailrelay.oauth.clocks import ClockReading, age
 from emailrelay.oauth.credentials import OAuthCredentials
 from emailrelay.oauth.device import next_interval
 from emailrelay.oauth.endpoint import TokenRefused, Unavailable
-from emailrelay.oauth.request import client, endpoints, form, identity, statement
+from emailrelay.oauth.request import NotSignedIn, client, endpoints, form, identity, statement
 from emailrelay.oauth.state import Pause, Renew, SignIn, TokenTrouble, TokenUse, next_step
 from emailrelay.oauth.token import Issued, Token, expires, is_due, is_good, parse
 from emailrelay.oauth.trouble import diagnose
@@ -322,7 +322,7 @@ def test_forms_are_those_of_the_rfc() -> None:
     assert asked(provider="google", grant="service-account", key_file="/k") == {
         "grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"
     }
-    with pytest.raises(LookupError):
+    with pytest.raises(NotSignedIn):
         asked(**MICROSOFT, grant="device-code")
 
 

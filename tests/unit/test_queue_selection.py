@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, Failure, read
-from emailrelay.queue.row import age, octets, row, to_json
+from emailrelay.queue.row import age, octets, row
 from emailrelay.queue.selection import Selection, parse_age, parse_id
 from emailrelay.queue.state import State, arrived, stages_of, state_of
-from emailrelay.queue.totals import StateTotals
+from emailrelay.queue.totals import Totals, count, no_messages
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -130,12 +130,12 @@ def test_row_tells_the_refusal_rather_than_the_success() -> None:
             Attempt(at=NOW - 30, peer="mx:25", replies=replies, next_attempt=NOW + 30),
         ]
     )
-    told = to_json(row(listed(), ENVELOPE, history, NOW))
-    assert told["state"] == "deferred"
-    assert told["pending"] == ["cat@z.test"]
-    assert told["last_reply"] == "451 4.3.0 busy"
-    assert told["next_attempt"] == NOW + 30
-    assert told["arrived"] == NOW - 90
+    told = row(listed(), ENVELOPE, history, NOW)
+    assert told.state is State.DEFERRED
+    assert told.pending == ("cat@z.test",)
+    assert told.last_reply == "451 4.3.0 busy"
+    assert told.next_attempt == NOW + 30
+    assert told.arrived == NOW - 90
 
 
 def test_row_of_a_failure_tells_its_reason() -> None:
@@ -146,13 +146,12 @@ def test_row_of_a_failure_tells_its_reason() -> None:
 
 
 def test_census_counts_every_message_once() -> None:
-    census = StateTotals.empty()
-    census.add(listed(since=NOW + 60), NOW)
-    census.add(listed(Stage.FAILED), NOW)
-    told = census.to_json()
-    assert told["deferred"]["messages"] == told["failed"]["messages"] == 1
-    assert told["ready"]["messages"] == 0
-    assert told["all"] == {"messages": 2, "octets": 20, "oldest": 1699999000.0}
+    census = no_messages()
+    count(census, listed(since=NOW + 60), NOW)
+    count(census, listed(Stage.FAILED), NOW)
+    assert census["deferred"].messages == census["failed"].messages == 1
+    assert census["ready"].messages == 0
+    assert census["all"] == Totals(messages=2, octets=20, oldest=1699999000.0)
 
 
 @given(st.floats(min_value=-1e9, max_value=1e10))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from emailrelay.service.restart_rule import RestartRule, StartPatience, has_done_its_work
+from emailrelay.service.restart_rule import RestartRule, StartTimeLimit, has_done_its_work
 
 
 @pytest.mark.parametrize(
@@ -33,13 +33,13 @@ def test_a_process_that_ran_for_ten_seconds_is_started_again_at_once() -> None:
 
 
 def test_a_start_is_given_up_when_nothing_moves() -> None:
-    patience = StartPatience(0.0, without_progress=30.0, in_all=600.0)
-    assert not patience.is_over({"receiver": 1}, 1.0)
-    assert not patience.is_over({"receiver": 1}, 30.0)
-    assert patience.is_over({"receiver": 1}, 31.0)
+    limit = StartTimeLimit(0.0, without_progress=30.0, in_all=600.0)
+    assert not limit.is_over({"receiver": 1}, 1.0)
+    assert not limit.is_over({"receiver": 1}, 30.0)
+    assert limit.is_over({"receiver": 1}, 31.0)
 
 
 def test_a_start_that_moves_is_waited_for_but_not_for_ever() -> None:
-    patience = StartPatience(0.0, without_progress=30.0, in_all=600.0)
-    assert not any(patience.is_over({"receiver": n}, n * 29.0) for n in range(20))
-    assert patience.is_over({"receiver": 99}, 600.0)
+    limit = StartTimeLimit(0.0, without_progress=30.0, in_all=600.0)
+    assert not any(limit.is_over({"receiver": n}, n * 29.0) for n in range(20))
+    assert limit.is_over({"receiver": 99}, 600.0)

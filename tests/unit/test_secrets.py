@@ -81,8 +81,8 @@ def test_a_new_hash_is_read_back_and_proves_the_password() -> None:
     made = keys.make_scrypt("pass word", b"0123456789abcdef")
     again = keys.read_scrypt(keys.write_scrypt(made))
     assert again == made
-    assert keys.fits_password(again, "pass word")
-    assert not keys.fits_password(again, "pass  word")
+    assert keys.fits_hash(again, "pass word")
+    assert not keys.fits_hash(again, "pass  word")
 
 
 @pytest.mark.parametrize(

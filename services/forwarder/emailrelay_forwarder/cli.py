@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -25,6 +24,7 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store, open_tokens
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
+from emailrelay.terminal.error_lines import print_errors
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
@@ -49,8 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         check_files(settings)
     except ConfigError as error:
-        sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
-        return os.EX_CONFIG
+        return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
     live = LiveSettings(settings, argv, report=report, check=check_files)
     work = _once if settings.once else _work
     return service.run(

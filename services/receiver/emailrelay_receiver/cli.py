@@ -3,7 +3,6 @@
 import asyncio
 import os
 import resource
-import sys
 import time
 from collections.abc import Sequence
 from functools import partial
@@ -21,6 +20,7 @@ from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
+from emailrelay.terminal.error_lines import print_errors
 from emailrelay_receiver.clients.client_rules import make_client_rules
 from emailrelay_receiver.context import make_context
 from emailrelay_receiver.receiver import Receiver
@@ -34,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     now.
     """
     prepare_streams()
-    settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)
+    settings = load(ReceiverSettings, argv, check=_found_by_check)
     report = reporter(settings)
     live = LiveSettings(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
@@ -43,12 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _check(settings, report=report)
         listeners.open(settings.interface, settings.port)
     except ConfigError as error:
-        for problem in error.problems:
-            print(f"{settings.program}: {problem}", file=sys.stderr)  # noqa: T201 - the start failed
-        return os.EX_CONFIG
+        return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
     except CannotListen as error:
-        print(f"{settings.program}: {error}", file=sys.stderr)  # noqa: T201 - the start failed
-        return os.EX_UNAVAILABLE
+        lines = str(error).splitlines()
+        return print_errors(settings.program, *lines, status=os.EX_UNAVAILABLE)
 
     def tell_addresses() -> None:
         for opened in listeners.sockets:

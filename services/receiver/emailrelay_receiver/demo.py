@@ -10,6 +10,7 @@ from contextlib import ExitStack, closing
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import field_value
 from emailrelay.service import Signals
+from emailrelay.terminal.error_lines import print_errors
 from emailrelay_receiver.connection.wire import Demonstration
 
 _LINES = 12
@@ -74,8 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             listeners.open([options.interface], options.port)
         except CannotListen as error:
-            sys.stderr.write(f"demonstration smarthost: {error}\n")
-            return os.EX_UNAVAILABLE
+            lines = str(error).splitlines()
+            return print_errors("demonstration smarthost", *lines, status=os.EX_UNAVAILABLE)
         asyncio.run(serve(listeners))
     return 0
 

@@ -15,6 +15,7 @@ from emailrelay.logs import line_reporter, renderer
 from emailrelay.service import Signals
 from emailrelay.service.loop import run_in_loop
 from emailrelay.store.chooser import open_store, spool_at
+from emailrelay.terminal.error_lines import print_errors
 from emailrelay_receiver.context import make_context
 from emailrelay_receiver.receiver import Receiver
 
@@ -33,8 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         connection = socket.socket(fileno=os.dup(0))
     except OSError:
-        sys.stderr.write(f"{settings.program}: standard input is no connection\n")
-        return os.EX_USAGE
+        wrong = "standard input is no connection"
+        return print_errors(settings.program, wrong, status=os.EX_USAGE)
     spool = spool_at(settings.store_place)
     try:
         if spool is not None:
@@ -42,8 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         serve = partial(_serve, settings, report, connection)
         return run_in_loop(serve, on_stop=lambda: None, on_ready=lambda: None)
     except RelayError as error:
-        sys.stderr.write(f"{settings.program}: {error}\n")
-        return os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
+        status = os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
+        return print_errors(settings.program, *str(error).splitlines(), status=status)
 
 
 async def _serve(

@@ -12,7 +12,7 @@ from emailrelay.classic.service_process import WriteLine
 from emailrelay.classic.supervisor import ClassicSupervisor
 from emailrelay.config import version
 from emailrelay.errors import DamagedMessage, RelayError
-from emailrelay.queue_id import QueueId
+from emailrelay.queue_id import QueueId, arrival
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 
@@ -107,20 +107,16 @@ async def _forward(admin: Admin) -> AnswerLines:
 
 
 async def _list(admin: Admin) -> AnswerLines:
-    none = True
-    for message in await _sorted(admin.store, *_QUEUED):
-        none = False
-        yield f"emailrelay.{message}"
-    if none:
-        yield "<none>"
+    queued = await _sorted(admin.store, *_QUEUED)
+    for line in [f"emailrelay.{message}" for message in queued] or ["<none>"]:
+        yield line
 
 
 async def _failures(admin: Admin) -> AnswerLines:
-    none = True
-    for message in await _sorted(admin.store, Stage.FAILED):
-        none = False
+    failed = await _sorted(admin.store, Stage.FAILED)
+    for message in failed:
         yield f"emailrelay.{message} {await _reason(admin.store, message)}".rstrip()
-    if none:
+    if not failed:
         yield "<none>"
 
 
@@ -161,15 +157,8 @@ async def _terminate(admin: Admin) -> AnswerLines:
 
 
 async def _sorted(store: Store, *stages: Stage) -> list[QueueId]:
-    """Return ids in order of arrival: their groups are numbers."""
-    found = [listed.id async for listed in store.listing(stages)]
-    return sorted(found, key=_arrival)
-
-
-def _arrival(message: QueueId) -> list[tuple[int, str]]:
-    # Ids of other programs may have other groups; they come first.
-    groups = message.split(".")
-    return [(int(g) if g.isascii() and g.isdigit() else -1, g) for g in groups]
+    """Return the ids of the messages in these stages, in order of arrival."""
+    return sorted([listed.id async for listed in store.listing(stages)], key=arrival)
 
 
 async def _reason(store: Store, message: QueueId) -> str:

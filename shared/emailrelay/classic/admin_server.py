@@ -5,7 +5,6 @@ import re
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Self
 
 from emailrelay.classic import connected_user
@@ -64,12 +63,7 @@ class AdminServer:
             self._servers.append(server)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Close everything."""
         for server in self._servers:
             server.close()

@@ -14,6 +14,7 @@ from emailrelay.classic.start import FAILED, StartFailed, choose_identity
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.terminal.error_lines import print_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -63,10 +64,8 @@ def _show(asked: GivenOptions) -> None:
 
 
 def _complain(problems: Sequence[str], advice: str = "") -> None:
-    lines = [line for problem in problems for line in problem.splitlines()]
-    sys.stderr.writelines(
-        f"emailrelay: error: {line}\n" for line in [*lines, *([advice] * bool(advice))]
-    )
+    lines = [line for problem in [*problems, advice] for line in problem.splitlines()]
+    print_errors("emailrelay", *(f"error: {line}" for line in lines))
 
 
 def _read(here: Path, path: str) -> str:

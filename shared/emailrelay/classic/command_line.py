@@ -45,21 +45,14 @@ class _Reading:
 
     def add(self, option: Option, value: str | None, said: str) -> None:
         """Add one option; ``said`` is the option as written."""
-        match option.kind:
-            case OptionKind.FLAG:
-                self._add_flag(option, value, said)
-            case OptionKind.VALUE:
-                if value is None:
-                    self.problems.append(f"{said}: needs a value{_shape(option)}")
-                else:
-                    self._add_once(option.name, value, said)
-            case OptionKind.LIST:
-                if value is None:
-                    self.problems.append(f"{said}: needs a value{_shape(option)}")
-                else:
-                    self.given.setdefault(option.name, []).extend(_parts(value))
-            case OptionKind.OPTIONAL:
-                self.given.setdefault(option.name, []).extend(_parts(value or ""))
+        if option.kind is OptionKind.FLAG:
+            self._add_flag(option, value, said)
+        elif value is None and option.kind is not OptionKind.OPTIONAL:
+            self.problems.append(f"{said}: needs a value{_shape(option)}")
+        elif option.kind is OptionKind.VALUE:
+            self._add_once(option.name, value or "", said)
+        else:
+            self.given.setdefault(option.name, []).extend(_parts(value or ""))
 
     def _add_flag(self, option: Option, value: str | None, said: str) -> None:
         word = "yes" if value is None else value.lower()

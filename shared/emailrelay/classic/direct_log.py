@@ -12,8 +12,7 @@ from dataclasses import asdict
 
 from emailrelay import logs
 from emailrelay.classic import log_lines
-from emailrelay.classic.log_lines import Severity
-from emailrelay.classic.log_output import FLAGS, InheritedLog, path_at
+from emailrelay.classic.log_output import FLAGS, ClassicLogOptions, InheritedLog, path_at
 from emailrelay.events import Event
 
 NONE = "-"
@@ -22,36 +21,33 @@ NONE = "-"
 
 def argument(log: InheritedLog | None) -> str:
     """Return the argument for ``use``."""
-    return NONE if log is None else json.dumps(asdict(log))
+    return NONE if log is None else json.dumps((log.descriptor, asdict(log.options)))
 
 
 def use(argument: str) -> None:
     """Also write the events of this process to the file that ``argument`` describes."""
     if argument != NONE:
-        logs.also = DirectLog(InheritedLog(**json.loads(argument))).write
+        descriptor, options = json.loads(argument)
+        logs.also = DirectLog(InheritedLog(descriptor, ClassicLogOptions(**options))).write
 
 
 class DirectLog:
     """The file in a service. Trouble with it never stops mail: a line that cannot be written is lost."""
 
     def __init__(self, log: InheritedLog) -> None:
-        self._options = log
-        self._descriptor = log.descriptor
+        self._descriptor, self._options = log
         self._identity = _identity(os.fstat(log.descriptor))
-        self._path = path_at(log.file, time.time())
+        self._path = path_at(self._options.file, time.time())
 
     def write(self, event: Event) -> None:
         """Write the line of an event, if its level belongs in the log."""
-        line = log_lines.of_own(event)
-        if line.severity is Severity.INFO and not self._options.everything:
-            return
         now = time.time()
+        text = self._options.written(log_lines.of_own(event), now)
+        if text is None:
+            return
         self._follow(path_at(self._options.file, now))
-        text = log_lines.written(
-            line, now=now if self._options.time else None, address=self._options.address
-        )
         with suppress(OSError):
-            os.write(self._descriptor, f"emailrelay: {text}\n".encode())
+            os.write(self._descriptor, text.encode())
 
     def _follow(self, path: str) -> None:
         """Change to the file that has this name now. If there is none yet, keep the old file."""

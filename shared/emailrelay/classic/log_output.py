@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import NamedTuple
 
 from emailrelay.classic import as_user
 from emailrelay.classic.command_line import GivenOptions
@@ -41,6 +42,13 @@ class ClassicLogOptions:
     address: bool
     close_stderr: bool
 
+    def written(self, line: ClassicLine, now: float) -> str | None:
+        """Return a line for a file or standard error; None if its level does not belong there."""
+        if line.severity is Severity.INFO and not self.everything:
+            return None
+        stamp = now if self.time else None
+        return f"emailrelay: {written(line, now=stamp, address=self.address)}\n"
+
 
 def log_options(asked: GivenOptions) -> ClassicLogOptions:
     """Read the options of the log."""
@@ -56,21 +64,16 @@ def log_options(asked: GivenOptions) -> ClassicLogOptions:
     )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InheritedLog:
-    """The log file, for a service that writes to it; see ``ClassicLogOptions``."""
+class InheritedLog(NamedTuple):
+    """The log file, for a service that inherits its ``descriptor`` and writes to it."""
 
     descriptor: int
-    """The open file, which the service inherits."""
-    file: str
-    everything: bool
-    time: bool
-    address: bool
+    options: ClassicLogOptions
 
 
-def path_at(file: str, now: float) -> str:
+def path_at(file: str | None, now: float) -> str:
     """Return the path of the log file at a time, with the date for %d."""
-    return file.replace("%d", time.strftime("%Y%m%d", time.localtime(now)))
+    return (file or "").replace("%d", time.strftime("%Y%m%d", time.localtime(now)))
 
 
 class LogOutput:
@@ -99,19 +102,17 @@ class LogOutput:
 
     def write(self, line: ClassicLine) -> None:
         """Write one line to all its outputs."""
-        important = line.severity is not Severity.INFO
-        if not (important or self._options.everything):
+        text = self._options.written(line, self._clock())
+        if text is None:
             return
         if self._options.facility is not None:
             syslog.syslog(_PRIORITY[line.severity], written(line, address=self._options.address))
-        now = self._clock() if self._options.time else None
-        text = f"emailrelay: {written(line, now=now, address=self._options.address)}\n"
         if self._options.file is not None and not line.in_file:
             self._rotate()
             if self._file is not None:
                 with suppress(OSError):
                     os.write(self._file, text.encode())
-        if (self._starting and important) or self._stderr:
+        if (self._starting and line.severity is not Severity.INFO) or self._stderr:
             with suppress(OSError):
                 sys.stderr.write(text)
                 sys.stderr.flush()
@@ -127,7 +128,7 @@ class LogOutput:
                 self._open(self._path_now())
 
     def _path_now(self) -> str:
-        return path_at(self._options.file or "", self._clock())
+        return path_at(self._options.file, self._clock())
 
     def for_service(self) -> InheritedLog | None:
         """Return the file, for a service that writes its own lines to it.
@@ -135,18 +136,12 @@ class LogOutput:
         None if there is no plain file, but a pipe for example: its reader may be slow and must not
         delay a service.
         """
-        if self._options.file is None or self._file is None:
+        if self._file is None:
             return None
         self._rotate()
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             return None
-        return InheritedLog(
-            descriptor=self._file,
-            file=self._options.file,
-            everything=self._options.everything,
-            time=self._options.time,
-            address=self._options.address,
-        )
+        return InheritedLog(self._file, self._options)
 
     def _rotate(self) -> None:
         path = self._path_now()

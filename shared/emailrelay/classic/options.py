@@ -27,6 +27,7 @@ def _option(group: OptionGroup, row: _Row, use: OptionUse) -> Option:
         letter=letter,
         kind=_kind(word),
         group=group,
+        use=OptionUse.NONE if use is OptionUse.NONE else OptionUse.COMMAND,
         word=word,
         default=default,
         common=common,
@@ -143,24 +144,16 @@ _ADMIN = _rows(
     ("admin-terminate Q", "", "", "Allow administrators to end the server."),
 )
 
-_LATER = tuple(
-    Option(
-        name=name,
-        letter=letter,
-        kind=kind,
-        group=OptionGroup.LATER,
-        use=OptionUse.NONE,
-        own_text=text,
-    )
-    for name, letter, kind, text in (
-        ("pop", "B", OptionKind.FLAG, "Serve mail with POP3."),
-        ("pop-port", "E", OptionKind.VALUE, "The port of the POP3 server."),
-        ("pop-auth", "F", OptionKind.VALUE, "The secrets of POP3 clients."),
-        ("pop-no-delete", "G", OptionKind.FLAG, "Ignore deletions by POP3 clients."),
-        ("pop-by-name", "J", OptionKind.FLAG, "Use a spool directory for each POP3 client."),
-        ("dnsbl", "", OptionKind.LIST, "Ask DNS lists of unwanted clients."),
-        ("delivery-dir", "", OptionKind.VALUE, "Deliver to mailboxes on this machine."),
-    )
+_LATER = _rows(
+    OptionGroup.LATER,
+    ("pop B", "", "", "Serve mail with POP3."),
+    ("pop-port E", "PORT", "", "The port of the POP3 server."),
+    ("pop-auth F", "FILE", "", "The secrets of POP3 clients."),
+    ("pop-no-delete G", "", "", "Ignore deletions by POP3 clients."),
+    ("pop-by-name J", "", "", "Use a spool directory for each POP3 client."),
+    ("dnsbl", "LIST", "", "Ask DNS lists of unwanted clients."),
+    ("delivery-dir", "DIR", "", "Deliver to mailboxes on this machine."),
+    use=OptionUse.NONE,
 )
 
 OPTIONS: tuple[Option, ...] = (

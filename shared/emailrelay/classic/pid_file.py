@@ -11,6 +11,7 @@ from emailrelay import linux
 from emailrelay.classic import as_user
 from emailrelay.classic import identity as identities
 from emailrelay.classic.identity import Identity
+from emailrelay.classic.process import redirect_to_null
 
 _MOST_OCTETS = 32
 """More than a process id and its newline need."""
@@ -92,9 +93,7 @@ class PidFile:
         if self._mine and self._run_as is not None:
             identities.become(self._run_as)
         # This process must not keep the sockets or pipes of other processes open.
-        null = os.open(os.devnull, os.O_RDWR)
-        for standard in range(3):
-            os.dup2(null, standard)
+        redirect_to_null(0, 1, 2)
         for descriptor in [int(entry.name) for entry in Path("/dev/fd").iterdir()]:
             if descriptor > 2 and descriptor not in {waiting, self._directory}:
                 with suppress(OSError):

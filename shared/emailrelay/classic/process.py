@@ -47,7 +47,7 @@ def redirect_to_null(*descriptors: int) -> None:
     os.close(null)
 
 
-def rehearse(act: Callable[[], None]) -> str | None:
+def in_child(act: Callable[[], None]) -> str | None:
     """Run ``act`` in a child process; return the text of its exception, or None.
 
     For tests as another user, and for work that needs much memory once.

@@ -58,7 +58,7 @@ def run(plan: Plan, asked: GivenOptions, reread: Callable[[], tuple[Plan, GivenO
     log = start.open_log(asked, run_as)
     start.make_spool(settings, run_as)
     if plan.lasting or asked.on("admin"):
-        start.rehearse_opening(settings, run_as)
+        start.check_opening(settings, run_as)
     announcement = Announcement() if asked.on("no-daemon") else process.go_background()
     prepared = _Prepared(
         plan=plan,

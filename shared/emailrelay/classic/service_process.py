@@ -4,9 +4,9 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from emailrelay import linux
 from emailrelay.classic import direct_log, log_lines
@@ -24,24 +24,25 @@ _REST_LIMIT = 1.0
 WriteLine = Callable[[ClassicLine], None]
 
 
+@dataclass(slots=True)
 class ServiceProcess:
-    """A running service. It sets ``ready`` when the service reports its start."""
+    """A running service."""
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        module: str,
-        write: WriteLine,
-        ready: asyncio.Event,
-        *,
-        writes_file: bool,
-    ) -> None:
-        self._process = process
-        self._module = module
-        self._write = write
-        self._ready = ready
-        self._writes_file = writes_file
-        self._readers = [asyncio.create_task(self._events()), asyncio.create_task(self._errors())]
+    process: asyncio.subprocess.Process
+    module: str
+    write: WriteLine
+    """Writes to the log."""
+    ready: asyncio.Event
+    """Set when the service reports its start."""
+    writes_file: bool
+    """Whether the service writes its events to the log file itself."""
+    _readers: list[asyncio.Task[None]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._readers = [
+            asyncio.create_task(self._copy(self.process.stdout, self._line)),
+            asyncio.create_task(self._copy(self.process.stderr, log_lines.of_complaint)),
+        ]
 
     @classmethod
     async def start(
@@ -78,7 +79,7 @@ class ServiceProcess:
     @property
     def used(self) -> int:
         """Return the processor time that the process has used, in ticks (proc(5)); 0 if it has ended."""
-        return linux.processor_time(self._process.pid)
+        return linux.processor_time(self.process.pid)
 
     async def run(self, stop: asyncio.Event) -> int:
         """Wait for the end, and bring it about once ``stop`` is set.
@@ -93,40 +94,43 @@ class ServiceProcess:
             self.send(signal.SIGTERM)
             done, _ = await asyncio.wait((ended,), timeout=GRACE)
             if not done:
-                name = self._module.removeprefix("emailrelay_")
-                self._write(ClassicLine(Severity.ERROR, f"{name} does not end and is killed"))
+                name = self.module.removeprefix("emailrelay_")
+                self.write(ClassicLine(Severity.ERROR, f"{name} does not end and is killed"))
                 self.send(signal.SIGKILL)
         return await ended
 
     def send(self, number: signal.Signals) -> None:
         """Send a signal, unless the process has ended."""
         with suppress(ProcessLookupError):
-            self._process.send_signal(number)
+            self.process.send_signal(number)
 
     async def _ended(self) -> int:
-        status = await self._process.wait()
+        status = await self.process.wait()
         _, late = await asyncio.wait(self._readers, timeout=_REST_LIMIT)
         for reader in late:
             reader.cancel()
         return status
 
-    async def _events(self) -> None:
-        if self._process.stdout is not None:
-            async for octets in _lines(self._process.stdout):
-                if b'"event":"started"' in octets:
-                    self._ready.set()
-                event = log_lines.of_event(octets)
-                if event is not None:
-                    self._write(replace(event, in_file=self._writes_file))
-                elif (complaint := log_lines.of_complaint(octets)) is not None:
-                    self._write(complaint)
+    async def _copy(
+        self, stream: asyncio.StreamReader | None, read: Callable[[bytes], ClassicLine | None]
+    ) -> None:
+        """Write the lines of a stream to the log, up to the stream's end."""
+        while stream is not None and not stream.at_eof():
+            try:
+                octets = await stream.readline()
+            except ValueError:
+                continue  # The line was longer than the limit; the reader has dropped it.
+            line = read(octets)
+            if line is not None:
+                self.write(line)
 
-    async def _errors(self) -> None:
-        if self._process.stderr is not None:
-            async for octets in _lines(self._process.stderr):
-                line = log_lines.of_complaint(octets)
-                if line is not None:
-                    self._write(line)
+    def _line(self, octets: bytes) -> ClassicLine | None:
+        if b'"event":"started"' in octets:
+            self.ready.set()
+        event = log_lines.of_event(octets)
+        if event is None:
+            return log_lines.of_complaint(octets)
+        return replace(event, in_file=self.writes_file)
 
 
 def _environment() -> dict[str, str]:
@@ -137,14 +141,3 @@ def _environment() -> dict[str, str]:
         for name, value in os.environ.items()
         if name != "NOTIFY_SOCKET" and not name.startswith("EMAILRELAY_")
     }
-
-
-async def _lines(stream: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while True:
-        try:
-            line = await stream.readline()
-        except ValueError:
-            continue  # The line was longer than the limit; the reader has dropped it.
-        if not line:
-            return
-        yield line

@@ -52,7 +52,7 @@ def choose_identity(asked: GivenOptions) -> tuple[Identity | None, list[ClassicL
         raise StartFailed([f"--user: there is no user {name!r} on this machine"]) from error
     if run_as.user == 0:
         return None, []
-    trouble = process.rehearse(lambda: _try_python(run_as))
+    trouble = process.in_child(lambda: _try_python(run_as))
     if trouble is None:
         return run_as, []
     if asked.on("user"):
@@ -153,7 +153,7 @@ def _make_directory(run_as: Identity | None, path: str) -> None:
             os.chown(place, run_as.user, run_as.group, follow_symlinks=False)
 
 
-def rehearse_opening(settings: Settings, run_as: Identity | None) -> None:
+def check_opening(settings: Settings, run_as: Identity | None) -> None:
     """Open and close the store, as the services will; raise StartFailed if it cannot be used."""
 
     async def open_and_close() -> None:
@@ -167,7 +167,7 @@ def rehearse_opening(settings: Settings, run_as: Identity | None) -> None:
             spool_owner.become(spool)  # as the services will
         asyncio.run(open_and_close())
 
-    trouble = process.rehearse(act)
+    trouble = process.in_child(act)
     if trouble is not None:
         user = f" for user {run_as.name}" if run_as is not None else ""
         raise StartFailed([f"--spool-dir: cannot be used{user}: {trouble}"])

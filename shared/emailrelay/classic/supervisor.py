@@ -16,7 +16,7 @@ from emailrelay.classic.services import Plan, Service
 from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
 from emailrelay.listening import BACKLOG
-from emailrelay.service.restart_rule import StartPatience
+from emailrelay.service.restart_rule import StartTimeLimit
 
 START_LIMIT = 30.0
 """Seconds without progress after which the supervisor gives up services that are not ready."""
@@ -98,10 +98,10 @@ class ClassicSupervisor:
     async def _no_progress(self) -> None:
         """Wait until the services have made no progress for too long."""
         clock = asyncio.get_running_loop().time
-        patience = StartPatience(clock(), without_progress=START_LIMIT, in_all=LONGEST_START)
+        limit = StartTimeLimit(clock(), without_progress=START_LIMIT, in_all=LONGEST_START)
         while True:
             used = {keeper.name: keeper.used for keeper in self._not_ready()}
-            if patience.is_over(used, clock()):
+            if limit.is_over(used, clock()):
                 return
             await asyncio.sleep(_LOOK)
 

@@ -2,6 +2,7 @@
 
 from emailrelay.ack import Ack
 from emailrelay.config.command import load
+from emailrelay.config.flags import at_start
 from emailrelay.config.options import (
     SERVICES,
     FilterdSettings,
@@ -12,7 +13,6 @@ from emailrelay.config.options import (
 )
 from emailrelay.config.reading import read
 from emailrelay.config.security_values import DEFAULT_AUTHORITIES
-from emailrelay.config.start_only import at_start
 from emailrelay.config.version import version
 from emailrelay.config.writing import write
 

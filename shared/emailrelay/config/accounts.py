@@ -154,7 +154,9 @@ def _problems(table: OAuth2) -> Iterator[str]:
         yield "tenant is needed with provider microsoft, and with no other"
     if table.tenant is not None and not table.tenant.replace("-", "").replace(".", "").isalnum():
         yield "tenant must be an id or a domain"
-    if table.client_id is None and not _in_key_file(table):
+    # The key file of a Google service account contains it.
+    in_key_file = table.grant is Grant.SERVICE_ACCOUNT and table.provider is Provider.GOOGLE
+    if table.client_id is None and not in_key_file:
         yield "client_id is needed"
 
 
@@ -189,7 +191,3 @@ def _unfit_grant(table: OAuth2) -> Iterator[str]:
                 yield "Microsoft has no grant service-account: use client-credentials"
             if table.key_file is None:
                 yield "grant service-account needs key_file"
-
-
-def _in_key_file(table: OAuth2) -> bool:
-    return table.grant is Grant.SERVICE_ACCOUNT and table.provider is Provider.GOOGLE

@@ -52,10 +52,6 @@ class Allow(Table):
     """The senders: user@domain, *@domain, *@*.domain or * (any)."""
 
 
-def _encrypts(info: ValidationInfo) -> bool:
-    return bool(info.data.get("server_tls") or info.data.get("server_tls_connection"))
-
-
 class EncryptionOptions(Declared):
     """Encryption with clients."""
 
@@ -96,23 +92,17 @@ class EncryptionOptions(Declared):
             )
         return value
 
-    @field_validator("server_tls_verify")
-    @classmethod
-    def _asked_for(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is not None and not _encrypts(info):
-            raise ValueError("needs a way to encrypt: server_tls or server_tls_connection")
-        return value
-
     @property
     def must_encrypt(self) -> bool:
         """Tell whether clients must encrypt; with required certificates they must, to show theirs."""
         return self.server_tls_required or self.server_tls_verify is not None
 
-    @field_validator("server_tls_required")
+    @field_validator("server_tls_required", "server_tls_verify")
     @classmethod
-    def _possible(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
-        if value and not _encrypts(info):
-            raise ValueError("needs a way to encrypt: server_tls or server_tls_connection")
+    def _possible(cls, value: object, info: ValidationInfo) -> object:
+        ways = ("server_tls", "server_tls_connection")
+        if value and not any(info.data.get(way) for way in ways):
+            raise ValueError(f"needs a way to encrypt: {' or '.join(ways)}")
         return value
 
 

@@ -5,6 +5,7 @@ import re
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from inspect import get_annotations
 from typing import Any, get_args, get_origin
 
@@ -14,7 +15,7 @@ from pydantic.fields import FieldInfo
 from emailrelay.config.declared import texts
 from emailrelay.config.options import Settings
 from emailrelay.config.tables import in_file_only
-from emailrelay.config.values import Alone, Metavar
+from emailrelay.config.values import Alone, AtStart, Metavar
 
 _MISSING = "\0missing"
 
@@ -65,6 +66,16 @@ def metadata(info: FieldInfo) -> Iterator[object]:
     yield from info.metadata
     for part in get_args(info.annotation):
         yield from getattr(part, "__metadata__", ())
+
+
+@cache
+def at_start(settings: type[Settings]) -> frozenset[str]:
+    """Return the names of the fields that take effect only at the next start (``AtStart``)."""
+    return frozenset(
+        name
+        for name, info in settings.model_fields.items()
+        if any(isinstance(item, AtStart) for item in metadata(info))
+    )
 
 
 def metavar(info: FieldInfo) -> str:

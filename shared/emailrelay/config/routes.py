@@ -30,12 +30,6 @@ def _some(items: tuple[str, ...]) -> tuple[str, ...]:
     return items
 
 
-def _free(name: str) -> str:
-    if name in {routes.DEFAULT, routes.ADDRESS}:
-        raise ValueError("is the name of a built-in route")
-    return name
-
-
 RoutePatterns: TypeAlias = Annotated[
     tuple[Annotated[str, AfterValidator(check_pattern)], ...],
     AfterValidator(_some),
@@ -113,7 +107,9 @@ class RouteSettings(Table):
     @field_validator("name")
     @classmethod
     def _not_taken(cls, value: str) -> str:
-        return _free(value)
+        if value in {routes.DEFAULT, routes.ADDRESS}:
+            raise ValueError("is the name of a built-in route")
+        return value
 
     @property
     def takes_all(self) -> bool:

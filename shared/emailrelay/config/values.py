@@ -126,14 +126,20 @@ def _networks(texts: list[str]) -> list[str]:
     return texts
 
 
-def _not_empty(value: object) -> object:
-    # Path("") is the current directory, but an empty variable is a mistake.
-    if value == "":
-        raise ValueError("must name a directory")
-    return value
+def not_empty(kind: str) -> BeforeValidator:
+    """Return the validator that refuses an empty text as the path of a ``kind`` of file."""
+
+    def validate(value: object) -> object:
+        # Path("") is the current directory, but an empty variable is a mistake.
+        if value == "":
+            raise ValueError(f"must name a {kind}")
+        return value
+
+    return BeforeValidator(validate)
 
 
-def _absolute(path: Path) -> Path:
+def absolute(path: Path) -> Path:
+    """Return the absolute path."""
     # Workers and filter programs must not depend on the directory of the start.
     return path.absolute()
 
@@ -143,7 +149,7 @@ PositiveCount: TypeAlias = Annotated[int, Field(ge=1), Metavar("N")]
 Bytes: TypeAlias = Annotated[int, Field(ge=0), Metavar("BYTES")]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535), Metavar("PORT")]
 DirectoryPath: TypeAlias = Annotated[
-    Path, BeforeValidator(_not_empty), AfterValidator(_absolute), Metavar("DIR")
+    Path, not_empty("directory"), AfterValidator(absolute), Metavar("DIR")
 ]
 Destination: TypeAlias = Annotated[str, AfterValidator(destination), Metavar("HOST:PORT")]
 Destinations: TypeAlias = Annotated[

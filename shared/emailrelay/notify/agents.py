@@ -14,7 +14,7 @@ from emailrelay.envelope import Address
 from emailrelay.errors import RelayError, StoreUnusable, reason_of
 from emailrelay.queue_id import QueueId
 
-_PATIENCE = 300.0
+_TIME_LIMIT = 300.0
 """Seconds that a delivery program may take."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
@@ -119,7 +119,7 @@ class Program:
                 cwd="/",
                 env={"PATH": _PATH, "EMAILRELAY_MESSAGE_ID": notice},
                 start_new_session=True,
-                timeout=_PATIENCE,
+                timeout=_TIME_LIMIT,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
@@ -150,7 +150,7 @@ class Maildir:
 
     def _put(self, name: str, text: bytes) -> None:
         for part in ("tmp", "new", "cur"):
-            self._directory(part)
+            (self.root / part).mkdir(0o700, parents=True, exist_ok=True)
         if any((self.root / "cur").glob(f"{name}:*")) or (self.root / "cur" / name).exists():
             return
         scratch, target = self.root / "tmp" / name, self.root / "new" / name
@@ -158,11 +158,6 @@ class Maildir:
         self._write(scratch, text.replace(b"\r\n", b"\n"))
         scratch.rename(target)
         self._sync(os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
-
-    def _directory(self, part: str) -> None:
-        path = self.root / part
-        if not path.is_dir():
-            path.mkdir(0o700, parents=True)
 
     def _write(self, path: Path, text: bytes) -> None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)

@@ -62,10 +62,10 @@ def failures(envelope: Envelope, history: History) -> tuple[FailedRecipient, ...
     """Return the recipients that were refused or given up, in the envelope's order."""
     reason = history.failed.reason if history.failed is not None else _UNKNOWN
     return tuple(
-        FailedRecipient(recipient=address, reply=reason)
-        if (reply := history.refused.get(address)) is None
-        else FailedRecipient(
-            recipient=address, reply=reply, peer=_peer(history.last_attempt, address)
+        FailedRecipient(
+            recipient=address,
+            reply=history.refused.get(address, reason),
+            peer=_peer(history.last_attempt, address) if address in history.refused else "",
         )
         for address in dict.fromkeys(envelope.recipients)
         if address not in history.delivered

@@ -17,13 +17,14 @@ from emailrelay.oauth import device, request, settings, status
 from emailrelay.oauth.clocks import read_clocks
 from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.device import Invitation, TooLate
-from emailrelay.oauth.renewal import CAUSES, Renewal
+from emailrelay.oauth.renewal import Renewal
 from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.token import Issued, Token, expires
+from emailrelay.oauth.trouble import CAUSES
 from emailrelay.secrets import Secret
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.screen import console, print_json, print_line
-from emailrelay.terminal.typer_command import new_app, run
+from emailrelay.terminal.typer_command import Json, SpoolDir, new_app, run
 
 PROGRAM = "emailrelay-auth"
 
@@ -38,10 +39,6 @@ Config = Annotated[
         envvar="EMAILRELAY_CONFIG",
         help="The settings file with the [[account]] tables.",
     ),
-]
-SpoolDir = Annotated[
-    Path | None,
-    typer.Option("--spool-dir", "-s", metavar="DIR", help="The spool directory."),
 ]
 Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name of an [[account]] table.")]
 
@@ -100,9 +97,7 @@ def refresh(
 
 def show(
     *,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object per line.")
-    ] = False,
+    as_json: Json = False,
     config: Config = None,
     directory: SpoolDir = None,
 ) -> int:
@@ -188,17 +183,17 @@ def _ask_secret(what: str) -> str:
 
 def _invite(invitation: Invitation) -> None:
     minutes = max(1, int(invitation.seconds // 60))
+    complete = ""
+    if invitation.complete_url:
+        complete = (
+            f"or open this page, which contains the code:\n\n    {invitation.complete_url}\n\n"
+        )
     sys.stdout.write(
         "\nOpen this page in a browser, on any device:\n\n"
         f"    {invitation.url}\n\n"
         "and type this code:\n\n"
         f"    {invitation.code}\n\n"
-    )
-    if invitation.complete_url:
-        sys.stdout.write(
-            f"or open this page, which contains the code:\n\n    {invitation.complete_url}\n\n"
-        )
-    sys.stdout.write(
+        f"{complete}"
         f"Sign in there as the user of the account. The code is valid for {minutes} minutes;"
         " waiting ...\n"
     )

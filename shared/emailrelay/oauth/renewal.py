@@ -9,36 +9,19 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from emailrelay.config.accounts import AccountSettings, OAuth2
-from emailrelay.errors import SignInError, StoreError, StoreUnusable
+from emailrelay.errors import RelayError, SignInError, StoreError, StoreUnusable
 from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
 from emailrelay.oauth import request, state
 from emailrelay.oauth.clocks import ClockReading, read_clocks
 from emailrelay.oauth.credentials import OAuthCredentials, load_credentials, stamp_of_files
-from emailrelay.oauth.endpoint import (
-    BadKey,
-    MissingExtra,
-    TokenRefused,
-    Unavailable,
-    ask,
-    sign,
-)
+from emailrelay.oauth.endpoint import Unavailable, ask, sign
 from emailrelay.oauth.state import Pause, Renew, SignIn, SignInStep, TokenTrouble, TokenUse
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
-from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
+from emailrelay.oauth.trouble import CAUSES, diagnose
 from emailrelay.secrets.secret import Secret
-from emailrelay.secrets.secret_text import SecretUnusable, stamp
+from emailrelay.secrets.secret_text import stamp
 from emailrelay.store.tokens import TokenStore, TokenTurn
 
-CAUSES = (
-    Unavailable,
-    TokenRefused,
-    SecretUnusable,
-    BadKey,
-    MissingExtra,
-    NotSignedIn,
-    StoreUnusable,
-    StoreError,
-)
 _TRIES = 3
 _PAUSE = 1.0
 _LONGEST_RETRY = 5.0
@@ -143,10 +126,7 @@ class Renewal:
     async def _ask(self, before: SignIn) -> tuple[Issued, str]:
         credentials = load_credentials(self.oauth2)
         refresh_token, seed = self._refresh_token(before, credentials)
-        try:
-            form = request.form(self.oauth2, refresh_token)
-        except LookupError as error:
-            raise NotSignedIn from error
+        form = request.form(self.oauth2, refresh_token)
         for attempt in range(1, _TRIES):
             try:
                 return await self.ask_once(form, credentials), seed
@@ -218,16 +198,17 @@ class Renewal:
         return before.refresh_token or credentials.refresh_token, seed
 
     async def _failed(
-        self, before: SignIn, cause: Cause, turn: TokenTurn | None, *, forced: bool
+        self, before: SignIn, cause: RelayError, turn: TokenTurn | None, *, forced: bool
     ) -> Token:
         trouble = self._diagnose(cause)
         news = state.is_news(before, trouble) and self._told != trouble.reason
         # NotSignedIn is not stored: no server was asked, and tokens that belong to other settings
         # stay usable if an administrator reverts a change.
-        if not isinstance(cause, NotSignedIn):
+        if not isinstance(cause, request.NotSignedIn):
             await self._remember(turn, state.after_trouble(before, trouble), cause, news=news)
         token = before.token
-        good = token is not None and is_good(token, self.clock())
+        if token is not None and not is_good(token, self.clock()):
+            token = None
         if news:
             self._told = trouble.reason
             self.report(
@@ -235,15 +216,15 @@ class Renewal:
                     account=self.account.name,
                     reason=trouble.reason,
                     advice=trouble.advice,
-                    token_until=expires(token) if good and token is not None else None,
+                    token_until=None if token is None else expires(token),
                 )
             )
-        if good and token is not None and not forced:
+        if token is not None and not forced:
             return token
         raise self._error(trouble) from cause
 
     async def _remember(
-        self, turn: TokenTurn | None, after: SignIn, cause: Cause, *, news: bool
+        self, turn: TokenTurn | None, after: SignIn, cause: RelayError, *, news: bool
     ) -> None:
         try:
             if turn is None:
@@ -253,11 +234,11 @@ class Renewal:
             if news:
                 self.report(StoreTrouble(doing="storing tokens", reason=str(error)))
 
-    def explain(self, cause: Cause) -> SignInError:
+    def explain(self, cause: RelayError) -> SignInError:
         """Return an error that tells people the reason and the remedy."""
         return self._error(self._diagnose(cause))
 
-    def _diagnose(self, cause: Cause) -> TokenTrouble:
+    def _diagnose(self, cause: RelayError) -> TokenTrouble:
         stamps = stamp_of_files(self.oauth2)
         return diagnose(cause, self.account, secrets=stamps, now=self.clock())
 

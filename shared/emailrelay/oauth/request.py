@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emailrelay.config.accounts import AccountSettings, Grant, OAuth2, Provider
+from emailrelay.errors import RelayError
 from emailrelay.oauth.credentials import OAuthCredentials
 from emailrelay.secrets.secret import Secret
 
@@ -24,6 +25,12 @@ _LATER = 540
 """Seconds before and after now in which an assertion is valid.
 
 Other clocks differ, and providers require a short time."""
+
+
+class NotSignedIn(RelayError):
+    """No user has signed in yet."""
+
+    temporary = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +109,7 @@ def form(oauth2: OAuth2, refresh_token: Secret | None) -> dict[str, str]:
     """Return the fields of a token request that need no signature.
 
     Raises:
-        LookupError: there is no refresh token yet.
+        NotSignedIn: there is no refresh token yet.
 
     """
     scope = endpoints(oauth2).scope
@@ -112,7 +119,7 @@ def form(oauth2: OAuth2, refresh_token: Secret | None) -> dict[str, str]:
             return {"grant_type": "client_credentials", **scoped}  # RFC 6749 section 4.4.2
         case Grant.DEVICE_CODE | Grant.REFRESH_TOKEN:
             if refresh_token is None:
-                raise LookupError("no user has signed in yet")
+                raise NotSignedIn("no user has signed in yet")
             # RFC 6749 section 6. Google knows the scope of its refresh tokens.
             return {
                 "grant_type": "refresh_token",

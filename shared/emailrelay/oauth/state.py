@@ -1,7 +1,7 @@
 """The stored state of an account's sign-in: its tokens and its last error."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias
 
 from emailrelay.oauth.clocks import ClockReading, age
@@ -106,27 +106,17 @@ def is_news(state: SignIn, trouble: TokenTrouble) -> bool:
 
 def write(state: SignIn) -> bytes:
     """Write a state as the octets of its file, with its secrets."""
-    token, trouble, refresh = state.token, state.trouble, state.refresh_token
-    entry: dict[str, Any] = {"version": 1, "identity": state.identity, "seed": state.seed}
-    if refresh is not None:
-        entry["refresh_token"] = refresh.reveal()
-    if token is not None:
-        entry["token"] = {
-            "text": token.text.reveal(),
-            "issued": _reading(token.issued),
-            "lifetime": token.lifetime,
-            "renew_at": token.renew_at,
-        }
-    if trouble is not None:
-        entry["trouble"] = {
-            "reason": trouble.reason,
-            "advice": trouble.advice,
-            "at": _reading(trouble.at),
-            "times": trouble.times,
-            "lasting": trouble.lasting,
-            "secrets": trouble.secrets,
-        }
-    return json.dumps(entry, indent=1).encode() + b"\n"
+    return json.dumps({"version": 1, **_fields(state)}, default=_plain, indent=1).encode() + b"\n"
+
+
+def _plain(value: object) -> object:
+    return value.reveal() if isinstance(value, Secret) else _fields(value)
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that are set."""
+    found = {entry.name: getattr(value, entry.name) for entry in fields(value)}
+    return {name: each for name, each in found.items() if each is not None}
 
 
 def read(octets: bytes | None, identity: str) -> SignIn:
@@ -155,7 +145,7 @@ def _parse(entry: Any) -> SignIn:
         if token is None
         else Token(
             text=Secret(str(token["text"])),
-            issued=_parse_reading(token["issued"]),
+            issued=_reading(token["issued"]),
             lifetime=float(token["lifetime"]),
             renew_at=float(token["renew_at"]),
         ),
@@ -164,7 +154,7 @@ def _parse(entry: Any) -> SignIn:
         else TokenTrouble(
             reason=str(trouble["reason"]),
             advice=str(trouble["advice"]),
-            at=_parse_reading(trouble["at"]),
+            at=_reading(trouble["at"]),
             times=int(trouble["times"]),
             lasting=bool(trouble["lasting"]),
             secrets=str(trouble["secrets"]),
@@ -172,11 +162,7 @@ def _parse(entry: Any) -> SignIn:
     )
 
 
-def _reading(reading: ClockReading) -> dict[str, float | str]:
-    return {"wall": reading.wall, "uptime": reading.uptime, "boot": reading.boot}
-
-
-def _parse_reading(entry: Any) -> ClockReading:
+def _reading(entry: Any) -> ClockReading:
     return ClockReading(
         wall=float(entry["wall"]), uptime=float(entry["uptime"]), boot=str(entry["boot"])
     )

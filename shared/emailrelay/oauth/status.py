@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -81,46 +81,38 @@ def row(
     ``unusable`` is the error in its secret files, which must be fixed before any renewal.
     """
     oauth2 = account.oauth2
-    mechanism = account.mechanism.lower()
+    token = None if found is None else found.token
+    known = AccountStatus(
+        account=account.name,
+        user=account.user,
+        mechanism=account.mechanism.lower(),
+        grant="" if oauth2 is None else oauth2.grant,
+        token_expires=None if token is None else expires(token),
+    )
     if unusable:
-        return AccountStatus(
-            account=account.name,
-            user=account.user,
-            mechanism=mechanism,
-            grant="" if oauth2 is None else oauth2.grant,
+        return replace(
+            known,
             standing=AccountStanding.TROUBLE,
-            token_expires=None if found is None or found.token is None else expires(found.token),
             trouble=unusable,
             advice="fix the file; only the user of the services may be able to read it",
         )
     if oauth2 is None or found is None:
-        return AccountStatus(account=account.name, user=account.user, mechanism=mechanism)
-    token, trouble = found.token, found.trouble
-    by_person = oauth2.grant in BY_PERSON
+        return known
+    if found.trouble is not None:
+        return replace(
+            known,
+            standing=AccountStanding.TROUBLE,
+            trouble=found.trouble.reason,
+            trouble_since=found.trouble.at.wall,
+            advice=found.trouble.advice,
+        )
+    if token is not None and is_good(token, now):
+        return replace(known, standing=AccountStanding.GOOD)
     unseeded = found.refresh_token is None and oauth2.refresh_token_file is None
-    missing = by_person and unseeded and trouble is None
-    if trouble is not None:
-        standing = AccountStanding.TROUBLE
-    elif missing and (token is None or not is_good(token, now)):
-        standing = AccountStanding.SIGN_IN
-    elif token is not None and is_good(token, now):
-        standing = AccountStanding.GOOD
-    else:
-        standing = AccountStanding.READY
-    advice = "" if trouble is None else trouble.advice
-    return AccountStatus(
-        account=account.name,
-        user=account.user,
-        mechanism=mechanism,
-        grant=oauth2.grant,
-        standing=standing,
-        token_expires=None if token is None else expires(token),
-        trouble="" if trouble is None else trouble.reason,
-        trouble_since=None if trouble is None else trouble.at.wall,
-        advice=f"emailrelay-auth login {account.name}"
-        if standing is AccountStanding.SIGN_IN
-        else advice,
-    )
+    if oauth2.grant in BY_PERSON and unseeded:
+        advice = f"emailrelay-auth login {account.name}"
+        return replace(known, standing=AccountStanding.SIGN_IN, advice=advice)
+    return replace(known, standing=AccountStanding.READY)
 
 
 def to_json(entry: AccountStatus) -> dict[str, Any]:

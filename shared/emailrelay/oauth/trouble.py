@@ -1,12 +1,10 @@
 """The reason why there is no token, and the remedy, for the administrator."""
 
-from typing import TypeAlias
-
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
 from emailrelay.errors import RelayError, StoreError, StoreUnusable
 from emailrelay.oauth.clocks import ClockReading
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, TokenRefused, Unavailable
-from emailrelay.oauth.request import endpoints
+from emailrelay.oauth.request import NotSignedIn, endpoints
 from emailrelay.oauth.state import TokenTrouble
 from emailrelay.secrets.secret_text import SecretUnusable
 
@@ -16,31 +14,26 @@ _SIGN_IN_CODES = frozenset(
 """RFC 6749 section 5.2; codes of Microsoft and OpenID Connect that require a user's sign-in."""
 
 
-class NotSignedIn(RelayError):
-    """No user has signed in yet."""
-
-    temporary = False
-
-
-Cause: TypeAlias = (
-    Unavailable
-    | TokenRefused
-    | SecretUnusable
-    | BadKey
-    | MissingExtra
-    | NotSignedIn
-    | StoreUnusable
-    | StoreError
+CAUSES = (
+    Unavailable,
+    TokenRefused,
+    SecretUnusable,
+    BadKey,
+    MissingExtra,
+    NotSignedIn,
+    StoreUnusable,
+    StoreError,
 )
+"""The errors that stop a renewal."""
 
 
 def diagnose(
-    cause: Cause, account: AccountSettings, *, secrets: str, now: ClockReading
+    cause: RelayError, account: AccountSettings, *, secrets: str, now: ClockReading
 ) -> TokenTrouble:
     """Return the reason and the remedy of a failed renewal."""
     advice, lasting = _advice(cause, account)
     return TokenTrouble(
-        reason=_reason(cause), advice=advice, at=now, times=1, lasting=lasting, secrets=secrets
+        reason=str(cause), advice=advice, at=now, times=1, lasting=lasting, secrets=secrets
     )
 
 
@@ -53,15 +46,7 @@ def sign_in_again(account: AccountSettings) -> str:
     return f"put a new refresh token into {path}, or sign in again: {command}"
 
 
-def _reason(cause: Cause) -> str:
-    match cause:
-        case NotSignedIn():
-            return "no user has signed in yet"
-        case _:
-            return str(cause)
-
-
-def _advice(cause: Cause, account: AccountSettings) -> tuple[str, bool]:
+def _advice(cause: RelayError, account: AccountSettings) -> tuple[str, bool]:
     """Return the remedy, and whether the error lasts until an administrator acts."""
     oauth2 = account.oauth2
     match cause:
@@ -75,7 +60,7 @@ def _advice(cause: Cause, account: AccountSettings) -> tuple[str, bool]:
             return "install them and restart the service", True
         case NotSignedIn():
             return f"sign in: emailrelay-auth login {account.name}", True
-        case StoreError() | StoreUnusable():
+        case _:  # of the store
             return (
                 "free disk space for the spool, and give its .tokens to the service's user",
                 False,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from emailrelay.queue import change_commands, route_command, verify_command, view_commands
-from emailrelay.queue.actions import Action
 from emailrelay.queue.errors import PROGRAM
 from emailrelay.terminal.typer_command import new_app, run
 
@@ -11,12 +10,8 @@ app = new_app(PROGRAM, "Show the queue, and hold, retry or delete its messages."
 app.command("list")(view_commands.list_)
 app.command()(view_commands.show)
 app.command()(view_commands.stats)
-app.command()(change_commands.flush)
-app.command("hold")(change_commands.of(Action.HOLD))
-app.command()(change_commands.release)
-app.command("retry")(change_commands.of(Action.RETRY))
-app.command("fail")(change_commands.of(Action.FAIL))
-app.command()(change_commands.delete)
+for action, command in change_commands.COMMANDS.items():
+    app.command(action.value)(command)
 app.command()(route_command.route)
 app.command()(verify_command.verify)
 

@@ -1,6 +1,5 @@
 """Options of several commands of ``emailrelay-queue``."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -8,17 +7,12 @@ import typer
 from emailrelay.queue.selection import Selection, parse_age, parse_id
 from emailrelay.queue.state import State
 
-SpoolDir = Annotated[
-    Path | None,
-    typer.Option("--spool-dir", "-s", metavar="DIR", help="The spool directory."),
-]
 StoreUrl = Annotated[
     str | None,
     typer.Option(
         metavar="URL", envvar="EMAILRELAY_STORE", help="Use another store, such as spool:///DIR."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Ids = Annotated[
     list[str] | None,
     typer.Argument(metavar="ID", help="Message ids, or names of message files."),

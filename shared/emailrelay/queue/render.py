@@ -1,7 +1,7 @@
 """Tables and descriptions of messages for the terminal."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.table import Table
 
@@ -99,7 +99,7 @@ def _journal_lines(history: History) -> Iterator[str]:
         tries = "1 try" if history.attempts == 1 else f"{history.attempts} tries"
         yield f"{when(history.last_attempt.at)} {tries}, the last one: {_try(history.last_attempt)}"
     for peer in history.doubts:
-        yield f"a sender died at the final dot: {peer} may have two copies"
+        yield f"a forwarder ended while it waited for the final reply: {peer} may have two copies"
     if history.failed is not None:
         failed = history.failed
         yield f"{when(failed.at)} failed when {failed.stage}: {failed.reason}"
@@ -110,7 +110,7 @@ def _journal_lines(history: History) -> Iterator[str]:
     if history.wish is not None:
         yield f"the operator's {history.wish} takes effect when the present try ends"
     if history.notified:
-        yield "the sender has been told, or cannot be"
+        yield "the sender has been notified, or cannot be"
 
 
 def _try(attempt: Attempt) -> str:
@@ -126,13 +126,13 @@ def when(moment: float) -> str:
         return f"@{moment:g}"
 
 
-def totals_table(totals: Sequence[tuple[str, Totals]], now: float) -> Table:
+def totals_table(totals: Mapping[str, Totals], now: float) -> Table:
     """Return a table of the totals of each state."""
     listing = new_table()
     listing.add_column("State")
     for heading in ("Messages", "Octets", "Oldest"):
         listing.add_column(heading, justify="right")
-    for name, total in totals:
+    for name, total in totals.items():
         oldest = "" if total.oldest is None else age(now - total.oldest)
         listing.add_row(name, str(total.messages), octets(total.octets), oldest)
     return listing

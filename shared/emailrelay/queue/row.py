@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, History
@@ -13,7 +12,10 @@ from emailrelay.store.base import Listed
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueRow:
-    """The facts of one message. Times are seconds since 1970."""
+    """The facts of one message. Times are seconds since 1970.
+
+    ``--json`` prints these fields as an object: their names are an interface (docs/queue.md).
+    """
 
     id: QueueId
     state: State
@@ -70,23 +72,6 @@ def reply_of(attempt: Attempt) -> str:
     refusals = [reply for reply in attempt.replies.values() if not reply.accepted]
     said = refusals or ([attempt.trouble] if attempt.trouble else list(attempt.replies.values()))
     return str(said[0]) if said else ""
-
-
-def to_json(entry: QueueRow) -> dict[str, Any]:
-    """Return the object that ``--json`` prints; its keys are an interface (docs/queue.md)."""
-    return {
-        "id": entry.id,
-        "state": entry.state.value,
-        "arrived": entry.arrived,
-        "size": entry.size,
-        "sender": entry.sender,
-        "recipients": list(entry.recipients),
-        "pending": list(entry.pending),
-        "attempts": entry.attempts,
-        "next_attempt": entry.next_attempt,
-        "last_reply": entry.last_reply,
-        "notified": entry.notified,
-    }
 
 
 def age(seconds: float) -> str:

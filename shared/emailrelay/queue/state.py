@@ -53,8 +53,3 @@ def _time_in_id(message: QueueId) -> float | None:
     except ValueError:
         return None
     return int(message.partition(".")[0]) / 1000
-
-
-def arrival(message: QueueId) -> tuple[int, ...]:
-    """Return a key that sorts ids by arrival: their groups are numbers."""
-    return tuple(int(group) if group.isdecimal() else 0 for group in message.split("."))

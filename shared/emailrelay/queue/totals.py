@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from emailrelay.queue.state import State, arrived, state_of
 from emailrelay.store.base import Listed
@@ -10,7 +9,10 @@ from emailrelay.store.base import Listed
 
 @dataclass(slots=True)
 class Totals:
-    """The messages of one state; ``oldest`` is a time of arrival (seconds since 1970)."""
+    """The messages of one state; ``oldest`` is a time of arrival (seconds since 1970).
+
+    ``--json`` prints these fields as an object: their names are an interface (docs/queue.md).
+    """
 
     messages: int = 0
     octets: int = 0
@@ -24,33 +26,12 @@ class Totals:
         self.oldest = since if self.oldest is None else min(self.oldest, since)
 
 
-@dataclass(slots=True)
-class StateTotals:
-    """The totals of each state and of all states."""
+def no_messages() -> dict[str, Totals]:
+    """Return totals of zero, by the name of each state; ``all`` is the sum."""
+    return {name: Totals() for name in [*(state.value for state in State), "all"]}
 
-    states: Mapping[State, Totals]
-    total: Totals
 
-    @classmethod
-    def empty(cls) -> "StateTotals":
-        """Return totals of zero."""
-        return cls({state: Totals() for state in State}, Totals())
-
-    def add(self, listed: Listed, now: float) -> None:
-        """Count one message. No envelope is read."""
-        self.states[state_of(listed.stage, listed.since, now)].add(listed)
-        self.total.add(listed)
-
-    def rows(self) -> list[tuple[str, Totals]]:
-        """Return the totals with their names; the sum comes last."""
-        return [
-            *((state.value, total) for state, total in self.states.items()),
-            ("all", self.total),
-        ]
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the object that ``--json`` prints; its keys are an interface (docs/queue.md)."""
-        return {
-            name: {"messages": total.messages, "octets": total.octets, "oldest": total.oldest}
-            for name, total in self.rows()
-        }
+def count(totals: Mapping[str, Totals], listed: Listed, now: float) -> None:
+    """Add one message to the totals. No envelope is read."""
+    for name in (state_of(listed.stage, listed.since, now).value, "all"):
+        totals[name].add(listed)

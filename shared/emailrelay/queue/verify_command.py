@@ -14,11 +14,11 @@ from emailrelay import spool_owner
 from emailrelay.errors import StoreError, reason_of
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.open_store import place, with_store
-from emailrelay.queue.options import Json, SpoolDir
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import spool_at
 from emailrelay.store.verification import DamageFinding
 from emailrelay.terminal.screen import counted, print_json, print_line
+from emailrelay.terminal.typer_command import Json, SpoolDir
 
 
 def verify(

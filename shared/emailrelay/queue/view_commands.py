@@ -3,32 +3,32 @@
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
 from heapq import nsmallest
 from typing import Annotated
 
 import typer
 
-from emailrelay.queue import render, search
+from emailrelay.queue import render, search, totals
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.open_store import with_store
 from emailrelay.queue.options import (
     Ids,
-    Json,
     Older,
     Recipient,
     Sender,
-    SpoolDir,
     States,
     StoreUrl,
     selection,
 )
-from emailrelay.queue.row import QueueRow, to_json
+from emailrelay.queue.row import QueueRow
 from emailrelay.queue.selection import Selection, parse_id
-from emailrelay.queue.state import arrival
-from emailrelay.queue.totals import StateTotals
-from emailrelay.queue_id import QueueId
+from emailrelay.queue.totals import Totals
+from emailrelay.queue_id import QueueId, arrival
 from emailrelay.store.base import Store
 from emailrelay.terminal.screen import console, counted, print_json, print_line
+from emailrelay.terminal.typer_command import Json, SpoolDir
 
 _TABLE_ROWS = 1000
 """Default number of rows: a table is complete in memory before it is printed."""
@@ -53,28 +53,24 @@ def list_(
 ) -> int:
     """List messages: state, age, size, addresses, tries and last reply."""
     wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
+    most = _TABLE_ROWS if limit is None else limit
+    act = partial(_oldest, wanted, most, as_json=as_json)
     if as_json and not limit:
-        found = with_store(directory, store, lambda s: _stream(s, wanted), looking=True)
-    else:
-        found = with_store(
-            directory,
-            store,
-            lambda s: _oldest(s, wanted, _TABLE_ROWS if limit is None else limit, as_json=as_json),
-            looking=True,
-        )
+        act = partial(_stream, wanted)
+    found = with_store(directory, store, act, looking=True)
     return os.EX_OK if found or wanted.empty else 1
 
 
-async def _stream(store: Store, wanted: Selection) -> int:
+async def _stream(wanted: Selection, store: Store) -> int:
     """Print each message when it is found: memory does not grow with the queue."""
     count = 0
     async for entry in search.rows(store, wanted, time.time()):
-        print_json(to_json(entry))
+        print_json(asdict(entry))
         count += 1
     return count
 
 
-async def _oldest(store: Store, wanted: Selection, limit: int, *, as_json: bool) -> int:
+async def _oldest(wanted: Selection, limit: int, store: Store, *, as_json: bool) -> int:
     now = time.time()
     names = [listed.id async for listed, _ in search.find(store, wanted, now)]
     shown = nsmallest(limit or len(names), names, key=arrival)
@@ -83,7 +79,7 @@ async def _oldest(store: Store, wanted: Selection, limit: int, *, as_json: bool)
     ordered = sorted(entries.values(), key=lambda entry: (entry.arrived, arrival(entry.id)))
     if as_json:
         for entry in ordered:
-            print_json(to_json(entry))
+            print_json(asdict(entry))
     else:
         _print_table(ordered, len(names), now)
     return len(names)
@@ -111,15 +107,11 @@ def show(
     store: StoreUrl = None,
 ) -> int:
     """Show all details of messages: envelope, tries, replies."""
-    return with_store(
-        directory,
-        store,
-        lambda s: _show(s, [parse_id(text) for text in ids], as_json=as_json),
-        looking=True,
-    )
+    act = partial(_show, [parse_id(text) for text in ids], as_json=as_json)
+    return with_store(directory, store, act, looking=True)
 
 
-async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> int:
+async def _show(messages: Sequence[QueueId], store: Store, *, as_json: bool) -> int:
     status = os.EX_OK
     for message in messages:
         found = await search.details(store, message, time.time())
@@ -128,7 +120,7 @@ async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> 
             continue
         entry = found if isinstance(found, QueueRow) else found[0]
         if as_json:
-            print_json(to_json(entry))
+            print_json(asdict(entry))
         elif isinstance(found, QueueRow):
             print_line(f"Message {entry.id}: {entry.state}, {entry.last_reply}")
         else:
@@ -139,16 +131,16 @@ async def _show(store: Store, messages: Sequence[QueueId], *, as_json: bool) -> 
 
 def stats(*, as_json: Json = False, directory: SpoolDir = None, store: StoreUrl = None) -> int:
     """Count messages and octets in each state."""
-    totals = with_store(directory, store, _count, looking=True)
+    found = with_store(directory, store, _count, looking=True)
     if as_json:
-        print_json(totals.to_json())
+        print_json({name: asdict(total) for name, total in found.items()})
     else:
-        console().print(render.totals_table(totals.rows(), time.time()))
+        console().print(render.totals_table(found, time.time()))
     return os.EX_OK
 
 
-async def _count(store: Store) -> StateTotals:
-    totals, now = StateTotals.empty(), time.time()
+async def _count(store: Store) -> dict[str, Totals]:
+    found, now = totals.no_messages(), time.time()
     async for listed in store.listing():
-        totals.add(listed, now)
-    return totals
+        totals.count(found, listed, now)
+    return found

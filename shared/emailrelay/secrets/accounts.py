@@ -116,7 +116,7 @@ class ServerSecrets:
         """
         hashes = [key for key in self._keys(user) if isinstance(key, ScryptKey)]
         dummy = () if self._costliest is None else (self._costliest,)
-        found = [keys.fits_password(key, password) for key in hashes or dummy]
+        found = [keys.fits_hash(key, password) for key in hashes or dummy]
         return bool(hashes) and any(found)
 
     def verify_password(self, user: str, password: str) -> bool:

@@ -49,18 +49,12 @@ _COSTS = (14, 8, 5)
 """The costs of a new hash: about 16 MiB, and at least a tenth of a second."""
 
 
-def fits_password(key: Key, password: str) -> bool:
+def fits_hash(key: ScryptKey, password: str) -> bool:
     """Tell whether a password is right, in a time that does not depend on it.
 
-    A ``ScryptKey`` takes up to half a second of processor time: call it in a thread.
+    It takes up to half a second of processor time: call it in a thread.
     """
-    match key:
-        case PlainKey(secret):
-            return hmac.compare_digest(secret.reveal().encode(), password.encode())
-        case Md5Key(states):
-            return hmac.compare_digest(states, md5_state.masked(password))
-        case ScryptKey():
-            return hmac.compare_digest(key.hash, _scrypt(key, password))
+    return hmac.compare_digest(key.hash, _scrypt(key, password))
 
 
 def fits_at_once(key: Key, password: str, states: bytes) -> bool:
@@ -68,9 +62,13 @@ def fits_at_once(key: Key, password: str, states: bytes) -> bool:
 
     ``states`` is ``md5_state.masked`` of the password, which the caller computes for every user.
     """
-    if isinstance(key, Md5Key):
-        return hmac.compare_digest(key.states, states)
-    return isinstance(key, PlainKey) and fits_password(key, password)
+    match key:
+        case PlainKey(secret):
+            return hmac.compare_digest(secret.reveal().encode(), password.encode())
+        case Md5Key():
+            return hmac.compare_digest(key.states, states)
+        case ScryptKey():
+            return False
 
 
 def cost(key: ScryptKey) -> int:

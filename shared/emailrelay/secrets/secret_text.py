@@ -14,6 +14,28 @@ class SecretUnusable(RelayError):
     """A secret file is unusable; the text names the file and shows nothing of its content."""
 
 
+def read_octets(path: Path, most: int, *, secret: bool = True) -> bytes:
+    """Return the octets of a file, at most ``most``; ``secret``: others must not have access.
+
+    Raises:
+        SecretUnusable: it cannot be read, other users have access, or it is too long.
+
+    """
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            octets = file.read(most + 1)
+    except OSError as error:
+        raise SecretUnusable(f"{path}: cannot be read: {error.strerror}") from error
+    if secret and stat.S_IMODE(mode) & stat.S_IRWXO:
+        raise SecretUnusable(
+            f"{path}: holds a secret, and other users have access: chmod o= {path}"
+        )
+    if len(octets) > most:
+        raise SecretUnusable(f"{path}: is too long (at most {most // 1024} KiB)")
+    return octets
+
+
 def read_text(path: Path, *, secret: bool = True) -> str:
     """Return the text of a file; ``secret``: other users must not have access.
 
@@ -21,18 +43,7 @@ def read_text(path: Path, *, secret: bool = True) -> str:
         SecretUnusable: it cannot be read, other users have access, or it is not text.
 
     """
-    try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            octets = file.read(_MOST_OCTETS + 1)
-    except OSError as error:
-        raise SecretUnusable(f"{path}: cannot be read: {error.strerror}") from error
-    if secret and stat.S_IMODE(mode) & stat.S_IRWXO:
-        raise SecretUnusable(
-            f"{path}: holds a secret, and other users have access: chmod o= {path}"
-        )
-    if len(octets) > _MOST_OCTETS:
-        raise SecretUnusable(f"{path}: is too long for a secret (at most 64 KiB)")
+    octets = read_octets(path, _MOST_OCTETS, secret=secret)
     try:
         return octets.decode()
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""The bond between a supervisor and a child process, forked or run as a program."""
+"""The start of a supervisor's child, forked or run as a program, and the cause of its end."""
 
 import signal
 

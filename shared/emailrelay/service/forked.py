@@ -13,6 +13,7 @@ from emailrelay.service.child_process import bind_to_parent
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.restart_rule import CRASHED
 from emailrelay.service.signals import READY, Signals
+from emailrelay.terminal.error_lines import print_errors
 
 GRACE = 4.5
 """The least time in seconds that a child has for its drain; honcho kills everything after 5."""
@@ -52,7 +53,7 @@ def start(role: Role, grace: float) -> int:
         )
     except RelayError as error:
         # A permanent error ends the role. After a temporary one, the next child tries again.
-        sys.stderr.write(f"{role.name}: {error}\n")
+        print_errors(role.name, *str(error).splitlines())
         status = CRASHED if error.temporary else os.EX_CONFIG
     except BaseException:  # noqa: BLE001 -- no exception of the child may return into the parent's code
         traceback.print_exc()

@@ -30,7 +30,7 @@ class LiveSettings(Generic[_S]):
         argv: Sequence[str] | None,
         *,
         report: Report,
-        check: Callable[[_S], None] | None = None,
+        check: Callable[[_S], None] = lambda _settings: None,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
         """Begin with settings that came from ``argv`` (None: the process's own) and ``environ``.
@@ -96,16 +96,13 @@ class LiveSettings(Generic[_S]):
 
     def _prepared(self, new: _S) -> tuple[list[Swap], list[str]]:
         swaps, wrong = list[Swap](), list[str]()
-        try:
-            if self._check is not None:
-                self._check(new)
-        except ConfigError as error:
-            wrong += error.problems
-        for prepare in self._prepares:
+        for prepare in [self._check, *self._prepares]:
             try:
-                swaps.append(prepare(new))
+                swap = prepare(new)
             except ConfigError as error:
                 wrong += error.problems
+            else:
+                swaps += [] if swap is None else [swap]
         return swaps, list(dict.fromkeys(wrong))
 
     def _refuse(self, problems: Sequence[str]) -> None:

@@ -16,7 +16,7 @@ loop by as much at each system call."""
 def run_in_loop(
     work: Callable[[Signals], Awaitable[int]],
     on_stop: Callable[[], None],
-    on_ready: Callable[[], None] | None = None,
+    on_ready: Callable[[], None],
 ) -> int:
     """Run ``work`` in a new event loop, uvloop's if it is installed; return its exit status."""
     sys.setswitchinterval(_SWITCH)
@@ -24,8 +24,7 @@ def run_in_loop(
     async def main() -> int:
         signals = Signals()
         signals.on_stop(on_stop)
-        if on_ready is not None:
-            signals.on_ready(on_ready)
+        signals.on_ready(on_ready)
         try:
             return await work(signals)
         finally:

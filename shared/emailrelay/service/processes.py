@@ -2,9 +2,9 @@
 
 import os
 import signal
-import sys
+import socket
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -16,11 +16,11 @@ from emailrelay.linux import keep_freed_memory
 from emailrelay.service.forked import GRACE, Role
 from emailrelay.service.live_settings import LiveSettings
 from emailrelay.service.loop import run_in_loop
-from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
 from emailrelay.service.supervisor import Supervisor
 from emailrelay.store.chooser import spool_at
 from emailrelay.store.hint_channel import HintChannel
+from emailrelay.terminal.error_lines import print_errors
 
 _UMASK = 0o007
 """Files of the services are for owner and group, without a further system call for their mode."""
@@ -67,8 +67,7 @@ def run(
         if spool is not None:
             spool_owner.become(spool)
     except RelayError as error:
-        sys.stderr.write(f"emailrelay-{service}: {error}\n")
-        return os.EX_CONFIG
+        return print_errors(f"emailrelay-{service}", *str(error).splitlines(), status=os.EX_CONFIG)
     os.umask(_UMASK)
     keep_freed_memory()
     # The receiver of our readiness may send a stop at once. It waits until there are handlers.
@@ -78,10 +77,10 @@ def run(
         if also_ready is not None:
             also_ready()
         report(Started(service=service, version=version(), workers=workers))
-        notify("READY=1")
+        _notify("READY=1")
 
     def stopping() -> None:
-        notify("STOPPING=1")
+        _notify("STOPPING=1")
         report(Stopping(service=service))
 
     unfinished = 0
@@ -90,8 +89,8 @@ def run(
         try:
             status = run_in_loop(lambda signals: alone(signals, None), stopping, ready)
         except RelayError as error:
-            sys.stderr.write(f"emailrelay-{service}: {error}\n")
             status = os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
+            print_errors(f"emailrelay-{service}", *str(error).splitlines())
     else:
         with ExitStack() as stack:
             led = _reloading(work, live.follow if live else None)
@@ -131,3 +130,16 @@ def _roles(work: Work, workers: int, dispatch: Dispatch | None, stack: ExitStack
     worker = Role("worker", lambda signals: work(signals, channel))
     dispatcher = Role("dispatcher", lambda signals: dispatch(signals, channel), serves=True)
     return [worker] * workers + [dispatcher]
+
+
+def _notify(state: str) -> None:
+    """Send ``READY=1`` or ``STOPPING=1`` to the service manager, if there is one (sd_notify(3))."""
+    address = os.environ.get("NOTIFY_SOCKET")
+    if not address:
+        return
+    if address.startswith("@"):
+        # A leading @ stands for the zero byte of an abstract socket.
+        address = f"\0{address[1:]}"
+    # A service manager that does not listen must not stop mail.
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+        channel.sendto(state.encode(), address)

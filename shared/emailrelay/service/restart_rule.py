@@ -1,4 +1,4 @@
-"""The times at which a supervisor starts a child again, and the end of its patience.
+"""The times at which a supervisor starts a child again or gives its start up.
 
 These are rules for any kind of child process. Times are seconds of one monotonic clock.
 """
@@ -38,7 +38,7 @@ class RestartRule:
         return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self._deaths - 1, 16))
 
 
-class StartPatience:
+class StartTimeLimit:
     """The time that processes have to become ready, longer while they make progress.
 
     On a loaded machine, or with a large spool, a start takes long, but it uses processor time.

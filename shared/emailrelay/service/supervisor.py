@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import KW_ONLY, dataclass, field
 
 from emailrelay.events import Report, WorkerDied
 from emailrelay.service.child_process import cause_of_end
@@ -22,50 +23,44 @@ _LOOK = 1.0
 """The longest time in seconds between two looks at the children, in case a SIGCHLD is lost."""
 
 
+@dataclass(slots=True)
 class _Place:
     """A place for one child at a time."""
 
-    def __init__(self, role: Role) -> None:
-        self.role = role
-        self.rule = RestartRule()
-        self.pid = 0
-        self.ready = False
-        """Whether a child has been ready for work here."""
-        self.due: float | None = 0.0
-        """When (monotonic) to start the next child; None: one runs, or none is wanted."""
+    role: Role
+    rule: RestartRule = field(default_factory=RestartRule)
+    pid: int = 0
+    ready: bool = False
+    """Whether a child has been ready for work here."""
+    due: float | None = 0.0
+    """When (monotonic) to start the next child; None: one runs, or none is wanted."""
 
 
+@dataclass(slots=True)
 class Supervisor:
     """Keep a child in every place until the work is done or a signal ends it. See ``processes.run``."""
 
-    def __init__(
-        self,
-        service: str,
-        roles: Sequence[Role],
-        *,
-        report: Report,
-        ready: Callable[[], None],
-        stopping: Callable[[], None],
-        reload: Callable[[], bool] | None = None,
-        grace: float = GRACE,
-    ) -> None:
-        """``ready`` is called once, when every place has had a child that was ready for work.
+    service: str
+    roles: Sequence[Role]
+    _: KW_ONLY
+    report: Report
+    ready: Callable[[], None]
+    """Called once, when every place has had a child that was ready for work."""
+    stopping: Callable[[], None]
+    reload: Callable[[], bool] | None = None
+    """Reads the settings again, for future children; returns True if they are good.
 
-        ``reload`` reads the settings again, for future children, and returns True if they are good: only
-        then the children get the SIGHUP.
-        ``grace``: seconds that children have for their drain.
-        """
-        self.killed = 0
-        """The number of children that did not drain in time and were killed."""
-        self._service = service
-        self._report = report
-        self._ready = ready
-        self._stopping = stopping
-        self._reload = reload
-        self._grace = grace
-        self._places = [_Place(role) for role in roles]
-        self._worst = 0
-        self._deadline: float | None = None
+    Only then the children get the SIGHUP."""
+    grace: float = GRACE
+    """Seconds that children have for their drain."""
+    killed: int = field(default=0, init=False)
+    """The number of children that did not drain in time and were killed."""
+    _places: list[_Place] = field(init=False)
+    _worst: int = field(default=0, init=False)
+    _deadline: float | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self._places = [_Place(role) for role in self.roles]
 
     def run(self) -> int:
         """Run until all children have ended for good; return the worst exit status of a child.
@@ -78,7 +73,7 @@ class Supervisor:
         _share_memory()
         self._start_due()
         while self._unfinished():
-            heard = signal.sigtimedwait(awaited, self._patience())
+            heard = signal.sigtimedwait(awaited, self._longest_wait())
             if heard is not None and heard.si_signo in HEARD:
                 self._pass_on(signal.Signals(heard.si_signo))
             if heard is not None and heard.si_signo == READY:
@@ -88,7 +83,7 @@ class Supervisor:
                 self._is_ready(heard.si_pid)
             self._collect()
             self._start_due()
-            if self._only_servants_run():
+            if self._only_serving_children_run():
                 self._start_late()
                 self._stop()
             self._kill_late()
@@ -99,12 +94,12 @@ class Supervisor:
     def _unfinished(self) -> bool:
         return any(place.pid or place.due is not None for place in self._places)
 
-    def _only_servants_run(self) -> bool:
+    def _only_serving_children_run(self) -> bool:
         return all(
             place.role.serves or not (place.pid or place.due is not None) for place in self._places
         )
 
-    def _patience(self) -> float:
+    def _longest_wait(self) -> float:
         times = [place.due for place in self._places if place.due is not None]
         if self._deadline is not None:
             times.append(self._deadline)
@@ -118,19 +113,19 @@ class Supervisor:
                 continue
             place.rule.start(now)
             try:
-                place.pid, place.due = start(place.role, self._grace), None
+                place.pid, place.due = start(place.role, self.grace), None
             except OSError as error:  # no room for one more process: temporary, the others go on
                 reason = f"{place.role.name}: cannot be started: {error.strerror}"
-                self._report(WorkerDied(service=self._service, pid=0, reason=reason))
+                self.report(WorkerDied(service=self.service, pid=0, reason=reason))
                 place.due = now + place.rule.pause_after_death(now)
 
     def _pass_on(self, number: signal.Signals) -> None:
-        if number == RELOAD and self._reload is not None and not self._reload():
+        if number == RELOAD and self.reload is not None and not self.reload():
             return
         if number not in STOP:
             self._send(number)
         elif self._deadline is None:
-            self._stopping()
+            self.stopping()
             self._stop()
 
     def _is_ready(self, pid: int) -> None:
@@ -138,20 +133,20 @@ class Supervisor:
         for place in self._places:
             place.ready = place.ready or place.pid == pid
         if self._all_ready() and not before and self._deadline is None:
-            self._ready()
+            self.ready()
 
     def _start_late(self) -> None:
-        """Report the start if the work began and ended before all servants were ready."""
+        """Report the start if the work began and ended before every serving child was ready."""
         worked = all(place.ready for place in self._places if not place.role.serves)
         if worked and self._deadline is None and not self._all_ready():
-            self._ready()
+            self.ready()
 
     def _all_ready(self) -> bool:
         return all(place.ready for place in self._places)
 
     def _stop(self) -> None:
         if self._deadline is None:
-            self._deadline = time.monotonic() + self._grace
+            self._deadline = time.monotonic() + self.grace
             for place in self._places:
                 place.due = None
             self._send(signal.SIGTERM)
@@ -183,7 +178,7 @@ class Supervisor:
         if has_done_its_work(status) or (stopping and status >= 0):
             self._worst = max(self._worst, status)
             return
-        self._report(WorkerDied(service=self._service, pid=pid, reason=_reason(place.role, status)))
+        self.report(WorkerDied(service=self.service, pid=pid, reason=_reason(place.role, status)))
         if stopping:
             self.killed += 1
             self._worst = max(self._worst, 1)

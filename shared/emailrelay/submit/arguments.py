@@ -1,5 +1,6 @@
 """The command line of ``emailrelay-submit``, also called as ``sendmail`` or ``mailq``."""
 
+import os
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
@@ -26,6 +27,7 @@ class UsageError(RelayError):
     """The command line is wrong; the text says which part."""
 
     temporary = False
+    status = os.EX_USAGE
 
 
 class Arguments(NamedTuple):

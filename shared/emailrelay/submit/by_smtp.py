@@ -25,16 +25,11 @@ _LIMIT_STATUSES = (None, "4.5.3", "5.5.3")
 
 
 class NotTaken(RelayError):
-    """No recipient gets the message. ``permanent``: another try is useless."""
+    """No recipient gets the message."""
 
-    def __init__(self, reason: str, *, permanent: bool) -> None:
+    def __init__(self, reason: str, *, temporary: bool = True) -> None:
         super().__init__(reason)
-        self.temporary = not permanent
-
-    @property
-    def permanent(self) -> bool:
-        """Whether the receiver refuses the message for good."""
-        return not self.temporary
+        self.temporary = temporary
 
 
 class ReceiverNotReached(NotTaken):
@@ -90,7 +85,7 @@ def _session(port: int) -> Generator[SMTP]:
     except SMTPResponseException as error:
         raise _refusal(error.smtp_code, _text(error.smtp_error)) from error
     except (OSError, SMTPException) as error:
-        raise NotTaken(f"localhost port {port}: {reason_of(error)}", permanent=False) from error
+        raise NotTaken(f"localhost port {port}: {reason_of(error)}") from error
 
 
 def _connected(port: int) -> SMTP:
@@ -100,7 +95,7 @@ def _connected(port: int) -> SMTP:
         raise
     except OSError as error:
         where = f"localhost port {port}"
-        raise ReceiverNotReached(f"{where}: {reason_of(error)}", permanent=False) from error
+        raise ReceiverNotReached(f"{where}: {reason_of(error)}") from error
 
 
 def _quit(server: SMTP) -> None:
@@ -132,7 +127,7 @@ class _Transactions:
             if refused:
                 raise _all_or_none(refused)
             if count < len(batch):
-                raise NotTaken("the receiver accepts fewer recipients than before", permanent=False)
+                raise NotTaken("the receiver accepts fewer recipients than before")
             yield batch
 
     def _batches(self, recipients: Sequence[Address]) -> list[Sequence[Address]]:
@@ -177,8 +172,7 @@ class _Transactions:
             code, said = self._server.data(content)
         except SMTPServerDisconnected as error:
             raise NotTaken(
-                f"no answer to the content ({error}), so that the message may have been taken",
-                permanent=False,
+                f"no answer to the content ({error}), so that the message may have been taken"
             ) from error
         if not 200 <= code <= 299:
             raise _refusal(code, _text(said))
@@ -207,7 +201,7 @@ def _parameters(
         if not server.has_extn("SMTPUTF8"):
             raise NotTaken(
                 f"{beyond}: the receiver accepts only ASCII addresses (no SMTPUTF8)",
-                permanent=True,
+                temporary=False,
             )
         server.command_encoding = "utf-8"
         words.append("SMTPUTF8")
@@ -222,12 +216,12 @@ def _is_full(code: int, text: str) -> bool:
 
 def _all_or_none(refused: dict[Address, tuple[int, str]]) -> NotTaken:
     words = "; ".join(f"{address}: {code} {text}" for address, (code, text) in refused.items())
-    permanent = any(code >= 500 for code, _ in refused.values())
-    return NotTaken(f"{words} (no recipient gets the message)", permanent=permanent)
+    temporary = all(code < 500 for code, _ in refused.values())
+    return NotTaken(f"{words} (no recipient gets the message)", temporary=temporary)
 
 
 def _refusal(code: int, text: str) -> NotTaken:
-    return NotTaken(f"{code} {text}", permanent=code >= 500)
+    return NotTaken(f"{code} {text}", temporary=code < 500)
 
 
 def _text(said: bytes | str) -> str:

@@ -58,12 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = parse(program, sys.argv[1:] if argv is None else argv)
         return _run(arguments)
-    except UsageError as error:
-        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
-    except DataError as error:
-        return print_errors(PROGRAM, str(error), status=os.EX_DATAERR)
-    except NoInput as error:
-        return print_errors(PROGRAM, str(error), status=os.EX_NOINPUT)
+    except (UsageError, DataError, NoInput) as error:
+        return print_errors(PROGRAM, str(error), status=error.status)
     except (OSError, StoreError) as error:
         drop_output()
         return print_errors(PROGRAM, f"{reason_of(error)}; try again later", status=os.EX_TEMPFAIL)
@@ -166,11 +162,10 @@ def _send(mail: Mail, port: int, why: str) -> int:
     except by_smtp.ReceiverNotReached as error:
         return print_errors(PROGRAM, f"{why}, and {error}; {_WAYS}", status=os.EX_TEMPFAIL)
     except by_smtp.NotTaken as error:
-        if error.permanent:
-            return print_errors(PROGRAM, f"refused: {error}", status=os.EX_UNAVAILABLE)
-        return print_errors(
-            PROGRAM, f"not accepted now: {error}; try again later", status=os.EX_TEMPFAIL
-        )
+        if error.temporary:
+            text = f"not accepted now: {error}; try again later"
+            return print_errors(PROGRAM, text, status=os.EX_TEMPFAIL)
+        return print_errors(PROGRAM, f"refused: {error}", status=os.EX_UNAVAILABLE)
     except by_smtp.TakenInPart as error:
         return _part(error.taken, error.missed, str(error))
     return os.EX_OK

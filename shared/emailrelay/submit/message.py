@@ -1,5 +1,6 @@
 """The text of a submitted message: line ends, the header and its missing fields."""
 
+import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -26,12 +27,14 @@ class DataError(RelayError):
     """Standard input is not a message that can be sent; the text says why."""
 
     temporary = False
+    status = os.EX_DATAERR
 
 
 class NoInput(RelayError):
     """Standard input cannot be read; the text says why."""
 
     temporary = False
+    status = os.EX_NOINPUT
 
 
 class Origin(NamedTuple):

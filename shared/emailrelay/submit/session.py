@@ -11,7 +11,7 @@ from contextlib import suppress
 from emailrelay.errors import RelayError, reason_of
 
 _CHUNK = 65536
-_PATIENCE = 30.0
+_TIME_LIMIT = 30.0
 """Seconds for a connection to the receiver on this host."""
 
 
@@ -37,7 +37,7 @@ def hold(root: str, port: int) -> int:
             _relay(ours)
             return receiver.wait()
     try:
-        connection = socket.create_connection(("localhost", port), _PATIENCE)
+        connection = socket.create_connection(("localhost", port), _TIME_LIMIT)
     except OSError as error:
         raise NoReceiver(
             f"you have no write access to {root}, and localhost port {port}: {reason_of(error)}"

@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -12,6 +13,12 @@ from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.screen import output_until_closed
+
+SpoolDir = Annotated[
+    Path | None,
+    typer.Option("--spool-dir", "-s", metavar="DIR", help="The spool directory."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 
 
 def new_app(program: str, summary: str) -> typer.Typer:
