@@ -206,17 +206,14 @@ class SpoolStore(Store):
         for stage in Stage:
             path = self._spool.envelope(message, stage)
             try:
-                descriptor = files.open_regular(path)
-                if descriptor is None:
-                    if files.exists(path):
-                        raise DamagedMessage("envelope: no regular file")
-                    continue
-                try:
-                    file = envelope_format.parse(files.read_all(descriptor))
-                finally:
-                    os.close(descriptor)
+                octets = files.read(path)
             except OSError as error:  # it must not hide the other messages
                 raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
+            if octets is None:
+                if files.exists(path):
+                    raise DamagedMessage("envelope: no regular file")
+                continue
+            file = envelope_format.parse(octets)
             return stage, file.envelope, journal.history(file.tail)
         return None
 
@@ -287,11 +284,7 @@ class SpoolStore(Store):
         if reading is None:
             return False
         try:
-            descriptor = files.open_for_append(reading)
-            try:
-                files.append(descriptor, journal.write(Wished(at=self._clock(), wish=wish)))
-            finally:
-                os.close(descriptor)
+            files.append(reading, journal.write(Wished(at=self._clock(), wish=wish)))
         finally:
             os.close(reading)
         return True

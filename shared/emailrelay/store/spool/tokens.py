@@ -100,15 +100,9 @@ class SpoolTokens(TokenStore):
         """See ``TokenStore.read``."""
         with _doing("the tokens cannot be read"):
             try:
-                descriptor = files.open_regular(self._directory(makes=False) / f"{account}.json")
+                return files.read(self._directory(makes=False) / f"{account}.json")
             except FileNotFoundError:
                 return None
-            if descriptor is None:
-                return None
-            try:
-                return files.read_all(descriptor)
-            finally:
-                os.close(descriptor)
 
     @contextlib.asynccontextmanager
     async def turn(self, account: str) -> AsyncGenerator[SpoolTokenTurn | None]:

@@ -79,13 +79,10 @@ class SpoolVerification(Verification):
 
     def _damage(self, name: str, message: QueueId) -> str | None:
         try:
-            envelope = files.open_regular(self._at(name))
-            if envelope is None:
+            octets = files.read(self._at(name))
+            if octets is None:
                 return "no regular file"
-            try:
-                file = envelope_format.parse(files.read_all(envelope))
-            finally:
-                os.close(envelope)
+            file = envelope_format.parse(octets)
         except (DamagedMessage, OSError) as error:
             return reason_of(error, name)
         history = journal.history(file.tail)

@@ -259,6 +259,22 @@ def exists(at: Location) -> bool:
     return os.access(at.name, os.F_OK, dir_fd=at.directory.fileno())
 
 
+def read(at: Location, *, alone: bool = True) -> bytes | None:
+    """Read an envelope file; None if there is none, or it is no regular file (``open_regular``).
+
+    Raises:
+        OSError: as ``read_all``.
+
+    """
+    descriptor = open_regular(at, alone=alone)
+    if descriptor is None:
+        return None
+    try:
+        return read_all(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_all(descriptor: int, offset: int = 0) -> bytes:
     """Read an envelope file from ``offset`` to its end.
 
@@ -310,10 +326,14 @@ def open_for_append(descriptor: int) -> int:
 
 
 def append(descriptor: int, octets: bytes) -> None:
-    """Append whole lines, on a new line after a torn earlier append."""
-    size = os.fstat(descriptor).st_size
-    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-    write_all(descriptor, b"\r\n" + octets if torn else octets)
+    """Append whole lines to the file behind ``descriptor``; after a torn append, on a new line."""
+    writing = open_for_append(descriptor)
+    try:
+        size = os.fstat(writing).st_size
+        torn = size > 0 and os.pread(writing, 1, size - 1) != b"\n"
+        write_all(writing, b"\r\n" + octets if torn else octets)
+    finally:
+        os.close(writing)
 
 
 def sync_directory(directory: Directory) -> None:

@@ -119,13 +119,8 @@ def _carry_wish(locked: Locked, replacement: int) -> None:
     """Copy the wish of an operator that came after the old envelope was copied."""
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     wish = journal.history(tail).wish
-    if wish is None:
-        return
-    envelope = files.open_for_append(replacement)
-    try:
-        files.append(envelope, journal.write(Wished(at=locked.spool.clock(), wish=wish)))
-    finally:
-        os.close(envelope)
+    if wish is not None:
+        files.append(replacement, journal.write(Wished(at=locked.spool.clock(), wish=wish)))
 
 
 def is_done(spool: Spool, message: QueueId) -> bool:

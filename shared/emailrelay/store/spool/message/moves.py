@@ -47,11 +47,7 @@ class Locked:
 
     def append(self, lines: bytes) -> None:
         """Append to the journal, whatever the envelope's name is now."""
-        descriptor = files.open_for_append(self.descriptor)
-        try:
-            files.append(descriptor, lines)
-        finally:
-            os.close(descriptor)
+        files.append(self.descriptor, lines)
 
     def release(self) -> None:
         """Give up the lock."""
@@ -152,11 +148,7 @@ def name_duplicate(spool: Spool, message: QueueId, peer: str) -> None:
     if reading is None:
         return
     try:
-        writing = files.open_for_append(reading)
-        try:
-            files.append(writing, journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
-        finally:
-            os.close(writing)
+        files.append(reading, journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
     finally:
         os.close(reading)
 

@@ -89,11 +89,7 @@ class Notice:
 
     def text(self, message: QueueId) -> bytes:
         """Return the notice's content."""
-        descriptor = files.opened(self.directory / names.content(message), os.O_RDONLY)
-        try:
-            return files.read_all(descriptor)
-        finally:
-            os.close(descriptor)
+        return _read(self.directory / names.content(message))
 
     def move_on(self) -> QueueId | None:
         """Make it a message of the spool; return its id, or None if it was one already."""
@@ -112,12 +108,15 @@ class Notice:
 
 
 def _stage(path: Location) -> Stage:
+    return journal.history(envelope_format.parse(_read(path)).tail).stage or Stage.READY
+
+
+def _read(path: Location) -> bytes:
     descriptor = files.opened(path, os.O_RDONLY)
     try:
-        file = envelope_format.parse(files.read_all(descriptor))
+        return files.read_all(descriptor)
     finally:
         os.close(descriptor)
-    return journal.history(file.tail).stage or Stage.READY
 
 
 def lying(spool: Spool, about: QueueId) -> Notice | None:

@@ -183,13 +183,7 @@ def _measure(path: Location) -> tuple[int, int] | None:
 
 
 def _read(path: Location) -> bytes:
-    descriptor = files.open_regular(path)
-    if descriptor is None:
-        return b""
-    try:
-        return files.read_all(descriptor)
-    finally:
-        os.close(descriptor)
+    return files.read(path) or b""
 
 
 def _put(spool: Spool, octets: bytes, path: Location) -> None:
