@@ -20,7 +20,7 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool.disk import directory_check, files, locks, names
+from emailrelay.store.spool.disk import directory_check, files, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
@@ -32,7 +32,6 @@ from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
 from emailrelay.store.spool.message.draft import SpoolDraft
 from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
-from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
 from emailrelay.store.spool.opening.presence import Presence
@@ -229,18 +228,13 @@ class SpoolStore(Store):
     async def flush(self, message: QueueId) -> bool:
         """See ``Store.flush``. A claimed message is being tried already."""
         for stage in (Stage.UNFILTERED, Stage.READY):
-            path = self._spool.envelope(message, stage)
             try:
-                descriptor = locks.lock_named(path)
-                if descriptor is None:
-                    continue
-                locked = Locked(self._spool, message, stage, descriptor)
-                try:
-                    return moves.flush(locked)
-                finally:
-                    locked.release()
+                locked = moves.lock(self._spool, message, stage)
+                if locked is not None:
+                    with locked:
+                        return moves.flush(locked)
             except OSError as error:
-                raise StoreError(f"flush {path}", error) from error
+                raise StoreError(f"flush {self._spool.envelope(message, stage)}", error) from error
         return False
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
@@ -250,19 +244,17 @@ class SpoolStore(Store):
                 path = self._spool.envelope(message, stage)
                 if not files.is_there(path):
                     continue
-                descriptor = locks.lock_named(path)
-                if descriptor is None:
-                    if not self._ask(path, wish):
+                locked = moves.lock(self._spool, message, stage)
+                if locked is None:
+                    # A request for the holder of the claim.
+                    if not moves.append_beside(path, Wished(at=self._clock(), wish=wish)):
                         continue  # it was moved or removed
                     # The claim may have ended before its holder could see the wish.
-                    descriptor = locks.lock_named(path)
-                if descriptor is not None:
-                    locked = Locked(self._spool, message, stage, descriptor)
-                    try:
+                    locked = moves.lock(self._spool, message, stage)
+                if locked is not None:
+                    with locked:
                         rewriting.shorten_if_long(locked)
                         moves.grant(locked, wish)
-                    finally:
-                        locked.release()
             except OSError as error:
                 raise StoreError(f"{wish} {message}", error) from error
             return True
@@ -277,17 +269,6 @@ class SpoolStore(Store):
     def verification(self, *, contents: bool) -> SpoolVerification:
         """See ``Store.verification``."""
         return SpoolVerification(self._spool.root, self, contents=contents)
-
-    def _ask(self, path: Location, wish: AdministratorWish) -> bool:
-        """Leave a request for the holder of the claim; False if the message is not there."""
-        reading = files.open_regular(path)
-        if reading is None:
-            return False
-        try:
-            files.append(reading, journal.write(Wished(at=self._clock(), wish=wish)))
-        finally:
-            os.close(reading)
-        return True
 
 
 def _leave(spool: Spool, presence: Presence) -> None:

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from emailrelay.errors import StoreUnusable
@@ -218,7 +218,7 @@ class Log:
     def leave(self) -> None:
         """Close a log that was removed or replaced; the next batch goes to the log at the path."""
         with self._one:
-            self._release()
+            self.close()
             self._broken.clear()
 
     @contextmanager
@@ -332,19 +332,13 @@ class Log:
         with self._one, self._opened().locked() as place:
             return place is None or not place.since
 
-    def closed(self) -> list[Segment]:
-        """Open all segments before the current one, in order; the caller closes them."""
+    def closed(self, opened: ExitStack) -> list[Segment]:
+        """Open all segments before the current one, in order; ``opened`` closes them."""
         if not self.in_use():
             return []
         with self._one, self._opened().locked() as place:
             current = 0 if place is None else place.number
-        opened: list[Segment] = []
-        for number in segment.numbers(self.directory):
-            if number < current:
-                found = segment.open_segment(self.directory, number)
-                if found is not None:
-                    opened.append(found)
-        return opened
+        return segment.open_all(self.directory, opened, before=current)
 
     def has_failed(self) -> bool:
         """Tell if a checkpoint has failed: files may be lost that only the log has whole."""
@@ -364,9 +358,6 @@ class Log:
 
     def close(self) -> None:
         """Close the files."""
-        self._release()
-
-    def _release(self) -> None:
         self._change(None)
         if self._tail is not None:
             self._tail.close()

@@ -108,7 +108,7 @@ def _any_of(directory: Directory, most: int) -> int | None:
 
 def _lock(path: Location) -> int | None:
     """Lock a file that is never removed; make it if it is missing. None: it is locked."""
-    descriptor = _open(path)
+    descriptor = files.open_or_create(path)
     if locks.try_lock(descriptor):
         # An administrator may have cleared the directory: a lock on a removed file is void.
         if locks.is_named(descriptor, path):
@@ -117,10 +117,6 @@ def _lock(path: Location) -> int | None:
     else:
         os.close(descriptor)
     return None
-
-
-def _open(path: Location) -> int:
-    return files.open_or_create(path)
 
 
 def _ask(descriptor: int, rate: Rate, now: float) -> float:

@@ -11,7 +11,7 @@ from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import FailedMessage, PreparedNotice
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.message import moves, notice, rewriting
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.notice import Notice, NoticeKind
@@ -23,10 +23,9 @@ _NOTIFIED = b"X-MailRelay-Notified:"
 def take_failure(spool: Spool, message: QueueId) -> "SpoolFailure | None":
     """Lock a failed message; see ``Store.failure``."""
     with _doing(f"read the failed message {message}"):
-        descriptor = locks.lock_named(spool.envelope(message, Stage.FAILED))
-        if descriptor is None:
+        locked = moves.lock(spool, message, Stage.FAILED)
+        if locked is None:
             return None
-        locked = Locked(spool, message, Stage.FAILED, descriptor)
         try:
             rewriting.shorten_if_long(locked)
             return SpoolFailure(locked)

@@ -18,11 +18,11 @@ from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.message.draft_files import DraftFiles
-from emailrelay.store.spool.message.moves import Locked, history_of
+from emailrelay.store.spool.message.moves import Locked, history_of, lock
 from emailrelay.store.spool.message.spool import Spool
 
 
@@ -138,15 +138,13 @@ def record(locked: Locked) -> None:
 def sweep(spool: Spool) -> None:
     """Finish or discard what dead notifiers left; notices for local agents wait for a notifier."""
     for notice in _all(spool):
-        locked = _lock(spool, notice.about)
-        if locked is None:
-            if not _exists(spool, notice.about):
-                notice.discard()  # the operator has deleted the failed message
-            continue
-        try:
-            _settle(notice, history_of(locked))
-        finally:
-            locked.release()
+        held = (lock(spool, notice.about, stage) for stage in Stage)
+        locked = next(filter(None, held), None)
+        if locked is not None:
+            with locked:
+                _settle(notice, history_of(locked))
+        elif spool.stage_of(notice.about) is None:
+            notice.discard()  # the operator has deleted the failed message
 
 
 def _settle(notice: Notice, history: History) -> None:
@@ -166,15 +164,3 @@ def _all(spool: Spool) -> Iterator[Notice]:
         about, _, kind = name.rpartition(".")
         if kind in set(NoticeKind):
             yield Notice(spool, QueueId(about), NoticeKind(kind))
-
-
-def _lock(spool: Spool, message: QueueId) -> Locked | None:
-    for stage in Stage:
-        descriptor = locks.lock_named(spool.envelope(message, stage))
-        if descriptor is not None:
-            return Locked(spool, message, stage, descriptor)
-    return None
-
-
-def _exists(spool: Spool, message: QueueId) -> bool:
-    return any(files.is_there(spool.envelope(message, stage)) for stage in Stage)

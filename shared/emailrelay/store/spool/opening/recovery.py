@@ -19,7 +19,7 @@ from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import final_dots
 from emailrelay.store.spool.message import adoption, draft, notice
-from emailrelay.store.spool.message.moves import Locked, drop
+from emailrelay.store.spool.message.moves import drop, lock
 from emailrelay.store.spool.message.spool import Spool
 
 _BUSY_IS_OLD = 600.0
@@ -102,7 +102,7 @@ class Recovery:
         spool = self.spool
         # Locked until it is removed: a new holder of the message makes a copy under the same name.
         with _unclaimed(spool, message) as free:
-            waits = name == names.adopted_copy(message) and _exists_at_all(spool, message)
+            waits = name == names.adopted_copy(message) and spool.stage_of(message) is not None
             if free and (not waits or adoption.is_done(spool, message)):
                 files.remove_tree(spool.directories.work / name)
 
@@ -119,13 +119,10 @@ class Recovery:
         A message that is gone or claimed again is named, too: another process has sent it.
         """
         spool = self.spool
-        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
-        if envelope is not None:
-            locked = Locked(spool, message, Stage.READY, envelope)
-            try:
+        locked = lock(spool, message, Stage.READY)
+        if locked is not None:
+            with locked:
                 locked.append(journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
-            finally:
-                locked.release()
         spool.report(PossibleDuplicate(id=message, peer=peer))
 
     def _removed(self, message: QueueId) -> bool:
@@ -135,14 +132,11 @@ class Recovery:
         sent it once more.
         """
         spool = self.spool
-        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
-        if envelope is not None:
-            locked = Locked(spool, message, Stage.READY, envelope)
-            try:
+        locked = lock(spool, message, Stage.READY)
+        if locked is not None:
+            with locked:
                 drop(locked)
-            finally:
-                locked.release()
-        elif _exists_at_all(spool, message):
+        elif spool.stage_of(message) is not None:
             return False
         elif files.exists(spool.content(message)):
             files.remove(spool.content(message))
@@ -218,7 +212,7 @@ class Recovery:
             return False
         drafted = spool.directories.drafts / names.draft_envelope(message)
         return spool.clock() - named >= _ORPHAN_IS_OLD and not (
-            files.is_there(drafted) or _exists_at_all(spool, message)
+            files.is_there(drafted) or spool.stage_of(message) is not None
         )
 
 
@@ -238,10 +232,6 @@ def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
             yield False
             return
     yield True
-
-
-def _exists_at_all(spool: Spool, message: QueueId) -> bool:
-    return any(files.is_there(spool.envelope(message, stage)) for stage in Stage)
 
 
 def _listed(directory: Directory) -> Iterator[str]:

@@ -80,7 +80,7 @@ def _restore(
     """Restore a message with its content; True if that changed anything."""
     _remove_draft(spool, message)
     changed = _note(spool, message, stage, envelope)
-    found = _found(spool, message)
+    found = spool.stage_of(message)
     final = envelope if found is None else _read(spool.envelope(message, found))
     octets = content.read()
     if not _belongs(final, octets):
@@ -118,7 +118,7 @@ def _finish_draft(spool: Spool, message: QueueId) -> None:
     if draft is None:
         return
     try:
-        if _found(spool, message) is None:
+        if spool.stage_of(message) is None:
             roll_forward(spool, message, draft)
         else:
             _remove_draft(spool, message)
@@ -126,16 +126,9 @@ def _finish_draft(spool: Spool, message: QueueId) -> None:
         locks.unlock_and_close(draft)
 
 
-def _found(spool: Spool, message: QueueId) -> Stage | None:
-    for stage in Stage:
-        if files.is_there(spool.envelope(message, stage)):
-            return stage
-    return None
-
-
 def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool:
     """Bring a present envelope up to the record; True if that changed anything."""
-    found = _found(spool, message)
+    found = spool.stage_of(message)
     if found is None:
         return False
     here, there = spool.envelope(message, found), spool.envelope(message, stage)
