@@ -10,7 +10,6 @@ import secrets
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 from emailrelay import journal
@@ -59,17 +58,16 @@ class MemoryStore(Store):
                 self.relay_notice(kept)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Store``; a commit never awaits, so none is under way."""
 
     def draft(self, envelope: Envelope) -> Draft:
         """See ``Store``."""
-        return _Draft(self, self._ids.next(self.clock()), envelope)
+        return _Draft(self, self.next_id(), envelope)
+
+    def next_id(self) -> QueueId:
+        """Return the id of a new message."""
+        return self._ids.next(self.clock())
 
     def limits(self, route: str) -> RouteLimits:
         """See ``Store``."""
@@ -85,14 +83,10 @@ class MemoryStore(Store):
 
     def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> Feed:  # noqa: ARG002 - see ``Store.dispatch``
         """See ``Store``."""
-        return MemoryFeed(self.mail, self.clock, stage, self.claim_now)
+        return MemoryFeed(self, self.mail, self.clock, stage)
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
         """See ``Store``."""
-        return self.claim_now(stage, message, due_only=due_only)
-
-    def claim_now(self, stage: Stage, message: QueueId, *, due_only: bool) -> Claim | None:
-        """Do what ``claim`` does, in one step."""
         kept = self.mail.kept.get(message)
         if kept is None or kept.stage is not stage or kept.claimed:
             return None
@@ -125,7 +119,7 @@ class MemoryStore(Store):
             except StoreError as error:
                 self.report(StoreTrouble(doing="taking in a message", reason=str(error)))
                 continue
-            message = self._ids.next(self.clock())
+            message = self.next_id()
             self.add(self.accepted(stage, content), message, envelope, content)
             self.report(TakenIn(id=message))
 
@@ -171,15 +165,6 @@ class MemoryStore(Store):
         if kept is None or kept.stage is not Stage.FAILED or kept.claimed:
             return None
         return _Failure(self, kept)
-
-    def prepare_notice(
-        self, kept: Kept, text: Callable[[QueueId], bytes], *, local: bool
-    ) -> PreparedNotice:
-        """See ``FailedMessage.prepare``."""
-        message = self._ids.next(self.clock())
-        kept.notice, kept.local = PreparedNotice(message, text(message)), local
-        kept.entries.append(Notified(at=self.clock()))
-        return kept.notice
 
     def relay_notice(self, kept: Kept) -> None:
         """See ``FailedMessage.relay``."""
@@ -403,7 +388,10 @@ class _Failure(FailedMessage):
 
     async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
         """See ``FailedMessage``."""
-        return self._store.prepare_notice(self._kept, text, local=local)
+        message, kept = self._store.next_id(), self._kept
+        kept.notice, kept.local = PreparedNotice(message, text(message)), local
+        await self.record()
+        return kept.notice
 
     async def prepared(self) -> PreparedNotice | None:
         """See ``FailedMessage``."""

@@ -1,30 +1,19 @@
 """The feed of the memory store: it looks at the mail itself, and needs no dispatcher."""
 
 from collections.abc import Callable
-from typing import Protocol
 
-from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Feed
+from emailrelay.store.base import Claim, Feed, Store
 from emailrelay.store.memory_mail import MemoryMail
-
-
-class ClaimNow(Protocol):
-    """Claims a message in one step, or returns None."""
-
-    def __call__(self, stage: Stage, message: QueueId, *, due_only: bool) -> Claim | None:
-        """See ``Store.claim``."""
-        ...
 
 
 class MemoryFeed(Feed):
     """See ``Feed``."""
 
     def __init__(
-        self, mail: MemoryMail, clock: Callable[[], float], stage: Stage, claim: ClaimNow
+        self, store: Store, mail: MemoryMail, clock: Callable[[], float], stage: Stage
     ) -> None:
-        self._mail, self._clock, self._stage = mail, clock, stage
-        self._claim_now = claim
+        self._store, self._mail, self._clock, self._stage = store, mail, clock, stage
 
     def wake(self) -> None:
         """See ``Feed.wake``."""
@@ -34,6 +23,8 @@ class MemoryFeed(Feed):
         """See ``Feed.claim``."""
         while True:
             for kept, wait in list(self._mail.free(self._stage, self._clock())):
-                if wait <= 0 and (claim := self._claim_now(self._stage, kept.id, due_only=False)):
-                    return claim
+                if wait <= 0:
+                    claim = await self._store.claim(self._stage, kept.id, due_only=False)
+                    if claim is not None:
+                        return claim
             await self._mail.change(self._mail.pause(self._stage, self._clock()))
