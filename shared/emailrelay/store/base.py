@@ -131,12 +131,7 @@ class Draft(ABC):
         """Begin the block."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Discard what was not committed."""
         await self.discard()
 
@@ -230,12 +225,7 @@ class Claim(ABC):
         """Begin the block."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Give back what was not settled."""
         await self.release()
 

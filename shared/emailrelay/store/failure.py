@@ -10,7 +10,6 @@ Guarantee: a notice to be relayed whose process died after ``prepare`` is relaye
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
@@ -75,12 +74,7 @@ class FailedMessage(ABC):
         """Begin the block."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Give the right back."""
         await self.release()
 

@@ -4,7 +4,6 @@ import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 # Not used here: it is imported before workers are forked, which share it then.
@@ -122,12 +121,7 @@ class SpoolStore(Store):
         self._opened = spool
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Store``."""
         spool, self._opened = self._spool, None
         if self._recovery is not None and self._sweeping is not None:

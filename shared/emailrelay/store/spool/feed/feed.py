@@ -1,7 +1,6 @@
 """Claims the messages of one stage by hints, from this process's index or from a dispatcher."""
 
 import asyncio
-from types import TracebackType
 from typing import Protocol, Self
 
 from emailrelay.queue_id import QueueId
@@ -79,12 +78,7 @@ class SpoolFeed(Feed):
         await self._hints.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Feed``."""
         await self._hints.close()
 
