@@ -11,7 +11,7 @@ from tests.contract.mail import PATIENCE, next_of, put
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.records import Noted, Taken
-from emailrelay.store.spool.feed import rescans, scanning
+from emailrelay.store.spool.feed import hints, scanning
 from emailrelay.store.spool.wake.index import Scheduled
 
 WAITING = 300
@@ -26,8 +26,8 @@ async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One by its last scan, one by what was told since, and one by a scan under way; of the log's batches none."""
-    monkeypatch.setattr(rescans, "_LOOK", 0.01)
-    monkeypatch.setattr(rescans, "_SCAN_SHARE", 0)
+    monkeypatch.setattr(hints, "_LOOK", 0.01)
+    monkeypatch.setattr(hints, "_SCAN_SHARE", 0)
     scans, scanned, read = 0, asyncio.Event(), scanning.read_stretches
     loop = asyncio.get_running_loop()
 
