@@ -19,9 +19,7 @@ from emailrelay.store.submission import Submission, SubmissionRefused
 class SpoolSubmission(Submission):
     """See ``Submission``."""
 
-    def __init__(
-        self, root: str, next_id: Callable[[], QueueId], clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, root: str, next_id: Callable[[], QueueId]) -> None:
         """Begin a message.
 
         Raises:
@@ -29,7 +27,6 @@ class SpoolSubmission(Submission):
             OSError: the disk is full or fails.
 
         """
-        self._clock = clock
         self._eight_bit = False
         self._spool = Directory(root, makes=False)
         try:
@@ -57,7 +54,7 @@ class SpoolSubmission(Submission):
         )
         stage = entrance.get(self._spool)
         pair = self._pair
-        accepted = Accepted(at=self._clock(), stage=stage, length=pair.length, crc32=pair.crc32)
+        accepted = Accepted(at=time.time(), stage=stage, length=pair.length, crc32=pair.crc32)
         self._hand_over()
         pair.seal(envelope, accepted)
         pair.sync()

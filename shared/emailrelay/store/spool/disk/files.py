@@ -259,14 +259,14 @@ def exists(at: Location) -> bool:
     return os.access(at.name, os.F_OK, dir_fd=at.directory.fileno())
 
 
-def read(at: Location, *, alone: bool = True) -> bytes | None:
+def read(at: Location) -> bytes | None:
     """Read an envelope file; None if there is none, or it is no regular file (``open_regular``).
 
     Raises:
         OSError: as ``read_all``.
 
     """
-    descriptor = open_regular(at, alone=alone)
+    descriptor = open_regular(at)
     if descriptor is None:
         return None
     try:
@@ -317,17 +317,12 @@ def lines(descriptor: int, offset: int) -> Iterator[bytes]:
                 yield line.rstrip(b"\r\n")
 
 
-def open_for_append(descriptor: int) -> int:
-    """Open the file behind ``descriptor`` for appending, whatever its name is now.
+def append(descriptor: int, octets: bytes) -> None:
+    """Append whole lines to the file behind ``descriptor``; after a torn append, on a new line.
 
     Claims have descriptors for reading: closing one for writing would wake every watcher.
     """
-    return linux.reopen_to_append(descriptor)
-
-
-def append(descriptor: int, octets: bytes) -> None:
-    """Append whole lines to the file behind ``descriptor``; after a torn append, on a new line."""
-    writing = open_for_append(descriptor)
+    writing = linux.reopen_to_append(descriptor)
     try:
         size = os.fstat(writing).st_size
         torn = size > 0 and os.pread(writing, 1, size - 1) != b"\n"

@@ -14,6 +14,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from emailrelay import linux
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply, one_line
@@ -175,7 +176,7 @@ class Wait:
         self._write(f"{_AT_DOT}{one_line(peer)}")
 
     def _write(self, line: str) -> None:
-        writing = files.open_for_append(self.descriptor)
+        writing = linux.reopen_to_append(self.descriptor)
         try:
             files.write_all(writing, f"{line}\n".encode(errors="replace"))
         finally:
