@@ -108,18 +108,17 @@ class SpoolVerification(Verification):
     def _draft(self, name: str) -> Iterator[DamageFinding]:
         if names.parse(name.rpartition("/")[2]) is None:
             return
-        lock = locks.lock_named(self._at(name))
-        if lock is not None:
-            locks.unlock_and_close(lock)
+        with locks.held(self._at(name)) as lock:
+            free = lock is not None
+        if free:
             yield DamageFinding(name, "a draft whose writer died")
 
     def _copy(self, name: str) -> Iterator[DamageFinding]:
         message = QueueId(name.rpartition("/")[2].rpartition(".")[0])
         path = self._root / names.envelope(message, Stage.UNFILTERED)
-        lock = locks.lock_named(path)
-        if lock is not None:
-            locks.unlock_and_close(lock)
-        if lock is not None or not files.is_there(path):
+        with locks.held(path) as lock:
+            free = lock is not None
+        if free or not files.is_there(path):
             yield DamageFinding(name, "a filters' work copy that no process works on", message)
 
     def _has_envelope(self, message: QueueId) -> bool:

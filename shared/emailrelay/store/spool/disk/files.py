@@ -378,6 +378,17 @@ def copy(source: int, target: Location) -> int:
     return descriptor
 
 
+def measured(at: Location) -> tuple[int, int] | None:
+    """Return the length and the CRC-32 of a file; None if ``open_regular`` does not open it."""
+    descriptor = open_regular(at)
+    if descriptor is None:
+        return None
+    try:
+        return measure(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def measure(descriptor: int) -> tuple[int, int]:
     """Return the length and the CRC-32 of an open file's octets."""
     length = crc32 = 0

@@ -70,14 +70,11 @@ class Recovery:
 
     def _draft(self, path: Location, message: QueueId) -> None:
         spool = self.spool
-        envelope = locks.lock_named(path)
-        if envelope is None:
-            return
-        begun = files.exists(spool.directories.drafts / names.content(message))
-        try:
+        with locks.held(path) as envelope:
+            if envelope is None:
+                return
+            begun = files.exists(spool.directories.drafts / names.content(message))
             stage = draft.roll_forward(spool, message, envelope)
-        finally:
-            locks.unlock_and_close(envelope)
         if stage is not None:
             spool.report(Recovered(id=message, what=f"draft completed: {stage}"))
         elif begun:  # a draft without a content is not worth a report
@@ -149,11 +146,9 @@ class Recovery:
         """Remove the waits (A) of dead receivers; the message's next claim sees that."""
         for name in files.listed(self.spool.directories.waiting):
             path = self.spool.directories.waiting / name
-            with self._each(name):
-                waiter = locks.lock_named(path)
+            with self._each(name), locks.held(path) as waiter:
                 if waiter is not None:
                     files.remove(path)
-                    locks.unlock_and_close(waiter)
 
     def _notices(self) -> None:
         """N: send a notice that the journal has recorded; the next notifier makes others again."""
@@ -184,15 +179,10 @@ class Recovery:
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
         path = spool.root / names.busy_envelope(message)
-        envelope = locks.lock_named(path)
-        if envelope is None:
-            return
-        try:
-            if spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
+        with locks.held(path) as envelope:
+            if envelope is None or spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
                 return
             files.rename(path, spool.envelope(message, Stage.READY))
-        finally:
-            locks.unlock_and_close(envelope)
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
         spool.announcer.announce(Stage.READY, message)
 
@@ -221,13 +211,10 @@ def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
     """Lock a message's envelope at any stage; yield False if another process has the lock."""
     for stage in Stage:
         path = spool.envelope(message, stage)
-        envelope = locks.lock_named(path)
-        if envelope is not None:
-            try:
+        with locks.held(path) as envelope:
+            if envelope is not None:
                 yield True
-            finally:
-                locks.unlock_and_close(envelope)
-            return
+                return
         if files.is_there(path):
             yield False
             return

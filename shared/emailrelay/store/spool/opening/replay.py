@@ -87,7 +87,7 @@ def _restore(
         return changed  # filters have changed it, and the result was synced as files
     if files.is_directory(spool.directories.work / names.adopted_copy(message)):
         pass  # a result is being adopted: the next claim replaces the content
-    elif _measure(spool.content(message)) != (len(octets), zlib.crc32(octets)):
+    elif files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, spool.content(message))
         changed = True
     if found is None:
@@ -114,16 +114,13 @@ def _remove_draft(spool: Spool, message: QueueId) -> None:
 def _finish_draft(spool: Spool, message: QueueId) -> None:
     """Complete a draft that was committed as files: a power cut may have undone its renames."""
     path = spool.directories.drafts / names.draft_envelope(message)
-    draft = locks.lock_named(path)
-    if draft is None:
-        return
-    try:
+    with locks.held(path) as draft:
+        if draft is None:
+            return
         if spool.stage_of(message) is None:
             roll_forward(spool, message, draft)
         else:
             _remove_draft(spool, message)
-    finally:
-        locks.unlock_and_close(draft)
 
 
 def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool:
@@ -163,16 +160,6 @@ def _belongs(envelope: bytes, content: bytes) -> bool:
     except DamagedMessage:
         return False
     return (history.length, history.crc32) == (len(content), zlib.crc32(content))
-
-
-def _measure(path: Location) -> tuple[int, int] | None:
-    descriptor = files.open_regular(path)
-    if descriptor is None:
-        return None
-    try:
-        return files.measure(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _read(path: Location) -> bytes:
