@@ -10,8 +10,8 @@ from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
-from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.wake.hint_sender import HintSender
 from emailrelay.store.submission import Submission, SubmissionRefused
 

@@ -21,8 +21,8 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.durability import Durability
-from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.message.moves import name_duplicate, withdraw
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.waiting import Waiter, Waiters

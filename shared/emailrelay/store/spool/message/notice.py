@@ -20,8 +20,8 @@ from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
-from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.message.moves import Locked, history_of, lock
 from emailrelay.store.spool.message.spool import Spool
 
