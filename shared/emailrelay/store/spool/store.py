@@ -11,7 +11,7 @@ import filelock as _filelock  # noqa: F401  # pyright: ignore[reportUnusedImport
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.events import Report
 from emailrelay.journal import AdministratorWish, History, Wished
 from emailrelay.queue_id import QueueId
@@ -154,10 +154,8 @@ class SpoolStore(Store):
 
     async def set_entrance(self, stage: Stage) -> None:
         """See ``Store.set_entrance``."""
-        try:
+        with as_store_error(f"note in {self._root} whether filters come first"):
             entrance.put(self._spool.root, stage)
-        except OSError as error:
-            raise StoreError(f"note in {self._root} whether filters come first", error) from error
 
     async def entrance(self) -> Stage:
         """See ``Store.entrance``."""
@@ -181,18 +179,16 @@ class SpoolStore(Store):
 
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store.listing``."""
-        try:
-            with files.scanned(self._spool.root) as entries:
-                for count, item in enumerate(entries, 1):
-                    entry = names.parse(item.name)
-                    if entry is not None and entry.stage in stages:
-                        listed = self._listed(item, entry)
-                        if listed is not None:
-                            yield listed
-                    if count % _PER_TURN == 0:
-                        await asyncio.sleep(0)
-        except OSError as error:
-            raise StoreError(f"list {self._spool.root}", error) from error
+        root = self._spool.root
+        with as_store_error(f"list {root}"), files.scanned(root) as entries:
+            for count, item in enumerate(entries, 1):
+                entry = names.parse(item.name)
+                if entry is not None and entry.stage in stages:
+                    listed = self._listed(item, entry)
+                    if listed is not None:
+                        yield listed
+                if count % _PER_TURN == 0:
+                    await asyncio.sleep(0)
 
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
         """See ``Store.describe``."""
@@ -222,19 +218,17 @@ class SpoolStore(Store):
     async def flush(self, message: QueueId) -> bool:
         """See ``Store.flush``. A claimed message is being tried already."""
         for stage in (Stage.UNFILTERED, Stage.READY):
-            try:
+            with as_store_error(f"flush {self._spool.envelope(message, stage)}"):
                 locked = moves.lock(self._spool, message, stage)
                 if locked is not None:
                     with locked:
                         return moves.flush(locked)
-            except OSError as error:
-                raise StoreError(f"flush {self._spool.envelope(message, stage)}", error) from error
         return False
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""
         for stage in Stage:
-            try:
+            with as_store_error(f"{wish} {message}"):
                 path = self._spool.envelope(message, stage)
                 if not files.is_there(path):
                     continue
@@ -249,8 +243,6 @@ class SpoolStore(Store):
                     with locked:
                         rewriting.shorten_if_long(locked)
                         moves.grant(locked, wish)
-            except OSError as error:
-                raise StoreError(f"{wish} {message}", error) from error
             return True
         return False
 

@@ -6,9 +6,9 @@ renew them. The lock's file is never removed, so its name and its inode always a
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 
-from emailrelay.errors import StoreError
+from emailrelay.errors import as_store_error
 from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.threads import in_thread
@@ -66,7 +66,7 @@ class SpoolTokenTurn(TokenTurn):
 
     async def reserve(self) -> None:
         """See ``TokenTurn.reserve``."""
-        with _doing("the tokens cannot be stored"):
+        with as_store_error("the tokens cannot be stored"):
             self._take_room()
 
     def _take_room(self) -> Reserved:
@@ -76,7 +76,7 @@ class SpoolTokenTurn(TokenTurn):
 
     async def keep(self, octets: bytes) -> None:
         """See ``TokenTurn.keep``."""
-        with _doing("the tokens cannot be stored"):
+        with as_store_error("the tokens cannot be stored"):
             try:
                 await in_thread(self._take_room().commit, octets)
             finally:
@@ -98,7 +98,7 @@ class SpoolTokens(TokenStore):
 
     async def read(self, account: str) -> bytes | None:
         """See ``TokenStore.read``."""
-        with _doing("the tokens cannot be read"):
+        with as_store_error("the tokens cannot be read"):
             try:
                 return files.read(self._directory(makes=False) / f"{account}.json")
             except FileNotFoundError:
@@ -107,7 +107,7 @@ class SpoolTokens(TokenStore):
     @contextlib.asynccontextmanager
     async def turn(self, account: str) -> AsyncGenerator[SpoolTokenTurn | None]:
         """See ``TokenStore.turn``."""
-        with _doing("the tokens cannot be stored"):
+        with as_store_error("the tokens cannot be stored"):
             directory = self._directory()
             descriptor = files.opened(
                 directory / f"{account}.lock", os.O_CREAT | os.O_RDONLY, 0o600
@@ -132,11 +132,3 @@ class SpoolTokens(TokenStore):
             directory.renew()
             files.sync_directory(root)
         return directory
-
-
-@contextlib.contextmanager
-def _doing(doing: str) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(doing, error) from error

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from emailrelay import envelope_format, journal
-from emailrelay.errors import DamagedMessage, StoreError, reason_of
+from emailrelay.errors import DamagedMessage, as_store_error, reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
@@ -30,14 +30,12 @@ class SpoolVerification(Verification):
 
     async def listing(self) -> list[str]:
         """See ``Verification.listing``."""
-        try:
+        with as_store_error(f"list {self._root}"):
             found = sorted(files.listed(self._root))
             for directory in (names.DRAFTS, names.WORK):
                 with contextlib.suppress(FileNotFoundError):
                     inside = sorted(files.listed(self._directory(directory)))
                     found.extend(f"{directory}/{name}" for name in inside)
-        except OSError as error:
-            raise StoreError(f"list {self._root}", error) from error
         return [name for name in found if name not in names.DIRECTORIES]
 
     def _directory(self, name: str) -> Directory:
