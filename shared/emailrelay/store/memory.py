@@ -29,9 +29,8 @@ from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, Work
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
-from emailrelay.store.memory_feed import MemoryFeed
 from emailrelay.store.memory_limits import MemoryLimits
-from emailrelay.store.memory_mail import Kept, MemoryMail
+from emailrelay.store.memory_mail import Kept, MemoryFeed, MemoryMail
 from emailrelay.store.private_copy import PrivateCopy, read_pair
 from emailrelay.store.transition import Change
 
