@@ -1,7 +1,6 @@
 """A sick system: a failed read, write or start delays one entry, never other mail."""
 
 import asyncio
-import errno
 import itertools
 import os
 import socket
@@ -17,6 +16,7 @@ from tests.contract.mail import (
     attempt,
     can_claim,
     claimed,
+    full,
     next_of,
     put,
     stages,
@@ -37,14 +37,6 @@ from emailrelay.store.spool.wake.hint_sender import HintSender, socket_path
 from emailrelay.store.spool.wake.hint_socket import HintSocket
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
-
-
-def descriptors() -> set[str]:
-    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
-
-
-def full(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def bind(path: Path) -> socket.socket:
