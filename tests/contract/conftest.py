@@ -1,6 +1,7 @@
 """The stores that the contract suite is run over: ``STORES`` is the one place to register one.
 
-A test that takes ``opener`` is about every store. A test in ``test_spool_*`` is about the spool alone.
+A test that takes ``opener`` is about every store. Tests in ``test_spool_*`` are about the spool
+alone.
 """
 
 import time
@@ -60,11 +61,11 @@ class Registered(NamedTuple):
     opener: Callable[[Path], Opener]
     """Makes an opener of a store that is empty; the directory is the test's own."""
     shared: bool = True
-    """Whether other processes can open it, at the opener's ``place``."""
+    """True: other processes can open it, at the opener's ``place``."""
     tokens: Callable[[Path], TokenStore] | None = None
     """Gives the tokens there, with the same directory the same; None: another store keeps them."""
     verifies: bool = True
-    """Whether ``Store.verification`` is not refused."""
+    """True: ``Store.verification`` is not refused."""
 
 
 def _spool_tokens(directory: Path) -> TokenStore:

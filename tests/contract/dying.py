@@ -1,8 +1,9 @@
 """Does one thing to a spool again and again, and each time dies one system call later.
 
-``python -m tests.contract.dying SCENARIO kill|fail DIRECTORY files|log`` makes a spool ``DIRECTORY/1``, dies by
-SIGKILL (or meets an I/O error) at the first call, makes ``DIRECTORY/2``, dies at the second, until a
-run meets no such call any more. A run that came to its end leaves ``DIRECTORY/<n>.told``.
+``python -m tests.contract.dying SCENARIO kill|fail DIRECTORY files|log`` makes a spool
+``DIRECTORY/1`` and dies by SIGKILL (or meets an I/O error) at the first call. It makes
+``DIRECTORY/2`` and dies at the second call, until a run meets no such call any more. A run that
+came to its end leaves ``DIRECTORY/<n>.told``.
 """
 
 import asyncio

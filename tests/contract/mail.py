@@ -41,7 +41,7 @@ class Opener(Protocol):
 
     reports: list[Event]
     place: str
-    """What ``open_store`` of another process takes, unless the store lives in one process."""
+    """The argument for ``open_store`` in another process, unless the store is in one process."""
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store: ...
 

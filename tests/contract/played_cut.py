@@ -1,7 +1,7 @@
 """A power cut, played on a copy of a spool that has a log.
 
-The log stays as it stood, and of the messages' files only those that a test lets through. Cuts of a real
-disk are under ``tests/faults``.
+The log stays as it was. Of the messages' files only those stay that a test lets through. Cuts of a
+real disk are under ``tests/faults``.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""Several processes on one store: each message is claimed once, and the mail of a killed one goes on."""
+"""Several processes on one store: each message is claimed once, also after a process was killed."""
 
 import asyncio
 from contextlib import AsyncExitStack

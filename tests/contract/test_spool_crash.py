@@ -1,4 +1,4 @@
-"""A process that dies, or a disk that fails, at any call of a message's life leaves only legal states."""
+"""A process that dies, or a disk that fails, at any call leaves messages in legal states only."""
 
 import asyncio
 import subprocess

@@ -1,4 +1,4 @@
-"""Batches of the log: written by the loop, synced by a thread, shown by the loop, with others in between."""
+"""Batches of the log: the loop writes them, a thread syncs them, and the loop shows the files."""
 
 import asyncio
 import errno

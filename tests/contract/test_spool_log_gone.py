@@ -55,7 +55,7 @@ def _spool_moved_and_made_anew(spool: Path) -> None:
 
 
 async def put_again(store: Store) -> QueueId:
-    """Put a message as a client does: one that is refused, since its draft was moved, comes again."""
+    """Put a message as a client does, which sends it again if its draft was moved and refused."""
     try:
         return await put(store, BODY)
     except StoreError:
@@ -122,7 +122,7 @@ async def test_what_was_acknowledged_before_the_log_went_is_synced_with_its_file
 async def test_settlement_after_the_log_went_survives_a_power_cut(
     logged_spool: LoggedSpoolOpener, tmp_path: Path
 ) -> None:
-    """Of a process that has not noticed, too: no log tells of the message any more but the new one."""
+    """Also by a process that has not noticed: only the new log tells of the message."""
     async with SpoolOpener(tmp_path)() as other, logged_spool() as store:
         await put(store, BODY)
         async with await claimed(other, await put(store, BODY)) as claim:

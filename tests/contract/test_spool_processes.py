@@ -31,7 +31,7 @@ NO_WATCHES = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$0" "$@"'
 
 
 def drop(spool: SpoolOpener, number: int) -> QueueId:
-    """Put a message in without anybody being told, as another program does."""
+    """Put a message in without a hint, as another program does."""
     name = f"emailrelay.1700000000.1.{number}"
     (spool.directory / f"{name}.content").write_bytes(b"x\r\n")
     scratch = spool.directory / f"{name}.envelope.new"

@@ -40,7 +40,7 @@ ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
 
 
 def bind(path: Path) -> socket.socket:
-    """Put a socket there: opening it is an error for everybody, root included."""
+    """Put a socket there: opening it is an error for all users, root included."""
     bound = socket.socket(socket.AF_UNIX)
     directory = Directory(str(path.parent))
     bound.bind(socket_path(directory, path.name))

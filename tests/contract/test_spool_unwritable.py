@@ -1,4 +1,4 @@
-"""An envelope that a service may read and not write to: nothing is delivered that cannot be recorded."""
+"""An envelope that a service may only read: no delivery without a record of it."""
 
 import os
 from collections.abc import Generator

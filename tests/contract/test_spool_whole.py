@@ -1,4 +1,4 @@
-"""Many files are synced with all of their file system: nothing is durable by that which was refused."""
+"""A sync of the whole file system serves many files: a refused one makes nothing durable."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""Filters work on a private copy; a Pass makes it the message, anything else leaves no trace of it."""
+"""Filters work on a private copy: a Pass makes it the message, else it leaves no trace."""
 
 import os
 import shutil

@@ -174,7 +174,7 @@ class MemoryStore(Store):
             self.add(accepted, notice.id, envelope, notice.text)
 
     def obey(self, kept: Kept, wish: AdministratorWish) -> None:
-        """Do what an operator asked for, to a message that nobody works on."""
+        """Carry out an operator's wish for a message without a claim."""
         now = self.clock()
         change = transition.after_wish(wish, stage=kept.stage, history=kept.history, now=now)
         if change is not None:
@@ -322,7 +322,7 @@ class _Claim(Claim):
         return heard
 
     def _tell(self, answer: Reply) -> bool:
-        """Answer the client who waits; False if nobody does any more."""
+        """Answer the waiting client; False if no client waits any more."""
         waiter, self._kept.waiter = self._kept.waiter, None
         if waiter is None:
             return False

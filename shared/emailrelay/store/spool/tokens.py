@@ -1,4 +1,6 @@
-"""Files of tokens beside the mail: whole or absent, for their owner alone, renewed by one at a time.
+"""Files of tokens beside the mail: whole or absent, readable only by their owner.
+
+One process at a time renews them.
 
 Each name has two files under ``.tokens``: the tokens, and an empty one whose lock is the right to
 renew them. The lock's file is never removed, so its name and its inode always agree.
@@ -17,7 +19,7 @@ from emailrelay.store.tokens import TokenStore, TokenTurn
 DIRECTORY = ".tokens"
 
 _ROOM = 128 * 1024
-"""Octets put by before a token is asked for: a full disk must not cost one that cannot be asked twice."""
+"""Octets reserved before a token is requested: a full disk must not cost a token that works once."""
 
 
 class Reserved:

@@ -120,16 +120,13 @@ class SpoolVerification(Verification):
             yield DamageFinding(name, "a filters' work copy that no process works on", message)
 
     def _has_envelope(self, message: QueueId) -> bool:
-        present = [
-            *(names.envelope(message, stage) for stage in Stage),
-            names.busy_envelope(message),
-        ]
+        present = [*names.envelopes(message), names.busy_envelope(message)]
         return any(files.is_there(self._root / name) for name in present) or files.is_there(
             self._root / f"{names.draft_envelope(message)}.new"
         )
 
     async def repair(self, found: Sequence[DamageFinding]) -> dict[DamageFinding, str]:
-        """See ``Verification.repair``. The opening recovered the spool; a claim sets damage aside."""
+        """See ``Verification.repair``. Opening the store recovered it; a claim sets damage aside."""
         done: dict[DamageFinding, str] = {}
         for finding in found:
             if finding.id is not None and finding.stage is not None:

@@ -15,6 +15,8 @@ from _thread import allocate_lock  # importing threading takes longer than submi
 from typing import NamedTuple
 
 MODE, PRIVATE = 0o770, 0o700
+CLOCK_GRAIN = 20_000_000
+"""Nanoseconds within which two changes of a directory may carry the same time."""
 _LOOK = 1.0
 """Seconds after which the next use checks that the path still leads to the open directory."""
 _PASSED_ON = stat.S_ISGID | stat.S_ISVTX

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import files
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.directory import CLOCK_GRAIN, Directory
 from emailrelay.store.spool.durable import records, segment
 from emailrelay.store.spool.durable.records import BLOCK, Gone, Record
 from emailrelay.store.spool.durable.segment import Segment
@@ -29,8 +29,6 @@ _SEGMENTS = 32
 """Segments that there may be while checkpoints lag behind."""
 _OLD = 10.0
 """Seconds after its first batch until a segment is closed, so that it can be removed."""
-_SURE = 20_000_000
-"""Nanoseconds after a directory's change until a further change surely shows in its change time."""
 _FAILURE = "the spool's disk has failed; its log is kept for a restart"
 _TAIL, _FAILED = "tail", "sick"
 
@@ -200,7 +198,7 @@ class Log:
         if self._found_failed:
             raise OSError(errno.EIO, _FAILURE)
         # Within one tick of the kernel's clock a second change would not show.
-        self._seen = looks if now - status.st_ctime_ns > _SURE else None
+        self._seen = looks if now - status.st_ctime_ns > CLOCK_GRAIN else None
 
     def is_current(self) -> bool:
         """Tell if the path leads to the log that this process writes."""

@@ -27,7 +27,7 @@ from emailrelay.store.spool.message.spool import Spool
 
 
 class NoticeKind(StrEnum):
-    """How a notice leaves."""
+    """The ways in which a notice leaves."""
 
     RELAY = "relay"
     """As a new message of the spool: any opener can finish that."""
@@ -54,7 +54,7 @@ class Notice:
         return self.spool.directories.notices.below(self.at.name, makes=False)
 
     def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> PreparedNotice:
-        """Write the notice and put it on stable storage; ``text`` makes it for the id it will have."""
+        """Write the notice durably; ``text`` makes its content for the id that it will have."""
         spool = self.spool
         files.make_directory(self.at)
         stage = entrance.get(spool.root)

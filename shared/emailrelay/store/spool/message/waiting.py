@@ -29,7 +29,7 @@ _SOCKET, _ANSWER = "answers", ".answer"
 _AT_DOT = "dot "
 """Begins the line with the server to which the final dot is sent next."""
 _TRIES, _MOMENT = 100, 0.0005
-"""How often, and after how many seconds, a file that a sweep has removed is made again."""
+"""Tries to make a file again that a sweep has removed, and the seconds between them."""
 
 
 @dataclass(slots=True)
