@@ -222,7 +222,7 @@ def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
         user = envelope.authentication.lower()
         fits = next((p for p in route.user if user and p.lower() in (ANYONE, user)), None)
         if fits is None:
-            who = f"{envelope.authentication} logged in" if user else "nobody logged in"
+            who = f"{envelope.authentication} logged in" if user else "no user logged in"
             return False, f"{who}, not {' or '.join(route.user)}"
         reasons.append(f"its user {fits} logged in")
     for what, patterns, value in (

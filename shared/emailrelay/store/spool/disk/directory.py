@@ -195,7 +195,7 @@ class Directory:
                 raise PermissionError(errno.EPERM, f"is open to others; say chmod 700 {self.path}")
             return
         if found.st_mode & stat.S_IWOTH:
-            raise PermissionError(errno.EPERM, "is writable by everybody; remove it")
+            raise PermissionError(errno.EPERM, "is writable by all users; remove it")
         above = os.fstat(self._above.fileno())
         if found.st_uid in (os.geteuid(), above.st_uid):
             return
