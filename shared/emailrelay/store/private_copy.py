@@ -1,4 +1,4 @@
-"""The private copy of a message that a store without a directory lends to filter programs."""
+"""The private copy of a message that a store without a directory makes for filter programs."""
 
 import shutil
 import tempfile

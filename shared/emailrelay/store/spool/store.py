@@ -1,4 +1,4 @@
-"""The spool directory as a store: the async shell around its plain parts."""
+"""The spool directory as a store: async methods over its plain parts."""
 
 import asyncio
 import os

@@ -155,7 +155,9 @@ def _create(path: Location) -> int:
             if descriptor is not None:
                 return descriptor
         time.sleep(_MOMENT)
-    raise BlockingIOError(f"{path} was swept away again and again")
+    raise BlockingIOError(
+        f"{path}: a recovery sweep has removed it {_TRIES} times; try again later"
+    )
 
 
 @dataclass(slots=True)
