@@ -64,7 +64,7 @@ class Spool:
         return any(files.exists(self.root / name) for name in names.envelopes(message))
 
     def stage_of(self, message: QueueId) -> Stage | None:
-        """Return the first stage at which the message has an envelope, be it a link."""
+        """Return the first stage at which the message has an envelope or a link; None: at none."""
         return next((s for s in Stage if files.is_there(self.envelope(message, s))), None)
 
     def content(self, message: QueueId) -> Location:
