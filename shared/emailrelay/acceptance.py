@@ -1,6 +1,6 @@
 """The first line of a message's journal: with it a draft is complete (``docs/spool.md``, S0).
 
-It is apart from the rest of the journal, since a program that only adds a message needs no more.
+It has a module of its own, since a program that only adds a message needs no more of the journal.
 """
 
 from collections.abc import Mapping

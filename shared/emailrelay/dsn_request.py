@@ -9,7 +9,7 @@ from emailrelay.envelope import Address
 
 
 class Notify(StrEnum):
-    """The events of a recipient to notify the sender of (RFC 3461 section 4.1)."""
+    """An event that the sender may be notified of (RFC 3461 section 4.1)."""
 
     NEVER = "NEVER"
     SUCCESS = "SUCCESS"

@@ -1,6 +1,8 @@
 """The root of the product's errors, and the errors that several packages share."""
 
+import contextlib
 import errno
+from collections.abc import Generator
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -38,6 +40,15 @@ class StoreError(RelayError):
         why = reason_of(cause, doing) if isinstance(cause, OSError) else cause
         super().__init__(f"{doing}: {why}")
         self.no_room = isinstance(cause, OSError) and cause.errno in _NO_ROOM
+
+
+@contextlib.contextmanager
+def as_store_error(doing: str) -> Generator[None]:
+    """Raise a StoreError for an OSError of the block; see ``StoreError`` for ``doing``."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(doing, error) from error
 
 
 class StoreUnusable(RelayError):

@@ -63,7 +63,7 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
     A 4yz rejection and trouble defer the message until it is too old. A 5yz rejection fails it at
     once. A skipped message stays in the queue however old it gets, since its filter asks for that.
 
-    A waiting client hears the rejection or the trouble as its answer. The settlement then applies
+    A waiting client gets the rejection or the trouble as its answer. The settlement then applies
     only if that client has just given up.
     """
     verdict, name = spoken.verdict, spoken.filter

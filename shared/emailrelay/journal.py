@@ -284,16 +284,7 @@ def _encode(entry: _Plain) -> dict[str, Any]:
             return value
         case Failure():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
-        case (
-            Answered()
-            | Filtered()
-            | Held()
-            | Released()
-            | Flushed()
-            | Doubted()
-            | Wished()
-            | Notified()
-        ):
+        case _:
             return {name: getattr(entry, name) for name in entry.__slots__}
 
 

@@ -1,8 +1,8 @@
 """The calls that only Linux has, each with a plain POSIX fallback.
 
-All other code imports these and does not ask which system it runs on. With ``EMAILRELAY_PORTABLE`` in
-the environment the fallbacks are used on Linux too, so that tests run them. ``docs/portability.md``
-lists the cost of each fallback.
+All other code imports these and does not ask which system it runs on. With ``EMAILRELAY_PORTABLE``
+in the environment the fallbacks are used on Linux too, so that tests run them.
+``docs/portability.md`` lists the cost of each fallback.
 """
 
 import contextlib

@@ -5,13 +5,13 @@ applies to waiting mail. The first route in the order of the file that fits a re
 """
 
 import re
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
-from emailrelay.address_pattern import ANYONE, matches, split
+from emailrelay.address_pattern import ANYONE, key, keys_of, matches, split
 from emailrelay.envelope import Address, Envelope
-from emailrelay.route_shortlist import Shortlist
 from emailrelay.schedule import Schedule
 
 DEFAULT, ADDRESS = "default", "address"
@@ -66,6 +66,48 @@ class Choice(NamedTuple):
 
     route: Route | None
     why: str
+
+
+class Shortlist:
+    """Finds the few routes among many that may fit a message.
+
+    It has the places of routes by the keys of their recipients, or else senders, or users.
+    """
+
+    def __init__(self, routes: Iterable[Route]) -> None:
+        """Index each route once."""
+        self._recipients = defaultdict[str, list[int]](list)
+        self._senders = defaultdict[str, list[int]](list)
+        self._users = defaultdict[str, list[int]](list)
+        self._always: list[int] = []
+        for place, route in enumerate(routes):
+            self._enter(place, route)
+
+    def _enter(self, place: int, route: Route) -> None:
+        for table, wanted in (
+            (self._recipients, {key(pattern) for pattern in route.recipient}),
+            (self._senders, {key(pattern) for pattern in route.sender}),
+            (
+                self._users,
+                {ANYONE} if route.user is None else {user.lower() for user in route.user},
+            ),
+        ):
+            if ANYONE not in wanted:
+                for one in wanted:
+                    table[one].append(place)
+                return
+        self._always.append(place)
+
+    def places(self, sender: str, recipient: str, user: str) -> list[int]:
+        """Return the places of all routes that may fit, in order."""
+        found = list(self._always)
+        if self._recipients:
+            found += _under(self._recipients, keys_of(recipient))
+        if self._senders:
+            found += _under(self._senders, keys_of(sender))
+        if self._users:
+            found += self._users.get(user.lower(), ())
+        return sorted(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +222,7 @@ def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
         user = envelope.authentication.lower()
         fits = next((p for p in route.user if user and p.lower() in (ANYONE, user)), None)
         if fits is None:
-            who = f"{envelope.authentication} logged in" if user else "nobody logged in"
+            who = f"{envelope.authentication} logged in" if user else "no user logged in"
             return False, f"{who}, not {' or '.join(route.user)}"
         reasons.append(f"its user {fits} logged in")
     for what, patterns, value in (
@@ -193,3 +235,8 @@ def _judged(route: Route, envelope: Envelope, target: str) -> tuple[bool, str]:
         if fits != ANYONE:
             reasons.append(f"its {what} pattern {fits} fits")
     return True, " and ".join(reasons) or "it takes all mail"
+
+
+def _under(table: Mapping[str, list[int]], keys: Iterable[str]) -> Iterator[int]:
+    for one in dict.fromkeys(keys):
+        yield from table.get(one, ())

@@ -6,7 +6,7 @@ FARTHEST = 86400.0
 """The longest pause between two tries (seconds)."""
 
 _CLOCK_SLACK = 60.0
-"""Seconds by which a clock may be set back without being called wrong."""
+"""Seconds by which a clock may be set back without counting as wrong."""
 
 _STEPS = 64
 """Tries after which the pause no longer grows."""

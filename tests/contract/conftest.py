@@ -60,11 +60,11 @@ class Registered(NamedTuple):
     opener: Callable[[Path], Opener]
     """Makes an opener of a store that is empty; the directory is the test's own."""
     shared: bool = True
-    """Whether other processes can open it, at the opener's ``place``."""
+    """True: other processes can open it, at the opener's ``place``."""
     tokens: Callable[[Path], TokenStore] | None = None
     """Gives the tokens there, with the same directory the same; None: another store keeps them."""
     verifies: bool = True
-    """Whether ``Store.verification`` is not refused."""
+    """True: ``Store.verification`` is not refused."""
 
 
 def _spool_tokens(directory: Path) -> TokenStore:

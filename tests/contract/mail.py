@@ -1,10 +1,13 @@
 """Shorthands of the contract tests: put messages into a store and look at them."""
 
 import asyncio
+import errno
+import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from emailrelay.envelope import Address, Envelope
@@ -38,9 +41,19 @@ class Opener(Protocol):
 
     reports: list[Event]
     place: str
-    """What ``open_store`` of another process takes, unless the store lives in one process."""
+    """The argument for ``open_store`` in another process, unless the store is in one process."""
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store: ...
+
+
+def descriptors() -> set[str]:
+    """Return the open descriptors of this process."""
+    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
+
+
+def full(*_: object) -> None:
+    """Fail as a call to a full disk does."""
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 async def put(

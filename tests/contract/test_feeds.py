@@ -21,7 +21,7 @@ from tests.contract.mail import (
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done, Pass
 from emailrelay.stage import Stage
-from emailrelay.store.base import Feed
+from emailrelay.store.base import Feed, Store
 from emailrelay.store.hint_channel import HintChannel
 
 
@@ -87,23 +87,28 @@ async def test_any_number_of_tasks_may_wait_at_one_feed(opener: Opener) -> None:
         assert sorted(await asyncio.gather(*waiting)) == sorted(messages)
 
 
+async def _settled_after_a_cancelled_wait(feed: Feed, other: Store, steps: int) -> None:
+    """Cancel a wait some steps after a message came, and settle the message."""
+    waiting = asyncio.create_task(feed.claim())
+    await asyncio.sleep(0)
+    message = await put(other)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    (end,) = await asyncio.gather(waiting, return_exceptions=True)
+    if isinstance(end, BaseException):
+        assert isinstance(end, asyncio.CancelledError)
+        end = await next_of(feed)
+    async with end as claim:
+        assert claim.id == message
+        await claim.settle(Done())
+
+
 @pytest.mark.parametrize("steps", range(6))
 async def test_cancelled_wait_loses_nothing(opener: Opener, steps: int) -> None:
     async with opener() as store, opener() as other, store.feed(Stage.READY) as feed:
         for _ in range(5):
-            waiting = asyncio.create_task(feed.claim())
-            await asyncio.sleep(0)
-            message = await put(other)
-            for _ in range(steps):
-                await asyncio.sleep(0)
-            waiting.cancel()
-            (end,) = await asyncio.gather(waiting, return_exceptions=True)
-            if isinstance(end, BaseException):
-                assert isinstance(end, asyncio.CancelledError)
-                end = await next_of(feed)
-            async with end as claim:
-                assert claim.id == message
-                await claim.settle(Done())
+            await _settled_after_a_cancelled_wait(feed, other, steps)
         assert await listed(store) == {}
 
 
@@ -170,19 +175,7 @@ async def test_cancelled_wait_for_a_hint_loses_nothing(
         dispatching = asyncio.create_task(dispatcher.dispatch(Stage.READY, hints, asyncio.Event()))
         async with background(dispatching), store.feed(Stage.READY, hints=hints) as feed:
             for _ in range(5):
-                waiting = asyncio.create_task(feed.claim())
-                await asyncio.sleep(0)
-                message = await put(store)
-                for _ in range(steps):
-                    await asyncio.sleep(0)
-                waiting.cancel()
-                (end,) = await asyncio.gather(waiting, return_exceptions=True)
-                if isinstance(end, BaseException):
-                    assert isinstance(end, asyncio.CancelledError)
-                    end = await next_of(feed)
-                async with end as claim:
-                    assert claim.id == message
-                    await claim.settle(Done())
+                await _settled_after_a_cancelled_wait(feed, store, steps)
 
 
 async def test_waking_the_dispatcher_makes_deferred_messages_due(

@@ -139,7 +139,7 @@ def test_descriptor_keeps_its_number_when_its_directory_is_replaced(tmp_path: Pa
 def test_directory_that_everybody_may_write_to_is_refused(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "inside").chmod(0o777)
-    with pytest.raises(PermissionError, match="writable by everybody"):
+    with pytest.raises(PermissionError, match="writable by all users"):
         Directory(str(tmp_path)).below("inside").fileno()
 
 

@@ -386,7 +386,7 @@ async def test_content_whose_envelope_is_missing_is_not_removed_at_once(spool: S
 async def test_directory_writable_by_everybody_is_refused(spool: SpoolOpener) -> None:
     spool.directory.mkdir()
     spool.directory.chmod(0o777)
-    with pytest.raises(StoreUnusable, match="writable by everybody"):
+    with pytest.raises(StoreUnusable, match="writable by all users"):
         async with spool():
             pass
 

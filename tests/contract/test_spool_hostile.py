@@ -1,7 +1,6 @@
 """Filters, group members and operators may do anything to a spool: mail does not change."""
 
 import asyncio
-import errno
 import os
 import threading
 import time
@@ -16,6 +15,8 @@ from tests.contract.mail import (
     can_claim,
     claimed,
     content_of,
+    descriptors,
+    full,
     next_of,
     put,
     stages,
@@ -36,14 +37,6 @@ from emailrelay.store.spool.message.spool import open_spool
 from emailrelay.store.spool.message.waiting import Waiters
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
-
-
-def descriptors() -> set[str]:
-    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
-
-
-def full(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 @pytest.mark.parametrize("where", ["inside", "outside"])

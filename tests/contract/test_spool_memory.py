@@ -11,7 +11,7 @@ from tests.contract.mail import PATIENCE, next_of, put
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.records import Noted, Taken
-from emailrelay.store.spool.feed import rescans, scanning
+from emailrelay.store.spool.feed import hints, scanning
 from emailrelay.store.spool.wake.index import Scheduled
 
 WAITING = 300
@@ -25,9 +25,9 @@ def _held(kind: type) -> int:
 async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The last scan, later announcements, and a scan under way have one each; the log none."""
-    monkeypatch.setattr(rescans, "_LOOK", 0.01)
-    monkeypatch.setattr(rescans, "_SCAN_SHARE", 0)
+    """One by the last scan, one by later hints, one by a scan under way, none by the log's batches."""
+    monkeypatch.setattr(hints, "_LOOK", 0.01)
+    monkeypatch.setattr(hints, "_SCAN_SHARE", 0)
     scans, scanned, read = 0, asyncio.Event(), scanning.read_stretches
     loop = asyncio.get_running_loop()
 

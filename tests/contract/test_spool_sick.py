@@ -1,7 +1,6 @@
 """A sick system: a failed read, write or start delays one entry, never other mail."""
 
 import asyncio
-import errno
 import itertools
 import os
 import socket
@@ -17,6 +16,7 @@ from tests.contract.mail import (
     attempt,
     can_claim,
     claimed,
+    full,
     next_of,
     put,
     stages,
@@ -31,20 +31,12 @@ from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory, Location
-from emailrelay.store.spool.feed import rescans
+from emailrelay.store.spool.feed import hints
 from emailrelay.store.spool.opening import recovery
 from emailrelay.store.spool.wake.hint_sender import HintSender, socket_path
 from emailrelay.store.spool.wake.hint_socket import HintSocket
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
-
-
-def descriptors() -> set[str]:
-    return {entry.name for entry in Path("/proc/self/fd").iterdir()}
-
-
-def full(*_: object) -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def bind(path: Path) -> socket.socket:
@@ -124,7 +116,7 @@ async def test_garbled_doubt_sheet_stops_no_opening(spool: SpoolOpener, octets: 
 async def test_spool_that_is_never_quiet_is_swept_all_the_same(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rescans, "_SCAN_ANYWAY", 2.5)
+    monkeypatch.setattr(hints, "_SCAN_ANYWAY", 2.5)
     async with spool() as store, store.feed(Stage.READY):
         dead = spool.directory / ".new" / "emailrelay.1.1.1.envelope"
         dead.write_bytes(b"unfinished")
@@ -140,7 +132,7 @@ async def test_end_of_the_scans_is_not_silent(
     def broken(_: object) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr(rescans, "_SCAN_ANYWAY", 0.0)
+    monkeypatch.setattr(hints, "_SCAN_ANYWAY", 0.0)
     async with spool() as store, store.feed(Stage.READY) as feed:
         monkeypatch.setattr(recovery.Recovery, "sweep", broken)
         with pytest.raises(ValueError, match="broken"):

@@ -40,7 +40,7 @@ from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Store, WorkCopy
 from emailrelay.store.chooser import open_store
-from emailrelay.store.spool.feed import rescans
+from emailrelay.store.spool.feed import hints
 from emailrelay_filterd import missing_filters
 from emailrelay_filterd.worker import FilterWorker
 
@@ -225,7 +225,7 @@ async def test_abandoned_message_is_gone(bench: Bench) -> None:
 async def test_filter_that_put_mail_into_the_spool_has_it_found_at_once(
     tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(rescans, "_LOOK", 1000.0)
+    monkeypatch.setattr(hints, "_LOOK", 1000.0)
     spool, outside, events = tmp_path / "spool", tmp_path / "outside", list[Event]()
     outside.mkdir()
     name = "emailrelay.1700000000.1.1"

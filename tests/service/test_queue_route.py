@@ -61,7 +61,7 @@ def test_routes_passed_over_are_told_with_their_reasons(
     told = capsys.readouterr().out.splitlines()
     assert told[:3] == [
         "isp: no, its recipient pattern *.isp.test does not fit",
-        "users: no, nobody logged in, not *",
+        "users: no, no user logged in, not *",
         "default: yes, no [[route]] fits, so forward_to is used",
     ]
     assert "  sender       <>" in told

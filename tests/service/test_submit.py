@@ -58,7 +58,7 @@ def test_nothing_is_imported_that_takes_longer_than_the_message(tmp_path: Path) 
         check=True,
     )
     assert only(tmp_path, "envelope")
-    assert "emailrelay.store.spool.message.draft_files" in done.stdout.split()
+    assert "emailrelay.store.spool.durable.draft_files" in done.stdout.split()
     assert SLOW_TO_IMPORT.isdisjoint(done.stdout.split())
 
 

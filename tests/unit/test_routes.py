@@ -127,7 +127,7 @@ def test_why_a_route_does_not_fit_is_told() -> None:
 
     assert passed(envelope()) == [
         ("one", "its sender pattern x.example or <> does not fit"),
-        ("two", "nobody logged in, not ann or bob"),
+        ("two", "no user logged in, not ann or bob"),
     ]
     assert passed(envelope(user="cat"))[1] == ("two", "cat logged in, not ann or bob")
     assert passed(envelope(sender="a@x.example")) == []

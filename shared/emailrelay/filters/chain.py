@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from emailrelay.envelope import Envelope
+from emailrelay.filters import servers
 from emailrelay.filters.copy import FilterCopy, Original
 from emailrelay.filters.program import (
     Broken,
@@ -16,7 +17,6 @@ from emailrelay.filters.program import (
     TimedOut,
 )
 from emailrelay.filters.result import read_result, untouched
-from emailrelay.filters.servers import Servers
 from emailrelay.filters.spec import (
     ExitFilter,
     Filter,
@@ -88,8 +88,7 @@ class Chain:
                 argv = (one.path, copy.content, copy.envelope)
                 return _verdict(await self.programs.run(argv, message=message), self.side)
             case _:
-                servers = Servers(self.programs.connections, self.programs.limits.timeout)
-                return await servers.run(one, copy.content, message, self.side)
+                return await servers.run(one, copy.content, message, self.side, self.programs)
 
 
 def _problem(copy: FilterCopy, original: Original | None) -> object:
@@ -127,5 +126,5 @@ def _joined(accepted: Accept, verdict: Verdict) -> Verdict:
 
 def _checked(accepted: Accept, problem: object) -> Verdict:
     if isinstance(problem, Reject | BrokenFilter):
-        return replace(problem, rescan=accepted.rescan, stop_run=accepted.stop_run)
+        return _joined(accepted, problem)
     return accepted

@@ -86,10 +86,16 @@ def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
         ConfigError: one line for each spec that is not understood.
 
     """
-    chain, problems = _read(specs)
+    chain: list[Filter] = []
+    problems: list[str] = []
+    for spec in (part.strip() for whole in specs for part in whole.split(",")):
+        try:
+            chain.append(_parse(spec))
+        except ConfigError as error:
+            problems += error.problems
     if problems:
         raise ConfigError(problems)
-    return chain
+    return tuple(chain)
 
 
 def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
@@ -105,17 +111,6 @@ def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
 def complaints(option: str, chain: Sequence[Filter]) -> list[str]:
     """Return a line for each program of a chain that cannot be run now; it names the option."""
     return [f"{option}: {path}: {trouble}" for path, trouble in unstartable(chain).items()]
-
-
-def _read(specs: Sequence[str]) -> tuple[tuple[Filter, ...], list[str]]:
-    chain: list[Filter] = []
-    problems: list[str] = []
-    for spec in (part.strip() for whole in specs for part in whole.split(",")):
-        try:
-            chain.append(_parse(spec))
-        except ConfigError as error:
-            problems += error.problems
-    return tuple(chain), problems
 
 
 def _parse(spec: str) -> Filter:

@@ -29,8 +29,8 @@ class Side(Enum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accept:
-    """Continue with the message as the filter left it."""
+class _Requests:
+    """The requests that a filter makes with any verdict."""
 
     rescan: bool = False
     """The filter asks to scan the spool again."""
@@ -39,39 +39,34 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reject:
+class Accept(_Requests):
+    """Continue with the message as the filter left it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reject(_Requests):
     """Refuse the message: ``reply`` for the peer or the sender, ``reason`` for log and envelope."""
 
     reply: Reply
     reason: str
-    rescan: bool = False
-    stop_run: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Abandon:
+class Abandon(_Requests):
     """Drop the message, and answer 250 for it (server filters only)."""
 
-    rescan: bool = False
-    stop_run: bool = False
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Skip:
+class Skip(_Requests):
     """Leave the message in the queue (client filters only)."""
 
-    rescan: bool = False
-    stop_run: bool = False
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BrokenFilter:
+class BrokenFilter(_Requests):
     """The filter failed: the message waits and is tried again."""
 
     reason: str
     reply: Reply = HELD_BACK
-    rescan: bool = False
-    stop_run: bool = False
 
 
 Verdict: TypeAlias = Accept | Reject | Abandon | Skip | BrokenFilter

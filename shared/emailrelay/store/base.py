@@ -131,12 +131,7 @@ class Draft(ABC):
         """Begin the block."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Discard what was not committed."""
         await self.discard()
 
@@ -154,7 +149,7 @@ class WorkCopy:
 
 
 class Claim(ABC):
-    """The sole right to work on one message, for an ``async with`` block. One settlement ends it."""
+    """The sole right to work on one message, in an ``async with`` block. One settlement ends it."""
 
     id: QueueId
     stage: Stage
@@ -230,18 +225,13 @@ class Claim(ABC):
         """Begin the block."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Give back what was not settled."""
         await self.release()
 
 
 class Feed(ABC):
-    """The messages due at one stage, oldest first. Leaving its ``async with`` block ends the watch."""
+    """The messages due at one stage, oldest first. The end of its block ends the watch."""
 
     @abstractmethod
     async def claim(self) -> Claim:
@@ -337,7 +327,7 @@ class Store(ABC):
 
     @abstractmethod
     async def set_entrance(self, stage: Stage) -> None:
-        """Set the stage of mail that no receiver brings: UNFILTERED if filters are first, else READY.
+        """Set the stage of mail that no receiver brings: with filters UNFILTERED, else READY.
 
         Raises:
             StoreError: it cannot be noted.

@@ -10,7 +10,6 @@ Guarantee: a notice to be relayed whose process died after ``prepare`` is relaye
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from types import TracebackType
 from typing import NamedTuple, Self
 
 from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
@@ -38,15 +37,15 @@ class FailedMessage(ABC):
     envelope: Envelope | None
     """None: it cannot be read, so the sender is unknown."""
     history: History
-    """``notified``: the sender is told, or is not to be told."""
+    """``notified``: the sender has a notice, or gets none."""
 
     @abstractmethod
     async def beginning(self, most: int) -> bytes:
-        """Return at most ``most`` first octets of the content; b"" if it is missing."""
+        """Return the first octets of the content, at most ``most``; b"" if it is missing."""
 
     @abstractmethod
     async def record(self) -> None:
-        """Record, on stable storage, that nothing is to be told."""
+        """Record, on stable storage, that the sender gets no notice."""
 
     @abstractmethod
     async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
@@ -75,12 +74,7 @@ class FailedMessage(ABC):
         """Begin the block."""
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """Give the right back."""
         await self.release()
 

@@ -22,7 +22,7 @@ class Hint(NamedTuple):
 
     message: QueueId
     forced: bool = False
-    """Whether to try it before its time."""
+    """True: try it before its time."""
 
 
 class HintChannel:

@@ -10,7 +10,6 @@ import secrets
 import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from types import TracebackType
 from typing import Self
 
 from emailrelay import journal
@@ -30,9 +29,8 @@ from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, Work
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
-from emailrelay.store.memory_feed import MemoryFeed
 from emailrelay.store.memory_limits import MemoryLimits
-from emailrelay.store.memory_mail import Kept, MemoryMail
+from emailrelay.store.memory_mail import Kept, MemoryFeed, MemoryMail
 from emailrelay.store.private_copy import PrivateCopy, read_pair
 from emailrelay.store.transition import Change
 
@@ -59,17 +57,16 @@ class MemoryStore(Store):
                 self.relay_notice(kept)
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Store``; a commit never awaits, so none is under way."""
 
     def draft(self, envelope: Envelope) -> Draft:
         """See ``Store``."""
-        return _Draft(self, self._ids.next(self.clock()), envelope)
+        return _Draft(self, self.next_id(), envelope)
+
+    def next_id(self) -> QueueId:
+        """Return the id of a new message."""
+        return self._ids.next(self.clock())
 
     def limits(self, route: str) -> RouteLimits:
         """See ``Store``."""
@@ -85,14 +82,10 @@ class MemoryStore(Store):
 
     def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> Feed:  # noqa: ARG002 - see ``Store.dispatch``
         """See ``Store``."""
-        return MemoryFeed(self.mail, self.clock, stage, self.claim_now)
+        return MemoryFeed(self, self.mail, self.clock, stage)
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
         """See ``Store``."""
-        return self.claim_now(stage, message, due_only=due_only)
-
-    def claim_now(self, stage: Stage, message: QueueId, *, due_only: bool) -> Claim | None:
-        """Do what ``claim`` does, in one step."""
         kept = self.mail.kept.get(message)
         if kept is None or kept.stage is not stage or kept.claimed:
             return None
@@ -125,7 +118,7 @@ class MemoryStore(Store):
             except StoreError as error:
                 self.report(StoreTrouble(doing="taking in a message", reason=str(error)))
                 continue
-            message = self._ids.next(self.clock())
+            message = self.next_id()
             self.add(self.accepted(stage, content), message, envelope, content)
             self.report(TakenIn(id=message))
 
@@ -172,15 +165,6 @@ class MemoryStore(Store):
             return None
         return _Failure(self, kept)
 
-    def prepare_notice(
-        self, kept: Kept, text: Callable[[QueueId], bytes], *, local: bool
-    ) -> PreparedNotice:
-        """See ``FailedMessage.prepare``."""
-        message = self._ids.next(self.clock())
-        kept.notice, kept.local = PreparedNotice(message, text(message)), local
-        kept.entries.append(Notified(at=self.clock()))
-        return kept.notice
-
     def relay_notice(self, kept: Kept) -> None:
         """See ``FailedMessage.relay``."""
         notice, kept.notice = kept.notice, None
@@ -190,7 +174,7 @@ class MemoryStore(Store):
             self.add(accepted, notice.id, envelope, notice.text)
 
     def obey(self, kept: Kept, wish: AdministratorWish) -> None:
-        """Do what an operator asked for, to a message that nobody works on."""
+        """Carry out an operator's wish for a message without a claim."""
         now = self.clock()
         change = transition.after_wish(wish, stage=kept.stage, history=kept.history, now=now)
         if change is not None:
@@ -338,7 +322,7 @@ class _Claim(Claim):
         return heard
 
     def _tell(self, answer: Reply) -> bool:
-        """Answer the client who waits; False if nobody does any more."""
+        """Answer the waiting client; False if no client waits any more."""
         waiter, self._kept.waiter = self._kept.waiter, None
         if waiter is None:
             return False
@@ -403,7 +387,10 @@ class _Failure(FailedMessage):
 
     async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
         """See ``FailedMessage``."""
-        return self._store.prepare_notice(self._kept, text, local=local)
+        message, kept = self._store.next_id(), self._kept
+        kept.notice, kept.local = PreparedNotice(message, text(message)), local
+        await self.record()
+        return kept.notice
 
     async def prepared(self) -> PreparedNotice | None:
         """See ``FailedMessage``."""

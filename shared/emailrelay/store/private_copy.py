@@ -1,4 +1,4 @@
-"""The private copy of a message that a store without a directory lends to filter programs."""
+"""The private copy of a message that a store without a directory makes for filter programs."""
 
 import shutil
 import tempfile
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.errors import DamagedMessage, StoreError, as_store_error
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import WorkCopy
@@ -28,10 +28,8 @@ class PrivateCopy:
     ) -> None:
         octets = envelope_format.write(envelope) + b"".join(map(journal.write, entries))
         self._copied = content, octets
-        try:
+        with as_store_error("making a work copy"):
             self._directory = Path(tempfile.mkdtemp(prefix="emailrelay-"))
-        except OSError as error:
-            raise StoreError("making a work copy", error) from error
         name = self._directory / f"emailrelay.{message}"
         self.paths = WorkCopy(Path(f"{name}.content"), Path(f"{name}.envelope.{suffix}"))
         try:

@@ -1,8 +1,8 @@
 """The transitions of a message's state: the rules that every store follows.
 
-The rules take values and give a ``Change``. A store makes a change in this order: the entries go to the
-journal, the message moves to its stage, and its due time is announced. ``store.base`` has the table of
-states.
+The rules take values and return a ``Change``. A store makes a change in this order: the entries go
+to the journal, the message moves to its stage, and its due time is announced. ``store.base`` has
+the table of states.
 """
 
 from collections.abc import Iterable
@@ -32,7 +32,7 @@ _AT_ONCE = 0.0
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes of a message."""
+    """The next state of a message."""
 
     entries: tuple[Entry, ...]
     """Lines for its journal, in this order."""
@@ -56,8 +56,8 @@ def after_settlement(
 ) -> Change:
     """Return the change that ends a claim; ``wish`` came from the operator while it lasted.
 
-    The attempt counts first, since its deliveries must be recorded. Then the wish takes precedence over
-    the rest of the settlement.
+    The attempt counts first, since its deliveries must be recorded. Then the wish takes precedence
+    over the rest of the settlement.
     """
     settled = _settled(settlement, stage=stage, now=now)
     if wish is None or settled.stage is None:
@@ -85,7 +85,7 @@ def _settled(settlement: Defer | Done | Fail | Hold, *, stage: Stage, now: float
 
 
 def after_filters(stage: Stage, *, length: int, crc32: int, now: float) -> Change:
-    """Return the change of a message that passed its filters; its content has this length and CRC-32.
+    """Return the change of a message that passed its filters; its content now has these measures.
 
     Raises:
         ValueError: the message was not waiting for filters.

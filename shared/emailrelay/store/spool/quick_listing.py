@@ -1,6 +1,5 @@
 """The messages of a spool for ``mailq``, read without opening a store."""
 
-import os
 from collections.abc import Iterator
 
 from emailrelay import envelope_format, journal
@@ -45,12 +44,7 @@ def _read(path: Location) -> bytes | None:
         OSError: it cannot be read, or is no regular file.
 
     """
-    descriptor = files.open_regular(path)
-    if descriptor is None:
-        if files.is_there(path):
-            raise OSError("no regular file")
-        return None
-    try:
-        return files.read_all(descriptor)
-    finally:
-        os.close(descriptor)
+    octets = files.read(path)
+    if octets is None and files.is_there(path):
+        raise OSError("no regular file")
+    return octets

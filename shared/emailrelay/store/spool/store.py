@@ -1,10 +1,9 @@
-"""The spool directory as a store: the async shell around its plain parts."""
+"""The spool directory as a store: async methods over its plain parts."""
 
 import asyncio
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 # Not used here: it is imported before workers are forked, which share it then.
@@ -12,7 +11,7 @@ import filelock as _filelock  # noqa: F401  # pyright: ignore[reportUnusedImport
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.events import Report
 from emailrelay.journal import AdministratorWish, History, Wished
 from emailrelay.queue_id import QueueId
@@ -20,7 +19,7 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool.disk import directory_check, files, locks, names
+from emailrelay.store.spool.disk import directory_check, files, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
@@ -32,7 +31,6 @@ from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
 from emailrelay.store.spool.message.draft import SpoolDraft
 from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
-from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
 from emailrelay.store.spool.opening.presence import Presence
@@ -123,12 +121,7 @@ class SpoolStore(Store):
         self._opened = spool
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Store``."""
         spool, self._opened = self._spool, None
         if self._recovery is not None and self._sweeping is not None:
@@ -161,10 +154,8 @@ class SpoolStore(Store):
 
     async def set_entrance(self, stage: Stage) -> None:
         """See ``Store.set_entrance``."""
-        try:
+        with as_store_error(f"note in {self._root} whether filters come first"):
             entrance.put(self._spool.root, stage)
-        except OSError as error:
-            raise StoreError(f"note in {self._root} whether filters come first", error) from error
 
     async def entrance(self) -> Stage:
         """See ``Store.entrance``."""
@@ -188,35 +179,30 @@ class SpoolStore(Store):
 
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store.listing``."""
-        try:
-            with files.scanned(self._spool.root) as entries:
-                for count, item in enumerate(entries, 1):
-                    entry = names.parse(item.name)
-                    if entry is not None and entry.stage in stages:
-                        listed = self._listed(item, entry)
-                        if listed is not None:
-                            yield listed
-                    if count % _PER_TURN == 0:
-                        await asyncio.sleep(0)
-        except OSError as error:
-            raise StoreError(f"list {self._spool.root}", error) from error
+        root = self._spool.root
+        with as_store_error(f"list {root}"), files.scanned(root) as entries:
+            for count, item in enumerate(entries, 1):
+                entry = names.parse(item.name)
+                if entry is not None and entry.stage in stages:
+                    listed = self._listed(item, entry)
+                    if listed is not None:
+                        yield listed
+                if count % _PER_TURN == 0:
+                    await asyncio.sleep(0)
 
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
         """See ``Store.describe``."""
         for stage in Stage:
             path = self._spool.envelope(message, stage)
             try:
-                descriptor = files.open_regular(path)
-                if descriptor is None:
-                    if files.exists(path):
-                        raise DamagedMessage("envelope: no regular file")
-                    continue
-                try:
-                    file = envelope_format.parse(files.read_all(descriptor))
-                finally:
-                    os.close(descriptor)
+                octets = files.read(path)
             except OSError as error:  # it must not hide the other messages
                 raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
+            if octets is None:
+                if files.exists(path):
+                    raise DamagedMessage("envelope: no regular file")
+                continue
+            file = envelope_format.parse(octets)
             return stage, file.envelope, journal.history(file.tail)
         return None
 
@@ -232,42 +218,31 @@ class SpoolStore(Store):
     async def flush(self, message: QueueId) -> bool:
         """See ``Store.flush``. A claimed message is being tried already."""
         for stage in (Stage.UNFILTERED, Stage.READY):
-            path = self._spool.envelope(message, stage)
-            try:
-                descriptor = locks.lock_named(path)
-                if descriptor is None:
-                    continue
-                locked = Locked(self._spool, message, stage, descriptor)
-                try:
-                    return moves.flush(locked)
-                finally:
-                    locked.release()
-            except OSError as error:
-                raise StoreError(f"flush {path}", error) from error
+            with as_store_error(f"flush {self._spool.envelope(message, stage)}"):
+                locked = moves.lock(self._spool, message, stage)
+                if locked is not None:
+                    with locked:
+                        return moves.flush(locked)
         return False
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""
         for stage in Stage:
-            try:
+            with as_store_error(f"{wish} {message}"):
                 path = self._spool.envelope(message, stage)
                 if not files.is_there(path):
                     continue
-                descriptor = locks.lock_named(path)
-                if descriptor is None:
-                    if not self._ask(path, wish):
+                locked = moves.lock(self._spool, message, stage)
+                if locked is None:
+                    # A request for the holder of the claim.
+                    if not moves.append_beside(path, Wished(at=self._clock(), wish=wish)):
                         continue  # it was moved or removed
                     # The claim may have ended before its holder could see the wish.
-                    descriptor = locks.lock_named(path)
-                if descriptor is not None:
-                    locked = Locked(self._spool, message, stage, descriptor)
-                    try:
+                    locked = moves.lock(self._spool, message, stage)
+                if locked is not None:
+                    with locked:
                         rewriting.shorten_if_long(locked)
                         moves.grant(locked, wish)
-                    finally:
-                        locked.release()
-            except OSError as error:
-                raise StoreError(f"{wish} {message}", error) from error
             return True
         return False
 
@@ -280,21 +255,6 @@ class SpoolStore(Store):
     def verification(self, *, contents: bool) -> SpoolVerification:
         """See ``Store.verification``."""
         return SpoolVerification(self._spool.root, self, contents=contents)
-
-    def _ask(self, path: Location, wish: AdministratorWish) -> bool:
-        """Leave a request for the holder of the claim; False if the message is not there."""
-        reading = files.open_regular(path)
-        if reading is None:
-            return False
-        try:
-            descriptor = files.open_for_append(reading)
-            try:
-                files.append(descriptor, journal.write(Wished(at=self._clock(), wish=wish)))
-            finally:
-                os.close(descriptor)
-        finally:
-            os.close(reading)
-        return True
 
 
 def _leave(spool: Spool, presence: Presence) -> None:

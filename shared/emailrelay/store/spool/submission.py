@@ -10,8 +10,8 @@ from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
-from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.wake.hint_sender import HintSender
 from emailrelay.store.submission import Submission, SubmissionRefused
 
@@ -19,9 +19,7 @@ from emailrelay.store.submission import Submission, SubmissionRefused
 class SpoolSubmission(Submission):
     """See ``Submission``."""
 
-    def __init__(
-        self, root: str, next_id: Callable[[], QueueId], clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, root: str, next_id: Callable[[], QueueId]) -> None:
         """Begin a message.
 
         Raises:
@@ -29,7 +27,6 @@ class SpoolSubmission(Submission):
             OSError: the disk is full or fails.
 
         """
-        self._clock = clock
         self._eight_bit = False
         self._spool = Directory(root, makes=False)
         try:
@@ -57,7 +54,7 @@ class SpoolSubmission(Submission):
         )
         stage = entrance.get(self._spool)
         pair = self._pair
-        accepted = Accepted(at=self._clock(), stage=stage, length=pair.length, crc32=pair.crc32)
+        accepted = Accepted(at=time.time(), stage=stage, length=pair.length, crc32=pair.crc32)
         self._hand_over()
         pair.seal(envelope, accepted)
         pair.sync()

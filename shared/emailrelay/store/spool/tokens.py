@@ -1,4 +1,6 @@
-"""Files of tokens beside the mail: whole or absent, for their owner alone, renewed by one at a time.
+"""Files of tokens beside the mail: whole or absent, readable only by their owner.
+
+One process at a time renews them.
 
 Each name has two files under ``.tokens``: the tokens, and an empty one whose lock is the right to
 renew them. The lock's file is never removed, so its name and its inode always agree.
@@ -6,9 +8,9 @@ renew them. The lock's file is never removed, so its name and its inode always a
 
 import contextlib
 import os
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 
-from emailrelay.errors import StoreError
+from emailrelay.errors import as_store_error
 from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.threads import in_thread
@@ -17,7 +19,7 @@ from emailrelay.store.tokens import TokenStore, TokenTurn
 DIRECTORY = ".tokens"
 
 _ROOM = 128 * 1024
-"""Octets put by before a token is asked for: a full disk must not cost one that cannot be asked twice."""
+"""Octets reserved before a token is requested: a full disk must not cost a token that works once."""
 
 
 class Reserved:
@@ -66,7 +68,7 @@ class SpoolTokenTurn(TokenTurn):
 
     async def reserve(self) -> None:
         """See ``TokenTurn.reserve``."""
-        with _doing("the tokens cannot be stored"):
+        with as_store_error("the tokens cannot be stored"):
             self._take_room()
 
     def _take_room(self) -> Reserved:
@@ -76,7 +78,7 @@ class SpoolTokenTurn(TokenTurn):
 
     async def keep(self, octets: bytes) -> None:
         """See ``TokenTurn.keep``."""
-        with _doing("the tokens cannot be stored"):
+        with as_store_error("the tokens cannot be stored"):
             try:
                 await in_thread(self._take_room().commit, octets)
             finally:
@@ -98,22 +100,16 @@ class SpoolTokens(TokenStore):
 
     async def read(self, account: str) -> bytes | None:
         """See ``TokenStore.read``."""
-        with _doing("the tokens cannot be read"):
+        with as_store_error("the tokens cannot be read"):
             try:
-                descriptor = files.open_regular(self._directory(makes=False) / f"{account}.json")
+                return files.read(self._directory(makes=False) / f"{account}.json")
             except FileNotFoundError:
                 return None
-            if descriptor is None:
-                return None
-            try:
-                return files.read_all(descriptor)
-            finally:
-                os.close(descriptor)
 
     @contextlib.asynccontextmanager
     async def turn(self, account: str) -> AsyncGenerator[SpoolTokenTurn | None]:
         """See ``TokenStore.turn``."""
-        with _doing("the tokens cannot be stored"):
+        with as_store_error("the tokens cannot be stored"):
             directory = self._directory()
             descriptor = files.opened(
                 directory / f"{account}.lock", os.O_CREAT | os.O_RDONLY, 0o600
@@ -138,11 +134,3 @@ class SpoolTokens(TokenStore):
             directory.renew()
             files.sync_directory(root)
         return directory
-
-
-@contextlib.contextmanager
-def _doing(doing: str) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(doing, error) from error

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from emailrelay import envelope_format, journal
-from emailrelay.errors import DamagedMessage, StoreError, reason_of
+from emailrelay.errors import DamagedMessage, as_store_error, reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
@@ -30,14 +30,12 @@ class SpoolVerification(Verification):
 
     async def listing(self) -> list[str]:
         """See ``Verification.listing``."""
-        try:
+        with as_store_error(f"list {self._root}"):
             found = sorted(files.listed(self._root))
             for directory in (names.DRAFTS, names.WORK):
                 with contextlib.suppress(FileNotFoundError):
                     inside = sorted(files.listed(self._directory(directory)))
                     found.extend(f"{directory}/{name}" for name in inside)
-        except OSError as error:
-            raise StoreError(f"list {self._root}", error) from error
         return [name for name in found if name not in names.DIRECTORIES]
 
     def _directory(self, name: str) -> Directory:
@@ -79,13 +77,10 @@ class SpoolVerification(Verification):
 
     def _damage(self, name: str, message: QueueId) -> str | None:
         try:
-            envelope = files.open_regular(self._at(name))
-            if envelope is None:
+            octets = files.read(self._at(name))
+            if octets is None:
                 return "no regular file"
-            try:
-                file = envelope_format.parse(files.read_all(envelope))
-            finally:
-                os.close(envelope)
+            file = envelope_format.parse(octets)
         except (DamagedMessage, OSError) as error:
             return reason_of(error, name)
         history = journal.history(file.tail)
@@ -111,31 +106,27 @@ class SpoolVerification(Verification):
     def _draft(self, name: str) -> Iterator[DamageFinding]:
         if names.parse(name.rpartition("/")[2]) is None:
             return
-        lock = locks.lock_named(self._at(name))
-        if lock is not None:
-            locks.unlock_and_close(lock)
+        with locks.held(self._at(name)) as lock:
+            free = lock is not None
+        if free:
             yield DamageFinding(name, "a draft whose writer died")
 
     def _copy(self, name: str) -> Iterator[DamageFinding]:
         message = QueueId(name.rpartition("/")[2].rpartition(".")[0])
         path = self._root / names.envelope(message, Stage.UNFILTERED)
-        lock = locks.lock_named(path)
-        if lock is not None:
-            locks.unlock_and_close(lock)
-        if lock is not None or not files.is_there(path):
+        with locks.held(path) as lock:
+            free = lock is not None
+        if free or not files.is_there(path):
             yield DamageFinding(name, "a filters' work copy that no process works on", message)
 
     def _has_envelope(self, message: QueueId) -> bool:
-        present = [
-            *(names.envelope(message, stage) for stage in Stage),
-            names.busy_envelope(message),
-        ]
+        present = [*names.envelopes(message), names.busy_envelope(message)]
         return any(files.is_there(self._root / name) for name in present) or files.is_there(
             self._root / f"{names.draft_envelope(message)}.new"
         )
 
     async def repair(self, found: Sequence[DamageFinding]) -> dict[DamageFinding, str]:
-        """See ``Verification.repair``. The opening recovered the spool; a claim sets damage aside."""
+        """See ``Verification.repair``. Opening the store recovered it; a claim sets damage aside."""
         done: dict[DamageFinding, str] = {}
         for finding in found:
             if finding.id is not None and finding.stage is not None:

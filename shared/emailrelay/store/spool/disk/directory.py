@@ -15,6 +15,8 @@ from _thread import allocate_lock  # importing threading takes longer than submi
 from typing import NamedTuple
 
 MODE, PRIVATE = 0o770, 0o700
+CLOCK_GRAIN = 20_000_000
+"""Nanoseconds within which two changes of a directory may carry the same time."""
 _LOOK = 1.0
 """Seconds after which the next use checks that the path still leads to the open directory."""
 _PASSED_ON = stat.S_ISGID | stat.S_ISVTX
@@ -193,7 +195,7 @@ class Directory:
                 raise PermissionError(errno.EPERM, f"is open to others; say chmod 700 {self.path}")
             return
         if found.st_mode & stat.S_IWOTH:
-            raise PermissionError(errno.EPERM, "is writable by everybody; remove it")
+            raise PermissionError(errno.EPERM, "is writable by all users; remove it")
         above = os.fstat(self._above.fileno())
         if found.st_uid in (os.geteuid(), above.st_uid):
             return

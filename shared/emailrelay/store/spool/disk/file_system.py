@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from emailrelay import linux
 
 _PATIENCE = 0.25
-"""Seconds that a sync of all may take; a longer one is put down to other programs' writes."""
+"""Seconds that a sync of all may take; a longer one counts as the effect of other programs."""
 _PAUSE = 20
-"""Files are then synced one by one for this many times as long."""
+"""After a longer one, files are synced one by one for this many times as long."""
 
 
 class FileSystem:

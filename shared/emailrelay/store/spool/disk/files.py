@@ -259,6 +259,22 @@ def exists(at: Location) -> bool:
     return os.access(at.name, os.F_OK, dir_fd=at.directory.fileno())
 
 
+def read(at: Location) -> bytes | None:
+    """Read an envelope file; None if there is none, or it is no regular file (``open_regular``).
+
+    Raises:
+        OSError: as ``read_all``.
+
+    """
+    descriptor = open_regular(at)
+    if descriptor is None:
+        return None
+    try:
+        return read_all(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def read_all(descriptor: int, offset: int = 0) -> bytes:
     """Read an envelope file from ``offset`` to its end.
 
@@ -301,19 +317,18 @@ def lines(descriptor: int, offset: int) -> Iterator[bytes]:
                 yield line.rstrip(b"\r\n")
 
 
-def open_for_append(descriptor: int) -> int:
-    """Open the file behind ``descriptor`` for appending, whatever its name is now.
+def append(descriptor: int, octets: bytes) -> None:
+    """Append whole lines to the file behind ``descriptor``; after a torn append, on a new line.
 
     Claims have descriptors for reading: closing one for writing would wake every watcher.
     """
-    return linux.reopen_to_append(descriptor)
-
-
-def append(descriptor: int, octets: bytes) -> None:
-    """Append whole lines, on a new line after a torn earlier append."""
-    size = os.fstat(descriptor).st_size
-    torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-    write_all(descriptor, b"\r\n" + octets if torn else octets)
+    writing = linux.reopen_to_append(descriptor)
+    try:
+        size = os.fstat(writing).st_size
+        torn = size > 0 and os.pread(writing, 1, size - 1) != b"\n"
+        write_all(writing, b"\r\n" + octets if torn else octets)
+    finally:
+        os.close(writing)
 
 
 def sync_directory(directory: Directory) -> None:
@@ -361,6 +376,17 @@ def copy(source: int, target: Location) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+def measured(at: Location) -> tuple[int, int] | None:
+    """Return the length and the CRC-32 of a file; None if ``open_regular`` does not open it."""
+    descriptor = open_regular(at)
+    if descriptor is None:
+        return None
+    try:
+        return measure(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def measure(descriptor: int) -> tuple[int, int]:

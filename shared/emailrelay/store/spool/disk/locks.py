@@ -6,6 +6,7 @@ A lock ends with its process. It counts only while the name still leads to the l
 import contextlib
 import fcntl
 import os
+from collections.abc import Generator
 
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Location
@@ -82,6 +83,17 @@ def lock_with_status(at: Location, *, new: bool = False) -> tuple[int, os.stat_r
     else:
         os.close(descriptor)
     return None
+
+
+@contextlib.contextmanager
+def held(at: Location) -> Generator[int | None]:
+    """Lock the file at ``at`` for a block; None: see ``lock_named``."""
+    descriptor = lock_named(at)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            unlock_and_close(descriptor)
 
 
 def create_locked(at: Location) -> int | None:

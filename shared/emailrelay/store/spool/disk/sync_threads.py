@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from emailrelay import linux
 from emailrelay.store.spool.disk import files
@@ -26,6 +26,7 @@ _MANY = 6
 
 Target: TypeAlias = int | Directory
 """An open file, or a directory."""
+_T = TypeVar("_T", bound=Target)
 
 
 class SyncThreads:
@@ -102,27 +103,25 @@ def _write(open_files: Sequence[int]) -> dict[Target, OSError]:
     )
 
 
-def _each(act: Callable[[int], None], open_files: Sequence[int]) -> dict[Target, OSError]:
+def _each(act: Callable[[_T], None], targets: Sequence[_T]) -> dict[Target, OSError]:
     failed: dict[Target, OSError] = {}
-    for descriptor in open_files:
+    for target in targets:
         try:
-            act(descriptor)
+            act(target)
         except OSError as error:
-            failed[descriptor] = error
+            failed[target] = error
     return failed
 
 
 def _sync_each(targets: Sequence[Target]) -> dict[Target, OSError]:
-    failed: dict[Target, OSError] = {}
-    for target in targets:
-        try:
-            if isinstance(target, Directory):
-                files.sync_directory(target)
-            else:
-                files.sync_data(target)
-        except OSError as error:
-            failed[target] = error
-    return failed
+    return _each(_sync, targets)
+
+
+def _sync(target: Target) -> None:
+    if isinstance(target, Directory):
+        files.sync_directory(target)
+    else:
+        files.sync_data(target)
 
 
 def close_each(removed: Sequence[Sequence[int]]) -> None:

@@ -40,9 +40,7 @@ class Checkpoints:
         """Remove the segments that are not needed; True if another one is closed."""
         self._log.behind = 0
         with ExitStack() as opened:
-            closed = self._log.closed()
-            for each in closed:
-                opened.callback(each.close)
+            closed = self._log.closed(opened)
             # In their order: a commit must not outlive its settlement.
             free = [] if self._log.has_failed() else list(takewhile(Segment.take, closed))
             if free:

@@ -7,34 +7,17 @@ any process has one: replay would undo a settlement that only the files show.
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Protocol
 
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.jobs import Finish
 from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
-from emailrelay.store.spool.durable.records import Gone, Noted, Taken
+from emailrelay.store.spool.durable.records import Gone, Noted
 from emailrelay.store.spool.durable.syncer import Syncer
-
-
-class SealedDraft(Protocol):
-    """The open files of a complete draft."""
-
-    content: int
-    envelope: int
-    directory: Directory
-
-    def taken(self, stage: Stage) -> Taken:
-        """Return the record of the whole message.
-
-        Raises:
-            OSError: its content cannot be read.
-
-        """
-        ...
 
 
 class Durability(ABC):
@@ -62,7 +45,7 @@ class Durability(ABC):
 
     @abstractmethod
     async def commit(
-        self, draft: SealedDraft, stage: Stage, finish: Finish, *, blocks: bool = False
+        self, draft: DraftFiles, stage: Stage, finish: Finish, *, blocks: bool = False
     ) -> None:
         """Commit a sealed draft, then call ``finish``, which makes it visible at ``stage``.
 
@@ -122,7 +105,7 @@ class FileDurability(Durability):
 
     async def commit(
         self,
-        draft: SealedDraft,
+        draft: DraftFiles,
         stage: Stage,  # noqa: ARG002 - the envelope has it
         finish: Finish,
         *,
@@ -176,7 +159,7 @@ class LogDurability(Durability):
 
     async def commit(
         self,
-        draft: SealedDraft,
+        draft: DraftFiles,
         stage: Stage,
         finish: Finish,
         *,

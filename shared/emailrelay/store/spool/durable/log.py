@@ -10,13 +10,13 @@ import os
 import threading
 import time
 from collections.abc import Generator, Iterable, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import files
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.directory import CLOCK_GRAIN, Directory
 from emailrelay.store.spool.durable import records, segment
 from emailrelay.store.spool.durable.records import BLOCK, Gone, Record
 from emailrelay.store.spool.durable.segment import Segment
@@ -29,8 +29,6 @@ _SEGMENTS = 32
 """Segments that there may be while checkpoints lag behind."""
 _OLD = 10.0
 """Seconds after its first batch until a segment is closed, so that it can be removed."""
-_SURE = 20_000_000
-"""Nanoseconds after a directory's change until a further change surely shows in its change time."""
 _FAILURE = "the spool's disk has failed; its log is kept for a restart"
 _TAIL, _FAILED = "tail", "sick"
 
@@ -200,7 +198,7 @@ class Log:
         if self._found_failed:
             raise OSError(errno.EIO, _FAILURE)
         # Within one tick of the kernel's clock a second change would not show.
-        self._seen = looks if now - status.st_ctime_ns > _SURE else None
+        self._seen = looks if now - status.st_ctime_ns > CLOCK_GRAIN else None
 
     def is_current(self) -> bool:
         """Tell if the path leads to the log that this process writes."""
@@ -218,7 +216,7 @@ class Log:
     def leave(self) -> None:
         """Close a log that was removed or replaced; the next batch goes to the log at the path."""
         with self._one:
-            self._release()
+            self.close()
             self._broken.clear()
 
     @contextmanager
@@ -332,19 +330,13 @@ class Log:
         with self._one, self._opened().locked() as place:
             return place is None or not place.since
 
-    def closed(self) -> list[Segment]:
-        """Open all segments before the current one, in order; the caller closes them."""
+    def closed(self, opened: ExitStack) -> list[Segment]:
+        """Open all segments before the current one, in order; ``opened`` closes them."""
         if not self.in_use():
             return []
         with self._one, self._opened().locked() as place:
             current = 0 if place is None else place.number
-        opened: list[Segment] = []
-        for number in segment.numbers(self.directory):
-            if number < current:
-                found = segment.open_segment(self.directory, number)
-                if found is not None:
-                    opened.append(found)
-        return opened
+        return segment.open_all(self.directory, opened, before=current)
 
     def has_failed(self) -> bool:
         """Tell if a checkpoint has failed: files may be lost that only the log has whole."""
@@ -364,9 +356,6 @@ class Log:
 
     def close(self) -> None:
         """Close the files."""
-        self._release()
-
-    def _release(self) -> None:
         self._change(None)
         if self._tail is not None:
             self._tail.close()

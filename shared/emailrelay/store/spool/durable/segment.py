@@ -6,11 +6,13 @@ messages' own files show the batch. Removal needs the exclusive lock.
 """
 
 import contextlib
+import math
 import os
 import secrets
 import struct
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreUnusable
@@ -190,6 +192,22 @@ def open_segment(directory: Directory, number: int) -> Segment | None:
             return Segment(path, number, mark, descriptor)
     os.close(descriptor)
     return None
+
+
+def open_all(directory: Directory, opened: ExitStack, *, before: float = math.inf) -> list[Segment]:
+    """Open all segments with a number below ``before``, in order; ``opened`` closes them.
+
+    Raises:
+        StoreUnusable, OSError: see ``open_segment``.
+
+    """
+    segments: list[Segment] = []
+    for number in numbers(directory):
+        found = open_segment(directory, number) if number < before else None
+        if found is not None:
+            opened.callback(found.close)
+            segments.append(found)
+    return segments
 
 
 def remove(directory: Directory, number: int) -> None:

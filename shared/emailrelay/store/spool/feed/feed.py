@@ -1,8 +1,7 @@
 """Claims the messages of one stage by hints, from this process's index or from a dispatcher."""
 
 import asyncio
-from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from emailrelay.queue_id import QueueId
 from emailrelay.schedule import is_due
@@ -16,30 +15,40 @@ from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.wake.index import Scheduled, forced, scheduled
 
 
-class Hints(Protocol):
-    """The source of a feed's hints: ids only, the claim decides."""
+class SharedHints:
+    """Ids that a dispatcher sends to a pool of workers; the first free worker takes each.
+
+    A worker takes one only when it can work on it. An id lost with a dying worker costs the time
+    until the dispatcher's next scan.
+    """
+
+    def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:
+        """Read the hints of the pool's dispatcher."""
+        self._spool, self._stage, self._hints = spool, stage, hints
 
     async def open(self) -> None:
-        """Begin."""
+        """Do nothing: the dispatcher watches."""
 
     async def close(self) -> None:
-        """End."""
+        """Do nothing."""
 
     async def next(self) -> Scheduled:
-        """Wait for a message to try."""
-        ...
+        """Wait for the next hint."""
+        hint = await self._hints.receive()
+        return forced(hint.message) if hint.forced else scheduled(hint.message, 0.0)
 
     def later(self, message: QueueId, due: float) -> None:
-        """Note that a message cannot be claimed before ``due``."""
+        """Send a hint to the dispatcher, and to every other pool."""
+        self._spool.announcer.announce(self._stage, message, due=due)
 
     def wake(self) -> None:
-        """Make everything due."""
+        """Do nothing: the same signal wakes the dispatcher."""
 
 
 class SpoolFeed(Feed):
     """See ``Feed``."""
 
-    def __init__(self, spool: Spool, stage: Stage, hints: Hints) -> None:
+    def __init__(self, spool: Spool, stage: Stage, hints: WatchedHints | SharedHints) -> None:
         """Claim the messages of ``hints`` at ``stage``."""
         self._spool, self._stage, self._hints = spool, stage, hints
 
@@ -79,44 +88,9 @@ class SpoolFeed(Feed):
         await self._hints.open()
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         """See ``Feed``."""
         await self._hints.close()
-
-
-class SharedHints:
-    """Ids that a dispatcher sends to a pool of workers; the first free worker takes each.
-
-    A worker takes one only when it can work on it. An id lost with a dying worker costs the time
-    until the dispatcher's next scan.
-    """
-
-    def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:
-        """Read the hints of the pool's dispatcher."""
-        self._spool, self._stage, self._hints = spool, stage, hints
-
-    async def open(self) -> None:
-        """Do nothing: the dispatcher watches."""
-
-    async def close(self) -> None:
-        """Do nothing."""
-
-    async def next(self) -> Scheduled:
-        """Wait for the next hint."""
-        hint = await self._hints.receive()
-        return forced(hint.message) if hint.forced else scheduled(hint.message, 0.0)
-
-    def later(self, message: QueueId, due: float) -> None:
-        """Send a hint to the dispatcher, and to every other pool."""
-        self._spool.announcer.announce(self._stage, message, due=due)
-
-    def wake(self) -> None:
-        """Do nothing: the same signal wakes the dispatcher."""
 
 
 async def dispatch(hints: WatchedHints, to: HintChannel, woken: asyncio.Event) -> None:
@@ -132,7 +106,7 @@ async def dispatch(hints: WatchedHints, to: HintChannel, woken: asyncio.Event) -
         await hints.close()
 
 
-async def _wake_whenever(woken: asyncio.Event, hints: Hints) -> None:
+async def _wake_whenever(woken: asyncio.Event, hints: WatchedHints) -> None:
     while True:
         await woken.wait()
         woken.clear()

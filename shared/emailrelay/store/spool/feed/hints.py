@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import time
 
 from emailrelay.events import WatchTrouble
 from emailrelay.queue_id import QueueId
@@ -9,12 +10,19 @@ from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.feed import scanning
 from emailrelay.store.spool.feed.due_messages import DueMessages
-from emailrelay.store.spool.feed.rescans import Rescans
+from emailrelay.store.spool.feed.scanning import DirectoryState, directory_state, settled
 from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.opening.recovery import Recovery
 from emailrelay.store.spool.wake.hint_socket import HintSocket
 from emailrelay.store.spool.wake.index import Scheduled
 from emailrelay.store.spool.wake.watch import Watch
 
+_LOOK = 1.0
+"""Seconds between looks at the directory's time, which shows changes of names."""
+_SCAN_ANYWAY = 60.0
+"""Seconds after which the directory is scanned and swept even if it seems unchanged."""
+_SCAN_SHARE = 20
+"""Scans may take at most one part in this many of all time."""
 _MOST_TURNS = 10
 """Times that the socket is emptied when all is to be due; another process's may stay full."""
 _WHOLE_SOCKET = 4 * 1024 * 1024
@@ -33,10 +41,10 @@ class WatchedHints:
         """Prepare; nothing is watched before ``open``."""
         self._spool, self._stage = spool, stage
         self._due = DueMessages(spool.clock)
-        self._rescans = Rescans(spool, self)
-        self._socket = HintSocket(
-            spool.directories.wake, stage, self.later, self._rescans.asked.set
-        )
+        self._recovery = Recovery(spool)
+        self._asked = asyncio.Event()
+        """Set to have the spool scanned at the next look."""
+        self._socket = HintSocket(spool.directories.wake, stage, self.later, self._asked.set)
         self._watch = Watch(spool.root.path, self._seen)
         self._polls = False
         """The user was told that hints are missing."""
@@ -45,8 +53,8 @@ class WatchedHints:
     async def open(self) -> None:
         """Open the sources, then scan: a change in between is seen twice rather than never."""
         self._open_sources()
-        state = scanning.directory_state(self._spool.root.path)
-        self._scans = asyncio.create_task(self._rescans.run(state))
+        state = directory_state(self._spool.root.path)
+        self._scans = asyncio.create_task(self._scan_for_ever(state))
         self._scans.add_done_callback(self._scans_ended)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_PATIENCE):
@@ -88,7 +96,7 @@ class WatchedHints:
         if not self._due.note(message, due):
             # So many hints may be false ones: a scan shows what is there.
             self._socket.pause()
-            self._rescans.asked.set()
+            self._asked.set()
 
     def wake(self) -> None:
         """Make everything due, what has just been put off included."""
@@ -109,7 +117,40 @@ class WatchedHints:
             status = files.status_of(self._spool.root / name)
             self.later(entry.id, scanning.due_time(status, self._spool.clock()))
 
-    async def scan(self) -> None:
+    async def _scan_for_ever(self, state: DirectoryState | None) -> None:
+        """Scan now, after changes, on request, and once a minute with a recovery sweep.
+
+        ``state`` is the directory's before the first scan.
+        """
+        began = time.monotonic()
+        await self._scan()
+        looked = swept = time.monotonic()
+        took = looked - began
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_LOOK):
+                    await self._asked.wait()
+            now, seen = time.monotonic(), directory_state(self._spool.root.path)
+            if (rest := looked + took * _SCAN_SHARE - now) > 0:
+                await asyncio.sleep(min(rest, _LOOK))
+                continue
+            if _is_another(seen, state) or self._are_lost():
+                await asyncio.to_thread(self._watch.close)
+                self._open_sources()
+            elif seen == state and now - looked < _SCAN_ANYWAY and not self._asked.is_set():
+                continue
+            self._asked.clear()
+            if now - swept >= _SCAN_ANYWAY or state is None:  # also in a spool that always changes
+                await asyncio.to_thread(self._recovery.sweep)
+                swept = now
+                if not self._socket.is_open:
+                    self._socket.open()
+            state = settled(seen)
+            await self._scan()
+            looked = time.monotonic()
+            took = looked - now
+
+    async def _scan(self) -> None:
         """Read all names."""
         root, stage, clock = self._spool.root, self._stage, self._spool.clock
         try:
@@ -117,16 +158,11 @@ class WatchedHints:
         except OSError as error:
             self._spool.trouble(f"list {root}", error)
 
-    def are_lost(self) -> bool:
+    def _are_lost(self) -> bool:
         """Tell if hints can no longer arrive."""
         return not self._watch.alive() or self._socket.is_lost()
 
-    async def reopen(self) -> None:
-        """Open all sources of hints again."""
-        await asyncio.to_thread(self._watch.close)
-        self._open_sources()
 
-    def retry_socket(self) -> None:
-        """Open the hint socket if that has failed before."""
-        if not self._socket.is_open:
-            self._socket.open()
+def _is_another(seen: DirectoryState | None, before: DirectoryState | None) -> bool:
+    """Tell if the directory was replaced, or cannot or could not be reached."""
+    return seen is None or before is None or seen.inode != before.inode

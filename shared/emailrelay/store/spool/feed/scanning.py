@@ -12,11 +12,9 @@ from typing import NamedTuple
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, names
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.directory import CLOCK_GRAIN, Directory
 from emailrelay.store.spool.wake.index import Scheduled, scheduled
 
-_CLOCK_GRAIN = 20_000_000
-"""Nanoseconds: two changes of a directory so close together may carry the same time."""
 _STRETCH = 2000
 """Names that are read at a time; between two stretches the loop does other work."""
 
@@ -39,7 +37,7 @@ def directory_state(path: str) -> DirectoryState | None:
 
 def settled(state: DirectoryState | None) -> DirectoryState | None:
     """Return a state to compare the next one with. A very recent time may hide another change."""
-    if state is not None and time.time_ns() - state.changed < _CLOCK_GRAIN:
+    if state is not None and time.time_ns() - state.changed < CLOCK_GRAIN:
         return state._replace(changed=0)
     return state
 

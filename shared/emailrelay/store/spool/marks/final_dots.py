@@ -82,10 +82,9 @@ def left_behind(directory: Directory) -> Iterator[Left]:
     """Yield the unfinished deliveries of dead processes, and remove their files."""
     for name in files.listed(directory):
         path = directory / name
-        descriptor = locks.lock_named(path)
-        if descriptor is None:
-            continue
-        try:
+        with locks.held(path) as descriptor:
+            if descriptor is None:
+                continue
             for record in files.read_all(descriptor).split(b"\n"):
                 delivered = record.startswith(_DELIVERED)
                 text = record.removeprefix(_DELIVERED).decode(errors="replace").strip()
@@ -95,5 +94,3 @@ def left_behind(directory: Directory) -> Iterator[Left]:
                 ):  # a power cut, or a member of the group, may leave any octets
                     yield Left(QueueId(message), peer, delivered)
             files.remove(path)
-        finally:
-            locks.unlock_and_close(descriptor)

@@ -10,7 +10,7 @@ import os
 import struct
 from collections.abc import Callable
 
-from emailrelay.errors import StoreError
+from emailrelay.errors import StoreError, as_store_error
 from emailrelay.routes import Rate
 from emailrelay.store.limits import RouteLimits, Slot
 from emailrelay.store.spool.disk import files, locks, names
@@ -56,7 +56,7 @@ class SpoolLimits(RouteLimits):
 
     async def permit(self, rate: Rate) -> float:
         """See ``RouteLimits.permit``."""
-        try:
+        with as_store_error(f"count messages in {self._directory}"):
             for _ in range(_MOMENTS):
                 descriptor = _lock(self._directory / "rate")
                 if descriptor is not None:
@@ -65,8 +65,6 @@ class SpoolLimits(RouteLimits):
                     finally:
                         locks.unlock_and_close(descriptor)
                 await asyncio.sleep(_MOMENT)
-        except OSError as error:
-            raise StoreError(f"count messages in {self._directory}", error) from error
         raise StoreError(f"count messages in {self._directory}", "another process holds the lock")
 
 
@@ -108,7 +106,7 @@ def _any_of(directory: Directory, most: int) -> int | None:
 
 def _lock(path: Location) -> int | None:
     """Lock a file that is never removed; make it if it is missing. None: it is locked."""
-    descriptor = _open(path)
+    descriptor = files.open_or_create(path)
     if locks.try_lock(descriptor):
         # An administrator may have cleared the directory: a lock on a removed file is void.
         if locks.is_named(descriptor, path):
@@ -117,10 +115,6 @@ def _lock(path: Location) -> int | None:
     else:
         os.close(descriptor)
     return None
-
-
-def _open(path: Location) -> int:
-    return files.open_or_create(path)
 
 
 def _ask(descriptor: int, rate: Rate, now: float) -> float:

@@ -102,16 +102,12 @@ def _move_into_place(locked: Locked, at: Location) -> None:
         raise FileNotFoundError(f"{unfiltered} was moved while its filters ran")
     if files.exists(content):
         files.rename(content, spool.content(message))
-    replacement = locks.lock_named(result)
-    try:
+    with locks.held(result) as replacement:
         if replacement is not None:
             _carry_wish(locked, replacement)
             files.rename(result, unfiltered)
         # W+ -> S2: one name throughout, first with the old envelope behind it, then with the new.
         files.rename(unfiltered, spool.envelope(message, Stage.READY))
-    finally:
-        if replacement is not None:
-            locks.unlock_and_close(replacement)
     spool.announcer.announce(Stage.READY, message)
 
 
@@ -119,13 +115,8 @@ def _carry_wish(locked: Locked, replacement: int) -> None:
     """Copy the wish of an operator that came after the old envelope was copied."""
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     wish = journal.history(tail).wish
-    if wish is None:
-        return
-    envelope = files.open_for_append(replacement)
-    try:
-        files.append(envelope, journal.write(Wished(at=locked.spool.clock(), wish=wish)))
-    finally:
-        os.close(envelope)
+    if wish is not None:
+        files.append(replacement, journal.write(Wished(at=locked.spool.clock(), wish=wish)))
 
 
 def is_done(spool: Spool, message: QueueId) -> bool:

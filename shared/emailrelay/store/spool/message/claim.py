@@ -32,7 +32,7 @@ LOOK_AGAIN_AT_TROUBLE = 60.0
 """Seconds until a message that could not be claimed or settled is looked at again."""
 _TRY_AGAIN = 1.0
 _SMALL = 64 * 1024
-"""Octets of a removed content that is closed at once, in 20 µs; another thread would cost more."""
+"""Octets of a removed content that is closed at once: 20 µs, less than by another thread."""
 _LEAST = 4096
 """Octets of a content that are read at a time at least."""
 

@@ -7,7 +7,6 @@ instead.
 """
 
 import asyncio
-import os
 from concurrent.futures import Future
 
 from emailrelay import envelope_format, journal
@@ -22,8 +21,8 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.durable.durability import Durability
-from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.message.moves import name_duplicate, withdraw
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.waiting import Waiter, Waiters
@@ -214,13 +213,6 @@ def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | N
         history = journal.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
         return None
-    for place in contents:
-        content = files.open_regular(place)
-        if content is None:
-            continue
-        try:
-            if (history.length, history.crc32) == files.measure(content):
-                return history.stage
-        finally:
-            os.close(content)
-    return None
+    accepted = history.length, history.crc32
+    whole = any(found == accepted for found in map(files.measured, contents))
+    return history.stage if whole else None

@@ -1,17 +1,16 @@
 """The right to tell the sender of a failed message: the lock on its envelope."""
 
-import contextlib
 import os
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 
 from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
-from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import FailedMessage, PreparedNotice
-from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.message import moves, notice, rewriting
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.notice import Notice, NoticeKind
@@ -22,11 +21,10 @@ _NOTIFIED = b"X-MailRelay-Notified:"
 
 def take_failure(spool: Spool, message: QueueId) -> "SpoolFailure | None":
     """Lock a failed message; see ``Store.failure``."""
-    with _doing(f"read the failed message {message}"):
-        descriptor = locks.lock_named(spool.envelope(message, Stage.FAILED))
-        if descriptor is None:
+    with as_store_error(f"read the failed message {message}"):
+        locked = moves.lock(spool, message, Stage.FAILED)
+        if locked is None:
             return None
-        locked = Locked(spool, message, Stage.FAILED, descriptor)
         try:
             rewriting.shorten_if_long(locked)
             return SpoolFailure(locked)
@@ -47,7 +45,7 @@ class SpoolFailure(FailedMessage):
 
     async def beginning(self, most: int) -> bytes:
         """See ``FailedMessage.beginning``."""
-        with _doing(f"read {self._spool.content(self.id)}"):
+        with as_store_error(f"read {self._spool.content(self.id)}"):
             descriptor = files.open_regular(self._spool.content(self.id))
             if descriptor is None:
                 return b""
@@ -58,7 +56,7 @@ class SpoolFailure(FailedMessage):
 
     async def record(self) -> None:
         """See ``FailedMessage.record``."""
-        with _doing(f"note that the sender of {self.id} is told"):
+        with as_store_error(f"note that the sender of {self.id} is told"):
             self._discard_unrecorded()
             notice.record(self._locked)
 
@@ -72,7 +70,7 @@ class SpoolFailure(FailedMessage):
         if self.envelope is None:
             raise ValueError(f"{self.id}: the sender is unknown")
         drafted = Notice(self._spool, self.id, NoticeKind.LOCAL if local else NoticeKind.RELAY)
-        with _doing(f"write a notice about {self.id}"):
+        with as_store_error(f"write a notice about {self.id}"):
             self._discard_unrecorded()
             prepared = drafted.draft(self.envelope.sender, text)
             notice.record(self._locked)
@@ -80,7 +78,7 @@ class SpoolFailure(FailedMessage):
 
     async def prepared(self) -> PreparedNotice | None:
         """See ``FailedMessage.prepared``."""
-        with _doing(f"read a notice about {self.id}"):
+        with as_store_error(f"read a notice about {self.id}"):
             left = notice.lying(self._spool, self.id)
             if left is None or not moves.history_of(self._locked).notified:
                 return None
@@ -92,14 +90,14 @@ class SpoolFailure(FailedMessage):
 
     async def relay(self) -> None:
         """See ``FailedMessage.relay``."""
-        with _doing(f"send a notice about {self.id}"):
+        with as_store_error(f"send a notice about {self.id}"):
             left = notice.lying(self._spool, self.id)
             if left is not None:
                 left.move_on()
 
     async def delivered(self) -> None:
         """See ``FailedMessage.delivered``."""
-        with _doing(f"remove a notice about {self.id}"):
+        with as_store_error(f"remove a notice about {self.id}"):
             left = notice.lying(self._spool, self.id)
             if left is not None:
                 left.discard()
@@ -110,7 +108,7 @@ class SpoolFailure(FailedMessage):
             return
         self._open = False
         try:
-            with _doing(f"carry out the wish for {self.id}"):
+            with as_store_error(f"carry out the wish for {self.id}"):
                 wish = moves.history_of(self._locked).wish
                 if wish is not None:
                     moves.grant(self._locked, wish)
@@ -128,11 +126,3 @@ def _read(octets: bytes) -> tuple[Envelope | None, History]:
             history = history._replace(notified=True)
         return envelope, history
     return file.envelope, journal.history(file.tail)
-
-
-@contextlib.contextmanager
-def _doing(doing: str) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(doing, error) from error

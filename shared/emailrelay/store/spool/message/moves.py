@@ -4,11 +4,12 @@ import contextlib
 import os
 import time
 from dataclasses import dataclass
+from typing import Self
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import PossibleDuplicate
-from emailrelay.journal import AdministratorWish, History
+from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
@@ -47,11 +48,15 @@ class Locked:
 
     def append(self, lines: bytes) -> None:
         """Append to the journal, whatever the envelope's name is now."""
-        descriptor = files.open_for_append(self.descriptor)
-        try:
-            files.append(descriptor, lines)
-        finally:
-            os.close(descriptor)
+        files.append(self.descriptor, lines)
+
+    def __enter__(self) -> Self:
+        """Begin a block that has the lock."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give up the lock."""
+        self.release()
 
     def release(self) -> None:
         """Give up the lock."""
@@ -63,6 +68,12 @@ class Locked:
         wait, self.wait = self.wait, None
         if wait is not None:
             wait.close()
+
+
+def lock(spool: Spool, message: QueueId, stage: Stage) -> Locked | None:
+    """Lock a message; None: it is not at this stage, or another process has it."""
+    descriptor = locks.lock_named(spool.envelope(message, stage))
+    return None if descriptor is None else Locked(spool, message, stage, descriptor)
 
 
 def history_of(locked: Locked) -> History:
@@ -148,17 +159,20 @@ def name_duplicate(spool: Spool, message: QueueId, peer: str) -> None:
     Its journal gets the line, too, if it is still there; that does not disturb a claim.
     """
     spool.report(PossibleDuplicate(id=message, peer=peer))
-    reading = files.open_regular(spool.envelope(message, Stage.READY))
+    doubted = journal.Doubted(at=spool.clock(), peer=peer)
+    append_beside(spool.envelope(message, Stage.READY), doubted)
+
+
+def append_beside(path: Location, entry: Entry) -> bool:
+    """Append to a journal without its lock, which a claim may have; False if it is not there."""
+    reading = files.open_regular(path)
     if reading is None:
-        return
+        return False
     try:
-        writing = files.open_for_append(reading)
-        try:
-            files.append(writing, journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
-        finally:
-            os.close(writing)
+        files.append(reading, journal.write(entry))
     finally:
         os.close(reading)
+    return True
 
 
 def withdraw(spool: Spool, message: QueueId) -> None:
@@ -167,10 +181,7 @@ def withdraw(spool: Spool, message: QueueId) -> None:
     That process sees before the final dot that no client waits any more.
     """
     for stage in (Stage.UNFILTERED, Stage.READY):
-        descriptor = locks.lock_named(spool.envelope(message, stage))
-        if descriptor is not None:
-            locked = Locked(spool, message, stage, descriptor)
-            try:
+        locked = lock(spool, message, stage)
+        if locked is not None:
+            with locked:
                 drop(locked)
-            finally:
-                locked.release()

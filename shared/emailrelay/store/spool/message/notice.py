@@ -18,16 +18,16 @@ from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
-from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
-from emailrelay.store.spool.message.draft_files import DraftFiles
-from emailrelay.store.spool.message.moves import Locked, history_of
+from emailrelay.store.spool.message.moves import Locked, history_of, lock
 from emailrelay.store.spool.message.spool import Spool
 
 
 class NoticeKind(StrEnum):
-    """How a notice leaves."""
+    """The ways in which a notice leaves."""
 
     RELAY = "relay"
     """As a new message of the spool: any opener can finish that."""
@@ -54,7 +54,7 @@ class Notice:
         return self.spool.directories.notices.below(self.at.name, makes=False)
 
     def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> PreparedNotice:
-        """Write the notice and put it on stable storage; ``text`` makes it for the id it will have."""
+        """Write the notice durably; ``text`` makes its content for the id that it will have."""
         spool = self.spool
         files.make_directory(self.at)
         stage = entrance.get(spool.root)
@@ -89,11 +89,7 @@ class Notice:
 
     def text(self, message: QueueId) -> bytes:
         """Return the notice's content."""
-        descriptor = files.opened(self.directory / names.content(message), os.O_RDONLY)
-        try:
-            return files.read_all(descriptor)
-        finally:
-            os.close(descriptor)
+        return _read(self.directory / names.content(message))
 
     def move_on(self) -> QueueId | None:
         """Make it a message of the spool; return its id, or None if it was one already."""
@@ -112,12 +108,15 @@ class Notice:
 
 
 def _stage(path: Location) -> Stage:
+    return journal.history(envelope_format.parse(_read(path)).tail).stage or Stage.READY
+
+
+def _read(path: Location) -> bytes:
     descriptor = files.opened(path, os.O_RDONLY)
     try:
-        file = envelope_format.parse(files.read_all(descriptor))
+        return files.read_all(descriptor)
     finally:
         os.close(descriptor)
-    return journal.history(file.tail).stage or Stage.READY
 
 
 def lying(spool: Spool, about: QueueId) -> Notice | None:
@@ -139,15 +138,13 @@ def record(locked: Locked) -> None:
 def sweep(spool: Spool) -> None:
     """Finish or discard what dead notifiers left; notices for local agents wait for a notifier."""
     for notice in _all(spool):
-        locked = _lock(spool, notice.about)
-        if locked is None:
-            if not _exists(spool, notice.about):
-                notice.discard()  # the operator has deleted the failed message
-            continue
-        try:
-            _settle(notice, history_of(locked))
-        finally:
-            locked.release()
+        held = (lock(spool, notice.about, stage) for stage in Stage)
+        locked = next(filter(None, held), None)
+        if locked is not None:
+            with locked:
+                _settle(notice, history_of(locked))
+        elif spool.stage_of(notice.about) is None:
+            notice.discard()  # the operator has deleted the failed message
 
 
 def _settle(notice: Notice, history: History) -> None:
@@ -167,15 +164,3 @@ def _all(spool: Spool) -> Iterator[Notice]:
         about, _, kind = name.rpartition(".")
         if kind in set(NoticeKind):
             yield Notice(spool, QueueId(about), NoticeKind(kind))
-
-
-def _lock(spool: Spool, message: QueueId) -> Locked | None:
-    for stage in Stage:
-        descriptor = locks.lock_named(spool.envelope(message, stage))
-        if descriptor is not None:
-            return Locked(spool, message, stage, descriptor)
-    return None
-
-
-def _exists(spool: Spool, message: QueueId) -> bool:
-    return any(files.is_there(spool.envelope(message, stage)) for stage in Stage)

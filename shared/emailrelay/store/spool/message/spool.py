@@ -63,6 +63,10 @@ class Spool:
         """Tell if the message has an envelope at any stage."""
         return any(files.exists(self.root / name) for name in names.envelopes(message))
 
+    def stage_of(self, message: QueueId) -> Stage | None:
+        """Return the first stage at which the message has an envelope or a link; None: at none."""
+        return next((s for s in Stage if files.is_there(self.envelope(message, s))), None)
+
     def content(self, message: QueueId) -> Location:
         """Return the location of a message's content."""
         return self.root / names.content(message)

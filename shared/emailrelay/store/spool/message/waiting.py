@@ -14,6 +14,7 @@ import os
 import time
 from dataclasses import dataclass, field
 
+from emailrelay import linux
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply, one_line
@@ -28,7 +29,7 @@ _SOCKET, _ANSWER = "answers", ".answer"
 _AT_DOT = "dot "
 """Begins the line with the server to which the final dot is sent next."""
 _TRIES, _MOMENT = 100, 0.0005
-"""How often, and after how many seconds, a file that a sweep has removed is made again."""
+"""Tries to make a file again that a sweep has removed, and the seconds between them."""
 
 
 @dataclass(slots=True)
@@ -154,7 +155,9 @@ def _create(path: Location) -> int:
             if descriptor is not None:
                 return descriptor
         time.sleep(_MOMENT)
-    raise BlockingIOError(f"{path} was swept away again and again")
+    raise BlockingIOError(
+        f"{path}: a recovery sweep has removed it {_TRIES} times; try again later"
+    )
 
 
 @dataclass(slots=True)
@@ -175,7 +178,7 @@ class Wait:
         self._write(f"{_AT_DOT}{one_line(peer)}")
 
     def _write(self, line: str) -> None:
-        writing = files.open_for_append(self.descriptor)
+        writing = linux.reopen_to_append(self.descriptor)
         try:
             files.write_all(writing, f"{line}\n".encode(errors="replace"))
         finally:

@@ -135,7 +135,7 @@ class Presence:
 def _restore(spool: Spool) -> None:
     """Replay a log that was left, and remove it; no other process has the spool open."""
     with ExitStack() as opened:
-        segments = _open_all(spool, opened)
+        segments = segment.open_all(spool.log.directory, opened)
         for message, state in replay.last_states(segments).items():
             replay.apply(spool, message, state)
         _remove(spool, segments)
@@ -145,17 +145,7 @@ def _end(spool: Spool) -> None:
     if spool.log.has_failed():
         return  # only a replay can mend that
     with ExitStack() as opened:
-        _remove(spool, _open_all(spool, opened))
-
-
-def _open_all(spool: Spool, opened: ExitStack) -> list[Segment]:
-    segments: list[Segment] = []
-    for number in segment.numbers(spool.log.directory):
-        found = segment.open_segment(spool.log.directory, number)
-        if found is not None:
-            opened.callback(found.close)
-            segments.append(found)
-    return segments
+        _remove(spool, segment.open_all(spool.log.directory, opened))
 
 
 def _remove(spool: Spool, segments: Sequence[Segment]) -> None:

@@ -19,7 +19,7 @@ from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import final_dots
 from emailrelay.store.spool.message import adoption, draft, notice
-from emailrelay.store.spool.message.moves import Locked, drop
+from emailrelay.store.spool.message.moves import drop, lock
 from emailrelay.store.spool.message.spool import Spool
 
 _BUSY_IS_OLD = 600.0
@@ -70,14 +70,11 @@ class Recovery:
 
     def _draft(self, path: Location, message: QueueId) -> None:
         spool = self.spool
-        envelope = locks.lock_named(path)
-        if envelope is None:
-            return
-        begun = files.exists(spool.directories.drafts / names.content(message))
-        try:
+        with locks.held(path) as envelope:
+            if envelope is None:
+                return
+            begun = files.exists(spool.directories.drafts / names.content(message))
             stage = draft.roll_forward(spool, message, envelope)
-        finally:
-            locks.unlock_and_close(envelope)
         if stage is not None:
             spool.report(Recovered(id=message, what=f"draft completed: {stage}"))
         elif begun:  # a draft without a content is not worth a report
@@ -102,7 +99,7 @@ class Recovery:
         spool = self.spool
         # Locked until it is removed: a new holder of the message makes a copy under the same name.
         with _unclaimed(spool, message) as free:
-            waits = name == names.adopted_copy(message) and _exists_at_all(spool, message)
+            waits = name == names.adopted_copy(message) and spool.stage_of(message) is not None
             if free and (not waits or adoption.is_done(spool, message)):
                 files.remove_tree(spool.directories.work / name)
 
@@ -119,13 +116,10 @@ class Recovery:
         A message that is gone or claimed again is named, too: another process has sent it.
         """
         spool = self.spool
-        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
-        if envelope is not None:
-            locked = Locked(spool, message, Stage.READY, envelope)
-            try:
+        locked = lock(spool, message, Stage.READY)
+        if locked is not None:
+            with locked:
                 locked.append(journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
-            finally:
-                locked.release()
         spool.report(PossibleDuplicate(id=message, peer=peer))
 
     def _removed(self, message: QueueId) -> bool:
@@ -135,14 +129,11 @@ class Recovery:
         sent it once more.
         """
         spool = self.spool
-        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
-        if envelope is not None:
-            locked = Locked(spool, message, Stage.READY, envelope)
-            try:
+        locked = lock(spool, message, Stage.READY)
+        if locked is not None:
+            with locked:
                 drop(locked)
-            finally:
-                locked.release()
-        elif _exists_at_all(spool, message):
+        elif spool.stage_of(message) is not None:
             return False
         elif files.exists(spool.content(message)):
             files.remove(spool.content(message))
@@ -155,11 +146,9 @@ class Recovery:
         """Remove the waits (A) of dead receivers; the message's next claim sees that."""
         for name in files.listed(self.spool.directories.waiting):
             path = self.spool.directories.waiting / name
-            with self._each(name):
-                waiter = locks.lock_named(path)
+            with self._each(name), locks.held(path) as waiter:
                 if waiter is not None:
                     files.remove(path)
-                    locks.unlock_and_close(waiter)
 
     def _notices(self) -> None:
         """N: send a notice that the journal has recorded; the next notifier makes others again."""
@@ -190,15 +179,10 @@ class Recovery:
     def _take_over(self, message: QueueId) -> None:
         spool = self.spool
         path = spool.root / names.busy_envelope(message)
-        envelope = locks.lock_named(path)
-        if envelope is None:
-            return
-        try:
-            if spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
+        with locks.held(path) as envelope:
+            if envelope is None or spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
                 return
             files.rename(path, spool.envelope(message, Stage.READY))
-        finally:
-            locks.unlock_and_close(envelope)
         spool.report(PossibleDuplicate(id=message, peer="unknown"))
         spool.announcer.announce(Stage.READY, message)
 
@@ -218,7 +202,7 @@ class Recovery:
             return False
         drafted = spool.directories.drafts / names.draft_envelope(message)
         return spool.clock() - named >= _ORPHAN_IS_OLD and not (
-            files.is_there(drafted) or _exists_at_all(spool, message)
+            files.is_there(drafted) or spool.stage_of(message) is not None
         )
 
 
@@ -227,21 +211,14 @@ def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
     """Lock a message's envelope at any stage; yield False if another process has the lock."""
     for stage in Stage:
         path = spool.envelope(message, stage)
-        envelope = locks.lock_named(path)
-        if envelope is not None:
-            try:
+        with locks.held(path) as envelope:
+            if envelope is not None:
                 yield True
-            finally:
-                locks.unlock_and_close(envelope)
-            return
+                return
         if files.is_there(path):
             yield False
             return
     yield True
-
-
-def _exists_at_all(spool: Spool, message: QueueId) -> bool:
-    return any(files.is_there(spool.envelope(message, stage)) for stage in Stage)
 
 
 def _listed(directory: Directory) -> Iterator[str]:

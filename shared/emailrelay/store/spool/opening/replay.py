@@ -80,14 +80,14 @@ def _restore(
     """Restore a message with its content; True if that changed anything."""
     _remove_draft(spool, message)
     changed = _note(spool, message, stage, envelope)
-    found = _found(spool, message)
+    found = spool.stage_of(message)
     final = envelope if found is None else _read(spool.envelope(message, found))
     octets = content.read()
     if not _belongs(final, octets):
         return changed  # filters have changed it, and the result was synced as files
     if files.is_directory(spool.directories.work / names.adopted_copy(message)):
         pass  # a result is being adopted: the next claim replaces the content
-    elif _measure(spool.content(message)) != (len(octets), zlib.crc32(octets)):
+    elif files.measured(spool.content(message)) != (len(octets), zlib.crc32(octets)):
         _put(spool, octets, spool.content(message))
         changed = True
     if found is None:
@@ -114,28 +114,18 @@ def _remove_draft(spool: Spool, message: QueueId) -> None:
 def _finish_draft(spool: Spool, message: QueueId) -> None:
     """Complete a draft that was committed as files: a power cut may have undone its renames."""
     path = spool.directories.drafts / names.draft_envelope(message)
-    draft = locks.lock_named(path)
-    if draft is None:
-        return
-    try:
-        if _found(spool, message) is None:
+    with locks.held(path) as draft:
+        if draft is None:
+            return
+        if spool.stage_of(message) is None:
             roll_forward(spool, message, draft)
         else:
             _remove_draft(spool, message)
-    finally:
-        locks.unlock_and_close(draft)
-
-
-def _found(spool: Spool, message: QueueId) -> Stage | None:
-    for stage in Stage:
-        if files.is_there(spool.envelope(message, stage)):
-            return stage
-    return None
 
 
 def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool:
     """Bring a present envelope up to the record; True if that changed anything."""
-    found = _found(spool, message)
+    found = spool.stage_of(message)
     if found is None:
         return False
     here, there = spool.envelope(message, found), spool.envelope(message, stage)
@@ -172,24 +162,8 @@ def _belongs(envelope: bytes, content: bytes) -> bool:
     return (history.length, history.crc32) == (len(content), zlib.crc32(content))
 
 
-def _measure(path: Location) -> tuple[int, int] | None:
-    descriptor = files.open_regular(path)
-    if descriptor is None:
-        return None
-    try:
-        return files.measure(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def _read(path: Location) -> bytes:
-    descriptor = files.open_regular(path)
-    if descriptor is None:
-        return b""
-    try:
-        return files.read_all(descriptor)
-    finally:
-        os.close(descriptor)
+    return files.read(path) or b""
 
 
 def _put(spool: Spool, octets: bytes, path: Location) -> None:

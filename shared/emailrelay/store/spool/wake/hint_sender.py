@@ -17,7 +17,7 @@ from emailrelay import linux
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files
-from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.directory import CLOCK_GRAIN, Directory
 
 LOOK = b"look"
 """A datagram that asks for a scan."""
@@ -27,8 +27,6 @@ _MOST_MISSED = 64
 """Datagrams kept for a full socket; beyond these its owner is asked for a scan."""
 _MOST_LISTENERS, _MOST_NAMES = 64, 1000
 """Sockets that get hints, and names read to find them. Owners of others find mail by scans."""
-_CLOCK_GRAIN = 20_000_000
-"""Nanoseconds within which two changes of a directory may carry the same time."""
 
 
 class Due(NamedTuple):
@@ -96,7 +94,7 @@ class HintSender:
             for gone in self._missed.keys() - set(self._sockets):
                 del self._missed[gone]
             # A socket made within the grain of the directory's time would never be found.
-            settled = time.time_ns() - status.st_mtime_ns > _CLOCK_GRAIN
+            settled = time.time_ns() - status.st_mtime_ns > CLOCK_GRAIN
             self._seen = state if settled else None
         return self._sockets
 

@@ -76,7 +76,12 @@ class DraftFiles:
         files.sync_directory(self.directory)
 
     def taken(self, stage: Stage) -> Taken:
-        """Return the record of a sealed draft for the log."""
+        """Return the record of a sealed draft for the log.
+
+        Raises:
+            OSError: its content cannot be read.
+
+        """
         content = os.pread(self.content, self.length, 0)
         if len(content) < self.length:
             raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")
