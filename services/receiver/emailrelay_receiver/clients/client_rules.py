@@ -47,7 +47,8 @@ class ClientRules:
         self.at_once = at_once
         """Encrypt from the first octet."""
         self._file = file
-        self._terms = terms
+        self.terms = terms
+        """The conditions for clients; a changed secrets file changes them."""
         self._report = report
         self._salt = secrets.token_bytes(32)
         self._proved: set[bytes] = set()
@@ -65,11 +66,6 @@ class ClientRules:
             return None
         self._refresh(self._file)
         return self._file.server.trusted(client)
-
-    @property
-    def terms(self) -> ClientTerms:
-        """The conditions for clients."""
-        return self._terms
 
     async def proves(self, claim: Credentials, *, known: bool = False) -> bool:
         """Return whether a claim is true. ``known``: it was made from this source before.
@@ -128,7 +124,7 @@ class ClientRules:
             self._report(SecretsTrouble(reason=str(error)))
             return
         self._proved.clear()
-        self._terms = replace(self._terms, possible=_possible(file))
+        self.terms = replace(self.terms, possible=_possible(file))
 
 
 def _possible(file: SecretsFile | None) -> tuple[Mechanism, ...]:

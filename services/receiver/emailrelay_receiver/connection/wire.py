@@ -14,14 +14,15 @@ as follows, and why (aiosmtpd 1.4.6):
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol, cast
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP
 
+from emailrelay.store.base import CHUNK
 from emailrelay_receiver.connection.client_input import ClientInput
 from emailrelay_receiver.connection.handshake import shake_hands
-from emailrelay_receiver.connection.inlet import Inlet
 
 # Its lines hold raw commands, and each costs time even if it goes nowhere. Our log is the events.
 logging.getLogger("mail.log").disabled = True
@@ -34,7 +35,7 @@ class WireUser(Protocol):
         """Note that the connection is made; ``serve`` follows."""
         ...
 
-    async def serve(self) -> None:
+    def serve(self) -> Coroutine[Any, Any, None]:
         """Serve the client; the connection's task."""
         ...
 
@@ -56,6 +57,62 @@ class _NoHooks:
 
 
 _NO_HOOKS = _NoHooks()
+
+
+_THREAD = threading.local()
+
+
+def _buffer() -> memoryview:
+    """Return the buffer that all connections of a thread, and so of an event loop, share.
+
+    Between its filling and its use nothing else runs. So an idle connection costs no buffer, and a
+    large content is copied once less.
+    """
+    found: memoryview | None = getattr(_THREAD, "buffer", None)
+    if found is None:
+        found = _THREAD.buffer = memoryview(bytearray(CHUNK))
+    return found
+
+
+class Inlet(asyncio.BufferedProtocol):
+    """The transport's side of a connection.
+
+    It is a protocol of its own, because uvloop does not let an ``asyncio.Protocol`` give a buffer.
+    """
+
+    __slots__ = ("_buffer", "_wire")
+
+    def __init__(self, wire: "ClientWire") -> None:
+        self._wire = wire
+        self._buffer = _buffer()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pass it on."""
+        self._wire.connection_made(transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it has one size
+        """Give room for the next octets."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass the octets on; their memory is used again."""
+        self._wire.received(self._buffer[:nbytes])
+
+    def eof_received(self) -> bool:
+        """Pass it on."""
+        return self._wire.ended()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        self._wire.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._wire.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._wire.resume_writing()
 
 
 class ClientWire(SMTP):
@@ -197,8 +254,8 @@ class ClientWire(SMTP):
 
     # Overrides of private methods: aiosmtpd has no public ones for its task and its timer.
 
-    async def _handle_client(self) -> None:
-        await self._user.serve()
+    def _handle_client(self) -> Coroutine[Any, Any, None]:
+        return self._user.serve()
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         """Start no timer: the session has time limits of its own."""
@@ -224,21 +281,3 @@ class ClientWire(SMTP):
         if self._take is not None and self._taken is not None:
             self._take = None
             self._taken.set_result(None)
-
-
-class Demonstration:
-    """aiosmtpd's own server: it passes each message to ``show``, which returns the reply."""
-
-    def __init__(self, show: Callable[[str, list[str], bytes], str], *, hostname: str) -> None:
-        """``show`` gets sender, recipients and content."""
-        self._show = show
-        self._hostname = hostname
-
-    def protocol(self) -> asyncio.Protocol:
-        """Make the protocol for one connection."""
-        return SMTP(self, hostname=self._hostname, ident="demonstration", data_size_limit=None)
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Show a message."""
-        content = envelope.original_content or b""
-        return self._show(envelope.mail_from or "", envelope.rcpt_tos, content)

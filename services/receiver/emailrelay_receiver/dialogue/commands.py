@@ -22,7 +22,6 @@ from emailrelay_receiver.dialogue.arguments import (
 from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
 from emailrelay_receiver.dialogue.outcomes import (
     Authenticate,
-    BeginMail,
     Goodbye,
     Lines,
     Outcome,
@@ -40,7 +39,7 @@ _ALWAYS = frozenset({b"HELO", b"EHLO", b"STARTTLS", b"NOOP", b"RSET", b"HELP", b
 """The harmless commands that are allowed before a required encryption (RFC 3207 section 4)."""
 
 
-def hear(dialogue: SmtpDialogue, line: bytes) -> Outcome | BeginMail:
+def hear(dialogue: SmtpDialogue, line: bytes) -> Outcome:
     """Take a command line without its line end and return what is to be done."""
     match = _COMMAND.fullmatch(line)
     verb = match[1].upper() if match else b""
@@ -138,7 +137,7 @@ def _auth(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     return Authenticate(mechanism, decode(initial) if initial else None)
 
 
-def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome | BeginMail:
+def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     if not dialogue.helo:
         return replies.GREET_FIRST
     if dialogue.mail.sender is not None:
@@ -154,7 +153,11 @@ def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome | BeginMail:
         return replies.TOO_BIG
     if not access.may_send_as(dialogue.terms, dialogue.standing, sender):
         return replies.NOT_YOURS
-    return BeginMail(sender, parameters)
+    room = dialogue.room()
+    if room is not None and room < max(parameters.size or 0, 1):
+        return replies.NO_ROOM
+    dialogue.mail.sender, dialogue.mail.parameters = sender, parameters
+    return replies.SENDER_OK
 
 
 def _rcpt(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
@@ -254,7 +257,7 @@ def _no_argument(argument: bytes) -> None:
         raise Refused(Reply(501, "5.5.4 this command takes no argument"))
 
 
-_COMMANDS: Mapping[bytes, Callable[[SmtpDialogue, bytes], Outcome | BeginMail]] = MappingProxyType(
+_COMMANDS: Mapping[bytes, Callable[[SmtpDialogue, bytes], Outcome]] = MappingProxyType(
     {
         b"HELO": _helo,
         b"EHLO": _ehlo,
