@@ -109,6 +109,7 @@ class ClientChannel:
             self.send_replies()
             if self.wire.unsent:
                 # A client that does not read is waited for like one that does not speak.
+                self.limits.progress()
                 phase, self.limits.phase = self.limits.phase, Phase.LISTENING
                 await self.wire.drain()
                 self.go_on(phase)
@@ -117,7 +118,6 @@ class ClientChannel:
         """Send pending replies without waiting for the client."""
         replies, self._replies = self._replies, b""
         self.wire.write(replies)
-        self.limits.progress()
 
     def leave(self, reply: Reply) -> None:
         """Send a last reply and close the connection."""

@@ -35,7 +35,7 @@ class WireUser(Protocol):
         """Note that the connection is made; ``serve`` follows."""
         ...
 
-    def serve(self) -> Coroutine[Any, Any, None]:
+    async def serve(self) -> None:
         """Serve the client; the connection's task."""
         ...
 
@@ -228,6 +228,8 @@ class ClientWire(SMTP):
         self._link = cast("asyncio.Transport", transport)
         self.input.read_from(self._link)
         super().connection_made(transport)
+        # aiosmtpd's own state of the dialogue is not used, and would cost memory.
+        self.session = self.envelope = None
         self._user.connected()
 
     def received(self, octets: memoryview) -> None:
@@ -254,7 +256,7 @@ class ClientWire(SMTP):
 
     # Overrides of private methods: aiosmtpd has no public ones for its task and its timer.
 
-    def _handle_client(self) -> Coroutine[Any, Any, None]:
+    def _handle_client(self) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - any coroutine will do
         return self._user.serve()
 
     def _reset_timeout(self, duration: float | None = None) -> None:

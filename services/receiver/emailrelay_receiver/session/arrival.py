@@ -22,11 +22,10 @@ def identify(wire: ClientWire, log: SessionLog, standing: ClientStanding, *, pat
 
     """
     peer = wire.info("peername")
-    connection = wire.info("socket")
     if isinstance(peer, tuple):
         log.client, log.port = str(peer[0]), int(peer[1])  # pyright: ignore[reportUnknownArgumentType] - asyncio does not say
         standing.private = is_local(log.client)
-    elif connection.family is socket.AF_UNIX:
+    elif (connection := wire.info("socket")).family is socket.AF_UNIX:
         log.client, standing.private = path or "/", True
     else:
         log.client = reset_peer_address(connection)

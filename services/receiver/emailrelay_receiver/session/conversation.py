@@ -72,6 +72,7 @@ class Conversation:
             return False
         self._reply(line, outcome)
         self._channel.send_replies()
+        self._channel.limits.progress()
         return True
 
     async def run(self) -> None:
@@ -87,7 +88,11 @@ class Conversation:
         goes_on = True
         while goes_on and not self._context.closing:
             try:
-                line = await self._next_command()
+                self._awaits_command = True
+                try:
+                    line = await self._channel.line()
+                finally:
+                    self._awaits_command = False
             except LineTooLong as error:
                 skipped = skip(self._dialogue, error.begin) if error.ended else Goodbye(_ENDLESS)
                 goes_on = self._reply(b"", skipped)
@@ -96,13 +101,6 @@ class Conversation:
         if goes_on:
             self._channel.reply(CLOSING_DOWN)
         await self._channel.flush()
-
-    async def _next_command(self) -> bytes:
-        self._awaits_command = True
-        try:
-            return await self._channel.line()
-        finally:
-            self._awaits_command = False
 
     async def _carry_out(self, line: bytes) -> Reply | Lines | Goodbye | None:
         """Do what a command leads to; return what is still to be said, None: nothing."""
