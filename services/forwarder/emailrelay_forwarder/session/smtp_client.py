@@ -5,7 +5,6 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
@@ -123,9 +122,7 @@ class Session:
         """Authenticate; return the mechanism used. See ``sign_in.sign_in``."""
         encrypted = self._wire.encryption is not None
         mechanisms = choice(account, self.extensions, auth, encrypted=encrypted)
-        return await sign_in(
-            _SigningIn(self._wire, self._settings), account, mechanisms, self.extensions
-        )
+        return await sign_in(self._wire, self._settings.reply, account, mechanisms, self.extensions)
 
     async def _hello(self) -> None:
         name = self._name().encode("ascii", "replace")
@@ -226,19 +223,3 @@ class Session:
             return name
         end = self._wire.local_host or "127.0.0.1"
         return f"[IPv6:{end}]" if ":" in end else f"[{end}]"
-
-
-@dataclass(frozen=True, slots=True)
-class _SigningIn:
-    """The connection of an exchange of AUTH."""
-
-    wire: Wire
-    settings: SessionSettings
-
-    async def ask(self, line: bytes) -> RawReply:
-        """See ``Exchanging``."""
-        return await self.wire.command(SessionStep.AUTH, line, self.settings.reply)
-
-    def hide(self, secret: bytes) -> None:
-        """See ``Exchanging``."""
-        self.wire.redaction.hide(secret)
