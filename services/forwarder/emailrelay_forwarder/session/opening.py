@@ -132,30 +132,36 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     told = settings.dialogue
     transcript = None if told is None else Transcript(told, str(address))
     try:
-        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        async with asyncio.timeout(settings.connect):
+            sock = await connected_socket(address, settings)
+            try:
+                if address.family == socket.AF_UNIX:
+                    _, wire = await loop.create_unix_connection(lambda: Wire(transcript), sock=sock)
+                else:
+                    _, wire = await loop.create_connection(lambda: Wire(transcript), sock=sock)
+            except BaseException:  # cancelled as well: no socket may stay open
+                sock.close()
+                raise
+    except TimeoutError as error:
+        raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
     except OSError as error:
-        raise unreachable(f"no connection to {address}: {in_words(error)}") from error
+        where = f" from {settings.local_address}" if settings.local_address else ""
+        raise unreachable(f"no connection to {address}{where}: {in_words(error)}") from error
+    return wire
+
+
+async def connected_socket(address: SocketAddress, settings: SessionSettings) -> socket.socket:
+    """Connect a socket to one address, without a time limit; raise OSError if that fails."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.settimeout(0)
         if settings.local_address is not None and address.family != socket.AF_UNIX:
             sock.bind((settings.local_address, 0))
-        async with asyncio.timeout(settings.connect):
-            await loop.sock_connect(sock, address.address)
-            if address.family == socket.AF_UNIX:
-                _, wire = await loop.create_unix_connection(lambda: Wire(transcript), sock=sock)
-            else:
-                _, wire = await loop.create_connection(lambda: Wire(transcript), sock=sock)
-    except TimeoutError as error:
-        sock.close()
-        raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
-    except OSError as error:
-        sock.close()
-        where = f" from {settings.local_address}" if settings.local_address else ""
-        raise unreachable(f"no connection to {address}{where}: {in_words(error)}") from error
+        await asyncio.get_running_loop().sock_connect(sock, address.address)
     except BaseException:  # cancelled as well: no socket may stay open
         sock.close()
         raise
-    return wire
+    return sock
 
 
 async def make_ready(session: Session, terms: SessionTerms) -> None:
