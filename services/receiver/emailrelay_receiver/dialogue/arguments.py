@@ -7,6 +7,7 @@ from emailrelay.dsn_request import Notify, RecipientRequest, Return
 from emailrelay.envelope import NULL_SENDER, Address, Body
 from emailrelay.envelope_format import is_xtext
 from emailrelay.reply import Reply
+from emailrelay_receiver.dialogue.outcomes import ReceiveChunk
 
 LONGEST_COMMAND = 512
 """Octets of a command line with its CRLF (RFC 5321 section 4.5.3.1.4)."""
@@ -66,14 +67,6 @@ class MailParameters:
     """xtext (RFC 3461 section 4.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A BDAT command (RFC 3030 section 2): ``size`` octets follow, perhaps the last ones."""
-
-    size: int
-    last: bool
-
-
 def longest_command(verb: bytes) -> int:
     """Return the most octets of a command with its CRLF."""
     return LONGEST_COMMAND + _ROOM_FOR_PARAMETERS.get(verb, 0)
@@ -118,10 +111,10 @@ def read_recipient(
     return address, request
 
 
-def read_chunk(argument: bytes) -> Chunk | None:
-    """Read what follows ``BDAT``; None: it does not say how many octets follow."""
+def read_chunk(argument: bytes) -> ReceiveChunk | None:
+    """Read what follows ``BDAT`` (RFC 3030 section 2); None: it does not say how many octets."""
     match = _CHUNK.fullmatch(argument)
-    return None if match is None else Chunk(int(match[1]), last=match[2] is not None)
+    return None if match is None else ReceiveChunk(int(match[1]), last=match[2] is not None)
 
 
 def read_mailbox(argument: bytes) -> Address | None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from emailrelay.dsn_request import NO_WISHES
@@ -9,7 +10,6 @@ from emailrelay.reply import Reply
 from emailrelay.secrets.auth_config import Mechanism
 from emailrelay_receiver.dialogue import access, replies
 from emailrelay_receiver.dialogue.arguments import (
-    Chunk,
     MailParameters,
     Refused,
     is_http,
@@ -70,7 +70,7 @@ def _in_sync(verb: bytes, argument: bytes, refusal: Reply) -> Outcome:
     chunk = read_chunk(argument)
     if chunk is None:
         return Goodbye(replies.BAD_CHUNK)
-    return ReceiveChunk(chunk.size, chunk.last, refusal)
+    return replace(chunk, refusal=refusal)
 
 
 def _unknown(dialogue: SmtpDialogue, verb: bytes) -> Outcome:
@@ -197,10 +197,10 @@ def _bdat(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     if chunk is None:
         # It is unknown how many of the octets that follow are content.
         return Goodbye(replies.BAD_CHUNK)
-    return ReceiveChunk(chunk.size, chunk.last, _against(dialogue, chunk))
+    return replace(chunk, refusal=_against(dialogue, chunk))
 
 
-def _against(dialogue: SmtpDialogue, chunk: Chunk) -> Reply | None:
+def _against(dialogue: SmtpDialogue, chunk: ReceiveChunk) -> Reply | None:
     if dialogue.mail.sender is None:
         return replies.MAIL_FIRST
     if not dialogue.mail.recipients:

@@ -57,15 +57,14 @@ async def log_in(
     if attempt is not None:
         attempt.end()
     context.attempts.succeeded(source, claim.user)
-    return _welcome(context, standing, wanted, claim.user)
-
-
-def _welcome(
-    context: ReceiverContext, standing: ClientStanding, wanted: Authenticate, user: str
-) -> Reply:
-    standing.user, standing.mechanism = user, wanted.mechanism
+    standing.user, standing.mechanism = claim.user, wanted.mechanism
     context.report(
-        LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port)
+        LoggedIn(
+            user=claim.user,
+            mechanism=wanted.mechanism,
+            client=standing.address,
+            port=standing.port,
+        )
     )
     return _WELCOME
 
