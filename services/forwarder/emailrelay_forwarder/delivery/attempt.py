@@ -133,9 +133,14 @@ class Attempts:
         together = self._together(message.claim)
         try:
             await turn(smarthost, self._rules)
-            async with smarthost.session(owner) as session:
+            session = await smarthost.take(owner)
+            try:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
                 await deliver(message, session, progress, together=together)
+            except BaseException as error:
+                smarthost.end(session, owner, error)
+                raise
+            smarthost.end(session, owner)
         except SessionError as trouble:
             if session is not None and stale(trouble, progress, session):
                 return True

@@ -11,7 +11,6 @@ A server must not stop mail for others, and must not cause a storm of attempts:
 import asyncio
 from collections.abc import Callable, Coroutine
 from functools import partial
-from types import TracebackType
 
 from emailrelay.events import Report
 from emailrelay.reply import Reply
@@ -60,8 +59,8 @@ class Smarthost:
         busy = self._queue.in_use or self._queue or self._idle or self.pause.probing
         return self._openings.idle and not busy
 
-    def session(self, owner: str = "") -> "SessionUse":
-        """Return a session, idle or new, for an ``async with`` block; it stays open after success.
+    async def take(self, owner: str) -> Session:
+        """Return a session, idle or new; ``end`` must follow.
 
         Messages of the same ``owner`` use the same connection one after another. Those of others
         use it only if there can be no further connection.
@@ -71,10 +70,6 @@ class Smarthost:
             SessionError: it cannot be reached, or rejects us; this is logged and begins a pause.
 
         """
-        return SessionUse(self, owner)
-
-    async def take(self, owner: str) -> Session:
-        """See ``session``; ``end`` follows."""
         while True:
             await self._queue.enter()
             try:
@@ -84,13 +79,12 @@ class Smarthost:
                 raise
             if session is not None:
                 self._live += 1
+                session.taken_at = self._loop.time()
                 return session
             self._queue.leave()
 
-    def end(
-        self, session: Session, owner: str, *, since: float, error: BaseException | None
-    ) -> None:
-        """Keep a session taken at ``since`` if its message was answered for, else drop it."""
+    def end(self, session: Session, owner: str, error: BaseException | None = None) -> None:
+        """Keep a session if its message was answered for; drop it after an ``error``."""
         try:
             if error is not None:
                 self._drop(session, error)
@@ -98,7 +92,7 @@ class Smarthost:
             session.used = True
             self._idle.keep(session, owner)
             self._openings.news()
-            self.limit.answered(self._loop.time() - since, waiting=bool(self._queue))
+            self.limit.answered(self._loop.time() - session.taken_at, waiting=bool(self._queue))
             self.pause.answered()
         finally:
             self._live -= 1
@@ -169,29 +163,6 @@ class Smarthost:
     def _all_busy(self) -> TurnedAway:
         text = f"this relay waits: all {self.limit.now} connections to {self.name} are busy"
         return self.pause.turned_away(Reply(451, f"4.4.5 {text}"), ours=True)
-
-
-class SessionUse:
-    """One message's use of a session: an ``async with`` block. See ``Smarthost.session``."""
-
-    def __init__(self, smarthost: Smarthost, owner: str) -> None:
-        self._smarthost = smarthost
-        self._owner = owner
-
-    async def __aenter__(self) -> Session:
-        """Take the session."""
-        self._session = await self._smarthost.take(self._owner)
-        self._since = asyncio.get_running_loop().time()
-        return self._session
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Keep it open, or drop it."""
-        self._smarthost.end(self._session, self._owner, since=self._since, error=error)
 
 
 def _unwanted(trouble: SessionError, session: Session) -> bool:

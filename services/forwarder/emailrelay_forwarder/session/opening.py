@@ -199,7 +199,7 @@ def check_secrecy(session: Session, terms: SessionTerms) -> None:
 async def _start_tls(session: Session, terms: SessionTerms) -> None:
     await session.start_tls()
     await encrypt(session, terms)
-    await session.introduce_again()
+    await session.hello()
 
 
 async def encrypt(session: Session, terms: SessionTerms) -> None:

@@ -39,6 +39,7 @@ class Session:
         "peer",
         "settling",
         "slot",
+        "taken_at",
         "unfinished",
         "used",
     )
@@ -60,7 +61,8 @@ class Session:
         """True if the server has answered for an earlier message, or a part of this one, here."""
         self.settling: asyncio.Event | None = None
         """Set when the last message that was accepted here is settled."""
-        self.idle_since = 0.0
+        self.taken_at = self.idle_since = 0.0
+        """Times of the loop at which a message last began and ended its use of this session."""
         self.slot: Slot | None = None
         """The right to this connection, if the route has a limit; released at its end."""
 
@@ -80,7 +82,7 @@ class Session:
         return self._wire.encryption
 
     async def introduce(self) -> None:
-        """Read the greeting and send EHLO, or HELO to a server without EHLO (4.1.1.1)."""
+        """Read the greeting, and say ``hello``."""
         timeout = self._settings.greeting
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -92,10 +94,10 @@ class Session:
             raise
         timeout.greeted(self.peer, loop.time() - began)
         expect(SessionStep.GREETING, greeting, 220)
-        await self._hello()
+        await self.hello()
 
     async def start_tls(self) -> None:
-        """Ask for TLS (RFC 3207); ``encrypt`` and ``introduce_again`` follow.
+        """Ask for TLS (RFC 3207); ``encrypt`` and ``hello`` follow.
 
         Raises:
             SessionError: the server does not offer it, or refuses.
@@ -110,21 +112,18 @@ class Session:
         """Begin TLS; see ``Wire.encrypt``."""
         await self._wire.encrypt(context, name, self._settings.connect)
 
-    async def introduce_again(self) -> None:
-        """Send EHLO under TLS.
-
-        The extensions sent in clear no longer count (RFC 3207 section 4.2).
-        """
-        self.extensions = {}
-        await self._hello()
-
     async def sign_in(self, account: Account, auth: AuthConfig) -> Mechanism:
         """Authenticate; return the mechanism used. See ``sign_in.sign_in``."""
         encrypted = self._wire.encryption is not None
         mechanisms = choice(account, self.extensions, auth, encrypted=encrypted)
         return await sign_in(self._wire, self._settings.reply, account, mechanisms, self.extensions)
 
-    async def _hello(self) -> None:
+    async def hello(self) -> None:
+        """Send EHLO, or HELO to a server without EHLO (4.1.1.1).
+
+        The extensions sent in clear before TLS no longer count (RFC 3207 section 4.2).
+        """
+        self.extensions = {}
         name = self._name().encode("ascii", "replace")
         answer = await self._command(SessionStep.EHLO, b"EHLO " + name)
         if answer.code in {500, 502}:
