@@ -45,13 +45,16 @@ class ContentTransfer:
         reader = DotReader()
         self._channel.reply(_GO_AHEAD)
         self._channel.limits.begin_content()
-        async with self._message(reader) as message:
+        message = self._message(reader)
+        try:
             while reader.rest is None:
                 await self._receive(message, CHUNK)
                 if message.hopeless and message.refusal is not None:
                     return Goodbye(message.refusal)
             self._back_to_commands(reader.rest)
             return await self._commit(message)
+        finally:
+            await message.drop()
 
     async def chunk(self, wanted: ReceiveChunk) -> Reply | Goodbye:
         """Receive a piece of a message whose size is known."""
@@ -74,8 +77,10 @@ class ContentTransfer:
             return Reply(250, f"2.0.0 {wanted.size} octets taken")
         reader.end()
         self.chunked = None
-        async with message:
+        try:
             return await self._commit(message)
+        finally:
+            await message.drop()
 
     async def drop(self) -> None:
         """Leave nothing of a message whose last chunk has not arrived."""
