@@ -118,12 +118,6 @@ def _descriptors() -> int:
     return max(1, (limit - _RESERVED) // 2)
 
 
-def _verifier(settings: ReceiverSettings) -> Verifier | None:
-    if settings.address_verifier is None:
-        return None
-    return make_verifier(settings.address_verifier, settings.filter_timeout)
-
-
 def make_context(
     settings: ReceiverSettings, store: Store, *, report: Report, clock: Callable[[], float]
 ) -> ReceiverContext:
@@ -134,6 +128,7 @@ def make_context(
 
     """
     anonymous = frozenset(settings.anonymous)
+    verifier = settings.address_verifier
     return ReceiverContext(
         offer=Capabilities(
             domain=settings.domain or socket.gethostname(),
@@ -157,7 +152,7 @@ def make_context(
         ),
         remote_clients=settings.remote_clients,
         rules=make_client_rules(settings, report=report),
-        verifier=_verifier(settings),
+        verifier=make_verifier(verifier, settings.filter_timeout) if verifier else None,
         minimum_free=settings.minimum_free,
         logs_dialogue=settings.verbose or settings.debug,
         refusal_log=RefusalLog(report),

@@ -97,11 +97,6 @@ def may_send_as(terms: ClientTerms, standing: ClientStanding, sender: Address) -
     return True
 
 
-def is_lenient_with(terms: ClientTerms, client: str) -> bool:
-    """Return whether the client at an IP address can leave out the brackets of addresses."""
-    return _lies_in(client, terms.lenient)
-
-
 def sender_rule(
     *, users: Sequence[str], networks: Sequence[str], senders: Sequence[str]
 ) -> SenderRule:
@@ -121,10 +116,11 @@ def sender_rule(
 def _fits(rule: SenderRule, standing: ClientStanding) -> bool:
     if standing.user:
         return standing.user in rule.users or "*" in rule.users
-    return _lies_in(standing.address, rule.networks)
+    return lies_in(standing.address, rule.networks)
 
 
-def _lies_in(client: str, networks: tuple[IpNetwork, ...]) -> bool:
+def lies_in(client: str, networks: tuple[IpNetwork, ...]) -> bool:
+    """Return whether the IP address of a client lies in one of the networks."""
     try:
         address = ipaddress.ip_address(client.partition("%")[0])
     except ValueError:

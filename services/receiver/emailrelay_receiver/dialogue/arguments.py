@@ -155,15 +155,11 @@ def _read_path(
 
 
 def _is_plausible(local: str, domain: str | None) -> bool:
-    if domain is None:
-        # "<>" and unqualified names such as <postmaster>; the next server judges the latter.
-        return not local.startswith("-") and len(local.encode()) <= _LONGEST_LOCAL_PART
-    return (
-        0 < len(local.encode()) <= _LONGEST_LOCAL_PART
-        and len(domain.encode()) <= _LONGEST_DOMAIN
-        # An address must never look like an option to a program that gets it as an argument.
-        and not local.startswith("-")
-    )
+    # An address must never look like an option to a program that gets it as an argument.
+    if local.startswith("-") or len(local.encode()) > _LONGEST_LOCAL_PART:
+        return False
+    # "<>" and unqualified names such as <postmaster>; the next server judges the latter.
+    return domain is None or (bool(local) and len(domain.encode()) <= _LONGEST_DOMAIN)
 
 
 def _read_mail_parameters(words: list[str]) -> MailParameters:

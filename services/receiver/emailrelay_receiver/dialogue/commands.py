@@ -80,16 +80,12 @@ def _unknown(dialogue: SmtpDialogue, verb: bytes) -> Outcome:
 
 
 def _helo(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
-    name = _name(argument)
-    dialogue.end_of_mail()
-    dialogue.helo, dialogue.extended = name, False
+    _greet(dialogue, argument, extended=False)
     return Reply(250, dialogue.offer.domain)
 
 
 def _ehlo(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
-    name = _name(argument)
-    dialogue.end_of_mail()
-    dialogue.helo, dialogue.extended = name, True
+    _greet(dialogue, argument, extended=True)
     words = [
         dialogue.offer.domain,
         "PIPELINING",
@@ -246,10 +242,11 @@ def _quit(_dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     return Goodbye(Reply(221, "2.0.0 bye"))
 
 
-def _name(argument: bytes) -> str:
+def _greet(dialogue: SmtpDialogue, argument: bytes, *, extended: bool) -> None:
     if not argument:
         raise Refused(Reply(501, "5.5.4 say your name"))
-    return argument.decode(errors="replace")
+    dialogue.end_of_mail()
+    dialogue.helo, dialogue.extended = argument.decode(errors="replace"), extended
 
 
 def _no_argument(argument: bytes) -> None:

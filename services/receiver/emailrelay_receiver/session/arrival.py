@@ -8,7 +8,7 @@ from emailrelay_receiver.clients.source import is_local, source_of
 from emailrelay_receiver.connection.session_log import SessionLog
 from emailrelay_receiver.connection.wire import ClientWire
 from emailrelay_receiver.context import ReceiverContext
-from emailrelay_receiver.dialogue.access import ClientStanding, is_lenient_with
+from emailrelay_receiver.dialogue.access import ClientStanding, lies_in
 
 CLOSING_DOWN = Reply(421, "4.3.2 closing down, try again later")
 _LOCAL_ONLY = Reply(554, "5.7.1 only for clients on this machine")
@@ -37,7 +37,7 @@ def refusal_of(context: ReceiverContext, standing: ClientStanding) -> Reply | No
     """Apply the rules for clients, and return why this one is not served, if so."""
     client, rules = standing.address, context.rules
     standing.trusted = rules.trusted(client)
-    standing.lenient = is_lenient_with(rules.terms, client)
+    standing.lenient = lies_in(client, rules.terms.lenient)
     if context.closing:
         return CLOSING_DOWN
     known = standing.private or standing.trusted is not None
