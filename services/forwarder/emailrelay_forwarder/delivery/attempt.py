@@ -138,9 +138,9 @@ class Attempts:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
                 await deliver(message, session, progress, together=together)
             except BaseException as error:
-                smarthost.end(session, owner, error)
+                smarthost.end(session, error)
                 raise
-            smarthost.end(session, owner)
+            smarthost.end(session)
         except SessionError as trouble:
             if session is not None and stale(trouble, progress, session):
                 return True

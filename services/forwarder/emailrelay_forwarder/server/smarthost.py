@@ -45,7 +45,7 @@ class Smarthost:
         self._idle = IdleSessions()
         self._openings = Openings(open_one, self._unclaimed)
         self.pause = ServerPause(
-            self.name, open_one, report=report, recovered=recovered, opened=self._keep
+            self.name, open_one, report=report, recovered=recovered, opened=self._idle.keep
         )
         self._queue = ConnectionQueue(self.limit, check=self.pause.check, stalled=self._all_busy)
         self._live = 0
@@ -79,18 +79,18 @@ class Smarthost:
                 raise
             if session is not None:
                 self._live += 1
-                session.taken_at = self._loop.time()
+                session.owner, session.taken_at = owner, self._loop.time()
                 return session
             self._queue.leave()
 
-    def end(self, session: Session, owner: str, error: BaseException | None = None) -> None:
+    def end(self, session: Session, error: BaseException | None = None) -> None:
         """Keep a session if its message was answered for; drop it after an ``error``."""
         try:
             if error is not None:
                 self._drop(session, error)
                 return
             session.used = True
-            self._idle.keep(session, owner)
+            self._idle.keep(session)
             self._openings.news()
             self.limit.answered(self._loop.time() - session.taken_at, waiting=bool(self._queue))
             self.pause.answered()
@@ -149,12 +149,9 @@ class Smarthost:
         if opening.cancelled():
             return
         try:
-            self._keep(opening.result())
+            self._idle.keep(opening.result())
         except SessionError as trouble:
             self._one_too_many(trouble)
-
-    def _keep(self, session: Session) -> None:
-        self._idle.keep(session, "")
 
     def _idle_session(self, owner: str) -> Session | None:
         connections = self._queue.in_use + len(self._idle) + self._openings.spare

@@ -36,6 +36,7 @@ class Session:
         "idle_since",
         "messages",
         "most_recipients",
+        "owner",
         "peer",
         "settling",
         "slot",
@@ -61,6 +62,8 @@ class Session:
         """True if the server has answered for an earlier message, or a part of this one, here."""
         self.settling: asyncio.Event | None = None
         """Set when the last message that was accepted here is settled."""
+        self.owner = ""
+        """The last user of this session; empty: no user in particular."""
         self.taken_at = self.idle_since = 0.0
         """Times of the loop at which a message last began and ended its use of this session."""
         self.slot: Slot | None = None
