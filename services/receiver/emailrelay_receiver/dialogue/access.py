@@ -4,12 +4,10 @@ import fnmatch
 import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from emailrelay.envelope import NULL_SENDER, Address
 from emailrelay.secrets.auth_config import AuthConfig, Mechanism
-
-IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+from emailrelay.secrets.trusted import TrustedNetwork, lies_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +15,7 @@ class SenderRule:
     """The senders that some users or networks can use; see ``[[allow]]`` in the settings."""
 
     users: tuple[str, ...]
-    networks: tuple[IpNetwork, ...]
+    networks: tuple[TrustedNetwork, ...]
     senders: tuple[str, ...]
 
 
@@ -34,7 +32,7 @@ class ClientTerms:
     senders: tuple[SenderRule, ...] = ()
     verifies: bool = False
     """An address verifier checks recipients."""
-    lenient: tuple[IpNetwork, ...] = ()
+    lenient: tuple[TrustedNetwork, ...] = ()
     """The networks of devices that leave out the brackets of addresses."""
 
 
@@ -44,8 +42,6 @@ class ClientStanding:
 
     address: str = ""
     """Its IP address, or the path of the socket it came by."""
-    port: int = 0
-    """Its TCP port, for the log."""
     private: bool = False
     """The connection cannot be overheard: the client is on this machine."""
     trusted: str | None = None
@@ -117,17 +113,6 @@ def _fits(rule: SenderRule, standing: ClientStanding) -> bool:
     if standing.user:
         return standing.user in rule.users or "*" in rule.users
     return lies_in(standing.address, rule.networks)
-
-
-def lies_in(client: str, networks: tuple[IpNetwork, ...]) -> bool:
-    """Return whether the IP address of a client lies in one of the networks."""
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
 
 
 def _matches(pattern: str, sender: Address) -> bool:

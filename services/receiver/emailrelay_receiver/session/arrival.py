@@ -3,12 +3,13 @@
 import socket
 
 from emailrelay.reply import Reply
+from emailrelay.secrets.trusted import lies_in
 from emailrelay_receiver.clients.peer_address import reset_peer_address
 from emailrelay_receiver.clients.source import is_local, source_of
 from emailrelay_receiver.connection.session_log import SessionLog
 from emailrelay_receiver.connection.wire import ClientWire
 from emailrelay_receiver.context import ReceiverContext
-from emailrelay_receiver.dialogue.access import ClientStanding, lies_in
+from emailrelay_receiver.dialogue.access import ClientStanding
 
 CLOSING_DOWN = Reply(421, "4.3.2 closing down, try again later")
 _LOCAL_ONLY = Reply(554, "5.7.1 only for clients on this machine")
@@ -30,7 +31,7 @@ def identify(wire: ClientWire, log: SessionLog, standing: ClientStanding, *, pat
     else:
         log.client = reset_peer_address(connection)
         raise ConnectionResetError
-    standing.address, standing.port = log.client, log.port
+    standing.address = log.client
 
 
 def refusal_of(context: ReceiverContext, standing: ClientStanding) -> Reply | None:

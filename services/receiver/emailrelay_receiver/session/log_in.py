@@ -63,7 +63,7 @@ async def log_in(
             user=claim.user,
             mechanism=wanted.mechanism,
             client=standing.address,
-            port=standing.port,
+            port=channel.log.port,
         )
     )
     return _WELCOME
@@ -96,7 +96,7 @@ async def _failed(
         asyncio.get_running_loop().call_later(seconds, attempt.end)
     context.report(
         LoginFailed(
-            user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port
+            user=user, mechanism=wanted.mechanism, client=standing.address, port=channel.log.port
         )
     )
     channel.limits.phase = Phase.PAUSING

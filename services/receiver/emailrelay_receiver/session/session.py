@@ -64,7 +64,8 @@ class SmtpSession:
 
     def connected(self) -> None:
         """See ``WireUser.connected``."""
-        self._channel.begin(self._context.timeouts.shortest)
+        timeouts = self._context.timeouts
+        self._channel.begin(min(timeouts.first_mail, timeouts.session))
         self._on_connected(self)
 
     def command(self, line: bytes) -> bool:
