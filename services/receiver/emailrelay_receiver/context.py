@@ -38,7 +38,7 @@ class ReceiverContext:
     offer: Capabilities
     store: Store
     stage: Stage
-    """Where received mail begins: UNFILTERED or READY."""
+    """The first stage of received mail: UNFILTERED or READY."""
     ack: Ack
     answer_within: float
     """Seconds after which a client that waits for more than storage gets a reply in any case."""

@@ -57,7 +57,7 @@ class ClientRules:
 
     @property
     def serves_strangers(self) -> bool:
-        """Whether clients on other hosts are served, so that they can log in."""
+        """True if clients on other hosts are served, so that they can log in."""
         return self._file is not None
 
     def trusted(self, client: str) -> str | None:

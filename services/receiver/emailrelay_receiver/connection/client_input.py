@@ -39,7 +39,7 @@ class ClientInput:
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when the client has closed its side, the connection broke, or after ``give_up``."""
         self.error: Exception | None = None
-        """How the connection broke."""
+        """The error that broke the connection, if any."""
         self.awaits_line = False
         """The task waits for a line, and not for the rest of one that is too long."""
         self._loop = loop

@@ -48,17 +48,6 @@ class WireUser(Protocol):
         ...
 
 
-class _NoHooks:
-    """The handler for aiosmtpd, which searches it for hooks in each new session."""
-
-    def __dir__(self) -> Iterable[str]:
-        """Report none."""
-        return ()
-
-
-_NO_HOOKS = _NoHooks()
-
-
 _THREAD = threading.local()
 
 
@@ -121,13 +110,14 @@ class ClientWire(SMTP):
     def __init__(self, user: WireUser, *, hostname: str) -> None:
         """Wait for ``inlet`` to be connected."""
         loop = asyncio.get_running_loop()
-        super().__init__(_NO_HOOKS, hostname=hostname, enable_SMTPUTF8=True, loop=loop)
+        # aiosmtpd wants a handler with hooks; this object has none: see ``__dir__``.
+        super().__init__(self, hostname=hostname, enable_SMTPUTF8=True, loop=loop)
         self.input = ClientInput(loop)
         self.inlet = Inlet(self)
         """The protocol for the transport."""
         self.heard_anything = False
         self.last_content = 0.0
-        """When content last arrived, by the loop's clock."""
+        """The time at which content last arrived, by the loop's clock."""
         self._user = user
         self._link: asyncio.Transport
         self._encrypted = False

@@ -67,7 +67,7 @@ class IncomingMessage:
 
     @property
     def hopeless(self) -> bool:
-        """Whether so much was thrown away that waiting for the end is no use."""
+        """True if the client sends so much after the refusal that we do not wait for its end."""
         return self.refusal is not None and self.size > self._context.offer.size + MOST_THROWN_AWAY
 
     def take(self, octets: bytes | memoryview) -> bool:

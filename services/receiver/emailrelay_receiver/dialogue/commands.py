@@ -57,7 +57,7 @@ def hear(dialogue: SmtpDialogue, line: bytes) -> Outcome:
 
 
 def skip(dialogue: SmtpDialogue, begin: bytes) -> Reply | Goodbye:
-    """Answer a command line that was too long to be kept; ``begin`` is its beginning."""
+    """Answer a command line that is too long for the buffer; ``begin`` is its beginning."""
     if begin[:4].upper() == b"BDAT":
         return Goodbye(replies.BAD_CHUNK)
     return dialogue.count_junk(replies.TOO_LONG)

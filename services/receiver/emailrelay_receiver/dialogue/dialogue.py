@@ -113,7 +113,7 @@ class SmtpDialogue:
 
     @property
     def can_start_tls(self) -> bool:
-        """Whether STARTTLS is offered now."""
+        """True if STARTTLS is offered now."""
         return self.terms.starttls and not self.standing.encrypted
 
     def mechanisms(self) -> tuple[Mechanism, ...]:
