@@ -25,6 +25,10 @@ class Level(StrEnum):
     ERROR = "error"
 
 
+TIME_FIELDS = frozenset({"again", "next_attempt", "token_until"})
+"""Fields with a time in seconds since 1970, which people read as date and time."""
+
+
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Event:
     """A fact. ``level`` belongs to the kind of fact, not to the place that reports it.

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDropped, Report
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.printable import printable
 
@@ -31,9 +31,6 @@ Render: TypeAlias = Callable[[Any, str, LogLine], str | bytes]
 """A structlog renderer."""
 _Shape: TypeAlias = tuple[str, tuple[str, ...]]
 """The name of a kind of event in the log, and those of its fields."""
-
-_MOMENTS = frozenset({"next_attempt", "again", "token_until"})
-"""The fields that are times (seconds since 1970)."""
 
 
 also: Report | None = None
@@ -85,7 +82,7 @@ def _with_times_of_day(render: Render) -> Render:
     """Render times in the form of the line's timestamp."""
 
     def render_line(logger: object, name: str, line: LogLine) -> str | bytes:
-        for field in _MOMENTS & line.keys():
+        for field in TIME_FIELDS & line.keys():
             moment = line[field]
             if isinstance(moment, float):
                 with suppress(OverflowError, ValueError, OSError):  # past the end of the calendar

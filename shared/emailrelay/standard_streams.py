@@ -41,3 +41,8 @@ def mention(text: str) -> None:
 def drop_output() -> None:
     """Drop unwritten output, which would make the interpreter fail again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def drop_errors() -> None:
+    """Drop unwritten error lines, which would change the exit status at the interpreter's end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)

@@ -156,7 +156,9 @@ def _told(relay: Relay) -> set[str]:
         relay.spool,
     ]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    told = {line.partition(":")[0] for line in said.splitlines() if line.endswith(": sender told")}
+    told = {
+        line.partition(":")[0] for line in said.splitlines() if line.endswith(": sender notified")
+    }
     assert len(list((inbox / "new").iterdir())) == len(told)
     return told
 

@@ -132,7 +132,8 @@ async def test_delivery_that_a_client_did_not_wait_for_is_named_as_a_possible_du
         go.set()
         assert isinstance(await delivery, Done)
         assert len(peer.messages) == 1
-    assert [event.id for event in office.events(PossibleDuplicate)] == [draft.id]
+    # Both sides name it: the receiver that gives up, and the forwarder whose answer comes too late.
+    assert {event.id for event in office.events(PossibleDuplicate)} == {draft.id}
 
 
 async def test_outcome_the_store_cannot_record_stops_no_other_mail(

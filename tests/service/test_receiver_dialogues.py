@@ -1,7 +1,8 @@
 """Dialogues from text files, spoken with a real receiver over a socket.
 
 A line ``-> X`` sends X with CRLF (``\\r`` in it is a bare CR), ``<- X`` expects a line that matches the
-expression X, or the end of the connection (``EOF``); ``mail N`` counts the messages at the end.
+expression X, or the end of the connection (``EOF``), ``<= CODE`` expects a reply with any number of
+lines, and ``mail N`` counts the messages at the end.
 """
 
 import asyncio
@@ -34,6 +35,11 @@ async def step(running: Running, peer: Peer, line: str, place: str) -> None:
                 got = (await peer.reader.readline()).decode()
             expected = "" if rest == "EOF" else rest + "\r\n"
             assert re.fullmatch(expected, got), f"{place}: {got!r}"
+        case "<=":
+            async with asyncio.timeout(HANG):
+                while (got := (await peer.reader.readline()).decode()).startswith(f"{rest}-"):
+                    pass
+            assert got.startswith(f"{rest} "), f"{place}: {got!r}"
         case "mail":
             assert len(running.mail()) == int(rest), place
         case _:

@@ -41,3 +41,9 @@ def test_each_file_and_folder_that_the_text_names_is_there() -> None:
         and not any(one.startswith(name) for one in folders)
     }
     assert missing == set()
+
+
+def test_a_file_named_without_its_folder_is_the_only_one_of_its_name() -> None:
+    named = set(re.findall(r"`(\w+\.py)`", PAGE.partition(BEGIN)[0]))
+    files = [path.name for path in PRODUCT] + [path.name for path in (ROOT / "tests").rglob("*.py")]
+    assert {name for name in named if files.count(name) > 1} <= {"__init__.py", "routes.py"}

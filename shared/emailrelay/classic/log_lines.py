@@ -8,7 +8,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from emailrelay.events import Event
+from emailrelay.events import TIME_FIELDS, Event
 from emailrelay.logs import field_value
 from emailrelay.printable import printable
 
@@ -93,8 +93,6 @@ TEXTS = MappingProxyType(
 )
 """The text for each kind of event, by its name in the log of the services."""
 
-_MOMENTS = frozenset({"again", "next_attempt", "token_until"})
-"""Fields with a time in seconds since 1970, which is shown as date and time."""
 _NOT_SHOWN = frozenset({"timestamp", "level", "event", "service", "pid"})
 
 
@@ -154,7 +152,7 @@ def _text(name: str, event: Mapping[str, Any]) -> str:
 
 
 def _time_of_day(field: str, value: Any) -> Any:
-    if field not in _MOMENTS or not isinstance(value, int | float):
+    if field not in TIME_FIELDS or not isinstance(value, int | float):
         return value
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))

@@ -20,10 +20,7 @@ from emailrelay.filters.servers import Servers
 from emailrelay.filters.spec import (
     ExitFilter,
     Filter,
-    MessageIdFilter,
-    NetFilter,
     ProgramFilter,
-    SpamFilter,
 )
 from emailrelay.filters.verdict import (
     Accept,
@@ -90,11 +87,9 @@ class Chain:
             case ProgramFilter():
                 argv = (one.path, copy.content, copy.envelope)
                 return _verdict(await self.programs.run(argv, message=message), self.side)
-            case NetFilter() | SpamFilter() | MessageIdFilter():
+            case _:
                 servers = Servers(self.programs.connections, self.programs.limits.timeout)
                 return await servers.run(one, copy.content, message, self.side)
-            case _:
-                assert_never(one)
 
 
 def _problem(copy: FilterCopy, original: Original | None) -> object:

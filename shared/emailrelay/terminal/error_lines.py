@@ -1,9 +1,9 @@
 """Errors on standard error, in the same form for all commands."""
 
 import sys
-from contextlib import suppress
 
 from emailrelay.printable import printable
+from emailrelay.standard_streams import drop_errors
 
 
 def print_errors(program: str, *lines: str, status: int = 0) -> int:
@@ -12,6 +12,8 @@ def print_errors(program: str, *lines: str, status: int = 0) -> int:
     Control characters are escaped. If standard error cannot be written, the exit status is the
     only report.
     """
-    with suppress(OSError):
+    try:
         sys.stderr.writelines(f"{program}: {printable(line)}\n" for line in lines)
+    except OSError:
+        drop_errors()
     return status

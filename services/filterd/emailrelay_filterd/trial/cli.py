@@ -10,7 +10,7 @@ from emailrelay.config import version
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.program import ProgramLimits
-from emailrelay.filters.spec import parse_chain, unstartable
+from emailrelay.filters.spec import KINDS, parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.error_lines import print_errors
@@ -75,8 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "filters",
         nargs="+",
         metavar="SPEC",
-        help="A filter, as for --filter: the path of a program, net:HOST:PORT, "
-        "spam:HOST:PORT, msgid: or exit:N. Several form a chain.",
+        help=f"A filter, as for --filter: {KINDS}. Several form a chain.",
     )
     parser.add_argument(
         "--client",
