@@ -24,10 +24,6 @@ _LONGEST_LOCAL_PART = 256
 """Octets; RFC 5321 section 4.5.3.1.1 asks for 64, and longer ones are in use."""
 _LONGEST_DOMAIN = 255
 
-_HTTP = frozenset(
-    {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"PATCH", b"DELETE", b"TRACE"}
-)
-
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOM = r'[^\s()<>,;:\\"@\[\]]'
 _QUOTED = r'"(?:[^"\\]|\\.)*"'
@@ -70,11 +66,6 @@ class MailParameters:
 def longest_command(verb: bytes) -> int:
     """Return the most octets of a command with its CRLF."""
     return LONGEST_COMMAND + _ROOM_FOR_PARAMETERS.get(verb, 0)
-
-
-def is_http(verb: bytes) -> bool:
-    """Return whether a tricked browser sends this, whose next lines are an attack."""
-    return verb in _HTTP
 
 
 def read_sender(argument: bytes, *, lenient: bool = False) -> tuple[Address, MailParameters]:

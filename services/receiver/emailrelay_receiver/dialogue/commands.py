@@ -12,7 +12,6 @@ from emailrelay_receiver.dialogue import access, replies
 from emailrelay_receiver.dialogue.arguments import (
     MailParameters,
     Refused,
-    is_http,
     longest_command,
     read_chunk,
     read_mailbox,
@@ -35,6 +34,10 @@ from emailrelay_receiver.dialogue.verifier_answer import Remote
 
 _COMMAND = re.compile(rb"([^ \t]+)(?:[ \t]+(.*?)[ \t]*)?", re.DOTALL)
 _NOT_IMPLEMENTED = frozenset({b"EXPN", b"ETRN", b"TURN"})
+_HTTP = frozenset(
+    {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"PATCH", b"DELETE", b"TRACE"}
+)
+"""The verbs of a tricked browser, whose next lines are an attack."""
 _ALWAYS = frozenset({b"HELO", b"EHLO", b"STARTTLS", b"NOOP", b"RSET", b"HELP", b"QUIT"})
 """The harmless commands that are allowed before a required encryption (RFC 3207 section 4)."""
 
@@ -74,7 +77,7 @@ def _in_sync(verb: bytes, argument: bytes, refusal: Reply) -> Outcome:
 
 
 def _unknown(dialogue: SmtpDialogue, verb: bytes) -> Outcome:
-    if is_http(verb):
+    if verb in _HTTP:
         return Goodbye(Reply(421, "4.7.0 this is a mail server"))
     return dialogue.count_junk(replies.NOT_OFFERED if verb in _NOT_IMPLEMENTED else replies.UNKNOWN)
 
