@@ -171,19 +171,15 @@ async def make_ready(session: Session, terms: SessionTerms) -> None:
         SessionError: the session cannot be used on these terms; nothing secret was sent.
 
     """
-    match terms.tls.mode:
-        case Mode.IMPLICIT:
-            await encrypt(session, terms)
-            await session.introduce()
-        case Mode.REQUIRED:
-            await session.introduce()
-            await _start_tls(session, terms)
-        case Mode.OPPORTUNISTIC | None:
-            await session.introduce()
-            if "starttls" in session.extensions:
-                await _start_tls(session, terms)
-        case Mode.OFF:
-            await session.introduce()
+    mode = terms.tls.mode
+    if mode is Mode.IMPLICIT:
+        await encrypt(session, terms)
+    await session.introduce()
+    offered = "starttls" in session.extensions
+    if mode is Mode.REQUIRED or (offered and mode not in {Mode.IMPLICIT, Mode.OFF}):
+        await session.start_tls()
+        await encrypt(session, terms)
+        await session.hello()
     if terms.account is not None:
         check_secrecy(session, terms)
         await session.sign_in(terms.account, terms.policy.auth)
@@ -194,12 +190,6 @@ def check_secrecy(session: Session, terms: SessionTerms) -> None:
     if session.encryption is None and not terms.policy.in_clear:
         text = "no password goes over a connection without TLS: switch client-tls on"
         raise not_signed_in(text)
-
-
-async def _start_tls(session: Session, terms: SessionTerms) -> None:
-    await session.start_tls()
-    await encrypt(session, terms)
-    await session.hello()
 
 
 async def encrypt(session: Session, terms: SessionTerms) -> None:
@@ -217,6 +207,6 @@ async def encrypt(session: Session, terms: SessionTerms) -> None:
 def _compare(session: Session, wanted: str) -> None:
     certificate = (session.encryption.getpeercert() if session.encryption else None) or {}
     if not is_for(certificate, wanted):
-        names = ", ".join(names_of(certificate)) or "nobody"
+        names = ", ".join(names_of(certificate)) or "no host"
         text = f"the server's certificate cannot be trusted: it is for {names}, not for {wanted}"
         raise unprotected(SessionStep.TLS, text)
