@@ -61,7 +61,7 @@ class ReceiverContext:
     logs_dialogue: bool = False
     """Each line of the dialogues is logged."""
     anonymous: frozenset[str] = field(default_factory=frozenset[str])
-    """Facts that we keep to ourselves: ``vrfy``, ``server``, ``content``, ``client``."""
+    """Facts that the server does not reveal: ``vrfy``, ``server``, ``content``, ``client``."""
     closing: bool = False
     """The service was told to stop."""
     _unasked: int = 0
@@ -81,8 +81,8 @@ class ReceiverContext:
     def takes(self, octets: int) -> bool:
         """Return whether there is room for so many octets, beside all that is being written.
 
-        Few clients say how much they send. Room for it is not reserved either: any client could
-        then reserve all room by mere words.
+        Few clients say how much they send. Room for it is not reserved either: otherwise any client
+        could reserve all room by announcing a size.
         """
         self._unasked += octets
         if self._unasked < _ASK_AFTER:

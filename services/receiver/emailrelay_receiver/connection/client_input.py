@@ -85,7 +85,7 @@ class ClientInput:
         """Take a command line that is here already, without its line end: CRLF, or LF alone.
 
         Raises:
-            LineTooLong: as it says.
+            LineTooLong: it has more than ``LIMIT`` octets.
 
         """
         end = self._buffer.find(b"\n")
@@ -95,7 +95,7 @@ class ClientInput:
         """Wait for a command line and take it, without its line end.
 
         Raises:
-            LineTooLong: as it says.
+            LineTooLong: it has more than ``LIMIT`` octets.
             EOFError: the client has gone; an unfinished line does not count.
             ConnectionError: the connection broke.
 

@@ -1,7 +1,7 @@
-"""The only seam to aiosmtpd: its protocol class, with input and content reading of our own.
+"""A connection to a client: aiosmtpd's protocol class, with input and content reading of ours.
 
-aiosmtpd provides the protocol, with the session's task and flow control for replies. It is changed
-as follows, and why (aiosmtpd 1.4.6):
+aiosmtpd provides the protocol, with the session's task and flow control for replies. These are the
+differences and their reasons (aiosmtpd 1.4.6):
 
 * Octets go into one buffer that all connections share. From there a command line goes to the
   dialogue, content to its message, anything else to ``ClientInput``. aiosmtpd reads content line by

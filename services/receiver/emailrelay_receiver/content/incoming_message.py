@@ -125,7 +125,7 @@ class IncomingMessage:
         return await self._draft.answer(self._context.answer_within, gone)
 
     async def drop(self) -> None:
-        """Leave nothing of a message that was not committed."""
+        """Discard a message that was not committed."""
         self._forget()
         draft, self._draft = self._draft, None
         if draft is not None:

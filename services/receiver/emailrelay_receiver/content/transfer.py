@@ -83,7 +83,7 @@ class ContentTransfer:
             await message.drop()
 
     async def drop(self) -> None:
-        """Leave nothing of a message whose last chunk has not arrived."""
+        """Discard a message whose last chunk has not arrived."""
         chunked, self.chunked = self.chunked, None
         self._dialogue.end_of_mail()
         if chunked is not None:
