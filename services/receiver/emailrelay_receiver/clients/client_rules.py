@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import secrets
 import ssl
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -14,8 +15,9 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
 from emailrelay.secrets import AuthConfig, Mechanism, SecretsFile, ServerSecrets
+from emailrelay.secrets.trusted import TrustedNetwork
 from emailrelay_receiver.clients.tls_context import server_context
-from emailrelay_receiver.dialogue.access import ClientTerms, SenderRule, sender_rule
+from emailrelay_receiver.dialogue.access import ClientTerms, SenderRule
 from emailrelay_receiver.dialogue.sasl import Credentials, Password, SaslResponse
 
 _MOST_PROVED = 10_000
@@ -134,6 +136,10 @@ def _possible(file: SecretsFile | None) -> tuple[Mechanism, ...]:
     return (*simple, Mechanism.CRAM_MD5) if file.server.knows_challenges else simple
 
 
+def _networks(texts: Iterable[str]) -> tuple[TrustedNetwork, ...]:
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+
+
 def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRules:
     """Make the rules that the settings describe, and read every file that they name.
 
@@ -157,9 +163,8 @@ def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRu
             problems += error.problems
     for table in settings.allow:
         try:
-            rules.append(
-                sender_rule(users=table.user, networks=table.network, senders=table.sender)
-            )
+            networks = _networks(table.network)
+            rules.append(SenderRule(users=table.user, networks=networks, senders=table.sender))
         except ValueError as error:
             problems.append(f"allow {table.name}: network: {error}")
     if problems:
@@ -176,7 +181,7 @@ def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRu
             config=AuthConfig.parse(settings.server_auth_config),
             senders=tuple(rules),
             verifies=settings.address_verifier is not None,
-            lenient=tuple(ipaddress.ip_network(text, strict=False) for text in settings.lenient),
+            lenient=_networks(settings.lenient),
         ),
         report=report,
     )

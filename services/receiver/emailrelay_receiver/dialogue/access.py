@@ -1,8 +1,6 @@
 """The rights of a client, derived from its address, login and certificate by plain rules."""
 
 import fnmatch
-import ipaddress
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from emailrelay.envelope import NULL_SENDER, Address
@@ -91,22 +89,6 @@ def may_send_as(terms: ClientTerms, standing: ClientStanding, sender: Address) -
         if _fits(rule, standing):
             return any(_matches(pattern, sender) for pattern in rule.senders)
     return True
-
-
-def sender_rule(
-    *, users: Sequence[str], networks: Sequence[str], senders: Sequence[str]
-) -> SenderRule:
-    """Read a rule as it stands in the settings.
-
-    Raises:
-        ValueError: a network is not one.
-
-    """
-    return SenderRule(
-        users=tuple(users),
-        networks=tuple(ipaddress.ip_network(text, strict=False) for text in networks),
-        senders=tuple(senders),
-    )
 
 
 def _fits(rule: SenderRule, standing: ClientStanding) -> bool:
