@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import History
 from emailrelay.reply import Reply
-from emailrelay_forwarder.delivery.outgoing import everybody, for_all
+from emailrelay_forwarder.delivery.outgoing import for_all, with_added
 
 OK, LATER, NEVER = Reply(250, "2.0.0 ok"), Reply(451, "4.3.0 later"), Reply(550, "5.1.1 nobody")
 
@@ -55,8 +55,8 @@ def test_recipient_that_was_only_moved_leaves_no_place_behind() -> None:
 
 
 def test_message_is_for_those_added_as_well() -> None:
-    assert everybody(mail("ab"), mail("ax")).recipients == mail("abx").recipients
-    assert everybody(mail("ab"), mail("a")) == mail("ab")
+    assert with_added(mail("ab"), mail("ax")).recipients == mail("abx").recipients
+    assert with_added(mail("ab"), mail("a")) == mail("ab")
 
 
 def test_recipient_added_changes_nothing_for_the_others() -> None:

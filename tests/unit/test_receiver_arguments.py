@@ -10,7 +10,6 @@ from emailrelay.dsn_request import NO_WISHES, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Body
 from emailrelay_receiver.clients.source import is_local
 from emailrelay_receiver.dialogue.arguments import (
-    Chunk,
     MailParameters,
     Refused,
     read_chunk,
@@ -18,6 +17,7 @@ from emailrelay_receiver.dialogue.arguments import (
     read_recipient,
     read_sender,
 )
+from emailrelay_receiver.dialogue.outcomes import ReceiveChunk
 
 
 def refusal(argument: bytes, *, utf8: bool = False) -> str:
@@ -196,8 +196,8 @@ def test_no_octets_break_the_reading_of_a_chunk_or_a_mailbox(octets: bytes) -> N
 
 
 def test_a_chunk_says_its_size_and_whether_it_is_the_last() -> None:
-    assert read_chunk(b"12") == Chunk(12, last=False)
-    assert read_chunk(b"0 last") == Chunk(0, last=True)
+    assert read_chunk(b"12") == ReceiveChunk(12, last=False)
+    assert read_chunk(b"0 last") == ReceiveChunk(0, last=True)
     assert [read_chunk(x) for x in (b"", b"-1", b"1 LAST x", b"x", b"1LAST")] == [None] * 5
 
 

@@ -5,7 +5,6 @@ import pytest
 from emailrelay_receiver.dialogue import replies
 from emailrelay_receiver.dialogue.commands import hear
 from emailrelay_receiver.dialogue.dialogue import Capabilities, SmtpDialogue
-from emailrelay_receiver.dialogue.outcomes import BeginMail
 
 
 @pytest.mark.parametrize(
@@ -20,10 +19,7 @@ from emailrelay_receiver.dialogue.outcomes import BeginMail
     ],
 )
 def test_mail_begins_if_there_is_room(command: bytes, room: int | None, *, accepted: bool) -> None:
-    dialogue = SmtpDialogue(Capabilities(domain="x", size=1000, recipients=1))
+    dialogue = SmtpDialogue(Capabilities(domain="x", size=1000, recipients=1), room=lambda: room)
     hear(dialogue, b"EHLO c")
-    asked = hear(dialogue, command)
-    assert isinstance(asked, BeginMail)
-    reply = dialogue.begin_mail(asked, room=room)
-    assert reply == (replies.SENDER_OK if accepted else replies.NO_ROOM)
+    assert hear(dialogue, command) == (replies.SENDER_OK if accepted else replies.NO_ROOM)
     assert (dialogue.mail.sender is not None) == accepted

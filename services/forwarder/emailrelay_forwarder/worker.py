@@ -1,7 +1,6 @@
 """The work of one forwarder process: claim ready mail, forward it, and drain at the end."""
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreError
@@ -49,10 +48,3 @@ class ForwarderWorker:
                 continue
             async with claim:
                 await self.forwarding.forward(claim, self._deliveries.begin())
-
-
-async def polling(period: float, wake: Callable[[], None]) -> None:
-    """Call ``wake`` once a period, without end."""
-    while True:
-        await asyncio.sleep(period)
-        wake()

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from emailrelay_forwarder.delivery.forwarding import Forwarding
-from emailrelay_forwarder.worker import ForwarderWorker, polling
+from emailrelay_forwarder.worker import ForwarderWorker
 
 
 class WorkerControl:
@@ -48,10 +48,11 @@ class WorkerControl:
     def _poll_every(self, period: float | None) -> None:
         if self._polling is not None:
             self._polling.cancel()
-        look = polling(period, self._look_again) if period else None
-        self._polling = asyncio.create_task(look) if look else None
+        self._polling = asyncio.create_task(self._poll(period)) if period else None
 
-    def _look_again(self) -> None:
-        # The mail of a paused server would only be turned away once more.
-        if not self._worker.forwarding.paused:
-            self._wake()
+    async def _poll(self, period: float) -> None:
+        while True:
+            await asyncio.sleep(period)
+            # The mail of a paused server would only be turned away once more.
+            if not self._worker.forwarding.paused:
+                self._wake()

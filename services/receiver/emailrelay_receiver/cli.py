@@ -23,7 +23,7 @@ from emailrelay.store.hint_channel import HintChannel
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay_receiver.clients.client_rules import make_client_rules
 from emailrelay_receiver.context import make_context
-from emailrelay_receiver.receiver import Receiver
+from emailrelay_receiver.receiver import Receiver, first_is_set
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -112,18 +112,9 @@ async def _tell_entrance(
     store: Store, receiver: Receiver, stop: asyncio.Event, report: Report
 ) -> None:
     """Note in the store, after each reload, whether filters come first; return at ``stop``."""
-    while not await _first_is_set(stop, receiver.moved):
+    while not await first_is_set(stop, receiver.moved):
         receiver.moved.clear()
         try:
             await store.set_entrance(receiver.context.stage)
         except StoreError as error:
             report(StoreTrouble(doing="noting whether filters come first", reason=str(error)))
-
-
-async def _first_is_set(first: asyncio.Event, second: asyncio.Event) -> bool:
-    """Wait for either; tell whether the first is set."""
-    waiting = [asyncio.create_task(event.wait()) for event in (first, second)]
-    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    for task in waiting:
-        task.cancel()
-    return first.is_set()

@@ -38,7 +38,7 @@ class ReceiverContext:
     offer: Capabilities
     store: Store
     stage: Stage
-    """Where received mail begins: UNFILTERED or READY."""
+    """The first stage of received mail: UNFILTERED or READY."""
     ack: Ack
     answer_within: float
     """Seconds after which a client that waits for more than storage gets a reply in any case."""
@@ -61,7 +61,7 @@ class ReceiverContext:
     logs_dialogue: bool = False
     """Each line of the dialogues is logged."""
     anonymous: frozenset[str] = field(default_factory=frozenset[str])
-    """Facts that we keep to ourselves: ``vrfy``, ``server``, ``content``, ``client``."""
+    """Facts that the server does not reveal: ``vrfy``, ``server``, ``content``, ``client``."""
     closing: bool = False
     """The service was told to stop."""
     _unasked: int = 0
@@ -81,8 +81,8 @@ class ReceiverContext:
     def takes(self, octets: int) -> bool:
         """Return whether there is room for so many octets, beside all that is being written.
 
-        Few clients say how much they send. Room for it is not reserved either: any client could
-        then reserve all room by mere words.
+        Few clients say how much they send. Room for it is not reserved either: otherwise any client
+        could reserve all room by announcing a size.
         """
         self._unasked += octets
         if self._unasked < _ASK_AFTER:
@@ -118,12 +118,6 @@ def _descriptors() -> int:
     return max(1, (limit - _RESERVED) // 2)
 
 
-def _verifier(settings: ReceiverSettings) -> Verifier | None:
-    if settings.address_verifier is None:
-        return None
-    return make_verifier(settings.address_verifier, settings.filter_timeout)
-
-
 def make_context(
     settings: ReceiverSettings, store: Store, *, report: Report, clock: Callable[[], float]
 ) -> ReceiverContext:
@@ -134,6 +128,7 @@ def make_context(
 
     """
     anonymous = frozenset(settings.anonymous)
+    verifier = settings.address_verifier
     return ReceiverContext(
         offer=Capabilities(
             domain=settings.domain or socket.gethostname(),
@@ -157,7 +152,7 @@ def make_context(
         ),
         remote_clients=settings.remote_clients,
         rules=make_client_rules(settings, report=report),
-        verifier=_verifier(settings),
+        verifier=make_verifier(verifier, settings.filter_timeout) if verifier else None,
         minimum_free=settings.minimum_free,
         logs_dialogue=settings.verbose or settings.debug,
         refusal_log=RefusalLog(report),

@@ -2,16 +2,21 @@
 
 import argparse
 import asyncio
+import logging
 import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import field_value
 from emailrelay.service import Signals
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay_receiver.connection.wire import Demonstration
+
+# Only messages are shown.
+logging.getLogger("mail.log").disabled = True
 
 _LINES = 12
 """So many lines of a message are shown."""
@@ -23,10 +28,15 @@ class MessageDisplay:
     def __init__(self) -> None:
         self._count = 0
 
-    def show(self, sender: str, recipients: list[str], content: bytes) -> str:
+    def protocol(self) -> SMTP:
+        """Make the protocol for one connection: aiosmtpd's own server."""
+        return SMTP(self, hostname="smarthost.example", ident="demonstration", data_size_limit=None)
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
         """Show a message and return the reply."""
         self._count += 1
-        sys.stdout.write(shown(self._count, sender, recipients, content))
+        sender, content = envelope.mail_from or "", envelope.original_content or b""
+        sys.stdout.write(shown(self._count, sender, envelope.rcpt_tos, content))
         sys.stdout.flush()
         return f"250 2.0.0 shown as message {self._count}"
 
@@ -44,12 +54,10 @@ def shown(number: int, sender: str, recipients: list[str], content: bytes) -> st
 async def serve(listeners: Listeners) -> None:
     """Serve on open sockets until the process is told to stop."""
     signals = Signals()
-    demonstration = Demonstration(MessageDisplay().show, hostname="smarthost.example")
+    display = MessageDisplay()
     with closing(signals), ExitStack() as servers:
         for opened in listeners.sockets:
-            server = await asyncio.get_running_loop().create_server(
-                demonstration.protocol, sock=opened
-            )
+            server = await asyncio.get_running_loop().create_server(display.protocol, sock=opened)
             servers.enter_context(closing(server))
             sys.stdout.write(f"demonstration smarthost on {written(opened)}\n")
         sys.stdout.flush()

@@ -75,13 +75,9 @@ class Receiver:
         await asyncio.get_running_loop().connect_accepted_socket(
             partial(self._session, ""), connection
         )
-        waiting = [
-            asyncio.create_task(self._gone_within(None)),
-            asyncio.create_task(stop.wait()),
-        ]
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-        for task in waiting:
-            task.cancel()
+        if self._sessions:
+            self._all_gone.clear()
+            await first_is_set(stop, self._all_gone)
 
     async def _gone_within(self, seconds: float | None) -> bool:
         if self._sessions:
@@ -111,3 +107,12 @@ class Receiver:
         self._sessions.discard(session)
         if not self._sessions:
             self._all_gone.set()
+
+
+async def first_is_set(first: asyncio.Event, second: asyncio.Event) -> bool:
+    """Wait for either event; return whether the first is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in (first, second)]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in waiting:
+        task.cancel()
+    return first.is_set()

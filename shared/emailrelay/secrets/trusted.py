@@ -26,13 +26,18 @@ class TrustedClients:
 
     def covers(self, client: str) -> bool:
         """Tell whether the network contains an IP address; False for a unix socket's path."""
-        try:
-            address = ipaddress.ip_address(client.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-            address = address.ipv4_mapped
-        return address in self.network
+        return lies_in(client, (self.network,))
+
+
+def lies_in(client: str, networks: tuple[TrustedNetwork, ...]) -> bool:
+    """Tell whether an IP address lies in one of the networks; False for a unix socket's path."""
+    try:
+        address = ipaddress.ip_address(client.partition("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
+        address = address.ipv4_mapped
+    return any(address in network for network in networks)
 
 
 def _network(pattern: str) -> TrustedNetwork:

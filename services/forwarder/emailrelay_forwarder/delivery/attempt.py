@@ -69,8 +69,7 @@ class Attempts:
         if self._rules.filters is not None:
             # The filters do not run for mail that would be turned away.
             self._open_routes.turn_away_if_paused(self.groups(claim, claim.envelope))
-            cleared = await self._rules.filters.run(claim)
-            message, progress.stop_run = cleared.message, cleared.stop_run
+            message, progress.stop_run = await self._rules.filters.run(claim)
         return message
 
     async def _all_groups(self, message: Outgoing, progress: Progress) -> None:
@@ -134,9 +133,14 @@ class Attempts:
         together = self._together(message.claim)
         try:
             await turn(smarthost, self._rules)
-            async with smarthost.session(owner) as session:
+            session = await smarthost.take(owner)
+            try:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
                 await deliver(message, session, progress, together=together)
+            except BaseException as error:
+                smarthost.end(session, error)
+                raise
+            smarthost.end(session)
         except SessionError as trouble:
             if session is not None and stale(trouble, progress, session):
                 return True

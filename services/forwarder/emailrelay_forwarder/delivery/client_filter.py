@@ -25,22 +25,16 @@ class Withheld(RelayError):
 
 
 @dataclass(frozen=True, slots=True)
-class Cleared:
-    """The filters let a message go out; ``stop_run``: the single pass ends after it."""
-
-    message: Outgoing
-    stop_run: bool
-
-
-@dataclass(frozen=True, slots=True)
 class ClientFilters:
     """The chain, and the number of messages that may be in it at a time."""
 
     chain: Chain
     jobs: asyncio.Semaphore
 
-    async def run(self, claim: Claim) -> Cleared:
-        """Run the chain on a fresh copy. The store does not adopt it, since footers would multiply.
+    async def run(self, claim: Claim) -> tuple[Outgoing, bool]:
+        """Run the chain on a fresh copy; return it, and True if the single pass ends after it.
+
+        The store does not adopt the copy, since footers would multiply.
 
         Raises:
             Withheld: the message must not be sent.
@@ -56,7 +50,7 @@ class ClientFilters:
                 envelope = read_result(copy)
                 if isinstance(envelope, Reject | BrokenFilter):
                     raise Withheld(Spoken(envelope, spoken.filter))
-                return Cleared(edited(claim, copy, envelope), verdict.stop_run)
+                return edited(claim, copy, envelope), verdict.stop_run
             case Reject() | Skip() | BrokenFilter():
                 raise Withheld(spoken)
             case Abandon():

@@ -30,7 +30,7 @@ from emailrelay.store.base import Claim
 from emailrelay_forwarder.delivery.attempt import Attempts
 from emailrelay_forwarder.delivery.client_filter import Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress
-from emailrelay_forwarder.delivery.outgoing import everybody, for_all
+from emailrelay_forwarder.delivery.outgoing import for_all, with_added
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.pause import TurnedAway
@@ -101,7 +101,7 @@ class Forwarding:
         sent = envelope if progress.message is None else progress.message.envelope
         if sent is not claim.envelope:
             replies = for_all(claim.envelope, sent, replies, claim.history)
-            envelope = everybody(claim.envelope, sent)
+            envelope = with_added(claim.envelope, sent)
         if envelope is not sent or not groups:
             groups = self._attempts.groups(claim, envelope)
         attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)

@@ -109,8 +109,8 @@ class EnvelopeOffer:
 
     def _takes_mail(self, reply: Reply) -> bool:
         if not reply.accepted:
-            everybody = [*self.recipients, *self.left]
-            self.replies.update((each.address, reply) for each in everybody)
+            refused = [*self.recipients, *self.left]
+            self.replies.update((each.address, reply) for each in refused)
             self.left = []
         return reply.accepted
 

@@ -59,7 +59,7 @@ async def _read(path: Path) -> AsyncIterator[bytes]:
         raise StoreError(f"read {path}", error) from error
 
 
-def everybody(came: Envelope, sent: Envelope) -> Envelope:
+def with_added(came: Envelope, sent: Envelope) -> Envelope:
     """Return the envelope with the recipients that a filter added: they must be done as well."""
     added = tuple(who for who in sent.recipients if who not in came.recipients)
     return came._replace(to_remote=(*came.to_remote, *added)) if added else came

@@ -35,7 +35,7 @@ def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rul
     told = {r: replies[r] for r in message.envelope.recipients if r in replies}
     refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}
     if len(refusals) < len(told):
-        smarthost.took_mail()
+        smarthost.pause.took_mail()
         smarthost.send_rate.accepted(rules.clock())
     if not refusals:
         return
@@ -50,7 +50,7 @@ def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rul
     if reply := wishes.get(ThrottleWish.FEWER):
         smarthost.slow_down(reply)
     elif any(wants_less(reply) for reply in refusals.values()):
-        smarthost.restrain()
+        smarthost.limit.restrained()
 
 
 def _slow_down(

@@ -23,7 +23,7 @@ from emailrelay_forwarder.doctor.examination import Examination
 from emailrelay_forwarder.doctor.finding import ServerReport
 from emailrelay_forwarder.doctor.render import as_json, show
 from emailrelay_forwarder.server.route_servers import servers
-from emailrelay_forwarder.session.account import nobody
+from emailrelay_forwarder.session.account import no_account
 from emailrelay_forwarder.session.account_servers import NotForServer, account_servers
 from emailrelay_forwarder.session.route import NextServer, parse
 from emailrelay_forwarder.session.session_settings import SessionSettings
@@ -166,7 +166,7 @@ async def _examine(
     bearer = Bearer(settings.account, tokens, report=_ignore)
     sessions = replace(sessions_of(settings, _ignore, bearer), dialogue=None)
     if withheld:
-        sessions = replace(sessions, accounts=nobody)
+        sessions = replace(sessions, accounts=no_account)
     try:
         return [
             await _report(way, route, sessions, asked, withheld=withheld)

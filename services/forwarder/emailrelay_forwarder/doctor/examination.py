@@ -174,7 +174,7 @@ class Examination:
         await self._try("STARTTLS", session.start_tls())
         self._record.note("STARTTLS", DoctorVerdict.OK, "the server begins TLS")
         session = await self._encrypted(session, address, terms)
-        await self._try("EHLO under TLS", session.introduce_again())
+        await self._try("EHLO under TLS", session.hello())
         self._capabilities(session, "EHLO under TLS")
         return session
 

@@ -1,11 +1,11 @@
 """Identifies the kind of server at a port where no mail server sent a greeting."""
 
 import asyncio
-import socket
 import ssl
 from contextlib import suppress
 from enum import Enum, auto
 
+from emailrelay_forwarder.session.opening import connected_socket
 from emailrelay_forwarder.session.resolve import SocketAddress
 from emailrelay_forwarder.session.session_settings import SessionSettings
 
@@ -97,7 +97,7 @@ async def _heard(
     """
     try:
         async with asyncio.timeout(PATIENCE):
-            sock = await _connected(address, settings)
+            sock = await connected_socket(address, settings)
             reader, writer = await asyncio.open_connection(
                 sock=sock, ssl=tls, server_hostname=name if tls else None
             )
@@ -116,16 +116,3 @@ async def _heard(
         return b"", False
     finally:
         writer.transport.abort()
-
-
-async def _connected(address: SocketAddress, settings: SessionSettings) -> socket.socket:
-    sock = socket.socket(address.family, socket.SOCK_STREAM)
-    try:
-        sock.settimeout(0)
-        if settings.local_address is not None and address.family != socket.AF_UNIX:
-            sock.bind((settings.local_address, 0))
-        await asyncio.get_running_loop().sock_connect(sock, address.address)
-    except BaseException:  # also if cancelled: the socket must not stay open
-        sock.close()
-        raise
-    return sock

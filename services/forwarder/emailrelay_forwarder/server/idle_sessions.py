@@ -1,7 +1,6 @@
 """Sessions that stay open for the next message, and are closed if none comes."""
 
 import asyncio
-from typing import NamedTuple
 
 from emailrelay_forwarder.session.smtp_client import Session
 
@@ -15,11 +14,6 @@ PARTING = 1.0
 """Seconds to wait for the answer to QUIT."""
 
 
-class _Idle(NamedTuple):
-    session: Session
-    owner: str
-
-
 class IdleSessions:
     """The idle sessions with one server, in the order of their last use.
 
@@ -28,7 +22,7 @@ class IdleSessions:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._idle: list[_Idle] = []
+        self._idle: list[Session] = []
         self._closing: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
 
@@ -42,7 +36,7 @@ class IdleSessions:
         Sessions that the server has closed meanwhile are dropped.
         """
         while (place := self._place(owner, any_owner=any_owner)) is not None:
-            session = self._idle.pop(place).session
+            session = self._idle.pop(place)
             if session.usable:
                 return session
             session.abort()
@@ -56,7 +50,7 @@ class IdleSessions:
         # The one idle for longest: its owner has most probably gone.
         return 0 if any_owner and self._idle else None
 
-    def keep(self, session: Session, owner: str) -> None:
+    def keep(self, session: Session) -> None:
         """Keep a session, unless it has served long enough or its connection is needed."""
         if not session.usable:
             session.abort()
@@ -64,7 +58,7 @@ class IdleSessions:
             self._close(session)
         else:
             session.idle_since = self._loop.time()
-            self._idle.append(_Idle(session, owner))
+            self._idle.append(session)
             if self._timer is None:
                 self._timer = self._loop.call_later(_pause(session), self._tidy)
 
@@ -73,20 +67,20 @@ class IdleSessions:
         if self._timer is not None:
             self._timer.cancel()
         while self._idle:
-            self._close(self._idle.pop().session)
+            self._close(self._idle.pop())
         if self._closing:
             await asyncio.wait(self._closing)
 
     def _tidy(self) -> None:
         self._timer = None
         # The list is in the order of last use: sessions are added at its end only.
-        while self._idle and self._idle[0].session.idle_since + IDLE <= self._loop.time() + 0.001:
-            self._close(self._idle.pop(0).session)
-        for entry in [entry for entry in self._idle if _wanted_elsewhere(entry.session)]:
-            self._idle.remove(entry)
-            self._close(entry.session)
+        while self._idle and self._idle[0].idle_since + IDLE <= self._loop.time() + 0.001:
+            self._close(self._idle.pop(0))
+        for session in [session for session in self._idle if _wanted_elsewhere(session)]:
+            self._idle.remove(session)
+            self._close(session)
         if self._idle:
-            oldest = self._idle[0].session
+            oldest = self._idle[0]
             due = min(oldest.idle_since + IDLE, self._loop.time() + _pause(oldest))
             self._timer = self._loop.call_at(due, self._tidy)
 

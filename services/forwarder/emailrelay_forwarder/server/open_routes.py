@@ -31,9 +31,9 @@ class OpenRoute:
     def turn_away_if_paused(self) -> None:
         """Raise TurnedAway if there would be no session with any of the servers now."""
         for smarthost in self.smarthosts[:-1]:
-            if not smarthost.paused:
+            if not smarthost.pause.active:
                 return
-        self.smarthosts[-1].turn_away_if_paused()
+        self.smarthosts[-1].pause.check()
 
 
 class OpenRoutes:
@@ -93,12 +93,12 @@ class OpenRoutes:
     @property
     def paused(self) -> bool:
         """True if the mail of some server is turned away now; it becomes due again later."""
-        return any(smarthost.paused for smarthost in self._smarthosts())
+        return any(smarthost.pause.active for smarthost in self._smarthosts())
 
     def try_now(self) -> None:
         """End the pauses of all servers."""
         for smarthost in self._smarthosts():
-            smarthost.try_now()
+            smarthost.pause.try_now()
 
     async def close(self) -> None:
         """Close the sessions with all servers."""

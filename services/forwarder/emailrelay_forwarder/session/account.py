@@ -59,7 +59,7 @@ Raises a ``RelayError`` if there is no such account, or if it is not for this se
 """
 
 
-def nobody(_selector: str, _server: NextServer) -> None:
+def no_account(_selector: str, _server: NextServer) -> None:
     """Sign in nowhere: there are no accounts."""
 
 

@@ -7,27 +7,17 @@ would delay mail by the whole connection timeout, on each new connection.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from itertools import chain, zip_longest
-from typing import Generic, NamedTuple, Protocol, TypeVar
+from typing import NamedTuple
 
 from emailrelay_forwarder.session.resolve import SocketAddress
 from emailrelay_forwarder.session.session_error import SessionError, unreachable
+from emailrelay_forwarder.session.wire import Wire
 
 DELAY = 0.25
 """Seconds before the next address is tried as well (RFC 8305 section 8)."""
 MEMORY = 600.0
 """Seconds for which an address that did not answer is tried last (RFC 6555 section 4.2)."""
 _MOST = 1000
-
-
-class Abortable(Protocol):
-    """A connection that can be dropped."""
-
-    def abort(self) -> None:
-        """Drop it."""
-        ...
-
-
-C = TypeVar("C", bound=Abortable)
 
 
 class Silent:
@@ -61,19 +51,19 @@ def interleaved(addresses: Iterable[SocketAddress]) -> list[SocketAddress]:
     return [address for address in rounds if address is not None]
 
 
-class Won(NamedTuple, Generic[C]):
+class Won(NamedTuple):
     """The first connection, and the addresses that have not failed."""
 
     address: SocketAddress
-    connection: C
+    connection: Wire
     left: list[SocketAddress]
 
 
 async def first_to_answer(
     addresses: Sequence[SocketAddress],
-    connect: Callable[[SocketAddress], Coroutine[None, None, C]],
+    connect: Callable[[SocketAddress], Coroutine[None, None, Wire]],
     silent: Silent,
-) -> Won[C]:
+) -> Won:
     """Connect to each address in turn, after ``DELAY`` or at a failure; the first connection wins.
 
     Raises:
@@ -84,7 +74,7 @@ async def first_to_answer(
         return Won(addresses[0], await connect(addresses[0]), [])
     now = asyncio.get_running_loop().time
     waiting = silent.last(interleaved(addresses), now())
-    attempts: dict[asyncio.Task[C], SocketAddress] = {}
+    attempts: dict[asyncio.Task[Wire], SocketAddress] = {}
     troubles: list[SessionError] = []
     try:
         while waiting or attempts:
@@ -112,10 +102,10 @@ async def first_to_answer(
     raise _joined(troubles)
 
 
-def _give_up(attempt: asyncio.Task[C]) -> None:
+def _give_up(attempt: asyncio.Task[Wire]) -> None:
     """Cancel an attempt; drop its connection, also one that it still makes."""
 
-    def drop(ended: asyncio.Task[C]) -> None:
+    def drop(ended: asyncio.Task[Wire]) -> None:
         if not ended.cancelled() and ended.exception() is None:
             ended.result().abort()
 

@@ -132,30 +132,36 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     told = settings.dialogue
     transcript = None if told is None else Transcript(told, str(address))
     try:
-        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        async with asyncio.timeout(settings.connect):
+            sock = await connected_socket(address, settings)
+            try:
+                if address.family == socket.AF_UNIX:
+                    _, wire = await loop.create_unix_connection(lambda: Wire(transcript), sock=sock)
+                else:
+                    _, wire = await loop.create_connection(lambda: Wire(transcript), sock=sock)
+            except BaseException:  # cancelled as well: no socket may stay open
+                sock.close()
+                raise
+    except TimeoutError as error:
+        raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
     except OSError as error:
-        raise unreachable(f"no connection to {address}: {in_words(error)}") from error
+        where = f" from {settings.local_address}" if settings.local_address else ""
+        raise unreachable(f"no connection to {address}{where}: {in_words(error)}") from error
+    return wire
+
+
+async def connected_socket(address: SocketAddress, settings: SessionSettings) -> socket.socket:
+    """Connect a socket to one address, without a time limit; raise OSError if that fails."""
+    sock = socket.socket(address.family, socket.SOCK_STREAM)
     try:
         sock.settimeout(0)
         if settings.local_address is not None and address.family != socket.AF_UNIX:
             sock.bind((settings.local_address, 0))
-        async with asyncio.timeout(settings.connect):
-            await loop.sock_connect(sock, address.address)
-            if address.family == socket.AF_UNIX:
-                _, wire = await loop.create_unix_connection(lambda: Wire(transcript), sock=sock)
-            else:
-                _, wire = await loop.create_connection(lambda: Wire(transcript), sock=sock)
-    except TimeoutError as error:
-        sock.close()
-        raise unreachable(f"{address} does not answer within {settings.connect:g} s") from error
-    except OSError as error:
-        sock.close()
-        where = f" from {settings.local_address}" if settings.local_address else ""
-        raise unreachable(f"no connection to {address}{where}: {in_words(error)}") from error
+        await asyncio.get_running_loop().sock_connect(sock, address.address)
     except BaseException:  # cancelled as well: no socket may stay open
         sock.close()
         raise
-    return wire
+    return sock
 
 
 async def make_ready(session: Session, terms: SessionTerms) -> None:
@@ -165,19 +171,15 @@ async def make_ready(session: Session, terms: SessionTerms) -> None:
         SessionError: the session cannot be used on these terms; nothing secret was sent.
 
     """
-    match terms.tls.mode:
-        case Mode.IMPLICIT:
-            await encrypt(session, terms)
-            await session.introduce()
-        case Mode.REQUIRED:
-            await session.introduce()
-            await _start_tls(session, terms)
-        case Mode.OPPORTUNISTIC | None:
-            await session.introduce()
-            if "starttls" in session.extensions:
-                await _start_tls(session, terms)
-        case Mode.OFF:
-            await session.introduce()
+    mode = terms.tls.mode
+    if mode is Mode.IMPLICIT:
+        await encrypt(session, terms)
+    await session.introduce()
+    offered = "starttls" in session.extensions
+    if mode is Mode.REQUIRED or (offered and mode not in {Mode.IMPLICIT, Mode.OFF}):
+        await session.start_tls()
+        await encrypt(session, terms)
+        await session.hello()
     if terms.account is not None:
         check_secrecy(session, terms)
         await session.sign_in(terms.account, terms.policy.auth)
@@ -188,12 +190,6 @@ def check_secrecy(session: Session, terms: SessionTerms) -> None:
     if session.encryption is None and not terms.policy.in_clear:
         text = "no password goes over a connection without TLS: switch client-tls on"
         raise not_signed_in(text)
-
-
-async def _start_tls(session: Session, terms: SessionTerms) -> None:
-    await session.start_tls()
-    await encrypt(session, terms)
-    await session.introduce_again()
 
 
 async def encrypt(session: Session, terms: SessionTerms) -> None:
@@ -211,6 +207,6 @@ async def encrypt(session: Session, terms: SessionTerms) -> None:
 def _compare(session: Session, wanted: str) -> None:
     certificate = (session.encryption.getpeercert() if session.encryption else None) or {}
     if not is_for(certificate, wanted):
-        names = ", ".join(names_of(certificate)) or "nobody"
+        names = ", ".join(names_of(certificate)) or "no host"
         text = f"the server's certificate cannot be trusted: it is for {names}, not for {wanted}"
         raise unprotected(SessionStep.TLS, text)

@@ -18,33 +18,42 @@ class ClientExchange:
     mechanism: Mechanism
     initial: bytes | None
     """The initial response; None: the server begins."""
-    answer: Callable[[int, bytes], bytes]
-    """Answers the challenge of a number (the first is 0); raises ``OutOfTurn``."""
+    answers: tuple[bytes | Callable[[bytes], bytes], ...]
+    """The answers to the challenges, or how to make them of these."""
     secret: Secret
     """The secret: replies must not show it."""
+
+    def answer(self, number: int, challenge: bytes) -> bytes:
+        """Answer the challenge of a number (the first is 0).
+
+        By number, not by the text of the prompt, which may be in any language.
+
+        Raises:
+            OutOfTurn: the mechanism has no such challenge.
+
+        """
+        if number >= len(self.answers):
+            raise OutOfTurn
+        answer = self.answers[number]
+        return answer if isinstance(answer, bytes) else answer(challenge)
 
 
 def by_password(mechanism: Mechanism, account: ClientAccount) -> ClientExchange:
     """Sign in with a password: PLAIN (RFC 4616), CRAM-MD5 (RFC 2195) or LOGIN (without RFC)."""
+    name, password = account.id, account.secret
     match mechanism:
         case Mechanism.PLAIN:
-            text = f"\0{account.id}\0{account.secret.reveal()}".encode()
-            return ClientExchange(mechanism, text, _nothing_more, account.secret)
+            text = f"\0{name}\0{password.reveal()}".encode()
+            return ClientExchange(mechanism, text, (), password)
         case Mechanism.LOGIN:
-            # By number, not by the text of the prompt, which may be in any language.
-            lines = (account.id.encode(), account.secret.reveal().encode())
-            return ClientExchange(
-                mechanism, None, lambda number, _: _line(lines, number), account.secret
-            )
+            lines = (name.encode(), password.reveal().encode())
+            return ClientExchange(mechanism, None, lines, password)
         case Mechanism.CRAM_MD5:
-            return ClientExchange(
-                mechanism,
-                None,
-                lambda number, challenge: _line(
-                    (f"{account.id} {account.cram_md5(challenge)}".encode(),), number
-                ),
-                account.secret,
-            )
+
+            def respond(challenge: bytes) -> bytes:
+                return f"{name} {account.cram_md5(challenge)}".encode()
+
+            return ClientExchange(mechanism, None, (respond,), password)
         case Mechanism.XOAUTH2 | Mechanism.OAUTHBEARER:
             raise ValueError(mechanism)
 
@@ -58,25 +67,5 @@ def by_token(mechanism: Mechanism, user: str, token: Secret) -> ClientExchange:
     bearer = f"auth=Bearer {token.reveal()}\x01\x01"
     if mechanism is Mechanism.OAUTHBEARER:
         name = user.replace("=", "=3D").replace(",", "=2C")  # RFC 5801, saslname
-        return ClientExchange(
-            mechanism,
-            f"n,a={name},\x01{bearer}".encode(),
-            lambda number, _: _line((b"\x01",), number),
-            token,
-        )
-    return ClientExchange(
-        mechanism,
-        f"user={user}\x01{bearer}".encode(),
-        lambda number, _: _line((b"",), number),
-        token,
-    )
-
-
-def _nothing_more(_number: int, _challenge: bytes) -> bytes:
-    raise OutOfTurn
-
-
-def _line(lines: tuple[bytes, ...], number: int) -> bytes:
-    if number >= len(lines):
-        raise OutOfTurn
-    return lines[number]
+        return ClientExchange(mechanism, f"n,a={name},\x01{bearer}".encode(), (b"\x01",), token)
+    return ClientExchange(mechanism, f"user={user}\x01{bearer}".encode(), (b"",), token)

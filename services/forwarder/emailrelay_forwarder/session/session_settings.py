@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from emailrelay.events import Report
-from emailrelay_forwarder.session.account import Accounts, nobody
+from emailrelay_forwarder.session.account import Accounts, no_account
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.happy_eyeballs import Silent
 from emailrelay_forwarder.session.policy import Policy
@@ -24,7 +24,7 @@ class SessionSettings:
     local_address: str | None = None
     policy: Policy = field(default_factory=Policy)
     """The policy of each connection, unless its route has its own."""
-    accounts: Accounts = nobody
+    accounts: Accounts = no_account
     """Our accounts."""
     without: frozenset[str] = frozenset()
     """Extensions not to use even if a server offers them, in lower case."""

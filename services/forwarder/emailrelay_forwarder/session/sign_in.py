@@ -3,7 +3,6 @@
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Mapping
-from typing import Protocol
 
 from emailrelay.errors import RelayError
 from emailrelay.reply import Reply
@@ -18,23 +17,11 @@ from emailrelay_forwarder.session.session_error import (
     garbled,
     not_signed_in,
 )
-from emailrelay_forwarder.session.wire import RawReply
+from emailrelay_forwarder.session.wire import Wire
 
 LONGEST_COMMAND = 510
 """Octets of an AUTH command: a longer initial response waits for a challenge (section 4)."""
 _UNKNOWN_MECHANISM = 504
-
-
-class Exchanging(Protocol):
-    """The connection that an exchange goes over."""
-
-    async def ask(self, line: bytes) -> RawReply:
-        """Send a line of the exchange and return the reply."""
-        ...
-
-    def hide(self, secret: bytes) -> None:
-        """Hide this in all further replies."""
-        ...
 
 
 def offered(extensions: Mapping[str, str]) -> tuple[Mechanism, ...]:
@@ -53,12 +40,13 @@ def choice(
 
 
 async def sign_in(
-    wire: Exchanging,
+    wire: Wire,
+    limit: float,
     account: Account,
     mechanisms: tuple[Mechanism, ...],
     extensions: Mapping[str, str],
 ) -> Mechanism:
-    """Authenticate; return the mechanism used.
+    """Authenticate; return the mechanism used. ``limit``: seconds for each reply.
 
     A refused password is not tried again, not even by another mechanism: some servers lock accounts
     after a number of tries. Only if a server does not know a mechanism is the next one tried.
@@ -71,48 +59,50 @@ async def sign_in(
         raise not_signed_in(_nothing_common(account, extensions))
     for mechanism in mechanisms[:-1]:
         try:
-            return await _by(mechanism, wire, account)
+            return await _by(mechanism, wire, limit, account)
         except SessionError as trouble:
             if trouble.reply.code != _UNKNOWN_MECHANISM:
                 raise
-    return await _by(mechanisms[-1], wire, account)
+    return await _by(mechanisms[-1], wire, limit, account)
 
 
-async def _by(mechanism: Mechanism, wire: Exchanging, account: Account) -> Mechanism:
+async def _by(mechanism: Mechanism, wire: Wire, limit: float, account: Account) -> Mechanism:
     match account:
         case PasswordAccount():
-            await _run(wire, sasl.by_password(mechanism, account.account))
+            await _run(wire, limit, sasl.by_password(mechanism, account.account))
         case TokenAccount():
-            await _with_token(mechanism, wire, account)
+            await _with_token(mechanism, wire, limit, account)
     return mechanism
 
 
-async def _with_token(mechanism: Mechanism, wire: Exchanging, account: TokenAccount) -> None:
+async def _with_token(
+    mechanism: Mechanism, wire: Wire, limit: float, account: TokenAccount
+) -> None:
     try:
         token = await account.token(renew=False)
         try:
-            await _run(wire, sasl.by_token(mechanism, account.user, token))
+            await _run(wire, limit, sasl.by_token(mechanism, account.user, token))
         except SessionError as trouble:
             if trouble.reply.code != 535:
                 raise
             renewed = await account.token(renew=True)
             if renewed.reveal() == token.reveal():
                 raise
-            await _run(wire, sasl.by_token(mechanism, account.user, renewed))
+            await _run(wire, limit, sasl.by_token(mechanism, account.user, renewed))
     except SessionError:
         raise
     except RelayError as error:
         raise NoToken(f"no token for {account.user}: {error}") from error
 
 
-async def _run(wire: Exchanging, exchange: ClientExchange) -> None:
+async def _run(wire: Wire, limit: float, exchange: ClientExchange) -> None:
     """Run one exchange to its end."""
     command = b"AUTH " + exchange.mechanism.encode()
-    wire.hide(exchange.secret.reveal().encode())
+    wire.redaction.hide(exchange.secret.reveal().encode())
     waiting = exchange.initial
     if waiting is not None and len(command) + 1 + 4 * (len(waiting) // 3 + 1) <= LONGEST_COMMAND:
         command, waiting = command + b" " + b64encode(waiting), None
-    answer = await wire.ask(command)
+    answer = await wire.command(SessionStep.AUTH, command, limit)
     number = 0
     while answer.code == 334:
         try:
@@ -122,12 +112,12 @@ async def _run(wire: Exchanging, exchange: ClientExchange) -> None:
             else:
                 octets, waiting = waiting, None
         except (OutOfTurn, NotBase64, ValueError) as error:
-            await wire.ask(b"*")  # cancels the exchange (section 4)
+            await wire.command(SessionStep.AUTH, b"*", limit)  # cancels the exchange (section 4)
             text = f"{exchange.mechanism} is not asked for like this"
             raise garbled(SessionStep.AUTH, text) from error
         if exchange.mechanism is Mechanism.CRAM_MD5:
-            wire.hide(octets)  # it allows to guess the password offline
-        answer = await wire.ask(b64encode(octets))
+            wire.redaction.hide(octets)  # it allows to guess the password offline
+        answer = await wire.command(SessionStep.AUTH, b64encode(octets), limit)
     if answer.code == 235:
         return
     if answer.code < 400:

@@ -5,7 +5,6 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
@@ -37,9 +36,11 @@ class Session:
         "idle_since",
         "messages",
         "most_recipients",
+        "owner",
         "peer",
         "settling",
         "slot",
+        "taken_at",
         "unfinished",
         "used",
     )
@@ -61,7 +62,10 @@ class Session:
         """True if the server has answered for an earlier message, or a part of this one, here."""
         self.settling: asyncio.Event | None = None
         """Set when the last message that was accepted here is settled."""
-        self.idle_since = 0.0
+        self.owner = ""
+        """The last user of this session; empty: no user in particular."""
+        self.taken_at = self.idle_since = 0.0
+        """Times of the loop at which a message last began and ended its use of this session."""
         self.slot: Slot | None = None
         """The right to this connection, if the route has a limit; released at its end."""
 
@@ -81,7 +85,7 @@ class Session:
         return self._wire.encryption
 
     async def introduce(self) -> None:
-        """Read the greeting and send EHLO, or HELO to a server without EHLO (4.1.1.1)."""
+        """Read the greeting, and say ``hello``."""
         timeout = self._settings.greeting
         loop = asyncio.get_running_loop()
         began = loop.time()
@@ -93,10 +97,10 @@ class Session:
             raise
         timeout.greeted(self.peer, loop.time() - began)
         expect(SessionStep.GREETING, greeting, 220)
-        await self._hello()
+        await self.hello()
 
     async def start_tls(self) -> None:
-        """Ask for TLS (RFC 3207); ``encrypt`` and ``introduce_again`` follow.
+        """Ask for TLS (RFC 3207); ``encrypt`` and ``hello`` follow.
 
         Raises:
             SessionError: the server does not offer it, or refuses.
@@ -111,23 +115,18 @@ class Session:
         """Begin TLS; see ``Wire.encrypt``."""
         await self._wire.encrypt(context, name, self._settings.connect)
 
-    async def introduce_again(self) -> None:
-        """Send EHLO under TLS.
-
-        The extensions sent in clear no longer count (RFC 3207 section 4.2).
-        """
-        self.extensions = {}
-        await self._hello()
-
     async def sign_in(self, account: Account, auth: AuthConfig) -> Mechanism:
         """Authenticate; return the mechanism used. See ``sign_in.sign_in``."""
         encrypted = self._wire.encryption is not None
         mechanisms = choice(account, self.extensions, auth, encrypted=encrypted)
-        return await sign_in(
-            _SigningIn(self._wire, self._settings), account, mechanisms, self.extensions
-        )
+        return await sign_in(self._wire, self._settings.reply, account, mechanisms, self.extensions)
 
-    async def _hello(self) -> None:
+    async def hello(self) -> None:
+        """Send EHLO, or HELO to a server without EHLO (4.1.1.1).
+
+        The extensions sent in clear before TLS no longer count (RFC 3207 section 4.2).
+        """
+        self.extensions = {}
         name = self._name().encode("ascii", "replace")
         answer = await self._command(SessionStep.EHLO, b"EHLO " + name)
         if answer.code in {500, 502}:
@@ -226,19 +225,3 @@ class Session:
             return name
         end = self._wire.local_host or "127.0.0.1"
         return f"[IPv6:{end}]" if ":" in end else f"[{end}]"
-
-
-@dataclass(frozen=True, slots=True)
-class _SigningIn:
-    """The connection of an exchange of AUTH."""
-
-    wire: Wire
-    settings: SessionSettings
-
-    async def ask(self, line: bytes) -> RawReply:
-        """See ``Exchanging``."""
-        return await self.wire.command(SessionStep.AUTH, line, self.settings.reply)
-
-    def hide(self, secret: bytes) -> None:
-        """See ``Exchanging``."""
-        self.wire.redaction.hide(secret)

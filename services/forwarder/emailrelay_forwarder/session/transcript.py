@@ -33,7 +33,7 @@ class Transcript:
     def received(self, step: SessionStep, code: int, text: str) -> None:
         """Report a reply.
 
-        In one to AUTH a server may repeat a secret, so only its code is reported.
+        A reply to AUTH may repeat a secret, so only its code is reported.
         """
         for line in _reply_lines(code, MASK if step is SessionStep.AUTH else text):
             self._tell(Direction.RECEIVED, line)

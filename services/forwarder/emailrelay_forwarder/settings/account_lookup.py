@@ -1,13 +1,14 @@
-"""The accounts of the secrets file and of the settings, by selector."""
+"""Our accounts by selector: those of the settings, ``[[account]]``, and of the secrets file."""
 
-from collections.abc import Mapping
-from pathlib import Path
-
+from emailrelay.config import ForwarderSettings
+from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
-from emailrelay.secrets import NoSuchAccount, SecretsFile
-from emailrelay_forwarder.session.account import Account, of_secrets
-from emailrelay_forwarder.session.account_servers import AccountServers
+from emailrelay.oauth.bearer import Bearer
+from emailrelay.secrets import ClientAccount, Form, NoSuchAccount, Secret, SecretsFile
+from emailrelay.secrets.secret_text import SecretUnusable, read_line
+from emailrelay_forwarder.session.account import Account, PasswordAccount, TokenAccount, of_secrets
+from emailrelay_forwarder.session.account_servers import account_servers
 from emailrelay_forwarder.session.route import NextServer
 
 
@@ -17,16 +18,11 @@ class AccountLookup:
     ``AccountLookup(...)`` reads the secrets file and raises ``ConfigError`` with every problem.
     """
 
-    def __init__(
-        self,
-        path: Path | None,
-        accounts: Mapping[str, Account],
-        servers: AccountServers,
-        report: Report,
-    ) -> None:
-        self._file = None if path is None else SecretsFile(path)
-        self._accounts = accounts
-        self._servers = servers
+    def __init__(self, settings: ForwarderSettings, bearer: Bearer, report: Report) -> None:
+        self._file = None if settings.client_auth is None else SecretsFile(settings.client_auth)
+        self._tables = {table.name: table for table in settings.account}
+        self._servers = account_servers(settings)
+        self._bearer = bearer
         self._report = report
 
     def __call__(self, selector: str, server: NextServer) -> Account | None:
@@ -35,6 +31,7 @@ class AccountLookup:
         Raises:
             NoSuchAccount: there are accounts, but not this one.
             NotForServer: the account is for other servers than this one.
+            SecretUnusable: the password cannot be read.
 
         """
         found = self._find(selector)
@@ -43,10 +40,10 @@ class AccountLookup:
         return found
 
     def _find(self, selector: str) -> Account | None:
-        if selector in self._accounts:
-            return self._accounts[selector]
+        if selector in self._tables:
+            return self._of_table(self._tables[selector])
         if self._file is None:
-            if selector and self._accounts:
+            if selector and self._tables:
                 raise NoSuchAccount(f"the settings have no [[account]] named {selector!r}")
             return None
         try:
@@ -55,3 +52,36 @@ class AccountLookup:
             self._report(SecretsTrouble(reason=" ".join(str(error).split("\n"))))
         found = self._file.client.account(selector)
         return None if found is None else of_secrets(found)
+
+    def _of_table(self, table: AccountSettings) -> Account:
+        if table.password_file is not None:
+            # Each session reads the password from its file, so it can be changed.
+            secret = read_line(table.password_file)
+            account = ClientAccount(
+                selector=table.name, form=Form.PLAIN, id=table.user, secret=secret
+            )
+            return PasswordAccount(account, (table.mechanism,))
+
+        async def token(*, renew: bool) -> Secret:
+            return Secret(await self._bearer(table.name, renew=renew))
+
+        return TokenAccount(table.user, token, (table.mechanism,))
+
+
+def problems_of(settings: ForwarderSettings) -> list[str]:
+    """Return a line for each problem of accounts that the settings alone do not show."""
+    found: list[str] = []
+    for table in settings.account:
+        try:
+            if table.password_file is not None:
+                read_line(table.password_file)
+        except SecretUnusable as error:
+            found.append(f"[[account]] {table.name}: {error}")
+    known = {table.name for table in settings.account}
+    if settings.client_auth is None:
+        found += [
+            f"[[route]] {route.name}: there is no [[account]] named {route.account}"
+            for route in settings.route
+            if route.account is not None and route.account not in known
+        ]
+    return found

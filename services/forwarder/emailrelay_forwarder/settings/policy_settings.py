@@ -10,13 +10,11 @@ from emailrelay.oauth.bearer import Bearer
 from emailrelay.oauth.credentials import load_credentials
 from emailrelay.secrets import AuthConfig, SecretsFile
 from emailrelay.secrets.secret_text import SecretUnusable
-from emailrelay_forwarder.session.account_servers import account_servers
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, Version, settled
 from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.session.tls import context_for
-from emailrelay_forwarder.settings.account_lookup import AccountLookup
-from emailrelay_forwarder.settings.named_accounts import NamedAccounts, problems_of
+from emailrelay_forwarder.settings.account_lookup import AccountLookup, problems_of
 
 _REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
 _FIRST_GREETING, _LONGEST_GREETING = 20.0, 300.0  # RFC 5321 4.5.3.2.1
@@ -29,7 +27,6 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
         ConfigError: the secrets file cannot be used.
 
     """
-    accounts = NamedAccounts(settings.account, bearer)
     return SessionSettings(
         connect=settings.connection_timeout,
         greeting=patience_of(settings),
@@ -38,7 +35,7 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
         domain=settings.domain,
         local_address=settings.client_interface,
         policy=policy_of(settings),
-        accounts=AccountLookup(settings.client_auth, accounts, account_servers(settings), report),
+        accounts=AccountLookup(settings, bearer, report),
         without=left_out(settings.client_smtp_config),
         dialogue=report if settings.verbose or settings.debug else None,
     )

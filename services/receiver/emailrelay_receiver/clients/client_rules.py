@@ -6,6 +6,7 @@ import hmac
 import ipaddress
 import secrets
 import ssl
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -14,8 +15,9 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report, SecretsTrouble
 from emailrelay.secrets import AuthConfig, Mechanism, SecretsFile, ServerSecrets
+from emailrelay.secrets.trusted import TrustedNetwork
 from emailrelay_receiver.clients.tls_context import server_context
-from emailrelay_receiver.dialogue.access import ClientTerms, SenderRule, sender_rule
+from emailrelay_receiver.dialogue.access import ClientTerms, SenderRule
 from emailrelay_receiver.dialogue.sasl import Credentials, Password, SaslResponse
 
 _MOST_PROVED = 10_000
@@ -47,7 +49,8 @@ class ClientRules:
         self.at_once = at_once
         """Encrypt from the first octet."""
         self._file = file
-        self._terms = terms
+        self.terms = terms
+        """The conditions for clients; a changed secrets file changes them."""
         self._report = report
         self._salt = secrets.token_bytes(32)
         self._proved: set[bytes] = set()
@@ -56,7 +59,7 @@ class ClientRules:
 
     @property
     def serves_strangers(self) -> bool:
-        """Whether clients on other hosts are served, so that they can log in."""
+        """True if clients on other hosts are served, so that they can log in."""
         return self._file is not None
 
     def trusted(self, client: str) -> str | None:
@@ -65,11 +68,6 @@ class ClientRules:
             return None
         self._refresh(self._file)
         return self._file.server.trusted(client)
-
-    @property
-    def terms(self) -> ClientTerms:
-        """The conditions for clients."""
-        return self._terms
 
     async def proves(self, claim: Credentials, *, known: bool = False) -> bool:
         """Return whether a claim is true. ``known``: it was made from this source before.
@@ -128,7 +126,7 @@ class ClientRules:
             self._report(SecretsTrouble(reason=str(error)))
             return
         self._proved.clear()
-        self._terms = replace(self._terms, possible=_possible(file))
+        self.terms = replace(self.terms, possible=_possible(file))
 
 
 def _possible(file: SecretsFile | None) -> tuple[Mechanism, ...]:
@@ -136,6 +134,10 @@ def _possible(file: SecretsFile | None) -> tuple[Mechanism, ...]:
         return ()
     simple = (Mechanism.PLAIN, Mechanism.LOGIN)
     return (*simple, Mechanism.CRAM_MD5) if file.server.knows_challenges else simple
+
+
+def _networks(texts: Iterable[str]) -> tuple[TrustedNetwork, ...]:
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
 
 
 def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRules:
@@ -161,9 +163,8 @@ def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRu
             problems += error.problems
     for table in settings.allow:
         try:
-            rules.append(
-                sender_rule(users=table.user, networks=table.network, senders=table.sender)
-            )
+            networks = _networks(table.network)
+            rules.append(SenderRule(users=table.user, networks=networks, senders=table.sender))
         except ValueError as error:
             problems.append(f"allow {table.name}: network: {error}")
     if problems:
@@ -180,7 +181,7 @@ def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRu
             config=AuthConfig.parse(settings.server_auth_config),
             senders=tuple(rules),
             verifies=settings.address_verifier is not None,
-            lenient=tuple(ipaddress.ip_network(text, strict=False) for text in settings.lenient),
+            lenient=_networks(settings.lenient),
         ),
         report=report,
     )

@@ -30,10 +30,4 @@ def source_of(client: str) -> str:
 
 def is_local(client: str) -> bool:
     """Return whether the IP address of a client is one of this machine's loopback addresses."""
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        return address.ipv4_mapped.is_loopback
-    return address.is_loopback
+    return source_of(client) == _LOOPBACK

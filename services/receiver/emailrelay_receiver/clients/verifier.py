@@ -1,4 +1,4 @@
-"""Asking an address verifier: a program for each question, or a service that is kept connected."""
+"""Asks an address verifier: a program for each question, or a service on open connections."""
 
 import asyncio
 from typing import Protocol
@@ -94,7 +94,7 @@ def _answer(outcome: ProgramResult) -> VerifierAnswer:
 
 
 class NetworkVerifier:
-    """Asks a service over connections that are kept open, one question at a time on each."""
+    """Asks a service over connections that stay open, one question at a time on each."""
 
     def __init__(self, server: ServerAddress, timeout: float) -> None:
         self.spec = (f"net:{server}", timeout)
@@ -119,7 +119,7 @@ class NetworkVerifier:
         return answer
 
     async def close(self) -> None:
-        """Close the kept connections."""
+        """Close the connections."""
         self._connections.close()
 
 

@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from emailrelay.reply import Reply
 from emailrelay_receiver.connection.phase import Phase
-from emailrelay_receiver.connection.reply_buffer import ReplyBuffer
 from emailrelay_receiver.connection.session_log import SessionLog
 from emailrelay_receiver.connection.time_limits import TimeLimits
 from emailrelay_receiver.connection.wire import ClientWire
@@ -18,15 +17,16 @@ _MANY_REPLIES = 4096
 class ClientChannel:
     """Reads and writes for the session's task. ``leave`` and ``abort`` end it from outside."""
 
-    __slots__ = ("_timer", "left", "limits", "log", "replies", "wire")
+    __slots__ = ("_replies", "_timer", "left", "limits", "log", "wire")
 
     def __init__(self, wire: ClientWire, limits: TimeLimits, log: SessionLog) -> None:
         self.wire = wire
         self.limits = limits
         self.log = log
-        self.replies = ReplyBuffer(log)
         self.left = False
         """The session was told to end."""
+        self._replies = b""
+        """The replies to pipelined commands wait here, and are sent together."""
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, within: float) -> None:
@@ -45,10 +45,11 @@ class ClientChannel:
             await self.listen(Phase.LISTENING)
             line = await self.wire.input.line()
             self.go_on(Phase.WORKING)
-        elif len(self.replies) > _MANY_REPLIES:
+        elif len(self._replies) > _MANY_REPLIES:
             await self.flush()
             await asyncio.sleep(0)
-        self.log.received(line, secret=secret)
+        if self.log.shows_lines:
+            self.log.received(line, secret=secret)
         return line
 
     async def receive(self, take: Callable[[memoryview], bool], most: int) -> None:
@@ -69,7 +70,7 @@ class ClientChannel:
         early = self.wire.stop_reading()
         if first is not None:
             early = b""
-            self.replies.add(first)
+            self.reply(first)
             await self.flush()
         self.limits.phase = Phase.ENCRYPTING
         return await self.wire.encrypt(context, early)
@@ -92,29 +93,41 @@ class ClientChannel:
         if self.left:
             raise EOFError
 
+    def reply(self, reply: Reply) -> None:
+        """Append a reply of one line to those that wait."""
+        self.reply_line(str(reply))
+
+    def reply_line(self, line: str) -> None:
+        """Append a line, given without its end, to the replies that wait."""
+        self._replies += f"{line}\r\n".encode()
+        if self.log.shows_lines:
+            self.log.sent(line)
+
     async def flush(self) -> None:
         """Send pending replies in one piece, and wait until the client has taken enough of them."""
-        if self.replies:
+        if self._replies:
             self.send_replies()
-            # A client that does not read is waited for like one that does not speak.
-            phase, self.limits.phase = self.limits.phase, Phase.LISTENING
-            await self.wire.drain()
-            self.go_on(phase)
+            if self.wire.unsent:
+                # A client that does not read is waited for like one that does not speak.
+                self.limits.progress()
+                phase, self.limits.phase = self.limits.phase, Phase.LISTENING
+                await self.wire.drain()
+                self.go_on(phase)
 
     def send_replies(self) -> None:
         """Send pending replies without waiting for the client."""
-        self.wire.write(self.replies.take())
-        self.limits.progress()
+        replies, self._replies = self._replies, b""
+        self.wire.write(replies)
 
     def leave(self, reply: Reply) -> None:
         """Send a last reply and close the connection."""
         self.left = True
-        self.replies.add(reply)
+        self.reply(reply)
         if self.wire.unsent:
             # A client that does not read would keep the connection for ever.
             self.wire.abort()
         else:
-            self.wire.write_last(self.replies.take())
+            self.wire.write_last(self._replies)
 
     def abort(self) -> None:
         """Drop the connection."""

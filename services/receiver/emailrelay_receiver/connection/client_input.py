@@ -39,7 +39,7 @@ class ClientInput:
         self.gone: asyncio.Future[None] = loop.create_future()
         """Done when the client has closed its side, the connection broke, or after ``give_up``."""
         self.error: Exception | None = None
-        """How the connection broke."""
+        """The error that broke the connection, if any."""
         self.awaits_line = False
         """The task waits for a line, and not for the rest of one that is too long."""
         self._loop = loop
@@ -85,7 +85,7 @@ class ClientInput:
         """Take a command line that is here already, without its line end: CRLF, or LF alone.
 
         Raises:
-            LineTooLong: as it says.
+            LineTooLong: it has more than ``LIMIT`` octets.
 
         """
         end = self._buffer.find(b"\n")
@@ -95,7 +95,7 @@ class ClientInput:
         """Wait for a command line and take it, without its line end.
 
         Raises:
-            LineTooLong: as it says.
+            LineTooLong: it has more than ``LIMIT`` octets.
             EOFError: the client has gone; an unfinished line does not count.
             ConnectionError: the connection broke.
 

@@ -52,14 +52,12 @@ class SessionLog:
         self._report(Traceback(text="".join(traceback.format_exception(error))))
 
     def received(self, line: bytes, *, secret: bool) -> None:
-        """Show a line from the client."""
-        if self.shows_lines:
-            self._show(Direction.RECEIVED, _SECRET if secret else redacted(line))
+        """Log a line from the client; call it only if ``shows_lines``."""
+        self._show(Direction.RECEIVED, _SECRET if secret else redacted(line))
 
     def sent(self, line: str) -> None:
-        """Show a line to the client. A challenge is no secret, but of no use to a reader."""
-        if self.shows_lines:
-            self._show(Direction.SENT, f"334 {_SECRET}" if line.startswith("334 ") else line)
+        """Log a line to the client, likewise. A challenge is no secret, but useless to a reader."""
+        self._show(Direction.SENT, f"334 {_SECRET}" if line.startswith("334 ") else line)
 
     def _show(self, direction: Direction, line: str) -> None:
         self._report(Dialogue(direction=direction, line=line, peer=self.client, port=self.port))

@@ -22,11 +22,6 @@ class SessionTimeouts:
     session: float
     """Duration of a session, and of one message's content."""
 
-    @property
-    def shortest(self) -> float:
-        """The time after which a new session can be too late."""
-        return min(self.first_mail, self.session)
-
 
 class TimeLimits:
     """The phase of one session, and the times from which its limits count, by the loop's clock."""
@@ -71,7 +66,7 @@ class TimeLimits:
 
     @property
     def lasts_too_long(self) -> bool:
-        """Whether the session is over its time."""
+        """True if the session is over its time."""
         return self._clock() > self.began + self._timeouts.session
 
     def due(self, last_content: float) -> tuple[float, Reply]:

@@ -1,7 +1,7 @@
-"""The only seam to aiosmtpd: its protocol class, with input and content reading of our own.
+"""A connection to a client: aiosmtpd's protocol class, with input and content reading of ours.
 
-aiosmtpd provides the protocol, with the session's task and flow control for replies. It is changed
-as follows, and why (aiosmtpd 1.4.6):
+aiosmtpd provides the protocol, with the session's task and flow control for replies. These are the
+differences and their reasons (aiosmtpd 1.4.6):
 
 * Octets go into one buffer that all connections share. From there a command line goes to the
   dialogue, content to its message, anything else to ``ClientInput``. aiosmtpd reads content line by
@@ -14,14 +14,15 @@ as follows, and why (aiosmtpd 1.4.6):
 import asyncio
 import logging
 import ssl
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Protocol, cast
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.smtp import SMTP
 
+from emailrelay.store.base import CHUNK
 from emailrelay_receiver.connection.client_input import ClientInput
 from emailrelay_receiver.connection.handshake import shake_hands
-from emailrelay_receiver.connection.inlet import Inlet
 
 # Its lines hold raw commands, and each costs time even if it goes nowhere. Our log is the events.
 logging.getLogger("mail.log").disabled = True
@@ -47,15 +48,60 @@ class WireUser(Protocol):
         ...
 
 
-class _NoHooks:
-    """The handler for aiosmtpd, which searches it for hooks in each new session."""
-
-    def __dir__(self) -> Iterable[str]:
-        """Report none."""
-        return ()
+_THREAD = threading.local()
 
 
-_NO_HOOKS = _NoHooks()
+def _buffer() -> memoryview:
+    """Return the buffer that all connections of a thread, and so of an event loop, share.
+
+    Between its filling and its use nothing else runs. So an idle connection costs no buffer, and a
+    large content is copied once less.
+    """
+    found: memoryview | None = getattr(_THREAD, "buffer", None)
+    if found is None:
+        found = _THREAD.buffer = memoryview(bytearray(CHUNK))
+    return found
+
+
+class Inlet(asyncio.BufferedProtocol):
+    """The transport's side of a connection.
+
+    It is a protocol of its own, because uvloop does not let an ``asyncio.Protocol`` give a buffer.
+    """
+
+    __slots__ = ("_buffer", "_wire")
+
+    def __init__(self, wire: "ClientWire") -> None:
+        self._wire = wire
+        self._buffer = _buffer()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Pass it on."""
+        self._wire.connection_made(transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it has one size
+        """Give room for the next octets."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Pass the octets on; their memory is used again."""
+        self._wire.received(self._buffer[:nbytes])
+
+    def eof_received(self) -> bool:
+        """Pass it on."""
+        return self._wire.ended()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Pass it on."""
+        self._wire.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """Pass it on."""
+        self._wire.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Pass it on."""
+        self._wire.resume_writing()
 
 
 class ClientWire(SMTP):
@@ -64,13 +110,14 @@ class ClientWire(SMTP):
     def __init__(self, user: WireUser, *, hostname: str) -> None:
         """Wait for ``inlet`` to be connected."""
         loop = asyncio.get_running_loop()
-        super().__init__(_NO_HOOKS, hostname=hostname, enable_SMTPUTF8=True, loop=loop)
+        # aiosmtpd wants a handler with hooks; this object has none: see ``__dir__``.
+        super().__init__(self, hostname=hostname, enable_SMTPUTF8=True, loop=loop)
         self.input = ClientInput(loop)
         self.inlet = Inlet(self)
         """The protocol for the transport."""
         self.heard_anything = False
         self.last_content = 0.0
-        """When content last arrived, by the loop's clock."""
+        """The time at which content last arrived, by the loop's clock."""
         self._user = user
         self._link: asyncio.Transport
         self._encrypted = False
@@ -171,6 +218,8 @@ class ClientWire(SMTP):
         self._link = cast("asyncio.Transport", transport)
         self.input.read_from(self._link)
         super().connection_made(transport)
+        # aiosmtpd's own state of the dialogue is not used, and would cost memory.
+        self.session = self.envelope = None
         self._user.connected()
 
     def received(self, octets: memoryview) -> None:
@@ -197,8 +246,8 @@ class ClientWire(SMTP):
 
     # Overrides of private methods: aiosmtpd has no public ones for its task and its timer.
 
-    async def _handle_client(self) -> None:
-        await self._user.serve()
+    def _handle_client(self) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - any coroutine will do
+        return self._user.serve()
 
     def _reset_timeout(self, duration: float | None = None) -> None:
         """Start no timer: the session has time limits of its own."""
@@ -224,21 +273,3 @@ class ClientWire(SMTP):
         if self._take is not None and self._taken is not None:
             self._take = None
             self._taken.set_result(None)
-
-
-class Demonstration:
-    """aiosmtpd's own server: it passes each message to ``show``, which returns the reply."""
-
-    def __init__(self, show: Callable[[str, list[str], bytes], str], *, hostname: str) -> None:
-        """``show`` gets sender, recipients and content."""
-        self._show = show
-        self._hostname = hostname
-
-    def protocol(self) -> asyncio.Protocol:
-        """Make the protocol for one connection."""
-        return SMTP(self, hostname=self._hostname, ident="demonstration", data_size_limit=None)
-
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
-        """Show a message."""
-        content = envelope.original_content or b""
-        return self._show(envelope.mail_from or "", envelope.rcpt_tos, content)

@@ -1,4 +1,4 @@
-"""The content of a message as BDAT carries it (RFC 3030), made as clean as that of DATA.
+"""Content as BDAT carries it (RFC 3030), cleaned like that of DATA.
 
 Guarantee: returned content holds no bare LF and, unless ``stray`` says so, no bare CR and no NUL,
 however the octets were cut.

@@ -3,8 +3,8 @@
 Guarantee: CRLF "." CRLF ends the content, and nothing else does, however the octets were cut.
 Guarantee: returned content holds no bare LF and, unless ``stray`` says so, no bare CR and no NUL.
 
-A bare LF becomes CRLF but ends no line of the protocol: a dot behind it is content. So there is
-nothing that is the end for this decoder and not for another server, or the other way round.
+A bare LF becomes CRLF but ends no line of the protocol: a dot behind it is content. So this decoder
+and every other server find the same end.
 """
 
 from emailrelay.line_ends import bare

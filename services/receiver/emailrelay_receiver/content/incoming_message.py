@@ -1,8 +1,7 @@
 """One message's content on its way into the store: checked, counted, written in large pieces."""
 
 import asyncio
-from types import TracebackType
-from typing import Protocol, Self
+from typing import TypeAlias
 
 from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Envelope
@@ -10,7 +9,8 @@ from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.base import Draft
-from emailrelay_receiver.content.dot_reader import HopCounter
+from emailrelay_receiver.content.chunk_reader import ChunkReader
+from emailrelay_receiver.content.dot_reader import DotReader, HopCounter
 from emailrelay_receiver.content.received import end_of_ours, received_line
 from emailrelay_receiver.context import ReceiverContext
 from emailrelay_receiver.dialogue.replies import NO_ROOM, TOO_BIG
@@ -27,21 +27,12 @@ _TOO_MANY_HOPS = Reply(554, "5.4.6 too many hops, this looks like a mail loop")
 _NOT_NOW = Reply(451, "4.3.0 cannot take mail right now, try again later")
 
 
-class ContentReader(Protocol):
-    """Decodes content as DATA or BDAT carries it."""
-
-    stray: bool
-    """A bare CR or a NUL was seen."""
-    rest: bytes | None
-    """The octets after the content; None: it is not at its end."""
-
-    def feed(self, octets: bytes | memoryview, /) -> bytes:
-        """Take the next octets as they arrived and return the content that is certain by now."""
-        ...
+ContentReader: TypeAlias = DotReader | ChunkReader
+"""Decodes content as DATA or BDAT carries it."""
 
 
 class IncomingMessage:
-    """One message being received. An ``async with`` block; leaving it early leaves nothing.
+    """One message being received. ``drop`` must follow, whether it was committed or not.
 
     The first reason to refuse the message ends the writing. The rest is read and thrown away,
     because a client waits for a reply only after the end of its content.
@@ -74,22 +65,9 @@ class IncomingMessage:
         self._full = False
         """The store must drain before it takes more."""
 
-    async def __aenter__(self) -> Self:
-        """Begin the block."""
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Leave nothing of a message that was not committed."""
-        await self.drop()
-
     @property
     def hopeless(self) -> bool:
-        """Whether so much was thrown away that waiting for the end is no use."""
+        """True if the client sends so much after the refusal that we do not wait for its end."""
         return self.refusal is not None and self.size > self._context.offer.size + MOST_THROWN_AWAY
 
     def take(self, octets: bytes | memoryview) -> bool:
@@ -147,7 +125,7 @@ class IncomingMessage:
         return await self._draft.answer(self._context.answer_within, gone)
 
     async def drop(self) -> None:
-        """Leave nothing of a message that was not committed."""
+        """Discard a message that was not committed."""
         self._forget()
         draft, self._draft = self._draft, None
         if draft is not None:

@@ -28,7 +28,7 @@ _NOT_TAKEN = Reply(451, "4.3.0 an error of ours, try again later")
 class ContentTransfer:
     """Receives the messages of one session."""
 
-    __slots__ = ("_channel", "_chunked", "_context", "_dialogue", "_session_name")
+    __slots__ = ("_channel", "_context", "_dialogue", "_session_name", "chunked")
 
     def __init__(
         self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
@@ -37,37 +37,35 @@ class ContentTransfer:
         self._channel = channel
         self._dialogue = dialogue
         self._session_name = secrets.token_hex(8) if context.ack is Ack.DELIVERED else ""
-        self._chunked: tuple[ChunkReader, IncomingMessage] | None = None
+        self.chunked: tuple[ChunkReader, IncomingMessage] | None = None
         """The message of which chunks have arrived, and more are to come."""
-
-    @property
-    def begun(self) -> bool:
-        """Whether a chunk has arrived, and more are to come."""
-        return self._chunked is not None
 
     async def data(self) -> Reply | Goodbye:
         """Receive a message that ends with a dot."""
         reader = DotReader()
-        self._channel.replies.add(_GO_AHEAD)
+        self._channel.reply(_GO_AHEAD)
         self._channel.limits.begin_content()
-        async with self._message(reader) as message:
+        message = self._message(reader)
+        try:
             while reader.rest is None:
                 await self._receive(message, CHUNK)
                 if message.hopeless and message.refusal is not None:
                     return Goodbye(message.refusal)
             self._back_to_commands(reader.rest)
             return await self._commit(message)
+        finally:
+            await message.drop()
 
     async def chunk(self, wanted: ReceiveChunk) -> Reply | Goodbye:
         """Receive a piece of a message whose size is known."""
         if wanted.refusal is not None:
             return await self._throw_away(wanted, wanted.refusal)
-        if self._chunked is None:
+        if self.chunked is None:
             reader = ChunkReader()
-            self._chunked = reader, self._message(reader)
+            self.chunked = reader, self._message(reader)
             self._dialogue.mail.chunked = True
             self._channel.limits.begin_content()
-        reader, message = self._chunked
+        reader, message = self.chunked
         reader.begin(wanted.size)
         while reader.rest is None:
             await self._receive(message, reader.left)
@@ -78,20 +76,22 @@ class ContentTransfer:
         if not wanted.last:
             return Reply(250, f"2.0.0 {wanted.size} octets taken")
         reader.end()
-        self._chunked = None
-        async with message:
+        self.chunked = None
+        try:
             return await self._commit(message)
+        finally:
+            await message.drop()
 
     async def drop(self) -> None:
-        """Leave nothing of a message whose last chunk has not arrived."""
-        chunked, self._chunked = self._chunked, None
+        """Discard a message whose last chunk has not arrived."""
+        chunked, self.chunked = self.chunked, None
         self._dialogue.end_of_mail()
         if chunked is not None:
             await chunked[1].drop()
 
     async def tidy(self) -> None:
         """Drop a begun message if the last command has ended its transaction."""
-        if self._chunked is not None and not self._dialogue.mail.chunked:
+        if self.chunked is not None and not self._dialogue.mail.chunked:
             await self.drop()
 
     async def _receive(self, message: IncomingMessage, most: int) -> None:

@@ -1,15 +1,11 @@
 """The rights of a client, derived from its address, login and certificate by plain rules."""
 
 import fnmatch
-import ipaddress
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
 
 from emailrelay.envelope import NULL_SENDER, Address
 from emailrelay.secrets.auth_config import AuthConfig, Mechanism
-
-IpNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
+from emailrelay.secrets.trusted import TrustedNetwork, lies_in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +13,7 @@ class SenderRule:
     """The senders that some users or networks can use; see ``[[allow]]`` in the settings."""
 
     users: tuple[str, ...]
-    networks: tuple[IpNetwork, ...]
+    networks: tuple[TrustedNetwork, ...]
     senders: tuple[str, ...]
 
 
@@ -34,7 +30,7 @@ class ClientTerms:
     senders: tuple[SenderRule, ...] = ()
     verifies: bool = False
     """An address verifier checks recipients."""
-    lenient: tuple[IpNetwork, ...] = ()
+    lenient: tuple[TrustedNetwork, ...] = ()
     """The networks of devices that leave out the brackets of addresses."""
 
 
@@ -44,8 +40,6 @@ class ClientStanding:
 
     address: str = ""
     """Its IP address, or the path of the socket it came by."""
-    port: int = 0
-    """Its TCP port, for the log."""
     private: bool = False
     """The connection cannot be overheard: the client is on this machine."""
     trusted: str | None = None
@@ -97,41 +91,10 @@ def may_send_as(terms: ClientTerms, standing: ClientStanding, sender: Address) -
     return True
 
 
-def is_lenient_with(terms: ClientTerms, client: str) -> bool:
-    """Return whether the client at an IP address can leave out the brackets of addresses."""
-    return _lies_in(client, terms.lenient)
-
-
-def sender_rule(
-    *, users: Sequence[str], networks: Sequence[str], senders: Sequence[str]
-) -> SenderRule:
-    """Read a rule as it stands in the settings.
-
-    Raises:
-        ValueError: a network is not one.
-
-    """
-    return SenderRule(
-        users=tuple(users),
-        networks=tuple(ipaddress.ip_network(text, strict=False) for text in networks),
-        senders=tuple(senders),
-    )
-
-
 def _fits(rule: SenderRule, standing: ClientStanding) -> bool:
     if standing.user:
         return standing.user in rule.users or "*" in rule.users
-    return _lies_in(standing.address, rule.networks)
-
-
-def _lies_in(client: str, networks: tuple[IpNetwork, ...]) -> bool:
-    try:
-        address = ipaddress.ip_address(client.partition("%")[0])
-    except ValueError:
-        return False
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped:
-        address = address.ipv4_mapped
-    return any(address in network for network in networks)
+    return lies_in(standing.address, rule.networks)
 
 
 def _matches(pattern: str, sender: Address) -> bool:

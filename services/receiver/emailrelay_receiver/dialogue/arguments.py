@@ -7,6 +7,7 @@ from emailrelay.dsn_request import Notify, RecipientRequest, Return
 from emailrelay.envelope import NULL_SENDER, Address, Body
 from emailrelay.envelope_format import is_xtext
 from emailrelay.reply import Reply
+from emailrelay_receiver.dialogue.outcomes import ReceiveChunk
 
 LONGEST_COMMAND = 512
 """Octets of a command line with its CRLF (RFC 5321 section 4.5.3.1.4)."""
@@ -22,10 +23,6 @@ _ROOM_FOR_PARAMETERS = {
 _LONGEST_LOCAL_PART = 256
 """Octets; RFC 5321 section 4.5.3.1.1 asks for 64, and longer ones are in use."""
 _LONGEST_DOMAIN = 255
-
-_HTTP = frozenset(
-    {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"PATCH", b"DELETE", b"TRACE"}
-)
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _ATOM = r'[^\s()<>,;:\\"@\[\]]'
@@ -66,22 +63,9 @@ class MailParameters:
     """xtext (RFC 3461 section 4.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """A BDAT command (RFC 3030 section 2): ``size`` octets follow, perhaps the last ones."""
-
-    size: int
-    last: bool
-
-
 def longest_command(verb: bytes) -> int:
     """Return the most octets of a command with its CRLF."""
     return LONGEST_COMMAND + _ROOM_FOR_PARAMETERS.get(verb, 0)
-
-
-def is_http(verb: bytes) -> bool:
-    """Return whether a tricked browser sends this, whose next lines are an attack."""
-    return verb in _HTTP
 
 
 def read_sender(argument: bytes, *, lenient: bool = False) -> tuple[Address, MailParameters]:
@@ -118,10 +102,10 @@ def read_recipient(
     return address, request
 
 
-def read_chunk(argument: bytes) -> Chunk | None:
-    """Read what follows ``BDAT``; None: it does not say how many octets follow."""
+def read_chunk(argument: bytes) -> ReceiveChunk | None:
+    """Read what follows ``BDAT`` (RFC 3030 section 2); None: it does not say how many octets."""
     match = _CHUNK.fullmatch(argument)
-    return None if match is None else Chunk(int(match[1]), last=match[2] is not None)
+    return None if match is None else ReceiveChunk(int(match[1]), last=match[2] is not None)
 
 
 def read_mailbox(argument: bytes) -> Address | None:
@@ -162,15 +146,11 @@ def _read_path(
 
 
 def _is_plausible(local: str, domain: str | None) -> bool:
-    if domain is None:
-        # "<>" and unqualified names such as <postmaster>; the next server judges the latter.
-        return not local.startswith("-") and len(local.encode()) <= _LONGEST_LOCAL_PART
-    return (
-        0 < len(local.encode()) <= _LONGEST_LOCAL_PART
-        and len(domain.encode()) <= _LONGEST_DOMAIN
-        # An address must never look like an option to a program that gets it as an argument.
-        and not local.startswith("-")
-    )
+    # An address must never look like an option to a program that gets it as an argument.
+    if local.startswith("-") or len(local.encode()) > _LONGEST_LOCAL_PART:
+        return False
+    # "<>" and unqualified names such as <postmaster>; the next server judges the latter.
+    return domain is None or (bool(local) and len(domain.encode()) <= _LONGEST_DOMAIN)
 
 
 def _read_mail_parameters(words: list[str]) -> MailParameters:

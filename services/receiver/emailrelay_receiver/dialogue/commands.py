@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 from emailrelay.dsn_request import NO_WISHES
@@ -9,10 +10,8 @@ from emailrelay.reply import Reply
 from emailrelay.secrets.auth_config import Mechanism
 from emailrelay_receiver.dialogue import access, replies
 from emailrelay_receiver.dialogue.arguments import (
-    Chunk,
     MailParameters,
     Refused,
-    is_http,
     longest_command,
     read_chunk,
     read_mailbox,
@@ -22,7 +21,6 @@ from emailrelay_receiver.dialogue.arguments import (
 from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
 from emailrelay_receiver.dialogue.outcomes import (
     Authenticate,
-    BeginMail,
     Goodbye,
     Lines,
     Outcome,
@@ -36,11 +34,15 @@ from emailrelay_receiver.dialogue.verifier_answer import Remote
 
 _COMMAND = re.compile(rb"([^ \t]+)(?:[ \t]+(.*?)[ \t]*)?", re.DOTALL)
 _NOT_IMPLEMENTED = frozenset({b"EXPN", b"ETRN", b"TURN"})
+_HTTP = frozenset(
+    {b"GET", b"POST", b"PUT", b"HEAD", b"OPTIONS", b"CONNECT", b"PATCH", b"DELETE", b"TRACE"}
+)
+"""The verbs of a tricked browser, whose next lines are an attack."""
 _ALWAYS = frozenset({b"HELO", b"EHLO", b"STARTTLS", b"NOOP", b"RSET", b"HELP", b"QUIT"})
 """The harmless commands that are allowed before a required encryption (RFC 3207 section 4)."""
 
 
-def hear(dialogue: SmtpDialogue, line: bytes) -> Outcome | BeginMail:
+def hear(dialogue: SmtpDialogue, line: bytes) -> Outcome:
     """Take a command line without its line end and return what is to be done."""
     match = _COMMAND.fullmatch(line)
     verb = match[1].upper() if match else b""
@@ -58,7 +60,7 @@ def hear(dialogue: SmtpDialogue, line: bytes) -> Outcome | BeginMail:
 
 
 def skip(dialogue: SmtpDialogue, begin: bytes) -> Reply | Goodbye:
-    """Answer a command line that was too long to be kept; ``begin`` is its beginning."""
+    """Answer a command line that is too long for the buffer; ``begin`` is its beginning."""
     if begin[:4].upper() == b"BDAT":
         return Goodbye(replies.BAD_CHUNK)
     return dialogue.count_junk(replies.TOO_LONG)
@@ -71,26 +73,22 @@ def _in_sync(verb: bytes, argument: bytes, refusal: Reply) -> Outcome:
     chunk = read_chunk(argument)
     if chunk is None:
         return Goodbye(replies.BAD_CHUNK)
-    return ReceiveChunk(chunk.size, chunk.last, refusal)
+    return replace(chunk, refusal=refusal)
 
 
 def _unknown(dialogue: SmtpDialogue, verb: bytes) -> Outcome:
-    if is_http(verb):
+    if verb in _HTTP:
         return Goodbye(Reply(421, "4.7.0 this is a mail server"))
     return dialogue.count_junk(replies.NOT_OFFERED if verb in _NOT_IMPLEMENTED else replies.UNKNOWN)
 
 
 def _helo(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
-    name = _name(argument)
-    dialogue.end_of_mail()
-    dialogue.helo, dialogue.extended = name, False
+    _greet(dialogue, argument, extended=False)
     return Reply(250, dialogue.offer.domain)
 
 
 def _ehlo(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
-    name = _name(argument)
-    dialogue.end_of_mail()
-    dialogue.helo, dialogue.extended = name, True
+    _greet(dialogue, argument, extended=True)
     words = [
         dialogue.offer.domain,
         "PIPELINING",
@@ -138,7 +136,7 @@ def _auth(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     return Authenticate(mechanism, decode(initial) if initial else None)
 
 
-def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome | BeginMail:
+def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     if not dialogue.helo:
         return replies.GREET_FIRST
     if dialogue.mail.sender is not None:
@@ -154,7 +152,11 @@ def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome | BeginMail:
         return replies.TOO_BIG
     if not access.may_send_as(dialogue.terms, dialogue.standing, sender):
         return replies.NOT_YOURS
-    return BeginMail(sender, parameters)
+    room = dialogue.room()
+    if room is not None and room < max(parameters.size or 0, 1):
+        return replies.NO_ROOM
+    dialogue.mail.sender, dialogue.mail.parameters = sender, parameters
+    return replies.SENDER_OK
 
 
 def _rcpt(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
@@ -194,10 +196,10 @@ def _bdat(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     if chunk is None:
         # It is unknown how many of the octets that follow are content.
         return Goodbye(replies.BAD_CHUNK)
-    return ReceiveChunk(chunk.size, chunk.last, _against(dialogue, chunk))
+    return replace(chunk, refusal=_against(dialogue, chunk))
 
 
-def _against(dialogue: SmtpDialogue, chunk: Chunk) -> Reply | None:
+def _against(dialogue: SmtpDialogue, chunk: ReceiveChunk) -> Reply | None:
     if dialogue.mail.sender is None:
         return replies.MAIL_FIRST
     if not dialogue.mail.recipients:
@@ -243,10 +245,11 @@ def _quit(_dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     return Goodbye(Reply(221, "2.0.0 bye"))
 
 
-def _name(argument: bytes) -> str:
+def _greet(dialogue: SmtpDialogue, argument: bytes, *, extended: bool) -> None:
     if not argument:
         raise Refused(Reply(501, "5.5.4 say your name"))
-    return argument.decode(errors="replace")
+    dialogue.end_of_mail()
+    dialogue.helo, dialogue.extended = argument.decode(errors="replace"), extended
 
 
 def _no_argument(argument: bytes) -> None:
@@ -254,7 +257,7 @@ def _no_argument(argument: bytes) -> None:
         raise Refused(Reply(501, "5.5.4 this command takes no argument"))
 
 
-_COMMANDS: Mapping[bytes, Callable[[SmtpDialogue, bytes], Outcome | BeginMail]] = MappingProxyType(
+_COMMANDS: Mapping[bytes, Callable[[SmtpDialogue, bytes], Outcome]] = MappingProxyType(
     {
         b"HELO": _helo,
         b"EHLO": _ehlo,

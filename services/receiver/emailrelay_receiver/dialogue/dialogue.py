@@ -14,13 +14,14 @@ The terms come first: encryption before everything but EHLO and the like, a logi
 VRFY.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emailrelay.reply import Reply
 from emailrelay.secrets.auth_config import Mechanism
 from emailrelay_receiver.dialogue import access, replies
 from emailrelay_receiver.dialogue.access import ClientStanding, ClientTerms
-from emailrelay_receiver.dialogue.outcomes import BeginMail, Goodbye, Recipient, VerifyAddress
+from emailrelay_receiver.dialogue.outcomes import Goodbye, Recipient, VerifyAddress
 from emailrelay_receiver.dialogue.transaction import MailTransaction
 from emailrelay_receiver.dialogue.verifier_answer import Local, Remote
 
@@ -59,6 +60,8 @@ class SmtpDialogue:
     offer: Capabilities
     terms: ClientTerms = field(default_factory=ClientTerms)
     standing: ClientStanding = field(default_factory=ClientStanding)
+    room: Callable[[], int | None] = lambda: None
+    """Returns the octets that can still be stored; None: unknown."""
     helo: str = ""
     """The client's own name."""
     extended: bool = False
@@ -67,13 +70,6 @@ class SmtpDialogue:
     junk: int = 0
     errors: int = 0
     refusals: int = 0
-
-    def begin_mail(self, asked: BeginMail, *, room: int | None) -> Reply:
-        """Begin a transaction. ``room``: octets that can still be stored; None: unknown."""
-        if room is not None and room < max(asked.parameters.size or 0, 1):
-            return replies.NO_ROOM
-        self.mail.sender, self.mail.parameters = asked.sender, asked.parameters
-        return replies.SENDER_OK
 
     def verified(self, asked: VerifyAddress, found: Local | Remote) -> Reply:
         """Use the verifier's answer about an address: accept a recipient, or answer VRFY."""
@@ -117,7 +113,7 @@ class SmtpDialogue:
 
     @property
     def can_start_tls(self) -> bool:
-        """Whether STARTTLS is offered now."""
+        """True if STARTTLS is offered now."""
         return self.terms.starttls and not self.standing.encrypted
 
     def mechanisms(self) -> tuple[Mechanism, ...]:

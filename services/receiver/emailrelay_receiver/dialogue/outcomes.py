@@ -7,7 +7,6 @@ from emailrelay.dsn_request import NO_WISHES, RecipientRequest
 from emailrelay.envelope import Address
 from emailrelay.reply import Reply
 from emailrelay.secrets.auth_config import Mechanism
-from emailrelay_receiver.dialogue.arguments import MailParameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +15,6 @@ class Lines:
 
     code: int
     texts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class BeginMail:
-    """Find out how much room the store has, and call ``SmtpDialogue.begin_mail``."""
-
-    sender: Address
-    parameters: MailParameters
 
 
 @dataclass(frozen=True, slots=True)

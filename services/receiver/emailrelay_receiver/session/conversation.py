@@ -15,7 +15,6 @@ from emailrelay_receiver.dialogue.commands import hear, skip
 from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
 from emailrelay_receiver.dialogue.outcomes import (
     Authenticate,
-    BeginMail,
     Goodbye,
     Lines,
     Outcome,
@@ -61,7 +60,7 @@ class Conversation:
 
     def answer_at_once(self, line: bytes) -> bool:
         """See ``WireUser.command``. Waking the task costs more than the reply."""
-        waits = not self._awaits_command or self.content.begun or self._channel.wire.unsent
+        waits = not self._awaits_command or self.content.chunked or self._channel.wire.unsent
         if waits or self._channel.left or self._context.closing or self._channel.log.shows_lines:
             return False
         try:
@@ -73,6 +72,7 @@ class Conversation:
             return False
         self._reply(line, outcome)
         self._channel.send_replies()
+        self._channel.limits.progress()
         return True
 
     async def run(self) -> None:
@@ -84,26 +84,23 @@ class Conversation:
         """
         if self._context.rules.at_once:
             await self._encrypt()
-        self._channel.replies.add(Reply(220, self._context.greeting))
+        self._channel.reply(Reply(220, self._context.greeting))
         goes_on = True
         while goes_on and not self._context.closing:
             try:
-                line = await self._next_command()
+                self._awaits_command = True
+                try:
+                    line = await self._channel.line()
+                finally:
+                    self._awaits_command = False
             except LineTooLong as error:
                 skipped = skip(self._dialogue, error.begin) if error.ended else Goodbye(_ENDLESS)
                 goes_on = self._reply(b"", skipped)
             else:
                 goes_on = self._reply(line, await self._carry_out(line))
         if goes_on:
-            self._channel.replies.add(CLOSING_DOWN)
+            self._channel.reply(CLOSING_DOWN)
         await self._channel.flush()
-
-    async def _next_command(self) -> bytes:
-        self._awaits_command = True
-        try:
-            return await self._channel.line()
-        finally:
-            self._awaits_command = False
 
     async def _carry_out(self, line: bytes) -> Reply | Lines | Goodbye | None:
         """Do what a command leads to; return what is still to be said, None: nothing."""
@@ -130,10 +127,7 @@ class Conversation:
             return known
         if self._channel.limits.lasts_too_long:
             return Goodbye(LASTED)
-        outcome = hear(self._dialogue, line)
-        if isinstance(outcome, BeginMail):
-            return self._dialogue.begin_mail(outcome, room=self._context.room())
-        return outcome
+        return hear(self._dialogue, line)
 
     async def _do(self, outcome: Outcome) -> Reply | Lines | Goodbye | None:
         match outcome:
@@ -162,7 +156,7 @@ class Conversation:
                 reply = await self.content.data()
             else:
                 reply = await self.content.chunk(outcome)
-            if isinstance(reply, Reply) and reply.accepted and not self.content.begun:
+            if isinstance(reply, Reply) and reply.accepted and not self.content.chunked:
                 self._dialogue.message_accepted()
             return reply
         finally:
@@ -193,13 +187,13 @@ class Conversation:
             return True
         if isinstance(outcome, Lines):
             for text in outcome.texts[:-1]:
-                self._channel.replies.add_line(f"{outcome.code}-{text}")
-            self._channel.replies.add(Reply(outcome.code, outcome.texts[-1]))
+                self._channel.reply_line(f"{outcome.code}-{text}")
+            self._channel.reply(Reply(outcome.code, outcome.texts[-1]))
             return True
         if isinstance(outcome, Reply):
             outcome = self._dialogue.count_refusal(outcome)
         reply = outcome.reply if isinstance(outcome, Goodbye) else outcome
-        self._channel.replies.add(reply)
+        self._channel.reply(reply)
         if reply.code >= 400:
             self._channel.log.refused(command_word(line), reply)
         return not isinstance(outcome, Goodbye)

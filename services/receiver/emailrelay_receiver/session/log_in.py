@@ -57,15 +57,14 @@ async def log_in(
     if attempt is not None:
         attempt.end()
     context.attempts.succeeded(source, claim.user)
-    return _welcome(context, standing, wanted, claim.user)
-
-
-def _welcome(
-    context: ReceiverContext, standing: ClientStanding, wanted: Authenticate, user: str
-) -> Reply:
-    standing.user, standing.mechanism = user, wanted.mechanism
+    standing.user, standing.mechanism = claim.user, wanted.mechanism
     context.report(
-        LoggedIn(user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port)
+        LoggedIn(
+            user=claim.user,
+            mechanism=wanted.mechanism,
+            client=standing.address,
+            port=channel.log.port,
+        )
     )
     return _WELCOME
 
@@ -97,7 +96,7 @@ async def _failed(
         asyncio.get_running_loop().call_later(seconds, attempt.end)
     context.report(
         LoginFailed(
-            user=user, mechanism=wanted.mechanism, client=standing.address, port=standing.port
+            user=user, mechanism=wanted.mechanism, client=standing.address, port=channel.log.port
         )
     )
     channel.limits.phase = Phase.PAUSING
@@ -117,7 +116,7 @@ async def _exchange(
         while True:
             prompt = sasl.prompt(asked)
             # With the blank even if nothing follows (RFC 4954 section 4).
-            channel.replies.add_line(f"{prompt.code} {prompt.text}")
+            channel.reply_line(f"{prompt.code} {prompt.text}")
             asked = exchange.send(sasl.decode(await channel.line(secret=True)))
     except StopIteration as end:
         claim: sasl.Credentials = end.value

@@ -53,7 +53,9 @@ class SmtpSession:
         )
         self.wire = ClientWire(self, hostname=context.offer.domain)
         self._standing = ClientStanding()
-        self._dialogue = SmtpDialogue(context.offer, context.rules.terms, self._standing)
+        self._dialogue = SmtpDialogue(
+            context.offer, context.rules.terms, self._standing, room=context.room
+        )
         self._limits = TimeLimits(context.timeouts, self.wire.loop.time, self._is_sender)
         self._channel = ClientChannel(self.wire, self._limits, self._log)
         self._conversation = Conversation(context, self._channel, self._dialogue)
@@ -62,7 +64,8 @@ class SmtpSession:
 
     def connected(self) -> None:
         """See ``WireUser.connected``."""
-        self._channel.begin(self._context.timeouts.shortest)
+        timeouts = self._context.timeouts
+        self._channel.begin(min(timeouts.first_mail, timeouts.session))
         self._on_connected(self)
 
     def command(self, line: bytes) -> bool:
@@ -99,7 +102,12 @@ class SmtpSession:
     def idle_since(self) -> float | None:
         """See ``AdmittedClient.idle_since``. Only messages count as use."""
         quiet = self._limits.phase in {Phase.LISTENING, Phase.ENCRYPTING, Phase.PAUSING}
-        if not quiet or self._is_sender() or self._conversation.content.begun or self._channel.left:
+        if (
+            not quiet
+            or self._is_sender()
+            or self._conversation.content.chunked
+            or self._channel.left
+        ):
             return None
         return self._limits.last_use
 
@@ -146,7 +154,7 @@ class SmtpSession:
     async def _turn_away(self, refusal: Reply) -> None:
         self._log.refused("CONNECT", refusal)
         if not self._context.rules.at_once:
-            self._channel.replies.add(refusal)
+            self._channel.reply(refusal)
             await self._channel.flush()
 
     def _gone(self, error: EOFError | OSError) -> None:
