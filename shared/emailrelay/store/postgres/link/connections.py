@@ -1,0 +1,148 @@
+"""The connections of one process to the database.
+
+When the database is away every call fails at once, and one task tries to reach it again. No connection
+keeps a state between two transactions, so that a pooler in transaction mode may stand between.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import psycopg
+from psycopg.pq import TransactionStatus
+
+from emailrelay.errors import RelayError, StoreError
+from emailrelay.events import Report, StoreTrouble
+from emailrelay.store.postgres.link.place import Place
+from emailrelay.store.postgres.link.trouble import Lost, not_connected, translated
+
+Connection: TypeAlias = psycopg.AsyncConnection[tuple[object, ...]]
+PATIENCE = 30.0
+"""Seconds for one transaction; a database that takes longer counts as away."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+
+
+class Connections:
+    """At most ``place.connections`` connections, made when they are needed."""
+
+    def __init__(self, place: Place, report: Report) -> None:
+        self.place = place
+        self._report = report
+        self._room = asyncio.Semaphore(place.connections)
+        self._idle: list[Connection] = []
+        self._away: str | None = None
+        self._reaching: asyncio.Task[None] | None = None
+        self._back = asyncio.Event()
+        self._back.set()
+        self._closed = False
+        self.on_back: list[Callable[[], None]] = []
+        """Called when the database is there again."""
+
+    async def connect(self) -> Connection:
+        """Make a connection of its own, outside the pool.
+
+        Raises:
+            StoreUnusable: the database refuses it for a reason that stays.
+            StoreError: the database is away.
+
+        """
+        given = {**self.place.parameters, **self.place.secret()}
+        try:
+            return await psycopg.AsyncConnection.connect(
+                "", autocommit=True, prepare_threshold=None, **given
+            )
+        except psycopg.Error as error:
+            raise not_connected(self.place.shown, error) from None
+
+    def check(self, doing: str) -> None:
+        """Raise StoreError at once if the database is known to be away."""
+        if self._away is not None:
+            raise Lost(doing, self._away)
+
+    async def back(self) -> None:
+        """Wait while the database is known to be away."""
+        await self._back.wait()
+
+    @asynccontextmanager
+    async def lend(self, doing: str, within: float = PATIENCE) -> AsyncGenerator[Connection]:
+        """Lend a connection, for one transaction of at most ``within`` seconds.
+
+        Raises:
+            Lost: the database is away, or the connection broke.
+            StoreError: the database refused.
+            StoreUnusable: the database lacks something that an administrator must put right.
+
+        """
+        self.check(doing)
+        async with self._room:
+            connection = await self._take()
+            try:
+                with translated(doing):
+                    async with asyncio.timeout(within):
+                        yield connection
+            except Lost as error:
+                self._lose(error)
+                raise
+            finally:
+                await self._give_back(connection)
+
+    async def _take(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+        try:
+            return await self.connect()
+        except StoreError as error:
+            self._lose(error)
+            raise
+
+    async def _give_back(self, connection: Connection) -> None:
+        status = connection.info.transaction_status
+        if status is TransactionStatus.IDLE and self._away is None and not self._closed:
+            self._idle.append(connection)
+        else:
+            await connection.close()
+
+    def _lose(self, error: StoreError) -> None:
+        """Take note that the database is away: all idle connections are suspect."""
+        if self._away is None and not self._closed:
+            self._away = str(error)
+            self._back.clear()
+            self._report(StoreTrouble(doing=f"reach {self.place.shown}", reason=str(error)))
+            self._reaching = asyncio.create_task(self._reach())
+
+    async def _reach(self) -> None:
+        """Try to reach the database, with growing and spread pauses, until it answers."""
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
+        pause = _FIRST_PAUSE
+        while True:
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
+            try:
+                connection = await self.connect()
+            except RelayError as error:
+                self._away = str(error)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+                continue
+            self._idle.append(connection)
+            self._away = None
+            self._back.set()
+            for call in self.on_back:
+                call()
+            return
+
+    async def close(self) -> None:
+        """Close all connections."""
+        self._closed = True
+        if self._reaching is not None:
+            self._reaching.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._reaching
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.close()
