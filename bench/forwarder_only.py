@@ -13,8 +13,6 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 import uvloop
 
@@ -60,10 +58,7 @@ class Gift(Claim):
     def touched(self) -> bool:
         return False
 
-    def in_doubt(self, peer: str) -> None:
-        pass
-
-    def wanted(self) -> bool:
+    async def before_dot(self, peer: str) -> bool:  # noqa: ARG002 - nothing dies here
         return True
 
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
@@ -97,23 +92,6 @@ class Gifts(Feed):
             self.done.set()
 
     def wake(self) -> None:
-        pass
-
-    def all_heard(self) -> bool:
-        return True
-
-    def look(self) -> None:
-        pass
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
         pass
 
 

@@ -47,7 +47,7 @@ def ignore(_event: Event) -> None:
 async def commit(store: Store, content: bytes) -> QueueId:
     envelope = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
     async with store.draft(envelope) as draft:
-        await draft.write(content)
+        draft.write(content)
         await draft.commit(Stage.READY)
     return draft.id
 

@@ -45,7 +45,7 @@ async def put(store: Store, content: bytes, numbers: Iterator[int]) -> None:
     for _ in numbers:
         envelope = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
         async with store.draft(envelope) as draft:
-            await draft.write(content)
+            draft.write(content)
             await draft.commit(Stage.READY)
 
 

@@ -163,6 +163,11 @@ def read(entries: Iterable[Entry]) -> History:
     return history
 
 
+def history(tail: bytes) -> History:
+    """Read a journal from ``tail``, the envelope file's octets after its ``End`` line."""
+    return read(parse(tail))
+
+
 def after(history: History, entry: Entry) -> History:
     """Give the history with one more entry."""
     match entry:

@@ -48,7 +48,7 @@ async def put(
     envelope: Envelope = ENVELOPE,
 ) -> QueueId:
     async with store.draft(envelope) as draft:
-        await draft.write(content)
+        draft.write(content)
         await draft.commit(stage)
     return draft.id
 

@@ -49,7 +49,7 @@ CONTENTS = {
 async def test_draft_is_invisible_until_it_is_committed(opener: Opener) -> None:
     async with opener() as store, opener() as other:
         async with store.draft(ENVELOPE) as draft:
-            await draft.write(b"x" * (CHUNK + 1))
+            draft.write(b"x" * (CHUNK + 1))
             for watcher in (store, other):
                 assert await listed(watcher) == {}
                 assert await watcher.describe(draft.id) is None
@@ -61,7 +61,7 @@ async def test_draft_is_invisible_until_it_is_committed(opener: Opener) -> None:
 async def test_draft_that_is_left_leaves_nothing(opener: Opener) -> None:
     async with opener() as store:
         async with store.draft(ENVELOPE) as draft:
-            await draft.write(b"x")
+            draft.write(b"x")
         assert await listed(store) == {}
     async with opener() as later:
         assert await listed(later) == {}
@@ -72,7 +72,7 @@ async def test_error_in_the_middle_of_a_draft_leaves_nothing(opener: Opener) -> 
 
         async def receive() -> None:
             async with store.draft(ENVELOPE) as draft:
-                await draft.write(b"x")
+                draft.write(b"x")
                 raise ConnectionResetError
 
         with pytest.raises(ConnectionResetError):
@@ -83,7 +83,7 @@ async def test_error_in_the_middle_of_a_draft_leaves_nothing(opener: Opener) -> 
 async def test_discard_after_commit_changes_nothing(opener: Opener) -> None:
     async with opener() as store:
         async with store.draft(ENVELOPE) as draft:
-            await draft.write(b"x")
+            draft.write(b"x")
             await draft.commit(Stage.READY)
             await draft.discard()
         assert await stages(store) == {draft.id: Stage.READY}
@@ -95,7 +95,7 @@ async def test_cancelled_commit_is_whole_or_nothing(opener: Opener, steps: int) 
 
         async def commit() -> None:
             async with store.draft(ENVELOPE) as draft:
-                await draft.write(b"whole")
+                draft.write(b"whole")
                 await draft.commit(Stage.READY)
 
         task = asyncio.create_task(commit())
@@ -128,10 +128,10 @@ async def test_content_may_come_in_any_kind_of_octets(opener: Opener) -> None:
     async with opener() as store:
         async with store.draft(ENVELOPE) as draft:
             buffer = bytearray(b"two ")
-            await draft.write(b"one ")
-            await draft.write(buffer)
+            draft.write(b"one ")
+            draft.write(buffer)
             buffer[:] = b"----"  # a receiver reads the next chunk into the same buffer
-            await draft.write(memoryview(b"three"))
+            draft.write(memoryview(b"three"))
             await draft.commit(Stage.READY)
         async with await claimed(store, draft.id) as claim:
             assert await content_of(claim) == b"one two three"
@@ -174,7 +174,7 @@ async def test_closing_finishes_the_commits_under_way(opener: Opener) -> None:
         async with opener() as store:
             drafts = [store.draft(ENVELOPE) for _ in range(20)]
             for draft in drafts:
-                await draft.write(b"x" * 1000)
+                draft.write(b"x" * 1000)
             commits = [asyncio.create_task(draft.commit(Stage.READY)) for draft in drafts]
             await asyncio.sleep(0)
         assert await asyncio.gather(*commits) == [None] * 20

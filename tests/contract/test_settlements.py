@@ -212,10 +212,10 @@ async def test_doubt_that_was_resolved_leaves_no_trace(opener: Opener) -> None:
     async with opener() as store:
         message, gone = await put(store), await put(store)
         async with await claimed(store, gone) as claim:
-            claim.in_doubt("smarthost.test:25")
+            assert await claim.before_dot("smarthost.test:25")
             await claim.settle(Done())
         async with await claimed(store, message) as claim:
-            claim.in_doubt("smarthost.test:25")
+            assert await claim.before_dot("smarthost.test:25")
             now = time.time()
             await claim.settle(Defer(attempt(now, next_attempt=now, ann=LATER)))
     async with opener() as later:

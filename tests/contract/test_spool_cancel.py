@@ -47,7 +47,7 @@ def settle(settlement: Settlement, stage: Stage = Stage.READY, *, edit: bool = F
                 if edit:
                     copy.content.write_bytes(FILTERED)
             else:
-                claim.in_doubt("peer")
+                assert await claim.before_dot("peer")
             await claim.settle(settlement)
 
     return scenario
@@ -105,7 +105,7 @@ async def warm_up(store: Store) -> None:
     claim = await store.claim(Stage.READY, await put(store))
     assert claim is not None
     async with claim:
-        claim.in_doubt("peer")
+        assert await claim.before_dot("peer")
         await claim.settle(Done())
 
 
@@ -146,7 +146,7 @@ async def test_wait_for_an_answer_may_be_cancelled_anywhere(spool: SpoolOpener, 
     async def wait(store: Store) -> None:
         async with store.draft(ENVELOPE) as draft:
             drafted.append(draft.id)
-            await draft.write(ORIGINAL)
+            draft.write(ORIGINAL)
             await draft.commit(Stage.UNFILTERED, ack)
             await draft.answer(0.01)
 

@@ -63,7 +63,7 @@ async def test_message_whose_removal_cannot_be_synced_is_closed(
 
 async def test_message_whose_client_waited_is_closed(spool: SpoolOpener) -> None:
     async with spool() as store, store.draft(ENVELOPE) as draft:
-        await draft.write(b"Subject: x\r\n\r\n")
+        draft.write(b"Subject: x\r\n\r\n")
         await draft.commit(Stage.READY, Ack.DELIVERED, "session")
         async with await claimed(store, draft.id) as claim:
             await claim.settle(Done(), answer=OK)

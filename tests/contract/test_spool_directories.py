@@ -30,10 +30,10 @@ async def work(store: Store) -> None:
         copy.content.write_bytes(b"Subject: y\r\n\r\n")
         await claim.settle(Pass())
     async with await claimed(store, message) as claim:
-        claim.in_doubt("smarthost.test:25")
+        assert await claim.before_dot("smarthost.test:25")
         await claim.settle(Done())
     async with store.draft(ENVELOPE) as draft:
-        await draft.write(BODY)
+        draft.write(BODY)
         await draft.commit(Stage.READY, Ack.DELIVERED)
         waiting = asyncio.create_task(draft.answer(PATIENCE))
         async with await claimed(store, draft.id) as claim:
@@ -100,7 +100,7 @@ async def test_mail_comes_and_goes_beside_a_link_in_the_place_of_a_directory(
             message = await put(store)
             async with await next_of(feed) as claim:
                 assert claim.id == message
-                claim.in_doubt("smarthost.test:25")
+                assert await claim.before_dot("smarthost.test:25")
                 await claim.settle(Done())
         assert await stages(store) == {}
         (synced_spool.directory / name).unlink()

@@ -104,7 +104,7 @@ async def test_draft_can_be_left_after_a_failed_write(spool: SpoolOpener) -> Non
     async with spool() as store:
         async with store.draft(ENVELOPE) as draft:
             with largest_file(10), pytest.raises(StoreError):
-                await draft.write(b"x" * 100)
+                draft.write(b"x" * 100)
         assert leftovers(spool.directory) == []
 
 

@@ -366,7 +366,7 @@ async def test_lock_on_a_file_that_has_just_been_moved_is_void(
 
 async def test_draft_of_a_living_writer_is_left_to_it(spool: SpoolOpener) -> None:
     async with spool() as store, store.draft(ENVELOPE) as draft:
-        await draft.write(b"x")
+        draft.write(b"x")
         async with spool():
             pass
         await draft.commit(Stage.READY)

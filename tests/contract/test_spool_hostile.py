@@ -258,7 +258,7 @@ async def test_clock_set_back_holds_no_mail_up(spool: SpoolOpener, back: float) 
 
 async def test_forwarder_does_not_speak_for_the_filters(spool: SpoolOpener) -> None:
     async with spool() as store, spool() as other, store.draft(ENVELOPE) as draft:
-        await draft.write(ORIGINAL)
+        draft.write(ORIGINAL)
         await draft.commit(Stage.UNFILTERED, Ack.FILTERED)
         waiting = asyncio.create_task(draft.answer(PATIENCE))
         await asyncio.sleep(0)
@@ -275,7 +275,7 @@ async def test_forwarder_does_not_speak_for_the_filters(spool: SpoolOpener) -> N
 
 async def test_nobody_waits_for_filters_where_there_are_none(spool: SpoolOpener) -> None:
     async with spool() as store, store.draft(ENVELOPE) as draft:
-        await draft.write(ORIGINAL)
+        draft.write(ORIGINAL)
         await draft.commit(Stage.READY, Ack.FILTERED)
         async with asyncio.timeout(PATIENCE / 2):
             assert await draft.answer(PATIENCE) is None

@@ -181,7 +181,7 @@ async def test_without_a_place_for_a_new_log_nothing_is_acknowledged(
 async def test_draft_of_a_spool_that_was_moved_is_refused(spool: SpoolOpener) -> None:
     async with spool() as store:
         async with store.draft(ENVELOPE) as draft:
-            await draft.write(BODY)
+            draft.write(BODY)
             _spool_moved_and_made_anew(spool.directory)
             with pytest.raises(StoreError):
                 await draft.commit(Stage.READY)

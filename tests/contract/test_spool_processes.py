@@ -113,7 +113,7 @@ async def main():
     async with open_store(sys.argv[1], report=print) as store:
         claims = [await store.claim(Stage.READY, message) for message in sys.argv[2:]]
         for claim in claims:
-            claim.in_doubt('smarthost.test:25')
+            assert await claim.before_dot('smarthost.test:25')
         print('there', flush=True)
         await asyncio.sleep(1000)
 
@@ -139,7 +139,7 @@ def stopping(path):
 async def main():
     async with open_store(sys.argv[1], report=print) as store:
         claim = await store.claim(Stage.READY, sys.argv[2])
-        claim.in_doubt('smarthost.test:25')
+        assert await claim.before_dot('smarthost.test:25')
         files.remove = stopping
         await claim.settle(Done())
 
@@ -193,7 +193,7 @@ async def test_message_that_was_removed_is_in_doubt_no_more(synced_spool: SpoolO
     async with synced_spool() as store:
         message = await put(store)
         claim = await claimed(store, message)
-        claim.in_doubt("smarthost.test:25")
+        assert await claim.before_dot("smarthost.test:25")
         settling = asyncio.create_task(claim.settle(Done()))
         await asyncio.sleep(0)
         assert not await listed(store)

@@ -277,7 +277,7 @@ async def test_doubt_that_cannot_be_cleared_leaks_no_lock(
     async with spool() as store:
         message = await put(store)
         async with await claimed(store, message) as claim:
-            claim.in_doubt("peer")
+            assert await claim.before_dot("peer")
             monkeypatch.setattr(os, "pwrite", full)
         assert await can_claim(store, message)
 
@@ -293,7 +293,7 @@ async def test_slow_write_back_of_a_proxied_message_holds_no_other_session_up(
 
     async with spool() as store, store.draft(ENVELOPE) as draft:
         monkeypatch.setattr(os, "fdatasync", slow)
-        await draft.write(b"x" * 9 * 1024 * 1024)
+        draft.write(b"x" * 9 * 1024 * 1024)
         rescue = threading.Timer(PATIENCE / 4, gate.set)
         rescue.start()
         commit = asyncio.create_task(draft.commit(Stage.READY, Ack.DELIVERED))

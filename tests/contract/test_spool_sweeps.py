@@ -49,7 +49,7 @@ async def test_endless_sweeps_by_others_refuse_no_client_who_waits(spool: SpoolO
         with endless_sweeps(spool):
             for _ in range(400):
                 async with store.draft(ENVELOPE) as draft:
-                    await draft.write(b"Subject: x\r\n\r\nx\r\n")
+                    draft.write(b"Subject: x\r\n\r\nx\r\n")
                     await draft.commit(Stage.READY, Ack.DELIVERED)
     assert spool.reports == []
 

@@ -17,7 +17,7 @@ PEER = "mx.test:25"
 
 async def _awaited(store: Store) -> Draft:
     draft = store.draft(ENVELOPE)
-    await draft.write(b"Subject: x\r\n\r\n")
+    draft.write(b"Subject: x\r\n\r\n")
     await draft.commit(Stage.READY, Ack.DELIVERED)
     return draft
 
@@ -29,8 +29,7 @@ def _named(spool: SpoolOpener) -> list[Event]:
 async def test_client_given_up_at_the_dot_is_named_in_log_and_journal(spool: SpoolOpener) -> None:
     async with spool() as store, spool() as other, await _awaited(store) as draft:
         async with await claimed(other, draft.id) as claim:
-            assert claim.wanted()
-            claim.in_doubt(PEER)
+            assert await claim.before_dot(PEER)
             assert await draft.answer(0.0) is None
             assert _named(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
             assert (await history_of(other, draft.id)).doubts == (PEER,)
@@ -46,7 +45,7 @@ async def test_client_given_up_before_the_dot_is_no_duplicate(
         if claims:
             async with await claimed(other, draft.id) as claim:
                 assert await draft.answer(0.0) is None
-                assert not claim.wanted()
+                assert not await claim.before_dot("mx.test:25")
         else:
             assert await draft.answer(0.0) is None
     assert not _named(spool)
@@ -58,7 +57,7 @@ async def test_client_answered_after_the_dot_hears_it_and_is_no_duplicate(
     async with spool() as store, spool() as other, await _awaited(store) as draft:
         waiting = asyncio.create_task(draft.answer(PATIENCE))
         async with await claimed(other, draft.id) as claim:
-            claim.in_doubt(PEER)
+            assert await claim.before_dot(PEER)
             await claim.settle(Done(), answer=OK)
         assert await waiting == OK
     assert not _named(spool)

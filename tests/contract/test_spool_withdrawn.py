@@ -26,7 +26,7 @@ WAITED_FOR = Envelope(
 async def _left(spool: SpoolOpener, octets: int, stage: Stage = Stage.READY) -> SpoolOpener:
     """Cut the power while a client waits; so many octets of each file were written."""
     async with spool() as store, store.draft(WAITED_FOR) as draft:
-        await draft.write(BODY)
+        draft.write(BODY)
         await draft.commit(stage, Ack.DELIVERED)
         after = cut(spool, everything)
         assert after.directory.joinpath(".waiting", draft.id).exists()
@@ -75,7 +75,7 @@ async def _stored(store: Store) -> QueueId:
 async def _answered(store: Store) -> QueueId:
     """The client was told 250 when one of two recipients had it."""
     async with store.draft(WAITED_FOR) as draft:
-        await draft.write(BODY)
+        draft.write(BODY)
         await draft.commit(Stage.READY, Ack.DELIVERED)
         claim = await store.claim(Stage.READY, draft.id)
         assert claim is not None

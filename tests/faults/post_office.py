@@ -96,7 +96,7 @@ class PostOffice:
             async with self._store.draft(envelope) as draft:
                 content = _received(mail)
                 for offset in range(0, len(content), CHUNK):
-                    await draft.write(content[offset : offset + CHUNK])
+                    draft.write(content[offset : offset + CHUNK])
                 if committed:
                     await draft.commit(entrance(mail.id))
             tell("committed" if committed else "left", mail.id)
@@ -137,7 +137,7 @@ class PostOffice:
                 took = [who for who, reply in replies.items() if reply.accepted]
                 if took:
                     tell("dot", asdict(await arrival(claim, took)))
-                    claim.in_doubt("next.test")
+                    assert await claim.before_dot("next.test")
                 attempt = Attempt(at=time.time(), peer="next.test", replies=replies)
                 chance = self._chance.random()
                 await claim.settle(

@@ -42,7 +42,7 @@ def unspeakable(spool: Path, message: QueueId) -> None:
 
 async def put(store: Store, mail: Mail) -> QueueId:
     async with store.draft(ENVELOPE) as draft:
-        await draft.write(mail.content)
+        draft.write(mail.content)
         await draft.commit(Stage.READY)
     return draft.id
 

@@ -99,7 +99,7 @@ class Office:
             utf8=utf8,
         )
         async with self.store.draft(envelope) as draft:
-            await draft.write(content)
+            draft.write(content)
             await draft.commit(stage)
         return draft.id
 

@@ -72,7 +72,7 @@ class Bench:
 
     async def put(self, content: bytes = CONTENT) -> QueueId:
         async with self.store.draft(ENVELOPE) as draft:
-            await draft.write(content)
+            draft.write(content)
             await draft.commit(Stage.UNFILTERED)
         return draft.id
 
@@ -402,7 +402,7 @@ async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
 async def ask(bench: Bench, ack: Ack, *specs: str) -> tuple[QueueId, Reply | None]:
     """Commit a message as a client does who waits, and give what it hears from filterd."""
     async with bench.store.draft(ENVELOPE) as draft:
-        await draft.write(CONTENT)
+        draft.write(CONTENT)
         await draft.commit(Stage.UNFILTERED, ack)
         async with bench.filterd(*specs):
             within = 0.3 if ack is Ack.DELIVERED and specs == ("exit:0",) else DEADLINE

@@ -25,7 +25,7 @@ async def heard(
     to = tuple(Address(r) for r in recipients)
     envelope = Envelope(sender=Address("from@us.test"), to_remote=to)
     async with office.store.draft(envelope) as draft:
-        await draft.write(CONTENT)
+        draft.write(CONTENT)
         await draft.commit(Stage.READY, Ack.DELIVERED, session)
         waiting = asyncio.create_task(draft.answer(10))
         await asyncio.sleep(0)
@@ -75,7 +75,7 @@ async def test_local_mailbox_among_the_recipients_is_refused_for_all() -> None:
             sender=Address("f@us.test"), to_local=(Address("alice"),), to_remote=(Address("a@t"),)
         )
         async with office.store.draft(envelope) as draft:
-            await draft.write(CONTENT)
+            draft.write(CONTENT)
             await draft.commit(Stage.READY, Ack.DELIVERED)
             waiting = asyncio.create_task(draft.answer(10))
             await asyncio.sleep(0)
@@ -99,7 +99,7 @@ async def test_message_of_a_client_who_has_gone_is_not_sent() -> None:
         office = Office(peer.address)
         envelope = Envelope(sender=Address("f@us.test"), to_remote=(Address("a@t"),))
         async with office.store.draft(envelope) as draft:
-            await draft.write(CONTENT)
+            draft.write(CONTENT)
             await draft.commit(Stage.READY, Ack.DELIVERED)
             waiting = asyncio.create_task(draft.answer(10))
             await asyncio.sleep(0)
@@ -121,7 +121,7 @@ async def test_delivery_that_a_client_did_not_wait_for_is_named_as_a_possible_du
         office = Office(peer.address)
         envelope = Envelope(sender=Address("f@us.test"), to_remote=(Address("a@t"),))
         async with office.store.draft(envelope) as draft:
-            await draft.write(CONTENT)
+            draft.write(CONTENT)
             await draft.commit(Stage.READY, Ack.DELIVERED)
             waiting = asyncio.create_task(draft.answer(10))
             await asyncio.sleep(0)

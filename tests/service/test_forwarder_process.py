@@ -95,7 +95,7 @@ async def put(
     line = b"x" * 98 + b"\r\n"
     async with store.draft(Envelope(sender=Address("from@us.test"), to_remote=to)) as draft:
         while size > 0:
-            await draft.write((line * (CHUNK // len(line)))[:size])
+            draft.write((line * (CHUNK // len(line)))[:size])
             size -= CHUNK // len(line) * len(line)
         await draft.commit(stage)
     return draft.id
@@ -260,7 +260,7 @@ async def test_client_session_uses_one_connection_and_two_use_two(
     async with SmtpPeer() as peer, forwarder(spool, peer.address) as running:
         for session in ("one", "one", "one", "two", "two", "one"):
             async with store.draft(envelope) as draft:
-                await draft.write(b"Subject: awaited\r\n\r\n")
+                draft.write(b"Subject: awaited\r\n\r\n")
                 await draft.commit(Stage.READY, Ack.DELIVERED, session)
                 answer = await draft.answer(HANG)
             assert answer is not None

@@ -36,7 +36,7 @@ async def fail_one(spool: Path, sender: str = SENDER) -> QueueId:
     envelope = Envelope(sender=Address(sender), to_remote=(BOB,))
     async with open_store(spool, report=nothing) as store:
         async with store.draft(envelope) as draft:
-            await draft.write(b"Message-ID: <one@x.test>\r\nSubject: one\r\n\r\nbody\r\n")
+            draft.write(b"Message-ID: <one@x.test>\r\nSubject: one\r\n\r\nbody\r\n")
             await draft.commit(Stage.READY)
         claim = await store.claim(Stage.READY, draft.id)
         assert claim is not None
@@ -174,7 +174,7 @@ def test_sender_is_told_once_of_an_envelope_without_end(
 async def _set_aside(spool: Path, damaged: Callable[[bytes], bytes]) -> QueueId:
     async with open_store(spool, report=nothing) as store:
         async with store.draft(Envelope(sender=SENDER, to_remote=(BOB,))) as draft:
-            await draft.write(b"Subject: one\r\n\r\nbody\r\n")
+            draft.write(b"Subject: one\r\n\r\nbody\r\n")
             await draft.commit(Stage.READY)
         path = spool / f"emailrelay.{draft.id}.envelope"
         path.write_bytes(damaged(path.read_bytes()))

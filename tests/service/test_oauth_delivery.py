@@ -46,7 +46,7 @@ class Post:
             open_store(self.desk.spool, report=lambda _event: None) as store,
             store.draft(envelope) as draft,
         ):
-            await draft.write(b"Subject: one\r\n\r\nbody\r\n")
+            draft.write(b"Subject: one\r\n\r\nbody\r\n")
             await draft.commit(Stage.READY)
 
     def command(self, *more: str) -> tuple[str, ...]:

@@ -37,7 +37,7 @@ def nothing(_event: Event) -> None:
 
 async def put(store: Store, sender: str = ANN) -> QueueId:
     async with store.draft(Envelope(sender=Address(sender), to_remote=(BOB,))) as draft:
-        await draft.write(b"Subject: x\r\n\r\nx\r\n")
+        draft.write(b"Subject: x\r\n\r\nx\r\n")
         await draft.commit(Stage.READY)
     return draft.id
 

@@ -93,13 +93,13 @@ async def test_a_client_that_leaves_takes_its_message_back(way: str) -> None:
     async with receiving(PROXY) as running, running.client() as peer:
         await _sent(peer)
         async with await _claim(running, Stage.READY) as claim:
-            assert claim.wanted()
+            assert await claim.before_dot("mx.test:25")
             if way == "reset":
                 peer.reset()
             else:
                 peer.writer.close()
             await running.empty()
-            assert not claim.wanted()
+            assert not await claim.before_dot("mx.test:25")
             await claim.settle(Done())
         assert running.mail() == []
 

@@ -187,7 +187,7 @@ class FullLater(MemoryStore):
 
     def draft(self, envelope: Envelope) -> Draft:
         draft = super().draft(envelope)
-        write = draft.write_now
+        write = draft.write
 
         def fail_later(chunk: bytes | bytearray | memoryview) -> bool:
             self.writes += 1
@@ -195,7 +195,7 @@ class FullLater(MemoryStore):
                 raise StoreError("write x", OSError(errno.ENOSPC, "full"))
             return write(chunk)
 
-        setattr(draft, "write_now", fail_later)  # noqa: B010 - a method, as seen by the type checkers
+        setattr(draft, "write", fail_later)  # noqa: B010 - a method, as seen by the type checkers
         return draft
 
 
@@ -215,21 +215,26 @@ async def test_a_disk_that_fills_up_is_a_temporary_answer() -> None:
 
 
 class Waits(MemoryStore):
-    """A store whose writes have to be waited for."""
+    """A store that takes no more after each write before it was waited for."""
 
     def draft(self, envelope: Envelope) -> Draft:
         draft = super().draft(envelope)
-        write = draft.write_now
+        write, full = draft.write, False
 
-        async def later(chunk: bytes | bytearray | memoryview) -> None:
-            await asyncio.sleep(0.001)
+        def fill(chunk: bytes | bytearray | memoryview) -> bool:
+            nonlocal full
+            assert not full
             write(chunk)
-
-        def not_now(_chunk: memoryview) -> bool:
+            full = True
             return False
 
-        setattr(draft, "write", later)  # noqa: B010 - see above
-        setattr(draft, "write_now", not_now)  # noqa: B010
+        async def drain() -> None:
+            nonlocal full
+            await asyncio.sleep(0.001)
+            full = False
+
+        setattr(draft, "write", fill)  # noqa: B010 - see above
+        setattr(draft, "drain", drain)  # noqa: B010
         return draft
 
 

@@ -105,8 +105,7 @@ async def test_a_receiver_that_stops_while_a_dot_is_unanswered_names_the_duplica
         async with asyncio.timeout(HANG):
             claim = await feed.claim()
         async with claim:
-            assert claim.wanted()
-            claim.in_doubt("mx.test:25")
+            assert await claim.before_dot("mx.test:25")
             process.send_signal(signal.SIGTERM)
             assert (await peer.reply()).startswith("451 4.4.0 ")
             output, _ = await asyncio.wait_for(process.communicate(), HANG)

@@ -89,7 +89,7 @@ async def running(folder: Path, service: str, text: str, *flags: str) -> AsyncGe
 async def put(store: Store, stage: Stage) -> QueueId:
     envelope = Envelope(sender=Address("from@us.test"), to_remote=(Address("to@there.test"),))
     async with store.draft(envelope) as draft:
-        await draft.write(b"Subject: hello\r\n\r\nworld\r\n")
+        draft.write(b"Subject: hello\r\n\r\nworld\r\n")
         await draft.commit(stage)
     return draft.id
 

@@ -13,8 +13,6 @@ from emailrelay import spool_owner
 from emailrelay.envelope import Address
 from emailrelay.errors import StoreUnusable, reason_of
 from emailrelay.queue_id import QueueId
-from emailrelay.store.spool.disk import files
-from emailrelay.store.spool.disk.directory import Directory
 
 _PATIENCE = 300.0
 """Seconds a delivery program may take."""
@@ -159,7 +157,7 @@ class Maildir:
         scratch.unlink(missing_ok=True)
         self._write(scratch, text.replace(b"\r\n", b"\n"))
         scratch.rename(target)
-        files.sync_directory(Directory(str(target.parent), makes=False))
+        self._sync(os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC))
 
     def _directory(self, part: str) -> None:
         path = self.root / part
@@ -168,8 +166,13 @@ class Maildir:
 
     def _write(self, path: Path, text: bytes) -> None:
         descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
-        try:
-            files.write_all(descriptor, text)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(text)
+            file.flush()
             os.fsync(descriptor)
+
+    def _sync(self, directory: int) -> None:
+        try:
+            os.fsync(directory)
         finally:
-            os.close(descriptor)
+            os.close(directory)

@@ -1,26 +1,23 @@
 """``emailrelay-notify``: tells senders what could not be delivered."""
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
-import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
 from emailrelay import spool_dir, spool_owner
-from emailrelay.errors import StoreUnusable, reason_of
+from emailrelay.errors import StoreError, StoreUnusable, reason_of
 from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, Locals, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
 from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output, prepare_streams
-from emailrelay.store.spool.disk import place
-from emailrelay.store.spool.life.presence import Presence
-from emailrelay.store.spool.life.recovery import Recovery
-from emailrelay.store.spool.message.spool import open_spool
+from emailrelay.store.chooser import open_store
 
 PROGRAM = "emailrelay-notify"
 
@@ -50,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         count = _run(root, host, agent)
     except StoreUnusable as error:
         return _complain(str(error), os.EX_NOINPUT)
-    except OSError as error:
+    except (StoreError, OSError) as error:
         return _complain(reason_of(error), os.EX_TEMPFAIL)
     try:
         status = _tell(count, verbose=asked.verbose)
@@ -101,28 +98,12 @@ def _agent(asked: argparse.Namespace, host: str) -> Agent | None:
 
 
 def _run(root: Path, host: str, agent: Agent | None) -> NoticeCount:
+    async def run() -> NoticeCount:
+        async with open_store(root, report=_report) as store:
+            return await Notifier(store=store, host=host, agent=agent).run()
+
     with spool_owner.acting(root):
-        return _run_as_owner(root, host, agent)
-
-
-def _run_as_owner(root: Path, host: str, agent: Agent | None) -> NoticeCount:
-    spool = open_spool(root, _report, time.time)
-    try:
-        place.check(root)
-        spool.make_directories()
-        presence = Presence(spool)
-        try:
-            presence.come()
-            Recovery(spool).sweep()
-            count = Notifier(spool=spool, host=host, agent=agent).run()
-        except BaseException:
-            presence.close()
-            raise
-        presence.leave()
-        return count
-    finally:
-        spool.bell.close()
-        spool.close()
+        return asyncio.run(run())
 
 
 def _report(event: Event) -> None:

@@ -1,6 +1,6 @@
-"""The store contract: everything that a service may do with mail.
+"""The store contract: everything that a service or a command may do with mail.
 
-States, and who moves a message from one to the next::
+States, and the transitions between them::
 
     draft ──commit──▶ UNFILTERED ──Pass──▶ READY ──Done──▶ gone
                         │  ▲ Defer          │  ▲ Defer
@@ -10,22 +10,31 @@ States, and who moves a message from one to the next::
                         └── Hold ─▶ HELD   ◀── Hold
     FAILED, HELD ──retry──▶ the stage it came from;  any other ──fail──▶ FAILED
 
-Guarantee: nobody sees a draft; when ``commit`` returns, content, envelope and their names are on
+Guarantee: a draft is invisible. When ``commit`` returns, content, envelope and their names are on
     stable storage, at the place where the next opener looks for them. Leaving a draft without ``commit``
     leaves nothing.
-Guarantee: what was committed is in exactly one stage until it is delivered, abandoned by a filter, or
+Guarantee: a committed message is in exactly one stage until it is delivered, abandoned by a filter, or
     deleted by the operator. A crash of any process at any point changes nothing about that.
 Guarantee: at most one claim on a message exists at any time, over all processes.
 Guarantee: a claim ends with one settlement. Falling out of its ``async with`` block settles nothing:
     the message is free again, at once if the process dies (in a store with leases, when the lease ends).
-Guarantee: of a client who gives up waiting and a worker who answers exactly one succeeds, and the other
+Guarantee: of a client that gives up waiting and a worker that answers exactly one succeeds, and the other
     obeys: a message whose client has given up is ordinary mail (FILTERED) or withdrawn (DELIVERED).
 Guarantee: a recipient recorded as delivered is not delivered to again.
 Guarantee: an entry that is no message becomes FAILED with its reason, once, and all others go on.
     DELIVERED mail whose client was not told 250 is withdrawn instead, whatever a power cut has left of it.
 Guarantee: nothing is claimed whose settlement could not be recorded.
+Guarantee: the sender of a failed message is told once, whichever process dies (``store.failure``).
 
-An event is a hint; the truth is a scan. A store loses no mail when every hint is lost, only time.
+An event is a hint; a scan gives the truth. A store that loses every hint loses time, never mail.
+
+A store need not have everything. It may refuse to be opened as configured, or to be verified
+(StoreUnusable). It may not know its free room (``free``: None). It may ignore the hints of a dispatcher
+(``dispatch``). It may have no directory: ``chooser.spool_at`` then gives None, and users of the directory
+(its owner, its free space) go without.
+
+All other modules of a store's contract: ``limits`` (routes), ``failure`` (notices), ``verification``,
+``tokens`` (OAuth2) and ``submission`` (commands that start quickly).
 """
 
 import asyncio
@@ -39,13 +48,16 @@ from typing import Self
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
-from emailrelay.journal import History
+from emailrelay.errors import StoreUnusable
+from emailrelay.journal import AdministratorWish, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
+from emailrelay.store.failure import Failure
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.verification import Verification
 
 CHUNK = 256 * 1024
 """Octets of content that are read or written at once."""
@@ -57,22 +69,23 @@ class Draft(ABC):
     id: QueueId
 
     @abstractmethod
-    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """Append to the content.
+    def write(self, chunk: bytes | bytearray | memoryview) -> bool:
+        """Append to the content. False: await ``drain`` before the next ``write``.
+
+        The caller may change the chunk's octets afterwards. ``commit`` includes the last ``drain``.
 
         Raises:
             StoreError: disk full or any other I/O error; the draft can only be left.
 
         """
 
-    def write_now(self, chunk: bytes | bytearray | memoryview) -> bool:  # noqa: ARG002 - this one always waits
-        """Do what ``write`` does, if nothing need be waited for; False: nothing was done.
+    async def drain(self) -> None:  # noqa: B027 - a default
+        """Wait until the store can take more content. This default suits a ``write`` that returns True.
 
         Raises:
             StoreError: see ``write``.
 
         """
-        return False
 
     @abstractmethod
     async def commit(
@@ -85,22 +98,22 @@ class Draft(ABC):
         """Make the message durable and visible at ``stage``: UNFILTERED or READY.
 
         May be cancelled: the message then either is committed or leaves nothing. With an ``ack`` other
-        than STORED the client's answer follows from ``answer``; DELIVERED mail, which nobody has
-        vouched for before that, is not synced. ``session`` names the client's session, whose messages
-        share a connection to the next server. ``dsn`` is what the client wants to be told.
+        than STORED the client's answer follows from ``answer``; DELIVERED mail, for which the client
+        has no 250 before that, need not be on stable storage. ``session`` names the client's session,
+        whose messages share a connection to the next server. ``dsn`` holds the client's requests.
 
         Raises:
-            StoreError: it is not committed, and leaves nothing that the disk lets us remove.
+            StoreError: it is not committed, and leaves nothing that the store can still remove.
 
         """
 
     @abstractmethod
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
-        """Wait for what becomes of a message committed with an ``ack`` to wait for.
+        """Wait for the answer to a message committed with an ``ack`` other than STORED.
 
-        At most ``within`` seconds, and not once the client has ``gone``.
+        It waits at most ``within`` seconds, and not once the client has ``gone``.
 
-        None: nobody has answered, and nobody will. The message then is ordinary mail (FILTERED) or
+        None: there is no answer, and none will come. The message then is ordinary mail (FILTERED) or
         withdrawn (DELIVERED).
         """
 
@@ -144,14 +157,7 @@ class Claim(ABC):
     size: int
     """Octets of content."""
     ack: Ack
-    """What a client waits for at this moment; STORED: nobody waits."""
-
-    @abstractmethod
-    def wanted(self) -> bool:
-        """Tell whether the message is still to be delivered; asked immediately before the final dot.
-
-        False for DELIVERED mail whose client has gone: settle it with ``Done``.
-        """
+    """The event that a client waits for at this moment; STORED: no client waits."""
 
     @abstractmethod
     def content(self) -> AsyncIterator[bytes]:
@@ -167,7 +173,7 @@ class Claim(ABC):
         """Make a fresh private copy, replacing an earlier one; ``suffix`` ends the envelope's name.
 
         It goes when the claim ends; a ``Pass`` makes it the message first. Pairs of new messages that
-        programs put beside it are taken in whatever the settlement.
+        programs put beside it are taken in, whatever the settlement.
 
         Raises:
             StoreError: no room, or it cannot be read now.
@@ -176,27 +182,33 @@ class Claim(ABC):
 
     @abstractmethod
     def touched(self) -> bool:
-        """Tell, once all programs have ended, whether the work copy may be anything but what was copied.
+        """Return whether the work copy may differ from the message; ask once all programs have ended.
 
         If not, a ``Pass`` leaves the message as it is, whatever becomes of the copy afterwards.
         """
 
     @abstractmethod
-    def in_doubt(self, peer: str) -> None:
-        """Note that the final dot is about to be sent to ``peer``.
+    async def before_dot(self, peer: str) -> bool:
+        """Ask to send the final dot to ``peer``, immediately before it, and note that it is on its way.
+
+        False: DELIVERED mail whose client has gone; settle it with ``Done``.
 
         Costs no sync. If this process dies before the settlement, the next opener of the store reports
         a possible duplicate.
+
+        Raises:
+            StoreError: this process may have lost the claim (a lease not renewed in time): no dot.
+
         """
 
     @abstractmethod
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
-        """End the claim. When this returns, what must survive a power cut is on stable storage.
+        """End the claim. When this returns, all that must survive a power cut is on stable storage.
 
-        ``answer`` is for a client who waits; without one waiting it is ignored. A positive answer goes
+        ``answer`` is for a client that waits; without one it is ignored. A positive answer goes
         with the settlement. A negative one takes its place: the client knows, so nothing is kept.
 
-        False: the positive answer to mail with ``Ack.DELIVERED`` reached nobody. The client has given
+        False: the positive answer to mail with ``Ack.DELIVERED`` came too late. The client has given
         up, and will send the message again.
 
         Raises:
@@ -223,30 +235,41 @@ class Claim(ABC):
 
 
 class Feed(ABC):
-    """What there is to do at one stage, oldest first. An ``async with`` block: leaving it ends the watch."""
+    """The messages due at one stage, oldest first. An ``async with`` block: leaving it ends the watch."""
 
     @abstractmethod
     async def claim(self) -> Claim:
-        """Wait for the next message that is due, and claim it. Any number of tasks may wait at once."""
+        """Wait for the next message that is due, and claim it. Any number of tasks may wait at once.
+
+        A cancelled call claims nothing.
+
+        Raises:
+            StoreError: the store cannot be asked now.
+
+        """
 
     @abstractmethod
     def wake(self) -> None:
         """Make every deferred message due now (the operator's flush, a network that came back)."""
 
-    @abstractmethod
     def all_heard(self) -> bool:
-        """Announce again what a busy feed could not hear; return whether all feeds have heard all now."""
+        """Announce again what a busy feed could not hear; return whether all feeds have heard all now.
 
-    @abstractmethod
-    def look(self) -> None:
-        """Have every feed of the store look at all of it soon: somebody put mail there unheard."""
+        This default suits a store that needs no announcements.
+        """
+        return True
 
-    @abstractmethod
+    def look(self) -> None:  # noqa: B027 - a default
+        """Have every feed of the store scan all of it soon: mail came in unannounced.
+
+        This default suits a store that mail cannot enter unannounced.
+        """
+
     async def __aenter__(self) -> Self:
-        """Arm the watch, then scan."""
+        """Begin the watch, then scan."""
+        return self
 
-    @abstractmethod
-    async def __aexit__(
+    async def __aexit__(  # noqa: B027 - a default
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
@@ -298,17 +321,17 @@ class Store(ABC):
 
         """
 
-    @abstractmethod
     def free(self) -> int | None:
-        """Tell how many octets there is room for, by one quick system call; None: there is no saying."""
+        """Return the octets of free room, without waiting. None: unknown; this is the default."""
+        return None
 
     @abstractmethod
     def limits(self, route: str) -> RouteLimits:
-        """Give what all processes on this store share of a route, by its name."""
+        """Return the limits that all processes on this store share, of the route of this name."""
 
     @abstractmethod
     async def set_entrance(self, stage: Stage) -> None:
-        """Say where mail enters that no receiver brings: UNFILTERED if filters come first, else READY.
+        """Set the stage of mail that no receiver brings: UNFILTERED if filters come first, else READY.
 
         Raises:
             StoreError: it cannot be noted.
@@ -317,19 +340,26 @@ class Store(ABC):
 
     @abstractmethod
     async def entrance(self) -> Stage:
-        """Tell where mail enters that no receiver brings; READY until somebody has said."""
+        """Return the stage of mail that no receiver brings; READY until one is set."""
 
     @abstractmethod
     def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> Feed:
-        """Watch a stage. With ``hints``, take what a dispatcher sends instead of watching."""
+        """Watch a stage. With ``hints`` a dispatcher watches it; see ``dispatch``."""
 
-    @abstractmethod
-    async def dispatch(self, stage: Stage, hints: HintChannel, woken: asyncio.Event) -> None:
-        """Watch a stage for a pool of workers and send its due messages to ``hints``, for ever.
+    async def dispatch(self, stage: Stage, hints: HintChannel, woken: asyncio.Event) -> None:  # noqa: ARG002 - see below
+        """Serve a pool of workers, which have feeds with the same ``hints``, until cancelled.
 
         Each time ``woken`` is set, all deferred messages become due, as by ``Feed.wake``, and the event
-        is cleared.
+        is cleared. A store in which one process looks for due messages sends them to ``hints``.
+
+        This default suits a store whose feeds find their messages by themselves and ignore ``hints``,
+        and whose ``Feed.wake`` acts for all feeds of the stage.
         """
+        async with self.feed(stage) as feed:
+            while True:
+                await woken.wait()
+                woken.clear()
+                feed.wake()
 
     @abstractmethod
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
@@ -337,9 +367,13 @@ class Store(ABC):
 
     @abstractmethod
     def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
-        """List the messages at these stages by reading names alone, in no particular order.
+        """List the messages at these stages, in no particular order, without reading their envelopes.
 
-        An entry that is no message, or that nobody may read, is listed like the others.
+        An entry that is no message, or that this user may not read, is listed like the others.
+
+        Raises:
+            StoreError: the store cannot be read now.
+
         """
 
     @abstractmethod
@@ -352,21 +386,59 @@ class Store(ABC):
         """
 
     @abstractmethod
-    async def hold(self, message: QueueId) -> bool:
-        """Set a message aside; a claimed one when its claim ends. False: there is no such message."""
+    async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
+        """Do with a message what the operator wishes; with a claimed one when its claim ends.
 
-    @abstractmethod
-    async def retry(self, message: QueueId) -> bool:
-        """Make a failed, held or deferred message due now, its schedule and age starting anew."""
+        HOLD sets it aside. RETRY makes a failed, held or deferred message due now, its schedule and age
+        starting anew. FAIL gives it up, so that its sender is told. DELETE deletes it. Rules:
+        ``transition.after_wish``.
+
+        False: there is no such message.
+
+        Raises:
+            StoreError: it could not be done now.
+
+        """
 
     @abstractmethod
     async def flush(self, message: QueueId) -> bool:
-        """Make a deferred message due now, its schedule and age going on. False: it is not deferred."""
+        """Make a deferred message due now, its schedule and age going on. False: it is not deferred.
 
-    @abstractmethod
+        Raises:
+            StoreError: it could not be done now.
+
+        """
+
+    async def hold(self, message: QueueId) -> bool:
+        """Set a message aside; see ``wish``."""
+        return await self.wish(message, AdministratorWish.HOLD)
+
+    async def retry(self, message: QueueId) -> bool:
+        """Make a message due now, with a new schedule; see ``wish``."""
+        return await self.wish(message, AdministratorWish.RETRY)
+
     async def fail(self, message: QueueId) -> bool:
-        """Give a message up, so that its sender is told; a claimed one when its claim ends."""
+        """Give a message up; see ``wish``."""
+        return await self.wish(message, AdministratorWish.FAIL)
+
+    async def delete(self, message: QueueId) -> bool:
+        """Delete a message; see ``wish``."""
+        return await self.wish(message, AdministratorWish.DELETE)
 
     @abstractmethod
-    async def delete(self, message: QueueId) -> bool:
-        """Delete a message; a claimed one when its claim ends."""
+    async def failure(self, message: QueueId) -> Failure | None:
+        """Take the sole right to tell the sender of a FAILED message. None: not FAILED, or taken.
+
+        Raises:
+            StoreError: it cannot be read now.
+
+        """
+
+    def verification(self, *, contents: bool) -> Verification:  # noqa: ARG002 - it refuses
+        """Prepare a search for damage. With ``contents`` it reads each content and compares its checksum.
+
+        Raises:
+            StoreUnusable: this kind of store cannot be verified; this is the default.
+
+        """
+        raise StoreUnusable(f"{type(self).__name__}: this kind of store cannot be verified")

@@ -1,8 +1,8 @@
-"""A store within one process: mail that lives as long as the process does, for tests and trials.
+"""A store within one process, for tests and trials: its mail ends with the process.
 
-It keeps the contract of ``store.base`` except for what needs a disk: nothing survives the process.
-Stores that share one ``MemoryMail`` see the same mail, as two processes on one spool do. Everything
-happens on the event loop, and no step that changes mail awaits, so each is whole by itself.
+It keeps the contract of ``store.base`` except for stable storage. Stores that share one ``MemoryMail``
+see the same mail, as two processes on one spool do. All of it runs on the event loop, and no step that
+changes mail awaits, so each is whole by itself.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble, TakenIn, Withdrawn
-from emailrelay.journal import AdministratorWish, History, Wished
+from emailrelay.journal import AdministratorWish, History, Notified, Wished
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due
@@ -28,12 +28,13 @@ from emailrelay.settlement import Done, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
+from emailrelay.store.failure import Failure, PreparedNotice, notice_envelope
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
-from emailrelay.store.memory_copy import PrivateCopy, read_pair
-from emailrelay.store.memory_feed import MemoryFeed, dispatch
+from emailrelay.store.memory_feed import MemoryFeed
 from emailrelay.store.memory_limits import MemoryLimits
 from emailrelay.store.memory_mail import Kept, MemoryMail
+from emailrelay.store.private_copy import PrivateCopy, read_pair
 from emailrelay.store.transition import Change
 
 
@@ -54,6 +55,9 @@ class MemoryStore(Store):
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
+        for kept in list(self.mail.kept.values()):
+            if kept.notice is not None and not kept.local and not kept.claimed:
+                self.relay_notice(kept)
         return self
 
     async def __aexit__(
@@ -68,10 +72,6 @@ class MemoryStore(Store):
         """See ``Store``."""
         return _Draft(self, self._ids.next(self.clock()), envelope)
 
-    def free(self) -> int | None:
-        """See ``Store``."""
-        return None
-
     def limits(self, route: str) -> RouteLimits:
         """See ``Store``."""
         return self.mail.limits.setdefault(route, MemoryLimits(clock=self.clock))
@@ -84,13 +84,9 @@ class MemoryStore(Store):
         """See ``Store``."""
         return self.mail.entrance
 
-    def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> Feed:
+    def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> Feed:  # noqa: ARG002 - see ``Store.dispatch``
         """See ``Store``."""
-        return MemoryFeed(self.mail, self.clock, stage, hints, self.claim_now)
-
-    async def dispatch(self, stage: Stage, hints: HintChannel, woken: asyncio.Event) -> None:
-        """See ``Store``."""
-        await dispatch(self.mail, self.clock, stage, hints, woken)
+        return MemoryFeed(self.mail, self.clock, stage, self.claim_now)
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
         """See ``Store``."""
@@ -145,14 +141,6 @@ class MemoryStore(Store):
         kept = self.mail.kept.get(message)
         return (kept.stage, kept.envelope, kept.history) if kept else None
 
-    async def hold(self, message: QueueId) -> bool:
-        """See ``Store``."""
-        return self._wish(message, AdministratorWish.HOLD)
-
-    async def retry(self, message: QueueId) -> bool:
-        """See ``Store``."""
-        return self._wish(message, AdministratorWish.RETRY)
-
     async def flush(self, message: QueueId) -> bool:
         """See ``Store``."""
         kept = self.mail.kept.get(message)
@@ -162,18 +150,11 @@ class MemoryStore(Store):
         change = transition.after_flush(stage=kept.stage, history=kept.history, now=now)
         if change is not None:
             self.make(kept, change)
-            self.mail.offer_again(message)
+            self.mail.ring()
         return change is not None
 
-    async def fail(self, message: QueueId) -> bool:
+    async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store``."""
-        return self._wish(message, AdministratorWish.FAIL)
-
-    async def delete(self, message: QueueId) -> bool:
-        """See ``Store``."""
-        return self._wish(message, AdministratorWish.DELETE)
-
-    def _wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         kept = self.mail.kept.get(message)
         if kept is None:
             return False
@@ -181,8 +162,32 @@ class MemoryStore(Store):
             kept.entries.append(Wished(at=self.clock(), wish=wish))
         else:
             self.obey(kept, wish)
-            self.mail.offer_again(message)
+            self.mail.ring()
         return True
+
+    async def failure(self, message: QueueId) -> Failure | None:
+        """See ``Store``."""
+        kept = self.mail.kept.get(message)
+        if kept is None or kept.stage is not Stage.FAILED or kept.claimed:
+            return None
+        return _Failure(self, kept)
+
+    def prepare_notice(
+        self, kept: Kept, text: Callable[[QueueId], bytes], *, local: bool
+    ) -> PreparedNotice:
+        """See ``Failure.prepare``."""
+        message = self._ids.next(self.clock())
+        kept.notice, kept.local = PreparedNotice(message, text(message)), local
+        kept.entries.append(Notified(at=self.clock()))
+        return kept.notice
+
+    def relay_notice(self, kept: Kept) -> None:
+        """See ``Failure.relay``."""
+        notice, kept.notice = kept.notice, None
+        if notice is not None:
+            envelope = notice_envelope(kept.envelope.sender, notice.text)
+            accepted = self.accepted(self.mail.entrance, notice.text)
+            self.add(accepted, notice.id, envelope, notice.text)
 
     def obey(self, kept: Kept, wish: AdministratorWish) -> None:
         """Do what an operator asked for, to a message that nobody works on."""
@@ -212,11 +217,7 @@ class _Draft(Draft):
         self._kept: Kept | None = None
         self._waiter: asyncio.Future[Reply] | None = None
 
-    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """See ``Draft``."""
-        self.write_now(chunk)
-
-    def write_now(self, chunk: bytes | bytearray | memoryview) -> bool:
+    def write(self, chunk: bytes | bytearray | memoryview) -> bool:
         """See ``Draft``."""
         self._content += chunk
         return True
@@ -261,7 +262,7 @@ class _Claim(Claim):
     """See ``Claim``."""
 
     def __init__(self, store: MemoryStore, kept: Kept) -> None:
-        kept.claimed = True
+        kept.claimed, kept.woken = True, False
         self.id = kept.id
         self.stage = kept.stage
         self.envelope = kept.envelope
@@ -295,10 +296,7 @@ class _Claim(Claim):
             self._touched = self._copy is not None and self._copy.changed()
         return self._touched
 
-    def in_doubt(self, peer: str) -> None:
-        """See ``Claim``; no message of this store outlives the process, so none is ever in doubt."""
-
-    def wanted(self) -> bool:
+    async def before_dot(self, peer: str) -> bool:  # noqa: ARG002 - no message outlives the process, so none is in doubt
         """See ``Claim``."""
         return self.ack is not Ack.DELIVERED or self._kept.waiter is not None
 
@@ -364,9 +362,49 @@ class _Claim(Claim):
         wish = self._wish()
         if wish is not None and self.id in self._store.mail.kept:
             self._store.obey(self._kept, wish)
-        self._store.mail.offer_again(self.id)
+        self._store.mail.ring()
 
     def _drop_copy(self) -> None:
         if self._copy is not None:
             self._copy.discard()
             self._copy = None
+
+
+class _Failure(Failure):
+    """See ``Failure``."""
+
+    def __init__(self, store: MemoryStore, kept: Kept) -> None:
+        self.id, self.envelope, self.history = kept.id, kept.envelope, kept.history
+        self._store, self._kept = store, kept
+        kept.claimed = True
+
+    async def beginning(self, most: int) -> bytes:
+        """See ``Failure``."""
+        return self._kept.content[:most]
+
+    async def record(self) -> None:
+        """See ``Failure``."""
+        self._kept.entries.append(Notified(at=self._store.clock()))
+
+    async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
+        """See ``Failure``."""
+        return self._store.prepare_notice(self._kept, text, local=local)
+
+    async def prepared(self) -> PreparedNotice | None:
+        """See ``Failure``."""
+        return self._kept.notice
+
+    async def relay(self) -> None:
+        """See ``Failure``."""
+        self._store.relay_notice(self._kept)
+
+    async def delivered(self) -> None:
+        """See ``Failure``."""
+        self._kept.notice = None
+
+    async def release(self) -> None:
+        """See ``Failure``."""
+        self._kept.claimed = False
+        if self._kept.history.wish is not None:
+            self._store.obey(self._kept, self._kept.history.wish)
+        self._store.mail.ring()

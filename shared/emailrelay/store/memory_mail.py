@@ -12,12 +12,13 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
+from emailrelay.store.failure import PreparedNotice
 from emailrelay.store.memory_limits import MemoryLimits
 
 
 @dataclass(slots=True)
 class Kept:
-    """One message. ``turn`` counts how often it became free, so that each time is told once."""
+    """One message."""
 
     id: QueueId
     stage: Stage
@@ -27,49 +28,56 @@ class Kept:
     since: float
     claimed: bool = False
     waiter: "asyncio.Future[Reply] | None" = None
-    turn: int = 0
+    woken: bool = False
+    """A feed has made it due before its time."""
+    notice: PreparedNotice | None = None
+    """About its failure, recorded and not yet sent."""
+    local: bool = False
+    """The notice goes to a local agent."""
 
     @property
     def history(self) -> History:
-        """Read the journal."""
+        """Fold the journal."""
         return journal.read(self.entries)
 
 
 @dataclass(slots=True)
 class MemoryMail:
-    """The mail itself, oldest first, and the bell that rings at each change."""
+    """The mail itself, oldest first, and the event of its next change."""
 
     kept: dict[QueueId, Kept] = field(default_factory=dict[QueueId, Kept])
     entrance: Stage = Stage.READY
     limits: dict[str, MemoryLimits] = field(default_factory=dict[str, MemoryLimits])
     """By the names of routes."""
-    _bell: asyncio.Event = field(default_factory=asyncio.Event)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:
-        """Wake everybody who waits for a change."""
-        rung, self._bell = self._bell, asyncio.Event()
-        rung.set()
+        """Wake all tasks that wait for a change."""
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
 
     async def change(self, timeout: float | None) -> None:  # noqa: ASYNC109 - running out is no error
         """Wait for a change, at most ``timeout`` seconds."""
-        bell = self._bell
+        changed = self._changed
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout):
-                await bell.wait()
+                await changed.wait()
+
+    def wake(self, stage: Stage) -> None:
+        """Make all free messages of a stage due."""
+        for kept in self.kept.values():
+            if kept.stage is stage and not kept.claimed:
+                kept.woken = True
+        self.ring()
 
     def free(self, stage: Stage, now: float) -> Iterator[tuple[Kept, float]]:
-        """Give the unclaimed messages of a stage, each with the seconds until it is due."""
+        """Return the unclaimed messages of a stage, each with the seconds until it is due."""
         for kept in self.kept.values():
             if kept.stage is stage and not kept.claimed:
                 due = kept.history.next_attempt
-                yield kept, 0.0 if due is None or is_due(due, now) else due - now
+                waits = not kept.woken and due is not None and not is_due(due, now)
+                yield kept, due - now if waits and due is not None else 0.0
 
     def pause(self, stage: Stage, now: float) -> float | None:
-        """Give the seconds until the next deferred message is due; None: nothing is deferred."""
+        """Return the seconds until the next deferred message is due; None: nothing is deferred."""
         return min((wait for _, wait in self.free(stage, now) if wait > 0), default=None)
-
-    def offer_again(self, message: QueueId) -> None:
-        """Tell once more that a message is free."""
-        if kept := self.kept.get(message):
-            kept.turn += 1
-        self.ring()

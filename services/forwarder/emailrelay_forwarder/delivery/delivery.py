@@ -180,11 +180,10 @@ async def _transaction(
 async def _content(message: Outgoing, session: Session, progress: Progress) -> Reply:
     claim = message.claim
 
-    def before_dot() -> None:
-        if not claim.wanted():
+    async def before_dot() -> None:
+        if not await claim.before_dot(session.peer):
             raise NoLongerWanted("the client has gone")
         progress.at_dot = True
-        claim.in_doubt(session.peer)
 
     progress.in_content = True
     reply = await session.content(message.content(), before_dot, _before_this(session, progress))

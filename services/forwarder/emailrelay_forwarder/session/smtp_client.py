@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emailrelay.events import Report
@@ -189,7 +189,7 @@ class Session:
     async def content(
         self,
         chunks: AsyncIterator[bytes],
-        before_dot: Callable[[], None],
+        before_dot: Callable[[], Awaitable[None]],
         ready: asyncio.Event | None = None,
     ) -> Reply:
         """Send the content and return the verdict on it.
@@ -198,7 +198,7 @@ class Session:
 
         Args:
             chunks: the content, in any chunks, with any line ends.
-            before_dot: called when only the last octets with the final dot are left to be sent.
+            before_dot: awaited when only the last octets with the final dot are left to be sent.
             ready: waited for before that.
 
         """
@@ -206,7 +206,7 @@ class Session:
         if ready is not None:
             await ready.wait()
         self._wire.check_dot()
-        before_dot()
+        await before_dot()
         answer = await self._wire.final(tail, self._settings.verdict)
         self.unfinished = False
         self.messages += 1

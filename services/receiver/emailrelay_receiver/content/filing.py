@@ -58,6 +58,8 @@ class Filing:
         self._gathered: list[bytes] = []
         self._gathered_size = 0
         self._draft: Draft | None = None
+        self._full = False
+        """The draft must drain before more is written."""
         self._crowded = False
         """What is being written by all sessions leaves too little room."""
         self._failure: StoreError | None = None
@@ -90,7 +92,7 @@ class Filing:
         refusal = self._judge()
         if refusal is not None:
             await self._refuse(refusal)
-        elif self._gathered_size >= _PIECE:
+        elif self._gathered_size >= _PIECE or self._full:
             await self._write()
 
     def take_now(self, chunk: memoryview) -> bool:
@@ -104,13 +106,13 @@ class Filing:
         if self._gathered_size < _PIECE:
             return True
         try:
-            written = self._begun().write_now(b"".join(self._gathered))
+            more = self._begun().write(b"".join(self._gathered))
         except StoreError as error:
             self._failure = error
             return False
-        if written:
-            self._forget()
-        return written
+        self._forget()
+        self._full = not more
+        return more
 
     def _gather(self, chunk: bytes | memoryview) -> None:
         content = self._reader.feed(chunk)
@@ -161,7 +163,10 @@ class Filing:
         try:
             if self._failure is not None:
                 raise self._failure
-            await self._begun().write(b"".join(self._gathered))
+            draft = self._begun()
+            if self._full:
+                await draft.drain()
+            self._full = not draft.write(b"".join(self._gathered))
         except StoreError as error:
             await self._refuse(self._trouble(error))
         self._forget()

@@ -33,6 +33,7 @@ from emailrelay.store.spool.message import moves, rewriting
 from emailrelay.store.spool.message.claim import SpoolClaim
 from emailrelay.store.spool.message.claiming import take
 from emailrelay.store.spool.message.draft import SpoolDraft
+from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
@@ -224,14 +225,6 @@ class SpoolStore(Store):
         size = _size(self._spool.content(entry.id))
         return Listed(id=entry.id, stage=entry.stage, since=since, size=size)
 
-    async def hold(self, message: QueueId) -> bool:
-        """See ``Store.hold``."""
-        return await self._operate(message, AdministratorWish.HOLD)
-
-    async def retry(self, message: QueueId) -> bool:
-        """See ``Store.retry``."""
-        return await self._operate(message, AdministratorWish.RETRY)
-
     async def flush(self, message: QueueId) -> bool:
         """See ``Store.flush``. A claimed message is being tried already."""
         for stage in (Stage.UNFILTERED, Stage.READY):
@@ -249,15 +242,8 @@ class SpoolStore(Store):
                 raise StoreError(f"flush {path}", error) from error
         return False
 
-    async def fail(self, message: QueueId) -> bool:
-        """See ``Store.fail``."""
-        return await self._operate(message, AdministratorWish.FAIL)
-
-    async def delete(self, message: QueueId) -> bool:
-        """See ``Store.delete``."""
-        return await self._operate(message, AdministratorWish.DELETE)
-
-    async def _operate(self, message: QueueId, wish: AdministratorWish) -> bool:
+    async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
+        """See ``Store.wish``."""
         for stage in Stage:
             try:
                 path = self._spool.envelope(message, stage)
@@ -280,6 +266,12 @@ class SpoolStore(Store):
                 raise StoreError(f"{wish} {message}", error) from error
             return True
         return False
+
+    async def failure(self, message: QueueId) -> SpoolFailure | None:
+        """See ``Store.failure``. What dead notifiers left is finished before."""
+        if self._sweeping is not None:
+            await self._sweeping
+        return take_failure(self._spool, message)
 
     def _ask(self, path: Location, wish: AdministratorWish) -> bool:
         """Leave a request for whoever has claimed the message; False if that is not there."""

@@ -300,7 +300,7 @@ async def _take_in_pair(spool: Spool, envelope: Location, entry: names.EnvelopeN
         async with SpoolDraft(spool, fields) as draft:
             offset = 0
             while chunk := os.pread(content, CHUNK, offset):
-                await draft.write(chunk)
+                draft.write(chunk)
                 offset += len(chunk)
             await draft.commit(entry.stage)
         spool.report(TakenIn(id=draft.id))

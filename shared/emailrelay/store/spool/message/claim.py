@@ -107,14 +107,18 @@ class SpoolClaim(Claim):
             self._touched = self._copy is not None and self._copy.changed()
         return self._touched
 
-    def in_doubt(self, peer: str) -> None:
-        """See ``Claim.in_doubt``."""
+    async def before_dot(self, peer: str) -> bool:
+        """See ``Claim.before_dot``."""
+        wait = self._locked.wait
+        if self.ack is Ack.DELIVERED and (wait is None or not wait.stands()):
+            return False
         if self._doubt is None:
             try:
                 self._doubt = self._spool.doubts.mark(self.id, peer)
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
             self._tell_of_dot(peer)
+        return True
 
     def _tell_of_dot(self, peer: str) -> None:
         """Let the receiver know whose client waits: should it give up, it names the duplicate."""
@@ -124,11 +128,6 @@ class SpoolClaim(Claim):
                 wait.at_dot(peer)
             except OSError as error:
                 self._spool.trouble("note that a message is at its final dot", error)
-
-    def wanted(self) -> bool:
-        """See ``Claim.wanted``."""
-        wait = self._locked.wait
-        return self.ack is not Ack.DELIVERED or (wait is not None and wait.stands())
 
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """See ``Claim.settle``."""

@@ -60,12 +60,8 @@ class SpoolDraft(Draft):
     def _next_id(self) -> QueueId:
         return self._spool.ids.next(self._spool.clock())
 
-    async def write(self, chunk: bytes | bytearray | memoryview) -> None:
-        """See ``Draft.write``."""
-        self.write_now(chunk)
-
-    def write_now(self, chunk: bytes | bytearray | memoryview) -> bool:
-        """See ``Draft.write_now``. The page cache takes it: no thread, no sync."""
+    def write(self, chunk: bytes | bytearray | memoryview) -> bool:
+        """See ``Draft.write``. The page cache takes it: no thread, no sync."""
         try:
             self._pair.write(chunk)
         except OSError as error:

@@ -12,11 +12,12 @@ from enum import StrEnum
 
 from emailrelay import envelope_format, journal
 from emailrelay.acceptance import Accepted
-from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
+from emailrelay.envelope import Address
 from emailrelay.events import Recovered
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
+from emailrelay.store.failure import PreparedNotice, notice_envelope
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import entrance
@@ -52,7 +53,7 @@ class Notice:
         """Give the directory that it lies in."""
         return self.spool.directories.notices.below(self.at.name, makes=False)
 
-    def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> None:
+    def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> PreparedNotice:
         """Write the notice and put it on stable storage; ``text`` makes it for the id it will have."""
         spool = self.spool
         files.make_directory(self.at)
@@ -61,20 +62,15 @@ class Notice:
         try:
             content = text(pair.id)
             pair.write(content)
-            envelope = Envelope(
-                sender=NULL_SENDER,
-                to_remote=(to,),
-                body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
-                utf8=not to.isascii(),
-            )
             pair.seal(
-                envelope,
+                notice_envelope(to, content),
                 Accepted(at=spool.clock(), stage=stage, length=pair.length, crc32=pair.crc32),
             )
             pair.sync()
         finally:
             pair.close()
         files.sync_directory(spool.directories.notices)
+        return PreparedNotice(pair.id, content)
 
     def discard(self) -> None:
         """Leave nothing of it. The envelope goes first: without one it has moved on."""

@@ -1,4 +1,4 @@
-"""The private copy of a message that the memory store lends to filter programs."""
+"""The private copy of a message that a store without a directory lends to filter programs."""
 
 import shutil
 import tempfile
@@ -42,7 +42,7 @@ class PrivateCopy:
             raise StoreError("making a work copy", error) from error
 
     def changed(self) -> bool:
-        """Tell whether either file is another than was copied."""
+        """Return whether either file differs from what was copied."""
         try:
             return self._copied != (
                 self.paths.content.read_bytes(),
@@ -52,7 +52,7 @@ class PrivateCopy:
             return True
 
     def result(self, content: bytes) -> tuple[Envelope, bytes]:
-        """Read back what the programs left of a message whose content was ``content``.
+        """Read the message back after the programs; its content was ``content``.
 
         Raises:
             StoreError: there is no message to adopt.
@@ -64,7 +64,7 @@ class PrivateCopy:
         return left, octets
 
     def new_pairs(self) -> Iterator[tuple[Stage, WorkCopy]]:
-        """Give the pairs that programs put beside the copy, each with the stage its name tells."""
+        """Yield the pairs that programs put beside the copy, each with the stage in its name."""
         for content in sorted(self._directory.glob("*.content")):
             for ending, stage in _NEW_STAGES.items():
                 envelope = content.with_name(content.stem + ending)
@@ -72,7 +72,7 @@ class PrivateCopy:
                     yield stage, WorkCopy(content, envelope)
 
     def discard(self) -> None:
-        """Remove the directory with all that programs left in it."""
+        """Remove the directory with all its files."""
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -81,7 +81,7 @@ def _is_regular(path: Path) -> bool:
 
 
 def read_pair(pair: WorkCopy) -> tuple[Envelope, bytes]:
-    """Read a message that a program left.
+    """Read a message that a program wrote.
 
     Raises:
         StoreError: it is damaged, or not there.

@@ -1,0 +1,95 @@
+"""The notice to the sender of a failed message.
+
+Guarantee: at most one process tells the sender of a message at any time.
+Guarantee: ``prepare`` stores the notice and the record that the sender is told, both or neither. From
+    there the notice leaves once: ``relay`` makes it a message of the store exactly once; a local agent
+    gets it at least once, each time with the same id.
+Guarantee: a notice to be relayed whose process died after ``prepare`` is relayed by the next opener of
+    the store. A notice for a local agent waits for the next ``Store.failure``.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import NamedTuple, Self
+
+from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
+from emailrelay.journal import History
+from emailrelay.queue_id import QueueId
+
+
+class PreparedNotice(NamedTuple):
+    """A notice that is recorded and has not left yet."""
+
+    id: QueueId
+    """The id that it has as a message."""
+    text: bytes
+    """Its content."""
+
+
+class Failure(ABC):
+    """The sole right to tell the sender of a failed message. An ``async with`` block.
+
+    An operator's wish that came meanwhile is carried out when the block ends. Each method raises
+    StoreError if the store cannot do it now; the next notifier goes on from there.
+    """
+
+    id: QueueId
+    envelope: Envelope | None
+    """None: it cannot be read, so the sender is unknown."""
+    history: History
+    """``notified``: the sender is told, or is not to be told."""
+
+    @abstractmethod
+    async def beginning(self, most: int) -> bytes:
+        """Return at most ``most`` octets from the beginning of the content; b"" if it is missing."""
+
+    @abstractmethod
+    async def record(self) -> None:
+        """Record, on stable storage, that nothing is to be told."""
+
+    @abstractmethod
+    async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
+        """Store a notice to the message's sender, and record that the sender is told.
+
+        ``text`` makes its content for the id it gets. ``local``: a local agent gets it.
+        """
+
+    @abstractmethod
+    async def prepared(self) -> PreparedNotice | None:
+        """Return the notice that an earlier process prepared. None: it has left, or never was."""
+
+    @abstractmethod
+    async def relay(self) -> None:
+        """Make the prepared notice a message at the store's entrance. It may have become one already."""
+
+    @abstractmethod
+    async def delivered(self) -> None:
+        """Forget the prepared notice: the local agent has it."""
+
+    @abstractmethod
+    async def release(self) -> None:
+        """Carry out the operator's wish, and give the right back."""
+
+    async def __aenter__(self) -> Self:
+        """Begin the block."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the right back."""
+        await self.release()
+
+
+def notice_envelope(to: Address, text: bytes) -> Envelope:
+    """Return the envelope of a notice: from the null sender (RFC 3464 section 2)."""
+    return Envelope(
+        sender=NULL_SENDER,
+        to_remote=(to,),
+        body=Body.SEVEN_BIT if text.isascii() else Body.EIGHT_BIT,
+        utf8=not to.isascii(),
+    )
