@@ -1,11 +1,12 @@
 """The stores that the contract suite is run over."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.contract.mail import Opener
+from tests.database_server import DatabaseServer
 
 from emailrelay.events import Event
 from emailrelay.spool_sync import SpoolSync
@@ -45,13 +46,43 @@ class LoggedSpoolOpener(SpoolOpener):
     sync = SpoolSync.LOG
 
 
-@pytest.fixture(
-    params=[MemoryOpener, SpoolOpener, LoggedSpoolOpener], ids=["memory", "spool", "log"]
-)
+class PostgresOpener:
+    """Opens one database."""
+
+    def __init__(self, url: str) -> None:
+        self.reports: list[Event] = []
+        self.url = url
+
+    def __call__(self, clock: Callable[[], float] = time.time) -> Store:
+        return open_store(self.url, report=self.reports.append, clock=clock)
+
+
+@pytest.fixture(scope="session")
+def database_server() -> Iterator[DatabaseServer]:
+    """Start one server for all tests of this process."""
+    server = DatabaseServer()
+    yield server
+    server.remove()
+
+
+@pytest.fixture
+def database(database_server: DatabaseServer) -> Iterator[PostgresOpener]:
+    """Give a fresh database, for facts that need one."""
+    name = database_server.database()
+    yield PostgresOpener(database_server.url(name))
+    database_server.drop(name)
+
+
+_OPENERS = {"memory": MemoryOpener, "spool": SpoolOpener, "log": LoggedSpoolOpener}
+
+
+@pytest.fixture(params=[*_OPENERS, "postgres"])
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store of the product in turn."""
-    made: Opener = request.param(tmp_path)
-    return made
+    if request.param == "postgres":  # started only if it is needed
+        found: PostgresOpener = request.getfixturevalue("database")
+        return found
+    return _OPENERS[request.param](tmp_path)
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def open_store(
     sync: SpoolSync = SpoolSync.FILES,
     looking: bool = False,
 ) -> Store:
-    """Give the store at ``where``: a directory, ``spool:///var/spool/emailrelay``, or ``memory:``.
+    """Give the store at ``where``: a directory, ``spool:///var/spool/emailrelay``, ``memory:``, or
+    ``postgresql://user@host/database``.
 
     ``sync`` is how a spool makes new mail durable; whoever does not bring any need not say.
     ``looking``: it is only listed and described, and nothing in it is touched.
@@ -45,4 +46,28 @@ def open_store(
         return SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
-    raise StoreUnusable(f"{where}: no such store; say a directory or spool:///absolute/directory")
+    if is_postgres(str(where)):
+        return _postgres(str(where), report=report, clock=clock, looking=looking)
+    raise StoreUnusable(
+        f"{str(where).partition(':')[0]}: there is no such kind of store; name a directory,"
+        " spool:///absolute/directory, or postgresql://user@host/database"
+    )
+
+
+def is_postgres(where: str) -> bool:
+    """Return whether a place is the URL of a PostgreSQL database."""
+    return where.startswith(("postgresql://", "postgres://"))
+
+
+def _postgres(
+    where: str, *, report: Report, clock: Callable[[], float], looking: bool
+) -> Store:
+    """Return the store in a database; its library is imported only here, since it is an extra."""
+    try:
+        from emailrelay.store.postgres.store import PostgresStore  # noqa: PLC0415
+    except ImportError as error:
+        raise StoreUnusable(
+            f"store: PostgreSQL needs psycopg; run: pip install 'emailrelay[postgres]' ({error})"
+        ) from error
+    given = None if clock is time.time else clock
+    return PostgresStore(where, report=report, clock=given, looking=looking)

@@ -7,7 +7,7 @@ keeps a state between two transactions, so that a pooler in transaction mode may
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -35,11 +35,7 @@ class Connections:
         self._idle: list[Connection] = []
         self._away: str | None = None
         self._reaching: asyncio.Task[None] | None = None
-        self._back = asyncio.Event()
-        self._back.set()
         self._closed = False
-        self.on_back: list[Callable[[], None]] = []
-        """Called when the database is there again."""
 
     async def connect(self) -> Connection:
         """Make a connection of its own, outside the pool.
@@ -61,10 +57,6 @@ class Connections:
         """Raise StoreError at once if the database is known to be away."""
         if self._away is not None:
             raise Lost(doing, self._away)
-
-    async def back(self) -> None:
-        """Wait while the database is known to be away."""
-        await self._back.wait()
 
     @asynccontextmanager
     async def lend(self, doing: str, within: float = PATIENCE) -> AsyncGenerator[Connection]:
@@ -111,7 +103,6 @@ class Connections:
         """Take note that the database is away: all idle connections are suspect."""
         if self._away is None and not self._closed:
             self._away = str(error)
-            self._back.clear()
             self._report(StoreTrouble(doing=f"reach {self.place.shown}", reason=str(error)))
             self._reaching = asyncio.create_task(self._reach())
 
@@ -131,9 +122,6 @@ class Connections:
                 continue
             self._idle.append(connection)
             self._away = None
-            self._back.set()
-            for call in self.on_back:
-                call()
             return
 
     async def close(self) -> None:

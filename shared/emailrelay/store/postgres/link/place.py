@@ -10,7 +10,6 @@ from psycopg.conninfo import conninfo_to_dict
 
 from emailrelay.errors import StoreError, StoreUnusable
 
-SCHEMES = ("postgresql", "postgres")
 _OURS = ("lease", "connections", "allow", "password_file", "notify")
 _LONGEST_HOSTS = 120
 _SECRETS = ("password", "sslpassword")
@@ -56,11 +55,6 @@ class Place:
             return {"password": self.password_file.read_text().rstrip("\r\n")}
         except OSError as error:
             raise StoreError("read the database password", error) from error
-
-
-def is_postgres(where: str) -> bool:
-    """Return whether a place is the URL of a PostgreSQL database."""
-    return where.partition("://")[0] in SCHEMES
 
 
 def parse(url: str) -> Place:

@@ -1,0 +1,175 @@
+"""A claim on a message in the database."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import cast
+
+from emailrelay import envelope_format
+from emailrelay.errors import RelayError, StoreError
+from emailrelay.events import TakenIn
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK, Claim, WorkCopy
+from emailrelay.store.postgres.message.claiming import Claimer, Taken
+from emailrelay.store.postgres.message.committing import Committer
+from emailrelay.store.postgres.message.database import Database
+from emailrelay.store.postgres.message.draft import PostgresDraft
+from emailrelay.store.postgres.message.leases import Lease, Leases
+from emailrelay.store.postgres.message.settling import Adopted, Ending, Given, Passed, Settler
+from emailrelay.store.postgres.message.waiting import Waiters
+from emailrelay.store.private_copy import PrivateCopy, read_pair
+
+_CHUNK = "select octets from emailrelay.body where message = %(id)s and n = %(n)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of an open store that claims work with."""
+
+    database: Database
+    committer: Committer
+    waiters: Waiters
+    settler: Settler
+    leases: Leases
+    claimer: Claimer
+
+
+class PostgresClaim(Claim):
+    """See ``Claim``."""
+
+    def __init__(self, services: Services, taken: Taken) -> None:
+        row = taken.row
+        self.id, self.stage, self.size = row.id, row.stage, row.size
+        self.envelope, self.history, self.ack = taken.envelope, taken.history, taken.ack
+        self._services, self._row = services, row
+        self._lease = Lease(row.uuid, row.token, taken.ack)
+        self._copy: PrivateCopy | None = None
+        self._touched: bool | None = None
+        self._open = True
+        services.leases.hold(self._lease)
+
+    async def content(self) -> AsyncIterator[bytes]:
+        """See ``Claim.content``."""
+        for n in range((self.size + CHUNK - 1) // CHUNK):
+            yield await self._chunk(n)
+
+    async def _chunk(self, n: int) -> bytes:
+        async with (
+            self._services.database.connections.lend("read a message") as connection,
+            connection.cursor(binary=True) as cursor,
+        ):
+            await cursor.execute(_CHUNK, {"id": self._row.uuid, "n": n})
+            found = await cursor.fetchone()
+        if found is None:
+            raise StoreError(f"read {self.id}", f"chunk {n} of its content is missing")
+        return cast("bytes", found[0])
+
+    async def work_copy(self, suffix: str) -> WorkCopy:
+        """See ``Claim.work_copy``."""
+        self._drop_copy()
+        content = b"".join([chunk async for chunk in self.content()])
+        self._copy = await asyncio.to_thread(
+            PrivateCopy, self.id, suffix, self.envelope, self._row.entries(), content
+        )
+        self._touched = None
+        return self._copy.paths
+
+    def touched(self) -> bool:
+        """See ``Claim.touched``."""
+        if self._touched is None:
+            self._touched = self._copy is not None and self._copy.changed()
+        return self._touched
+
+    async def before_dot(self, peer: str) -> bool:
+        """See ``Claim.before_dot``."""
+        return await self._services.leases.before_dot(self._lease, peer)
+
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
+        """See ``Claim.settle``."""
+        if not self._open:
+            raise RuntimeError(f"{self.id}: the claim has ended")
+        if isinstance(settlement, Pass) and self.stage is not Stage.UNFILTERED:
+            raise ValueError(f"{self.id}: only an unfiltered message passes, not a {self.stage} one")
+        try:
+            passed = self._passed() if isinstance(settlement, Pass) else settlement
+            await self._take_in()
+            heard = await self._services.settler.settle(self._ending(passed, answer))
+        except StoreError:
+            await self._end()
+            raise
+        self._close()
+        if answer is not None:
+            self._services.waiters.answered_here(self._row.uuid)
+        return heard
+
+    def _ending(
+        self, settlement: Defer | Done | Fail | Hold | Passed | Given, answer: Reply | None = None
+    ) -> Ending:
+        return Ending(
+            id=self._row.uuid,
+            token=self._row.token,
+            stage=self.stage,
+            history=self.history,
+            ack=self.ack,
+            settlement=settlement,
+            answer=answer,
+        )
+
+    def _passed(self) -> Passed:
+        """Return what the filters have made of the message."""
+        if self._copy is None or not self.touched():
+            length, crc32 = self.history.length, self.history.crc32
+            return Passed(size=self.size if length is None else length, crc32=crc32 or 0)
+        envelope, content = self._copy.result(b"?" if self.size else b"")
+        crc32 = zlib.crc32(content)
+        chunks = [
+            (n, content[start : start + CHUNK])
+            for n, start in enumerate(range(0, len(content), CHUNK))
+        ]
+        head = envelope_format.write(envelope)
+        adopted = Adopted(head=head, size=len(content), crc32=crc32, content=chunks)
+        return Passed(size=len(content), crc32=crc32, adopted=adopted)
+
+    async def _take_in(self) -> None:
+        """Take in the messages that programs put beside the copy."""
+        if self._copy is None:
+            return
+        services = self._services
+        for stage, pair in self._copy.new_pairs():
+            try:
+                envelope, content = read_pair(pair)
+                async with PostgresDraft(
+                    services.database, services.committer, services.waiters, envelope
+                ) as draft:
+                    draft.write(content)
+                    await draft.commit(stage)
+            except RelayError as error:
+                services.database.trouble("take in a message", error)
+                continue
+            services.database.report(TakenIn(id=draft.id))
+
+    async def release(self) -> None:
+        """See ``Claim.release``."""
+        if self._open:
+            await self._end()
+
+    async def _end(self) -> None:
+        """Give the message back; its lease ends by itself if that fails."""
+        self._close()
+        try:
+            await self._services.settler.settle(self._ending(Given.BACK))
+        except RelayError as error:
+            self._services.database.trouble(f"give back {self.id}", error)
+
+    def _close(self) -> None:
+        self._open = False
+        self._services.leases.drop(self._lease)
+        self._drop_copy()
+
+    def _drop_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.discard()
+            self._copy = None

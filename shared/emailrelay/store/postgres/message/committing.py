@@ -1,0 +1,206 @@
+"""New messages become durable: many drafts, one transaction.
+
+A commit whose answer is lost is made again under the same ids. The ids decide: a row that is there
+already, or was and is finished, is not made twice.
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from emailrelay.ack import Ack
+from emailrelay.errors import StoreError
+from emailrelay.stage import Stage
+from emailrelay.store.postgres.link.batch import Batch
+from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.trouble import Lost
+from emailrelay.store.postgres.message.database import Database
+from emailrelay.store.postgres.message.row import NOW
+
+MOST_OCTETS = 4 * 1024 * 1024
+"""Octets of content in one transaction."""
+_OVERHEAD = 4096
+_PATIENCE = 60.0
+"""Seconds for which the fate of a commit is asked for, once its answer was lost."""
+WAIT = 30.0
+"""Seconds after which a client's wait ends that its receiver has not renewed."""
+
+_MESSAGES = f"""
+insert into emailrelay.message (id, stage, run_at, size, crc32, envelope, journal)
+select d.id, d.stage, {NOW}, d.size, d.crc32, d.envelope, d.journal
+from unnest(%(ids)s::uuid[], %(stages)s::text[], %(sizes)s::bigint[], %(crcs)s::bigint[],
+    %(heads)s::bytea[], %(journals)s::bytea[]) as d (id, stage, size, crc32, envelope, journal)
+on conflict (id) do nothing
+"""
+_BODIES = """
+insert into emailrelay.body (message, n, octets)
+select * from unnest(%(messages)s::uuid[], %(ns)s::integer[], %(octets)s::bytea[])
+on conflict (message, n) do nothing
+"""
+_AWAITED = """
+insert into emailrelay.awaited (id, ack, wait_until)
+select d.id, d.ack, clock_timestamp() + make_interval(secs => %(wait)s)
+from unnest(%(ids)s::uuid[], %(acks)s::text[]) as d (id, ack)
+on conflict (id) do nothing
+"""
+_FINISHED = """
+delete from emailrelay.message where id = any(%(ids)s)
+and exists (select 1 from emailrelay.history h where h.id = message.id)
+"""
+_ORPHANS = """
+delete from emailrelay.body where message = any(%(ids)s)
+and not exists (select 1 from emailrelay.message m where m.id = body.message)
+"""
+_DRAFTED = "delete from emailrelay.draft where id = any(%(ids)s)"
+_SHORT = """
+select m.id from emailrelay.message m where m.id = any(%(ids)s) and m.size <>
+    (select coalesce(sum(length(b.octets)), 0) from emailrelay.body b where b.message = m.id)
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewMessage:
+    """A complete message to insert."""
+
+    id: UUID
+    stage: Stage
+    ack: Ack
+    size: int
+    crc32: int
+    head: bytes
+    journal: bytes
+    chunks: Sequence[tuple[int, bytes]]
+    """The chunks of content that are not in the database yet, with their numbers."""
+    spilled: bool = False
+    """Earlier chunks are in the database, under a draft's lease."""
+
+    @property
+    def weight(self) -> int:
+        """Return the octets that it adds to a transaction."""
+        return _OVERHEAD + sum(len(chunk) for _, chunk in self.chunks)
+
+
+class Committer:
+    """The commits of one process, one transaction after the other."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._batch: Batch[NewMessage, None] = Batch(
+            self._commit, most=MOST_OCTETS, weight=lambda message: message.weight
+        )
+
+    async def commit(self, message: NewMessage) -> None:
+        """Make a message durable.
+
+        Raises:
+            StoreError: it is not committed.
+
+        """
+        await self._batch.do(message)
+        self._database.ring(message.stage)
+
+    async def close(self) -> None:
+        """Finish the commits under way."""
+        await self._batch.close()
+
+    async def _commit(self, messages: Sequence[NewMessage]) -> Sequence[None]:
+        try:
+            await self._once(messages, again=False)
+        except _AnswerLost:
+            await self._settle_fate(messages)
+        return [None] * len(messages)
+
+    async def _settle_fate(self, messages: Sequence[NewMessage]) -> None:
+        """Make the commit again until its fate is known."""
+        loop, pause = asyncio.get_running_loop(), 0.1
+        end = loop.time() + _PATIENCE
+        while True:
+            try:
+                await self._once(messages, again=True)
+            except Lost:  # also an answer that was lost again
+                if loop.time() >= end:
+                    raise
+            else:
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
+            pause = min(pause * 2, 2.0)
+
+    async def _once(self, messages: Sequence[NewMessage], *, again: bool) -> None:
+        committing = False
+        try:
+            async with (
+                self._database.connections.lend("commit a message") as connection,
+                connection.pipeline(),
+            ):
+                await connection.execute("begin")
+                await insert(connection, messages, self._database.clock.parameter)
+                if again or any(message.spilled for message in messages):
+                    await _check(connection, messages, again=again)
+                committing = True
+                await connection.execute("commit")
+        except Lost as error:
+            if committing:
+                raise _AnswerLost("commit a message", str(error)) from error
+            raise
+
+
+class _AnswerLost(Lost):
+    """The connection broke between COMMIT and its answer."""
+
+
+async def insert(
+    connection: Connection, messages: Sequence[NewMessage], now: float | None
+) -> None:
+    ids = [message.id for message in messages]
+    await connection.execute(
+        _MESSAGES,
+        {
+            "now": now,
+            "ids": ids,
+            "stages": [message.stage.value for message in messages],
+            "sizes": [message.size for message in messages],
+            "crcs": [message.crc32 for message in messages],
+            "heads": [message.head for message in messages],
+            "journals": [message.journal for message in messages],
+        },
+    )
+    chunks = [(message.id, n, octets) for message in messages for n, octets in message.chunks]
+    if chunks:
+        await insert_chunks(connection, chunks)
+    awaited = [message for message in messages if message.ack is not Ack.STORED]
+    if awaited:
+        await connection.execute(
+            _AWAITED,
+            {
+                "wait": WAIT,
+                "ids": [message.id for message in awaited],
+                "acks": [message.ack.value for message in awaited],
+            },
+        )
+
+
+async def insert_chunks(
+    connection: Connection, chunks: Sequence[tuple[UUID, int, bytes]]
+) -> None:
+    """Insert chunks of content: message, number, octets."""
+    ids, ns, octets = zip(*chunks, strict=True)
+    parameters: dict[str, Any] = {"messages": list(ids), "ns": list(ns), "octets": list(octets)}
+    await connection.execute(_BODIES, parameters)
+
+
+async def _check(connection: Connection, messages: Sequence[NewMessage], *, again: bool) -> None:
+    """Look, within the transaction, at what an earlier one or a sweep has done meanwhile."""
+    if again:  # committed, claimed and finished while we asked: it must not come back
+        ids = [message.id for message in messages]
+        await connection.execute(_FINISHED, {"ids": ids})
+        await connection.execute(_ORPHANS, {"ids": ids})
+    spilled = [message.id for message in messages if message.spilled]
+    if spilled:
+        await connection.execute(_DRAFTED, {"ids": spilled})
+        short = await connection.execute(_SHORT, {"ids": spilled})
+        if await short.fetchone() is not None:
+            await connection.execute("rollback")
+            raise StoreError("commit a message", "it took too long: its first part was removed")

@@ -1,0 +1,42 @@
+"""One opened database, as the parts of the store share it."""
+
+import asyncio
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from uuid import UUID, uuid4
+
+from emailrelay.events import Report, StoreTrouble
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.stage import Stage
+from emailrelay.store.postgres.link.clock import DatabaseClock
+from emailrelay.store.postgres.link.connections import Connections
+
+
+@dataclass(slots=True)
+class Database:
+    """The connections, the clock, and who we are."""
+
+    connections: Connections
+    clock: DatabaseClock
+    report: Report
+    process: UUID = field(default_factory=uuid4)
+    """Names this opener in leases."""
+    ids: QueueIds = field(default_factory=lambda: QueueIds(secrets.randbits(PROCESS_BITS)))
+    listeners: dict[Stage, set[Callable[[], None]]] = field(
+        default_factory=lambda: {stage: set() for stage in Stage}
+    )
+    tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
+
+    def new_id(self) -> QueueId:
+        """Return an id for a new message."""
+        return self.ids.next(self.clock())
+
+    def ring(self, stage: Stage) -> None:
+        """Tell the feeds of this process that a message at ``stage`` may be due."""
+        for listener in tuple(self.listeners[stage]):
+            listener()
+
+    def trouble(self, doing: str, error: object) -> None:
+        """Report an error that stops nothing else."""
+        self.report(StoreTrouble(doing=doing, reason=str(error)))

@@ -1,0 +1,145 @@
+"""A message being written: a small one stays here until its commit, a large one goes ahead in chunks."""
+
+import asyncio
+import contextlib
+import zlib
+from uuid import UUID
+
+from emailrelay import envelope_format, journal
+from emailrelay.acceptance import Accepted
+from emailrelay.ack import Ack
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
+from emailrelay.envelope import Envelope
+from emailrelay.errors import StoreError
+from emailrelay.queue_uuid import to_uuid
+from emailrelay.reply import Reply
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK, Draft
+from emailrelay.store.postgres.message.committing import Committer, NewMessage, insert_chunks
+from emailrelay.store.postgres.message.database import Database
+from emailrelay.store.postgres.message.waiting import Waiters
+
+_AHEAD = 2 * CHUNK
+"""Octets kept here at most, besides the chunk just written."""
+LEASE = 3600.0
+"""Seconds that the first part of a large message is kept without a commit or another chunk."""
+
+_DRAFT = """
+insert into emailrelay.draft (id, lease_until)
+values (%(id)s, clock_timestamp() + make_interval(secs => %(lease)s))
+on conflict (id) do update set lease_until = excluded.lease_until
+"""
+_DISCARD = (
+    "delete from emailrelay.body where message = %(id)s and not exists"
+    " (select 1 from emailrelay.message m where m.id = %(id)s)",
+    "delete from emailrelay.draft where id = %(id)s",
+)
+
+
+class PostgresDraft(Draft):
+    """See ``Draft``."""
+
+    def __init__(
+        self, database: Database, committer: Committer, waiters: Waiters, envelope: Envelope
+    ) -> None:
+        database.connections.check("begin a message")
+        self.id = database.new_id()
+        self._uuid: UUID = to_uuid(self.id)
+        self._database, self._committer, self._waiters = database, committer, waiters
+        self._envelope = envelope
+        self._unsaved = bytearray()
+        self._saved = 0
+        """Chunks in the database."""
+        self._length, self._crc32 = 0, 0
+        self._committed, self._awaited = False, False
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> bool:
+        """See ``Draft.write``."""
+        self._unsaved += chunk
+        self._length += len(chunk)
+        self._crc32 = zlib.crc32(chunk, self._crc32)
+        return len(self._unsaved) < _AHEAD
+
+    async def drain(self) -> None:
+        """See ``Draft.drain``."""
+        while len(self._unsaved) >= _AHEAD:
+            whole = [(self._uuid, n, octets) for n, octets in self._chunks()][: _AHEAD // CHUNK]
+            async with (
+                self._database.connections.lend("write a message") as connection,
+                connection.transaction(),
+            ):
+                await connection.execute(_DRAFT, {"id": self._uuid, "lease": LEASE})
+                await insert_chunks(connection, whole)
+            self._saved += len(whole)
+            del self._unsaved[: len(whole) * CHUNK]
+
+    def _chunks(self) -> list[tuple[int, bytes]]:
+        starts = range(0, len(self._unsaved), CHUNK)
+        return [
+            (self._saved + n, bytes(self._unsaved[start : start + CHUNK]))
+            for n, start in enumerate(starts)
+        ]
+
+    async def commit(
+        self,
+        stage: Stage,
+        ack: Ack = Ack.STORED,
+        session: str = "",
+        dsn: DsnRequest = NO_REQUEST,
+    ) -> None:
+        """See ``Draft.commit``."""
+        await self.drain()
+        accepted = Accepted(
+            at=self._database.clock(),
+            stage=stage,
+            length=self._length,
+            crc32=self._crc32,
+            ack=ack,
+            session=session,
+            dsn=dsn,
+        )
+        message = NewMessage(
+            id=self._uuid,
+            stage=stage,
+            ack=ack,
+            size=self._length,
+            crc32=self._crc32,
+            head=envelope_format.write(self._envelope),
+            journal=journal.write(accepted),
+            chunks=self._chunks(),
+            spilled=self._saved > 0,
+        )
+        self._committed = True  # from here its fate is the database's
+        if ack is not Ack.STORED:
+            self._waiters.expect(self._uuid)
+            self._awaited = True
+        try:
+            await self._committer.commit(message)
+        except StoreError:
+            self._committed = False
+            self._waiters.forget(self._uuid)
+            self._awaited = False
+            raise
+
+    async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
+        """See ``Draft.answer``."""
+        if not self._awaited:
+            return None
+        try:
+            return await self._waiters.answer(self._uuid, within, gone)
+        finally:
+            self._awaited = False
+
+    async def discard(self) -> None:
+        """See ``Draft.discard``."""
+        if self._awaited:
+            self._awaited = False
+            await self._waiters.give_up(self._uuid)
+        elif not self._committed and self._saved:
+            with contextlib.suppress(StoreError):  # a sweep removes it after its lease
+                async with (
+                    self._database.connections.lend("discard a message") as connection,
+                    connection.transaction(),
+                ):
+                    for statement in _DISCARD:
+                        await connection.execute(statement, {"id": self._uuid})

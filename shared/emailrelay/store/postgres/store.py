@@ -1,0 +1,193 @@
+"""The PostgreSQL store: the async shell around its plain parts."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from types import TracebackType
+from typing import Self, cast
+
+from emailrelay.envelope import Envelope
+from emailrelay.errors import RelayError
+from emailrelay.events import Report
+from emailrelay.journal import AdministratorWish, History
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.base import Listed, Store
+from emailrelay.store.hint_channel import HintChannel
+from emailrelay.store.postgres import sweep
+from emailrelay.store.postgres.feed.feed import PostgresFeed
+from emailrelay.store.postgres.link import place
+from emailrelay.store.postgres.link.clock import DatabaseClock
+from emailrelay.store.postgres.link.connections import Connections
+from emailrelay.store.postgres.marks import entrance
+from emailrelay.store.postgres.marks.limits import PostgresLimits, Slots
+from emailrelay.store.postgres.message import operator
+from emailrelay.store.postgres.message.claim import PostgresClaim, Services
+from emailrelay.store.postgres.message.claiming import Claimer
+from emailrelay.store.postgres.message.committing import Committer
+from emailrelay.store.postgres.message.database import Database
+from emailrelay.store.postgres.message.draft import PostgresDraft
+from emailrelay.store.postgres.message.leases import Leases
+from emailrelay.store.postgres.message.notice import PostgresFailure
+from emailrelay.store.postgres.message.row import uuid_of
+from emailrelay.store.postgres.message.settling import Settler
+from emailrelay.store.postgres.message.waiting import Waiters
+from emailrelay.store.postgres.schema import versions
+
+_SWEEP = 300.0
+"""Seconds between two sweeps of one process."""
+_CLOCK = "select extract(epoch from clock_timestamp())::float8"
+
+
+class PostgresStore(Store):
+    """See ``Store``. ``clock`` replaces the database's in tests."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        report: Report,
+        clock: Callable[[], float] | None = None,
+        looking: bool = False,
+    ) -> None:
+        self._place = place.parse(url)
+        self._report, self._clock, self._looking = report, clock, looking
+        self._opened: Services | None = None
+        self._slots: Slots | None = None
+        self._sweeping: asyncio.Task[None] | None = None
+
+    @property
+    def _services(self) -> Services:
+        if self._opened is None:
+            raise RuntimeError("the store is used outside its block")
+        return self._opened
+
+    @property
+    def _database(self) -> Database:
+        return self._services.database
+
+    async def __aenter__(self) -> Self:
+        """See ``Store``."""
+        connections = Connections(self._place, self._report)
+        clock = DatabaseClock(self._clock)
+        try:
+            async with connections.lend(f"open {self._place.shown}") as connection:
+                await versions.check(connection, self._place.allow)
+                asked = time.monotonic()
+                found = await (await connection.execute(_CLOCK)).fetchone()
+                clock.learn(cast("float", found[0]) if found else time.time(), asked)
+            database = Database(connections, clock, self._report)
+            if not self._looking:
+                await sweep.sweep(database)
+        except BaseException:
+            await connections.close()
+            raise
+        committer, settler = Committer(database), Settler(database)
+        self._opened = Services(
+            database=database,
+            committer=committer,
+            waiters=Waiters(database),
+            settler=settler,
+            leases=Leases(database),
+            claimer=Claimer(database, settler),
+        )
+        self._slots = Slots(database)
+        if not self._looking:
+            self._sweeping = asyncio.create_task(self._sweep_now_and_then())
+        return self
+
+    async def _sweep_now_and_then(self) -> None:
+        database = self._database
+        while True:
+            await asyncio.sleep(_SWEEP * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
+            try:
+                await sweep.sweep(database)
+                async with database.connections.lend("read the clock") as connection:
+                    asked = time.monotonic()
+                    found = await (await connection.execute(_CLOCK)).fetchone()
+                    if found is not None:
+                        database.clock.learn(cast("float", found[0]), asked)
+            except RelayError as error:
+                database.trouble("clean up", error)
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """See ``Store``."""
+        services, self._opened = self._services, None
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait((self._sweeping,))
+        await services.committer.close()
+        await services.settler.close()
+        await services.waiters.close()
+        await services.leases.close()
+        if self._slots is not None:
+            await self._slots.close()
+        await services.database.connections.close()
+
+    def draft(self, envelope: Envelope) -> PostgresDraft:
+        """See ``Store.draft``."""
+        services = self._services
+        return PostgresDraft(services.database, services.committer, services.waiters, envelope)
+
+    def limits(self, route: str) -> PostgresLimits:
+        """See ``Store.limits``."""
+        if self._slots is None:
+            raise RuntimeError("the store is used outside its block")
+        return PostgresLimits(self._slots, route)
+
+    async def set_entrance(self, stage: Stage) -> None:
+        """See ``Store.set_entrance``."""
+        async with self._database.connections.lend("note whether filters come first") as lent:
+            await entrance.set_entrance(lent, stage)
+
+    async def entrance(self) -> Stage:
+        """See ``Store.entrance``."""
+        async with self._database.connections.lend("read whether filters come first") as lent:
+            return await entrance.entrance(lent)
+
+    def feed(self, stage: Stage, *, hints: HintChannel | None = None) -> PostgresFeed:  # noqa: ARG002 - see ``Store.dispatch``
+        """See ``Store.feed``."""
+        return PostgresFeed(self._services, stage)
+
+    async def claim(
+        self, stage: Stage, message: QueueId, *, due_only: bool = True
+    ) -> PostgresClaim | None:
+        """See ``Store.claim``."""
+        uuid = uuid_of(message)
+        if uuid is None:
+            return None
+        taken = await self._services.claimer.one(stage, uuid, due_only=due_only)
+        return None if taken is None else PostgresClaim(self._services, taken)
+
+    def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
+        """See ``Store.listing``."""
+        return operator.listing(self._database, stages)
+
+    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
+        """See ``Store.describe``."""
+        return await operator.describe(self._database, message)
+
+    async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
+        """See ``Store.wish``."""
+        return await operator.wish(self._database, message, wish)
+
+    async def flush(self, message: QueueId) -> bool:
+        """See ``Store.flush``."""
+        return await operator.flush(self._database, message)
+
+    async def failure(self, message: QueueId) -> PostgresFailure | None:
+        """See ``Store.failure``."""
+        uuid = uuid_of(message)
+        if uuid is None:
+            return None
+        taken = await self._services.claimer.one(Stage.FAILED, uuid, due_only=False)
+        if taken is None:
+            return None
+        claim = PostgresClaim(self._services, taken)
+        return PostgresFailure(self._database, claim, uuid, taken.row.token)

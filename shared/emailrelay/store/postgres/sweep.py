@@ -1,0 +1,40 @@
+"""What any process does for those that died: drafts, waits, slots, notices, and days that are over."""
+
+from typing import LiteralString
+
+from emailrelay.store.postgres.message import notice
+from emailrelay.store.postgres.message.database import Database
+
+_SWEEPS: tuple[LiteralString, ...] = (
+    """
+    delete from emailrelay.body where message in
+        (select id from emailrelay.draft where lease_until < clock_timestamp())
+    and not exists (select 1 from emailrelay.message m where m.id = body.message)
+    """,
+    "delete from emailrelay.draft where lease_until < clock_timestamp()",
+    "delete from emailrelay.awaited where wait_until < clock_timestamp() - interval '1 hour'",
+    "delete from emailrelay.slot where lease_until < clock_timestamp() - interval '1 hour'",
+    "delete from emailrelay.slot_wish where wish_until < clock_timestamp()",
+    # A time further off than any pause was set by a clock that was wrong: it must strand no mail.
+    """
+    update emailrelay.message set run_at = clock_timestamp()
+    where stage in ('unfiltered', 'ready') and run_at > clock_timestamp() + interval '25 hours'
+    """,
+    "delete from emailrelay.history where ended_at < clock_timestamp() - interval '7 days'",
+)
+
+
+async def sweep(database: Database) -> None:
+    """Remove what dead processes left.
+
+    Raises:
+        StoreError: the database cannot do it now.
+
+    """
+    for statement in _SWEEPS:
+        async with (
+            database.connections.lend("clean up") as connection,
+            connection.transaction(),
+        ):
+            await connection.execute(statement)
+    await notice.relay_left(database)

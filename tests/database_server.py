@@ -1,0 +1,155 @@
+"""A real PostgreSQL server for tests, in a directory of its own, reached by a Unix socket alone."""
+
+import asyncio
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from urllib.parse import urlencode
+
+import psycopg
+from psycopg import sql
+
+from emailrelay.store.postgres.schema import versions
+
+_TEMPLATE = "emailrelay_template"
+_START = 30.0
+"""Seconds for a start that takes one."""
+_FAST = ("fsync=off", "full_page_writes=off", "shared_buffers=64MB", "autovacuum=off")
+"""Nothing of a test outlives the machine."""
+_FOR_ALL = ("listen_addresses=", "max_connections=200", "timezone=UTC")
+
+
+def _programs() -> Path:
+    """Return the directory of initdb and postgres: Debian's newest version, or the one in PATH."""
+    versions_there = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version)
+    if versions_there:
+        return versions_there[-1].parent
+    found = shutil.which("initdb")
+    if found is None:
+        raise FileNotFoundError("no PostgreSQL server on this machine; run: make peers")
+    return Path(found).resolve().parent
+
+
+def _version(path: Path) -> int:
+    return int(path.parts[-3])
+
+
+def _user() -> str | None:
+    """Return the user for the server, which refuses to run as root. None: this one."""
+    if os.geteuid() != 0:
+        return None
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return "postgres" if "postgres" in names else "nobody"
+
+
+class DatabaseServer:
+    """One server. ``settings`` go before those that make tests fast."""
+
+    def __init__(self, *settings: str, fast: bool = True) -> None:
+        self.directory = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # noqa: S108 - short: it holds a socket
+        self._programs, self._user = _programs(), _user()
+        self._settings = (*_FOR_ALL, *(_FAST if fast else ()), *settings)
+        self._process: subprocess.Popen[bytes] | None = None
+        self._made = 0
+        if self._user is not None:
+            shutil.chown(self.directory, self._user)
+        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self.start()
+
+    def _run(self, program: str, *arguments: str) -> None:
+        subprocess.run(
+            [self._programs / program, *arguments],
+            cwd=self.directory,
+            user=self._user,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+
+    @property
+    def process(self) -> subprocess.Popen[bytes]:
+        """Return the running server."""
+        assert self._process is not None, "the server is stopped"
+        return self._process
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        settings = [word for setting in self._settings for word in ("-c", setting)]
+        with (self.directory / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [self._programs / "postgres", "-D", "data", "-k", str(self.directory), *settings],
+                cwd=self.directory,
+                user=self._user,
+                stdout=log,
+                stderr=log,
+            )
+        end = time.monotonic() + _START
+        while True:
+            try:
+                psycopg.connect(self.conninfo("postgres")).close()
+            except psycopg.OperationalError:
+                assert time.monotonic() < end, (self.directory / "log").read_text()
+                time.sleep(0.02)
+            else:
+                return
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop the server: SIGINT ends its connections at once, SIGQUIT does not even flush."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait()
+            self._process = None
+
+    def remove(self) -> None:
+        """Stop the server and remove all its files."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def conninfo(self, database: str) -> str:
+        """Return what libpq takes."""
+        return f"host={self.directory} user=postgres dbname={database}"
+
+    def url(self, database: str, **parameters: str) -> str:
+        """Return the URL of a store."""
+        query = {"host": str(self.directory), "allow": "fsync=off", **parameters}
+        return f"postgresql://postgres@/{database}?{urlencode(query)}"
+
+    def empty(self) -> str:
+        """Make a database without tables; return its name."""
+        return self._create("template0")
+
+    def database(self) -> str:
+        """Make a database with our tables; return its name."""
+        if not self._made:
+            asyncio.run(self._make_template())
+        return self._create(_TEMPLATE)
+
+    async def _make_template(self) -> None:
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f"create database {_TEMPLATE} template template0")
+        async with await psycopg.AsyncConnection.connect(
+            self.conninfo(_TEMPLATE), autocommit=True
+        ) as connection:
+            await versions.migrate(connection, lambda _: None)
+
+    def _create(self, template: str) -> str:
+        self._made += 1
+        name = f"test_{self._made}"
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("create database {} template {} strategy file_copy").format(
+                    sql.Identifier(name), sql.Identifier(template)
+                )
+            )
+        return name
+
+    def drop(self, name: str) -> None:
+        """Remove a database, whoever uses it."""
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
+            )
