@@ -51,14 +51,18 @@ class DatabaseServer:
     """One server. ``settings`` go before those that make tests fast."""
 
     def __init__(self, *settings: str, fast: bool = True) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))  # noqa: S108 - short: it holds a socket
+        self.directory = Path(
+            tempfile.mkdtemp(prefix="pg-", dir="/tmp")
+        )  # a socket's path is short
         self._programs, self._user = _programs(), _user()
         self._settings = (*_FOR_ALL, *(_FAST if fast else ()), *settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._made = 0
         if self._user is not None:
             shutil.chown(self.directory, self._user)
-        self._run("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self._run(
+            "initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
+        )
         self.start()
 
     def _run(self, program: str, *arguments: str) -> None:

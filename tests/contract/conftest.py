@@ -73,7 +73,11 @@ def database(database_server: DatabaseServer) -> Iterator[PostgresOpener]:
     database_server.drop(name)
 
 
-_OPENERS = {"memory": MemoryOpener, "spool": SpoolOpener, "log": LoggedSpoolOpener}
+_OPENERS: dict[str, Callable[[Path], Opener]] = {
+    "memory": MemoryOpener,
+    "spool": SpoolOpener,
+    "log": LoggedSpoolOpener,
+}
 
 
 @pytest.fixture(params=[*_OPENERS, "postgres"])

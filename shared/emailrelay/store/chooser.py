@@ -31,8 +31,9 @@ def open_store(
     sync: SpoolSync = SpoolSync.FILES,
     looking: bool = False,
 ) -> Store:
-    """Give the store at ``where``: a directory, ``spool:///var/spool/emailrelay``, ``memory:``, or
-    ``postgresql://user@host/database``.
+    """Return the store at ``where``: a directory or a URL.
+
+    URLs are ``spool:///var/spool/emailrelay``, ``memory:`` and ``postgresql://user@host/database``.
 
     ``sync`` is how a spool makes new mail durable; whoever does not bring any need not say.
     ``looking``: it is only listed and described, and nothing in it is touched.
@@ -59,9 +60,7 @@ def is_postgres(where: str) -> bool:
     return where.startswith(("postgresql://", "postgres://"))
 
 
-def _postgres(
-    where: str, *, report: Report, clock: Callable[[], float], looking: bool
-) -> Store:
+def _postgres(where: str, *, report: Report, clock: Callable[[], float], looking: bool) -> Store:
     """Return the store in a database; its library is imported only here, since it is an extra."""
     try:
         from emailrelay.store.postgres.store import PostgresStore  # noqa: PLC0415

@@ -20,13 +20,13 @@ from emailrelay.store.postgres.feed.feed import PostgresFeed
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.clock import DatabaseClock
 from emailrelay.store.postgres.link.connections import Connections
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks import entrance
 from emailrelay.store.postgres.marks.limits import PostgresLimits, Slots
 from emailrelay.store.postgres.message import operator
 from emailrelay.store.postgres.message.claim import PostgresClaim, Services
 from emailrelay.store.postgres.message.claiming import Claimer
 from emailrelay.store.postgres.message.committing import Committer
-from emailrelay.store.postgres.message.database import Database
 from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.postgres.message.leases import Leases
 from emailrelay.store.postgres.message.notice import PostgresFailure

@@ -2,8 +2,8 @@
 
 from typing import LiteralString
 
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import notice
-from emailrelay.store.postgres.message.database import Database
 
 _SWEEPS: tuple[LiteralString, ...] = (
     """

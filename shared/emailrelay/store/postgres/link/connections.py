@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import TypeAlias
 
 import psycopg
+from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
 from emailrelay.errors import RelayError, StoreError
@@ -45,10 +46,10 @@ class Connections:
             StoreError: the database is away.
 
         """
-        given = {**self.place.parameters, **self.place.secret()}
+        given = make_conninfo("", **self.place.parameters, **self.place.secret())
         try:
             return await psycopg.AsyncConnection.connect(
-                "", autocommit=True, prepare_threshold=None, **given
+                given, autocommit=True, prepare_threshold=None
             )
         except psycopg.Error as error:
             raise not_connected(self.place.shown, error) from None

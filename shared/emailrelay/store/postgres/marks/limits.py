@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
+from collections.abc import Mapping
 from typing import TypeAlias, cast
 from uuid import UUID, uuid4
 
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.routes import Rate
 from emailrelay.store.limits import RouteLimits, Slot
-from emailrelay.store.postgres.message.database import Database
+from emailrelay.store.postgres.link.database import Database
 
 _LOOK = 1.0
 """Seconds between looks for processes that wait for a slot held here."""
@@ -204,7 +205,7 @@ class PostgresLimits(RouteLimits):
             raise
         return taken
 
-    async def _take(self, parameters: dict[str, object], holder: UUID) -> Slot | None:
+    async def _take(self, parameters: Mapping[str, object], holder: UUID) -> Slot | None:
         async with self._database.connections.lend("take a slot") as connection:
             while True:
                 cursor = await connection.execute(_TAKE, parameters)

@@ -13,9 +13,9 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.claiming import Claimer, Taken
 from emailrelay.store.postgres.message.committing import Committer
-from emailrelay.store.postgres.message.database import Database
 from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.postgres.message.leases import Lease, Leases
 from emailrelay.store.postgres.message.settling import Adopted, Ending, Given, Passed, Settler
@@ -92,7 +92,9 @@ class PostgresClaim(Claim):
         if not self._open:
             raise RuntimeError(f"{self.id}: the claim has ended")
         if isinstance(settlement, Pass) and self.stage is not Stage.UNFILTERED:
-            raise ValueError(f"{self.id}: only an unfiltered message passes, not a {self.stage} one")
+            raise ValueError(
+                f"{self.id}: only an unfiltered message passes, not a {self.stage} one"
+            )
         try:
             passed = self._passed() if isinstance(settlement, Pass) else settlement
             await self._take_in()

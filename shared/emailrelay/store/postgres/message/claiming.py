@@ -1,6 +1,6 @@
 """Claiming: rows that are due get a lease, and what has been decided about them meanwhile is done first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -14,7 +14,7 @@ from emailrelay.settlement import Done, Fail
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.postgres.link.connections import Connection
-from emailrelay.store.postgres.message.database import Database
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.row import COLUMNS, NOW, Row, lines, read
 from emailrelay.store.postgres.message.settling import Ending, Given, LeaseEnded, Settler
 
@@ -81,10 +81,11 @@ class Claimer:
         return next(iter(await self._judged(rows, waits)), None)
 
     async def _lease(
-        self, statement: str, parameters: dict[str, object]
+        self, statement: str, given: Mapping[str, object]
     ) -> tuple[list[Row], dict[object, Ack]]:
         database = self._database
-        parameters |= {
+        parameters = {
+            **given,
             "now": database.clock.parameter,
             "holder": str(database.process),
             "lease": database.connections.place.lease,

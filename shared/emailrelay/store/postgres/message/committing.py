@@ -16,8 +16,8 @@ from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.batch import Batch
 from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Lost
-from emailrelay.store.postgres.message.database import Database
 from emailrelay.store.postgres.message.row import NOW
 
 MOST_OCTETS = 4 * 1024 * 1024
@@ -151,9 +151,8 @@ class _AnswerLost(Lost):
     """The connection broke between COMMIT and its answer."""
 
 
-async def insert(
-    connection: Connection, messages: Sequence[NewMessage], now: float | None
-) -> None:
+async def insert(connection: Connection, messages: Sequence[NewMessage], now: float | None) -> None:
+    """Insert complete messages; those that are there already stay as they are."""
     ids = [message.id for message in messages]
     await connection.execute(
         _MESSAGES,
@@ -182,9 +181,7 @@ async def insert(
         )
 
 
-async def insert_chunks(
-    connection: Connection, chunks: Sequence[tuple[UUID, int, bytes]]
-) -> None:
+async def insert_chunks(connection: Connection, chunks: Sequence[tuple[UUID, int, bytes]]) -> None:
     """Insert chunks of content: message, number, octets."""
     ids, ns, octets = zip(*chunks, strict=True)
     parameters: dict[str, Any] = {"messages": list(ids), "ns": list(ns), "octets": list(octets)}

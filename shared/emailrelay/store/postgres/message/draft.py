@@ -15,8 +15,8 @@ from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Draft
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.committing import Committer, NewMessage, insert_chunks
-from emailrelay.store.postgres.message.database import Database
 from emailrelay.store.postgres.message.waiting import Waiters
 
 _AHEAD = 2 * CHUNK
@@ -30,8 +30,10 @@ values (%(id)s, clock_timestamp() + make_interval(secs => %(lease)s))
 on conflict (id) do update set lease_until = excluded.lease_until
 """
 _DISCARD = (
-    "delete from emailrelay.body where message = %(id)s and not exists"
-    " (select 1 from emailrelay.message m where m.id = %(id)s)",
+    """
+    delete from emailrelay.body where message = %(id)s
+    and not exists (select 1 from emailrelay.message m where m.id = %(id)s)
+    """,
     "delete from emailrelay.draft where id = %(id)s",
 )
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from emailrelay.ack import Ack
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.store.postgres.link.batch import Batch
-from emailrelay.store.postgres.message.database import Database
+from emailrelay.store.postgres.link.database import Database
 
 _RENEW = """
 update emailrelay.message m set lease_until = clock_timestamp() + make_interval(secs => %(lease)s)

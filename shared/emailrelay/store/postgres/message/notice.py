@@ -18,10 +18,10 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
 from emailrelay.store.failure import Failure, PreparedNotice, notice_envelope
 from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks.entrance import entrance
 from emailrelay.store.postgres.message.claim import PostgresClaim
 from emailrelay.store.postgres.message.committing import NewMessage, insert
-from emailrelay.store.postgres.message.database import Database
 from emailrelay.store.postgres.message.row import lines
 
 _NOTE = """
@@ -171,5 +171,3 @@ async def relay_left(database: Database) -> None:
         message = await relay(database, about)
         if message is not None:
             database.report(Recovered(id=message, what="notice sent on"))
-
-

@@ -12,7 +12,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import Listed
 from emailrelay.store.postgres.link.connections import Connection
-from emailrelay.store.postgres.message.database import Database
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.row import COLUMNS, NOW, Row, lines, read, uuid_of
 from emailrelay.store.postgres.message.settling import DELETE
 from emailrelay.store.transition import Change
@@ -60,9 +60,7 @@ async def listing(database: Database, stages: Sequence[Stage]) -> AsyncIterator[
             return
 
 
-async def describe(
-    database: Database, message: QueueId
-) -> tuple[Stage, Envelope, History] | None:
+async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelope, History] | None:
     """See ``Store.describe``."""
     uuid = uuid_of(message)
     if uuid is None:

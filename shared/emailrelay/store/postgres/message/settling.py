@@ -22,9 +22,9 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.postgres.link.batch import Batch
 from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Lost
 from emailrelay.store.postgres.message import committing
-from emailrelay.store.postgres.message.database import Database
 from emailrelay.store.postgres.message.row import NOW, lines
 from emailrelay.store.transition import GONE, Change
 
@@ -261,9 +261,7 @@ async def _answer(connection: Connection, endings: Sequence[Ending]) -> set[UUID
     return {cast("UUID", found) for (found,) in await cursor.fetchall()}
 
 
-def _change(
-    ending: Ending, wish: AdministratorWish | None, *, now: float, heard: bool
-) -> Change:
+def _change(ending: Ending, wish: AdministratorWish | None, *, now: float, heard: bool) -> Change:
     """Return what becomes of the message; see ``Claim.settle`` for the part of the client."""
     refused = ending.answer is not None and not ending.answer.accepted
     if ending.ack is not Ack.STORED and refused and (heard or ending.ack is Ack.DELIVERED):
@@ -308,8 +306,6 @@ async def _replace(connection: Connection, message: UUID, adopted: Adopted) -> N
         _REPLACE,
         {"id": message, "size": adopted.size, "crc32": adopted.crc32, "head": adopted.head},
     )
-    await connection.execute(
-        "delete from emailrelay.body where message = %(id)s", {"id": message}
-    )
+    await connection.execute("delete from emailrelay.body where message = %(id)s", {"id": message})
     for n, octets in adopted.content:
         await committing.insert_chunks(connection, [(message, n, octets)])

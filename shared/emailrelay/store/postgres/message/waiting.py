@@ -15,8 +15,8 @@ from emailrelay.errors import RelayError
 from emailrelay.events import PossibleDuplicate, Withdrawn
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
+from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.committing import WAIT
-from emailrelay.store.postgres.message.database import Database
 
 _SHORTEST, _LONGEST, _GROWTH = 0.01, 0.5, 1.5
 _ANSWERS = "select id, reply from emailrelay.awaited where id = any(%(ids)s) and reply is not null"

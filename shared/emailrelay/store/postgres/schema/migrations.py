@@ -124,7 +124,7 @@ create table emailrelay.permit (
     primary key (route, n)
 )
 """
-_TOKEN = """
+_TOKENS = """
 create table emailrelay.token (
     name text primary key,
     octets bytea,
@@ -159,7 +159,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             _SLOT_WISH,
             _RATE,
             _PERMIT,
-            _TOKEN,
+            _TOKENS,
             _QUEUE,
         ),
     ),
