@@ -50,7 +50,7 @@ def open_store(
     if is_postgres(str(where)):
         return _postgres(str(where), report=report, clock=clock, looking=looking)
     raise StoreUnusable(
-        f"{str(where).partition(':')[0]}: there is no such kind of store; name a directory,"
+        f"{str(where).partition(':')[0]}: no such store; name a directory,"
         " spool:///absolute/directory, or postgresql://user@host/database"
     )
 

@@ -32,9 +32,6 @@ async def sweep(database: Database) -> None:
 
     """
     for statement in _SWEEPS:
-        async with (
-            database.connections.lend("clean up") as connection,
-            connection.transaction(),
-        ):
+        async with database.connections.transact("clean up") as connection:
             await connection.execute(statement)
     await notice.relay_left(database)

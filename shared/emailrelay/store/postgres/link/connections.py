@@ -82,6 +82,26 @@ class Connections:
             finally:
                 await self._give_back(connection)
 
+    @asynccontextmanager
+    async def transact(self, doing: str, within: float = PATIENCE) -> AsyncGenerator[Connection]:
+        """Lend a connection within a transaction, in pipeline mode: only a fetch waits for the server.
+
+        Raises:
+            Lost: see ``lend``; the transaction may have been committed.
+            StoreError: see ``lend``; it was not.
+
+        """
+        async with self.lend(doing, within) as connection, connection.pipeline() as pipeline:
+            await connection.execute("begin")
+            try:
+                yield connection
+            except Exception:
+                with contextlib.suppress(psycopg.Error):  # else the connection is closed
+                    await pipeline.sync()
+                    await connection.execute("rollback")
+                raise
+            await connection.execute("commit")
+
     async def _take(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()

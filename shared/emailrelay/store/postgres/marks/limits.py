@@ -236,10 +236,7 @@ class PostgresLimits(RouteLimits):
         """See ``RouteLimits.permit``."""
         route = {"route": self._route}
         wanted = {**route, "messages": rate.messages, "seconds": rate.seconds}
-        async with (
-            self._database.connections.lend("count a message") as connection,
-            connection.transaction(),
-        ):
+        async with self._database.connections.transact("count a message") as connection:
             await connection.execute(_RATE, wanted)
             found = await (await connection.execute(_RATE_NOW, route)).fetchone()
             messages, seconds, turn = found or (0, 0.0, 0)

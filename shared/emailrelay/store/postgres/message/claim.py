@@ -44,7 +44,7 @@ class PostgresClaim(Claim):
         row = taken.row
         self.id, self.stage, self.size = row.id, row.stage, row.size
         self.envelope, self.history, self.ack = taken.envelope, taken.history, taken.ack
-        self._services, self._row = services, row
+        self._services, self._row, self._content = services, row, taken.content
         self._lease = Lease(row.uuid, row.token, taken.ack)
         self._copy: PrivateCopy | None = None
         self._touched: bool | None = None
@@ -53,6 +53,10 @@ class PostgresClaim(Claim):
 
     async def content(self) -> AsyncIterator[bytes]:
         """See ``Claim.content``."""
+        if self._content is not None:
+            if self._content:
+                yield self._content
+            return
         for n in range((self.size + CHUNK - 1) // CHUNK):
             yield await self._chunk(n)
 

@@ -1,7 +1,7 @@
 """Claiming: rows that are due get a lease, and what has been decided about them meanwhile is done first."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 from uuid import UUID
 
 from emailrelay.ack import Ack
@@ -13,16 +13,21 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.postgres.link.connections import Connection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.row import COLUMNS, NOW, Row, lines, read
 from emailrelay.store.postgres.message.settling import Ending, Given, LeaseEnded, Settler
 
+_SMALL = 64 * 1024
+"""Octets of a content that comes with its claim."""
 _FREE = "(m.lease_until is null or m.lease_until <= clock_timestamp())"
 _LEASE = f"""
 update emailrelay.message m set lease_token = m.lease_token + 1, lease_holder = %(holder)s,
     lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
-from due where m.id = due.id returning {COLUMNS}
+from due where m.id = due.id returning {COLUMNS},
+    (select a.ack from emailrelay.awaited a
+        where a.id = m.id and a.reply is null and a.wait_until > clock_timestamp()),
+    (select b.octets from emailrelay.body b
+        where b.message = m.id and b.n = 0 and m.size <= %(small)s)
 """
 _DUE = f"""
 with due as materialized (
@@ -38,10 +43,6 @@ with due as materialized (
     and (not %(due_only)s or m.run_at <= {NOW}) for update skip locked
 ) {_LEASE}
 """
-_WAITS = """
-select id, ack from emailrelay.awaited
-where id = any(%(ids)s) and reply is null and wait_until > clock_timestamp()
-"""
 _DOUBTED = """
 update emailrelay.message set doubt = null, journal = journal || %(lines)s
 where id = %(id)s and lease_token = %(token)s
@@ -55,6 +56,16 @@ class Taken(NamedTuple):
     envelope: Envelope
     history: History
     ack: Ack
+    content: bytes | None
+    """A small message's whole content; None: it is to be read in chunks."""
+
+
+class _Leased(NamedTuple):
+    """A message with a lease, as the database has it."""
+
+    row: Row
+    waits: Ack
+    content: bytes | None
 
 
 class Claimer:
@@ -71,39 +82,34 @@ class Claimer:
 
         """
         parameters = {"stage": stage.value, "most": most}
-        rows, waits = await self._lease(_DUE, parameters)
-        return await self._judged(rows, waits)
+        return await self._judged(await self._lease(_DUE, parameters))
 
     async def one(self, stage: Stage, message: UUID, *, due_only: bool) -> Taken | None:
         """Claim one message. None: gone, at another stage, claimed by another, or not due."""
         parameters = {"stage": stage.value, "id": message, "due_only": due_only}
-        rows, waits = await self._lease(_ONE, parameters)
-        return next(iter(await self._judged(rows, waits)), None)
+        return next(iter(await self._judged(await self._lease(_ONE, parameters))), None)
 
-    async def _lease(
-        self, statement: str, given: Mapping[str, object]
-    ) -> tuple[list[Row], dict[object, Ack]]:
+    async def _lease(self, statement: str, given: Mapping[str, object]) -> list[_Leased]:
         database = self._database
         parameters = {
             **given,
             "now": database.clock.parameter,
             "holder": str(database.process),
             "lease": database.connections.place.lease,
+            "small": _SMALL,
         }
         async with (
             database.connections.lend("claim messages") as connection,
-            connection.transaction(),
+            connection.cursor(binary=True) as cursor,
         ):
-            async with connection.cursor(binary=True) as cursor:
-                await cursor.execute(statement.encode(), parameters)
-                rows = sorted(map(read, await cursor.fetchall()), key=_age)
-            return rows, await _waits(connection, rows)
+            await cursor.execute(statement.encode(), parameters)
+            return sorted(map(_leased, await cursor.fetchall()), key=_age)
 
-    async def _judged(self, rows: Sequence[Row], waits: dict[object, Ack]) -> list[Taken]:
-        judged = [await self._judge(row, waits.get(row.uuid, Ack.STORED)) for row in rows]
+    async def _judged(self, leased: Sequence[_Leased]) -> list[Taken]:
+        judged = [await self._judge(each.row, each.waits, each.content) for each in leased]
         return [taken for taken in judged if taken is not None]
 
-    async def _judge(self, row: Row, waits: Ack) -> Taken | None:
+    async def _judge(self, row: Row, waits: Ack, content: bytes | None) -> Taken | None:
         try:
             envelope = row.envelope()
         except DamagedMessage as error:
@@ -120,7 +126,7 @@ class Claimer:
             self._database.report(Withdrawn(id=row.id))
             return None
         spoken = waits is Ack.FILTERED and row.stage is Stage.READY
-        return Taken(row, envelope, history, Ack.STORED if spoken else waits)
+        return Taken(row, envelope, history, Ack.STORED if spoken else waits, content)
 
     async def _set_aside(self, row: Row, reason: str) -> None:
         damage = Reply.of(550, f"5.6.0 damaged in the database: {reason}")
@@ -155,14 +161,11 @@ class Claimer:
             return  # another process has seen to it
 
 
-def _age(row: Row) -> tuple[float, UUID]:
-    return row.run_at, row.uuid
+def _leased(found: Sequence[object]) -> _Leased:
+    *columns, ack, octets = found
+    waits = Ack.STORED if ack is None else Ack(str(ack))
+    return _Leased(read(columns), waits, cast("bytes | None", octets))
 
 
-async def _waits(connection: Connection, rows: Sequence[Row]) -> dict[object, Ack]:
-    """Return what clients wait for, by message. Nearly always there is no client that waits."""
-    awaited = [row.uuid for row in rows if b'"ack":' in row.journal]
-    if not awaited:
-        return {}
-    cursor = await connection.execute(_WAITS, {"ids": awaited})
-    return {found: Ack(str(ack)) for found, ack in await cursor.fetchall()}
+def _age(leased: _Leased) -> tuple[float, UUID]:
+    return leased.row.run_at, leased.row.uuid

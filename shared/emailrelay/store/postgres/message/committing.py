@@ -131,16 +131,11 @@ class Committer:
     async def _once(self, messages: Sequence[NewMessage], *, again: bool) -> None:
         committing = False
         try:
-            async with (
-                self._database.connections.lend("commit a message") as connection,
-                connection.pipeline(),
-            ):
-                await connection.execute("begin")
+            async with self._database.connections.transact("commit a message") as connection:
                 await insert(connection, messages, self._database.clock.parameter)
                 if again or any(message.spilled for message in messages):
                     await _check(connection, messages, again=again)
                 committing = True
-                await connection.execute("commit")
         except Lost as error:
             if committing:
                 raise _AnswerLost("commit a message", str(error)) from error
@@ -199,5 +194,4 @@ async def _check(connection: Connection, messages: Sequence[NewMessage], *, agai
         await connection.execute(_DRAFTED, {"ids": spilled})
         short = await connection.execute(_SHORT, {"ids": spilled})
         if await short.fetchone() is not None:
-            await connection.execute("rollback")
             raise StoreError("commit a message", "it took too long: its first part was removed")

@@ -66,10 +66,7 @@ class PostgresDraft(Draft):
         """See ``Draft.drain``."""
         while len(self._unsaved) >= _AHEAD:
             whole = [(self._uuid, n, octets) for n, octets in self._chunks()][: _AHEAD // CHUNK]
-            async with (
-                self._database.connections.lend("write a message") as connection,
-                connection.transaction(),
-            ):
+            async with self._database.connections.transact("write a message") as connection:
                 await connection.execute(_DRAFT, {"id": self._uuid, "lease": LEASE})
                 await insert_chunks(connection, whole)
             self._saved += len(whole)
@@ -139,9 +136,6 @@ class PostgresDraft(Draft):
             await self._waiters.give_up(self._uuid)
         elif not self._committed and self._saved:
             with contextlib.suppress(StoreError):  # a sweep removes it after its lease
-                async with (
-                    self._database.connections.lend("discard a message") as connection,
-                    connection.transaction(),
-                ):
+                async with self._database.connections.transact("discard a message") as connection:
                     for statement in _DISCARD:
                         await connection.execute(statement, {"id": self._uuid})

@@ -83,24 +83,12 @@ class Leases:
             "half": self._length / 2,
         }
         waits = [dot for dot in dots if dot.lease.ack is Ack.DELIVERED]
-        async with (
-            self._database.connections.lend("note a final dot") as connection,
-            connection.transaction(),
-            connection.pipeline(),
-        ):
+        async with self._database.connections.transact("note a final dot") as connection:
             await connection.execute(_NO_SYNC)
             marked = await connection.execute(_DOT, parameters)
-            waiting: set[object] = set()
-            if waits:
-                cursor = await connection.execute(
-                    _WAITS,
-                    {
-                        "ids": [dot.lease.message for dot in waits],
-                        "peers": [dot.peer for dot in waits],
-                    },
-                )
-                waiting = {found for (found,) in await cursor.fetchall()}
-            ours = {found for (found,) in await marked.fetchall()}
+            waited = await connection.execute(_WAITS, _waits(waits)) if waits else None
+        ours = {found for (found,) in await marked.fetchall()}
+        waiting = {found for (found,) in await waited.fetchall()} if waited else set[object]()
         return [_verdict(dot, ours, waiting) for dot in dots]
 
     async def _renew(self) -> None:
@@ -135,6 +123,10 @@ class Leases:
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.wait((self._renewing,))
+
+
+def _waits(dots: Sequence[_Dot]) -> dict[str, object]:
+    return {"ids": [dot.lease.message for dot in dots], "peers": [dot.peer for dot in dots]}
 
 
 def _verdict(dot: _Dot, ours: set[object], waiting: set[object]) -> bool | StoreError:

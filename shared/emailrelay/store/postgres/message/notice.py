@@ -78,10 +78,7 @@ class PostgresFailure(Failure):
         octets = text(message)
         envelope: Envelope = self._claim.envelope
         head = envelope_format.write(notice_envelope(envelope.sender, octets))
-        async with (
-            self._database.connections.lend("prepare a notice") as connection,
-            connection.transaction(),
-        ):
+        async with self._database.connections.transact("prepare a notice") as connection:
             await self._note(connection)
             await connection.execute(
                 _PREPARE,
@@ -123,10 +120,7 @@ class PostgresFailure(Failure):
 
 async def relay(database: Database, about: UUID) -> QueueId | None:
     """Make a notice a message, if it is none yet: both or neither of its leaving and its coming."""
-    async with (
-        database.connections.lend("relay a notice") as connection,
-        connection.transaction(),
-    ):
+    async with database.connections.transact("relay a notice") as connection:
         async with connection.cursor(binary=True) as cursor:
             await cursor.execute(_LEAVE, {"about": about})
             found = await cursor.fetchone()

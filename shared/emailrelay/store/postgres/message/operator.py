@@ -79,10 +79,7 @@ async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelop
 
 async def wish(database: Database, message: QueueId, wished: AdministratorWish) -> bool:
     """See ``Store.wish``."""
-    async with (
-        database.connections.lend(f"{wished} {message}") as connection,
-        connection.transaction(),
-    ):
+    async with database.connections.transact(f"{wished} {message}") as connection:
         found = await _locked(connection, message)
         if found is None:
             return False
@@ -100,10 +97,7 @@ async def wish(database: Database, message: QueueId, wished: AdministratorWish) 
 
 async def flush(database: Database, message: QueueId) -> bool:
     """See ``Store.flush``."""
-    async with (
-        database.connections.lend(f"flush {message}") as connection,
-        connection.transaction(),
-    ):
+    async with database.connections.transact(f"flush {message}") as connection:
         found = await _locked(connection, message)
         if found is None or found[1]:
             return False

@@ -152,10 +152,7 @@ class Settler:
         await self._batch.close()
 
     async def _settle(self, endings: Sequence[Ending]) -> Sequence[bool]:
-        async with (
-            self._database.connections.lend("settle a message") as connection,
-            connection.transaction(),
-        ):
+        async with self._database.connections.transact("settle a message") as connection:
             results, rings = await self._make(connection, endings)
         for stage in rings:
             self._database.ring(stage)
@@ -187,15 +184,14 @@ class Settler:
     ) -> None:
         going = [ending.id for ending, change in changes if change.stage is None]
         staying = [(ending, change) for ending, change in changes if change.stage is not None]
-        async with connection.pipeline():
-            if going:
-                for statement in DELETE:
-                    await connection.execute(statement, {"ids": going})
-            if staying:
-                await self._write_changes(connection, staying)
-            for ending, _ in staying:
-                if isinstance(ending.settlement, Passed) and ending.settlement.adopted is not None:
-                    await _replace(connection, ending.id, ending.settlement.adopted)
+        if going:
+            for statement in DELETE:
+                await connection.execute(statement, {"ids": going})
+        if staying:
+            await self._write_changes(connection, staying)
+        for ending, _ in staying:
+            if isinstance(ending.settlement, Passed) and ending.settlement.adopted is not None:
+                await _replace(connection, ending.id, ending.settlement.adopted)
 
     async def _write_changes(
         self, connection: Connection, changes: Sequence[tuple[Ending, Change]]

@@ -77,10 +77,7 @@ class Waiters:
         self._waiting.pop(message, None)
         withdrawn, dot = False, ""
         try:
-            async with (
-                self._database.connections.lend("give up waiting") as connection,
-                connection.transaction(),
-            ):
+            async with self._database.connections.transact("give up waiting") as connection:
                 parameters = {"id": message}
                 given_up = await connection.execute(_GIVE_UP, parameters)
                 found = await given_up.fetchone()
