@@ -3,7 +3,9 @@
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import LiteralString
 
+import psycopg
 import pytest
 from tests.contract.mail import Opener
 from tests.database_server import DatabaseServer
@@ -49,9 +51,24 @@ class LoggedSpoolOpener(SpoolOpener):
 class PostgresOpener:
     """Opens one database."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, server: DatabaseServer, name: str) -> None:
         self.reports: list[Event] = []
-        self.url = url
+        self.server, self.name = server, name
+        self.url = server.url(name)
+
+    def run(self, statement: LiteralString, *parameters: object) -> list[tuple[object, ...]]:
+        """Run a statement beside the store; return its rows."""
+        with psycopg.connect(self.server.conninfo(self.name), autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def end_leases(self) -> None:
+        """End all leases, as time does for a process that does not renew them."""
+        self.run("update emailrelay.message set lease_until = clock_timestamp() - interval '1 s'")
+
+    def kinds(self) -> list[str]:
+        """Return the names of the reported events."""
+        return [type(event).__name__ for event in self.reports]
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store:
         return open_store(self.url, report=self.reports.append, clock=clock)
@@ -69,7 +86,7 @@ def database_server() -> Iterator[DatabaseServer]:
 def database(database_server: DatabaseServer) -> Iterator[PostgresOpener]:
     """Give a fresh database, for facts that need one."""
     name = database_server.database()
-    yield PostgresOpener(database_server.url(name))
+    yield PostgresOpener(database_server, name)
     database_server.drop(name)
 
 
