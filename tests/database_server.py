@@ -1,6 +1,7 @@
 """A real PostgreSQL server for tests, in a directory of its own, reached by a Unix socket alone."""
 
 import asyncio
+import atexit
 import os
 import pwd
 import shutil
@@ -8,6 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -57,7 +59,8 @@ class DatabaseServer:
         self._programs, self._user = _programs(), _user()
         self._settings = (*_FOR_ALL, *(_FAST if fast else ()), *settings)
         self._process: subprocess.Popen[bytes] | None = None
-        self._made = 0
+        self._made, self._template = 0, False
+        self._named: dict[Path, str] = {}
         if self._user is not None:
             shutil.chown(self.directory, self._user)
         self._run(
@@ -126,19 +129,21 @@ class DatabaseServer:
         """Make a database without tables; return its name."""
         return self._create("template0")
 
-    def database(self) -> str:
-        """Make a database with our tables; return its name."""
-        if not self._made:
-            asyncio.run(self._make_template())
-        return self._create(_TEMPLATE)
+    def database(self, directory: Path) -> str:
+        """Return the name of the database for a test's directory; made with our tables if missing."""
+        if directory not in self._named:
+            if not self._template:
+                self._make_template()
+            self._named[directory] = self._create(_TEMPLATE)
+        return self._named[directory]
 
-    async def _make_template(self) -> None:
+    def _make_template(self) -> None:
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
             connection.execute(f"create database {_TEMPLATE} template template0")
-        async with await psycopg.AsyncConnection.connect(
-            self.conninfo(_TEMPLATE), autocommit=True
-        ) as connection:
-            await versions.migrate(connection, lambda _: None)
+        # In a thread of its own: the test may have an event loop running.
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _migrated(self.conninfo(_TEMPLATE))).result()
+        self._template = True
 
     def _create(self, template: str) -> str:
         self._made += 1
@@ -151,9 +156,34 @@ class DatabaseServer:
             )
         return name
 
-    def drop(self, name: str) -> None:
-        """Remove a database, whoever uses it."""
+    def drop(self, directory: Path) -> None:
+        """Remove the database of a test's directory, if there is one."""
+        name = self._named.pop(directory, None)
+        if name is None:
+            return
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
             connection.execute(
                 sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
             )
+
+
+async def _migrated(conninfo: str) -> None:
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        await versions.migrate(connection, lambda _: None)
+
+
+_started: list[DatabaseServer] = []
+
+
+def the_server() -> DatabaseServer:
+    """Return the server for all tests of this process, started when first needed."""
+    if not _started:
+        _started.append(DatabaseServer())
+        atexit.register(_started[0].remove)
+    return _started[0]
+
+
+def drop_database(directory: Path) -> None:
+    """Remove the database of a test's directory, if there is one."""
+    for server in _started:
+        server.drop(directory)

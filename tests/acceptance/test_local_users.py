@@ -170,13 +170,16 @@ def test_log_that_a_member_of_the_group_has_written_leads_nowhere(owner: int) ->
 
 
 STORING = """
-import sys
+import asyncio, sys
 from emailrelay import spool_owner
-from emailrelay.store.spool.tokens import TokenFiles
+from emailrelay.store.spool.tokens import SpoolTokens
 spool_owner.become(sys.argv[1])
-files = TokenFiles(sys.argv[1])
-with files.try_lock('office') as mine, files.reserve('office') as room:
-    room.commit(b'secret')
+
+async def keep():
+    async with SpoolTokens(sys.argv[1]).turn('office') as turn:
+        await turn.keep(b'secret')
+
+asyncio.run(keep())
 """
 OWN_TOKENS = """
 import os, sys

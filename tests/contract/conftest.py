@@ -1,21 +1,26 @@
-"""The stores that the contract suite is run over."""
+"""The stores that the contract suite is run over: ``STORES`` is the one place to register one.
+
+A test that takes ``opener`` is about every store. A test in ``test_spool_*`` is about the spool alone.
+"""
 
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 import psycopg
 import pytest
 from tests.contract.mail import Opener
-from tests.database_server import DatabaseServer
+from tests.database_server import drop_database, the_server
 
 from emailrelay.events import Event
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
-from emailrelay.store.chooser import open_store
+from emailrelay.store.chooser import open_store, open_tokens
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
+from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.tokens import TokenStore
 
 
 class MemoryOpener:
@@ -49,12 +54,13 @@ class LoggedSpoolOpener(SpoolOpener):
 
 
 class PostgresOpener:
-    """Opens one database."""
+    """Opens the database of one directory, which is made when it is first asked for."""
 
-    def __init__(self, server: DatabaseServer, name: str) -> None:
+    def __init__(self, directory: Path) -> None:
         self.reports: list[Event] = []
-        self.server, self.name = server, name
-        self.url = server.url(name)
+        self.server = the_server()
+        self.name = self.server.database(directory)
+        self.url = self.server.url(self.name)
 
     def run(self, statement: LiteralString, *parameters: object) -> list[tuple[object, ...]]:
         """Run a statement beside the store; return its rows."""
@@ -74,36 +80,60 @@ class PostgresOpener:
         return open_store(self.url, report=self.reports.append, clock=clock)
 
 
-@pytest.fixture(scope="session")
-def database_server() -> Iterator[DatabaseServer]:
-    """Start one server for all tests of this process."""
-    server = DatabaseServer()
-    yield server
-    server.remove()
+@pytest.fixture(autouse=True)
+def _databases(tmp_path: Path) -> Iterator[None]:
+    """Remove the database of a test, if it had one."""
+    yield
+    drop_database(tmp_path)
 
 
 @pytest.fixture
-def database(database_server: DatabaseServer) -> Iterator[PostgresOpener]:
-    """Give a fresh database, for facts that need one."""
-    name = database_server.database()
-    yield PostgresOpener(database_server, name)
-    database_server.drop(name)
+def database(tmp_path: Path) -> PostgresOpener:
+    """Give an empty database, for facts about that store."""
+    return PostgresOpener(tmp_path)
 
 
-_OPENERS: dict[str, Callable[[Path], Opener]] = {
-    "memory": MemoryOpener,
-    "spool": SpoolOpener,
-    "log": LoggedSpoolOpener,
+def _database_tokens(directory: Path) -> TokenStore:
+    return open_tokens(PostgresOpener(directory).url, directory)
+
+
+class Registered(NamedTuple):
+    """A kind of store, and what it can do besides the whole of ``Store``."""
+
+    opener: Callable[[Path], Opener]
+    """Makes an opener of a store that is empty; the directory is the test's own."""
+    tokens: Callable[[Path], TokenStore] | None = None
+    """Gives the tokens there, with the same directory the same; None: another store keeps them."""
+    verifies: bool = True
+    """Whether ``Store.verification`` is not refused."""
+
+
+STORES = {
+    "memory": Registered(MemoryOpener, verifies=False),
+    "spool": Registered(SpoolOpener, tokens=lambda directory: SpoolTokens(str(directory))),
+    "log": Registered(LoggedSpoolOpener),
+    "postgres": Registered(PostgresOpener, tokens=_database_tokens, verifies=False),
 }
 
 
-@pytest.fixture(params=[*_OPENERS, "postgres"])
+@pytest.fixture(params=STORES)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store of the product in turn."""
-    if request.param == "postgres":  # started only if it is needed
-        found: PostgresOpener = request.getfixturevalue("database")
-        return found
-    return _OPENERS[request.param](tmp_path)
+    return STORES[request.param].opener(tmp_path)
+
+
+@pytest.fixture(params=[name for name, store in STORES.items() if store.verifies])
+def verified(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Give each store that can be verified."""
+    return STORES[request.param].opener(tmp_path)
+
+
+@pytest.fixture(params=[name for name, store in STORES.items() if store.tokens])
+def tokens(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], TokenStore]:
+    """Give each store of tokens: its opener, as many times as processes want it."""
+    opened = STORES[request.param].tokens
+    assert opened is not None
+    return lambda: opened(tmp_path)
 
 
 @pytest.fixture

@@ -65,10 +65,9 @@ class DatabaseProxy:
             return True
 
         def answer(octets: bytes) -> bool:
-            if losing.is_set():
-                if b"COMMIT\0" in octets:
-                    self.lost.set()
-                    return False
+            if losing.is_set() and b"COMMIT\0" in octets:
+                self.lost.set()
+                return False
             return True
 
         try:

@@ -13,7 +13,7 @@ from emailrelay.journal import Attempt, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Feed, Listed, Store
+from emailrelay.store.base import Claim, Draft, Feed, Listed, Store
 
 PATIENCE = 20.0
 """Seconds after which a test that waits for something has hung."""
@@ -51,6 +51,13 @@ async def put(
         draft.write(content)
         await draft.commit(stage)
     return draft.id
+
+
+async def write(draft: Draft, *chunks: bytes | bytearray | memoryview) -> None:
+    """Write as fast as the store takes it."""
+    for chunk in chunks:
+        if not draft.write(chunk):
+            await draft.drain()
 
 
 async def claimed(store: Store, message: QueueId, stage: Stage = Stage.READY) -> Claim:

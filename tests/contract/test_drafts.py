@@ -14,6 +14,7 @@ from tests.contract.mail import (
     listed,
     put,
     stages,
+    write,
 )
 
 from emailrelay.envelope import Address, Body, Envelope
@@ -128,13 +129,24 @@ async def test_content_may_come_in_any_kind_of_octets(opener: Opener) -> None:
     async with opener() as store:
         async with store.draft(ENVELOPE) as draft:
             buffer = bytearray(b"two ")
-            draft.write(b"one ")
-            draft.write(buffer)
+            await write(draft, b"one ")
+            await write(draft, buffer)
             buffer[:] = b"----"  # a receiver reads the next chunk into the same buffer
-            draft.write(memoryview(b"three"))
+            await write(draft, memoryview(b"three"))
             await draft.commit(Stage.READY)
         async with await claimed(store, draft.id) as claim:
             assert await content_of(claim) == b"one two three"
+
+
+async def test_content_of_many_pieces_is_whole(opener: Opener) -> None:
+    pieces = [os.urandom(CHUNK // 4 + number) for number in range(20)]
+    async with opener() as store:
+        async with store.draft(ENVELOPE) as draft:
+            await write(draft, *pieces)
+            await draft.drain()  # once more does no harm
+            await draft.commit(Stage.READY)
+        async with await claimed(store, draft.id) as claim:
+            assert await content_of(claim) == b"".join(pieces)
 
 
 async def test_content_comes_in_chunks_and_from_its_beginning_each_time(opener: Opener) -> None:

@@ -22,16 +22,15 @@ from emailrelay.errors import StoreError
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Store
+from emailrelay.store.chooser import open_store
 
 
 @asynccontextmanager
 async def cut_off(database: PostgresOpener) -> AsyncGenerator[tuple[Store, DatabaseProxy]]:
     """Open a store whose connections can be lost."""
     async with DatabaseProxy.before(database.server.directory) as proxy:
-        far = PostgresOpener(database.server, database.name)
-        far.url = database.server.url(database.name, host=str(proxy.directory))
-        far.reports = database.reports
-        async with far() as store:
+        url = database.server.url(database.name, host=str(proxy.directory))
+        async with open_store(url, report=database.reports.append) as store:
             yield store, proxy
 
 
@@ -121,7 +120,7 @@ async def test_draft_is_refused_at_once_while_the_database_is_away(
     async with cut_off(database) as (store, proxy):
         proxy.refuses = True
         proxy.cut()
-        with pytest.raises(StoreError, match="does not answer|connect"):
+        with pytest.raises(StoreError):
             await put(store)
         with pytest.raises(StoreError):
             store.draft(ENVELOPE)
@@ -132,16 +131,19 @@ async def test_draft_is_refused_at_once_while_the_database_is_away(
 
 
 async def test_waiting_feed_outlives_the_database(database: PostgresOpener) -> None:
-    async with cut_off(database) as (store, proxy), database() as other:
-        async with store.feed(Stage.READY) as feed:
-            waiting = asyncio.create_task(next_of(feed))
-            await asyncio.sleep(0)
-            proxy.refuses = True
-            proxy.cut()
-            message = await put(other)
-            proxy.refuses = False
-            async with await waiting as claim:
-                assert claim.id == message
+    async with (
+        cut_off(database) as (store, proxy),
+        database() as other,
+        store.feed(Stage.READY) as feed,
+    ):
+        waiting = asyncio.create_task(next_of(feed))
+        await asyncio.sleep(0)
+        proxy.refuses = True
+        proxy.cut()
+        message = await put(other)
+        proxy.refuses = False
+        async with await waiting as claim:
+            assert claim.id == message
 
 
 async def test_connections_ended_by_the_server_are_replaced(database: PostgresOpener) -> None:

@@ -13,8 +13,8 @@ from tests.contract.mail import put, stages
 from emailrelay.errors import DamagedMessage
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk.directory import Directory
-from emailrelay.store.spool.verify import Verification
+from emailrelay.store.chooser import open_store
+from emailrelay.store.verification import DamageFinding
 
 ODD = QueueId("1700000000.1.1")
 NOBODY = 65534
@@ -60,6 +60,12 @@ async def test_odd_entry_is_described_as_damaged(
         assert await store.describe(message)
 
 
+async def _findings(spool: SpoolOpener) -> list[DamageFinding]:
+    async with open_store(spool.directory, report=spool.reports.append, looking=True) as store:
+        check = store.verification(contents=False)
+        return [found for name in await check.listing() for found in await check.look(name)]
+
+
 @pytest.mark.parametrize("made", [_fifo, _socket, _directory, _symlink])
 @pytest.mark.parametrize("name", [".envelope", ".content"])
 async def test_verification_finds_an_odd_entry_and_goes_on(
@@ -71,8 +77,7 @@ async def test_verification_finds_an_odd_entry_and_goes_on(
     path = spool.directory / f"emailrelay.{ODD}{name}"
     path.unlink(missing_ok=True)
     made(path)
-    looking = Verification(Directory(str(spool.directory), makes=False))
-    found = [finding for entry in looking.listing() for finding in looking.look(entry)]
+    found = await _findings(spool)
     assert [finding.id for finding in found] == [ODD]
 
 
@@ -107,8 +112,7 @@ async def test_entry_that_this_user_may_not_read_hides_no_other(
             if where == ".envelope":
                 with pytest.raises(DamagedMessage, match="Permission denied"):
                     await store.describe(ODD)
-        looking = Verification(Directory(str(spool.directory), makes=False))
-        found = [finding for entry in looking.listing() for finding in looking.look(entry)]
+        found = await _findings(spool)
         assert [finding.name for finding in found] == [str(path.relative_to(spool.directory))]
 
 

@@ -15,7 +15,7 @@ from emailrelay.errors import SignInError
 from emailrelay.events import Event
 from emailrelay.oauth import settings
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.oauth.token_files import Reserved
+from emailrelay.store.spool.tokens import Reserved
 
 
 def die_in_commit(step: str) -> None:
@@ -39,7 +39,7 @@ def report(event: Event) -> None:
 
 async def run(config: Path, spool: Path, name: str) -> str:
     accounts = settings.load(config, spool, {})
-    bearer = Bearer(accounts.tables, accounts.root, report=report)
+    bearer = Bearer(accounts.tables, accounts.tokens, report=report)
     try:
         return await bearer(name)
     except SignInError as error:

@@ -96,7 +96,8 @@ class PostOffice:
             async with self._store.draft(envelope) as draft:
                 content = _received(mail)
                 for offset in range(0, len(content), CHUNK):
-                    draft.write(content[offset : offset + CHUNK])
+                    if not draft.write(content[offset : offset + CHUNK]):
+                        await draft.drain()
                 if committed:
                     await draft.commit(entrance(mail.id))
             tell("committed" if committed else "left", mail.id)

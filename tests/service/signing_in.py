@@ -20,7 +20,7 @@ from emailrelay.oauth import settings
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.renewal import Renewal
-from emailrelay.oauth.token_files import TokenFiles
+from emailrelay.store.spool.tokens import SpoolTokens
 
 HANG = 30.0
 SECRET = "cl1ent/s3cret+%"  # noqa: S105 -- of the test's own server
@@ -101,7 +101,7 @@ class Desk:
         """Give the tokens as another process would see them."""
         return Bearer(
             settings.load(self.config, self.spool, {}).tables,
-            self.spool,
+            SpoolTokens(str(self.spool)),
             report=self.told.append,
             clock=lambda: self.now,
             chance=lambda: self.chance,
@@ -113,7 +113,7 @@ class Desk:
         return Renewal(
             account=account,
             oauth2=account.oauth2,
-            files=TokenFiles(str(self.spool)),
+            tokens=SpoolTokens(str(self.spool)),
             report=self.told.append,
             clock=lambda: self.now,
             chance=lambda: self.chance,

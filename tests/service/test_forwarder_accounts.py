@@ -14,6 +14,7 @@ from emailrelay.config import ForwarderSettings, read
 from emailrelay.events import SignInRefused
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.settlement import Defer, Done, Settlement
+from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay_forwarder.settings.policy_settings import sessions_of
 
 SECRETS = "client plain alice a-secret\nclient plain bob b-secret second\nclient plain:b = = none\n"
@@ -38,7 +39,7 @@ class Scene:
     ) -> tuple[Settlement, Office]:
         """Send one message; ``more`` are flags, ``server`` and ``account`` stand in its envelope."""
         settings = self.settings(*more)
-        bearer = Bearer(settings.account, self.folder, report=lambda _event: None)
+        bearer = Bearer(settings.account, SpoolTokens(str(self.folder)), report=lambda _event: None)
         office = Office(
             "", sessions_of(settings, lambda _event: None, bearer), routes=settings.routes
         )

@@ -19,9 +19,9 @@ from emailrelay.events import SignInBack, SignInTrouble
 from emailrelay.oauth import device
 from emailrelay.oauth.device import Invitation, TooLate
 from emailrelay.oauth.endpoint import TokenRefused
-from emailrelay.oauth.token_files import Reserved
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.tokens import Reserved
 
 
 @pytest.fixture
@@ -159,7 +159,7 @@ async def test_person_signs_in_on_a_device(desk: Desk) -> None:
     def show(invitation: Invitation) -> None:
         desk.server.approve(invitation.code)
 
-    renewal.keep_sign_in(await device.sign_in(renewal, show))
+    await renewal.keep_sign_in(await device.sign_in(renewal, show))
     assert await desk.bearer()("office") in desk.server.tokens
     desk.later(4000)
     assert await desk.bearer()("office") in desk.server.tokens
@@ -276,7 +276,7 @@ async def test_session_that_is_given_up_breaks_off_no_renewal(desk: Desk) -> Non
 async def test_settings_taken_back_find_the_sign_in_again(desk: Desk) -> None:
     account = desk.account("device-code", client_id="public")
     renewal = desk.renewal(account)
-    renewal.keep_sign_in(
+    await renewal.keep_sign_in(
         await device.sign_in(renewal, lambda shown: desk.server.approve(shown.code))
     )
     text = desk.config.read_text()

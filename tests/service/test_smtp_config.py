@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from pathlib import Path
 
 import pytest
 from tests.fakes import smtp_peer
@@ -12,6 +11,7 @@ from tests.service.receiving import HANG, receiving
 
 from emailrelay.config import ForwarderSettings, ReceiverSettings, read
 from emailrelay.oauth.bearer import Bearer
+from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay_forwarder.settings.policy_settings import sessions_of
 
 ALL = {
@@ -53,7 +53,9 @@ async def test_a_client_leaves_out_what_it_is_told_to(
     flags = ["--forward-to=127.0.0.1:25", f"--client-smtp-config={words}"]
     settings = read(ForwarderSettings, flags, {})
     sessions = sessions_of(
-        settings, lambda _event: None, Bearer((), Path("/nowhere"), report=lambda _event: None)
+        settings,
+        lambda _event: None,
+        Bearer((), SpoolTokens("/nowhere"), report=lambda _event: None),
     )
     async with SmtpPeer({"MAIL": smtp_peer.Say(b"")}) as peer:
         sending = asyncio.create_task(Office(peer.address, settings=sessions).send())

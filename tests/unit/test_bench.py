@@ -216,7 +216,7 @@ def test_generated_messages_are_mail_to_the_spool(tmp_path: Path) -> None:
     envelopes = sorted(tmp_path.glob("*.envelope"))
     assert len(envelopes) == 3
     for path in envelopes:
-        history = journal.read(journal.parse(envelope_format.parse(path.read_bytes()).tail))
+        history = journal.history(envelope_format.parse(path.read_bytes()).tail)
         assert history.length == path.with_suffix(".content").stat().st_size
         assert history.accepted_at is not None
         assert path.stat().st_mtime > history.accepted_at + 3599

@@ -36,7 +36,7 @@ def _lines(entries: list[Entry]) -> list[bytes]:
 
 
 def _read(octets: bytes) -> History:
-    return journal.read(journal.parse(octets))
+    return journal.history(octets)
 
 
 @given(st.lists(ENTRIES, max_size=12))

@@ -17,12 +17,12 @@ from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
-from emailrelay.oauth.bearer import Bearer, tokens_root
+from emailrelay.oauth.bearer import Bearer
 from emailrelay.service import Live, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
-from emailrelay.store.chooser import open_store
+from emailrelay.store.chooser import open_store, open_tokens
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
@@ -91,8 +91,8 @@ def rules(
 
 
 def _bearer(settings: ForwarderSettings, report: Report, ending: AsyncExitStack) -> Bearer:
-    root = tokens_root(settings.store_place, settings.spool_dir)
-    bearer = Bearer(settings.account, root, report=report)
+    tokens = open_tokens(settings.store_place, settings.spool_dir)
+    bearer = Bearer(settings.account, tokens, report=report)
     ending.push_async_callback(bearer.close)
     return bearer
 

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Callable, Iterable
-from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import SignInError
@@ -14,28 +12,19 @@ from emailrelay.oauth.moment import Moment, read_clocks
 from emailrelay.oauth.renewal import Pausing, Renewal
 from emailrelay.oauth.state import Pause, Renew, TokenUse
 from emailrelay.oauth.token import Token
-from emailrelay.oauth.token_files import TokenFiles
+from emailrelay.store.tokens import TokenStore
 
 _LAST_WAIT = 2.0
 """Seconds for renewals under way when the process ends: a new refresh token should be kept."""
 
 
-def tokens_root(place: str | Path, spool_dir: Path) -> Path:
-    """Give the directory that tokens are kept in: the spool, or beside another kind of store."""
-    if isinstance(place, Path):
-        return place
-    if place.startswith("spool:"):
-        return Path(unquote(urlsplit(place).path))
-    return spool_dir if ":" in place else Path(place)
-
-
 class Bearer:
-    """The tokens of the accounts that use OAuth2, shared with all processes of the spool."""
+    """The tokens of the accounts that use OAuth2, shared with all processes of the store."""
 
     def __init__(
         self,
         accounts: Iterable[AccountSettings],
-        root: Path,
+        tokens: TokenStore,
         *,
         report: Report,
         clock: Callable[[], Moment] = read_clocks,
@@ -47,7 +36,7 @@ class Bearer:
             account.name: Renewal(
                 account=account,
                 oauth2=account.oauth2,
-                files=TokenFiles(str(root)),
+                tokens=tokens,
                 report=report,
                 clock=clock,
                 chance=chance,
@@ -56,6 +45,7 @@ class Bearer:
             for account in accounts
             if account.oauth2 is not None
         }
+        self._tokens = tokens
         self._running: dict[str, asyncio.Task[Token]] = {}
 
     async def __call__(self, account_name: str, *, renew: bool = False) -> str:
@@ -71,7 +61,7 @@ class Bearer:
         renewal = self._renewals.get(account_name)
         if renewal is None:
             raise SignInError(account_name, "no such account with OAuth2", "see [[account]]")
-        match renewal.next_step(refused=renew):
+        match await renewal.next_step(refused=renew):
             case TokenUse(token, renew=soon):
                 if soon:
                     self._start(renewal, refused=renew)
@@ -84,12 +74,13 @@ class Bearer:
                 return token.text.reveal()
 
     async def close(self) -> None:
-        """Let renewals that are under way end, for a moment."""
+        """Wait a moment for renewals under way, and close the token store."""
         tasks = list(self._running.values())
         if tasks:
             await asyncio.wait(tasks, timeout=_LAST_WAIT)
         for task in tasks:
             task.cancel()
+        await self._tokens.close()
 
     def _start(self, renewal: Renewal, *, refused: bool) -> asyncio.Task[Token]:
         name = renewal.account.name

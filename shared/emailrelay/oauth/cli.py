@@ -19,9 +19,9 @@ from emailrelay.oauth.device import Invitation, TooLate
 from emailrelay.oauth.material import load
 from emailrelay.oauth.moment import read_clocks
 from emailrelay.oauth.renewal import CAUSES, Renewal
+from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.terminal import PROGRAM, complain, console, tell
 from emailrelay.oauth.token import Issued, Token, expires
-from emailrelay.oauth.token_files import TokenFiles
 from emailrelay.secrets import Secret
 from emailrelay.standard_streams import prepare_streams
 
@@ -86,10 +86,7 @@ def login(*, account: Name, config: Config = None, directory: SpoolDir = None) -
         return _fetch(renewal)
     by_code = renewal.oauth2.grant is Grant.DEVICE_CODE
     try:
-        issued = asyncio.run(
-            device.sign_in(renewal, _invite) if by_code else _with_refresh_token(renewal)
-        )
-        renewal.keep_sign_in(issued)
+        issued = asyncio.run(_sign_in(renewal, by_code=by_code))
     except TooLate as error:
         reason = "the code was not typed in time"
         raise SignInError(account, reason, f"{PROGRAM} login {account}") from error
@@ -129,13 +126,9 @@ def show(
 ) -> int:
     """Tell how each account stands; exit with 1 if somebody must do something."""
     found, now = settings.load(config, directory, os.environ), read_clocks()
+    states = asyncio.run(_states(found))
     rows = [
-        status.row(
-            account,
-            None if account.oauth2 is None else _renewal(found, account.name).look(),
-            now,
-            status.unusable_file(account),
-        )
+        status.row(account, states.get(account.name), now, status.unusable_file(account))
         for account in found.tables
     ]
     if as_json:
@@ -147,18 +140,45 @@ def show(
     return os.EX_OK if all(entry.in_order for entry in rows) else 1
 
 
+async def _states(found: settings.OAuthAccounts) -> dict[str, SignIn]:
+    """Read how the accounts that use OAuth2 stand."""
+    try:
+        return {
+            account.name: await _renewal(found, account.name).look()
+            for account in found.tables
+            if account.oauth2 is not None
+        }
+    finally:
+        await found.tokens.close()
+
+
 def _renewal(found: settings.OAuthAccounts, name: str) -> Renewal:
     account = found.named(name)
     if account.oauth2 is None:
         raise ConfigError([f"{name}: has a password, and no [account.oauth2]"])
-    files = TokenFiles(str(found.root))
-    return Renewal(account=account, oauth2=account.oauth2, files=files, report=tell)
+    return Renewal(account=account, oauth2=account.oauth2, tokens=found.tokens, report=tell)
 
 
 def _fetch(renewal: Renewal) -> int:
-    token = asyncio.run(renewal.renew(forced=True))
-    _tell_token(renewal.account, token)
+    async def fetch() -> Token:
+        try:
+            return await renewal.renew(forced=True)
+        finally:
+            await renewal.tokens.close()
+
+    _tell_token(renewal.account, asyncio.run(fetch()))
     return os.EX_OK
+
+
+async def _sign_in(renewal: Renewal, *, by_code: bool) -> Issued:
+    try:
+        issued = await (
+            device.sign_in(renewal, _invite) if by_code else _with_refresh_token(renewal)
+        )
+        await renewal.keep_sign_in(issued)
+    finally:
+        await renewal.tokens.close()
+    return issued
 
 
 async def _with_refresh_token(renewal: Renewal) -> Issued:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from emailrelay.config.accounts import AccountSettings, OAuth2
-from emailrelay.errors import SignInError, StoreUnusable
+from emailrelay.errors import SignInError, StoreError, StoreUnusable
 from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
 from emailrelay.oauth import material, request, state
 from emailrelay.oauth.endpoint import (
@@ -24,10 +24,10 @@ from emailrelay.oauth.material import Material
 from emailrelay.oauth.moment import Moment, read_clocks
 from emailrelay.oauth.state import Pause, Renew, SignIn, SignInStep, TokenTrouble, TokenUse
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
-from emailrelay.oauth.token_files import Reserved, TokenFiles
 from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
 from emailrelay.secrets.secret import Secret
 from emailrelay.secrets.secret_text import SecretUnusable, stamp
+from emailrelay.store.tokens import TokenStore, TokenTurn
 
 CAUSES = (
     Unavailable,
@@ -37,7 +37,7 @@ CAUSES = (
     MissingExtra,
     NotSignedIn,
     StoreUnusable,
-    OSError,
+    StoreError,
 )
 _TRIES = 3
 _PAUSE = 1.0
@@ -56,7 +56,7 @@ class Renewal:
 
     account: AccountSettings
     oauth2: OAuth2
-    files: TokenFiles
+    tokens: TokenStore
     report: Report
     clock: Callable[[], Moment] = read_clocks
     chance: Callable[[], float] = random.random
@@ -68,22 +68,25 @@ class Renewal:
         """What tokens are kept for: these settings, and no others."""
         return request.identity(self.account)
 
-    def look(self) -> SignIn:
-        """Give what is kept.
+    async def look(self) -> SignIn:
+        """Return the state that is kept.
 
         Raises:
             SignInError: it cannot be read.
 
         """
         try:
-            return state.read(self.files.read(self.account.name), self.identity)
-        except OSError as error:
+            return state.read(await self.tokens.read(self.account.name), self.identity)
+        except StoreError as error:
             raise self.explain(error) from error
 
-    def next_step(self, *, refused: bool) -> SignInStep:
+    async def next_step(self, *, refused: bool) -> SignInStep:
         """Decide what a session that begins now needs; see ``state.next_step``."""
         return state.next_step(
-            self.look(), refused=refused, secrets=material.stamps(self.oauth2), now=self.clock()
+            await self.look(),
+            refused=refused,
+            secrets=material.stamps(self.oauth2),
+            now=self.clock(),
         )
 
     async def renew(self, *, refused: bool = False, forced: bool = False) -> Token:
@@ -107,14 +110,14 @@ class Renewal:
         raise SignInError(self.account.name, reason, "it is tried again")
 
     async def _in_turn(self, *, refused: bool, forced: bool) -> Token | None:
-        """Renew if nobody else does, else give what there is; None if that is nothing yet."""
-        with contextlib.ExitStack() as stack:
+        """Renew unless another process does, else return the token there is. None: there is none yet."""
+        async with contextlib.AsyncExitStack() as stack:
             try:
-                mine = stack.enter_context(self.files.try_lock(self.account.name))
-            except (OSError, StoreUnusable) as error:
-                return self._failed(self.look(), error, forced=forced)
-            step = self.next_step(refused=refused)
-            if not mine:
+                turn = await stack.enter_async_context(self.tokens.turn(self.account.name))
+            except (StoreError, StoreUnusable) as error:
+                return await self._failed(await self.look(), error, None, forced=forced)
+            step = await self.next_step(refused=refused)
+            if turn is None:
                 return step.token if isinstance(step, TokenUse) and not forced else None
             match step:
                 case TokenUse(token, renew=False) if not forced:
@@ -122,24 +125,20 @@ class Renewal:
                 case Pause(trouble) if not forced:
                     raise self._error(trouble)
                 case TokenUse() | Pause() | Renew():
-                    return await self._fetch(self.look(), forced=forced)
+                    return await self._fetch(turn, await self.look(), forced=forced)
 
-    async def _fetch(self, before: SignIn, *, forced: bool) -> Token:
+    async def _fetch(self, turn: TokenTurn, before: SignIn, *, forced: bool) -> Token:
         try:
             # First the room: a full disk must not cost a refresh token that works only once.
-            with self.files.reserve(self.account.name) as room:
-                issued, seed = await self._ask(before)
-                after = state.after_success(before, issued, seed=seed)
-                await self._keep(room, after)
+            await turn.reserve()
+            issued, seed = await self._ask(before)
+            await turn.keep(state.write(state.after_success(before, issued, seed=seed)))
         except CAUSES as cause:
-            return self._failed(before, cause, forced=forced)
+            return await self._failed(before, cause, turn, forced=forced)
         self._told = ""
         if before.trouble is not None:
             self.report(SignInBack(account=self.account.name))
         return issued.token
-
-    async def _keep(self, room: Reserved, after: SignIn) -> None:
-        await asyncio.to_thread(room.commit, state.write(after))
 
     async def _ask(self, before: SignIn) -> tuple[Issued, str]:
         proof = material.load(self.oauth2)
@@ -187,11 +186,11 @@ class Renewal:
         )
         return {**form, **kind, field: sign(claims)}
 
-    def keep_sign_in(self, issued: Issued) -> None:
-        """Keep what a person's sign-in gave, for all processes.
+    async def keep_sign_in(self, issued: Issued) -> None:
+        """Keep the tokens of a person's sign-in, for all processes.
 
         Raises:
-            OSError: it cannot be kept.
+            StoreError: they cannot be kept.
             SignInError: another process is renewing just now.
 
         """
@@ -202,11 +201,10 @@ class Renewal:
             refresh_token=issued.refresh_token,
             seed=stamp(self.oauth2.refresh_token_file),
         )
-        with self.files.try_lock(name) as mine:
-            if not mine:
+        async with self.tokens.turn(name) as turn:
+            if turn is None:
                 raise SignInError(name, "its token is being renewed just now", "try again")
-            with self.files.reserve(name) as room:
-                room.commit(state.write(after))
+            await turn.keep(state.write(after))
 
     def _refresh_token(self, before: SignIn, proof: Material) -> tuple[Secret | None, str]:
         """Give the refresh token and the stamp of the file that it, or its ancestor, came from."""
@@ -215,13 +213,15 @@ class Renewal:
             return proof.refresh_token, seed
         return before.refresh_token or proof.refresh_token, seed
 
-    def _failed(self, before: SignIn, cause: Cause, *, forced: bool) -> Token:
+    async def _failed(
+        self, before: SignIn, cause: Cause, turn: TokenTurn | None, *, forced: bool
+    ) -> Token:
         trouble = self._diagnose(cause)
         news = state.is_news(before, trouble) and self._told != trouble.reason
         # Where nobody was asked there is nothing to remember, and tokens that were kept for other
         # settings are left alone: an administrator may take a change back.
         if not isinstance(cause, NotSignedIn):
-            self._remember(state.after_trouble(before, trouble), news=news)
+            await self._remember(turn, state.after_trouble(before, trouble), cause, news=news)
         token = before.token
         good = token is not None and is_good(token, self.clock())
         if news:
@@ -238,11 +238,14 @@ class Renewal:
             return token
         raise self._error(trouble) from cause
 
-    def _remember(self, after: SignIn, *, news: bool) -> None:
+    async def _remember(
+        self, turn: TokenTurn | None, after: SignIn, cause: Cause, *, news: bool
+    ) -> None:
         try:
-            with self.files.reserve(self.account.name) as room:
-                room.commit(state.write(after))
-        except (OSError, StoreUnusable) as error:
+            if turn is None:
+                raise cause
+            await turn.keep(state.write(after))
+        except (StoreError, StoreUnusable) as error:
             if news:
                 self.report(StoreTrouble(doing="keeping tokens", reason=str(error)))
 

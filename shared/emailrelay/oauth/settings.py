@@ -1,4 +1,4 @@
-"""What emailrelay-auth needs of the settings: the accounts, and where their tokens are kept."""
+"""The settings of emailrelay-auth: the accounts, and the store of their tokens."""
 
 import os
 from collections.abc import Mapping
@@ -9,7 +9,8 @@ from emailrelay import spool_owner
 from emailrelay.config import Settings, read
 from emailrelay.config.accounts import AccountOptions, AccountSettings
 from emailrelay.errors import ConfigError, StoreUnusable
-from emailrelay.oauth.bearer import tokens_root
+from emailrelay.store.chooser import open_tokens, token_directory
+from emailrelay.store.tokens import TokenStore
 
 
 class AuthSettings(AccountOptions, Settings):
@@ -22,10 +23,10 @@ class AuthSettings(AccountOptions, Settings):
 
 @dataclass(frozen=True, slots=True)
 class OAuthAccounts:
-    """The accounts of a settings file, and the directory of their tokens."""
+    """The accounts of a settings file, and their tokens."""
 
     tables: tuple[AccountSettings, ...]
-    root: Path
+    tokens: TokenStore
 
     def named(self, name: str) -> AccountSettings:
         """Give an account.
@@ -51,8 +52,10 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
     """
     argv = [] if config is None else ["--config", os.fspath(config)]
     settings = read(AuthSettings, argv, environ)
-    root = directory or tokens_root(settings.store_place, settings.spool_dir)
-    if not root.is_dir():
-        raise StoreUnusable(f"{root}: there is no such spool directory; say --spool-dir DIR")
-    spool_owner.become(root)  # a token that root stored would be of no use to the services
-    return OAuthAccounts(settings.account, root.absolute())
+    where = directory or settings.store_place
+    root = token_directory(where, settings.spool_dir)
+    if root is not None:
+        if not root.is_dir():
+            raise StoreUnusable(f"{root}: there is no such spool directory; say --spool-dir DIR")
+        spool_owner.become(root)  # a token that root stored would be of no use to the services
+    return OAuthAccounts(settings.account, open_tokens(where, settings.spool_dir))

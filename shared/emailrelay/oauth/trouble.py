@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, TokenRefused, Unavailable
 from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.request import endpoints
@@ -28,7 +28,7 @@ Cause: TypeAlias = (
     | MissingExtra
     | NotSignedIn
     | StoreUnusable
-    | OSError
+    | StoreError
 )
 
 
@@ -53,8 +53,6 @@ def _reason(cause: Cause) -> str:
     match cause:
         case NotSignedIn():
             return "nobody has signed in yet"
-        case OSError():
-            return f"the tokens cannot be kept: {cause.strerror or type(cause).__name__}"
         case _:
             return str(cause)
 
@@ -73,7 +71,7 @@ def _advice(cause: Cause, account: AccountSettings) -> tuple[str, bool]:
             return "install them and start the service again", True
         case NotSignedIn():
             return f"sign in: emailrelay-auth login {account.name}", True
-        case OSError() | StoreUnusable():
+        case StoreError() | StoreUnusable():
             return "give the spool directory room, and its .tokens to the service's user", False
 
 

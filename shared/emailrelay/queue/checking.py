@@ -1,8 +1,9 @@
 """The command that looks for damage: verify."""
 
-import asyncio
 import os
 import sys
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -11,11 +12,12 @@ from rich.progress import Progress
 
 from emailrelay import spool_owner
 from emailrelay.errors import StoreError, reason_of
-from emailrelay.queue.opening import place
+from emailrelay.queue.opening import place, with_store
 from emailrelay.queue.options import Json, SpoolDir
 from emailrelay.queue.terminal import complain, counted, print_json, say
-from emailrelay.store.spool.disk.directory import Directory
-from emailrelay.store.spool.verify import DamageFinding, Verification
+from emailrelay.store.base import Store
+from emailrelay.store.chooser import spool_at
+from emailrelay.store.verification import DamageFinding
 
 
 def verify(
@@ -30,30 +32,41 @@ def verify(
     directory: SpoolDir = None,
 ) -> int:
     """Look for damage in a spool directory; nothing is changed without --repair."""
-    check = Verification(Directory(str(place(directory, None)), makes=False), contents=contents)
-    if repair:
-        spool_owner.become(check.root.path)
-    found = list(_followed(check))
-    repaired = _repaired(check, found) if repair else {}
+    spool = spool_at(place(directory, None))
+    if repair and spool is not None:
+        spool_owner.become(spool)
+    messages, found = with_store(
+        directory, None, lambda store: _followed(store, contents=contents), looking=True
+    )
+    repaired = _repaired(directory, found, contents=contents) if repair else {}
     for finding in found:
         _print_finding(finding, repaired.get(finding), as_json=as_json)
     if not as_json:
-        say(f"{counted(check.messages, 'message')}, {counted(len(found), 'problem')}")
+        say(f"{counted(messages, 'message')}, {counted(len(found), 'problem')}")
     return 1 if found else os.EX_OK
 
 
-def _followed(check: Verification) -> list[DamageFinding]:
+async def _followed(store: Store, *, contents: bool) -> tuple[int, list[DamageFinding]]:
+    """Search, with a progress bar; return the number of messages, and the findings."""
+    check = store.verification(contents=contents)
     with Progress(
         console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
     ) as progress:
-        names = check.listing()
+        names = await check.listing()
         steps = progress.track(names, description="verify", total=len(names))
-        return [finding for name in steps for finding in check.look(name)]
+        found = [finding for name in steps for finding in await check.look(name)]
+    return check.messages, found
 
 
-def _repaired(check: Verification, found: list[DamageFinding]) -> dict[DamageFinding, str]:
+def _repaired(
+    directory: Path | None, found: list[DamageFinding], *, contents: bool
+) -> Mapping[DamageFinding, str]:
+    if not found:
+        return {}
     try:
-        return asyncio.run(check.repair(found)) if found else {}
+        return with_store(
+            directory, None, lambda store: store.verification(contents=contents).repair(found)
+        )
     except (StoreError, OSError) as error:
         complain(f"the repair stopped: {reason_of(error)}", 1)
         return {}

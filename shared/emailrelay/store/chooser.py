@@ -1,7 +1,8 @@
-"""Which store a place names."""
+"""The store that a place names."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -11,10 +12,12 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.spool.store import SpoolStore
+from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.tokens import TokenStore
 
 
 def spool_at(where: str | Path) -> Path | None:
-    """Give the directory of the spool at ``where``; None: it is no spool."""
+    """Return the directory of the spool at ``where``. None: the store there has no directory."""
     if isinstance(where, Path) or ":" not in where:
         return Path(where)
     url = urlsplit(where)
@@ -35,8 +38,8 @@ def open_store(
 
     URLs are ``spool:///var/spool/emailrelay``, ``memory:`` and ``postgresql://user@host/database``.
 
-    ``sync`` is how a spool makes new mail durable; whoever does not bring any need not say.
-    ``looking``: it is only listed and described, and nothing in it is touched.
+    ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
+    ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is changed.
 
     Raises:
         StoreUnusable: the place names no store that there is.
@@ -47,7 +50,7 @@ def open_store(
         return SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
-    if is_postgres(str(where)):
+    if is_postgres(where):
         return _postgres(str(where), report=report, clock=clock, looking=looking)
     raise StoreUnusable(
         f"{str(where).partition(':')[0]}: no such store; name a directory,"
@@ -55,18 +58,43 @@ def open_store(
     )
 
 
-def is_postgres(where: str) -> bool:
+def is_postgres(where: str | Path) -> bool:
     """Return whether a place is the URL of a PostgreSQL database."""
-    return where.startswith(("postgresql://", "postgres://"))
+    return str(where).startswith(("postgresql://", "postgres://"))
 
 
 def _postgres(where: str, *, report: Report, clock: Callable[[], float], looking: bool) -> Store:
-    """Return the store in a database; its library is imported only here, since it is an extra."""
-    try:
+    """Return the store in a database."""
+    with _extra_installed():
         from emailrelay.store.postgres.store import PostgresStore  # noqa: PLC0415
+    given = None if clock is time.time else clock
+    return PostgresStore(where, report=report, clock=given, looking=looking)
+
+
+@contextmanager
+def _extra_installed() -> Generator[None]:
+    """Import the library of an extra, which other stores do without."""
+    try:
+        yield
     except ImportError as error:
         raise StoreUnusable(
             f"store: PostgreSQL needs psycopg; run: pip install 'emailrelay[postgres]' ({error})"
         ) from error
-    given = None if clock is time.time else clock
-    return PostgresStore(where, report=report, clock=given, looking=looking)
+
+
+def token_directory(where: str | Path, spool_dir: Path) -> Path | None:
+    """Return the directory of the tokens for the store at ``where``. None: the store holds them.
+
+    A store in memory has them in ``spool_dir``: they are to outlive the process.
+    """
+    return None if is_postgres(where) else spool_at(where) or spool_dir
+
+
+def open_tokens(where: str | Path, spool_dir: Path) -> TokenStore:
+    """Return the tokens for the store at ``where``."""
+    directory = token_directory(where, spool_dir)
+    if directory is not None:
+        return SpoolTokens(str(directory))
+    with _extra_installed():
+        from emailrelay.store.postgres.tokens import PostgresTokens  # noqa: PLC0415
+    return PostgresTokens(str(where))

@@ -6,17 +6,19 @@ Programs start it for every message they send, so it imports little, and some of
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.envelope import Address
-from emailrelay.errors import reason_of
+from emailrelay.errors import StoreError, reason_of
 from emailrelay.printable import printable
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.standard_streams import drop_output, mention, prepare_streams
+from emailrelay.store.quick_chooser import begin_submission
+from emailrelay.store.submission import SubmissionRefused
 from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
-from emailrelay.submit.direct import NoEntry, SpoolEntry, new_ids
 from emailrelay.submit.message import DataError, NoInput
 
 PROGRAM = "emailrelay-submit"
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error), os.EX_DATAERR)
     except NoInput as error:
         return _complain(str(error), os.EX_NOINPUT)
-    except OSError as error:
+    except (OSError, StoreError) as error:
         drop_output()
         return _complain(f"{reason_of(error)}; try again later", os.EX_TEMPFAIL)
 
@@ -131,28 +133,34 @@ def _submit(arguments: Arguments) -> int:
         # Root's Python may stand where the owner cannot read it: what this takes is imported already.
         with spool_owner.acting(_root(arguments), imports=False):
             return _put(arguments, mail)
-    except NoEntry as error:
+    except SubmissionRefused as error:
         return _send(mail, arguments.port, str(error))
 
 
 def _put(arguments: Arguments, mail: Mail) -> int:
-    entry = SpoolEntry(_root(arguments))
+    submission = begin_submission(_root(arguments), _new_ids())
     try:
-        entry.write(mail.content(entry.id))
-        entry.commit(mail.sender, mail.recipients)
-    except BaseException:  # an interrupt as well: nobody was told yet that it was taken
-        entry.discard()
+        submission.write(mail.content(submission.id))
+        submission.commit(mail.sender, mail.recipients)
+    except BaseException:  # an interrupt as well: the caller does not know yet that it was taken
+        submission.discard()
         raise
     if arguments.verbose:
-        mention(entry.path)
+        mention(submission.path)
     return os.EX_OK
+
+
+def _new_ids() -> Callable[[], QueueId]:
+    """Return the ids of this process, drawn as ``secrets`` does, whose import would take too long."""
+    ids = QueueIds(int.from_bytes(os.urandom(8)) % (1 << PROCESS_BITS))
+    return lambda: ids.next(time.time())
 
 
 def _send(mail: Mail, port: int, why: str) -> int:
     """Go through the receiver, since the spool is closed to this user."""
     from emailrelay.submit import by_smtp  # noqa: PLC0415 - 30 ms that members of the group save
 
-    message_id = new_ids().next(time.time())
+    message_id = _new_ids()()
     try:
         by_smtp.send(port, mail.sender, mail.recipients, b"".join(mail.content(message_id)))
     except by_smtp.ReceiverNotReached as error:

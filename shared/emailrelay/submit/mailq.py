@@ -1,78 +1,43 @@
-"""The queue at a glance, for those who type ``mailq``."""
+"""The output of ``mailq``."""
 
-import os
 import time
 from collections.abc import Iterator
 
-from emailrelay import envelope_format, journal
-from emailrelay.errors import DamagedMessage, reason_of
+from emailrelay import journal
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files, names
-from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.queue_entry import QueueEntry
+from emailrelay.store.quick_chooser import queue_at
 
 
-def lines(root: str, now: float) -> Iterator[str]:
-    """Give the lines to print, oldest message first. ``now``: seconds since 1970.
+def lines(where: str, now: float) -> Iterator[str]:
+    """Yield the lines to print, oldest message first. ``now``: seconds since 1970.
 
     Raises:
-        OSError: the spool cannot be read.
+        OSError, StoreError: the store cannot be read.
 
     """
-    spool = Directory(root, makes=False)
-    entries = sorted(
-        (entry for name in files.listed(spool) if (entry := names.parse(name))), key=_arrival
-    )
-    shown = [story for entry in entries if (story := list(_story(spool, entry, now)))]
-    if not shown:
+    count = 0
+    for count, entry in enumerate(queue_at(where), 1):  # noqa: B007 - counted to the end
+        yield from _story(entry, now)
+    if not count:
         yield "Mail queue is empty"
         return
-    for story in shown:
-        yield from story
-    count = "1 message" if len(shown) == 1 else f"{len(shown)} messages"
-    yield f"-- {count}; emailrelay-queue tells more"
+    shown = "1 message" if count == 1 else f"{count} messages"
+    yield f"-- {shown}; emailrelay-queue tells more"
 
 
-def _arrival(entry: names.EnvelopeName) -> tuple[int, ...]:
-    return tuple(int(group) if group.isdecimal() else 0 for group in entry.id.split("."))
-
-
-def _story(spool: Directory, entry: names.EnvelopeName, now: float) -> Iterator[str]:
-    """Tell one message; nothing if it has left meanwhile."""
-    path = spool / names.envelope(entry.id, entry.stage)
-    try:
-        octets = _read(path)
-        if octets is None:
-            return
-        file = envelope_format.parse(octets)
-    except (DamagedMessage, OSError) as error:
-        yield f"{entry.id} - {entry.stage} (cannot be read: {reason_of(error, str(path))})"
+def _story(entry: QueueEntry, now: float) -> Iterator[str]:
+    history = entry.history
+    if entry.envelope is None:
+        yield f"{entry.id} - {entry.stage} (cannot be read: {entry.problem})"
         return
-    history = journal.read(journal.parse(file.tail))
     state = _state(entry.stage, history, now)
-    yield f"{entry.id} {_arrived(history)} {state} from <{file.envelope.sender}>"
+    yield f"{entry.id} {_arrived(history)} {state} from <{entry.envelope.sender}>"
     if told := _last(entry.stage, history):
         yield f"    ({told})"
-    for address in history.pending(file.envelope) or file.envelope.recipients:
+    for address in history.pending(entry.envelope) or entry.envelope.recipients:
         yield f"    {address}"
-
-
-def _read(path: Location) -> bytes | None:
-    """Read an envelope file; None: it has left meanwhile.
-
-    Raises:
-        OSError: it cannot be read, or is no regular file.
-
-    """
-    descriptor = files.open_regular(path)
-    if descriptor is None:
-        if files.is_there(path):
-            raise OSError("no regular file")
-        return None
-    try:
-        return files.read_all(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _state(stage: Stage, history: journal.History, now: float) -> str:
@@ -84,7 +49,7 @@ def _state(stage: Stage, history: journal.History, now: float) -> str:
 
 
 def _last(stage: Stage, history: journal.History) -> str:
-    """Give what the last try met with, or why the message was given up."""
+    """Return the result of the last try, or the reason why the message was given up."""
     if stage is Stage.FAILED and history.failed is not None:
         return str(history.failed.reason)
     attempt = history.last_attempt

@@ -14,11 +14,12 @@ from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
-from emailrelay.oauth.bearer import Bearer, tokens_root
+from emailrelay.oauth.bearer import Bearer
 from emailrelay.printable import printable
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.store.chooser import open_tokens, token_directory
 from emailrelay_forwarder.doctor.examination import Examination
 from emailrelay_forwarder.doctor.finding import ReportFinding
 from emailrelay_forwarder.doctor.render import as_json, show
@@ -67,9 +68,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings, _ = gather(ForwarderSettings, replace(options, values=values), os.environ)
         check_files(settings)
         ways = _chosen(settings, DEFAULT if by_address else name)
-        if any(account.oauth2 for account in settings.account):
+        tokens = token_directory(settings.store_place, settings.spool_dir)
+        if tokens is not None and any(account.oauth2 for account in settings.account):
             # The tokens are for the services' user alone, not even for root.
-            spool_owner.become(tokens_root(settings.store_place, settings.spool_dir))
+            spool_owner.become(tokens)
         withheld = by_address and _is_foreign(options, settings)
         reports = asyncio.run(_examine(settings, ways, asked, withheld=withheld))
     except ConfigError as error:
@@ -155,9 +157,8 @@ async def _examine(
     *,
     withheld: bool,
 ) -> list[ReportFinding]:
-    bearer = Bearer(
-        settings.account, tokens_root(settings.store_place, settings.spool_dir), report=_unheard
-    )
+    tokens = open_tokens(settings.store_place, settings.spool_dir)
+    bearer = Bearer(settings.account, tokens, report=_unheard)
     sessions = replace(sessions_of(settings, _unheard, bearer), dialogue=None)
     if withheld:
         sessions = replace(sessions, accounts=nobody)

@@ -37,6 +37,7 @@ from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
+from emailrelay.store.spool.verify import SpoolVerification
 
 _PATIENCE = 0.3
 """Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""
@@ -213,7 +214,7 @@ class SpoolStore(Store):
                     os.close(descriptor)
             except OSError as error:  # whatever it is, it must not hide the others
                 raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
-            return stage, file.envelope, journal.read(journal.parse(file.tail))
+            return stage, file.envelope, journal.history(file.tail)
         return None
 
     def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:
@@ -272,6 +273,10 @@ class SpoolStore(Store):
         if self._sweeping is not None:
             await self._sweeping
         return take_failure(self._spool, message)
+
+    def verification(self, *, contents: bool) -> SpoolVerification:
+        """See ``Store.verification``."""
+        return SpoolVerification(self._spool.root, self, contents=contents)
 
     def _ask(self, path: Location, wish: AdministratorWish) -> bool:
         """Leave a request for whoever has claimed the message; False if that is not there."""

@@ -1,4 +1,4 @@
-"""Looks for damage in a spool directory without changing it, and has what it found repaired.
+"""A search for damage in a spool directory, which changes nothing, and its repair.
 
 Mail comes and goes while this looks, so what seems wrong is looked at a second time under its present
 name before it is called a problem.
@@ -6,66 +6,55 @@ name before it is called a problem.
 
 import contextlib
 import os
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from emailrelay import envelope_format, journal
-from emailrelay.errors import DamagedMessage, reason_of
-from emailrelay.events import Event
+from emailrelay.errors import DamagedMessage, StoreError, reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
+from emailrelay.store.base import Store
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
-from emailrelay.store.spool.store import SpoolStore
+from emailrelay.store.verification import DamageFinding, Verification
 
 _WORKING = (Stage.UNFILTERED, Stage.READY)
 
 
-@dataclass(frozen=True, slots=True)
-class DamageFinding:
-    """Something that should not be there, or should be otherwise. ``name`` is relative to the spool."""
+class SpoolVerification(Verification):
+    """See ``Verification``. With ``contents``, checksums are compared as well as lengths."""
 
-    name: str
-    problem: str
-    id: QueueId | None = None
-    stage: Stage | None = None
+    def __init__(self, root: Directory, store: Store, *, contents: bool) -> None:
+        """Search ``root``, and repair it through ``store``, which has it open."""
+        self.messages = 0
+        self._root, self._store, self._contents = root, store, contents
 
-
-@dataclass(slots=True)
-class Verification:
-    """One look at a spool. With ``contents``, checksums are compared as well as lengths."""
-
-    root: Directory
-    contents: bool = False
-    messages: int = 0
-    _told: list[Event] = field(default_factory=list[Event])
-
-    def listing(self) -> list[str]:
-        """List what there is to look at."""
-        found = sorted(files.listed(self.root))
-        for directory in (names.DRAFTS, names.WORK):
-            with contextlib.suppress(FileNotFoundError):
-                inside = sorted(files.listed(self._directory(directory)))
-                found.extend(f"{directory}/{name}" for name in inside)
+    async def listing(self) -> list[str]:
+        """See ``Verification.listing``."""
+        try:
+            found = sorted(files.listed(self._root))
+            for directory in (names.DRAFTS, names.WORK):
+                with contextlib.suppress(FileNotFoundError):
+                    inside = sorted(files.listed(self._directory(directory)))
+                    found.extend(f"{directory}/{name}" for name in inside)
+        except OSError as error:
+            raise StoreError(f"list {self._root}", error) from error
         return [name for name in found if name not in names.DIRECTORIES]
 
     def _directory(self, name: str) -> Directory:
-        return self.root.below(name, makes=False)
+        return self._root.below(name, makes=False)
 
     def _at(self, name: str) -> Location:
         directory, _, base = name.rpartition("/")
-        return (self._directory(directory) if directory else self.root) / base
+        return (self._directory(directory) if directory else self._root) / base
 
-    def look(self, name: str) -> Iterator[DamageFinding]:
-        """Look at one name. What cannot be looked at is a finding, too, and hides none of the others."""
+    async def look(self, name: str) -> list[DamageFinding]:
+        """See ``Verification.look``."""
         try:
-            yield from self._look(name)
+            return list(self._look(name))
         except FileNotFoundError:
-            return  # it has moved on
+            return []  # it has moved on
         except OSError as error:
-            yield DamageFinding(name, f"cannot be read: {error.strerror}")
+            return [DamageFinding(name, f"cannot be read: {error.strerror}")]
 
     def _look(self, name: str) -> Iterator[DamageFinding]:
         directory, _, base = name.rpartition("/")
@@ -99,11 +88,11 @@ class Verification:
                 os.close(envelope)
         except (DamagedMessage, OSError) as error:
             return reason_of(error, name)
-        history = journal.read(journal.parse(file.tail))
+        history = journal.history(file.tail)
         return self._content_damage(message, history)
 
     def _content_damage(self, message: QueueId, history: journal.History) -> str | None:
-        content = files.open_regular(self.root / names.content(message))
+        content = files.open_regular(self._root / names.content(message))
         if content is None:
             return "content: missing"
         try:
@@ -112,7 +101,7 @@ class Verification:
                 return None
             if history.length not in (None, size):
                 return f"content: {size} octets, {history.length} were accepted"
-            if self.contents and history.crc32 is not None:
+            if self._contents and history.crc32 is not None:
                 _, crc32 = files.measure(content)
                 return None if crc32 == history.crc32 else "content: wrong checksum"
         finally:
@@ -129,7 +118,7 @@ class Verification:
 
     def _copy(self, name: str) -> Iterator[DamageFinding]:
         message = QueueId(name.rpartition("/")[2].rpartition(".")[0])
-        path = self.root / names.envelope(message, Stage.UNFILTERED)
+        path = self._root / names.envelope(message, Stage.UNFILTERED)
         lock = files.lock_named(path)
         if lock is not None:
             files.unlock_and_close(lock)
@@ -141,31 +130,26 @@ class Verification:
             *(names.envelope(message, stage) for stage in Stage),
             names.busy_envelope(message),
         ]
-        return any(files.is_there(self.root / name) for name in present) or files.is_there(
-            self.root / f"{names.draft_envelope(message)}.new"
+        return any(files.is_there(self._root / name) for name in present) or files.is_there(
+            self._root / f"{names.draft_envelope(message)}.new"
         )
 
-    async def repair(self, found: list[DamageFinding]) -> dict[DamageFinding, str]:
-        """Open the spool, which recovers it, and claim what is damaged, which sets it aside."""
+    async def repair(self, found: Sequence[DamageFinding]) -> dict[DamageFinding, str]:
+        """See ``Verification.repair``. The opening of the spool has recovered it; a claim sets damage aside."""
         done: dict[DamageFinding, str] = {}
-        async with SpoolStore(
-            Path(self.root.path), report=self._told.append, clock=time.time
-        ) as store:
-            for finding in found:
-                if finding.id is not None and finding.stage is not None:
-                    claim = await store.claim(finding.stage, finding.id, due_only=False)
-                    if (
-                        claim is not None
-                    ):  # the right octets are lost, so it is not for us to decide
-                        await claim.release()
-                        await store.hold(finding.id)
-                done[finding] = self._result(finding)
+        for finding in found:
+            if finding.id is not None and finding.stage is not None:
+                claim = await self._store.claim(finding.stage, finding.id, due_only=False)
+                if claim is not None:  # the right octets are lost: the operator decides
+                    await claim.release()
+                    await self._store.hold(finding.id)
+            done[finding] = self._result(finding)
         return done
 
     def _result(self, finding: DamageFinding) -> str:
         if files.is_there(self._at(finding.name)):
             return "kept"
-        if finding.id and files.is_there(self.root / names.envelope(finding.id, Stage.HELD)):
+        if finding.id and files.is_there(self._root / names.envelope(finding.id, Stage.HELD)):
             return "held"
         if finding.stage is not None:
             return "set aside as failed"

@@ -26,7 +26,7 @@ from emailrelay.store.postgres.message.row import lines
 
 _NOTE = """
 update emailrelay.message set journal = journal || %(lines)s
-where id = %(id)s and lease_token = %(token)s and lease_until is not null
+where id = %(id)s and lease_token = %(token)s and lease_until is not null returning id
 """
 _PREPARE = """
 insert into emailrelay.notice (about, id, local, envelope, octets)
@@ -69,7 +69,7 @@ class PostgresFailure(Failure):
         cursor = await connection.execute(
             _NOTE, {"id": self._uuid, "token": self._token, "lines": noted}
         )
-        if cursor.rowcount != 1:
+        if await cursor.fetchone() is None:
             raise StoreError(f"tell of {self.id}", "another process does it by now")
 
     async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:

@@ -29,7 +29,7 @@ _TAKE = "delete from emailrelay.awaited where id = %(id)s returning reply"
 # DELIVERED mail that no client waits for goes, unless a worker has it: its claim sees to it then.
 _WITHDRAW = """
 delete from emailrelay.message where id = %(id)s
-and (lease_until is null or lease_until <= clock_timestamp())
+and (lease_until is null or lease_until <= clock_timestamp()) returning id
 """
 _BODY = "delete from emailrelay.body where message = %(id)s"
 
@@ -88,7 +88,7 @@ class Waiters:
                 ack, dot = map(str, found)
                 if ack == Ack.DELIVERED:
                     removed = await connection.execute(_WITHDRAW, parameters)
-                    withdrawn = removed.rowcount > 0
+                    withdrawn = await removed.fetchone() is not None
                     if withdrawn:
                         await connection.execute(_BODY, parameters)
         except RelayError as error:  # the wait ends by itself, after WAIT seconds

@@ -166,7 +166,7 @@ def is_later(current: bytes, logged: bytes) -> bool:
 def _belongs(envelope: bytes, content: bytes) -> bool:
     """Tell whether an envelope's journal speaks of this content."""
     try:
-        history = journal.read(journal.parse(envelope_format.parse(envelope).tail))
+        history = journal.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
         return False
     return (history.length, history.crc32) == (len(content), zlib.crc32(content))

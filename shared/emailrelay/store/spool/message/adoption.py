@@ -236,7 +236,7 @@ def _move_into_place(locked: Locked, at: Location) -> None:
 def _carry_wish(locked: Locked, replacement: int) -> None:
     """Note in the new envelope what an operator has asked for since the old one was copied."""
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
-    wish = journal.read(journal.parse(tail)).wish
+    wish = journal.history(tail).wish
     if wish is None:
         return
     envelope = files.open_for_append(replacement)

@@ -319,7 +319,7 @@ class SpoolClaim(Claim):
     def _wish(self) -> AdministratorWish | None:
         """Give what an operator asked for since the envelope was read."""
         tail = files.read_all(self._locked.descriptor, self._read)
-        return journal.read(journal.parse(tail)).wish
+        return journal.history(tail).wish
 
     def _out_of_doubt(self) -> None:
         if self._doubt is not None:

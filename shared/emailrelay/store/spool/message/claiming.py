@@ -78,7 +78,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         file = envelope_format.parse(octets)
     except DamagedMessage as error:
         return _set_aside(locked, str(error)) if vouched_for else _withdraw(locked)
-    history = journal.read(journal.parse(file.tail))
+    history = journal.history(file.tail)
     if not vouched_for and history.accepted_at is None:
         return _withdraw(locked)  # torn behind the end mark
     now, stage = spool.clock(), locked.stage

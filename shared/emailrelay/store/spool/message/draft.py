@@ -221,7 +221,7 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
 def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | None:
     """Tell where a draft was to go if all of it is there, its content under either name."""
     try:
-        history = journal.read(journal.parse(envelope_format.parse(envelope).tail))
+        history = journal.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:
         return None
     for place in contents:

@@ -77,7 +77,7 @@ def history_of(locked: Locked) -> History:
         tail = envelope_format.parse(octets).tail
     except DamagedMessage:
         tail = octets
-    return journal.read(journal.parse(tail))
+    return journal.history(tail)
 
 
 def make(locked: Locked, change: Change) -> None:

@@ -117,7 +117,7 @@ def _stage(path: Location) -> Stage:
         file = envelope_format.parse(files.read_all(descriptor))
     finally:
         os.close(descriptor)
-    return journal.read(journal.parse(file.tail)).stage or Stage.READY
+    return journal.history(file.tail).stage or Stage.READY
 
 
 def lying(spool: Spool, about: QueueId) -> Notice | None:

@@ -1,4 +1,4 @@
-"""Straight into the spool, for members of its group."""
+"""A message that a member of the spool's group writes into the spool, without opening a store."""
 
 import contextlib
 import os
@@ -7,63 +7,48 @@ from collections.abc import Callable, Iterable
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Body, Envelope
-from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.message.pair import Pair
 from emailrelay.store.spool.wake.bell import Bell
+from emailrelay.store.submission import Submission, SubmissionRefused
 
 
-def new_ids() -> QueueIds:
-    """Give the ids of this process, drawn as ``secrets`` does, whose import would take longer than all else."""
-    return QueueIds(int.from_bytes(os.urandom(8)) % (1 << PROCESS_BITS))
+class SpoolSubmission(Submission):
+    """See ``Submission``."""
 
-
-class NoEntry(Exception):
-    """The user may not write into this spool, or there is none; the text says which."""
-
-
-class SpoolEntry:
-    """A message on its way into the spool."""
-
-    def __init__(self, root: str, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, root: str, next_id: Callable[[], QueueId], clock: Callable[[], float] = time.time
+    ) -> None:
         """Begin a message.
 
         Raises:
-            NoEntry: there is no such spool, or this user may not write into it.
+            SubmissionRefused: there is no such spool, or this user may not write into it.
             OSError: the disk refuses.
 
         """
         self._clock = clock
         self._eight_bit = False
         self._spool = Directory(root, makes=False)
-        ids = new_ids()
         try:
-            self._pair = Pair(self._spool.below(names.DRAFTS), lambda: ids.next(clock()))
+            self._pair = Pair(self._spool.below(names.DRAFTS), next_id)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise NoEntry(f"{root} is no spool directory") from error
+            raise SubmissionRefused(f"{root} is no spool directory") from error
         except PermissionError as error:
-            raise NoEntry(f"you may not write into {root}") from error
-
-    @property
-    def id(self) -> QueueId:
-        """Give the message's id."""
-        return self._pair.id
-
-    @property
-    def path(self) -> str:
-        """Give where the content is once it is committed."""
-        return str(self._spool / names.content(self.id))
+            raise SubmissionRefused(f"you may not write into {root}") from error
+        self.id = self._pair.id
+        self.path = str(self._spool / names.content(self.id))
 
     def write(self, pieces: Iterable[bytes]) -> None:
-        """Write the content."""
+        """See ``Submission.write``."""
         for piece in pieces:
             self._eight_bit = self._eight_bit or not piece.isascii()
             self._pair.write(piece)
 
     def commit(self, sender: Address, recipients: tuple[Address, ...]) -> None:
-        """Make the message durable and visible; it belongs to the spool's group from here."""
+        """See ``Submission.commit``. The message belongs to the spool's group from here."""
         envelope = Envelope(
             sender=sender,
             to_remote=recipients,
@@ -83,14 +68,14 @@ class SpoolEntry:
         bell.close()
 
     def _hand_over(self) -> None:
-        """Give the files to the spool's group where the directory does not do so by itself."""
+        """Give the files to the spool's group unless the directory does so by itself."""
         group = os.fstat(self._spool.fileno()).st_gid
         for descriptor in (self._pair.envelope, self._pair.content):
             if os.fstat(descriptor).st_gid != group:
                 os.fchown(descriptor, -1, group)
 
     def discard(self) -> None:
-        """Leave nothing."""
-        with contextlib.suppress(OSError):  # recovery removes what we cannot
+        """See ``Submission.discard``."""
+        with contextlib.suppress(OSError):  # recovery removes the rest
             self._pair.remove()
         self._pair.close()

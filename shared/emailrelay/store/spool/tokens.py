@@ -1,0 +1,148 @@
+"""Files of tokens beside the mail: whole or absent, for their owner alone, renewed by one at a time.
+
+Each name has two files under ``.tokens``: the tokens, and an empty one whose lock is the right to
+renew them. The lock's file is never removed, so its name and its inode always agree.
+"""
+
+import contextlib
+import os
+from collections.abc import AsyncGenerator, Generator
+
+from emailrelay.errors import StoreError
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.disk.threads import in_thread
+from emailrelay.store.tokens import TokenStore, TokenTurn
+
+DIRECTORY = ".tokens"
+
+_ROOM = 128 * 1024
+"""Octets put by before a token is asked for: a full disk must not cost one that cannot be asked twice."""
+
+
+class Reserved:
+    """Room on the disk for one write, to be used or left."""
+
+    __slots__ = ("_descriptor", "_directory", "_scratch", "_target")
+
+    def __init__(self, directory: Directory, name: str) -> None:
+        self._directory = directory
+        self._scratch = directory / f"{name}.new"
+        self._target = directory / f"{name}.json"
+        # The holder of the lock is the only writer; what a killed one left is begun anew.
+        flags = os.O_CREAT | os.O_TRUNC | os.O_WRONLY
+        self._descriptor = files.opened(self._scratch, flags, 0o600)
+        try:
+            os.posix_fallocate(self._descriptor, 0, _ROOM)
+        except BaseException:
+            self.close()
+            raise
+
+    def commit(self, octets: bytes) -> None:
+        """Put new tokens in place of the old ones, durably.
+
+        Raises:
+            OSError: the disk refuses; the old ones stand.
+
+        """
+        files.write_all(self._descriptor, octets)
+        os.ftruncate(self._descriptor, len(octets))
+        os.fsync(self._descriptor)
+        files.rename(self._scratch, self._target)
+        files.sync_directory(self._directory)
+
+    def close(self) -> None:
+        """Give the room back."""
+        os.close(self._descriptor)
+        files.remove(self._scratch)
+
+
+class SpoolTokenTurn(TokenTurn):
+    """See ``TokenTurn``."""
+
+    def __init__(self, directory: Directory, name: str) -> None:
+        self._directory, self._name = directory, name
+        self._room: Reserved | None = None
+
+    async def reserve(self) -> None:
+        """See ``TokenTurn.reserve``."""
+        with _doing("the tokens cannot be kept"):
+            self._take_room()
+
+    def _take_room(self) -> Reserved:
+        if self._room is None:
+            self._room = Reserved(self._directory, self._name)
+        return self._room
+
+    async def keep(self, octets: bytes) -> None:
+        """See ``TokenTurn.keep``."""
+        with _doing("the tokens cannot be kept"):
+            try:
+                await in_thread(self._take_room().commit, octets)
+            finally:
+                self.close()
+
+    def close(self) -> None:
+        """Give back room that was not used."""
+        room, self._room = self._room, None
+        if room is not None:
+            room.close()
+
+
+class SpoolTokens(TokenStore):
+    """See ``TokenStore``. Names are those of accounts."""
+
+    def __init__(self, root: str) -> None:
+        """Use the spool directory ``root``; nothing is touched yet."""
+        self._root = root
+
+    async def read(self, account: str) -> bytes | None:
+        """See ``TokenStore.read``."""
+        with _doing("the tokens cannot be read"):
+            try:
+                descriptor = files.open_regular(self._directory(makes=False) / f"{account}.json")
+            except FileNotFoundError:
+                return None
+            if descriptor is None:
+                return None
+            try:
+                return files.read_all(descriptor)
+            finally:
+                os.close(descriptor)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, account: str) -> AsyncGenerator[SpoolTokenTurn | None]:
+        """See ``TokenStore.turn``."""
+        with _doing("the tokens cannot be kept"):
+            directory = self._directory()
+            descriptor = files.opened(
+                directory / f"{account}.lock", os.O_CREAT | os.O_RDONLY, 0o600
+            )
+            locked = files.try_lock(descriptor)
+        turn = SpoolTokenTurn(directory, account)
+        try:
+            yield turn if locked else None
+        finally:
+            turn.close()
+            if locked:
+                files.unlock_and_close(descriptor)
+            else:
+                os.close(descriptor)
+
+    def _directory(self, *, makes: bool = True) -> Directory:
+        """Give the directory, for this user alone; anything else in its place is refused."""
+        root = Directory(self._root, makes=makes)
+        missing = makes and not files.is_there(root / DIRECTORY)
+        directory = root.below(DIRECTORY, makes=makes, private=True)
+        if missing:
+            directory.renew()
+            files.sync_directory(root)
+        return directory
+
+
+@contextlib.contextmanager
+def _doing(doing: str) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(doing, error) from error
