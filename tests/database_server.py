@@ -125,9 +125,9 @@ class DatabaseServer:
         query = {"host": str(self.directory), "allow": "fsync=off", **parameters}
         return f"postgresql://postgres@/{database}?{urlencode(query)}"
 
-    def empty(self) -> str:
+    def empty(self, encoding: str = "UTF8") -> str:
         """Make a database without tables; return its name."""
-        return self._create("template0")
+        return self._create("template0", encoding)
 
     def database(self, directory: Path) -> str:
         """Return the name of the database for a test's directory; made with our tables if missing."""
@@ -139,20 +139,22 @@ class DatabaseServer:
 
     def _make_template(self) -> None:
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
-            connection.execute(f"create database {_TEMPLATE} template template0")
+            connection.execute(
+                f"create database {_TEMPLATE} template template0 encoding 'UTF8' locale 'C'"
+            )
         # In a thread of its own: the test may have an event loop running.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _migrated(self.conninfo(_TEMPLATE))).result()
         self._template = True
 
-    def _create(self, template: str) -> str:
+    def _create(self, template: str, encoding: str = "UTF8") -> str:
         self._made += 1
         name = f"test_{self._made}"
         with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
             connection.execute(
-                sql.SQL("create database {} template {} strategy file_copy").format(
-                    sql.Identifier(name), sql.Identifier(template)
-                )
+                sql.SQL(
+                    "create database {} template {} strategy file_copy encoding {} locale 'C'"
+                ).format(sql.Identifier(name), sql.Identifier(template), sql.Literal(encoding))
             )
         return name
 

@@ -10,6 +10,7 @@ from typing import LiteralString, NamedTuple
 
 import psycopg
 import pytest
+from psycopg import sql
 from tests.contract.mail import Opener
 from tests.database_server import drop_database, the_server
 
@@ -67,6 +68,15 @@ class PostgresOpener:
         with psycopg.connect(self.server.conninfo(self.name), autocommit=True) as connection:
             cursor = connection.execute(statement, parameters)
             return cursor.fetchall() if cursor.description else []
+
+    def alter(self, setting: str, value: str) -> None:
+        """Change a setting of the server for this database."""
+        with psycopg.connect(self.server.conninfo(self.name), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("alter database {} set {} = {}").format(
+                    sql.Identifier(self.name), sql.Identifier(setting), sql.Literal(value)
+                )
+            )
 
     def end_leases(self) -> None:
         """End all leases, as time does for a process that does not renew them."""
