@@ -7,6 +7,7 @@ keeps a state between two transactions, so that a pooler in transaction mode may
 import asyncio
 import contextlib
 import random
+import select
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -105,8 +106,9 @@ class Connections:
     async def _take(self) -> Connection:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.closed:
+            if not _ended(connection):
                 return connection
+            await connection.close()
         try:
             return await self.connect()
         except StoreError as error:
@@ -155,3 +157,12 @@ class Connections:
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.close()
+
+
+def _ended(connection: Connection) -> bool:
+    """Return whether the server has ended an idle connection: octets that no statement asked for."""
+    if connection.closed:
+        return True
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))

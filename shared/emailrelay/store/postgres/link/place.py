@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -64,18 +64,18 @@ def parse(url: str) -> Place:
         StoreUnusable: the URL is wrong, or holds a password.
 
     """
-    parts = urlsplit(url)
-    given = parse_qsl(parts.query, keep_blank_values=True)
-    ours = {name: value for name, value in given if name in _OURS}
-    others = [(name, value) for name, value in given if name not in _OURS]
-    bare = urlunsplit(parts._replace(query=urlencode(others)))
     try:
+        parts = urlsplit(url)
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        theirs = urlencode([each for each in given if each[0] not in _OURS], quote_via=quote)
+        bare = urlunsplit(parts._replace(query=theirs))
         parameters = {name: str(value) for name, value in conninfo_to_dict(bare).items()}
-    except psycopg.ProgrammingError as error:
-        # The library's text may quote the URL, and with it a password.
+    except (ValueError, psycopg.ProgrammingError):
+        # The libraries' texts may quote the URL, and with it a password.
         raise StoreUnusable(
             "store: this is no PostgreSQL URL; write postgresql://USER@HOST:PORT/DATABASE"
-        ) from error
+        ) from None
+    ours = {name: value for name, value in given if name in _OURS}
     if any(name in parameters for name in _SECRETS):
         raise StoreUnusable(
             "store: the URL holds a password, which every user of this host may read;"
