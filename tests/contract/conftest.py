@@ -27,6 +27,8 @@ from emailrelay.store.tokens import TokenStore
 class MemoryOpener:
     """Opens one piece of memory."""
 
+    place = "memory:"
+
     def __init__(self, _directory: Path) -> None:
         self.reports: list[Event] = []
         self._mail = MemoryMail()
@@ -43,6 +45,7 @@ class SpoolOpener:
     def __init__(self, directory: Path) -> None:
         self.reports: list[Event] = []
         self.directory = directory / "spool"
+        self.place = str(self.directory)
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store:
         return open_store(self.directory, report=self.reports.append, clock=clock, sync=self.sync)
@@ -112,15 +115,21 @@ class Registered(NamedTuple):
 
     opener: Callable[[Path], Opener]
     """Makes an opener of a store that is empty; the directory is the test's own."""
+    shared: bool = True
+    """Whether other processes can open it, at the opener's ``place``."""
     tokens: Callable[[Path], TokenStore] | None = None
     """Gives the tokens there, with the same directory the same; None: another store keeps them."""
     verifies: bool = True
     """Whether ``Store.verification`` is not refused."""
 
 
+def _spool_tokens(directory: Path) -> TokenStore:
+    return SpoolTokens(str(directory))
+
+
 STORES = {
-    "memory": Registered(MemoryOpener, verifies=False),
-    "spool": Registered(SpoolOpener, tokens=lambda directory: SpoolTokens(str(directory))),
+    "memory": Registered(MemoryOpener, shared=False, verifies=False),
+    "spool": Registered(SpoolOpener, tokens=_spool_tokens),
     "log": Registered(LoggedSpoolOpener),
     "postgres": Registered(PostgresOpener, tokens=_database_tokens, verifies=False),
 }
@@ -129,6 +138,12 @@ STORES = {
 @pytest.fixture(params=STORES)
 def opener(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
     """Give each store of the product in turn."""
+    return STORES[request.param].opener(tmp_path)
+
+
+@pytest.fixture(params=[name for name, store in STORES.items() if store.shared])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Opener:
+    """Give each store that several processes can open."""
     return STORES[request.param].opener(tmp_path)
 
 

@@ -37,6 +37,8 @@ class Opener(Protocol):
     """Makes a store over the same mail each time it is called."""
 
     reports: list[Event]
+    place: str
+    """What ``open_store`` of another process takes, unless the store lives in one process."""
 
     def __call__(self, clock: Callable[[], float] = time.time) -> Store: ...
 

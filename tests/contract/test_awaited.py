@@ -160,3 +160,29 @@ async def test_waiting_clients_are_answered_each_with_their_own_reply(opener: Op
         await asyncio.gather(deliver(), *(send() for _ in range(20)))
         assert await stages(store) == {}
         assert not [event for event in opener.reports if isinstance(event, Withdrawn)]
+
+
+async def test_forwarder_does_not_speak_for_the_filters(opener: Opener) -> None:
+    async with opener() as store, opener() as other, store.draft(ENVELOPE) as draft:
+        draft.write(b"Subject: x\r\n\r\n")
+        await draft.commit(Stage.UNFILTERED, Ack.FILTERED)
+        waiting = asyncio.create_task(draft.answer(PATIENCE))
+        await asyncio.sleep(0)
+        async with await claimed(other, draft.id, Stage.UNFILTERED) as claim:
+            await claim.settle(Pass())
+        # The client is told a moment after the message is ready: the forwarder may be quicker.
+        async with await claimed(other, draft.id) as claim:
+            now = claim.history.started_at or 0.0
+            later = attempt(now, next_attempt=now)
+            await claim.settle(Defer(later), answer=Reply(451, "4.4.0 not now"))
+        assert await stages(store) == {draft.id: Stage.READY}
+        waiting.cancel()
+
+
+async def test_nobody_waits_for_filters_where_there_are_none(opener: Opener) -> None:
+    async with opener() as store, store.draft(ENVELOPE) as draft:
+        draft.write(b"Subject: x\r\n\r\n")
+        await draft.commit(Stage.READY, Ack.FILTERED)
+        async with asyncio.timeout(PATIENCE / 2):
+            assert await draft.answer(PATIENCE) is None
+        assert await stages(store) == {draft.id: Stage.READY}

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 from tests.contract.mail import (
     PATIENCE,
+    Clock,
     Opener,
     attempt,
     background,
@@ -199,3 +200,20 @@ async def test_waking_the_dispatcher_makes_deferred_messages_due(
             woken.set()
             async with await claiming as claim:
                 assert claim.id == message
+
+
+@pytest.mark.parametrize("back", [3600.0, 12 * 3600.0])
+async def test_clock_set_back_holds_no_mail_up(opener: Opener, back: float) -> None:
+    clock = Clock()
+    async with opener(clock) as store:
+        deferred, fresh = await put(store), await put(store)
+        async with await claimed(store, deferred) as claim:
+            await claim.settle(Defer(attempt(clock.now, next_attempt=clock.now + 60)))
+        clock.now -= back
+        async with store.feed(Stage.READY) as feed:
+            found = set[QueueId]()
+            for _ in range(2):
+                async with await next_of(feed) as claim:
+                    found.add(claim.id)
+                    await claim.settle(Done())
+        assert found == {deferred, fresh}

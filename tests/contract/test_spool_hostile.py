@@ -13,8 +13,6 @@ from tests.contract.mail import (
     ENVELOPE,
     NEVER,
     PATIENCE,
-    Clock,
-    attempt,
     can_claim,
     claimed,
     content_of,
@@ -28,8 +26,7 @@ from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.events import TakenIn
 from emailrelay.queue_id import QueueId
-from emailrelay.reply import Reply
-from emailrelay.settlement import Defer, Done, Fail, Pass
+from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import WorkCopy
 from emailrelay.store.spool.disk import files
@@ -237,49 +234,6 @@ async def test_endless_envelope_is_set_aside(spool: SpoolOpener) -> None:
         os.truncate(path, 1024**3)  # takes no room
         assert not await can_claim(store, QueueId("1.1.1"))
         assert await stages(store) == {QueueId("1.1.1"): Stage.FAILED}
-
-
-@pytest.mark.parametrize("back", [3600.0, 12 * 3600.0])
-async def test_clock_set_back_holds_no_mail_up(spool: SpoolOpener, back: float) -> None:
-    clock = Clock()
-    async with spool(clock) as store:
-        deferred, fresh = await put(store), await put(store)
-        async with await claimed(store, deferred) as claim:
-            await claim.settle(Defer(attempt(clock.now, next_attempt=clock.now + 60)))
-        clock.now -= back
-        async with store.feed(Stage.READY) as feed:
-            found = set[QueueId]()
-            for _ in range(2):
-                async with await next_of(feed) as claim:
-                    found.add(claim.id)
-                    await claim.settle(Done())
-        assert found == {deferred, fresh}
-
-
-async def test_forwarder_does_not_speak_for_the_filters(spool: SpoolOpener) -> None:
-    async with spool() as store, spool() as other, store.draft(ENVELOPE) as draft:
-        draft.write(ORIGINAL)
-        await draft.commit(Stage.UNFILTERED, Ack.FILTERED)
-        waiting = asyncio.create_task(draft.answer(PATIENCE))
-        await asyncio.sleep(0)
-        async with await claimed(other, draft.id, Stage.UNFILTERED) as claim:
-            await claim.settle(Pass())
-        # The client is told a moment after the message is ready: the forwarder may be quicker.
-        async with await claimed(other, draft.id) as claim:
-            now = claim.history.started_at or 0.0
-            later = attempt(now, next_attempt=now)
-            await claim.settle(Defer(later), answer=Reply(451, "4.4.0 not now"))
-        assert await stages(store) == {draft.id: Stage.READY}
-        waiting.cancel()
-
-
-async def test_nobody_waits_for_filters_where_there_are_none(spool: SpoolOpener) -> None:
-    async with spool() as store, store.draft(ENVELOPE) as draft:
-        draft.write(ORIGINAL)
-        await draft.commit(Stage.READY, Ack.FILTERED)
-        async with asyncio.timeout(PATIENCE / 2):
-            assert await draft.answer(PATIENCE) is None
-        assert await stages(store) == {draft.id: Stage.READY}
 
 
 async def test_wait_that_cannot_be_announced_leaks_nothing(

@@ -4,11 +4,10 @@ import asyncio
 import shutil
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager
-from pathlib import Path
+from contextlib import AsyncExitStack
 
 import pytest
+from tests.contract.claimers import LONG, Claimer, claimer
 from tests.contract.conftest import SpoolOpener
 from tests.contract.mail import (
     ENVELOPE,
@@ -28,46 +27,7 @@ from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import Feed
 
-ROOT = Path(__file__).parents[2]
-LONG = 60.0
-"""Seconds that a flood may take on a busy machine before the test counts as hung."""
 NO_WATCHES = 'echo 0 > /proc/sys/user/max_inotify_watches && exec "$0" "$@"'
-
-
-class Claimer:
-    """A process that claims; see ``claimer``."""
-
-    def __init__(self, process: asyncio.subprocess.Process) -> None:
-        self.process = process
-
-    def descriptors(self) -> int:
-        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
-
-    async def line(self) -> str:
-        assert self.process.stdout is not None
-        async with asyncio.timeout(LONG):
-            return (await self.process.stdout.readline()).decode().strip()
-
-
-@asynccontextmanager
-async def claimer(
-    spool: SpoolOpener, *options: str, before: tuple[str, ...] = ()
-) -> AsyncGenerator[Claimer]:
-    """Start a claimer, which has armed its watch, and kill it in the end."""
-    command = (*before, sys.executable, "-m", "tests.contract.claimer", str(spool.directory))
-    process = await asyncio.create_subprocess_exec(
-        *command, *options, cwd=ROOT, stdout=subprocess.PIPE
-    )
-    try:
-        started = Claimer(process)
-        assert await started.line() == "ready"
-        yield started
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.wait()
-        # What is unread keeps the pipe open.
-        await process.communicate()
 
 
 def drop(spool: SpoolOpener, number: int) -> QueueId:
@@ -90,18 +50,6 @@ async def test_message_of_a_killed_claimer_is_free_at_once(spool: SpoolOpener) -
             await victim.process.wait()
             async with await claimed(store, message) as claim:
                 assert await content_of(claim) == b"still here"
-
-
-async def test_waiting_feed_gets_the_message_of_a_killed_claimer(spool: SpoolOpener) -> None:
-    async with spool() as store:
-        message = await put(store)
-        async with claimer(spool, "hold") as victim:
-            assert await victim.line() == message
-            async with store.feed(Stage.READY) as feed:
-                waiting = asyncio.create_task(next_of(feed))
-                victim.process.kill()
-                async with await waiting as claim:
-                    assert claim.id == message
 
 
 AT_THE_DOT = """

@@ -28,11 +28,21 @@ class Failing(MemoryStore):
             raise self.error
         draft = super().draft(envelope)
 
+        def fail_now(_chunk: object) -> bool:
+            raise self.error
+
+        def not_more(_chunk: object) -> bool:
+            return False
+
         async def fail(*_: object) -> None:
             raise self.error
 
-        if self.at != "nowhere":
+        if self.at == "write":
+            setattr(draft, "write", fail_now)  # noqa: B010 - a method, as seen by the type checkers
+        elif self.at != "nowhere":
             setattr(draft, self.at, fail)
+        if self.at == "drain":
+            setattr(draft, "write", not_more)  # noqa: B010 - as above
         return draft
 
 
@@ -96,7 +106,7 @@ async def test_anonymous_content_has_no_received_line_and_no_client() -> None:
     assert (envelope.client, content) == ("", b"text\r\n")
 
 
-@pytest.mark.parametrize("at", ["draft", "write", "commit"])
+@pytest.mark.parametrize("at", ["draft", "write", "drain", "commit"])
 @pytest.mark.parametrize(
     ("cause", "reply"), [(errno.ENOSPC, "452 4.3.1 "), (errno.EIO, "451 4.3.0 ")]
 )

@@ -38,7 +38,7 @@ def verify(
     messages, found = with_store(
         directory, None, lambda store: _followed(store, contents=contents), looking=True
     )
-    repaired = _repaired(directory, found, contents=contents) if repair else {}
+    repaired = _repaired(directory, found if repair else [], contents=contents)
     for finding in found:
         _print_finding(finding, repaired.get(finding), as_json=as_json)
     if not as_json:

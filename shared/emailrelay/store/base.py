@@ -24,6 +24,7 @@ Guarantee: a recipient recorded as delivered is not delivered to again.
 Guarantee: an entry that is no message becomes FAILED with its reason, once, and all others go on.
     DELIVERED mail whose client was not told 250 is withdrawn instead, whatever a power cut has left of it.
 Guarantee: nothing is claimed whose settlement could not be recorded.
+Guarantee: a clock that is set back holds no mail up.
 Guarantee: the sender of a failed message is told once, whichever process dies (``store.failure``).
 
 An event is a hint; a scan gives the truth. A store that loses every hint loses time, never mail.
@@ -98,9 +99,10 @@ class Draft(ABC):
         """Make the message durable and visible at ``stage``: UNFILTERED or READY.
 
         May be cancelled: the message then either is committed or leaves nothing. With an ``ack`` other
-        than STORED the client's answer follows from ``answer``; DELIVERED mail, for which the client
-        has no 250 before that, need not be on stable storage. ``session`` names the client's session,
-        whose messages share a connection to the next server. ``dsn`` holds the client's requests.
+        than STORED the client's answer follows from ``answer``. FILTERED at READY is taken for STORED:
+        there are no filters to wait for. DELIVERED mail need not be on stable storage, for its client
+        has no 250 yet. ``session`` names the client's session, whose messages share a connection to the
+        next server. ``dsn`` holds the client's requests.
 
         Raises:
             StoreError: it is not committed, and leaves nothing that the store can still remove.
@@ -114,7 +116,7 @@ class Draft(ABC):
         It waits at most ``within`` seconds, and not once the client has ``gone``.
 
         None: there is no answer, and none will come. The message then is ordinary mail (FILTERED) or
-        withdrawn (DELIVERED).
+        withdrawn (DELIVERED). If its final dot is on the way, log and journal name a possible duplicate.
         """
 
     @abstractmethod

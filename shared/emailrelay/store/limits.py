@@ -1,4 +1,4 @@
-"""What all forwarder processes on one store may do together on one route.
+"""The limits that all forwarder processes on one store share, route by route.
 
 Guarantee: at most ``most`` slots of a route are held at any time, over all processes that ask with
     the same ``most``. The slots of a process that dies are free at once (in a store with leases, when
@@ -17,11 +17,14 @@ class Slot(ABC):
 
     @abstractmethod
     def wanted(self) -> bool:
-        """Tell whether somebody waits for a slot, so that this one is better given back soon."""
+        """Return whether a process waits for a slot, so that this one should be given back soon.
+
+        It does not wait; the answer may be some seconds old.
+        """
 
     @abstractmethod
     def release(self) -> None:
-        """Give the slot back; once is enough, more does no harm."""
+        """Give the slot back, without waiting. Further calls do nothing."""
 
 
 class RouteLimits(ABC):
@@ -29,18 +32,18 @@ class RouteLimits(ABC):
 
     @abstractmethod
     async def slot(self, most: int, *, within: float) -> Slot | None:
-        """Take one of ``most`` slots; None: no slot became free ``within`` seconds.
+        """Take one of ``most`` slots. None: no slot became free ``within`` seconds.
 
         Raises:
-            StoreError: there is no saying who holds which.
+            StoreError: the slots that are held are unknown now.
 
         """
 
     @abstractmethod
     async def permit(self, rate: Rate) -> float:
-        """Ask to send one message: 0.0 is yes, and counted; else the seconds until there may be a yes.
+        """Ask to send one message. 0.0: yes, and it is counted; else the seconds until the next try.
 
         Raises:
-            StoreError: there is no saying what was sent.
+            StoreError: the messages that were sent are unknown now.
 
         """

@@ -19,11 +19,10 @@ from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.events import Report, StoreTrouble, TakenIn, Withdrawn
-from emailrelay.journal import AdministratorWish, History, Notified, Wished
+from emailrelay.events import PossibleDuplicate, Report, StoreTrouble, TakenIn, Withdrawn
+from emailrelay.journal import AdministratorWish, Doubted, History, Notified, Wished
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.reply import Reply
-from emailrelay.schedule import is_due
 from emailrelay.settlement import Done, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
@@ -97,7 +96,7 @@ class MemoryStore(Store):
         kept = self.mail.kept.get(message)
         if kept is None or kept.stage is not stage or kept.claimed:
             return None
-        if due_only and not is_due(kept.history.next_attempt, self.clock()):
+        if due_only and kept.wait(self.clock()) > 0:
             return None
         if kept.history.ack is Ack.DELIVERED and kept.waiter is None:
             del self.mail.kept[message]
@@ -107,7 +106,8 @@ class MemoryStore(Store):
 
     def add(self, accepted: Accepted, message: QueueId, envelope: Envelope, content: bytes) -> Kept:
         """Make a message visible, whole."""
-        kept = Kept(message, accepted.stage, content, envelope, [accepted], accepted.at)
+        at = accepted.at
+        kept = Kept(message, accepted.stage, content, envelope, [accepted], since=at, changed=at)
         self.mail.kept[message] = kept
         self.mail.ring()
         return kept
@@ -203,7 +203,8 @@ class MemoryStore(Store):
             return
         kept.entries.extend(change.entries)
         kept.stage = change.stage
-        kept.since = change.due or self.clock()
+        kept.changed = self.clock()
+        kept.since = change.due or kept.changed
 
 
 class _Draft(Draft):
@@ -230,6 +231,8 @@ class _Draft(Draft):
         dsn: DsnRequest = NO_REQUEST,
     ) -> None:
         """See ``Draft``."""
+        if ack is Ack.FILTERED and stage is Stage.READY:
+            ack = Ack.STORED  # there are no filters to wait for
         content = bytes(self._content)
         accepted = self._store.accepted(stage, content, ack)._replace(session=session, dsn=dsn)
         kept = self._store.add(accepted, self.id, self._envelope, content)
@@ -253,9 +256,14 @@ class _Draft(Draft):
         kept, self._kept = self._kept, None
         if kept is None:
             return
-        kept.waiter = None
-        if kept.history.ack is Ack.DELIVERED and not kept.claimed:
+        waits, kept.waiter = kept.waiter is not None, None
+        if kept.history.ack is not Ack.DELIVERED:
+            return
+        if not kept.claimed:
             self._store.mail.kept.pop(kept.id, None)
+        elif waits and kept.at_dot:
+            self._store.report(PossibleDuplicate(id=kept.id, peer=kept.at_dot))
+            kept.entries.append(Doubted(at=self._store.clock(), peer=kept.at_dot))
 
 
 class _Claim(Claim):
@@ -268,7 +276,11 @@ class _Claim(Claim):
         self.envelope = kept.envelope
         self.history = kept.history
         self.size = len(kept.content)
-        self.ack = kept.history.ack if kept.waiter is not None else Ack.STORED
+        filtered = kept.history.ack is Ack.FILTERED and kept.stage is Stage.READY
+        waits = (
+            kept.waiter is not None and not filtered
+        )  # the verdict is not the forwarder's to give
+        self.ack = kept.history.ack if waits else Ack.STORED
         self._store = store
         self._kept = kept
         self._copy: PrivateCopy | None = None
@@ -296,8 +308,10 @@ class _Claim(Claim):
             self._touched = self._copy is not None and self._copy.changed()
         return self._touched
 
-    async def before_dot(self, peer: str) -> bool:  # noqa: ARG002 - no message outlives the process, so none is in doubt
-        """See ``Claim``."""
+    async def before_dot(self, peer: str) -> bool:
+        """See ``Claim``; no message outlives the process, so only a client can give up meanwhile."""
+        if self._kept.waiter is not None:
+            self._kept.at_dot = peer
         return self.ack is not Ack.DELIVERED or self._kept.waiter is not None
 
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
@@ -357,6 +371,7 @@ class _Claim(Claim):
 
     def _end(self) -> None:
         self._ended = True
+        self._kept.at_dot = ""
         self._drop_copy()
         self._kept.claimed = False
         wish = self._wish()

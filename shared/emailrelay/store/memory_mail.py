@@ -10,7 +10,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
-from emailrelay.schedule import is_due
+from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice
 from emailrelay.store.memory_limits import MemoryLimits
@@ -26,14 +26,25 @@ class Kept:
     envelope: Envelope
     entries: list[journal.Entry]
     since: float
+    changed: float
+    """The clock's time at the last change, which tells whether the clock was set back since."""
     claimed: bool = False
     waiter: "asyncio.Future[Reply] | None" = None
+    at_dot: str = ""
+    """The server that its final dot is on the way to, while a client waits."""
     woken: bool = False
     """A feed has made it due before its time."""
     notice: PreparedNotice | None = None
     """About its failure, recorded and not yet sent."""
     local: bool = False
     """The notice goes to a local agent."""
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until it is due."""
+        due = self.history.next_attempt
+        if self.woken or due is None or is_due(due, now) or was_set_back(self.changed, now):
+            return 0.0
+        return due - now
 
     @property
     def history(self) -> History:
@@ -74,9 +85,7 @@ class MemoryMail:
         """Return the unclaimed messages of a stage, each with the seconds until it is due."""
         for kept in self.kept.values():
             if kept.stage is stage and not kept.claimed:
-                due = kept.history.next_attempt
-                waits = not kept.woken and due is not None and not is_due(due, now)
-                yield kept, due - now if waits and due is not None else 0.0
+                yield kept, kept.wait(now)
 
     def pause(self, stage: Stage, now: float) -> float | None:
         """Return the seconds until the next deferred message is due; None: nothing is deferred."""

@@ -3,8 +3,7 @@
 import asyncio
 
 import pytest
-from tests.contract.conftest import SpoolOpener
-from tests.contract.mail import ENVELOPE, OK, PATIENCE, claimed, history_of, stages
+from tests.contract.mail import ENVELOPE, OK, PATIENCE, Opener, claimed, history_of, stages
 
 from emailrelay.ack import Ack
 from emailrelay.events import Event, PossibleDuplicate
@@ -22,16 +21,16 @@ async def _awaited(store: Store) -> Draft:
     return draft
 
 
-def _named(spool: SpoolOpener) -> list[Event]:
-    return [event for event in spool.reports if isinstance(event, PossibleDuplicate)]
+def _named(opener: Opener) -> list[Event]:
+    return [event for event in opener.reports if isinstance(event, PossibleDuplicate)]
 
 
-async def test_client_given_up_at_the_dot_is_named_in_log_and_journal(spool: SpoolOpener) -> None:
-    async with spool() as store, spool() as other, await _awaited(store) as draft:
+async def test_client_given_up_at_the_dot_is_named_in_log_and_journal(opener: Opener) -> None:
+    async with opener() as store, opener() as other, await _awaited(store) as draft:
         async with await claimed(other, draft.id) as claim:
             assert await claim.before_dot(PEER)
             assert await draft.answer(0.0) is None
-            assert _named(spool) == [PossibleDuplicate(id=draft.id, peer=PEER)]
+            assert _named(opener) == [PossibleDuplicate(id=draft.id, peer=PEER)]
             assert (await history_of(other, draft.id)).doubts == (PEER,)
             await claim.settle(Done(), answer=OK)
         assert await stages(store) == {}
@@ -39,25 +38,25 @@ async def test_client_given_up_at_the_dot_is_named_in_log_and_journal(spool: Spo
 
 @pytest.mark.parametrize("claims", [True, False])
 async def test_client_given_up_before_the_dot_is_no_duplicate(
-    spool: SpoolOpener, *, claims: bool
+    opener: Opener, *, claims: bool
 ) -> None:
-    async with spool() as store, spool() as other, await _awaited(store) as draft:
+    async with opener() as store, opener() as other, await _awaited(store) as draft:
         if claims:
             async with await claimed(other, draft.id) as claim:
                 assert await draft.answer(0.0) is None
-                assert not await claim.before_dot("mx.test:25")
+                assert not await claim.before_dot(PEER)
         else:
             assert await draft.answer(0.0) is None
-    assert not _named(spool)
+    assert not _named(opener)
 
 
 async def test_client_answered_after_the_dot_hears_it_and_is_no_duplicate(
-    spool: SpoolOpener,
+    opener: Opener,
 ) -> None:
-    async with spool() as store, spool() as other, await _awaited(store) as draft:
+    async with opener() as store, opener() as other, await _awaited(store) as draft:
         waiting = asyncio.create_task(draft.answer(PATIENCE))
         async with await claimed(other, draft.id) as claim:
             assert await claim.before_dot(PEER)
             await claim.settle(Done(), answer=OK)
         assert await waiting == OK
-    assert not _named(spool)
+    assert not _named(opener)
