@@ -130,6 +130,24 @@ async def test_draft_is_refused_at_once_while_the_database_is_away(
         assert database.kinds().count("StoreTrouble") == 1
 
 
+@pytest.mark.parametrize("how", ["refuses", "silent"])
+async def test_idle_store_notices_that_the_database_is_away(
+    database: PostgresOpener, how: str
+) -> None:
+    async with cut_off(database) as (store, proxy):
+        assert store.free() is None
+        setattr(proxy, how, True)
+        if how == "refuses":
+            proxy.cut()
+        async with asyncio.timeout(PATIENCE):
+            while store.free() is None:  # noqa: ASYNC110 -- it is seen by asking
+                await asyncio.sleep(0.01)
+        setattr(proxy, how, False)
+        proxy.cut()
+        await back(store)
+        assert store.free() is None
+
+
 async def test_waiting_feed_outlives_the_database(database: PostgresOpener) -> None:
     async with (
         cut_off(database) as (store, proxy),

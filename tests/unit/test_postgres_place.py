@@ -9,7 +9,7 @@ from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.trouble import Lost, not_connected, told
 
-SECRET = "hunter2"
+SECRET = "hunter2"  # noqa: S105 - of no one
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_password_file_is_read_for_each_connection(tmp_path: Path) -> None:
     file.write_text("changed")
     assert found.secret() == {"password": "changed"}
     file.unlink()
-    with pytest.raises(StoreError, match="password: .*No such file"):
+    with pytest.raises(StoreError, match=r"password: .*No such file"):
         found.secret()
 
 

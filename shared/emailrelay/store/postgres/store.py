@@ -2,10 +2,9 @@
 
 import asyncio
 import random
-import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError
@@ -17,7 +16,7 @@ from emailrelay.store.base import Listed, Store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.postgres import sweep
 from emailrelay.store.postgres.feed.feed import PostgresFeed
-from emailrelay.store.postgres.link import place
+from emailrelay.store.postgres.link import heartbeat, place
 from emailrelay.store.postgres.link.clock import DatabaseClock
 from emailrelay.store.postgres.link.connections import Connections
 from emailrelay.store.postgres.link.database import Database
@@ -37,7 +36,6 @@ from emailrelay.store.postgres.schema import versions
 
 _SWEEP = 300.0
 """Seconds between two sweeps of one process."""
-_CLOCK = "select extract(epoch from clock_timestamp())::float8"
 
 
 class PostgresStore(Store):
@@ -55,7 +53,7 @@ class PostgresStore(Store):
         self._report, self._clock, self._looking = report, clock, looking
         self._opened: Services | None = None
         self._slots: Slots | None = None
-        self._sweeping: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     @property
     def _services(self) -> Services:
@@ -74,9 +72,7 @@ class PostgresStore(Store):
         try:
             async with connections.lend(f"open {self._place.shown}") as connection:
                 await versions.check(connection, self._place.allow)
-                asked = time.monotonic()
-                found = await (await connection.execute(_CLOCK)).fetchone()
-                clock.learn(cast("float", found[0]) if found else time.time(), asked)
+            await heartbeat.beat(connections, clock)
             database = Database(connections, clock, self._report)
             if not self._looking:
                 await sweep.sweep(database)
@@ -94,22 +90,18 @@ class PostgresStore(Store):
         )
         self._slots = Slots(database)
         if not self._looking:
-            self._sweeping = asyncio.create_task(self._sweep_now_and_then())
+            beating = heartbeat.keep_beating(connections, clock)
+            works = (self._sweep_now_and_then(), beating)
+            self._tasks = [asyncio.create_task(work) for work in works]
         return self
 
     async def _sweep_now_and_then(self) -> None:
-        database = self._database
         while True:
             await asyncio.sleep(_SWEEP * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
             try:
-                await sweep.sweep(database)
-                async with database.connections.lend("read the clock") as connection:
-                    asked = time.monotonic()
-                    found = await (await connection.execute(_CLOCK)).fetchone()
-                    if found is not None:
-                        database.clock.learn(cast("float", found[0]), asked)
+                await sweep.sweep(self._database)
             except RelayError as error:
-                database.trouble("clean up", error)
+                self._database.trouble("clean up", error)
 
     async def __aexit__(
         self,
@@ -119,9 +111,9 @@ class PostgresStore(Store):
     ) -> None:
         """See ``Store``."""
         services, self._opened = self._services, None
-        if self._sweeping is not None:
-            self._sweeping.cancel()
-            await asyncio.wait((self._sweeping,))
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await services.committer.close()
         await services.settler.close()
         await services.waiters.close()
@@ -134,6 +126,10 @@ class PostgresStore(Store):
         """See ``Store.draft``."""
         services = self._services
         return PostgresDraft(services.database, services.committer, services.waiters, envelope)
+
+    def free(self) -> int | None:
+        """See ``Store.free``; there is no room in a database that is away."""
+        return 0 if self._database.connections.away else None
 
     def limits(self, route: str) -> PostgresLimits:
         """See ``Store.limits``."""

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import random
 import select
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
@@ -38,6 +39,8 @@ class Connections:
         self._away: str | None = None
         self._reaching: asyncio.Task[None] | None = None
         self._closed = False
+        self.answered = time.monotonic()
+        """When the database last answered (monotonic seconds)."""
 
     async def connect(self) -> Connection:
         """Make a connection of its own, outside the pool.
@@ -54,6 +57,11 @@ class Connections:
             )
         except psycopg.Error as error:
             raise not_connected(self.place.shown, error) from None
+
+    @property
+    def away(self) -> bool:
+        """Whether the database is known to be away."""
+        return self._away is not None
 
     def check(self, doing: str) -> None:
         """Raise StoreError at once if the database is known to be away."""
@@ -77,6 +85,7 @@ class Connections:
                 with translated(doing):
                     async with asyncio.timeout(within):
                         yield connection
+                self.answered = time.monotonic()
             except Lost as error:
                 self._lose(error)
                 raise
