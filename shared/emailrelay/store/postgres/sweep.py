@@ -8,19 +8,19 @@ from emailrelay.store.postgres.message import notice
 _SWEEPS: tuple[LiteralString, ...] = (
     """
     delete from emailrelay.body where message in
-        (select id from emailrelay.draft where lease_until < clock_timestamp())
+        (select id from emailrelay.draft where lease_until < statement_timestamp())
     and not exists (select 1 from emailrelay.message m where m.id = body.message)
     """,
-    "delete from emailrelay.draft where lease_until < clock_timestamp()",
-    "delete from emailrelay.awaited where wait_until < clock_timestamp() - interval '1 hour'",
-    "delete from emailrelay.slot where lease_until < clock_timestamp() - interval '1 hour'",
-    "delete from emailrelay.slot_wish where wish_until < clock_timestamp()",
+    "delete from emailrelay.draft where lease_until < statement_timestamp()",
+    "delete from emailrelay.awaited where wait_until < statement_timestamp() - interval '1 hour'",
+    "delete from emailrelay.slot where lease_until < statement_timestamp() - interval '1 hour'",
+    "delete from emailrelay.slot_wish where wish_until < statement_timestamp()",
     # A time further off than any pause was set by a clock that was wrong: it must strand no mail.
     """
-    update emailrelay.message set run_at = clock_timestamp()
-    where stage in ('unfiltered', 'ready') and run_at > clock_timestamp() + interval '25 hours'
+    update emailrelay.message set run_at = statement_timestamp()
+    where stage in ('unfiltered', 'ready') and run_at > statement_timestamp() + interval '25 hours'
     """,
-    "delete from emailrelay.history where ended_at < clock_timestamp() - interval '7 days'",
+    "delete from emailrelay.history where ended_at < statement_timestamp() - interval '7 days'",
 )
 
 

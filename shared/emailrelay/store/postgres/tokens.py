@@ -18,10 +18,10 @@ _TURN = 120.0
 _READ = "select octets from emailrelay.token where name = %(name)s"
 _TAKE = """
 insert into emailrelay.token (name, lease_holder, lease_until)
-values (%(name)s, %(holder)s, clock_timestamp() + make_interval(secs => %(turn)s))
+values (%(name)s, %(holder)s, statement_timestamp() + make_interval(secs => %(turn)s))
 on conflict (name) do update set lease_holder = excluded.lease_holder,
     lease_until = excluded.lease_until
-where token.lease_until is null or token.lease_until <= clock_timestamp() returning name
+where token.lease_until is null or token.lease_until <= statement_timestamp() returning name
 """
 _KEEP = """
 update emailrelay.token set octets = %(octets)s where name = %(name)s and lease_holder = %(holder)s

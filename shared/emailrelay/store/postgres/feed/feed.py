@@ -23,7 +23,7 @@ _WOKEN_AT_ONCE = 5000
 _WAKE = f"""
 with later as materialized (
     select id from emailrelay.message m where m.stage = %(stage)s and m.run_at > {NOW}
-    and (m.lease_until is null or m.lease_until <= clock_timestamp())
+    and (m.lease_until is null or m.lease_until <= statement_timestamp())
     limit %(most)s for update skip locked
 )
 update emailrelay.message m set run_at = {NOW} from later where m.id = later.id

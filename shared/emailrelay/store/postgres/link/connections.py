@@ -9,7 +9,7 @@ import contextlib
 import random
 import select
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
@@ -25,7 +25,15 @@ from emailrelay.store.postgres.link.trouble import Lost, not_connected, translat
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[object, ...]]
 PATIENCE = 30.0
 """Seconds for one transaction; a database that takes longer counts as away."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
+
+
+def pauses() -> Iterator[float]:
+    """Yield the seconds between tries, for ever: growing, and spread so that hosts take turns."""
+    pause = _FIRST_PAUSE
+    while True:
+        yield pause * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        pause = min(pause * 2, _LONGEST_PAUSE)
 
 
 class Connections:
@@ -143,14 +151,12 @@ class Connections:
         idle, self._idle = self._idle, []
         for connection in idle:
             await connection.close()
-        pause = _FIRST_PAUSE
-        while True:
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
+        for pause in pauses():
+            await asyncio.sleep(pause)
             try:
                 connection = await self.connect()
             except RelayError as error:
                 self._away = str(error)
-                pause = min(pause * 2, _LONGEST_PAUSE)
                 continue
             self._idle.append(connection)
             self._away = None

@@ -27,32 +27,32 @@ _releases: set["asyncio.Task[None]"] = set()
 
 _TAKE = """
 insert into emailrelay.slot (route, n, holder, lease_until)
-select %(route)s, free.n, %(holder)s, clock_timestamp() + make_interval(secs => %(lease)s)
+select %(route)s, free.n, %(holder)s, statement_timestamp() + make_interval(secs => %(lease)s)
 from generate_series(0, %(most)s - 1) as free (n)
 where not exists (select 1 from emailrelay.slot s
-    where s.route = %(route)s and s.n = free.n and s.lease_until > clock_timestamp())
+    where s.route = %(route)s and s.n = free.n and s.lease_until > statement_timestamp())
 order by free.n limit 1
 on conflict (route, n) do update set holder = excluded.holder, lease_until = excluded.lease_until
-where slot.lease_until <= clock_timestamp() returning n
+where slot.lease_until <= statement_timestamp() returning n
 """
 _FULL = """
 select count(*) >= %(most)s from emailrelay.slot
-where route = %(route)s and n < %(most)s and lease_until > clock_timestamp()
+where route = %(route)s and n < %(most)s and lease_until > statement_timestamp()
 """
 _GIVE_BACK = "delete from emailrelay.slot where holder = %(holder)s and route = %(route)s"
 _RENEW = """
-update emailrelay.slot set lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+update emailrelay.slot set lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
 where holder = any(%(holders)s)
 """
 _WISH_FOR = """
 insert into emailrelay.slot_wish (route, holder, wish_until)
-values (%(route)s, %(holder)s, clock_timestamp() + make_interval(secs => %(wish)s))
+values (%(route)s, %(holder)s, statement_timestamp() + make_interval(secs => %(wish)s))
 on conflict (route, holder) do update set wish_until = excluded.wish_until
 """
 _WISH_NO_MORE = "delete from emailrelay.slot_wish where holder = %(holder)s and route = %(route)s"
 _WISHED = """
 select distinct route from emailrelay.slot_wish where route = any(%(routes)s)
-and holder <> %(process)s and wish_until > clock_timestamp()
+and holder <> %(process)s and wish_until > statement_timestamp()
 """
 _RATE = """
 insert into emailrelay.rate (route, messages, seconds) values (%(route)s, %(messages)s, %(seconds)s)
@@ -65,12 +65,12 @@ where route = %(route)s
 """
 _FORGET = "delete from emailrelay.permit where route = %(route)s"
 _GIVEN = """
-select given_at, extract(epoch from clock_timestamp())::float8
+select given_at, extract(epoch from statement_timestamp())::float8
 from emailrelay.permit where route = %(route)s and n = %(n)s
 """
 _PERMIT = """
 insert into emailrelay.permit (route, n, given_at)
-values (%(route)s, %(n)s, coalesce(%(now)s, extract(epoch from clock_timestamp())::float8))
+values (%(route)s, %(n)s, coalesce(%(now)s, extract(epoch from statement_timestamp())::float8))
 on conflict (route, n) do update set given_at = excluded.given_at
 """
 _NEXT = "update emailrelay.rate set next = %(next)s where route = %(route)s"

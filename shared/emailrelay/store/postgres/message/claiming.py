@@ -19,13 +19,13 @@ from emailrelay.store.postgres.message.settling import Ending, Given, LeaseEnded
 
 _SMALL = 64 * 1024
 """Octets of a content that comes with its claim."""
-_FREE = "(m.lease_until is null or m.lease_until <= clock_timestamp())"
+_FREE = "(m.lease_until is null or m.lease_until <= statement_timestamp())"
 _LEASE = f"""
 update emailrelay.message m set lease_token = m.lease_token + 1, lease_holder = %(holder)s,
-    lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+    lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
 from due where m.id = due.id returning {COLUMNS},
     (select a.ack from emailrelay.awaited a
-        where a.id = m.id and a.reply is null and a.wait_until > clock_timestamp()),
+        where a.id = m.id and a.reply is null and a.wait_until > statement_timestamp()),
     (select b.octets from emailrelay.body b
         where b.message = m.id and b.n = 0 and m.size <= %(small)s)
 """

@@ -5,17 +5,18 @@ already, or was and is finished, is not made twice.
 """
 
 import asyncio
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from emailrelay.ack import Ack
-from emailrelay.errors import StoreError
+from emailrelay.errors import RelayError, StoreError
+from emailrelay.events import PossibleDuplicate
+from emailrelay.queue_uuid import from_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.batch import Batch
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import Connection, pauses
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Lost
 from emailrelay.store.postgres.message.row import NOW
@@ -42,7 +43,7 @@ on conflict (message, n) do nothing
 """
 _AWAITED = """
 insert into emailrelay.awaited (id, ack, wait_until)
-select d.id, d.ack, clock_timestamp() + make_interval(secs => %(wait)s)
+select d.id, d.ack, statement_timestamp() + make_interval(secs => %(wait)s)
 from unnest(%(ids)s::uuid[], %(acks)s::text[]) as d (id, ack)
 on conflict (id) do nothing
 """
@@ -53,6 +54,12 @@ and exists (select 1 from emailrelay.history h where h.id = message.id)
 _ORPHANS = """
 delete from emailrelay.body where message = any(%(ids)s)
 and not exists (select 1 from emailrelay.message m where m.id = body.message)
+"""
+# A message that was never claimed is the client's again: it was told so.
+_TAKE_BACK = "delete from emailrelay.message where id = %(id)s and lease_token = 0 returning id"
+_KNOWN = """
+select exists (select 1 from emailrelay.message where id = %(id)s)
+    or exists (select 1 from emailrelay.history where id = %(id)s)
 """
 _DRAFTED = "delete from emailrelay.draft where id = any(%(ids)s)"
 _SHORT = """
@@ -91,6 +98,10 @@ class Committer:
         self._batch: Batch[NewMessage, None] = Batch(
             self._commit, most=MOST_OCTETS, weight=lambda message: message.weight
         )
+        self._asked: Batch[NewMessage, None] = Batch(
+            self._commit_again, most=MOST_OCTETS, weight=lambda message: message.weight
+        )
+        self._taking_back: set[asyncio.Task[None]] = set()
 
     async def commit(self, message: NewMessage) -> None:
         """Make a message durable.
@@ -99,34 +110,62 @@ class Committer:
             StoreError: it is not committed.
 
         """
-        await self._batch.do(message)
+        try:
+            await self._batch.do(message)
+        except _AnswerLost:
+            await self._settle_fate(message)
         self._database.ring(message.stage)
 
     async def close(self) -> None:
         """Finish the commits under way."""
         await self._batch.close()
+        await self._asked.close()
+        for task in self._taking_back:
+            task.cancel()
+        await asyncio.gather(*self._taking_back, return_exceptions=True)
 
     async def _commit(self, messages: Sequence[NewMessage]) -> Sequence[None]:
-        try:
-            await self._once(messages, again=False)
-        except _AnswerLost:
-            await self._settle_fate(messages)
+        await self._once(messages, again=False)
         return [None] * len(messages)
 
-    async def _settle_fate(self, messages: Sequence[NewMessage]) -> None:
-        """Make the commit again until its fate is known."""
-        loop, pause = asyncio.get_running_loop(), 0.1
+    async def _commit_again(self, messages: Sequence[NewMessage]) -> Sequence[None]:
+        await self._once(messages, again=True)
+        return [None] * len(messages)
+
+    async def _settle_fate(self, message: NewMessage) -> None:
+        """Make the commit again until its fate is known; the client waits for that long."""
+        loop = asyncio.get_running_loop()
         end = loop.time() + _PATIENCE
-        while True:
+        for pause in pauses():
             try:
-                await self._once(messages, again=True)
+                await self._asked.do(message)
             except Lost:  # also an answer that was lost again
                 if loop.time() >= end:
+                    task = asyncio.create_task(self._take_back(message))
+                    self._taking_back.add(task)
+                    task.add_done_callback(self._taking_back.discard)
                     raise
             else:
                 return
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
-            pause = min(pause * 2, 2.0)
+            await asyncio.sleep(pause)
+
+    async def _take_back(self, message: NewMessage) -> None:
+        """Remove a message whose client was told that it is not committed, if it is after all."""
+        for pause in pauses():
+            try:
+                async with self._database.connections.transact("take a message back") as lent:
+                    cursor = await lent.execute(_TAKE_BACK, {"id": message.id})
+                    taken = await cursor.fetchone() is not None
+                    if taken:
+                        await lent.execute(_ORPHANS, {"ids": [message.id]})
+                    known = await lent.execute(_KNOWN, {"id": message.id})
+                    there = await known.fetchone() == (True,)
+            except RelayError:
+                await asyncio.sleep(pause)
+                continue
+            if there:
+                self._database.report(PossibleDuplicate(id=from_uuid(message.id), peer="unknown"))
+            return
 
     async def _once(self, messages: Sequence[NewMessage], *, again: bool) -> None:
         committing = False

@@ -26,7 +26,7 @@ LEASE = 3600.0
 
 _DRAFT = """
 insert into emailrelay.draft (id, lease_until)
-values (%(id)s, clock_timestamp() + make_interval(secs => %(lease)s))
+values (%(id)s, statement_timestamp() + make_interval(secs => %(lease)s))
 on conflict (id) do update set lease_until = excluded.lease_until
 """
 _DISCARD = (
@@ -54,6 +54,7 @@ class PostgresDraft(Draft):
         """Chunks in the database."""
         self._length, self._crc32 = 0, 0
         self._committed, self._awaited = False, False
+        self._committing: asyncio.Future[None] | None = None
 
     def write(self, chunk: bytes | bytearray | memoryview) -> bool:
         """See ``Draft.write``."""
@@ -88,6 +89,8 @@ class PostgresDraft(Draft):
     ) -> None:
         """See ``Draft.commit``."""
         await self.drain()
+        if ack is Ack.FILTERED and stage is Stage.READY:
+            ack = Ack.STORED  # there are no filters to wait for
         accepted = Accepted(
             at=self._database.clock(),
             stage=stage,
@@ -112,8 +115,9 @@ class PostgresDraft(Draft):
         if ack is not Ack.STORED:
             self._waiters.expect(self._uuid)
             self._awaited = True
+        self._committing = asyncio.ensure_future(self._committer.commit(message))
         try:
-            await self._committer.commit(message)
+            await asyncio.shield(self._committing)
         except StoreError:
             self._committed = False
             self._waiters.forget(self._uuid)
@@ -133,6 +137,8 @@ class PostgresDraft(Draft):
         """See ``Draft.discard``."""
         if self._awaited:
             self._awaited = False
+            if self._committing is not None and not self._committing.done():  # it was cancelled
+                await asyncio.wait((self._committing,))
             await self._waiters.give_up(self._uuid)
         elif not self._committed and self._saved:
             with contextlib.suppress(StoreError):  # a sweep removes it after its lease

@@ -12,7 +12,7 @@ from emailrelay.store.postgres.link.batch import Batch
 from emailrelay.store.postgres.link.database import Database
 
 _RENEW = """
-update emailrelay.message m set lease_until = clock_timestamp() + make_interval(secs => %(lease)s)
+update emailrelay.message m set lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
 from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 where m.id = d.id and m.lease_token = d.token and m.lease_until is not null returning m.id
 """
@@ -22,13 +22,13 @@ _DOT = """
 update emailrelay.message m set doubt = d.peer
 from unnest(%(ids)s::uuid[], %(tokens)s::bigint[], %(peers)s::text[]) as d (id, token, peer)
 where m.id = d.id and m.lease_token = d.token
-and m.lease_until > clock_timestamp() + make_interval(secs => %(half)s)
+and m.lease_until > statement_timestamp() + make_interval(secs => %(half)s)
 returning m.id
 """
 _WAITS = """
 update emailrelay.awaited a set dot = d.peer
 from unnest(%(ids)s::uuid[], %(peers)s::text[]) as d (id, peer)
-where a.id = d.id and a.reply is null and a.wait_until > clock_timestamp() returning a.id
+where a.id = d.id and a.reply is null and a.wait_until > statement_timestamp() returning a.id
 """
 
 

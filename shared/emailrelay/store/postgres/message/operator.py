@@ -25,7 +25,7 @@ where stage = any(%(stages)s) and id > %(after)s order by id limit %(most)s
 _FIRST = UUID(int=0)
 _DESCRIBE = f"select {COLUMNS} from emailrelay.message m where m.id = %(id)s"
 _LOCK = f"""
-select {COLUMNS}, m.lease_until is not null and m.lease_until > clock_timestamp()
+select {COLUMNS}, m.lease_until is not null and m.lease_until > statement_timestamp()
 from emailrelay.message m where m.id = %(id)s for update of m
 """
 _ASK = "update emailrelay.message set wish = %(wish)s where id = %(id)s"

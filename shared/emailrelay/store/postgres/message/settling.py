@@ -6,7 +6,6 @@ history, tells that it was made.
 """
 
 import asyncio
-import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
@@ -21,7 +20,7 @@ from emailrelay.settlement import Defer, Done, Fail, Hold
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.postgres.link.batch import Batch
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import Connection, pauses
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Lost
 from emailrelay.store.postgres.message import committing
@@ -58,14 +57,14 @@ DELETE = (
     "delete from emailrelay.body where message = any(%(ids)s)",
     """
     insert into emailrelay.history (id, ended_at)
-    select id, clock_timestamp() from unnest(%(ids)s::uuid[]) as d (id)
+    select id, statement_timestamp() from unnest(%(ids)s::uuid[]) as d (id)
     """,
 )
 """Takes messages out, and notes that they have been here."""
 _ANSWER = """
 update emailrelay.awaited a set reply = d.reply
 from unnest(%(ids)s::uuid[], %(replies)s::text[]) as d (id, reply)
-where a.id = d.id and a.reply is null and a.wait_until > clock_timestamp() returning a.id
+where a.id = d.id and a.reply is null and a.wait_until > statement_timestamp() returning a.id
 """
 
 
@@ -136,16 +135,15 @@ class Settler:
             StoreError: the database refuses the settlement.
 
         """
-        pause = 0.1
-        while True:
+        for pause in pauses():
             try:
                 return await self._batch.do(ending)
             except Lost:
                 # The delivery has been made: it must be recorded, however long the database is away.
                 if ending.settlement is Given.BACK:
                     raise
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - it spreads load
-            pause = min(pause * 2, 2.0)
+            await asyncio.sleep(pause)
+        raise AssertionError("pauses never end")
 
     async def close(self) -> None:
         """Finish the settlements under way."""

@@ -21,7 +21,7 @@ from emailrelay.store.postgres.message.committing import WAIT
 _SHORTEST, _LONGEST, _GROWTH = 0.01, 0.5, 1.5
 _ANSWERS = "select id, reply from emailrelay.awaited where id = any(%(ids)s) and reply is not null"
 _RENEW = """
-update emailrelay.awaited set wait_until = clock_timestamp() + make_interval(secs => %(wait)s)
+update emailrelay.awaited set wait_until = statement_timestamp() + make_interval(secs => %(wait)s)
 where id = any(%(ids)s)
 """
 _GIVE_UP = "delete from emailrelay.awaited where id = %(id)s and reply is null returning ack, dot"
@@ -29,7 +29,7 @@ _TAKE = "delete from emailrelay.awaited where id = %(id)s returning reply"
 # DELIVERED mail that no client waits for goes, unless a worker has it: its claim sees to it then.
 _WITHDRAW = """
 delete from emailrelay.message where id = %(id)s
-and (lease_until is null or lease_until <= clock_timestamp()) returning id
+and (lease_until is null or lease_until <= statement_timestamp()) returning id
 """
 _BODY = "delete from emailrelay.body where message = %(id)s"
 
