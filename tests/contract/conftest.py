@@ -65,6 +65,8 @@ class PostgresOpener:
         self.server = the_server()
         self.name = self.server.database(directory)
         self.url = self.server.url(self.name)
+        self.place = self.server.url(self.name, lease="4")
+        """For other processes: what a killed one has claimed is free after this lease."""
 
     def run(self, statement: LiteralString, *parameters: object) -> list[tuple[object, ...]]:
         """Run a statement beside the store; return its rows."""

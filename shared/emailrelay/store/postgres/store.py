@@ -20,7 +20,7 @@ from emailrelay.store.postgres.link import heartbeat, place
 from emailrelay.store.postgres.link.clock import DatabaseClock
 from emailrelay.store.postgres.link.connections import Connections
 from emailrelay.store.postgres.link.database import Database
-from emailrelay.store.postgres.marks import entrance
+from emailrelay.store.postgres.marks import clock_mark, entrance
 from emailrelay.store.postgres.marks.limits import PostgresLimits, Slots
 from emailrelay.store.postgres.message import operator
 from emailrelay.store.postgres.message.claim import PostgresClaim, Services
@@ -75,6 +75,7 @@ class PostgresStore(Store):
             await heartbeat.beat(connections, clock)
             database = Database(connections, clock, self._report)
             if not self._looking:
+                await clock_mark.look(database)
                 await sweep.sweep(database)
         except BaseException:
             await connections.close()

@@ -15,11 +15,6 @@ _SWEEPS: tuple[LiteralString, ...] = (
     "delete from emailrelay.awaited where wait_until < statement_timestamp() - interval '1 hour'",
     "delete from emailrelay.slot where lease_until < statement_timestamp() - interval '1 hour'",
     "delete from emailrelay.slot_wish where wish_until < statement_timestamp()",
-    # A time further off than any pause was set by a clock that was wrong: it must strand no mail.
-    """
-    update emailrelay.message set run_at = statement_timestamp()
-    where stage in ('unfiltered', 'ready') and run_at > statement_timestamp() + interval '25 hours'
-    """,
     "delete from emailrelay.history where ended_at < statement_timestamp() - interval '7 days'",
 )
 

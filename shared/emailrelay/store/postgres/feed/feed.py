@@ -10,14 +10,17 @@ from typing import Self
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
 from emailrelay.store.base import Feed
+from emailrelay.store.postgres.link.clock import NOW
+from emailrelay.store.postgres.marks import clock_mark
 from emailrelay.store.postgres.message.claim import PostgresClaim, Services
-from emailrelay.store.postgres.message.row import NOW
 
 BUSY, IDLE = 0.05, 2.0
 """Seconds between two questions: while messages come, and when none has come for a while."""
 _GROWTH = 1.3
 _MOST = 50
 """Messages claimed at once."""
+_CLOCK = 60.0
+"""Seconds between looks for a clock that was set back."""
 _WOKEN_AT_ONCE = 5000
 
 _WAKE = f"""
@@ -42,10 +45,12 @@ class PostgresFeed(Feed):
         self._asking: asyncio.Task[None] | None = None
         self._waking: asyncio.Task[None] | None = None
         self._over = False
+        self._looked = 0.0
 
     async def __aenter__(self) -> Self:
         """See ``Feed``."""
         self._services.database.listeners[self._stage].add(self._soon.set)
+        await self._look_at_clock()
         self._asking = asyncio.create_task(self._ask())
         return self
 
@@ -126,10 +131,19 @@ class PostgresFeed(Feed):
                     await self._soon.wait()
                     pause = BUSY
 
+    async def _look_at_clock(self) -> None:
+        self._looked = asyncio.get_running_loop().time()
+        try:
+            await clock_mark.look(self._services.database)
+        except StoreError as error:
+            self._services.database.trouble("look at the clock", error)
+
     async def _claimed(self, wanted: int) -> int:
         """Claim and hand out messages; return how many there were."""
         if not wanted:
             return 0
+        if asyncio.get_running_loop().time() - self._looked > _CLOCK:
+            await self._look_at_clock()
         services = self._services
         try:
             taken = await services.claimer.due(self._stage, wanted)

@@ -3,6 +3,9 @@
 import time
 from collections.abc import Callable
 
+NOW = "coalesce(to_timestamp(%(now)s::float8), statement_timestamp())"
+"""The present time in a statement: the database's, unless a test brings a clock."""
+
 
 class DatabaseClock:
     """The time that the database shows, estimated between two answers from it.
@@ -23,7 +26,7 @@ class DatabaseClock:
 
     @property
     def parameter(self) -> float | None:
-        """Return the present time as a parameter for ``sql.NOW``."""
+        """Return the present time as a parameter for ``NOW``."""
         return None if self._given is None else self._given()
 
     def delay(self, due: float) -> float:

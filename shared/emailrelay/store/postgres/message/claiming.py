@@ -13,8 +13,9 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail
 from emailrelay.stage import Stage
 from emailrelay.store import transition
+from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.database import Database
-from emailrelay.store.postgres.message.row import COLUMNS, NOW, Row, lines, read
+from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
 from emailrelay.store.postgres.message.settling import Ending, Given, LeaseEnded, Settler
 
 _SMALL = 64 * 1024

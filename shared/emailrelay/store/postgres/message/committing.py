@@ -16,10 +16,10 @@ from emailrelay.events import PossibleDuplicate
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.batch import Batch
+from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import Connection, pauses
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Lost
-from emailrelay.store.postgres.message.row import NOW
 
 MOST_OCTETS = 4 * 1024 * 1024
 """Octets of content in one transaction."""

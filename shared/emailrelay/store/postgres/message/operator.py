@@ -11,9 +11,10 @@ from emailrelay.queue_uuid import from_uuid
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import Listed
+from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import Connection
 from emailrelay.store.postgres.link.database import Database
-from emailrelay.store.postgres.message.row import COLUMNS, NOW, Row, lines, read, uuid_of
+from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read, uuid_of
 from emailrelay.store.postgres.message.settling import DELETE
 from emailrelay.store.transition import Change
 

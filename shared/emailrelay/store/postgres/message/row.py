@@ -15,8 +15,6 @@ COLUMNS = (
     "m.id, m.stage, m.lease_token, m.wish, m.doubt, m.size, m.envelope, m.journal,"
     " extract(epoch from m.run_at)::float8"
 )
-NOW = "coalesce(to_timestamp(%(now)s::float8), statement_timestamp())"
-"""The present time: the database's, unless a test brings a clock."""
 
 
 class Row(NamedTuple):

@@ -20,11 +20,12 @@ from emailrelay.settlement import Defer, Done, Fail, Hold
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.postgres.link.batch import Batch
+from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import Connection, pauses
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Lost
 from emailrelay.store.postgres.message import committing
-from emailrelay.store.postgres.message.row import NOW, lines
+from emailrelay.store.postgres.message.row import lines
 from emailrelay.store.transition import GONE, Change
 
 _LOCK = """

@@ -13,10 +13,12 @@ from uuid import UUID
 from emailrelay.ack import Ack
 from emailrelay.errors import RelayError
 from emailrelay.events import PossibleDuplicate, Withdrawn
+from emailrelay.journal import Doubted
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.committing import WAIT
+from emailrelay.store.postgres.message.row import lines
 
 _SHORTEST, _LONGEST, _GROWTH = 0.01, 0.5, 1.5
 _ANSWERS = "select id, reply from emailrelay.awaited where id = any(%(ids)s) and reply is not null"
@@ -31,6 +33,7 @@ _WITHDRAW = """
 delete from emailrelay.message where id = %(id)s
 and (lease_until is null or lease_until <= statement_timestamp()) returning id
 """
+_DOUBTED = "update emailrelay.message set journal = journal || %(lines)s where id = %(id)s"
 _BODY = "delete from emailrelay.body where message = %(id)s"
 
 
@@ -91,6 +94,9 @@ class Waiters:
                     withdrawn = await removed.fetchone() is not None
                     if withdrawn:
                         await connection.execute(_BODY, parameters)
+                if dot and not withdrawn:
+                    doubted = lines([Doubted(at=self._database.clock(), peer=dot)])
+                    await connection.execute(_DOUBTED, {**parameters, "lines": doubted})
         except RelayError as error:  # the wait ends by itself, after WAIT seconds
             self._database.trouble("give up waiting", error)
             return None

@@ -91,6 +91,12 @@ create table emailrelay.entrance (
     stage text not null
 )
 """
+_CLOCK_MARK = """
+create table emailrelay.clock_mark (
+    only_row boolean primary key default true check (only_row),
+    latest timestamptz not null
+)
+"""
 _SLOT = """
 create table emailrelay.slot (
     route text not null,
@@ -155,6 +161,7 @@ MIGRATIONS: tuple[Migration, ...] = (
             _HISTORY,
             "create table emailrelay.history_rest partition of emailrelay.history default",
             _ENTRANCE,
+            _CLOCK_MARK,
             _SLOT,
             _SLOT_WISH,
             _RATE,
