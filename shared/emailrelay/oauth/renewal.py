@@ -110,7 +110,7 @@ class Renewal:
         raise SignInError(self.account.name, reason, "it is tried again")
 
     async def _in_turn(self, *, refused: bool, forced: bool) -> Token | None:
-        """Renew unless another process does, else return the token there is. None: there is none yet."""
+        """Renew unless another process does, else return its token. None: it has none yet."""
         async with contextlib.AsyncExitStack() as stack:
             try:
                 turn = await stack.enter_async_context(self.tokens.turn(self.account.name))

@@ -11,18 +11,21 @@ States, and the transitions between them::
     FAILED, HELD ──retry──▶ the stage it came from;  any other ──fail──▶ FAILED
 
 Guarantee: a draft is invisible. When ``commit`` returns, content, envelope and their names are on
-    stable storage, at the place where the next opener looks for them. Leaving a draft without ``commit``
-    leaves nothing.
-Guarantee: a committed message is in exactly one stage until it is delivered, abandoned by a filter, or
-    deleted by the operator. A crash of any process at any point changes nothing about that.
+    stable storage, at the place where the next opener looks for them. Leaving a draft without
+    ``commit`` leaves nothing.
+Guarantee: a committed message is in exactly one stage until it is delivered, abandoned by a filter,
+    or deleted by the operator. A crash of any process at any point changes nothing about that.
 Guarantee: at most one claim on a message exists at any time, over all processes.
-Guarantee: a claim ends with one settlement. Falling out of its ``async with`` block settles nothing:
-    the message is free again, at once if the process dies (in a store with leases, when the lease ends).
-Guarantee: of a client that gives up waiting and a worker that answers exactly one succeeds, and the other
-    obeys: a message whose client has given up is ordinary mail (FILTERED) or withdrawn (DELIVERED).
+Guarantee: a claim ends with one settlement. Falling out of its ``async with`` block settles
+    nothing: the message is free again, at once if the process dies (in a store with leases, when
+    the lease ends).
+Guarantee: of a client that gives up waiting and a worker that answers exactly one succeeds, and the
+    other obeys: a message whose client has given up is ordinary mail (FILTERED) or withdrawn
+    (DELIVERED).
 Guarantee: a recipient recorded as delivered is not delivered to again.
 Guarantee: an entry that is no message becomes FAILED with its reason, once, and all others go on.
-    DELIVERED mail whose client was not told 250 is withdrawn instead, whatever a power cut has left of it.
+    DELIVERED mail whose client was not told 250 is withdrawn instead, whatever a power cut has left
+    of it.
 Guarantee: nothing is claimed whose settlement could not be recorded.
 Guarantee: a clock that is set back holds no mail up.
 Guarantee: the sender of a failed message is told once, whichever process dies (``store.failure``).
@@ -30,12 +33,12 @@ Guarantee: the sender of a failed message is told once, whichever process dies (
 An event is a hint; a scan gives the truth. A store that loses every hint loses time, never mail.
 
 A store need not have everything. It may refuse to be opened as configured, or to be verified
-(StoreUnusable). It may not know its free room (``free``: None). It may ignore the hints of a dispatcher
-(``dispatch``). It may have no directory: ``chooser.spool_at`` then gives None, and users of the directory
-(its owner, its free space) go without.
+(StoreUnusable). It may not know its free room (``free``: None). It may ignore the hints of a
+dispatcher (``dispatch``). It may have no directory: ``chooser.spool_at`` then gives None, and users
+of the directory (its owner, its free space) go without.
 
-All other modules of a store's contract: ``limits`` (routes), ``failure`` (notices), ``verification``,
-``tokens`` (OAuth2) and ``submission`` (commands that start quickly).
+All other modules of a store's contract: ``limits`` (routes), ``failure`` (notices),
+``verification``, ``tokens`` (OAuth2) and ``submission`` (commands that start quickly).
 """
 
 import asyncio
@@ -65,7 +68,7 @@ CHUNK = 256 * 1024
 
 
 class Draft(ABC):
-    """A message being written. An ``async with`` block; leaving it without ``commit`` discards it."""
+    """A message being written. Leaving its ``async with`` block without ``commit`` discards it."""
 
     id: QueueId
 
@@ -81,7 +84,7 @@ class Draft(ABC):
         """
 
     async def drain(self) -> None:  # noqa: B027 - a default
-        """Wait until the store can take more content. This default suits a ``write`` that returns True.
+        """Wait until the store can take more content. The default suits stores that always can.
 
         Raises:
             StoreError: see ``write``.
@@ -98,11 +101,11 @@ class Draft(ABC):
     ) -> None:
         """Make the message durable and visible at ``stage``: UNFILTERED or READY.
 
-        May be cancelled: the message then either is committed or leaves nothing. With an ``ack`` other
-        than STORED the client's answer follows from ``answer``. FILTERED at READY is taken for STORED:
-        there are no filters to wait for. DELIVERED mail need not be on stable storage, for its client
-        has no 250 yet. ``session`` names the client's session, whose messages share a connection to the
-        next server. ``dsn`` holds the client's requests.
+        May be cancelled: the message then either is committed or leaves nothing. With an ``ack``
+        other than STORED the client's answer follows from ``answer``. FILTERED at READY is taken
+        for STORED: there are no filters to wait for. DELIVERED mail need not be on stable storage,
+        for its client has no 250 yet. ``session`` names the client's session, whose messages share
+        a connection to the next server. ``dsn`` holds the client's requests.
 
         Raises:
             StoreError: it is not committed, and leaves nothing that the store can still remove.
@@ -115,13 +118,14 @@ class Draft(ABC):
 
         It waits at most ``within`` seconds, and not once the client has ``gone``.
 
-        None: there is no answer, and none will come. The message then is ordinary mail (FILTERED) or
-        withdrawn (DELIVERED). If its final dot is on the way, log and journal name a possible duplicate.
+        None: there is no answer, and none will come. The message then is ordinary mail (FILTERED)
+        or withdrawn (DELIVERED). If its final dot is on the way, log and journal name a possible
+        duplicate.
         """
 
     @abstractmethod
     async def discard(self) -> None:
-        """Leave nothing of an uncommitted draft; give up waiting for an answer that has not come."""
+        """Leave nothing of an uncommitted draft; give up waiting for an answer."""
 
     async def __aenter__(self) -> Self:
         """Begin the block."""
@@ -141,8 +145,8 @@ class Draft(ABC):
 class WorkCopy:
     """A private copy of a message for programs to work on, on local disk.
 
-    ``content`` and ``envelope`` are absolute paths in a directory that holds nothing else. Programs may
-    edit, replace or delete both, and put complete pairs of new messages beside them.
+    ``content`` and ``envelope`` are absolute paths in a directory that holds nothing else. Programs
+    may edit, replace or delete both, and put complete pairs of new messages beside them.
     """
 
     content: Path
@@ -150,7 +154,7 @@ class WorkCopy:
 
 
 class Claim(ABC):
-    """The sole right to work on one message. An ``async with`` block that ends with one settlement."""
+    """The sole right to work on one message, for an ``async with`` block. One settlement ends it."""
 
     id: QueueId
     stage: Stage
@@ -174,8 +178,8 @@ class Claim(ABC):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """Make a fresh private copy, replacing an earlier one; ``suffix`` ends the envelope's name.
 
-        It goes when the claim ends; a ``Pass`` makes it the message first. Pairs of new messages that
-        programs put beside it are taken in, whatever the settlement.
+        It goes when the claim ends; a ``Pass`` makes it the message first. Pairs of new messages
+        that programs put beside it are taken in, whatever the settlement.
 
         Raises:
             StoreError: no room, or it cannot be read now.
@@ -184,19 +188,19 @@ class Claim(ABC):
 
     @abstractmethod
     def touched(self) -> bool:
-        """Return whether the work copy may differ from the message; ask once all programs have ended.
+        """Return whether the work copy may differ from the message. Ask after all programs ended.
 
         If not, a ``Pass`` leaves the message as it is, whatever becomes of the copy afterwards.
         """
 
     @abstractmethod
     async def before_dot(self, peer: str) -> bool:
-        """Ask to send the final dot to ``peer``, immediately before it, and note that it is on its way.
+        """Ask to send the final dot to ``peer`` now, and note that it is on its way.
 
         False: DELIVERED mail whose client has gone; settle it with ``Done``.
 
-        Costs no sync. If this process dies before the settlement, the next opener of the store reports
-        a possible duplicate.
+        Costs no sync. If this process dies before the settlement, the next opener of the store
+        reports a possible duplicate.
 
         Raises:
             StoreError: this process may have lost the claim (a lease not renewed in time): no dot.
@@ -210,8 +214,8 @@ class Claim(ABC):
         ``answer`` is for a client that waits; without one it is ignored. A positive answer goes
         with the settlement. A negative one takes its place: the client knows, so nothing is kept.
 
-        False: the positive answer to mail with ``Ack.DELIVERED`` came too late. The client has given
-        up, and will send the message again.
+        False: the positive answer to mail with ``Ack.DELIVERED`` came too late. The client has
+        given up, and will send the message again.
 
         Raises:
             StoreError: the settlement could not be recorded; the message may be worked on again.
@@ -237,13 +241,13 @@ class Claim(ABC):
 
 
 class Feed(ABC):
-    """The messages due at one stage, oldest first. An ``async with`` block: leaving it ends the watch."""
+    """The messages due at one stage, oldest first. Leaving its ``async with`` block ends the watch."""
 
     @abstractmethod
     async def claim(self) -> Claim:
-        """Wait for the next message that is due, and claim it. Any number of tasks may wait at once.
+        """Wait for the next message that is due, and claim it.
 
-        A cancelled call claims nothing.
+        Any number of tasks may wait at once. A cancelled call claims nothing.
 
         Raises:
             StoreError: the store cannot be asked now.
@@ -255,7 +259,7 @@ class Feed(ABC):
         """Make every deferred message due now (the operator's flush, a network that came back)."""
 
     def all_heard(self) -> bool:
-        """Announce again what a busy feed could not hear; return whether all feeds have heard all now.
+        """Repeat announcements that a busy feed missed; return whether all feeds know all now.
 
         This default suits a store that needs no announcements.
         """
@@ -293,7 +297,7 @@ class Listed:
 
 
 class Store(ABC):
-    """Mail kept safely. An ``async with`` block: entering it opens and recovers, leaving it closes."""
+    """Mail kept safely. Entering the ``async with`` block opens and recovers, leaving it closes."""
 
     @abstractmethod
     async def __aenter__(self) -> Self:
@@ -333,7 +337,7 @@ class Store(ABC):
 
     @abstractmethod
     async def set_entrance(self, stage: Stage) -> None:
-        """Set the stage of mail that no receiver brings: UNFILTERED if filters come first, else READY.
+        """Set the stage of mail that no receiver brings: UNFILTERED if filters are first, else READY.
 
         Raises:
             StoreError: it cannot be noted.
@@ -351,11 +355,12 @@ class Store(ABC):
     async def dispatch(self, stage: Stage, hints: HintChannel, woken: asyncio.Event) -> None:  # noqa: ARG002 - see below
         """Serve a pool of workers, which have feeds with the same ``hints``, until cancelled.
 
-        Each time ``woken`` is set, all deferred messages become due, as by ``Feed.wake``, and the event
-        is cleared. A store in which one process looks for due messages sends them to ``hints``.
+        Each time ``woken`` is set, all deferred messages become due, as by ``Feed.wake``, and the
+        event is cleared. A store in which one process looks for due messages sends them to
+        ``hints``.
 
-        This default suits a store whose feeds find their messages by themselves and ignore ``hints``,
-        and whose ``Feed.wake`` acts for all feeds of the stage.
+        This default suits a store whose feeds find their messages by themselves and ignore
+        ``hints``, and whose ``Feed.wake`` acts for all feeds of the stage.
         """
         async with self.feed(stage) as feed:
             while True:
@@ -365,11 +370,11 @@ class Store(ABC):
 
     @abstractmethod
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
-        """Claim one message, or return None: gone, claimed by another, or (``due_only``) not due."""
+        """Claim one message. None: it is gone, claimed already, or (``due_only``) not due."""
 
     @abstractmethod
     def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
-        """List the messages at these stages, in no particular order, without reading their envelopes.
+        """List the messages at these stages, in any order, without reading their envelopes.
 
         An entry that is no message, or that this user may not read, is listed like the others.
 
@@ -380,7 +385,7 @@ class Store(ABC):
 
     @abstractmethod
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """Read one message's envelope and history without claiming it. None: there is no such message.
+        """Read a message's envelope and history without a claim. None: there is no such message.
 
         Raises:
             DamagedMessage: the entry is no message, or this user may not read it.
@@ -391,8 +396,8 @@ class Store(ABC):
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """Do with a message what the operator wishes; with a claimed one when its claim ends.
 
-        HOLD sets it aside. RETRY makes a failed, held or deferred message due now, its schedule and age
-        starting anew. FAIL gives it up, so that its sender is told. DELETE deletes it. Rules:
+        HOLD sets it aside. RETRY makes a failed, held or deferred message due now, its schedule and
+        age starting anew. FAIL gives it up, so that its sender is told. DELETE deletes it. Rules:
         ``transition.after_wish``.
 
         False: there is no such message.
@@ -404,7 +409,7 @@ class Store(ABC):
 
     @abstractmethod
     async def flush(self, message: QueueId) -> bool:
-        """Make a deferred message due now, its schedule and age going on. False: it is not deferred.
+        """Make a deferred message due now; schedule and age go on. False: it is not deferred.
 
         Raises:
             StoreError: it could not be done now.
@@ -437,7 +442,7 @@ class Store(ABC):
         """
 
     def verification(self, *, contents: bool) -> Verification:  # noqa: ARG002 - it refuses
-        """Prepare a search for damage. With ``contents`` it reads each content and compares its checksum.
+        """Prepare a search for damage. With ``contents`` it compares the checksum of each content.
 
         Raises:
             StoreUnusable: this kind of store cannot be verified; this is the default.

@@ -39,7 +39,8 @@ def open_store(
     URLs are ``spool:///var/spool/emailrelay``, ``memory:`` and ``postgresql://user@host/database``.
 
     ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
-    ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is changed.
+    ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is
+    changed.
 
     Raises:
         StoreUnusable: the place names no store that there is.

@@ -1,11 +1,11 @@
 """The notice to the sender of a failed message.
 
 Guarantee: at most one process tells the sender of a message at any time.
-Guarantee: ``prepare`` stores the notice and the record that the sender is told, both or neither. From
-    there the notice leaves once: ``relay`` makes it a message of the store exactly once; a local agent
-    gets it at least once, each time with the same id.
-Guarantee: a notice to be relayed whose process died after ``prepare`` is relayed by the next opener of
-    the store. A notice for a local agent waits for the next ``Store.failure``.
+Guarantee: ``prepare`` stores the notice and the record that the sender is told, both or neither.
+    From there the notice leaves once: ``relay`` makes it a message of the store exactly once; a
+    local agent gets it at least once, each time with the same id.
+Guarantee: a notice to be relayed whose process died after ``prepare`` is relayed by the next opener
+    of the store. A notice for a local agent waits for the next ``Store.failure``.
 """
 
 from abc import ABC, abstractmethod
@@ -42,7 +42,7 @@ class Failure(ABC):
 
     @abstractmethod
     async def beginning(self, most: int) -> bytes:
-        """Return at most ``most`` octets from the beginning of the content; b"" if it is missing."""
+        """Return at most ``most`` first octets of the content; b"" if it is missing."""
 
     @abstractmethod
     async def record(self) -> None:
@@ -61,7 +61,7 @@ class Failure(ABC):
 
     @abstractmethod
     async def relay(self) -> None:
-        """Make the prepared notice a message at the store's entrance. It may have become one already."""
+        """Make the prepared notice a message at the store's entrance, unless it is one already."""
 
     @abstractmethod
     async def delivered(self) -> None:

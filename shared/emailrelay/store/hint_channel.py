@@ -1,8 +1,8 @@
 """The channel by which a dispatcher hands due messages to the workers of its pool.
 
-It is a pipe with records of one size. The kernel writes each record whole or not at all (POSIX: up to
-``PIPE_BUF`` octets), and each record reaches one worker. A hint may be lost with a worker that dies:
-that costs time, never mail.
+It is a pipe with records of one size. The kernel writes each record whole or not at all (POSIX: up
+to ``PIPE_BUF`` octets), and each record reaches one worker. A hint may be lost with a worker that
+dies: that costs time, never mail.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """The limits that all forwarder processes on one store share, route by route.
 
 Guarantee: at most ``most`` slots of a route are held at any time, over all processes that ask with
-    the same ``most``. The slots of a process that dies are free at once (in a store with leases, when
-    the lease ends).
+    the same ``most``. The slots of a process that dies are free at once (in a store with leases,
+    when the lease ends).
 Guarantee: at most ``rate.messages`` permits of a route are given in any ``rate.seconds``, over all
     processes that ask with the same rate, and over restarts.
 """
@@ -41,7 +41,7 @@ class RouteLimits(ABC):
 
     @abstractmethod
     async def permit(self, rate: Rate) -> float:
-        """Ask to send one message. 0.0: yes, and it is counted; else the seconds until the next try.
+        """Ask to send one message. 0.0: yes, it is counted; else the seconds until the next try.
 
         Raises:
             StoreError: the messages that were sent are unknown now.

@@ -1,8 +1,8 @@
 """A store within one process, for tests and trials: its mail ends with the process.
 
-It keeps the contract of ``store.base`` except for stable storage. Stores that share one ``MemoryMail``
-see the same mail, as two processes on one spool do. All of it runs on the event loop, and no step that
-changes mail awaits, so each is whole by itself.
+It keeps the contract of ``store.base`` except for stable storage. Stores that share one
+``MemoryMail`` see the same mail, as two processes on one spool do. All of it runs on the event
+loop, and no step that changes mail awaits, so each is whole by itself.
 """
 
 import asyncio
@@ -309,7 +309,7 @@ class _Claim(Claim):
         return self._touched
 
     async def before_dot(self, peer: str) -> bool:
-        """See ``Claim``; no message outlives the process, so only a client can give up meanwhile."""
+        """See ``Claim``; no message outlives the process, but its client may give up."""
         if self._kept.waiter is not None:
             self._kept.at_dot = peer
         return self.ack is not Ack.DELIVERED or self._kept.waiter is not None

@@ -25,7 +25,7 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
 
 
 def queue_at(where: str) -> Iterator["QueueEntry"]:
-    """Yield the messages of the store at ``where``, a spool directory, in the order of their arrival.
+    """Yield the messages of the store at ``where``, a spool directory, oldest first.
 
     Raises:
         OSError, StoreError: it cannot be read.

@@ -1,7 +1,7 @@
 """The store contract for the commands that programs start for every message.
 
-These commands must start quickly, so they do not open a ``Store``, and this module imports little. All
-calls block.
+These commands must start quickly, so they do not open a ``Store``, and this module imports little.
+All calls block.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,8 @@ class Submission(ABC):
     Guarantee: when ``commit`` returns, the message is on stable storage and visible at the store's
         entrance, and only the users of the store can read it. Before that it is invisible.
 
-    Each method raises OSError or StoreError if the store cannot do it now; only ``discard`` may follow.
+    Each method raises OSError or StoreError if the store cannot do it now; only ``discard`` may
+    follow.
     """
 
     id: QueueId

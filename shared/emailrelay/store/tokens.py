@@ -1,12 +1,12 @@
 """The OAuth2 tokens of accounts, shared by all processes on one store.
 
-They are opened apart from the mail (``chooser.open_tokens``): a sign-in needs no store that is fit to
-take mail.
+They are opened apart from the mail (``chooser.open_tokens``): a sign-in needs no store that is fit
+to take mail.
 
-Guarantee: ``read`` gives what ``keep`` was last given, whole, or the state before it; a crash of any
-    process at any point changes nothing about that.
-Guarantee: at most one process has the turn of an account at any time. It ends with its process (in a
-    store with leases, when the lease ends).
+Guarantee: ``read`` gives the octets of the last ``keep``, whole, or the state before it. A crash of
+    any process at any point changes nothing about that.
+Guarantee: at most one process has the turn of an account at any time. It ends with its process (in
+    a store with leases, when the lease ends).
 Guarantee: the tokens are secrets: only the user of the services can read them.
 """
 
@@ -18,7 +18,7 @@ class TokenTurn(ABC):
     """The sole right to renew the tokens of one account."""
 
     async def reserve(self) -> None:  # noqa: B027 - a default
-        """Make sure that ``keep`` will find room: a full disk must not cost a token that works once.
+        """Make sure of room for ``keep``: a full disk must not cost a token that works once.
 
         This default suits a store that cannot reserve room.
 
