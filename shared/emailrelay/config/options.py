@@ -61,8 +61,8 @@ class StoreOptions(Declared):
     """The spool directory; made if it is missing."""
 
     store: Annotated[str | None, AtStart()] = None
-    """A store other than a spool directory, as a URL (spool:///DIR, memory:); it goes before
-    spool_dir. What memory: holds is gone when the process ends."""
+    """A store other than a spool directory, as a URL (spool:///DIR, postgresql://USER@HOST/DATABASE,
+    memory:); it goes before spool_dir. The mail in memory: ends with the process."""
 
     @property
     def store_place(self) -> str | Path:
