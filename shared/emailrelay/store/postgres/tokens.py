@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import cast
 from uuid import UUID, uuid4
@@ -72,7 +72,7 @@ class PostgresTokens(TokenStore):
                 await asyncio.shield(_end(connections, named))
 
 
-async def _end(connections: Connections, named: dict[str, object]) -> None:
+async def _end(connections: Connections, named: Mapping[str, object]) -> None:
     with contextlib.suppress(StoreError):  # it ends by itself
         async with connections.lend("end the turn of an account") as connection:
             await connection.execute(_END, named)
