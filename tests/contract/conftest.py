@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.contract.mail import Opener
-from tests.database_server import drop_database, the_server
+from tests.database_server import POOLER, drop_database, the_pooler, the_server
 
 from emailrelay.events import Event
 from emailrelay.spool_sync import SpoolSync
@@ -95,6 +95,16 @@ class PostgresOpener:
         return open_store(self.url, report=self.reports.append, clock=clock)
 
 
+class PooledOpener(PostgresOpener):
+    """Opens the database of one directory through PgBouncer, in transaction mode."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        far = str(the_pooler().directory)
+        self.url = self.server.url(self.name, host=far)
+        self.place = self.server.url(self.name, host=far, lease="4")
+
+
 @pytest.fixture(autouse=True)
 def _databases(tmp_path: Path) -> Iterator[None]:
     """Remove the database of a test, if it had one."""
@@ -135,6 +145,10 @@ STORES = {
     "log": Registered(LoggedSpoolOpener),
     "postgres": Registered(PostgresOpener, tokens=_database_tokens, verifies=False),
 }
+
+
+if POOLER is not None:
+    STORES["pooled"] = Registered(PooledOpener, verifies=False)
 
 
 @pytest.fixture(params=STORES)

@@ -98,3 +98,9 @@ def test_command_says_what_to_do_without_a_database() -> None:
     refused = command("check", "--store", "spool:///tmp")
     assert refused.returncode == 78
     assert "no database" in refused.stderr
+
+
+def test_command_tells_its_version() -> None:
+    told = command("--version")
+    assert told.returncode == 0
+    assert told.stdout.startswith("emailrelay-store ")

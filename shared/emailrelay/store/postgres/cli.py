@@ -75,15 +75,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
+def _print_version(asked: bool) -> None:  # noqa: FBT001 - the library's signature
+    if asked:
+        _say(f"{PROGRAM} {metadata.version('emailrelay')}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     *,
-    version: Annotated[bool, typer.Option("--version", "-V", is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Make the tables of a database store, bring them up to date, and examine it."""
-    if version:
-        _say(f"{PROGRAM} {metadata.version('emailrelay')}")
-        raise typer.Exit
 
 
 @app.command()
