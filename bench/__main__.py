@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.list:
         print("\n".join(f"{case.name:24} {case.words}" for case in cases))
         return 0
-    # Whoever ends us has all servers ended, too.
+    # A signal that ends us ends all servers, too.
     signal.signal(signal.SIGTERM, _stop)
     records = read(arguments.json) if arguments.json else []
     if not arguments.report:
@@ -133,7 +133,7 @@ def _measured(cases: Sequence[Case], arguments: argparse.Namespace) -> Iterator[
 def _turns(
     case: Case, arguments: argparse.Namespace, turn: int
 ) -> list[tuple[str, list[Durability]]]:
-    """Give who is measured in a round, in order, each with the columns that its figures stand for."""
+    """Give the contestants of a round, in order, each with the columns of its figures."""
     columns: list[Durability] = arguments.durability
     turns = [
         (name, some)

@@ -1,4 +1,4 @@
-"""What is measured: a case has contestants that take turns, and goals that their figures should meet."""
+"""Cases: contestants that take turns, and goals for their figures."""
 
 import enum
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ Figures = Mapping[str, float]
 
 
 class Durability(enum.StrEnum):
-    """How our store makes a message durable: the two columns of the goals."""
+    """The ways in which our store makes a message durable: the two columns of the goals."""
 
     SYNCED = "synced"
     LOG = "log"
@@ -18,7 +18,7 @@ class Durability(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """What a contestant is given: a directory of its own, and how much it should do."""
+    """The input of a contestant: a directory of its own, and the amount of work."""
 
     directory: Path
     scale: float = 1.0
@@ -37,7 +37,7 @@ STRANGERS = frozenset({"postfix", "fork and exec"})
 
 
 class Bound(enum.Enum):
-    """Which side of a goal is the good one."""
+    """The good side of a goal."""
 
     AT_LEAST = "≥"
     AT_MOST = "≤"
@@ -45,7 +45,7 @@ class Bound(enum.Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """What a figure of one contestant should be, by itself or divided by another contestant's."""
+    """A goal for a figure of one contestant, by itself or divided by another contestant's."""
 
     figure: str
     of: str = "ours"

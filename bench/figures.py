@@ -40,6 +40,6 @@ def percentile(values: Sequence[float], share: float) -> float:
         raise ValueError("no values")
     if not 0 < share <= 1:
         raise ValueError(f"no share: {share}")
-    # What 0.07 * 100 rounds to must not count as the eighth of a hundred.
+    # The rounding of 0.07 * 100 must not count as the eighth of a hundred.
     rank = math.ceil(round(share * len(values), 9))
     return sorted(values)[rank - 1]

@@ -1,4 +1,4 @@
-"""What the forwarder costs by itself: mail from memory to smtp-sink, no store in between.
+"""The cost of the forwarder by itself: mail from memory to smtp-sink, no store in between.
 
 .venv/bin/python bench/forwarder_only.py [--messages 10000] [--size 10240] [--connections 20] [--profile]
 """
@@ -31,7 +31,7 @@ from emailrelay.store.memory import MemoryStore
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.session.opening import open_session
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.worker import ForwarderWorker
 
 
@@ -53,7 +53,7 @@ class Gift(Claim):
             yield self._content[start : start + CHUNK]
 
     async def work_copy(self, suffix: str) -> WorkCopy:
-        raise NotImplementedError  # no filters here, so nobody asks for a copy
+        raise NotImplementedError  # no filters here, so no caller asks for a copy
 
     def touched(self) -> bool:
         return False

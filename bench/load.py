@@ -12,7 +12,7 @@ _SOURCE = "/usr/sbin/smtp-source"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What smtp-source sends. One message a session unless ``keep``."""
+    """The mail of smtp-source. One message a session unless ``keep``."""
 
     messages: int
     octets: int
@@ -54,7 +54,7 @@ class Load:
 
 
 def warm_up(port: int, sessions: int) -> None:
-    """Send a message over each of so many sessions: servers start what they need when it is needed."""
+    """Send a message over each of so many sessions: servers start their parts on demand."""
     Load(messages=sessions, octets=KIB, sessions=sessions, keep=False).send(port)
 
 

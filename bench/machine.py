@@ -1,4 +1,4 @@
-"""What the kernel knows of the machine and of running processes."""
+"""The kernel's data on the machine and on running processes."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ _AUTOGROUP = Path("/proc/sys/kernel/sched_autogroup_enabled")
 
 @contextlib.contextmanager
 def awake() -> Generator[None]:
-    """Keep every CPU from sleeping, without taking time from anybody who wants it.
+    """Keep every CPU from sleeping, without taking time from other processes.
 
     A virtual CPU that sleeps learns late of a finished disk request: an fsync of 0.4 ms becomes 4.
     """
@@ -49,7 +49,7 @@ def _no_session_groups() -> Generator[None]:
 
 
 def _spin(cpu: int) -> subprocess.Popen[bytes]:
-    # Idle policy: whoever else wants the CPU has it at once.
+    # Idle policy: any other process that wants the CPU has it at once.
     spin = f"import os; os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)); os.sched_setaffinity(0, {{{cpu}}})"
     return subprocess.Popen(["python3", "-S", "-c", f"{spin}\n{_SPIN}"])
 
@@ -76,7 +76,7 @@ def _children(pid: int) -> list[int]:
 
 
 def cpu(parents: Iterable[int]) -> float:
-    """Give the CPU seconds of processes and descendants, those that ended and were waited for included."""
+    """Give the CPU seconds of processes and descendants, with those that ended and were reaped."""
     return sum(_cpu(pid) for pid in tree(parents))
 
 
@@ -89,14 +89,14 @@ def _cpu(pid: int) -> float:
 
 
 def cpu_of(stat: str) -> float:
-    """Read the CPU seconds, with those of children that were waited for, out of /proc/PID/stat."""
+    """Read the CPU seconds, with those of reaped children, from /proc/PID/stat."""
     # The command's name is in parentheses and may hold anything, parentheses too.
     fields = stat.rpartition(")")[2].split()
     return sum(map(int, fields[11:15])) / _TICKS
 
 
 def at_rest(parents: Iterable[int], seconds: float = 230.0) -> None:
-    """Wait until the processes use next to no CPU for a second: they have started, and read what there is."""
+    """Wait until the processes use almost no CPU for a second: their start is over."""
     deadline, pids = time.monotonic() + seconds, list(parents)
     while time.monotonic() < deadline:
         before = cpu(pids)
@@ -119,7 +119,7 @@ def peak(parents: Iterable[int]) -> float:
 
 
 def pss(parents: Iterable[int]) -> float:
-    """Give the memory of the processes, what they share with others counted in parts, in MiB."""
+    """Give the memory of the processes, with shared pages counted in parts, in MiB."""
     return sum(_kib(pid, "smaps_rollup", "Pss") for pid in tree(parents)) / 1024
 
 
@@ -153,7 +153,7 @@ def fsync_time(directory: Path, rounds: int = 50) -> float:
 
 
 def description() -> str:
-    """Say what machine and software this is."""
+    """Describe the machine and the software."""
     model = next(
         (
             line.partition(":")[2].strip()

@@ -20,7 +20,7 @@ from bench.sinks import free_port, greeted
 BIN = Path(sys.executable).parent
 _PATIENCE = 60.0
 _NOBODY = 1
-"""A port of the loopback where nobody listens: the smarthost is away."""
+"""A port of the loopback without a listener: the smarthost is away."""
 
 
 class Peer(Protocol):

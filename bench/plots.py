@@ -54,7 +54,7 @@ def _sessions(case: str) -> int:
 
 
 def throughput(records: Sequence[Record], path: Path) -> None:
-    """Draw what is accepted a second over the number of sessions."""
+    """Draw the messages accepted per second over the number of sessions."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6), sharey=True)
     for axis, suffix, title in zip(
         axes, ("", "-one"), ("many messages a session", "one message a session"), strict=True
@@ -101,7 +101,7 @@ def latencies(records: Sequence[Record], path: Path) -> None:
 
 
 def depth(records: Sequence[Record], path: Path) -> None:
-    """Draw what a relayed message costs over the number of messages that are queued beside it."""
+    """Draw the cost of a relayed message over the depth of the queue."""
     figure, axes = plt.subplots(1, 2, figsize=(9, 3.6))
     names = ("empty queue", "10,000", "100,000", "1,000,000")
     for axis, what in zip(axes, (RATE, accept.CPU), strict=True):

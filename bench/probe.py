@@ -20,7 +20,7 @@ _PATIENCE = 200.0
 
 @dataclass(slots=True)
 class Times:
-    """When a message's connection was begun, its 250 came, and its final dot reached the next server."""
+    """The times of a message: connection begun, 250, final dot at the next server."""
 
     begun: float
     answered: float = 0.0
@@ -35,7 +35,7 @@ class Stamps:
     port: int = 0
     arrived: dict[int, float] = field(default_factory=dict[int, float])
     count: int = 0
-    """Messages, whoever sent them."""
+    """Messages of all senders."""
     first: threading.Event = field(default_factory=threading.Event)
     _wanted: int = 0
     _complete: threading.Event = field(default_factory=threading.Event)
@@ -92,7 +92,7 @@ class Stamps:
 
 
 async def _send(port: int, messages: int, rate: float, octets: int) -> list[Times]:
-    # An even rate, whatever the answers take: a slow answer must not put off the questions behind it.
+    # An even rate, at any answer time: a slow answer must not delay the questions behind it.
     loop, began = asyncio.get_running_loop(), asyncio.get_running_loop().time()
     tasks: list[asyncio.Task[Times]] = []
     for number in range(messages):

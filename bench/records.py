@@ -18,12 +18,12 @@ class Record:
     contestant: str
     durability: Durability
     round: str
-    """Which round it was: contestants with the same one were measured side by side."""
+    """The round: contestants with the same one were measured side by side."""
     commit: str
     scale: float = 1.0
     """The share of the case's message count that was sent."""
     load: float = 0.0
-    """The machine's load average when it began, those who keep the CPUs awake included."""
+    """The machine's load average at the start, with the waiters that keep the CPUs awake."""
     figures: Mapping[str, float]
 
     def line(self) -> str:
@@ -55,7 +55,7 @@ def values(records: Iterable[Record], *, case: str, contestant: str, figure: str
 
 
 def outcome(records: Iterable[Record], *, case: str, goal: Goal) -> Spread | None:
-    """Give what a goal asks about, over all rounds that measured it; nothing if none did."""
+    """Give the figures of a goal, over all rounds that measured it; nothing if none did."""
     own = _by_round(records := list(records), case, goal.of, goal.figure)
     if not goal.to:
         return spread(list(own.values())) if own else None

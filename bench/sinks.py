@@ -14,7 +14,7 @@ _AT_ONCE = "1000"
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on, outside the range of the ports that clients get."""
+    """Give a free port outside the range of the ports that clients get."""
     while True:
         port = random.randrange(10_240, 32_000)  # noqa: S311 -- no secret
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):

@@ -1,4 +1,4 @@
-"""What commits and settlements cost a process, without SMTP around them: rate and CPU.
+"""The cost of commits and settlements for a process, without SMTP: rate and CPU.
 
 .venv/bin/python -m bench.spool_commit [--messages 2000] [--size 10240] [--at-once 1 20 100]
     [--sync files log] [--also TREE]

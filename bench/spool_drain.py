@@ -1,4 +1,4 @@
-"""How fast one forwarder process drains a spool to smtp-sink: a single pass over what waits there.
+"""The rate at which one forwarder process drains a spool to smtp-sink, in a single pass.
 
 .venv/bin/python -m bench.spool_drain [--messages 3000] [--size 10240] [--rounds 3] [--also TREE]
 

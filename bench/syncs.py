@@ -25,7 +25,7 @@ _STORED = re.compile(r'"250 2\.0\.0 Ok: queued as (?P<id>[0-9.]+)')
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A 250 for a message, with what was synced between the 354 and it."""
+    """A 250 for a message, with the syncs between the 354 and it."""
 
     message: str
     synced: tuple[str, ...]

@@ -28,7 +28,7 @@ _TITLES = {Durability.SYNCED: "Synced files", Durability.LOG: "Write-ahead log"}
 def goals(
     cases: Iterable[Case], records: Sequence[Record], durability: Durability
 ) -> Iterator[str]:
-    """Give the table of goals: what was wanted, what was measured, whether that is enough."""
+    """Give the table of goals: wanted and measured figures, and the verdicts."""
     yield "| case | figure | goal | median (range) | rounds | scale | |"
     yield "|---|---|---|---|---|---|---|"
     for case in cases:

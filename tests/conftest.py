@@ -1,4 +1,4 @@
-"""What holds for all tests: none of them fails because of the machine, its load or how it was started."""
+"""Rules for all tests: none fails because of the machine, its load or the way it was started."""
 
 import asyncio
 import os

@@ -26,7 +26,7 @@ def _ours(bench: Bench, load: Load, workers: int = 1) -> Figures:
 
 
 def _postfix(bench: Bench, load: Load) -> Figures:
-    # Held mail costs Postfix what other mail does, without a delivery beside it.
+    # Held mail costs Postfix as much as other mail, without a delivery beside it.
     with postfix(bench, more=HELD) as peer:
         return taken(peer, load.scaled(bench.scale))
 

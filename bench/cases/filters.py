@@ -1,4 +1,4 @@
-"""Filters: a program for each message, a persistent one, none; and what the machine can fork and exec."""
+"""Filters: a program per message, a persistent one, none; and the machine's fork and exec."""
 
 import contextlib
 import os

@@ -1,4 +1,4 @@
-"""How long one message takes while the machine has time: 20 a second, each over a connection of its own."""
+"""The latency of one message at 20 a second, each over a connection of its own."""
 
 from bench.case import Bench, Bound, Case, Figures, Goal
 from bench.figures import percentile

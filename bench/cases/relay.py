@@ -14,7 +14,7 @@ from bench.sinks import Sink, sink
 RATE, MEMORY = "relayed/s", "peak MiB"
 _PATIENCE = 200.0
 _SETTLING = 0.3
-"""Seconds in which a server ends what it does after the last delivery."""
+"""Seconds in which a server ends its work after the last delivery."""
 
 
 def relayed(peer: Peer, target: Sink, load: Load) -> Figures:

@@ -1,4 +1,4 @@
-"""What the services take while nothing happens, how soon they are there, and what large mail costs."""
+"""The idle cost of the services, their start time, and the cost of large mail."""
 
 import contextlib
 import socket

@@ -1,4 +1,4 @@
-"""What a message costs as the queue gets deep, the routes many and the workers several."""
+"""The cost of a message with a deep queue, many routes and several workers."""
 
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from bench.sinks import sink
 _LOAD = Load(messages=3000, octets=10 * KIB, sessions=20)
 _LATER = 86_400.0
 _SAME = 1.1
-"""What counts as no growth, beside the noise."""
+"""The bound below which growth counts as noise."""
 
 
 def _relay(bench: Bench, *, depth: int = 0, routes: int = 0, workers: int = 1) -> Figures:

@@ -7,7 +7,7 @@ from docs.generate.made import made_pages
 
 
 def main() -> int:
-    """Write what differs, and tell."""
+    """Write the pages that differ, and print their names."""
     root = Path(__file__).parents[2]
     for name, text in made_pages().items():
         path = root / name

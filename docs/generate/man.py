@@ -1,4 +1,4 @@
-"""Manual pages: what one says, and how that is written for man(1) (see man(7))."""
+"""Manual pages: their contents, and their form for man(1) (see man(7))."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """An option or a word, and what it means."""
+    """An option or a word, and its meaning."""
 
     term: str
     text: str
@@ -28,7 +28,7 @@ class ManPage:
     name: str
     summary: str
     synopsis: Sequence[str]
-    """What may follow the command's name, one form a line."""
+    """The words behind the command's name, one form a line."""
     sections: Sequence[Section]
     see_also: Sequence[str] = ()
     """Other commands with a page of their own."""
@@ -64,7 +64,7 @@ def _lines(page: ManPage) -> Iterator[str]:
 
 
 def _text(text: str) -> str:
-    """Protect what troff would take for its own; a plain hyphen would become a typographic one."""
+    """Protect characters that are special to troff; it would make a plain hyphen typographic."""
     return " ".join(text.replace("\\", "\\e").replace("-", "\\-").split())
 
 

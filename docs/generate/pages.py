@@ -15,8 +15,8 @@ from docs.generate.tools import (
     submit_page,
 )
 
-from emailrelay.classic.options import OPTIONS, Option, OptionKind
-from emailrelay.classic.options import Group as ClassicGroup
+from emailrelay.classic.option import Option, OptionGroup, OptionKind
+from emailrelay.classic.options import OPTIONS
 from emailrelay.classic.services import available
 from emailrelay.config import SERVICES, Settings
 
@@ -128,7 +128,7 @@ def _as_summary(sentence: str) -> str:
 def _classic() -> ManPage:
     there = [option for option in OPTIONS if available(option)]
     later = [option for option in OPTIONS if option not in there]
-    groups = [(group.value, [o for o in there if o.group is group]) for group in ClassicGroup]
+    groups = [(group.value, [o for o in there if o.group is group]) for group in OptionGroup]
     sections = [
         Section(title, (), [_of_option(option) for option in options])
         for title, options in [*groups, ("Not available yet", later)]
@@ -136,7 +136,7 @@ def _classic() -> ManPage:
     ]
     return ManPage(
         name="emailrelay",
-        summary="takes mail in over SMTP, keeps it safe, and passes it on to the next server",
+        summary="receives mail over SMTP, keeps it safe, and forwards it to the next server",
         synopsis=("[options] [config-file]",),
         sections=(
             *sections,

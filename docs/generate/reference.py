@@ -9,7 +9,7 @@ from emailrelay.config import SERVICES
 _BEGIN = """\
 # Settings
 
-<!-- Made by `python -m docs.generate` from shared/emailrelay/config/options.py; edit that. -->
+<!-- Made by `python -m docs.generate` from shared/emailrelay/config/; edit that. -->
 
 Nearly each setting has three names: an option of the command line (`--spool-dir DIR`), a variable of the environment
 (`EMAILRELAY_SPOOL_DIR`) and a key in the settings file (`spool_dir`). The command line goes before the environment,

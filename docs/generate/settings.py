@@ -26,9 +26,9 @@ _SAMPLES: dict[str, object] = {
     "IP": "192.0.2.1",
     "LIST": ["127.0.0.1", "::1"],
     "-NAME,...": ["-pipelining"],
-    "PEM": ["/etc/emailrelay/mail.pem"],
+    "PEM,...": ["/etc/emailrelay/mail.pem"],
     "SECONDS": 300,
-    "SPEC": ["/usr/local/bin/my-filter"],
+    "SPEC,...": ["/usr/local/bin/my-filter"],
     "URL": "spool:///var/spool/emailrelay",
 }
 """A value of each kind that has no default worth showing."""
@@ -40,7 +40,7 @@ class Setting:
 
     name: str
     word: str
-    """What stands for the value: its unit or shape."""
+    """The word for the value: its unit or shape."""
     default: str
     """In words; empty if there is none."""
     sample: str
@@ -48,7 +48,7 @@ class Setting:
     text: str
     services: tuple[str, ...]
     at_start: bool
-    """Whether a change waits for the next start."""
+    """True if a change waits for the next start."""
 
     @property
     def flag(self) -> str:
@@ -75,7 +75,7 @@ class Group:
 
 
 def all_groups() -> list[Group]:
-    """Return every group once: first what all services have, then the rest in the services' order."""
+    """Return every group once: first the common ones, then the rest in the services' order."""
     titles: dict[str, list[str]] = {}
     for service in SERVICES:
         for title, names in groups(service):
@@ -105,14 +105,14 @@ class TableOfFile:
     """A table that can stand several times in the settings file, or one inside it."""
 
     heading: str
-    """How it begins in the file: ``[[route]]``."""
+    """The table's heading in the file: ``[[route]]``."""
     text: str
     keys: tuple[Key, ...]
     services: tuple[str, ...]
 
 
 def all_tables() -> list[TableOfFile]:
-    """Return every kind of table once, each followed by those inside it."""
+    """Return every kind of table once, each followed by the tables inside it."""
     kinds: dict[str, type[BaseModel]] = {}
     owners: dict[str, list[str]] = {}
     for service in SERVICES:

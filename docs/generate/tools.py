@@ -25,7 +25,7 @@ _OPTION = re.compile(r"  (?P<term>-\S.*?)(?:  +(?P<text>\S.*))?")
 _MORE = re.compile(r" {8,}(?P<text>\S.*)")
 _TWICE = re.compile(r"(-\w) (\S+), (--\S+) \2")
 _VERY_WIDE = "1000"
-"""Columns, so that nothing is wrapped: what a wrapped word was cannot be told afterwards."""
+"""Columns, wide enough that nothing is wrapped: a wrapped word could not be restored."""
 
 
 class _Parameter(Protocol):
@@ -64,7 +64,7 @@ def doctor_page(see_also: Sequence[str]) -> ManPage:
     about, _, rest = text.partition("positional arguments:")
     return ManPage(
         name="emailrelay-doctor",
-        summary="finds out why a server does not take our mail",
+        summary="finds out why a server does not accept mail",
         synopsis=("[options] [HOST:PORT | ROUTE]",),
         sections=(
             Section("Description", (" ".join(about.partition("ROUTE]")[2].split()),)),
@@ -86,8 +86,8 @@ def filter_test_page(see_also: Sequence[str]) -> ManPage:
             Section(
                 "Description",
                 (
-                    "Runs filters on a copy of a message, as the relay would, and tells what they do: the verdict, what the client would hear, what was changed.",
-                    "Nothing is kept and nothing is sent.",
+                    "Runs filters on a copy of a message, as the relay does, and prints the verdict, the reply for the client and the changes.",
+                    "Nothing is stored and nothing is sent.",
                 ),
             ),
             Section("Options", (), tuple(_entries(text.partition("Exit status: ")[0]))),
@@ -127,8 +127,8 @@ def passwd_page(see_also: Sequence[str]) -> ManPage:
             Section(
                 "Description",
                 (
-                    "The password is asked for at the terminal, or is the first line of standard input.",
-                    "With a NAME the whole line is printed, otherwise only the secret.",
+                    "The password is read from the terminal, or from the first line of standard input.",
+                    "With a NAME the complete line is printed, otherwise only the secret. By default the secret is a scrypt hash, for PLAIN and LOGIN.",
                 ),
             ),
             Section("Options", (), tuple(_entries(text))),
@@ -144,13 +144,13 @@ def queue_page(see_also: Sequence[str]) -> ManPage:
     states = ", ".join(state.value for state in State)
     return ManPage(
         name="emailrelay-queue",
-        summary="look at the queue and change what becomes of its messages",
+        summary="shows the queue, and holds, retries or deletes its messages",
         synopsis=("COMMAND [options] [ID]...",),
         sections=(
             Section(
                 "Description",
                 (
-                    "Messages are named by id, or chosen by --from, --to, --state and --older together, or by --all.",
+                    "Messages are named by id, or selected by --from, --to, --state and --older together, or by --all.",
                     f"States are {states}.",
                 ),
             ),
@@ -177,7 +177,7 @@ def auth_page(see_also: Sequence[str]) -> ManPage:
     group = cast("_Group", typer.main.get_command(auth.app))
     return ManPage(
         name="emailrelay-auth",
-        summary="signs in to accounts that use OAuth2, and shows how they stand",
+        summary="signs in to accounts that use OAuth2, and shows their status",
         synopsis=("login|refresh [options] ACCOUNT", "status [options]"),
         sections=tuple(_section(name, command) for name, command in group.commands.items()),
         see_also=see_also,

@@ -1,6 +1,6 @@
 """The first line of a message's journal: with it a draft is complete (``docs/spool.md``, S0).
 
-Apart from the rest of the journal, since who only adds a message needs nothing else of it.
+It is apart from the rest of the journal, since a program that only adds a message needs no more.
 """
 
 from collections.abc import Mapping
@@ -20,24 +20,24 @@ from emailrelay.stage import Stage
 
 
 class Accepted(NamedTuple):
-    """The message became ours."""
+    """The relay has accepted the message."""
 
     at: float
     stage: Stage
-    """Where the message starts: unfiltered or ready."""
+    """The first stage: unfiltered or ready."""
     length: int
     """Octets of content."""
     crc32: int
     ack: Ack = Ack.STORED
-    """What the client waited for when this was written."""
+    """The event that the client waited for."""
     session: str = ""
-    """The client's session, where its messages are to share one connection to the next server."""
+    """The client's session, if its messages share one connection to the next server."""
     dsn: DsnRequest = NO_REQUEST
-    """What the client wants to be told of the delivery."""
+    """The notifications that the client requested."""
 
 
 def write(accepted: Accepted) -> bytes:
-    """Give the line, ended by CRLF."""
+    """Return the line, with CRLF."""
     value: dict[str, Any] = {
         name: getattr(accepted, name) for name in ("at", "stage", "length", "crc32")
     }
@@ -49,7 +49,7 @@ def write(accepted: Accepted) -> bytes:
 
 
 def read(value: Mapping[str, Any]) -> Accepted:
-    """Read the object of a line; whatever is wrong with it is one of the errors of ``journal.parse``."""
+    """Read the object of a line; any problem raises one of the errors of ``journal.parse``."""
     return Accepted(
         at=journal_line.moment(value["at"]),
         stage=Stage(value["stage"]),

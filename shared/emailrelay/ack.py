@@ -1,14 +1,14 @@
-"""When the client is told 250."""
+"""The moment at which the client gets 250."""
 
 from enum import StrEnum
 
 
 class Ack(StrEnum):
-    """What has happened to a message before its client is answered."""
+    """The event that the answer to the client waits for."""
 
     STORED = "stored"
-    """It is durable."""
+    """The message is durable."""
     FILTERED = "filtered"
-    """The filter chain has given its verdict; a rejection is the answer and leaves nothing."""
+    """The filter chain has given its verdict; a rejection is the answer, and nothing is kept."""
     DELIVERED = "delivered"
-    """The next server has answered; its reply is the answer, and nothing stays in the store."""
+    """The next server has answered; its reply is the answer, and nothing is kept."""

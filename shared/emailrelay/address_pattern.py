@@ -1,4 +1,4 @@
-"""Patterns of addresses, as routes have them: ``user@domain``, ``domain``, ``*.domain``, ``*`` and ``<>``."""
+"""The address patterns of routes: ``user@domain``, ``domain``, ``*.domain``, ``*`` and ``<>``."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _PATTERN = re.compile(rf"\*|<>|(?:[^\s@*<>]+@)?{_DOMAIN}|(?:\*@)?(?:\*\.)?{_DOMA
 
 
 def check_pattern(pattern: str) -> str:
-    """Return the pattern; raise ValueError if it is none."""
+    """Return the pattern; raise ValueError if it is invalid."""
     if not _PATTERN.fullmatch(pattern):
         raise ValueError("write user@domain, domain, *.domain, * (everyone) or <> (no sender)")
     return pattern
@@ -21,7 +21,7 @@ def check_pattern(pattern: str) -> str:
 def matches(pattern: str, address: str) -> bool:
     """Tell whether an address, or a bare domain written ``@domain``, fits a pattern.
 
-    Upper and lower case are the same, in the local part too: whoever writes a pattern means both.
+    Case does not matter, also in the local part: the author of a pattern means both.
     """
     pattern, address = key(pattern), address.lower()
     if pattern == ANYONE:
@@ -37,12 +37,15 @@ def matches(pattern: str, address: str) -> bool:
 
 
 def key(pattern: str) -> str:
-    """Give what a pattern is found by: it is among ``keys_of`` every address that it fits."""
+    """Return the key of a pattern: ``keys_of`` each matching address contains it."""
     return pattern.lower().removeprefix("*@")
 
 
 def keys_of(address: str) -> Iterator[str]:
-    """Give the keys of all patterns that may fit an address; few, however many patterns there are."""
+    """Return the keys of all patterns that may match an address.
+
+    A few, for any number of patterns.
+    """
     address = address.lower()
     domain = split(address)[1]
     yield from (ANYONE, address or NOBODY, domain)
@@ -53,6 +56,6 @@ def keys_of(address: str) -> Iterator[str]:
 
 
 def split(address: str) -> tuple[str, str]:
-    """Cut at the last ``@``; that of a quoted local part alone (``"a@b"``) is none."""
+    """Split at the last ``@``, but not within a quoted local part alone (``"a@b"``)."""
     local, at, domain = address.rpartition("@")
     return (local, domain) if at and not domain.endswith('"') else (address, "")

@@ -1,4 +1,4 @@
-"""What a client wants to be told of the delivery of its message (RFC 3461)."""
+"""The notifications of delivery that a client requests (RFC 3461)."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -9,7 +9,7 @@ from emailrelay.envelope import Address
 
 
 class Notify(StrEnum):
-    """When to tell the sender about a recipient (RFC 3461 section 4.1)."""
+    """The events of a recipient to notify the sender of (RFC 3461 section 4.1)."""
 
     NEVER = "NEVER"
     SUCCESS = "SUCCESS"
@@ -18,32 +18,32 @@ class Notify(StrEnum):
 
 
 class Return(StrEnum):
-    """What of the message to give back (RFC 3461 section 4.3)."""
+    """The part of the message to return (RFC 3461 section 4.3)."""
 
     FULL = "FULL"
     HEADERS = "HDRS"
 
 
 class RecipientRequest(NamedTuple):
-    """What was asked for one recipient."""
+    """The request for one recipient."""
 
     notify: tuple[Notify, ...] = ()
-    """Empty: nothing was said, which means FAILURE and perhaps DELAY."""
+    """Empty: not given, which means FAILURE and perhaps DELAY."""
     original: str = ""
-    """``ORCPT``: address type, semicolon, xtext, as it was given; or empty."""
+    """``ORCPT``: address type, semicolon, xtext, as given; or empty."""
 
 
 class DsnRequest(NamedTuple):
-    """What was asked for one message."""
+    """The request for one message."""
 
     give_back: Return | None = None
     envelope_id: str = ""
-    """``ENVID``: xtext as it was given, or empty."""
+    """``ENVID``: xtext as given, or empty."""
     recipients: Mapping[Address, RecipientRequest] = MappingProxyType({})
-    """Those for whom something was asked."""
+    """The recipients with a request."""
 
     def of(self, recipient: Address) -> RecipientRequest:
-        """Give what was asked for a recipient."""
+        """Return the request for a recipient."""
         return self.recipients.get(recipient, NO_WISHES)
 
 

@@ -1,16 +1,16 @@
-"""The envelope of a message: what the SMTP dialogue said besides the content."""
+"""The envelope of a message: the data of the SMTP dialogue without the content."""
 
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
 Address = NewType("Address", str)
-"""A mailbox as it stood between the angle brackets, verbatim; ``""`` is the null reverse-path."""
+"""A mailbox between the angle brackets, verbatim; ``""`` is the null reverse-path."""
 
 NULL_SENDER = Address("")
 
 
 class Body(StrEnum):
-    """What the client declared about the content (``BODY=``, RFC 6152 and RFC 3030)."""
+    """The client's declaration about the content (``BODY=``, RFC 6152 and RFC 3030)."""
 
     UNKNOWN = "unknown"
     SEVEN_BIT = "7bit"
@@ -19,10 +19,10 @@ class Body(StrEnum):
 
 
 class Envelope(NamedTuple):
-    """Everything to be known for relaying, apart from the content itself.
+    """All data for relaying, apart from the content itself.
 
-    The field names follow the envelope file (``docs/spool.md``). Texts that come from a client or a
-    filter hold no control characters once they are in here; ``envelope_format`` sees to that.
+    The field names follow the envelope file (``docs/spool.md``). ``envelope_format`` makes sure
+    that texts from a client or a filter have no control characters.
     """
 
     sender: Address
@@ -31,7 +31,7 @@ class Envelope(NamedTuple):
     to_remote: tuple[Address, ...] = ()
     body: Body = Body.UNKNOWN
     authentication: str = ""
-    """Who the client proved to be (decoded), or empty."""
+    """The authenticated user (decoded), or empty."""
     client: str = ""
     """The client's IP address or socket path."""
     client_certificate: str = ""
@@ -40,15 +40,15 @@ class Envelope(NamedTuple):
     """``AUTH=`` of the client's MAIL command, xtext (RFC 4954 section 5)."""
     mail_from_auth_out: str = ""
     forward_to: str = ""
-    """A domain set by a filter to route by, decoded."""
+    """A domain for routing, set by a filter, decoded."""
     forward_to_address: str = ""
-    """``host:port`` set by a filter to send to."""
+    """The server to send to, ``host:port``, set by a filter."""
     account_selector: str = ""
-    """Which client account of the secrets file signs in for this message."""
+    """The selector of the account that signs in for this message."""
     utf8: bool = False
-    """Whether the client used SMTPUTF8 (RFC 6531)."""
+    """True if the client used SMTPUTF8 (RFC 6531)."""
 
     @property
     def recipients(self) -> tuple[Address, ...]:
-        """Give all recipients, local ones first, in the order of the file."""
+        """Return all recipients, local ones first, in the order of the file."""
         return self.to_local + self.to_remote

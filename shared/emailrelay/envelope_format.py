@@ -1,8 +1,9 @@
 """The envelope file: fixed fields in fixed order, an end mark, then the journal.
 
-``X-MailRelay-<Key>: <value>`` CRLF, an empty value keeps the blank after the colon. Format ``#2821.8``
-is written; ``#2821.3`` to ``.8`` are read, where the older ones lack the later fields. Readers accept
-LF. A value that could break out of its line is refused when written, never escaped silently.
+A field is ``X-MailRelay-<Key>: <value>`` CRLF; an empty value keeps the blank after the colon.
+Format ``#2821.8`` is written; ``#2821.3`` to ``.8`` are read, the older ones without the later
+fields. Readers accept LF. The writer refuses a value that could break out of its line, and never
+escapes it.
 """
 
 import re
@@ -20,15 +21,15 @@ _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
 _FOLDED = "ClientCertificate"
-"""The one field of several lines: PEM."""
+"""The only field of several lines: PEM."""
 _FOLD = "\r"
-"""Stands for where a line continues, while a file is read: no text has a CR by then."""
+"""Marks a continued line while a file is read: no text has a CR then."""
 _FIELD = re.compile(rf"^{_PREFIX}([^:\r\n]*): ?(.*)\n", re.MULTILINE)
 _MOST_RECIPIENTS = 100_000
 
 
 class EnvelopeFile(NamedTuple):
-    """An envelope file read: the envelope, and the octets that follow its end mark."""
+    """A parsed envelope file: the envelope, and the octets after its end mark."""
 
     envelope: Envelope
     tail: bytes
@@ -59,7 +60,7 @@ def from_xtext(text: str) -> str:
 
 
 def write(envelope: Envelope) -> bytes:
-    """Give the file's octets up to and including its end mark.
+    """Return the octets of the file up to and including its end mark.
 
     Raises:
         ValueError: a value holds a control character or line separator.
@@ -91,7 +92,7 @@ def _fields(envelope: Envelope) -> Iterator[tuple[str, str]]:
 
 
 def _safe(key: str, value: str) -> str:
-    """Give the value as it stands in the file; a certificate's lines continue with one blank in front."""
+    """Return the value as in the file; the lines of a certificate continue after one blank."""
     if key != _FOLDED:
         return _one_line(value)
     return "\r\n ".join(_one_line(line) for line in value.removesuffix("\n").split("\n"))
@@ -107,7 +108,7 @@ def parse(octets: bytes) -> EnvelopeFile:
     """Read a whole envelope file.
 
     Raises:
-        DamagedMessage: it is empty, cut short, of an unknown format, or contradicts itself.
+        DamagedMessage: the file is empty, truncated, of an unknown format, or contradictory.
 
     """
     text, end = _split(octets)
@@ -139,9 +140,9 @@ def parse(octets: bytes) -> EnvelopeFile:
 
 
 def salvage(octets: bytes) -> Envelope | None:
-    """Read sender and recipients out of a damaged envelope file, for those who must hear of the damage.
+    """Read sender and recipients from a damaged envelope file, for the notice of the damage.
 
-    None: it does not tell, in whole lines, one sender and any recipient.
+    None: the file does not have, in whole lines, one sender and a recipient.
     """
     lines = octets[: octets.rfind(b"\n") + 1].decode(errors="replace").replace("\r\n", "\n")
     fields: list[tuple[str, str]] = _FIELD.findall(lines)
@@ -162,7 +163,7 @@ def _spoilt(address: str) -> bool:
 
 
 def _split(octets: bytes) -> tuple[str, int]:
-    """Give the lines before the end mark, each ended by LF, and the offset behind that mark."""
+    """Return the lines before the end mark, each with LF, and the offset after that mark."""
     mark = octets.find(_END_MARK) + 1
     end = octets.find(b"\n", mark) + 1
     if not octets.strip():
@@ -180,13 +181,13 @@ def _text(octets: bytes) -> str:
     except UnicodeDecodeError as error:
         raise DamagedMessage("envelope: not UTF-8") from error
     flat = text.replace("\n", "")
-    if not flat.isprintable() and _UNSAFE.search(flat):  # most of them are, and soon known to be
+    if not flat.isprintable() and _UNSAFE.search(flat):  # most of them are, and quickly checked
         raise DamagedMessage("envelope: control character in a field")
     return text
 
 
 class _Fields:
-    """Look-up in the fields of one file."""
+    """Looks fields of one file up."""
 
     def __init__(self, text: str) -> None:
         lines = text.replace("\n ", _FOLD)
@@ -222,7 +223,7 @@ def _pem(value: str) -> str:
 
 
 def _decoded(value: str) -> str:
-    """Decode xtext; what another program wrote plainly is taken as it stands."""
+    """Decode xtext; return plain text of another program unchanged."""
     if "+" not in value:
         return value
     try:

@@ -1,15 +1,14 @@
-"""What can go wrong, each saying whether trying again later may help."""
+"""The root of the product's errors, and the errors that several packages share."""
 
 import errno
-from typing import ClassVar
 
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 def reason_of(error: Exception, known: str = "") -> str:
-    """Give an error's words. A system call's error number is left out.
+    """Return an error's text, without the error number of a system call.
 
-    The file's name is in front, unless the text ``known``, which the reader sees as well, holds it.
+    The file's name precedes it, unless the reader also sees the text ``known``, which contains it.
     """
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
@@ -18,20 +17,24 @@ def reason_of(error: Exception, known: str = "") -> str:
 
 
 class RelayError(Exception):
-    """The one root: anything this product raises on purpose.
+    """The root of all errors that this product reports: to users, in the log, or to another module.
 
-    ``temporary`` is the whole retry policy of an error: True means that the same call may succeed
-    later without anybody changing the message or the configuration.
+    A few exceptions are no errors but control flow, and do not derive from it: those are private to
+    their module, or stand with a reason in ``tests/unit/test_errors.py``.
     """
 
-    temporary: ClassVar[bool] = True
+    temporary: bool = True
+    """True if the same call may succeed later, with the same message and configuration."""
 
 
 class StoreError(RelayError):
-    """The store could not do it now: disk full, I/O error, directory gone. Nothing was acknowledged."""
+    """An operation of the store failed: disk full, I/O error, directory gone.
+
+    Nothing was acknowledged.
+    """
 
     def __init__(self, doing: str, cause: OSError | str) -> None:
-        """Name what was being done and why it failed, for the log; peers get a general truth."""
+        """Take the operation and the reason, both for the log; peers get a general reply."""
         why = reason_of(cause, doing) if isinstance(cause, OSError) else cause
         super().__init__(f"{doing}: {why}")
         self.no_room = isinstance(cause, OSError) and cause.errno in _NO_ROOM
@@ -44,33 +47,33 @@ class StoreUnusable(RelayError):
 
 
 class DamagedMessage(RelayError):
-    """An entry of the store that is no message: no content, unreadable envelope, or cut short."""
+    """An entry of the store is no message: no content, unreadable envelope, or truncated."""
 
     temporary = False
 
 
 class AddressError(RelayError):
-    """A mail address that cannot be put on the wire."""
+    """A mail address that cannot be sent in a command."""
 
     temporary = False
 
 
 class ConfigError(RelayError):
-    """Settings that contradict each other or cannot be read; holds every problem, not the first."""
+    """Settings contradict each other or cannot be read. The error holds every problem."""
 
     temporary = False
 
     def __init__(self, problems: list[str]) -> None:
-        """Take one line for each problem, each naming its place."""
+        """Take a line for each problem; each line names its place."""
         super().__init__("\n".join(problems))
         self.problems = problems
 
 
 class SignInError(RelayError):
-    """No token for an account now: its mail waits until the sign-in works again."""
+    """There is no token for an account now: its mail waits until the sign-in works again."""
 
     def __init__(self, account: str, reason: str, advice: str) -> None:
-        """Name the account, why there is no token, and what to do about it; no secret is in it."""
+        """Take the account, the reason, and what to do about it. None of them contains a secret."""
         super().__init__(f"account {account}: {reason} ({advice})")
         self.account = account
         self.reason = reason

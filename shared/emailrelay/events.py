@@ -1,7 +1,8 @@
-"""The vocabulary of the log: each fact worth telling is a class, its fields are what there is to say.
+"""The vocabulary of the log: each kind of fact is a class, whose fields are those of the line.
 
-Log lines and counters are two readers of the same events. Texts that came from a peer are escaped by
-the log's renderer; message content and secrets are in no event.
+The services' log (``logs``) and the historical log (``classic.log_lines``) both write these events.
+The renderer of the log escapes texts that came from a peer. No event holds message content or
+secrets.
 """
 
 import re
@@ -12,9 +13,11 @@ from typing import ClassVar, TypeAlias, dataclass_transform
 
 from emailrelay.queue_id import QueueId
 
+_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
 
 class Level(StrEnum):
-    """How much a fact matters to whoever reads the log."""
+    """The importance of a fact for a reader of the log."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -24,28 +27,31 @@ class Level(StrEnum):
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
 class Event:
-    """A fact. ``level`` belongs to the kind of fact, not to the place where it is told.
+    """A fact. ``level`` belongs to the kind of fact, not to the place that reports it.
 
-    The kinds read as frozen dataclasses, and type checkers take them for such; but of this many the
-    generated code would take a good part of a service's start.
+    The kinds look like frozen dataclasses, to type checkers as well. They are none: to generate the
+    code of so many dataclasses would take a large part of a service's start.
     """
 
     level: ClassVar[Level] = Level.INFO
+    name: ClassVar[str] = ""
+    """The kind in the log: ``worker_died`` of ``WorkerDied``."""
     fields: ClassVar[tuple[str, ...]] = ()
-    """What this kind says."""
+    """The names of the kind's own attributes."""
 
     def __init_subclass__(cls) -> None:
         of_kind = get_annotations(Event)
         own = (name for name in get_annotations(cls) if name not in of_kind)
         cls.fields = (*cls.fields, *own)
+        cls.name = _WORD_START.sub("_", cls.__name__).lower()
 
-    def __init__(self, **said: object) -> None:
-        for name in said:
+    def __init__(self, **values: object) -> None:
+        for name in values:
             if name not in self.fields:
                 raise TypeError(f"{type(self).__name__} has no {name}")
-        vars(self).update(said)
+        vars(self).update(values)
         for name in self.fields:
-            if not hasattr(self, name):  # neither said nor with a default
+            if not hasattr(self, name):  # neither given nor with a default
                 raise TypeError(f"{type(self).__name__} needs {name}")
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -54,38 +60,31 @@ class Event:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Event) or type(self) is not type(other):
             return NotImplemented
-        return self._said() == other._said()
+        return self._values() == other._values()
 
     def __hash__(self) -> int:
-        return hash(self._said())
+        return hash(self._values())
 
     def __repr__(self) -> str:
         said = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
         return f"{type(self).__name__}({said})"
 
     def __str__(self) -> str:
-        """Give the fact in words for a terminal: ``set aside: id 1.2.3, reason no content``."""
-        words = "".join(f" {c.lower()}" if c.isupper() else c for c in type(self).__name__).strip()
+        """Write the fact in words for a terminal: ``set aside: id 1.2.3, reason no content``."""
         said = ((name, getattr(self, name)) for name in self.fields)
-        return f"{words}: {', '.join(f'{n} {v}' for n, v in said if v not in (None, ''))}"
+        words = ", ".join(f"{name} {value}" for name, value in said if value not in (None, ""))
+        return f"{self.name.replace('_', ' ')}: {words}"
 
-    def _said(self) -> tuple[object, ...]:
+    def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.fields)
 
 
 Report: TypeAlias = Callable[[Event], None]
-"""Where events go; must not raise and must not block."""
-
-_WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-
-
-def event_name(kind: type[Event]) -> str:
-    """Return the name of a kind of event in the log: ``WorkerDied`` is ``worker_died``."""
-    return _WORD_START.sub("_", kind.__name__).lower()
+"""Takes events. It must not raise and must not block."""
 
 
 class Started(Event):
-    """A service is ready for work."""
+    """A service is ready."""
 
     service: str
     version: str
@@ -100,22 +99,22 @@ class Listening(Event):
 
 
 class Stopping(Event):
-    """A service has been told to stop and finishes what it is doing."""
+    """A service was told to stop and finishes its current work."""
 
     service: str
 
 
 class Stopped(Event):
-    """A service has ended; ``unfinished`` pieces of work were dropped, to be done again by the next."""
+    """A service has ended; the next process redoes the ``unfinished`` pieces of its work."""
 
     service: str
     unfinished: int = 0
 
 
 class Reloaded(Event):
-    """Settings were read again: ``changed`` names those in force from now on, for what begins now.
+    """The settings were read again. ``changed`` names those that new work uses from now on.
 
-    ``needs_restart`` names those that differ too, but count at the start only.
+    ``needs_restart`` names the changed settings that take effect at the next start only.
     """
 
     service: str
@@ -124,7 +123,7 @@ class Reloaded(Event):
 
 
 class ReloadRefused(Event):
-    """Settings were read again and are wrong: those before stay in force, all of them."""
+    """The settings were read again and have errors: all previous settings stay in force."""
 
     level: ClassVar[Level] = Level.ERROR
     service: str
@@ -132,7 +131,7 @@ class ReloadRefused(Event):
 
 
 class WorkerDied(Event):
-    """A worker process ended by itself; another takes its place."""
+    """A worker process ended unexpectedly; another replaces it."""
 
     level: ClassVar[Level] = Level.ERROR
     service: str
@@ -141,9 +140,10 @@ class WorkerDied(Event):
 
 
 class Received(Event):
-    """A message is durable and the client has been told 250.
+    """A message is durable, and the client got 250.
 
-    ``client`` is an IP address or the path of a unix socket, here and below; ``port`` its TCP port, or 0.
+    Here and below ``client`` is an IP address or the path of a unix socket, and ``port`` its TCP
+    port or 0.
     """
 
     id: QueueId
@@ -155,9 +155,9 @@ class Received(Event):
 
 
 class Rejected(Event):
-    """A client was told no; ``command`` is the word of the SMTP command that was refused.
+    """A client got a refusal; ``command`` is the verb of the refused SMTP command.
 
-    Of what is no command it is ``(unknown)``: clients say passwords where none is asked for.
+    An unknown verb is ``(unknown)``: clients sometimes send passwords where a command belongs.
     """
 
     command: str
@@ -167,7 +167,7 @@ class Rejected(Event):
 
 
 class MoreTrouble(Event):
-    """There were so many further refusals and broken sessions within a second, without a line for each."""
+    """The numbers of refusals and broken sessions that got no line of their own within a second."""
 
     level: ClassVar[Level] = Level.WARNING
     refusals: int
@@ -175,7 +175,7 @@ class MoreTrouble(Event):
 
 
 class LoggedIn(Event):
-    """A client has proved who it is."""
+    """A client authenticated."""
 
     user: str
     mechanism: str
@@ -184,7 +184,7 @@ class LoggedIn(Event):
 
 
 class LoginFailed(Event):
-    """A client could not prove who it is; ``user`` is what it said, and may be anything."""
+    """A client failed to authenticate. It chose the text in ``user``."""
 
     level: ClassVar[Level] = Level.WARNING
     user: str
@@ -194,21 +194,21 @@ class LoginFailed(Event):
 
 
 class SecretsTrouble(Event):
-    """A changed secrets file cannot be used; what it said before stays in force."""
+    """A changed secrets file cannot be used; the previous accounts stay in force."""
 
     level: ClassVar[Level] = Level.ERROR
     reason: str
 
 
 class AcceptTrouble(Event):
-    """No connection can be accepted for a moment: too many open files, or no memory."""
+    """No connection can be accepted at the moment: too many open files, or no memory."""
 
     level: ClassVar[Level] = Level.ERROR
     reason: str
 
 
 class VerifierTrouble(Event):
-    """The address verifier could not answer; the client is told to try again."""
+    """The address verifier could not answer; the client gets a temporary refusal."""
 
     level: ClassVar[Level] = Level.WARNING
     verifier: str
@@ -216,7 +216,7 @@ class VerifierTrouble(Event):
 
 
 class SessionTrouble(Event):
-    """A session ended otherwise than by QUIT, or ran into an error of ours."""
+    """A session ended without QUIT, or ran into an internal error."""
 
     level: ClassVar[Level] = Level.WARNING
     port: int = 0
@@ -225,23 +225,23 @@ class SessionTrouble(Event):
 
 
 class Vanished(Event):
-    """A client connected and went away without a word, as a port check does."""
+    """A client connected and disconnected without a command, as port checks do."""
 
     level: ClassVar[Level] = Level.DEBUG
     client: str
 
 
 class Direction(StrEnum):
-    """Which way a line went, as the historical log marks it."""
+    """The direction of a line, as the historical log marks it."""
 
     RECEIVED = "rx<<"
     SENT = "tx>>"
 
 
 class Dialogue(Event):
-    """A command or reply of a session, told only when asked for.
+    """A command or reply of a session; reported only with ``verbose`` or ``debug``.
 
-    ``line`` has no secret and no message text in it: what answers a challenge stands as ``***``.
+    ``line`` holds no secret and no message text: ``***`` replaces answers to challenges.
     """
 
     level: ClassVar[Level] = Level.DEBUG
@@ -253,28 +253,28 @@ class Dialogue(Event):
 
 
 class Traceback(Event):
-    """Where in our own code an error came from, for whoever mends it."""
+    """The traceback of an internal error."""
 
     level: ClassVar[Level] = Level.DEBUG
     text: str
 
 
 class Passed(Event):
-    """The filter chain said yes."""
+    """The filter chain accepted a message."""
 
     id: QueueId
     seconds: float
 
 
 class Abandoned(Event):
-    """A filter said that the message is to be dropped."""
+    """A filter asked to drop the message."""
 
     id: QueueId
     filter: str
 
 
 class FilterRejected(Event):
-    """A filter's rejection is the answer for the client who waits; nothing stays behind."""
+    """The waiting client gets a filter's rejection; the message is not kept."""
 
     id: QueueId
     filter: str
@@ -283,7 +283,7 @@ class FilterRejected(Event):
 
 
 class FilterTrouble(Event):
-    """A filter could not do its work; its mail is held back and tried again."""
+    """A filter failed; its mail waits and is tried again."""
 
     level: ClassVar[Level] = Level.WARNING
     id: QueueId
@@ -292,14 +292,14 @@ class FilterTrouble(Event):
 
 
 class NoFilter(Event):
-    """Mail waits for a filter, but filterd has none configured; ``--filter exit:0`` lets it pass."""
+    """Mail waits for a filter, but filterd has none; ``--filter exit:0`` lets it pass."""
 
     level: ClassVar[Level] = Level.WARNING
     waiting: int
 
 
 class FilterUnstartable(Event):
-    """A filter program is missing or cannot be run; mail is held back until it can."""
+    """A filter program is missing or cannot be run; mail waits until it can."""
 
     level: ClassVar[Level] = Level.WARNING
     filter: str
@@ -307,7 +307,7 @@ class FilterUnstartable(Event):
 
 
 class Delivered(Event):
-    """The next server has taken the message for these recipients."""
+    """The next server accepted the message for these recipients."""
 
     id: QueueId
     peer: str
@@ -317,13 +317,13 @@ class Delivered(Event):
 
 
 class Withdrawn(Event):
-    """The client who waited for this message's delivery has gone: it is not ours to deliver."""
+    """The client that waited for this delivery is gone: the relay does not deliver the message."""
 
     id: QueueId
 
 
 class Deferred(Event):
-    """Not done yet: ``reason`` stands in the way, and ``next_attempt`` (seconds since 1970) follows."""
+    """The message waits because of ``reason``; ``next_attempt`` is in seconds since 1970."""
 
     level: ClassVar[Level] = Level.WARNING
     id: QueueId
@@ -331,8 +331,8 @@ class Deferred(Event):
     next_attempt: float | None
 
 
-class MessageFailed(Event):
-    """Given up for good; kept as failed for the operator and for notification."""
+class Failed(Event):
+    """The relay gave up; the message stays as failed, for the operator and for notification."""
 
     level: ClassVar[Level] = Level.ERROR
     id: QueueId
@@ -340,7 +340,7 @@ class MessageFailed(Event):
 
 
 class SmarthostTrouble(Event):
-    """The smarthost cannot be used just now; mail waits."""
+    """The smarthost cannot be used now; mail waits."""
 
     level: ClassVar[Level] = Level.WARNING
     peer: str
@@ -348,29 +348,29 @@ class SmarthostTrouble(Event):
 
 
 class RateReached(Event):
-    """A route has sent as much as it may for now; told once, until there is room at once again."""
+    """A route reached its rate. Reported once, until a message may go out at once again."""
 
     route: str
     rate: str
     again: float
-    """When there is room for the next message (seconds since 1970)."""
+    """Time at which the next message may go out (seconds since 1970)."""
 
 
 class SlowedDown(Event):
-    """A server wants mail more slowly, or none for a while; told at the first refusal of many."""
+    """A server wants mail more slowly, or none for a while; reported at the first refusal only."""
 
     peer: str
     reason: str
     rate: str
-    """What it gets from now on, until its answers allow more."""
+    """The rate from now on, until the server's answers allow more."""
     again: float
-    """When the message that was refused has its turn (seconds since 1970)."""
+    """Time at which the refused message is tried again (seconds since 1970)."""
 
 
 class SignInRefused(Event):
-    """The smarthost does not let our account in, or the account is not for that smarthost.
+    """The smarthost refuses our account, or the account is not for that smarthost.
 
-    The mail waits, and somebody must look at the account or at the settings.
+    The mail waits until the operator corrects the account or the settings.
     """
 
     level: ClassVar[Level] = Level.ERROR
@@ -385,7 +385,7 @@ class SmarthostBack(Event):
 
 
 class SignInTrouble(Event):
-    """No new token for an account; the one in use is good until ``token_until`` (seconds since 1970)."""
+    """An account got no new token; the current one ends at ``token_until`` (seconds since 1970)."""
 
     level: ClassVar[Level] = Level.WARNING
     account: str
@@ -395,20 +395,20 @@ class SignInTrouble(Event):
 
 
 class SignInBack(Event):
-    """An account has a new token after all."""
+    """An account has a new token after a ``SignInTrouble``."""
 
     account: str
 
 
 class StillUnfiltered(Event):
-    """A single pass left this mail alone: it waits for its filters, and filterd runs them."""
+    """A single pass skipped this mail: it waits for its filters, which filterd runs."""
 
     level: ClassVar[Level] = Level.WARNING
     messages: int
 
 
 class SetAside(Event):
-    """An entry of the store was damaged and has been put out of the way, once, with its reason."""
+    """A damaged entry of the store was set aside; reported once, with the reason."""
 
     level: ClassVar[Level] = Level.ERROR
     id: QueueId
@@ -416,7 +416,7 @@ class SetAside(Event):
 
 
 class Recovered(Event):
-    """What a process that died had begun was finished or taken back; ``what`` says which."""
+    """Unfinished work of a dead process was completed or undone; ``what`` says which."""
 
     id: QueueId
     what: str
@@ -425,7 +425,7 @@ class Recovered(Event):
 class PossibleDuplicate(Event):
     """``peer`` may get a second copy of this message.
 
-    Nobody heard its answer to the final dot, or the client who waited for that had given up before.
+    Its answer to the final dot was lost, or the client that waited for the answer had given up.
     """
 
     level: ClassVar[Level] = Level.WARNING
@@ -434,13 +434,13 @@ class PossibleDuplicate(Event):
 
 
 class TakenIn(Event):
-    """A message that a filter or another program put into the store is ours now."""
+    """The relay took over a message that a filter or another program put into the store."""
 
     id: QueueId
 
 
 class StoreTrouble(Event):
-    """The store could not do something and will try again; no mail is lost by it."""
+    """An operation of the store failed and will be tried again; no mail is lost."""
 
     level: ClassVar[Level] = Level.ERROR
     doing: str
@@ -448,14 +448,14 @@ class StoreTrouble(Event):
 
 
 class WatchTrouble(Event):
-    """New mail is noticed by polling only, hence later: the directory cannot be watched."""
+    """The directory cannot be watched: polling finds new mail, but later."""
 
     level: ClassVar[Level] = Level.WARNING
     reason: str
 
 
 class LeftOut(Event):
-    """So many lines of a kind were left out within a minute, as they said the same as one that was told."""
+    """The number of lines left out within a minute because they repeated an earlier line."""
 
     level: ClassVar[Level] = Level.WARNING
     kind: str
@@ -464,14 +464,14 @@ class LeftOut(Event):
 
 
 class LinesDropped(Event):
-    """The log could not be written for a while (its reader stuck, its disk full); mail went on."""
+    """The log could not be written for a while (reader blocked, disk full); mail went on."""
 
     level: ClassVar[Level] = Level.WARNING
     lines: int
 
 
 class LibraryTrouble(Event):
-    """A library we stand on warned through Python's own logging."""
+    """A library wrote a warning to Python's logging."""
 
     level: ClassVar[Level] = Level.WARNING
     library: str
@@ -479,7 +479,7 @@ class LibraryTrouble(Event):
 
 
 class InternalError(Event):
-    """A mistake in this program hit one piece of work, which waits; all other work goes on."""
+    """A bug in this program stopped one piece of work, which waits; all other work goes on."""
 
     level: ClassVar[Level] = Level.ERROR
     doing: str

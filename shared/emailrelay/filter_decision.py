@@ -11,9 +11,9 @@ from emailrelay.events import (
     Abandoned,
     Deferred,
     Event,
+    Failed,
     FilterRejected,
     FilterTrouble,
-    MessageFailed,
     Passed,
 )
 from emailrelay.filters.verdict import (
@@ -37,7 +37,7 @@ _SKIPPED = Reply(451, "4.3.0 skipped by a client filter")
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """How the claim ends, the event for the log, and the answer for a waiting client."""
+    """The settlement of the claim, the event for the log, and the answer for a waiting client."""
 
     settlement: Settlement
     event: Event
@@ -46,7 +46,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One run of a chain: its message, when it ended (seconds since 1970), and its duration (seconds)."""
+    """One run of a chain: its message, its end (seconds since 1970), and its duration (seconds)."""
 
     message: QueueId
     history: History
@@ -60,11 +60,11 @@ class Run:
 def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
     """Return the decision for a verdict.
 
-    A 4yz rejection and trouble defer the message until it is too old. A 5yz rejection fails it at once.
-    A skipped message stays in the queue however old it gets, since its filter asks for that.
+    A 4yz rejection and trouble defer the message until it is too old. A 5yz rejection fails it at
+    once. A skipped message stays in the queue however old it gets, since its filter asks for that.
 
-    A waiting client hears the rejection or the trouble as its answer. The settlement then applies only
-    if that client has just given up.
+    A waiting client hears the rejection or the trouble as its answer. The settlement then applies
+    only if that client has just given up.
     """
     verdict, name = spoken.verdict, spoken.filter
     match verdict:
@@ -110,7 +110,7 @@ def _skip(by: str, run: Run, schedule: Schedule) -> Decision:
 
 def _fail(by: str, reply: Reply, reason: str, run: Run) -> tuple[Settlement, Event]:
     attempt = Attempt(at=run.ended, peer=by, trouble=reply)
-    return Fail(reply, attempt), MessageFailed(id=run.message, reason=_told(by, reply, reason))
+    return Fail(reply, attempt), Failed(id=run.message, reason=_told(by, reply, reason))
 
 
 def _later(
@@ -122,7 +122,7 @@ def _later(
     told = _told(by, reply, reason)
     match settlement:
         case Fail():
-            return settlement, MessageFailed(id=run.message, reason=told)
+            return settlement, Failed(id=run.message, reason=told)
         case Defer(attempt):
             event = Deferred(id=run.message, reason=told, next_attempt=attempt.next_attempt)
             return settlement, event

@@ -18,7 +18,7 @@ class HostPort:
     """A number from 1 to 65535, or the name of a service."""
 
     def __str__(self) -> str:
-        """Return the address as it is written."""
+        """Write the address."""
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
@@ -29,7 +29,7 @@ class UnixPath:
     path: str
 
     def __str__(self) -> str:
-        """Return the address as it is written."""
+        """Write the address."""
         return self.path
 
 
@@ -52,7 +52,7 @@ def parse(text: str) -> ServerAddress:
         raise ValueError("an IPv6 address stands in brackets, as in [::1]:25")
     if _UNFIT.search(text):
         raise ValueError("must not contain blanks or control characters")
-    # The C library takes a port of 65561 for 25.
+    # The C library reads a port of 65561 as 25.
     if port.isdigit() and not (port.isascii() and 0 < int(port[:6]) < 65536):
         raise ValueError("the port must be a number from 1 to 65535")
     if not _SERVICE.fullmatch(port):

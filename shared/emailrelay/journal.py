@@ -1,8 +1,8 @@
-"""What happened to a message: lines appended behind its envelope, never rewritten.
+"""The history of a message: lines appended to its envelope, never rewritten.
 
-Each line is ``X-MailRelay-<Event>: <JSON object>`` CRLF, ASCII throughout, so that no address and no
-peer's reply can forge another line. A line that is cut off, or of a kind not known here, is passed
-over: an append that a crash tore must not hide what stands before or after it.
+Each line is ``X-MailRelay-<Event>: <JSON object>`` CRLF, in ASCII, so that no address and no reply
+of a peer can forge another line. The reader skips a truncated line and a line of an unknown kind:
+an append torn by a crash must not hide the lines before or after it.
 """
 
 import json
@@ -23,7 +23,7 @@ from emailrelay.stage import Stage
 
 
 class AdministratorWish(StrEnum):
-    """What an operator asked for while the message was claimed; obeyed when the claim ends."""
+    """A request of an operator while the message was claimed; it is obeyed when the claim ends."""
 
     HOLD = "hold"
     RETRY = "retry"
@@ -33,14 +33,14 @@ class AdministratorWish(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """A client who waited has been told 250, and the message stays: it is ordinary mail now."""
+    """A waiting client got 250 and the message stays: it is ordinary mail now."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Filtered:
-    """The filter chain said yes; ``length`` and ``crc32`` are those of the content as it left it."""
+    """The filter chain accepted; ``length`` and ``crc32`` are those of the content after it."""
 
     at: float
     length: int
@@ -49,7 +49,10 @@ class Filtered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
-    """One try: what ``peer`` answered for each recipient, or why the try stopped for all others."""
+    """One try.
+
+    The replies of ``peer`` by recipient, and the reason for recipients without a reply.
+    """
 
     at: float
     peer: str
@@ -57,11 +60,11 @@ class Attempt:
     trouble: Reply | None = None
     next_attempt: float | None = None
     tries: int = 1
-    """How many tries the line tells of: more than one, or none, where a journal was shortened."""
+    """The number of tries in this line: in a shortened journal more than one, or none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failed:
+class Failure:
     """Given up at ``stage``; also written as ``Reason:`` and ``ReasonCode:`` for older tools."""
 
     at: float
@@ -79,21 +82,21 @@ class Held:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
-    """The operator wants it tried again: schedule and age start anew."""
+    """The operator asked for another try: schedule and age start again."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flushed:
-    """The operator wants it tried now; schedule and age go on as they were."""
+    """The operator asked for a try now; schedule and age continue."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Doubted:
-    """A forwarder died with the final dot on its way to ``peer``: the next copy may be a second one."""
+    """A forwarder died after the final dot to ``peer``: the next copy may be a second one."""
 
     at: float
     peer: str
@@ -109,27 +112,37 @@ class Wished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notified:
-    """The sender has been told of the failure."""
+    """The sender got a notice of the failure."""
 
     at: float
 
 
 _Plain: TypeAlias = (
-    Answered | Filtered | Attempt | Failed | Held | Released | Flushed | Doubted | Wished | Notified
+    Answered
+    | Filtered
+    | Attempt
+    | Failure
+    | Held
+    | Released
+    | Flushed
+    | Doubted
+    | Wished
+    | Notified
 )
 Entry: TypeAlias = Accepted | _Plain
 
 
 class History(NamedTuple):
-    """The journal read to its end: all that decides what may happen next."""
+    """The state of a message after its whole journal."""
 
     accepted_at: float | None = None
-    """None for a message of another program, which tells no such time."""
+    """None for a message of another program."""
     started_at: float | None = None
-    """When the present schedule began: at acceptance, when last released, or at the first attempt."""
+    """The start of the current schedule: acceptance, last release, or first attempt."""
     stage: Stage | None = None
     ack: Ack = Ack.STORED
-    """What the client waits for: DELIVERED mail that nobody waits for any more is withdrawn."""
+    """The event that the client waits for. DELIVERED mail is withdrawn after its client has
+    gone."""
     session: str = ""
     dsn: DsnRequest = NO_REQUEST
     length: int | None = None
@@ -139,24 +152,24 @@ class History(NamedTuple):
     next_attempt: float | None = None
     delivered: Mapping[Address, Reply] = MappingProxyType({})
     refused: Mapping[Address, Reply] = MappingProxyType({})
-    failed: Failed | None = None
+    failed: Failure | None = None
     held: bool = False
     released: bool = False
-    """Whether an operator has looked at it and wants it sent as it is."""
+    """True if an operator has released the message as it is."""
     doubts: tuple[str, ...] = ()
     wish: AdministratorWish | None = None
     notified: bool = False
 
     def pending(self, envelope: Envelope) -> tuple[Address, ...]:
-        """Give the recipients that no server has accepted or refused for good, each once."""
-        if not self.delivered and not self.refused:  # nearly always, and asked for several times
+        """Return the recipients without a final reply of a server, each once."""
+        if not self.delivered and not self.refused:  # nearly always, and called several times
             return tuple(dict.fromkeys(envelope.recipients))
         settled = {**self.delivered, **self.refused}
         return tuple({r: None for r in envelope.recipients if r not in settled})
 
 
 def read(entries: Iterable[Entry]) -> History:
-    """Fold a journal, oldest entry first."""
+    """Return the history for a journal, oldest entry first."""
     history = History()
     for entry in entries:
         history = after(history, entry)
@@ -169,7 +182,7 @@ def history(tail: bytes) -> History:
 
 
 def after(history: History, entry: Entry) -> History:
-    """Give the history with one more entry."""
+    """Return the history with one more entry."""
     match entry:
         case Accepted():
             return history._replace(
@@ -194,12 +207,12 @@ def after(history: History, entry: Entry) -> History:
             )
         case Attempt():
             return _after_attempt(history, entry)
-        case Failed():
+        case Failure():
             return history._replace(failed=entry, stage=entry.stage, wish=None)
         case Held():
             return history._replace(held=True, stage=entry.stage, wish=None)
         case Released():
-            # Recipients refused for good get another chance; those delivered must not get a second copy.
+            # Refused recipients are tried again; those with a copy must not get a second one.
             return history._replace(
                 started_at=entry.at,
                 attempts=0,
@@ -226,7 +239,8 @@ def _after_attempt(history: History, attempt: Attempt) -> History:
     delivered = {a: r for a, r in attempt.replies.items() if r.accepted}
     refused = {a: r for a, r in attempt.replies.items() if r.permanent}
     return history._replace(
-        # Another program's message tells no time of acceptance: its age counts from its first attempt.
+        # A message of another program has no time of acceptance: its age counts from the first
+        # attempt.
         started_at=attempt.at if history.started_at is None else history.started_at,
         attempts=history.attempts + attempt.tries,
         last_attempt=attempt,
@@ -236,18 +250,22 @@ def _after_attempt(history: History, attempt: Attempt) -> History:
     )
 
 
+_WORDS: Mapping[type, str] = {Failure: "Failed"}
+"""The words on disk that differ from the names of their classes."""
+
+
 def write(entry: Entry) -> bytes:
-    """Give the line or lines of one entry, each ended by CRLF."""
+    """Return the line or lines of one entry, each with CRLF."""
     if isinstance(entry, Accepted):
         return acceptance.write(entry)
-    line = journal_line.write(type(entry).__name__, _encode(entry))
-    if isinstance(entry, Failed):
+    line = journal_line.write(_WORDS.get(type(entry), type(entry).__name__), _encode(entry))
+    if isinstance(entry, Failure):
         return _reason(entry.reason) + line
     return line
 
 
 def _reason(reply: Reply) -> bytes:
-    """Give the two lines that older tools and administrators look for."""
+    """Return the two lines for older tools and administrators."""
     text = one_line(reply.text).encode()
     return b"X-MailRelay-Reason: %s\r\nX-MailRelay-ReasonCode: %d\r\n" % (text, reply.code)
 
@@ -264,7 +282,7 @@ def _encode(entry: _Plain) -> dict[str, Any]:
             if entry.tries != 1:
                 value["tries"] = entry.tries
             return value
-        case Failed():
+        case Failure():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
         case (
             Answered()
@@ -280,10 +298,10 @@ def _encode(entry: _Plain) -> dict[str, Any]:
 
 
 def _encode_replies(replies: Mapping[Address, Reply]) -> dict[str, Any]:
-    """Give what an attempt tells of its recipients.
+    """Encode the results of an attempt.
 
-    A reply that settles a recipient stands with its address, once in a journal. One that puts off many
-    comes again with each try, so its text is written once, with all their addresses.
+    A final reply is written with its address, once in a journal. A temporary reply to many
+    recipients comes again with each try, so its text is written once, with all their addresses.
     """
     alike: dict[Reply, list[str]] = {}
     for address, reply in replies.items():
@@ -298,7 +316,7 @@ def _encode_replies(replies: Mapping[Address, Reply]) -> dict[str, Any]:
 def parse(tail: bytes) -> list[Entry]:
     """Read the entries of ``tail``, the envelope file's octets after its ``End`` line."""
     entries: list[Entry] = []
-    for line in tail.split(b"\n")[:-1]:  # what follows the last LF is a torn append
+    for line in tail.split(b"\n")[:-1]:  # after the last LF there may be a torn append
         entry = parse_line(line.rstrip(b"\r"))
         if entry is not None:
             entries.append(entry)
@@ -306,7 +324,7 @@ def parse(tail: bytes) -> list[Entry]:
 
 
 def parse_line(line: bytes) -> Entry | None:
-    """Read one line, without its CRLF; None: it is torn, or of a kind not known here."""
+    """Read one line, without its CRLF; None: it is torn, or of an unknown kind."""
     name, colon, text = line.removeprefix(journal_line.PREFIX).partition(b": ")
     decode = _DECODERS.get(name)
     if decode is None or not colon or not line.startswith(journal_line.PREFIX):
@@ -344,7 +362,7 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
         at=moment(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
     ),
     b"Attempt": _attempt,
-    b"Failed": lambda v: Failed(
+    b"Failed": lambda v: Failure(
         at=moment(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
     ),
     b"Held": lambda v: Held(at=moment(v["at"]), stage=Stage(v["stage"])),

@@ -7,11 +7,12 @@ from typing import Any
 
 PREFIX = b"X-MailRelay-"
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
-"""Kept: ``json.dumps`` makes one each time, which costs as much as the line."""
+"""One encoder for all lines: ``json.dumps`` makes one each time, which costs as much as the
+line."""
 
 
 def write(event: str, value: Mapping[str, Any]) -> bytes:
-    """Give the line, CRLF included. No text in ``value`` can break out of it: JSON escapes."""
+    """Return the line with CRLF. JSON escapes all texts, so none can break out of the line."""
     text = _JSON.encode(value)
     return PREFIX + event.encode() + b": " + text.encode() + b"\r\n"
 
@@ -20,11 +21,11 @@ def moment(value: Any) -> float:
     """Read a time.
 
     Raises:
-        ValueError: it is none.
-        TypeError: it is no number at all.
+        ValueError: the number is no time.
+        TypeError: the value is no number.
 
     """
     time = float(value)
-    if not math.isfinite(time):  # JSON as Python reads it knows NaN, which compares with nothing
+    if not math.isfinite(time):  # Python's JSON accepts NaN, which compares with nothing
         raise ValueError(value)
     return time

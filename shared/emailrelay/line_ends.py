@@ -1,11 +1,11 @@
-"""Which line ends octets hold besides CRLF, the only one of mail (RFC 5321 section 2.3.8)."""
+"""Finds line ends other than CRLF, the only one in mail (RFC 5321 section 2.3.8)."""
 
 import io
 from typing import NamedTuple
 
 
 class Bare(NamedTuple):
-    """Whether there is a CR without LF behind it, and a LF without CR in front of it."""
+    """True if there is a CR without LF after it, and an LF without CR before it."""
 
     cr: bool
     lf: bool
@@ -15,10 +15,10 @@ _NEITHER = Bare(cr=False, lf=False)
 
 
 def bare(octets: bytes) -> Bare:
-    """Look for CRs and LFs that stand alone; a CR at the very end is one.
+    """Find bare CRs and bare LFs; a CR at the very end is bare.
 
-    The decoder behind text files keeps account of the line ends it has seen. It sees all of them in one pass, ten times
-    as fast as counting CRs, LFs and CRLFs, which was half of what a large message cost.
+    The decoder of text files records the line ends that it has seen, in one pass. That is ten times
+    as fast as counting CRs, LFs and CRLFs, which took half of the time for a large message.
     """
     decoder = io.IncrementalNewlineDecoder(None, translate=False)
     decoder.decode(octets.decode("latin-1"), final=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 from emailrelay.errors import RelayError
 
 BACKLOG = 1024
-"""Connections that wait to be accepted."""
+"""The most connections that wait to be accepted."""
 
 _ABSENT = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
 class CannotListen(RelayError):
-    """An address cannot be listened on; the text names it and the reason."""
+    """The service cannot listen on an address; the text names it and the reason."""
 
     temporary = False
 
@@ -28,7 +28,7 @@ class Listeners:
     def __init__(self) -> None:
         self.sockets: list[socket.socket] = []
         self.paths: list[str] = []
-        """Those of unix sockets."""
+        """The paths of unix sockets to remove."""
 
     def open(self, interfaces: Sequence[str], port: int) -> None:
         """Bind and listen on all ``interfaces``; see ``ReceiverSettings.interface``.
@@ -52,13 +52,13 @@ class Listeners:
             raise CannotListen("\n".join(problems)) from causes[0]
 
     def take(self, other: "Listeners") -> None:
-        """Keep what another one has opened, which has nothing then."""
+        """Take over the sockets of another one, which is empty afterwards."""
         self.sockets += other.sockets
         self.paths += other.paths
         other.sockets, other.paths = [], []
 
     def close(self) -> None:
-        """Close them and remove the paths of unix sockets that we made."""
+        """Close the sockets, and remove the paths of unix sockets made here."""
         for opened in self.sockets:
             opened.close()
         for path in self.paths:
@@ -95,10 +95,10 @@ def _open(interface: str, port: int) -> Iterator[socket.socket]:
 
 
 def _prompt(opened: socket.socket) -> socket.socket:
-    """Have the connections, which inherit it, send each reply at once.
+    """Make the connections send each reply at once; they inherit the option.
 
-    asyncio, unlike uvloop, sees to that only where the socket was made with its protocol's number;
-    replies to pipelined commands would wait 40 ms for each other's acknowledgement.
+    asyncio, unlike uvloop, sets it only if the socket was made with the number of its protocol.
+    Without it, replies to pipelined commands would wait 40 ms for each other's acknowledgement.
     """
     if opened.family is not socket.AF_UNIX:
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -106,7 +106,7 @@ def _prompt(opened: socket.socket) -> socket.socket:
 
 
 def _everywhere(port: int) -> Iterator[socket.socket]:
-    """Listen on all addresses, of both kinds where the machine has both."""
+    """Listen on all IPv4 and IPv6 addresses of the machine."""
     first = _tcp(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - asked for; only local clients are served
     yield first
     try:
@@ -151,7 +151,7 @@ def _unix(path: str) -> socket.socket:
 
 
 def _remove_stale(path: str) -> None:
-    """Remove a socket on which nobody listens: one that a killed process left behind."""
+    """Remove a socket without a listener, left behind by a killed process."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.lstat(path).st_mode):
             return

@@ -1,25 +1,27 @@
-"""The log: each event becomes one line on standard output, and no trouble with it stops mail."""
+"""Writes each event as one line to standard output; errors of the log never stop mail."""
 
+import asyncio
 import json
 import logging
 import os
 import select
 import sys
+import time
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from emailrelay.calm import Calm
 from emailrelay.config import LogFormat, Settings
-from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report, event_name
+from emailrelay.events import Event, Level, LibraryTrouble, LinesDropped, Report
+from emailrelay.log_throttle import LogThrottle
 from emailrelay.printable import printable
 
 FIELD_LIMIT = 1024
-"""No field is longer than this, in characters: what is beyond is cut off, and the cut is marked."""
+"""The most characters of a field. A longer text is cut, with a mark."""
 
 _PATIENCE = 100
-"""How long (milliseconds) one line may wait for a reader that does not keep up."""
+"""The most milliseconds that a line waits for a slow reader."""
 
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
@@ -31,17 +33,17 @@ _Shape: TypeAlias = tuple[str, tuple[str, ...]]
 """The name of a kind of event in the log, and those of its fields."""
 
 _MOMENTS = frozenset({"next_attempt", "again", "token_until"})
-"""The fields that are moments (seconds since 1970)."""
+"""The fields that are times (seconds since 1970)."""
 
 
 also: Report | None = None
-"""Where events go besides, and before anything else: the historical command sets it in its services."""
+"""Takes all events first, beside the log: the historical command sets it in its services."""
 
 
 def reporter(settings: Settings) -> Report:
-    """Return where a service's events go: standard output, as the settings say; the same trouble once a minute.
+    """Return the log of a service: standard output in its format, behind a ``LogThrottle``.
 
-    Warnings that libraries give to Python's logging become events of the same log.
+    Warnings of libraries to Python's logging become events of the same log.
     """
     log_format = settings.log_format
     if log_format is LogFormat.AUTO:
@@ -49,18 +51,23 @@ def reporter(settings: Settings) -> Report:
     lines = line_reporter(
         service=settings.service,
         render=renderer(log_format),
-        # systemd's journal has a clock of its own, and sets this for what it reads.
+        # systemd's journal adds its own times, and sets this variable for services that it reads.
         timed="JOURNAL_STREAM" not in os.environ,
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
     )
-    report = Calm(lines)
+    report = LogThrottle(lines, time.monotonic, _after)
     logging.basicConfig(handlers=[_LibraryHandler(report)], format="%(message)s")
     return report
 
 
+def _after(seconds: float, act: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # this thread has no event loop
+        asyncio.get_running_loop().call_later(seconds, act)
+
+
 def renderer(log_format: LogFormat) -> Render:
-    """Return what makes a line of a dictionary."""
+    """Return the renderer of a format."""
     match log_format:
         case LogFormat.LOGFMT:
             from structlog.processors import LogfmtRenderer  # noqa: PLC0415 -- see _json
@@ -75,7 +82,7 @@ def renderer(log_format: LogFormat) -> Render:
 
 
 def _with_times_of_day(render: Render) -> Render:
-    """Show moments as people read them, in the form of the line's timestamp."""
+    """Render times in the form of the line's timestamp."""
 
     def render_line(logger: object, name: str, line: LogLine) -> str | bytes:
         for field in _MOMENTS & line.keys():
@@ -94,17 +101,17 @@ def _written(moment: datetime) -> str:
 
 
 def _json(_logger: object, _name: str, line: LogLine) -> str:
-    """Render a line as JSON. What services usually write needs no structlog, which brings rich along."""
+    """Render a line as JSON. This usual format needs no structlog, which would import rich."""
     return _JSON.encode(line)
 
 
 def line_reporter(
     *, service: str, render: Render, timed: bool, least: Level, descriptor: int
 ) -> Report:
-    """Return a function that writes one line an event to a descriptor and never raises.
+    """Return a function that writes one line for each event to a descriptor and never raises.
 
-    Events below ``least`` cost nothing. It may be used from several threads, and on both sides of a
-    fork: a line is one write.
+    Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the
+    function: each line is one write.
     """
     levels = list(Level)
     told = frozenset(levels[levels.index(least) :])
@@ -134,11 +141,11 @@ def line_reporter(
 
 
 def _shape(kind: type[Event]) -> _Shape:
-    return event_name(kind), kind.fields
+    return kind.name, kind.fields
 
 
 def field_value(value: object) -> object:
-    """Return a field as it may stand in a line: bounded, with nothing in it that a terminal obeys."""
+    """Return a field for a line: of bounded length, and without control characters."""
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
@@ -151,7 +158,10 @@ def field_value(value: object) -> object:
 
 
 class _Output:
-    """A descriptor that is written to without ever waiting long; what could not be is counted."""
+    """A descriptor for lines.
+
+    A write never waits long; lines that cannot be written are counted.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self.dropped = 0
@@ -161,9 +171,9 @@ class _Output:
         self._room.register(descriptor, select.POLLOUT)
 
     def write(self, line: bytes) -> bool:
-        """Write a line and its end; tell whether it could be done."""
-        # The descriptor is shared with other processes, so it cannot be made non-blocking; and only
-        # the first of many lines waits for a reader that is stuck.
+        """Write a line and its end; return whether that succeeded."""
+        # Other processes share the descriptor, so it cannot be made non-blocking. Only the first of
+        # many lines waits for a blocked reader.
         if self._room.poll(0 if self.dropped else _PATIENCE):
             line = b"\n" * self._torn + line + b"\n"
             try:

@@ -1,4 +1,4 @@
-"""Text from mail and servers, made safe to show on a terminal."""
+"""Makes text from mail and servers safe for a terminal."""
 
 
 def printable(text: str) -> str:

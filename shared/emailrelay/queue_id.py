@@ -1,7 +1,7 @@
 """The name of a message: three groups of digits that sort by arrival and never repeat.
 
 The groups are the fields of a UUID version 7 (``queue_uuid``), so that one id serves a spool
-directory and a database alike: milliseconds since 1970 (48 bits), a number drawn at random by each
+directory and a database alike: milliseconds since 1970 (48 bits), a random number of each
 process (42 bits), and that process's count of messages, from 1 (32 bits).
 """
 
@@ -13,7 +13,7 @@ PROCESS_BITS = 42
 
 
 class QueueIds:
-    """The ids that one process gives. ``process`` is drawn once, after any fork."""
+    """The new ids of one process. ``process`` is a random number, drawn once after any fork."""
 
     __slots__ = ("count", "latest", "process")
 
@@ -22,9 +22,9 @@ class QueueIds:
         self.latest = 0
 
     def next(self, now: float) -> QueueId:
-        """Give a new id for a message that arrives at ``now`` (seconds since 1970).
+        """Return a new id for a message that arrives at ``now`` (seconds since 1970).
 
-        The time never goes backwards within a process, so order of arrival survives a clock that does.
+        The time in the ids of a process never goes back, even if the clock is set back.
         """
         self.latest = max(self.latest, int(now * 1000))
         self.count += 1

@@ -1,4 +1,4 @@
-"""A queue id as the UUID version 7 that it spells (RFC 9562 section 5.7), and back."""
+"""Converts a queue id to its UUID version 7 (RFC 9562 section 5.7), and back."""
 
 import re
 from uuid import UUID
@@ -10,10 +10,10 @@ _OURS = re.compile(r"([0-9]{1,15})\.([0-9]{1,13})\.([0-9]{1,10})")
 
 
 def to_uuid(queue_id: QueueId) -> UUID:
-    """Return the UUIDv7 that a queue id of ours spells.
+    """Return the UUIDv7 of a queue id of this relay.
 
     Raises:
-        ValueError: the id is not one of ours (another program's file name).
+        ValueError: the id is a file name of another program.
 
     """
     match = _OURS.fullmatch(queue_id)
@@ -34,7 +34,7 @@ def to_uuid(queue_id: QueueId) -> UUID:
 
 
 def from_uuid(uuid: UUID) -> QueueId:
-    """Return the queue id that a UUID made by ``to_uuid`` stands for."""
+    """Return the queue id of a UUID made by ``to_uuid``."""
     number = uuid.int
     process = (number >> 64 & 0xFFF) << 30 | number >> _COUNT_BITS & (1 << 30) - 1
     return QueueId(f"{number >> 80}.{process}.{number & (1 << _COUNT_BITS) - 1}")

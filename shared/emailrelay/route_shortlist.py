@@ -1,4 +1,4 @@
-"""Finds the few routes that may take a message, however many there are."""
+"""Finds the few routes among many that may fit a message."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -8,7 +8,7 @@ from emailrelay.address_pattern import ANYONE, key, keys_of
 
 
 class Patterns(Protocol):
-    """Whom a route is for; all three must fit."""
+    """The conditions of a route; all three must fit."""
 
     @property
     def sender(self) -> Sequence[str]:
@@ -22,15 +22,15 @@ class Patterns(Protocol):
 
     @property
     def user(self) -> Sequence[str] | None:
-        """Who may have logged in; None: it does not matter."""
+        """The users; None: the user does not matter."""
         ...
 
 
 class Shortlist:
-    """Where each route stands under what it asks for: its recipients, or else its senders, or users."""
+    """The places of routes by the keys of their recipients, or else senders, or users."""
 
     def __init__(self, routes: Iterable[Patterns]) -> None:
-        """Look at each route once."""
+        """Index each route once."""
         self._recipients = defaultdict[str, list[int]](list)
         self._senders = defaultdict[str, list[int]](list)
         self._users = defaultdict[str, list[int]](list)
@@ -54,7 +54,7 @@ class Shortlist:
         self._always.append(place)
 
     def places(self, sender: str, recipient: str, user: str) -> list[int]:
-        """Give the places of all routes that may fit, in order; those left out do not."""
+        """Return the places of all routes that may fit, in order."""
         found = list(self._always)
         if self._recipients:
             found += _under(self._recipients, keys_of(recipient))

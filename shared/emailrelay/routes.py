@@ -1,7 +1,7 @@
-"""Which way mail goes: a plain choice among the routes, recipient by recipient.
+"""Chooses the route of each recipient.
 
-Routes are looked up at each attempt and never written into queued mail, so a corrected route serves
-the mail that waits already. The first route in the file's order that fits a recipient takes it.
+Routes are looked up at each attempt and never written into queued mail, so a corrected route also
+applies to waiting mail. The first route in the order of the file that fits a recipient takes it.
 """
 
 import re
@@ -15,7 +15,7 @@ from emailrelay.route_shortlist import Shortlist
 from emailrelay.schedule import Schedule
 
 DEFAULT, ADDRESS = "default", "address"
-"""The names of the route to ``forward_to``, and of those to a server that an envelope names."""
+"""The names of the route to ``forward_to``, and of a route to a server named by an envelope."""
 
 _RATE = re.compile(r"([0-9]{1,6})/([0-9]{0,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
@@ -29,39 +29,40 @@ class Rate:
     seconds: float
 
     def __str__(self) -> str:
-        """Give the rate for people to read."""
+        """Write the rate for people."""
         return f"{self.messages} in {self.seconds:g} s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Route:
-    """A way for mail: whom it is for, which servers take it, and how they are treated."""
+    """A route: the mail that it is for, its servers, and its settings for them."""
 
     name: str
     smarthosts: tuple[str, ...]
-    """The servers as ``host:port`` or path, the one to prefer first."""
+    """The servers as ``host:port`` or path, the preferred one first."""
     sender: tuple[str, ...] = (ANYONE,)
     recipient: tuple[str, ...] = (ANYONE,)
     user: tuple[str, ...] | None = None
-    """None: it does not matter who logged in, or whether anybody did."""
+    """None: the user does not matter."""
     account: str | None = None
     tls: str | None = None
     """off, opportunistic, required or implicit; None: as for all servers."""
     tls_verify: bool | None = None
     connections: int | None = None
-    """The most at a time, over all processes."""
+    """The most connections at a time, over all processes."""
     rate: Rate | None = None
     schedule: Schedule = field(default_factory=Schedule)
     envelope_from: str | None = None
-    """What takes the place of the envelope sender: an address, or a domain in place of its domain."""
+    """Replaces the envelope sender, if an address; if a domain, replaces the sender's domain."""
 
     def __hash__(self) -> int:
-        # Routes are looked up for every message, and all their fields take longer than that look-up.
+        # Routes are looked up for every message; to hash all fields would take longer than the
+        # look-up.
         return hash(self.name)
 
 
 class Choice(NamedTuple):
-    """A route, and why it was chosen; None: nothing fits, and there is no default."""
+    """A route, and the reason; None: no route fits, and there is no default."""
 
     route: Route | None
     why: str
@@ -69,22 +70,21 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Routes:
-    """All routes in their order, and where mail goes that fits none."""
+    """All routes in their order, and the default route."""
 
     listed: tuple[Route, ...] = ()
     default: Route | None = None
     _shortlist: Shortlist = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Prepare to find routes without judging all of them for each recipient."""
+        """Build the index, so that not all routes must be compared for each recipient."""
         object.__setattr__(self, "_shortlist", Shortlist(self.listed))
 
     def choose(self, envelope: Envelope, recipient: Address) -> Choice:
         """Choose the route of one recipient.
 
-        The server that the envelope names goes first (``ForwardToAddress``, set by a filter); the domain
-        that it names (``ForwardTo``) stands for the recipient. An account that it names is used on
-        whichever route.
+        A server in the envelope takes precedence (``ForwardToAddress``, set by a filter). A domain
+        in it (``ForwardTo``) replaces the recipient. An account in it is used on any route.
         """
         choice = self._choose(envelope, recipient)
         if choice.route is None or not envelope.account_selector:
@@ -93,7 +93,7 @@ class Routes:
         return Choice(route, f"{choice.why}; the envelope names the account {route.account}")
 
     def passed_over(self, envelope: Envelope, recipient: Address) -> list[tuple[Route, str]]:
-        """Give the routes before the chosen one, and why each does not fit."""
+        """Return the routes before the chosen one, and why each does not fit."""
         passed: list[tuple[Route, str]] = []
         for route in () if envelope.forward_to_address else self.listed:
             fits, why = _judged(route, envelope, _addressed(envelope, recipient))
@@ -125,29 +125,29 @@ class Routes:
 
 
 def only(server: str, schedule: Schedule) -> Routes:
-    """Give the routes of those who have one server for everything."""
+    """Return the routes with one server for all mail."""
     return Routes(default=Route(name=DEFAULT, smarthosts=(server,), schedule=schedule))
 
 
-class Leg(NamedTuple):
-    """What one attempt has to do on one route."""
+class RouteGroup(NamedTuple):
+    """The recipients of one attempt on one route, and why that was chosen."""
 
     route: Route | None
     why: str
     recipients: tuple[Address, ...]
 
 
-def legs(routes: Routes, envelope: Envelope, recipients: Sequence[Address]) -> list[Leg]:
-    """Group recipients by their routes, in the order in which the routes are met."""
+def by_route(routes: Routes, envelope: Envelope, recipients: Sequence[Address]) -> list[RouteGroup]:
+    """Group recipients by route, in the order of the first recipient of each."""
     found: dict[Route | None, tuple[str, list[Address]]] = {}
     for recipient in recipients:
         choice = routes.choose(envelope, recipient)
         found.setdefault(choice.route, (choice.why, []))[1].append(recipient)
-    return [Leg(route, why, tuple(group)) for route, (why, group) in found.items()]
+    return [RouteGroup(route, why, tuple(group)) for route, (why, group) in found.items()]
 
 
 def sender_on(route: Route, sender: Address) -> Address:
-    """Give the envelope sender as this route's servers see it; the null sender stays as it is."""
+    """Return the envelope sender for the servers of this route; the null sender stays."""
     rewritten = route.envelope_from
     if not sender or rewritten is None:
         return sender
@@ -158,7 +158,7 @@ def parse_rate(text: str) -> Rate:
     """Read ``30/m`` (30 messages in a minute), ``500/10m``, ``2000/d``.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text has another form.
 
     """
     match = _RATE.fullmatch(text)
@@ -168,7 +168,7 @@ def parse_rate(text: str) -> Rate:
 
 
 def _addressed(envelope: Envelope, recipient: Address) -> str:
-    """Give what recipient patterns are compared with; a bare domain as ``@domain``."""
+    """Return the text to compare recipient patterns with; a bare domain as ``@domain``."""
     target = envelope.forward_to or recipient
     return target if target == "" or "@" in target else f"@{target}"
 

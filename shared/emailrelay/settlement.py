@@ -1,4 +1,4 @@
-"""How a claim ends: a closed set of values, and the rules that choose one."""
+"""The settlement of a claim: a closed set of values, and the rules that choose one."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -13,12 +13,12 @@ from emailrelay.schedule import Schedule
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The filter chain said yes: what it made of the work copy, if anything, becomes the message."""
+    """The filter chain accepted: its changes in the work copy become the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """Nothing is left to do for any recipient: the message may go."""
+    """All recipients are done: the message is removed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Defer:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Given up, and kept with ``reason``; ``attempt`` is the try that decided it, if one did."""
+    """Given up, and kept with ``reason``; ``attempt`` is the try that decided it, if any."""
 
     reason: Reply
     attempt: Attempt | None = None
@@ -55,15 +55,16 @@ def after_attempt(
     schedules: Mapping[Address, Schedule] = MappingProxyType({}),
     chance: float,
 ) -> Defer | Done | Fail:
-    """Decide what a delivery attempt means for the message.
+    """Return the settlement after a delivery attempt.
 
     Accepted recipients are done. Recipients refused with 5yz are given up, and so are those whose
-    schedule has run out. All others are tried again, as soon as the schedule of any of them says. A
-    message with a recipient given up fails when nobody is left to try, so that its sender is told.
+    schedule has ended. All others are tried again, at the earliest time of their schedules. A
+    message with a recipient given up fails when no recipient is left to try, so that its sender
+    gets a notice.
 
     Args:
         envelope: the message's envelope, with all recipients.
-        history: what happened before this attempt.
+        history: the state before this attempt.
         attempt: this attempt's replies; its ``next_attempt`` is ignored.
         schedule: the pauses and the greatest age.
         schedules: the schedules of recipients that have one of their own, by their route.
@@ -98,7 +99,7 @@ def after_attempt(
 def after_trouble(
     history: History, trouble: Reply, *, now: float, peer: str, schedule: Schedule, chance: float
 ) -> Defer | Fail:
-    """Decide after a try that reached no verdict on any recipient (a filter's 4yz, no connection)."""
+    """Decide after a try without a result for any recipient (a filter's 4yz, no connection)."""
     started = now if history.started_at is None else history.started_at
     if schedule.expired(accepted_at=started, now=now):
         return Fail(_overdue(schedule, trouble), Attempt(at=now, peer=peer, trouble=trouble))
@@ -108,15 +109,15 @@ def after_trouble(
 def after_skip(
     history: History, why: Reply, *, now: float, peer: str, schedule: Schedule, chance: float
 ) -> Defer:
-    """Decide after a try that was not wanted at this time: the message waits, however old it is."""
+    """Decide after a try at the wrong time: the message waits, at any age."""
     when = schedule.next_attempt(now=now, attempts=history.attempts + 1, chance=chance)
     return Defer(Attempt(at=now, peer=peer, trouble=why, next_attempt=when))
 
 
 def refusals_final(attempt: Attempt) -> Attempt:
-    """Take every refusal of an attempt for one that is for good (``--no-retry``).
+    """Make every refusal of an attempt permanent (``--no-retry``).
 
-    What stopped the attempt itself, a server away or a connection lost, refused nobody.
+    An error that stopped the attempt itself, such as a lost connection, refuses no recipient.
     """
     return replace(attempt, replies={who: _final(reply) for who, reply in attempt.replies.items()})
 

@@ -1,7 +1,7 @@
-"""Fewer lines for a long journal, which give the same history when they are read.
+"""Shortens a long journal to fewer lines with the same history.
 
 The last line of each kind keeps its place. One line before the last attempt holds the results of
-all earlier attempts, each recipient once. Lines of other programs stay, in front.
+all earlier attempts, each recipient once. Lines of other programs stay, before the others.
 """
 
 from collections.abc import Iterable
@@ -10,11 +10,11 @@ from emailrelay import journal
 from emailrelay.journal import Attempt, Doubted, Entry, History
 
 _REASON = b"X-MailRelay-Reason"
-"""What the two lines begin with that belong to ``Failed``, and are written with it."""
+"""The beginnings of the two lines that are written with ``Failed``."""
 
 
 def shorten(lines: Iterable[bytes]) -> bytes | None:
-    """Give the octets of a shorter journal with the same history as ``lines``.
+    """Return the octets of a shorter journal with the same history as ``lines``.
 
     ``lines`` are those after the envelope's end mark, without CRLF; they may be more than fit into
     memory. None: this journal cannot be made shorter.
@@ -25,7 +25,7 @@ def shorten(lines: Iterable[bytes]) -> bytes | None:
         if entry is not None:
             history = journal.after(history, entry)
             kind = type(entry).__name__, entry.peer if isinstance(entry, Doubted) else ""
-            last.pop(kind, None)  # so that it stands where it was written last
+            last.pop(kind, None)  # at the place of its last line
             last[kind] = entry
         elif line and not line.startswith(_REASON):
             others.append(line + b"\r\n")
@@ -43,7 +43,7 @@ def _told(history: History, last: Iterable[Entry]) -> Iterable[Entry]:
 
 
 def _earlier(history: History, last: Attempt) -> Attempt:
-    """Give one attempt that replaces all before the last one."""
+    """Return one attempt that replaces all before the last one."""
     began = history.started_at if history.accepted_at is None else None
     return Attempt(
         at=last.at if began is None else began,

@@ -1,8 +1,8 @@
-"""Where the spool directory is when the command line does not say: one rule for all commands.
+"""The default spool directory of all commands, used without an option on the command line.
 
-The environment (``EMAILRELAY_SPOOL_DIR``) goes before the settings file that the environment names
-(``EMAILRELAY_CONFIG``), and this before the default. Services and ``emailrelay`` read both by
-``emailrelay.config``, which needs more time than a program that sends mail has.
+The environment (``EMAILRELAY_SPOOL_DIR``) comes before the settings file that the environment names
+(``EMAILRELAY_CONFIG``), and the file before the built-in default. Services and ``emailrelay`` read
+both through ``emailrelay.config``, whose import is too slow for a program that sends mail.
 """
 
 import errno
@@ -15,15 +15,15 @@ _LOCAL = "/usr/local/var/spool/emailrelay"
 
 
 def default() -> str:
-    """Tell where mail is kept if nobody says: the packaged place if it is there, else the local one."""
+    """Return the built-in default: the packaged directory if it exists, else the local one."""
     return _PACKAGED if os.path.isdir(_PACKAGED) else _LOCAL
 
 
 def chosen() -> str:
-    """Give the directory that the environment or its settings file names, else the default one.
+    """Return the directory that the environment or its settings file names, else the default.
 
     Raises:
-        OSError: that file cannot be read, or is not TOML.
+        OSError: the settings file cannot be read, or is not TOML.
 
     """
     return os.environ.get(VARIABLE) or _in_file(os.environ.get(SETTINGS)) or default()
@@ -32,11 +32,13 @@ def chosen() -> str:
 def _in_file(path: str | None) -> str | None:
     if not path:
         return None
-    import tomllib  # noqa: PLC0415 -- only the few who name a file need it
+    import tomllib  # noqa: PLC0415 -- only needed with a settings file
 
     try:
         with open(path, "rb") as file:
             named = tomllib.load(file).get("spool_dir")
     except ValueError as error:
-        raise OSError(errno.EINVAL, f"{SETTINGS} names no settings file: {error}", path) from error
+        raise OSError(
+            errno.EINVAL, f"{SETTINGS} does not name a settings file: {error}", path
+        ) from error
     return os.path.abspath(named) if isinstance(named, str) else None

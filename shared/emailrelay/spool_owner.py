@@ -1,7 +1,7 @@
-"""Root works in a spool as the user who owns the spool.
+"""Makes root work in a spool with the rights of the spool's owner.
 
-Members of the spool's group may put anything into it. A process that works there has only the
-owner's rights, so nothing in the spool can make it do more than the owner may.
+Members of the spool's group can put anything into it. A process that works there has only the
+owner's rights, so that nothing in the spool can give anyone more rights than the owner has.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from emailrelay.errors import StoreUnusable
 
 
 class Owner(NamedTuple):
-    """A user, and the group that his files get."""
+    """A user, and the group of the user's new files."""
 
     user: int
     group: int
@@ -21,10 +21,10 @@ class Owner(NamedTuple):
 
 
 def become(spool: str | os.PathLike[str]) -> None:
-    """As root, be the spool's owner from now on, with no way back.
+    """If the process runs as root, make it the spool's owner for good.
 
     Raises:
-        StoreUnusable: that user cannot run this program.
+        StoreUnusable: the owner cannot run this program.
 
     """
     owner = _owner(spool)
@@ -37,12 +37,12 @@ def become(spool: str | os.PathLike[str]) -> None:
 
 @contextlib.contextmanager
 def acting(spool: str | os.PathLike[str], *, imports: bool = True) -> Generator[None]:
-    """As root, use files as the owner of a directory does, within the block.
+    """If the process runs as root, access files as the directory's owner within the block.
 
-    ``imports``: something may be imported there that has not been imported yet.
+    ``imports``: the block may import modules that are not loaded yet.
 
     Raises:
-        StoreUnusable: that user cannot run this program.
+        StoreUnusable: the owner cannot run this program.
 
     """
     owner = _owner(spool)
@@ -60,7 +60,7 @@ def acting(spool: str | os.PathLike[str], *, imports: bool = True) -> Generator[
 
 @contextlib.contextmanager
 def as_root() -> Generator[None]:
-    """Be root again within the block, if the process is root and acts as a spool's owner."""
+    """Within the block, be root again, if root is acting as a spool's owner."""
     if os.getuid() != 0:
         yield
         return
@@ -85,9 +85,9 @@ def _restored() -> Generator[None]:
 
 
 def _owner(spool: str | os.PathLike[str]) -> Owner | None:
-    """Give the user that root has to become; None: we are not root, or the spool belongs to root.
+    """Return the user that root must become; None: not root, or the spool belongs to root.
 
-    A spool that is still to be made will belong to the owner of the directory that it is made in.
+    A spool that does not exist yet will belong to the owner of its parent directory.
     """
     if os.geteuid() != 0:
         return None
@@ -111,7 +111,7 @@ def _groups(user: int, group: int) -> list[int]:
 
 
 def _try_python(spool: str | os.PathLike[str], owner: Owner) -> None:
-    """Refuse a Python that the owner cannot read: later imports would fail."""
+    """Refuse a Python that the owner cannot read, because later imports would fail."""
     with _restored():
         os.setgroups(owner.groups)
         os.setegid(owner.group)

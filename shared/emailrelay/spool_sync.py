@@ -1,12 +1,12 @@
-"""How a spool makes mail durable."""
+"""The ways in which a spool makes mail durable."""
 
 from enum import StrEnum
 
 
 class SpoolSync(StrEnum):
-    """What is on stable storage before a message is acknowledged."""
+    """The data that is on stable storage before a message is acknowledged."""
 
     FILES = "files"
-    """Its two files."""
+    """The two files of the message."""
     LOG = "log"
-    """Its record in a log; its files follow."""
+    """The record of the message in a log; its files follow later."""

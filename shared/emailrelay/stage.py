@@ -1,4 +1,4 @@
-"""Where a message stands on its way through the relay."""
+"""The stages of a message in the relay."""
 
 from enum import StrEnum
 
@@ -7,7 +7,7 @@ class Stage(StrEnum):
     """The visible stages; a message is in exactly one of them until it is gone."""
 
     UNFILTERED = "unfiltered"
-    """Acknowledged; the filter chain has not said yes yet."""
+    """Acknowledged; the filter chain has not accepted it yet."""
     READY = "ready"
     """To be forwarded, now or at its retry time."""
     FAILED = "failed"

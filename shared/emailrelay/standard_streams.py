@@ -21,7 +21,7 @@ def prepare_streams() -> None:
         except OSError:
             os.set_inheritable(os.open(os.devnull, os.O_WRONLY), True)  # noqa: FBT003 - no keyword
     # Python has no stream for a descriptor that was closed when it started.
-    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - a descriptor, kept
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 - stays open
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
@@ -30,7 +30,7 @@ def prepare_streams() -> None:
 
 
 def mention(text: str) -> None:
-    """Print a line that may get lost: a full disk does not undo the work of the command."""
+    """Print a line that may be lost: a full disk does not undo the work of the command."""
     try:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
@@ -39,5 +39,5 @@ def mention(text: str) -> None:
 
 
 def drop_output() -> None:
-    """Drop unwritten output: the interpreter must not fail once more when it ends."""
+    """Drop unwritten output, which would make the interpreter fail again at its end."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

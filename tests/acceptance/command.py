@@ -72,7 +72,7 @@ class Daemon:
         until(lambda: self.log().count(text) >= times, f"{text!r} in the log")
 
     def submit(self, sender: str = "a@x.net", to: str = "b@y.net") -> None:
-        """Send a message in; raise what smtplib raises when it is refused."""
+        """Send a message; a refusal raises the exception of smtplib."""
         with smtplib.SMTP("127.0.0.1", self.port, "client.test", HANG) as client:
             client.sendmail(sender, [to], b"Subject: test\r\nX-Test-Id: 1\r\n\r\nhello\r\n")
 
@@ -193,7 +193,7 @@ def recording_sink(directory: Path) -> Sink:
 
 SYSTEM_PYTHON = Path("/usr/bin/python3")
 CODE = [ROOT / "shared", *(ROOT / "services").iterdir(), Path(sysconfig.get_path("purelib"))]
-"""Where Python finds the product and what it needs."""
+"""The directories in which Python finds the product and its dependencies."""
 
 
 def runs_for_everybody() -> bool:

@@ -60,7 +60,7 @@ class Ground:
         return Ended(done.returncode, done.stdout, done.stderr)
 
     def start_member(self, script: str, *words: str | Path) -> "subprocess.Popen[bytes]":
-        """Start what a member of the group does meanwhile; it says a line when it has begun."""
+        """Start the script of a group member; it prints a line when it has begun."""
         process = subprocess.Popen(
             [SYSTEM_PYTHON, "-P", "-c", script, *words],
             stdout=subprocess.PIPE,
@@ -123,4 +123,4 @@ TOOLS: dict[str, list[str]] = {
         "emailrelay_forwarder", "--once", "--spool-dir", "SPOOL", "--forward-to", "127.0.0.1:9"
     ],
 }  # fmt: skip
-"""The modules and arguments of what people run on a spool."""
+"""The modules and arguments of the commands that people run on a spool."""

@@ -49,7 +49,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 def spans(page: Path) -> list[str]:
-    """Give what a page prints as code within its text."""
+    """Give the code spans in the text of a page."""
     text = _BLOCK.sub("", page.read_text("utf-8"))
     return [match["text"] for match in _SPAN.finditer(text)]
 
@@ -85,7 +85,7 @@ def _simple_commands(line: str) -> Iterator[list[str]]:
 
 
 def _by_whoever(words: list[str]) -> list[str]:
-    """Take away who is to run a command: ``runuser -u USER --``."""
+    """Remove the change of user in front of a command: ``runuser -u USER --``."""
     return words[4:] if words[0] == "runuser" and len(words) > 4 else words
 
 

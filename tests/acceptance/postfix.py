@@ -97,15 +97,15 @@ service auth {{
 
 @dataclass
 class Postfix:
-    """Settings beyond those that keep it in its directory come from the test."""
+    """A Postfix in its own directory; all other settings come from the test."""
 
     home: Path
     relay_to: int
-    """Where it passes mail on to."""
+    """The next server."""
     settings: Mapping[str, str]
     port: int = field(default_factory=free_port)
     tls_port: int = field(default_factory=free_port)
-    """Where it encrypts from the first octet."""
+    """The port with encryption from the first octet."""
 
     @property
     def log(self) -> str:
@@ -159,7 +159,7 @@ class Users(Process):
 
     @property
     def settings(self) -> dict[str, str]:
-        """Give what Postfix must be told to ask here."""
+        """Give the Postfix settings that make it use this verifier."""
         return {
             "smtpd_sasl_auth_enable": "yes",
             "smtpd_sasl_type": "dovecot",

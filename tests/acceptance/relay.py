@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 SAMPLE_FILTER = ROOT / "deploy" / "filters" / "add-relayed-header"
 HANG = 120.0
-"""Seconds after which a test gives up waiting: ten times what a loaded machine needs."""
+"""Seconds before a test gives up waiting: ten times the need of a loaded machine."""
 STOP_LIMIT = 10.0
 """Seconds in which a service told to stop must be gone: it promises five."""
 
@@ -40,7 +40,7 @@ def until(condition: Callable[[], _T], what: str, seconds: float = HANG) -> _T:
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on, outside the range of the ports that clients get."""
+    """Give a free port outside the range of the ports that clients get."""
     while True:
         port = random.randrange(10_240, 32_000)  # noqa: S311 -- no secret
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)):
@@ -165,7 +165,7 @@ class Service(Process):
         self.start()
 
     def events(self, kind: str, **fields: object) -> list[Happening]:
-        """Give what it has told of this kind, with these fields, since the test began."""
+        """Give the events of this kind with these fields, logged since the test began."""
         self._take()
         return [h for h in self.happenings if _matches(h, {"event": kind, **fields})]
 
@@ -254,7 +254,7 @@ class Relay:
     directory: Path
     processes: list[Process] = field(default_factory=list[Process])
     kind: type[Service] = Service
-    """How services are started."""
+    """The way in which services are started."""
 
     @property
     def spool(self) -> Path:
@@ -303,7 +303,7 @@ class Relay:
             assert service.wait(STOP_LIMIT) == 0, service.name
 
     def scraps(self, spool: Path | None = None) -> list[str]:
-        """Give what is under the spool's dot names and should not be there when all have stopped."""
+        """Give the entries under the spool's dot names that are left after all services stopped."""
         directory = spool or self.spool
         return [
             f"{name}/{entry}"
@@ -333,7 +333,7 @@ class Relay:
                     sys.stdout.writelines(f"{line}\n" for line in lines)
 
     def faults(self) -> list[str]:
-        """Give what no service may ever say: mistakes of its own."""
+        """Give the events that no service may ever log: its own mistakes."""
         told = [h for s in self.services for h in s.events("internal_error")]
         written = [s.errors.read_text() for s in self.services if s.errors.exists()]
         return [str(fault) for fault in (*told, *written) if fault]

@@ -94,7 +94,7 @@ class Load:
     recipients: Callable[[Mail], list[str]] = lambda _: ["to@sink.test"]
     acknowledged: dict[str, Mail] = field(default_factory=dict[str, Mail])
     refused: Counter[int] = field(default_factory=Counter[int])
-    """How often which SMTP code was the answer; 0 for a connection that broke."""
+    """The number of answers with each SMTP code; 0 for a broken connection."""
     codes: dict[str, int] = field(default_factory=dict[str, int])
     """The code that each refused message was answered with at its end."""
     _next: int = 0
@@ -205,7 +205,7 @@ def assert_each_arrived_once(
     *,
     edits: Callable[[Arrival], bool] = lambda _: True,
 ) -> None:
-    """Do the whole of the promise where nobody is killed."""
+    """Check the whole promise, without a kill."""
     assert_all_arrived(acknowledged, arrivals, edits=edits)
     twice = [arrival.id for arrival in repeated(arrivals)]
     assert not twice, f"arrived twice: {twice}"

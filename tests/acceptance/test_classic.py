@@ -95,7 +95,7 @@ def test_in_the_foreground_the_command_ends_with_its_signal(command: Command, si
 
 SLOW_START = """
 import sys, time
-if "emailrelay.classic.tied" in open("/proc/self/cmdline").read().split(chr(0)):
+if "emailrelay.classic.with_parent" in open("/proc/self/cmdline").read().split(chr(0)):
     {what}
 """
 IMPATIENT = """
@@ -109,7 +109,7 @@ sys.exit(main())
 
 @pytest.fixture
 def impatient(command: Command) -> Command:
-    """Give a command that has a tenth of the patience, and a place for what its services do first."""
+    """Give a command with a tenth of the time limits, and a script that its services run first."""
     command.program = (sys.executable, "-c", IMPATIENT)
     paths = [str(command.directory), *filter(None, [os.environ.get("PYTHONPATH")])]
     command.environment["PYTHONPATH"] = os.pathsep.join(paths)
@@ -386,7 +386,7 @@ def test_a_clean_run_says_neither_error_nor_warning(command: Command, sink: Sink
 
 def test_a_line_stands_in_the_log_before_the_answer_that_it_explains(command: Command) -> None:
     daemon = command.daemon("--as-server", "--log-address")
-    daemon.send(signal.SIGSTOP)  # So that nobody writes it later.
+    daemon.send(signal.SIGSTOP)  # So that no process writes it later.
     try:
         with smtplib.SMTP("127.0.0.1", daemon.port, "client.test", 20) as client:
             client.sendmail("a@x.net", ["b@y.net"], b"Subject: test\r\n\r\nhello\r\n")

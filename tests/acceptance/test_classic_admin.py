@@ -1,4 +1,4 @@
-"""The administration port of the historical command: who may do what there, and its answers."""
+"""The administration port of the historical command: the rights of users, and its answers."""
 
 import os
 import signal
@@ -124,7 +124,7 @@ def _answered(connection: socket.socket) -> bool:
         return False
 
 
-def test_an_entry_with_another_programs_name_hangs_nobody_up(command: Command) -> None:
+def test_an_entry_with_another_programs_name_delays_no_command(command: Command) -> None:
     port = free_port()
     daemon = command.daemon("--as-server", "--admin", str(port))
     daemon.submit()
@@ -180,7 +180,9 @@ class TestStrangers:
         assert command.waiting() == before
         daemon.submit()
 
-    def test_a_stranger_who_goes_at_once_is_not_taken_for_root(self, command: Command) -> None:
+    def test_a_stranger_who_disconnects_at_once_is_not_taken_for_root(
+        self, command: Command
+    ) -> None:
         port = free_port()
         daemon = command.daemon("--as-server", "--admin", str(port), "--admin-terminate")
         daemon.send(signal.SIGSTOP)

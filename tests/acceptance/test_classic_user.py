@@ -1,4 +1,4 @@
-"""Who the historical command runs as when root starts it."""
+"""The user of the historical command when root starts it."""
 
 import os
 import pwd
@@ -106,7 +106,7 @@ def test_an_unknown_user_stops_the_start(command: Command) -> None:
 
 
 @pytest.mark.skipif(runs_for_everybody(), reason="this Python can be run by every user")
-def test_a_user_who_cannot_run_this_python_stops_the_start_if_he_was_named(tmp_path: Path) -> None:
+def test_a_named_user_who_cannot_run_this_python_stops_the_start(tmp_path: Path) -> None:
     where = ("--interface", "127.0.0.1", "--port", str(free_port()))
     ended = Command(tmp_path, user="daemon").run("--as-server", *where)
     assert ended.status == 1
@@ -127,7 +127,7 @@ def test_the_user_and_the_members_of_the_users_group_administer(command: Command
     daemon.submit()
 
 
-# What the user can change must not be turned against root, who starts the command.
+# Files that the user can change must do no harm to root, who starts the command.
 
 
 @pytest.fixture

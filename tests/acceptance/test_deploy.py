@@ -19,7 +19,7 @@ HOOKS = (DEPLOY / "ppp" / "ip-up.d-emailrelay", DEPLOY / "NetworkManager" / "90-
 
 
 class Machine:
-    """A root directory with what the scripts look for, and a command to be started by them."""
+    """A root directory with the files that the scripts need, and a command for them to start."""
 
     def __init__(self, directory: Path) -> None:
         self.pid_file = directory / "run.pid"

@@ -1,4 +1,4 @@
-"""What the documentation prints is there: options, settings, links, examples."""
+"""Everything in the documentation exists: options, settings, links, examples."""
 
 import os
 import re
@@ -39,6 +39,7 @@ NOT_OURS = MappingProxyType(
         "--attach": "swaks",
         "--body": "swaks",
         "--from": "swaks, and emailrelay-queue",
+        "--now": "systemctl",
         "--pipeline": "swaks",
         "--quit-after": "swaks",
         "--server": "swaks",
@@ -162,6 +163,19 @@ def test_every_link_leads_somewhere(page: Path) -> None:
         there = (page.parent / name).resolve() if name else page
         assert there.exists(), target
         assert not anchor or anchor in anchors(there), target
+
+
+def test_every_page_is_in_the_index_of_its_folder() -> None:
+    """So each page can be reached from README, through the README of each folder."""
+    missing = {
+        page.relative_to(ROOT).as_posix()
+        for page in PAGES
+        if page.name != "README.md"
+        if page.name not in links(page.parent / "README.md")
+    }
+    assert missing == set()
+    assert {"docs/README.md", "docs/how-to/README.md"} <= set(links(ROOT / "README.md"))
+    assert {"how-to/README.md", "decisions/README.md"} <= set(links(ROOT / "docs" / "README.md"))
 
 
 def test_every_settings_example_is_accepted(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The filter in deploy/fail2ban finds the addresses of those who guess passwords, and no others."""
+"""The filter in deploy/fail2ban finds addresses of clients that guess passwords, no others."""
 
 import os
 import shutil
@@ -42,7 +42,7 @@ pytestmark = pytest.mark.skipif(
 
 
 def write(log: Path, form: str, event: Event) -> None:
-    """Write what the product writes."""
+    """Write a log as the product writes it."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     historical = form.startswith("historical")
     if form == "journal":

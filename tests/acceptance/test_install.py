@@ -1,4 +1,4 @@
-"""What the pages have root type gives the user of the units all he needs: typed here, in files of our own."""
+"""The pages' commands for root give the services' user its rights; run here on our own files."""
 
 import os
 import re
@@ -67,7 +67,7 @@ def directory(tmp_path: Path) -> Path:
 
 
 def typed(page: Path, word: str = "") -> str:
-    """Give the lines of a page's blocks, those that have this word in them."""
+    """Give the lines with this word in a page's blocks."""
     found = [text for text in blocks(page, "sh") if word in text]
     assert found, f"{page}: no block with {word!r}"
     return ELSEWHERE.sub("", "".join(found))
@@ -129,7 +129,7 @@ def test_the_units_user_can_read_the_keys_and_passwords_that_pages_store(directo
 
 
 @pytest.mark.parametrize("page", ["gmail", "microsoft-365", "routes", "ses"])
-def test_a_stored_secret_is_for_the_units_user_and_nobody_else(directory: Path, page: str) -> None:
+def test_a_stored_secret_is_for_the_units_user_only(directory: Path, page: str) -> None:
     told = do(
         directory,
         typed(ROOT / "README.md", "useradd"),

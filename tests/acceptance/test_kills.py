@@ -22,7 +22,7 @@ ROUNDS = 3
 CONNECTIONS = 8
 """Of a forwarder: so many messages may be at their final dots when it is killed."""
 PAUSE = ("--pause", "0.03")
-"""What the smarthost takes for each message: time to be killed in."""
+"""The seconds that the smarthost takes for each message: time for a kill."""
 CHAIN = ("--filter", str(SAMPLE_FILTER))
 
 
@@ -42,7 +42,7 @@ def assert_nothing_lost(
 
 
 def send_while(receiver: Service, blows: Sequence[Callable[[], None]]) -> dict[str, Mail]:
-    """Send mail; each blow falls in the middle of a part of it. Return what was acknowledged."""
+    """Send mail, with a kill in the middle of each part. Return the acknowledged messages."""
     acknowledged: dict[str, Mail] = {}
     part = MESSAGES // (len(blows) + 1)
     for count, blow in enumerate((*blows, None)):

@@ -1,4 +1,4 @@
-"""What users of this machine can and cannot do to each other through a spool (docs/security.md)."""
+"""The rights of local users towards each other in a spool (docs/security.md)."""
 
 import os
 import shutil
@@ -136,7 +136,7 @@ def test_renames_in_a_race_give_nothing_of_root_to_the_service_or_the_group(
 
 FORGE = """
 import os, sys
-from emailrelay.store.spool.wal import records, segment
+from emailrelay.store.spool.durable import records, segment
 spool = sys.argv[1]
 for above in ('emailrelay.a', '.new/emailrelay.a'):
     os.mkdir(f'{spool}/{above}')

@@ -33,7 +33,7 @@ def receiver(relay: Relay, files: Certificates, *, at_once: bool) -> Service:
 
 
 def run(command: list[str], directory: Path) -> None:
-    # Nothing of whoever runs the tests: no settings, no mailbox.
+    # No settings and no mailbox of the user who runs the tests.
     environment = {"HOME": str(directory), "PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
     done = subprocess.run(
         command, input=TEXT, capture_output=True, text=True, check=False, timeout=HANG,

@@ -22,7 +22,7 @@ def make_files(tmp_path: Path) -> Certificates:
 
 @pytest.fixture(name="running")
 def make_running() -> Iterator[ExitStack]:
-    """What is to be stopped in the end."""
+    """The processes to stop at the end."""
     with ExitStack() as stack:
         yield stack
 
@@ -69,7 +69,7 @@ def as_client(
 
 
 def as_smarthost(relay: Relay, files: Certificates, relay_to: int, mechanism: str) -> Postfix:
-    """Give a Postfix that takes mail from those only who encrypt and log in."""
+    """Give a Postfix that accepts mail only from clients that encrypt and log in."""
     users = Users(relay.directory / "dovecot", mechanism)
     relay.processes.append(users)
     users.start()
@@ -136,7 +136,7 @@ def test_a_wrong_password_at_postfix_makes_mail_wait(
     assert "535 5.7.8" in told["reason"]
     sender.hear("deferred")
     assert not sender.events("failed")
-    # The file is read again, and what waited goes.
+    # The file is read again, and the waiting mail goes.
     secrets(relay.directory, "client")
 
     assert_each_arrived_once(acknowledged, sink.wait_for(len(acknowledged)))

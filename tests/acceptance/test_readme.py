@@ -1,4 +1,4 @@
-"""What README tells a newcomer to do works as it says."""
+"""The steps for newcomers in README work as written."""
 
 import multiprocessing
 import os
@@ -27,7 +27,7 @@ from tests.acceptance.relay import (
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of what is under version control, in a directory of its own."""
+    """A copy of the files under version control, in a directory of its own."""
     listing = subprocess.run(
         ["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False, timeout=HANG
     )
@@ -82,7 +82,7 @@ def is_free(port: int) -> bool:
 
 
 def procfile(relay: Relay, checkout: Path, environment: dict[str, str]) -> Procfile:
-    """What `make run` starts, with the environment that runs the tests instead of a new one."""
+    """The processes of `make run`, with the environment of the tests instead of a new one."""
     needs_honcho()
     honcho = Procfile(
         "honcho", [BIN / "honcho", "start"], relay.directory, cwd=checkout, env=environment

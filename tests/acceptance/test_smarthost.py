@@ -25,7 +25,7 @@ def renamed(spool: Path, suffix: str, to: str) -> int:
 
 
 def once(relay: Relay, name: str, port: int) -> tuple[Service, int]:
-    """Make a single pass; return what was run and its exit status."""
+    """Make a single pass; return the finished process."""
     forwarder = relay.forwarder(port, "--once", name=name)
     forwarder.spawn()
     return forwarder, forwarder.wait()

@@ -13,7 +13,7 @@ _PATIENCE = 1500.0
 _NOT_OURS = ("cert_", "DNS_CAArecord")
 """Findings about the certificate and the name, which are the administrator's."""
 _NOT_SURE = frozenset({"sessionresumption_ID"})
-"""What testssl says it could not find out."""
+"""The parts that testssl could not find out."""
 
 pytestmark = [
     pytest.mark.scan,

@@ -1,4 +1,4 @@
-"""What goes wrong beside the smarthost stops no other mail, is told, and heals when its cause goes."""
+"""Trouble apart from the smarthost stops no other mail, is logged, and heals with its cause."""
 
 import os
 import smtplib

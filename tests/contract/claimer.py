@@ -1,4 +1,4 @@
-"""Claims what is ready in a spool and tells each id on a line, until it is killed.
+"""Claims the ready messages of a spool and prints each id on a line, until it is killed.
 
 ``python -m tests.contract.claimer DIRECTORY [hold]``; with ``hold`` it keeps what it has claimed.
 """

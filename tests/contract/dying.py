@@ -34,7 +34,10 @@ REROUTED = Envelope(sender=ENVELOPE.sender, to_remote=(BOB,))
 
 Arm: TypeAlias = Callable[[], None]
 Scenario: TypeAlias = Callable[[Store, Arm], Awaitable[None]]
-_CALLS = ("open", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir", "close")
+_CALLS = (
+    *("open", "dup", "write", "pwrite", "fdatasync", "fsync", "rename", "unlink", "mkdir"),
+    "close",
+)
 _CALLS_THAT_FAIL = _CALLS[:-1]  # Linux closes a descriptor whatever it answers
 _LONGEST = 200
 _SMALL_SEGMENT = 128 * 1024

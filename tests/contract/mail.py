@@ -1,4 +1,4 @@
-"""What the contract tests say and ask in a line: messages put into a store and looked at."""
+"""Shorthands of the contract tests: put messages into a store and look at them."""
 
 import asyncio
 import time

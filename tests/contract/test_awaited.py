@@ -1,4 +1,4 @@
-"""Clients who wait for what becomes of their message: one truth for both sides, whoever dies."""
+"""Clients who wait for the fate of their message: both sides agree on it, after any crash."""
 
 import asyncio
 
@@ -79,7 +79,7 @@ async def test_filters_pass_on_a_message_whose_client_waits_for_delivery(opener:
         assert await stages(store) == {}
 
 
-async def test_filtered_message_nobody_answers_for_is_ordinary_mail(opener: Opener) -> None:
+async def test_filtered_message_without_an_answer_is_ordinary_mail(opener: Opener) -> None:
     async with opener() as store:
         async with await _awaited(store, Stage.UNFILTERED, Ack.FILTERED) as draft:
             assert await draft.answer(0.01) is None
@@ -89,7 +89,7 @@ async def test_filtered_message_nobody_answers_for_is_ordinary_mail(opener: Open
         assert await stages(store) == {draft.id: Stage.FAILED}
 
 
-async def test_proxied_message_nobody_answers_for_is_withdrawn(opener: Opener) -> None:
+async def test_proxied_message_without_an_answer_is_withdrawn(opener: Opener) -> None:
     async with opener() as store:
         async with await _awaited(store, Stage.READY, Ack.DELIVERED) as draft:
             assert await draft.answer(0.01) is None

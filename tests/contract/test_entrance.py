@@ -1,11 +1,11 @@
-"""Where mail enters that no receiver brings: everybody who opens the store is told the same."""
+"""The entrance of mail that no receiver brings: all openers of the store read the same."""
 
 from tests.contract.mail import Opener
 
 from emailrelay.stage import Stage
 
 
-async def test_mail_enters_ready_until_somebody_says_otherwise(opener: Opener) -> None:
+async def test_mail_enters_ready_unless_the_entrance_is_unfiltered(opener: Opener) -> None:
     async with opener() as store:
         assert await store.entrance() is Stage.READY
 

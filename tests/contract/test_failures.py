@@ -8,7 +8,7 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Fail
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.failure import Failure
+from emailrelay.store.failure import FailedMessage
 
 REASON = Reply(550, "5.1.1 nobody")
 CONTENT = b"Subject: x\r\n\r\nx\r\n"
@@ -25,7 +25,7 @@ async def failed(store: Store) -> QueueId:
     return message
 
 
-async def failure_of(store: Store, message: QueueId) -> Failure:
+async def failure_of(store: Store, message: QueueId) -> FailedMessage:
     failure = await store.failure(message)
     assert failure is not None
     return failure

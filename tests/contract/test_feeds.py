@@ -1,4 +1,4 @@
-"""A feed gives what there is to do, oldest first, and notices what comes."""
+"""A feed gives the due messages, oldest first, and notices new ones."""
 
 import asyncio
 import time

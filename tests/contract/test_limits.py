@@ -18,7 +18,7 @@ from emailrelay.store.base import Store
 from emailrelay.store.limits import Slot
 
 LIMIT = 20.0
-"""Seconds for what takes milliseconds."""
+"""A generous limit, in seconds, for work of milliseconds."""
 
 
 @asynccontextmanager

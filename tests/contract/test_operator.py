@@ -1,4 +1,4 @@
-"""What the operator asks for happens at once, or when the claim on the message ends."""
+"""An operator's request takes effect at once, or when the claim on the message ends."""
 
 import pytest
 from tests.contract.mail import (

@@ -1,4 +1,4 @@
-"""A claim ends with one settlement, and what it says is kept."""
+"""A claim ends with one settlement, and the store keeps it."""
 
 import time
 

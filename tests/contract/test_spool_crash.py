@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run left behind, as the next opener finds it."""
+    """The remains of a run, as the next opener finds them."""
 
     told: bool
     spool: Path
@@ -53,7 +53,7 @@ class Found:
 
 
 async def look(store: Store) -> list[Found]:
-    """Claim everything, which also finishes what was begun, and tell what there is."""
+    """Claim everything, which also finishes work that had begun, and describe the messages."""
     for message, stage in (await stages(store)).items():
         await can_claim(store, message, stage)
     return [await _found(store, message, stage) for message, stage in (await stages(store)).items()]

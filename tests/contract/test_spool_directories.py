@@ -1,4 +1,4 @@
-"""Directories of a running spool that somebody removes, moves away or replaces."""
+"""Directories of a running spool that are removed, moved away or replaced."""
 
 import asyncio
 import os

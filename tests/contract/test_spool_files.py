@@ -31,9 +31,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory
-from emailrelay.store.spool.disk.place import network_file_system
+from emailrelay.store.spool.disk.directory_check import network_file_system
 
 OLD_FORMAT = (
     b"X-MailRelay-Format: #2821.3\n"
@@ -108,7 +108,7 @@ async def test_setgid_directory_passes_its_group_on(spool: SpoolOpener) -> None:
 def test_the_two_ways_to_take_the_lock_exclude_each_other(
     tmp_path: Path, *, new_first: bool
 ) -> None:
-    first, second = files.try_lock_new, files.try_lock
+    first, second = locks.try_lock_new, locks.try_lock
     if not new_first:
         first, second = second, first
     one = files.create(Directory(str(tmp_path)) / "envelope")
@@ -116,7 +116,7 @@ def test_the_two_ways_to_take_the_lock_exclude_each_other(
     assert other is not None
     assert first(one)
     assert not second(other)
-    files.unlock(one)
+    locks.unlock(one)
     assert second(other)
     assert not first(one)
     os.close(one)
@@ -264,7 +264,7 @@ async def test_content_of_another_length_than_accepted_is_set_aside(spool: Spool
         os.truncate(spool.directory / f"emailrelay.{message}.content", 5)
         assert not await can_claim(store, message)
         assert await stages(store) == {message: Stage.FAILED}
-        # Whoever puts it back by hand has looked at it.
+        # An administrator who puts it back by hand has looked at it.
         bad = spool.directory / f"emailrelay.{message}.envelope.bad"
         bad.rename(bad.with_suffix(""))
         async with await claimed(store, message) as claim:
@@ -352,13 +352,13 @@ async def test_lock_on_a_file_that_has_just_been_moved_is_void(
     async with spool() as store:
         message = await put(store)
         envelope = spool.directory / f"emailrelay.{message}.envelope"
-        real = files.try_lock
+        real = locks.try_lock
 
         def lock_late(descriptor: int) -> bool:
             envelope.rename(envelope.with_suffix(".envelope.hold"))
             return real(descriptor)
 
-        monkeypatch.setattr(files, "try_lock", lock_late)
+        monkeypatch.setattr(locks, "try_lock", lock_late)
         assert not await can_claim(store, message)
         monkeypatch.undo()
         assert await stages(store) == {message: Stage.HELD}

@@ -1,4 +1,4 @@
-"""Filters, members of the group and operators may do to a spool what they like: mail stays what it was."""
+"""Filters, group members and operators may do anything to a spool: mail does not change."""
 
 import asyncio
 import errno
@@ -29,7 +29,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 from emailrelay.store.base import WorkCopy
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.durable.syncer import Syncer
 from emailrelay.store.spool.message.spool import open_spool
@@ -59,7 +59,7 @@ async def test_filter_may_keep_a_hard_link_to_the_content(
             await claim.settle(Pass())
         async with await claimed(store, message) as claim:
             assert await content_of(claim) == ORIGINAL
-        # What the filter kept is no way into the message.
+        # The link that the filter kept is no way into the message.
         assert spool.directory.joinpath(f"emailrelay.{message}.content").stat().st_nlink == 1
 
 
@@ -134,7 +134,7 @@ async def test_cancelled_copying_ends_before_the_message_is_free(
 
     monkeypatch.setattr(files, "copy", slow)
     async with spool() as store:
-        # What is large is copied in a thread.
+        # A large file is copied in a thread.
         message = await put(store, ORIGINAL * 20_000, Stage.UNFILTERED)
         async with await claimed(store, message, Stage.UNFILTERED) as claim:
             copying = asyncio.create_task(claim.work_copy("new"))
@@ -251,7 +251,7 @@ async def test_wait_that_cannot_be_announced_leaks_nothing(
         assert descriptors() == before
         assert not (spool.directory / ".waiting" / "1.1.1").exists()
         waiters.close()
-        process.bell.close()
+        process.announcer.close()
         process.close()
 
 
@@ -262,12 +262,12 @@ async def test_wish_that_came_as_a_lock_was_given_up_is_granted(
         message = await put(store)
         async with await claimed(store, message) as claim:
             await claim.settle(Fail(NEVER))
-        lock, locks = files.lock_named, list[Location]()
+        lock, tries = locks.lock_named, list[Location]()
 
         def late(path: Location) -> int | None:
-            locks.append(path)
-            return None if len(locks) == 1 else lock(path)  # a sweep has it for a moment
+            tries.append(path)
+            return None if len(tries) == 1 else lock(path)  # a sweep has it for a moment
 
-        monkeypatch.setattr(files, "lock_named", late)
+        monkeypatch.setattr(locks, "lock_named", late)
         assert await store.retry(message)
         assert await stages(store) == {message: Stage.READY}

@@ -1,4 +1,4 @@
-"""A spool's log: what it says is true after a power cut, whatever of the files has come to the disk."""
+"""A spool's log: its records are true after a power cut, with any of the files on the disk."""
 
 import os
 import shutil

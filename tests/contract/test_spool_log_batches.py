@@ -33,7 +33,7 @@ def gone(number: int) -> Gone:
 
 
 def found(log: Log) -> list[QueueId]:
-    """Give what the first opener would find."""
+    """Give the messages that the first opener would find."""
     ids: list[QueueId] = []
     for number in segment.numbers(log.directory):
         opened = segment.open_segment(log.directory, number)

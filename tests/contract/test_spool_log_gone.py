@@ -1,4 +1,4 @@
-"""A log, or a whole spool, that is removed or moved while it is used: what is acknowledged stands in the new one."""
+"""A log, or a whole spool, that is removed or moved in use: acknowledged mail is in the new one."""
 
 import shutil
 from collections.abc import Callable

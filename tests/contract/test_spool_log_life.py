@@ -1,4 +1,4 @@
-"""A spool's log, from its first segment to its end: checkpoints, who writes it, and disks that fail it."""
+"""A spool's log, from its first segment to its end: checkpoints, writers, and failing disks."""
 
 import asyncio
 from pathlib import Path
@@ -89,7 +89,7 @@ async def test_clean_end_leaves_no_log(logged_spool: LoggedSpoolOpener) -> None:
         assert await stages(store) == {message: Stage.READY}
 
 
-async def test_settlement_goes_to_the_log_whoever_makes_it(
+async def test_settlement_of_any_process_goes_to_the_log(
     logged_spool: LoggedSpoolOpener, tmp_path: Path
 ) -> None:
     plain = SpoolOpener(tmp_path)

@@ -1,4 +1,4 @@
-"""What nobody announced is found at once by those who are asked to look."""
+"""Messages that no process announced are found at once on request."""
 
 import asyncio
 from contextlib import closing
@@ -12,12 +12,12 @@ from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool.feed import hints
+from emailrelay.store.spool.feed import rescans
 
 
 @pytest.fixture(autouse=True)
 def never_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hints, "_LOOK", 1000.0)
+    monkeypatch.setattr(rescans, "_LOOK", 1000.0)
 
 
 def move_in(spool: SpoolOpener, number: int, suffix: str = "") -> QueueId:

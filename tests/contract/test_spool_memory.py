@@ -1,4 +1,4 @@
-"""What a feed holds in memory is bounded by the messages that wait, however long they do."""
+"""The memory of a feed is limited by the waiting messages, over any length of time."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ from tests.contract.mail import PATIENCE, next_of, put
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.records import Noted, Taken
-from emailrelay.store.spool.feed import hints
+from emailrelay.store.spool.feed import rescans, scanning
 from emailrelay.store.spool.wake.index import Scheduled
 
 WAITING = 300
@@ -26,9 +26,9 @@ async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
     logged_spool: LoggedSpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One by its last scan, one by what was told since, and one by a scan under way; of the log's batches none."""
-    monkeypatch.setattr(hints, "_LOOK", 0.01)
-    monkeypatch.setattr(hints, "_SCAN_SHARE", 0)
-    scans, scanned, read = 0, asyncio.Event(), hints._read_names  # pyright: ignore[reportPrivateUsage]
+    monkeypatch.setattr(rescans, "_LOOK", 0.01)
+    monkeypatch.setattr(rescans, "_SCAN_SHARE", 0)
+    scans, scanned, read = 0, asyncio.Event(), scanning.read_stretches
     loop = asyncio.get_running_loop()
 
     def counted(directory: Directory, stage: Stage, now: float) -> Iterator[list[Scheduled]]:
@@ -37,7 +37,7 @@ async def test_feed_holds_three_hints_of_a_waiting_message_at_most(
         scans += 1
         loop.call_soon_threadsafe(scanned.set)
 
-    monkeypatch.setattr(hints, "_read_names", counted)
+    monkeypatch.setattr(scanning, "read_stretches", counted)
     async with logged_spool() as store, store.feed(Stage.UNFILTERED) as feed:
         for _ in range(WAITING):
             await put(store, stage=Stage.UNFILTERED)

@@ -1,4 +1,4 @@
-"""Several processes on one spool: nobody's death, no lost event and no flood loses or doubles mail."""
+"""Several processes on one spool: no crash, lost event or flood loses or doubles mail."""
 
 import asyncio
 import shutil
@@ -131,7 +131,7 @@ async def test_message_in_doubt_is_named_though_another_process_sends_it_already
     async with spool() as store:
         message, sent = await put(store), await put(store)
         await kill_at_the_dot(spool, message, sent)
-        # Before anybody looks for what the dead left behind.
+        # Before any process has recovered the remains of the dead one.
         await (await claimed(store, sent)).settle(Done())
         async with await claimed(store, message), spool():
             assert {event.id for event in doubted(spool)} == {message, sent}
@@ -171,7 +171,7 @@ async def test_delivered_message_that_another_process_sent_again_is_named(
     async with spool() as store:
         message = await put(store)
         await _kill_in(IN_REMOVAL, spool, message, ".envelope")
-        # Before anybody looks for what the dead left behind.
+        # Before any process has recovered the remains of the dead one.
         await (await claimed(store, message)).settle(Done())
     async with spool():
         assert [event.id for event in doubted(spool)] == [message]
@@ -205,10 +205,10 @@ async def test_mail_is_found_where_no_directory_can_be_watched(
         assert polling.descriptors() <= before + 1
 
 
-async def test_mail_is_found_when_every_doorbell_is_gone(spool: SpoolOpener) -> None:
+async def test_mail_is_found_when_every_hint_socket_is_gone(spool: SpoolOpener) -> None:
     async with spool() as store, claimer(spool) as waiting:
-        for bell in (spool.directory / ".wake").iterdir():
-            bell.unlink()
+        for hint_socket in (spool.directory / ".wake").iterdir():
+            hint_socket.unlink()
         for _ in range(3):
             message = await put(store)
             assert await waiting.line() == message

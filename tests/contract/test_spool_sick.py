@@ -1,4 +1,4 @@
-"""A sick system: what cannot be read, written or started costs one entry some time, never other mail."""
+"""A sick system: a failed read, write or start delays one entry, never other mail."""
 
 import asyncio
 import errno
@@ -29,12 +29,12 @@ from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory, Location
-from emailrelay.store.spool.feed import hints
-from emailrelay.store.spool.life import recovery
-from emailrelay.store.spool.wake.bell import Bell, socket_path
-from emailrelay.store.spool.wake.doorbell import HintSocket
+from emailrelay.store.spool.feed import rescans
+from emailrelay.store.spool.opening import recovery
+from emailrelay.store.spool.wake.hint_sender import HintSender, socket_path
+from emailrelay.store.spool.wake.hint_socket import HintSocket
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
 
@@ -96,7 +96,7 @@ async def test_message_is_not_to_be_claimed_while_a_dead_copy_of_it_is_removed(
 
         def removing(at: Location) -> None:
             root = Directory(str(spool.directory))
-            envelope = files.lock_named(root / f"emailrelay.{message}.envelope.filter")
+            envelope = locks.lock_named(root / f"emailrelay.{message}.envelope.filter")
             free.append(envelope is not None)
             remove_tree(at)
 
@@ -124,7 +124,7 @@ async def test_garbled_doubt_sheet_stops_no_opening(spool: SpoolOpener, octets: 
 async def test_spool_that_is_never_quiet_is_swept_all_the_same(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "_SCAN_ANYWAY", 2.5)
+    monkeypatch.setattr(rescans, "_SCAN_ANYWAY", 2.5)
     async with spool() as store, store.feed(Stage.READY):
         dead = spool.directory / ".new" / "emailrelay.1.1.1.envelope"
         dead.write_bytes(b"unfinished")
@@ -140,7 +140,7 @@ async def test_end_of_the_scans_is_not_silent(
     def broken(_: object) -> None:
         raise ValueError("broken")
 
-    monkeypatch.setattr(hints, "_SCAN_ANYWAY", 0.0)
+    monkeypatch.setattr(rescans, "_SCAN_ANYWAY", 0.0)
     async with spool() as store, store.feed(Stage.READY) as feed:
         monkeypatch.setattr(recovery.Recovery, "sweep", broken)
         with pytest.raises(ValueError, match="broken"):
@@ -172,11 +172,11 @@ async def test_woken_mail_stays_due_when_the_directory_is_scanned(spool: SpoolOp
 
 
 @pytest.mark.parametrize("datagram", [b"x nan", b"x inf", b"x -inf", b"a\0b 0", b"../x 0"])
-async def test_nonsense_at_the_bell_stops_no_mail(spool: SpoolOpener, datagram: bytes) -> None:
+async def test_nonsense_in_a_hint_stops_no_mail(spool: SpoolOpener, datagram: bytes) -> None:
     async with spool() as store, store.feed(Stage.READY) as feed:
-        (ear,) = (spool.directory / ".wake").glob("ready.*")
+        (hint_socket,) = (spool.directory / ".wake").glob("ready.*")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.connect(str(ear))
+            sender.connect(str(hint_socket))
             for _ in range(3):
                 sender.send(datagram)
         waiting = asyncio.create_task(next_of(feed))
@@ -186,27 +186,27 @@ async def test_nonsense_at_the_bell_stops_no_mail(spool: SpoolOpener, datagram: 
             assert claim.id == message
 
 
-async def test_flood_at_the_bell_is_not_heard_for_long_and_mail_goes_on(
+async def test_flood_of_announcements_is_ignored_and_mail_goes_on(
     spool: SpoolOpener,
 ) -> None:
     over, heard = threading.Event(), threading.Event()
 
-    def flood(ear: Path) -> None:
+    def flood(hint_socket: Path) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.connect(str(ear))
+            sender.connect(str(hint_socket))
             sender.settimeout(0.05)
             for number in itertools.count():
                 lines = "".join(f"1.{number}.{line} 0\n" for line in range(500))
                 try:
                     sender.send(lines.encode())
                 except TimeoutError:
-                    heard.set()  # the ear rests: it was told more than there can be
+                    heard.set()  # the socket is paused: more was announced than there can be
                 if over.is_set():
                     return
 
     async with spool() as store, store.feed(Stage.READY) as feed:
-        (ear,) = (spool.directory / ".wake").glob("ready.*")
-        flooding = asyncio.create_task(asyncio.to_thread(flood, ear))
+        (hint_socket,) = (spool.directory / ".wake").glob("ready.*")
+        flooding = asyncio.create_task(asyncio.to_thread(flood, hint_socket))
         waiting = asyncio.create_task(next_of(feed))
         try:
             assert await asyncio.to_thread(heard.wait, PATIENCE)
@@ -218,22 +218,22 @@ async def test_flood_at_the_bell_is_not_heard_for_long_and_mail_goes_on(
             await flooding
 
 
-async def test_bell_hears_of_a_listener_that_came_within_the_clocks_grain(tmp_path: Path) -> None:
-    bell, heard = Bell(Directory(str(tmp_path))), asyncio.Event()
+async def test_sender_finds_a_listener_that_came_within_the_clocks_grain(tmp_path: Path) -> None:
+    sender, heard = HintSender(Directory(str(tmp_path))), asyncio.Event()
     first = HintSocket(Directory(str(tmp_path)), "ready", lambda _message, _due: None)
     first.open()
-    bell.ring(Stage.READY, QueueId("1.1.1"))
+    sender.send(Stage.READY, QueueId("1.1.1"))
     times = os.stat(tmp_path)  # noqa: PTH116 - nobody else runs in this loop
     second = HintSocket(Directory(str(tmp_path)), "ready", lambda _message, _due: heard.set())
     second.open()
     # As it is where two changes fall within one tick of the kernel's clock.
     os.utime(tmp_path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    bell.ring(Stage.READY, QueueId("1.1.1"))
+    sender.send(Stage.READY, QueueId("1.1.1"))
     async with asyncio.timeout(PATIENCE):
         await heard.wait()
     first.close()
     second.close()
-    bell.close()
+    sender.close()
 
 
 async def test_row_of_messages_not_to_be_had_does_not_hold_the_loop_up(spool: SpoolOpener) -> None:
@@ -308,34 +308,38 @@ async def test_slow_write_back_of_a_proxied_message_holds_no_other_session_up(
 async def test_what_a_full_socket_could_not_take_goes_along_with_the_next_ring(
     tmp_path: Path,
 ) -> None:
-    bell, heard = Bell(Directory(str(tmp_path))), list[QueueId]()
-    ear = HintSocket(Directory(str(tmp_path)), "ready", lambda message, _due: heard.append(message))
-    ear.open()
+    sender, heard = HintSender(Directory(str(tmp_path))), list[QueueId]()
+    hint_socket = HintSocket(
+        Directory(str(tmp_path)), "ready", lambda message, _due: heard.append(message)
+    )
+    hint_socket.open()
     # More than a socket holds: net.unix.max_dgram_qlen is 10, or 512 where systemd runs.
     messages = [QueueId(f"1.1.{number}") for number in range(600)]
     for message in messages[:-1]:
-        bell.ring(Stage.READY, message)
-    ear.hear()
+        sender.send(Stage.READY, message)
+    hint_socket.receive()
     assert len(heard) < len(messages) - 1
-    bell.ring_at(ear.name, messages[-1])
-    ear.hear()
+    sender.send_to(hint_socket.name, messages[-1])
+    hint_socket.receive()
     assert heard == messages
-    ear.close()
-    bell.close()
+    hint_socket.close()
+    sender.close()
 
 
 async def test_what_a_full_socket_could_not_take_is_not_kept_when_it_is_gone(
     tmp_path: Path,
 ) -> None:
-    bell, message = Bell(Directory(str(tmp_path))), QueueId("1.1.1")
+    sender, message = HintSender(Directory(str(tmp_path))), QueueId("1.1.1")
     heard = list[QueueId]()
     for _ in range(2):  # one process after another
-        ear = HintSocket(Directory(str(tmp_path)), "ready", lambda each, _due: heard.append(each))
-        ear.open()
+        hint_socket = HintSocket(
+            Directory(str(tmp_path)), "ready", lambda each, _due: heard.append(each)
+        )
+        hint_socket.open()
         for _ in range(600):
-            bell.ring(Stage.READY, message)
-        ear.close()
+            sender.send(Stage.READY, message)
+        hint_socket.close()
         os.utime(tmp_path, (0, 0))  # long enough ago that the directory is looked at once
-        bell.ring(Stage.READY, message)
-    assert not bell.missed
-    bell.close()
+        sender.send(Stage.READY, message)
+    assert not sender.missed
+    sender.close()

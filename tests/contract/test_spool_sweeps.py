@@ -1,4 +1,4 @@
-"""Recovery by one opener never touches what another is working on."""
+"""Recovery by one opener never touches the work of another."""
 
 import asyncio
 import fcntl
@@ -65,7 +65,7 @@ def _in_an_hour() -> float:
     return time.time() + 3601
 
 
-async def test_orphan_goes_an_hour_after_it_got_its_name_whoever_runs_then(
+async def test_orphan_goes_an_hour_after_it_got_its_name(
     spool: SpoolOpener,
 ) -> None:
     content = await _orphan(spool)

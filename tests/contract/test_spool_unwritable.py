@@ -35,7 +35,7 @@ pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become
 
 @pytest.fixture(autouse=True)
 def as_a_service(spool: SpoolOpener) -> Generator[None]:
-    """Be a user who is not root, and owns the spool."""
+    """Become a user who is not root, and owns the spool."""
     for directory in spool.directory.parents:
         if str(directory) != "/" and directory.stat().st_mode & 0o011 != 0o011:
             directory.chmod(directory.stat().st_mode | 0o055)
@@ -63,7 +63,7 @@ def _give_away(spool: SpoolOpener, message: QueueId) -> None:
 
 
 def _fix_names(spool: SpoolOpener) -> None:
-    """Let nobody but an owner replace a file of the spool."""
+    """Let only the owner replace a file of the spool."""
     _as_root()
     os.chown(spool.directory, OTHER, SERVICE)
     spool.directory.chmod(0o1770)
@@ -104,7 +104,7 @@ async def test_message_that_cannot_be_settled_is_told_once_and_never_claimed(
             assert answer.due is not None
             waits.append(answer.due - clock.now)
             clock.now = answer.due
-        opened.bell.close()
+        opened.announcer.close()
         assert waits[0] < waits[3] < waits[-1] == pytest.approx(3600)
         assert len([e for e in spool.reports if isinstance(e, StoreTrouble)]) == 1
         assert await stages(store) == {message: Stage.READY}

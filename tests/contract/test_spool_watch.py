@@ -1,4 +1,4 @@
-"""The watch tells every name of a file that was closed, those that come while its thread rests together."""
+"""The watch reports each closed file; names that arrive while its thread rests go together."""
 
 import asyncio
 from collections.abc import Callable

@@ -16,7 +16,7 @@ from tests.contract.test_spool_disk import small_disk
 from emailrelay import linux
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.spool.disk import side_by_side
+from emailrelay.store.spool.disk import sync_threads
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.durable.log import Log
@@ -103,7 +103,7 @@ async def test_after_an_error_each_file_speaks_for_itself(
     files, sync = _files(tmp_path, 8), os.fdatasync
     assert await _batch(syncer, [files[:4], files[4:]], tmp_path) == [refused, refused]
 
-    # What was lost along with that batch may be the next one's, and is told to its own file only.
+    # The lost data of that batch may be the next one's; the error goes to its own file only.
     def lost(descriptor: int) -> None:
         if descriptor == files[0]:
             raise refused
@@ -122,7 +122,7 @@ async def test_refused_commits_leave_nothing(
     def broken(_whole: FileSystem) -> None:
         raise OSError(5, "lost writes")
 
-    monkeypatch.setattr(side_by_side, "_MANY", 1)
+    monkeypatch.setattr(sync_threads, "_MANY", 1)
     async with synced_spool() as store:
         with monkeypatch.context() as disk:
             disk.setattr(FileSystem, "sync", broken)
@@ -195,7 +195,7 @@ async def test_writing_that_the_disk_refuses_is_never_taken_for_done(
         return False
 
     # Many files, where one sync of all is not to be had.
-    monkeypatch.setattr(side_by_side, "_MANY", 1)
+    monkeypatch.setattr(sync_threads, "_MANY", 1)
     monkeypatch.setattr(FileSystem, "serves", untrusted)
     async with synced_spool() as store:
         with monkeypatch.context() as disk:

@@ -1,4 +1,4 @@
-"""Mail that nobody has vouched for is not synced; what a power cut leaves of it is withdrawn, and nothing else."""
+"""Mail without a 250 is not synced; only its remains are withdrawn after a power cut."""
 
 import os
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""An address that swallows packets: whoever connects gets no answer at all, no refusal either."""
+"""An address that swallows packets: a client that connects gets neither an answer nor a refusal."""
 
 import socket
 from dataclasses import dataclass, field
@@ -39,7 +39,7 @@ class DeafAddress:
             sock.close()
 
     def hear(self) -> None:
-        """Answer from now on: what has waited so far is turned away."""
+        """Answer from now on: connections that have waited are refused."""
         for filling in self._filling:
             filling.close()
         self.accepted()

@@ -68,7 +68,7 @@ def nothing(_event: Event) -> None:
 
 
 def open_and_close(arguments: list[str]) -> int:
-    """Do what every user of a spool does first."""
+    """Do the first steps of every user of a spool."""
 
     async def opened() -> None:
         async with open_store(Path(arguments[-1]), report=nothing):

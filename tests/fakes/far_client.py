@@ -1,4 +1,4 @@
-"""A receiver and a client at an address that is not loopback; prints what the client is told.
+"""A receiver and a client at an address that is not loopback; prints the answers to the client.
 
 To be run in a network namespace of its own. Arguments: options of the receiver.
 """

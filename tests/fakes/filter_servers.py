@@ -45,7 +45,7 @@ async def serving(serve: Serve, place: Path | None = None) -> AsyncGenerator[str
 
 @dataclass
 class LineFilter:
-    """Answers each path with what ``answer`` makes of it; "" closes the connection instead."""
+    """Answers each path with the result of ``answer``; "" closes the connection instead."""
 
     answer: Callable[[Path], Awaitable[str]]
     connections: int = 0
@@ -87,7 +87,7 @@ class FakeSpamd:
         while (line := await reader.readuntil(b"\r\n")) != b"\r\n":
             name, _, value = line.decode().partition(":")
             length = int(value) if name.lower() == "content-length" else length
-        # As spamd does, it reads to the end of what the client says.
+        # As spamd does, it reads to the end of the request.
         message = await reader.read(-1)
         assert len(message) == length
         self.requests.append((matched[1], message))
@@ -100,7 +100,7 @@ class FakeSpamd:
         judged = self.spam_line or f"Spam: {spam} ; {15.5 if spam else -1.0} / 5.0"
         if command == "CHECK":
             return f"{self.status}\r\n{judged}\r\n\r\n".encode()
-        # spamd tells its judgement here only to those who speak SPAMC/1.3.
+        # Only clients of SPAMC/1.3 get spamd's judgement here.
         body = b"X-Spam-Flag: YES\n" + message
         head = f"{self.status}\r\nContent-length: {len(body)}\r\n\r\n"
         return head.encode() + body[: len(body) - self.shortened]

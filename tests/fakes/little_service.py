@@ -1,4 +1,4 @@
-"""A service that does nothing but say what happens to it: ``little_service.py WORKERS BEHAVIOUR``."""
+"""A service that only logs its life: ``little_service.py WORKERS BEHAVIOUR``."""
 
 import asyncio
 import os
@@ -7,7 +7,7 @@ import sys
 import time
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.events import Event, event_name
+from emailrelay.events import Event
 from emailrelay.queue_id import QueueId
 from emailrelay.service import Signals, run
 from emailrelay.store.hint_channel import Hint, HintChannel
@@ -19,11 +19,11 @@ def say(*words: object) -> None:
 
 def report(event: Event) -> None:
     values = (getattr(event, name) for name in event.fields)
-    say(event_name(type(event)), *values)
+    say(event.name, *values)
 
 
 async def patient(signals: Signals, hints: HintChannel | None) -> int:
-    """Work until told to stop, then finish what is in hand."""
+    """Work until the stop, then finish the work under way."""
     signals.on_flush(lambda: say("flush", os.getpid()))
     signals.on_reload(lambda: say("reload", os.getpid()))
     signals.ready()

@@ -53,7 +53,7 @@ class Client:
     key: str | None = None
     """The public key (PEM) that its statements are signed with."""
     thumbprint: str | None = None
-    """What the header of its statements must name, if anything."""
+    """The required fields in the header of its statements, if any."""
     users: frozenset[str] = frozenset()
     """For whom its key may act (RFC 7523 section 2.1)."""
 
@@ -69,7 +69,7 @@ class Device:
 
 
 class LiveTokens(set[str]):
-    """Access tokens, of which only those that have not expired are in it."""
+    """Access tokens; an expired one is removed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -87,12 +87,12 @@ class OAuthServer:
     clients: dict[str, Client] = field(default_factory=dict[str, Client])
     lifetime: float = 3600.0
     rotates: bool = False
-    """Whether each refresh gives a new refresh token and ends the old one."""
+    """With it each refresh gives a new refresh token and ends the old one."""
     gives_refresh: bool = True
     interval: float = 1.0
     device_lifetime: float = 60.0
     answers: list[Answer] = field(default_factory=list[Answer])
-    """What is said to the next requests instead."""
+    """Answers to the next requests in place of the usual ones."""
     gate: asyncio.Event | None = None
     """Answers are ready, but wait for it."""
     reached: asyncio.Event = field(default_factory=asyncio.Event)
@@ -103,7 +103,7 @@ class OAuthServer:
     refresh_tokens: set[str] = field(default_factory=set[str])
     devices: dict[str, Device] = field(default_factory=dict[str, Device])
     clock: Callable[[], float] = time.time
-    """What signed statements are held against."""
+    """The keys that verify signed statements."""
     port: int = 0
     _used: set[str] = field(default_factory=set[str])
     _server: asyncio.Server | None = None
@@ -143,7 +143,7 @@ class OAuthServer:
         return f"https://localhost:{self.port}/device"
 
     def approve(self, user_code: str, state: str = "approved") -> None:
-        """Do what a person does in the browser."""
+        """Do the part of a person in the browser."""
         next(d for d in self.devices.values() if d.user_code == user_code).state = state
 
     def revoke_all(self) -> None:

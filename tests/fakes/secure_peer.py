@@ -1,4 +1,4 @@
-"""A real SMTP server with TLS and AUTH: it checks credentials, and keeps what it saw in clear.
+"""A real SMTP server with TLS and AUTH: it checks credentials, and records text in clear.
 
 ``clear`` has every octet that came before TLS; ``lines`` every command line, also those under TLS.
 """
@@ -27,14 +27,14 @@ class SecurePeer:
     """Say 220 and then nothing: the handshake never ends."""
     offers: tuple[str, ...] = ("8BITMIME",)
     offers_in_clear: tuple[str, ...] | None = None
-    """What EHLO says before TLS; None: the same, with STARTTLS if there is a context."""
+    """The EHLO reply before TLS; None: the same, with STARTTLS if there is a context."""
     passwords: dict[str, str] = field(default_factory=dict[str, str])
     tokens: set[str] = field(default_factory=set[str])
     refusal: str = "535 5.7.8 not you"
     auth_replies: dict[str, str] = field(default_factory=dict[str, str])
-    """By mechanism: what is said instead of looking at anything."""
+    """By mechanism: the reply in place of a check."""
     echoes: bool = False
-    """Repeat what was said in the refusal, as badly made servers do."""
+    """Repeat the client's words in the refusal, as bad servers do."""
     rude: bool = False
     """End the connection without TLS's good-bye."""
     room: int = 1 << 16
@@ -47,7 +47,7 @@ class SecurePeer:
     """User and mechanism of each success."""
     versions: list[str] = field(default_factory=list[str])
     names: list[str | None] = field(default_factory=list[str | None])
-    """What was asked for (SNI)."""
+    """The requested name (SNI)."""
     client_certificates: list[bytes | None] = field(default_factory=list[bytes | None])
     connections: int = 0
     _server: asyncio.Server | None = None
@@ -92,7 +92,7 @@ class SecurePeer:
         self._sessions.add(task)
         self.connections += 1
         try:
-            # The client may go at any time, and a handshake may fail: that is what is tested.
+            # The client may go at any time, and a handshake may fail: the tests are about that.
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await _Session(self, reader, writer).run()
         except asyncio.CancelledError:

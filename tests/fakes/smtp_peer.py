@@ -1,4 +1,4 @@
-"""A scripted SMTP server on a real socket: it says what a test tells it, at the step the test names.
+"""A scripted SMTP server on a real socket: a test sets its reply at each step.
 
 A script maps a step ("greeting", "EHLO", "HELO", "MAIL", "RCPT", "DATA", "CONTENT", "DOT", "RSET",
 "QUIT") to what happens there: one act for always, or a list of acts for the first, second … time.
@@ -58,7 +58,7 @@ Script: TypeAlias = Mapping[str, Act | Sequence[Act]]
 
 @dataclass(slots=True)
 class Message:
-    """What was accepted: the envelope's octets, and the content as it came after un-stuffing."""
+    """An accepted message: the envelope's octets, and the content after un-stuffing."""
 
     sender: bytes
     recipients: list[bytes]

@@ -1,4 +1,4 @@
-"""A server that speaks something else than SMTP: it says and answers what a test tells it."""
+"""A server of another protocol than SMTP, with the greeting and the answers that a test sets."""
 
 import asyncio
 import contextlib
@@ -13,9 +13,9 @@ class StrangePeer:
     """An ``async with`` block: inside it the server listens on ``port``."""
 
     banner: bytes = b""
-    """What it says first."""
+    """The greeting."""
     answer: bytes = b""
-    """What it says once an empty line has come."""
+    """The answer to an empty line."""
     closes: bool = False
     """End each connection at once."""
     context: ssl.SSLContext | None = None

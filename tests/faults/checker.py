@@ -31,17 +31,17 @@ class Violation(NamedTuple):
 
 @dataclass(frozen=True)
 class Client:
-    """What clients were told of the messages they sent, by the ids that they gave them."""
+    """The answers to the messages of the clients, by the ids that the clients gave them."""
 
     accepted: AbstractSet[str] = frozenset()
     """Answered 250."""
     refused: Mapping[str, int] = field(default_factory=dict[str, int])
-    """Answered otherwise. What was not answered at all may or may not be there."""
+    """Other answers. A message without an answer may or may not be there."""
 
 
 @dataclass(frozen=True)
 class Doubts:
-    """Which duplicates are excused."""
+    """The excused duplicates."""
 
     most: int = 0
     """One for each connection of a forwarder that died."""
@@ -58,9 +58,9 @@ class Kept:
     id: str
     whole: bool
     reason: bool
-    """Whether a failed one tells why."""
+    """True for a failed message that has its reason."""
     record: Arrival
-    """What a server would record of it as it is."""
+    """The record that a server would make of it as it is."""
 
 
 def unedited(_: Arrival) -> bool:
@@ -75,7 +75,7 @@ def at_any_time(
     *,
     edits: Callable[[Arrival], bool] = unedited,
 ) -> list[Violation]:
-    """Check what must hold at every moment. The services are dead or stopped: a message in motion is seen nowhere."""
+    """Check the rules of every moment, with all services dead or stopped."""
     found = illegal(spool)
     if found:
         return found
@@ -96,7 +96,7 @@ def in_the_end(
     *,
     edits: Callable[[Arrival], bool] = unedited,
 ) -> list[Violation]:
-    """Check what must hold when a healthy sink has had the time to take everything."""
+    """Check the rules after a healthy sink has had the time to accept everything."""
     return [
         *at_any_time(spool, client, arrivals, doubts, edits=edits),
         *(Violation("I6", f"{name} is left") for name in left(spool)),
@@ -114,7 +114,7 @@ def proxied(
     """Check a relay whose clients wait for the delivery, at rest."""
     doubts = doubts or Doubts()
     arrived = {arrival.id for arrival in arrivals}
-    # A forwarder that died at a final dot cannot tell what the client was to hear.
+    # A forwarder that died at a final dot cannot know the client's answer.
     certain = {a.id for a in arrivals if doubts.named is None or a.queue_id not in doubts.named}
     return [
         *illegal(spool),
@@ -127,7 +127,7 @@ def proxied(
 
 
 def illegal(spool: Path) -> list[Violation]:
-    """Check the names in a spool, at any moment, whatever is running (I4)."""
+    """Check the names in a spool, at any moment, with or without running services (I4)."""
     try:
         look(spool)
     except Illegal as error:
@@ -136,7 +136,7 @@ def illegal(spool: Path) -> list[Violation]:
 
 
 def left(spool: Path) -> list[str]:
-    """Name what an idle, empty spool does not have."""
+    """Name the entries that an idle, empty spool does not have."""
     return [name for name in listed(spool) if "/" in name or not name.startswith(".")]
 
 
@@ -152,7 +152,7 @@ def keeping(spool: Path) -> Iterator[Kept]:
         ids, digests = arrival.all("X-Test-Id"), arrival.all("X-Test-Sha256")
         whole = digests == [arrival.sha256]
         if state is State.DRAFT and not whole:
-            continue  # not complete: nobody was told 250, or the loss shows
+            continue  # not complete: no client got a 250, or the loss shows
         reason = b"\nX-MailRelay-Reason: " in envelope
         id_ = ids[0] if ids else "?"
         yield Kept(queue_id, state, id_, whole=whole, reason=reason, record=arrival)

@@ -1,4 +1,4 @@
-"""A relay of real processes for each test, and time enough for those that do much."""
+"""A relay of real processes for each test, and enough time for long ones."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +20,7 @@ def report(request: pytest.FixtureRequest) -> Report:
 
 @pytest.fixture(params=["ext4", "xfs"])
 def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
-    """Give a disk whose power can be cut; whoever uses it has ended with the test."""
+    """Give a disk whose power can be cut; its users have ended with the test."""
     reason = missing(request.param)
     if reason is not None:
         pytest.skip(reason)

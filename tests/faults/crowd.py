@@ -1,4 +1,4 @@
-"""Very many clients at once: raw connections that say what a test wants, and listen."""
+"""Very many clients at once: raw connections that send the octets of a test, and listen."""
 
 import contextlib
 import resource
@@ -16,7 +16,7 @@ from tests.acceptance.relay import HANG
 
 @contextmanager
 def descriptors(count: int) -> Generator[None]:
-    """Let this process, and those that it starts meanwhile, have so many open files."""
+    """Let this process, and its children of that time, have so many open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY and hard < count:
         pytest.skip(f"needs {count} descriptors, and {hard} are allowed here")

@@ -62,7 +62,7 @@ class Disk:
             os.close(descriptor)
 
     def unmount(self) -> None:
-        """Take the disk away; whoever uses it must have ended.
+        """Take the disk away; its users must have ended.
 
         Another mount namespace (that of a container, say) may have it for a moment longer; mounted again before
         that ends, it would still be without power.

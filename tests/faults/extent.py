@@ -1,10 +1,10 @@
-"""How much of a fault is tried: a little with every change, all of it by ``make faults``."""
+"""The extent of the fault tests: a little with every change, all of it by ``make faults``."""
 
 import os
 from typing import TypeVar
 
 LONG = os.environ.get("FAULTS") == "long"
-"""Whether this is the run whose figures are published."""
+"""True for the run whose figures are published."""
 
 _T = TypeVar("_T")
 

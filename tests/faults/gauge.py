@@ -1,4 +1,4 @@
-"""What a process takes of the machine: memory, descriptors, threads."""
+"""The resources of a process: memory, descriptors, threads."""
 
 import os
 import re
@@ -38,7 +38,7 @@ class Gauge:
 
 
 def forget_peak(pid: int) -> None:
-    """Let the peak begin anew, at what is resident now (proc(5), clear_refs)."""
+    """Let the peak begin anew, at the present resident memory (proc(5), clear_refs)."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")
 
 

@@ -1,4 +1,4 @@
-"""What became of each accepted message, read from the logs alone: one end for every beginning."""
+"""The fate of each accepted message, read from the logs alone: one end for every beginning."""
 
 import json
 from collections import Counter
@@ -14,7 +14,7 @@ class Ledger:
     """All that logs tell of messages, by queue id."""
 
     accepted: Counter[str] = field(default_factory=Counter[str])
-    """Recipients of what clients were told 250 for."""
+    """Recipients of messages with a 250 for their client."""
     delivered: Counter[str] = field(default_factory=Counter[str])
     """Recipients for whom the next server took it."""
     failed: set[str] = field(default_factory=set[str])
@@ -24,9 +24,9 @@ class Ledger:
     doubted: set[str] = field(default_factory=set[str])
     """Delivered twice, perhaps."""
     twice: list[str] = field(default_factory=list[str])
-    """What the logs tell twice though it can happen only once."""
+    """Events that the logs have twice although they can happen only once."""
     lines: Counter[str] = field(default_factory=Counter[str])
-    """How often each event was told."""
+    """The number of each event."""
 
     def read(self, logs: Iterable[Path]) -> None:
         for log in logs:
@@ -45,7 +45,7 @@ class Ledger:
         return self.accepted.keys() - self.ended
 
     def faults(self) -> list[str]:
-        """Say where the books do not balance; what may be delivered twice is not counted twice."""
+        """Name the differences in the books; a possible duplicate is not counted twice."""
         known = self.delivered.keys() | self.failed | self.abandoned
         whole = {id_ for id_, count in self.delivered.items() if count == self.accepted[id_]}
         surplus = [

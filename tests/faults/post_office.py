@@ -157,14 +157,14 @@ def _received(mail: Mail) -> bytes:
 
 
 async def arrival(claim: Claim, recipients: list[Address]) -> Arrival:
-    """Give what the next server records of a message."""
+    """Give the record that the next server makes of a message."""
     content = b"".join([chunk async for chunk in claim.content()])
     record = record_of(str(claim.envelope.sender), [*recipients], content, "")
     return replace(record, queue_id=str(claim.id))
 
 
 async def send_all(store: Store) -> list[Arrival]:
-    """Send whatever is in a store, what was put off or given up, too."""
+    """Send everything in a store, deferred and failed mail, too."""
     arrivals: list[Arrival] = []
 
     async def move_on(stage: Stage, claim: Claim) -> None:
@@ -181,7 +181,7 @@ async def send_all(store: Store) -> list[Arrival]:
         elif (claim := await store.claim(stage, message, due_only=False)) is not None:
             await move_on(stage, claim)
 
-    # Given up, unfiltered with its filters' result found, passed, sent: what is left then stays.
+    # Given up, unfiltered with its filters' result found, passed, sent: the rest then stays.
     for _ in range(6):
         entries = [entry async for entry in store.listing()]
         await asyncio.gather(*(take(entry.stage, entry.id) for entry in entries))

@@ -1,4 +1,4 @@
-"""What a store has said of messages, over any number of power cuts, and whether that holds."""
+"""A store's statements on messages, over any number of power cuts, and the test of them."""
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -17,7 +17,7 @@ from emailrelay.stage import Stage
 
 _REFUSED = 451
 Described = Mapping[QueueId, tuple[Stage, Envelope, History]]
-"""What the store tells of messages that are still in it."""
+"""The store's statements on messages that are still in it."""
 
 
 def edits(arrival: Arrival) -> int:
@@ -30,23 +30,23 @@ def edited_once_at_most(arrival: Arrival) -> bool:
 
 @dataclass
 class Promises:
-    """All that was told before the power went. What was about to be done counts in any case: it excuses."""
+    """All statements before the power cut. An announced step counts in any case: it excuses."""
 
     committed: set[str] = field(default_factory=set[str])
     left: set[str] = field(default_factory=set[str])
     passing: set[str] = field(default_factory=set[str])
     edited: set[str] = field(default_factory=set[str])
     settled: defaultdict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
-    """The recipients, by queue id, who have the message for certain."""
+    """The recipients, by queue id, that have the message for certain."""
     arrivals: list[Arrival] = field(default_factory=list[Arrival])
     in_doubt: int = 0
     """Recipients of whose delivery a power cut may have taken the record: each may come with a copy of its own."""
     again: list[str] = field(default_factory=list[str])
-    """What was sent though it was certain that it had been."""
+    """Messages that were sent although they had certainly been sent before."""
     trouble: list[str] = field(default_factory=list[str])
 
     def hear(self, news: News, cut_at: float) -> None:
-        """Take in what was told; nobody has heard what was told without power."""
+        """Take in the statements; no client has one that was made without power."""
         match news:
             case "dot", _, told:
                 self.sent(Arrival(**told))
@@ -69,7 +69,7 @@ class Promises:
                 pass
 
     def sent(self, arrival: Arrival) -> None:
-        """Take in what the next server has, or is about to have; its recipients are in doubt."""
+        """Take in the messages of the next server, also those it is about to get: in doubt."""
         again = self.settled[arrival.queue_id].intersection(arrival.recipients)
         if again:
             self.again.append(f"{arrival.queue_id} was sent to {again}, who had it for certain")
@@ -77,7 +77,7 @@ class Promises:
         self.in_doubt += len(arrival.recipients)
 
     def judge(self, spool: Path, described: Described) -> list[Violation]:
-        """Check a spool that somebody has opened, and so recovered, since the power came back."""
+        """Check a spool that has been opened, and so recovered, since the power came back."""
         return [
             *(Violation("I4", text) for text in self.trouble),
             *(Violation("I3", text) for text in self.again),
@@ -102,7 +102,7 @@ class Promises:
         ]
 
     def _orphans(self, spool: Path) -> Iterator[Path]:
-        """Give contents of sent messages that the power cut left without an envelope: those stay for an hour."""
+        """Give contents of sent messages that the cut left without an envelope, for an hour."""
         sent = {arrival.queue_id for arrival in self.arrivals}
         for message, state in look(spool).items():
             if state is State.GONE and message in sent:

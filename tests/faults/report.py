@@ -1,4 +1,4 @@
-"""What a run has measured, for the page on reliability: one line a figure."""
+"""The measurements of a run, for the page on reliability: one line per figure."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Faults put into the product on purpose, to see that its tests find them.
+"""Faults put into the product on purpose, to check that its tests find them.
 
 Each is Python that the services run before anything else (``sitecustomize``). It changes what the system's
 calls do, not how the product is made, so it holds for every way to keep mail; the product has no switch for it.

@@ -1,4 +1,4 @@
-"""The published states of a spool directory, as sets of names, and what is seen in one beside them."""
+"""The published states of a spool directory, as sets of names, and other entries beside them."""
 
 import os
 import re
@@ -21,7 +21,7 @@ class State(StrEnum):
 
 
 Names: TypeAlias = frozenset[str]
-"""Where a message has names: a suffix of its envelope or ``content``, behind the directory."""
+"""The names of a message: a suffix of its envelope or ``content``, behind the directory."""
 
 _PAIRS: Mapping[Names, State] = {
     frozenset({".new/envelope"}): State.DRAFT,
@@ -37,7 +37,7 @@ _PAIRS: Mapping[Names, State] = {
     frozenset(): State.GONE,
 }
 _BESIDE: Mapping[str, frozenset[State]] = {
-    # Until whoever made it, or the next sweep, removes it.
+    # Until its maker, or the next sweep, removes it.
     ".work/run": frozenset(State) - {State.DRAFT},
     ".work/new": frozenset(State) - {State.DRAFT},
     ".work/adopt": frozenset(State) - {State.DRAFT},
@@ -45,7 +45,7 @@ _BESIDE: Mapping[str, frozenset[State]] = {
     ".waiting/answer": frozenset(State),
     ".dsn/": frozenset({State.FAILED, State.GONE}),
 }
-"""What a message may have in which states, beside its pair."""
+"""The files that a message may have beside its pair, by state."""
 
 _ID = r"(?P<id>[0-9]+\.[0-9]+\.[0-9]+)"
 _PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
@@ -122,7 +122,7 @@ def _state(message: str, places: set[str]) -> State:
 
 
 def look(spool: Path) -> dict[str, State]:
-    """Look at a spool that others may be changing: only what is seen twice was there.
+    """Look at a spool that others may be changing: only an entry that is seen twice was there.
 
     Raises:
         Illegal: a state that is not published lasted.

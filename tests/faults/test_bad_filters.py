@@ -35,7 +35,7 @@ FATES = {
     "injects": FAILED,
     "abandons": DROPPED,
 }
-"""What becomes of a message whose recipient's name says what the filter does."""
+"""The fate of a message; the recipient's name chooses the filter's action."""
 
 _ID = b"EMAILRELAY_ID="
 FILTER = r"""#!/bin/sh

@@ -39,7 +39,7 @@ AGAIN = ("--retry-longest", "1", "--connections-per-route", "50")
 
 
 class Once(dict[bytes, str]):
-    """Replies to recipients; what is only for now is said once."""
+    """Replies to recipients; a temporary one is given once."""
 
     def get(self, key: bytes, default: object = None) -> str | None:  # type: ignore[override]
         del default
@@ -49,7 +49,7 @@ class Once(dict[bytes, str]):
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A server, the recipients of the message for it, and what must become of that."""
+    """A server, the recipients of the message for it, and the required outcome."""
 
     name: str
     peer: SmtpPeer
@@ -66,7 +66,7 @@ def _step(step: str, trouble: str) -> Case:
         if isinstance(act, Say):
             act = replace(act, then_close=True)
         peer = SmtpPeer({step: [act, Read(1 << 20, 0.0)]})
-        # Who hangs has read it all, the final dot included, and may have kept it.
+        # A server that hangs has read it all, with the final dot, and may have kept it.
         return Case(f"{step} {trouble}", peer, content=LARGE, doubtful=trouble == "hang")
     fails = step in ABOUT_THE_MAIL and trouble == "5yz"
     return Case(
@@ -133,14 +133,14 @@ async def _until_settled(relay: Relay, cases: Sequence[Case]) -> None:
 
 
 def _wrong(relay: Relay, number: int, case: Case) -> Iterator[str]:
-    """Say what is not as it must be."""
+    """Name the differences from the required outcome."""
     taken = Counter(r for message in case.peer.messages for r in message.recipients)
     if taken != Counter(case.delivered):
         yield f"{case.name}: delivered to {dict(taken)}"
     failed = relay.spool / f"emailrelay.1.1.{number}.envelope.bad"
     if failed.exists() != case.fails:
         yield f"{case.name}: {'failed' if failed.exists() else 'did not fail'}"
-    # The peer that reads slowly gives what was on the wire, dots and end mark included.
+    # The peer that reads slowly gives the octets on the wire, with dots and end mark.
     on_the_wire = case.content.replace(b"\r\n.", b"\r\n..") + b".\r\n"
     for message in case.peer.messages:
         if message.content not in (case.content, on_the_wire):

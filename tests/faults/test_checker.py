@@ -45,12 +45,12 @@ def put(tmp_path: Path) -> Put:
 
 
 def content(number: int) -> bytes:
-    """Give what the receiver would write."""
+    """Give the content as the receiver would write it."""
     return b"Received: from x\r\n\tby y id 1; z\r\n" + sent(number)
 
 
 def sent(number: int) -> bytes:
-    """Give what a client sends, with the line end that SMTP demands."""
+    """Give the content as a client sends it, with the line end that SMTP demands."""
     whole = Mail(number, size=100).content
     return whole if whole.endswith(b"\r\n") else whole + b"\r\n"
 
@@ -168,7 +168,7 @@ def test_an_edit_too_many_is_found(put: Put) -> None:
     assert invariants(found) == ["I2"]
 
 
-def test_a_duplicate_that_nobody_died_for_is_found(put: Put) -> None:
+def test_a_duplicate_without_a_crash_is_found(put: Put) -> None:
     twice = [arrival(2), arrival(2)]
     assert invariants(in_the_end(put({}), TOLD, twice)) == ["I3", "I3"]
 

@@ -18,7 +18,7 @@ NEW = 20
 
 
 class Clock:
-    """What the processes with its ``environment`` take for the time of day; their monotonic clock runs on."""
+    """The time of day for processes with its ``environment``; their monotonic clock runs on."""
 
     def __init__(self, directory: Path, library: Path) -> None:
         self._file = directory / "clock"
@@ -66,7 +66,7 @@ def test_a_jump_of_the_clock_holds_no_mail_up(relay: Relay, report: Report, jump
     acknowledged |= Load(receiver.port, NEW, sessions=2, first=200, size=500).run()
     relay.drained()
     assert [service.stop() for service in (receiver, forwarder)] == [0, 0]
-    filterd.clear_away()  # libfaketime lets nobody sleep until a moment, as its end does
+    filterd.clear_away()  # libfaketime lets no process sleep until a moment, as its end does
 
     assert_each_arrived_once(acknowledged, sink.arrivals(), edits=edited_once)
     tries = len(forwarder.events("deferred"))

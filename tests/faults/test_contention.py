@@ -1,4 +1,4 @@
-"""Many forwarders that know nothing of one another, and one who tampers with what they lock: nothing twice."""
+"""Many independent forwarders, and a vandal that removes their locks: no mail arrives twice."""
 
 from tests.acceptance.relay import Relay, until
 from tests.acceptance.source import Mail, assert_each_arrived_once

@@ -50,7 +50,7 @@ CONTROLS = {
     "soft lock": Control(sabotage.SOFT_LOCK, kill_at_the_dot, frozenset({"I6"})),
 }
 SOME = ["files not synced", "next dot before the sync"]
-"""What a short run tries."""
+"""The faults of a short run."""
 
 
 @pytest.fixture

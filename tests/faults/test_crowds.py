@@ -1,4 +1,4 @@
-"""More clients than anybody needs: they cost little, hold nobody up, and leave no trace."""
+"""Very many clients: they cost little, delay no other client, and leave no trace."""
 
 import time
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from tests.faults.report import Report
 
 IDLE = extent(1000, 5000)
 FIRST = 100
-"""Clients that pay for what is allocated once."""
+"""Clients that come first, so that one-time allocations do not count."""
 PER_SESSION = 25 * KIB
 SLOW = extent(100, 2000)
 FLOOD = extent(500, 30_000)
@@ -51,7 +51,9 @@ def test_idle_sessions_cost_25_kib_each(relay: Relay, report: Report) -> None:
     )
 
 
-def test_slow_clients_are_left_and_hold_nobody_up(relay: Relay, report: Report) -> None:
+def test_slow_clients_are_disconnected_and_delay_no_other_client(
+    relay: Relay, report: Report
+) -> None:
     with descriptors(4 * SLOW + 400), Crowd() as crowd:
         receiver = _many(relay, 2 * SLOW, "--idle-timeout", "2", "--session-timeout", "4")
         sink = relay.sink().start()
@@ -71,7 +73,7 @@ def test_slow_clients_are_left_and_hold_nobody_up(relay: Relay, report: Report) 
 @pytest.mark.parametrize("manner", ["close", "reset", "amid"])
 def test_a_flood_of_connections_leaves_no_trace(relay: Relay, report: Report, manner: str) -> None:
     receiver = _many(relay, 500)
-    # What is allocated once is paid for before.
+    # One-time allocations have happened before.
     assert len(Load(receiver.port, 1, sessions=1).run()) == 1
     _flood(receiver.port, FLOOD // 4, manner)
     before, lines = Gauge.of(receiver.pid), _lines(receiver.log)

@@ -1,4 +1,4 @@
-"""What has no end is given up, and what is very large goes by, without being held in memory."""
+"""Endless input is given up, and very large mail passes, without being held in memory."""
 
 import socket
 import threading
@@ -23,7 +23,7 @@ PIECE = 256 * 1024
 
 
 class Growth:
-    """How much memory a process came to need, beyond what it had, while this was open."""
+    """The growth of a process's peak memory while this was open."""
 
     def __init__(self, service: Service) -> None:
         self._pid = service.pid
@@ -170,7 +170,7 @@ def test_a_thousand_transactions_of_one_session_leave_nothing(relay: Relay, repo
 
 @contextmanager
 def _endless_server(greeting: bytes, reply: bytes) -> Generator[int]:
-    """A server that greets, and answers whatever is said first without an end; gives its port."""
+    """A server that greets, and answers the first command without an end; gives its port."""
 
     def serve() -> None:
         while True:

@@ -16,16 +16,16 @@ from tests.faults.tracing import Call, traced
 from tests.faults.trio import Trio
 
 DECISIVE = {"receiver": "renameat", "filterd": "renameat", "forwarder": "unlinkat"}
-"""The call after which mail is somebody else's: a short run takes the last one."""
+"""The call after which another service has the mail: a short run takes the last one."""
 
 
 @dataclass
 class Tally:
-    """How often a process was met at a call, and what was wrong then."""
+    """The number of times a process was met at a call, and the violations then."""
 
     met: int = 0
     passed_by: list[Call] = field(default_factory=list[Call])
-    """Calls that were not made this time: which thread does what is not always the same."""
+    """Calls that did not happen this time: the work of the threads varies."""
     wrong: list[str] = field(default_factory=list[str])
 
     def note(self, call: Call, when: str, found: list[Violation]) -> None:
@@ -86,7 +86,7 @@ def cut_at(trio: Trio, own: Disk, victim: Service, call: Call, tally: Tally) -> 
     own.mount()
     tally.note(call, "after the cut", illegal(trio.spool))
     trio.start()
-    # Whichever service was stopped: the forwarder may have been removing what it had delivered.
+    # With any service stopped: the forwarder may have been removing a delivered message.
     tally.note(call, "in the end", trio.verdict(session.client(), 1, noted=False))
 
 

@@ -39,20 +39,20 @@ AROUND_A_FILTER = {
     "pidfd_open": ("EMFILE",),
     "prlimit64": ("EPERM",),
 }
-"""What filterd calls to run a program, and to learn of its end."""
+"""The calls by which filterd runs a program and learns of its end."""
 SHORT = ("openat", "write", "fsync", "renameat")
 """The calls of the receiver that a short run has fail, the last of each."""
 PATIENCE = 400.0
-"""Seconds in which everything is delivered: what met trouble is tried again after a minute, or two."""
+"""Seconds until all is delivered: after trouble the next try is in a minute or two."""
 
 
 @dataclass
 class Outcome:
-    """What became of the calls that failed."""
+    """The outcome of the calls that failed."""
 
     tried: int = 0
     met: int = 0
-    """How many were made this time, and failed: which thread does what is not always the same."""
+    """The number of calls that happened and failed this time: the work of the threads varies."""
     accepted: set[str] = field(default_factory=set[str])
     refused: dict[str, int] = field(default_factory=dict[str, int])
     wrong: list[str] = field(default_factory=list[str])

@@ -14,7 +14,7 @@ NEW = 50
 EACH = KIB
 """Octets of memory for each message that waits, in each process that forwards."""
 ONCE = 16 * MIB
-"""What a busy forwarder needs whatever the spool holds."""
+"""The memory of a busy forwarder with any spool."""
 STEADY = extent(3, 60)
 """Looks at the memory, a second apart, between which it does not grow any more."""
 

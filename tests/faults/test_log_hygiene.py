@@ -1,4 +1,4 @@
-"""Whatever clients and servers say, the log is one line an event, without control characters or tracebacks."""
+"""The log has one line per event, without control characters or tracebacks, for any input."""
 
 import asyncio
 import json

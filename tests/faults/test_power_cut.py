@@ -1,4 +1,4 @@
-"""What was answered with 250 is whole after a power cut at the worst moment: right behind the 250."""
+"""Mail with a 250 is whole after a power cut at the worst moment: right after the 250."""
 
 import asyncio
 import hashlib
@@ -66,7 +66,7 @@ def _until_cut(
     *,
     loss: Callable[[Path], object] | None = None,
 ) -> dict[str, str]:
-    """Run a receiver on the disk, send, cut the power behind the last 250; give what was accepted.
+    """Run a receiver on the disk, send, cut the power after the last 250; give accepted mail.
 
     With a ``loss``, that which was accepted after it.
     """
@@ -130,7 +130,7 @@ def test_acknowledged_mail_survives_power_cuts(
 
 
 async def _all_claimed(spool: Path) -> dict[str, Stage]:
-    """Have everything judged as forwarders and filterd would; give what is left."""
+    """Have forwarders and filterd judge everything; give the rest."""
     async with open_store(spool, report=lambda _: None) as store:
         for entry in [entry async for entry in store.listing()]:
             claim = await store.claim(entry.stage, entry.id)
@@ -147,7 +147,7 @@ def _wait_for_an_answer(port: int) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("filters", [False, True])
 @pytest.mark.parametrize("sync", SpoolSync)
-def test_mail_that_nobody_was_told_250_for_is_withdrawn_after_a_power_cut(
+def test_mail_without_a_250_is_withdrawn_after_a_power_cut(
     disk: Disk, tmp_path: Path, sync: SpoolSync, *, filters: bool
 ) -> None:
     port, spool = free_port(), disk.root / "spool"

@@ -1,4 +1,4 @@
-"""The judge of a store's promises sees each way to break one, and excuses what nobody could know."""
+"""The judge of a store's promises sees each way to break one, and excuses unknowable doubts."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -43,7 +43,7 @@ def test_what_was_committed_and_is_nowhere_is_lost(tmp_path: Path) -> None:
     assert invariants(judged(tmp_path, ("committed", 1.0, MAIL.id))) == ["I1"]
 
 
-def test_what_was_told_without_power_was_told_to_nobody(tmp_path: Path) -> None:
+def test_statements_made_without_power_do_not_count(tmp_path: Path) -> None:
     assert judged(tmp_path, ("committed", 6.0, MAIL.id)) == []
 
 

@@ -23,11 +23,11 @@ from emailrelay.store.chooser import open_store
 KILLS = int(os.environ.get("KILLS", extent(16, 500)))
 PROXY_KILLS = extent(8, 250)
 A_ROUND = 100
-"""Kills between two looks at what became of all mail."""
+"""Kills between two checks of all mail."""
 CONNECTIONS = 8
 """Of a forwarder: so many messages may be at their final dots when it is killed."""
 PAUSE = ("--pause", "0.03")
-"""What the smarthost takes for each message: time to be killed in."""
+"""The seconds that the smarthost takes for each message: time for a kill."""
 CHAIN = ("--filter", str(SAMPLE_FILTER))
 SESSIONS = 6
 """Of each of the two clients."""
@@ -39,16 +39,16 @@ def edited_once(arrival: Arrival) -> bool:
 
 @dataclass
 class Killing:
-    """Who may die, and how many have: two receivers, two filterds, three forwarders on one spool."""
+    """Two receivers, two filterds, three forwarders on one spool, and the kills so far."""
 
     relay: Relay
     sink: Sink
     chance: random.Random
     ack: str
-    """What the clients wait for."""
+    """The event that the clients wait for."""
     killed: dict[str, int] = field(default_factory=dict[str, int])
     seen: int = 0
-    """How often the spool was looked at right after a kill."""
+    """The number of checks of the spool right after a kill."""
 
     def start(self) -> None:
         for name in ("receiver-1", "receiver-2"):
@@ -67,7 +67,7 @@ class Killing:
         self.all_up()
 
     def all_up(self) -> None:
-        """Wait until nobody is starting any more."""
+        """Wait until no process is starting any more."""
         for service in self.relay.services:
             service.hear("started", pid=service.pid)
 
@@ -89,7 +89,7 @@ class Killing:
 
 
 def strike_under_load(killing: Killing, kills: int, first: int) -> Client:
-    """Kill so often while two clients send; give what they were told."""
+    """Kill so often while two clients send; give their answers."""
     loads = [
         Load(receiver.port, 10**9, SESSIONS, first=first + number * 10**7)
         for number, receiver in enumerate(killing.receivers)

@@ -15,7 +15,7 @@ ENDS = (
     b"\r\r\n.\r\r\n", b"\r\n.\r\r\n", b"\n\n.\r\n", b"\r\n\n.\n\r\n",
     # With NULs in them.
     b"\r\n\0.\r\n", b"\r\n.\0\r\n", b"\0\r\n.\0\r\n", b"\r\0\n.\r\n", b"\r\n.\r\0\n",
-    # With what other readers of lines may take for the end of one.
+    # With characters that other readers take for the end of a line.
     b"\x0b.\r\n", b"\xc2\x85.\r\n", b"\x0c.\x0c", b" .\r\n", b"\r\n. \r\n",
 )  # fmt: skip
 TRUE_END = b"\r\n.\r\n"
@@ -90,7 +90,7 @@ def test_nothing_that_a_filter_wrote_is_smuggled_out(relay: Relay, report: Repor
     ],
     ids=["nothing", "no end", "unix", "CR", "dots", "dot"],
 )
-def test_whatever_lies_in_the_spool_is_sent_with_one_end(
+def test_any_content_of_the_spool_is_sent_with_one_end(
     relay: Relay, content: bytes, arrives: bytes
 ) -> None:
     relay.spool.mkdir()

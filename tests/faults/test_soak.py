@@ -36,7 +36,7 @@ sed -i '1i X-Relayed: yes\\r' "$1"
 
 
 def fate(mail: Mail) -> list[str]:
-    """Choose recipients, whose names say what becomes of the message."""
+    """Choose recipients; their names choose the fate of the message."""
     match mail.number % 20:
         case 3:
             return [f"later{mail.number}@sink.test"]
@@ -64,7 +64,7 @@ def test_the_books_balance_and_nothing_grows(relay: Relay, report: Report) -> No
     relay.forwarder(sink.port, "--retry-first", "0.5", "--retry-longest", "0.5").start()
 
     acknowledged = dict[str, Mail]()
-    _send_some(receiver, acknowledged)  # so that what is opened once is open
+    _send_some(receiver, acknowledged)  # so that one-time descriptors are open
     before = _at_rest(relay, sink)
     readings = _send(relay, receiver, acknowledged)
     after = _at_rest(relay, sink)
@@ -80,7 +80,7 @@ def test_the_books_balance_and_nothing_grows(relay: Relay, report: Report) -> No
     assert ledger.faults() == []
     assert ledger.queued == set()
     assert len(ledger.accepted) == len(acknowledged)
-    # What the spool, the smarthost and the clients say is the same.
+    # The records of the spool, the smarthost and the clients agree.
     assert {_id(path) for path in relay.spool.glob("*.envelope.bad")} == ledger.failed
     arrivals = sink.arrivals()
     assert {arrival.queue_id for arrival in arrivals} == ledger.delivered.keys()
@@ -146,7 +146,7 @@ def _id(path: Path) -> str:
 
 
 def _told(relay: Relay) -> set[str]:
-    """Have the senders told of what failed, and give the ids of that."""
+    """Have the senders told of the failures, and give their ids."""
     inbox = relay.directory / "inbox"
     command: list[str | Path] = [
         BIN / "emailrelay-notify",

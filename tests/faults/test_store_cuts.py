@@ -85,7 +85,7 @@ def opened(spool: Path, sync: SpoolSync, env: Mapping[str, str] | None = None) -
 
 @dataclass
 class Course:
-    """Power cuts of one disk, and what its store has promised since it was last empty."""
+    """Power cuts of one disk, and the promises of its store since it was last empty."""
 
     disk: Disk
     office: Office
@@ -142,7 +142,7 @@ class Course:
         """Send everything that is left, and begin anew."""
         last = asyncio.run(self._sent())
         found = self.promises.judge_at_the_end(self.spool, last)
-        # No cut to come may undo what was done here.
+        # No later cut may undo this work.
         self.disk.unmount()
         self.disk.mount()
         arrivals = self.promises.arrivals
@@ -154,7 +154,7 @@ class Course:
         return found
 
     async def _described(self) -> Described:
-        """Have what filters had made put in its place; give what became of what was sent to some."""
+        """Have the filters' results adopted; give the messages that some recipients have."""
         async with self._store() as store:
             for copy in (self.spool / ".work").glob("*.adopt"):
                 message = QueueId(copy.stem)

@@ -18,7 +18,7 @@ CALLS = (
     "fsync,fdatasync,sync_file_range,syncfs,rename,renameat,renameat2,link,linkat,unlink,unlinkat,mkdir,rmdir,"
     "sendto,sendmsg,close"
 )
-"""What changes a disk, or is heard by a peer: between two of these no state changes."""
+"""Calls that change a disk, or that a peer hears: no state changes between two of them."""
 _LINE = re.compile(r"(?P<thread>\d+) +(?P<call>\w+)\(")
 _KILLED, _STOPPED, _FAILED = "+++ killed by SIGKILL", "--- stopped by SIGSTOP", "(INJECTED)"
 
@@ -47,7 +47,7 @@ def missing() -> str | None:
 
 @dataclass
 class Trace:
-    """What strace has written so far."""
+    """The output of strace so far."""
 
     path: Path
 

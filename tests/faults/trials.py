@@ -16,12 +16,12 @@ MESSAGES = 10
 PATIENCE = 30.0
 """Seconds in which a spool of a few messages must be empty."""
 _SLOW = "fsync:delay_enter=200000"
-"""Each sync of a directory takes so many microseconds longer: what does not wait for it has its time."""
+"""Each sync of a directory takes so many microseconds longer: a step without it overtakes."""
 _LARGEST_FILE = 50_000
 _LARGER = 60_000
 
 Trial: TypeAlias = Callable[[Relay, Disk, Environment], list[Violation]]
-"""Tries a service that is started in the environment; tells what was wrong. The others are healthy."""
+"""Tries a service started in the environment; gives the violations. Others are healthy."""
 
 
 def cut_behind_the_250(relay: Relay, own: Disk, environment: Environment) -> list[Violation]:
@@ -64,7 +64,7 @@ def kill_at_the_dot(relay: Relay, own: Disk, environment: Environment) -> list[V
 
 
 def short_writes(relay: Relay, own: Disk, environment: Environment) -> list[Violation]:
-    """Have the kernel take a part of what is written, and say so by the count alone."""
+    """Have the kernel write a part of the octets only; the returned count alone shows it."""
     trio = Trio(relay, own.root / "spool")
     trio.receiver.env = environment
     trio.start()

@@ -25,7 +25,7 @@ def edited_once(arrival: Arrival) -> bool:
 
 @dataclass
 class Session:
-    """One client session in a thread, and what it was told."""
+    """One client session in a thread, and its answers."""
 
     port: int
     mails: Sequence[Mail]
@@ -44,7 +44,7 @@ class Session:
         return not self._thread.is_alive()
 
     def client(self) -> Client:
-        """Give what it was told, once it has ended."""
+        """Give its answers, after it has ended."""
         self._thread.join(2 * _PATIENCE)
         assert self.done
         return Client(accepted=frozenset(self.accepted), refused=dict(self.refused))
@@ -89,7 +89,7 @@ class Trio:
         return self.receiver, self.filterd, self.forwarder
 
     def start(self, *services: Service) -> None:
-        """Start those of these, or of all, that do not run, side by side."""
+        """Start these services, or all, that do not run, side by side."""
         asleep = [service for service in services or self.services if not service.running]
         for service in asleep:
             service.spawn()
@@ -112,7 +112,7 @@ class Trio:
         return Session(self.receiver.port, mails)
 
     def pass_on(self, session: Session) -> None:
-        """Wait until what is accepted has passed through, and everybody has told so."""
+        """Wait until accepted mail has passed through, and all services have logged that."""
         client = session.client()
         assert client.accepted, "nothing was accepted"
         until(lambda: self.passed(session), "the message passes through")

@@ -1,4 +1,4 @@
-"""One who removes what looks like a lock, touches what looks like mail, and leaves locks of his own."""
+"""A vandal: removes what looks like a lock, touches what looks like mail, leaves own locks."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ _PAUSE = 0.01
 
 
 class Vandal:
-    """A ``with`` block during which a spool is vandalised; ``deeds`` counts what succeeded."""
+    """A ``with`` block during which a spool is vandalised; ``deeds`` counts the successes."""
 
     def __init__(self, spool: Path) -> None:
         self.deeds = 0

@@ -1,4 +1,4 @@
-"""Clients that send made-up octets to a receiver over real sockets, and look at what comes of it."""
+"""Clients that send made-up octets to a receiver over real sockets, and record the results."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from emailrelay.events import Traceback
 
 
 class Way(StrEnum):
-    """How a client goes about it."""
+    """The way a client sends."""
 
     POLITE = auto()
     """Closes its side behind its last octet, and listens to the end."""
@@ -28,7 +28,7 @@ class Way(StrEnum):
 
 @dataclass
 class Heard:
-    """What a client was told."""
+    """The answers to a client."""
 
     said: bytes
     cut_off: bool
@@ -37,7 +37,7 @@ class Heard:
 
 @dataclass
 class Complaints(logging.Handler):
-    """What asyncio complains about: tasks and callbacks that failed and nobody looked at."""
+    """The complaints of asyncio: failed tasks and callbacks that no code awaited."""
 
     told: list[str] = field(default_factory=list[str])
 
@@ -81,7 +81,7 @@ class Fuzz:
             if complaints.told:
                 raise Wrong("\n".join(complaints.told))
         except TimeoutError:
-            raise Wrong(f"stuck: {running.house.admission.total} client(s) still in") from None
+            raise Wrong(f"stuck: {running.context.admission.total} client(s) still in") from None
         finally:
             running.events.clear()
         self.inputs += 1
@@ -107,7 +107,7 @@ class Fuzz:
                     if (await peer.ask("STARTTLS")).startswith("220"):
                         await peer.writer.start_tls(self.tls, server_hostname="relay.test")
                         await _say(peer, pieces)
-        while running.house.admission.total:  # noqa: ASYNC110 - the product has no such event
+        while running.context.admission.total:  # noqa: ASYNC110 - the product has no such event
             await asyncio.sleep(0)
         self._judge(running, greeting, heard, messages_at_most=judgement.messages_at_most(sent))
         return heard

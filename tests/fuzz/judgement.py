@@ -1,4 +1,4 @@
-"""What may be expected of a receiver whatever a client sends it."""
+"""The requirements on a receiver for any input."""
 
 import re
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ _LAST = re.compile(rb"BDAT[ \t]+\d+[ \t]+LAST", re.IGNORECASE)
 _QUEUED = re.compile(rb"250 2\.0\.0 Ok: queued as [0-9.]+\r\n")
 _VARIES = re.compile(
     rb"(?<=queued as )[0-9.]+|(?<=334 )[^\r]*"
-    # What is wrong with content in several ways is told of the first that was seen.
+    # Of several faults of a content, the receiver reports the first it saw.
     rb"|550 5\.6\.0 bare[^\r]*|552 5\.3\.4 [^\r]*|554 5\.4\.6 [^\r]*"
 )
 
 
 class Wrong(AssertionError):
-    """The receiver did what it must not do."""
+    """The receiver did something forbidden."""
 
 
 def messages_at_most(octets: bytes) -> int:
-    """Give how many messages octets from a client can hold, whoever looks at them."""
+    """Give the possible numbers of messages in octets from a client, for any reader."""
     # A bare LF may end the command line, and the end of the content may follow at once.
     return len(_DOT.findall(_DATA.sub(b"DATA\r\n", octets))) + len(_LAST.findall(octets))
 
 
 def replies(said: bytes) -> list[bytes]:
-    """Split what the receiver said into replies."""
+    """Split the receiver's output into replies."""
     found, at = list[bytes](), 0
     while at < len(said):
         match = _REPLY.match(said, at)
@@ -65,7 +65,7 @@ def judge_message(stage: Stage, envelope: Envelope, content: bytes) -> None:
 
 
 def judge_difference(one: bytes, other: bytes, *, cut_off: bool) -> None:
-    """Compare what was said to the same octets in different pieces. ``cut_off``: not to the end."""
+    """Compare the replies to the same octets in different pieces. ``cut_off``: not to the end."""
     one, other = _VARIES.sub(b"", one), _VARIES.sub(b"", other)
     if cut_off:
         least = min(len(one), len(other))

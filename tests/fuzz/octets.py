@@ -1,4 +1,4 @@
-"""What hostile clients send: dialogues made from a seed, mutated, and cut into pieces."""
+"""Input of hostile clients: dialogues made from a seed, mutated, and cut into pieces."""
 
 import base64
 from collections.abc import Callable, Sequence

@@ -60,7 +60,7 @@ class Rounds:
         number = -1
         try:
             async with receiving(given) as running:
-                running.house.login_pause = 0
+                running.context.login_pause = 0
                 for number in inputs:
                     faulthandler.dump_traceback_later(_STUCK, exit=True)
                     await self.fuzz.one(running, complaints, number)

@@ -21,21 +21,23 @@ from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.delivery import Progress
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.opening import open_session
-from emailrelay_forwarder.session.patience import Patience
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 
 E = TypeVar("E", bound=Event)
 CONTENT = b"Subject: test\r\n\r\n.hello\r\n"
-PATIENT = SessionSettings(connect=5, greeting=Patience(5, 5), reply=5, verdict=5, domain="us.test")
+PATIENT = SessionSettings(
+    connect=5, greeting=GreetingTimeout(5, 5), reply=5, verdict=5, domain="us.test"
+)
 HASTY = SessionSettings(
-    connect=0.3, greeting=Patience(0.3, 0.3), reply=0.3, verdict=0.3, domain="us.test"
+    connect=0.3, greeting=GreetingTimeout(0.3, 0.3), reply=0.3, verdict=0.3, domain="us.test"
 )
 
 
 @dataclass(slots=True)
 class Office:
-    """A memory store and what forwards from it to ``address``; ``told`` has the events in order."""
+    """A memory store and a forwarder from it to ``address``; ``told`` has the events in order."""
 
     address: str
     settings: SessionSettings = PATIENT

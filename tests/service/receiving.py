@@ -14,14 +14,14 @@ from emailrelay.events import Event
 from emailrelay.listening import Listeners
 from emailrelay.stage import Stage
 from emailrelay.store.memory import MemoryStore
-from emailrelay_receiver.house import House, make_house
+from emailrelay_receiver.context import ReceiverContext, make_context
 from emailrelay_receiver.receiver import Receiver
 
 HANG = 20.0
 
 
 class Peer:
-    """A client that says exactly what it is told."""
+    """A client that sends exactly the octets of the test."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -56,7 +56,7 @@ class Peer:
         assert [reply[:3] for reply in replies] == ["220", "250", "250", "250", "354"]
 
     async def closed(self) -> bool:
-        """Wait for the end of the connection, whatever else still comes."""
+        """Wait for the end of the connection, with or without further octets."""
         async with asyncio.timeout(HANG):
             with contextlib.suppress(ConnectionError):
                 while await self.reader.read(65536):
@@ -75,7 +75,7 @@ class Running:
     """A receiver that runs."""
 
     port: int
-    house: House
+    context: ReceiverContext
     store: MemoryStore
     receiver: Receiver
     events: list[Event] = field(default_factory=list[Event])
@@ -90,9 +90,9 @@ class Running:
 
     def follow(self, settings: ReceiverSettings) -> None:
         """Do what a reload with these settings does."""
-        house = make_house(settings, self.store, report=self.events.append, clock=time.time)
-        self.receiver.follow(house)
-        self.house = house
+        context = make_context(settings, self.store, report=self.events.append, clock=time.time)
+        self.receiver.follow(context)
+        self.context = context
 
     def mail(self) -> list[tuple[Stage, Envelope, bytes]]:
         return [(kept.stage, kept.envelope, kept.content) for kept in self.store.mail.kept.values()]
@@ -109,7 +109,7 @@ class Running:
     async def empty(self) -> None:
         """Wait until no client is in."""
         async with asyncio.timeout(HANG):
-            while self.house.admission.total:  # noqa: ASYNC110 - the product has no use for such an event
+            while self.context.admission.total:  # noqa: ASYNC110 - the product has no use for such an event
                 await asyncio.sleep(0.01)
 
 
@@ -125,12 +125,12 @@ async def receiving(
     listeners.open([place], 0)
     try:
         async with store(report=events.append) as opened:
-            house = make_house(settings, opened, report=events.append, clock=time.time)
-            receiver = Receiver(house, listeners.sockets)
+            context = make_context(settings, opened, report=events.append, clock=time.time)
+            receiver = Receiver(context, listeners.sockets)
             async with receiver:
                 opened_at = listeners.sockets[0]
                 port = 0 if place.startswith("/") else opened_at.getsockname()[1]
-                yield Running(port, house, opened, receiver, events)
+                yield Running(port, context, opened, receiver, events)
     finally:
         listeners.close()
 

@@ -18,14 +18,14 @@ from emailrelay.config.accounts import AccountSettings
 from emailrelay.events import Event
 from emailrelay.oauth import settings
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.oauth.moment import Moment
+from emailrelay.oauth.clocks import ClockReading
 from emailrelay.oauth.renewal import Renewal
 from emailrelay.store.spool.tokens import SpoolTokens
 
 HANG = 30.0
 SECRET = "cl1ent/s3cret+%"  # noqa: S105 -- of the test's own server
 USER = "relay@contoso.test"
-START = Moment(wall=1_700_000_000.0, uptime=5000.0, boot="a")
+START = ClockReading(wall=1_700_000_000.0, uptime=5000.0, boot="a")
 _TOKEN_USER = Path(__file__).parents[1] / "fakes" / "token_user.py"
 
 
@@ -47,7 +47,7 @@ class Desk:
     folder: Path
     server: OAuthServer
     told: list[Event] = field(default_factory=list[Event])
-    now: Moment = START
+    now: ClockReading = START
     pauses: list[float] = field(default_factory=list[float])
     chance: float = 0.0
     accounts: list[str] = field(default_factory=list[str])

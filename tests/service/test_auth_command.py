@@ -25,7 +25,7 @@ async def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator
 
 
 async def code_shown(process: Process) -> str:
-    """Read what a person sees up to the code they are to type."""
+    """Read the output up to the code for the person."""
     assert process.stdout is not None
     seen = list[str]()
     async with asyncio.timeout(HANG):
@@ -166,7 +166,7 @@ async def test_status_tells_of_a_secret_file_that_cannot_be_used(
     code, (row,) = await status(desk)
     assert (code, row["state"]) == (1, "trouble")
     assert str(file) in row["last_error"]
-    assert "mend the file" in row["what_to_do"]
+    assert "fix the file" in row["what_to_do"]
 
 
 async def test_refresh_fetches_although_the_token_is_good(desk: Desk) -> None:
@@ -187,8 +187,8 @@ async def test_refresh_after_trouble_does_not_wait_for_the_pause(desk: Desk) -> 
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("login", "nobody"), 78, "there are: office"),
-        (("refresh", "office", "nobody"), 78, "there are: office"),
+        (("login", "nobody"), 78, "the names are: office"),
+        (("refresh", "office", "nobody"), 78, "the names are: office"),
         (("login",), 64, "ACCOUNT"),
         (("dance",), 64, "dance"),
     ],

@@ -1,4 +1,4 @@
-"""--check-config reads what the services would read."""
+"""--check-config reads everything that the services would read."""
 
 import subprocess
 import sys

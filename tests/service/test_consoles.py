@@ -24,7 +24,7 @@ COMMANDS = {
 OF_A_MOMENT = [
     name for name in COMMANDS if name.rpartition("-")[2] not in ("receiver", "filterd", "forwarder")
 ]
-"""Those that end by themselves."""
+"""Commands that end by themselves."""
 ODD = os.fsdecode(b"b\xf6b")
 
 
@@ -54,6 +54,13 @@ def run(
 def test_closed_streams_stop_no_command(name: str) -> None:
     done = run(name, "--help", redirection=">&- 2>&- <&-")
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("name", [name for name in OF_A_MOMENT if name != "emailrelay"])
+def test_help_fits_into_80_columns(name: str) -> None:
+    lines = run(name, "--help").stdout.decode().splitlines()
+    assert len(lines) > 5
+    assert [line for line in lines if len(line) > 80] == []
 
 
 def test_what_is_found_is_shown_on_a_console_that_knows_ascii_only(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What `make run` shows: a smarthost that prints its mail, a filter that changes it."""
+"""The parts of `make run`: a smarthost that prints its mail, a filter that changes it."""
 
 import smtplib
 import subprocess
@@ -8,7 +8,6 @@ from pathlib import Path
 from socket import create_server
 
 import pytest
-from aiosmtpd.smtp import Envelope
 
 from emailrelay_receiver.demo import shown
 
@@ -46,11 +45,7 @@ def test_the_smarthost_shows_each_message_and_stops_when_told(
 
 
 def test_a_long_message_is_shortened_and_its_control_characters_are_harmless() -> None:
-    envelope = Envelope()
-    envelope.mail_from = "a@x.net"
-    envelope.original_content = b"\x1b[2J\xff\r\n" * 20
-
-    lines = shown(7, envelope).splitlines()
+    lines = shown(7, "a@x.net", [], b"\x1b[2J\xff\r\n" * 20).splitlines()
 
     assert lines[0].startswith("message 7 from <a@x.net> to ")
     assert lines[1] == "  | \\x1b[2J\N{REPLACEMENT CHARACTER}"

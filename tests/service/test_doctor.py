@@ -12,13 +12,13 @@ from tests.fakes.secure_peer import SecurePeer
 from tests.fakes.smtp_peer import Hang, SmtpPeer
 from tests.service.certificates import Authority
 
-from emailrelay_forwarder.doctor import stranger
+from emailrelay_forwarder.doctor import unknown_server
 from emailrelay_forwarder.doctor.cli import main
 
 
 @pytest.fixture(autouse=True)
 def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stranger, "PATIENCE", 0.5)
+    monkeypatch.setattr(unknown_server, "PATIENCE", 0.5)
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def secrets(tmp_path: Path) -> Path:
 
 
 class Examined:
-    """What the doctor wrote as JSON about one server."""
+    """The doctor's JSON about one server."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
@@ -161,7 +161,7 @@ async def test_certificate_that_ends_soon_is_noted(
             f"--client-tls-verify={authority.path}",
         )
     assert found.status == 0
-    assert found.of("certificate")["text"] == "the certificate ends in 3 days"
+    assert found.of("certificate")["text"] == "the certificate expires in 3 days"
 
 
 async def test_login_without_encryption_is_refused_before_it_is_said(
@@ -188,13 +188,13 @@ async def test_refused_recipient_is_explained_and_the_envelope_taken_back(
     assert peer.lines("DATA") == []
 
 
-async def test_nobody_listening_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_port_without_a_listener_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
         port = unused.getsockname()[1]
     found = await examine(capsys, f"127.0.0.1:{port}")
     assert found.status == 1
-    assert "nobody listens there" in found.problem["remedy"]
+    assert "no server listens there" in found.problem["remedy"]
 
 
 async def test_silent_server_is_a_problem(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""What filter programs may do to us: real scripts, run as filterd runs them."""
+"""Hostile filter programs: real scripts, run as filterd runs them."""
 
 import asyncio
 import os
@@ -97,7 +97,7 @@ async def eventually(holds: Callable[[], bool]) -> None:
 
 
 def gone(pid: int) -> bool:
-    """Tell whether a process has ended; a zombie nobody has waited for yet has ended too."""
+    """Tell whether a process has ended; an unreaped zombie has ended too."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -457,7 +457,7 @@ async def test_too_few_descriptors_hold_the_message_back(
 async def test_program_that_cannot_be_attended_to_is_ended_and_the_message_waits(
     desk: Desk, programs: Programs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await programs.run(("/bin/true",), message=MESSAGE)  # what is opened once is open now
+    await programs.run(("/bin/true",), message=MESSAGE)  # one-time descriptors are open now
     before, guard = descriptors(), children()
 
     def refuse(_: int, __: object) -> None:
@@ -475,7 +475,7 @@ async def test_program_that_cannot_be_attended_to_is_ended_and_the_message_waits
 async def test_output_that_cannot_be_read_makes_the_message_wait(
     desk: Desk, programs: Programs, monkeypatch: pytest.MonkeyPatch, script: str
 ) -> None:
-    await programs.run(("/bin/true",), message=MESSAGE)  # what is opened once is open now
+    await programs.run(("/bin/true",), message=MESSAGE)  # one-time descriptors are open now
     read, guard = os.read, children()
 
     def fail(descriptor: int, most: int) -> bytes:

@@ -14,16 +14,15 @@ import pytest
 
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
-from emailrelay.calm import Calm
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
     Abandoned,
     Deferred,
     Event,
+    Failed,
     FilterRejected,
     FilterTrouble,
-    MessageFailed,
     NoFilter,
     Passed,
     StoreTrouble,
@@ -33,6 +32,7 @@ from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import Side
+from emailrelay.log_throttle import LogThrottle
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
@@ -40,8 +40,8 @@ from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Store, WorkCopy
 from emailrelay.store.chooser import open_store
-from emailrelay.store.spool.feed import hints
-from emailrelay_filterd import unattended
+from emailrelay.store.spool.feed import rescans
+from emailrelay_filterd import missing_filters
 from emailrelay_filterd.worker import FilterWorker
 
 ENVELOPE = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
@@ -51,7 +51,7 @@ DEADLINE = 15.0
 
 @dataclass
 class Bench:
-    """A store, scripts, and what was reported."""
+    """A store, scripts, and the reported events."""
 
     store: Store
     folder: Path
@@ -88,7 +88,7 @@ class Bench:
                 feed=feed,
                 chain=Chain(filters=parse_chain(specs), side=Side.SERVER, programs=programs),
                 schedule=self.schedule,
-                report=Calm(self.report),
+                report=LogThrottle(self.report, time.monotonic, lambda _seconds, _act: None),
                 jobs=jobs,
                 drain=0.3,
             )
@@ -184,8 +184,8 @@ async def test_empty_content_is_refused_with_and_without_a_copy(
 ) -> None:
     message = await bench.put(b"")
     async with bench.filterd(bench.script("exit 0") if copied else "exit:0"):
-        (failed,) = await bench.after(MessageFailed)
-    assert isinstance(failed, MessageFailed)
+        (failed,) = await bench.after(Failed)
+    assert isinstance(failed, Failed)
     assert "after the filter: content: empty" in failed.reason
     assert await bench.stage(message) is Stage.FAILED
 
@@ -225,7 +225,7 @@ async def test_abandoned_message_is_gone(bench: Bench) -> None:
 async def test_filter_that_put_mail_into_the_spool_has_it_found_at_once(
     tmp_path: Path, code: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hints, "_LOOK", 1000.0)
+    monkeypatch.setattr(rescans, "_LOOK", 1000.0)
     spool, outside, events = tmp_path / "spool", tmp_path / "outside", list[Event]()
     outside.mkdir()
     name = "emailrelay.1700000000.1.1"
@@ -272,14 +272,14 @@ async def test_message_refused_with_4yz_for_too_long_fails(bench: Bench) -> None
     bench.schedule = Schedule(max_age=0.0)
     message = await bench.put()
     async with bench.filterd("exit:1"):
-        await bench.after(MessageFailed)
+        await bench.after(Failed)
     assert await bench.stage(message) is Stage.FAILED
 
 
 async def test_5yz_fails_the_message_with_its_reason(bench: Bench) -> None:
     message = await bench.put()
     async with bench.filterd(bench.script('echo "<<554 5.7.1 spam>>"; exit 1')):
-        await bench.after(MessageFailed)
+        await bench.after(Failed)
     found = await bench.store.describe(message)
     assert found is not None
     assert found[0] is Stage.FAILED
@@ -290,7 +290,7 @@ async def test_5yz_fails_the_message_with_its_reason(bench: Bench) -> None:
 async def test_failed_message_keeps_the_original_content(bench: Bench) -> None:
     message = await bench.put()
     async with bench.filterd(bench.script(': > "$1"')):
-        await bench.after(MessageFailed)
+        await bench.after(Failed)
     assert await bench.content(message, Stage.FAILED) == CONTENT
 
 
@@ -367,7 +367,9 @@ async def test_nothing_is_claimed_after_the_stop(bench: Bench) -> None:
 async def test_without_a_filter_mail_stays_and_the_log_says_so(bench: Bench) -> None:
     message = await bench.put()
     stop = asyncio.Event()
-    watch = asyncio.create_task(unattended.watch(bench.store, stop, bench.report, lambda: True))
+    watch = asyncio.create_task(
+        missing_filters.watch(bench.store, stop, bench.report, lambda: True)
+    )
     (event,) = await bench.after(NoFilter)
     stop.set()
     async with asyncio.timeout(DEADLINE):
@@ -400,7 +402,7 @@ async def test_store_that_cannot_settle_leaves_the_message_and_the_work_goes_on(
 
 
 async def ask(bench: Bench, ack: Ack, *specs: str) -> tuple[QueueId, Reply | None]:
-    """Commit a message as a client does who waits, and give what it hears from filterd."""
+    """Commit a message as a waiting client does, and give filterd's answer to the client."""
     async with bench.store.draft(ENVELOPE) as draft:
         draft.write(CONTENT)
         await draft.commit(Stage.UNFILTERED, ack)

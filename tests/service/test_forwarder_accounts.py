@@ -1,4 +1,4 @@
-"""Accounts and servers: whoever writes an envelope cannot have a password sent elsewhere."""
+"""Accounts and servers: no envelope can have a password sent to another server."""
 
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -28,11 +28,11 @@ class Scene:
     folder: Path
     authority: Authority
     own: SecurePeer
-    """What ``forward_to`` names."""
+    """The server of ``forward_to``."""
     other: SecurePeer
-    """What the route ``other`` names, with the account ``second``."""
+    """The server of the route ``other``, with the account ``second``."""
     stranger: SecurePeer
-    """What no setting names."""
+    """A server that no setting names."""
 
     async def send(
         self, *more: str, to: str = "to@there.test", server: str = "", account: str = ""

@@ -1,4 +1,4 @@
-"""A server with several addresses: those that do not answer hold nothing up (RFC 8305)."""
+"""A server with several addresses: silent addresses delay no mail (RFC 8305)."""
 
 import asyncio
 import socket
@@ -13,10 +13,10 @@ from tests.service.forwarding import Office
 
 from emailrelay.events import SmarthostTrouble
 from emailrelay.settlement import Defer, Done
+from emailrelay_forwarder.session.happy_eyeballs import MEMORY, Silent, first_to_answer, interleaved
 from emailrelay_forwarder.session.opening import connect
-from emailrelay_forwarder.session.racing import MEMORY, Silent, first_to_answer, interleaved
 from emailrelay_forwarder.session.resolve import SocketAddress
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.session.wire import Wire
 
 ENDLESS = SessionSettings(connect=3600, domain="us.test")

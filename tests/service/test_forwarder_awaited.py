@@ -15,13 +15,13 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay_forwarder.delivery import forwarding
-from emailrelay_forwarder.server import kept
+from emailrelay_forwarder.server import idle_sessions
 
 
 async def heard(
     office: Office, *recipients: str, session: str = ""
 ) -> tuple[QueueId, Reply | None]:
-    """Deliver a message while its client waits; give what the client hears."""
+    """Deliver a message while its client waits; give the client's answer."""
     to = tuple(Address(r) for r in recipients)
     envelope = Envelope(sender=Address("from@us.test"), to_remote=to)
     async with office.store.draft(envelope) as draft:
@@ -48,7 +48,7 @@ async def test_the_servers_verdict_is_the_answer() -> None:
 
 
 @pytest.mark.parametrize("refusal", ["550 5.1.1 who?", "451 4.2.0 later", "452 4.5.3 too many"])
-async def test_one_refused_recipient_is_the_answer_and_nobody_gets_the_message(
+async def test_one_refused_recipient_is_the_answer_and_no_other_gets_the_message(
     refusal: str,
 ) -> None:
     async with SmtpPeer(recipients={b"b@t": refusal}) as peer:
@@ -219,7 +219,7 @@ async def test_connection_of_another_client_session_is_used_before_the_limit_is_
 async def test_connection_of_a_client_session_that_has_ended_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kept, "IDLE", 0.05)
+    monkeypatch.setattr(idle_sessions, "IDLE", 0.05)
     async with SmtpPeer() as peer:
         await ask(Office(peer.address), "a@t", session="session-1")
         await peer.until(closed=True)

@@ -10,7 +10,7 @@ from tests.fakes.smtp_peer import SmtpPeer
 from tests.service.forwarding import CONTENT, Office
 from tests.service.test_forwarder_awaited import ask
 
-from emailrelay.events import Deferred, FilterRejected, FilterTrouble, MessageFailed
+from emailrelay.events import Deferred, Failed, FilterRejected, FilterTrouble
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
@@ -19,7 +19,7 @@ from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.stage import Stage
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
-from emailrelay_forwarder.once import Once
+from emailrelay_forwarder.single_pass import SinglePass
 
 Filtering = Callable[[str | None], ClientFilters]
 FOOTER = 'printf "footer\\r\\n" >> "$1"\n'
@@ -130,7 +130,7 @@ async def test_rejected_mail_fails_with_550_in_the_filters_words(
         assert found is not None
         assert found[0] is Stage.FAILED
         assert peer.connections == 0
-    assert "bad word" in office.events(MessageFailed)[0].reason
+    assert "bad word" in office.events(Failed)[0].reason
 
 
 async def test_skipped_mail_stays_queued_even_if_it_is_old(filtering: Filtering) -> None:
@@ -182,7 +182,7 @@ async def test_clients_who_wait_hear_the_filters_rejection(filtering: Filtering)
         office = Office(peer.address, filters=filtering('echo "<<no thanks>>"; exit 1'))
         assert await ask(office, "a@t") == Reply(550, "no thanks")
     assert len(office.events(FilterRejected)) == 1
-    assert office.events(MessageFailed) == []
+    assert office.events(Failed) == []
 
 
 async def test_clients_who_wait_are_told_to_come_again_when_the_filter_skips(
@@ -224,7 +224,7 @@ async def test_filter_may_end_a_single_pass(
         office = Office(peer.address, filters=filtering(f"exit {code}"))
         for _ in range(3):
             await office.put()
-        single_pass = Once(
+        single_pass = SinglePass(
             store=office.store,
             forwarding=office.forwarding,
             report=office.told.append,

@@ -1,4 +1,4 @@
-"""Deliveries to a server that behaves, and what is said to it."""
+"""Deliveries to a server that behaves, and the dialogue with it."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A session that is idle serves whoever waits for another to be opened."""
+"""An idle session serves a message that waits for the opening of another session."""
 
 import asyncio
 
@@ -6,7 +6,7 @@ from tests.fakes.smtp_peer import Hang, Script, SmtpPeer, Wait
 from tests.service.forwarding import Office
 
 from emailrelay.settlement import Done
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 
 ENDLESS = SessionSettings(connect=3600, domain="us.test")
 """No test may wait for a time-out; that for the greeting is 20 s."""
@@ -36,7 +36,7 @@ async def test_idle_session_serves_a_message_that_waits_for_an_opening() -> None
     assert peer.connections == 2
 
 
-async def test_opening_that_nobody_waits_for_any_more_serves_the_next_message() -> None:
+async def test_opening_without_a_waiting_message_serves_the_next_message() -> None:
     one, two, late = wait(), wait(), wait(GREETING)
     script: Script = {"greeting": ["220 peer.test ESMTP", late], "MAIL": [one, two]}
     async with SmtpPeer(script) as peer, asyncio.timeout(HANG):

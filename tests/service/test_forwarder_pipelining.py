@@ -92,7 +92,7 @@ async def test_server_without_the_extension_hears_one_command_at_a_time() -> Non
 
 
 @pytest.mark.parametrize("to_dot", ["554 5.5.1 no valid recipients", "250 2.0.0 taken"])
-async def test_go_ahead_for_nobody_is_answered_with_a_lone_dot(to_dot: str) -> None:
+async def test_go_ahead_without_recipients_is_answered_with_a_lone_dot(to_dot: str) -> None:
     script: dict[str, Act | Sequence[Act]] = {
         "RCPT": ["550 5.1.1 no such user"],
         "DATA": ["354 go ahead"],
@@ -105,7 +105,7 @@ async def test_go_ahead_for_nobody_is_answered_with_a_lone_dot(to_dot: str) -> N
         assert "no such user" in str(settlement.reason)
         assert isinstance(await office.send(), Done)
         await office.forwarding.close()
-    # The peer takes note of what it accepted after its final dot, for however few recipients.
+    # The peer records the accepted message after its final dot, for any number of recipients.
     assert [m.content for m in peer.messages if not m.recipients] in ([], [b""])
     assert peer.connections == 1
 

@@ -29,7 +29,7 @@ SINK = Path("/usr/sbin/smtp-sink")
 
 
 class Running:
-    """A forwarder process and what it has told."""
+    """A forwarder process and its events."""
 
     def __init__(self, process: Process) -> None:
         self.process = process

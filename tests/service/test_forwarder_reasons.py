@@ -1,4 +1,4 @@
-"""What the log says of a delivery: who said it, the server or this relay, and in words, not numbers."""
+"""The reasons in the log: from the server or from this relay, in words, not numbers."""
 
 import socket
 import ssl
@@ -11,7 +11,7 @@ from tests.service.forwarding import HASTY, Office
 from emailrelay.events import Deferred, SmarthostTrouble
 from emailrelay.routes import Rate, Route, Routes
 from emailrelay.settlement import Defer
-from emailrelay_forwarder.session.trouble import in_words
+from emailrelay_forwarder.session.session_error import in_words
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from emailrelay_forwarder.session.trouble import in_words
         ({"EHLO": Close()}, "451 4.4.2 the server closed the connection at EHLO"),
     ],
 )
-async def test_reason_tells_who_said_it(script: dict[str, Act], said: str) -> None:
+async def test_reason_names_its_source(script: dict[str, Act], said: str) -> None:
     async with SmtpPeer(script) as peer:
         office = Office(peer.address, HASTY)
         assert isinstance(await office.send(), Defer)
@@ -42,7 +42,7 @@ async def test_refusal_of_a_recipient_is_told_as_the_servers_words() -> None:
     ]
 
 
-async def test_nobody_listening_is_told_without_numbers_and_as_nobodys_answer() -> None:
+async def test_refused_connection_has_no_numbers_and_is_no_answer_of_a_server() -> None:
     with closing(socket.socket()) as unused:
         unused.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{unused.getsockname()[1]}"

@@ -19,7 +19,7 @@ from emailrelay.routes import Rate, Route, Routes
 from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.store.memory_mail import MemoryMail
-from emailrelay_forwarder.server import gate, kept
+from emailrelay_forwarder.server import gate, idle_sessions
 
 A, B = Address("ann@a.test"), Address("bob@b.test")
 
@@ -44,7 +44,7 @@ async def two_ways(
 
 
 async def story(office: Office, *recipients: str) -> tuple[History, Defer | Fail]:
-    """Send to these, and give what is kept of it."""
+    """Send to these recipients, and give the part of the message that is kept."""
     message = await office.put(*recipients)
     settlement = await office.forward(message)
     assert isinstance(settlement, Defer | Fail)
@@ -73,7 +73,7 @@ async def test_what_one_way_refuses_does_not_stop_the_other() -> None:
         assert len(two.messages) == 1
 
 
-async def test_a_dead_way_waits_alone_and_nobody_gets_a_second_copy() -> None:
+async def test_a_dead_way_waits_alone_and_no_recipient_gets_a_second_copy() -> None:
     async with SmtpPeer() as two:
         dead = Route(name="a", smarthosts=(f"127.0.0.1:{closed_port()}",), recipient=("a.test",))
         office = Office("unused", routes=Routes((dead,), to(two)))
@@ -205,7 +205,7 @@ async def test_mail_waits_when_no_server_can_be_used() -> None:
     await office.forwarding.close()
 
 
-async def test_one_answer_counts_for_all_ways_while_nobody_has_the_message() -> None:
+async def test_one_answer_counts_for_all_ways_while_no_recipient_has_the_message() -> None:
     async with two_ways(SmtpPeer(recipients={A.encode(): "550 5.1.1 who?"})) as (_, two, office):
         message, answer = await heard(office, A, B)
         assert answer == Reply(550, "5.1.1 who?")
@@ -251,8 +251,8 @@ async def test_an_idle_connection_is_given_up_for_another_process(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(gate, "SLICE", 0.0)
-    monkeypatch.setattr(kept, "LOOK", 0.01)
-    monkeypatch.setattr(kept, "IDLE", 60)
+    monkeypatch.setattr(idle_sessions, "LOOK", 0.01)
+    monkeypatch.setattr(idle_sessions, "IDLE", 60)
     mail = MemoryMail()
     async with SmtpPeer() as peer:
         one, two = (limited(peer, mail, connections=1) for _ in range(2))

@@ -1,4 +1,4 @@
-"""The forwarder as a process towards servers with TLS and login: options, files, what the log tells."""
+"""The forwarder as a process with TLS and login: options, files, its log."""
 
 import asyncio
 import json

@@ -22,8 +22,8 @@ from emailrelay_forwarder.server.breaker import FIRST_SIGN_IN, SPREAD, Breaker
 from emailrelay_forwarder.session.account import Account, TokenAccount, of_secrets
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls
 from emailrelay_forwarder.session.route import NextServer
-from emailrelay_forwarder.session.smtp_client import SessionSettings
-from emailrelay_forwarder.session.trouble import not_signed_in
+from emailrelay_forwarder.session.session_error import not_signed_in
+from emailrelay_forwarder.session.session_settings import SessionSettings
 
 PASSWORD = "päss word\x7f=+"  # noqa: S105 -- of a server that is in these tests only
 SIMPLE = "correct+horse=battery"
@@ -360,7 +360,7 @@ FORMS = [
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("step", ["AUTH", "garbled", "MAIL", "RCPT", "DOT", "421", "out of turn"])
-async def test_password_that_a_server_repeats_is_seen_by_nobody(step: str, form: str) -> None:
+async def test_password_that_a_server_repeats_is_shown_nowhere(step: str, form: str) -> None:
     where: dict[str, tuple[str, Act]] = {
         "AUTH": ("AUTH", f"535 5.7.8 no, not {form}"),
         "garbled": ("AUTH", Say(f"{form}\r\n".encode())),

@@ -12,9 +12,9 @@ from tests.service.forwarding import HASTY, PATIENT, Office
 from emailrelay.events import Deferred, Delivered, SmarthostBack, SmarthostTrouble
 from emailrelay.settlement import Defer, Done
 from emailrelay.stage import Stage
-from emailrelay_forwarder.server import kept, smarthost, width
-from emailrelay_forwarder.session.patience import Patience
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.server import connection_limit, connection_queue, idle_sessions
+from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.worker import ForwarderWorker
 
 
@@ -157,14 +157,14 @@ async def test_no_more_connections_than_allowed() -> None:
 async def test_slow_server_gets_more_connections_than_at_first(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(width, "SLOW", 0.0)
+    monkeypatch.setattr(connection_limit, "SLOW", 0.0)
     async with SmtpPeer() as peer:
         office = Office(peer.address, most=30)
         for _ in range(400):
             await office.put()
         async with working(office, tasks=35):
             await peer.until(messages=400)
-        assert width.START < peer.most_open <= 30
+        assert connection_limit.START < peer.most_open <= 30
 
 
 async def test_server_that_asks_for_less_gets_fewer_connections() -> None:
@@ -201,7 +201,7 @@ async def test_mail_waits_for_a_busy_server() -> None:
 async def test_mail_waits_no_longer_for_a_server_that_finishes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(smarthost, "STALLED", 0.2)
+    monkeypatch.setattr(connection_queue, "STALLED", 0.2)
     reached, go = asyncio.Event(), asyncio.Event()
     async with SmtpPeer({"MAIL": [Wait(reached, go)]}) as peer:
         office = Office(peer.address, most=1)
@@ -232,7 +232,7 @@ async def test_session_that_the_server_closed_meanwhile_is_not_used() -> None:
 
 
 async def test_idle_session_is_ended_politely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "IDLE", 0.05)
+    monkeypatch.setattr(idle_sessions, "IDLE", 0.05)
     async with SmtpPeer() as peer:
         office = Office(peer.address)
         assert isinstance(await office.send(), Done)
@@ -241,7 +241,7 @@ async def test_idle_session_is_ended_politely(monkeypatch: pytest.MonkeyPatch) -
 
 
 async def test_session_ends_after_its_share_of_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "MOST_MESSAGES", 2)
+    monkeypatch.setattr(idle_sessions, "MOST_MESSAGES", 2)
     async with SmtpPeer() as peer:
         office = Office(peer.address)
         for _ in range(4):
@@ -251,7 +251,7 @@ async def test_session_ends_after_its_share_of_messages(monkeypatch: pytest.Monk
 
 
 async def test_unanswered_quit_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kept, "PARTING", 0.1)
+    monkeypatch.setattr(idle_sessions, "PARTING", 0.1)
     async with SmtpPeer({"QUIT": Hang()}) as peer:
         office = Office(peer.address)
         assert isinstance(await office.send(), Done)
@@ -302,7 +302,7 @@ async def test_unanswered_dot_ends_after_its_limit_and_not_after_twice_that() ->
 
 
 async def test_server_that_greets_late_gets_its_mail_by_more_patience() -> None:
-    settings = SessionSettings(greeting=Patience(0.2, 300), domain="us.test")
+    settings = SessionSettings(greeting=GreetingTimeout(0.2, 300), domain="us.test")
     reached, go = asyncio.Event(), asyncio.Event()
     greeting: list[Act] = [Hang(), Wait(reached, go, b"220 at last\r\n"), "220 peer.test"]
     async with SmtpPeer({"greeting": greeting}) as peer:

@@ -1,4 +1,4 @@
-"""Encryption towards servers: what is refused, why, and that nothing goes in clear that must not."""
+"""Encryption towards servers: the refusals, their reasons, and nothing secret in clear."""
 
 import asyncio
 import datetime as dt
@@ -15,7 +15,7 @@ from tests.service.forwarding import HASTY, PATIENT, Office
 from emailrelay.events import SmarthostTrouble
 from emailrelay.settlement import Defer, Done, Settlement
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, Version
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 
 NOW = dt.datetime.now(dt.UTC)
 DAY = dt.timedelta(days=1)

@@ -229,7 +229,7 @@ async def test_absent_filter_and_endless_answer_are_trouble(desk: Desk) -> None:
         assert trouble(await desk.ask(f"net:{place}")) == "its answer is an endless line"
 
 
-async def test_connection_that_nobody_needs_is_closed_after_a_while(
+async def test_unneeded_connection_is_closed_after_a_while(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(connections, "IDLE", 0.01)

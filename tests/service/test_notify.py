@@ -110,7 +110,7 @@ def test_two_notifiers_at_once_tell_each_sender_once(tmp_path: Path) -> None:
     assert len(notices(tmp_path)) == 20
 
 
-def test_failed_notice_is_left_and_counted_and_nobody_is_told(
+def test_failed_notice_is_left_and_counted_without_a_notice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = failed(tmp_path, sender="")
@@ -291,7 +291,7 @@ def test_mistakes_have_their_exit_status(arguments: list[str], status: int) -> N
 
 
 def swept(tmp_path: Path, *arguments: str) -> list[Path]:
-    """Kill a notifier before each of its steps, let another finish; give what was left each time."""
+    """Kill a notifier before each of its steps, let another finish; give the rest each time."""
     failed(tmp_path / "template")
     copies = tmp_path / "copies"
     copies.mkdir()

@@ -281,7 +281,7 @@ async def test_settings_taken_back_find_the_sign_in_again(desk: Desk) -> None:
     )
     text = desk.config.read_text()
     desk.config.write_text(text.replace('"public"', '"misspelt"'))
-    assert "nobody has signed in" in (await refused(desk)).reason
+    assert "no user has signed in" in (await refused(desk)).reason
     desk.config.write_text(text)
     assert await desk.bearer()("office") in desk.server.tokens
 
@@ -504,7 +504,7 @@ async def test_link_in_place_of_the_tokens_is_not_followed(desk: Desk, tmp_path:
         path = desk.spool / ".tokens" / name
         path.unlink(missing_ok=True)
         path.symlink_to(victim)
-    assert "cannot be kept" in (await refused(desk)).reason
+    assert "cannot be stored" in (await refused(desk)).reason
     assert victim.read_text() == "untouched"
 
 

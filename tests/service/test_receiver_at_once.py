@@ -1,11 +1,11 @@
-"""Commands that come one by one are answered as they come; those that come together, by the session's task."""
+"""Single commands are answered as they arrive; commands that arrive together, by the task."""
 
 from collections.abc import Callable
 
 import pytest
 from tests.service.receiving import receiving
 
-from emailrelay_receiver.session import SmtpSession
+from emailrelay_receiver.session.session import SmtpSession
 
 CONVERSATIONS = {
     "mail": [
@@ -41,14 +41,14 @@ CONVERSATIONS = {
     "empty lines": ["", "NOOP", " ", "HELP", "VRFY someone"],
 }
 BODIES = {"mail": [b"text\r\n"], "chunks dropped": [b"de\r\nf.\r\n"]}
-"""What is stored of each, behind our own line and the end of its header: none has one."""
+"""The stored content of each, behind our own line and the empty header."""
 
 
 @pytest.mark.parametrize("name", CONVERSATIONS)
 async def test_the_answers_are_the_same_one_by_one_and_together(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answered: Callable[[SmtpSession, bytes], bool] = vars(SmtpSession)["_answered"]
+    answered: Callable[[SmtpSession, bytes], bool] = vars(SmtpSession)["command"]
     at_once = 0
 
     def counted(self: SmtpSession, line: bytes) -> bool:
@@ -57,7 +57,7 @@ async def test_the_answers_are_the_same_one_by_one_and_together(
         at_once += done
         return done
 
-    monkeypatch.setattr(SmtpSession, "_answered", counted)
+    monkeypatch.setattr(SmtpSession, "command", counted)
     commands = CONVERSATIONS[name]
     async with receiving() as running:
         async with running.client() as peer:

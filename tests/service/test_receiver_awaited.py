@@ -1,4 +1,4 @@
-"""Clients who are answered only when filters or the next server have spoken."""
+"""Clients who get their answer only after the filters or the next server."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -52,7 +52,7 @@ async def test_the_filters_acceptance_is_the_250() -> None:
 
 async def test_mail_that_no_filterd_answers_for_is_accepted_and_filtered_later() -> None:
     async with receiving(FILTERED) as running, running.client() as peer:
-        running.house.answer_within = 0.05
+        running.context.answer_within = 0.05
         await _sent(peer)
         assert (await peer.reply()).startswith("250 2.0.0 Ok: queued as ")
         assert [stage for stage, _, _ in running.mail()] == [Stage.UNFILTERED]
@@ -82,7 +82,7 @@ async def test_the_next_servers_own_words_are_the_250() -> None:
 
 async def test_a_silent_next_server_is_451_and_leaves_nothing() -> None:
     async with receiving(PROXY) as running, running.client() as peer:
-        running.house.answer_within = 0.05
+        running.context.answer_within = 0.05
         await _sent(peer)
         assert (await peer.reply()).startswith("451 4.4.0 ")
         assert running.mail() == []
@@ -133,5 +133,5 @@ async def test_the_end_of_the_service_does_not_wait_for_answers(
         async with receiving(settings) as running:
             peer = await clients.enter_async_context(running.client())
             await _sent(peer)
-            await (await _claim(running, running.house.stage)).release()
+            await (await _claim(running, running.context.stage)).release()
         assert (await peer.reply()).startswith(code)

@@ -1,4 +1,4 @@
-"""What a session does not take without end: commands, lines, recipients, room and time."""
+"""The limits of a session: commands, lines, recipients, room and time."""
 
 import asyncio
 
@@ -217,7 +217,7 @@ async def test_a_client_that_does_not_read_is_left() -> None:
 async def test_a_message_without_end_is_given_up_once_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("emailrelay_receiver.content.filing.MOST_THROWN_AWAY", 1000)
+    monkeypatch.setattr("emailrelay_receiver.content.incoming_message.MOST_THROWN_AWAY", 1000)
     async with receiving(settings(size=1000)) as running, running.client() as peer:
         await peer.to_data()
         peer.send(b"x" * 3000)

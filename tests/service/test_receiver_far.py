@@ -45,7 +45,7 @@ def test_strangers_come_in_to_log_in_but_relay_nothing_before(tmp_path: Path) ->
     assert codes == [220, 250, 530, 503]
 
 
-def test_whoever_can_connect_is_served_if_that_is_said(tmp_path: Path) -> None:
+def test_every_client_is_served_if_the_settings_say_so(tmp_path: Path) -> None:
     assert told(f"--spool-dir={tmp_path / 'spool'}", "--remote-clients") == [220, 250, 250, 250]
 
 

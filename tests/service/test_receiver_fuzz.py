@@ -1,4 +1,4 @@
-"""A short walk through what ``make fuzz`` does for minutes, and that it would notice something."""
+"""A short form of ``make fuzz``, and a proof that it would notice faults."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +12,7 @@ NUMBERS = range(0, 8 * INPUTS, 7)
 """Each kind of settings in each kind of loop."""
 
 
-def test_the_receiver_stands_whatever_clients_send(tmp_path: Path) -> None:
+def test_the_receiver_withstands_any_input(tmp_path: Path) -> None:
     rounds = Rounds(SEED, tmp_path)
     rounds.run(NUMBERS)
     assert rounds.fuzz.inputs == len(NUMBERS)
@@ -35,9 +35,9 @@ def _fails(*_: object) -> None:
 @pytest.mark.parametrize(
     ("place", "broken", "told"),
     [
-        ("dot_reader._overlap", _none_waits, "pieces make a difference|acknowledged"),
-        ("dot_reader.DotReader._decode", _bare, "bare CR or LF|NUL"),
-        ("dialogue.read_mailbox", _fails, "Traceback"),
+        ("content.dot_reader._overlap", _none_waits, "pieces make a difference|acknowledged"),
+        ("content.dot_reader.DotReader._decode", _bare, "bare CR or LF|NUL"),
+        ("dialogue.commands.read_mailbox", _fails, "Traceback"),
     ],
 )
 def test_a_fault_in_the_receiver_is_found_and_can_be_had_again(

@@ -20,8 +20,8 @@ from emailrelay.errors import StoreError
 from emailrelay.events import SessionTrouble
 from emailrelay.store.base import Draft
 from emailrelay.store.memory import MemoryStore
-from emailrelay_receiver.content.inflow import Inflow
-from emailrelay_receiver.content.intake import Intake
+from emailrelay_receiver.connection.client_input import ClientInput
+from emailrelay_receiver.connection.wire import ClientWire
 
 MIB = 1024 * 1024
 
@@ -34,13 +34,14 @@ LOOP_FACTORIES = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_
 def count_pieces(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Note the octets of each piece that went past the task."""
     pieces: list[int] = []
-    updated = Inflow.buffer_updated
+    received = ClientWire.received
 
-    def noting(self: Inflow, nbytes: int) -> None:
-        pieces.append(nbytes)
-        updated(self, nbytes)
+    def noting(self: ClientWire, octets: memoryview) -> None:
+        if vars(self)["_take"] is not None:
+            pieces.append(len(octets))
+        received(self, octets)
 
-    monkeypatch.setattr(Inflow, "buffer_updated", noting)
+    monkeypatch.setattr(ClientWire, "received", noting)
     return pieces
 
 
@@ -255,7 +256,7 @@ async def test_an_error_of_ours_in_the_middle_ends_the_session(
     def broken(*_: object) -> bool:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("emailrelay_receiver.content.filing.Filing.take_now", broken)
+    monkeypatch.setattr("emailrelay_receiver.content.incoming_message.IncomingMessage.take", broken)
     async with receiving() as running, running.client() as peer:
         await peer.to_data()
         peer.send(stuffed(lines()))
@@ -293,14 +294,14 @@ async def test_what_follows_a_large_content_waits_in_the_socket(
 ) -> None:
     """While the message is committed, no more than the usual waits in memory."""
     octets = 0
-    fed = Intake.feed_data
+    fed = ClientInput.feed
 
-    def feed(self: Intake, data: bytes) -> None:
+    def feed(self: ClientInput, data: bytes | memoryview) -> None:
         nonlocal octets
         octets += len(data)
         fed(self, data)
 
-    monkeypatch.setattr(Intake, "feed_data", feed)
+    monkeypatch.setattr(ClientInput, "feed", feed)
     async with receiving(store=Slow) as running, running.client() as peer:
         store = running.store
         assert isinstance(store, Slow)

@@ -1,4 +1,4 @@
-"""Logging in as clients do it, and what those who do not may not."""
+"""Logins as clients do them, and the limits for clients without a login."""
 
 import asyncio
 import base64
@@ -18,7 +18,7 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.events import Dialogue, LoggedIn, LoginFailed
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
-from emailrelay_receiver.policy import is_local
+from emailrelay_receiver.clients.source import is_local
 
 PASSWORD = "open sesame"  # noqa: S105 - of nobody
 
@@ -81,7 +81,7 @@ async def test_smtplib_logs_in_and_the_envelope_says_who(
 
     async with receiving(settings(secrets)) as running:
         if (user, mechanism) == ("bob", "CRAM-MD5"):
-            running.house.login_pause = 0.0
+            running.context.login_pause = 0.0
             with pytest.raises(smtplib.SMTPAuthenticationError):
                 await asyncio.to_thread(run, running.port)
             return
@@ -148,7 +148,7 @@ async def test_what_proves_nothing_is_refused_and_the_session_goes_on(
     secrets: Path, said: list[str], expected: str
 ) -> None:
     async with receiving(settings(secrets)) as running, running.client() as peer:
-        running.house.login_pause = 0.0
+        running.context.login_pause = 0.0
         await greeted(peer)
         reply = ""
         for line in said:
@@ -160,7 +160,7 @@ async def test_what_proves_nothing_is_refused_and_the_session_goes_on(
 async def test_a_response_may_be_as_long_as_the_rfc_says(secrets: Path) -> None:
     # A16, RFC 4954 section 4
     async with receiving(settings(secrets)) as running, running.client() as peer:
-        running.house.login_pause = 0.0
+        running.context.login_pause = 0.0
         await greeted(peer)
         long = plain("alice", "x" * 9000)
         assert (await peer.ask(f"AUTH PLAIN {long}")).startswith("535")
@@ -170,7 +170,7 @@ async def test_a_response_may_be_as_long_as_the_rfc_says(secrets: Path) -> None:
 
 async def test_a_challenge_differs_each_time_and_an_answer_serves_once(secrets: Path) -> None:
     async with receiving(settings(secrets)) as running, running.client() as peer:
-        running.house.login_pause = 0.0
+        running.context.login_pause = 0.0
         await greeted(peer)
         challenge = base64.b64decode((await peer.ask("AUTH CRAM-MD5"))[4:])
         digest = hmac.new(PASSWORD.encode(), challenge, hashlib.md5).hexdigest()
@@ -182,7 +182,7 @@ async def test_a_challenge_differs_each_time_and_an_answer_serves_once(secrets: 
 async def test_too_many_failures_end_the_session_and_are_told(secrets: Path) -> None:
     # A15
     async with receiving(settings(secrets)) as running, running.client() as peer:
-        running.house.login_pause = 0.01
+        running.context.login_pause = 0.01
         await greeted(peer)
         for _ in range(3):
             assert (await peer.ask("AUTH PLAIN " + plain("al\x1bice", "x"))).startswith("535")
@@ -191,7 +191,7 @@ async def test_too_many_failures_end_the_session_and_are_told(secrets: Path) -> 
         assert isinstance(await running.until(LoginFailed, 4), LoginFailed)
 
 
-async def test_nobody_logs_in_during_a_transaction_or_before_ehlo(secrets: Path) -> None:
+async def test_no_login_during_a_transaction_or_before_ehlo(secrets: Path) -> None:
     write(secrets, "server plain alice open+20sesame\nserver none 127.0.0.0/8 here\n")
     async with receiving(settings(secrets)) as running, running.client() as peer:
         await peer.reply()
@@ -214,7 +214,7 @@ async def test_a_stranger_gets_in_to_log_in_and_is_offered_nothing_in_clear(
     secrets: Path, files: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # P22, P25
-    monkeypatch.setattr("emailrelay_receiver.session.is_local", _nobody_is_local)
+    monkeypatch.setattr("emailrelay_receiver.session.arrival.is_local", _nobody_is_local)
     assert is_local("127.0.0.1")
     both = {"server_tls": True, "server_tls_certificate": str(files.server)}
     async with receiving(settings(secrets, **both)) as running:
@@ -237,7 +237,7 @@ async def test_a_stranger_gets_in_to_log_in_and_is_offered_nothing_in_clear(
 
 
 async def test_without_secrets_a_stranger_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emailrelay_receiver.session.is_local", _nobody_is_local)
+    monkeypatch.setattr("emailrelay_receiver.session.arrival.is_local", _nobody_is_local)
     async with receiving() as running, running.client() as peer:
         assert (await peer.reply()).startswith("554 5.7.1")
 
@@ -251,7 +251,7 @@ async def test_a_changed_secrets_file_counts_at_once_and_a_broken_one_does_not(
             return (await peer.ask("AUTH PLAIN " + plain("bob", password)))[:3]
 
     async with receiving(settings(secrets)) as running:
-        running.house.login_pause = 0.0
+        running.context.login_pause = 0.0
         assert await tries(running, PASSWORD) == "235"
         write(secrets, "server plain bob new\n")
         assert [await tries(running, p) for p in (PASSWORD, "new")] == ["535", "235"]
@@ -295,7 +295,7 @@ async def test_senders_are_bound_to_networks() -> None:
 async def test_the_dialogue_is_told_without_secrets(secrets: Path) -> None:
     # LG02
     async with receiving(settings(secrets, verbose=True)) as running, running.client() as peer:
-        running.house.login_pause = 0.0
+        running.context.login_pause = 0.0
         await greeted(peer)
         await peer.ask("AUTH PLAIN " + plain("alice", "wrong"))
         await peer.ask("AUTH LOGIN")
@@ -314,7 +314,7 @@ async def test_the_dialogue_is_told_without_secrets(secrets: Path) -> None:
 
 async def test_secrets_outside_an_exchange_are_not_told(secrets: Path) -> None:
     async with receiving(settings(secrets, verbose=True)) as running, running.client() as peer:
-        running.house.login_pause = 0.0
+        running.context.login_pause = 0.0
         await greeted(peer)
         # A client that does not wait, or does not understand a refusal, goes on with its lines.
         for line in (
@@ -343,7 +343,7 @@ async def test_guesses_keep_out_neither_a_cheap_password_nor_each_other_for_long
     secrets: Path,
 ) -> None:
     async with receiving(settings(secrets)) as running, AsyncExitStack() as stack:
-        running.house.login_pause = 1000.0
+        running.context.login_pause = 1000.0
         peers = [await stack.enter_async_context(running.client()) for _ in range(50)]
         for peer in peers:
             await greeted(peer)
@@ -360,7 +360,7 @@ async def test_who_has_logged_in_from_an_address_is_not_kept_out_by_guesses_from
     secrets: Path,
 ) -> None:
     async with receiving(settings(secrets)) as running, AsyncExitStack() as stack:
-        running.house.login_pause = 1000.0
+        running.context.login_pause = 1000.0
         said = "AUTH PLAIN " + plain("bob", PASSWORD)
         async with running.client() as peer:
             await greeted(peer)
@@ -407,12 +407,12 @@ def count_hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.mark.parametrize("user", ["alice", "bob", "carol", "nobody"])
-async def test_a_wrong_password_costs_one_hash_whoever_it_is_for(
+async def test_a_wrong_password_costs_one_hash_for_any_name(
     secrets: Path, user: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed = count_hashes(monkeypatch)
     async with receiving(settings(secrets)) as running, running.client() as peer:
-        running.house.login_pause = 0.0
+        running.context.login_pause = 0.0
         await greeted(peer)
         assert (await peer.ask("AUTH PLAIN " + plain(user, "wrong"))).startswith("535")
     assert hashed == ["wrong"]
@@ -424,7 +424,7 @@ async def test_a_file_without_hashes_needs_none_for_a_name_it_does_not_know(
     write(secrets, "server plain alice open+20sesame\n")
     hashed = count_hashes(monkeypatch)
     async with receiving(settings(secrets)) as running, running.client() as peer:
-        running.house.login_pause = 0.0
+        running.context.login_pause = 0.0
         await greeted(peer)
         for user in ("alice", "nobody"):
             assert (await peer.ask("AUTH PLAIN " + plain(user, "wrong"))).startswith("535")
@@ -436,21 +436,21 @@ async def test_failures_count_over_the_sessions_of_an_address_and_over_reloads(
 ) -> None:
     async with receiving(settings(secrets)) as running:
         for _ in range(3):
-            running.house.login_pause = 0.0
+            running.context.login_pause = 0.0
             async with running.client() as peer:
                 await greeted(peer)
                 for _ in range(2):
                     said = "AUTH PLAIN " + plain("alice", "wrong")
                     assert (await peer.ask(said)).startswith("535")
             running.follow(settings(secrets))
-        assert running.house.attempts.failed("loopback") > 6
+        assert running.context.attempts.failed("loopback") > 6
 
 
 async def test_the_end_of_the_service_does_not_wait_for_the_pause_of_a_guesser(
     secrets: Path,
 ) -> None:
     async with receiving(settings(secrets)) as running:
-        running.house.login_pause = 1000.0
+        running.context.login_pause = 1000.0
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         peer = Peer(reader, writer)
         await greeted(peer)

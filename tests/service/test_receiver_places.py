@@ -1,4 +1,4 @@
-"""Who gets a place when there are more clients than places, and clients that only knock."""
+"""Places for clients, when there are more clients than places, and clients that only knock."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from tests.service.test_receiver_tls import client_context, encrypted
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.events import SessionTrouble, Vanished
-from emailrelay_receiver.caller import caller_of, remember_callers
+from emailrelay_receiver.clients.peer_address import keep_first_packets, reset_peer_address
 
 RESET = b"\1\0\0\0\0\0\0\0"
 
@@ -25,7 +25,7 @@ def settings(**values: object) -> ReceiverSettings:
 
 @pytest.fixture(autouse=True)
 def _idle_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("emailrelay_receiver.admission._LEAST_IDLE", 0.0)
+    monkeypatch.setattr("emailrelay_receiver.clients.admission._LEAST_IDLE", 0.0)
 
 
 @asynccontextmanager
@@ -91,7 +91,7 @@ async def test_who_has_logged_in_or_sends_is_not_sent_away(tmp_path: Path) -> No
         assert (await first.ask("NOOP")).startswith("250")
 
 
-async def test_clients_that_do_not_shake_hands_keep_out_nobody(tmp_path: Path) -> None:
+async def test_clients_without_a_handshake_keep_out_no_other_client(tmp_path: Path) -> None:
     files = make_certificates(tmp_path)
     given = settings(
         client_connections=2,
@@ -161,7 +161,7 @@ def test_a_connection_that_was_reset_before_it_was_accepted_still_tells_its_addr
             listening.bind((address, 0))
         except OSError as error:
             pytest.skip(f"no {address} here: {error}")
-        remember_callers(listening)
+        keep_first_packets(listening)
         listening.listen()
         with socket.create_connection(listening.getsockname()[:2]) as gone:
             gone.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
@@ -169,4 +169,4 @@ def test_a_connection_that_was_reset_before_it_was_accepted_still_tells_its_addr
         with accepted:
             with pytest.raises(OSError, match="not connected"):
                 accepted.getpeername()
-            assert caller_of(accepted) == address
+            assert reset_peer_address(accepted) == address

@@ -118,7 +118,7 @@ async def test_a_receiver_that_stops_while_a_dot_is_unanswered_names_the_duplica
 async def test_a_message_of_50_mib_costs_little_memory(tmp_path: Path) -> None:
     arguments = ("--interface", "127.0.0.1", "--port", "0", "--spool-dir", str(tmp_path / "spool"))
     async with receiver(*arguments) as (process, place):
-        # The first message pays for what is loaded and allocated once.
+        # The first message pays for one-time loading and allocation.
         first, second, third = [await connect(place) for _ in range(3)]
         assert (await send_mail(first, b"x" * 998 + b"\r\n", 1000)).startswith("250")
         before = memory(process, "VmHWM")

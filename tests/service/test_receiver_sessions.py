@@ -1,4 +1,4 @@
-"""What a session survives: clients that leave, stores that fail, limits, and the end of the service."""
+"""A session survives clients that leave, stores that fail, limits, and the service's end."""
 
 import asyncio
 import errno
@@ -15,6 +15,7 @@ from emailrelay.events import Received, SessionTrouble, StoreTrouble, Traceback
 from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.memory import MemoryStore
+from emailrelay_receiver.connection.wire import ClientWire
 
 
 class Failing(MemoryStore):
@@ -213,20 +214,19 @@ async def test_of_very_many_recipients_the_first_thousand_get_the_message() -> N
 
 @pytest.mark.parametrize("verb", ["EHLO c", "HELP"])
 async def test_a_reply_is_one_write(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    # A09: some clients take what the first read gives for the whole.
+    # A09: some clients take the result of the first read for the whole.
     written: list[bytes] = []
-    write = asyncio.StreamWriter.write
+    write = ClientWire.write
 
-    def noted(self: asyncio.StreamWriter, octets: bytes) -> None:
+    def noted(self: ClientWire, octets: bytes) -> None:
         written.append(octets)
         write(self, octets)
 
     async with receiving() as running, running.client() as peer:
         await peer.reply()
-        monkeypatch.setattr(asyncio.StreamWriter, "write", noted)
+        monkeypatch.setattr(ClientWire, "write", noted)
         answer = await peer.ask(verb)
-        # The client's own write is the first.
-        assert written[1:] == [answer.replace("\n", "\r\n").encode() + b"\r\n"]
+        assert written == [answer.replace("\n", "\r\n").encode() + b"\r\n"]
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ async def test_odd_content_is_kept_as_it_is(content: bytes) -> None:
     received, stamp, rest = kept.partition(b" +0000\r\n")
     assert received.startswith(b"Received: from c ")
     assert stamp
-    # What has no header of its own is the body behind ours.
+    # A content without a header is the body behind ours.
     assert rest == (b"\r\n" if b"no header" in content else b"") + content
 
 
@@ -257,7 +257,7 @@ def nobody_is_local(_client: str) -> bool:
 
 async def test_a_remote_client_is_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
     # The test has loopback addresses only, so one of them is made to count as remote.
-    monkeypatch.setattr("emailrelay_receiver.session.is_local", nobody_is_local)
+    monkeypatch.setattr("emailrelay_receiver.session.arrival.is_local", nobody_is_local)
     async with receiving() as running, running.client() as peer:
         assert (await peer.reply()).startswith("554 5.7.1 ")
         assert await peer.closed()
@@ -313,7 +313,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_end_of_the_servi
 ) -> None:
     monkeypatch.setattr("emailrelay_receiver.receiver._FINISH", 0.2)
     async with receiving() as running:
-        # The reader must be kept: a stream without one throws away what comes, and goes on reading.
+        # The reader must be kept: a stream without one discards its input, and goes on reading.
         reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
         # More than all the buffers of the kernel on the way hold.
         writer.write(b"HELP\r\n" * 5_000_000)
@@ -323,7 +323,7 @@ async def test_a_client_that_does_not_read_does_not_hold_up_the_end_of_the_servi
             while before != (before := writer.transport.get_write_buffer_size()):  # noqa: ASYNC110
                 await asyncio.sleep(0.7)
         assert before > 0
-    assert running.house.admission.total == 0
+    assert running.context.admission.total == 0
     Peer(reader, writer).writer.transport.abort()
 
 

@@ -1,4 +1,4 @@
-"""Encryption as clients see it: STARTTLS, from the first octet, certificates, and what must not work."""
+"""Encryption as clients see it: STARTTLS, TLS from the first octet, certificates, and refusals."""
 
 import asyncio
 import smtplib
@@ -15,7 +15,7 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 from emailrelay.config import ReceiverSettings
 from emailrelay.errors import ConfigError
 from emailrelay.events import SessionTrouble
-from emailrelay_receiver.encryption import server_context
+from emailrelay_receiver.clients.tls_context import server_context
 
 MAIL = b"Subject: x\r\n\r\ntext\r\n"
 
@@ -183,7 +183,7 @@ async def test_a_handshake_that_never_comes_is_given_up(
     files: Certificates, monkeypatch: pytest.MonkeyPatch, *, at_once: bool
 ) -> None:
     # A27, A28
-    monkeypatch.setattr("emailrelay_receiver.encryption.HANDSHAKE", 0.2)
+    monkeypatch.setattr("emailrelay_receiver.connection.handshake.HANDSHAKE", 0.2)
     values = {"server_tls_connection": at_once, "server_tls": not at_once}
     async with receiving(settings(files, **values)) as running, running.client() as peer:
         if not at_once:
@@ -261,7 +261,7 @@ def _first_certificate(path: Path) -> str:
     return text[text.index("-----BEGIN CERTIFICATE") : text.index(end) + len(end)]
 
 
-async def test_a_client_for_whom_nobody_vouches_is_not_served(
+async def test_a_client_without_a_valid_certificate_is_not_served(
     files: Certificates, tmp_path: Path
 ) -> None:
     (tmp_path / "other").mkdir()
@@ -278,7 +278,9 @@ async def test_a_client_for_whom_nobody_vouches_is_not_served(
         assert not running.mail()
 
 
-async def test_who_must_show_a_certificate_gets_nothing_done_in_clear(files: Certificates) -> None:
+async def test_a_client_that_must_show_a_certificate_can_do_nothing_in_clear(
+    files: Certificates,
+) -> None:
     values = {"server_tls": True, "server_tls_verify": str(files.authority)}
     async with receiving(settings(files, **values)) as running, running.client() as peer:
         await peer.reply()

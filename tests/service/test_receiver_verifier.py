@@ -12,7 +12,7 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.events import SessionTrouble, VerifierTrouble
-from emailrelay_receiver.verification import from_exit, from_line, question
+from emailrelay_receiver.dialogue.verifier_answer import from_exit, from_line, question
 
 
 def settings(spec: object, **values: object) -> ReceiverSettings:
@@ -82,7 +82,7 @@ async def test_a_program_refuses_a_recipient_and_no_other(
         assert await recipients(running, peer) == ((), ("other@y.test",))
 
 
-async def test_a_program_is_told_who_asks_and_shell_is_never_involved(tmp_path: Path) -> None:
+async def test_a_program_gets_the_client_as_arguments_without_a_shell(tmp_path: Path) -> None:
     path = program(tmp_path, f'printf "%s\\n" "$@" >{tmp_path}/told; exit 1')
     async with receiving(settings(path)) as running, running.client() as peer:
         await peer.reply()

@@ -21,14 +21,14 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.events import Event, Reloaded, ReloadRefused
 from emailrelay.queue_id import QueueId
-from emailrelay.service import Live, Swap
+from emailrelay.service import LiveSettings, Swap
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 
 
 class Running:
-    """A service as a process, its settings file, and what it has told."""
+    """A service as a process, its settings file, and its events."""
 
     def __init__(self, process: Process, file: Path) -> None:
         self.process = process
@@ -46,7 +46,7 @@ class Running:
         raise AssertionError(f"ended without {event}: {self.told}")
 
     async def reload(self, text: str) -> dict[str, Any]:
-        """Write the file anew and have it read; give what was told of it."""
+        """Write the file anew and have it read; give the events of that."""
         self.file.write_text(text)
         self.process.send_signal(signal.SIGHUP)
         assert self.process.stdout is not None
@@ -324,7 +324,7 @@ def test_what_one_part_cannot_use_no_part_uses(tmp_path: Path) -> None:
     assert (live.now.domain, swapped) == ("old.test", [])
 
 
-def _live(file: Path, events: list[Event], text: str) -> Live[ReceiverSettings]:
+def _live(file: Path, events: list[Event], text: str) -> LiveSettings[ReceiverSettings]:
     file.write_text(text)
     argv = ["--config", str(file)]
-    return Live(read(ReceiverSettings, argv, {}), argv, report=events.append, environ={})
+    return LiveSettings(read(ReceiverSettings, argv, {}), argv, report=events.append, environ={})

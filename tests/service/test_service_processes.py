@@ -35,7 +35,7 @@ HANG = 30.0
 
 
 class Little:
-    """A running little service and what it has said so far."""
+    """A running little service and its output so far."""
 
     def __init__(self, *arguments: str, env: dict[str, str] | None = None) -> None:
         self.process = subprocess.Popen(
@@ -76,7 +76,7 @@ class Little:
         self.process.send_signal(number)
 
     def end(self) -> tuple[int, str]:
-        """Wait for the end; return the exit status and what stood on standard error."""
+        """Wait for the end; return the exit status and the text of standard error."""
         out, err = self.process.communicate(timeout=HANG)
         self._take(out)
         return self.process.returncode, err.decode()
@@ -282,7 +282,7 @@ def test_the_service_manager_is_told(start: Start, sockets: Path) -> None:
 
 NO_FORK = """
 import errno, os, sys
-from emailrelay.service.child import Role
+from emailrelay.service.forked import Role
 from emailrelay.service.supervisor import Supervisor
 
 fork, forks = os.fork, 0

@@ -1,4 +1,4 @@
-"""Which SMTP extensions are offered and used, as an administrator says."""
+"""The SMTP extensions that are offered and used, by the administrator's settings."""
 
 import asyncio
 from collections.abc import Sequence

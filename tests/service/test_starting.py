@@ -1,4 +1,4 @@
-"""A service that cannot use its spool says so in one line, with what to do, and ends."""
+"""A service that cannot use its spool prints one line with the remedy, and ends."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""emailrelay-submit as a process: what programs on this host run."""
+"""emailrelay-submit as a process, as programs on this host run it."""
 
 import os
 import socket
@@ -58,7 +58,7 @@ def test_nothing_is_imported_that_takes_longer_than_the_message(tmp_path: Path) 
         check=True,
     )
     assert only(tmp_path, "envelope")
-    assert "emailrelay.store.spool.message.pair" in done.stdout.split()
+    assert "emailrelay.store.spool.message.draft_files" in done.stdout.split()
     assert SLOW_TO_IMPORT.isdisjoint(done.stdout.split())
 
 
@@ -150,7 +150,7 @@ def test_a_program_that_goes_before_its_dot_leaves_nothing(tmp_path: Path) -> No
     assert not list(tmp_path.rglob("emailrelay.*"))
 
 
-def test_a_program_that_finds_nobody_to_speak_to_is_told_so(tmp_path: Path) -> None:
+def test_a_program_without_a_receiver_gets_an_error(tmp_path: Path) -> None:
     nowhere = ("--spool-dir", str(tmp_path / "none"), "--port", str(free_port()))
     done = submit("-bs", *nowhere, text=SESSION)
     assert done.returncode == 75
@@ -159,7 +159,7 @@ def test_a_program_that_finds_nobody_to_speak_to_is_told_so(tmp_path: Path) -> N
 
 
 class Receiver:
-    """Keeps what it is sent; refuses ``no@x.test``."""
+    """Keeps its messages; refuses ``no@x.test``."""
 
     def __init__(self) -> None:
         self.received: list[Envelope] = []

@@ -1,4 +1,4 @@
-"""What odd callers give emailrelay-submit: closed streams, octets that are no text, long headers."""
+"""Odd callers of emailrelay-submit: closed streams, octets that are no text, long headers."""
 
 import os
 import socket
@@ -100,7 +100,7 @@ def test_closed_standard_input_is_no_empty_message(spool: Path, redirection: str
 
 
 @pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", ">/dev/full 2>/dev/full"])
-def test_message_is_taken_whatever_becomes_of_the_output(spool: Path, redirection: str) -> None:
+def test_message_is_taken_with_any_fate_of_the_output(spool: Path, redirection: str) -> None:
     done = shell(redirection, "--verbose", "--spool-dir", str(spool), "bob@x.test")
     assert done.returncode == 0
     assert only(spool, "content").endswith(b"\r\n\r\nline\r\n")
@@ -231,7 +231,7 @@ def test_mailq_calls_mail_deferred_that_waits_for_its_next_try(spool: Path) -> N
     assert " deferred until 2" in done.stdout
 
 
-def test_reader_of_mailq_who_has_seen_enough_is_no_error(spool: Path) -> None:
+def test_reader_of_mailq_may_stop_early(spool: Path) -> None:
     for number in range(3000):
         (spool / f"emailrelay.{number}.1.1.envelope.bad").write_bytes(b"damaged\r\n")
     words = [*command("mailq", None), "--spool-dir", str(spool)]

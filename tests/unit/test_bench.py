@@ -224,7 +224,7 @@ def test_generated_messages_are_mail_to_the_spool(tmp_path: Path) -> None:
 
 def test_the_probe_sees_each_message_through() -> None:
     with stamps() as target:
-        # Straight into the next server: what the client is told follows what the server has seen.
+        # Straight into the next server: the client's answer follows the server's record.
         times = target.probe(target.port, messages=5, rate=200, octets=1024)
     assert len(times) == 5
     for which, one in enumerate(times):

@@ -4,15 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay.classic.command_line import Asked, parse
-from emailrelay.classic.options import BY_NAME, OPTIONS, Group, OptionKind
+from emailrelay.classic.command_line import GivenOptions, parse
+from emailrelay.classic.option import OptionGroup, OptionKind
+from emailrelay.classic.options import BY_NAME, OPTIONS
+from emailrelay.config import ReceiverSettings
 
 
 def no_file(path: str) -> str:
     raise FileNotFoundError(2, "No such file or directory", path)
 
 
-def good(*argv: str, text: str | None = None) -> Asked:
+def good(*argv: str, text: str | None = None) -> GivenOptions:
     asked, problems = parse(argv, no_file if text is None else lambda _path: text)
     assert problems == []
     return asked
@@ -52,6 +54,18 @@ def test_an_optional_value_needs_the_equals_sign() -> None:
     assert good("--anonymous").on("anonymous")
     assert good("--anonymous=vrfy,server").values_of("anonymous") == ("vrfy", "server")
     assert good("--syslog=local3").value("syslog") == "local3"
+
+
+@pytest.mark.parametrize(
+    ("argv", "facility"),
+    [([], "mail"), (["--syslog"], "mail"), (["--syslog=local3"], "local3")],
+)
+def test_an_option_without_a_value_has_its_default(argv: list[str], facility: str) -> None:
+    assert good(*argv).value_or_default("syslog") == facility
+
+
+def test_the_default_of_a_setting_is_that_of_the_services() -> None:
+    assert good().value_or_default("port") == str(ReceiverSettings.model_fields["port"].default)
 
 
 def test_an_empty_value_is_a_value() -> None:
@@ -123,5 +137,7 @@ def test_names_and_letters_are_unique_and_lists_have_words() -> None:
     assert len(BY_NAME) == len(OPTIONS)
     assert len(set(letters)) == len(letters)
     assert all(
-        o.word for o in OPTIONS if o.kind is not OptionKind.FLAG and o.group is not Group.LATER
+        o.word
+        for o in OPTIONS
+        if o.kind is not OptionKind.FLAG and o.group is not OptionGroup.LATER
     )

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from string import Formatter
 
 import pytest
 
@@ -11,7 +12,7 @@ from emailrelay.classic import log_lines
 from emailrelay.classic.command_line import parse
 from emailrelay.classic.log_lines import ClassicLine, Severity, of_complaint, of_event, written
 from emailrelay.classic.log_output import LogOutput, log_options
-from emailrelay.events import Direction, Event, StoreTrouble, event_name
+from emailrelay.events import Direction, Event, StoreTrouble
 
 NOON = 1_700_000_000.25
 
@@ -26,12 +27,22 @@ def kinds(kind: type[Event] = Event) -> Iterator[type[Event]]:
 @pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in kinds()])
 def test_each_kind_of_event_is_one_readable_line(kind: type[Event]) -> None:
     told = {name: f"<{name}>" for name in kind.fields}
-    line = of_event(json.dumps({"level": kind.level, "event": event_name(kind), **told}).encode())
+    line = of_event(json.dumps({"level": kind.level, "event": kind.name, **told}).encode())
     assert line is not None
     expected = {"warning": Severity.WARNING, "error": Severity.ERROR}
     assert line.severity is expected.get(kind.level, Severity.INFO)
     assert line.text
     assert "{" not in line.text
+
+
+def test_each_kind_of_event_has_a_text_and_each_text_an_event() -> None:
+    assert set(log_lines.TEXTS) == {kind.name for kind in kinds()}
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.__name__) for kind in kinds()])
+def test_a_text_asks_only_for_what_its_event_has(kind: type[Event]) -> None:
+    asked = {name for _, name, _, _ in Formatter().parse(log_lines.TEXTS[kind.name]) if name}
+    assert asked <= {"service", *kind.fields}
 
 
 @pytest.mark.parametrize("kind", ["rate_reached", "of_a_later_release"])

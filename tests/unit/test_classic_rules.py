@@ -1,9 +1,11 @@
-"""What the historical options mean together."""
+"""The meaning of combined historical options."""
+
+from pathlib import Path
 
 import pytest
 
 from emailrelay.classic.command_line import parse
-from emailrelay.classic.rules import expand, problems
+from emailrelay.classic.rules import absolute, expand, problems
 
 
 def judge(line: str) -> list[str]:
@@ -94,3 +96,21 @@ def test_these_make_sense(line: str) -> None:
 )
 def test_every_contradiction_and_useless_option_is_named(line: str, named: list[str]) -> None:
     assert sorted(problem.split(": ")[0] for problem in judge(line)) == named
+
+
+@pytest.mark.parametrize(
+    ("line", "values"),
+    [
+        ("--spool-dir=spool", ("/home/spool",)),
+        ("--filter=a,file:b,exit:0", ("/home/a", "file:/home/b", "exit:0")),
+        ("--client-tls-verify=ca.pem", ("/home/ca.pem",)),
+        ("--client-tls-verify=<default>", ("<default>",)),
+        ("--server-tls-certificate=key.pem,/chain.pem", ("/home/key.pem", "/chain.pem")),
+    ],
+)
+def test_relative_paths_start_in_the_directory_of_the_start(
+    line: str, values: tuple[str, ...]
+) -> None:
+    given, _ = parse([line], lambda _path: "")
+    name = line.partition("=")[0].removeprefix("--")
+    assert absolute(given, Path("/home")).values_of(name) == values

@@ -1,4 +1,4 @@
-"""Which services the historical options call for, and with which flags."""
+"""The services that the historical options need, and their flags."""
 
 import re
 from typing import get_origin
@@ -6,8 +6,9 @@ from typing import get_origin
 import pytest
 
 from emailrelay.classic import help_text, rules, services
-from emailrelay.classic.command_line import Asked, parse
-from emailrelay.classic.options import OPTIONS, Option, OptionKind, OptionUse
+from emailrelay.classic.command_line import GivenOptions, parse
+from emailrelay.classic.option import Option, OptionKind, OptionUse
+from emailrelay.classic.options import OPTIONS
 from emailrelay.classic.services import Plan
 from emailrelay.config import SERVICES, read
 
@@ -178,7 +179,7 @@ def test_what_no_service_can_do_is_refused_and_not_ignored() -> None:
     missing = [option for option in OPTIONS if not services.available(option)]
     assert "pop" in {option.name for option in missing}
     values = {option.name: ("x",) for option in missing}
-    assert services.problems(services.plan(Asked({})), Asked(values), {}) == [
+    assert services.problems(services.plan(GivenOptions({})), GivenOptions(values), {}) == [
         f"--{name}: not available yet in this version" for name in values
     ]
 
@@ -191,4 +192,12 @@ def test_the_help_shows_every_option_and_sets_apart_what_is_missing() -> None:
         assert re.search(rf"--{option.name}\b", place), option.name
     short = help_text.make(complete=False, available=services.available)
     assert "--pop" not in short
-    assert all(len(line) <= 104 for line in text.splitlines())
+    assert all(len(line) <= 80 for line in [*text.splitlines(), *short.splitlines()])
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_an_option_of_the_services_has_the_description_of_the_setting(option: Option) -> None:
+    assert option.text.endswith(".")
+    if option.use is OptionUse.SERVICES:
+        assert option.own_text == ""
+    assert "_" not in option.text.replace("EMAILRELAY_", "")

@@ -1,4 +1,4 @@
-"""Settings: where they come from, what goes before what, and every problem at once."""
+"""Settings: their sources, the order of precedence, and every problem at once."""
 
 import socket
 from collections.abc import Mapping, Sequence
@@ -137,9 +137,8 @@ def test_a_file_that_is_not_toml_is_one_problem_that_names_line_and_key(
     tmp_path: Path, text: str, named: str, reason: str
 ) -> None:
     path = write(tmp_path, text)
-    for (
-        service
-    ) in SERVICES:  # Of what the file would have said, such as forward_to, nothing is missed.
+    for service in SERVICES:
+        # Nothing of the unread file is missed, such as forward_to.
         (problem,) = problems(service, ["-c", path])
         assert problem.startswith(f"{path}, {named}: is not TOML: ")
         assert reason in problem
@@ -440,12 +439,12 @@ def test_a_bad_value_in_a_route_is_told_what_is_allowed(
     assert reason in problem
 
 
-def test_a_route_cannot_have_the_name_of_one_that_is_always_there(tmp_path: Path) -> None:
+def test_a_route_cannot_have_the_name_of_a_built_in_one(tmp_path: Path) -> None:
     path = write(tmp_path, ROUTE.replace("isp", "default"))
 
     (problem,) = problems(ForwarderSettings, ["-c", path, SMARTHOST])
 
-    assert "always there" in problem
+    assert "built-in route" in problem
 
 
 @pytest.mark.parametrize("text", ["[route]\nname = 'isp'\n", "route = 'isp'\n"])
@@ -477,6 +476,7 @@ def test_every_option_is_described_and_in_the_help(
     assert ended.value.code == 0
     with_flag = settings.model_fields.keys() - set(tables(settings))
     assert all(f"  {flag(name)} " in shown for name in with_flag)
+    assert all(len(line) <= 80 for line in shown.splitlines())
     assert settings.model_fields.keys() == texts(settings).keys()
     assert all(texts(settings).values())
     grouped = [name for _, names in groups(settings) for name in names]

@@ -1,4 +1,4 @@
-"""What leaves the encoder is read back by the rules of a receiver, and by no other."""
+"""The encoder's output is read back by the rules of a receiver, and by no other."""
 
 import re
 

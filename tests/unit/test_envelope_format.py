@@ -1,4 +1,4 @@
-"""Envelope files say what went in, or refuse it; nothing in a value becomes a field of its own."""
+"""Envelope files return their values, or refuse them; no value becomes a field of its own."""
 
 from collections.abc import Callable
 
@@ -170,7 +170,7 @@ def test_damaged_file_is_read_or_called_damaged(at: int, octets: bytes) -> None:
         envelope = parse(FILE[:at] + octets + FILE[at + len(octets) :]).envelope
     except DamagedMessage:
         return
-    # What is read can be written: no control character came in.
+    # A value that was read can be written: no control character came in.
     assert parse(write(envelope)).envelope == envelope
 
 

@@ -1,4 +1,4 @@
-"""Events: facts that are compared by what they say, and do not change."""
+"""Events: facts that are compared by value, and do not change."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""The table of exit codes in docs/filters.md, and what may be printed."""
+"""The table of exit codes in docs/filters.md, and the printed replies."""
 
 import pytest
 from hypothesis import given

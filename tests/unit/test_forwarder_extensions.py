@@ -1,4 +1,4 @@
-"""What an EHLO reply offers, in all the ways that servers write it."""
+"""The extensions in an EHLO reply, in all spellings of servers."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Which messages need SMTPUTF8 for a header of theirs."""
+"""Messages with a header that needs SMTPUTF8."""
 
 from collections.abc import AsyncIterator
 

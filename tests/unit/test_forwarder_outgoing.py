@@ -1,4 +1,4 @@
-"""What the answers for an edited envelope mean for the recipients that the message came with."""
+"""The results of an edited envelope for the original recipients."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ def mail(names: str) -> Envelope:
 
 
 def meaning(came: str, sent: str, before: str = "", **replies: Reply) -> Mapping[str, Reply]:
-    """Answer for single letters; those in ``before`` were delivered to by earlier attempts."""
+    """Answer for single letters; recipients in ``before`` got the message in earlier attempts."""
     history = History(delivered={Address(name): OK for name in before})
     named = {Address(name): reply for name, reply in replies.items()}
     return {
@@ -50,7 +50,7 @@ def test_recipient_left_out_is_done_with() -> None:
     assert meaning("ab", "a", a=LATER)["b"].accepted
 
 
-def test_place_of_a_recipient_that_was_only_moved_is_nobodys() -> None:
+def test_recipient_that_was_only_moved_leaves_no_place_behind() -> None:
     assert meaning("ab", "bx", b=OK, x=LATER)["a"] == LATER
 
 

@@ -40,7 +40,7 @@ async def test_flush_does_not_wait_for_ever(
         await flushed.wait()
 
 
-async def test_nobody_else_gets_the_signal_when_the_supervisor_has_gone(
+async def test_no_other_process_gets_the_signal_after_the_supervisors_end(
     flushed: asyncio.Event,
 ) -> None:
     flush_all(os.getppid() + 1, lambda: True)()

@@ -1,4 +1,4 @@
-"""Which refusals of recipients say that there are enough of them."""
+"""Refusals of recipients which mean that a transaction has enough."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Secrets that a server repeats are taken out of what it says."""
+"""Secrets that a server repeats are removed from its replies."""
 
 from base64 import b64encode
 from urllib.parse import quote

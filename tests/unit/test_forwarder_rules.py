@@ -13,7 +13,12 @@ from emailrelay_forwarder.server.breaker import LONGEST, LONGEST_REFUSED, Breake
 from emailrelay_forwarder.session.mailbox import on_wire
 from emailrelay_forwarder.session.reply_reader import LONGEST_REPLY, ReplyGarbled, ReplyReader
 from emailrelay_forwarder.session.route import NextServer, NoRoute, parse
-from emailrelay_forwarder.session.trouble import SessionError, SessionStep, cut_off, unreachable
+from emailrelay_forwarder.session.session_error import (
+    SessionError,
+    SessionStep,
+    cut_off,
+    unreachable,
+)
 
 
 @given(st.text(st.characters()), st.booleans())

@@ -1,4 +1,4 @@
-"""What is agreed with a server: policies, names in certificates, parameters, exchanges, remedies."""
+"""Terms with a server: policies, names in certificates, parameters, exchanges, remedies."""
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,7 @@ from emailrelay_forwarder.doctor.remedies import remedy_for
 from emailrelay_forwarder.session import sasl
 from emailrelay_forwarder.session.certificate_names import is_for
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, settled
-from emailrelay_forwarder.session.trouble import SessionStep
+from emailrelay_forwarder.session.session_error import SessionStep
 
 ENVELOPE = Envelope(sender=Address("a@us.test"), to_remote=(Address("b@there.test"),))
 ALICE = ClientAccount(selector="", form=Form.PLAIN, id="alice", secret=Secret("open sesame"))
@@ -198,7 +198,7 @@ def test_challenge_is_answered_as_in_rfc_2195() -> None:
         (SessionStep.CONNECT, "451 4.4.1 192.0.2.1:587 does not answer within 40 s", "587", "firewall"),
         (SessionStep.CONNECT, "451 4.4.3 no address of x.test: unknown", "25", "spelling"),
         (SessionStep.TLS, "454 4.7.5 the server's certificate cannot be trusted: certificate has expired", "587", "renew"),
-        (SessionStep.RCPT, "450 4.2.0 greylisted", "25", "by itself"),
+        (SessionStep.RCPT, "450 4.2.0 greylisted", "25", "retried automatically"),
     ],
 )  # fmt: skip
 def test_frequent_answers_have_their_remedy(

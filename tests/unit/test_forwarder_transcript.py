@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.events import Dialogue, Direction, Event
+from emailrelay_forwarder.session.session_error import SessionStep
 from emailrelay_forwarder.session.transcript import Transcript
-from emailrelay_forwarder.session.trouble import SessionStep
 
 
 def told(step: SessionStep, octets: bytes) -> list[str]:

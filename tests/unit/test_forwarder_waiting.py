@@ -1,7 +1,7 @@
-"""How long servers are waited for: rules with a clock that the test sets."""
+"""Pauses for servers: rules with a clock that the test sets."""
 
 from emailrelay.config import ForwarderSettings, load
-from emailrelay_forwarder.session.patience import MOST_SERVERS, Patience
+from emailrelay_forwarder.session.greeting_timeout import MOST_SERVERS, GreetingTimeout
 from emailrelay_forwarder.session.stall import Stall
 from emailrelay_forwarder.settings.policy_settings import patience_of
 
@@ -35,9 +35,9 @@ def test_limit_begins_anew_while_octets_are_taken() -> None:
     assert 1000 + 6 <= end_of(Stall(6, 0, sending=True), [*taken, (1000, 0)]) <= 1000 + 6.1
 
 
-def test_octets_that_nobody_takes_are_no_progress() -> None:
+def test_octets_that_the_server_does_not_take_are_no_progress() -> None:
     assert end_of(Stall(6, 0, sending=True), [(0, 5000)]) == 6
-    # More of them, for what we add ourselves is none either.
+    # More of them, since our own addition counts as none.
     assert end_of(Stall(6, 0, sending=True), [(0, 5000), (3, 6000)]) == 6
 
 
@@ -46,43 +46,43 @@ def test_nothing_prolongs_a_wait_at_which_nothing_is_sent() -> None:
 
 
 def test_silent_server_is_waited_for_longer_each_time() -> None:
-    patience = Patience(20, 300)
+    timeout = GreetingTimeout(20, 300)
     limits: list[float] = []
     for _ in range(6):
-        limits.append(patience.of("slow"))
-        patience.silent("slow")
+        limits.append(timeout.of("slow"))
+        timeout.silent("slow")
     assert limits == [20, 40, 80, 160, 300, 300]
-    assert patience.of("other") == 20
+    assert timeout.of("other") == 20
 
 
 def test_time_that_a_server_needed_is_given_again_with_room() -> None:
-    patience = Patience(20, 300)
-    patience.silent("slow")
-    patience.greeted("slow", 25)
-    assert patience.of("slow") == 50
-    patience.greeted("slow", 0.1)
-    assert patience.of("slow") == 20
+    timeout = GreetingTimeout(20, 300)
+    timeout.silent("slow")
+    timeout.greeted("slow", 25)
+    assert timeout.of("slow") == 50
+    timeout.greeted("slow", 0.1)
+    assert timeout.of("slow") == 20
 
 
 def test_only_so_many_slow_servers_are_remembered() -> None:
-    patience = Patience(20, 300)
+    timeout = GreetingTimeout(20, 300)
     for number in range(MOST_SERVERS + 1):
-        patience.silent(str(number))
-    assert patience.of("0") == 20
-    assert patience.of("1") == 40
+        timeout.silent(str(number))
+    assert timeout.of("0") == 20
+    assert timeout.of("1") == 40
 
 
 def test_given_prompt_timeout_rules() -> None:
-    patience = patience_of(settings("--prompt-timeout=7"))
-    patience.silent("slow")
-    patience.greeted("slow", 6)
-    assert patience.of("slow") == 7
+    timeout = patience_of(settings("--prompt-timeout=7"))
+    timeout.silent("slow")
+    timeout.greeted("slow", 6)
+    assert timeout.of("slow") == 7
 
 
 def test_prompt_timeout_grows_to_that_of_the_standard_and_begins_there_in_a_single_pass() -> None:
-    patience = patience_of(settings())
-    assert patience.of("slow") == 20
+    timeout = patience_of(settings())
+    assert timeout.of("slow") == 20
     for _ in range(9):
-        patience.silent("slow")
-    assert patience.of("slow") == 300
+        timeout.silent("slow")
+    assert timeout.of("slow") == 300
     assert patience_of(settings("--once")).of("slow") == 300

@@ -1,4 +1,4 @@
-"""What services do with freed memory."""
+"""The handling of freed memory in services."""
 
 import platform
 import subprocess

@@ -1,4 +1,4 @@
-"""The pages that are made from declarations are what the declarations say now."""
+"""The generated pages are up to date with their declarations."""
 
 import re
 import tomllib

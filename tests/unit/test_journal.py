@@ -1,4 +1,4 @@
-"""Journals keep what happened, and pass over what is torn, foreign or forged."""
+"""Journals keep the history, and skip lines that are torn, foreign or forged."""
 
 import pytest
 from hypothesis import given
@@ -14,7 +14,7 @@ from emailrelay.journal import (
     Attempt,
     Doubted,
     Entry,
-    Failed,
+    Failure,
     Filtered,
     Held,
     History,
@@ -54,7 +54,7 @@ ENTRIES: st.SearchStrategy[Entry] = st.one_of(
         next_attempt=st.none() | TIMES,
         tries=st.integers(0, 100),
     ),
-    st.builds(Failed, at=TIMES, stage=STAGES, reason=REPLIES),
+    st.builds(Failure, at=TIMES, stage=STAGES, reason=REPLIES),
     st.builds(Held, at=TIMES, stage=STAGES),
     st.builds(Released, at=TIMES),
     st.builds(Doubted, at=TIMES, peer=TEXT),
@@ -77,7 +77,7 @@ def test_entry_is_whole_lines_of_plain_characters(entry: Entry) -> None:
     octets = write(entry)
     assert octets.endswith(b"\r\n")
     lines = octets.split(b"\r\n")[:-1]
-    assert len(lines) == (3 if isinstance(entry, Failed) else 1)
+    assert len(lines) == (3 if isinstance(entry, Failure) else 1)
     assert all(line.startswith(b"X-MailRelay-") for line in lines)
     assert all(32 <= octet != 127 for line in lines for octet in line)
     assert lines[-1].isascii()
@@ -134,12 +134,12 @@ def test_line_that_says_nothing_sensible_is_passed_over(line: bytes) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\u2028", "\x85", "\0"])
-def test_nobodys_words_become_a_line(end: str) -> None:
+def test_no_text_of_others_becomes_a_line(end: str) -> None:
     forged = f"x{end}X-MailRelay-Released: {{}}{end}X-MailRelay-End: 1{end}"
     reply = Reply.of(550, forged)
     entries: list[Entry] = [
         Attempt(at=1.0, peer=forged, replies={Address(forged): reply}, trouble=reply),
-        Failed(at=1.0, stage=Stage.READY, reason=reply),
+        Failure(at=1.0, stage=Stage.READY, reason=reply),
         Doubted(at=1.0, peer=forged),
     ]
     octets = b"".join(map(write, entries))
@@ -153,7 +153,7 @@ def test_lines_of_a_unix_editor_are_read() -> None:
 
 
 def test_failure_is_also_told_to_older_tools() -> None:
-    octets = write(Failed(at=1.0, stage=Stage.READY, reason=Reply(550, "5.1.1 nö")))
+    octets = write(Failure(at=1.0, stage=Stage.READY, reason=Reply(550, "5.1.1 nö")))
     assert octets.startswith(
         "X-MailRelay-Reason: 5.1.1 nö\r\nX-MailRelay-ReasonCode: 550\r\n".encode()
     )
@@ -181,7 +181,7 @@ def _tried(at: float = 1.0, next_attempt: float | None = None, **replies: Reply)
 
 
 ACCEPTED = Accepted(at=10.0, stage=Stage.UNFILTERED, length=5, crc32=6)
-FAILED = Failed(at=9.0, stage=Stage.READY, reason=NEVER)
+FAILED = Failure(at=9.0, stage=Stage.READY, reason=NEVER)
 PENDING: list[tuple[list[Entry], tuple[Address, ...]]] = [
     ([], (A, B, C)),
     ([_tried(a=OK)], (B, C)),

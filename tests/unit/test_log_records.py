@@ -1,4 +1,4 @@
-"""What is written into a spool's log is read back, and nothing else."""
+"""Records of a spool's log are read back, and nothing else."""
 
 import hypothesis.strategies as st
 import pytest

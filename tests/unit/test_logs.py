@@ -19,7 +19,6 @@ from emailrelay.events import (
     SessionTrouble,
     Stopping,
     WorkerDied,
-    event_name,
 )
 from emailrelay.logs import FIELD_LIMIT, field_value, line_reporter, renderer, reporter
 
@@ -52,11 +51,11 @@ class Pipe:
 
 
 def test_an_event_is_named_for_its_class() -> None:
-    assert event_name(WorkerDied) == "worker_died"
-    assert event_name(Stopping) == "stopping"
+    assert WorkerDied.name == "worker_died"
+    assert Stopping.name == "stopping"
 
 
-def test_json_holds_the_fields_of_the_event_and_who_says_it() -> None:
+def test_json_holds_the_fields_of_the_event_and_its_service() -> None:
     pipe = Pipe()
 
     pipe.report()(Rejected(command="RCPT", reply='550 "no"', client="127.0.0.1", port=9))
@@ -158,7 +157,7 @@ def test_a_stuck_reader_loses_lines_and_is_told_how_many() -> None:
         report(Rejected(command="MAIL", reply="x" * 200, client="c"))
         told += 1
 
-    # The reader comes back: it reads what the pipe held, and then what is said next.
+    # The reader comes back: it reads the contents of the pipe, and then the next line.
     found: list[str] = []
     reader = threading.Thread(target=lambda: found.extend(_until_closed(pipe.reading)))
     os.set_blocking(pipe.reading, False)
@@ -181,7 +180,7 @@ def _until_closed(descriptor: int) -> list[str]:
         return end.read().decode().splitlines()
 
 
-def test_the_services_log_is_json_with_time_when_nobody_watches(
+def test_the_services_log_is_json_with_time_without_a_terminal(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JOURNAL_STREAM", raising=False)

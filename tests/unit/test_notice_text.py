@@ -1,4 +1,4 @@
-"""A notice of failure reads back as what RFC 3464 promises, whatever the original was."""
+"""A notice of failure has all that RFC 3464 promises, for any original message."""
 
 import email
 from email.message import Message
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Attempt, Entry, Failed, read
+from emailrelay.journal import Attempt, Entry, Failure, read
 from emailrelay.notify import dsn
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -30,14 +30,15 @@ def report(
     *,
     sender: str = "sender@x.test",
     header: bytes = HEADER,
-    failures: tuple[dsn.Failure, ...] | None = None,
+    failures: tuple[dsn.FailedRecipient, ...] | None = None,
 ) -> dsn.FailureReport:
     return dsn.FailureReport(
         id="1700000000000.1.2",
         about="1700000000000.1.1",
         host="relay.test",
         sender=Address(sender),
-        failures=failures or (dsn.Failure(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),),
+        failures=failures
+        or (dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),),
         arrived=1_700_000_000.0,
         last_attempt=1_700_000_100.0,
         now=1_700_000_200.0,
@@ -79,16 +80,16 @@ def test_notice_is_a_delivery_status_report_that_no_responder_answers() -> None:
 
 def test_notice_claims_of_no_server_what_this_relay_may_have_found() -> None:
     unable = Reply(553, "5.6.7 the server does not support SMTPUTF8")
-    failure = dsn.Failure(recipient=BOB, reply=unable, peer="mx.y.test:25")
+    failure = dsn.FailedRecipient(recipient=BOB, reply=unable, peer="mx.y.test:25")
     words = dsn.compose(report(failures=(failure,))).decode()
     assert "    mx.y.test:25: 553 5.6.7 the server does not support SMTPUTF8\r\n" in words
     assert " said: " not in words
 
 
-def test_notice_says_for_each_recipient_who_refused_it_and_why() -> None:
+def test_notice_names_server_and_reason_for_each_recipient() -> None:
     failures = (
-        dsn.Failure(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),
-        dsn.Failure(recipient=CAT, reply=GIVEN_UP),
+        dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),
+        dsn.FailedRecipient(recipient=CAT, reply=GIVEN_UP),
     )
     about, bob, cat = status_blocks(read_back(report(failures=failures)))
     assert about["Reporting-MTA"] == "dns; relay.test"
@@ -104,7 +105,9 @@ def test_notice_says_for_each_recipient_who_refused_it_and_why() -> None:
 
 
 def test_bounce_detector_finds_the_failed_recipients() -> None:
-    failures = tuple(dsn.Failure(recipient=r, reply=NOBODY, peer="mx:25") for r in (ANN, CAT))
+    failures = tuple(
+        dsn.FailedRecipient(recipient=r, reply=NOBODY, peer="mx:25") for r in (ANN, CAT)
+    )
     found = all_failures(read_back(report(failures=failures)))
     assert [set(kind) for kind in found] == [set(), {b"ann@x.test", b"cat@z.test"}]
 
@@ -140,7 +143,7 @@ def test_huge_header_is_cut() -> None:
 
 def test_reply_of_a_peer_cannot_add_fields() -> None:
     reply = Reply.of(550, "5.1.1 no\r\nAction: delivered \x1b[31m \N{SNOWMAN}")
-    failure = dsn.Failure(recipient=BOB, reply=reply, peer="mx:25")
+    failure = dsn.FailedRecipient(recipient=BOB, reply=reply, peer="mx:25")
     _, block = status_blocks(read_back(report(failures=(failure,))))
     assert block.get_all("Action") == ["failed"]
     assert block["Diagnostic-Code"].isascii()
@@ -148,7 +151,7 @@ def test_reply_of_a_peer_cannot_add_fields() -> None:
 
 def test_addresses_beyond_ascii_survive() -> None:
     sender, recipient = "δοκιμή@παράδειγμα.test", Address("用户@例子.test")
-    failure = dsn.Failure(recipient=recipient, reply=NOBODY)
+    failure = dsn.FailedRecipient(recipient=recipient, reply=NOBODY)
     octets = dsn.compose(report(sender=sender, failures=(failure,)))
     message = email.message_from_bytes(octets, policy=default.clone(utf8=True))
     assert sender in str(message["To"])
@@ -178,9 +181,9 @@ def test_delivered_recipients_are_not_called_failed() -> None:
         Attempt(
             at=2.0, peer="mx:25", replies={ANN: Reply(250, "ok"), BOB: NOBODY, CAT: Reply(451, "x")}
         ),
-        Failed(at=3.0, stage=Stage.READY, reason=GIVEN_UP),
+        Failure(at=3.0, stage=Stage.READY, reason=GIVEN_UP),
     ]
     assert dsn.failures(ENVELOPE, read(entries)) == (
-        dsn.Failure(recipient=BOB, reply=NOBODY, peer="mx:25"),
-        dsn.Failure(recipient=CAT, reply=GIVEN_UP),
+        dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx:25"),
+        dsn.FailedRecipient(recipient=CAT, reply=GIVEN_UP),
     )

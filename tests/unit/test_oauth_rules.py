@@ -1,4 +1,4 @@
-"""What OAuth2 decides without asking anybody: settings, requests, ages, states."""
+"""The rules of OAuth2 without I/O: settings, requests, ages, states."""
 
 import json
 from dataclasses import replace
@@ -12,25 +12,25 @@ from pydantic import ValidationError
 
 from emailrelay.config.accounts import AccountSettings
 from emailrelay.oauth import device, state
+from emailrelay.oauth.clocks import ClockReading, age
+from emailrelay.oauth.credentials import OAuthCredentials
 from emailrelay.oauth.device import next_interval
 from emailrelay.oauth.endpoint import TokenRefused, Unavailable
-from emailrelay.oauth.material import Material
-from emailrelay.oauth.moment import Moment, age
 from emailrelay.oauth.request import client, endpoints, form, identity, statement
 from emailrelay.oauth.state import Pause, Renew, SignIn, TokenTrouble, TokenUse, next_step
 from emailrelay.oauth.token import Issued, Token, expires, is_due, is_good, parse
 from emailrelay.oauth.trouble import diagnose
 from emailrelay.secrets import Secret
 
-START = Moment(wall=1_700_000_000.0, uptime=5000.0, boot="a")
+START = ClockReading(wall=1_700_000_000.0, uptime=5000.0, boot="a")
 HIDDEN = "s3cr3t-t0ken"
 
 
-def at(seconds: float) -> Moment:
+def at(seconds: float) -> ClockReading:
     return replace(START, wall=START.wall + seconds, uptime=START.uptime + seconds)
 
 
-def token(lifetime: float = 3600.0, *, issued: Moment = START) -> Token:
+def token(lifetime: float = 3600.0, *, issued: ClockReading = START) -> Token:
     answer = {"access_token": HIDDEN, "token_type": "Bearer", "expires_in": lifetime}
     return parse(answer, asked=issued, chance=0.5).token
 
@@ -73,18 +73,18 @@ def test_clock_set_forward_makes_everything_older() -> None:
 
 
 def test_after_a_restart_the_wall_clock_counts() -> None:
-    assert age(START, Moment(wall=START.wall + 60, uptime=3.0, boot="b")) == 60
+    assert age(START, ClockReading(wall=START.wall + 60, uptime=3.0, boot="b")) == 60
 
 
 def test_moment_in_the_future_of_an_earlier_boot_is_long_ago() -> None:
-    later = Moment(wall=START.wall - 60, uptime=3.0, boot="b")
+    later = ClockReading(wall=START.wall - 60, uptime=3.0, boot="b")
     assert age(START, later) == float("inf")
     assert not is_good(token(), later)
 
 
 def test_system_that_does_not_name_its_boots_has_only_a_wall_clock() -> None:
     since = replace(START, boot="")
-    assert age(since, Moment(wall=START.wall + 5, uptime=9_999.0, boot="")) == 5
+    assert age(since, ClockReading(wall=START.wall + 5, uptime=9_999.0, boot="")) == 5
 
 
 # Tokens
@@ -134,12 +134,12 @@ def test_lifetime_may_be_written_as_a_text() -> None:
     ],
 )
 def test_unusable_answer_is_refused_and_not_shown(answer: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match=r"answer holds|not of type") as caught:
+    with pytest.raises(ValueError, match=r"answer has|not of type") as caught:
         parse(answer, asked=START, chance=0)
     assert HIDDEN not in str(caught.value)
 
 
-# What to do next
+# Remedies
 
 
 def test_good_token_is_used() -> None:
@@ -195,10 +195,12 @@ def test_clock_set_back_does_not_prolong_a_pause() -> None:
     assert next_step(kept, refused=False, secrets="", now=now) == Renew()
 
 
-# What is kept
+# The stored state
 
 
-_MOMENTS = st.builds(Moment, wall=st.floats(0, 1e10), uptime=st.floats(0, 1e9), boot=st.text())
+_READINGS = st.builds(
+    ClockReading, wall=st.floats(0, 1e10), uptime=st.floats(0, 1e9), boot=st.text()
+)
 _SECRETS = st.text(min_size=1).map(Secret)
 _STATES = st.builds(
     SignIn,
@@ -209,7 +211,7 @@ _STATES = st.builds(
     | st.builds(
         Token,
         text=_SECRETS,
-        issued=_MOMENTS,
+        issued=_READINGS,
         lifetime=st.floats(1, 1e6),
         renew_at=st.floats(1, 1e6),
     ),
@@ -218,7 +220,7 @@ _STATES = st.builds(
         TokenTrouble,
         reason=st.text(),
         advice=st.text(),
-        at=_MOMENTS,
+        at=_READINGS,
         times=st.integers(1, 9),
         lasting=st.booleans(),
         secrets=st.text(),
@@ -250,7 +252,7 @@ def test_state_of_other_settings_counts_as_none() -> None:
 def test_nothing_shows_a_secret() -> None:
     kept = SignIn(identity="i", token=token(), refresh_token=Secret(HIDDEN))
     issued = Issued(token=token(), refresh_token=Secret(HIDDEN))
-    for shown in (kept, issued, token(), Material(client_secret=Secret(HIDDEN))):
+    for shown in (kept, issued, token(), OAuthCredentials(client_secret=Secret(HIDDEN))):
         assert HIDDEN not in repr(shown) + str(shown)
 
 
@@ -327,8 +329,8 @@ def test_forms_are_those_of_the_rfc() -> None:
 def test_statement_of_a_service_account_names_user_scope_and_audience() -> None:
     found = account(provider="google", grant="service-account", key_file="/k")
     assert found.oauth2 is not None
-    material = Material(key=Secret("k"), key_id="kid1", issuer="relay@project.test")
-    made = statement(found, found.oauth2, material, now=START.wall, jti="once")
+    credentials = OAuthCredentials(key=Secret("k"), key_id="kid1", issuer="relay@project.test")
+    made = statement(found, found.oauth2, credentials, now=START.wall, jti="once")
     assert made is not None
     field, claims = made
     assert field == "assertion"
@@ -349,8 +351,8 @@ def test_statement_of_an_application_names_its_certificate() -> None:
     files = {"key_file": "/k", "certificate_file": "/c"}
     found = account(**MICROSOFT, **files, grant="client-credentials")
     assert found.oauth2 is not None
-    material = Material(key=Secret("k"), thumbprint="abc")
-    made = statement(found, found.oauth2, material, now=START.wall, jti="once")
+    credentials = OAuthCredentials(key=Secret("k"), thumbprint="abc")
+    made = statement(found, found.oauth2, credentials, now=START.wall, jti="once")
     assert made is not None
     assert made[0] == "client_assertion"
     assert made[1].header == {"x5t#S256": "abc"}
@@ -358,13 +360,13 @@ def test_statement_of_an_application_names_its_certificate() -> None:
 
 
 def test_secret_goes_into_the_header_of_servers_that_are_not_known() -> None:
-    material = Material(client_secret=Secret("s"))
+    credentials = OAuthCredentials(client_secret=Secret("s"))
     known = account(**MICROSOFT, grant="device-code").oauth2
     custom = account(**CUSTOM, grant="refresh-token").oauth2
     assert known is not None
     assert custom is not None
-    assert not client(known, material).basic
-    assert client(custom, material).basic
+    assert not client(known, credentials).basic
+    assert client(custom, credentials).basic
 
 
 @pytest.mark.parametrize("change", [{"user": "other"}, {"client_id": "b"}, {"scope": "c"}])

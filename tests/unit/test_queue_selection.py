@@ -1,4 +1,4 @@
-"""Which messages the operator means, and how a listing tells of them."""
+"""The operator's choice of messages, and their lines in a listing."""
 
 import re
 
@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Attempt, Failed, read
+from emailrelay.journal import Attempt, Failure, read
 from emailrelay.queue.row import age, octets, row, to_json
 from emailrelay.queue.selection import Selection, parse_age, parse_id
 from emailrelay.queue.state import State, arrived, stages_of, state_of
-from emailrelay.queue.totals import Census
+from emailrelay.queue.totals import StateTotals
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -140,13 +140,13 @@ def test_row_tells_the_refusal_rather_than_the_success() -> None:
 
 def test_row_of_a_failure_tells_its_reason() -> None:
     reason = Reply(554, "5.4.7 too old")
-    history = read([Failed(at=NOW, stage=Stage.READY, reason=reason)])
+    history = read([Failure(at=NOW, stage=Stage.READY, reason=reason)])
     told = row(listed(Stage.FAILED), ENVELOPE, history, NOW)
     assert (told.state, told.last_reply) == (State.FAILED, "554 5.4.7 too old")
 
 
 def test_census_counts_every_message_once() -> None:
-    census = Census.empty()
+    census = StateTotals.empty()
     census.add(listed(since=NOW + 60), NOW)
     census.add(listed(Stage.FAILED), NOW)
     told = census.to_json()

@@ -1,7 +1,7 @@
-"""How many logins each source may have under way, and what is remembered of its failures."""
+"""The number of logins under way for each source, and the memory of its failures."""
 
-from emailrelay_receiver.login_attempts import LoginAttempts
-from emailrelay_receiver.source import source_of
+from emailrelay_receiver.clients.login_attempts import LoginAttempts
+from emailrelay_receiver.clients.source import source_of
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""The end of content is CRLF.CRLF and nothing else, in whatever pieces the octets come."""
+"""The end of content is CRLF.CRLF and nothing else, in any pieces of the octets."""
 
 from itertools import pairwise
 

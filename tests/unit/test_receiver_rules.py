@@ -1,4 +1,4 @@
-"""Who is let in, and what the Received: line says."""
+"""The admission of clients, and the text of the Received: line."""
 
 from dataclasses import dataclass
 from email import message_from_bytes
@@ -6,8 +6,8 @@ from email import message_from_bytes
 import pytest
 
 from emailrelay.queue_id import QueueId
-from emailrelay_receiver.admission import Admission
-from emailrelay_receiver.received import end_of_ours, received_line
+from emailrelay_receiver.clients.admission import Admission
+from emailrelay_receiver.content.received import end_of_ours, received_line
 
 
 def line(helo: str, client: str) -> bytes:
@@ -31,7 +31,7 @@ def line(helo: str, client: str) -> bytes:
         ("a\r\nX: (ü", "", "from a??X:???\r\n"),
     ],
 )
-def test_the_received_line_says_who_it_was(helo: str, client: str, start: str) -> None:
+def test_the_received_line_names_the_client(helo: str, client: str, start: str) -> None:
     text = line(helo, client).decode()
     assert text.startswith(f"Received: {start}\tby relay.test with ESMTP id 1.2.3;\r\n\t")
     assert text.endswith("\r\n")
@@ -117,7 +117,7 @@ def test_the_idlest_of_its_own_source_makes_room() -> None:
     assert admission.total == 4
 
 
-def test_whoever_takes_most_places_makes_room_first() -> None:
+def test_the_source_with_most_places_makes_room_first() -> None:
     admission = Admission(most=4, most_of_one=3)
     many = [Client(since) for since in (60.0, 70.0, None)]
     for client in many:
@@ -133,7 +133,7 @@ def test_whoever_takes_most_places_makes_room_first() -> None:
     assert not enter(admission, "f")
 
 
-def test_some_places_are_kept_for_those_who_are_favoured() -> None:
+def test_some_places_are_kept_for_favoured_clients() -> None:
     admission = Admission(most=20, most_of_one=20)
     came = [enter(admission, str(number), favoured=False) for number in range(20)]
     assert came == [True] * 18 + [False] * 2

@@ -1,4 +1,4 @@
-"""Which way mail goes, and under whose name."""
+"""The route of mail, and its sender there."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from emailrelay.routes import (
     Rate,
     Route,
     Routes,
-    legs,
+    by_route,
     parse_rate,
     sender_on,
 )
@@ -219,9 +219,12 @@ def test_the_account_that_the_envelope_names_is_used_on_whichever_route() -> Non
 def test_recipients_are_grouped_by_route_in_their_order() -> None:
     b = route("b", recipient=("b.example", "*.b.example"))
 
-    found = legs(Routes((b,), DEFAULT), envelope(), [BOB, ANN, CAT])
+    found = by_route(Routes((b,), DEFAULT), envelope(), [BOB, ANN, CAT])
 
-    assert [(leg.route, leg.recipients) for leg in found] == [(b, (BOB, CAT)), (DEFAULT, (ANN,))]
+    assert [(group.route, group.recipients) for group in found] == [
+        (b, (BOB, CAT)),
+        (DEFAULT, (ANN,)),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What a delivery attempt means, for every pattern of answers."""
+"""The settlement of a delivery attempt, for every pattern of answers."""
 
 from itertools import product
 
@@ -108,7 +108,7 @@ def test_recipient_named_twice_needs_one_answer() -> None:
     assert decide(tried(OK), envelope=envelope) == Done()
 
 
-def test_answer_for_somebody_else_decides_nothing() -> None:
+def test_answer_for_another_address_decides_nothing() -> None:
     stranger = {Address("x@x.test"): OK}
     settlement = decide(Attempt(at=NOW, peer="p", replies=stranger))
     assert isinstance(settlement, Defer)
@@ -150,7 +150,7 @@ def test_trouble_defers_until_the_message_is_too_old(
 
 
 @pytest.mark.parametrize("answers", PATTERNS)
-def test_without_retry_only_who_was_not_answered_is_tried_again(
+def test_without_retry_only_unanswered_recipients_are_tried_again(
     answers: tuple[Reply | None, ...],
 ) -> None:
     settlement = decide(refusals_final(tried(*answers)))
@@ -221,6 +221,6 @@ def test_a_message_fails_when_the_time_of_all_is_over() -> None:
     assert isinstance(routed({}, at=2000), Fail)
 
 
-def test_a_message_is_done_when_everybody_has_it() -> None:
+def test_a_message_is_done_when_all_recipients_have_it() -> None:
     assert routed({A: OK, B: OK, C: OK}) == Done()
     assert isinstance(routed({A: OK, B: NEVER, C: OK}), Fail)

@@ -13,7 +13,7 @@ from emailrelay.journal import (
     Attempt,
     Doubted,
     Entry,
-    Failed,
+    Failure,
     Filtered,
     Flushed,
     Held,
@@ -28,7 +28,7 @@ from emailrelay.stage import Stage
 A, B, C = Address("a@x.test"), Address("b@x.test"), Address("c@x.test")
 OK, LATER, NEVER = Reply(250, "ok"), Reply(451, "later"), Reply(550, "never")
 ACCEPTED = Accepted(at=1.0, stage=Stage.UNFILTERED, length=3, crc32=4)
-FAILED = Failed(at=8.0, stage=Stage.READY, reason=NEVER)
+FAILED = Failure(at=8.0, stage=Stage.READY, reason=NEVER)
 
 
 def _lines(entries: list[Entry]) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""Where the spool directory is: one rule for all commands."""
+"""The place of the spool directory: one rule for all commands."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The index of due times: what a wake makes due, and that nothing stands before everything else."""
+"""The index of due times: a wake makes messages due, and no message goes before all others."""
 
 from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.wake.index import Index, scheduled
@@ -45,7 +45,7 @@ def test_news_and_what_has_waited_are_served_by_turns() -> None:
     assert served == [new[0], old[0], new[1], old[1], old[2], old[3]]
 
 
-def test_news_is_due_whatever_the_index_holds() -> None:
+def test_announced_message_is_due_in_any_state_of_the_index() -> None:
     index = Index()
     index.add(scheduled(_ONE, 1000.0))
     index.tell(scheduled(_OTHER, 10.0))
@@ -70,7 +70,7 @@ def test_message_told_twice_is_served_once_and_may_be_told_again_afterwards() ->
     assert [found.message for found in iter(lambda: index.pop(now=10.0), None)] == [_ONE]
 
 
-def test_flood_of_messages_that_nobody_has_seen_is_not_kept() -> None:
+def test_flood_of_unseen_messages_is_not_kept() -> None:
     index = Index()
     told = [index.tell(scheduled(QueueId(f"1.2.{number}"), 0.0)) for number in range(50_000)]
     later = [index.tell_later(scheduled(QueueId(f"1.3.{number}"), 9.0)) for number in range(50_000)]

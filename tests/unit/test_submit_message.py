@@ -1,4 +1,4 @@
-"""What emailrelay-submit reads and writes: command line, line ends, header, addresses."""
+"""The input and output of emailrelay-submit: command line, line ends, header, addresses."""
 
 import email
 import io
@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.submit import addresses, message
-from emailrelay.submit.arguments import Arguments, Personality, UsageError, parse
+from emailrelay.submit.arguments import Arguments, OperationMode, UsageError, parse
 from emailrelay.submit.message import DataError, Header, Origin
 
 ORIGIN = Origin(
@@ -54,9 +54,9 @@ def body_of(text: bytes, *, dots_end: bool = False) -> bytes:
             ["--spool-dir", "/x", "--port=2525", "-v"],
             Arguments(spool_dir="/x", port=2525, verbose=True),
         ),
-        (["-bp"], Arguments(personality=Personality.MAILQ)),
-        (["-bi"], Arguments(personality=Personality.NEWALIASES)),
-        (["-bs"], Arguments(personality=Personality.SESSION)),
+        (["-bp"], Arguments(mode=OperationMode.MAILQ)),
+        (["-bi"], Arguments(mode=OperationMode.NEWALIASES)),
+        (["-bs"], Arguments(mode=OperationMode.SESSION)),
     ],
 )
 def test_options_of_sendmail_are_understood(words: list[str], expected: Arguments) -> None:
@@ -64,8 +64,8 @@ def test_options_of_sendmail_are_understood(words: list[str], expected: Argument
 
 
 def test_name_of_the_command_says_what_to_do() -> None:
-    assert parse("mailq", []).personality is Personality.MAILQ
-    assert parse("newaliases", []).personality is Personality.NEWALIASES
+    assert parse("mailq", []).mode is OperationMode.MAILQ
+    assert parse("newaliases", []).mode is OperationMode.NEWALIASES
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_nothing_is_the_null_sender(text: str) -> None:
 
 
 def test_message_for_nobody_is_refused() -> None:
-    with pytest.raises(DataError, match="no recipients"):
+    with pytest.raises(DataError, match="there is no recipient"):
         addresses.recipients([], [("To", "undisclosed-recipients:;")], "h.test")
 
 
@@ -292,7 +292,7 @@ def test_very_many_names_get_their_domain() -> None:
 def test_more_recipients_than_an_envelope_holds_are_refused() -> None:
     names = [f"u{number}" for number in range(100_001)]
     assert len(addresses.recipients(names[1:], [], "h.test")) == 100_000
-    with pytest.raises(DataError, match="100001 recipients, 100000 are possible"):
+    with pytest.raises(DataError, match="100001 recipients, at most 100000 are possible"):
         addresses.recipients(names, [], "h.test")
 
 

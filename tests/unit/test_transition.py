@@ -7,7 +7,7 @@ from emailrelay.journal import (
     AdministratorWish,
     Attempt,
     Entry,
-    Failed,
+    Failure,
     Filtered,
     Flushed,
     Held,
@@ -27,7 +27,7 @@ BOB = Address("bob@example.net")
 TAKEN = Attempt(at=NOW, peer="mail.test:25", replies={BOB: Reply(250, "2.0.0 ok")})
 LATER = Attempt(at=NOW, peer="mail.test:25", trouble=Reply(451, "4.4.1 away"), next_attempt=1060.0)
 REFUSED = Reply(550, "5.1.1 no such user")
-FAILED = Failed(at=NOW, stage=Stage.READY, reason=REFUSED)
+FAILED = Failure(at=NOW, stage=Stage.READY, reason=REFUSED)
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_settlement_without_a_wish(settlement: Defer | Done | Fail | Hold, chang
         (AdministratorWish.HOLD, (Held(at=NOW, stage=Stage.READY),), Stage.HELD),
         (
             AdministratorWish.FAIL,
-            (Failed(at=NOW, stage=Stage.READY, reason=GIVEN_UP),),
+            (Failure(at=NOW, stage=Stage.READY, reason=GIVEN_UP),),
             Stage.FAILED,
         ),
         (AdministratorWish.RETRY, (Released(at=NOW),), Stage.READY),
@@ -103,7 +103,7 @@ def test_only_unfiltered_mail_passes_the_filters() -> None:
             AdministratorWish.FAIL,
             Stage.HELD,
             Stage.UNFILTERED,
-            Change((Failed(at=NOW, stage=Stage.UNFILTERED, reason=GIVEN_UP),), Stage.FAILED),
+            Change((Failure(at=NOW, stage=Stage.UNFILTERED, reason=GIVEN_UP),), Stage.FAILED),
         ),
         (
             AdministratorWish.RETRY,

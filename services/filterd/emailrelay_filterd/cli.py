@@ -13,12 +13,12 @@ from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import complaints, parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
-from emailrelay.service import Live, Signals, Swap
+from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay_filterd import unattended
+from emailrelay_filterd import missing_filters
 from emailrelay_filterd.worker import FilterWorker
 
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     settings = load(FilterdSettings, argv, check=_found_by_check)
     report = reporter(settings)
-    live = Live(settings, argv, report=report)
+    live = LiveSettings(settings, argv, report=report)
     _warn(settings, report)
     return service.run(
         settings.service,
@@ -50,7 +50,7 @@ def _warn(settings: FilterdSettings, report: Report) -> None:
 
 
 async def _work(
-    live: Live[FilterdSettings], report: Report, signals: Signals, hints: HintChannel | None
+    live: LiveSettings[FilterdSettings], report: Report, signals: Signals, hints: HintChannel | None
 ) -> int:
     async with (
         open_store(live.now.store_place, report=report) as store,
@@ -79,7 +79,7 @@ async def _work(
         signals.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(
-                unattended.watch(store, signals.stop, report, lambda: not worker.chain.filters)
+                missing_filters.watch(store, signals.stop, report, lambda: not worker.chain.filters)
             )
             await worker.run(signals.stop)
     return os.EX_OK

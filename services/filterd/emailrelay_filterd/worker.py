@@ -18,13 +18,16 @@ from emailrelay.store.base import Claim, Feed
 WORK_COPY_SUFFIX = "new"
 """Server filters see an envelope whose name ends ``.envelope.new`` (docs/filters.md)."""
 _DRAIN_SECONDS = 3.0
-"""What running chains get when we are told to stop; a supervisor kills after 5."""
+"""Seconds for running chains when the service stops; a supervisor kills after 5."""
 _STORE_PAUSE = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
 class FilterWorker:
-    """Filters what ``feed`` yields, ``jobs`` messages at a time; with an empty chain it claims none."""
+    """Filters the mail of ``feed``, ``jobs`` messages at a time.
+
+    With an empty chain it claims none.
+    """
 
     feed: Feed
     chain: Chain
@@ -41,7 +44,7 @@ class FilterWorker:
         self.follow(self.chain, self.schedule)
 
     def follow(self, chain: Chain, schedule: Schedule) -> None:
-        """Go by these from the next message on."""
+        """Use these from the next message on."""
         self.chain, self.schedule = chain, schedule
         if chain.filters:
             self._provided.set()
@@ -49,14 +52,14 @@ class FilterWorker:
             self._provided.clear()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Work until ``stop``; then nothing new is claimed, and running chains get a few seconds.
+        """Work until ``stop``; then claim nothing more, and give running chains a few seconds.
 
         A chain that takes longer is killed, and its message stays as it was.
         """
         jobs = {asyncio.create_task(self._job(stop)) for _ in range(self.jobs)}
         stopping = asyncio.create_task(stop.wait())
         try:
-            # A job ends by itself only through an error of ours: that ends the process, loudly.
+            # A job ends early only because of a bug, which ends the process with a traceback.
             await asyncio.wait({stopping, *jobs}, return_when=asyncio.FIRST_COMPLETED)
             for job in self._idle:
                 job.cancel()
@@ -79,11 +82,11 @@ class FilterWorker:
                 continue
             async with claim:
                 if not self.chain.filters:
-                    continue  # A reload took them away while this job waited; a scan finds it again.
+                    continue  # A reload removed the filters meanwhile; a scan finds it again.
                 try:
                     await self._filter(claim)
                 except StoreError as error:
-                    # Still claimed, so that other jobs turn to other messages meanwhile.
+                    # The claim is kept, so that other jobs take other messages meanwhile.
                     await self._pause(f"filtering {claim.id}", error)
 
     async def _pause(self, doing: str, error: StoreError) -> None:
@@ -126,7 +129,8 @@ class FilterWorker:
         try:
             copy = await claim.work_copy(WORK_COPY_SUFFIX)
         except StoreError as error:
-            # Held back by the schedule, or a full disk would keep us busy with this message alone.
+            # The schedule defers it; otherwise a full disk would keep the job busy with this
+            # message.
             return Spoken(BrokenFilter(reason=str(error)), "work copy")
         original = Original(claim.envelope, claim.size, claim.touched)
         return await self.chain.run(copy, message=claim.id, original=original)

@@ -18,7 +18,7 @@ from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.logs import reporter
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.service import Live, Signals, Swap
+from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
@@ -28,19 +28,19 @@ from emailrelay.store.limits import RouteLimits
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
-from emailrelay_forwarder.once import Once
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.settings.policy_settings import check_files, found_by_check, sessions_of
-from emailrelay_forwarder.steering import Steering
+from emailrelay_forwarder.single_pass import SinglePass
 from emailrelay_forwarder.worker import ForwarderWorker
+from emailrelay_forwarder.worker_control import WorkerControl
 
 _MOST_TASKS = 500
 """Messages in hand at a time, however many routes there are."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the service; return its exit status: sysexits.h, and with ``--once`` 1 if mail is left."""
+    """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
     settings = load(ForwarderSettings, argv, check=found_by_check)
     report = reporter(settings)
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in error.problems)
         return os.EX_CONFIG
-    live = Live(settings, argv, report=report, check=check_files)
+    live = LiveSettings(settings, argv, report=report, check=check_files)
     work = _once if settings.once else _work
     return service.run(
         settings.service,
@@ -114,15 +114,18 @@ def _limits(settings: ForwarderSettings) -> ProgramLimits:
 
 
 def _tasks(settings: ForwarderSettings) -> int:
-    """Return how many messages are in hand at a time: some more than all routes together may have."""
+    """Return the most messages in hand at a time: a few more than the connections of all routes."""
     most, routes = settings.connections_per_route, settings.routes
-    ways = [*routes.listed, *([routes.default] if routes.default else [])]
-    wanted = sum(min(most, route.connections or most) for route in ways)
+    found = [*routes.listed, *([routes.default] if routes.default else [])]
+    wanted = sum(min(most, route.connections or most) for route in found)
     return min(wanted, _MOST_TASKS) + max(4, most // 4)
 
 
 async def _work(
-    live: Live[ForwarderSettings], report: Report, signals: Signals, hints: HintChannel | None
+    live: LiveSettings[ForwarderSettings],
+    report: Report,
+    signals: Signals,
+    hints: HintChannel | None,
 ) -> int:
     async with (
         _programs(live.now) as programs,
@@ -144,29 +147,32 @@ async def _work(
             tasks=_tasks(live.now),
             grace=live.now.stop_grace,
         )
-        steering = Steering(worker, wake, live.now.poll)
+        control = WorkerControl(worker, wake, live.now.poll)
 
         def prepare(settings: ForwarderSettings) -> Swap:
             forwarding, limits = make(settings), _limits(settings)
 
             def swap() -> None:
                 programs.limits = limits
-                steering.follow(forwarding, settings.poll)
+                control.follow(forwarding, settings.poll)
 
             return swap
 
         live.on_change(prepare)
-        signals.on_flush(steering.flush)
+        signals.on_flush(control.flush)
         signals.ready()
         try:
             await worker.run(signals.stop)
         finally:
-            await steering.end()
+            await control.end()
     return os.EX_OK
 
 
 async def _once(
-    live: Live[ForwarderSettings], report: Report, signals: Signals, _hints: HintChannel | None
+    live: LiveSettings[ForwarderSettings],
+    report: Report,
+    signals: Signals,
+    _hints: HintChannel | None,
 ) -> int:
     settings = live.now
     async with (
@@ -182,10 +188,13 @@ async def _once(
 
 
 async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float) -> int:
-    """Make one pass; return 0, or 1 when something could not be forwarded. ``grace``: see ``Once``."""
+    """Make one pass; return 0, or 1 when something could not be forwarded.
+
+    ``grace``: see ``SinglePass``.
+    """
     forwarding = Forwarding(rules, lambda: None)
     try:
-        single_pass = Once(
+        single_pass = SinglePass(
             store=store, forwarding=forwarding, report=rules.report, most=rules.most, grace=grace
         )
         return os.EX_OK if await single_pass.run(stop) else 1

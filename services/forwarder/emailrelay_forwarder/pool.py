@@ -1,4 +1,4 @@
-"""What one worker of a pool asks all of them to do."""
+"""A request of one worker to its whole pool: make all deferred mail due."""
 
 import asyncio
 import os
@@ -6,25 +6,26 @@ import signal
 from collections.abc import Callable
 
 _PAUSE = 0.02
-"""Seconds between two questions whether all was heard."""
-_QUESTIONS = 50
-"""After this many questions the worker waits no longer: a listener may be stopped for ever."""
+"""Seconds between two checks."""
+_CHECKS = 50
+"""Checks before the worker stops waiting: a listener may be stopped for ever."""
 
 
 def flush_all(supervisor: int, all_heard: Callable[[], bool]) -> Callable[[], None]:
-    """Return a function that makes all deferred mail due, where a dispatcher knows what there is.
+    """Return a function that makes all deferred mail due, for a pool with a dispatcher.
 
-    The supervisor passes a flush signal on to the dispatcher and to every worker. Workers that hear of
-    a server's return in this way look for themselves, and have nothing more to ask for then.
+    It sends the supervisor a flush signal. The supervisor passes it on to the dispatcher and to
+    every worker, and the workers then look for mail themselves.
 
-    The signal waits until ``all_heard``. The dispatcher makes only those messages due that it knows of,
-    and its socket may still be too full for the latest deferrals.
+    The signal waits until ``all_heard``: the dispatcher makes only the messages due that it knows
+    of, and its socket may still be too full for the latest deferrals.
     """
 
-    def flush(questions: int = _QUESTIONS) -> None:
-        if questions and not all_heard():
-            asyncio.get_running_loop().call_later(_PAUSE, flush, questions - 1)
-        # Another process may have the supervisor's number when it has gone; then this worker ends too.
+    def flush(checks: int = _CHECKS) -> None:
+        if checks and not all_heard():
+            asyncio.get_running_loop().call_later(_PAUSE, flush, checks - 1)
+        # When the supervisor has gone, another process may have its number; this worker then ends
+        # too.
         elif os.getppid() == supervisor:
             os.kill(supervisor, signal.SIGUSR1)
 

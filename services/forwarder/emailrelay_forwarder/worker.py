@@ -1,4 +1,4 @@
-"""The work of one forwarder process: claim ready mail as it comes, forward it, drain at the end."""
+"""The work of one forwarder process: claim ready mail, forward it, and drain at the end."""
 
 import asyncio
 from collections.abc import Callable
@@ -15,14 +15,14 @@ _STORE_PAUSE = 1.0
 
 @dataclass(slots=True, kw_only=True)
 class ForwarderWorker:
-    """Forwards what ``feed`` yields, at most ``tasks`` messages at a time."""
+    """Forwards the mail of ``feed``, at most ``tasks`` messages at a time."""
 
     feed: Feed
     forwarding: Forwarding
     report: Report
     tasks: int
     grace: float
-    """Seconds for the answers to final dots when it is told to stop."""
+    """Seconds to wait for the answers to final dots when the process is stopped."""
     _deliveries: Deliveries = field(init=False, default_factory=Deliveries)
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -30,7 +30,7 @@ class ForwarderWorker:
         tasks = {asyncio.create_task(self._forward_on(stop)) for _ in range(self.tasks)}
         stopping = asyncio.create_task(stop.wait())
         try:
-            # A task ends by itself only through an error of ours: that ends the process, loudly.
+            # A task ends early only because of a bug, which ends the process with a traceback.
             await asyncio.wait({stopping, *tasks}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             stopping.cancel()
@@ -52,7 +52,7 @@ class ForwarderWorker:
 
 
 async def polling(period: float, wake: Callable[[], None]) -> None:
-    """Call ``wake`` once a period, for ever."""
+    """Call ``wake`` once a period, without end."""
     while True:
         await asyncio.sleep(period)
         wake()

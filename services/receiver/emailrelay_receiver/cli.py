@@ -16,13 +16,13 @@ from emailrelay.events import Listening, Report, StoreTrouble
 from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import reporter
-from emailrelay.service import Live, Signals
+from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay_receiver.gate import make_gate
-from emailrelay_receiver.house import make_house
+from emailrelay_receiver.clients.client_rules import make_client_rules
+from emailrelay_receiver.context import make_context
 from emailrelay_receiver.receiver import Receiver
 
 
@@ -30,12 +30,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the receiver until it is told to stop.
 
     Returns 0 after a clean end, 69 (EX_UNAVAILABLE) when an address cannot be used, 78 (EX_CONFIG)
-    when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot now.
+    when a file or the store that the settings name cannot, 75 (EX_TEMPFAIL) when the store cannot
+    now.
     """
     prepare_streams()
     settings = load(ReceiverSettings, sys.argv[1:] if argv is None else argv, check=_found_by_check)
     report = reporter(settings)
-    live = Live(settings, argv, report=report, check=partial(_check, report=report))
+    live = LiveSettings(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
     listeners = Listeners()
     try:
@@ -71,8 +72,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _check(settings: ReceiverSettings, *, report: Report) -> None:
-    """Raise ConfigError for what is wrong with the files that the settings name."""
-    make_gate(settings, report=report)
+    """Raise ConfigError if a file that the settings name cannot be used."""
+    make_client_rules(settings, report=report)
 
 
 def _found_by_check(settings: ReceiverSettings) -> list[str]:
@@ -88,21 +89,21 @@ def _found_by_check(settings: ReceiverSettings) -> list[str]:
 
 
 def _allow_many_connections() -> None:
-    """Use all the descriptors that we may have: a connection takes one, a message being taken two."""
+    """Use all permitted descriptors: a connection takes one, a message being received two."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _serve(
-    live: Live[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
+    live: LiveSettings[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
 ) -> int:
     now = live.now
     async with open_store(now.store_place, report=report, sync=now.spool_sync) as store:
-        make = partial(make_house, store=store, report=report, clock=time.time)
+        make = partial(make_context, store=store, report=report, clock=time.time)
         receiver = Receiver(make(live.now), listeners.sockets)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))
         # Programs that submit without SMTP must not slip past the filters.
-        await store.set_entrance(receiver.house.stage)
+        await store.set_entrance(receiver.context.stage)
         async with receiver:
             signals.ready()
             await _tell_entrance(store, receiver, signals.stop, report)
@@ -116,7 +117,7 @@ async def _tell_entrance(
     while not await _first_is_set(stop, receiver.moved):
         receiver.moved.clear()
         try:
-            await store.set_entrance(receiver.house.stage)
+            await store.set_entrance(receiver.context.stage)
         except StoreError as error:
             report(StoreTrouble(doing="noting whether filters come first", reason=str(error)))
 

@@ -6,39 +6,36 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from functools import partial
-
-from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.logs import field_value
 from emailrelay.service import Signals
+from emailrelay_receiver.connection.wire import Demonstration
 
 _LINES = 12
 """So many lines of a message are shown."""
 
 
-class Show:
-    """What aiosmtpd calls for each message."""
+class MessageDisplay:
+    """Writes messages to standard output."""
 
     def __init__(self) -> None:
         self._count = 0
 
-    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 -- aiosmtpd's name
-        """Show a message and say yes."""
+    def show(self, sender: str, recipients: list[str], content: bytes) -> str:
+        """Show a message and return the reply."""
         self._count += 1
-        sys.stdout.write(shown(self._count, envelope))
+        sys.stdout.write(shown(self._count, sender, recipients, content))
         sys.stdout.flush()
         return f"250 2.0.0 shown as message {self._count}"
 
 
-def shown(number: int, envelope: Envelope) -> str:
+def shown(number: int, sender: str, recipients: list[str], content: bytes) -> str:
     """Return a message as it is shown: its envelope and the first lines of its content."""
-    content = envelope.original_content or b""
     lines = content.decode("utf-8", "replace").splitlines()
     more = [f"({len(lines) - _LINES} more lines)"] if len(lines) > _LINES else []
-    recipients = ", ".join(f"<{recipient}>" for recipient in envelope.rcpt_tos)
-    head = f"message {number} from <{envelope.mail_from}> to {recipients}, {len(content)} bytes"
+    to = ", ".join(f"<{recipient}>" for recipient in recipients)
+    head = f"message {number} from <{sender}> to {to}, {len(content)} bytes"
     body = [f"  | {line.expandtabs()}" for line in [*lines[:_LINES], *more]]
     return "".join(f"{field_value(line)}\n" for line in [head, *body])
 
@@ -46,12 +43,12 @@ def shown(number: int, envelope: Envelope) -> str:
 async def serve(listeners: Listeners) -> None:
     """Serve on open sockets until the process is told to stop."""
     signals = Signals()
-    make = partial(
-        SMTP, Show(), hostname="smarthost.example", ident="demonstration", data_size_limit=None
-    )
+    demonstration = Demonstration(MessageDisplay().show, hostname="smarthost.example")
     with closing(signals), ExitStack() as servers:
         for opened in listeners.sockets:
-            server = await asyncio.get_running_loop().create_server(make, sock=opened)
+            server = await asyncio.get_running_loop().create_server(
+                demonstration.protocol, sock=opened
+            )
             servers.enter_context(closing(server))
             sys.stdout.write(f"demonstration smarthost on {written(opened)}\n")
         sys.stdout.flush()

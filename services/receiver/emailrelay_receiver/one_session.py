@@ -1,4 +1,4 @@
-"""One SMTP session, on the connection that standard input is: as inetd hands it over, and ``-bs``."""
+"""One SMTP session on the connection that is standard input: for inetd and ``-bs``."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from emailrelay.logs import line_reporter, renderer
 from emailrelay.service import Signals
 from emailrelay.service.loop import run_in_loop
 from emailrelay.store.chooser import open_store, spool_at
-from emailrelay_receiver.house import make_house
+from emailrelay_receiver.context import make_context
 from emailrelay_receiver.receiver import Receiver
 
 
@@ -50,10 +50,10 @@ async def _serve(
     settings: ReceiverSettings, report: Report, connection: socket.socket, signals: Signals
 ) -> int:
     async with open_store(settings.store_place, report=report) as store:
-        house = make_house(settings, store, report=report, clock=time.time)
-        # Filters are the service's affair: what it has noted in the store counts here too.
-        house.stage = await store.entrance()
-        receiver = Receiver(house, ())
+        context = make_context(settings, store, report=report, clock=time.time)
+        # The settings of the service decide about filters: it has noted the entrance in the store.
+        context.stage = await store.entrance()
+        receiver = Receiver(context, ())
         async with receiver:
             await receiver.attend(connection, signals.stop)
     return os.EX_OK

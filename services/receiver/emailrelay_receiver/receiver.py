@@ -1,4 +1,4 @@
-"""One receiver process: accepts on the sockets it was given until it is told to stop, then drains."""
+"""One receiver process: accepts connections until it is told to stop; then drains."""
 
 import asyncio
 import socket
@@ -9,41 +9,33 @@ from typing import Any
 
 from emailrelay.events import AcceptTrouble
 from emailrelay.listening import socket_path
-from emailrelay_receiver.caller import remember_callers
-from emailrelay_receiver.house import House
-from emailrelay_receiver.session import SmtpSession
+from emailrelay_receiver.clients.peer_address import keep_first_packets
+from emailrelay_receiver.context import ReceiverContext
+from emailrelay_receiver.session.session import SmtpSession
 
 _FINISH = 3.0
 """Seconds that clients have, once we stop, for the rest of the message they are sending."""
 
 
 class Receiver:
-    """The sessions of a process, and their end. An ``async with`` block in which clients are served."""
+    """The sessions of a process. An ``async with`` block in which clients are served."""
 
-    def __init__(self, house: House, sockets: Iterable[socket.socket]) -> None:
-        self.house = house
-        """For the clients that come from now on."""
+    def __init__(self, context: ReceiverContext, sockets: Iterable[socket.socket]) -> None:
+        self.context = context
+        """For new clients."""
         self.moved = asyncio.Event()
-        """Set when ``house`` has become another."""
+        """Set when ``context`` was replaced."""
         self._sockets = tuple(sockets)
         self._sessions: set[SmtpSession] = set()
         self._all_gone = asyncio.Event()
         self._accepting = AsyncExitStack()
-        self._verifiers = {house.verifier}
+        self._verifiers = {context.verifier}
 
-    def follow(self, house: House) -> None:
-        """Serve new clients in this house; those who are in stay in theirs to the end of their session."""
-        admission = self.house.admission
-        admission.most, admission.most_of_one = house.admission.most, house.admission.most_of_one
-        # Who is in counts wherever he is.
-        house.admission = admission
-        house.troubles = self.house.troubles
-        house.attempts = self.house.attempts
-        old = self.house.verifier
-        if house.verifier and old and house.verifier.spec == old.spec:
-            house.verifier = old
-        self._verifiers.add(house.verifier)
-        self.house = house
+    def follow(self, context: ReceiverContext) -> None:
+        """Serve new clients by this context; open sessions keep theirs to their end."""
+        context.succeed(self.context)
+        self._verifiers.add(context.verifier)
+        self.context = context
         self.moved.set()
 
     async def __aenter__(self) -> None:
@@ -57,22 +49,22 @@ class Receiver:
             if own.family is socket.AF_UNIX:
                 server: asyncio.AbstractServer = await loop.create_unix_server(make, sock=own)
             else:
-                remember_callers(own)
+                keep_first_packets(own)
                 server = await loop.create_server(make, sock=own)
             self._accepting.callback(server.close)
 
     async def __aexit__(self, *_: object) -> None:
-        """Accept no more, let what is in hand be finished for a while, cut the rest."""
+        """Accept no more; give messages under way some time, and drop the rest."""
         await self._accepting.aclose()
-        self.house.closing = True
+        self.context.closing = True
         for session in tuple(self._sessions):
             session.wind_up()
         if not await self._gone_within(_FINISH):
             for session in tuple(self._sessions):
                 session.cut()
-            # What is left commits a message, which is a matter of milliseconds and must not be cut.
+            # The remaining sessions commit a message: this takes milliseconds and must not be cut.
             await self._gone_within(None)
-        self.house.troubles.close()
+        self.context.refusal_log.close()
         for verifier in self._verifiers:
             if verifier is not None:
                 await verifier.close()
@@ -101,16 +93,19 @@ class Receiver:
                 return False
         return True
 
-    def _session(self, place: str) -> SmtpSession:
-        # Counted when its connection is made: one that never is would be waited for in vain.
-        return SmtpSession(self.house, place=place, came=self._sessions.add, ended=self._end)
+    def _session(self, path: str) -> asyncio.BaseProtocol:
+        # It counts from ``connected``: a connection that is never made would be waited for in vain.
+        session = SmtpSession(
+            self.context, path=path, connected=self._sessions.add, ended=self._end
+        )
+        return session.wire.inlet
 
     def _trouble(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """Tell that nothing can be accepted, as an event: the log keeps calm about it."""
+        """Report that no connection can be accepted: the log bounds repeated events."""
         if not str(context.get("message")).startswith("socket.accept()"):
             loop.default_exception_handler(context)
         else:
-            self.house.report(AcceptTrouble(reason=str(context.get("exception"))))
+            self.context.report(AcceptTrouble(reason=str(context.get("exception"))))
 
     def _end(self, session: SmtpSession) -> None:
         self._sessions.discard(session)

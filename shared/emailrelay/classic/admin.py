@@ -1,4 +1,4 @@
-"""The commands of the administration interface: what each does and answers."""
+"""The commands of the administration interface."""
 
 import grp
 import os
@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from emailrelay.classic.child import Say
 from emailrelay.classic.log_lines import ClassicLine, Severity
+from emailrelay.classic.service_process import WriteLine
 from emailrelay.classic.supervisor import ClassicSupervisor
 from emailrelay.config import version
 from emailrelay.errors import DamagedMessage, RelayError
@@ -16,27 +16,27 @@ from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 
-Answer = AsyncIterator[str]
+AnswerLines = AsyncIterator[str]
 
 _QUEUED = (Stage.UNFILTERED, Stage.READY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Admin:
-    """What commands work on."""
+    """The store, the services and the log, for the commands."""
 
     store: Store
     supervisor: ClassicSupervisor
     may_terminate: bool
-    say: Say
-    """Where the log is."""
+    write: WriteLine
+    """Writes to the log."""
 
-    async def answer(self, line: str, *, trusted: bool) -> Answer:
-        """Obey one line; yield the lines of the answer. Who is not ``trusted`` can only look."""
+    async def answer(self, line: str, *, trusted: bool) -> AnswerLines:
+        """Obey one line; yield the lines of the answer. A user who is not ``trusted`` can only look."""
         words = tuple(line.lower().split())
         command = _COMMANDS.get(words)
         if command is None:
-            yield f"error: unknown command {ascii(line)[:60]}; help lists those there are"
+            yield f"error: unknown command {ascii(line)[:60]}; help lists all commands"
             return
         if not (trusted or command.looks):
             yield f"error: {' '.join(words)} is for {_trusted()} only"
@@ -46,14 +46,14 @@ class Admin:
                 yield text
         except RelayError as error:
             yield f"error: {error}"
-        except Exception as error:  # noqa: BLE001 -- whoever asked is told, and the log
+        except Exception as error:  # noqa: BLE001 -- the user and the log get the error
             text = f"administration: {' '.join(words)}: {type(error).__name__}: {error}"
-            self.say(ClassicLine(Severity.ERROR, text))
-            yield "error: a mistake of ours; the log has the details"
+            self.write(ClassicLine(Severity.ERROR, text))
+            yield "error: internal error; the log has the details"
 
 
 def _trusted() -> str:
-    """Name those who may do everything: as ``peer.belongs_here`` has it."""
+    """Name the users with all rights; see ``connected_user.belongs_here``."""
     try:
         user, group = pwd.getpwuid(os.geteuid()).pw_name, grp.getgrgid(os.getegid()).gr_name
     except KeyError:
@@ -64,49 +64,49 @@ def _trusted() -> str:
 @dataclass(frozen=True, slots=True)
 class _Command:
     text: str
-    act: Callable[[Admin], Answer]
+    act: Callable[[Admin], AnswerLines]
     looks: bool = False
-    """It changes nothing, and shows nothing that is private: everybody on this machine may use it."""
+    """It changes nothing and shows nothing private, so all users of this machine may use it."""
 
 
-async def _help(_admin: Admin) -> Answer:
+async def _help(_admin: Admin) -> AnswerLines:
     yield "commands:"
     for words, command in _COMMANDS.items():
         yield f"  {' '.join(words):<14}{command.text}"
     yield f"  {'quit':<14}close this connection"
 
 
-async def _flush(admin: Admin) -> Answer:
+async def _flush(admin: Admin) -> AnswerLines:
     if not admin.supervisor.can_forward:
-        yield "error: there is nowhere to forward to (--forward-to)"
+        yield "error: there is no server to forward to (--forward-to)"
         return
     async for _ in admin.store.listing((Stage.READY,)):
         break
     else:
         yield "error: no messages to send"
         return
-    told: list[str] = []
+    trouble: list[str] = []
 
     def note(line: ClassicLine) -> None:
         if line.severity is not Severity.INFO:
-            told[:] = [line.text]
+            trouble[:] = [line.text]
 
     status = await admin.supervisor.forward_once(note)
     if status == 0:
         yield "OK"
     else:
-        yield f"error: {told[0] if told else 'some messages could not be forwarded'}"
+        yield f"error: {trouble[0] if trouble else 'some messages could not be forwarded'}"
 
 
-async def _forward(admin: Admin) -> Answer:
+async def _forward(admin: Admin) -> AnswerLines:
     yield (
         "OK"
         if admin.supervisor.forward()
-        else "error: there is nowhere to forward to (--forward-to)"
+        else "error: there is no server to forward to (--forward-to)"
     )
 
 
-async def _list(admin: Admin) -> Answer:
+async def _list(admin: Admin) -> AnswerLines:
     none = True
     for message in await _sorted(admin.store, *_QUEUED):
         none = False
@@ -115,7 +115,7 @@ async def _list(admin: Admin) -> Answer:
         yield "<none>"
 
 
-async def _failures(admin: Admin) -> Answer:
+async def _failures(admin: Admin) -> AnswerLines:
     none = True
     for message in await _sorted(admin.store, Stage.FAILED):
         none = False
@@ -124,13 +124,13 @@ async def _failures(admin: Admin) -> Answer:
         yield "<none>"
 
 
-async def _unfail_all(admin: Admin) -> Answer:
+async def _unfail_all(admin: Admin) -> AnswerLines:
     for message in await _sorted(admin.store, Stage.FAILED):
         await admin.store.retry(message)
     yield "OK"
 
 
-async def _status(admin: Admin) -> Answer:
+async def _status(admin: Admin) -> AnswerLines:
     counts = dict.fromkeys(Stage, 0)
     async for listed in admin.store.listing():
         counts[listed.stage] += 1
@@ -140,19 +140,19 @@ async def _status(admin: Admin) -> Answer:
         yield f"{name}: {'running' if running else 'stopped'}"
 
 
-async def _pid(_admin: Admin) -> Answer:
+async def _pid(_admin: Admin) -> AnswerLines:
     yield str(os.getpid())
 
 
-async def _enable(admin: Admin) -> Answer:
+async def _enable(admin: Admin) -> AnswerLines:
     yield "OK" if await admin.supervisor.take_mail(wanted=True) else "error: there is no receiver"
 
 
-async def _disable(admin: Admin) -> Answer:
+async def _disable(admin: Admin) -> AnswerLines:
     yield "OK" if await admin.supervisor.take_mail(wanted=False) else "error: there is no receiver"
 
 
-async def _terminate(admin: Admin) -> Answer:
+async def _terminate(admin: Admin) -> AnswerLines:
     if admin.may_terminate:
         admin.supervisor.stop.set()
         yield "OK"
@@ -161,13 +161,13 @@ async def _terminate(admin: Admin) -> Answer:
 
 
 async def _sorted(store: Store, *stages: Stage) -> list[QueueId]:
-    """Give ids by arrival: their groups are numbers."""
+    """Return ids in order of arrival: their groups are numbers."""
     found = [listed.id async for listed in store.listing(stages)]
     return sorted(found, key=_arrival)
 
 
 def _arrival(message: QueueId) -> list[tuple[int, str]]:
-    # Other programs may have put other names into the spool: they come first.
+    # Ids of other programs may have other groups; they come first.
     groups = message.split(".")
     return [(int(g) if g.isascii() and g.isdigit() else -1, g) for g in groups]
 
@@ -183,18 +183,16 @@ async def _reason(store: Store, message: QueueId) -> str:
 
 _COMMANDS: Mapping[tuple[str, ...], _Command] = MappingProxyType(
     {
-        ("help",): _Command("show this", _help, looks=True),
+        ("help",): _Command("show this list", _help, looks=True),
         ("flush",): _Command("forward every message now, and wait for the outcome", _flush),
         ("forward",): _Command("forward every message now, without waiting", _forward),
         ("list",): _Command("messages to be forwarded", _list, looks=True),
         ("failures",): _Command("messages that failed, with the reason", _failures),
         ("unfail-all",): _Command("try all failed messages again", _unfail_all),
-        ("status",): _Command(
-            "what is running, and how many messages there are", _status, looks=True
-        ),
-        ("pid",): _Command("the number of the process", _pid, looks=True),
-        ("smtp", "enable"): _Command("take mail in again", _enable),
-        ("smtp", "disable"): _Command("take no mail in", _disable),
+        ("status",): _Command("running services and numbers of messages", _status, looks=True),
+        ("pid",): _Command("the process id", _pid, looks=True),
+        ("smtp", "enable"): _Command("accept mail again", _enable),
+        ("smtp", "disable"): _Command("stop accepting mail", _disable),
         ("terminate",): _Command("end the server", _terminate),
     }
 )

@@ -1,4 +1,4 @@
-"""The connections of administrators: one line, one answer, a prompt; bounded in number and length."""
+"""The connections of administrators: a line, an answer, a prompt; limited in number and length."""
 
 import asyncio
 import re
@@ -8,21 +8,21 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
-from emailrelay.classic import peer
+from emailrelay.classic import connected_user
 from emailrelay.classic.admin import Admin
 
 PROMPT = b"E-MailRelay> "
 
 _LONGEST_LINE = 1000
 _MOST = 20
-"""Connections at a time."""
+"""The most connections at a time."""
 _SILENCE = 600.0
-"""Seconds after which a silent administrator is sent away."""
-_STRANGERS_SILENCE = 60.0
+"""Seconds without a line after which the connection is closed."""
+_READERS_SILENCE = 60.0
 """The same for users who can only look."""
 
 _HTTP = re.compile(rb"[A-Za-z]+ \S+ HTTP/|[A-Za-z-]+: |PRI \* ", re.IGNORECASE)
-"""A browser that some web page has sent here; what comes after its first line must not be obeyed."""
+"""HTTP from a browser that a web page has sent here; no line after it may be obeyed."""
 
 
 @dataclass(eq=False, slots=True)
@@ -32,21 +32,21 @@ class _Session:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     trusted: bool
-    """Whether it comes from somebody who may do more than look."""
-    heard: float
-    """When (by the loop's clock) it last said something."""
+    """Whether the user may do more than look."""
+    last_line: float
+    """The time of its last line, by the loop's clock."""
 
     @property
     def silence(self) -> float:
-        """Give the seconds for which it may say nothing."""
-        return _SILENCE if self.trusted else _STRANGERS_SILENCE
+        """Return the seconds after which a silent connection is closed."""
+        return _SILENCE if self.trusted else _READERS_SILENCE
 
 
 class AdminServer:
     """Serves administrators on these sockets. An ``async with`` block.
 
-    Users who can only look hold no place against anybody: when all places are taken, the one of them
-    who has been silent longest goes.
+    When all places are taken, a new connection gets that of the user who can only look and has been
+    silent for longest.
     """
 
     def __init__(self, admin: Admin, sockets: Sequence[socket.socket]) -> None:
@@ -56,7 +56,7 @@ class AdminServer:
         self._sessions: dict[_Session, asyncio.Task[None]] = {}
 
     async def __aenter__(self) -> Self:
-        """Begin to accept."""
+        """Begin to accept connections."""
         for listening in self._sockets:
             server = await asyncio.start_server(
                 self._accept, sock=listening.dup(), limit=_LONGEST_LINE
@@ -83,19 +83,19 @@ class AdminServer:
         if len(self._sessions) >= _MOST and not self._make_room():
             writer.close()
             return
-        # Asked at once: of a client that has gone nobody can tell any more who it was.
-        user = peer.user_of(writer.get_extra_info("socket"))
+        # At once: after the client has closed its socket, the kernel no longer knows its user.
+        user = connected_user.user_of(writer.get_extra_info("socket"))
         now = asyncio.get_running_loop().time()
-        session = _Session(reader, writer, peer.belongs_here(user), now)
+        session = _Session(reader, writer, connected_user.belongs_here(user), now)
         task = asyncio.create_task(self._serve(session))
         self._sessions[session] = task
         task.add_done_callback(lambda _: self._sessions.pop(session, None))
 
     def _make_room(self) -> bool:
-        strangers = [session for session in self._sessions if not session.trusted]
-        if not strangers:
+        readers = [session for session in self._sessions if not session.trusted]
+        if not readers:
             return False
-        idlest = min(strangers, key=lambda session: session.heard)
+        idlest = min(readers, key=lambda session: session.last_line)
         self._sessions.pop(idlest).cancel()
         return True
 
@@ -103,24 +103,24 @@ class AdminServer:
         try:
             await self._converse(session)
         except (TimeoutError, ConnectionError):
-            pass  # Silent, or gone: nobody to answer.
+            pass  # It was silent or has gone; there is no client to answer.
         finally:
             session.writer.close()
 
     async def _converse(self, session: _Session) -> None:
         while line := await _line(session):
-            session.heard = asyncio.get_running_loop().time()
-            said = line.decode(errors="replace").strip()
-            if said.lower() == "quit" or _HTTP.match(line):
+            session.last_line = asyncio.get_running_loop().time()
+            text = line.decode(errors="replace").strip()
+            if text.lower() == "quit" or _HTTP.match(line):
                 return
-            if said:
-                async for text in self._admin.answer(said, trusted=session.trusted):
-                    await _write(session, text.encode(errors="replace") + b"\r\n")
+            if text:
+                async for reply in self._admin.answer(text, trusted=session.trusted):
+                    await _write(session, reply.encode(errors="replace") + b"\r\n")
             await _write(session, PROMPT)
 
 
 async def _line(session: _Session) -> bytes:
-    """Give the next line; nothing at the end, or when it is without end itself."""
+    """Return the next line; nothing at the end of the connection, or if the line is too long."""
     try:
         async with asyncio.timeout(session.silence):
             octets = await session.reader.readline()

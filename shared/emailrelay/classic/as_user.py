@@ -1,8 +1,7 @@
-"""Work of root at a path for the user it will become, safe from tricks of this user.
+"""File work of root for the user that it will become, safe from attacks by this user.
 
-With the user's rights the kernel allows only what the user could do anyway. Where these rights do
-not suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot
-make lead elsewhere.
+With the user's rights, the kernel allows only what the user could do anyway. If these rights do not
+suffice, as in ``/run`` or ``/var/log``, root acts, but only at a path that this user cannot redirect.
 """
 
 import errno
@@ -18,36 +17,36 @@ from emailrelay.classic.identity import Identity
 _T = TypeVar("_T")
 
 _MOST_LINKS = 40
-"""As many symbolic links as the kernel follows (path_resolution(7))."""
+"""The kernel follows as many symbolic links (path_resolution(7))."""
 
 
-def act(path: str, who: Identity | None, do: Callable[[str], _T]) -> _T:
-    """Return ``do(path)``, done as ``who`` or by root at a path that ``who`` cannot change.
+def act(path: str, run_as: Identity | None, do: Callable[[str], _T]) -> _T:
+    """Return ``do(path)``, called as ``run_as``, or as root at a path that ``run_as`` cannot change.
 
-    Without ``who``, and in a process that is not root (any more), ``do`` is simply called.
+    Without ``run_as``, and in a process that is not root, it calls ``do`` as it is.
 
     Raises:
         PermissionError: neither is possible; the text says why.
         OSError: what ``do`` raises.
 
     """
-    if who is None or os.geteuid() != 0:
+    if run_as is None or os.geteuid() != 0:
         return do(path)
     try:
-        with acting_as(who):
+        with acting_as(run_as):
             return do(path)
     except PermissionError:
-        return do(unchangeable(path, who.groups))
+        return do(unchangeable(path, run_as.groups))
 
 
 @contextmanager
-def acting_as(who: Identity) -> Generator[None]:
-    """Have the rights of this user, and root's again at the end; the process has a single thread."""
+def acting_as(run_as: Identity) -> Generator[None]:
+    """Take the rights of this user, and root's again at the end; only for a process with one thread."""
     group, groups = os.getegid(), os.getgroups()
     try:
-        os.setgroups(who.groups)
-        os.setegid(who.group)
-        os.seteuid(who.user)
+        os.setgroups(run_as.groups)
+        os.setegid(run_as.group)
+        os.seteuid(run_as.user)
         yield
     finally:
         os.seteuid(0)
@@ -56,7 +55,7 @@ def acting_as(who: Identity) -> Generator[None]:
 
 
 def unchangeable(path: str, groups: Collection[int]) -> str:
-    """Return the path with its symbolic links resolved, if only root can make it lead elsewhere.
+    """Return the path with its symbolic links resolved, if only root can redirect it.
 
     The last names of the path need not exist yet. Each directory must belong to root, without write
     access for everybody or for one of ``groups``. A directory with the sticky bit (``/tmp``) may be
@@ -103,6 +102,6 @@ def _require_closed(
     if status.st_uid != 0 or (open_to_others and not held):
         text = (
             "the user to become has no access, and root does not act in a directory that others "
-            "can change; choose a directory of root's or of this user's"
+            "can change; choose a directory that belongs to root or to this user"
         )
         raise PermissionError(errno.EACCES, text, str(directory))

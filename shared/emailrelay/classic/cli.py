@@ -7,17 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from emailrelay.classic import checking, command_line, help_text, rules, services
-from emailrelay.classic.command_line import Asked
-from emailrelay.classic.options import BY_NAME
+from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.run import run
 from emailrelay.classic.services import Plan
 from emailrelay.classic.start import FAILED, StartFailed, choose_identity
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 from emailrelay.standard_streams import prepare_streams
-
-_PATHS = frozenset({"DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
-"""The words of the options whose values are, or may be, paths."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,10 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.status
 
 
-def _plan(words: Sequence[str], here: Path) -> tuple[Plan, Asked]:
-    """Read the command line and the file it names; raise ConfigError with every problem."""
+def _plan(words: Sequence[str], here: Path) -> tuple[Plan, GivenOptions]:
+    """Read the command line and its configuration file; raise ConfigError with every problem."""
     given, wrong = command_line.parse(words, partial(_read, here))
-    asked, more = rules.expand(_absolute(given, here))
+    asked, more = rules.expand(rules.absolute(given, here))
     planned = services.plan(asked)
     wrong += [*more, *rules.problems(asked), *services.problems(planned, asked, os.environ)]
     if wrong:
@@ -52,30 +48,13 @@ def _plan(words: Sequence[str], here: Path) -> tuple[Plan, Asked]:
     return planned, asked
 
 
-def _check(planned: Plan, asked: Asked) -> int:
+def _check(planned: Plan, asked: GivenOptions) -> int:
     wrong = checking.problems(planned, choose_identity(asked)[0], os.environ)
     _complain(wrong)
     return FAILED if wrong else 0
 
 
-def _absolute(asked: Asked, here: Path) -> Asked:
-    """Make paths absolute, by the directory of the start: a daemon works in another one."""
-    values = dict(asked.values)
-    for name, given in values.items():
-        if BY_NAME[name].word in _PATHS:
-            values[name] = tuple(_absolute_path(value, here) for value in given)
-    return Asked(values, asked.off)
-
-
-def _absolute_path(value: str, here: Path) -> str:
-    kind, colon, rest = value.partition(":")
-    if colon and "/" not in kind:
-        # ``exit:0`` is no path.
-        return f"file:{here / rest}" if kind == "file" and rest else value
-    return str(here / value) if value else value
-
-
-def _show(asked: Asked) -> None:
+def _show(asked: GivenOptions) -> None:
     if asked.on("help"):
         sys.stdout.write(help_text.make(complete=asked.on("verbose"), available=services.available))
         return

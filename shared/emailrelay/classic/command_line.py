@@ -4,42 +4,47 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emailrelay.classic.options import BY_LETTER, BY_NAME, Option, OptionKind
+from emailrelay.classic.option import Option, OptionKind
+from emailrelay.classic.options import BY_LETTER, BY_NAME
 
 _YES = frozenset({"yes", "true", "on", "1", "y"})
 _NO = frozenset({"no", "false", "off", "0", "n"})
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """What was asked for: the values of each option that was given. A flag's value is ``yes``."""
+class GivenOptions:
+    """The values of each given option. The value of a flag is ``yes``."""
 
     values: Mapping[str, tuple[str, ...]]
     off: frozenset[str] = frozenset()
     """The flags that were given with ``no``."""
 
     def on(self, name: str) -> bool:
-        """Whether an option was given (a flag: and not with ``no``)."""
+        """Tell whether an option was given (a flag: and not with ``no``)."""
         return name in self.values
 
     def value(self, name: str) -> str | None:
-        """Give an option's only value."""
+        """Return the only value of an option; None if it was not given."""
         return self.values[name][0] if name in self.values else None
 
+    def value_or_default(self, name: str) -> str:
+        """Return the (first) value of an option, or its default if it has none."""
+        return next(iter(self.values_of(name)), BY_NAME[name].default)
+
     def values_of(self, name: str) -> tuple[str, ...]:
-        """Give all the values of an option."""
+        """Return all values of an option."""
         return self.values.get(name, ())
 
 
 @dataclass(slots=True)
 class _Reading:
-    """What has been read of one source, in order; flags that were switched off stay in it."""
+    """The options of one source, in order; flags that are off stay in it."""
 
     given: dict[str, list[str]] = field(default_factory=dict[str, list[str]])
     problems: list[str] = field(default_factory=list[str])
 
     def add(self, option: Option, value: str | None, said: str) -> None:
-        """Note one option; ``said`` is how it was written."""
+        """Add one option; ``said`` is the option as written."""
         match option.kind:
             case OptionKind.FLAG:
                 self._add_flag(option, value, said)
@@ -71,12 +76,12 @@ class _Reading:
             self.problems.append(f"{said}: given twice, as {before[0]!r} and as {value!r}")
 
 
-def parse(argv: Sequence[str], read_file: Callable[[str], str]) -> tuple[Asked, list[str]]:
-    """Return what a command line asks for, and all that is wrong with its shape.
+def parse(argv: Sequence[str], read_file: Callable[[str], str]) -> tuple[GivenOptions, list[str]]:
+    """Return the options of a command line, and the problems with its grammar.
 
-    ``argv`` is without the program's name. The last word may be a configuration file, which
-    ``read_file`` gives the text of (or raises OSError, UnicodeDecodeError); the command line goes
-    before the file.
+    ``argv`` does not contain the program's name. The last word may be a configuration file.
+    ``read_file`` returns its text or raises OSError or UnicodeDecodeError. The command line takes
+    precedence over the file.
     """
     line = _Reading()
     files = list(_read_words(argv, line))
@@ -91,7 +96,7 @@ def parse(argv: Sequence[str], read_file: Callable[[str], str]) -> tuple[Asked, 
         line.problems += in_file.problems
     off = frozenset(name for name, values in given.items() if _off(name, values))
     on = {name: tuple(values) for name, values in given.items() if name not in off}
-    return Asked(on, off), line.problems
+    return GivenOptions(on, off), line.problems
 
 
 def _off(name: str, values: Sequence[str]) -> bool:
@@ -99,7 +104,7 @@ def _off(name: str, values: Sequence[str]) -> bool:
 
 
 def _read_words(argv: Sequence[str], reading: _Reading) -> Iterator[str]:
-    """Read options; yield the words that are none."""
+    """Read options; yield the other words."""
     waiting = list(argv)
     while waiting:
         word = waiting.pop(0)
@@ -115,7 +120,7 @@ def _read_long(word: str, waiting: list[str], reading: _Reading) -> None:
     said, equals, value = word.partition("=")
     option = BY_NAME.get(said[2:])
     if option is None:
-        reading.problems.append(f"{said}: there is no such option{_meant(said[2:], '--')}")
+        reading.problems.append(f"{said}: there is no such option{_suggestion(said[2:], '--')}")
     elif equals:
         reading.add(option, value, said)
     else:
@@ -134,7 +139,7 @@ def _read_letters(word: str, waiting: list[str], reading: _Reading) -> None:
         elif last:
             reading.add(option, _next_value(option, waiting), said)
         else:
-            # Only the last of clustered letters can be followed by a value.
+            # Only the last letter of a cluster can have a value.
             reading.add(option, None, said)
 
 
@@ -167,13 +172,13 @@ def _read_line(line: str, place: str, reading: _Reading) -> None:
     name, value = _split(line)
     option = BY_NAME.get(name.removeprefix("--"))
     if option is None:
-        reading.problems.append(f"{place}: {name}: there is no such option{_meant(name, '')}")
+        reading.problems.append(f"{place}: {name}: there is no such option{_suggestion(name, '')}")
     else:
         reading.add(option, value, f"{place}: {name}")
 
 
 def _split(line: str) -> tuple[str, str | None]:
-    """Split ``name=value`` or ``name value``; quotes around a value keep the blanks in it."""
+    """Split ``name=value`` or ``name value``; quotes around a value keep its blanks."""
     ends = [place for place, letter in enumerate(line) if letter in "= \t"]
     if not ends:
         return line, None
@@ -192,6 +197,6 @@ def _shape(option: Option) -> str:
     return f", as in --{option.name} {option.word}" if option.word else ""
 
 
-def _meant(name: str, dashes: str) -> str:
+def _suggestion(name: str, dashes: str) -> str:
     close = difflib.get_close_matches(name.removeprefix("--"), BY_NAME, n=1, cutoff=0.75)
     return f"; did you mean {dashes}{close[0]}?" if close else ""

@@ -1,7 +1,7 @@
-"""The log file that a service writes directly, so a line is there before the answer it explains.
+"""The log file that a service writes directly, so that a line is there before the SMTP reply.
 
-The command opens the file and hands it down. It may open another one later, at SIGHUP or on the next
-day: a service notices this by the file's name.
+The command opens the file, and the service inherits it. At SIGHUP or on the next day the command may
+open another one; the service notices this by the file's name.
 """
 
 import json
@@ -13,35 +13,35 @@ from dataclasses import asdict
 from emailrelay import logs
 from emailrelay.classic import log_lines
 from emailrelay.classic.log_lines import Severity
-from emailrelay.classic.log_output import FLAGS, HandedDown, path_at
+from emailrelay.classic.log_output import FLAGS, InheritedLog, path_at
 from emailrelay.events import Event
 
 NONE = "-"
 """Stands for no log file in the arguments of a service."""
 
 
-def argument(handed: HandedDown | None) -> str:
-    """Write what ``use`` reads."""
-    return NONE if handed is None else json.dumps(asdict(handed))
+def argument(log: InheritedLog | None) -> str:
+    """Return the argument for ``use``."""
+    return NONE if log is None else json.dumps(asdict(log))
 
 
-def use(told: str) -> None:
-    """Write the reports of this process to the file, too, as ``argument`` says."""
-    if told != NONE:
-        logs.also = DirectLog(HandedDown(**json.loads(told))).write
+def use(argument: str) -> None:
+    """Also write the events of this process to the file that ``argument`` describes."""
+    if argument != NONE:
+        logs.also = DirectLog(InheritedLog(**json.loads(argument))).write
 
 
 class DirectLog:
-    """The file, as a service has it. Trouble with it never stops mail: a line that fails is lost."""
+    """The file in a service. Trouble with it never stops mail: a line that cannot be written is lost."""
 
-    def __init__(self, handed: HandedDown) -> None:
-        self._options = handed
-        self._descriptor = handed.descriptor
-        self._identity = _identity(os.fstat(handed.descriptor))
-        self._path = path_at(handed.file, time.time())
+    def __init__(self, log: InheritedLog) -> None:
+        self._options = log
+        self._descriptor = log.descriptor
+        self._identity = _identity(os.fstat(log.descriptor))
+        self._path = path_at(log.file, time.time())
 
     def write(self, event: Event) -> None:
-        """Write the line of an event, if it belongs there."""
+        """Write the line of an event, if its level belongs in the log."""
         line = log_lines.of_own(event)
         if line.severity is Severity.INFO and not self._options.everything:
             return
@@ -54,7 +54,7 @@ class DirectLog:
             os.write(self._descriptor, f"emailrelay: {text}\n".encode())
 
     def _follow(self, path: str) -> None:
-        """Go to the file that has the name now. If there is none yet, keep the old file."""
+        """Change to the file that has this name now. If there is none yet, keep the old file."""
         with suppress(OSError):
             try:
                 found = _identity(os.stat(path))  # noqa: PTH116 -- one system call for each line

@@ -1,4 +1,4 @@
-"""Who the command runs as: started by root, it becomes an ordinary user."""
+"""The user of the command: if root starts it, it becomes an ordinary user."""
 
 import grp
 import os
@@ -10,7 +10,7 @@ from emailrelay.linux import give_up_new_privileges
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A user, with all his groups."""
+    """A user with all its groups."""
 
     name: str
     user: int
@@ -19,14 +19,14 @@ class Identity:
 
 
 def find(name: str) -> Identity:
-    """Look a user up by name; raise KeyError when there is none."""
+    """Return the user of this name; raise KeyError if there is none."""
     entry = pwd.getpwnam(name)
     groups = {entry.pw_gid, *(g.gr_gid for g in grp.getgrall() if name in g.gr_mem)}
     return Identity(name, entry.pw_uid, entry.pw_gid, tuple(sorted(groups)))
 
 
 def become(identity: Identity) -> None:
-    """Be this user from now on, with no way back, in no program that is run from here."""
+    """Become this user for good, also in programs that this process runs."""
     os.setgroups(identity.groups)
     os.setresgid(identity.group, identity.group, identity.group)
     os.setresuid(identity.user, identity.user, identity.user)

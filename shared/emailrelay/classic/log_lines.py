@@ -8,13 +8,13 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from emailrelay.events import Event, event_name
+from emailrelay.events import Event
 from emailrelay.logs import field_value
 from emailrelay.printable import printable
 
 
 class Severity(StrEnum):
-    """The word in front of a line."""
+    """The word at the beginning of a line."""
 
     INFO = "info"
     WARNING = "warning"
@@ -23,7 +23,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ClassicLine:
-    """What one line says; ``address`` is that of the client it is about, ``IP;PORT``, if any."""
+    """One line; ``address`` is the address of its client, ``IP;PORT``, if any."""
 
     severity: Severity
     text: str
@@ -36,7 +36,7 @@ _SEVERITIES = MappingProxyType(
     {"warning": Severity.WARNING, "error": Severity.ERROR, "critical": Severity.ERROR}
 )
 
-_TEXTS = MappingProxyType(
+TEXTS = MappingProxyType(
     {
         "started": "{service} {version} started",
         "listening": "smtp server on {address}",
@@ -48,12 +48,16 @@ _TEXTS = MappingProxyType(
         "worker_died": "a worker of the {service} ended: {reason}",
         "received": "received {id} from <{sender}>: {recipients} recipient(s), {size} octets",
         "rejected": "rejected {command}: {reply}",
-        "more_refused": "rejected {count} more like these",
+        "more_trouble": "{refusals} more refusal(s) and {sessions} more broken session(s) "
+        "within a second",
         "left_out": "{lines} more like this one within a minute: {reason}",
         "vanished": "{client} connected and went away without a word",
         "logged_in": "{client} logged in with {mechanism} as {user}",
         # The address first: deploy/fail2ban looks for it, and what a client says of itself comes last.
         "login_failed": "{client} failed to log in with {mechanism} as {user}",
+        "secrets_trouble": "the accounts stay as they are: {reason}",
+        "accept_trouble": "cannot accept connections: {reason}",
+        "verifier_trouble": "address verifier {verifier}: {reason}",
         "session_trouble": "session: {reason}",
         "dialogue": '{direction}: "{line}"',
         "passed": "filter passed {id}",
@@ -70,6 +74,8 @@ _TEXTS = MappingProxyType(
         "sign_in_back": "account {account} has a new token",
         "sign_in_refused": "cannot log in at {peer}: {reason}",
         "rate_reached": "route {route} has sent as much as it may ({rate}); it goes on at {again}",
+        "slowed_down": "{peer} wants mail more slowly: {reason}; it gets {rate}, "
+        "and goes on at {again}",
         "smarthost_back": "{peer} can be used again",
         "withdrawn": "{id} is not delivered: the client who waited for that has gone",
         "still_unfiltered": "{messages} message(s) wait for their filters and were left alone",
@@ -85,15 +91,15 @@ _TEXTS = MappingProxyType(
         "traceback": "{text}",
     }
 )
-"""What is said of each kind of event, by its name in the services' log."""
+"""The text for each kind of event, by its name in the log of the services."""
 
 _MOMENTS = frozenset({"again", "next_attempt", "token_until"})
-"""Fields that are points in time, in seconds since 1970: people are told the time of day."""
-_NOT_SAID = frozenset({"timestamp", "level", "event", "service", "pid"})
+"""Fields with a time in seconds since 1970, which is shown as date and time."""
+_NOT_SHOWN = frozenset({"timestamp", "level", "event", "service", "pid"})
 
 
 def of_event(octets: bytes) -> ClassicLine | None:
-    """Return what an event of a service's log says; None when the line is none."""
+    """Return the line for an event of a service's log; None if ``octets`` are not an event."""
     try:
         event = json.loads(octets)
         name, level = str(event["event"]), str(event["level"])
@@ -104,20 +110,20 @@ def of_event(octets: bytes) -> ClassicLine | None:
 
 
 def of_own(event: Event) -> ClassicLine:
-    """Return what an event of this process says."""
-    told = {name: field_value(getattr(event, name)) for name in event.fields}
-    severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event_name(type(event))
-    return ClassicLine(severity, _text(name, told), _address(name, told))
+    """Return the line for an event of this process."""
+    fields = {name: field_value(getattr(event, name)) for name in event.fields}
+    severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event.name
+    return ClassicLine(severity, _text(name, fields), _address(name, fields))
 
 
 def of_complaint(octets: bytes) -> ClassicLine | None:
-    """Return what a line of a service's standard error says; None for an empty one."""
+    """Return the line for a line of a service's standard error; None for an empty one."""
     text = printable(octets.decode(errors="replace").rstrip())
     return ClassicLine(Severity.ERROR, text) if text else None
 
 
 def written(line: ClassicLine, *, now: float | None = None, address: bool = False) -> str:
-    """Write a line in the historical grammar, from its time on; ``now`` gives it one."""
+    """Return a line in the historical grammar, with the time ``now`` if given."""
     stamp = ""
     if now is not None:
         day = time.strftime("%Y%m%d.%H%M%S", time.localtime(now))
@@ -130,20 +136,20 @@ def _address(name: str, event: Mapping[str, Any]) -> str:
     address = str(event.get("peer" if name == "dialogue" else "client") or "")
     port = str(event.get("port") or "")
     if name == "dialogue" and not port and not address.startswith("/"):
-        # With a server: its address and port, as they were configured.
+        # In a dialogue with a server: its configured address and port.
         address, _, port = address.rpartition(":")
     return f"{address};{port}" if address and port else address
 
 
 def _text(name: str, event: Mapping[str, Any]) -> str:
     event = {key: _time_of_day(key, value) for key, value in event.items()}
-    pattern = _TEXTS.get(name)
+    pattern = TEXTS.get(name)
     if pattern is not None:
         try:
             return pattern.format_map(event)
         except KeyError:
-            pass  # an event of another release: say all it has
-    said = [f"{key}={value}" for key, value in event.items() if key not in _NOT_SAID]
+            pass  # an event of another release: show all its fields
+    said = [f"{key}={value}" for key, value in event.items() if key not in _NOT_SHOWN]
     return " ".join([name.replace("_", " "), *said])
 
 
@@ -152,5 +158,5 @@ def _time_of_day(field: str, value: Any) -> Any:
         return value
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))
-    except (OverflowError, ValueError, OSError):  # no year that people count
+    except (OverflowError, ValueError, OSError):  # not a year of the calendar
         return value

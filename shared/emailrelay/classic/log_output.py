@@ -1,4 +1,4 @@
-"""Where the lines of the historical log go: standard error or a file, and syslog."""
+"""The outputs of the historical log: standard error or a file, and syslog."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from emailrelay.classic import as_user
-from emailrelay.classic.command_line import Asked
+from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.identity import Identity
 from emailrelay.classic.log_lines import ClassicLine, Severity, written
 
@@ -25,32 +25,31 @@ _PRIORITY = MappingProxyType(
 )
 
 FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOCTTY
-"""How a log file is opened."""
+"""The flags to open a log file with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClassicLogOptions:
-    """How the log is kept; see ``options``."""
+    """The options of the log; see ``options``."""
 
     everything: bool
-    """Not only warnings and errors."""
+    """Log events of every level, not only warnings and errors."""
     file: str | None
     facility: str | None
-    """Of syslog; None: not there."""
+    """The syslog facility; None: no syslog."""
     time: bool
     address: bool
     close_stderr: bool
 
 
-def log_options(asked: Asked) -> ClassicLogOptions:
+def log_options(asked: GivenOptions) -> ClassicLogOptions:
     """Read the options of the log."""
     in_front = asked.values_of("log-format")
     to_syslog = asked.on("syslog") or not asked.on("no-syslog")
-    facilities = asked.values_of("syslog") or ("mail",)
     return ClassicLogOptions(
         everything=asked.on("log"),
         file=asked.value("log-file"),
-        facility=facilities[0] if to_syslog else None,
+        facility=asked.value_or_default("syslog") if to_syslog else None,
         time=asked.on("log-time") or "time" in in_front,
         address=asked.on("log-address") or "address" in in_front,
         close_stderr=asked.on("close-stderr"),
@@ -58,8 +57,8 @@ def log_options(asked: Asked) -> ClassicLogOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HandedDown:
-    """What a service is told of the log file; see ``ClassicLogOptions``."""
+class InheritedLog:
+    """The log file, for a service that writes to it; see ``ClassicLogOptions``."""
 
     descriptor: int
     """The open file, which the service inherits."""
@@ -70,26 +69,26 @@ class HandedDown:
 
 
 def path_at(file: str, now: float) -> str:
-    """Return the path of the log file at a time: %d stands for the date."""
+    """Return the path of the log file at a time, with the date for %d."""
     return file.replace("%d", time.strftime("%Y%m%d", time.localtime(now)))
 
 
 class LogOutput:
-    """The open log. Trouble with it never stops mail: what cannot be written is lost."""
+    """The open log. Trouble with it never stops mail: a line that cannot be written is lost."""
 
     def __init__(
         self,
         options: ClassicLogOptions,
         clock: Callable[[], float] = time.time,
-        who: Identity | None = None,
+        run_as: Identity | None = None,
     ) -> None:
-        """Open what can be opened, for ``who`` if root will become that user; raise OSError."""
+        """Open the log, for ``run_as`` if root will become that user; raise OSError."""
         self._options = options
         self._clock = clock
-        self._who = who
+        self._run_as = run_as
         self._file: int | None = None
         self._path = ""
-        # Standard error that will be closed belongs to the start, which says nothing when all is well.
+        # With --close-stderr, standard error gets only the errors of the start.
         self._stderr = options.file is None and not options.close_stderr
         self._starting = True
         if options.facility is not None:
@@ -99,9 +98,9 @@ class LogOutput:
             self._open(self._path_now())
 
     def write(self, line: ClassicLine) -> None:
-        """Write one line to wherever it belongs."""
-        told = line.severity is not Severity.INFO
-        if not (told or self._options.everything):
+        """Write one line to all its outputs."""
+        important = line.severity is not Severity.INFO
+        if not (important or self._options.everything):
             return
         if self._options.facility is not None:
             syslog.syslog(_PRIORITY[line.severity], written(line, address=self._options.address))
@@ -112,17 +111,17 @@ class LogOutput:
             if self._file is not None:
                 with suppress(OSError):
                     os.write(self._file, text.encode())
-        if (self._starting and told) or self._stderr:
+        if (self._starting and important) or self._stderr:
             with suppress(OSError):
                 sys.stderr.write(text)
                 sys.stderr.flush()
 
     def started(self) -> None:
-        """Say nothing more on standard error, unless the log belongs there: the start has succeeded."""
+        """Stop writing errors of the start to standard error, because the start has succeeded."""
         self._starting = False
 
     def reopen(self) -> None:
-        """Open the file again, which another program may have renamed."""
+        """Open the file again, because another program may have renamed it."""
         if self._options.file is not None:
             with suppress(OSError):
                 self._open(self._path_now())
@@ -130,18 +129,18 @@ class LogOutput:
     def _path_now(self) -> str:
         return path_at(self._options.file or "", self._clock())
 
-    def hand_down(self) -> HandedDown | None:
-        """Tell a service of the file, which it writes its own lines to.
+    def for_service(self) -> InheritedLog | None:
+        """Return the file, for a service that writes its own lines to it.
 
-        None if there is no file, or it is something else, such as a pipe: a reader that does not keep up
-        must not hold up a service.
+        None if there is no plain file, but a pipe for example: its reader may be slow and must not
+        delay a service.
         """
         if self._options.file is None or self._file is None:
             return None
         self._rotate()
         if not stat.S_ISREG(os.fstat(self._file).st_mode):
             return None
-        return HandedDown(
+        return InheritedLog(
             descriptor=self._file,
             file=self._options.file,
             everything=self._options.everything,
@@ -152,33 +151,35 @@ class LogOutput:
     def _rotate(self) -> None:
         path = self._path_now()
         if path != self._path:
-            # The next day's file may be impossible to make; then the old one goes on.
+            # If the next day's file cannot be made, the log stays in the old one.
             with suppress(OSError):
                 self._open(path)
             self._path = path
 
     def _open(self, path: str) -> None:
-        opened = as_user.act(path, self._who, self._opened)
+        opened = as_user.act(path, self._run_as, self._opened)
         if self._file is not None:
             os.close(self._file)
         self._file, self._path = opened, path
 
     def _opened(self, path: str) -> int:
-        if self._who is None or os.geteuid() != 0:
+        if self._run_as is None or os.geteuid() != 0:
             return os.open(path, FLAGS, 0o640)
         opened = os.open(path, FLAGS | os.O_NOFOLLOW, 0o640)
         try:
-            _give(opened, self._who, path)
+            _give_to(opened, self._run_as, path)
         except OSError:
             os.close(opened)
             raise
         return opened
 
 
-def _give(descriptor: int, who: Identity, path: str) -> None:
+def _give_to(descriptor: int, run_as: Identity, path: str) -> None:
     """Give a file that root opened to the user who will have to open it again."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1 or status.st_uid != 0:
-        text = f"is not a plain file of root's or of user {who.name}'s, with a single name"
+        text = (
+            f"is not a plain file with a single name that belongs to root or to user {run_as.name}"
+        )
         raise PermissionError(errno.EPERM, text, path)
-    os.fchown(descriptor, who.user, who.group)
+    os.fchown(descriptor, run_as.user, run_as.group)

@@ -1,4 +1,4 @@
-"""The file that holds the daemon's process number while it runs."""
+"""The file with the process id of the daemon, which exists while it runs."""
 
 import errno
 import os
@@ -7,35 +7,36 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
+from emailrelay import linux
 from emailrelay.classic import as_user
 from emailrelay.classic import identity as identities
 from emailrelay.classic.identity import Identity
 
 _MOST_OCTETS = 32
-"""More than a process number and its newline have."""
+"""More than a process id and its newline need."""
 
 
 class PidFile:
-    """A written pid file. ``remove`` takes it away, also after the process has become another user."""
+    """A written pid file. ``remove`` works also after the process has become another user."""
 
-    def __init__(self, path: Path, who: Identity | None = None) -> None:
-        """Write the number of this process; raise OSError when that is impossible.
+    def __init__(self, path: Path, run_as: Identity | None = None) -> None:
+        """Write the id of this process; raise OSError if that is impossible.
 
-        ``who`` is the user that this process, which is root, will become. The file is made with this
-        user's rights if they suffice, and has the user's name then.
+        ``run_as`` is the user that this process, which is root, will become. If the rights of this user
+        suffice, the file is made with them and belongs to this user.
         """
-        self._who = who
+        self._run_as = run_as
         self._pid = os.getpid()
         self._keeper = 0
         self._hold = -1
         self._mine = False
-        """Whether the file was made with the rights of who this process will be."""
-        self._directory, self._name = as_user.act(str(path), who, self._write)
+        """Whether the file was made with the rights of the user that this process will become."""
+        self._directory, self._name = as_user.act(str(path), run_as, self._write)
 
-    def keep_for_another(self) -> None:
-        """Leave the removal to a child that stays who we are, before this process becomes another.
+    def leave_removal_to_child(self) -> None:
+        """Fork a child that stays root and removes the file, before this process becomes another user.
 
-        Only root can remove a file in /run. The child ends when this process does, however it ends.
+        Only root can remove a file in /run. The child ends when this process does, for any reason.
         """
         waiting, self._hold = os.pipe()
         self._keeper = os.fork()
@@ -56,10 +57,10 @@ class PidFile:
             self._remove()
 
     def _write(self, path: str) -> tuple[int, str]:
-        """Write the file; return its directory, held open whatever becomes of the path, and its name."""
+        """Write the file; return its open directory, whatever happens to the path, and its name."""
         self._mine = os.geteuid() != 0
         above, name = os.path.split(path)
-        directory = os.open(above or ".", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        directory = os.open(above or ".", linux.directory_flags())
         try:
             self._fill(directory, name, path)
         except OSError:
@@ -68,7 +69,7 @@ class PidFile:
         return directory, name
 
     def _fill(self, directory: int, name: str, path: str) -> None:
-        # Emptied only when it is known to be a plain file.
+        # It is emptied only after the check that it is a plain file.
         flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, 0o644, dir_fd=directory)
@@ -80,7 +81,7 @@ class PidFile:
             if not stat.S_ISREG(status.st_mode) or status.st_nlink != 1:
                 text = "is not a plain file with a single name; remove it"
                 raise OSError(errno.EPERM, text, path)
-            with suppress(PermissionError):  # the file of another user, who lets us write
+            with suppress(PermissionError):  # another user owns the file, but lets us write
                 os.fchmod(descriptor, 0o644)
             file.truncate()
             file.write(f"{self._pid}\n")
@@ -88,9 +89,9 @@ class PidFile:
     def _keep(self, waiting: int) -> None:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
-        if self._mine and self._who is not None:
-            identities.become(self._who)
-        # Nobody's socket or pipe may stay open because of this process.
+        if self._mine and self._run_as is not None:
+            identities.become(self._run_as)
+        # This process must not keep the sockets or pipes of other processes open.
         null = os.open(os.devnull, os.O_RDWR)
         for standard in range(3):
             os.dup2(null, standard)

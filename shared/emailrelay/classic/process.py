@@ -1,21 +1,21 @@
-"""The process contract: in the background, and the parent returns when the daemon is ready."""
+"""The process contract: the daemon runs in the background, and its parent returns when it is ready."""
 
 import os
 import sys
 from collections.abc import Callable
 
 UMASK = 0o007
-"""Mail is for its owner and its group."""
+"""Mail belongs to its owner and its group."""
 
 
 class Announcement:
-    """How the start went. In the background, the waiting parent exits with it."""
+    """The exit status of the start. In the background, the waiting parent exits with it."""
 
     def __init__(self, pipe: int | None = None) -> None:
         self._pipe = pipe
 
     def tell(self, status: int) -> None:
-        """Tell the parent its exit status, once."""
+        """Send the parent its exit status, once."""
         pipe, self._pipe = self._pipe, None
         if pipe is not None:
             os.write(pipe, bytes((status,)))
@@ -23,14 +23,14 @@ class Announcement:
 
 
 def go_background() -> Announcement:
-    """Go on in a child of its own session; this process waits for what is announced, and exits so."""
+    """Continue in a child with its own session; the parent waits for the announced status and exits."""
     waiting, telling = os.pipe()
     sys.stdout.flush()
     sys.stderr.flush()
     if os.fork():
         os.close(telling)
         status = os.read(waiting, 1)
-        # Nothing announced: the child ended before it could.
+        # Without an announcement the child ended early.
         os._exit(status[0] if status else 1)
     os.close(waiting)
     os.setsid()
@@ -40,7 +40,7 @@ def go_background() -> Announcement:
 
 
 def redirect_to_null(*descriptors: int) -> None:
-    """Have standard streams lead nowhere."""
+    """Connect standard streams to /dev/null."""
     null = os.open(os.devnull, os.O_RDWR)
     for descriptor in descriptors:
         os.dup2(null, descriptor)
@@ -48,9 +48,9 @@ def redirect_to_null(*descriptors: int) -> None:
 
 
 def rehearse(act: Callable[[], None]) -> str | None:
-    """Run ``act`` in a child process; return what it raised, as text, or None if all went well.
+    """Run ``act`` in a child process; return the text of its exception, or None.
 
-    For what must be tried as another user, or needs much memory once.
+    For tests as another user, and for work that needs much memory once.
     """
     reading, writing = os.pipe()
     sys.stdout.flush()
@@ -60,12 +60,12 @@ def rehearse(act: Callable[[], None]) -> str | None:
         os.close(reading)
         try:
             act()
-        except BaseException as error:  # noqa: BLE001 -- nothing may return into the parent's code
+        except BaseException as error:  # noqa: BLE001 -- no exception of the child may return into the parent's code
             os.write(writing, (str(error) or repr(error)).encode()[:4096])
         finally:
             os._exit(0)
     os.close(writing)
-    with os.fdopen(reading, "rb") as said:
-        text = said.read().decode(errors="replace")
+    with os.fdopen(reading, "rb") as answer:
+        text = answer.read().decode(errors="replace")
     os.waitpid(child, 0)
     return text or None

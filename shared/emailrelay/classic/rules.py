@@ -1,9 +1,11 @@
-"""What the options mean together: shorthands expanded, contradictions and useless ones named."""
+"""Rules between options: shorthands, contradictions, and options without effect."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
-from emailrelay.classic.command_line import Asked
-from emailrelay.classic.options import BY_NAME, Group, OptionKind, OptionUse
+from emailrelay.classic.command_line import GivenOptions
+from emailrelay.classic.option import OptionGroup, OptionKind, OptionUse
+from emailrelay.classic.options import BY_NAME
 
 _FLAGS_OF = {
     "as-server": ("log", "close-stderr"),
@@ -15,11 +17,33 @@ _FACILITIES = frozenset(
     ["kern", "user", "mail", "daemon", "auth", "syslog", "lpr", "news", "uucp", "cron", "authpriv"]
     + [f"local{number}" for number in range(8)]
 )
-_IN_FRONT = frozenset({"time", "address"})
+_LINE_PREFIXES = frozenset({"time", "address"})
+_PATHS = frozenset({"CA", "DIR", "FILE", "PEM,...", "SPEC", "SPEC,..."})
+"""The metavars of options with values that can be paths."""
 
 
-def expand(asked: Asked) -> tuple[Asked, list[str]]:
-    """Return the options with those that the shorthands stand for, and what contradicts them."""
+def absolute(asked: GivenOptions, here: Path) -> GivenOptions:
+    """Make paths absolute, from the directory of the start: a daemon works in another one."""
+    values = dict(asked.values)
+    for name, given in values.items():
+        if BY_NAME[name].word in _PATHS:
+            values[name] = tuple(_absolute_path(value, here) for value in given)
+    return GivenOptions(values, asked.off)
+
+
+def _absolute_path(value: str, here: Path) -> str:
+    if value.startswith("<"):
+        # ``<default>`` is not a path.
+        return value
+    kind, colon, rest = value.partition(":")
+    if colon and "/" not in kind:
+        # ``exit:0`` is not a path.
+        return f"file:{here / rest}" if kind == "file" and rest else value
+    return str(here / value) if value else value
+
+
+def expand(asked: GivenOptions) -> tuple[GivenOptions, list[str]]:
+    """Return the options with those that the shorthands stand for, and the contradictions."""
     values, problems = dict(asked.values), list[str]()
     others = [name for name in ("as-server", "as-proxy") if asked.on(name)]
     if asked.on("as-client") and others:
@@ -35,23 +59,23 @@ def expand(asked: Asked) -> tuple[Asked, list[str]]:
             before = values.setdefault("forward-to", (place,))
             if before != (place,):
                 problems.append(
-                    f"--{shorthand} {place}: contradicts another target, {before[0]}; give one"
+                    f"--{shorthand} {place}: contradicts another target, {before[0]}; name one target only"
                 )
-    return Asked(values, asked.off), problems
+    return GivenOptions(values, asked.off), problems
 
 
-def problems(asked: Asked) -> list[str]:
-    """Return all that is wrong with expanded options, a line for each, naming the option."""
+def problems(asked: GivenOptions) -> list[str]:
+    """Return the problems of expanded options, a line for each, with the name of the option."""
     return [
         *_numbers(asked),
         *_words(asked),
         *_forwarding(asked),
         *_serving(asked),
-        *_attended(asked),
+        *_companions(asked),
     ]
 
 
-def _numbers(asked: Asked) -> Iterator[str]:
+def _numbers(asked: GivenOptions) -> Iterator[str]:
     for name, least in (("port", 0), ("admin", 1)):
         text = asked.value(name)
         if text is not None and not (
@@ -60,53 +84,58 @@ def _numbers(asked: Asked) -> Iterator[str]:
             yield f"--{name}: {text!r} is not a port number from {least} to 65535"
 
 
-def _words(asked: Asked) -> Iterator[str]:
+def _words(asked: GivenOptions) -> Iterator[str]:
     for name in ("pid-file", "log-file", "user", "spool-dir", "forward-to"):
         if asked.value(name) == "":
             yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
     for name, values in asked.values.items():
-        # An empty list of details is none; an empty list of addresses or filters is a slip.
+        # An empty list of TLS details is allowed; an empty list of addresses or filters is a mistake.
         if not values and BY_NAME[name].kind is OptionKind.LIST and name != "tls-config":
             yield f"--{name}: needs a value, as in --{name} {BY_NAME[name].word}"
     for facility in asked.values_of("syslog"):
         if facility.lower() not in _FACILITIES:
             yield f"--syslog: there is no facility {facility!r}; one of {', '.join(sorted(_FACILITIES))}"
     for word in asked.values_of("log-format"):
-        if word not in _IN_FRONT:
-            yield f"--log-format: {word!r} is not one of {', '.join(sorted(_IN_FRONT))}"
+        if word not in _LINE_PREFIXES:
+            yield f"--log-format: {word!r} is not one of {', '.join(sorted(_LINE_PREFIXES))}"
 
 
-def _forwarding(asked: Asked) -> Iterator[str]:
+def _forwarding(asked: GivenOptions) -> Iterator[str]:
     if not asked.on("forward-to"):
         for name in asked.values:
             option = BY_NAME[name]
             if name in _TRIGGERS:
-                yield f"--{name}: there is nowhere to forward to; say --forward-to HOST:PORT"
-            elif _one_sided(name, Group.CLIENT, "client-") and option.use is OptionUse.SERVICES:
+                yield f"--{name}: there is no server to forward to; add --forward-to HOST:PORT"
+            elif (
+                _belongs_to_side(name, OptionGroup.CLIENT, "client-")
+                and option.use is OptionUse.SERVICES
+            ):
                 yield f"--{name}: has no effect without --forward-to"
 
 
-def waits_for_a_signal(asked: Asked) -> bool:
-    """Tell whether mail can be forwarded, but nothing says when: only SIGUSR1 does."""
+def waits_for_a_signal(asked: GivenOptions) -> bool:
+    """Tell whether mail is forwarded at SIGUSR1 only."""
     return asked.on("forward-to") and not any(asked.on(name) for name in (*_TRIGGERS, "admin"))
 
 
-def _serving(asked: Asked) -> Iterator[str]:
+def _serving(asked: GivenOptions) -> Iterator[str]:
     why = next((name for name in ("dont-serve", "no-smtp") if asked.on(name)), None)
     if why is None:
         return
-    served = [name for name in asked.values if _one_sided(name, Group.SERVER, "server-")]
+    served = [
+        name for name in asked.values if _belongs_to_side(name, OptionGroup.SERVER, "server-")
+    ]
     unserved = [*served, *(n for n in ("immediate", "forward-on-disconnect") if asked.on(n))]
     if why == "dont-serve":
         unserved += [name for name in ("admin", "admin-terminate") if asked.on(name)]
-    # Our own name is told to the next server, too.
+    # The forwarder uses our domain too, in EHLO.
     yield from (f"--{name}: has no effect with --{why}" for name in unserved if name != "domain")
     works = asked.on("forward") or asked.on("poll")
     if not works and not (why == "no-smtp" and asked.on("admin")):
-        yield f"--{why}: leaves nothing to do; say --forward or --poll with --forward-to HOST:PORT"
+        yield f"--{why}: leaves nothing to do; add --forward or --poll with --forward-to HOST:PORT"
 
 
-def _attended(asked: Asked) -> Iterator[str]:
+def _companions(asked: GivenOptions) -> Iterator[str]:
     for name, *others in (
         ("admin-terminate", "admin"),
         ("verbose", "log"),
@@ -117,5 +146,5 @@ def _attended(asked: Asked) -> Iterator[str]:
             yield f"--{name}: has no effect without --{others[0]}"
 
 
-def _one_sided(name: str, group: Group, prefix: str) -> bool:
+def _belongs_to_side(name: str, group: OptionGroup, prefix: str) -> bool:
     return BY_NAME[name].group is group or name.startswith(prefix)

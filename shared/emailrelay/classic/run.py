@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from emailrelay.classic import identity, log_lines, process, rules, services, start
 from emailrelay.classic.admin import Admin
 from emailrelay.classic.admin_server import AdminServer
-from emailrelay.classic.command_line import Asked
+from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.log_lines import ClassicLine, Severity
 from emailrelay.classic.log_output import LogOutput
 from emailrelay.classic.pid_file import PidFile
@@ -22,19 +22,17 @@ from emailrelay.config import Settings
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
 from emailrelay.listening import Listeners
+from emailrelay.service.signals import HEARD, Signals
 from emailrelay.store.chooser import open_store
-
-_STOP = (signal.SIGTERM, signal.SIGINT)
-_HEARD = frozenset({*_STOP, signal.SIGHUP, signal.SIGUSR1})
 
 
 @dataclass(slots=True, kw_only=True)
-class _Ground:
-    """What stands before the first service is started."""
+class _Prepared:
+    """Everything that the start of the services needs."""
 
     plan: Plan
-    asked: Asked
-    again: Callable[[], tuple[Plan, Asked]]
+    asked: GivenOptions
+    reread: Callable[[], tuple[Plan, GivenOptions]]
     settings: Settings
     listeners: Listeners
     admin: Listeners
@@ -44,10 +42,10 @@ class _Ground:
     pid_file: PidFile | None = None
 
 
-def run(plan: Plan, asked: Asked, again: Callable[[], tuple[Plan, Asked]]) -> int:
-    """Do what was asked; return the exit status. In the background, the parent process ends here.
+def run(plan: Plan, asked: GivenOptions, reread: Callable[[], tuple[Plan, GivenOptions]]) -> int:
+    """Run the plan; return the exit status. In the background, the parent process ends here.
 
-    ``again`` reads the options once more, at SIGHUP; it raises ConfigError.
+    ``reread`` reads the options again, at SIGHUP; it raises ConfigError.
 
     Raises:
         StartFailed: it cannot begin.
@@ -55,17 +53,17 @@ def run(plan: Plan, asked: Asked, again: Callable[[], tuple[Plan, Asked]]) -> in
     """
     os.umask(process.UMASK)
     settings = services.store_settings(asked, os.environ)
-    who, remarks = start.choose_identity(asked)
-    listeners, admin = start.bind(plan, asked, who)
-    log = start.open_log(asked, who)
-    start.make_spool(settings, who)
+    run_as, remarks = start.choose_identity(asked)
+    listeners, admin = start.bind(plan, asked, run_as)
+    log = start.open_log(asked, run_as)
+    start.make_spool(settings, run_as)
     if plan.lasting or asked.on("admin"):
-        start.rehearse_opening(settings, who)
+        start.rehearse_opening(settings, run_as)
     announcement = Announcement() if asked.on("no-daemon") else process.go_background()
-    ground = _Ground(
+    prepared = _Prepared(
         plan=plan,
         asked=asked,
-        again=again,
+        reread=reread,
         settings=settings,
         listeners=listeners,
         admin=admin,
@@ -74,47 +72,52 @@ def run(plan: Plan, asked: Asked, again: Callable[[], tuple[Plan, Asked]]) -> in
         remarks=remarks,
     )
     status = FAILED
-    # From here on until ``_hear`` a signal waits, so that it cannot leave the pid file behind.
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    # From here on until there are handlers a signal waits, so that it cannot leave the pid file behind.
+    signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
     try:
-        ground.pid_file = start.write_pid_file(asked, who)
-        if who is not None:
-            identity.become(who)
-        status = asyncio.run(_work(ground))
+        prepared.pid_file = start.write_pid_file(asked, run_as)
+        if run_as is not None:
+            identity.become(run_as)
+        status = asyncio.run(_work(prepared))
     except (StartFailed, RelayError) as error:
         for problem in str(error).splitlines():
             log.write(ClassicLine(Severity.ERROR, problem))
     finally:
-        if ground.pid_file is not None:
-            ground.pid_file.remove()
+        if prepared.pid_file is not None:
+            prepared.pid_file.remove()
         listeners.close()
         announcement.tell(status)
     return status
 
 
-async def _work(ground: _Ground) -> int:
+async def _work(prepared: _Prepared) -> int:
+    signals = Signals()
     try:
-        return await _supervise(ground)
+        return await _supervise(prepared, signals)
     finally:
-        # While signals are still heard. To block them is not enough: asyncio may wait for children in
-        # threads (until Python 3.12), and such a thread would take a second SIGTERM.
-        if ground.pid_file is not None:
-            ground.pid_file.remove()
-        _hear_no_more()
+        # While there are handlers, so that no signal can leave the pid file behind.
+        if prepared.pid_file is not None:
+            prepared.pid_file.remove()
+        # The rest is short and has to reach the exit status.
+        signals.stop.set()
+        signals.close()
 
 
-async def _supervise(ground: _Ground) -> int:
-    supervisor = ClassicSupervisor(ground.plan, ground.listeners.sockets, ground.log)
-    _hear(supervisor, ground)
-    if not ground.plan.lasting and not ground.admin.sockets:
-        _started(ground)
+async def _supervise(prepared: _Prepared, signals: Signals) -> int:
+    supervisor = ClassicSupervisor(
+        prepared.plan, prepared.listeners.sockets, prepared.log, signals.stop
+    )
+    signals.on_flush(supervisor.forward)
+    signals.on_reload(lambda: _reload(supervisor, prepared))
+    if not prepared.plan.lasting and not prepared.admin.sockets:
+        _started(prepared)
         return FAILED if await supervisor.forward_once() else 0
     try:
         if not await supervisor.start():
             return FAILED
-        async with _administration(ground, supervisor):
-            _started(ground)
-            if ground.plan.forward_first:
+        async with _administration(prepared, supervisor):
+            _started(prepared)
+            if prepared.plan.forward_first:
                 supervisor.forward()
             await supervisor.stop.wait()
     finally:
@@ -123,69 +126,52 @@ async def _supervise(ground: _Ground) -> int:
 
 
 @asynccontextmanager
-async def _administration(ground: _Ground, supervisor: ClassicSupervisor) -> AsyncGenerator[None]:
-    """Answer administrators, if that was asked for."""
-    if not ground.admin.sockets:
+async def _administration(
+    prepared: _Prepared, supervisor: ClassicSupervisor
+) -> AsyncGenerator[None]:
+    """Answer administrators, if the options ask for it."""
+    if not prepared.admin.sockets:
         yield
         return
 
     def report(event: Event) -> None:
-        ground.log.write(log_lines.of_own(event))
+        prepared.log.write(log_lines.of_own(event))
 
-    async with open_store(ground.settings.store_place, report=report) as store:
+    async with open_store(prepared.settings.store_place, report=report) as store:
         admin = Admin(
             store=store,
             supervisor=supervisor,
-            may_terminate=ground.asked.on("admin-terminate"),
-            say=ground.log.write,
+            may_terminate=prepared.asked.on("admin-terminate"),
+            write=prepared.log.write,
         )
-        async with AdminServer(admin, ground.admin.sockets):
+        async with AdminServer(admin, prepared.admin.sockets):
             yield
 
 
-def _hear(supervisor: ClassicSupervisor, ground: _Ground) -> None:
-    """Obey signals; a second one to stop is the first one again."""
-    loop = asyncio.get_running_loop()
-    for number in _STOP:
-        loop.add_signal_handler(number, supervisor.stop.set)
-    loop.add_signal_handler(signal.SIGHUP, _reload, supervisor, ground)
-    loop.add_signal_handler(signal.SIGUSR1, supervisor.forward)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)
-
-
-def _hear_no_more() -> None:
-    """Ignore further signals until the process ends: the end of the loop would set them free."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
-    loop = asyncio.get_running_loop()
-    for number in _HEARD:
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _reload(supervisor: ClassicSupervisor, ground: _Ground) -> None:
-    """Open the log anew, read all options again, and have the services follow if they are good."""
-    ground.log.reopen()
+def _reload(supervisor: ClassicSupervisor, prepared: _Prepared) -> None:
+    """Open the log anew and read all options again; if they are good, the services follow."""
+    prepared.log.reopen()
     try:
-        plan, asked = ground.again()
+        plan, asked = prepared.reread()
         supervisor.follow(plan)
     except ConfigError as error:
         for problem in error.problems:
-            ground.log.write(ClassicLine(Severity.ERROR, f"options stay as they are: {problem}"))
+            prepared.log.write(ClassicLine(Severity.ERROR, f"options stay as they are: {problem}"))
         return
-    if waiting := services.only_at_start(ground.asked, asked):
+    if waiting := services.only_at_start(prepared.asked, asked):
         names = ", ".join(f"--{name}" for name in waiting)
-        ground.log.write(
+        prepared.log.write(
             ClassicLine(Severity.INFO, f"a change of {names} waits for the next start")
         )
 
 
-def _started(ground: _Ground) -> None:
-    ground.log.started()
-    for remark in ground.remarks:
-        ground.log.write(remark)
-    if rules.waits_for_a_signal(ground.asked):
-        text = "mail is forwarded when SIGUSR1 says so; --poll or --forward-on-disconnect says when"
-        ground.log.write(ClassicLine(Severity.INFO, text))
-    if ground.asked.on("close-stderr"):
+def _started(prepared: _Prepared) -> None:
+    prepared.log.started()
+    for remark in prepared.remarks:
+        prepared.log.write(remark)
+    if rules.waits_for_a_signal(prepared.asked):
+        text = "mail is forwarded at SIGUSR1 only; use --poll or --forward-on-disconnect to forward it earlier"
+        prepared.log.write(ClassicLine(Severity.INFO, text))
+    if prepared.asked.on("close-stderr"):
         process.redirect_to_null(2)
-    ground.announcement.tell(0)
+    prepared.announcement.tell(0)

@@ -1,10 +1,11 @@
-"""Which services the options call for, and the flags of each."""
+"""The services that the options need, and the flags of each."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
-from emailrelay.classic.command_line import Asked
-from emailrelay.classic.options import BY_NAME, Option, OptionKind, OptionUse
+from emailrelay.classic.command_line import GivenOptions
+from emailrelay.classic.option import Option, OptionKind, OptionUse
+from emailrelay.classic.options import BY_NAME
 from emailrelay.config import (
     SERVICES,
     Ack,
@@ -19,46 +20,46 @@ from emailrelay.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A service to run: the settings it reads, and its flags."""
+    """A service to run: the type of its settings, and its flags."""
 
     settings: type[Settings]
     flags: tuple[str, ...]
 
     @property
     def name(self) -> str:
-        """Give its name, as in the log."""
+        """Return its name, as in the log."""
         return self.settings.service
 
     @property
     def module(self) -> str:
-        """Give the module to run, as in ``python -m``."""
+        """Return the module to run, as in ``python -m``."""
         return f"emailrelay_{self.settings.service}"
 
     def also(self, *flags: str) -> "Service":
-        """Give it more flags."""
+        """Return it with more flags."""
         return replace(self, flags=(*self.flags, *flags))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What is to run. The services stand in the order in which they are stopped."""
+    """The services to run, in the order in which they are stopped."""
 
     receiver: Service | None
     filterd: Service | None
     forwarder: Service | None
-    """Forwards as long as the command runs."""
+    """Forwards while the command runs."""
     once: Service | None
-    """Tries every message once and ends: at the start (``forward_first``) or when told to."""
+    """Tries every message once and ends: at the start (``forward_first``) or at a signal or command."""
     forward_first: bool
 
     @property
     def lasting(self) -> tuple[Service, ...]:
-        """Give the services that run until the end."""
+        """Return the services that run until the end."""
         return tuple(s for s in (self.receiver, self.filterd, self.forwarder) if s is not None)
 
 
-def plan(asked: Asked) -> Plan:
-    """Return what expanded, consistent options call for."""
+def plan(asked: GivenOptions) -> Plan:
+    """Return the services that expanded, consistent options need."""
     serves = not asked.on("dont-serve") and not asked.on("no-smtp")
     target = asked.on("forward-to")
     waits = any(asked.on(name) for name in ("poll", "forward-on-disconnect", "immediate"))
@@ -72,33 +73,35 @@ def plan(asked: Asked) -> Plan:
     )
 
 
-def store_settings(asked: Asked, environ: Mapping[str, str]) -> Settings:
-    """Return settings that tell where the store is."""
+def store_settings(asked: GivenOptions, environ: Mapping[str, str]) -> Settings:
+    """Return settings that name the store."""
     return read(FilterdSettings, _service(FilterdSettings, asked).flags, environ)
 
 
-def problems(planned: Plan, asked: Asked, environ: Mapping[str, str]) -> list[str]:
-    """Return what the services would say against their flags, and what none of them can do."""
+def problems(planned: Plan, asked: GivenOptions, environ: Mapping[str, str]) -> list[str]:
+    """Return the problems of the services with their flags, and the options without a service."""
     found = dict.fromkeys(_unavailable(asked))
     for service in (*planned.lasting, *([planned.once] if planned.once else [])):
         try:
             read(service.settings, service.flags, environ)
         except ConfigError as error:
             # Several services read the same flag.
-            found.update(dict.fromkeys(_as_said(problem, asked) for problem in error.problems))
+            found.update(
+                dict.fromkeys(_with_shorthand(problem, asked) for problem in error.problems)
+            )
     return list(found)
 
 
-def _as_said(problem: str, asked: Asked) -> str:
-    """Name the shorthand where it was what named the target."""
+def _with_shorthand(problem: str, asked: GivenOptions) -> str:
+    """Name the shorthand if the target came from it."""
     for shorthand in ("as-client", "as-proxy"):
         if asked.on(shorthand) and problem.startswith("--forward-to: "):
             return problem.replace("--forward-to", f"--{shorthand}", 1)
     return problem
 
 
-def only_at_start(before: Asked, now: Asked) -> list[str]:
-    """Return the options that differ and are the command's own, which are obeyed at its start only."""
+def only_at_start(before: GivenOptions, now: GivenOptions) -> list[str]:
+    """Return the options that differ and take effect only at the start of the command."""
     names = sorted(before.values.keys() | now.values.keys())
     return [
         name
@@ -108,25 +111,25 @@ def only_at_start(before: Asked, now: Asked) -> list[str]:
 
 
 def available(option: Option) -> bool:
-    """Tell whether an option can be obeyed by this release."""
+    """Tell whether this release has the option."""
     known = any(option.setting in service.model_fields for service in SERVICES)
     return option.use is OptionUse.COMMAND or (option.use is OptionUse.SERVICES and known)
 
 
-def _unavailable(asked: Asked) -> Iterator[str]:
+def _unavailable(asked: GivenOptions) -> Iterator[str]:
     for name in asked.values:
         if not available(BY_NAME[name]):
             yield f"--{name}: not available yet in this version"
 
 
-def _service(settings: type[Settings], asked: Asked) -> Service:
+def _service(settings: type[Settings], asked: GivenOptions) -> Service:
     flags = ["--log-format=json"]
     for name, values in asked.values.items():
         if _has(settings, name):
             alone = f"--{name}" if BY_NAME[name].kind is OptionKind.OPTIONAL else f"--{name}="
             flags += [f"--{name}={value}" for value in values] or [alone]
-    # To switch something off is more than to leave it away: the environment may say otherwise, and
-    # without a word mail is encrypted where that is possible.
+    # ``no`` differs from no flag: the environment may contain ``yes``, and by default mail is encrypted
+    # where that is possible.
     flags += [f"--{name}=no" for name in sorted(asked.off) if _has(settings, name)]
     return Service(settings, tuple(flags))
 
@@ -141,7 +144,7 @@ def _once(forwarder: Service) -> Service:
     return Service(forwarder.settings, (*flags, "--once"))
 
 
-def _ack(asked: Asked) -> Ack:
+def _ack(asked: GivenOptions) -> Ack:
     if asked.on("immediate"):
         return Ack.DELIVERED
     return Ack.FILTERED if asked.on("filter") else Ack.STORED

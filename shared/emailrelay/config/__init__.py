@@ -1,7 +1,6 @@
 """The settings of the services: one declaration for file, environment, flags and reference."""
 
 from emailrelay.ack import Ack
-from emailrelay.config.clients import DEFAULT_AUTHORITIES
 from emailrelay.config.command import load
 from emailrelay.config.options import (
     SERVICES,
@@ -12,7 +11,8 @@ from emailrelay.config.options import (
     Settings,
 )
 from emailrelay.config.reading import read
-from emailrelay.config.restart import at_start
+from emailrelay.config.security_values import DEFAULT_AUTHORITIES
+from emailrelay.config.start_only import at_start
 from emailrelay.config.version import version
 from emailrelay.config.writing import write
 

@@ -1,4 +1,4 @@
-"""The table ``[[account]]``: who we are at a server that wants a login."""
+"""The table ``[[account]]``: an account at a server that requires a login."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -7,7 +7,7 @@ from typing import Annotated, Self, TypeAlias
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from emailrelay.config.declared import Declared
-from emailrelay.config.servers import FilePath
+from emailrelay.config.security_values import FilePath
 from emailrelay.config.tables import Table, Tables
 from emailrelay.config.values import Destination
 from emailrelay.secrets import Mechanism
@@ -16,7 +16,7 @@ _WITH_TOKEN = (Mechanism.XOAUTH2, Mechanism.OAUTHBEARER)
 
 
 class Provider(StrEnum):
-    """Who issues the tokens: known addresses and scopes, or your own."""
+    """The issuer of the tokens: with known addresses and scopes, or with your own."""
 
     MICROSOFT = "microsoft"
     GOOGLE = "google"
@@ -24,7 +24,7 @@ class Provider(StrEnum):
 
 
 class Grant(StrEnum):
-    """What a token is asked for with."""
+    """The grant for a token."""
 
     CLIENT_CREDENTIALS = "client-credentials"
     DEVICE_CODE = "device-code"
@@ -33,7 +33,7 @@ class Grant(StrEnum):
 
 
 BY_PERSON = (Grant.DEVICE_CODE, Grant.REFRESH_TOKEN)
-"""Grants that begin with a person who signs in."""
+"""Grants that begin with the sign-in of a person."""
 
 
 def _in_capitals(value: object) -> object:
@@ -41,7 +41,7 @@ def _in_capitals(value: object) -> object:
 
 
 def _secure(url: str) -> str:
-    # Secrets go there: RFC 6749 section 3.2 demands TLS.
+    # It gets secrets: RFC 6749 section 3.2 requires TLS.
     if not url.startswith("https://") or any(c.isspace() or not c.isprintable() for c in url):
         raise ValueError("must be a URL that begins with https://")
     return url
@@ -52,47 +52,47 @@ HttpsUrl: TypeAlias = Annotated[str, AfterValidator(_secure)]
 
 
 class OAuth2(Declared):
-    """Where an account's tokens come from, and what they are asked for with."""
+    """The source of an account's tokens, and the grant for them."""
 
     provider: Provider = Provider.CUSTOM
-    """Who issues the tokens: microsoft, google, or custom with addresses of its own."""
+    """The issuer of the tokens: microsoft, google, or custom with its own URLs."""
 
     grant: Grant = Field(examples=[Grant.REFRESH_TOKEN])
-    """What a token is asked for with: client-credentials, device-code (a person signs in once),
+    """The grant for a token: client-credentials, device-code (a person signs in once),
     refresh-token, or service-account (a key that may act for the user)."""
 
     tenant: str | None = Field(default=None, examples=["example.onmicrosoft.com"])
     """Microsoft's directory (tenant): its id or one of its domains."""
 
     client_id: str | None = Field(default=None, examples=["11111111-2222-3333-4444-555555555555"])
-    """The id of the application, as the provider registered it."""
+    """The id of the application, from its registration with the provider."""
 
     client_secret_file: FilePath | None = Field(
         default=None, examples=["/etc/emailrelay/office.secret"]
     )
-    """A file with the application's secret, which others must not be able to read."""
+    """A file with the application's secret. Other users must not be able to read it."""
 
     key_file: FilePath | None = Field(default=None, examples=["/etc/emailrelay/office.key"])
     """A file with a private key: PEM, or the JSON file of a Google service account."""
 
     certificate_file: FilePath | None = Field(default=None, examples=["/etc/emailrelay/office.pem"])
-    """The certificate (PEM) that belongs to key_file, for client-credentials."""
+    """The certificate (PEM) for key_file, with client-credentials."""
 
     refresh_token_file: FilePath | None = Field(
         default=None, examples=["/etc/emailrelay/google.token"]
     )
-    """A file with a refresh token; without one, emailrelay-auth login asks for it."""
+    """A file with a refresh token. Without it, emailrelay-auth login asks for one."""
 
     token_url: HttpsUrl | None = Field(default=None, examples=["https://login.example.net/token"])
-    """Where tokens come from; known for microsoft and google."""
+    """The URL that issues tokens; known for microsoft and google."""
 
     device_authorization_url: HttpsUrl | None = Field(
         default=None, examples=["https://login.example.net/device"]
     )
-    """Where a device asks for a code; known for microsoft."""
+    """The URL that issues device codes; known for microsoft."""
 
     scope: str | None = Field(default=None, examples=["https://mail.example.net/smtp"])
-    """What the token is to be good for; known for microsoft and google."""
+    """The scope of the token; known for microsoft and google."""
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
@@ -103,23 +103,24 @@ class OAuth2(Declared):
 
 
 class AccountSettings(Table):
-    """Who we are at a server; routes name it."""
+    """An account at a server; routes name it."""
 
     mechanism: AnyCase = Mechanism.PLAIN
-    """How to log in: plain, login, cram-md5 with a password, xoauth2, oauthbearer with a token."""
+    """The login mechanism: plain, login or cram-md5 with a password, xoauth2 or oauthbearer with a
+    token."""
 
     user: str = Field(examples=["relay@example.net"])
     """The user's name at the server, often an address."""
 
     password_file: FilePath | None = Field(default=None, examples=["/etc/emailrelay/shop.password"])
-    """A file with the password, which others must not be able to read."""
+    """A file with the password. Other users must not be able to read it."""
 
     oauth2: OAuth2 | None = None
     """The table [account.oauth2], for xoauth2 and oauthbearer."""
 
     servers: tuple[Destination, ...] = Field(default=(), examples=[("smtp.example.net:587",)])
-    """Servers at which the account may be used, beside those of the routes that name it. An account
-    that has neither is for forward_to and the servers of routes that name no account."""
+    """Further servers for the account, besides those of the routes that name it. An account that
+    has neither is for forward_to and for the servers of routes without an account."""
 
     @model_validator(mode="after")
     def _proves_one_way(self) -> Self:
@@ -141,7 +142,7 @@ class AccountOptions(Declared):
     """Accounts at servers."""
 
     account: Tables[AccountSettings] = ()
-    """Who we are at servers, by the name that a [[route]] gives; also with OAuth2."""
+    """Accounts at servers, by the name that a [[route]] gives; also with OAuth2."""
 
 
 def _problems(table: OAuth2) -> Iterator[str]:
@@ -177,7 +178,7 @@ def _unfit_grant(table: OAuth2) -> Iterator[str]:
                 yield "grant client-credentials needs client_secret_file, or key_file"
         case Grant.DEVICE_CODE:
             if table.provider is Provider.GOOGLE:
-                # Only a few scopes are open to its "TV and limited-input devices", mail not among them.
+                # It allows its "TV and limited-input devices" a few scopes only, and mail is not one of them.
                 yield "Google gives devices no access to mail: use refresh-token or service-account"
             if table.provider is Provider.CUSTOM and table.device_authorization_url is None:
                 yield "grant device-code needs device_authorization_url"

@@ -1,50 +1,19 @@
-"""What can be set about clients who come in: encryption, who they are, which recipients there are."""
+"""The settings about clients: encryption, login, and access to senders and recipients."""
 
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 from pydantic import (
     AfterValidator,
-    BeforeValidator,
     Field,
     ValidationInfo,
     field_validator,
 )
 
 from emailrelay.config.declared import Declared
+from emailrelay.config.security_values import Certificate, ClientAuthorities, FilePath, Mechanisms
 from emailrelay.config.tables import Table, Tables
-from emailrelay.config.values import Flag, Metavar, Networks, comma_list, destination
-from emailrelay.secrets import AuthConfig
-
-DEFAULT_AUTHORITIES = "<default>"
-"""Stands for the authorities that the system trusts."""
-
-
-def _absolute(path: Path) -> Path:
-    return path.absolute()
-
-
-def _given(value: object) -> object:
-    if value == "":
-        raise ValueError("must name a file")
-    return value
-
-
-def _key_and_chain(paths: list[Path]) -> list[Path]:
-    if len(paths) > 2:
-        raise ValueError("is one file, or two: key and chain")
-    return paths
-
-
-def _authorities(value: str) -> str:
-    if not value:
-        raise ValueError(f"must name a file, or be {DEFAULT_AUTHORITIES}")
-    return value if value == DEFAULT_AUTHORITIES else str(Path(value).absolute())
-
-
-def _auth_config(text: str) -> str:
-    AuthConfig.parse(text)
-    return text
+from emailrelay.config.values import Flag, Metavar, Networks, destination
 
 
 def _verifier(spec: str) -> str:
@@ -62,31 +31,20 @@ def _verifier(spec: str) -> str:
     return str(Path(path).absolute())
 
 
-SecretsPath: TypeAlias = Annotated[
-    Path, BeforeValidator(_given), AfterValidator(_absolute), Metavar("FILE")
-]
-ClientCertificate: TypeAlias = Annotated[
-    list[Annotated[Path, AfterValidator(_absolute)]],
-    BeforeValidator(comma_list),
-    AfterValidator(_key_and_chain),
-    Metavar("PEM"),
-]
-
-
 class Allow(Table):
-    """Which senders somebody may use.
+    """The senders that some clients may use.
 
-    The first table that fits the client decides; a client whom none fits may use any sender. Notices
-    (the empty sender) are always allowed.
+    The first table that fits the client decides. A client without such a table may use any sender.
+    Notices (the empty sender) are always allowed.
     """
 
     user: Annotated[tuple[str, ...], Metavar("USERS")] = Field(default=(), examples=[("alice",)])
-    """The names they log in with; * is everyone who logged in."""
+    """The login names of these clients; * is every client that has logged in."""
 
     network: Annotated[tuple[str, ...], Metavar("NETWORKS")] = Field(
         default=(), examples=[("192.168.0.0/24",)]
     )
-    """The addresses they come from, as 192.168.0.0/24 or fd00::/8, when they have not logged in."""
+    """The addresses of these clients, as 192.168.0.0/24 or fd00::/8, if they have not logged in."""
 
     sender: Annotated[tuple[str, ...], Field(min_length=1), Metavar("PATTERNS")] = Field(
         examples=[("alice@example.com", "*@lists.example.com")]
@@ -99,25 +57,25 @@ def _encrypts(info: ValidationInfo) -> bool:
 
 
 class EncryptionOptions(Declared):
-    """Encryption."""
+    """Encryption with clients."""
 
     server_tls: Flag = False
     """Offer encryption to clients (STARTTLS)."""
 
     server_tls_connection: Flag = False
-    """Encrypt from the first octet, as on port 465."""
+    """Encrypt client connections from the first octet, as on port 465."""
 
     server_tls_required: Flag = False
-    """Take nothing from a client before the connection is encrypted."""
+    """Refuse mail and logins before the connection is encrypted."""
 
-    server_tls_certificate: ClientCertificate = []
-    """Our key and certificate chain in PEM: one file, or given twice, the key and the chain. The key
-    must not be readable by others. Read again at SIGHUP."""
+    server_tls_certificate: Certificate = []
+    """The server's key and certificate chain in PEM, as one file, or as the key and the chain.
+    Other users must not be able to read the key. The service reads it again at SIGHUP."""
 
-    server_tls_verify: Annotated[str, AfterValidator(_authorities), Metavar("CA")] | None = None
-    """Ask clients for a certificate, and serve only those for whom these authorities (a PEM file, or
-    <default>) vouch. So every client, local ones too, must encrypt, as with server_tls_required. The
-    certificate is kept in the envelope."""
+    server_tls_verify: ClientAuthorities | None = None
+    """Require certificates of clients from these authorities: a PEM file, or <default>. Every
+    client, also on this machine, must then encrypt, as with server_tls_required. The envelope
+    contains the certificate."""
 
     @field_validator("server_tls_certificate")
     @classmethod
@@ -147,7 +105,7 @@ class EncryptionOptions(Declared):
 
     @property
     def must_encrypt(self) -> bool:
-        """Tell whether nothing is taken from a client before it encrypts: only then has it a certificate."""
+        """Tell whether clients must encrypt; with required certificates they must, to show theirs."""
         return self.server_tls_required or self.server_tls_verify is not None
 
     @field_validator("server_tls_required")
@@ -159,26 +117,27 @@ class EncryptionOptions(Declared):
 
 
 class AccessOptions(Declared):
-    """Who may send what."""
+    """Logins and permissions of clients."""
 
-    server_auth: SecretsPath | None = None
-    """The secrets file with the names and passwords of clients. With it, a client must log in before
-    it can send mail, unless the file trusts its address; and clients on other hosts are served when
-    they do. Read again when it changes; others must not be able to read it."""
+    server_auth: FilePath | None = None
+    """The secrets file with the names and passwords of clients. With it, a client must log in
+    before it can send mail, unless the file trusts its address. Clients on other hosts are served
+    after a login. The service reads the file again when it changes. Other users must not be able to
+    read it."""
 
-    server_auth_config: Annotated[str, AfterValidator(_auth_config), Metavar("LIST")] = ""
-    """Which mechanisms are offered: m:plain,login only these, x:cram-md5 never these, a:plain only
-    these under TLS, d:login not these under TLS; joined by semicolons. Without encryption only clients
-    on this machine are offered any, unless m: names them."""
+    server_auth_config: Mechanisms = ""
+    """The mechanisms to offer, in parts with semicolons between them. m:plain,login: only these;
+    x:cram-md5: not these; a:plain: only these under TLS; d:login: not these under TLS. Without
+    encryption, only clients on this machine get an offer, unless m: names the mechanisms."""
 
     address_verifier: Annotated[str, AfterValidator(_verifier), Metavar("SPEC")] | None = Field(
         default=None, examples=["net:127.0.0.1:10025"]
     )
-    """What says which recipients there are: the path of a program, net:HOST:PORT or net:/PATH."""
+    """The program that checks recipients: its path, net:HOST:PORT or net:/PATH."""
 
     lenient: Networks = Field(default=[], examples=["192.168.0.20,192.168.1.0/24"])
-    """The addresses and networks of devices that write the addresses of MAIL and RCPT without the angle
-    brackets: from there they are taken so. By default nobody's are."""
+    """The networks of devices that write addresses in MAIL and RCPT without angle brackets. Only
+    from these networks, the receiver accepts this."""
 
     allow: Tables[Allow] = ()
-    """Which senders each client may use."""
+    """The senders that each client may use."""

@@ -1,4 +1,4 @@
-"""What a service's command line asks for: its settings, or an answer and the end."""
+"""The command line of a service: it gives settings, or an answer and the end."""
 
 import os
 import sys
@@ -10,6 +10,7 @@ from emailrelay.config.options import Settings
 from emailrelay.config.reading import gather
 from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
+from emailrelay.terminal.error_lines import print_errors
 
 _S = TypeVar("_S", bound=Settings)
 
@@ -20,13 +21,15 @@ def load(
     *,
     check: Callable[[_S], list[str]] | None = None,
 ) -> _S:
-    """Return the settings of a service, or end the process as its command line asks.
+    """Return the settings of a service, or end the process after an option such as --help.
 
-    Without ``argv``, that of the process. ``check`` reads what --check-config is to read beside the
-    settings, as the service would at its start, and returns what is wrong with it.
+    Without ``argv``, it uses that of the process. ``check`` is for --check-config: it reads the files
+    that the settings name, as the service would at its start, and returns the problems.
 
-    Raises SystemExit: 0 after --help, --version and a clean --check-config; 78 (EX_CONFIG of
-    sysexits.h) with every problem on standard error.
+    Raises:
+        SystemExit: 0 after --help, --version and a clean --check-config; 78 (EX_CONFIG of
+            sysexits.h) with every problem on standard error.
+
     """
     asked = flags.parse(settings, sys.argv[1:] if argv is None else argv)
     if asked.version:
@@ -47,12 +50,11 @@ def load(
 
 
 def _refuse(settings: type[Settings], problems: Sequence[str]) -> NoReturn:
-    sys.stderr.writelines(f"{settings.program}: {problem}\n" for problem in problems)
-    raise SystemExit(os.EX_CONFIG)
+    raise SystemExit(print_errors(settings.program, *problems, status=os.EX_CONFIG))
 
 
 def _text(value: object) -> str:
-    # Of tables the names are enough: what they hold can be long.
+    # Tables can be long, so only their names are shown.
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType] -- str takes anything
 
 

@@ -1,4 +1,4 @@
-"""What all declarations of settings have in common: how they are read, and the texts that describe them."""
+"""The base of all declarations of settings, and the descriptions in them."""
 
 import ast
 import inspect
@@ -13,15 +13,15 @@ _PLUGINS = "PYDANTIC_DISABLE_PLUGINS"
 
 
 class Declared(BaseModel):
-    """Settings that are declared by fields, each with a docstring under it."""
+    """Settings as fields, each with a docstring under it."""
 
-    # Most declarations are only parts of a service's, so nothing is built of them before it is used.
+    # Most declarations are only parts of a service's, so none is built before it is used.
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, defer_build=True)
 
 
 def build(declaration: type[Declared]) -> None:
-    """Build what checks values for a declaration, if it is not there yet."""
-    # Pydantic would first look through every package that is installed for a plugin of its own.
+    """Build the validator of a declaration, unless it exists."""
+    # Otherwise pydantic looks for plugins in every installed package.
     before = os.environ.get(_PLUGINS)
     os.environ[_PLUGINS] = "__all__"
     try:
@@ -36,8 +36,8 @@ def build(declaration: type[Declared]) -> None:
 def texts(declaration: type[BaseModel]) -> Mapping[str, str]:
     """Return the text under each field, by name and in one line.
 
-    Pydantic can do this (``use_attribute_docstrings``), but would for every class and at every start:
-    that took longer than all else about the settings.
+    Pydantic can do this (``use_attribute_docstrings``), but for every class and at every start, which
+    took longer than the rest of the settings.
     """
     found: dict[str, str] = {}
     for base in reversed(declaration.__mro__):
@@ -49,7 +49,7 @@ def texts(declaration: type[BaseModel]) -> Mapping[str, str]:
 def _own(declaration: type[BaseModel]) -> dict[str, str]:
     try:
         (statement,) = ast.parse(inspect.getsource(declaration)).body
-    except OSError:  # installed without sources: help does without its texts
+    except OSError:  # Without sources, the help has no texts.
         return {}
     found: dict[str, str] = {}
     if isinstance(statement, ast.ClassDef):

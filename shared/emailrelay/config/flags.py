@@ -1,8 +1,9 @@
-"""The command line of a service: its flags and its help, made from the declaration."""
+"""The flags of a service and their help, made from the declaration."""
 
 import argparse
+import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import get_annotations
 from typing import Any, get_args, get_origin
@@ -20,7 +21,7 @@ _MISSING = "\0missing"
 
 @dataclass(frozen=True, slots=True)
 class CommandLine:
-    """What was asked for on the command line; ``values`` are texts by field name."""
+    """The options of a command line; ``values`` are texts by field name."""
 
     values: Mapping[str, str | list[str]]
     config: str | None = None
@@ -36,9 +37,11 @@ def flag(name: str) -> str:
 
 
 def parse(settings: type[Settings], argv: Sequence[str]) -> CommandLine:
-    """Return what ``argv`` (without the program's name) says; nothing is judged here but its shape.
+    """Return the options in ``argv`` (without the program's name), without a check of their values.
 
-    Prints the help and raises SystemExit(0) for ``--help``.
+    Raises:
+        SystemExit: 0, after the help.
+
     """
     known, unknown = _parser(settings, {}).parse_known_args(argv)
     values = vars(known)
@@ -58,14 +61,14 @@ def parse(settings: type[Settings], argv: Sequence[str]) -> CommandLine:
 
 
 def metadata(info: FieldInfo) -> Iterator[object]:
-    """Yield what the kinds of value say about a field, through ``Optional``."""
+    """Yield the annotations of a field, also those inside ``Optional``."""
     yield from info.metadata
     for part in get_args(info.annotation):
         yield from getattr(part, "__metadata__", ())
 
 
 def metavar(info: FieldInfo) -> str:
-    """Return the word for a field's value: its unit, its shape, or the words it may be."""
+    """Return the word for a field's value: its unit, its shape, or the possible words."""
     for item in metadata(info):
         if isinstance(item, Metavar):
             return item.word
@@ -78,9 +81,9 @@ def metavar(info: FieldInfo) -> str:
 def groups(settings: type[Settings]) -> Iterator[tuple[str, list[str]]]:
     """Yield the title and the field names of each group of options, the service's own groups first.
 
-    Tables are left out: they have no flag.
+    Tables have no flag and are not included.
     """
-    # What every service has (where, how many, how loud) is read last: one comes for the rest.
+    # Readers look for the service's own options first, so those of every service come last.
     for base in settings.__mro__:
         if issubclass(base, BaseModel):
             fields = base.model_fields
@@ -90,16 +93,28 @@ def groups(settings: type[Settings]) -> Iterator[tuple[str, list[str]]]:
                 yield (base.__doc__ or "").split("\n", 1)[0].rstrip("."), names
 
 
-def describe(text: str, info: FieldInfo) -> str:
-    """Return a field's text and default in one line."""
-    default: Any = info.get_default(call_default_factory=True)
-    if default is None or default is False or default == []:
-        return text
-    return f"{text} [{default:g}]" if isinstance(default, float) else f"{text} [{default}]"
+def lone_value(info: FieldInfo) -> str | None:
+    """Return the value that a flag without a value has; None if it needs one."""
+    return next((item.value for item in metadata(info) if isinstance(item, Alone)), None)
+
+
+def default_in_words(info: FieldInfo) -> str:
+    """Return a field's default, in the same words on all machines; empty if there is none."""
+    if info.default_factory is not None:
+        return (info.default_factory.__doc__ or "").strip().rstrip(".")
+    default: Any = info.default
+    if default is None or default is False or default in ("", []):
+        return ""
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+def with_flags(text: str, names: Container[str]) -> str:
+    """Return a description for a command line: with the flags instead of the names of fields."""
+    return re.sub(r"[a-z]+(?:_[a-z]+)+", lambda m: flag(m[0]) if m[0] in names else m[0], text)
 
 
 def _help(settings: type[Settings]) -> type[argparse.Action]:
-    """Return what shows the help: only then the texts of the options are read."""
+    """Return the action that shows the help; only then the descriptions are read."""
 
     class Help(argparse.Action):
         def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
@@ -115,9 +130,9 @@ def _parser(settings: type[Settings], described: Mapping[str, str]) -> argparse.
         usage="%(prog)s [-c FILE] [options]",
         description=settings.summary,
         epilog='Each option can also stand in the file (spool_dir = "DIR") or in the environment '
-        "(EMAILRELAY_SPOOL_DIR=DIR). Flags go before the environment, the environment before the "
-        "file. Signals: TERM finishes what is in hand and stops, HUP reads files again, USR1 tries "
-        "all waiting mail now.",
+        "(EMAILRELAY_SPOOL_DIR=DIR). Flags take precedence over the environment, and the environment "
+        "over the file. Signals: TERM finishes current work and stops, HUP reads the files again, "
+        "USR1 tries all waiting mail now.",
         add_help=False,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
@@ -130,43 +145,44 @@ def _parser(settings: type[Settings], described: Mapping[str, str]) -> argparse.
         metavar="FILE",
         nargs="?",
         const=_MISSING,
-        help="Settings file (TOML), one for all services. A key of another service is left to it.",
+        help="The settings file (TOML), one for all services. Keys of other services are ignored.",
     )
     general.add_argument(
         "--check-config",
         action="store_true",
-        help="Check file, environment and flags, show what is set, and exit: 0 if all is well, else 78.",
+        help="Check file, environment and flags, show the settings, and exit: 0 if they are good, else 78.",
     )
     general.add_argument(
         "--version",
         action="store_true",
-        help="Show the version, with --verbose also the capabilities, and exit.",
+        help="Show the version (with --verbose, the capabilities too) and exit.",
     )
     general.add_argument(
-        "--help", "-h", action=_help(settings), nargs=0, help="Show this and exit."
+        "--help", "-h", action=_help(settings), nargs=0, help="Show this help and exit."
     )
     for title, names in groups(settings):
         group = parser.add_argument_group(title)
         for name in names:
-            text, info = described.get(name, ""), settings.model_fields[name]
+            text = with_flags(described.get(name, ""), settings.model_fields)
+            info = settings.model_fields[name]
             group.add_argument(flag(name), dest=name, **_shape(text, info))
     return parser
 
 
 def _shape(text: str, info: FieldInfo) -> dict[str, Any]:
-    alone = next((item.value for item in metadata(info) if isinstance(item, Alone)), None)
+    alone, default = lone_value(info), default_in_words(info)
     many = alone is None and get_origin(info.annotation) is list
     return {
-        # An option whose value is missing is a problem like any other, not the end of the parsing.
+        # A missing value is reported with all other problems, and does not end the parsing.
         "nargs": "?",
         "const": alone or _MISSING,
         "action": "append" if many else "store",
         "metavar": metavar(info),
-        "help": describe(text, info).replace("%", "%%"),
+        "help": f"{text} [{default}]".removesuffix(" []").replace("%", "%%"),
     }
 
 
 def _wide(prog: str) -> argparse.HelpFormatter:
     return argparse.HelpFormatter(
-        prog, max_help_position=30, width=None if sys.stdout.isatty() else 100
+        prog, max_help_position=28, width=None if sys.stdout.isatty() else 80
     )

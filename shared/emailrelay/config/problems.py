@@ -1,4 +1,4 @@
-"""What is wrong with settings, in sentences: the place, what stands there, what may stand there."""
+"""Problems with settings, as sentences: the place, the value, and the allowed values."""
 
 import difflib
 import re
@@ -13,20 +13,20 @@ from emailrelay.config.options import SERVICES, Settings
 from emailrelay.config.tables import tables as names_of_tables
 
 _PREFIX = "EMAILRELAY_"
-_OF_FILTERS = frozenset({"EMAILRELAY_ID", "EMAILRELAY_RUN"})
-"""What filter programs find in their environment (docs/filters.md), and pass on to commands of ours."""
+_FILTER_VARIABLES = frozenset({"EMAILRELAY_ID", "EMAILRELAY_RUN"})
+"""Variables of filter programs (docs/filters.md), which they pass on to commands of this package."""
 _SHOWN = 80
-"""So much of a bad value is shown, in characters. No option holds a secret: they have files of their own."""
+"""The most characters of a bad value in a message. No option contains a secret; secrets have files."""
 
-_SAID = {"missing": "is missing", "extra_forbidden": "there is no such option"}
-"""Our words for two kinds of error, which show no value."""
+_SENTENCES = {"missing": "is missing", "extra_forbidden": "there is no such option"}
+"""Sentences for two kinds of error, without the value."""
 _MUST_BE = {
     "int_parsing": "must be a whole number",
     "int_from_float": "must be a whole number",
     "float_parsing": "must be a number",
     "bool_parsing": "must be yes or no",
 }
-"""Our words for values of the wrong kind."""
+"""Sentences for values of the wrong kind."""
 
 
 def variable(name: str) -> str:
@@ -35,54 +35,54 @@ def variable(name: str) -> str:
 
 
 def of_command_line(settings: type[Settings], asked: flags.CommandLine) -> list[str]:
-    """Return what is wrong with the shape of the command line."""
+    """Return the problems with the grammar of the command line."""
     missing = [f"{flags.flag(name)}: needs a value" for name in asked.without_value]
-    strange, option = list[str](), False
+    unknown, option = list[str](), False
     for word in asked.unknown:
-        # A bare word behind a strange option is its value, and wrong for no other reason.
+        # A bare word after an unknown option is its value, not a further problem.
         if word.startswith("-") or not option:
-            strange.append(_stranger(settings, word))
+            unknown.append(_unknown_option(settings, word))
         option = word.startswith("-") and "=" not in word
-    return missing + strange
+    return missing + unknown
 
 
 def of_environment(environ: Iterable[str]) -> list[str]:
-    """Return the variables that look like a slip of the pen.
+    """Return the variables that look like misspelt options.
 
-    Others put names with our prefix into environments as well (Kubernetes for a service called
-    emailrelay, filterd for its filters), so a name that resembles no option is none of ours.
+    Other programs use names with this prefix too (Kubernetes for a service called emailrelay, filterd
+    for its filters), so a name that resembles no option is ignored.
     """
     in_file = {variable(name): name for name in _tables()}
     names = {variable(name) for name in [*_all_names(), "config"]} - in_file.keys()
-    known = names | _OF_FILTERS
-    strange = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
-    misplaced = [f"{name}: {_only_in_file(in_file[name])}" for name in strange if name in in_file]
+    known = names | _FILTER_VARIABLES
+    unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
+    misplaced = [f"{name}: {_only_in_file(in_file[name])}" for name in unknown if name in in_file]
     return misplaced + [
-        f"{name}: there is no such option{meant}"
-        for name in strange
-        if name not in in_file and (meant := _meant(name, names, prefix=_PREFIX))
+        f"{name}: there is no such option{suggestion}"
+        for name in unknown
+        if name not in in_file and (suggestion := _suggestion(name, names, prefix=_PREFIX))
     ]
 
 
 def of_keys(keys: Iterable[str], path: str) -> list[str]:
-    """Return the keys of a file that are no service's option."""
+    """Return the keys of a file that are not an option of any service."""
     names = _all_names()
     return [
-        f"{key} in {path}: there is no such option{_meant(key.replace('-', '_'), names)}"
+        f"{key} in {path}: there is no such option{_suggestion(key.replace('-', '_'), names)}"
         for key in keys
         if key not in names
     ]
 
 
 def of_toml(text: str, path: str, said: str) -> str:
-    """Return what is wrong with a text that is not TOML: the line, and the key or table it is about.
+    """Return the problem of a text that is not TOML, with the line and its key or table.
 
-    ``said`` is what the parser says, with the place at its end.
+    ``said`` is the message of the parser, with the place at its end.
     """
     reason, _, place = said.partition(" (at ")
     found = re.match(r"line (\d+), column \d+", place)
     lines = text.splitlines()
-    # An end where more was expected belongs to the last line.
+    # An early end of the text belongs to the last line.
     number = min(int(found[1]) if found else len(lines), len(lines))
     for line in reversed(lines[:number]):
         named = re.match(r"\s*(\[+[^]]*]*|[A-Za-z0-9_.\"'-]+(?=\s*=)|[A-Za-z0-9_-]+)", line)
@@ -93,7 +93,7 @@ def of_toml(text: str, path: str, said: str) -> str:
 
 
 def _hint(line: str) -> str:
-    """Say what is usually meant by a line that is not TOML."""
+    """Return the usual correction of a line that is not TOML."""
     _, equals, value = line.partition("=")
     word = value.partition("#")[0].strip()
     if line.lstrip().startswith("["):
@@ -108,12 +108,12 @@ def _hint(line: str) -> str:
 def of_values(
     error: ValidationError, places: Mapping[str, str], values: Mapping[str, Any]
 ) -> list[str]:
-    """Return what is wrong with values, each at its place (by field name)."""
+    """Return the problems of values, each with its place (by field name)."""
     found: list[str] = []
     for detail in error.errors(include_url=False, include_context=False):
         name, *inside = detail["loc"]
         told = detail["msg"].removeprefix("Value error, ")
-        said = (_SAID | _MUST_BE).get(detail["type"], told)
+        said = (_SENTENCES | _MUST_BE).get(detail["type"], told)
         said = said.replace("Input should be", "must be", 1)
         place = places.get(str(name))
         if place is None:
@@ -126,7 +126,7 @@ def of_values(
 
 
 def _in_table(place: str, tables: Any, inside: list[int | str]) -> str:
-    """Return where in a list of tables: ``[[route]] 2 (isp) in relay.toml, smarthosts 1``."""
+    """Return the place in a list of tables: ``[[route]] 2 (isp) in relay.toml, smarthosts 1``."""
     index, *keys = inside
     heading, _, path = place.partition(" ")
     number = f" {index + 1}" if isinstance(index, int) else ""
@@ -139,16 +139,16 @@ def _in_table(place: str, tables: Any, inside: list[int | str]) -> str:
 
 
 def _input(detail: ErrorDetails) -> str:
-    # A whole table says nothing, nor does the yes of a flag, and what stands at an unknown key may be a password.
+    # A whole table or the yes of a flag does not help, and the value of an unknown key may be a password.
     given: object = detail["input"]
     tables = isinstance(given, list) and any(isinstance(item, dict) for item in given)  # pyright: ignore[reportUnknownVariableType] -- of whatever kinds
     said_yes = given in (True, "yes") and detail["type"] == "value_error"
-    if detail["type"] in _SAID or isinstance(given, dict) or tables or said_yes:
+    if detail["type"] in _SENTENCES or isinstance(given, dict) or tables or said_yes:
         return ""
     return f"{_shown(detail['input'])}: "
 
 
-def _stranger(settings: type[Settings], word: str) -> str:
+def _unknown_option(settings: type[Settings], word: str) -> str:
     option = word.split("=", 1)[0]
     if not option.startswith("-"):
         return f"{word}: unexpected; options begin with --"
@@ -159,7 +159,7 @@ def _stranger(settings: type[Settings], word: str) -> str:
     if owners:
         return f"{option}: is an option of {' and '.join(owners)}"
     own = {flags.flag(name) for name in [*settings.model_fields, "config", "check_config"]}
-    return f"{option}: there is no such option{_meant(option, own)}"
+    return f"{option}: there is no such option{_suggestion(option, own)}"
 
 
 def _all_names() -> set[str]:
@@ -174,8 +174,8 @@ def _only_in_file(name: str) -> str:
     return f"can stand only in the settings file, as [[{name}]]"
 
 
-def _meant(word: str, names: Iterable[str], prefix: str = "") -> str:
-    # What all names share would make any two of them look alike.
+def _suggestion(word: str, names: Iterable[str], prefix: str = "") -> str:
+    # The common prefix would make all names look alike.
     rest = [name.removeprefix(prefix) for name in names]
     close = difflib.get_close_matches(word.removeprefix(prefix), rest, n=1, cutoff=0.8)
     return f"; did you mean {prefix}{close[0]}?" if close else ""

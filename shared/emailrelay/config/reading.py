@@ -1,4 +1,4 @@
-"""Reading the settings once, whole: flags over environment over file over default."""
+"""The reader of settings: flags before environment before file before default."""
 
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ def read(settings: type[_S], argv: Sequence[str], environ: Mapping[str, str]) ->
 def gather(
     settings: type[_S], asked: flags.CommandLine, environ: Mapping[str, str]
 ) -> tuple[_S, dict[str, str]]:
-    """Return the settings and, for each that was given, the place where; raise ConfigError."""
+    """Return the settings and, for each that was given, its place; raise ConfigError."""
     wrong = problems.of_command_line(settings, asked) + problems.of_environment(environ)
     values: dict[str, Any] = {}
     places: dict[str, str] = {}
@@ -33,7 +33,7 @@ def gather(
     try:
         in_file = _from_file(path) if path else {}
     except ConfigError as error:
-        # What the file would have said is not missing: nothing more is judged.
+        # The values of the file are unknown, so nothing else can be checked.
         raise ConfigError([*wrong, *error.problems]) from error
     wrong += problems.of_keys(in_file, path) if path else []
     for name in tables(settings):
@@ -59,12 +59,12 @@ def gather(
 
 
 def _joined(value: str | list[str]) -> object:
-    # A list's flag may be repeated, and each time hold several.
+    # The flag of a list may be repeated, each time with several values.
     return comma_list(",".join(value)) if isinstance(value, list) else value
 
 
 def _from_file(path: str) -> dict[str, Any]:
-    """Return what stands in a file; raise ConfigError if that cannot be told."""
+    """Return the values in a file; raise ConfigError if it cannot be read."""
     try:
         text = Path(path).read_text("utf-8")
     except OSError as error:

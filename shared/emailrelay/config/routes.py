@@ -1,4 +1,4 @@
-"""The table ``[[route]]``: which mail goes to which servers, and how."""
+"""The table ``[[route]]``: the servers for some of the mail."""
 
 import re
 from typing import Annotated, Literal, TypeAlias
@@ -24,7 +24,7 @@ def _mailbox(text: str) -> str:
 
 
 def _some(items: tuple[str, ...]) -> tuple[str, ...]:
-    # Not pydantic's min_length, which counts only the good ones and so complains twice.
+    # Pydantic's min_length would count only the valid ones and so report a second problem.
     if not items:
         raise ValueError("must have at least one")
     return items
@@ -32,7 +32,7 @@ def _some(items: tuple[str, ...]) -> tuple[str, ...]:
 
 def _free(name: str) -> str:
     if name in {routes.DEFAULT, routes.ADDRESS}:
-        raise ValueError("is the name of a route that is always there")
+        raise ValueError("is the name of a built-in route")
     return name
 
 
@@ -45,68 +45,70 @@ TlsWord: TypeAlias = Literal["off", "opportunistic", "required", "implicit"]
 
 
 class RouteSettings(Table):
-    """A way for some of the mail.
+    """The servers for some of the mail.
 
-    The first in the file that fits a recipient takes it; what fits none goes to forward_to.
+    The first route in the file that fits a recipient takes it. All other mail goes to forward_to.
     """
 
     sender: RoutePatterns = ("*",)
-    """Envelope senders it is for: user@domain, domain, *.domain, <> (notices, which have none) or *
-    (all of them, and none)."""
+    """The envelope senders of this mail: user@domain, domain, *.domain, <> (notices, which have no
+    sender) or * (all of them, and none)."""
 
     recipient: RoutePatterns = ("*",)
-    """Recipients it is for: user@domain, domain, *.domain or *."""
+    """The recipients of this mail: user@domain, domain, *.domain or *."""
 
     user: Annotated[tuple[str, ...], AfterValidator(_some), Metavar("USERS")] | None = Field(
         default=None, examples=[("alice", "bob")]
     )
-    """Users it is for, by the name they logged in with; * is everyone who logged in. By default it
-    does not matter who did."""
+    """The login names of the users who sent this mail; * is every user who logged in. By default,
+    mail of all users, also without login."""
 
     smarthosts: Annotated[tuple[Destination, ...], AfterValidator(_some)] = Field(
         examples=[("smtp.example.net:587", "backup.example.net:587")]
     )
-    """The servers, the best one first: the next is asked while those before it cannot be used."""
+    """The servers, the best one first. The next one is used while those before it cannot be."""
 
     account: Name | None = Field(default=None, examples=["isp"])
-    """Who we are there: the name of an [[account]], or a selector of the secrets file."""
+    """The account at these servers: the name of an [[account]], or a selector of the secrets
+    file."""
 
     tls: TlsWord | None = Field(default=None, examples=["required"])
-    """When the connection is encrypted: off, opportunistic (if offered), required (by STARTTLS) or
-    implicit (from the first octet, port 465); by default as for all servers."""
+    """The encryption of the connection: off, opportunistic (if offered), required (by STARTTLS) or
+    implicit (from the first octet, port 465). By default, as for all servers."""
 
     tls_verify: Flag | None = Field(default=None, examples=[True])
-    """Whether the server must prove who it is; by default as for all servers."""
+    """Whether to verify the server's certificate. By default, as for all servers."""
 
     connections: PositiveCount | None = Field(default=None, examples=[5])
-    """The most connections at a time, over all forwarder processes on this spool; by default
+    """The most connections at a time, over all forwarder processes on this spool. By default,
     connections_per_route in each process."""
 
     rate: Annotated[str, AfterValidator(_rate), Metavar("N/TIME")] | None = Field(
         default=None, examples=["30/m"]
     )
-    """The most messages in a time, over all forwarder processes on this spool: 30/m (in any minute),
-    500/10m, 1000/h, 2000/d."""
+    """The most messages in a time, over all forwarder processes on this spool: 30/m (in any
+    minute), 500/10m, 1000/h, 2000/d."""
 
     envelope_from: Annotated[str, AfterValidator(_mailbox), Metavar("ADDRESS")] | None = Field(
         default=None, examples=["relay@example.com"]
     )
-    """What takes the place of the envelope sender: an address, or a domain that takes the place of its
-    domain only. Notices stay without sender, and the message's header lines stay as they are."""
+    """The replacement for the envelope sender: an address, or a domain that replaces only the
+    domain. Notices stay without sender, and header lines stay unchanged."""
 
     retry_first: Seconds | None = None
-    """The pause after the first failed attempt; this and the next three by default as for all mail."""
+    """The pause after the first failed attempt. By default, this and the next three are as for all
+    mail."""
 
     retry_factor: float | None = Field(
         default=None, ge=1, le=100, allow_inf_nan=False, examples=[1.5]
     )
-    """How much longer each further pause is than the one before."""
+    """The factor by which each further pause is longer than the one before."""
 
     retry_longest: Seconds | None = Field(default=None, examples=[3600])
-    """No pause is longer than this."""
+    """The longest pause."""
 
     max_age: Seconds | None = Field(default=None, examples=[14400])
-    """A message older than this fails at its next refusal instead of being tried again."""
+    """The age after which a message fails at its next refusal, instead of another attempt."""
 
     @field_validator("name")
     @classmethod
@@ -115,11 +117,11 @@ class RouteSettings(Table):
 
     @property
     def takes_all(self) -> bool:
-        """Whether no mail is left for the routes behind it."""
+        """Tell whether no mail is left for the routes after it."""
         return self.user is None and "*" in self.sender and "*" in self.recipient
 
     def plain(self, usual: Schedule) -> routes.Route:
-        """Return the route as a plain value, with what was left out taken from all mail's."""
+        """Return the route as a plain value; ``usual`` fills the gaps of its retry rule."""
         first = self.retry_first or usual.first
         return routes.Route(
             name=self.name,
@@ -145,6 +147,6 @@ class RouteSettings(Table):
 def all_routes(
     tables: tuple[RouteSettings, ...], forward_to: str | None, usual: Schedule
 ) -> routes.Routes:
-    """Return the routes of a settings file with the default that they end in."""
+    """Return the routes of a settings file, with the default route at the end."""
     default = routes.only(forward_to, usual).default if forward_to else None
     return routes.Routes(tuple(table.plain(usual) for table in tables), default)

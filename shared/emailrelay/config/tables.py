@@ -1,4 +1,4 @@
-"""Tables of the settings file: what comes several times, as ``[[route]]``, and no flag can say."""
+"""Lists of tables in the settings file, as ``[[route]]``, which no flag can express."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -20,14 +20,14 @@ from emailrelay.config.values import Metavar
 Name: TypeAlias = Annotated[
     str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"), Metavar("NAME")
 ]
-"""What a table is called in other tables, in the log and in the names of files."""
+"""The name of a table in other tables, in the log and in file names."""
 
 
 class Table(Declared):
-    """One table; what it can hold is declared as the options are, by fields and docstrings."""
+    """One table; fields and docstrings declare its keys, as they declare options."""
 
     name: Name = Field(examples=["isp"])
-    """The name: letters, digits, underscores, dots and hyphens."""
+    """The name of letters, digits, underscores, dots and hyphens."""
 
     def __str__(self) -> str:
         return self.name
@@ -35,7 +35,7 @@ class Table(Declared):
 
 @dataclass(frozen=True, slots=True)
 class InFile:
-    """The option is a list of tables, which only the settings file can hold."""
+    """The option is a list of tables, which can stand only in the settings file."""
 
 
 def in_file_only(info: FieldInfo) -> bool:
@@ -50,7 +50,7 @@ def tables(settings: type[BaseModel]) -> Iterator[str]:
 
 def _double_brackets(value: object) -> object:
     if isinstance(value, dict | str):
-        raise ValueError("comes as a list of tables: write its name in double brackets, [[ ]]")  # noqa: TRY004 -- pydantic makes problems of ValueError only
+        raise ValueError("must be a list of tables: write its name in double brackets, [[ ]]")  # noqa: TRY004 -- pydantic makes problems of ValueError only
     return value  # pyright: ignore[reportUnknownVariableType] -- pydantic looks at what it is
 
 
@@ -67,4 +67,4 @@ def _names_differ(found: Sequence[_T]) -> Sequence[_T]:
 Tables: TypeAlias = Annotated[
     tuple[_T, ...], BeforeValidator(_double_brackets), AfterValidator(_names_differ), InFile()
 ]
-"""A field of this kind is named as its tables are: ``route: Tables[Route] = ()`` is ``[[route]]``."""
+"""A field of this kind has the name of its tables: ``route: Tables[Route] = ()`` is ``[[route]]``."""

@@ -1,4 +1,4 @@
-"""The kinds of value an option can have, each with its unit and what it accepts."""
+"""The kinds of values of options, each with its unit and its check."""
 
 import re
 import socket
@@ -22,25 +22,25 @@ _ANONYMITIES = ("vrfy", "server", "content", "client")
 
 @dataclass(frozen=True, slots=True)
 class Metavar:
-    """The word that stands for a value of this kind in help and reference: its unit or shape."""
+    """The word for a value of this kind in help and reference: its unit or shape."""
 
     word: str
 
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """The option may stand without a value, which then means ``value``."""
+    """The option may stand without a value, and then means ``value``."""
 
     value: str
 
 
 @dataclass(frozen=True, slots=True)
 class AtStart:
-    """The option counts at the start only: a reload does not change it."""
+    """The option takes effect at the start only: a reload does not change it."""
 
 
 def comma_list(value: object) -> object:
-    """Split a text at its commas; a list (of the file) is taken as it stands, commas and all."""
+    """Split a text at its commas; return a list (of the file) unchanged, with its commas."""
     if isinstance(value, str):
         return [part.strip() for part in value.split(",") if part.strip()]
     return value
@@ -51,9 +51,9 @@ _MAIL_SERVICES = {"smtp": 25, "submission": 587, "submissions": 465}
 
 
 def destination(text: str) -> str:
-    """Return ``HOST:NUMBER``, ``[IPV6]:NUMBER`` or ``/PATH``; raise ValueError saying what to write.
+    """Return ``HOST:NUMBER``, ``[IPV6]:NUMBER`` or ``/PATH``; raise ValueError with advice.
 
-    A service name (``mail.isp.net:smtp``) is looked up here, so that a misspelt one stops the start.
+    It looks up a service name (``mail.isp.net:smtp``), so that a misspelt one stops the start.
     """
     address = host_port.parse(text)
     if isinstance(address, HostPort) and not address.port.isdigit():
@@ -80,7 +80,7 @@ def _anonymities(words: list[str]) -> list[str]:
 
 
 def left_out(words: Sequence[str]) -> frozenset[str]:
-    """Return the SMTP extensions, in lower case, that a list of ``-NAME`` does without."""
+    """Return the SMTP extensions, in lower case, that a list of ``-NAME`` excludes."""
     return frozenset(word[1:] for word in words if word.startswith("-"))
 
 
@@ -127,14 +127,14 @@ def _networks(texts: list[str]) -> list[str]:
 
 
 def _not_empty(value: object) -> object:
-    # Path("") is the current directory, which nobody means who left a variable empty.
+    # Path("") is the current directory, but an empty variable is a mistake.
     if value == "":
         raise ValueError("must name a directory")
     return value
 
 
 def _absolute(path: Path) -> Path:
-    # Workers and filter programs must not depend on the directory the service was started in.
+    # Workers and filter programs must not depend on the directory of the start.
     return path.absolute()
 
 
@@ -156,7 +156,7 @@ Networks: TypeAlias = Annotated[
     list[str], BeforeValidator(comma_list), AfterValidator(_networks), Metavar("LIST")
 ]
 Filters: TypeAlias = Annotated[
-    list[str], BeforeValidator(comma_list), AfterValidator(_filters), Metavar("SPEC")
+    list[str], BeforeValidator(comma_list), AfterValidator(_filters), Metavar("SPEC,...")
 ]
 Anonymities: TypeAlias = Annotated[
     list[str],

@@ -1,4 +1,4 @@
-"""Which release this is, and what it can do on this machine."""
+"""The release, and its capabilities on this machine."""
 
 import importlib.util
 import platform
@@ -12,7 +12,7 @@ def version() -> str:
 
 
 def capabilities() -> list[str]:
-    """Return one line for each thing that differs between machines, as ``name: value``."""
+    """Return a line for each difference between machines, as ``name: value``."""
     import ssl  # noqa: PLC0415 -- 10 ms and 2 MB that only this answer needs
 
     uvloop = importlib.util.find_spec("uvloop") is not None

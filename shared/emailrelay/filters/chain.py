@@ -1,4 +1,4 @@
-"""Several filters in a row on one work copy, up to the first that does not accept."""
+"""Runs several filters in turn on one work copy, up to the first that does not accept."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ from emailrelay.queue_id import QueueId
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Chain:
-    """Filters in their order, all for the same side."""
+    """Filters in their order, all of one side."""
 
     filters: Sequence[Filter]
     side: Side
@@ -48,7 +48,7 @@ class Chain:
     async def run(
         self, copy: FilterCopy, *, message: QueueId, original: Original | None = None
     ) -> Spoken:
-        """Run the filters; an ``Accept`` says that content and envelope may be used as they are now.
+        """Run the filters; after an ``Accept``, content and envelope may be used as they are now.
 
         With an ``original``, a copy of it that no filter has touched is not read.
         Cancelled, it ends the program that is running, with all in its group.
@@ -62,7 +62,10 @@ class Chain:
         return Spoken(_checked(accepted, _problem(copy, original)), self._last)
 
     def at_once(self, envelope: Envelope, size: int) -> Spoken | None:
-        """Answer for a chain of nothing but ``exit:N``, which looks at no copy; None: ``run`` it."""
+        """Return the verdict of a chain of ``exit:N`` only, which needs no copy.
+
+        None: use ``run``.
+        """
         accepted = Accept()
         for one in self.filters:
             if not isinstance(one, ExitFilter):
@@ -117,7 +120,7 @@ def _verdict(outcome: ProgramResult, side: Side) -> Verdict:
 
 
 def _joined(accepted: Accept, verdict: Verdict) -> Verdict:
-    """Give a verdict with the wishes of the filters before it."""
+    """Return a verdict with the requests of the filters before it."""
     if not (accepted.rescan or accepted.stop_run):
         return verdict
     return replace(

@@ -1,51 +1,49 @@
 """Connections to services that answer each line with a line: network filters, address verifiers.
 
-A connection stays open between questions and serves one question at a time.
+A connection stays open between requests and serves one request at a time.
 """
 
 import asyncio
 from collections.abc import Iterable
 from typing import cast
 
+from emailrelay.errors import RelayError
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
 IDLE = 60.0
-"""Seconds after which a connection that nobody needs is closed."""
+"""Seconds after which an idle connection is closed."""
 _LONGEST = 64 * 1024
-"""Octets of an answer; more is no line."""
+"""The most octets of an answer."""
 
 
-class Closed(Exception):
-    """The filter has closed the connection, in the middle of an answer or (``said`` is empty) before it."""
+class NoFilterAnswer(RelayError):
+    """The service was reached but gave no answer."""
+
+
+class _Closed(Exception):
+    """The service closed the connection."""
 
     def __init__(self, said: bytes) -> None:
         super().__init__("it closed the connection")
         self.said = said
-
-
-class EndlessAnswer(Exception):
-    """The answer is longer than a line may be."""
-
-
-class NoFilterAnswer(Exception):
-    """The service was reached but gave no answer."""
+        """The part of the answer that had arrived."""
 
 
 class _Stale(Exception):
-    """The service had closed a kept connection."""
+    """The service had closed an idle connection."""
 
 
 class Connection(asyncio.Protocol):
     """An open connection to a filter that answers each line with one.
 
-    A protocol by itself: with a stream's reader and writer around it an answer cost twice as much.
+    A protocol class: with the reader and writer of a stream an answer costs twice as much.
     """
 
     def __init__(self) -> None:
         self.used = False
-        """It has served before, so its server may just be closing it."""
+        """True if it has served before, so that its server may be closing it."""
         self.kept_at = 0.0
-        """When it was last given back, by the loop's clock."""
+        """Time of its last use, by the loop's clock."""
         self._transport: asyncio.Transport | None = None
         self._said = bytearray()
         self._answer: asyncio.Future[bytes] | None = None
@@ -55,7 +53,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by their class
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - the library's signature
-        """See ``asyncio.Protocol``; an end without an error is told by this as well."""
+        """See ``asyncio.Protocol``; the loop calls this also for an end without an error."""
         self._transport = None
         self._hear()
 
@@ -63,27 +61,27 @@ class Connection(asyncio.Protocol):
         """See ``asyncio.Protocol``."""
         self._said += data
         if self._answer is None and len(self._said) > _LONGEST:
-            self.close()  # nobody has asked
+            self.close()  # unsolicited octets
         self._hear()
 
     @property
     def silent(self) -> bool:
-        """Whether it is open, and has said nothing that would be taken for the next answer."""
+        """True if it is open, and the service has sent nothing unasked."""
         return self._transport is not None and not self._said
 
     async def ask(self, line: bytes) -> bytes:
-        """Send a line; give the one that answers it, without its LF.
+        """Send a line; return the answer without its LF.
 
         Raises:
-            Closed: the filter does not answer.
-            EndlessAnswer: its answer is too long.
+            _Closed: the service does not answer.
+            NoFilterAnswer: its answer is too long.
 
         """
         if self._transport is None:
-            raise Closed(b"")
+            raise _Closed(b"")
         self._answer = asyncio.get_running_loop().create_future()
         self._transport.write(line)
-        self._hear()  # it may have spoken first
+        self._hear()  # it may have sent something already
         try:
             return await self._answer
         finally:
@@ -95,7 +93,7 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def _hear(self) -> None:
-        """Look whether what was said is the answer that is waited for."""
+        """Check whether the octets received are the awaited answer."""
         if self._answer is None or self._answer.done():
             return
         end = self._said.find(b"\n")
@@ -103,24 +101,24 @@ class Connection(asyncio.Protocol):
             self._answer.set_result(bytes(self._said[:end]))
             del self._said[: end + 1]
         elif len(self._said) > _LONGEST:
-            self._answer.set_exception(EndlessAnswer())
+            self._answer.set_exception(NoFilterAnswer("its answer is an endless line"))
         elif self._transport is None:
-            self._answer.set_exception(Closed(bytes(self._said)))
+            self._answer.set_exception(_Closed(bytes(self._said)))
 
 
 class Connections:
-    """The connections of one process, by their servers."""
+    """The connections of one process, by server."""
 
     def __init__(self) -> None:
         self._idle: dict[ServerAddress, list[Connection]] = {}
-        """The one kept longest stands first."""
+        """By server; the one idle for longest comes first."""
         self._ending: asyncio.TimerHandle | None = None
 
     async def ask(self, server: ServerAddress, line: bytes) -> bytes:
         """Send a line with its LF; return the answer without one.
 
-        A kept connection that turns out to be closed is replaced once, so the service may see a line
-        twice.
+        An idle connection may turn out to be closed. It is replaced once, so the service may see a
+        line twice.
 
         Raises:
             OSError: the service cannot be reached.
@@ -137,22 +135,20 @@ class Connections:
         try:
             answer = await connection.ask(line)
         except BaseException as error:
-            # A late answer would be taken for the answer to the next question.
+            # Otherwise a late answer would pass for the answer to the next request.
             connection.close()
             match error:
-                case Closed(said=b"") if connection.used:
+                case _Closed(said=b"") if connection.used:
                     raise _Stale from error
-                case Closed():
+                case _Closed():
                     raise NoFilterAnswer(str(error)) from error
-                case EndlessAnswer():
-                    raise NoFilterAnswer("its answer is an endless line") from error
                 case _:
                     raise
         self._give_back(server, connection)
         return answer
 
     async def _borrow(self, server: ServerAddress, *, fresh: bool) -> Connection:
-        """Return a connection that no other question uses."""
+        """Return a connection that no other request uses."""
         idle = [] if fresh else self._idle.get(server, [])
         while idle:
             connection = idle.pop()
@@ -162,7 +158,7 @@ class Connections:
         return await _connect(server)
 
     def _give_back(self, server: ServerAddress, connection: Connection) -> None:
-        """Keep a connection for the next question."""
+        """Keep a connection for the next request."""
         loop = asyncio.get_running_loop()
         connection.used, connection.kept_at = True, loop.time()
         self._idle.setdefault(server, []).append(connection)
@@ -170,7 +166,7 @@ class Connections:
             self._ending = loop.call_later(IDLE, self._end_idle)
 
     def close(self) -> None:
-        """Close those that are not lent."""
+        """Close the idle connections."""
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
@@ -178,7 +174,7 @@ class Connections:
         self._idle.clear()
 
     def _end_idle(self) -> None:
-        """Close those that nobody has needed for so long; come back for the next."""
+        """Close the connections idle for too long; set the timer for the next."""
         loop = asyncio.get_running_loop()
         self._ending, then = None, loop.time() - IDLE
         for place, idle in self._idle.items():

@@ -13,18 +13,18 @@ class FilterCopy(Protocol):
 
     @property
     def content(self) -> Path:
-        """Where the content stands."""
+        """The path of the content."""
         ...
 
     @property
     def envelope(self) -> Path:
-        """Where the envelope stands."""
+        """The path of the envelope."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Original:
-    """What a copy was made of: need not be read again while ``touched`` says that no filter has touched it."""
+    """The source of a copy. Without changes by a filter (``touched``) the copy need not be read."""
 
     envelope: Envelope
     size: int

@@ -1,4 +1,4 @@
-"""Filters of our own that change the content: a new file takes its place when it is complete."""
+"""Built-in filters that change the content: a complete new file replaces the old one."""
 
 import re
 import socket
@@ -12,14 +12,14 @@ from emailrelay.queue_id import QueueId
 
 _CHUNK = 64 * 1024
 _LONGEST_HEADER = 1024 * 1024
-"""Octets in which a header is looked for; more is no header of mail."""
+"""The most octets of a header."""
 _FIELD = re.compile(rb"[!-9;-~]+[ \t]*:|[ \t]")
-"""How a line of a header begins: with a field's name (RFC 5322 section 2.2), or folded."""
+"""The beginning of a header line: a field's name (RFC 5322 section 2.2), or a blank."""
 _LONE_LF = re.compile(rb"(?<!\r)\n")
 
 
 def add_message_id(content: Path, message: QueueId) -> None:
-    """Put a Message-ID behind the header of a message that has none (RFC 5322 section 3.6.4).
+    """Append a Message-ID to the header of a message without one (RFC 5322 section 3.6.4).
 
     It is made of the queue id and the same at each run.
 
@@ -49,7 +49,7 @@ def chunks(file: BinaryIO) -> Iterator[bytes]:
 
 @contextmanager
 def replaced(content: Path) -> Generator[Callable[[bytes], object]]:
-    """Give what writes a new content; it takes the old one's place if the block ends well."""
+    """Yield a function that writes a new content; it replaces the old one if the block succeeds."""
     new = content.with_name(f"{content.name}.edited")
     new.unlink(missing_ok=True)
     with new.open("xb") as file:
@@ -62,7 +62,10 @@ def replaced(content: Path) -> Generator[Callable[[bytes], object]]:
 
 
 def with_crlf(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
-    """Give what writes the same with CRLF where a lone LF is; pieces may end anywhere."""
+    """Return a function that writes the same text with CRLF for bare LF.
+
+    Pieces may end anywhere.
+    """
     before = b""
 
     def writing(piece: bytes) -> None:
@@ -74,7 +77,7 @@ def with_crlf(write: Callable[[bytes], object]) -> Callable[[bytes], object]:
 
 
 def _header(file: BinaryIO) -> tuple[int, bool]:
-    """Return where a Message-ID can stand behind the header, and whether there is one, or no place for it."""
+    """Return the place for a Message-ID after the header, and whether there is one or no place."""
     end = 0
     while end < _LONGEST_HEADER and (line := file.readline(_LONGEST_HEADER)):
         if not _FIELD.match(line):
@@ -84,7 +87,7 @@ def _header(file: BinaryIO) -> tuple[int, bool]:
         end += len(line)
     else:
         if end >= _LONGEST_HEADER:
-            # What follows may be the rest of a folded line, and would become the rest of ours.
+            # The next line may continue a folded one, and would then continue ours.
             file.seek(0)
             return 0, file.read(1) in b" \t"
     return end, False

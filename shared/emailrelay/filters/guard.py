@@ -1,13 +1,13 @@
-"""No process that a filter program started outlives its time or this process.
+"""Kills the processes that filter programs leave behind, also after the death of this process.
 
-Every program carries a mark in its environment, ``EMAILRELAY_RUN=<this process>.<run>.<start>``, and all
-that descends from it inherits the mark, also what left its process group with ``setsid``. So a look
-through ``/proc`` finds it. When this process dies, even by ``kill -9``, the guard does that: a small
+Each program has a mark in its environment, ``EMAILRELAY_RUN=<this process>.<run>.<start>``. All its
+descendants inherit the mark, also those that left its process group with ``setsid``. So a search of
+``/proc`` finds them. If this process dies, even by ``kill -9``, the guard does the search: a small
 shell that waits for the end of a pipe whose other end only this process holds.
 
-The choices not taken: PR_SET_PDEATHSIG needs code between fork and exec, which forbids vfork (measured:
-380 programs a second instead of 1,400) and spares grandchildren; ``setpriv`` costs a second exec (680).
-Out of reach stays a program that clears its environment *and* leaves its process group.
+Not chosen: PR_SET_PDEATHSIG needs code between fork and exec, which forbids vfork (measured: 380
+programs a second instead of 1,400), and spares grandchildren; ``setpriv`` costs a second exec
+(680). The guard cannot find a program that clears its environment *and* leaves its process group.
 """
 
 import os
@@ -21,7 +21,7 @@ from emailrelay import linux
 
 MARK = "EMAILRELAY_RUN"
 _PASSES = 5
-"""Times a look is repeated: what was being forked during one pass is found by the next."""
+"""Number of passes: a process forked during one pass is found by the next."""
 _SCRIPT = f"""
 trap '' HUP INT TERM
 read -r _
@@ -35,7 +35,7 @@ _ENDING_SECONDS = 1.0
 
 
 class Guard:
-    """The marks of one process's filter runs, and the shell that outlives it from ``start`` to ``end``."""
+    """The marks of the filter runs of one process, and the shell that outlives it."""
 
     def __init__(self) -> None:
         self._owner = secrets.token_hex(8)
@@ -43,7 +43,10 @@ class Guard:
         self._shell: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        """Start the shell, unless it has been. Its own session keeps a terminal's ^C from ending it first."""
+        """Start the shell once.
+
+        It has its own session, so that ^C at a terminal does not end it first.
+        """
         if self._shell is not None:
             return
         self._shell = subprocess.Popen(  # noqa: S603 - a fixed script, our own token
@@ -57,7 +60,7 @@ class Guard:
         )
 
     def end(self) -> None:
-        """Close the pipe: the shell ends what is left and itself."""
+        """Close the pipe: the shell then kills the remaining processes and exits."""
         if self._shell is None or self._shell.stdin is None:
             return
         self._shell.stdin.close()
@@ -69,16 +72,16 @@ class Guard:
         self._shell = None
 
     def mark(self, now: float) -> str:
-        """Give the mark of a new run that starts at ``now`` (monotonic seconds)."""
+        """Return the mark of a run that starts at ``now`` (monotonic seconds)."""
         self._runs += 1
         return f"{self._owner}.{self._runs}.{_milliseconds(now)}"
 
     def end_run(self, mark: str) -> None:
-        """Kill all that carries this mark; raise OSError if nobody can be looked for."""
+        """Kill all processes with this mark; raise OSError if they cannot be listed."""
         self._kill(lambda found: found == mark)
 
     def end_older(self, then: float) -> None:
-        """Kill all that belongs to runs of this process which started up to ``then``."""
+        """Kill all processes of runs that this process started up to ``then``."""
         self._kill(lambda found: int(found.rpartition(".")[2]) <= _milliseconds(then))
 
     def _kill(self, chosen: Callable[[str], bool]) -> None:

@@ -1,4 +1,4 @@
-"""A network filter: told the path of the content, it answers with a line."""
+"""A network filter: it gets the path of the content and answers with a line."""
 
 from pathlib import Path
 
@@ -7,11 +7,11 @@ from emailrelay.host_port import ServerAddress
 
 
 async def ask(connections: Connections, server: ServerAddress, content: Path) -> str:
-    """Send a path; return the answering line without its end.
+    """Send a path; return the answer without its line end.
 
     Raises:
         OSError: the filter cannot be reached.
-        NoAnswer: it closed the connection, or its line is too long.
+        NoFilterAnswer: it closed the connection, or its line is too long.
 
     """
     answer = await connections.ask(server, bytes(content) + b"\n")

@@ -1,9 +1,9 @@
-"""Running one filter program on a work copy: started, listened to, and ended in time.
+"""Runs one filter program on a work copy: starts it, reads its output, and ends it in time.
 
-A plain ``Popen`` (vfork, since nothing has to run between fork and exec) and the kernel's pidfd in the
-event loop: no thread, no SIGCHLD handler. Measured: 0.87 of what a C loop around ``posix_spawn`` reaches,
-against 0.57 for ``asyncio.create_subprocess_exec``. Waiting is for the process alone, never for the end of
-its output: a child left in the background may keep that open for ever.
+It uses a plain ``Popen`` (vfork, since nothing has to run between fork and exec) and the kernel's
+pidfd in the event loop: no thread, no SIGCHLD handler. Measured: 0.87 of the rate of a C loop
+around ``posix_spawn``, against 0.57 for ``asyncio.create_subprocess_exec``. It waits for the
+process alone, never for the end of its output: a background child may keep that open for ever.
 """
 
 import asyncio
@@ -29,12 +29,13 @@ from emailrelay.queue_id import QueueId
 
 _REAPING_SECONDS = 1.0
 _SILENT = 0.02
-"""Seconds in which nobody listens to a program. Most have ended by then, and what they printed is in the pipe."""
+"""Seconds without reading the output. Most programs have ended by then, their output in the
+pipe."""
 
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The program ended by itself; ``output`` is the first 64 KiB of its standard output."""
+    """The program exited; ``output`` is the first 64 KiB of its standard output."""
 
     code: int
     output: bytes
@@ -49,7 +50,7 @@ class Signalled:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The program was ended because it took too long."""
+    """The program was killed because it took too long."""
 
     seconds: float
 
@@ -63,7 +64,7 @@ class ProgramNotStarted:
 
 @dataclass(frozen=True, slots=True)
 class Broken:
-    """The system failed us while the program ran, which was ended then."""
+    """A system call failed while the program ran; the program was killed."""
 
     reason: str
 
@@ -73,15 +74,15 @@ ProgramResult: TypeAlias = Exited | Signalled | TimedOut | ProgramNotStarted | B
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProgramLimits:
-    """How long a program may take, in seconds."""
+    """The time limits of programs, in seconds."""
 
     timeout: float = 60.0
     grace: float = 5.0
-    """Between SIGTERM and SIGKILL, so that a program may tidy up."""
+    """Seconds between SIGTERM and SIGKILL, so that a program can clean up."""
 
 
 class Programs:
-    """Runs filter programs for one process, and keeps its connections to those that are servers.
+    """Runs filter programs for one process, and keeps its connections to network filters.
 
     An ``async with`` block; leaving it ends what is left.
     """
@@ -89,16 +90,16 @@ class Programs:
     def __init__(self, limits: ProgramLimits | None = None, *, debug: bool = False) -> None:
         """With ``debug``, programs share our standard error instead of ``/dev/null``."""
         self.limits = limits or ProgramLimits()
-        """For what starts from now on."""
+        """The limits of programs that start from now on."""
         self.connections = Connections()
-        """To filters that are servers instead of programs."""
+        """Connections to filters that are servers."""
         self._stderr = None if debug else subprocess.DEVNULL
         self._guard = Guard()
         self._sweeper: asyncio.Task[None] | None = None
         self._ran = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        """Start the watch for what programs leave in the background; idle until one runs."""
+        """Start to look for background processes of programs; idle until one runs."""
         self._sweeper = asyncio.create_task(self._sweep())
         return self
 
@@ -108,7 +109,7 @@ class Programs:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """End everything that descends from a program of ours."""
+        """Kill all descendants of filter programs."""
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait((self._sweeper,))
@@ -118,8 +119,8 @@ class Programs:
     async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> ProgramResult:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.
 
-        ``argv`` is passed as it stands, without a shell. What the program leaves in the background may
-        go on until the time-out, counted from the program's start, and is killed then.
+        ``argv`` is passed as it stands, without a shell. What the program leaves in the background
+        may go on until the time-out, counted from the program's start, and is killed then.
         """
         limits, mark = self.limits, self._guard.mark(time.monotonic())
         self._ran.set()
@@ -162,8 +163,9 @@ class Programs:
             raise
         finally:
             _close(write_end)
-        # A core file would hold the mail. The limit comes a moment after exec because a function between
-        # fork and exec costs three times the rest; EPERM: a set-user-id program, which dumps no core.
+        # A core file would hold the mail. The limit comes a moment after exec because a function
+        # between fork and exec costs three times the rest; EPERM: a set-user-id program, which
+        # dumps no core.
         with suppress(OSError):
             resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
         try:
@@ -185,7 +187,7 @@ class Programs:
                 await running.ended.wait()
 
     async def _sweep(self) -> None:
-        """End what programs left in the background, once its time is up; idle while nothing runs."""
+        """Kill background processes of programs after their time; idle while nothing runs."""
         while True:
             await self._ran.wait()
             self._ran.clear()
@@ -193,15 +195,18 @@ class Programs:
             await asyncio.sleep(allowed)
             try:
                 await asyncio.to_thread(self._guard.end_older, time.monotonic() - allowed)
-            except OSError:  # no descriptor to look with, say: later, then
+            except OSError:  # no descriptor for the search, say: later, then
                 self._ran.set()
 
 
 class _Running:
-    """One program under way, its output and its end watched by the event loop. A ``with`` block."""
+    """One running program; the event loop watches its output and its end. A ``with`` block."""
 
     def __init__(self, process: subprocess.Popen[bytes], stdout: int) -> None:
-        """Take over ``stdout``, a descriptor; raise OSError if there is none for the pidfd."""
+        """Take over the descriptor ``stdout``.
+
+        Raise OSError if there is no descriptor for the pidfd.
+        """
         self.ended = asyncio.Event()
         self._process = process
         self._stdout = stdout
@@ -242,7 +247,7 @@ class _Running:
             _kill_group(self._process)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Have the end noted: by the pidfd, or by a thread where there is none."""
+        """Watch for the end: by the pidfd, or without one by a thread."""
         if self._pidfd is not None:
             loop.add_reader(self._pidfd, self._note_end)
             return
@@ -258,19 +263,19 @@ class _Running:
             raise OSError(errno.EAGAIN, str(error)) from error
 
     def _begin_to_listen(self) -> None:
-        """Take the output in from now on: a program must not wait for room in the pipe."""
+        """Read the output from now on: a program must not wait for room in the pipe."""
         try:
             asyncio.get_running_loop().add_reader(self._stdout, self._listen)
         except OSError as error:
             self._fail(error)
 
     def _fail(self, error: OSError) -> None:
-        """Let whoever waits for the end hear of an error: the loop has called us."""
+        """Pass an error to the waiter: this runs as a callback of the loop."""
         self._trouble = error
         self.ended.set()
 
     def _listen(self) -> bool:
-        """Take in a pipe full of output, keeping the beginning; False: there is nothing more now."""
+        """Read a pipe full of output and keep the beginning; False: there is no more now."""
         try:
             chunk = os.read(self._stdout, CAPTURED)
         except BlockingIOError:
@@ -291,8 +296,9 @@ class _Running:
         self.ended.set()
 
     def outcome(self) -> Exited | Signalled:
-        """Tell how the program ended, which it has; raise OSError if we could not listen to it."""
-        # What was printed last may still be in the pipe; a child that goes on printing must not hold us.
+        """Return the end of the program; raise OSError if its output could not be read."""
+        # The last output may still be in the pipe; a child that goes on printing must not delay
+        # this.
         while len(self._output) < CAPTURED and self._listen():
             pass
         if self._trouble is not None:
@@ -303,24 +309,24 @@ class _Running:
         return Exited(code, bytes(self._output))
 
     def signal_group(self, number: signal.Signals) -> None:
-        """Send a signal to the program and all that it started, while any of that is alive."""
+        """Send a signal to the program's process group, if any of it is alive."""
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 
 
 def _environment(message: QueueId, mark: str) -> dict[str, str]:
-    """Give the whole environment: nothing of ours leaks, and a search path cannot be smuggled in."""
+    """Return the whole environment: it has nothing of ours, and a fixed search path."""
     return {"PATH": "/usr/bin:/bin", "IFS": " \t\n", "EMAILRELAY_ID": message, MARK: mark}
 
 
 def _close(descriptor: int) -> None:
-    """Close what nothing was written to: the descriptor is free again, whatever the kernel says."""
+    """Close a descriptor that nothing was written to, and ignore errors: it is free in any case."""
     with suppress(OSError):
         os.close(descriptor)
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program's group, and wait shortly for the program so that it does not stay a zombie."""
+    """Kill a program's group, and wait a short time for it, so that it leaves no zombie."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     with suppress(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""What a chain left in the work copy, checked as strictly as what a client sends."""
+"""Checks the result of a chain in the work copy as strictly as mail from a client."""
 
 import errno
 import os
@@ -17,16 +17,16 @@ from emailrelay.reply import Reply
 _SPOILT = Reply(554, "5.3.0 message could not be processed")
 _LONGEST_ENVELOPE = 16 * 1024 * 1024
 _LONGEST_ADDRESS = 1000
-"""Octets: twice what RFC 5321 4.5.3.1 asks for, and far from what a command line may hold."""
+"""Octets: twice the minimum of RFC 5321 4.5.3.1, and far below the limit of a command line."""
 _WIRE_SAFE = re.compile(r'(?:[^\s<>"\\]|"(?:[^"\\]|\\.)*")+')
-"""An address that cannot end its angle brackets or begin a parameter; blanks only within quotes."""
+"""An address that cannot end its angle brackets or begin a parameter. Blanks are in quotes only."""
 
 
 def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
-    """Give the envelope that an accepting chain left, or what is wrong with its result.
+    """Return the envelope that an accepting chain left, or the problem of its result.
 
-    A ``Reject`` is the filter's doing: files removed, emptied, damaged, or unsafe to send. ``BrokenFilter`` is
-    an error of the system, after which the same chain may do better.
+    A ``Reject`` is the filter's doing: files removed, emptied, damaged, or unsafe to send.
+    ``BrokenFilter`` is an error of the system, after which the same chain may do better.
     """
     try:
         _check_content(copy.content)
@@ -40,7 +40,7 @@ def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
 
 
 def untouched(envelope: Envelope, size: int) -> Reject | None:
-    """Give what ``read_result`` would find wrong with a copy that no filter has touched."""
+    """Return the problem that ``read_result`` finds in a copy that no filter has changed."""
     try:
         _check_size(size)
         _check_addresses(envelope)
@@ -50,7 +50,7 @@ def untouched(envelope: Envelope, size: int) -> Reject | None:
 
 
 def spoilt(error: DamagedMessage) -> Reject:
-    """Give the verdict on a message that a filter has spoilt."""
+    """Return the verdict on a message that a filter has damaged."""
     return Reject(reply=_SPOILT, reason=f"after the filter: {error}")
 
 
@@ -70,7 +70,7 @@ def _read_envelope(path: Path) -> bytes:
         size = os.fstat(file.fileno()).st_size
         if size > _LONGEST_ENVELOPE:
             raise DamagedMessage("envelope: too long")
-        # Not "as much as there may be": so much memory would be set aside for each.
+        # Reading "as much as there may be" would allocate that much memory for each.
         return file.read(size)
 
 
@@ -83,7 +83,7 @@ def opened(path: Path, what: str) -> BinaryIO:
 
     """
     try:
-        # O_NONBLOCK: a pipe put in the file's place must not hang us.
+        # O_NONBLOCK: a pipe in place of the file must not block.
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         if error.errno in _FILTERS_DOING:

@@ -1,4 +1,4 @@
-"""Filters that are no programs: a server that answers, spamd, and the Message-ID of our own making."""
+"""Runs the filters that are not programs: network filters, spamd, and the built-in Message-ID."""
 
 import asyncio
 import os
@@ -22,13 +22,13 @@ Served: TypeAlias = NetFilter | SpamFilter | MessageIdFilter
 
 @dataclass(frozen=True, slots=True)
 class Servers:
-    """What these filters need: connections, and the seconds that each may take."""
+    """The connections of these filters, and the seconds that each may take."""
 
     connections: Connections
     timeout: float
 
     async def run(self, one: Served, content: Path, message: QueueId, side: Side) -> Verdict:
-        """Run one on a content; what it cannot do is trouble, and the mail waits."""
+        """Run one on a content; if it fails, the verdict is trouble, and the mail waits."""
         limit = asyncio.timeout(self.timeout)
         try:
             async with limit:
@@ -71,6 +71,6 @@ async def _judge(one: SpamFilter, content: Path, side: Side) -> Verdict:
 async def _mark(one: SpamFilter, content: Path) -> None:
     with opened(content, "content") as file, editing.replaced(content) as write:
         size = os.fstat(file.fileno()).st_size
-        # spamd ends the lines that it adds with LF.
+        # spamd ends its own lines with LF.
         marked = editing.with_crlf(write)
         await spamd.process(one.place, size, editing.chunks(file), marked)

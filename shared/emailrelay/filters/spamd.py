@@ -1,7 +1,7 @@
-"""The protocol of spamd, SpamAssassin's server: a message there, a judgement or the marked message back.
+"""The protocol of spamd (SpamAssassin): it judges a message, or returns it with marks.
 
-Source: the file PROTOCOL of SpamAssassin. A connection serves one request; our side is closed for
-writing behind the message, which is how spamd's own client does it.
+Source: the file PROTOCOL of SpamAssassin. A connection serves one request. We close our side for
+writing after the message, as spamd's own client does.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from emailrelay.errors import RelayError
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
 _STATUS = re.compile(rb"SPAMD/[0-9.]+ +([0-9]+) +(.*?)\r?\n")
@@ -20,13 +21,13 @@ _MOST_HEADERS = 50
 _CHUNK = 64 * 1024
 
 
-class NoJudgement(Exception):
-    """spamd was reached but did not do what it was asked for."""
+class NoJudgement(RelayError):
+    """spamd was reached but did not judge the message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What spamd thinks of a message."""
+    """spamd's judgement of a message."""
 
     spam: bool
     score: float
@@ -34,11 +35,11 @@ class Judgement:
 
 
 async def check(place: ServerAddress, size: int, message: Iterable[bytes]) -> Judgement:
-    """Have a message of ``size`` octets judged.
+    """Ask for the judgement of a message of ``size`` octets.
 
     Raises:
         OSError: spamd cannot be reached.
-        NoJudgement: it does not judge.
+        NoJudgement: spamd gives none.
 
     """
     async with _request(place, "CHECK", size, message) as reader:
@@ -48,11 +49,11 @@ async def check(place: ServerAddress, size: int, message: Iterable[bytes]) -> Ju
 async def process(
     place: ServerAddress, size: int, message: Iterable[bytes], write: Callable[[bytes], object]
 ) -> None:
-    """Have a message marked; what becomes of it goes to ``write`` in pieces.
+    """Ask for the message with marks, and pass it to ``write`` in pieces.
 
     Raises:
         OSError: spamd cannot be reached.
-        NoJudgement: it does not judge, or gives less than a whole message back.
+        NoJudgement: spamd gives none, or less than a whole message.
 
     """
     async with _request(place, "PROCESS", size, message) as reader:
@@ -66,7 +67,7 @@ async def process(
 async def _request(
     place: ServerAddress, command: str, size: int, message: Iterable[bytes]
 ) -> AsyncGenerator[asyncio.StreamReader]:
-    """Make a request; give what its answer is read from."""
+    """Send a request; yield the reader of its answer."""
     reader, writer = await _connect(place)
     try:
         writer.write(f"{command} SPAMC/1.2\r\nContent-length: {size}\r\n\r\n".encode())
@@ -90,7 +91,7 @@ async def _headers(reader: asyncio.StreamReader) -> Mapping[str, str]:
     if status is None:
         raise NoJudgement(f"that is not spamd: {first[:80]!r}")
     if int(status[1]) != 0:
-        # EX_TIMEOUT (79) and its like, numbered as in sysexits.h.
+        # EX_TIMEOUT (79) and others, numbered as in sysexits.h.
         raise NoJudgement(f"it says {status[1].decode()} {status[2].decode(errors='replace')}")
     headers: dict[str, str] = {}
     while (line := await reader.readuntil(b"\n")).strip():

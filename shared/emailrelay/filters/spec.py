@@ -1,4 +1,4 @@
-"""What the administrator wrote after ``--filter``, read into filters."""
+"""Reads the values of ``--filter`` into filters."""
 
 import os
 import re
@@ -14,46 +14,46 @@ from emailrelay.host_port import HostPort, ServerAddress
 
 @dataclass(frozen=True, slots=True)
 class ProgramFilter:
-    """A program run with the paths of content and envelope; ``path`` is absolute."""
+    """A program, run with the paths of content and envelope; ``path`` is absolute."""
 
     path: Path
 
     def __str__(self) -> str:
-        """Give the spec's own form, as the log shows it."""
+        """Write the spec as the log shows it."""
         return str(self.path)
 
 
 @dataclass(frozen=True, slots=True)
 class ExitFilter:
-    """As a program that prints nothing and exits with ``code``; ``exit:0`` lets all mail pass."""
+    """Acts as a program without output that exits with ``code``; ``exit:0`` lets all mail pass."""
 
     code: int
 
     def __str__(self) -> str:
-        """Give the spec's own form, as the log shows it."""
+        """Write the spec as the log shows it."""
         return f"exit:{self.code}"
 
 
 @dataclass(frozen=True, slots=True)
 class NetFilter:
-    """A server that is sent the path of the content and answers with a line."""
+    """A server that gets the path of the content and answers with a line."""
 
     place: ServerAddress
 
     def __str__(self) -> str:
-        """Give the spec's own form, as the log shows it."""
+        """Write the spec as the log shows it."""
         return f"net:{self.place}"
 
 
 @dataclass(frozen=True, slots=True)
 class SpamFilter:
-    """spamd: with ``edit`` its marked message takes the content's place, else spam is rejected."""
+    """spamd: with ``edit`` its marked message replaces the content, else spam is rejected."""
 
     place: ServerAddress
     edit: bool
 
     def __str__(self) -> str:
-        """Give the spec's own form, as the log shows it."""
+        """Write the spec as the log shows it."""
         return f"spam{'-edit' if self.edit else ''}:{self.place}"
 
 
@@ -62,7 +62,7 @@ class MessageIdFilter:
     """Gives a message a Message-ID if it has none."""
 
     def __str__(self) -> str:
-        """Give the spec's own form, as the log shows it."""
+        """Write the spec as the log shows it."""
         return "msgid:"
 
 
@@ -70,10 +70,10 @@ KINDS = (
     "the path of a program, file:PATH, net:HOST:PORT, net:/PATH, spam:HOST:PORT, "
     "spam-edit:HOST:PORT, msgid: or exit:N"
 )
-"""What a spec can be, in words."""
+"""The possible specs, for messages."""
 
 _KIND = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
-"""A word before a colon that somebody means as a kind. A path with a colon has a slash before it, or
+"""A word before a colon, meant as a kind. A path with a colon has a slash before the colon, or
 follows ``file:``."""
 
 Filter: TypeAlias = ProgramFilter | ExitFilter | NetFilter | SpamFilter | MessageIdFilter
@@ -93,9 +93,9 @@ def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
 
 
 def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
-    """Give the programs of a chain that cannot be run just now, each with the reason.
+    """Return the programs of a chain that cannot be run now, each with the reason.
 
-    Their mail is held back, not lost, and goes on when they appear: that is no reason not to start.
+    Their mail waits until they appear, and none is lost, so the service starts all the same.
     """
     programs = (one.path for one in chain if isinstance(one, ProgramFilter))
     found = {str(path): _trouble(path) for path in programs}
@@ -103,7 +103,7 @@ def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
 
 
 def complaints(option: str, chain: Sequence[Filter]) -> list[str]:
-    """Give a line for each program of a chain that cannot be run just now, naming the option."""
+    """Return a line for each program of a chain that cannot be run now; it names the option."""
     return [f"{option}: {path}: {trouble}" for path, trouble in unstartable(chain).items()]
 
 
@@ -143,7 +143,7 @@ def _parse(spec: str) -> Filter:
 def _program(spec: str, path: str) -> ProgramFilter:
     if not path:
         raise ConfigError([f"filter {spec!r}: the path of a program is missing"])
-    # A work copy is nobody's current directory, so the path must not depend on one.
+    # Filters run in another directory, so the path must be absolute.
     return ProgramFilter(Path(path).absolute())
 
 

@@ -1,4 +1,4 @@
-"""What a filter's exit code and output mean for the message, by the table of ``docs/filters.md``."""
+"""The meaning of a filter's exit code and output, by the table of ``docs/filters.md``."""
 
 import re
 from collections.abc import Iterator
@@ -9,10 +9,10 @@ from typing import TypeAlias
 from emailrelay.reply import Reply, one_line
 
 CAPTURED = 64 * 1024
-"""Octets of a program's output that are looked at."""
+"""The octets of a program's output that are read."""
 DEFAULT_TEXT = "rejected"
 HELD_BACK = Reply(452, "4.3.0 cannot process this message now")
-"""The general truth for the peer when a filter could not do its work; the log has the reason."""
+"""The reply for the peer if a filter fails; the log has the reason."""
 
 _MARKED = re.compile(r"<<(.*?)>>|\[\[(.*?)\]\]")
 _CODED = re.compile(r"([45][0-9][0-9])(?![0-9A-Za-z.])[ \t]*(.*)")
@@ -20,7 +20,7 @@ _CLIENT_REJECTION = 550
 
 
 class Side(Enum):
-    """Which column of the table applies."""
+    """The column of the table."""
 
     SERVER = "server"
     """``--filter``, run by filterd between reception and forwarding."""
@@ -30,12 +30,12 @@ class Side(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accept:
-    """Carry on with the message as the filter left it."""
+    """Continue with the message as the filter left it."""
 
     rescan: bool = False
-    """The filter asks to look at the spool again."""
+    """The filter asks to scan the spool again."""
     stop_run: bool = False
-    """The forwarding run is to end after this message."""
+    """The single pass ends after this message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +50,7 @@ class Reject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Abandon:
-    """Drop the message and say 250 for it (server filters only)."""
+    """Drop the message, and answer 250 for it (server filters only)."""
 
     rescan: bool = False
     stop_run: bool = False
@@ -58,7 +58,7 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Skip:
-    """Leave the message queued as it is (client filters only)."""
+    """Leave the message in the queue (client filters only)."""
 
     rescan: bool = False
     stop_run: bool = False
@@ -66,7 +66,7 @@ class Skip:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BrokenFilter:
-    """The filter could not do its work: the message is held back and tried again."""
+    """The filter failed: the message waits and is tried again."""
 
     reason: str
     reply: Reply = HELD_BACK
@@ -86,12 +86,12 @@ class Spoken:
 
 
 def from_exit_code(code: int, output: bytes, side: Side) -> Verdict:
-    """Give the verdict of a program that exited with ``code`` (0-255) having printed ``output``."""
+    """Return the verdict of a program with this exit code (0-255) and standard output."""
     return _server(code, output) if side is Side.SERVER else _client(code, output)
 
 
 def from_line(line: str, side: Side) -> Verdict:
-    """Give the verdict of a network filter that answered with ``line``: text, tab, reason."""
+    """Return the verdict of a network filter that answered ``line``: text, tab, reason."""
     if not line or line.lower().startswith("ok"):
         return Accept()
     text, _, reason = line.partition("\t")
@@ -100,7 +100,7 @@ def from_line(line: str, side: Side) -> Verdict:
 
 
 def rejection(reply: Reply, reason: str, side: Side) -> Reject:
-    """Refuse a message with the reply that belongs to this side."""
+    """Refuse a message with the reply of this side."""
     return Reject(reply=reply if side is Side.SERVER else _of_client(reply), reason=reason)
 
 
@@ -145,7 +145,7 @@ def _rejection(code: int, output: bytes) -> Reject:
 
 
 def _marked_texts(output: bytes) -> Iterator[str]:
-    """Give the texts of the lines that begin ``<<`` or ``[[`` and hold the matching end."""
+    """Yield the texts of lines that begin with ``<<`` or ``[[`` and have the matching end."""
     for line in output.split(b"\n"):
         if line.startswith((b"<<", b"[[")):
             match = _MARKED.match(line.decode(errors="replace"))
@@ -157,5 +157,5 @@ def _reply(text: str) -> Reply:
     line = one_line(text)
     coded = _CODED.fullmatch(line)
     code, words = (int(coded[1]), coded[2]) if coded else (HELD_BACK.code, line)
-    # A reply's text is ASCII (RFC 5321 section 4.2), whatever the program's locale.
+    # A reply's text is ASCII (RFC 5321 section 4.2), also if the program's locale is not.
     return Reply.of(code, words.encode("ascii", "replace").decode() or DEFAULT_TEXT)

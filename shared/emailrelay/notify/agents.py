@@ -1,4 +1,4 @@
-"""Local delivery: a notice handed to procmail, to another program, or put into a maildir."""
+"""Local delivery of notices: by procmail, by another program, or into a maildir."""
 
 import os
 import pwd
@@ -11,31 +11,31 @@ from typing import Protocol
 
 from emailrelay import spool_owner
 from emailrelay.envelope import Address
-from emailrelay.errors import StoreUnusable, reason_of
+from emailrelay.errors import RelayError, StoreUnusable, reason_of
 from emailrelay.queue_id import QueueId
 
 _PATIENCE = 300.0
-"""Seconds a delivery program may take."""
+"""Seconds that a delivery program may take."""
 _PATH = "/usr/local/bin:/usr/bin:/bin"
 
 
-class NotDelivered(Exception):
-    """A notice could not be delivered now; it is kept. The text says why."""
+class NotDelivered(RelayError):
+    """A notice could not be delivered now and stays stored; the text says why."""
 
 
 class Agent(Protocol):
-    """Delivers to people of this host."""
+    """Delivers notices to users of this host."""
 
     def check(self, sender: Address) -> None:
-        """Refuse a sender that cannot be reached this way, before anything is written.
+        """Refuse a sender that this agent cannot reach, before anything is written.
 
         Raises:
-            NotDelivered: it cannot.
+            NotDelivered: the agent cannot reach the sender.
 
         """
 
     def deliver(self, notice: QueueId, sender: Address, text: bytes) -> None:
-        """Deliver; the same notice may come twice if somebody died, and must not arrive twice.
+        """Deliver a notice once, even if this is called again after a crash.
 
         Raises:
             NotDelivered: it could not be delivered now.
@@ -44,51 +44,51 @@ class Agent(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Locals:
-    """Which senders are users of this host."""
+class LocalUsers:
+    """The senders that are users of this host."""
 
     domains: frozenset[str]
     everything_to: str | None = None
-    """A user who gets every notice."""
+    """The user who gets all notices, if set."""
 
     def user(self, sender: Address) -> str:
-        """Give the user who is to get a sender's notice.
+        """Return the user who gets a sender's notice.
 
         Raises:
-            NotDelivered: the sender is not of this host.
+            NotDelivered: the sender is not a user of this host.
 
         """
         if self.everything_to is not None:
             return self.everything_to
         name, _, domain = sender.rpartition("@") if "@" in sender else (sender, "", "")
         if domain and domain.lower() not in self.domains:
-            raise NotDelivered(f"{domain} is not this host; say --domain {domain}, or --relay")
+            raise NotDelivered(f"{domain} is not this host; use --domain {domain}, or --relay")
         try:
             return pwd.getpwnam(name).pw_name
         except KeyError as error:
             raise NotDelivered(
-                f"this host has no user {name!a}; say --user USER, or --relay"
+                f"this host has no user {name!a}; use --user USER, or --relay"
             ) from error
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program that reads a message on standard input; ``{user}`` and ``{sender}`` are filled in."""
+    """A program that reads a notice on standard input; ``{user}`` and ``{sender}`` are filled in."""
 
     command: Sequence[str]
-    locals: Locals
+    locals: LocalUsers
 
     @classmethod
-    def parse(cls, command: str, known: Locals) -> "Program":
-        """Read a command line as a shell would cut it; no shell runs it.
+    def parse(cls, command: str, known: LocalUsers) -> "Program":
+        """Split a command line like a shell; no shell runs it.
 
         Raises:
-            ValueError: a quote is open, or there is no word.
+            ValueError: a quote is not closed, or there is no word.
 
         """
         words = shlex.split(command)
         if not words:
-            raise ValueError("an empty command")
+            raise ValueError("--deliver-with: the command is empty")
         return cls(words, known)
 
     def check(self, sender: Address) -> None:
@@ -101,14 +101,14 @@ class Program:
             word.startswith("-") and word != given
             for word, given in zip(arguments, self.command, strict=True)
         ):
-            raise NotDelivered(f"{sender!a} would be taken for an option of {self.command[0]}")
+            raise NotDelivered(f"{sender!a} would be read as an option of {self.command[0]}")
         if any("{user}" in word for word in self.command):
             user = self.locals.user(sender)
             arguments = [word.replace("{user}", user) for word in arguments]
         return arguments
 
     def deliver(self, notice: QueueId, sender: Address, text: bytes) -> None:
-        """See ``Agent.deliver``. The notice's Message-ID is the same each time, for the program to see."""
+        """See ``Agent.deliver``. Each call has the same Message-ID, which the program can check."""
         arguments = self._arguments(sender)
         try:
             done = subprocess.run(  # noqa: S603 - the operator's command, no shell
@@ -131,7 +131,7 @@ class Program:
 
 @dataclass(frozen=True, slots=True)
 class Maildir:
-    """A maildir: a file a message, named by the notice, so that none is put there twice."""
+    """A maildir. The notice's id is the file name, so that no notice arrives twice."""
 
     root: Path
     host: str
@@ -142,7 +142,7 @@ class Maildir:
     def deliver(self, notice: QueueId, sender: Address, text: bytes) -> None:  # noqa: ARG002 - one maildir for all
         """See ``Agent.deliver``."""
         try:
-            # Whoever owns the maildir may lead root elsewhere by a link in it, but not himself.
+            # The owner could place links in the maildir that lead root elsewhere.
             with spool_owner.acting(self.root):
                 self._put(f"{notice}.{self.host}", text)
         except (OSError, StoreUnusable) as error:

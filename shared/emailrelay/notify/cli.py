@@ -1,4 +1,4 @@
-"""``emailrelay-notify``: tells senders what could not be delivered."""
+"""``emailrelay-notify``: sends notices of failure to senders."""
 
 import argparse
 import asyncio
@@ -13,11 +13,11 @@ from typing import NoReturn
 from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import StoreError, StoreUnusable, reason_of
 from emailrelay.events import Event, Level
-from emailrelay.notify.agents import Agent, Locals, Maildir, Program
+from emailrelay.notify.agents import Agent, LocalUsers, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
-from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.store.chooser import open_store
+from emailrelay.terminal.error_lines import print_errors
 
 PROGRAM = "emailrelay-notify"
 
@@ -28,60 +28,77 @@ class _Parser(argparse.ArgumentParser):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; give the exit status (docs/notify.md)."""
+    """Run the command line; return the exit status (docs/notify.md)."""
     prepare_streams()
     parser = _parser()
     asked = parser.parse_args(argv)
     try:
         root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
     except OSError as error:
-        return _complain(f"the settings file: {reason_of(error)}", os.EX_CONFIG)
+        return print_errors(PROGRAM, f"the settings file: {reason_of(error)}", status=os.EX_CONFIG)
     host = asked.host or os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
     try:
         agent = _agent(asked, host)
     except ValueError as error:
         parser.error(str(error))
     if not root.is_dir():
-        return _complain(f"{root}: there is no such spool directory", os.EX_NOINPUT)
+        wrong = f"{root}: there is no such spool directory; use --spool-dir DIR"
+        return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
     try:
         count = _run(root, host, agent)
     except StoreUnusable as error:
-        return _complain(str(error), os.EX_NOINPUT)
+        return print_errors(PROGRAM, str(error), status=os.EX_NOINPUT)
     except (StoreError, OSError) as error:
-        return _complain(reason_of(error), os.EX_TEMPFAIL)
+        return print_errors(PROGRAM, reason_of(error), status=os.EX_TEMPFAIL)
     try:
         status = _tell(count, verbose=asked.verbose)
         sys.stdout.flush()
-    except OSError:  # the notices are sent; nobody reads what is told of them
+    except OSError:  # the notices are sent, only the report cannot be printed
         drop_output()
         return 1 if count.trouble else os.EX_OK
     return status
 
 
 def _parser() -> _Parser:
-    parser = _Parser(prog=PROGRAM, description="Tell senders what could not be delivered.")
-    parser.add_argument("directory", nargs="?", metavar="SPOOL-DIR", help="the spool directory")
-    parser.add_argument("-s", "--spool-dir", metavar="DIR", help="the same")
+    parser = _Parser(
+        prog=PROGRAM,
+        usage="%(prog)s [options] [SPOOL-DIR]",
+        description="Send notices of failure to the senders of failed messages. "
+        "Without --relay, --maildir or --deliver-with, procmail delivers them to local users.",
+    )
+    parser.add_argument("directory", nargs="?", metavar="SPOOL-DIR", help="The spool directory.")
+    parser.add_argument("-s", "--spool-dir", metavar="DIR", help="The spool directory.")
     way = parser.add_mutually_exclusive_group()
-    way.add_argument("--relay", action="store_true", help="send notices through the spool, as mail")
-    way.add_argument("--maildir", type=Path, metavar="DIR", help="put all notices into a maildir")
+    way.add_argument(
+        "--relay", action="store_true", help="Send notices by mail, through the spool."
+    )
+    way.add_argument("--maildir", type=Path, metavar="DIR", help="Put all notices into a maildir.")
     way.add_argument(
         "--deliver-with",
         metavar="COMMAND",
-        help="run COMMAND with the notice on its input; {user} and {sender} are filled in",
+        help="Run COMMAND with the notice on its standard input; {user} and {sender} are replaced.",
     )
-    way.add_argument("--procmail", metavar="PROGRAM", help="run PROGRAM -d USER [procmail]")
-    parser.add_argument("-u", "--user", help="this user gets every notice")
+    way.add_argument("--procmail", metavar="PROGRAM", help="Run PROGRAM -d USER. [procmail]")
+    parser.add_argument("-u", "--user", help="Send every notice to this user.")
     parser.add_argument(
         "--domain",
         action="append",
         default=[],
         metavar="NAME",
-        help="a name of this host in addresses",
+        help="A mail domain of this host. Repeatable.",
     )
-    parser.add_argument("--host", metavar="NAME", help="this host's name in notices")
-    parser.add_argument("-v", "--verbose", action="store_true", help="name each message")
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version('emailrelay')}")
+    parser.add_argument(
+        "--host", metavar="NAME", help="The name of this host in notices. [$EMAILRELAY_DOMAIN]"
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="Print each message's id and result."
+    )
+    parser.add_argument(
+        "--version",
+        action="version",
+        help="Show the version and exit.",
+        version=f"{PROGRAM} {version('emailrelay')}",
+    )
     return parser
 
 
@@ -91,7 +108,7 @@ def _agent(asked: argparse.Namespace, host: str) -> Agent | None:
     if asked.maildir is not None:
         return Maildir(asked.maildir.absolute(), host)
     names = {"localhost", host, socket.gethostname(), *asked.domain}
-    known = Locals(frozenset(name.lower() for name in names), asked.user)
+    known = LocalUsers(frozenset(name.lower() for name in names), asked.user)
     if asked.deliver_with is not None:
         return Program.parse(asked.deliver_with, known)
     return Program((asked.procmail or "procmail", "-d", "{user}"), known)
@@ -108,22 +125,17 @@ def _run(root: Path, host: str, agent: Agent | None) -> NoticeCount:
 
 def _report(event: Event) -> None:
     if event.level in (Level.WARNING, Level.ERROR):
-        _complain(str(event), 0)
-
-
-def _complain(text: str, status: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
-    return status
+        print_errors(PROGRAM, str(event))
 
 
 def _tell(count: NoticeCount, *, verbose: bool) -> int:
     for message, reason in count.trouble.items():
-        _complain(f"{message}: {reason}", 1)
+        print_errors(PROGRAM, f"{message}: {reason}")
     if verbose:
         for word, messages in (
-            ("sender told", count.told),
-            ("null sender, nobody is told", count.double),
-            ("nobody can be told", count.silent),
+            ("sender notified", count.told),
+            ("null sender, no notice", count.double),
+            ("no notice possible", count.silent),
         ):
             sys.stdout.writelines(f"{message}: {word}\n" for message in messages)
         sys.stdout.write(

@@ -1,7 +1,7 @@
 """The text of a notice of failure: a delivery status notification (RFC 3464, RFC 6522).
 
-Of the original only the header goes back (RFC 3462 allows that), bounded and made harmless: it may
-come from anybody, and a notice must not become a way to send mail in another's name.
+Only the header of the original is returned (RFC 3462 allows that), shortened and cleaned: its
+author is unknown, and a notice must not be a way to send mail under another name.
 """
 
 import re
@@ -20,7 +20,7 @@ from emailrelay.journal import Attempt, History
 from emailrelay.reply import Reply
 
 LARGEST_HEADER = 64 * 1024
-"""Octets of the original's header that go back at most."""
+"""The most octets of the original's header that are returned."""
 _LONGEST_LINE = 998
 _UNKNOWN = Reply(554, "5.0.0 the reason is not known")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
@@ -31,18 +31,18 @@ _PORT = re.compile(r":[0-9]+$")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """Why one recipient did not get the message."""
+class FailedRecipient:
+    """The reason why one recipient did not get the message."""
 
     recipient: Address
     reply: Reply
     peer: str = ""
-    """Who said so, empty if it was not another server."""
+    """The server that gave the reply; empty if the reply is this relay's own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailureReport:
-    """What a notice tells. Times are seconds since 1970."""
+    """The facts in a notice. Times are seconds since 1970."""
 
     id: str
     """The notice's own id."""
@@ -50,33 +50,35 @@ class FailureReport:
     """The failed message's id."""
     host: str
     sender: Address
-    failures: tuple[Failure, ...]
+    failures: tuple[FailedRecipient, ...]
     arrived: float | None
     last_attempt: float | None
     now: float
     header: bytes
-    """The original's header, as much of it as is known."""
+    """The beginning of the original's header, or all of it."""
 
 
-def failures(envelope: Envelope, history: History) -> tuple[Failure, ...]:
-    """Give the recipients that were refused or given up, in the envelope's order."""
+def failures(envelope: Envelope, history: History) -> tuple[FailedRecipient, ...]:
+    """Return the recipients that were refused or given up, in the envelope's order."""
     reason = history.failed.reason if history.failed is not None else _UNKNOWN
     return tuple(
-        Failure(recipient=address, reply=reason)
+        FailedRecipient(recipient=address, reply=reason)
         if (reply := history.refused.get(address)) is None
-        else Failure(recipient=address, reply=reply, peer=_peer(history.last_attempt, address))
+        else FailedRecipient(
+            recipient=address, reply=reply, peer=_peer(history.last_attempt, address)
+        )
         for address in dict.fromkeys(envelope.recipients)
         if address not in history.delivered
     )
 
 
 def _peer(attempt: Attempt | None, recipient: Address) -> str:
-    """Tell who refused a recipient, if that was in the attempt that is still known."""
+    """Return the server that refused a recipient, if the last attempt shows it."""
     return attempt.peer if attempt is not None and recipient in attempt.replies else ""
 
 
 def compose(report: FailureReport) -> bytes:
-    """Give the notice's octets, CRLF line ends."""
+    """Return the octets of the notice, with CRLF line ends."""
     notice = MIMEMultipart("report", report_type="delivery-status")
     notice["Date"] = formatdate(report.now, localtime=True)
     notice["From"] = f"Mail Delivery System <MAILER-DAEMON@{report.host}>"
@@ -94,7 +96,7 @@ def compose(report: FailureReport) -> bytes:
 
 
 def _octets(notice: Message, *, utf8: bool) -> bytes:
-    # No folding: an address of our own envelope must come out as it is.
+    # No folding: the envelope's addresses must stay unchanged.
     policy = SMTPUTF8 if utf8 else compat32.clone(linesep="\r\n", max_line_length=0)
     buffer = BytesIO()
     BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(notice)
@@ -102,7 +104,7 @@ def _octets(notice: Message, *, utf8: bool) -> bytes:
 
 
 def _words(report: FailureReport) -> MIMEText:
-    """Give the part for people."""
+    """Return the part for people."""
     lines = [
         f"This is the mail system at host {report.host}.",
         "",
@@ -111,7 +113,7 @@ def _words(report: FailureReport) -> MIMEText:
         "",
     ]
     for failure in report.failures:
-        # The reply may be the server's, or what this relay found in speaking to it.
+        # The reply comes from the server, or from this relay about its session with the server.
         said = f"{failure.peer}: " if failure.peer else ""
         lines += [f"<{failure.recipient}>", f"    {said}{failure.reply}", ""]
     text = "\n".join(lines)
@@ -119,7 +121,7 @@ def _words(report: FailureReport) -> MIMEText:
 
 
 def _status(report: FailureReport) -> Message:
-    """Give the part for programs: a block for the message, then one for each recipient."""
+    """Return the part for programs: a block for the message, then one for each recipient."""
     part = Message()
     part["Content-Type"] = "message/delivery-status"
     part.set_payload(
@@ -142,7 +144,7 @@ def _of_message(report: FailureReport) -> Iterator[tuple[str, str]]:
         yield "Arrival-Date", formatdate(report.arrived, localtime=True)
 
 
-def _of(failure: Failure, report: FailureReport) -> Iterator[tuple[str, str]]:
+def _of(failure: FailedRecipient, report: FailureReport) -> Iterator[tuple[str, str]]:
     yield "Final-Recipient", _typed(failure.recipient)
     yield "Action", "failed"
     yield "Status", status(failure.reply)
@@ -155,7 +157,7 @@ def _of(failure: Failure, report: FailureReport) -> Iterator[tuple[str, str]]:
 
 
 def _typed(address: Address) -> str:
-    """Give an address with its type; beyond ASCII as RFC 6533 section 3 spells it."""
+    """Return an address with its type; a non-ASCII one in the spelling of RFC 6533 section 3."""
     if address.isascii():
         return f"rfc822; {address}"
     return "utf-8; " + "".join(
@@ -164,7 +166,7 @@ def _typed(address: Address) -> str:
 
 
 def status(reply: Reply) -> str:
-    """Give a reply's status code (RFC 3463): what it says itself, else the general one of its class."""
+    """Return a reply's status code (RFC 3463): its own, else the general one of its class."""
     match = _STATUS.match(reply.text)
     if match is not None and match[1][0] == str(reply.code)[0]:
         return match[1]
@@ -179,7 +181,7 @@ def _original(header: bytes) -> Message:
 
 
 def clean(header: bytes) -> str:
-    """Make a header of unknown origin harmless: ASCII lines of legal length, nothing after it."""
+    """Clean a header of unknown origin: only ASCII lines of legal length, and no body."""
     cut = header[:LARGEST_HEADER]
     ended = re.search(rb"\r?\n\r?\n", cut)
     text = (cut[: ended.start()] if ended else cut).decode("ascii", errors="replace")

@@ -12,7 +12,7 @@ from emailrelay.notify.agents import Agent, NotDelivered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.failure import Failure, PreparedNotice
+from emailrelay.store.failure import FailedMessage, PreparedNotice
 
 
 @dataclass(slots=True)
@@ -50,7 +50,7 @@ class Notifier:
                 self.count.trouble[message] = str(error)
         return self.count
 
-    async def _tell(self, failure: Failure) -> None:
+    async def _tell(self, failure: FailedMessage) -> None:
         envelope = failure.envelope
         if failure.history.notified:
             prepared = await failure.prepared()
@@ -65,7 +65,7 @@ class Notifier:
         else:
             await self._tell_sender(failure, envelope)
 
-    async def _tell_sender(self, failure: Failure, envelope: Envelope) -> None:
+    async def _tell_sender(self, failure: FailedMessage, envelope: Envelope) -> None:
         failures = dsn.failures(envelope, failure.history)
         if not failures:
             await failure.record()
@@ -93,7 +93,9 @@ class Notifier:
         )
         await self._send(failure, envelope, prepared)
 
-    async def _send(self, failure: Failure, envelope: Envelope, prepared: PreparedNotice) -> None:
+    async def _send(
+        self, failure: FailedMessage, envelope: Envelope, prepared: PreparedNotice
+    ) -> None:
         """Send a recorded notice; if that fails the store keeps it for the next run."""
         if self.agent is None:
             await failure.relay()

@@ -1,1 +1,1 @@
-"""Signing in with OAuth2: tokens fetched, kept, renewed and shared between processes."""
+"""Sign-in with OAuth2: tokens are fetched, stored, renewed and shared between processes."""

@@ -1,4 +1,4 @@
-"""Gives tokens to whoever signs in at mail servers: ``await bearer("office")``."""
+"""Provides the tokens for the sign-in at mail servers: ``await bearer("office")``."""
 
 import asyncio
 import contextlib
@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable
 from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import SignInError
 from emailrelay.events import Report
-from emailrelay.oauth.moment import Moment, read_clocks
+from emailrelay.oauth.clocks import ClockReading, read_clocks
 from emailrelay.oauth.renewal import Pausing, Renewal
 from emailrelay.oauth.state import Pause, Renew, TokenUse
 from emailrelay.oauth.token import Token
 from emailrelay.store.tokens import TokenStore
 
 _LAST_WAIT = 2.0
-"""Seconds for renewals under way when the process ends: a new refresh token should be kept."""
+"""Seconds for active renewals when the process ends: a new refresh token should be stored."""
 
 
 class Bearer:
@@ -27,11 +27,11 @@ class Bearer:
         tokens: TokenStore,
         *,
         report: Report,
-        clock: Callable[[], Moment] = read_clocks,
+        clock: Callable[[], ClockReading] = read_clocks,
         chance: Callable[[], float] = random.random,
         pause: Pausing = asyncio.sleep,
     ) -> None:
-        """Take ``[[account]]`` tables, those without OAuth2 among them; nothing is read yet."""
+        """Accept all ``[[account]]`` tables, with and without OAuth2; no file is read yet."""
         self._renewals = {
             account.name: Renewal(
                 account=account,
@@ -49,13 +49,13 @@ class Bearer:
         self._running: dict[str, asyncio.Task[Token]] = {}
 
     async def __call__(self, account_name: str, *, renew: bool = False) -> str:
-        """Give a token that is good for a session that begins now.
+        """Return a token that is valid for a session that begins now.
 
-        ``renew`` says that a mail server refused the last one: another is fetched, unless that was
-        done within a minute.
+        ``renew`` means that a mail server refused the last token. A new one is fetched, unless the
+        last one is younger than a minute.
 
         Raises:
-            SignInError: there is none now; mail for the account waits.
+            SignInError: there is no token now; mail for the account waits.
 
         """
         renewal = self._renewals.get(account_name)
@@ -69,12 +69,12 @@ class Bearer:
             case Pause(trouble):
                 raise SignInError(account_name, trouble.reason, trouble.advice)
             case Renew():
-                # Shielded: a session that is given up must not break off what others wait for.
+                # Shielded: a cancelled session must not cancel a renewal that others wait for.
                 token = await asyncio.shield(self._start(renewal, refused=renew))
                 return token.text.reveal()
 
     async def close(self) -> None:
-        """Wait a moment for renewals under way, and close the token store."""
+        """Wait a short time for active renewals, and close the token store."""
         tasks = list(self._running.values())
         if tasks:
             await asyncio.wait(tasks, timeout=_LAST_WAIT)
@@ -94,6 +94,6 @@ class Bearer:
     def _ended(self, name: str, task: asyncio.Task[Token]) -> None:
         del self._running[name]
         if not task.cancelled():
-            # Looked at here because nobody may be waiting; whoever does gets it all the same.
+            # Retrieved here because there may be no waiting session; one that waits gets it too.
             with contextlib.suppress(SignInError):
                 task.result()

@@ -1,34 +1,34 @@
-"""``emailrelay-auth``: signing in to accounts that use OAuth2, and seeing how they stand."""
+"""``emailrelay-auth``: signs in to accounts that use OAuth2, and shows their status."""
 
 import asyncio
-import json
 import os
 import sys
 import time
 from collections.abc import Sequence
-from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, Grant
-from emailrelay.errors import ConfigError, RelayError, SignInError, StoreUnusable, reason_of
+from emailrelay.errors import ConfigError, SignInError
+from emailrelay.events import Event, Level
 from emailrelay.oauth import device, request, settings, status
+from emailrelay.oauth.clocks import read_clocks
+from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.device import Invitation, TooLate
-from emailrelay.oauth.material import load
-from emailrelay.oauth.moment import read_clocks
 from emailrelay.oauth.renewal import CAUSES, Renewal
 from emailrelay.oauth.state import SignIn
-from emailrelay.oauth.terminal import PROGRAM, complain, console, tell
 from emailrelay.oauth.token import Issued, Token, expires
 from emailrelay.secrets import Secret
-from emailrelay.standard_streams import prepare_streams
+from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.screen import console, print_json, print_line
+from emailrelay.terminal.typer_command import new_app, run
+
+PROGRAM = "emailrelay-auth"
 
 _INTERRUPTED = 130
-"""What the library gives after Ctrl-C: 128 and the number of the signal."""
-
-_HELP = "Sign in to accounts that use OAuth2, and see how they stand."
+"""Typer's exit status after Ctrl-C: 128 plus the number of SIGINT."""
 
 Config = Annotated[
     Path | None,
@@ -36,77 +36,57 @@ Config = Annotated[
         "--config",
         metavar="FILE",
         envvar="EMAILRELAY_CONFIG",
-        help="The settings file, with its [[account]] tables.",
+        help="The settings file with the [[account]] tables.",
     ),
 ]
 SpoolDir = Annotated[
     Path | None,
     typer.Option("--spool-dir", "-s", metavar="DIR", help="The spool directory."),
 ]
-Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name of an [[account]].")]
-
-app = typer.Typer(
-    name=PROGRAM,
-    help=_HELP,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name of an [[account]] table.")]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line; give the exit status (docs/auth.md)."""
-    prepare_streams()
-    try:
-        found: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
-        sys.stdout.flush()
-    except typer.TyperException as error:
-        words = error.format_message() or "say what to do, see --help"
-        return [complain(line, os.EX_USAGE) for line in words.splitlines() if line][-1]
-    except typer.Abort:
-        return complain("given up; nothing was changed", 1)
-    except ConfigError as error:
-        for problem in error.problems:
-            complain(problem, os.EX_CONFIG)
-        return os.EX_CONFIG
-    except StoreUnusable as error:
-        return complain(str(error), os.EX_NOINPUT)
-    except RelayError as error:
-        return complain(str(error), 1)
-    except OSError as error:
-        return complain(reason_of(error), os.EX_TEMPFAIL)
-    return complain("given up; nothing was changed", found) if found == _INTERRUPTED else found
+    """Run the command line; return the exit status (docs/auth.md)."""
+    aborted = "interrupted; nothing was changed"
+    status = run(app, argv, program=PROGRAM, aborted=aborted, failed=1)
+    return print_errors(PROGRAM, aborted, status=status) if status == _INTERRUPTED else status
 
 
 def login(*, account: Name, config: Config = None, directory: SpoolDir = None) -> int:
-    """Sign in: with a code in a browser, or with a refresh token from standard input."""
+    """Sign in with a browser, or a refresh token on standard input."""
     renewal = _renewal(settings.load(config, directory, os.environ), account)
     if renewal.oauth2.grant not in BY_PERSON:
-        sys.stdout.write(f"{account} needs no person to sign in; a token is fetched\n")
+        print_line(f"{account} needs no person to sign in; a token is fetched")
         return _fetch(renewal)
     by_code = renewal.oauth2.grant is Grant.DEVICE_CODE
     try:
         issued = asyncio.run(_sign_in(renewal, by_code=by_code))
     except TooLate as error:
-        reason = "the code was not typed in time"
-        raise SignInError(account, reason, f"{PROGRAM} login {account}") from error
+        reason = "the code was not entered in time"
+        raise SignInError(account, reason, f"sign in again: {PROGRAM} login {account}") from error
     except CAUSES as error:
         raise renewal.explain(error) from error
-    _tell_token(renewal.account, issued.token)
+    _print_token(renewal.account, issued.token)
     if issued.refresh_token is None:
-        return complain(
-            "the provider gave no refresh token: this ends with the token; ask for one in scope", 1
+        return print_errors(
+            PROGRAM,
+            "the provider gave no refresh token, so the sign-in ends with the access token; "
+            "request one in scope (offline_access) and sign in again",
+            status=1,
         )
     return os.EX_OK
 
 
 def refresh(
     *,
-    accounts: Annotated[list[str], typer.Argument(metavar="ACCOUNT...")],
+    accounts: Annotated[
+        list[str], typer.Argument(metavar="ACCOUNT", help="Names of [[account]] tables.")
+    ],
     config: Config = None,
     directory: SpoolDir = None,
 ) -> int:
-    """Fetch new tokens now, whatever the old ones are good for."""
+    """Fetch new tokens now, even if the old ones are still valid."""
     found = settings.load(config, directory, os.environ)
     worst = os.EX_OK
     for name in accounts:
@@ -114,17 +94,19 @@ def refresh(
         try:
             worst = max(worst, _fetch(renewal))
         except SignInError as error:
-            worst = complain(str(error), 1)
+            worst = print_errors(PROGRAM, str(error), status=1)
     return worst
 
 
 def show(
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per line.")
+    ] = False,
     config: Config = None,
     directory: SpoolDir = None,
 ) -> int:
-    """Tell how each account stands; exit with 1 if somebody must do something."""
+    """Show each account's status; exit 1 if one needs attention."""
     found, now = settings.load(config, directory, os.environ), read_clocks()
     states = asyncio.run(_states(found))
     rows = [
@@ -132,16 +114,17 @@ def show(
         for account in found.tables
     ]
     if as_json:
-        sys.stdout.writelines(json.dumps(status.to_json(entry)) + "\n" for entry in rows)
+        for entry in rows:
+            print_json(status.to_json(entry))
     elif rows:
         console().print(status.table(rows, time.time()))
     else:
-        sys.stdout.write("no accounts: the settings have no [[account]]\n")
+        print_line("no accounts: the settings have no [[account]] table")
     return os.EX_OK if all(entry.in_order for entry in rows) else 1
 
 
 async def _states(found: settings.OAuthAccounts) -> dict[str, SignIn]:
-    """Read how the accounts that use OAuth2 stand."""
+    """Read the state of each account that uses OAuth2."""
     try:
         return {
             account.name: await _renewal(found, account.name).look()
@@ -155,8 +138,10 @@ async def _states(found: settings.OAuthAccounts) -> dict[str, SignIn]:
 def _renewal(found: settings.OAuthAccounts, name: str) -> Renewal:
     account = found.named(name)
     if account.oauth2 is None:
-        raise ConfigError([f"{name}: has a password, and no [account.oauth2]"])
-    return Renewal(account=account, oauth2=account.oauth2, tokens=found.tokens, report=tell)
+        raise ConfigError(
+            [f"{name}: has a password, so there is no token to fetch (no [account.oauth2])"]
+        )
+    return Renewal(account=account, oauth2=account.oauth2, tokens=found.tokens, report=_report)
 
 
 def _fetch(renewal: Renewal) -> int:
@@ -166,7 +151,7 @@ def _fetch(renewal: Renewal) -> int:
         finally:
             await renewal.tokens.close()
 
-    _tell_token(renewal.account, asyncio.run(fetch()))
+    _print_token(renewal.account, asyncio.run(fetch()))
     return os.EX_OK
 
 
@@ -182,15 +167,15 @@ async def _sign_in(renewal: Renewal, *, by_code: bool) -> Issued:
 
 
 async def _with_refresh_token(renewal: Renewal) -> Issued:
-    """Take a refresh token from the person, and try it before anything is kept."""
+    """Read a refresh token from the user, and try it before anything is stored."""
     given = Secret(_ask_secret(f"Refresh token of {renewal.account.user}"))
-    proof = load(renewal.oauth2)
-    issued = await renewal.ask_once(request.form(renewal.oauth2, given), proof)
+    credentials = load_credentials(renewal.oauth2)
+    issued = await renewal.ask_once(request.form(renewal.oauth2, given), credentials)
     return Issued(token=issued.token, refresh_token=issued.refresh_token or given)
 
 
 def _ask_secret(what: str) -> str:
-    # Never an argument: those are seen by every user of the machine.
+    # Never an argument: every user of the machine can see those.
     if sys.stdin.isatty():
         answer: str = typer.prompt(what, hide_input=True)
     else:
@@ -211,38 +196,27 @@ def _invite(invitation: Invitation) -> None:
     )
     if invitation.complete_url:
         sys.stdout.write(
-            f"or open this one, with the code in it:\n\n    {invitation.complete_url}\n\n"
+            f"or open this page, which contains the code:\n\n    {invitation.complete_url}\n\n"
         )
     sys.stdout.write(
-        f"Sign in there as the user of the account. The code is good for {minutes} minutes;"
+        f"Sign in there as the user of the account. The code is valid for {minutes} minutes;"
         " waiting ...\n"
     )
     sys.stdout.flush()
 
 
-def _tell_token(account: AccountSettings, token: Token) -> None:
+def _print_token(account: AccountSettings, token: Token) -> None:
     until = time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(expires(token)))
-    sys.stdout.write(
-        f"{account.name}: signed in as {account.user}; the token is good until {until}\n"
-    )
+    print_line(f"{account.name}: signed in as {account.user}; the token is valid until {until}")
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - the library's signature
-    if asked:
-        sys.stdout.write(f"{PROGRAM} {metadata.version('emailrelay')}\n")
-        raise typer.Exit
+def _report(event: Event) -> None:
+    """Print errors; the trouble that ends the command is only a warning and is printed there."""
+    if event.level is Level.ERROR:
+        print_errors(PROGRAM, str(event))
 
 
-def _common(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    pass
-
-
-app.callback(help=_HELP)(_common)
+app = new_app(PROGRAM, "Sign in to accounts that use OAuth2, and show their status.")
 app.command()(login)
 app.command("status")(show)
 app.command()(refresh)

@@ -1,7 +1,7 @@
-"""The way to a provider's HTTP endpoints; the one owner of httpx2 and joserfc, which it imports late.
+"""Requests to a provider's HTTP endpoints.
 
-Bounded in time and size, over verified TLS, through the proxy that the environment names, following no
-redirect: a secret goes nowhere but to the address in the settings.
+Only this module uses httpx2 and joserfc, and imports them late. Time and size are bounded. TLS is verified, the proxy of the environment is used and redirects are
+not followed: secrets go only to the address in the settings.
 """
 
 import asyncio
@@ -13,43 +13,50 @@ from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
+from emailrelay.errors import RelayError
 from emailrelay.oauth.request import Claims, Client
 
 _TIME = 20.0
-"""Seconds for one request, from the first name lookup to the answer's last octet."""
+"""Seconds for one request, from the name lookup to the last octet of the answer."""
 _SIZE = 256 * 1024
-_SAID = 300
+_LONGEST_QUOTE = 300
 _TRY_LATER = frozenset({408, 425, 429})
 _BUSY = frozenset({"temporarily_unavailable", "server_error"})
 
 
-class MissingExtra(Exception):
+class MissingExtra(RelayError):
     """The packages for OAuth2 are not installed."""
+
+    temporary = False
 
     def __init__(self) -> None:
         pip = f"{sys.prefix}/bin/pip install '.[oauth]'"
-        super().__init__(f"OAuth2 needs more packages: in the checkout, say {pip}")
+        super().__init__(f"OAuth2 needs more packages: in the checkout, run {pip}")
 
 
-class BadKey(Exception):
+class BadKey(RelayError):
     """A private key cannot sign."""
+
+    temporary = False
 
 
 @dataclass
-class Unavailable(Exception):
-    """No answer, or one that says nothing about us: the same request may succeed later."""
+class Unavailable(RelayError):
+    """No usable answer, for a reason that is not ours: the same request may succeed later."""
 
     reason: str
     retry_after: float = 0.0
-    """Seconds that the server asked us to wait."""
+    """The pause in seconds that the server requested."""
 
     def __str__(self) -> str:
         return self.reason
 
 
 @dataclass
-class TokenRefused(Exception):
-    """The server's no: an error code of RFC 6749 section 5.2 or an extension, and its own words."""
+class TokenRefused(RelayError):
+    """The server refused: an error code of RFC 6749 section 5.2 or an extension, and its text."""
+
+    temporary = False
 
     code: str
     description: str = ""
@@ -59,12 +66,12 @@ class TokenRefused(Exception):
 
 
 async def ask(url: str, form: Mapping[str, str], client: Client) -> Mapping[str, object]:
-    """Send a form and give the JSON object that comes back with status 200.
+    """Send a form and return the JSON object of an answer with status 200.
 
     Raises:
-        TokenRefused: the server said no, and why.
-        Unavailable: everything else that can go wrong on the way.
-        MissingExtra: there is nothing to send it with.
+        TokenRefused: the server refused and gave a reason.
+        Unavailable: any other failure of the request.
+        MissingExtra: httpx2 is not installed.
 
     """
     host = urlsplit(url).netloc
@@ -76,7 +83,7 @@ async def ask(url: str, form: Mapping[str, str], client: Client) -> Mapping[str,
     try:
         answer: Any = json.loads(octets)
     except (ValueError, RecursionError):
-        answer = None  # told by what follows; the error would quote the text
+        answer = None  # reported below; the error would quote the text
     if status == 200 and isinstance(answer, dict):
         return cast("dict[str, object]", answer)
     if status >= 500 or status in _TRY_LATER or status < 400:
@@ -104,7 +111,7 @@ async def _post(url: str, form: Mapping[str, str], client: Client) -> tuple[int,
         fields["client_id"] = client.id
         if client.secret is not None:
             fields["client_secret"] = client.secret.reveal()
-    # Nothing compressed, so that what is counted is what is kept.
+    # Not compressed, so that the size limit counts the octets that are stored.
     headers = {"Accept": "application/json", "Accept-Encoding": "identity"}
     host = urlsplit(url).netloc
     try:
@@ -126,8 +133,8 @@ def sign(statement: Claims) -> str:
     """Sign a statement as a JSON Web Token (RFC 7519, RFC 7523 section 3).
 
     Raises:
-        BadKey: the key cannot; nothing of it is in the error.
-        MissingExtra: there is nothing to sign with.
+        BadKey: the key cannot sign; the error shows nothing of it.
+        MissingExtra: joserfc is not installed.
 
     """
     try:
@@ -138,18 +145,18 @@ def sign(statement: Claims) -> str:
     try:
         key = jwk.RSAKey.import_key(statement.key.reveal())
         return jwt.encode(header, dict(statement.claims), key, algorithms=[statement.algorithm])
-    except Exception:  # noqa: BLE001 -- whatever the library says of a bad key may quote it
+    except Exception:  # noqa: BLE001 -- the library's error may quote the key
         raise BadKey("the private key cannot sign: it must be an RSA key in PEM form") from None
 
 
 def _seconds(headers: Mapping[str, str]) -> float:
-    # RFC 9110 section 10.2.3 allows a date as well, which no token endpoint is known to send.
+    # RFC 9110 section 10.2.3 also allows a date; no token endpoint is known to send one.
     said = headers.get("retry-after", "")
     return float(said) if said.isascii() and said.isdigit() and len(said) < 6 else 0.0
 
 
 def _words(said: object, form: Mapping[str, str], client: Client) -> str:
-    """Give a text of the server's for log and terminal: bounded, one line, without our secrets."""
+    """Return a server's text for log and terminal: one short line without our secrets."""
     text = str(said)
     hidden = [form[name] for name in _SECRET_FIELDS if form.get(name)]
     if client.secret is not None:
@@ -165,4 +172,4 @@ _SECRET_FIELDS = ("refresh_token", "device_code", "assertion", "client_assertion
 def _one_line(said: object) -> str:
     text = " ".join(str(said).split())
     text = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return text if len(text) <= _SAID else text[:_SAID] + "..."
+    return text if len(text) <= _LONGEST_QUOTE else text[:_LONGEST_QUOTE] + "..."

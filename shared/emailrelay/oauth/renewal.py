@@ -1,4 +1,4 @@
-"""Renews one account's token: one process at a time, the new one kept before it is used."""
+"""Renews one account's token: in one process at a time, and stored before it is used."""
 
 import asyncio
 import contextlib
@@ -11,7 +11,9 @@ from typing import TypeAlias
 from emailrelay.config.accounts import AccountSettings, OAuth2
 from emailrelay.errors import SignInError, StoreError, StoreUnusable
 from emailrelay.events import Report, SignInBack, SignInTrouble, StoreTrouble
-from emailrelay.oauth import material, request, state
+from emailrelay.oauth import request, state
+from emailrelay.oauth.clocks import ClockReading, read_clocks
+from emailrelay.oauth.credentials import OAuthCredentials, load_credentials, stamp_of_files
 from emailrelay.oauth.endpoint import (
     BadKey,
     MissingExtra,
@@ -20,8 +22,6 @@ from emailrelay.oauth.endpoint import (
     ask,
     sign,
 )
-from emailrelay.oauth.material import Material
-from emailrelay.oauth.moment import Moment, read_clocks
 from emailrelay.oauth.state import Pause, Renew, SignIn, SignInStep, TokenTrouble, TokenUse
 from emailrelay.oauth.token import Issued, Token, expires, is_good, parse
 from emailrelay.oauth.trouble import Cause, NotSignedIn, diagnose
@@ -42,34 +42,34 @@ CAUSES = (
 _TRIES = 3
 _PAUSE = 1.0
 _LONGEST_RETRY = 5.0
-_LOOK_AGAIN = 0.1
-_PATIENCE = 90.0
-"""Seconds for another process's renewal: longer than all its tries can take."""
+_POLL_INTERVAL = 0.1
+_LONGEST_WAIT = 90.0
+"""Seconds to wait for another process's renewal: longer than all its tries can take."""
 
 Pausing: TypeAlias = Callable[[float], Awaitable[None]]
-"""Waits so many seconds."""
+"""Waits for a number of seconds."""
 
 
 @dataclass(slots=True, kw_only=True)
 class Renewal:
-    """The sign-in of one account, as one process sees it."""
+    """The sign-in of one account in one process."""
 
     account: AccountSettings
     oauth2: OAuth2
     tokens: TokenStore
     report: Report
-    clock: Callable[[], Moment] = read_clocks
+    clock: Callable[[], ClockReading] = read_clocks
     chance: Callable[[], float] = random.random
     pause: Pausing = asyncio.sleep
     _told: str = ""
 
     @property
     def identity(self) -> str:
-        """What tokens are kept for: these settings, and no others."""
+        """Identifies the settings that the stored tokens belong to."""
         return request.identity(self.account)
 
     async def look(self) -> SignIn:
-        """Return the state that is kept.
+        """Return the stored state.
 
         Raises:
             SignInError: it cannot be read.
@@ -81,36 +81,36 @@ class Renewal:
             raise self.explain(error) from error
 
     async def next_step(self, *, refused: bool) -> SignInStep:
-        """Decide what a session that begins now needs; see ``state.next_step``."""
+        """Decide the next step for a session that begins now; see ``state.next_step``."""
         return state.next_step(
             await self.look(),
             refused=refused,
-            secrets=material.stamps(self.oauth2),
+            secrets=stamp_of_files(self.oauth2),
             now=self.clock(),
         )
 
     async def renew(self, *, refused: bool = False, forced: bool = False) -> Token:
-        """Give a good token, a new one if that is needed; ``forced``: if at all possible.
+        """Return a valid token, a new one if needed; ``forced``: a new one if possible.
 
-        Whoever calls this must not cancel it lightly: a refresh token that was used and whose
-        successor was not kept is lost.
+        Do not cancel it without need: if a refresh token was used and its successor was not stored,
+        the sign-in is lost.
 
         Raises:
-            SignInError: there is none.
+            SignInError: there is no valid token.
 
         """
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + _PATIENCE
+        deadline = loop.time() + _LONGEST_WAIT
         while loop.time() < deadline:
-            token = await self._in_turn(refused=refused, forced=forced)
+            token = await self._renew_or_read(refused=refused, forced=forced)
             if token is not None:
                 return token
-            await asyncio.sleep(_LOOK_AGAIN)
-        reason = f"another process has been renewing the token for {_PATIENCE:g} s"
-        raise SignInError(self.account.name, reason, "it is tried again")
+            await asyncio.sleep(_POLL_INTERVAL)
+        reason = f"another process has been renewing the token for {_LONGEST_WAIT:g} s"
+        raise SignInError(self.account.name, reason, "it is tried again by itself")
 
-    async def _in_turn(self, *, refused: bool, forced: bool) -> Token | None:
-        """Renew unless another process does, else return its token. None: it has none yet."""
+    async def _renew_or_read(self, *, refused: bool, forced: bool) -> Token | None:
+        """Renew if no other process does, else return the stored token; None: there is none yet."""
         async with contextlib.AsyncExitStack() as stack:
             try:
                 turn = await stack.enter_async_context(self.tokens.turn(self.account.name))
@@ -129,7 +129,7 @@ class Renewal:
 
     async def _fetch(self, turn: TokenTurn, before: SignIn, *, forced: bool) -> Token:
         try:
-            # First the room: a full disk must not cost a refresh token that works only once.
+            # Reserve space first: a full disk must not lose a refresh token that works only once.
             await turn.reserve()
             issued, seed = await self._ask(before)
             await turn.keep(state.write(state.after_success(before, issued, seed=seed)))
@@ -141,23 +141,23 @@ class Renewal:
         return issued.token
 
     async def _ask(self, before: SignIn) -> tuple[Issued, str]:
-        proof = material.load(self.oauth2)
-        refresh_token, seed = self._refresh_token(before, proof)
+        credentials = load_credentials(self.oauth2)
+        refresh_token, seed = self._refresh_token(before, credentials)
         try:
             form = request.form(self.oauth2, refresh_token)
         except LookupError as error:
             raise NotSignedIn from error
         for attempt in range(1, _TRIES):
             try:
-                return await self.ask_once(form, proof), seed
+                return await self.ask_once(form, credentials), seed
             except Unavailable as error:
                 if error.retry_after > _LONGEST_RETRY:
                     raise
                 pause = _PAUSE * 2 ** (attempt - 1) * (1 + self.chance())
                 await self.pause(max(pause, error.retry_after))
-        return await self.ask_once(form, proof), seed
+        return await self.ask_once(form, credentials), seed
 
-    async def ask_once(self, form: dict[str, str], proof: Material) -> Issued:
+    async def ask_once(self, form: dict[str, str], credentials: OAuthCredentials) -> Issued:
         """Send one request for a token, signed if the account has a key.
 
         Raises:
@@ -166,16 +166,18 @@ class Renewal:
         """
         asked = self.clock()
         url = request.endpoints(self.oauth2).token_url
-        answer = await ask(url, self.signed(form, proof), request.client(self.oauth2, proof))
+        answer = await ask(
+            url, self.signed(form, credentials), request.client(self.oauth2, credentials)
+        )
         try:
             return parse(answer, asked=asked, chance=self.chance())
         except ValueError as error:
             raise Unavailable(str(error)) from error
 
-    def signed(self, form: dict[str, str], proof: Material) -> dict[str, str]:
-        """Give the form with a freshly signed statement, for accounts that have a key."""
+    def signed(self, form: dict[str, str], credentials: OAuthCredentials) -> dict[str, str]:
+        """Return the form; for accounts with a key, with a newly signed statement."""
         jti, now = secrets.token_urlsafe(24), self.clock().wall
-        found = request.statement(self.account, self.oauth2, proof, now=now, jti=jti)
+        found = request.statement(self.account, self.oauth2, credentials, now=now, jti=jti)
         if found is None:
             return form
         field, claims = found
@@ -187,11 +189,11 @@ class Renewal:
         return {**form, **kind, field: sign(claims)}
 
     async def keep_sign_in(self, issued: Issued) -> None:
-        """Keep the tokens of a person's sign-in, for all processes.
+        """Store the tokens of a user's sign-in for all processes.
 
         Raises:
-            StoreError: they cannot be kept.
-            SignInError: another process is renewing just now.
+            StoreError: they cannot be stored.
+            SignInError: another process is renewing the token.
 
         """
         name = self.account.name
@@ -203,23 +205,25 @@ class Renewal:
         )
         async with self.tokens.turn(name) as turn:
             if turn is None:
-                raise SignInError(name, "its token is being renewed just now", "try again")
+                raise SignInError(name, "another process is renewing its token", "try again")
             await turn.keep(state.write(after))
 
-    def _refresh_token(self, before: SignIn, proof: Material) -> tuple[Secret | None, str]:
-        """Give the refresh token and the stamp of the file that it, or its ancestor, came from."""
+    def _refresh_token(
+        self, before: SignIn, credentials: OAuthCredentials
+    ) -> tuple[Secret | None, str]:
+        """Return the refresh token, and the stamp of the file that its first version came from."""
         seed = stamp(self.oauth2.refresh_token_file)
-        if proof.refresh_token is not None and before.seed != seed:
-            return proof.refresh_token, seed
-        return before.refresh_token or proof.refresh_token, seed
+        if credentials.refresh_token is not None and before.seed != seed:
+            return credentials.refresh_token, seed
+        return before.refresh_token or credentials.refresh_token, seed
 
     async def _failed(
         self, before: SignIn, cause: Cause, turn: TokenTurn | None, *, forced: bool
     ) -> Token:
         trouble = self._diagnose(cause)
         news = state.is_news(before, trouble) and self._told != trouble.reason
-        # Where nobody was asked there is nothing to remember, and tokens that were kept for other
-        # settings are left alone: an administrator may take a change back.
+        # NotSignedIn is not stored: no server was asked, and tokens that belong to other settings
+        # stay usable if an administrator reverts a change.
         if not isinstance(cause, NotSignedIn):
             await self._remember(turn, state.after_trouble(before, trouble), cause, news=news)
         token = before.token
@@ -247,14 +251,14 @@ class Renewal:
             await turn.keep(state.write(after))
         except (StoreError, StoreUnusable) as error:
             if news:
-                self.report(StoreTrouble(doing="keeping tokens", reason=str(error)))
+                self.report(StoreTrouble(doing="storing tokens", reason=str(error)))
 
     def explain(self, cause: Cause) -> SignInError:
-        """Give what went wrong as an error for people, with what they can do."""
+        """Return an error that tells people the reason and the remedy."""
         return self._error(self._diagnose(cause))
 
     def _diagnose(self, cause: Cause) -> TokenTrouble:
-        stamps = material.stamps(self.oauth2)
+        stamps = stamp_of_files(self.oauth2)
         return diagnose(cause, self.account, secrets=stamps, now=self.clock())
 
     def _error(self, trouble: TokenTrouble) -> SignInError:

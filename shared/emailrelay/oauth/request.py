@@ -1,4 +1,4 @@
-"""What is asked of whom for an account's tokens: plain functions over its settings."""
+"""Builds the token requests of an account: plain functions over its settings."""
 
 import hashlib
 import json
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from emailrelay.config.accounts import AccountSettings, Grant, OAuth2, Provider
-from emailrelay.oauth.material import Material
+from emailrelay.oauth.credentials import OAuthCredentials
 from emailrelay.secrets.secret import Secret
 
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
@@ -21,12 +21,14 @@ _GOOGLE_SCOPE = "https://mail.google.com/"
 
 _EARLIER = 60
 _LATER = 540
-"""Around now, in seconds, an assertion is good: other clocks differ, and providers want it short."""
+"""Seconds before and after now in which an assertion is valid.
+
+Other clocks differ, and providers require a short time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoints:
-    """Where an account's tokens come from, and what they are to be good for."""
+    """The addresses that issue an account's tokens, and the scope of the tokens."""
 
     token_url: str
     device_url: str
@@ -35,17 +37,17 @@ class Endpoints:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    """Who we are at a token endpoint; ``secret`` is None for an application that has none."""
+    """Our identity at a token endpoint; ``secret`` is None for an application without one."""
 
     id: str
     secret: Secret | None = None
     basic: bool = False
-    """Whether the secret goes into the header (RFC 6749 section 2.3.1) and not into the form."""
+    """True: the secret goes into the header (RFC 6749 section 2.3.1); False: into the form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claims:
-    """A statement to be signed with a private key (RFC 7523)."""
+    """A statement to sign with a private key (RFC 7523)."""
 
     key: Secret
     algorithm: str
@@ -54,7 +56,7 @@ class Claims:
 
 
 def endpoints(oauth2: OAuth2) -> Endpoints:
-    """Give the addresses and the scope of an account: those of its settings, else its provider's."""
+    """Return the addresses and the scope of an account: its own, else its provider's."""
     token_url, device_url, scope = _known(oauth2)
     return Endpoints(
         token_url=oauth2.token_url or token_url,
@@ -77,7 +79,7 @@ def _known(oauth2: OAuth2) -> tuple[str, str, str]:
 
 
 def identity(account: AccountSettings) -> str:
-    """Give what tells one sign-in from another: with other settings kept tokens are of no use."""
+    """Return the identity of a sign-in: stored tokens are useless with other settings."""
     oauth2 = account.oauth2
     if oauth2 is None:
         return ""
@@ -86,18 +88,18 @@ def identity(account: AccountSettings) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
-def client(oauth2: OAuth2, material: Material) -> Client:
-    """Give who we are; a client that signs its requests shows no secret."""
+def client(oauth2: OAuth2, credentials: OAuthCredentials) -> Client:
+    """Return our identity; a client that signs its requests shows no secret."""
     return Client(
         id=oauth2.client_id or "",
-        secret=material.client_secret,
-        # Every server must take the header, and need not take the form; these two document the form.
+        secret=credentials.client_secret,
+        # Every server must accept the header and may accept the form; these two document the form.
         basic=oauth2.provider is Provider.CUSTOM,
     )
 
 
 def form(oauth2: OAuth2, refresh_token: Secret | None) -> dict[str, str]:
-    """Give the fields of a request for a token that need no signature.
+    """Return the fields of a token request that need no signature.
 
     Raises:
         LookupError: there is no refresh token yet.
@@ -110,15 +112,15 @@ def form(oauth2: OAuth2, refresh_token: Secret | None) -> dict[str, str]:
             return {"grant_type": "client_credentials", **scoped}  # RFC 6749 section 4.4.2
         case Grant.DEVICE_CODE | Grant.REFRESH_TOKEN:
             if refresh_token is None:
-                raise LookupError("nobody has signed in yet")
-            # RFC 6749 section 6. Google knows what its refresh tokens are good for.
+                raise LookupError("no user has signed in yet")
+            # RFC 6749 section 6. Google knows the scope of its refresh tokens.
             return {
                 "grant_type": "refresh_token",
                 "refresh_token": refresh_token.reveal(),
                 **({} if oauth2.provider is Provider.GOOGLE else scoped),
             }
         case Grant.SERVICE_ACCOUNT:
-            # RFC 7523 section 2.1; Google wants the scope in the signed statement.
+            # RFC 7523 section 2.1; Google requires the scope in the signed statement.
             return {
                 "grant_type": JWT_BEARER,
                 **({} if oauth2.provider is Provider.GOOGLE else scoped),
@@ -126,13 +128,13 @@ def form(oauth2: OAuth2, refresh_token: Secret | None) -> dict[str, str]:
 
 
 def statement(
-    account: AccountSettings, oauth2: OAuth2, material: Material, *, now: float, jti: str
+    account: AccountSettings, oauth2: OAuth2, credentials: OAuthCredentials, *, now: float, jti: str
 ) -> tuple[str, Claims] | None:
-    """Give what is to be signed, and the name of its field; None for grants without a signature.
+    """Return the field's name and the statement to sign; None for grants without a signature.
 
-    ``jti`` is a word never used before.
+    ``jti`` is a string that was never used before.
     """
-    key = material.key
+    key = credentials.key
     if key is None:
         return None
     where = endpoints(oauth2)
@@ -144,16 +146,16 @@ def statement(
         "exp": int(now) + _LATER,
     }
     if oauth2.grant is Grant.SERVICE_ACCOUNT:
-        issuer = material.issuer or oauth2.client_id or ""
+        issuer = credentials.issuer or oauth2.client_id or ""
         claims: dict[str, str | int] = {"iss": issuer, "sub": account.user, **common}
         if oauth2.provider is Provider.GOOGLE:
             claims["scope"] = where.scope
-        header = {"kid": material.key_id} if material.key_id else {}
+        header = {"kid": credentials.key_id} if credentials.key_id else {}
         return "assertion", Claims(key=key, algorithm="RS256", header=header, claims=claims)
     own = oauth2.client_id or ""
     return "client_assertion", Claims(
         key=key,
         algorithm="PS256",
-        header={"x5t#S256": material.thumbprint} if material.thumbprint else {},
+        header={"x5t#S256": credentials.thumbprint} if credentials.thumbprint else {},
         claims={"iss": own, "sub": own, **common},
     )

@@ -29,17 +29,17 @@ class OAuthAccounts:
     tokens: TokenStore
 
     def named(self, name: str) -> AccountSettings:
-        """Give an account.
+        """Return the account of this name.
 
         Raises:
-            ConfigError: there is none of that name.
+            ConfigError: there is no such account.
 
         """
         for account in self.tables:
             if account.name == name:
                 return account
         known = ", ".join(map(str, self.tables)) or "none"
-        raise ConfigError([f"{name}: no [[account]] has this name; there are: {known}"])
+        raise ConfigError([f"{name}: no [[account]] has this name; the names are: {known}"])
 
 
 def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]) -> OAuthAccounts:
@@ -47,7 +47,7 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
 
     Raises:
         ConfigError: with every problem.
-        StoreUnusable: there is no such spool directory; this command makes none.
+        StoreUnusable: there is no such spool directory; this command does not create it.
 
     """
     argv = [] if config is None else ["--config", os.fspath(config)]
@@ -56,6 +56,6 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
     root = token_directory(where, settings.spool_dir)
     if root is not None:
         if not root.is_dir():
-            raise StoreUnusable(f"{root}: there is no such spool directory; say --spool-dir DIR")
-        spool_owner.become(root)  # a token that root stored would be of no use to the services
+            raise StoreUnusable(f"{root}: there is no such spool directory; use --spool-dir DIR")
+        spool_owner.become(root)  # the services cannot read a token that root stored
     return OAuthAccounts(settings.account, open_tokens(where, settings.spool_dir))

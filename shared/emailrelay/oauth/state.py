@@ -1,10 +1,10 @@
-"""What is kept of an account's sign-in, for all processes: its tokens and its last trouble."""
+"""The stored state of an account's sign-in: its tokens and its last error."""
 
 import json
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from emailrelay.oauth.moment import Moment, age
+from emailrelay.oauth.clocks import ClockReading, age
 from emailrelay.oauth.token import REFUSED_AGE, Issued, Token, is_due, is_good
 from emailrelay.secrets.secret import Secret
 
@@ -18,29 +18,29 @@ class TokenTrouble:
 
     reason: str
     advice: str
-    at: Moment
+    at: ClockReading
     times: int
     lasting: bool
-    """Whether it will fail again until somebody does something."""
+    """True: it fails again until an administrator changes something."""
     secrets: str
-    """The stamp of the secret files that were used: with others it may work."""
+    """The stamp of the secret files that were used: other files may work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignIn:
-    """The state of one account's sign-in; ``identity`` says for which settings it holds."""
+    """The state of one account's sign-in, for the settings that ``identity`` stands for."""
 
     identity: str
     token: Token | None = None
     refresh_token: Secret | None = None
     seed: str = ""
-    """The stamp of the file that the first refresh token came from; empty after a login."""
+    """The stamp of the file with the first refresh token; empty after a login."""
     trouble: TokenTrouble | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenUse:
-    """The token is good; ``renew``: it should be renewed meanwhile."""
+    """The token is valid; ``renew``: renew it in the background."""
 
     token: Token
     renew: bool
@@ -48,12 +48,12 @@ class TokenUse:
 
 @dataclass(frozen=True, slots=True)
 class Renew:
-    """There is no good token: one must be fetched first."""
+    """There is no valid token: fetch one first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """There is no good token, and it is too early to ask again."""
+    """There is no valid token, and it is too early to ask again."""
 
     trouble: TokenTrouble
 
@@ -61,10 +61,10 @@ class Pause:
 SignInStep: TypeAlias = TokenUse | Renew | Pause
 
 
-def next_step(state: SignIn, *, refused: bool, secrets: str, now: Moment) -> SignInStep:
-    """Decide what to do for a session that begins now.
+def next_step(state: SignIn, *, refused: bool, secrets: str, now: ClockReading) -> SignInStep:
+    """Decide the next step for a session that begins now.
 
-    ``refused``: a mail server did not take the token; ``secrets``: the stamp of the secret files now.
+    ``refused``: a mail server refused the token; ``secrets``: the stamp of the secret files now.
     """
     resting = state.trouble is not None and _rests(state.trouble, secrets, now)
     token = state.token
@@ -75,7 +75,7 @@ def next_step(state: SignIn, *, refused: bool, secrets: str, now: Moment) -> Sig
     return Pause(state.trouble) if resting and state.trouble is not None else Renew()
 
 
-def _rests(trouble: TokenTrouble, secrets: str, now: Moment) -> bool:
+def _rests(trouble: TokenTrouble, secrets: str, now: ClockReading) -> bool:
     if trouble.lasting:
         pause = _LONGEST_PAUSE
     else:
@@ -84,7 +84,7 @@ def _rests(trouble: TokenTrouble, secrets: str, now: Moment) -> bool:
 
 
 def after_success(state: SignIn, issued: Issued, *, seed: str) -> SignIn:
-    """Give the state after a renewal: without a new refresh token the old one stays good."""
+    """Return the state after a renewal; without a new refresh token the old one stays valid."""
     return SignIn(
         identity=state.identity,
         token=issued.token,
@@ -94,18 +94,18 @@ def after_success(state: SignIn, issued: Issued, *, seed: str) -> SignIn:
 
 
 def after_trouble(state: SignIn, trouble: TokenTrouble) -> SignIn:
-    """Give the state after a failed renewal: a token that is still good is kept."""
+    """Return the state after a failed renewal; a token that is still valid stays."""
     times = 1 if state.trouble is None else state.trouble.times + 1
     return replace(state, trouble=replace(trouble, times=times))
 
 
 def is_news(state: SignIn, trouble: TokenTrouble) -> bool:
-    """Tell whether somebody must be told of a trouble: not of the same one time and again."""
+    """Tell whether an error must be reported: a repeated one must not."""
     return state.trouble is None or state.trouble.reason != trouble.reason
 
 
 def write(state: SignIn) -> bytes:
-    """Write a state for its file, secrets and all."""
+    """Write a state as the octets of its file, with its secrets."""
     token, trouble, refresh = state.token, state.trouble, state.refresh_token
     entry: dict[str, Any] = {"version": 1, "identity": state.identity, "seed": state.seed}
     if refresh is not None:
@@ -113,7 +113,7 @@ def write(state: SignIn) -> bytes:
     if token is not None:
         entry["token"] = {
             "text": token.text.reveal(),
-            "issued": _moment(token.issued),
+            "issued": _reading(token.issued),
             "lifetime": token.lifetime,
             "renew_at": token.renew_at,
         }
@@ -121,7 +121,7 @@ def write(state: SignIn) -> bytes:
         entry["trouble"] = {
             "reason": trouble.reason,
             "advice": trouble.advice,
-            "at": _moment(trouble.at),
+            "at": _reading(trouble.at),
             "times": trouble.times,
             "lasting": trouble.lasting,
             "secrets": trouble.secrets,
@@ -130,9 +130,9 @@ def write(state: SignIn) -> bytes:
 
 
 def read(octets: bytes | None, identity: str) -> SignIn:
-    """Read what ``write`` gave; empty if there is nothing, or nothing for these settings.
+    """Read the octets of ``write``; the state is empty without octets or with other settings.
 
-    A file that cannot be understood counts as none: what it held can be had again by a new sign-in.
+    A file that cannot be parsed counts as missing: a new sign-in replaces its content.
     """
     empty = SignIn(identity=identity)
     if octets is None:
@@ -155,7 +155,7 @@ def _parse(entry: Any) -> SignIn:
         if token is None
         else Token(
             text=Secret(str(token["text"])),
-            issued=_read_moment(token["issued"]),
+            issued=_parse_reading(token["issued"]),
             lifetime=float(token["lifetime"]),
             renew_at=float(token["renew_at"]),
         ),
@@ -164,7 +164,7 @@ def _parse(entry: Any) -> SignIn:
         else TokenTrouble(
             reason=str(trouble["reason"]),
             advice=str(trouble["advice"]),
-            at=_read_moment(trouble["at"]),
+            at=_parse_reading(trouble["at"]),
             times=int(trouble["times"]),
             lasting=bool(trouble["lasting"]),
             secrets=str(trouble["secrets"]),
@@ -172,9 +172,11 @@ def _parse(entry: Any) -> SignIn:
     )
 
 
-def _moment(moment: Moment) -> dict[str, float | str]:
-    return {"wall": moment.wall, "uptime": moment.uptime, "boot": moment.boot}
+def _reading(reading: ClockReading) -> dict[str, float | str]:
+    return {"wall": reading.wall, "uptime": reading.uptime, "boot": reading.boot}
 
 
-def _read_moment(entry: Any) -> Moment:
-    return Moment(wall=float(entry["wall"]), uptime=float(entry["uptime"]), boot=str(entry["boot"]))
+def _parse_reading(entry: Any) -> ClockReading:
+    return ClockReading(
+        wall=float(entry["wall"]), uptime=float(entry["uptime"]), boot=str(entry["boot"])
+    )

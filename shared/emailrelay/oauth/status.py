@@ -1,4 +1,4 @@
-"""How an account's sign-in stands: one row of a table, or one JSON object."""
+"""The status of an account's sign-in: one row of a table, or one JSON object."""
 
 import time
 from collections.abc import Iterable, Iterator
@@ -6,31 +6,30 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings
-from emailrelay.oauth.material import load
-from emailrelay.oauth.moment import Moment
+from emailrelay.oauth.clocks import ClockReading
+from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.state import SignIn
 from emailrelay.oauth.token import expires, is_good
-from emailrelay.printable import printable
 from emailrelay.secrets.secret_text import SecretUnusable, read_line
+from emailrelay.terminal.screen import new_table, plain
 
 
 class AccountStanding(StrEnum):
-    """How it stands in a word."""
+    """The status in one word."""
 
     GOOD = "good"
-    """There is a token, and no trouble."""
+    """There is a valid token and no error."""
     READY = "ready"
-    """There is no good token now; one will be fetched when mail needs it."""
+    """There is no valid token now; one is fetched when mail needs it."""
     TROUBLE = "trouble"
-    """The last renewal failed, or a secret file cannot be used."""
+    """The last renewal failed, or a secret file is unusable."""
     SIGN_IN = "sign in"
     """A person must sign in first."""
-    PASSWORD = "password"  # noqa: S105 -- the word for accounts without OAuth2
-    """The account has a password, and no token."""
+    PASSWORD = "password"  # noqa: S105 -- not a password: the status of accounts without OAuth2
+    """The account has a password and no token."""
 
 
 _COLOURS = {
@@ -44,7 +43,7 @@ _COLOURS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AccountStatus:
-    """What there is to say of an account; times in seconds since 1970."""
+    """The facts about one account; times are in seconds since 1970."""
 
     account: str
     user: str
@@ -58,15 +57,15 @@ class AccountStatus:
 
     @property
     def in_order(self) -> bool:
-        """Whether nobody needs to do anything."""
+        """True if the account needs no attention."""
         return self.standing not in (AccountStanding.TROUBLE, AccountStanding.SIGN_IN)
 
 
 def unusable_file(account: AccountSettings) -> str:
-    """Say what is wrong with the secret files of an account; nothing if it can be used."""
+    """Return the error in an account's secret files; empty if they are usable."""
     try:
         if account.oauth2 is not None:
-            load(account.oauth2)
+            load_credentials(account.oauth2)
         elif account.password_file is not None:
             read_line(account.password_file)
     except SecretUnusable as error:
@@ -75,11 +74,11 @@ def unusable_file(account: AccountSettings) -> str:
 
 
 def row(
-    account: AccountSettings, found: SignIn | None, now: Moment, unusable: str = ""
+    account: AccountSettings, found: SignIn | None, now: ClockReading, unusable: str = ""
 ) -> AccountStatus:
-    """Describe an account by what is kept of its sign-in; None: it has no OAuth2.
+    """Return the status of an account from its stored sign-in; None: it has no OAuth2.
 
-    ``unusable`` is what is wrong with its secret files: nothing can be renewed before that is mended.
+    ``unusable`` is the error in its secret files, which must be fixed before any renewal.
     """
     oauth2 = account.oauth2
     mechanism = account.mechanism.lower()
@@ -92,7 +91,7 @@ def row(
             standing=AccountStanding.TROUBLE,
             token_expires=None if found is None or found.token is None else expires(found.token),
             trouble=unusable,
-            advice="mend the file; the user of the services must be able to read it, and others not",
+            advice="fix the file; only the user of the services may be able to read it",
         )
     if oauth2 is None or found is None:
         return AccountStatus(account=account.name, user=account.user, mechanism=mechanism)
@@ -125,7 +124,7 @@ def row(
 
 
 def to_json(entry: AccountStatus) -> dict[str, Any]:
-    """Give a row for programs."""
+    """Return the row as a JSON object."""
     return {
         "account": entry.account,
         "user": entry.user,
@@ -140,8 +139,8 @@ def to_json(entry: AccountStatus) -> dict[str, Any]:
 
 
 def table(rows: Iterable[AccountStatus], now: float) -> Table:
-    """Give rows for people."""
-    listing = Table(box=None, header_style="bold", pad_edge=False)
+    """Return the rows as a table."""
+    listing = new_table()
     for heading in ("Account", "Mechanism", "State", "Token"):
         listing.add_column(heading, no_wrap=True)
     for heading in ("Last error", "What to do"):
@@ -152,12 +151,12 @@ def table(rows: Iterable[AccountStatus], now: float) -> Table:
 
 
 def _cells(entry: AccountStatus, now: float) -> Iterator[str]:
-    yield escape(entry.account)
+    yield plain(entry.account)
     yield entry.mechanism
     yield f"[{_COLOURS[entry.standing]}]{entry.standing}[/]"
     yield _life(entry.token_expires, now)
-    yield escape(printable(entry.trouble))
-    yield escape(printable(entry.advice))
+    yield plain(entry.trouble)
+    yield plain(entry.advice)
 
 
 def _life(until: float | None, now: float) -> str:

@@ -1,11 +1,11 @@
-"""Why no token could be had, in words for the person who is to do something about it."""
+"""The reason why there is no token, and the remedy, for the administrator."""
 
 from typing import TypeAlias
 
 from emailrelay.config.accounts import BY_PERSON, AccountSettings, OAuth2
-from emailrelay.errors import StoreError, StoreUnusable
+from emailrelay.errors import RelayError, StoreError, StoreUnusable
+from emailrelay.oauth.clocks import ClockReading
 from emailrelay.oauth.endpoint import BadKey, MissingExtra, TokenRefused, Unavailable
-from emailrelay.oauth.moment import Moment
 from emailrelay.oauth.request import endpoints
 from emailrelay.oauth.state import TokenTrouble
 from emailrelay.secrets.secret_text import SecretUnusable
@@ -13,11 +13,13 @@ from emailrelay.secrets.secret_text import SecretUnusable
 _SIGN_IN_CODES = frozenset(
     {"invalid_grant", "interaction_required", "login_required", "consent_required"}
 )
-"""RFC 6749 section 5.2, and what Microsoft and OpenID Connect say when a person is needed."""
+"""RFC 6749 section 5.2; codes of Microsoft and OpenID Connect that require a user's sign-in."""
 
 
-class NotSignedIn(Exception):
-    """A person has not signed in yet."""
+class NotSignedIn(RelayError):
+    """No user has signed in yet."""
+
+    temporary = False
 
 
 Cause: TypeAlias = (
@@ -32,8 +34,10 @@ Cause: TypeAlias = (
 )
 
 
-def diagnose(cause: Cause, account: AccountSettings, *, secrets: str, now: Moment) -> TokenTrouble:
-    """Give the trouble that a failed renewal is in."""
+def diagnose(
+    cause: Cause, account: AccountSettings, *, secrets: str, now: ClockReading
+) -> TokenTrouble:
+    """Return the reason and the remedy of a failed renewal."""
     advice, lasting = _advice(cause, account)
     return TokenTrouble(
         reason=_reason(cause), advice=advice, at=now, times=1, lasting=lasting, secrets=secrets
@@ -41,7 +45,7 @@ def diagnose(cause: Cause, account: AccountSettings, *, secrets: str, now: Momen
 
 
 def sign_in_again(account: AccountSettings) -> str:
-    """Give the words for what only a person can do."""
+    """Return the advice to sign in again."""
     path = None if account.oauth2 is None else account.oauth2.refresh_token_file
     command = f"emailrelay-auth login {account.name}"
     if path is None:
@@ -52,13 +56,13 @@ def sign_in_again(account: AccountSettings) -> str:
 def _reason(cause: Cause) -> str:
     match cause:
         case NotSignedIn():
-            return "nobody has signed in yet"
+            return "no user has signed in yet"
         case _:
             return str(cause)
 
 
 def _advice(cause: Cause, account: AccountSettings) -> tuple[str, bool]:
-    """Give what to do, and whether it lasts until somebody does."""
+    """Return the remedy, and whether the error lasts until an administrator acts."""
     oauth2 = account.oauth2
     match cause:
         case Unavailable():
@@ -66,13 +70,16 @@ def _advice(cause: Cause, account: AccountSettings) -> tuple[str, bool]:
         case TokenRefused():
             return _advice_for(cause.code, account, oauth2), True
         case SecretUnusable() | BadKey():
-            return "mend the file; it is read again when it changes", True
+            return "fix the file; it is read again when it changes", True
         case MissingExtra():
-            return "install them and start the service again", True
+            return "install them and restart the service", True
         case NotSignedIn():
             return f"sign in: emailrelay-auth login {account.name}", True
         case StoreError() | StoreUnusable():
-            return "give the spool directory room, and its .tokens to the service's user", False
+            return (
+                "free disk space for the spool, and give its .tokens to the service's user",
+                False,
+            )
 
 
 def _advice_for(code: str, account: AccountSettings, oauth2: OAuth2 | None) -> str:
@@ -81,10 +88,10 @@ def _advice_for(code: str, account: AccountSettings, oauth2: OAuth2 | None) -> s
     if code in _SIGN_IN_CODES and oauth2.grant in BY_PERSON:
         return sign_in_again(account)
     if code == "invalid_grant":
-        return f"check the key, that it may act for {account.user}, and the clock of this machine"
+        return f"check the key, its permission to act for {account.user}, and this machine's clock"
     if code in ("invalid_client", "unauthorized_client"):
         proof = oauth2.client_secret_file or oauth2.key_file
-        return f"check client_id{f' and {proof}' if proof else ''}; secrets expire, too"
+        return f"check client_id{f' and {proof}' if proof else ''}; secrets can expire"
     if code == "invalid_scope":
         return f"check the application's permissions; asked for: {endpoints(oauth2).scope}"
-    return "check the account's settings against the provider's"
+    return "compare the account's settings with the provider's"

@@ -1,1 +1,1 @@
-"""The operator's view of a store: what is in it, and what is to become of it."""
+"""``emailrelay-queue``: lists the messages of a store and changes their state."""

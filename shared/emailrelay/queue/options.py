@@ -1,4 +1,4 @@
-"""The options that the commands of ``emailrelay-queue`` have in common."""
+"""Options of several commands of ``emailrelay-queue``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,28 +14,40 @@ SpoolDir = Annotated[
 ]
 StoreUrl = Annotated[
     str | None,
-    typer.Option(metavar="URL", envvar="EMAILRELAY_STORE", help="Another store, as spool:///DIR."),
+    typer.Option(
+        metavar="URL", envvar="EMAILRELAY_STORE", help="Use another store, such as spool:///DIR."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")]
 Ids = Annotated[
-    list[str] | None, typer.Argument(metavar="ID...", help="Message ids, or names of their files.")
+    list[str] | None,
+    typer.Argument(metavar="ID", help="Message ids, or names of message files."),
 ]
 Sender = Annotated[
     str | None,
     typer.Option(
         "--from",
         metavar="PATTERN",
-        help="Only from this sender; * and ? stand for others, <> for none.",
+        help="Only this sender; * and ? are wildcards, <> is the null sender.",
     ),
 ]
 Recipient = Annotated[
-    str | None, typer.Option("--to", metavar="PATTERN", help="Only to this recipient.")
+    str | None,
+    typer.Option("--to", metavar="PATTERN", help="Only this recipient; * and ? are wildcards."),
 ]
-States = Annotated[list[State] | None, typer.Option("--state", help="Only in this state.")]
+States = Annotated[
+    list[State] | None,
+    typer.Option(
+        "--state",
+        metavar="STATE",
+        help=f"Only this state: {', '.join(State)}. Repeatable.",
+    ),
+]
 Older = Annotated[
-    str | None, typer.Option(metavar="AGE", help="Only older than this: 90s, 15m, 12h, 5d, 2w.")
+    str | None,
+    typer.Option(metavar="AGE", help="Only messages older than this: 90s, 15m, 12h, 5d, 2w."),
 ]
-All = Annotated[bool, typer.Option("--all", help="Every message that the command applies to.")]
+All = Annotated[bool, typer.Option("--all", help="All messages that the command applies to.")]
 
 
 def selection(
@@ -43,13 +55,13 @@ def selection(
     ids: list[str] | None,
     sender: str | None,
     recipient: str | None,
-    states: list[State] | None,
+    states: list[State] | None = None,
     older: str | None,
 ) -> Selection:
-    """Put the selectors together.
+    """Combine the selectors.
 
     Raises:
-        typer.BadParameter: an age is no age.
+        typer.BadParameter: ``older`` is not an age.
 
     """
     try:

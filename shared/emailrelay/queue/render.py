@@ -1,17 +1,16 @@
-"""Tables and words for people at a terminal."""
+"""Tables and descriptions of messages for the terminal."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from rich import markup
 from rich.table import Table
 
 from emailrelay.envelope import Envelope
 from emailrelay.journal import Attempt, History
-from emailrelay.printable import printable
 from emailrelay.queue.row import QueueRow, age, octets, reply_of
 from emailrelay.queue.state import State
 from emailrelay.queue.totals import Totals
+from emailrelay.terminal.screen import new_table, plain
 
 _COLOURS = {
     State.UNFILTERED: "cyan",
@@ -23,8 +22,8 @@ _COLOURS = {
 
 
 def table(rows: Iterable[QueueRow], now: float) -> Table:
-    """Give a listing."""
-    listing = Table(box=None, header_style="bold", pad_edge=False)
+    """Return a table of messages."""
+    listing = new_table()
     listing.add_column("ID", no_wrap=True)
     listing.add_column("State", no_wrap=True)
     for heading in ("Age", "Size"):
@@ -44,16 +43,11 @@ def _cells(entry: QueueRow, now: float) -> Iterator[str]:
     yield f"[{_COLOURS[entry.state]}]{entry.state}[/]"
     yield age(now - entry.arrived)
     yield octets(entry.size)
-    yield _plain("?" if entry.sender is None else entry.sender or "<>")
-    yield _plain(_recipients(entry))
+    yield plain("?" if entry.sender is None else entry.sender or "<>")
+    yield plain(_recipients(entry))
     yield str(entry.attempts)
     yield "" if entry.next_attempt is None else f"in {age(entry.next_attempt - now)}"
-    yield _plain(entry.last_reply)
-
-
-def _plain(text: str) -> str:
-    """Give what others wrote so that neither the library nor the terminal obeys it."""
-    return markup.escape(printable(text))
+    yield plain(entry.last_reply)
 
 
 def _recipients(entry: QueueRow) -> str:
@@ -64,18 +58,18 @@ def _recipients(entry: QueueRow) -> str:
     return f"{named} ({len(entry.pending)}/{len(entry.recipients)} pending)"
 
 
-def story(entry: QueueRow, envelope: Envelope, history: History) -> Iterator[str]:
-    """Tell a message's envelope and journal in plain words, a line at a time."""
+def details(entry: QueueRow, envelope: Envelope, history: History) -> Iterator[str]:
+    """Yield the lines that describe a message's envelope and journal."""
     yield f"Message {entry.id}: {entry.state}, {octets(entry.size)}"
-    yield f"  from      {envelope.sender or '<> (the null sender: nobody is told of a failure)'}"
+    yield f"  from      {envelope.sender or '<> (the null sender: no notice if it fails)'}"
     for address in entry.recipients:
-        yield f"  to        {address}: {_fate(history, envelope, address)}"
-    yield from _details(envelope)
+        yield f"  to        {address}: {_outcome(history, envelope, address)}"
+    yield from _envelope_lines(envelope)
     yield "Journal"
-    yield from (f"  {line}" for line in _events(history))
+    yield from (f"  {line}" for line in _journal_lines(history))
 
 
-def _fate(history: History, envelope: Envelope, address: str) -> str:
+def _outcome(history: History, envelope: Envelope, address: str) -> str:
     for told, word in ((history.delivered, "delivered"), (history.refused, "refused")):
         for known, reply in told.items():
             if known == address:
@@ -83,7 +77,7 @@ def _fate(history: History, envelope: Envelope, address: str) -> str:
     return "pending" if address in history.pending(envelope) else "done"
 
 
-def _details(envelope: Envelope) -> Iterator[str]:
+def _envelope_lines(envelope: Envelope) -> Iterator[str]:
     facts = {
         "client": envelope.client,
         "signed in": envelope.authentication,
@@ -95,9 +89,9 @@ def _details(envelope: Envelope) -> Iterator[str]:
     yield from (f"  {name:9} {fact}" for name, fact in facts.items() if fact)
 
 
-def _events(history: History) -> Iterator[str]:
+def _journal_lines(history: History) -> Iterator[str]:
     if history.accepted_at is None:
-        yield "written by another program: it is not known when it was accepted"
+        yield "written by another program: the time of acceptance is unknown"
     else:
         size = "" if history.length is None else f", {history.length} octets"
         yield f"{when(history.accepted_at)} accepted{size}"
@@ -107,24 +101,25 @@ def _events(history: History) -> Iterator[str]:
     for peer in history.doubts:
         yield f"a sender died at the final dot: {peer} may have two copies"
     if history.failed is not None:
-        yield f"{when(history.failed.at)} failed when {history.failed.stage}: {history.failed.reason}"
+        failed = history.failed
+        yield f"{when(failed.at)} failed when {failed.stage}: {failed.reason}"
     if history.held:
         yield f"held by the operator; 'emailrelay-queue release' sends it back to {history.stage}"
     if history.next_attempt is not None and history.failed is None:
         yield f"{when(history.next_attempt)} next try"
     if history.wish is not None:
-        yield f"the operator's {history.wish} is obeyed when the present try ends"
+        yield f"the operator's {history.wish} takes effect when the present try ends"
     if history.notified:
         yield "the sender has been told, or cannot be"
 
 
 def _try(attempt: Attempt) -> str:
-    # What stopped a try is the server's answer or what this relay found: the journal does not tell.
+    # The journal does not tell whether a try was stopped by the server's reply or by this relay.
     return ": ".join(part for part in (attempt.peer, reply_of(attempt) or "no answer") if part)
 
 
 def when(moment: float) -> str:
-    """Give a time of day in the local zone, with its offset."""
+    """Return a date and time in the local time zone, with its offset."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S %z", time.localtime(moment))
     except (OverflowError, ValueError, OSError):  # a journal may hold any number
@@ -132,8 +127,8 @@ def when(moment: float) -> str:
 
 
 def totals_table(totals: Sequence[tuple[str, Totals]], now: float) -> Table:
-    """Give the counts of each state."""
-    listing = Table(box=None, header_style="bold", pad_edge=False)
+    """Return a table of the totals of each state."""
+    listing = new_table()
     listing.add_column("State")
     for heading in ("Messages", "Octets", "Oldest"):
         listing.add_column(heading, justify="right")

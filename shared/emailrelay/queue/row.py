@@ -1,4 +1,4 @@
-"""One message as a listing shows it, and as programs read it."""
+"""One message in a listing, for people and as JSON."""
 
 import math
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class QueueRow:
 
 
 def row(listed: Listed, envelope: Envelope, history: History, now: float) -> QueueRow:
-    """Put together what a listing, an envelope and its journal tell."""
+    """Combine a listing entry, an envelope and its journal."""
     state = state_of(listed.stage, history.next_attempt, now)
     return QueueRow(
         id=listed.id,
@@ -48,7 +48,7 @@ def row(listed: Listed, envelope: Envelope, history: History, now: float) -> Que
 
 
 def damaged(listed: Listed, reason: str, now: float) -> QueueRow:
-    """Give the row of a message whose envelope cannot be read."""
+    """Return the row of a message whose envelope cannot be read."""
     return QueueRow(
         id=listed.id,
         state=state_of(listed.stage, listed.since, now),
@@ -59,21 +59,21 @@ def damaged(listed: Listed, reason: str, now: float) -> QueueRow:
 
 
 def last_reply(history: History) -> str:
-    """Give the words that say why the message is where it is."""
+    """Return the reason for the message's present state."""
     if history.failed is not None:
         return str(history.failed.reason)
     return "" if history.last_attempt is None else reply_of(history.last_attempt)
 
 
 def reply_of(attempt: Attempt) -> str:
-    """Give an attempt's first answer that was not yes, else what it met with."""
+    """Return the first refusal of an attempt, else the error that stopped it, else a reply."""
     refusals = [reply for reply in attempt.replies.values() if not reply.accepted]
     said = refusals or ([attempt.trouble] if attempt.trouble else list(attempt.replies.values()))
     return str(said[0]) if said else ""
 
 
 def to_json(entry: QueueRow) -> dict[str, Any]:
-    """Give the object that ``--json`` prints; its keys are an interface (docs/queue.md)."""
+    """Return the object that ``--json`` prints; its keys are an interface (docs/queue.md)."""
     return {
         "id": entry.id,
         "state": entry.state.value,
@@ -90,7 +90,7 @@ def to_json(entry: QueueRow) -> dict[str, Any]:
 
 
 def age(seconds: float) -> str:
-    """Give a span of time in its greatest unit: ``45s``, ``12m``, ``7h``, ``3d``."""
+    """Return a time span in its largest unit: ``45s``, ``12m``, ``7h``, ``3d``."""
     seconds = max(seconds, 0.0) + 0.0  # no -0
     for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= 2 * size:
@@ -99,7 +99,7 @@ def age(seconds: float) -> str:
 
 
 def octets(size: int) -> str:
-    """Give a size in a unit that needs three digits: ``512``, ``10 KiB``, ``2.5 MiB``."""
+    """Return a size in a unit that needs at most three digits: ``512``, ``10 KiB``, ``2.5 MiB``."""
     if size < 1024:
         return str(size)
     power = min(int(math.log(size, 1024)), 4)

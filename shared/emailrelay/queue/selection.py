@@ -1,4 +1,4 @@
-"""Which messages the operator means."""
+"""Selects messages by id, state, age and address."""
 
 import re
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ _FILE = re.compile(r"(?:.*/)?emailrelay\.(.+?)\.(?:content|envelope(?:\.[a-z]+)?
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Selection:
-    """What a message must be, all of it at once; an empty selection means every message."""
+    """Conditions that a message must meet together; an empty selection means every message."""
 
     ids: frozenset[QueueId] = frozenset()
     states: frozenset[State] = frozenset()
@@ -28,16 +28,16 @@ class Selection:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing was said."""
+        """True if there is no condition."""
         return self == Selection()
 
     @property
     def names_suffice(self) -> bool:
-        """Whether no envelope need be read to decide."""
+        """True if no envelope needs to be read."""
         return self.sender is None and self.recipient is None
 
     def by_name(self, listed: Listed, now: float) -> bool:
-        """Decide by what a listing tells."""
+        """Tell whether a listing entry meets the conditions on id, state and age."""
         return (
             (not self.ids or listed.id in self.ids)
             and (not self.states or state_of(listed.stage, listed.since, now) in self.states)
@@ -45,14 +45,14 @@ class Selection:
         )
 
     def by_envelope(self, envelope: Envelope) -> bool:
-        """Decide by the addresses."""
+        """Tell whether an envelope meets the conditions on addresses."""
         return (self.sender is None or _matches(self.sender, envelope.sender)) and (
             self.recipient is None or any(_matches(self.recipient, r) for r in envelope.recipients)
         )
 
 
 def _matches(pattern: str, address: str) -> bool:
-    # Domains are compared without case (RFC 5321 section 2.4), and no operator types local parts twice.
+    # Case is ignored: in domains by RFC 5321 section 2.4, in local parts for convenience.
     return fnmatchcase(address.lower(), pattern.removeprefix("<").removesuffix(">").lower())
 
 
@@ -60,16 +60,16 @@ def parse_age(text: str) -> float:
     """Read ``90s``, ``15m``, ``12h``, ``5d`` or ``2w`` as seconds.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: the text is not an age.
 
     """
     match = _AGE.fullmatch(text)
     if match is None:
-        raise ValueError(f"{text}: not an age; say 90s, 15m, 12h, 5d or 2w")
+        raise ValueError(f"{text}: not an age; write 90s, 15m, 12h, 5d or 2w")
     return float(match[1]) * _UNITS[match[2]]
 
 
 def parse_id(text: str) -> QueueId:
-    """Read a message's id, or the name of one of its files."""
+    """Read a message id, or take it from the name of one of the message's files."""
     match = _FILE.fullmatch(text)
     return QueueId(match[1] if match else text)

@@ -1,4 +1,4 @@
-"""How far a message is, in the operator's words."""
+"""The state of a message, as the operator sees it."""
 
 from enum import StrEnum
 
@@ -10,7 +10,7 @@ from emailrelay.store.base import Listed
 
 
 class State(StrEnum):
-    """A stage, and whether a working one waits for its next try."""
+    """A stage; a message that waits for its next try is ``DEFERRED``."""
 
     UNFILTERED = "unfiltered"
     READY = "ready"
@@ -28,13 +28,13 @@ _STATES = {
 
 
 def state_of(stage: Stage, next_attempt: float | None, now: float) -> State:
-    """Give the state of a message whose next try is at ``next_attempt`` (None: at once)."""
+    """Return the state of a message whose next try is at ``next_attempt`` (None: at once)."""
     working = stage in (Stage.UNFILTERED, Stage.READY)
     return State.DEFERRED if working and not is_due(next_attempt, now) else _STATES[stage]
 
 
 def stages_of(states: frozenset[State]) -> tuple[Stage, ...]:
-    """Give the stages at which messages in these states can be (none named: all)."""
+    """Return the stages that messages in these states can have (no states: all stages)."""
     if not states:
         return tuple(Stage)
     deferred = State.DEFERRED in states
@@ -43,11 +43,11 @@ def stages_of(states: frozenset[State]) -> tuple[Stage, ...]:
 
 
 def arrived(listed: Listed) -> float:
-    """Give the time of arrival (seconds since 1970) from a name of ours, else the file's time."""
-    return _told_by(listed.id) or listed.since
+    """Return the arrival time (seconds since 1970): from an id of ours, else from the file."""
+    return _time_in_id(listed.id) or listed.since
 
 
-def _told_by(message: QueueId) -> float | None:
+def _time_in_id(message: QueueId) -> float | None:
     try:
         to_uuid(message)
     except ValueError:
@@ -56,5 +56,5 @@ def _told_by(message: QueueId) -> float | None:
 
 
 def arrival(message: QueueId) -> tuple[int, ...]:
-    """Give a key that sorts ids by arrival: their groups are numbers."""
+    """Return a key that sorts ids by arrival: their groups are numbers."""
     return tuple(int(group) if group.isdecimal() else 0 for group in message.split("."))

@@ -1,4 +1,4 @@
-"""How much mail there is, state by state."""
+"""Totals of messages and octets in each state."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,31 +25,31 @@ class Totals:
 
 
 @dataclass(slots=True)
-class Census:
-    """The totals of every state, and of all."""
+class StateTotals:
+    """The totals of each state and of all states."""
 
     states: Mapping[State, Totals]
     total: Totals
 
     @classmethod
-    def empty(cls) -> "Census":
-        """Begin to count."""
+    def empty(cls) -> "StateTotals":
+        """Return totals of zero."""
         return cls({state: Totals() for state in State}, Totals())
 
     def add(self, listed: Listed, now: float) -> None:
-        """Count one message, by names and file times alone."""
+        """Count one message. No envelope is read."""
         self.states[state_of(listed.stage, listed.since, now)].add(listed)
         self.total.add(listed)
 
     def rows(self) -> list[tuple[str, Totals]]:
-        """Give the totals with their names, the sum last."""
+        """Return the totals with their names; the sum comes last."""
         return [
             *((state.value, total) for state, total in self.states.items()),
             ("all", self.total),
         ]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the object that ``--json`` prints; its keys are an interface (docs/queue.md)."""
+        """Return the object that ``--json`` prints; its keys are an interface (docs/queue.md)."""
         return {
             name: {"messages": total.messages, "octets": total.octets, "oldest": total.oldest}
             for name, total in self.rows()

@@ -1,4 +1,4 @@
-"""Who may come in and whom we say we are: the secrets file, read with care."""
+"""The secrets file: the accounts of clients, and our own accounts at other servers."""
 
 from emailrelay.secrets.accounts import (
     ClientAccount,

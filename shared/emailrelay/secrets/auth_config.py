@@ -1,4 +1,4 @@
-"""Which mechanisms of authentication are used: ``m:plain,login;x:cram-md5;a:plain;d:login``."""
+"""The permitted authentication mechanisms: ``m:plain,login;x:cram-md5;a:plain;d:login``."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Self
 
 
 class Mechanism(StrEnum):
-    """A SASL mechanism, as it stands in an AUTH command."""
+    """A SASL mechanism, spelled as in an AUTH command."""
 
     PLAIN = "PLAIN"
     LOGIN = "LOGIN"
@@ -18,23 +18,23 @@ class Mechanism(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuthConfig:
-    """The words of ``--server-auth-config`` and ``--client-auth-config``, as old files have them."""
+    """The value of ``--server-auth-config`` or ``--client-auth-config``."""
 
     named: tuple[Mechanism, ...] | None = None
-    """``m:`` only these, in this order."""
+    """``m:``: only these, in this order."""
     never: tuple[Mechanism, ...] = ()
-    """``x:`` never these."""
+    """``x:``: never these."""
     encrypted: tuple[Mechanism, ...] | None = None
-    """``a:`` only these, in this order, under TLS."""
+    """``a:``: only these, in this order, under TLS."""
     not_encrypted: tuple[Mechanism, ...] = ()
-    """``d:`` not these under TLS."""
+    """``d:``: not these under TLS."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read the setting; empty means no restriction.
+        """Parse the setting; an empty text means no restriction.
 
         Raises:
-            ValueError: saying what is wrong.
+            ValueError: the text says what is wrong.
 
         """
         found: dict[str, tuple[Mechanism, ...]] = {}
@@ -53,7 +53,7 @@ class AuthConfig:
         )
 
     def choose(self, possible: Iterable[Mechanism], *, encrypted: bool) -> tuple[Mechanism, ...]:
-        """Give those of ``possible`` that may be used, the preferred first."""
+        """Return the permitted ones of ``possible``, the preferred first."""
         order = self.encrypted if encrypted and self.encrypted is not None else self.named
         barred = {*self.never, *(self.not_encrypted if encrypted else ())}
         offered = tuple(possible)

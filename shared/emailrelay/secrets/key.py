@@ -1,4 +1,4 @@
-"""What proves an identity: a password, or one of the forms a secrets file keeps it in."""
+"""The forms of a password in a secrets file, and their checks."""
 
 import base64
 import binascii
@@ -15,7 +15,7 @@ _PHC = re.compile(
     r"\$scrypt\$ln=([0-9]{1,2}),r=([0-9]{1,2}),p=([0-9]{1,2})\$([A-Za-z0-9_-]+)\$([A-Za-z0-9_-]+)"
 )
 _MOST_MEMORY = 128 * 1024 * 1024
-"""Octets that one check may take: a file asking for more would let every guess stop the service."""
+"""Octets that one check may use. With more, each wrong password could block the service."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +27,14 @@ class PlainKey:
 
 @dataclass(frozen=True, slots=True)
 class Md5Key:
-    """Half-finished HMAC-MD5 sums of the password; see ``md5_state``."""
+    """Intermediate HMAC-MD5 states of the password; see ``md5_state``."""
 
     states: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class ScryptKey:
-    """A salted scrypt hash (RFC 7914): serves PLAIN and LOGIN, where the client shows its password."""
+    """A salted scrypt hash (RFC 7914): serves PLAIN and LOGIN, which transmit the password."""
 
     log_n: int
     r: int
@@ -46,13 +46,13 @@ class ScryptKey:
 Key: TypeAlias = PlainKey | Md5Key | ScryptKey
 
 _COSTS = (14, 8, 5)
-"""The costs of a new hash: some 16 MiB, and a tenth of a second or more."""
+"""The costs of a new hash: about 16 MiB, and at least a tenth of a second."""
 
 
 def fits_password(key: Key, password: str) -> bool:
-    """Tell whether a password is the right one, in a time that does not depend on it.
+    """Tell whether a password is right, in a time that does not depend on it.
 
-    Takes up to half a second of a processor for a ``ScryptKey``: call it in a thread.
+    A ``ScryptKey`` takes up to half a second of processor time: call it in a thread.
     """
     match key:
         case PlainKey(secret):
@@ -64,9 +64,9 @@ def fits_password(key: Key, password: str) -> bool:
 
 
 def fits_at_once(key: Key, password: str, states: bytes) -> bool:
-    """Tell whether a password is the right one for a key that is not a hash; ``states`` are its own.
+    """Tell whether a password is right for a key that is not a scrypt hash.
 
-    They are those of ``md5_state.masked``, which the caller makes for every user alike.
+    ``states`` is ``md5_state.masked`` of the password, which the caller computes for every user.
     """
     if isinstance(key, Md5Key):
         return hmac.compare_digest(key.states, states)
@@ -74,7 +74,7 @@ def fits_at_once(key: Key, password: str, states: bytes) -> bool:
 
 
 def cost(key: ScryptKey) -> int:
-    """Give a number that grows with the time a hash takes."""
+    """Return a number that grows with the time of a hash."""
     return (key.r * key.p) << key.log_n
 
 
@@ -86,7 +86,7 @@ def answers_challenge(key: Key, challenge: bytes, digest: str) -> bool:
 
 
 def cram_md5(key: PlainKey | Md5Key, challenge: bytes) -> str:
-    """Give the answer to a CRAM-MD5 challenge: HMAC-MD5 in hexadecimal."""
+    """Return the answer to a CRAM-MD5 challenge: HMAC-MD5 in hexadecimal."""
     match key:
         case PlainKey(secret):
             return hmac.new(secret.reveal().encode(), challenge, hashlib.md5).hexdigest()
@@ -95,7 +95,7 @@ def cram_md5(key: PlainKey | Md5Key, challenge: bytes) -> str:
 
 
 def make_scrypt(password: str, salt: bytes) -> ScryptKey:
-    """Hash a password; ``salt`` is 16 octets of chance."""
+    """Hash a password; ``salt`` is 16 random octets."""
     key = ScryptKey(*_COSTS, salt, b"\0" * 32)
     return ScryptKey(key.log_n, key.r, key.p, salt, _scrypt(key, password))
 
@@ -107,11 +107,11 @@ def write_scrypt(key: ScryptKey) -> str:
 
 
 def read_scrypt(text: str) -> ScryptKey:
-    """Read what ``write_scrypt`` gives.
+    """Parse the notation of ``write_scrypt``.
 
     Raises:
-        ValueError: it is no such hash, or one that takes too much work to check. The text is not in
-            the error.
+        ValueError: the text is not such a hash, or its check costs too much. The error does not
+            contain the text.
 
     """
     match = _PHC.fullmatch(text)

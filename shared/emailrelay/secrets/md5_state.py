@@ -1,9 +1,9 @@
-"""HMAC-MD5 from two half-finished MD5 sums: what a secrets file keeps so that it holds no password.
+"""HMAC-MD5 from two intermediate MD5 states, which a secrets file stores instead of a password.
 
-A hash of the form ``md5`` is the state of MD5 after the one block of the inner key and after the one of
-the outer key (RFC 2104 section 4). It serves CRAM-MD5 (RFC 2195) like the password itself and cannot be
-turned back into it. The standard library neither gives nor takes such a state, so MD5's rounds
-(RFC 1321 section 3.4) stand here; a challenge is one block, so their speed does not matter.
+A hash of the form ``md5`` is the state of MD5 after the block of the inner key and after the block
+of the outer key (RFC 2104 section 4). It serves CRAM-MD5 (RFC 2195) like the password, which cannot
+be computed from it. The standard library cannot read or set such a state, so this module implements
+MD5's rounds (RFC 1321 section 3.4). A challenge is one block, so their speed does not matter.
 """
 
 import base64
@@ -24,7 +24,7 @@ _State = tuple[int, int, int, int]
 
 
 def masked(password: str) -> bytes:
-    """Give the two states of a password, 32 octets: the inner one, then the outer one."""
+    """Return the two states of a password, 32 octets: first the inner, then the outer one."""
     key = password.encode()
     if len(key) > _BLOCK:
         key = hashlib.md5(key, usedforsecurity=False).digest()
@@ -33,26 +33,26 @@ def masked(password: str) -> bytes:
 
 
 def hmac_md5(states: bytes, text: bytes) -> str:
-    """Give the HMAC-MD5 of ``text``, in hexadecimal, with the key that ``states`` were made of."""
+    """Return the HMAC-MD5 of ``text`` in hexadecimal, with the key of ``states``."""
     inner = _finish(states[:16], text)
     return _finish(states[16:], inner).hex()
 
 
 def to_text(states: bytes) -> str:
-    """Write the states as they stand in a secrets file: base64."""
+    """Write the states for a secrets file, in base64."""
     return base64.b64encode(states).decode()
 
 
 def to_dotted(states: bytes) -> str:
-    """Write the states as old versions do: eight numbers with dots between."""
+    """Write the states in the notation of old versions: eight numbers with dots."""
     return ".".join(str(number) for number in struct.unpack("<8I", states))
 
 
 def from_text(text: str) -> bytes:
-    """Read states: base64 of 32 octets, or eight numbers with dots between, as old files have them.
+    """Parse states: base64 of 32 octets, or the eight numbers with dots of old files.
 
     Raises:
-        ValueError: it is neither. The text is not in the error.
+        ValueError: the text is neither. The error does not contain the text.
 
     """
     if _DOTTED.fullmatch(text):
@@ -69,7 +69,7 @@ def from_text(text: str) -> bytes:
 
 
 def _finish(state: bytes, text: bytes) -> bytes:
-    """Go on from a state that has one block behind it, to the end of ``text``."""
+    """Continue from a state after one block to the end of ``text``."""
     filled = text + b"\x80" + b"\0" * (-(len(text) + 9) % _BLOCK)
     filled += struct.pack("<Q", (_BLOCK + len(text)) * 8)
     words: _State = struct.unpack("<4I", state)
@@ -83,7 +83,7 @@ def _pack(state: _State) -> bytes:
 
 
 def _block(state: _State, block: bytes) -> _State:
-    """Do the 64 steps of one block (RFC 1321 section 3.4)."""
+    """Compute the 64 steps of one block (RFC 1321 section 3.4)."""
     words = struct.unpack("<16I", block)
     a, b, c, d = state
     for step in range(64):

@@ -1,7 +1,7 @@
 """The text of a secrets file: lines of ``client|server  form  id  secret  [selector]``.
 
-No error tells anything of a line but its number: whoever mixes up the columns has a password in the
-first one.
+Errors show only the number of a line: if the columns are mixed up, any column may hold the
+password.
 """
 
 import base64
@@ -14,39 +14,39 @@ from emailrelay.secrets import md5_state
 from emailrelay.secrets.accounts import ClientAccount, ClientSecrets, Form, ServerSecrets
 from emailrelay.secrets.key import Key, Md5Key, PlainKey
 from emailrelay.secrets.secret import Secret
-from emailrelay.secrets.trusted import Trusted
+from emailrelay.secrets.trusted import TrustedClients
 
 _ESCAPE = re.compile(rb"\+([0-9A-Fa-f]{2})")
 _SCRYPT = "scrypt"
 _NONE = "none"
 _OLD_CRAM = "cram-md5"
-"""In old files its secret is a hash, in the oldest a password."""
+"""In old files its secret is a hash, in the oldest files a password."""
 _OLD_WORDS = {"login": Form.PLAIN, "xoauth2": Form.OAUTH, "apop": Form.MD5}
 
 
 @dataclass(slots=True)
-class Parsed:
-    """What a file says, and what is wrong with it, each problem with its line number in front."""
+class ParsedSecrets:
+    """The content of a file, and its problems; each problem begins with its line number."""
 
     accounts: list[ClientAccount] = field(default_factory=list[ClientAccount])
     users: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
-    trusted: list[Trusted] = field(default_factory=list[Trusted])
+    trusted: list[TrustedClients] = field(default_factory=list[TrustedClients])
     problems: list[str] = field(default_factory=list[str])
 
     @property
     def client(self) -> ClientSecrets:
-        """Give the half that the forwarder needs."""
+        """Return the part for the forwarder."""
         return ClientSecrets(tuple(self.accounts))
 
     @property
     def server(self) -> ServerSecrets:
-        """Give the half that the receiver needs."""
+        """Return the part for the receiver."""
         return ServerSecrets(dict(self.users), tuple(self.trusted))
 
 
-def parse(octets: bytes) -> Parsed:
-    """Read a file whole; see ``Parsed.problems``."""
-    parsed = Parsed()
+def parse(octets: bytes) -> ParsedSecrets:
+    """Parse a complete file; see ``ParsedSecrets.problems``."""
+    parsed = ParsedSecrets()
     seen: dict[tuple[str, ...], int] = {}
     for number, line in enumerate(octets.split(b"\n"), 1):
         try:
@@ -63,11 +63,11 @@ def parse(octets: bytes) -> Parsed:
 def _once(seen: dict[tuple[str, ...], int], what: tuple[str, ...], number: int) -> None:
     first = seen.setdefault(what, number)
     if first != number:
-        raise ValueError(f"says the same as line {first}: one of them must go")
+        raise ValueError(f"repeats line {first}: remove one of them")
 
 
-def _take(words: list[str], parsed: Parsed) -> tuple[str, ...]:
-    """Take one line; return what no second line may be about."""
+def _take(words: list[str], parsed: ParsedSecrets) -> tuple[str, ...]:
+    """Add one line; return its key, which no second line may have."""
     if not 4 <= len(words) <= 5:
         raise ValueError(
             "needs four or five words: client or server, the form, the id, the secret, "
@@ -92,7 +92,7 @@ def _take(words: list[str], parsed: Parsed) -> tuple[str, ...]:
 def _client(words: list[str]) -> ClientAccount:
     word, coded = _form(words[1])
     if word == _SCRYPT:
-        raise ValueError("a client account needs a secret it can show: plain, md5 or oauth")
+        raise ValueError("a client account needs a secret for the server: plain, md5 or oauth")
     form = _old_cram(words[3]) if word == _OLD_CRAM else Form(word)
     secret = words[3] if form is Form.MD5 else _decode(words[3], coded=coded)
     if form is Form.MD5:
@@ -106,7 +106,7 @@ def _client(words: list[str]) -> ClientAccount:
 
 
 def _user(words: list[str]) -> tuple[str, Key]:
-    # A fifth word is allowed, as in old files; it has no meaning on this side.
+    # Old files have a fifth word; it has no meaning for users of the receiver.
     word, coded = _form(words[1])
     user = _decode(words[2], coded=coded)
     if not user:
@@ -129,11 +129,11 @@ def _user(words: list[str]) -> tuple[str, Key]:
             )
 
 
-def _trusted(words: list[str]) -> Trusted:
+def _trusted(words: list[str]) -> TrustedClients:
     try:
-        return Trusted.parse(words[2], _decode(words[3], coded=False))
+        return TrustedClients.parse(words[2], _decode(words[3], coded=False))
     except ValueError:
-        raise ValueError("none needs a network, as in 192.168.0.0/24, and a keyword") from None
+        raise ValueError("none needs a network, such as 192.168.0.0/24, and a keyword") from None
 
 
 def _form(word: str) -> tuple[str, bool]:
@@ -154,19 +154,19 @@ def _old_cram(secret: str) -> Form:
 
 
 def _decode(word: str, *, coded: bool) -> str:
-    """Decode base64 or xtext (RFC 3461 section 4); a lone ``=`` in xtext stands for itself."""
+    """Decode base64 or xtext (RFC 3461 section 4); a single ``=`` is allowed in xtext."""
     if coded:
         try:
-            # "=" is the usual way to write nothing.
+            # "=" is the usual notation of an empty text.
             octets = b"" if word == "=" else base64.b64decode(word, validate=True)
         except binascii.Error:
             raise ValueError("the id or the secret is not base64") from None
     else:
         written = word.encode()
         if b"+" in _ESCAPE.sub(b"", written):
-            raise ValueError("a + in the id or the secret is no xtext: write it as +2B")
+            raise ValueError("a + in the id or the secret is not xtext: write it as +2B")
         octets = _ESCAPE.sub(lambda match: bytes.fromhex(match[1].decode()), written)
     text = octets.decode()
     if "\0" in text:
-        raise ValueError("an id or a secret cannot hold NUL")
+        raise ValueError("an id or a secret cannot contain NUL")
     return text

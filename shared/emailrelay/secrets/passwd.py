@@ -1,4 +1,4 @@
-"""``emailrelay-passwd``: makes a line for the secrets file. The password is never an argument."""
+"""``emailrelay-passwd``: makes a line for the secrets file, with no password as an argument."""
 
 import getpass
 import os
@@ -10,28 +10,33 @@ from importlib.metadata import version
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
 from emailrelay.standard_streams import drop_output, prepare_streams
+from emailrelay.terminal.error_lines import print_errors
 
 PROGRAM = "emailrelay-passwd"
 HELP = """\
 usage: emailrelay-passwd [OPTION]... [NAME]
-Make an entry for the secrets file. The password is asked for at the terminal, or is the first line of
-standard input. With a NAME the whole line is printed, otherwise only the secret.
+Make an entry for the secrets file. The password is read from the terminal, or
+from the first line of standard input. With a NAME the complete line is
+printed, otherwise only the secret. By default the secret is a scrypt hash, for
+PLAIN and LOGIN.
 
-  --md5, --hash        a hash for CRAM-MD5; by default a scrypt hash, for PLAIN and LOGIN
-  --plain              the password itself, in xtext: for every mechanism, and for client lines
-  --dotted, -d         write the md5 hash as numbers with dots, as old versions do
+  --plain              the password itself, in xtext: for every mechanism, and
+                       for client lines
   --client             make a client line (with --plain or --md5)
+  --md5, --hash        a hash for CRAM-MD5
+  --dotted, -d         write the md5 hash as numbers with dots, as old versions
+                       do
   --help, -h, --version, -V
 
-Exit status: 0 the entry has been printed; 64 usage; 65 no password, or two that differ;
-74 the entry cannot be written.
+Exit status: 0 the entry has been printed; 64 usage; 65 no password, or two
+that differ; 74 the entry cannot be written.
 """
 
 _FORMS = {"--md5": "md5", "--hash": "md5", "--dotted": "md5", "-d": "md5", "--plain": "plain"}
 
 
 class _Usage(Exception):
-    """The command line makes no sense."""
+    """The command line is wrong; the text says which part."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,26 +52,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         form, side, name = _asked(words)
     except _Usage as error:
-        return _complain(f"{error}; see --help", os.EX_USAGE)
+        return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     try:
         password = _password()
         password.encode()
     except (OSError, UnicodeError):
-        return _complain("the password cannot be read, or is no text", os.EX_DATAERR)
+        return print_errors(
+            PROGRAM,
+            "the password cannot be read, or is not text; type it, or pipe one line",
+            status=os.EX_DATAERR,
+        )
     if not password or "\0" in password:
-        return _complain("no password, or two that differ", os.EX_DATAERR)
+        return print_errors(
+            PROGRAM, "no password, or two that differ; run the command again", status=os.EX_DATAERR
+        )
     secret = _secret(form, password, dotted=bool({"--dotted", "-d"} & set(words)))
     try:
         sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
         sys.stdout.flush()
     except OSError as error:
         drop_output()
-        return _complain(f"the entry cannot be written: {error.strerror}", os.EX_IOERR)
+        return print_errors(
+            PROGRAM, f"the entry cannot be written: {error.strerror}", status=os.EX_IOERR
+        )
     return 0
 
 
 def xtext(text: str) -> str:
-    """Write a text as one word of the secrets file (RFC 3461 section 4)."""
+    """Write a text as one word of the secrets file: xtext (RFC 3461 section 4)."""
     return "".join(
         chr(octet) if 0x21 <= octet <= 0x7E and octet not in b"+=#" else f"+{octet:02X}"
         for octet in text.encode(errors="surrogateescape")
@@ -74,20 +87,20 @@ def xtext(text: str) -> str:
 
 
 def _asked(words: Sequence[str]) -> tuple[str, str, str]:
-    """Return the form, the side and the name."""
+    """Return the form of the secret, ``client`` or ``server``, and the name."""
     forms = {_FORMS[word] for word in words if word in _FORMS}
     names = [word for word in words if not word.startswith("-")]
     strange = [w for w in words if w.startswith("-") and w not in {*_FORMS, "--client"}]
     if strange:
         raise _Usage(f"{strange[0]}: there is no such option")
     if len(names) > 1:
-        # Whoever writes a password here has it in the history of the shell; it must not be used.
-        raise _Usage("one name at most, and never the password")
+        # A password written here is in the history of the shell and must not be used.
+        raise _Usage("give at most one name, and never the password")
     if len(forms) > 1:
-        raise _Usage("one of --md5 and --plain")
+        raise _Usage("give only one of --md5 and --plain")
     form = forms.pop() if forms else "scrypt"
     if "--client" in words and form == "scrypt":
-        raise _Usage("--client needs --plain or --md5: a server must be shown the secret")
+        raise _Usage("--client needs --plain or --md5: a hash cannot be shown to a server")
     return form, "client" if "--client" in words else "server", names[0] if names else ""
 
 
@@ -107,11 +120,6 @@ def _secret(form: str, password: str, *, dotted: bool) -> str:
             return md5_state.to_dotted(states) if dotted else md5_state.to_text(states)
         case _:
             return write_scrypt(make_scrypt(password, secrets.token_bytes(16)))
-
-
-def _complain(text: str, status: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {text}\n")
-    return status
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""A text that must not be seen: passwords, tokens, keys."""
+"""A secret text: a password, a token or a key."""
 
 from typing import final
 
 
 @final
 class Secret:
-    """Holds a secret. It shows itself in no log, traceback or format string, and cannot be pickled."""
+    """Holds a secret. Logs, tracebacks and format strings do not show it; pickle refuses it."""
 
     __slots__ = ("_text",)
 
@@ -13,7 +13,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """Give the text, to be used at once and kept nowhere."""
+        """Return the text: use it at once and do not store it."""
         return self._text
 
     def __repr__(self) -> str:
@@ -26,5 +26,5 @@ class Secret:
         return bool(self._text)
 
     def __reduce__(self) -> str:
-        """Refuse to be written anywhere."""
-        raise TypeError("a secret is not written")
+        """Refuse pickling."""
+        raise TypeError("a secret cannot be pickled")

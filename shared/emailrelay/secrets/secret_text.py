@@ -1,4 +1,4 @@
-"""Files that hold one secret: refused when others can read them."""
+"""Reads files with one secret; refuses files that other users can read."""
 
 import os
 import stat
@@ -11,14 +11,14 @@ _MOST_OCTETS = 64 * 1024
 
 
 class SecretUnusable(RelayError):
-    """A file with a secret cannot be used; the text names it and shows nothing of what stands in it."""
+    """A secret file is unusable; the text names the file and shows nothing of its content."""
 
 
 def read_text(path: Path, *, secret: bool = True) -> str:
-    """Give what stands in a file; ``secret``: it must be kept from others.
+    """Return the text of a file; ``secret``: other users must not have access.
 
     Raises:
-        SecretUnusable: it cannot be read, others can reach it, or it is no text.
+        SecretUnusable: it cannot be read, other users have access, or it is not text.
 
     """
     try:
@@ -28,31 +28,33 @@ def read_text(path: Path, *, secret: bool = True) -> str:
     except OSError as error:
         raise SecretUnusable(f"{path}: cannot be read: {error.strerror}") from error
     if secret and stat.S_IMODE(mode) & stat.S_IRWXO:
-        raise SecretUnusable(f"{path}: holds a secret and others can reach it: chmod o= {path}")
+        raise SecretUnusable(
+            f"{path}: holds a secret, and other users have access: chmod o= {path}"
+        )
     if len(octets) > _MOST_OCTETS:
-        raise SecretUnusable(f"{path}: is too long for a secret")
+        raise SecretUnusable(f"{path}: is too long for a secret (at most 64 KiB)")
     try:
         return octets.decode()
     except UnicodeDecodeError:
-        # Its words would quote the octet.
-        raise SecretUnusable(f"{path}: is no text in UTF-8") from None
+        # The original error would quote the octet.
+        raise SecretUnusable(f"{path}: is not UTF-8 text") from None
 
 
 def read_line(path: Path) -> Secret:
-    """Give the one line of a file, without its end.
+    """Return the only line of a file, without its line end.
 
     Raises:
-        SecretUnusable: as ``read_text``, or there is no line, or more than one.
+        SecretUnusable: as for ``read_text``, or the file does not have exactly one line.
 
     """
     text = read_text(path).removesuffix("\n").removesuffix("\r")
     if not text or not text.isprintable():
-        raise SecretUnusable(f"{path}: must hold the secret, one line, and nothing else")
+        raise SecretUnusable(f"{path}: must contain one line with the secret and nothing else")
     return Secret(text)
 
 
 def stamp(path: Path | None) -> str:
-    """Give a word that changes when a file is written, replaced, or made readable."""
+    """Return a string that changes when a file is written, replaced or made readable."""
     if path is None:
         return ""
     try:

@@ -1,4 +1,4 @@
-"""A secrets file on disk: refused when others can read it, read again when it has changed."""
+"""A secrets file on disk: refused if other users can read it, read again after a change."""
 
 import os
 import stat
@@ -6,15 +6,15 @@ from pathlib import Path
 
 from emailrelay.errors import ConfigError
 from emailrelay.secrets.accounts import ClientSecrets, ServerSecrets
-from emailrelay.secrets.parsing import Parsed, parse
+from emailrelay.secrets.parsing import ParsedSecrets, parse
 
 _MOST_OCTETS = 16 * 1024 * 1024
 
 
 class SecretsFile:
-    """What the file says now, or said when it could last be read.
+    """The content of the file when it was last readable.
 
-    ``SecretsFile(path)`` reads at once and raises ``ConfigError`` with every problem.
+    ``SecretsFile(path)`` reads the file at once and raises ``ConfigError`` with every problem.
     """
 
     def __init__(self, path: Path) -> None:
@@ -24,16 +24,16 @@ class SecretsFile:
         self.client: ClientSecrets = parsed.client
         """The client accounts."""
         self.server: ServerSecrets = parsed.server
-        """Those who may come in."""
+        """The users of the receiver."""
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed; return whether it was read.
+        """Read the file again after a change; return True if it was read.
 
-        Cheap (one ``stat``): call it before each session.
+        Call it before each session: it costs one ``stat``.
 
         Raises:
-            ConfigError: the changed file cannot be used; said once for each change. What was read
-                before stays in force.
+            ConfigError: the changed file is unusable; raised once for each change. The previous
+                content stays in use.
 
         """
         now = _identity(self.path)
@@ -50,11 +50,11 @@ def _identity(path: Path) -> tuple[int, ...] | None:
         status = os.stat(path)  # noqa: PTH116 - one system call, before each session
     except OSError:
         return None
-    # ctime tells of a chmod and of a change within one tick of mtime.
+    # ctime shows a chmod, and a change within one tick of mtime.
     return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _read(path: Path) -> Parsed:
+def _read(path: Path) -> ParsedSecrets:
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -62,7 +62,7 @@ def _read(path: Path) -> Parsed:
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from error
     if stat.S_IMODE(status.st_mode) & stat.S_IRWXO:
-        raise ConfigError([f"{path}: holds secrets and others can reach it: chmod o= {path}"])
+        raise ConfigError([f"{path}: holds secrets, and other users have access: chmod o= {path}"])
     parsed = parse(octets)
     if parsed.problems:
         raise ConfigError([f"{path}:{problem}" for problem in parsed.problems])

@@ -1,4 +1,4 @@
-"""Networks whose clients need not say who they are."""
+"""Networks whose clients need no authentication."""
 
 import ipaddress
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ TrustedNetwork: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass(frozen=True, slots=True)
-class Trusted:
-    """One line ``server none NETWORK KEYWORD``: the keyword is what verifiers are told of the client."""
+class TrustedClients:
+    """One line ``server none NETWORK KEYWORD``; verifiers get the keyword."""
 
     network: TrustedNetwork
     keyword: str
 
     @classmethod
     def parse(cls, pattern: str, keyword: str) -> Self:
-        """Read an address, ``192.168.0.0/24``, ``192.168.0.*`` or ``fd00::/8``.
+        """Parse an address, ``192.168.0.0/24``, ``192.168.0.*`` or ``fd00::/8``.
 
         Raises:
-            ValueError: it is none of these.
+            ValueError: the pattern is none of these.
 
         """
         return cls(_network(pattern), keyword)
 
     def covers(self, client: str) -> bool:
-        """Tell whether an IP address lies in the network; the path of a unix socket never does."""
+        """Tell whether the network contains an IP address; False for a unix socket's path."""
         try:
             address = ipaddress.ip_address(client.partition("%")[0])
         except ValueError:

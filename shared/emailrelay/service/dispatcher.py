@@ -1,4 +1,4 @@
-"""The dispatcher of a pool: watches one stage of a store and hands its messages to the workers."""
+"""The dispatcher of a pool watches one stage of a store and hands its messages to the workers."""
 
 import asyncio
 import os
@@ -13,7 +13,7 @@ from emailrelay.store.hint_channel import HintChannel
 
 
 def dispatcher(place: str | Path, stage: Stage, report: Report) -> Dispatch:
-    """Give what the dispatcher process of a pool does; a flush signal makes everything due."""
+    """Return the work of the dispatcher process of a pool; a flush signal makes all messages due."""
 
     async def dispatch(signals: Signals, hints: HintChannel) -> int:
         woken = asyncio.Event()

@@ -9,8 +9,8 @@ from functools import cache
 from emailrelay.service.signals import Signals
 
 _SWITCH = 0.0005
-"""Seconds after which a thread at work lets the loop go on. With the usual 5 ms a scan of a large spool holds it
-up at each of its system calls for so long."""
+"""Seconds after which a busy thread lets the loop go on. With Python's 5 ms, a scan of a large spool delays the
+loop by as much at each system call."""
 
 
 def run_in_loop(
@@ -37,9 +37,9 @@ def run_in_loop(
 
 @cache
 def loop_factory() -> Callable[[], asyncio.AbstractEventLoop]:
-    """Return what makes event loops: uvloop (the extra "fast") where it is installed, else asyncio."""
+    """Return the function that makes event loops: uvloop's (the extra "fast") if installed, else asyncio's."""
     if importlib.util.find_spec("uvloop") is None:
         return asyncio.new_event_loop
-    import uvloop  # noqa: PLC0415 -- there may be none
+    import uvloop  # noqa: PLC0415 -- it may not be installed
 
     return uvloop.new_event_loop

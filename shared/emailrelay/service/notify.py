@@ -1,4 +1,4 @@
-"""Telling systemd how the service is (sd_notify(3)), when it asked to be told."""
+"""Reports to the service manager (sd_notify(3)), if it has asked for them."""
 
 import os
 import socket
@@ -13,6 +13,6 @@ def notify(state: str) -> None:
     if address.startswith("@"):
         # sd_notify(3): a leading @ stands for the zero byte of an abstract socket.
         address = f"\0{address[1:]}"
-    # Mail does not depend on whether the service manager listens.
+    # A service manager that does not listen must not stop mail.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
         channel.sendto(state.encode(), address)

@@ -13,8 +13,8 @@ from emailrelay.config import version
 from emailrelay.errors import RelayError
 from emailrelay.events import Report, Started, Stopped, Stopping
 from emailrelay.linux import keep_freed_memory
-from emailrelay.service.child import GRACE, Role
-from emailrelay.service.live import Live
+from emailrelay.service.forked import GRACE, Role
+from emailrelay.service.live_settings import LiveSettings
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.notify import notify
 from emailrelay.service.signals import HEARD, Signals
@@ -23,15 +23,15 @@ from emailrelay.store.chooser import spool_at
 from emailrelay.store.hint_channel import HintChannel
 
 _UMASK = 0o007
-"""What services make is for owner and group: so no file of theirs needs another call for its mode."""
+"""Files of the services are for owner and group, without a further system call for their mode."""
 
-_PARTING = 1.5
-"""Seconds for the end of the work itself, after everything that it waits for."""
+_END_OF_WORK = 1.5
+"""Seconds for the end of the work, after the drain."""
 
 Work: TypeAlias = Callable[[Signals, HintChannel | None], Awaitable[int]]
 """The work of one worker, until ``signals.stop`` or its own end; returns an exit status.
 
-It calls ``signals.ready`` when it has opened what it needs, or raises RelayError if it cannot.
+It calls ``signals.ready`` when everything that it needs is open, or raises RelayError if it cannot.
 With a dispatcher, all workers read their hints from the channel.
 """
 
@@ -47,21 +47,20 @@ def run(
     report: Report,
     store: str | Path,
     dispatch: Dispatch | None = None,
-    live: Live[Any] | None = None,
+    live: LiveSettings[Any] | None = None,
     drain: float = 0.0,
     also_ready: Callable[[], None] | None = None,
 ) -> int:
-    """Run a service until it is told to stop or its work is done; return the exit status.
+    """Run a service until a signal stops it or its work is done; return the exit status.
 
-    The log and the service manager hear that it has started when every process of it is ready;
-    ``also_ready`` is called immediately before.
+    When all its processes are ready, it calls ``also_ready`` and then reports the start to the log
+    and the service manager.
 
     Call it before any thread, event loop or lock exists: with several workers this process forks
     and only supervises. Bind listening sockets before; every worker inherits them. With one worker
-    there is no dispatcher and no second process. After a stop signal the process goes on ignoring
-    such signals, so this is the last thing a process does. ``live`` settings are read again at SIGHUP.
-    Root becomes the owner of the spool at ``store``.
-    ``drain``: seconds that the work may wait for others when it is told to stop.
+    there is no dispatcher and no second process. After a stop signal the process ignores further
+    ones, so call this last. SIGHUP reads ``live`` settings again. Root becomes the owner of the spool
+    at ``store``. ``drain``: seconds that the work may wait for others after a stop signal.
     """
     spool = spool_at(store)
     try:
@@ -72,7 +71,7 @@ def run(
         return os.EX_CONFIG
     os.umask(_UMASK)
     keep_freed_memory()
-    # Whoever is told that we are ready may tell us to stop: that waits until it can be heard.
+    # The receiver of our readiness may send a stop at once. It waits until there are handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
 
     def ready() -> None:
@@ -104,7 +103,7 @@ def run(
                 ready=ready,
                 stopping=stopping,
                 reload=live.reload if live else None,
-                grace=max(GRACE, drain + _PARTING),
+                grace=max(GRACE, drain + _END_OF_WORK),
             )
             status = supervisor.run()
             unfinished = supervisor.killed
@@ -113,7 +112,7 @@ def run(
 
 
 def _reloading(work: Work, reload: Callable[[], object] | None) -> Work:
-    """Have SIGHUP reach the settings before it reaches the work."""
+    """Let SIGHUP reload the settings before the work handles it."""
 
     def reloading(signals: Signals, hints: HintChannel | None) -> Awaitable[int]:
         if reload is not None:
@@ -126,7 +125,7 @@ def _reloading(work: Work, reload: Callable[[], object] | None) -> Work:
 def _roles(work: Work, workers: int, dispatch: Dispatch | None, stack: ExitStack) -> list[Role]:
     if dispatch is None:
         return [Role("worker", lambda signals: work(signals, None))] * workers
-    # This process keeps the channel for the workers and the dispatcher that it may restart.
+    # This process keeps the channel open for workers and dispatchers that it starts later.
     channel = HintChannel()
     stack.callback(channel.close)
     worker = Role("worker", lambda signals: work(signals, channel))

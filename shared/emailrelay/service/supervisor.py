@@ -1,7 +1,7 @@
-"""The parent of worker processes: starts them, replaces those that die, ends them all.
+"""The parent of worker processes: it starts them, replaces those that die, and ends them all.
 
-It has no event loop, no thread and no signal handler: signals stay blocked and are taken one by one
-where it waits, so none comes between two lines.
+It has no event loop, no thread and no signal handler. Signals stay blocked; it takes them one by one
+where it waits, so a signal never interrupts other code.
 """
 
 import gc
@@ -12,41 +12,31 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from emailrelay.events import Report, WorkerDied
-from emailrelay.service.child import CRASHED, GRACE, Role, start
+from emailrelay.service.child_process import cause_of_end
+from emailrelay.service.forked import GRACE, Role, start
 from emailrelay.service.loop import loop_factory
+from emailrelay.service.restart_rule import CRASHED, RestartRule, has_done_its_work
 from emailrelay.service.signals import HEARD, READY, RELOAD, STOP
 
-_STEADY = 10.0
-"""A child that lived so long (seconds) did not die of its start."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 30.0
-"""Seconds before a child is replaced: after one death, and at most."""
-
 _LOOK = 1.0
-"""Longest time (seconds) between two looks at the children, should a SIGCHLD go astray."""
+"""The longest time in seconds between two looks at the children, in case a SIGCHLD is lost."""
 
 
-class _Post:
-    """A place for one child: who holds it, and how its holders have fared."""
+class _Place:
+    """A place for one child at a time."""
 
     def __init__(self, role: Role) -> None:
         self.role = role
+        self.rule = RestartRule()
         self.pid = 0
         self.ready = False
-        """Whether a holder has been ready for work."""
-        self.started = 0.0
-        self.deaths = 0
+        """Whether a child has been ready for work here."""
         self.due: float | None = 0.0
-        """When (monotonic) to start the next holder; None: there is one, or none is wanted."""
-
-    def pause(self, now: float) -> float:
-        """Return how long to wait after a death; deaths soon after the start make it longer."""
-        self.deaths = 1 if now - self.started >= _STEADY else self.deaths + 1
-        return min(_LONGEST_PAUSE, _FIRST_PAUSE * 2.0 ** min(self.deaths - 1, 16))
+        """When (monotonic) to start the next child; None: one runs, or none is wanted."""
 
 
 class Supervisor:
-    """Keeps every post held until the work is done or a signal ends it. See ``processes.run``."""
+    """Keep a child in every place until the work is done or a signal ends it. See ``processes.run``."""
 
     def __init__(
         self,
@@ -59,28 +49,29 @@ class Supervisor:
         reload: Callable[[], bool] | None = None,
         grace: float = GRACE,
     ) -> None:
-        """``ready`` is called once, when every post has had a holder that was ready for work.
+        """``ready`` is called once, when every place has had a child that was ready for work.
 
-        ``reload`` reads files again, for children to come; SIGHUP is passed on if all was well.
+        ``reload`` reads the settings again, for future children, and returns True if they are good: only
+        then the children get the SIGHUP.
         ``grace``: seconds that children have for their drain.
         """
         self.killed = 0
-        """How many children did not drain in time and were killed."""
+        """The number of children that did not drain in time and were killed."""
         self._service = service
         self._report = report
         self._ready = ready
         self._stopping = stopping
         self._reload = reload
         self._grace = grace
-        self._posts = [_Post(role) for role in roles]
+        self._places = [_Place(role) for role in roles]
         self._worst = 0
         self._deadline: float | None = None
 
     def run(self) -> int:
-        """Return the worst exit status of a child, when all have ended for good.
+        """Run until all children have ended for good; return the worst exit status of a child.
 
-        A child that returns has done its work and is not replaced; one that a signal or an exception
-        ended is. Leaves signals blocked if it had to stop children, so that none spoils the exit.
+        A child that returns has done its work and is not replaced. A child that a signal or an
+        exception ended is replaced. After a stop, signals stay blocked, so that none spoils the exit.
         """
         awaited = {*HEARD, signal.SIGCHLD, READY}
         before = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
@@ -92,12 +83,12 @@ class Supervisor:
                 self._pass_on(signal.Signals(heard.si_signo))
             if heard is not None and heard.si_signo == READY:
                 self._is_ready(heard.si_pid)
-            # The word of one who has ended goes before its end.
-            while (word := signal.sigtimedwait({READY}, 0)) is not None:
-                self._is_ready(word.si_pid)
+            # A child may have been ready and have ended since: its readiness counts first.
+            while (heard := signal.sigtimedwait({READY}, 0)) is not None:
+                self._is_ready(heard.si_pid)
             self._collect()
             self._start_due()
-            if self._only_servants():
+            if self._only_servants_run():
                 self._start_late()
                 self._stop()
             self._kill_late()
@@ -106,15 +97,15 @@ class Supervisor:
         return self._worst
 
     def _unfinished(self) -> bool:
-        return any(post.pid or post.due is not None for post in self._posts)
+        return any(place.pid or place.due is not None for place in self._places)
 
-    def _only_servants(self) -> bool:
+    def _only_servants_run(self) -> bool:
         return all(
-            post.role.serves or not (post.pid or post.due is not None) for post in self._posts
+            place.role.serves or not (place.pid or place.due is not None) for place in self._places
         )
 
     def _patience(self) -> float:
-        times = [post.due for post in self._posts if post.due is not None]
+        times = [place.due for place in self._places if place.due is not None]
         if self._deadline is not None:
             times.append(self._deadline)
         now = time.monotonic()
@@ -122,16 +113,16 @@ class Supervisor:
 
     def _start_due(self) -> None:
         now = time.monotonic()
-        for post in self._posts:
-            if post.due is None or post.due > now:
+        for place in self._places:
+            if place.due is None or place.due > now:
                 continue
+            place.rule.start(now)
             try:
-                post.pid, post.due = start(post.role, self._grace), None
-            except OSError as error:  # no room for one more process: that passes, the others go on
-                reason = f"{post.role.name}: cannot be started: {error.strerror}"
+                place.pid, place.due = start(place.role, self._grace), None
+            except OSError as error:  # no room for one more process: temporary, the others go on
+                reason = f"{place.role.name}: cannot be started: {error.strerror}"
                 self._report(WorkerDied(service=self._service, pid=0, reason=reason))
-                post.due = now + post.pause(now)
-            post.started = now
+                place.due = now + place.rule.pause_after_death(now)
 
     def _pass_on(self, number: signal.Signals) -> None:
         if number == RELOAD and self._reload is not None and not self._reload():
@@ -143,70 +134,73 @@ class Supervisor:
             self._stop()
 
     def _is_ready(self, pid: int) -> None:
-        before = all(post.ready for post in self._posts)
-        for post in self._posts:
-            post.ready = post.ready or post.pid == pid
-        if all(post.ready for post in self._posts) and not before and self._deadline is None:
+        before = self._all_ready()
+        for place in self._places:
+            place.ready = place.ready or place.pid == pid
+        if self._all_ready() and not before and self._deadline is None:
             self._ready()
 
     def _start_late(self) -> None:
-        """Count the service as started if its work has begun and ended before its servants were ready."""
-        worked = all(post.ready for post in self._posts if not post.role.serves)
-        if worked and self._deadline is None and not all(post.ready for post in self._posts):
+        """Report the start if the work began and ended before all servants were ready."""
+        worked = all(place.ready for place in self._places if not place.role.serves)
+        if worked and self._deadline is None and not self._all_ready():
             self._ready()
+
+    def _all_ready(self) -> bool:
+        return all(place.ready for place in self._places)
 
     def _stop(self) -> None:
         if self._deadline is None:
             self._deadline = time.monotonic() + self._grace
-            for post in self._posts:
-                post.due = None
+            for place in self._places:
+                place.due = None
             self._send(signal.SIGTERM)
 
     def _kill_late(self) -> None:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             self._send(signal.SIGKILL)
-            # They end at once now; the next look in a second is soon enough to see it.
+            # They end at once; the next look, within a second, is soon enough to collect them.
             self._deadline = float("inf")
 
     def _send(self, number: signal.Signals) -> None:
-        for post in self._posts:
-            if post.pid:
+        for place in self._places:
+            if place.pid:
                 with suppress(ProcessLookupError):
-                    os.kill(post.pid, number)
+                    os.kill(place.pid, number)
 
     def _collect(self) -> None:
-        for post in self._posts:
-            if post.pid:
-                pid, wait_status = os.waitpid(post.pid, os.WNOHANG)
+        for place in self._places:
+            if place.pid:
+                pid, wait_status = os.waitpid(place.pid, os.WNOHANG)
                 if pid:
-                    self._ended(post, os.waitstatus_to_exitcode(wait_status))
+                    self._ended(place, os.waitstatus_to_exitcode(wait_status))
 
-    def _ended(self, post: _Post, status: int) -> None:
-        pid, post.pid = post.pid, 0
+    def _ended(self, place: _Place, status: int) -> None:
+        pid, place.pid = place.pid, 0
         stopping = self._deadline is not None
         if stopping and status == -signal.SIGTERM:
-            return  # It was told before it had begun to listen.
-        if status >= 0 and (stopping or status != CRASHED):
+            return  # The signal came before the child had a handler for it.
+        if has_done_its_work(status) or (stopping and status >= 0):
             self._worst = max(self._worst, status)
             return
-        self._report(WorkerDied(service=self._service, pid=pid, reason=_reason(post.role, status)))
+        self._report(WorkerDied(service=self._service, pid=pid, reason=_reason(place.role, status)))
         if stopping:
             self.killed += 1
             self._worst = max(self._worst, 1)
         else:
             now = time.monotonic()
-            post.due = now + post.pause(now)
+            place.due = now + place.rule.pause_after_death(now)
 
 
 def _share_memory() -> None:
-    """Have children share what is loaded before they are forked, instead of each loading its own."""
+    """Load modules and tidy the memory before the forks, so that all children share its pages."""
     loop_factory()
     gc.collect()
-    # A collection in a child would write into every object's header and so copy its page.
+    # A garbage collection in a child would write into each object's header and so copy its page.
     gc.freeze()
 
 
 def _reason(role: Role, status: int) -> str:
     if status == CRASHED:
         return f"{role.name}: an exception ended it (see standard error)"
-    return f"{role.name}: ended by {signal.Signals(-status).name}"
+    return f"{role.name}: {cause_of_end(status)}"

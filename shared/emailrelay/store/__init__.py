@@ -1,1 +1,1 @@
-"""Where mail is kept between the processes."""
+"""The stores, which keep mail between the processes."""

@@ -58,7 +58,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
-from emailrelay.store.failure import Failure
+from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay.store.verification import Verification
@@ -433,7 +433,7 @@ class Store(ABC):
         return await self.wish(message, AdministratorWish.DELETE)
 
     @abstractmethod
-    async def failure(self, message: QueueId) -> Failure | None:
+    async def failure(self, message: QueueId) -> FailedMessage | None:
         """Take the sole right to tell the sender of a FAILED message. None: not FAILED, or taken.
 
         Raises:

@@ -27,7 +27,7 @@ class PreparedNotice(NamedTuple):
     """Its content."""
 
 
-class Failure(ABC):
+class FailedMessage(ABC):
     """The sole right to tell the sender of a failed message. An ``async with`` block.
 
     An operator's wish that came meanwhile is carried out when the block ends. Each method raises

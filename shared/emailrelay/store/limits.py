@@ -1,4 +1,4 @@
-"""The limits that all forwarder processes on one store share, route by route.
+"""Limits of a route, shared by all forwarder processes on one store.
 
 Guarantee: at most ``most`` slots of a route are held at any time, over all processes that ask with
     the same ``most``. The slots of a process that dies are free at once (in a store with leases,

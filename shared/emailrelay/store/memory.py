@@ -27,7 +27,7 @@ from emailrelay.settlement import Done, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
-from emailrelay.store.failure import Failure, PreparedNotice, notice_envelope
+from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay.store.memory_feed import MemoryFeed
@@ -165,7 +165,7 @@ class MemoryStore(Store):
             self.mail.ring()
         return True
 
-    async def failure(self, message: QueueId) -> Failure | None:
+    async def failure(self, message: QueueId) -> FailedMessage | None:
         """See ``Store``."""
         kept = self.mail.kept.get(message)
         if kept is None or kept.stage is not Stage.FAILED or kept.claimed:
@@ -175,14 +175,14 @@ class MemoryStore(Store):
     def prepare_notice(
         self, kept: Kept, text: Callable[[QueueId], bytes], *, local: bool
     ) -> PreparedNotice:
-        """See ``Failure.prepare``."""
+        """See ``FailedMessage.prepare``."""
         message = self._ids.next(self.clock())
         kept.notice, kept.local = PreparedNotice(message, text(message)), local
         kept.entries.append(Notified(at=self.clock()))
         return kept.notice
 
     def relay_notice(self, kept: Kept) -> None:
-        """See ``Failure.relay``."""
+        """See ``FailedMessage.relay``."""
         notice, kept.notice = kept.notice, None
         if notice is not None:
             envelope = notice_envelope(kept.envelope.sender, notice.text)
@@ -385,8 +385,8 @@ class _Claim(Claim):
             self._copy = None
 
 
-class _Failure(Failure):
-    """See ``Failure``."""
+class _Failure(FailedMessage):
+    """See ``FailedMessage``."""
 
     def __init__(self, store: MemoryStore, kept: Kept) -> None:
         self.id, self.envelope, self.history = kept.id, kept.envelope, kept.history
@@ -394,31 +394,31 @@ class _Failure(Failure):
         kept.claimed = True
 
     async def beginning(self, most: int) -> bytes:
-        """See ``Failure``."""
+        """See ``FailedMessage``."""
         return self._kept.content[:most]
 
     async def record(self) -> None:
-        """See ``Failure``."""
+        """See ``FailedMessage``."""
         self._kept.entries.append(Notified(at=self._store.clock()))
 
     async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
-        """See ``Failure``."""
+        """See ``FailedMessage``."""
         return self._store.prepare_notice(self._kept, text, local=local)
 
     async def prepared(self) -> PreparedNotice | None:
-        """See ``Failure``."""
+        """See ``FailedMessage``."""
         return self._kept.notice
 
     async def relay(self) -> None:
-        """See ``Failure``."""
+        """See ``FailedMessage``."""
         self._store.relay_notice(self._kept)
 
     async def delivered(self) -> None:
-        """See ``Failure``."""
+        """See ``FailedMessage``."""
         self._kept.notice = None
 
     async def release(self) -> None:
-        """See ``Failure``."""
+        """See ``FailedMessage``."""
         self._kept.claimed = False
         if self._kept.history.wish is not None:
             self._store.obey(self._kept, self._kept.history.wish)

@@ -8,11 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 
 from emailrelay.envelope import Address
+from emailrelay.errors import RelayError
 from emailrelay.queue_id import QueueId
 
 
-class SubmissionRefused(Exception):
-    """The user may not write into the store, or there is none; the text says which."""
+class SubmissionRefused(RelayError):
+    """The user has no write access to the store, or there is none; the text says which."""
+
+    temporary = False
 
 
 class Submission(ABC):

@@ -56,7 +56,7 @@ class TokenStore(ABC):
 
         Raises:
             StoreError: it cannot be taken now.
-            StoreUnusable: tokens cannot be kept there as configured.
+            StoreUnusable: tokens cannot be stored there as configured.
 
         """
 

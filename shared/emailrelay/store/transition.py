@@ -1,4 +1,4 @@
-"""How a message changes its state: the rules that every store follows.
+"""The transitions of a message's state: the rules that every store follows.
 
 The rules take values and give a ``Change``. A store makes a change in this order: the entries go to the
 journal, the message moves to its stage, and its due time is announced. ``store.base`` has the table of
@@ -13,7 +13,7 @@ from emailrelay import journal
 from emailrelay.journal import (
     AdministratorWish,
     Entry,
-    Failed,
+    Failure,
     Filtered,
     Flushed,
     Held,
@@ -77,7 +77,7 @@ def _settled(settlement: Defer | Done | Fail | Hold, *, stage: Stage, now: float
             return Change((attempt,), stage, attempt.next_attempt or _AT_ONCE)
         case Fail(reason, attempt):
             attempts = () if attempt is None else (attempt,)
-            return Change((*attempts, Failed(at=now, stage=stage, reason=reason)), Stage.FAILED)
+            return Change((*attempts, Failure(at=now, stage=stage, reason=reason)), Stage.FAILED)
         case Hold():
             return Change((Held(at=now, stage=stage),), Stage.HELD)
         case _:
@@ -112,7 +112,7 @@ def after_wish(
         case AdministratorWish.FAIL if stage is Stage.FAILED:
             return None
         case AdministratorWish.FAIL:
-            failed = Failed(at=now, stage=_origin(stage, history), reason=GIVEN_UP)
+            failed = Failure(at=now, stage=_origin(stage, history), reason=GIVEN_UP)
             return Change((failed,), Stage.FAILED)
         case AdministratorWish.RETRY:
             return Change((Released(at=now),), _origin(stage, history), _AT_ONCE)

@@ -1,1 +1,1 @@
-"""Mail from programs on this host: a message on standard input goes into the spool."""
+"""``emailrelay-submit``: puts a message from standard input into the spool."""

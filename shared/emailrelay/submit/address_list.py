@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from emailrelay.errors import RelayError
+
 _TOKEN = re.compile(
     # The alternatives begin with different characters, so that no input makes the match slow.
     r'(?P<space>[ \t\r\n]+)|(?P<word>[^\x00-\x20\x7f()<>\[\]:;@\\,."]+)'
@@ -21,22 +23,24 @@ _COMMENT_PART = re.compile(r"[()]|\\.", re.DOTALL)
 _SHOWN = 60
 
 
-class AddressListError(Exception):
+class AddressListError(RelayError):
     """An address of the list is uncertain; the text says where."""
+
+    temporary = False
 
 
 class Mailbox(NamedTuple):
-    """An address in a list: as it is to be written, and where it stands in the list's text."""
+    """An address in a list: its spelling in an envelope, and its position in the list's text."""
 
     local: str
     domain: str
-    """Empty: the address has no domain."""
+    """Empty if the address has no domain."""
     start: int
     end: int
 
     @property
     def address(self) -> str:
-        """Give the address without the blanks and comments that may stand in it."""
+        """Return the address without blanks and comments."""
         return f"{self.local}@{self.domain}" if self.domain else self.local
 
 
@@ -51,10 +55,10 @@ _Element = Sequence[_Token]
 
 
 def mailboxes(text: str) -> list[Mailbox]:
-    """Give the mailboxes of an address list, in their order, those in groups too.
+    """Return the mailboxes of an address list in their order, including those in groups.
 
     Raises:
-        AddressListError: it is not an address list.
+        AddressListError: the text is not an address list.
 
     """
     found: list[Mailbox] = []
@@ -68,7 +72,7 @@ def mailboxes(text: str) -> list[Mailbox]:
 
 
 class _NoMailbox(Exception):
-    """What is wrong with one element."""
+    """An element is not a mailbox; the text says why."""
 
 
 def _short(text: str) -> str:
@@ -77,7 +81,7 @@ def _short(text: str) -> str:
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    """Cut a list into words, quoted strings, domain literals and special characters."""
+    """Split a list into words, quoted strings, domain literals and special characters."""
     position = 0
     while position < len(text):
         if text[position] == "(":
@@ -93,22 +97,22 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 def _wrong(character: str) -> str:
     if character in '"[':
-        return f"no end to the {character}"
-    return f"{character!r} cannot stand here"
+        return f"the {character} is not closed"
+    return f"{character!r} is not allowed here"
 
 
 def _after_comment(text: str, begin: int) -> int:
-    """Give the position after a comment; comments nest (RFC 5322 section 3.2.2)."""
+    """Return the position after a comment; comments nest (RFC 5322 section 3.2.2)."""
     depth = 0
     for match in _COMMENT_PART.finditer(text, begin):
         depth += {"(": 1, ")": -1}.get(match[0], 0)
         if depth == 0:
             return match.end()
-    raise AddressListError(f"{_short(text[begin:])!r}: no end to the (")
+    raise AddressListError(f"{_short(text[begin:])!r}: the ( is not closed")
 
 
 def _elements(tokens: _Element, text: str) -> Iterator[_Element]:
-    """Give the elements that should be mailboxes: the list without its commas and group names."""
+    """Yield the elements that should be mailboxes: the list without commas and group names."""
     element: list[_Token] = []
     in_angles = in_group = False
     for token in tokens:
@@ -122,12 +126,12 @@ def _elements(tokens: _Element, text: str) -> Iterator[_Element]:
             in_group = in_group and token.text == ","
         elif token.text == ":":
             if in_group or not element or any(part.text in ("<", "@") for part in element):
-                raise AddressListError(f"{_short(text[: token.end])!r}: ':' cannot stand here")
+                raise AddressListError(f"{_short(text[: token.end])!r}: ':' is not allowed here")
             element, in_group = [], True
         else:
             element.append(token)
     if in_angles:
-        raise AddressListError(f"{_short(text[element[0].start :])!r}: no end to the <")
+        raise AddressListError(f"{_short(text[element[0].start :])!r}: the < is not closed")
     if element:
         yield element
 
@@ -142,7 +146,7 @@ def _mailbox(element: _Element) -> Mailbox:
         raise _NoMailbox("a comma is missing after the >")
     found = _addr_spec(_without_route(inside))
     if "@" in texts[:opening] and _addr_spec(name).address.lower() != found.address.lower():
-        raise _NoMailbox("it holds two different addresses")
+        raise _NoMailbox("it contains two different addresses")
     return found
 
 
@@ -170,7 +174,7 @@ def _is_domain(tokens: _Element) -> bool:
 
 
 def _is_dotted(tokens: _Element, also: str) -> bool:
-    """Tell whether these are words with dots between them; stray dots are in use, and kept."""
+    """Tell whether these are words with dots between them; extra dots are in use and allowed."""
     return (
         any(token.text != "." for token in tokens)
         and all(token.kind in ("word", also) or token.text == "." for token in tokens)

@@ -1,4 +1,4 @@
-"""The addresses of a submitted message, made whole with this host's name."""
+"""The addresses of a submitted message; this host's name completes those without a domain."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,22 +7,22 @@ from emailrelay.envelope import NULL_SENDER, Address
 from emailrelay.submit.address_list import AddressListError, Mailbox, mailboxes
 from emailrelay.submit.message import DataError, Header
 
-# Patterns that few messages need are compiled when they are, and kept by ``re``.
+# Few messages need these patterns: ``re`` compiles them at first use.
 _UNSAFE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
 _BLANK = r"\s"
 _LONGEST_LOCAL_PART = 256
-"""Octets; as the receiver has it."""
+"""Octets; the receiver has the same limit."""
 _LONGEST_DOMAIN = 255
 _MOST_RECIPIENTS = 100_000
-"""As many as an envelope can have."""
+"""The limit of an envelope."""
 _ATOM = r"[^\s()<>,;:\\\"@\[\]]+"
 
 
 def sender(text: str, host: str) -> Address:
-    """Give the envelope's sender; ``<>`` and nothing are the null sender.
+    """Return the envelope's sender; ``<>`` and an empty text are the null sender.
 
     Raises:
-        DataError: it is no address, or several.
+        DataError: the text is not exactly one address.
 
     """
     if text.strip() in ("", "<>"):
@@ -36,24 +36,26 @@ def sender(text: str, host: str) -> Address:
 def recipients(
     texts: Iterable[str], lists: Sequence[tuple[str, str]], host: str
 ) -> tuple[Address, ...]:
-    """Give the recipients of the command line and of the header's fields, each once.
+    """Return the recipients of the command line and of the header's fields, each once.
 
     Args:
-        texts: the arguments, of which each may be a list.
+        texts: the arguments; each may be a list.
         lists: names and values of fields.
-        host: the domain of addresses that have none.
+        host: the domain for addresses without one.
 
     Raises:
-        DataError: one of them is no address, or there is none; the text names the field.
+        DataError: one of them is not an address, or there is none; the text names the field.
 
     """
     found = [address for text in texts for address in _list(text, "the recipient", host)]
     found += [address for name, value in lists for address in _list(value, name, host)]
     unique = tuple(dict.fromkeys(found))
     if not unique:
-        raise DataError("the message names no recipients")
+        raise DataError("there is no recipient: name one as an argument, or use -t and a To: field")
     if len(unique) > _MOST_RECIPIENTS:
-        raise DataError(f"{len(unique)} recipients, {_MOST_RECIPIENTS} are possible; send several")
+        raise DataError(
+            f"{len(unique)} recipients, at most {_MOST_RECIPIENTS} are possible; split the list"
+        )
     return unique
 
 
@@ -66,16 +68,16 @@ def _list(text: str, place: str, host: str) -> list[Address]:
 
 
 def _checked(mailbox: Mailbox, place: str, host: str) -> Address:
-    """Refuse what the receiver would refuse in ``RCPT``."""
+    """Refuse the addresses that the receiver would refuse in ``RCPT``."""
     local, domain = mailbox.local, mailbox.domain or host
     wrong = ""
     plain = mailbox.address.isascii() and mailbox.address.isprintable()
     if not plain and re.search(_UNSAFE, mailbox.address):
-        wrong = "a character that cannot stand in an address (or not UTF-8)"
+        wrong = "a character that is not allowed in an address (or not UTF-8)"
     elif re.search(_BLANK, domain) or (re.search(_BLANK, local) and '"' not in local):
-        wrong = "a blank that is not quoted"
+        wrong = "a blank outside quotes"
     elif local.startswith("-"):
-        wrong = "programs would take it for an option"
+        wrong = "programs would read it as an option"
     elif len(local.encode()) > _LONGEST_LOCAL_PART or len(domain.encode()) > _LONGEST_DOMAIN:
         wrong = "too long"
     if wrong:
@@ -84,7 +86,7 @@ def _checked(mailbox: Mailbox, place: str, host: str) -> Address:
 
 
 def local_part(user: str) -> str:
-    """Give a user's name as the local part of an address, quoted where it has to be."""
+    """Return a user's name as the local part of an address, with quotes if needed."""
     if user.isalnum() or re.fullmatch(_ATOM, user):
         return user
     escaped = user.replace("\\", "\\\\").replace('"', '\\"')
@@ -92,9 +94,9 @@ def local_part(user: str) -> str:
 
 
 def qualified(header: Header, host: str) -> Header:
-    """Give a header whose addresses without a domain get the host's (RFC 6409 section 4.2).
+    """Add the host as domain to the header's addresses without one (RFC 6409 section 4.2).
 
-    A field whose addresses cannot be told stays as it is.
+    A field whose addresses cannot be parsed stays as it is.
     """
     return header.with_addresses(lambda value: _qualified(value, host))
 

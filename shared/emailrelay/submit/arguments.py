@@ -1,16 +1,18 @@
-"""The command line of ``emailrelay-submit``, and of ``sendmail`` for programs that know that name."""
+"""The command line of ``emailrelay-submit``, also called as ``sendmail`` or ``mailq``."""
 
 from collections.abc import Sequence
 from enum import Enum, auto
 from typing import NamedTuple
 
+from emailrelay.errors import RelayError
+
 _IGNORED_WITH_VALUE = frozenset("BCDLNOPRVXdhpq")
-"""What sendmail's options of these letters set has no meaning here; their values are skipped."""
+"""Letters of sendmail options that are ignored here, together with their values."""
 _IGNORED = frozenset("AGUmnv")
 
 
-class Personality(Enum):
-    """What the command is to do."""
+class OperationMode(Enum):
+    """A task of the command, as sendmail's option ``-b`` selects it."""
 
     SUBMIT = auto()
     SESSION = auto()
@@ -20,46 +22,48 @@ class Personality(Enum):
     VERSION = auto()
 
 
-class UsageError(Exception):
-    """The command line makes no sense; the text says which part."""
+class UsageError(RelayError):
+    """The command line is wrong; the text says which part."""
+
+    temporary = False
 
 
 class Arguments(NamedTuple):
-    """The command line read."""
+    """The parsed command line."""
 
-    personality: Personality = Personality.SUBMIT
+    mode: OperationMode = OperationMode.SUBMIT
     recipients: tuple[str, ...] = ()
     from_header: bool = False
-    """Whether the message names its recipients (``-t``)."""
+    """True: the message names its recipients (``-t``)."""
     dots_end: bool = True
-    """Whether a line with nothing but a dot ends the message; ``-i`` says no."""
+    """True: a line with only a dot ends the message; ``-i`` switches it off."""
     sender: str | None = None
     full_name: str | None = None
     domain: str | None = None
-    """The domain of addresses that have none."""
+    """The domain for addresses without one."""
     spool_dir: str | None = None
     port: int = 25
     verbose: bool = False
 
 
-_NAMED = {"mailq": Personality.MAILQ, "newaliases": Personality.NEWALIASES}
-_FLAGS = {"--help": Personality.HELP, "--version": Personality.VERSION}
+_NAMED = {"mailq": OperationMode.MAILQ, "newaliases": OperationMode.NEWALIASES}
+_FLAGS = {"--help": OperationMode.HELP, "--version": OperationMode.VERSION}
 _MODES = {
-    "m": Personality.SUBMIT,
-    "s": Personality.SESSION,
-    "p": Personality.MAILQ,
-    "i": Personality.NEWALIASES,
+    "m": OperationMode.SUBMIT,
+    "s": OperationMode.SESSION,
+    "p": OperationMode.MAILQ,
+    "i": OperationMode.NEWALIASES,
 }
 
 
 def parse(program: str, argv: Sequence[str]) -> Arguments:
-    """Read the command line of a program that was called by the name ``program``.
+    """Parse the command line of a program that was called as ``program``.
 
     Raises:
         UsageError: an option is unknown, or its value is missing or wrong.
 
     """
-    found = Arguments(personality=_NAMED.get(program, Personality.SUBMIT))
+    found = Arguments(mode=_NAMED.get(program, OperationMode.SUBMIT))
     rest = list(argv)
     while rest:
         word = rest.pop(0)
@@ -77,7 +81,7 @@ def parse(program: str, argv: Sequence[str]) -> Arguments:
 def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
     name, equals, value = word.partition("=")
     if name in _FLAGS and not equals:
-        return found._replace(personality=_FLAGS[name])
+        return found._replace(mode=_FLAGS[name])
     if name == "--verbose" and not equals:
         return found._replace(verbose=True)
     words = [value] if equals else rest
@@ -91,7 +95,7 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
         case "--port":
             return found._replace(port=_port(_value(name, words)))
         case _:
-            raise UsageError(f"{word}: no such option, see --help")
+            raise UsageError(f"{word}: there is no such option, see --help")
 
 
 def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
@@ -106,7 +110,7 @@ def _short(found: Arguments, word: str, rest: list[str]) -> Arguments:
         case "o":
             return found._replace(dots_end=found.dots_end and (glued or _value(word, rest)) != "i")
         case "b":
-            return found._replace(personality=_mode(word))
+            return found._replace(mode=_mode(word))
         case _ if letter in _IGNORED_WITH_VALUE:
             if not glued and letter != "q":
                 _value(word, rest)
@@ -125,14 +129,14 @@ def _switches(found: Arguments, word: str) -> Arguments:
         elif letter == "v":
             found = found._replace(verbose=True)
         elif letter not in _IGNORED:
-            raise UsageError(f"{word}: no such option, see --help")
+            raise UsageError(f"{word}: there is no such option, see --help")
     return found
 
 
-def _mode(word: str) -> Personality:
+def _mode(word: str) -> OperationMode:
     mode = _MODES.get(word[2:])
     if mode is None:
-        raise UsageError(f"{word}: this way of working is not offered, see --help")
+        raise UsageError(f"{word}: this mode is not supported, see --help")
     return mode
 
 
@@ -145,4 +149,4 @@ def _value(option: str, rest: list[str], *, empty: bool = False) -> str:
 def _port(text: str) -> int:
     if text.isascii() and text.isdecimal() and 0 < int(text) < 65536:
         return int(text)
-    raise UsageError(f"--port {text}: not a port; say a number from 1 to 65535")
+    raise UsageError(f"--port {text}: not a port; give a number from 1 to 65535")

@@ -1,8 +1,8 @@
-"""Through the receiver on this host, for users who may not write into the spool.
+"""Sends a message through the receiver on this host, for users without write access to the spool.
 
 A message goes to all its recipients or to none: the content is sent only after the receiver has
 taken every recipient. A receiver that limits the recipients of a transaction gets several
-transactions, and every recipient is asked about before the first of them is finished.
+transactions; every recipient is offered before the first transaction is finished.
 """
 
 import re
@@ -11,33 +11,40 @@ from contextlib import contextmanager, suppress
 from smtplib import SMTP, SMTPException, SMTPResponseException, SMTPServerDisconnected
 
 from emailrelay.envelope import Address
-from emailrelay.errors import reason_of
+from emailrelay.errors import RelayError, reason_of
 
 _TIMEOUT = 300.0
-"""Seconds; RFC 5321 section 4.5.3.2 allows a server that long for most commands."""
+"""Seconds; RFC 5321 section 4.5.3.2 gives a server this time for most commands."""
 _TIMEOUT_AT_END = 900.0
-"""Seconds. RFC 5321 section 4.5.3.2.6 asks for ten minutes after the content. The receiver may pass
-the message on before it answers; a client that gives up before it does causes a duplicate."""
+"""Seconds. RFC 5321 section 4.5.3.2.6 requires ten minutes after the content. The receiver may
+forward the message before it answers; a client that gives up earlier causes a duplicate."""
 _TIMEOUT_AT_QUIT = 5.0
 _LIMIT_CODES = (452, 552)
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?= |$)")
 _LIMIT_STATUSES = (None, "4.5.3", "5.5.3")
 
 
-class NotTaken(Exception):
-    """No recipient gets the message. ``permanent``: trying the same again is useless."""
+class NotTaken(RelayError):
+    """No recipient gets the message. ``permanent``: another try is useless."""
 
     def __init__(self, reason: str, *, permanent: bool) -> None:
         super().__init__(reason)
-        self.permanent = permanent
+        self.temporary = not permanent
+
+    @property
+    def permanent(self) -> bool:
+        """Whether the receiver refuses the message for good."""
+        return not self.temporary
 
 
 class ReceiverNotReached(NotTaken):
-    """Nobody answers at the port."""
+    """There is no server at the port."""
 
 
-class TakenInPart(Exception):
-    """The first transactions succeeded, a later one failed: only ``missed`` may be tried again."""
+class TakenInPart(RelayError):
+    """The first transactions succeeded, a later one failed: retry only ``missed``."""
+
+    temporary = False
 
     def __init__(self, reason: str, taken: Sequence[Address], missed: Sequence[Address]) -> None:
         super().__init__(reason)
@@ -49,7 +56,8 @@ def send(port: int, sender: Address, recipients: Sequence[Address], content: byt
     """Send a message to all recipients.
 
     Raises:
-        NotTaken: the receiver refused, or there is none (``ReceiverNotReached``); nobody gets the message.
+        NotTaken: the receiver refused, or there is none (``ReceiverNotReached``); no recipient gets
+            the message.
         TakenInPart: the recipients needed several transactions, and not all succeeded.
 
     """
@@ -70,7 +78,7 @@ def send(port: int, sender: Address, recipients: Sequence[Address], content: byt
 
 @contextmanager
 def _session(port: int) -> Generator[SMTP]:
-    """Hold a session; what goes wrong in it becomes ``NotTaken``."""
+    """Hold a session; its errors become ``NotTaken``."""
     try:
         server = _connected(port)
         try:
@@ -96,7 +104,7 @@ def _connected(port: int) -> SMTP:
 
 
 def _quit(server: SMTP) -> None:
-    """Take leave. What became of the message is known: no answer to this changes it."""
+    """End the session. The result is known already, so the reply does not matter."""
     with suppress(OSError, SMTPException):
         if server.sock is not None:
             server.sock.settimeout(_TIMEOUT_AT_QUIT)
@@ -104,17 +112,17 @@ def _quit(server: SMTP) -> None:
 
 
 class _Transactions:
-    """One mail transaction after the other in a session."""
+    """The mail transactions of a session."""
 
     def __init__(self, server: SMTP, parameters: str) -> None:
         self._server = server
         self._mail = f"MAIL FROM:{parameters}"
 
     def agreed(self, recipients: Sequence[Address]) -> Iterator[Sequence[Address]]:
-        """Give the recipients of each transaction, which then waits for the content.
+        """Yield the recipients of each transaction, which then waits for the content.
 
         Raises:
-            NotTaken: the receiver refuses a recipient, or the transaction.
+            NotTaken: the receiver refuses a recipient or the transaction.
 
         """
         *others, last = self._batches(recipients)
@@ -124,11 +132,11 @@ class _Transactions:
             if refused:
                 raise _all_or_none(refused)
             if count < len(batch):
-                raise NotTaken("the receiver takes fewer recipients than before", permanent=False)
+                raise NotTaken("the receiver accepts fewer recipients than before", permanent=False)
             yield batch
 
     def _batches(self, recipients: Sequence[Address]) -> list[Sequence[Address]]:
-        """Ask about all recipients; the transaction of the last batch stays open."""
+        """Offer all recipients; the transaction of the last batch stays open."""
         batches: list[Sequence[Address]] = []
         refused: dict[Address, tuple[int, str]] = {}
         rest = recipients
@@ -144,7 +152,7 @@ class _Transactions:
         return batches
 
     def _open(self, recipients: Sequence[Address]) -> tuple[int, dict[Address, tuple[int, str]]]:
-        """Begin a transaction; give how many recipients were asked about, and the refused ones."""
+        """Begin a transaction; return the number of offered recipients, and the refused ones."""
         self._command(self._mail)
         refused: dict[Address, tuple[int, str]] = {}
         for count, address in enumerate(recipients):
@@ -160,7 +168,7 @@ class _Transactions:
         """Send the content to the recipients of the open transaction.
 
         Raises:
-            NotTaken: the receiver refuses it, or it is not known whether it took it.
+            NotTaken: the receiver refuses it, or its answer is unknown.
 
         """
         if self._server.sock is not None:
@@ -190,7 +198,7 @@ class _Transactions:
 def _parameters(
     server: SMTP, sender: Address, recipients: Sequence[Address], content: bytes
 ) -> str:
-    """Give what follows ``MAIL FROM:``, and set the session's character set."""
+    """Return the text after ``MAIL FROM:``, and set the session's character set."""
     words = [f"<{sender}>"]
     if not content.isascii() and server.has_extn("8BITMIME"):
         words.append("BODY=8BITMIME")
@@ -198,7 +206,7 @@ def _parameters(
     if beyond is not None:
         if not server.has_extn("SMTPUTF8"):
             raise NotTaken(
-                f"{beyond}: the receiver takes no address beyond ASCII (no SMTPUTF8)",
+                f"{beyond}: the receiver accepts only ASCII addresses (no SMTPUTF8)",
                 permanent=True,
             )
         server.command_encoding = "utf-8"
@@ -215,7 +223,7 @@ def _is_full(code: int, text: str) -> bool:
 def _all_or_none(refused: dict[Address, tuple[int, str]]) -> NotTaken:
     words = "; ".join(f"{address}: {code} {text}" for address, (code, text) in refused.items())
     permanent = any(code >= 500 for code, _ in refused.values())
-    return NotTaken(f"{words} (sent to nobody)", permanent=permanent)
+    return NotTaken(f"{words} (no recipient gets the message)", permanent=permanent)
 
 
 def _refusal(code: int, text: str) -> NotTaken:

@@ -1,4 +1,4 @@
-"""A submitted message from its parts: what the command line and the user's account add to the text."""
+"""Builds a submitted message from its text, the command line and the user's account."""
 
 import os
 import pwd
@@ -28,11 +28,11 @@ class Mail(NamedTuple):
     body: Iterable[bytes]
     host: str
     address: str
-    """The user's, for a ``From:`` that is missing."""
+    """The user's address, for a missing ``From:``."""
     full_name: str
 
     def content(self, message_id: str) -> Iterator[bytes]:
-        """Give the content in pieces, complete, with CRLF everywhere. Can be read once.
+        """Yield the complete content in pieces, with CRLF line ends. Call it once.
 
         Raises:
             DataError: the body cannot be sent.
@@ -51,12 +51,12 @@ class Mail(NamedTuple):
 
 
 def compose(arguments: Arguments, source: BinaryIO) -> Mail:
-    """Read the header and settle who the message is from and for.
+    """Read the header, and determine the sender and the recipients.
 
     Raises:
-        DataError: no message can be made of it.
-        NoInput: it cannot be read.
-        UsageError: this host's name is none.
+        DataError: the text is not a message that can be sent.
+        NoInput: standard input cannot be read.
+        UsageError: this host's name is not a domain.
 
     """
     lines = message.lines(source, dots_end=arguments.dots_end)
@@ -77,16 +77,16 @@ def compose(arguments: Arguments, source: BinaryIO) -> Mail:
     )
 
 
-def _host(said: str | None) -> str:
-    """Give the domain of addresses that have none."""
-    host = said or os.environ.get(_VARIABLE) or _mail_name() or socket.gethostname()
+def _host(given: str | None) -> str:
+    """Return the domain for addresses without one."""
+    host = given or os.environ.get(_VARIABLE) or _mail_name() or socket.gethostname()
     if len(host) > _LONGEST_DOMAIN or (not host.isalnum() and re.search(_NO_DOMAIN, host)):
-        raise UsageError(f"{host!a}: not a domain; say --domain NAME, or set {_VARIABLE}")
+        raise UsageError(f"{host!a}: not a domain; use --domain NAME, or set {_VARIABLE}")
     return host
 
 
 def _mail_name() -> str:
-    """Give the name that the administrator wrote for mail addresses (Debian policy 11.6), or ""."""
+    """Return the mail name of this host (Debian policy 11.6), or ""."""
     try:
         with open("/etc/mailname", encoding="utf-8") as file:
             return file.readline(_LONGEST_DOMAIN + 1).strip()
@@ -95,7 +95,7 @@ def _mail_name() -> str:
 
 
 def _account() -> tuple[str, str]:
-    """Give the user's name and full name; containers run users that no table knows."""
+    """Return the user's name and full name; users in containers may have no account entry."""
     try:
         account = pwd.getpwuid(os.getuid())
     except KeyError:

@@ -1,4 +1,4 @@
-"""The output of ``mailq``."""
+"""The short list of the queue that ``mailq`` prints."""
 
 import time
 from collections.abc import Iterator
@@ -24,10 +24,11 @@ def lines(where: str, now: float) -> Iterator[str]:
         yield "Mail queue is empty"
         return
     shown = "1 message" if count == 1 else f"{count} messages"
-    yield f"-- {shown}; emailrelay-queue tells more"
+    yield f"-- {shown}; emailrelay-queue shows more"
 
 
 def _story(entry: QueueEntry, now: float) -> Iterator[str]:
+    """Yield the lines of one message."""
     history = entry.history
     if entry.envelope is None:
         yield f"{entry.id} - {entry.stage} (cannot be read: {entry.problem})"
@@ -41,7 +42,7 @@ def _story(entry: QueueEntry, now: float) -> Iterator[str]:
 
 
 def _state(stage: Stage, history: journal.History, now: float) -> str:
-    """Name the state as ``emailrelay-queue`` does."""
+    """Return the state in the words of ``emailrelay-queue``."""
     when = history.next_attempt
     if stage not in (Stage.READY, Stage.UNFILTERED) or when is None or is_due(when, now):
         return stage.value
@@ -49,7 +50,7 @@ def _state(stage: Stage, history: journal.History, now: float) -> str:
 
 
 def _last(stage: Stage, history: journal.History) -> str:
-    """Return the result of the last try, or the reason why the message was given up."""
+    """Return the result of the last try, or the reason of the failure."""
     if stage is Stage.FAILED and history.failed is not None:
         return str(history.failed.reason)
     attempt = history.last_attempt

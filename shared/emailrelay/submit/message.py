@@ -1,9 +1,11 @@
-"""The text of a submitted message: line ends, the header, and what a complete header needs."""
+"""The text of a submitted message: line ends, the header and its missing fields."""
 
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO, NamedTuple
+
+from emailrelay.errors import RelayError
 
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 _FIELD = re.compile(rb"([!-9;-~]+)[ \t]*:")
@@ -15,21 +17,25 @@ _ADDRESS_FIELDS = _RECIPIENT_FIELDS | {b"from", b"sender", b"reply-to"}
 _TRACE_FIELDS = frozenset({b"received", b"return-path"})
 _RESENT = b"resent-"
 _LONGEST_QUOTED = 200
-"""Characters; a line may have 998 (RFC 5322 section 2.1.1), and encoded words can be folded."""
+"""Characters; a line has at most 998 (RFC 5322 section 2.1.1), and encoded words can be folded."""
 _WORD_OCTETS = 45
 """Octets of text in an encoded word, which has at most 75 characters (RFC 2047 section 2)."""
 
 
-class DataError(Exception):
-    """What came on standard input is no message that can be sent; the text says why."""
+class DataError(RelayError):
+    """Standard input is not a message that can be sent; the text says why."""
+
+    temporary = False
 
 
-class NoInput(Exception):
+class NoInput(RelayError):
     """Standard input cannot be read; the text says why."""
+
+    temporary = False
 
 
 class Origin(NamedTuple):
-    """Who submits, for the fields that a message lacks. ``now`` is in seconds since 1970."""
+    """The submitting user and host, for missing header fields. ``now``: seconds since 1970."""
 
     id: str
     host: str
@@ -40,7 +46,7 @@ class Origin(NamedTuple):
 
 
 class Header(NamedTuple):
-    """Fields in their order, each with its folded lines and CRLFs."""
+    """The fields in their order, each with its folded lines and CRLFs."""
 
     fields: tuple[bytes, ...]
 
@@ -49,13 +55,13 @@ class Header(NamedTuple):
         return any(_name(field) == name for field in self.fields)
 
     def without(self, *names: bytes) -> "Header":
-        """Give the header less the fields of these names."""
+        """Return the header without the fields of these names."""
         return Header(tuple(field for field in self.fields if _name(field) not in names))
 
     def recipient_fields(self) -> list[tuple[str, str]]:
-        """Give the names and values of the fields that ``-t`` takes the recipients from.
+        """Return the names and values of the fields with the recipients of ``-t``.
 
-        Of a resent message these are the fields of its last resending, which stand above the others
+        In a resent message these are the fields of its last resending, which stand above the others
         (RFC 5322 section 3.6.6).
         """
         resent = [field for field in self._last_resending() if _bare(field) in _RECIPIENT_FIELDS]
@@ -63,7 +69,7 @@ class Header(NamedTuple):
         return [_name_and_value(field) for field in chosen]
 
     def _last_resending(self) -> list[bytes]:
-        """Give the Resent- fields that no field of an earlier transport stands above."""
+        """Return the Resent- fields above the trace fields of earlier transports."""
         found: list[bytes] = []
         for field in self.fields:
             if found and _name(field) in _TRACE_FIELDS:
@@ -73,7 +79,7 @@ class Header(NamedTuple):
         return found
 
     def with_addresses(self, change: Callable[[str], str]) -> "Header":
-        """Give the header with the values of its address fields changed; octets are kept."""
+        """Return the header with changed values of its address fields; other octets stay."""
         return Header(
             tuple(
                 _with_value(field, change) if _bare(field) in _ADDRESS_FIELDS else field
@@ -82,7 +88,7 @@ class Header(NamedTuple):
         )
 
     def completed(self, origin: Origin) -> "Header":
-        """Add what every message must have (RFC 5322 section 3.6) and this one lacks."""
+        """Add the required fields (RFC 5322 section 3.6) that the message lacks."""
         added = [_received(origin)]
         if not self.has(b"date"):
             added.append(f"Date: {_date(origin.now)}\r\n")
@@ -98,7 +104,7 @@ def _name(field: bytes) -> bytes:
 
 
 def _bare(field: bytes) -> bytes:
-    """Give a field's name in lower case, the same for a message and its resending."""
+    """Return a field's name in lower case and without ``Resent-``."""
     return _name(field).removeprefix(_RESENT)
 
 
@@ -113,7 +119,7 @@ def _with_value(field: bytes, change: Callable[[str], str]) -> bytes:
 
 
 def _text(value: bytes) -> str:
-    """Decode a value so that what is not UTF-8 is kept, and seen if it stands in an address."""
+    """Decode a value; octets that are not UTF-8 survive, and are detected in addresses."""
     return value.decode(errors="surrogateescape")
 
 
@@ -133,7 +139,7 @@ def _mailbox(origin: Origin) -> str:
 
 
 def phrase(name: str) -> str:
-    """Give a name as it may stand before an address: quoted, or in encoded words (RFC 2047)."""
+    """Return a name for use before an address: quoted, or in encoded words (RFC 2047)."""
     if name.isascii() and len(name) <= _LONGEST_QUOTED:
         escaped = name.replace("\\", "\\\\").replace('"', '\\"')
         return f'"{escaped}"'
@@ -141,7 +147,7 @@ def phrase(name: str) -> str:
 
 
 def _pieces(name: str) -> Iterator[str]:
-    """Cut a name so that each piece fits into an encoded word; no character is cut in two."""
+    """Split a name so that each piece fits into an encoded word; characters stay whole."""
     piece = ""
     for letter in name:
         if len((piece + letter).encode()) > _WORD_OCTETS:
@@ -158,10 +164,12 @@ def _encoded(piece: str) -> str:
 
 
 def lines(source: BinaryIO, *, dots_end: bool) -> Iterator[bytes]:
-    """Give the lines of standard input, very long ones in pieces, up to a lone dot if that ends it.
+    """Yield the lines of standard input, very long ones in pieces.
+
+    ``dots_end``: a line with only a dot ends the input.
 
     Raises:
-        NoInput: it cannot be read.
+        NoInput: standard input cannot be read.
 
     """
     fresh = True
@@ -180,10 +188,10 @@ def _read_line(source: BinaryIO) -> bytes:
 
 
 def take_header(source: Iterator[bytes]) -> tuple[Header, list[bytes]]:
-    """Read the header; give it, and the lines of the body that had to be read to see its end.
+    """Read the header; return it and the lines of the body that were read with it.
 
     Raises:
-        DataError: it is too large.
+        DataError: the header is too large.
 
     """
     fields: list[list[bytes]] = []  # lists of lines: joining them one by one takes quadratic time
@@ -201,14 +209,14 @@ def take_header(source: Iterator[bytes]) -> tuple[Header, list[bytes]]:
 
 
 def _header_lines(source: Iterator[bytes]) -> Iterator[list[bytes]]:
-    """Give whole lines, each with the pieces that it came in."""
+    """Yield complete lines, each as a list of its pieces."""
     size = 0
     pieces: list[bytes] = []
     for piece in source:
         pieces.append(piece)
         size += len(piece)
         if size > _LARGEST_HEADER:
-            raise DataError("the header is larger than 1 MiB")
+            raise DataError("the header is larger than 1 MiB; is an empty line missing after it?")
         if piece.endswith(b"\n") or (len(pieces) == 1 and not _may_be_header(piece)):
             yield pieces
             pieces = []
@@ -221,7 +229,7 @@ def _may_be_header(piece: bytes) -> bool:
 
 
 def _clean(fields: Iterable[bytes]) -> Header:
-    """Drop what no header line may hold (RFC 5322 section 2.2): bare CRs and NULs."""
+    """Remove characters that header lines may not contain (RFC 5322 2.2): bare CRs and NULs."""
     return Header(
         tuple(
             f[:-2]
@@ -236,10 +244,10 @@ def _clean(fields: Iterable[bytes]) -> Header:
 
 
 def body(source: Iterable[bytes]) -> Iterator[bytes]:
-    """Give the body with every line end made CRLF, in pieces of good size, the last line ended.
+    """Yield the body in large pieces, with CRLF line ends and a complete last line.
 
     Raises:
-        DataError: there is a NUL in it.
+        DataError: the body contains a NUL.
 
     """
     gathered = bytearray()
@@ -259,5 +267,5 @@ def body(source: Iterable[bytes]) -> Iterator[bytes]:
 
 def _converted(octets: bytearray) -> bytes:
     if b"\0" in octets:
-        raise DataError("there is a NUL in the message; encode it (base64) or send it as text")
+        raise DataError("the message contains a NUL; encode it in base64 or send it as text")
     return _LINE_END.sub(b"\r\n", octets)

@@ -1,4 +1,4 @@
-"""``-bs``: an SMTP session on standard input and output, for programs that want to speak it."""
+"""``-bs``: an SMTP session on standard input and output."""
 
 import os
 import socket
@@ -8,22 +8,22 @@ import sys
 import threading
 from contextlib import suppress
 
-from emailrelay.errors import reason_of
+from emailrelay.errors import RelayError, reason_of
 
 _CHUNK = 65536
 _PATIENCE = 30.0
 """Seconds for a connection to the receiver on this host."""
 
 
-class NoReceiver(Exception):
-    """Nobody is there to speak to; the text says why."""
+class NoReceiver(RelayError):
+    """There is no receiver for the session; the text says why."""
 
 
 def hold(root: str, port: int) -> int:
     """Hold a session to its end; return the exit status.
 
-    Where what we write belongs to the spool's group by itself, a receiver of our own takes the mail in;
-    else the one on this host does.
+    If new files get the spool's group by themselves, the command starts its own receiver.
+    Otherwise the receiver on this host accepts the mail.
 
     Raises:
         NoReceiver: neither is possible.
@@ -40,7 +40,7 @@ def hold(root: str, port: int) -> int:
         connection = socket.create_connection(("localhost", port), _PATIENCE)
     except OSError as error:
         raise NoReceiver(
-            f"{root} is not yours to write, and localhost port {port}: {reason_of(error)}"
+            f"you have no write access to {root}, and localhost port {port}: {reason_of(error)}"
         ) from error
     with connection:
         connection.settimeout(None)
@@ -69,17 +69,17 @@ def _start(root: str, connection: socket.socket) -> "subprocess.Popen[bytes] | N
 
 
 def _relay(connection: socket.socket) -> None:
-    """Pass on what is said, both ways, until the other side has said all."""
-    threading.Thread(target=_speak, args=(connection,), daemon=True).start()
-    with suppress(OSError):  # a client that is gone, or a receiver: there is nobody to tell
+    """Copy octets in both directions until the receiver ends the session."""
+    threading.Thread(target=_copy_input, args=(connection,), daemon=True).start()
+    with suppress(OSError):  # the client or the receiver has gone, so nothing can be reported
         while octets := connection.recv(_CHUNK):
             while octets:
                 octets = octets[os.write(1, octets) :]
 
 
-def _speak(connection: socket.socket) -> None:
+def _copy_input(connection: socket.socket) -> None:
     with suppress(OSError):
         while octets := os.read(0, _CHUNK):
             connection.sendall(octets)
-    with suppress(OSError):  # also when standard input cannot be read: the receiver must not wait
+    with suppress(OSError):  # also if standard input cannot be read: the receiver must not wait
         connection.shutdown(socket.SHUT_WR)

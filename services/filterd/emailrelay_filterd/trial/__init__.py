@@ -1,1 +1,1 @@
-"""``emailrelay-filter-test``: filters tried on a message, with nothing kept and nothing sent."""
+"""``emailrelay-filter-test``: tries filters on a message without storing or sending it."""

@@ -13,6 +13,7 @@ from emailrelay.filters.program import ProgramLimits
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.terminal.error_lines import print_errors
 from emailrelay_filterd.trial import trial
 from emailrelay_filterd.trial.render import lines
 
@@ -29,19 +30,20 @@ This message is sent nowhere.
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Try the filters; return 0 if they accept, else 1, and 64 or 66 (sysexits.h) for bad input."""
+    """Try the filters; return 0 if they accept, else 1; 64 or 66 (sysexits.h) for bad input."""
     prepare_streams()
     asked = _parser().parse_args(argv)
     try:
         filters = parse_chain(asked.filters)
     except ConfigError as error:
-        return _complain(error.problems, os.EX_USAGE)
-    # The verdict will be that they cannot be run; here is what to do about it.
-    _complain([f"{path}: {reason}" for path, reason in unstartable(filters).items()], 0)
+        return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
+    # The verdict will only show that they cannot run; this is the reason.
+    print_errors(PROGRAM, *(f"{path}: {why}" for path, why in unstartable(filters).items()))
     try:
         content = _message(asked.message)
     except OSError as error:
-        return _complain([f"{asked.message}: {error.strerror}"], os.EX_NOINPUT)
+        wrong = f"{asked.message}: cannot be read: {error.strerror}"
+        return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
     envelope = Envelope(
         sender=Address(asked.sender),
         to_remote=tuple(map(Address, asked.recipients or ["you@example.net"])),
@@ -62,48 +64,53 @@ def _message(path: str | None) -> bytes:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
-        description="Run filters on a copy of a message, as the relay would, and tell what they do. "
-        "Nothing is kept and nothing is sent.",
-        epilog="What programs write to their standard error is shown. Exit status: 0 accepted; "
-        "1 anything else; 64 it was asked wrongly; 66 the message cannot be read.",
+        usage="%(prog)s [options] SPEC...",
+        description="Run filters on a copy of a message, as the relay does, and print the result. "
+        "Nothing is stored and nothing is sent.",
+        epilog="The standard error of filter programs is shown. Exit status: 0 accepted; "
+        "1 any other verdict; 64 usage; 66 the message cannot be read.",
         allow_abbrev=False,
     )
     parser.add_argument(
         "filters",
         nargs="+",
         metavar="SPEC",
-        help="As after --filter: the path of a program, net:HOST:PORT, spam:HOST:PORT, msgid:, exit:N; "
-        "several make a chain.",
+        help="A filter, as for --filter: the path of a program, net:HOST:PORT, "
+        "spam:HOST:PORT, msgid: or exit:N. Several form a chain.",
     )
     parser.add_argument(
         "--client",
         action="store_true",
-        help="Try them as client filters, whose exit codes mean other things.",
+        help="Run them as client filters, whose exit codes have other meanings.",
     )
     parser.add_argument(
-        "--message", metavar="FILE", help="The message; - for standard input. [one of our own]"
+        "--message", metavar="FILE", help="The message; - for standard input. [an example]"
     )
     parser.add_argument(
-        "--from", dest="sender", metavar="ADDRESS", default="me@example.org", help="The sender."
+        "--from",
+        dest="sender",
+        metavar="ADDRESS",
+        default="me@example.org",
+        help="The sender. [me@example.org]",
     )
     parser.add_argument(
         "--to",
         dest="recipients",
         metavar="ADDRESS",
         action="append",
-        help="A recipient; repeatable. [you@example.net]",
+        help="A recipient. Repeatable. [you@example.net]",
     )
     parser.add_argument(
         "--timeout",
         metavar="SECONDS",
         type=float,
         default=60.0,
-        help="How long each program may take. [60]",
+        help="The time limit of each program. [60]",
     )
-    parser.add_argument("--version", action="version", version=f"{PROGRAM} {version()}")
+    parser.add_argument(
+        "--version",
+        action="version",
+        help="Show the version and exit.",
+        version=f"{PROGRAM} {version()}",
+    )
     return parser
-
-
-def _complain(problems: Sequence[str], status: int) -> int:
-    sys.stderr.writelines(f"{PROGRAM}: {problem}\n" for problem in problems)
-    return status

@@ -1,4 +1,4 @@
-"""A trial for people: the verdict, what the client would hear, and what was changed."""
+"""Describes a trial: the verdict, the reply for the client, and the changes."""
 
 import difflib
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from emailrelay.filters.verdict import Abandon, Accept, BrokenFilter, Reject, Si
 from emailrelay_filterd.trial.trial import Trial, TrialFile
 
 _MOST_CHANGES = 40
-"""Lines of a difference that are shown."""
+"""The most lines of a difference that are shown."""
 
 
 def lines(trial: Trial, side: Side) -> Iterator[str]:
-    """Tell what happened, line by line."""
+    """Yield the lines that describe a trial."""
     verdict = trial.spoken.verdict
     yield f"verdict:  {_meaning(verdict, side)}"
     if trial.spoken.filter:
@@ -65,6 +65,6 @@ def _changes(name: str, file: TrialFile) -> Iterator[str]:
 
 
 def _shown(octets: bytes) -> list[str]:
-    # A line end of another kind is a change that must be seen; a control character must not be obeyed.
+    # Other line ends are visible changes; control characters must not reach the terminal.
     texts = octets.decode("utf-8", "backslashreplace").split("\r\n")
     return ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) for text in texts]

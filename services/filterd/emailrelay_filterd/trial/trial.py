@@ -1,4 +1,4 @@
-"""One run of a chain over a message, and what became of its two files."""
+"""One run of a filter chain on a message, and the result for its two files."""
 
 import asyncio
 import re
@@ -18,13 +18,13 @@ from emailrelay.filters.verdict import Side, Spoken
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 
 _SUFFIX = {Side.SERVER: "new", Side.CLIENT: "busy"}
-"""What the envelope's name ends in, as docs/filters.md promises."""
+"""The suffix of the envelope's name, specified in docs/filters.md."""
 _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 @dataclass(frozen=True, slots=True)
 class TrialFile:
-    """A file before and after the chain; None: it is gone, or no file any more."""
+    """The file before and after the chain; None: it is gone or no longer a regular file."""
 
     before: bytes
     after: bytes | None
@@ -32,14 +32,14 @@ class TrialFile:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What a chain did."""
+    """The result of a chain."""
 
     spoken: Spoken
     seconds: float
     content: TrialFile
     envelope: TrialFile
     beside: tuple[str, ...]
-    """Names of the files that were put beside the two."""
+    """Names of additional files that the filters wrote."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class _Copy:
 def run(
     filters: Sequence[Filter], side: Side, content: bytes, envelope: Envelope, limits: ProgramLimits
 ) -> Trial:
-    """Run a chain over a message in a directory of its own, which is removed afterwards."""
+    """Run a chain on a message in a temporary directory, which is removed afterwards."""
     message = QueueIds(secrets.randbits(PROCESS_BITS)).next(time.time())
     with tempfile.TemporaryDirectory(prefix="emailrelay-filter-test-") as name:
         directory = Path(name)

@@ -1,4 +1,4 @@
-"""One attempt: every way that a message's recipients need, and on each the first server that serves."""
+"""One attempt: each route that the recipients need, and on each the first server that works."""
 
 import traceback
 
@@ -7,35 +7,35 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import InternalError, PossibleDuplicate, StoreTrouble
 from emailrelay.reply import Reply
-from emailrelay.routes import Leg, legs
+from emailrelay.routes import RouteGroup, by_route
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.delivery.client_filter import Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress, deliver, stale
 from emailrelay_forwarder.delivery.local_mail import refusals, remote
 from emailrelay_forwarder.delivery.outgoing import Outgoing, as_it_is
-from emailrelay_forwarder.delivery.restraint import heed, turn
+from emailrelay_forwarder.delivery.route_groups import Stops, accepted, elsewhere, for_group
 from emailrelay_forwarder.delivery.rules import Rules
-from emailrelay_forwarder.delivery.ways import Stops, accepted, elsewhere, on_leg
-from emailrelay_forwarder.server.network import OpenRoutes
+from emailrelay_forwarder.delivery.throttling import heed, turn
+from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.smarthost import Smarthost
 from emailrelay_forwarder.session.route import NoRoute
+from emailrelay_forwarder.session.session_error import NotYet, SessionError
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import NotYet, SessionError
 
 
 class Attempts:
-    """Makes attempts by these rules over this network."""
+    """Makes attempts by these rules over these routes."""
 
-    def __init__(self, rules: Rules, network: OpenRoutes) -> None:
+    def __init__(self, rules: Rules, open_routes: OpenRoutes) -> None:
         self._rules = rules
         self._report = rules.report
-        self._network = network
+        self._open_routes = open_routes
 
     async def make(self, claim: Claim, progress: Progress) -> None:
         """Fill ``progress``; its peer is the server's name until it is reached.
 
         Raises:
-            NoLongerWanted: the client who waited has gone.
+            NoLongerWanted: the waiting client has gone.
             Withheld: a client filter does not let the message go out.
 
         """
@@ -45,7 +45,7 @@ class Attempts:
             envelope = message.envelope
             progress.replies.update(refusals(envelope, claim.history.pending(envelope)))
             if not (progress.replies and self._together(claim)):
-                await self._all_legs(message, progress)
+                await self._all_groups(message, progress)
         except SessionError as trouble:
             progress.trouble = trouble
         except StoreError as error:
@@ -53,65 +53,65 @@ class Attempts:
             progress.obstacle = Reply(451, "4.3.0 the content cannot be read now")
         except (NoLongerWanted, Withheld):
             raise
-        except Exception as error:  # noqa: BLE001 -- an error of ours in one message must not stop all others
+        except Exception as error:  # noqa: BLE001 -- a bug in one delivery must not stop the others
             trace = "".join(traceback.format_exception(error))
             self._report(InternalError(doing=f"forwarding {claim.id}", reason=trace))
             progress.obstacle = Reply(451, "4.3.0 internal error")
 
-    def legs(self, claim: Claim, envelope: Envelope) -> list[Leg]:
-        """Give the ways that the recipients need who are not done with."""
+    def groups(self, claim: Claim, envelope: Envelope) -> list[RouteGroup]:
+        """Return the pending recipients, grouped by route."""
         pending = remote(envelope, claim.history.pending(envelope))
-        return legs(self._rules.routes, envelope, pending)
+        return by_route(self._rules.routes, envelope, pending)
 
     async def _outgoing(self, claim: Claim, progress: Progress) -> Outgoing:
-        """Give what is to be sent: what client filters make of the message, if there are any."""
+        """Return the message to send: as client filters leave it, if there are any."""
         message = as_it_is(claim)
         if self._rules.filters is not None:
-            # Mail that would be turned away costs no run of the filters.
-            self._network.turn_away_if_paused(self.legs(claim, claim.envelope))
+            # The filters do not run for mail that would be turned away.
+            self._open_routes.turn_away_if_paused(self.groups(claim, claim.envelope))
             cleared = await self._rules.filters.run(claim)
             message, progress.stop_run = cleared.message, cleared.stop_run
         return message
 
-    async def _all_legs(self, message: Outgoing, progress: Progress) -> None:
-        """Go every way that the recipients need; trouble on one does not stop the others.
+    async def _all_groups(self, message: Outgoing, progress: Progress) -> None:
+        """Deliver to each group of recipients; trouble with one does not stop the others.
 
-        Where one answer counts for all recipients, a refusal ends the attempt while nobody has the
-        message yet; after that, those who are refused are told of.
+        With one answer for all recipients, a refusal ends the attempt as long as no recipient has
+        the message. After that, a notice names the refused ones.
         """
-        ways = progress.ways = self.legs(message.claim, message.envelope)
-        if len(ways) == 1:
-            await self._leg(message, ways[0], progress)
+        groups = progress.groups = self.groups(message.claim, message.envelope)
+        if len(groups) == 1:
+            await self._group(message, groups[0], progress)
             return
         stops = Stops()
-        for number, leg in enumerate(ways, 1):
-            # A slow way must not hold up the connections of the others.
-            progress.last_way = number == len(ways)
-            await self._leg(message, leg, progress)
+        for number, group in enumerate(groups, 1):
+            # A slow route must not delay the connections of the others.
+            progress.last_group = number == len(groups)
+            await self._group(message, group, progress)
             if progress.doubtful:
                 self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer))
             stops.note(progress)
-            whole = accepted(progress).issuperset(leg.recipients)
+            whole = accepted(progress).issuperset(group.recipients)
             if not whole and self._together(message.claim) and not accepted(progress):
                 break
         stops.tell(progress)
 
-    async def _leg(self, message: Outgoing, leg: Leg, progress: Progress) -> None:
-        """Offer the message to the servers of one route in turn, until one can be used."""
+    async def _group(self, message: Outgoing, group: RouteGroup, progress: Progress) -> None:
+        """Offer the message to the servers of one route in turn, until one works."""
         try:
-            line = self._network.line(leg)
-            progress.peer = line.smarthosts[0].name
-            line.turn_away_if_paused()
-            await line.gate.permit()
+            route = self._open_routes.route(group)
+            progress.peer = route.smarthosts[0].name
+            route.turn_away_if_paused()
+            await route.gate.permit()
         except NoRoute as error:
             progress.obstacle = Reply.of(451, f"4.3.5 {error}")
             return
         except SessionError as trouble:
             _stopped_by(trouble, progress)
             return
-        part = on_leg(message, leg)
+        part = for_group(message, group)
         first: SessionError | None = None
-        for smarthost in line.smarthosts:
+        for smarthost in route.smarthosts:
             progress.trouble, progress.peer = None, smarthost.name
             while await self._wants_fresh_session(part, smarthost, progress):
                 pass
@@ -122,13 +122,13 @@ class Attempts:
         progress.trouble = first
 
     def _together(self, claim: Claim) -> bool:
-        """Whether there is one answer for all recipients."""
+        """Tell whether there is one answer for all recipients."""
         return claim.ack is Ack.DELIVERED and not self._rules.partly
 
     async def _wants_fresh_session(
         self, message: Outgoing, smarthost: Smarthost, progress: Progress
     ) -> bool:
-        """Deliver over one session; tell whether the rest should have a fresh one at once."""
+        """Deliver over one session; return whether the rest needs a fresh one at once."""
         session: Session | None = None
         owner = message.claim.history.session if message.claim.ack is Ack.DELIVERED else ""
         together = self._together(message.claim)

@@ -1,4 +1,4 @@
-"""Client filters: programs that see a copy of each message before it is sent, at every attempt."""
+"""Client filters: programs that get a copy of each message at every attempt, before it is sent."""
 
 import asyncio
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ class Withheld(RelayError):
     """The filters do not let the message go out now."""
 
     def __init__(self, spoken: Spoken) -> None:
-        """Take the verdict, and the filter that gave it."""
+        """Take the verdict and its filter."""
         super().__init__(f"{spoken.filter}: {spoken.verdict}")
         self.spoken = spoken
 
 
 @dataclass(frozen=True, slots=True)
 class Cleared:
-    """The filters let a message go out; ``stop_run``: and want the run to end after it."""
+    """The filters let a message go out; ``stop_run``: the single pass ends after it."""
 
     message: Outgoing
     stop_run: bool
@@ -34,17 +34,17 @@ class Cleared:
 
 @dataclass(frozen=True, slots=True)
 class ClientFilters:
-    """The chain, and how many messages may be in it at a time."""
+    """The chain, and the number of messages that may be in it at a time."""
 
     chain: Chain
     jobs: asyncio.Semaphore
 
     async def run(self, claim: Claim) -> Cleared:
-        """Run the chain on a fresh copy; nothing of it is adopted, or footers would multiply.
+        """Run the chain on a fresh copy. The store does not adopt it, since footers would multiply.
 
         Raises:
-            Withheld: the message is not to be sent.
-            StoreError: no room for the copy, or it cannot be read.
+            Withheld: the message must not be sent.
+            StoreError: there is no room for the copy, or it cannot be read.
 
         """
         async with self.jobs:

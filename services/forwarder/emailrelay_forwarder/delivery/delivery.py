@@ -1,4 +1,4 @@
-"""One message over one open session: its replies, recipient by recipient."""
+"""One message over one open session, with a reply for each recipient."""
 
 import asyncio
 from collections.abc import Sequence
@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import AddressError, RelayError
 from emailrelay.reply import Reply
-from emailrelay.routes import Leg
+from emailrelay.routes import RouteGroup
 from emailrelay_forwarder.delivery import parameters
 from emailrelay_forwarder.delivery.header_scan import beyond_ascii
 from emailrelay_forwarder.delivery.offer import EnvelopeOffer, OfferedRecipient
 from emailrelay_forwarder.delivery.outgoing import Outgoing
 from emailrelay_forwarder.delivery.recipient_limit import names_limit, temporary
 from emailrelay_forwarder.session.mailbox import on_wire
+from emailrelay_forwarder.session.session_error import SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import SessionError, SessionStep
 
 _NEEDS_UTF8 = Reply(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
 _BEFORE_CONTENT = frozenset(
@@ -25,66 +25,66 @@ _BEFORE_CONTENT = frozenset(
 
 @dataclass(slots=True)
 class Progress:
-    """How far an attempt has come; filled while it runs, and read when it stops."""
+    """The state of an attempt; filled while it runs, and read at its end."""
 
     message: Outgoing | None = None
-    """What is sent, once that is known."""
-    ways: Sequence[Leg] = ()
-    """Where its recipients go, once that is known, too."""
+    """The message as sent; None: not known yet."""
+    groups: Sequence[RouteGroup] = ()
+    """Its recipients by route; empty: not known yet."""
     replies: dict[Address, Reply] = field(default_factory=dict[Address, Reply])
-    """The answers so far. A recipient accepted at RCPT is in here once the content is answered, too."""
+    """The replies so far. A recipient accepted at RCPT appears after the reply to the content."""
     peer: str = ""
     began: float = 0.0
     offered: float = 0.0
-    """When the message was last offered to a server."""
+    """Time of the last offer to a server (seconds since 1970)."""
     turn: float | None = None
-    """When the message has its turn at a server that wants mail more slowly (seconds since 1970)."""
+    """Time of its turn at a server that wants mail more slowly (seconds since 1970)."""
     in_content: bool = False
-    """Whether the server has said 354 and not yet given its verdict."""
+    """True if the server has answered 354, and not yet the content."""
     at_dot: bool = False
-    """Whether a final dot is on its way that nobody has answered yet."""
+    """True if a final dot was sent that the server has not answered yet."""
     trouble: SessionError | None = None
-    """What ended the session."""
+    """The error that ended the session."""
     obstacle: Reply | None = None
-    """What on our own side stood in the way."""
+    """The reason on our own side."""
     settling: bool = False
-    """Whether the outcome is being recorded."""
+    """True if the settlement is being recorded."""
     settled: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set when all is over, the record synced."""
-    last_way: bool = True
-    """Whether nothing is to come but the settlement once this way is gone."""
+    """Set when the settlement is synced."""
+    last_group: bool = True
+    """True if this is the last group, so that only the settlement follows."""
     awaited: bool = False
-    """Whether the next message on a connection may be waiting for the settlement of this one."""
+    """True if the next message on a connection may wait for the settlement of this one."""
     stop_run: bool = False
-    """Whether a client filter wants the run to end after this message."""
+    """True if a client filter wants the run to end after this message."""
 
     @property
     def why(self) -> Reply | None:
-        """Why the recipients without an answer have none."""
+        """The reason why recipients have no reply; None: there is none."""
         return self.trouble.reply if self.obstacle is None and self.trouble else self.obstacle
 
     @property
     def doubtful(self) -> bool:
-        """Whether the server may have taken a message that it did not say it has."""
+        """True if the server may have accepted the message although its answer is missing."""
         return self.at_dot and (self.trouble is None or self.trouble.reply.code != 421)
 
 
 class NoLongerWanted(RelayError):
-    """The client who waited for the delivery has gone before the final dot: it is not to be sent."""
+    """The waiting client has gone before the final dot: the message must not be sent."""
 
 
 async def deliver(
     message: Outgoing, session: Session, progress: Progress, *, together: bool
 ) -> None:
-    """Offer the message to the server, for all recipients that are not done with.
+    """Offer the message to the server, for all pending recipients.
 
-    ``together``: there is one answer for all recipients, so all of them are offered in one
-    transaction, and any refusal ends the attempt.
+    ``together``: there is one answer for all recipients, so one transaction offers them all, and
+    any refusal ends the attempt.
 
     Raises:
-        SessionError: the session is over; ``progress`` has the answers up to then.
+        SessionError: the session is over; ``progress`` has the replies so far.
         StoreError: the content cannot be read; the session must be dropped.
-        NoLongerWanted: as it says; the session must be dropped.
+        NoLongerWanted: the client has gone; the session must be dropped.
 
     """
     envelope, history = message.envelope, message.claim.history
@@ -103,7 +103,7 @@ async def deliver(
 
 
 def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | None:
-    """Tell why this server can never take this message, or None."""
+    """Return the reason why this server can never take this message, or None."""
     if session.largest is not None and size > session.largest:
         return Reply.of(552, f"5.3.4 {size} octets are more than the {session.largest} it takes")
     if _lacks_utf8(envelope, session) and not envelope.sender.isascii():
@@ -120,8 +120,8 @@ def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | No
 def _lacks_utf8(envelope: Envelope, session: Session) -> bool:
     """Tell whether the client used SMTPUTF8 and the server has none.
 
-    Many programs say SMTPUTF8 wherever it is offered. The message needs it only if an address or a
-    header is beyond ASCII (RFC 6531 sections 3.2 and 3.4); 8-bit bodies are no matter of SMTPUTF8.
+    Many programs send SMTPUTF8 whenever it is offered. The message needs it only if an address or a
+    header is not ASCII (RFC 6531 sections 3.2 and 3.4); 8-bit bodies do not need it.
     """
     return envelope.utf8 and "smtputf8" not in session.extensions
 
@@ -133,7 +133,7 @@ def _sender(envelope: Envelope) -> bytes:
 def _sendable(
     pending: list[Address], message: Outgoing, session: Session, replies: dict[Address, Reply]
 ) -> list[OfferedRecipient]:
-    """Give the recipients with what is said of them; refuse those that cannot be put on the wire."""
+    """Return the recipients with their parameters; refuse those that no command can contain."""
     envelope, dsn = message.envelope, message.claim.history.dsn
     lacks_utf8 = _lacks_utf8(envelope, session)
     sendable: list[OfferedRecipient] = []
@@ -159,7 +159,7 @@ async def _transaction(
     *,
     together: bool,
 ) -> list[OfferedRecipient]:
-    """Send the message to as many recipients as the server takes at once; return the others."""
+    """Send the message to as many recipients as the server takes at a time; return the others."""
     envelope, dsn = message.envelope, message.claim.history.dsn
     more = parameters.of_mail(envelope, message.size, dsn, session.extensions)
     sender = b"<" + _sender(envelope) + b">" + more
@@ -169,7 +169,7 @@ async def _transaction(
         if reply.code == 354:
             reply = await _content(message, session, progress)
         if names_limit(reply) and len(offer.accepted) > 1 and not together:
-            # It counts at DATA only. Each further transaction offers half as many.
+            # The server counts at DATA only. Each further transaction offers half as many.
             session.most_recipients = len(offer.accepted) // 2
             accepted = frozenset(offer.accepted)
             return [*(each for each in sendable if each.address in accepted), *offer.left]
@@ -188,29 +188,29 @@ async def _content(message: Outgoing, session: Session, progress: Progress) -> R
     progress.in_content = True
     reply = await session.content(message.content(), before_dot, _before_this(session, progress))
     progress.in_content = progress.at_dot = False
-    if reply.accepted and progress.last_way:
+    if reply.accepted and progress.last_group:
         session.settling, progress.awaited = progress.settled, True
     return reply
 
 
 def _before_this(session: Session, progress: Progress) -> asyncio.Event | None:
-    """Give what must have happened before the final dot: the settlement of the message before this one.
+    """Return the event to await before the final dot: the settlement of the previous message.
 
-    So a crash leaves at most one message in doubt on each connection. Whom others may be waiting for
-    waits for nobody, or they could wait for each other.
+    So a crash leaves at most one message in doubt on each connection. A message that others may
+    wait for does not wait itself; they could wait for each other.
     """
     return None if progress.awaited else session.settling
 
 
 def wants_less(reply: Reply) -> bool:
-    """Tell whether a reply asks us to slow down (4.7.x: rate or connection limits of policy)."""
+    """Tell whether a reply asks for less mail (4.7.x: rate or connection limits of policy)."""
     return 400 <= reply.code <= 499 and reply.text.startswith("4.7.")
 
 
 def stale(trouble: SessionError, progress: Progress, session: Session) -> bool:
-    """Tell whether trouble says nothing about the message or the server, only about a kept session.
+    """Tell whether an error concerns neither message nor server, but only an old session.
 
-    A server may close a session whenever it likes, after so many messages or so many seconds; what
-    had only been begun there goes over a fresh session at once.
+    A server may close a session at any time, after a number of messages or seconds. A message
+    without content sent goes over a fresh session at once.
     """
     return session.used and not progress.in_content and trouble.step in _BEFORE_CONTENT

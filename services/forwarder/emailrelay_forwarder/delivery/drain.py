@@ -1,4 +1,4 @@
-"""The end of deliveries under way: dropped where that does no harm, waited for where it would."""
+"""The end of deliveries under way: drops those without a final dot, and waits for the others."""
 
 import asyncio
 from collections.abc import Set as AbstractSet
@@ -8,20 +8,20 @@ from emailrelay_forwarder.delivery.delivery import Progress
 
 
 class Deliveries:
-    """What each task is delivering just now."""
+    """The current delivery of each task."""
 
     def __init__(self) -> None:
         self._under_way: dict[asyncio.Task[Any] | None, Progress] = {}
 
     def begin(self) -> Progress:
-        """Note that the current task delivers the next message."""
+        """Note that the current task begins the next delivery."""
         progress = self._under_way[asyncio.current_task()] = Progress()
         return progress
 
     async def drain(self, tasks: AbstractSet[asyncio.Task[Any]], grace: float) -> None:
-        """End the tasks; those with a final dot on its way get ``grace`` seconds for its answer.
+        """End the tasks; those with an unanswered final dot get ``grace`` seconds for its answer.
 
-        Dropped, such a message would be sent twice.
+        Without the answer, such a message would be sent twice.
         """
         finishing = {task for task in tasks if self._must_finish(task)}
         for task in tasks - finishing:

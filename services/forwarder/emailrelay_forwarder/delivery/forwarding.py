@@ -10,7 +10,7 @@ from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
     Delivered,
-    MessageFailed,
+    Failed,
     PossibleDuplicate,
     StoreTrouble,
     Withdrawn,
@@ -32,20 +32,20 @@ from emailrelay_forwarder.delivery.client_filter import Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress
 from emailrelay_forwarder.delivery.outgoing import everybody, for_all
 from emailrelay_forwarder.delivery.rules import Rules
-from emailrelay_forwarder.server.network import OpenRoutes
-from emailrelay_forwarder.server.smarthost import TurnedAway
+from emailrelay_forwarder.server.open_routes import OpenRoutes
+from emailrelay_forwarder.server.pause import TurnedAway
 
 _NOT_NOW = Reply(451, "4.4.0 the next mail server cannot be used right now")
 _STORE_PAUSE = 5.0
 
 
 class Forwarding:
-    """The routes in use, and the way of a message over them. ``recovered``: see ``Smarthost``."""
+    """The routes in use, and the attempts over them. ``recovered``: see ``ServerPause``."""
 
     def __init__(self, rules: Rules, recovered: Callable[[], None]) -> None:
         self._rules = rules
         self._report = rules.report
-        self._network = OpenRoutes(
+        self._open_routes = OpenRoutes(
             rules.open_session,
             most=rules.most,
             policy=rules.policy,
@@ -54,12 +54,12 @@ class Forwarding:
             clock=rules.clock,
             recovered=recovered,
         )
-        self._attempts = Attempts(rules, self._network)
+        self._attempts = Attempts(rules, self._open_routes)
 
     async def forward(self, claim: Claim, progress: Progress) -> Settlement:
-        """Make one attempt and settle the claim; tell how it ended.
+        """Make one attempt and settle the claim; return the settlement.
 
-        Cancelled, it records the answers it has, and drops the rest for another attempt.
+        If cancelled, it records the replies so far, and leaves the rest to another attempt.
         """
         try:
             return await self._forward(claim, progress)
@@ -84,26 +84,26 @@ class Forwarding:
 
     @property
     def paused(self) -> bool:
-        """Whether some server's mail is turned away for now; it will be called back."""
-        return self._network.paused
+        """True if the mail of some server is turned away now; it becomes due again later."""
+        return self._open_routes.paused
 
     def try_now(self) -> None:
         """End the pauses of all servers."""
-        self._network.try_now()
+        self._open_routes.try_now()
 
     async def close(self) -> None:
-        """Part from all servers."""
-        await self._network.close()
+        """Close the sessions with all servers."""
+        await self._open_routes.close()
 
     async def _settle(self, claim: Claim, progress: Progress) -> Settlement:
         now = self._rules.clock()
-        envelope, replies, ways = claim.envelope, progress.replies, progress.ways
+        envelope, replies, groups = claim.envelope, progress.replies, progress.groups
         sent = envelope if progress.message is None else progress.message.envelope
         if sent is not claim.envelope:
             replies = for_all(claim.envelope, sent, replies, claim.history)
             envelope = everybody(claim.envelope, sent)
-        if envelope is not sent or not ways:
-            ways = self._attempts.legs(claim, envelope)
+        if envelope is not sent or not groups:
+            groups = self._attempts.groups(claim, envelope)
         attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
@@ -111,7 +111,9 @@ class Forwarding:
             envelope,
             claim.history,
             attempt,
-            schedules={r: leg.route.schedule for leg in ways if leg.route for r in leg.recipients},
+            schedules={
+                r: group.route.schedule for group in groups if group.route for r in group.recipients
+            },
             schedule=self._rules.schedule,
             chance=random(),  # noqa: S311 -- a spread, no secret
         )
@@ -122,7 +124,7 @@ class Forwarding:
             self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
         answer = None
         if claim.ack is not Ack.STORED:
-            answer = answer_of(progress, partly=self._rules.partly or len(ways) > 1)
+            answer = answer_of(progress, partly=self._rules.partly or len(groups) > 1)
         if await self._record(claim, settlement, progress, answer):
             self._tell(claim, settlement, progress, now - progress.began)
         return settlement
@@ -146,7 +148,7 @@ class Forwarding:
     async def _record(
         self, claim: Claim, settlement: Settlement, progress: Progress, answer: Reply | None = None
     ) -> bool:
-        """Settle the claim; False: the store could not, and the message will come again."""
+        """Settle the claim; False: the store failed, and the message will come again."""
         progress.settling = True
         try:
             heard = await claim.settle(settlement, answer)
@@ -155,7 +157,7 @@ class Forwarding:
             if any(reply.accepted for reply in progress.replies.values()):
                 self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
             progress.settling = False
-            # It is due at once, and would go round and round.
+            # The message is due at once, and would be tried without pause.
             await asyncio.sleep(_STORE_PAUSE)
             return False
         progress.settling = False
@@ -179,25 +181,25 @@ class Forwarding:
             )
         match settlement:
             case Fail(reason):
-                self._report(MessageFailed(id=claim.id, reason=str(reason)))
+                self._report(Failed(id=claim.id, reason=str(reason)))
             case Defer(attempt) if not _told_already(progress):
                 when = attempt.next_attempt
                 why = _why(attempt, progress)
                 self._report(Deferred(id=claim.id, reason=why, next_attempt=when))
             case _:
-                pass  # delivered whole, or turned away, which was told once for server or route
+                pass  # delivered to all; or turned away, which the log says once for all mail
 
 
 def _told_already(progress: Progress) -> bool:
-    """Tell whether the log says for the server or route, once for all, why the message waits."""
+    """Tell whether the log gives the reason already, once for the server or route."""
     return progress.turn is not None or isinstance(progress.trouble, TurnedAway)
 
 
 def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
-    """Give the answer for a client who waits: any refusal, or else what was said to the final dot.
+    """Return the reply for a waiting client: any refusal, or else the reply to the final dot.
 
-    ``partly``: what was said to the final dot goes first, and whoever was refused is told of.
-    What went wrong between us and the server is not the client's to know in detail, nor for good.
+    ``partly``: the reply to the final dot takes precedence; a notice names the refused recipients.
+    Trouble between this relay and the server is temporary for the client, and without details.
     """
     taken = [reply for reply in progress.replies.values() if reply.accepted]
     if partly and taken:
@@ -211,7 +213,7 @@ def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
 
 
 def _why(attempt: Attempt, progress: Progress) -> str:
-    """Say why a message waits, and who says so: a server, or this relay about the connection."""
+    """Return why a message waits, and the source of the reason: the server, or this relay."""
     for address, reply in attempt.replies.items():
         if not reply.accepted and not reply.permanent:
             return f"{attempt.peer} said: {reply} <{address}>"

@@ -1,10 +1,10 @@
-"""Whether a header has octets beyond ASCII, the message's own or that of a MIME part (RFC 6532)."""
+"""Finds octets beyond ASCII in the header of a message or of a MIME part (RFC 6532)."""
 
 import re
 from collections.abc import AsyncIterator
 
 LONGEST_LINE = 1 << 16
-"""Octets of a header line that are kept until its end has come."""
+"""Octets of an unfinished header line that are kept."""
 LONGEST_FIELD = 1 << 12
 """Octets of a Content-Type field that are read."""
 MOST_BOUNDARIES = 1000
@@ -18,7 +18,7 @@ _MESSAGES = {b"message/rfc822", b"message/global"}
 
 
 async def beyond_ascii(content: AsyncIterator[bytes]) -> bool:
-    """Read a message as far as needed to tell whether any header in it is beyond ASCII.
+    """Read a message as far as needed, and tell whether any header in it is beyond ASCII.
 
     Raises:
         StoreError: as ``content`` does.
@@ -34,25 +34,25 @@ async def beyond_ascii(content: AsyncIterator[bytes]) -> bool:
 
 
 class HeaderScan:
-    """Takes a message chunk by chunk; keeps one line of it at most, and passes over bodies in one go."""
+    """Takes a message chunk by chunk; keeps at most one line, and skips bodies in one step."""
 
     __slots__ = ("_boundaries", "_buffer", "_field", "_in_header", "_message", "found")
 
     def __init__(self) -> None:
         self.found = False
-        """Whether a header with octets beyond ASCII was seen."""
+        """True if a header with octets beyond ASCII was seen."""
         self._in_header = True
         self._message = False
-        """Whether the body of this part is a message, and begins with a header."""
+        """True if the body of this part is a message, and begins with a header."""
         self._boundaries: set[bytes] = set()
         self._buffer = b""
         """Octets not parsed yet. In a body they begin at the end of a line, or within one."""
         self._field = b""
-        """The Content-Type field so far, whose further lines may come."""
+        """The Content-Type field so far; more lines of it may follow."""
 
     @property
     def over(self) -> bool:
-        """Whether no further header can come."""
+        """True if no further header can come."""
         return not (self._in_header or self._boundaries)
 
     @property
@@ -67,7 +67,7 @@ class HeaderScan:
             pass
 
     def finish(self) -> None:
-        """Take note that there are no more octets."""
+        """Note that there are no more octets."""
         if self._in_header:
             self.found = self.found or not self._buffer.isascii()
 
@@ -102,7 +102,7 @@ class HeaderScan:
                 self._boundaries.add(quoted or boundary[2] or b"")
 
     def _body(self) -> bool:
-        """Pass over the body to the next delimiter of a part."""
+        """Skip the body up to the next delimiter of a part."""
         at = self._buffer.find(b"\n--")
         if at < 0:
             self._buffer = self._buffer[-2:]

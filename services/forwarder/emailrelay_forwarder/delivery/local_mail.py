@@ -1,4 +1,4 @@
-"""Recipients that a verifier knew as mailboxes of this host: they are offered to no server."""
+"""Recipients that a verifier knew as mailboxes of this host: no server is offered them."""
 
 from collections.abc import Iterable
 
@@ -10,17 +10,17 @@ _SOME_REMOTE = Reply(550, "5.3.3 mail for local mailboxes goes nowhere")
 
 
 def remote(envelope: Envelope, recipients: Iterable[Address]) -> list[Address]:
-    """Give the recipients that are offered to servers."""
+    """Return the recipients that are offered to servers."""
     local = _local(envelope)
     return [recipient for recipient in recipients if recipient not in local]
 
 
 def refusals(envelope: Envelope, recipients: Iterable[Address]) -> dict[Address, Reply]:
-    """Refuse those of the recipients that are local.
+    """Refuse the local recipients.
 
-    The forwarder cannot deliver to mailboxes. It must not send such a name to a server either,
-    where the name may belong to another user. So the message ends as failed after its other
-    recipients are done, and its sender can be told.
+    The forwarder cannot deliver to mailboxes. It must not offer such a name to a server either:
+    there the name may belong to another user. So the message ends as failed after its other
+    recipients are done, and its sender can get a notice.
     """
     local = _local(envelope)
     reply = _SOME_REMOTE if envelope.to_remote else _NONE_REMOTE

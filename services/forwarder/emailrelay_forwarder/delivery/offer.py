@@ -1,4 +1,4 @@
-"""The envelope put to a server: MAIL, RCPT and DATA, all at once where it takes them so (RFC 2920)."""
+"""The offer of an envelope to a server: MAIL, RCPT and DATA, pipelined if possible (RFC 2920)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -7,14 +7,14 @@ from typing import NamedTuple
 from emailrelay.envelope import Address
 from emailrelay.reply import Reply
 from emailrelay_forwarder.delivery.recipient_limit import may_be_limit, names_limit, temporary
+from emailrelay_forwarder.session.session_error import SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import SessionStep
 
 _OUT_OF_ORDER = 503
 
 
 class OfferedRecipient(NamedTuple):
-    """A recipient, and what goes behind ``RCPT TO:``."""
+    """A recipient, and the text after ``RCPT TO:``."""
 
     address: Address
     path: bytes
@@ -27,28 +27,28 @@ class OfferedRecipient(NamedTuple):
 
 @dataclass(slots=True)
 class EnvelopeOffer:
-    """An envelope and what the server says to it. The recipients that it refuses get its replies."""
+    """An envelope, and the replies of the server to it."""
 
     session: Session
     sender: bytes
-    """What goes behind ``MAIL FROM:``."""
+    """The text after ``MAIL FROM:``."""
     recipients: Sequence[OfferedRecipient]
     replies: dict[Address, Reply]
     together: bool
-    """Whether one refusal is the end: then nothing is sent unless all recipients are accepted."""
+    """True if one refusal ends the offer: nothing is sent unless all recipients are accepted."""
     accepted: list[Address] = field(default_factory=list[Address])
     left: list[OfferedRecipient] = field(default_factory=list[OfferedRecipient])
-    """Those whom the server takes in a further transaction."""
+    """Recipients for a further transaction."""
     to_data: Reply | None = None
-    """354: the content may come. Any other reply is about those accepted. None: DATA was not said."""
+    """354: send the content. Another reply applies to those accepted. None: DATA was not sent."""
     _full: bool = False
-    """Whether the server has said that it takes no further recipient."""
+    """True if the server has refused a further recipient because of its limit."""
 
     async def make(self) -> None:
-        """Put the envelope to the server.
+        """Offer the envelope to the server.
 
         Raises:
-            SessionTrouble: the session is over; ``replies`` has the refusals up to then.
+            SessionError: the session is over; ``replies`` has the refusals so far.
 
         """
         if not self.together:
@@ -67,7 +67,7 @@ class EnvelopeOffer:
         for number, recipient in enumerate(self.recipients):
             reply = await self.session.ask(SessionStep.RCPT, recipient.command)
             if self._wants_no_more(reply):
-                # It would say the same to all others.
+                # The server would say the same to all others.
                 self.left = [*self.recipients[number:], *self.left]
                 break
             self._take(recipient, reply)
@@ -77,15 +77,16 @@ class EnvelopeOffer:
             self.to_data = await self.session.ask(SessionStep.DATA, b"DATA")
 
     async def _at_once(self) -> None:
-        """Say all of it, then hear all of it: every reply belongs to one command (section 3.1).
+        """Send all commands, then read all replies, one for each command (section 3.1).
 
-        Where a single refusal among several is the end, DATA waits for the replies to all RCPT. Otherwise
-        it goes along; a server that says 354 although it has taken nobody gets the lone dot that ends it.
+        If one refusal among several ends the offer, DATA waits for the replies to all RCPT.
+        Otherwise DATA is sent with them. A server that answers 354 without an accepted recipient
+        gets a lone dot.
         """
-        first_hear = self.together and len(self.recipients) > 1
+        data_waits = self.together and len(self.recipients) > 1
         commands = [(SessionStep.MAIL, self._mail)]
         commands += [(SessionStep.RCPT, recipient.command) for recipient in self.recipients]
-        if not first_hear:
+        if not data_waits:
             commands.append((SessionStep.DATA, b"DATA"))
         self.session.say(commands)
         taken = self._takes_mail(await self.session.hear(SessionStep.MAIL))
@@ -95,7 +96,7 @@ class EnvelopeOffer:
                 self.left.append(recipient)
             elif taken:
                 self._take(recipient, reply)
-        if not first_hear:
+        if not data_waits:
             self.to_data = await self.session.hear(SessionStep.DATA)
             if self.to_data.code == 354 and not self.accepted:
                 await self.session.nothing()
@@ -120,11 +121,12 @@ class EnvelopeOffer:
             self.replies[recipient.address] = temporary(reply)
 
     def _wants_no_more(self, reply: Reply) -> bool:
-        """Tell whether the recipient is for a further transaction; note how many this one took."""
+        """Tell whether a recipient needs a further transaction; note the limit of this one."""
         if not self.accepted or self.together or reply.accepted:
             return False
         if names_limit(reply) and not self._full:
             self._full = True
             self.session.most_recipients = len(self.accepted)
-        # Some servers call every RCPT beyond their limit out of order; that is about no recipient.
+        # Some servers answer 503 to every RCPT beyond their limit; that does not concern the
+        # recipient.
         return may_be_limit(reply) or (self._full and reply.code == _OUT_OF_ORDER)

@@ -1,4 +1,4 @@
-"""What is sent in one attempt: the message as it stands, or as client filters made it for this time."""
+"""The message of one attempt: as stored, or as client filters have edited it."""
 
 import os
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -23,16 +23,16 @@ class Outgoing:
     size: int
     """Octets of content."""
     content: Callable[[], AsyncIterator[bytes]]
-    """Gives the content from its beginning; raises StoreError if it cannot be read."""
+    """Yields the content from its beginning; raises StoreError if it cannot be read."""
 
 
 def as_it_is(claim: Claim) -> Outgoing:
-    """Send what is in the store."""
+    """Return the message as stored."""
     return Outgoing(claim=claim, envelope=claim.envelope, size=claim.size, content=claim.content)
 
 
 def edited(claim: Claim, copy: WorkCopy, envelope: Envelope) -> Outgoing:
-    """Send what filters left in a copy; ``envelope`` is what they left of that.
+    """Return the message in a copy that filters may have edited, with ``envelope``.
 
     Raises:
         StoreError: the copy cannot be read.
@@ -60,7 +60,7 @@ async def _read(path: Path) -> AsyncIterator[bytes]:
 
 
 def everybody(came: Envelope, sent: Envelope) -> Envelope:
-    """Give the envelope with those that a filter added: the message is not done before they are."""
+    """Return the envelope with the recipients that a filter added: they must be done as well."""
     added = tuple(who for who in sent.recipients if who not in came.recipients)
     return came._replace(to_remote=(*came.to_remote, *added)) if added else came
 
@@ -68,11 +68,12 @@ def everybody(came: Envelope, sent: Envelope) -> Envelope:
 def for_all(
     came: Envelope, sent: Envelope, replies: Mapping[Address, Reply], history: History
 ) -> dict[Address, Reply]:
-    """Give the replies, and what they mean for recipients that ``came`` but were not ``sent`` to.
+    """Return the replies, and the replies they imply for recipients that a filter replaced.
 
-    A filter may have put others in a recipient's place. As long as their number is the same, each
-    stands for the one in its own place of the list; else all that are new stand together for each
-    that is gone, which is done with when all of them are. Nobody in its place: it was left out.
+    ``came`` is the envelope before the filter, ``sent`` the one after it. If both have the same
+    number of recipients, each new one replaces the one in its place of the list. Otherwise all new
+    ones together replace each missing one, which is done when all of them are. A recipient without
+    replacement was left out.
     """
     found = dict(replies)
     originals, reached = came.recipients, sent.recipients
@@ -90,7 +91,7 @@ def for_all(
 
 
 def _together(replies: list[Reply | None]) -> Reply | None:
-    """Give the answer for somebody for whom several stand: not done before all of them are."""
+    """Return the reply for a recipient that several replace; None: some have no reply yet."""
     if not replies:
         return _LEFT_OUT
     if None in replies:

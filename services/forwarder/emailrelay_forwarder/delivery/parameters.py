@@ -1,4 +1,4 @@
-"""The parameters of MAIL and RCPT that a server understands and a message calls for."""
+"""The parameters of MAIL and RCPT that the server supports and the message needs."""
 
 import re
 from collections.abc import Mapping
@@ -7,17 +7,17 @@ from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
 
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2}){1,500}")
-"""RFC 3461 section 4. What is not so is left out: it could be taken for another parameter."""
+"""RFC 3461 section 4. Other text is left out: a server could take it for another parameter."""
 _ORIGINAL = re.compile(r"[A-Za-z0-9-]{1,40};" + _XTEXT.pattern)
 _NO_IDENTITY = "<>"
 
 
 def of_mail(envelope: Envelope, size: int, dsn: DsnRequest, extensions: Mapping[str, str]) -> bytes:
-    """Return the parameters of MAIL, each with a blank in front.
+    """Return the parameters of MAIL, each after a blank.
 
-    BODY=8BITMIME says that there may be octets beyond ASCII (RFC 6152), so it goes with content that
-    nobody declared to be 7bit. To a server without the extension such content is sent as it is:
-    servers have been taking it for decades, and a conversion would break signatures.
+    BODY=8BITMIME declares that there may be octets beyond ASCII (RFC 6152), so it goes with all
+    content that was not declared 7bit. A server without the extension gets such content unchanged:
+    servers have accepted it for decades, and a conversion would break signatures.
     """
     chosen = ""
     if "size" in extensions:
@@ -35,7 +35,7 @@ def of_mail(envelope: Envelope, size: int, dsn: DsnRequest, extensions: Mapping[
 
 
 def of_rcpt(recipient: Address, dsn: DsnRequest, extensions: Mapping[str, str]) -> bytes:
-    """Return the parameters of RCPT (RFC 3461 section 4), each with a blank in front."""
+    """Return the parameters of RCPT (RFC 3461 section 4), each after a blank."""
     if "dsn" not in extensions:
         return b""
     asked = dsn.of(recipient)
@@ -45,10 +45,10 @@ def of_rcpt(recipient: Address, dsn: DsnRequest, extensions: Mapping[str, str]) 
 
 
 def submitter(envelope: Envelope) -> str:
-    """Return who submitted the message, as AUTH= of MAIL says it (RFC 4954 section 5), or nothing.
+    """Return the submitter for AUTH= of MAIL (RFC 4954 section 5), or nothing.
 
-    A filter's word goes before the client's. That of a client who did not prove who it is counts as
-    "not known", but is passed on as that.
+    The identity that a filter set takes precedence over the client's. The identity given by a
+    client that did not authenticate is passed on as "not known".
     """
     given = envelope.mail_from_auth_out or envelope.mail_from_auth_in
     if not given:

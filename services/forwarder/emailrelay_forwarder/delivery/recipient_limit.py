@@ -1,4 +1,4 @@
-"""Replies which mean that a transaction has enough recipients (RFC 5321 section 4.5.3.1.10)."""
+"""Replies that mean too many recipients in a transaction (RFC 5321 section 4.5.3.1.10)."""
 
 import re
 
@@ -17,9 +17,9 @@ _ABOUT_AN_ADDRESS = {"1", "2"}
 
 
 def names_limit(reply: Reply) -> bool:
-    """Tell whether a refusal says in so many words that there are too many recipients.
+    """Tell whether a refusal names too many recipients as its reason.
 
-    The code alone tells nothing: servers send 452, 550, 552 (as RFC 821 asked for) and others.
+    The code does not tell: servers send 452, 550, 552 (as RFC 821 required) and others.
     """
     if reply.accepted:
         return False
@@ -32,16 +32,16 @@ def names_limit(reply: Reply) -> bool:
 
 
 def may_be_limit(reply: Reply) -> bool:
-    """Tell whether a refusal of a recipient after others calls for a further transaction.
+    """Tell whether a recipient refused after others needs a further transaction.
 
-    A bare 452 does: RFC 5321 asks for this code.
+    A bare 452 means that: RFC 5321 requires this code.
     """
     bare = reply.code == 452 and not _ENHANCED.match(reply.text)
     return bare or names_limit(reply)
 
 
 def temporary(reply: Reply) -> Reply:
-    """Give a refusal for too many recipients as the temporary one that it is, others unchanged."""
+    """Return a refusal for too many recipients as temporary, and any other reply unchanged."""
     if reply.permanent and names_limit(reply):
         return Reply.of(452, f"4.5.3 the server takes no more recipients at a time: {reply}")
     return reply

@@ -1,4 +1,4 @@
-"""What stays the same for all messages."""
+"""The rules for all deliveries, as the settings give them."""
 
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -15,22 +15,22 @@ from emailrelay_forwarder.session.smtp_client import Session
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rules:
-    """What stays the same for all messages."""
+    """The rules for all deliveries. They hold until the settings change."""
 
     routes: Routes
     most: int
-    """Connections to one server."""
+    """The most connections to one server."""
     schedule: Schedule
-    """For what has no route; a route has its own."""
+    """The schedule of mail without a route; a route has its own."""
     open_session: Callable[[NextServer], Coroutine[None, None, Session]]
     limits: Callable[[str], RouteLimits]
-    """Gives what all processes share of a route, by its name."""
+    """Returns the limits that all processes share, by the name of the route."""
     policy: Policy = field(default_factory=Policy)
-    """What must hold on connections to all servers, as far as their route says nothing else."""
+    """The policy for connections to all servers; a route may change it."""
     report: Report
     clock: Callable[[], float]
     filters: ClientFilters | None = None
     partly: bool = False
-    """Whether a client who waits is told yes when some of the recipients were accepted."""
+    """True if a waiting client gets 250 if some of the recipients were accepted."""
     no_retry: bool = False
-    """Whether every refusal is final; what refused nobody is tried again all the same."""
+    """True if every refusal is permanent. Mail without any refusal is still tried again."""

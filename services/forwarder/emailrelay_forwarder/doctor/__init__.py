@@ -1,1 +1,1 @@
-"""``emailrelay-doctor``: why a server does not take our mail, step by step, in plain words."""
+"""``emailrelay-doctor``: finds out step by step why a server does not accept mail."""

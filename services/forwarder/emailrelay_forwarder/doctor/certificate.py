@@ -1,4 +1,4 @@
-"""What there is to tell of an encrypted connection."""
+"""Describes an encrypted connection and its certificate."""
 
 import ssl
 
@@ -6,7 +6,7 @@ from emailrelay_forwarder.session.certificate_names import names_of
 
 
 def details_of(encryption: ssl.SSLObject | None) -> dict[str, object]:
-    """Return protocol, cipher and, of a certificate that was verified, its names and its end."""
+    """Return protocol and cipher, and the names and the end of a verified certificate."""
     if encryption is None:
         return {}
     cipher = encryption.cipher()
@@ -25,8 +25,8 @@ def details_of(encryption: ssl.SSLObject | None) -> dict[str, object]:
     return found
 
 
-def told(encryption: ssl.SSLObject | None) -> str:
-    """Say the same in one line."""
+def summary(encryption: ssl.SSLObject | None) -> str:
+    """Return the same as one line of text."""
     found = details_of(encryption)
     text = f"{found.get('protocol')}, {found.get('cipher')}"
     if not found.get("verified"):
@@ -36,14 +36,14 @@ def told(encryption: ssl.SSLObject | None) -> str:
 
 
 def days_left(encryption: ssl.SSLObject | None, *, now: float) -> int | None:
-    """Return for how many whole days a verified certificate is still good."""
+    """Return the number of whole days until a verified certificate expires."""
     certificate = (encryption.getpeercert() if encryption else None) or {}
     end = certificate.get("notAfter")
     return int((ssl.cert_time_to_seconds(end) - now) // 86400) if isinstance(end, str) else None
 
 
 def _common_name(parts: object) -> str:
-    """Return the most telling part of a name, as ``getpeercert`` gives it."""
+    """Return the common name or the organization from a name of ``getpeercert``."""
     found: dict[str, str] = {}
     if isinstance(parts, tuple):
         for part in parts:  # pyright: ignore[reportUnknownVariableType] -- tuples of pairs of texts

@@ -1,4 +1,4 @@
-"""``emailrelay-doctor``: which servers to examine and how, then what was found."""
+"""``emailrelay-doctor``: the command line, the choice of servers and the output."""
 
 import argparse
 import asyncio
@@ -7,31 +7,30 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from rich.console import Console
-
 from emailrelay import spool_owner
 from emailrelay.config import ForwarderSettings, flags, version
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.printable import printable
 from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_tokens, token_directory
+from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.screen import console, output_until_closed
 from emailrelay_forwarder.doctor.examination import Examination
-from emailrelay_forwarder.doctor.finding import ReportFinding
+from emailrelay_forwarder.doctor.finding import ServerReport
 from emailrelay_forwarder.doctor.render import as_json, show
 from emailrelay_forwarder.server.route_servers import servers
 from emailrelay_forwarder.session.account import nobody
-from emailrelay_forwarder.session.belonging import NotForServer, belonging
+from emailrelay_forwarder.session.account_servers import NotForServer, account_servers
 from emailrelay_forwarder.session.route import NextServer, parse
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 
 PROGRAM = "emailrelay-doctor"
-_WIDE = 100
+_PIPED_WIDTH = 100
 _UNUSED = "localhost:25"
 _WITHHELD = (
     "the account of client_auth is for other servers (give --client-auth FILE to try it here)"
@@ -39,7 +38,7 @@ _WITHHELD = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Examine; return 0 if all is well, 1 if there is a problem, 64 if it was asked wrongly."""
+    """Examine servers; return 0 if there is no problem, 1 for a problem, 64 for wrong usage."""
     prepare_streams()
     words = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
@@ -53,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         asked, unknown = parser.parse_known_args(options.unknown)
     except argparse.ArgumentError as error:
-        return _complain([str(error)])
+        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
     target: str = asked.target or ""
     by_address = ":" in target or target.startswith("/")
     name = None if by_address else target or None
@@ -61,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if by_address:
         values["forward_to"] = target
     elif name not in {None, DEFAULT}:
-        # The route that is named needs no other; whether there is one is said in a better way.
+        # The named route needs no forward_to. A missing route gets a better message later.
         values.setdefault("forward_to", _UNUSED)
     options = replace(options, unknown=unknown)
     try:
@@ -70,18 +69,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         ways = _chosen(settings, DEFAULT if by_address else name)
         tokens = token_directory(settings.store_place, settings.spool_dir)
         if tokens is not None and any(account.oauth2 for account in settings.account):
-            # The tokens are for the services' user alone, not even for root.
+            # Only the services' user can use the tokens; root cannot.
             spool_owner.become(tokens)
         withheld = by_address and _is_foreign(options, settings)
         reports = asyncio.run(_examine(settings, ways, asked, withheld=withheld))
     except ConfigError as error:
-        return _complain(error.problems)
+        return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
     except RelayError as error:
-        return _complain([str(error)])
-    if asked.json:
-        sys.stdout.write(as_json(reports) + "\n")
-    else:
-        show(reports, Console(width=None if sys.stdout.isatty() else _WIDE))
+        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
+    with output_until_closed():
+        if asked.json:
+            sys.stdout.write(as_json(reports) + "\n")
+        else:
+            show(reports, console(_PIPED_WIDTH))
     return os.EX_OK if all(report.well for report in reports) else 1
 
 
@@ -89,11 +89,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=PROGRAM,
         usage="%(prog)s [options] [HOST:PORT | ROUTE]",
-        description="Find out why a server does not take our mail: DNS, TCP, greeting, EHLO, TLS, "
-        "login and, with --from, MAIL and RCPT are tried one by one. No message is sent.",
-        epilog="All options of emailrelay-forwarder say the same here (--config FILE, --client-auth "
-        "FILE, --client-tls-verify CA, ...). Exit status: 0 all is well; 1 there is a problem; "
-        "64 it was asked wrongly.",
+        description="Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, "
+        "TLS, login and, with --from, MAIL and RCPT, one by one. No message is sent.",
+        epilog="All options of emailrelay-forwarder are valid here too (--config FILE, "
+        "--client-auth FILE, --client-tls-verify CA, ...). "
+        "Exit status: 0 no problem; 1 a problem; 64 usage.",
         allow_abbrev=False,
         exit_on_error=False,
     )
@@ -101,10 +101,10 @@ def _parser() -> argparse.ArgumentParser:
         "target",
         nargs="?",
         metavar="HOST:PORT | ROUTE",
-        help="The server, or the name of a [[route]]; by default forward_to and all routes.",
+        help="The server, or the name of a [[route]]. [forward_to and all routes]",
     )
     parser.add_argument(
-        "--from", dest="sender", metavar="ADDRESS", help="Try MAIL with this sender, and RSET."
+        "--from", dest="sender", metavar="ADDRESS", help="Try MAIL with this sender, then RSET."
     )
     parser.add_argument(
         "--to",
@@ -112,15 +112,20 @@ def _parser() -> argparse.ArgumentParser:
         metavar="ADDRESS",
         action="append",
         default=[],
-        help="Try RCPT with this recipient as well; repeatable.",
+        help="Try RCPT with this recipient too. Repeatable.",
     )
-    parser.add_argument("--json", action="store_true", help="Write one JSON object.")
-    parser.add_argument("--version", action="store_true", help="Show the version.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+    parser.add_argument("--version", action="store_true", help="Show the version and exit.")
     return parser
 
 
 def _chosen(settings: ForwarderSettings, name: str | None) -> list[Way]:
-    """Return the routes to examine; raise ConfigError if there is none of that name."""
+    """Return the routes to examine.
+
+    Raises:
+        ConfigError: there is no route of that name.
+
+    """
     found = settings.routes
     every = [*([found.default] if found.default else []), *found.listed]
     chosen = [way for way in every if name in {None, way.name}]
@@ -134,19 +139,19 @@ def _chosen(settings: ForwarderSettings, name: str | None) -> list[Way]:
 
 
 def _is_foreign(options: flags.CommandLine, settings: ForwarderSettings) -> bool:
-    """Tell whether the settings mean their account for other servers than the one to be examined.
+    """Tell whether the account in the settings belongs to other servers than the examined one.
 
-    A server named on the command line may be a mistyped one, and must not get the password then.
+    A server on the command line may be mistyped, and must not get the password then.
     """
     if settings.client_auth is None or "client_auth" in options.values:
         return False
     try:
         configured, _ = gather(ForwarderSettings, options, os.environ)
-        belonging(configured).check("", parse(settings.forward_to or ""))
+        account_servers(configured).check("", parse(settings.forward_to or ""))
     except NotForServer:
         return True
     except ConfigError:
-        pass  # nothing is configured but the account
+        pass  # only the account is configured
     return False
 
 
@@ -156,10 +161,10 @@ async def _examine(
     asked: argparse.Namespace,
     *,
     withheld: bool,
-) -> list[ReportFinding]:
+) -> list[ServerReport]:
     tokens = open_tokens(settings.store_place, settings.spool_dir)
-    bearer = Bearer(settings.account, tokens, report=_unheard)
-    sessions = replace(sessions_of(settings, _unheard, bearer), dialogue=None)
+    bearer = Bearer(settings.account, tokens, report=_ignore)
+    sessions = replace(sessions_of(settings, _ignore, bearer), dialogue=None)
     if withheld:
         sessions = replace(sessions, accounts=nobody)
     try:
@@ -179,7 +184,7 @@ async def _report(
     asked: argparse.Namespace,
     *,
     withheld: bool,
-) -> ReportFinding:
+) -> ServerReport:
     sender = asked.sender if asked.sender is not None else ("" if asked.recipients else None)
     examination = Examination(
         route=route,
@@ -189,13 +194,8 @@ async def _report(
         no_account=_WITHHELD if withheld else "no account is set",
     )
     name = str(route) if way.name == DEFAULT else f"{way.name}: {route}"
-    return ReportFinding(server=name, findings=await examination.run())
+    return ServerReport(server=name, findings=await examination.run())
 
 
-def _unheard(_event: Event) -> None:
-    """Leave events alone: what matters of them is in the findings."""
-
-
-def _complain(problems: Sequence[str]) -> int:
-    sys.stderr.writelines(f"{PROGRAM}: {printable(problem)}\n" for problem in problems)
-    return os.EX_USAGE
+def _ignore(_event: Event) -> None:
+    """Ignore events: the findings contain what matters."""

@@ -1,4 +1,4 @@
-"""What the doctor finds: one value for each step."""
+"""The findings of the doctor, one for each step."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,11 +6,11 @@ from enum import StrEnum
 
 
 class DoctorVerdict(StrEnum):
-    """How a step went."""
+    """The result of a step."""
 
     OK = "ok"
     NOTE = "note"
-    """It works, but somebody may want to know."""
+    """The step works, but an administrator should know about it."""
     PROBLEM = "problem"
 
 
@@ -24,13 +24,13 @@ class DoctorFinding:
     """One line for people."""
     seconds: float = 0.0
     remedy: str = ""
-    """What to do; empty: nothing."""
+    """The remedy; empty: none is needed."""
     details: Mapping[str, object] = field(default_factory=dict[str, object])
-    """The same for programs: numbers, texts and lists of them."""
+    """The facts for programs: numbers, texts and lists of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ReportFinding:
+class ServerReport:
     """All findings about one server."""
 
     server: str
@@ -38,5 +38,5 @@ class ReportFinding:
 
     @property
     def well(self) -> bool:
-        """Whether no step had a problem."""
+        """True if no step had a problem."""
         return all(finding.verdict is not DoctorVerdict.PROBLEM for finding in self.findings)

@@ -1,28 +1,27 @@
-"""The doctor's findings for people, and for programs."""
+"""Shows the findings of the doctor, for people and for programs."""
 
 import json
 from collections.abc import Sequence
 
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
-from rich.table import Table
 from rich.text import Text
 
 from emailrelay.printable import printable
-from emailrelay_forwarder.doctor.finding import DoctorVerdict, ReportFinding
+from emailrelay.terminal.screen import new_table, plain
+from emailrelay_forwarder.doctor.finding import DoctorVerdict, ServerReport
 
 _COLOURS = {DoctorVerdict.OK: "green", DoctorVerdict.NOTE: "yellow", DoctorVerdict.PROBLEM: "red"}
 
 
-def show(reports: Sequence[ReportFinding], console: Console) -> None:
-    """Write a table for each server, with the remedies under their steps."""
+def show(reports: Sequence[ServerReport], console: Console) -> None:
+    """Print a table for each server; the remedies are below their steps."""
     for report in reports:
-        console.print(f"[bold]{escape(printable(report.server))}[/]", highlight=False)
-        console.print(_table(report), highlight=False)
+        console.print(f"[bold]{plain(report.server)}[/]")
+        console.print(_table(report))
 
 
-def _table(report: ReportFinding) -> RenderableType:
-    table = Table(box=None, header_style="bold", pad_edge=False)
+def _table(report: ServerReport) -> RenderableType:
+    table = new_table()
     table.add_column("Step", overflow="fold")
     table.add_column("Result", no_wrap=True)
     table.add_column("Time", justify="right", no_wrap=True)
@@ -41,8 +40,8 @@ def _table(report: ReportFinding) -> RenderableType:
     return table
 
 
-def as_json(reports: Sequence[ReportFinding]) -> str:
-    """Give all of it as one JSON object; see ``docs/doctor.md``."""
+def as_json(reports: Sequence[ServerReport]) -> str:
+    """Return the reports as one JSON object; see ``docs/doctor.md``."""
     servers = [
         {
             "server": report.server,

@@ -1,29 +1,29 @@
-"""How long a server that cannot be used is left alone."""
+"""The lengths of the pauses of a server that cannot be used."""
 
 from dataclasses import dataclass
 
-from emailrelay_forwarder.session.trouble import NoToken, SessionError, SessionStep
+from emailrelay_forwarder.session.session_error import NoToken, SessionError, SessionStep
 
 FIRST = 1.0
 LONGEST = 60.0
-"""Of the pauses while nobody answers (seconds): one connection attempt a minute disturbs nobody."""
+"""The longest pause without an answer (seconds): one connection attempt a minute does no harm."""
 LONGEST_REFUSED = 300.0
-"""Of the pauses while the server says 5yz to us: it may lock out whoever keeps asking."""
+"""The longest pause after a 5yz to us: the server may block a client that tries too often."""
 FIRST_SIGN_IN = 60.0
 LONGEST_SIGN_IN = 3600.0
-"""Of the pauses while our account is refused: each try counts where servers lock accounts."""
+"""The longest pause after a refused login: some servers lock accounts after a number of tries."""
 SPREAD = 0.2
 
 
 @dataclass(slots=True)
 class Breaker:
-    """Counts the troubles in a row. While ``trouble`` is set, the server is left alone."""
+    """Counts failures in a row. While ``trouble`` is set, the server gets no mail."""
 
     failures: int = 0
     trouble: SessionError | None = None
 
     def failed(self, trouble: SessionError, *, chance: float) -> float:
-        """Note a trouble; return the seconds to wait. ``chance`` in [0, 1) spreads several waiters."""
+        """Note a failure; return the pause (seconds). ``chance`` in [0, 1) spreads the clients."""
         self.failures += 1
         self.trouble = trouble
         first, longest = _pauses(trouble)
@@ -31,17 +31,17 @@ class Breaker:
         return pause * (1 - SPREAD * chance)
 
     def try_again(self) -> None:
-        """Let mail through again; only a message answered for shows that the trouble is over."""
+        """Let mail through again. Only an answer for a message shows that the trouble is over."""
         self.trouble = None
 
     def recovered(self) -> None:
-        """Forget all troubles: the server has answered for a message."""
+        """Forget all failures: the server has answered for a message."""
         self.failures = 0
         self.trouble = None
 
 
 def _pauses(trouble: SessionError) -> tuple[float, float]:
-    """Give the first and the longest pause after such a trouble."""
+    """Return the first and the longest pause after such a failure."""
     if trouble.step is SessionStep.AUTH and not isinstance(trouble, NoToken):
         return FIRST_SIGN_IN, LONGEST_SIGN_IN
     return FIRST, LONGEST_REFUSED if trouble.reply.permanent else LONGEST

@@ -1,4 +1,4 @@
-"""The limits of one route: connections and messages, together with all other processes."""
+"""The limits of one route for connections and messages, shared by all processes."""
 
 import asyncio
 from collections import Counter
@@ -11,19 +11,20 @@ from emailrelay.events import RateReached, Report, StoreTrouble
 from emailrelay.reply import Reply
 from emailrelay.store.limits import RouteLimits, Slot
 from emailrelay_forwarder.session.route import NextServer
+from emailrelay_forwarder.session.session_error import NoSlot, NotYet, SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
-from emailrelay_forwarder.session.trouble import NoSlot, NotYet, SessionError, SessionStep
 
 PATIENCE = 10.0
-"""Seconds to wait for a connection that others have: longer than any of them is kept without use."""
+"""Seconds to wait for a connection of another process: longer than its sessions stay idle."""
 SLICE = 1.0
-"""Seconds that a connection is kept though another process waits for it: opening one has its price."""
+"""Seconds that a process keeps a connection although another waits for it: opening one is
+costly."""
 SHORT = 2.0
-"""Seconds that a message waits for its turn while it is claimed; for longer it is deferred."""
+"""Seconds that a claimed message waits for its turn; for a longer wait it is deferred."""
 
 
 class RouteGate:
-    """What must be had before a connection is made, or a message is sent, on one route."""
+    """Gives permission to open a connection or to send a message on one route."""
 
     def __init__(
         self,
@@ -43,10 +44,10 @@ class RouteGate:
         self._next_turn: float | None = None
 
     async def open(self, server: NextServer) -> Session:
-        """Open a session when a connection is free; it is free again when the session ends.
+        """Open a session when a connection is free; the connection is free again when it ends.
 
         Raises:
-            NoSlot: none is, nor became so in time; where this server has some already, at once.
+            NoSlot: none is free in time. If this server has one already, there is no wait.
             SessionError: as ``opening.open_session``.
 
         """
@@ -67,17 +68,17 @@ class RouteGate:
         place = _Place(slot, lambda: self._places.subtract([server]))
         try:
             session = await self._open_session(server)
-        except BaseException:  # cancelled, too: a place that nobody gives back is lost
+        except BaseException:  # cancelled as well: a place that is not given back is lost
             place.release()
             raise
         session.slot = place
         return session
 
     async def permit(self) -> None:
-        """Return when one more message may be sent.
+        """Wait until one more message may be sent.
 
         Raises:
-            NotYet: not within a few seconds.
+            NotYet: that takes more than a few seconds.
 
         """
         rate = self._route.rate
@@ -93,7 +94,10 @@ class RouteGate:
         self._next_turn = None
 
     def _not_yet(self, rate: routes.Rate, wait: float) -> NoReturn:
-        """Turn a message away until its turn: each gets one of its own, so that they do not all come at once."""
+        """Defer a message until its turn.
+
+        Each gets its own, so that they do not all come at once.
+        """
         soonest = self._clock() + wait
         if self._next_turn is None:
             self._report(RateReached(route=self._route.name, rate=str(rate), again=soonest))
@@ -113,7 +117,7 @@ class RouteGate:
 
 
 class _Place(Slot):
-    """A slot that counts how many this process has, and is not given up the moment it was got."""
+    """A slot that this process counts, and keeps for at least ``SLICE`` seconds."""
 
     def __init__(self, slot: Slot, released: Callable[[], None]) -> None:
         self._slot: Slot | None = slot

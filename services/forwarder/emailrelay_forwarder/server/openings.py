@@ -1,7 +1,7 @@
-"""Sessions being opened with one server, and the messages that wait for them or for an idle one.
+"""The sessions being opened with one server, and the messages that wait for a session.
 
-An opening can take long: an address that does not answer, a server that greets late. A message that
-waits for one takes an idle session as soon as there is one; the opening goes on for the next message.
+An opening can take long: an address does not answer, or a server greets late. A message that waits
+for one takes an idle session as soon as there is one; the opening goes on for the next message.
 """
 
 import asyncio
@@ -11,9 +11,9 @@ from emailrelay_forwarder.session.smtp_client import Session
 
 
 class Openings:
-    """The openings that are under way.
+    """The openings under way.
 
-    ``unclaimed`` gets the openings that ended, well or badly, when no message waited for them.
+    ``unclaimed`` gets each opening that ended, well or badly, while no message waited for it.
     """
 
     def __init__(
@@ -26,33 +26,33 @@ class Openings:
         self._unclaimed = unclaimed
         self._under_way: set[asyncio.Task[Session]] = set()
         self._spare: list[asyncio.Task[Session]] = []
-        """Those under way that no message waits for."""
+        """Openings under way that no message waits for."""
         self._first: asyncio.Task[Session] | None = None
         self._listeners: list[asyncio.Future[None]] = []
 
     @property
     def idle(self) -> bool:
-        """Whether none is under way."""
+        """True if no opening is under way."""
         return not self._under_way
 
     @property
     def spare(self) -> int:
-        """How many are under way that no message waits for."""
+        """The number of openings under way that no message waits for."""
         return len(self._spare)
 
     async def session(
         self, at_hand: Callable[[], Session | None], check: Callable[[], None], *, first: bool
     ) -> Session:
-        """Give an idle session as soon as there is one, or else a new one.
+        """Return an idle session as soon as there is one, or else a new one.
 
         Args:
-            at_hand: gives an idle session, if there is one; asked again at each ``news``.
-            check: raises what there is against opening one.
-            first: there is no session yet, so only one such message at a time finds out whether the
-                server is there, and the others learn from it.
+            at_hand: returns an idle session, if there is one; called again at each ``news``.
+            check: raises an error if no session may be opened.
+            first: there is no session yet, so only one such message at a time tries the server, and
+                the others wait for the result.
 
         Raises:
-            SessionTrouble: of ``check``, or of the opening that this message waited for.
+            SessionError: of ``check``, or of the opening that this message waited for.
 
         """
         opening: asyncio.Task[Session] | None = None
@@ -72,14 +72,14 @@ class Openings:
                 self._leave(opening)
 
     def news(self) -> None:
-        """Let all waiting messages look again: a session is idle now, or an opening has ended."""
+        """Wake all waiting messages: a session is idle now, or an opening has ended."""
         listeners, self._listeners = self._listeners, []
         for listener in listeners:
             if not listener.done():
                 listener.set_result(None)
 
     async def close(self) -> None:
-        """Give up the openings that no message waits for."""
+        """Cancel the openings that no message waits for."""
         spare = list(self._spare)
         for opening in spare:
             opening.cancel()
@@ -87,7 +87,10 @@ class Openings:
             await asyncio.wait(spare)
 
     def _join(self, *, first: bool) -> asyncio.Task[Session] | None:
-        """Take an opening without a waiting message, or begin one; None: another goes first."""
+        """Take an opening without a waiting message, or begin one.
+
+        None: another message goes first.
+        """
         if self._spare:
             return self._spare.pop()
         if first and self._first is not None:
@@ -100,7 +103,7 @@ class Openings:
         return opening
 
     def _leave(self, opening: asyncio.Task[Session]) -> None:
-        """Go without the result of an opening; the next message that needs one has it."""
+        """Leave the result of an opening to the next message that needs one."""
         if opening.done():
             self.news()
             self._unclaimed(opening)

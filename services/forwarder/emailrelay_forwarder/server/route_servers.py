@@ -1,4 +1,4 @@
-"""The servers of a configured route, as sessions use them."""
+"""The servers of a configured route, in the form that sessions use."""
 
 from dataclasses import replace
 
@@ -8,10 +8,10 @@ from emailrelay_forwarder.session.route import NextServer, parse
 
 
 def servers(route: routes.Route, usual: Policy) -> tuple[NextServer, ...]:
-    """Return the servers of a route, the best one first; ``usual`` is what holds for all servers.
+    """Return the servers of a route, the preferred one first; ``usual`` is the general policy.
 
     Raises:
-        NoRoute: one of them cannot be understood.
+        NoRoute: the text of one of them is invalid.
 
     """
     tls = usual.tls

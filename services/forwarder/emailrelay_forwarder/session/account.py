@@ -1,4 +1,4 @@
-"""Who we say we are to a server, and what proves it."""
+"""Our accounts at servers, and the proof of each: a password or a token."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _WITH_TOKEN = (Mechanism.OAUTHBEARER, Mechanism.XOAUTH2)
 
 
 class TokenSource(Protocol):
-    """Gives a bearer token."""
+    """Returns a bearer token."""
 
     async def __call__(self, *, renew: bool) -> Secret:
-        """Give the token, a new one if the last was refused (``renew``).
+        """Return the token; with ``renew`` a new one, since the last was refused.
 
         Raises:
-            RelayError: there is none to be had.
+            RelayError: there is no token.
 
         """
         ...
@@ -33,11 +33,11 @@ class PasswordAccount:
 
     account: ClientAccount
     mechanisms: tuple[Mechanism, ...]
-    """Those that it can serve, the strongest first."""
+    """Its mechanisms, the strongest first."""
 
     @property
     def user(self) -> str:
-        """Give the name to log in with."""
+        """The name to log in with."""
         return self.account.id
 
 
@@ -53,18 +53,18 @@ class TokenAccount:
 Account: TypeAlias = PasswordAccount | TokenAccount
 
 Accounts: TypeAlias = Callable[[str, NextServer], Account | None]
-"""Gives the account of a selector for a server; None: do not sign in.
+"""Returns the account of a selector for a server; None: do not sign in.
 
 Raises a ``RelayError`` if there is no such account, or if it is not for this server.
 """
 
 
 def nobody(_selector: str, _server: NextServer) -> None:
-    """Sign in nowhere: what holds when there are no accounts at all."""
+    """Sign in nowhere: there are no accounts."""
 
 
 def of_secrets(account: ClientAccount) -> Account:
-    """Make an account of a line of the secrets file; a token in it cannot be renewed."""
+    """Return the account of a line of the secrets file; a token in it cannot be renewed."""
     if account.form is Form.OAUTH:
 
         async def token(*, renew: bool) -> Secret:  # noqa: ARG001 -- there is no other

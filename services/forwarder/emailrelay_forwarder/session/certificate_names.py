@@ -1,7 +1,7 @@
-"""Whether a certificate is for a name (RFC 9525), where that is not the name that was asked for.
+"""Compares a certificate with a name (RFC 9525) that differs from the name sent to the server.
 
-OpenSSL compares the certificate with the name sent to the server (SNI). When a policy asks for one
-name and wants to see another in the certificate, the comparison is ours.
+OpenSSL compares the certificate with the name sent to the server (SNI). This module does it if a
+policy sends one name and expects another in the certificate.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def names_of(certificate: Mapping[str, Any]) -> list[str]:
-    """Return the DNS names and IP addresses of a certificate, as ``getpeercert`` gives it."""
+    """Return the DNS names and IP addresses of a certificate in the form of ``getpeercert``."""
     alternatives: tuple[tuple[str, str], ...] = certificate.get("subjectAltName", ())
     return [name for kind, name in alternatives if kind in {"DNS", "IP Address"}]
 
@@ -26,7 +26,7 @@ def is_for(certificate: Mapping[str, Any], wanted: str) -> bool:
 
 
 def _fits(pattern: str, wanted: str) -> bool:
-    """Compare names; a ``*`` stands for the whole first label and nothing else (section 6.3)."""
+    """Compare names; a ``*`` matches the whole first label only (section 6.3)."""
     pattern, wanted = (name.rstrip(".").lower() for name in (pattern, wanted))
     first, _, rest = pattern.partition(".")
     if first == "*":

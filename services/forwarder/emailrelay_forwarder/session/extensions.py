@@ -1,4 +1,4 @@
-"""The extensions in an EHLO reply (RFC 5321 section 4.1.1.1), in all spellings of servers."""
+"""The extensions in an EHLO reply (RFC 5321 section 4.1.1.1), in all spellings in use."""
 
 import re
 from collections.abc import Mapping
@@ -22,10 +22,10 @@ def extensions_of(text: str) -> dict[str, str]:
 
 
 def largest_message(extensions: Mapping[str, str]) -> int | None:
-    """Return the octets of the largest message the server takes, if it says so (RFC 1870).
+    """Return the size limit for messages in octets, if the server gives one (RFC 1870).
 
-    Larger mail fails without being offered. So the greatest of several limits counts. The value 0,
-    a missing value, or text that is no number means no limit.
+    Larger mail fails without an offer, so the greatest of several limits counts. The value 0, a
+    missing value, or text that is no number means no limit.
     """
     numbers = extensions.get("size", "").split()
     if not all(number.isascii() and number.isdigit() for number in numbers):

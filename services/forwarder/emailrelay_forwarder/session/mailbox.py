@@ -1,7 +1,7 @@
-"""A mail address as it goes between the angle brackets, octet for octet as the envelope has it.
+"""A mail address in a command, octet for octet as in the envelope.
 
-The address is never rewritten: an address that cannot be sent as it stands is refused, because a
-changed one may be somebody else's (RFC 5321 section 4.1.2).
+The address is never rewritten. One that cannot be sent unchanged is refused, because a changed one
+may belong to another person (RFC 5321 section 4.1.2).
 """
 
 import re
@@ -10,10 +10,10 @@ from emailrelay.envelope import Address
 from emailrelay.errors import AddressError
 
 LONGEST = 900
-"""Octets; with the verb and the parameters still within the longest command line of any server."""
+"""Octets: with verb and parameters, the command still fits the shortest line limit of servers."""
 
 _PLAIN = re.compile(r"[!#-;=?-~]+")
-"""Most addresses: nothing in them can break out."""
+"""Most addresses: they have no character that could end the address."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 # A quoted string with its quoted pairs (RFC 5321 4.1.2, quoted-string), as one unit.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
@@ -25,10 +25,10 @@ def on_wire(address: Address, *, utf8: bool) -> bytes:
 
     Args:
         address: as in the envelope.
-        utf8: whether the message is sent with SMTPUTF8, and may have octets beyond ASCII.
+        utf8: whether the message is sent with SMTPUTF8, which allows octets beyond ASCII.
 
     Raises:
-        AddressError: a server could take it for another address, or for another command.
+        AddressError: a server could read another address, or another command.
 
     """
     if not _PLAIN.fullmatch(address):

@@ -1,4 +1,4 @@
-"""A session from its route to its readiness: connected, encrypted and signed in as the policy says."""
+"""Opens sessions: connects, encrypts and signs in according to the policy."""
 
 import asyncio
 import socket
@@ -9,14 +9,11 @@ from functools import partial
 from emailrelay.errors import RelayError
 from emailrelay_forwarder.session.account import Account
 from emailrelay_forwarder.session.certificate_names import is_for, names_of
+from emailrelay_forwarder.session.happy_eyeballs import first_to_answer
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, settled
-from emailrelay_forwarder.session.racing import first_to_answer
 from emailrelay_forwarder.session.resolve import SocketAddress, resolve
 from emailrelay_forwarder.session.route import NextServer
-from emailrelay_forwarder.session.smtp_client import Session, SessionSettings
-from emailrelay_forwarder.session.tls import context_for
-from emailrelay_forwarder.session.transcript import Transcript
-from emailrelay_forwarder.session.trouble import (
+from emailrelay_forwarder.session.session_error import (
     SessionError,
     SessionStep,
     in_words,
@@ -24,12 +21,16 @@ from emailrelay_forwarder.session.trouble import (
     unprotected,
     unreachable,
 )
+from emailrelay_forwarder.session.session_settings import SessionSettings
+from emailrelay_forwarder.session.smtp_client import Session
+from emailrelay_forwarder.session.tls import context_for
+from emailrelay_forwarder.session.transcript import Transcript
 from emailrelay_forwarder.session.wire import Wire
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionTerms:
-    """On what terms a session with one server is opened."""
+    """The terms of a session with one server."""
 
     policy: Policy
     tls: Tls
@@ -44,7 +45,7 @@ class SessionTerms:
 
     @property
     def asked_name(self) -> str:
-        """The name to ask the server for; empty: none."""
+        """The name to send to the server (SNI); empty: none."""
         return self.tls.server_name or self.wanted_name or ""
 
     @property
@@ -64,7 +65,7 @@ class SessionTerms:
 
 
 def terms_for(route: NextServer, settings: SessionSettings) -> SessionTerms:
-    """Find out on what terms there can be a session.
+    """Return the terms of a session with a server.
 
     Raises:
         SessionError: there is no such account, or it is not for this server.
@@ -84,10 +85,10 @@ def terms_for(route: NextServer, settings: SessionSettings) -> SessionTerms:
 
 
 async def open_session(route: NextServer, settings: SessionSettings) -> Session:
-    """Make a session ready for mail with the first address that answers, or with another that serves.
+    """Open a session with the first address that answers, or with the next that works.
 
     Raises:
-        SessionError: that of the last server that answered, or why none did.
+        SessionError: that of the last server that answered, or of all addresses without an answer.
 
     """
     terms = terms_for(route, settings)
@@ -102,7 +103,7 @@ async def open_session(route: NextServer, settings: SessionSettings) -> Session:
         try:
             return await _ready(won.connection, won.address, terms, settings)
         except SessionError as trouble:
-            # The same password would be refused there, too, and each try counts.
+            # Another address would refuse the same password as well, and servers count the tries.
             if trouble.step is SessionStep.AUTH or not left:
                 raise
             said = trouble
@@ -114,7 +115,7 @@ async def _ready(
     session = Session(wire, str(address), settings)
     try:
         await make_ready(session, terms)
-    except BaseException:  # cancelled, too: no connection may stay open
+    except BaseException:  # cancelled as well: no connection may stay open
         session.abort()
         raise
     return session
@@ -124,7 +125,7 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
     """Connect to one address.
 
     Raises:
-        SessionError: it cannot be done, or not within the time.
+        SessionError: there is no connection within the time limit.
 
     """
     loop = asyncio.get_running_loop()
@@ -151,7 +152,7 @@ async def connect(address: SocketAddress, settings: SessionSettings) -> Wire:
         sock.close()
         where = f" from {settings.local_address}" if settings.local_address else ""
         raise unreachable(f"no connection to {address}{where}: {in_words(error)}") from error
-    except BaseException:  # cancelled, too: no socket may stay open
+    except BaseException:  # cancelled as well: no socket may stay open
         sock.close()
         raise
     return wire
@@ -183,7 +184,7 @@ async def make_ready(session: Session, terms: SessionTerms) -> None:
 
 
 def check_secrecy(session: Session, terms: SessionTerms) -> None:
-    """Raise SessionError if a password sent now could be read by others."""
+    """Raise SessionError if others could read a password sent now."""
     if session.encryption is None and not terms.policy.in_clear:
         text = "no password goes over a connection without TLS: switch client-tls on"
         raise not_signed_in(text)
@@ -196,10 +197,10 @@ async def _start_tls(session: Session, terms: SessionTerms) -> None:
 
 
 async def encrypt(session: Session, terms: SessionTerms) -> None:
-    """Begin TLS, and let the server prove who it is if it has to.
+    """Begin TLS, and verify the server if the terms require that.
 
     Raises:
-        SessionError: naming the problem with the certificate, if that is it.
+        SessionError: with the problem of the certificate, if that is the reason.
 
     """
     await session.encrypt(terms.context, terms.asked_name)

@@ -1,4 +1,4 @@
-"""What must hold on a connection to a server before mail or a password goes over it."""
+"""The conditions on a connection to a server before mail or a password goes over it."""
 
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -7,19 +7,19 @@ from emailrelay.secrets.auth_config import AuthConfig
 
 
 class Mode(StrEnum):
-    """When a connection is encrypted (TLS, RFC 8446 and RFC 5246)."""
+    """The use of TLS on a connection (RFC 8446 and RFC 5246)."""
 
     OFF = "off"
     OPPORTUNISTIC = "opportunistic"
-    """Where the server offers STARTTLS (RFC 3207); mail goes in clear where it does not."""
+    """If the server offers STARTTLS (RFC 3207); otherwise mail goes in clear."""
     REQUIRED = "required"
-    """By STARTTLS, or there is no mail."""
+    """By STARTTLS; otherwise no mail is sent."""
     IMPLICIT = "implicit"
     """From the first octet (port 465, RFC 8314 section 3.3)."""
 
 
 class Version(StrEnum):
-    """The versions of TLS that are spoken; older ones are broken (RFC 8996)."""
+    """The supported versions of TLS; older ones are insecure (RFC 8996)."""
 
     TLS_1_2 = "tlsv1.2"
     TLS_1_3 = "tlsv1.3"
@@ -27,13 +27,13 @@ class Version(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    """How a connection is encrypted. None, for the first two: as is right for what is to be sent."""
+    """The TLS settings. None, for the first two: according to the traffic, see ``settled``."""
 
     mode: Mode | None = None
     verify: bool | None = None
-    """Whether the server must prove who it is before anything is sent to it."""
+    """True if the certificate of the server is verified before anything is sent."""
     authorities: str | None = None
-    """The file or directory of the certificates that vouch for servers; None: the system's."""
+    """The file or directory of trusted CA certificates; None: the system's."""
     verify_name: str | None = None
     """The name that the server's certificate must have; None: the host's that was connected to."""
     server_name: str | None = None
@@ -50,18 +50,17 @@ class Policy:
 
     tls: Tls = field(default_factory=Tls)
     in_clear: bool = False
-    """Whether passwords may go over connections without TLS, and to servers that prove nothing."""
+    """True if passwords may go over connections without TLS, and to unverified servers."""
     auth: AuthConfig = field(default_factory=AuthConfig)
-    """Which mechanisms of AUTH are used."""
+    """The mechanisms of AUTH in use."""
 
 
 def settled(policy: Policy, *, signs_in: bool) -> Tls:
-    """Return the TLS of a session, with nothing left open.
+    """Return the TLS settings of a session without open choices.
 
-    Without a password opportunistic TLS is better than none, though whoever can change the traffic
-    can also switch it off. A password goes only to the one it is for: TLS is required then, and the
-    server's certificate verified, unless the policy says otherwise in so many words. A server whose
-    certificate must be verified cannot be left to answer without one, so that requires TLS as well.
+    Without a password opportunistic TLS is better than none, although an attacker who can change
+    the traffic can switch it off. A password requires TLS and a verified certificate, unless the
+    policy explicitly says otherwise. A certificate that must be verified requires TLS as well.
     """
     tls = policy.tls
     secret = signs_in and not policy.in_clear

@@ -1,4 +1,4 @@
-"""Secrets that servers repeat are taken out of replies before anything shows the replies."""
+"""Removes secrets that servers repeat from their replies."""
 
 import re
 from base64 import b64encode
@@ -9,13 +9,13 @@ from emailrelay.envelope_format import to_xtext
 
 HIDDEN = "(secret)"
 _SHORT = 4
-"""Characters: a secret below that counts only between blanks, or it would hide codes and half of a text."""
+"""Characters. A shorter secret counts only between blanks, or it would hide codes and words."""
 _LEAST_BASE64 = 4
-"""Characters of base64 that belong to a secret alone: fewer are in many words."""
+"""Characters of base64 that identify a secret: many words contain fewer."""
 
 
 class Redaction:
-    """What is to be hidden on one connection, in all forms that servers repeat it in."""
+    """The secrets of one connection, in all forms in which servers repeat them."""
 
     __slots__ = ("_found", "_patterns")
 
@@ -28,12 +28,12 @@ class Redaction:
         before = len(self._patterns)
         self._patterns.update(_patterns(secret))
         if len(self._patterns) > before:
-            # The longest first: a password may be the beginning of what it is sent in.
+            # The longest first: a password may be the beginning of a longer form.
             ordered = sorted(self._patterns, key=len, reverse=True)
             self._found = re.compile("|".join(ordered))
 
     def __call__(self, text: str) -> str:
-        """Give a text without the secrets."""
+        """Return a text without the secrets."""
         return text if self._found is None else self._found.sub(HIDDEN, text)
 
 
@@ -49,7 +49,7 @@ def _patterns(secret: bytes) -> Iterator[str]:
 
 
 def _within_base64(secret: bytes) -> Iterator[str]:
-    """Give the base64 forms of a secret, for any text before and after it, without the edges."""
+    """Yield the base64 forms of a secret within any text, without the first and last characters."""
     for before in range(3):
         encoded = b64encode(bytes(before) + secret).decode().rstrip("=")
         edge = 1 if (before + len(secret)) % 3 else 0

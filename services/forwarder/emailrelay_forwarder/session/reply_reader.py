@@ -1,11 +1,12 @@
-"""Replies read from the octets of a server, strictly where it matters (RFC 5321 section 4.2).
+"""Reads replies from the octets of a server, strictly where it matters (RFC 5321 section 4.2).
 
-Tolerated, because servers in the field do it: bare LF, no text, 8-bit text, NUL. Not tolerated,
-because it leaves open what was answered: differing codes in one reply, a line without a code, a reply
-without an end.
+Accepted, because servers in use do it: bare LF, no text, 8-bit text, NUL. Refused, because the
+meaning is uncertain: different codes in one reply, a line without a code, a reply without an end.
 """
 
 import re
+
+from emailrelay.errors import RelayError
 
 _LINE = re.compile(rb"[2-5][0-9]{2}(?:[ -]|\Z)")
 
@@ -13,12 +14,12 @@ LONGEST_REPLY = 65536
 """Octets of one reply with all its lines; real EHLO replies have a few thousand at most."""
 
 
-class ReplyGarbled(Exception):
+class ReplyGarbled(RelayError):
     """The octets are no SMTP reply; the text says why."""
 
 
 class ReplyReader:
-    """Takes octets as they come and gives whole replies, in time linear in the octets."""
+    """Takes octets in any pieces and returns whole replies, in linear time."""
 
     __slots__ = ("_buffer", "_code", "_lines", "_size")
 
@@ -29,21 +30,21 @@ class ReplyReader:
         self._size = 0
 
     def feed(self, data: bytes) -> None:
-        """Add octets; those beyond any reasonable reply are only counted, not kept."""
+        """Add octets; those beyond ``LONGEST_REPLY`` are counted but not kept."""
         self._size += len(data)
         if self._size <= LONGEST_REPLY:
             self._buffer += data
 
     @property
     def empty(self) -> bool:
-        """Whether every octet so far belonged to a reply that was taken."""
+        """True if every octet so far belonged to a reply that was taken."""
         return self._size == 0
 
     def take(self) -> tuple[int, str] | None:
-        """Take the next whole reply: its code, and its lines one a line of text; None: not there yet.
+        """Take the next whole reply: its code, and its lines joined by LF; None: none is complete.
 
         Raises:
-            ReplyGarbled: there can be no reply any more; the connection is of no use.
+            ReplyGarbled: the octets are no reply; the connection cannot be used.
 
         """
         if self._size > LONGEST_REPLY:
@@ -58,7 +59,7 @@ class ReplyReader:
         return None
 
     def _last(self, line: bytearray) -> bool:
-        """Add a line to the reply being read; tell whether it is the last one."""
+        """Add a line to the current reply; return whether it is the last one."""
         if not _LINE.match(line):
             raise ReplyGarbled(f'no SMTP reply: "{line[:80].decode("ascii", "replace")}"')
         code = int(line[:3])

@@ -1,4 +1,4 @@
-"""A server's addresses, looked up without holding up anybody else."""
+"""Looks up the addresses of a server without delaying other work."""
 
 import asyncio
 import contextlib
@@ -9,18 +9,23 @@ from typing import Any
 
 from emailrelay.reply import Reply
 from emailrelay_forwarder.session.route import NextServer
-from emailrelay_forwarder.session.trouble import SessionError, SessionStep, in_words, unreachable
+from emailrelay_forwarder.session.session_error import (
+    SessionError,
+    SessionStep,
+    in_words,
+    unreachable,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class SocketAddress:
-    """One address to connect to: what ``socket`` and ``connect`` take."""
+    """One address to connect to, as ``socket`` and ``connect`` take it."""
 
     family: int
     address: tuple[Any, ...] | str
 
     def __str__(self) -> str:
-        """Give the address as it is logged: the numeric one that was connected to."""
+        """Write the numeric address for the log."""
         if isinstance(self.address, str):
             return self.address
         host, port = self.address[:2]
@@ -39,7 +44,7 @@ async def resolve(route: NextServer, *, limit: float) -> list[SocketAddress]:
     try:
         return _numeric(route)
     except (OSError, UnicodeError):
-        pass  # a name, not an address: it takes the resolver
+        pass  # a name, not an address: ask the resolver
     try:
         async with asyncio.timeout(limit):
             found = await _in_thread(route)
@@ -54,7 +59,7 @@ async def resolve(route: NextServer, *, limit: float) -> list[SocketAddress]:
 
 
 def _why(error: OSError | UnicodeError) -> str:
-    """Say why there is none; the numbers are of getaddrinfo(3)."""
+    """Return the reason; the numbers are those of getaddrinfo(3)."""
     if isinstance(error, UnicodeError):
         return "this can be no host name"
     match error.errno:
@@ -78,10 +83,10 @@ def _lookup(route: NextServer, flags: int) -> list[SocketAddress]:
 
 
 async def _in_thread(route: NextServer) -> list[SocketAddress]:
-    """Look up in a thread of its own that nobody waits for.
+    """Look up in a separate daemon thread.
 
-    The loop's pool of threads serves the store; a resolver that hangs for half a minute must neither
-    take its threads nor hold up the end of the process, which joins the pool's threads.
+    The loop's thread pool serves the store. A resolver that hangs for half a minute must neither
+    occupy its threads nor delay the end of the process, which joins them.
     """
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[list[SocketAddress]] = loop.create_future()

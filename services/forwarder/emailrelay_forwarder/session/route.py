@@ -1,4 +1,4 @@
-"""A server as it is configured: where it is, who we are there, and what must hold."""
+"""A server as configured: its address, our account there, and its policy."""
 
 from dataclasses import dataclass
 
@@ -9,9 +9,9 @@ from emailrelay_forwarder.session.policy import Policy
 
 
 class NoRoute(RelayError):
-    """A destination that cannot be understood; the text says what was expected.
+    """A destination is invalid; the text says what was expected.
 
-    Temporary, because the mistake is in a filter or in the configuration, not in the mail.
+    Temporary, because the error is in a filter or in the configuration, not in the mail.
     """
 
 
@@ -22,17 +22,17 @@ class NextServer:
     host: str
     port: str
     account: str = ""
-    """Which account signs in there, by its selector; empty: the one without a selector, if any."""
+    """The selector of the account; empty: the account without a selector, if any."""
     policy: Policy | None = None
-    """What must hold on the connection; None: what holds for all servers."""
+    """The policy of the connection; None: that of all servers."""
 
     @property
     def is_unix(self) -> bool:
-        """Whether ``host`` is the path of a unix socket."""
+        """True if ``host`` is the path of a unix socket."""
         return self.host.startswith("/")
 
     def __str__(self) -> str:
-        """Give the route as it is configured and logged."""
+        """Write the server as configured and logged."""
         if self.is_unix:
             return self.host
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

@@ -1,13 +1,14 @@
-"""What is said in each mechanism of AUTH: answers to challenges, without any I/O."""
+"""The client's part in each mechanism of AUTH: answers to challenges, without any I/O."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from emailrelay.errors import RelayError
 from emailrelay.secrets import ClientAccount, Mechanism, Secret
 
 
-class OutOfTurn(Exception):
-    """The server asks for something that has no place in the mechanism."""
+class OutOfTurn(RelayError):
+    """The server asks for more than the mechanism has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,21 +17,21 @@ class ClientExchange:
 
     mechanism: Mechanism
     initial: bytes | None
-    """What is said without being asked; None: the server begins."""
+    """The initial response; None: the server begins."""
     answer: Callable[[int, bytes], bytes]
-    """Answers the server's challenge, the first of which has number 0; raises ``OutOfTurn``."""
+    """Answers the challenge of a number (the first is 0); raises ``OutOfTurn``."""
     secret: Secret
-    """What is proved by it: not to be seen in what the server says."""
+    """The secret: replies must not show it."""
 
 
 def by_password(mechanism: Mechanism, account: ClientAccount) -> ClientExchange:
-    """Sign in with a password: PLAIN (RFC 4616), CRAM-MD5 (RFC 2195) or LOGIN (which has no RFC)."""
+    """Sign in with a password: PLAIN (RFC 4616), CRAM-MD5 (RFC 2195) or LOGIN (without RFC)."""
     match mechanism:
         case Mechanism.PLAIN:
             text = f"\0{account.id}\0{account.secret.reveal()}".encode()
             return ClientExchange(mechanism, text, _nothing_more, account.secret)
         case Mechanism.LOGIN:
-            # By number, not by the words of the prompt: those are in every language.
+            # By number, not by the text of the prompt, which may be in any language.
             lines = (account.id.encode(), account.secret.reveal().encode())
             return ClientExchange(
                 mechanism, None, lambda number, _: _line(lines, number), account.secret
@@ -49,10 +50,10 @@ def by_password(mechanism: Mechanism, account: ClientAccount) -> ClientExchange:
 
 
 def by_token(mechanism: Mechanism, user: str, token: Secret) -> ClientExchange:
-    """Sign in with a bearer token: OAUTHBEARER (RFC 7628), or XOAUTH2, which it was made of.
+    """Sign in with a bearer token: OAUTHBEARER (RFC 7628), or XOAUTH2, its predecessor.
 
-    To a refusal that comes as a challenge the client gives the answer that ends the exchange
-    (RFC 7628 section 3.2.3).
+    If the refusal comes as a challenge, the client sends the answer that ends the exchange (RFC
+    7628 section 3.2.3).
     """
     bearer = f"auth=Bearer {token.reveal()}\x01\x01"
     if mechanism is Mechanism.OAUTHBEARER:

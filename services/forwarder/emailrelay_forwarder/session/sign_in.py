@@ -1,4 +1,4 @@
-"""AUTH over an open connection (RFC 4954): one account, one proof, and a renewed token at most once."""
+"""AUTH over an open connection (RFC 4954): one account, one proof, at most one renewed token."""
 
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
@@ -11,7 +11,7 @@ from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay_forwarder.session import sasl
 from emailrelay_forwarder.session.account import Account, PasswordAccount, TokenAccount
 from emailrelay_forwarder.session.sasl import ClientExchange, OutOfTurn
-from emailrelay_forwarder.session.trouble import (
+from emailrelay_forwarder.session.session_error import (
     NoToken,
     SessionError,
     SessionStep,
@@ -21,7 +21,7 @@ from emailrelay_forwarder.session.trouble import (
 from emailrelay_forwarder.session.wire import RawReply
 
 LONGEST_COMMAND = 510
-"""Octets of an AUTH command: a longer first answer waits until it is asked for (section 4)."""
+"""Octets of an AUTH command: a longer initial response waits for a challenge (section 4)."""
 _UNKNOWN_MECHANISM = 504
 
 
@@ -29,16 +29,16 @@ class Exchanging(Protocol):
     """The connection that an exchange goes over."""
 
     async def ask(self, line: bytes) -> RawReply:
-        """Send a line of the exchange and give the reply to it."""
+        """Send a line of the exchange and return the reply."""
         ...
 
     def hide(self, secret: bytes) -> None:
-        """Let nobody see this in what the server says from now on."""
+        """Hide this in all further replies."""
         ...
 
 
 def offered(extensions: Mapping[str, str]) -> tuple[Mechanism, ...]:
-    """Return the mechanisms that an EHLO reply offers, as far as we know them."""
+    """Return the known mechanisms that an EHLO reply offers."""
     words = extensions.get("auth", "").upper().replace("=", " ").replace(",", " ").split()
     return tuple(mechanism for mechanism in Mechanism if mechanism in words)
 
@@ -58,13 +58,13 @@ async def sign_in(
     mechanisms: tuple[Mechanism, ...],
     extensions: Mapping[str, str],
 ) -> Mechanism:
-    """Prove who we are; return the mechanism that did it.
+    """Authenticate; return the mechanism used.
 
-    A refused password is offered no second time, nor by another mechanism: each try counts where
-    servers lock accounts. Only a server that turns out not to know a mechanism is offered the next.
+    A refused password is not tried again, not even by another mechanism: some servers lock accounts
+    after a number of tries. Only if a server does not know a mechanism is the next one tried.
 
     Raises:
-        SessionError: we are not signed in; at ``SessionStep.AUTH``.
+        SessionError: the server refused; its step is ``SessionStep.AUTH``.
 
     """
     if not mechanisms:
@@ -106,7 +106,7 @@ async def _with_token(mechanism: Mechanism, wire: Exchanging, account: TokenAcco
 
 
 async def _run(wire: Exchanging, exchange: ClientExchange) -> None:
-    """Go through one exchange to its end."""
+    """Run one exchange to its end."""
     command = b"AUTH " + exchange.mechanism.encode()
     wire.hide(exchange.secret.reveal().encode())
     waiting = exchange.initial
@@ -122,11 +122,11 @@ async def _run(wire: Exchanging, exchange: ClientExchange) -> None:
             else:
                 octets, waiting = waiting, None
         except (OutOfTurn, NotBase64, ValueError) as error:
-            await wire.ask(b"*")  # gives the exchange up (section 4)
+            await wire.ask(b"*")  # cancels the exchange (section 4)
             text = f"{exchange.mechanism} is not asked for like this"
             raise garbled(SessionStep.AUTH, text) from error
         if exchange.mechanism is Mechanism.CRAM_MD5:
-            wire.hide(octets)  # whoever sees it can try passwords
+            wire.hide(octets)  # it allows to guess the password offline
         answer = await wire.ask(b64encode(octets))
     if answer.code == 235:
         return

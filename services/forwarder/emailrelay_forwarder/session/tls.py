@@ -1,4 +1,4 @@
-"""TLS contexts made of a policy, and what went wrong in a handshake, in words."""
+"""TLS contexts for a policy, and texts for failed handshakes."""
 
 import ssl
 from functools import lru_cache
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from emailrelay.errors import ConfigError
 from emailrelay_forwarder.session.policy import Tls, Version
-from emailrelay_forwarder.session.trouble import in_words
+from emailrelay_forwarder.session.session_error import in_words
 
 _VERSIONS = {
     Version.TLS_1_2: ssl.TLSVersion.TLSv1_2,
@@ -15,14 +15,14 @@ _VERSIONS = {
 
 
 def context_for(tls: Tls, *, compare: bool) -> ssl.SSLContext:
-    """Return the context for a settled ``Tls``; made anew only when one of its files has changed.
+    """Return the context for a settled ``Tls``; a new one only if one of its files has changed.
 
     Args:
-        tls: how the connection is encrypted.
+        tls: the settings, without open choices.
         compare: whether OpenSSL is to compare the certificate with the name sent to the server.
 
     Raises:
-        ConfigError: a file cannot be read, or is not what it should be.
+        ConfigError: a file cannot be read, or has the wrong contents.
 
     """
     files = [*tls.certificate, *([tls.authorities] if tls.authorities else [])]
@@ -73,7 +73,7 @@ def _load_authorities(context: ssl.SSLContext, place: str | None) -> None:
 
 
 def reason(error: Exception) -> str:
-    """Say what went wrong in a handshake; a problem with the certificate is named."""
+    """Return the reason of a failed handshake, with the problem of the certificate."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the server's certificate cannot be trusted: {error.verify_message.rstrip('.')}"
     return f"TLS failed: {in_words(error)}"

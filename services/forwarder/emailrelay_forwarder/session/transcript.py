@@ -1,23 +1,23 @@
-"""The dialogue of a session as events, line by line: no secret and no message text is in them."""
+"""The dialogue of a session as events, line by line, without secrets and message text."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from emailrelay.events import Dialogue, Direction, Report
-from emailrelay_forwarder.session.trouble import SessionStep
+from emailrelay_forwarder.session.session_error import SessionStep
 
 MASK = "***"
 
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What is said on one connection, told as it is said."""
+    """Reports the dialogue of one connection."""
 
     report: Report
     peer: str
 
     def sent(self, step: SessionStep, octets: bytes) -> None:
-        """Tell commands, one or several with their CRLFs; of the content, nothing but its end."""
+        """Report commands, one or several with their CRLFs; of the content only its end."""
         match step:
             case SessionStep.CONTENT:
                 return
@@ -31,7 +31,10 @@ class Transcript:
             self._tell(Direction.SENT, line)
 
     def received(self, step: SessionStep, code: int, text: str) -> None:
-        """Tell a reply. A server may repeat a secret in one to AUTH, so only its code is told."""
+        """Report a reply.
+
+        In one to AUTH a server may repeat a secret, so only its code is reported.
+        """
         for line in _reply_lines(code, MASK if step is SessionStep.AUTH else text):
             self._tell(Direction.RECEIVED, line)
 
@@ -40,7 +43,7 @@ class Transcript:
 
 
 def _masked(octets: bytes) -> str:
-    """Leave the mechanism of an AUTH command, and nothing of what follows or of later lines."""
+    """Keep the mechanism of an AUTH command; mask the rest, and all later lines."""
     words = octets.decode(errors="replace").split()
     if words and words[0].upper() == "AUTH":
         return " ".join([*words[:2], *([MASK] if len(words) > 2 else [])])

@@ -1,4 +1,4 @@
-"""The accounts that the settings name, ``[[account]]``, as sessions use them."""
+"""The accounts in the settings, ``[[account]]``, in the form that sessions use."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -12,9 +12,9 @@ from emailrelay_forwarder.session.account import Account, PasswordAccount, Token
 
 
 class NamedAccounts(Mapping[str, Account]):
-    """Accounts by name. A password is read from its file for each session, so it can be changed.
+    """Accounts by name. Each session reads the password from its file, so it can be changed.
 
-    Taking an account out raises SecretUnusable if its password cannot be read.
+    A look-up raises SecretUnusable if the password cannot be read.
     """
 
     def __init__(self, tables: Iterable[Table], bearer: Bearer) -> None:
@@ -52,7 +52,7 @@ def _with_password(table: Table, path: Path) -> PasswordAccount:
 
 
 def problems_of(settings: ForwarderSettings) -> list[str]:
-    """Return what is wrong with accounts, beyond the settings themselves: a line each."""
+    """Return a line for each problem of accounts that the settings alone do not show."""
     found: list[str] = []
     for table in settings.account:
         try:

@@ -1,21 +1,21 @@
-"""What the settings say about sessions with servers."""
+"""The settings of sessions with servers, from the configuration."""
 
 from emailrelay.config import ForwarderSettings
-from emailrelay.config.servers import NOBODY, SYSTEM
+from emailrelay.config.security_values import DEFAULT_AUTHORITIES, NO_VERIFICATION
 from emailrelay.config.values import left_out
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report
 from emailrelay.filters.spec import complaints, parse_chain
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.oauth.material import load as load_material
+from emailrelay.oauth.credentials import load_credentials
 from emailrelay.secrets import AuthConfig, SecretsFile
 from emailrelay.secrets.secret_text import SecretUnusable
-from emailrelay_forwarder.session.belonging import belonging
-from emailrelay_forwarder.session.patience import Patience
+from emailrelay_forwarder.session.account_servers import account_servers
+from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, Version, settled
-from emailrelay_forwarder.session.smtp_client import SessionSettings
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.session.tls import context_for
-from emailrelay_forwarder.settings.identities import Identities
+from emailrelay_forwarder.settings.account_lookup import AccountLookup
 from emailrelay_forwarder.settings.named_accounts import NamedAccounts, problems_of
 
 _REPLY, _VERDICT = 300.0, 600.0  # RFC 5321 4.5.3.2
@@ -23,7 +23,7 @@ _FIRST_GREETING, _LONGEST_GREETING = 20.0, 300.0  # RFC 5321 4.5.3.2.1
 
 
 def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> SessionSettings:
-    """Return how sessions are opened and used.
+    """Return the settings of sessions.
 
     Raises:
         ConfigError: the secrets file cannot be used.
@@ -38,24 +38,26 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
         domain=settings.domain,
         local_address=settings.client_interface,
         policy=policy_of(settings),
-        accounts=Identities(settings.client_auth, accounts, belonging(settings), report),
+        accounts=AccountLookup(settings.client_auth, accounts, account_servers(settings), report),
         without=left_out(settings.client_smtp_config),
         dialogue=report if settings.verbose or settings.debug else None,
     )
 
 
-def patience_of(settings: ForwarderSettings) -> Patience:
-    """Return how long greetings are waited for: a given time rules.
+def patience_of(settings: ForwarderSettings) -> GreetingTimeout:
+    """Return the limit for greetings: a configured one takes precedence.
 
-    A single pass has no second try to which it could bring more patience.
+    A single pass makes one try, so it uses the longest limit at once.
     """
     if settings.prompt_timeout is not None:
-        return Patience(settings.prompt_timeout, settings.prompt_timeout)
-    return Patience(_LONGEST_GREETING if settings.once else _FIRST_GREETING, _LONGEST_GREETING)
+        return GreetingTimeout(settings.prompt_timeout, settings.prompt_timeout)
+    return GreetingTimeout(
+        _LONGEST_GREETING if settings.once else _FIRST_GREETING, _LONGEST_GREETING
+    )
 
 
 def policy_of(settings: ForwarderSettings) -> Policy:
-    """Return the policy that the settings describe."""
+    """Return the policy in the settings."""
     return Policy(
         tls=_tls(settings),
         in_clear=settings.client_auth_in_clear,
@@ -87,7 +89,7 @@ def check_files(settings: ForwarderSettings) -> None:
 
 
 def found_by_check(settings: ForwarderSettings) -> list[str]:
-    """Return what --check-config finds: beside ``check_files``, what a running service would wait for."""
+    """Return the problems for --check-config, also those that a running service would wait for."""
     problems = complaints("--client-filter", parse_chain(settings.client_filter))
     try:
         check_files(settings)
@@ -96,7 +98,7 @@ def found_by_check(settings: ForwarderSettings) -> list[str]:
     for account in settings.account:
         try:
             if account.oauth2 is not None:
-                load_material(account.oauth2)
+                load_credentials(account.oauth2)
         except SecretUnusable as error:
             problems.append(f"[[account]] {account.name}: {error}")
     return problems
@@ -107,8 +109,8 @@ def _tls(settings: ForwarderSettings) -> Tls:
     words = settings.tls_config
     return Tls(
         mode=_mode(settings),
-        verify=None if verify is None else verify != NOBODY,
-        authorities=None if verify in {None, SYSTEM, NOBODY} else verify,
+        verify=None if verify is None else verify != NO_VERIFICATION,
+        authorities=None if verify in {None, DEFAULT_AUTHORITIES, NO_VERIFICATION} else verify,
         verify_name=settings.client_tls_verify_name,
         server_name=settings.client_tls_server_name,
         certificate=tuple(str(path) for path in settings.client_tls_certificate),

@@ -1,10 +1,10 @@
-"""The content of a message as DATA carries it (RFC 5321 section 4.5.2), decoded in chunks of any size.
+"""Content as DATA carries it (RFC 5321 section 4.5.2), decoded in chunks of any size.
 
 Guarantee: CRLF "." CRLF ends the content, and nothing else does, however the octets were cut.
-Guarantee: what is given holds no bare LF and, unless ``stray`` says so, no bare CR and no NUL.
+Guarantee: returned content holds no bare LF and, unless ``stray`` says so, no bare CR and no NUL.
 
-A bare LF becomes CRLF but ends no line of the protocol: a dot behind it is content. So there is nothing
-that this decoder takes for the end and another server does not, or the other way round.
+A bare LF becomes CRLF but ends no line of the protocol: a dot behind it is content. So there is
+nothing that is the end for this decoder and not for another server, or the other way round.
 """
 
 from emailrelay.line_ends import bare
@@ -18,17 +18,18 @@ class DotReader:
 
     def __init__(self) -> None:
         self.stray = False
-        """A bare CR or a NUL has been seen: the message is to be refused, after its real end."""
+        """A bare CR or a NUL was seen: the message is to be refused, after its real end."""
         self.rest: bytes | None = None
-        """Once the end was found: the octets after it, which are commands again."""
+        """The octets after the end, which are commands; None: the end was not found yet."""
         # The start counts as the start of a line: as if a CRLF stood before it.
         self._held = b"\r\n"
         self._virtual = 2
 
     def feed(self, chunk: bytes | memoryview) -> bytes:
-        """Take the next octets as they came and give the content that is certain by now."""
+        """Take the next octets as they arrived and return the content that is certain by now."""
         data = self._held + chunk
-        # Most large contents are base64, which has no dots: a single octet is found faster than a row of them.
+        # Most large contents are base64, which has no dots: a single octet is found faster than a
+        # row of them.
         dotted = b"." in data and b"\n." in data
         end = data.find(_END) if dotted else -1
         if end >= 0:
@@ -36,18 +37,20 @@ class DotReader:
             self._held = b""
             body = data[: end + 2]
         else:
-            # Whatever may be the beginning of the end waits for the next chunk.
+            # A possible beginning of the end waits for the next chunk.
             kept = _overlap(data)
             body, self._held = data[: len(data) - kept], data[len(data) - kept :]
         return self._decode(body, dotted=dotted)
 
     def _decode(self, body: bytes, *, dotted: bool) -> bytes:
-        # Neither half of a CRLF is ever cut off from the other: a CR at the end of a chunk is held back.
+        # Neither half of a CRLF is ever cut off from the other: a CR at the end of a chunk is held
+        # back.
         alone = bare(body)
         if alone.cr or b"\0" in body:
             self.stray = True
         if dotted:
-            # Each replacement begins at a CRLF of the original, so dots are taken out before LFs are mended.
+            # Each replacement begins at a CRLF of the original, so dots are taken out before LFs
+            # are mended.
             body = body.replace(b"\r\n.", b"\r\n")
         if alone.lf:
             body = body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -57,7 +60,7 @@ class DotReader:
 
 
 class HopCounter:
-    """Counts the ``Received:`` lines of a header (RFC 5321 section 6.3) as the content passes by."""
+    """Counts the ``Received:`` lines of a header (RFC 5321 section 6.3)."""
 
     def __init__(self) -> None:
         self.hops = 0
@@ -79,7 +82,7 @@ class HopCounter:
 
 
 def _overlap(data: bytes) -> int:
-    """Return how many octets at the end of ``data`` may be the beginning of the end mark."""
+    """Return how many octets at the end of ``data`` can be the beginning of the end mark."""
     for length in range(len(_END) - 1, 0, -1):
         if data.endswith(_END[:length]):
             return length

@@ -20,13 +20,11 @@ from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.hint_channel import HintChannel
-from emailrelay.store.spool.disk import files, names, place
+from emailrelay.store.spool.disk import directory_check, files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.feed.hints import WatchedHints
-from emailrelay.store.spool.life.presence import Presence
-from emailrelay.store.spool.life.recovery import Recovery
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.marks.limits import SpoolLimits
 from emailrelay.store.spool.message import moves, rewriting
@@ -37,10 +35,12 @@ from emailrelay.store.spool.message.failure import SpoolFailure, take_failure
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool, open_spool
 from emailrelay.store.spool.message.waiting import Waiters
+from emailrelay.store.spool.opening.presence import Presence
+from emailrelay.store.spool.opening.recovery import Recovery
 from emailrelay.store.spool.verify import SpoolVerification
 
 _PATIENCE = 0.3
-"""Seconds that the opening waits for what is done for the dead; in a very large spool the rest goes on beside."""
+"""Seconds that the opening waits for the first recovery sweep; a longer one goes on beside."""
 _PER_TURN = 1000
 """Names listed before other tasks get a turn."""
 
@@ -59,7 +59,8 @@ class SpoolStore(Store):
     ) -> None:
         """Use the directory ``root``; nothing is touched before the block is entered.
 
-        With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use then.
+        With ``looking`` nothing is touched at all: only ``listing`` and ``describe`` are of use
+        then.
         """
         self._root, self._report, self._clock, self._sync = root, report, clock, sync
         self._looking = looking
@@ -77,23 +78,25 @@ class SpoolStore(Store):
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
-        spool = open_spool(self._root, self._report, self._clock, makes=not self._looking)
+        spool = open_spool(
+            self._root, self._report, self._clock, sync=self._sync, makes=not self._looking
+        )
         if self._looking:
             return self._look_at(spool)
         presence = Presence(spool)
         try:
             spool.make_directories()
-            place.check(self._root)
-            await in_thread(presence.come)
+            directory_check.check(self._root)
+            await in_thread(presence.enter)
             if self._sync is SpoolSync.LOG:
-                presence.begin_log()
+                spool.log.begin()
         except BaseException as error:
             _leave(spool, presence)
             if isinstance(error, OSError):
-                raise place.trouble(self._root, error) from error
+                raise directory_check.trouble(self._root, error) from error
             raise
         self._presence = presence
-        spool.bell.serve(asyncio.get_running_loop())
+        spool.announcer.serve(asyncio.get_running_loop())
         self._opened, self._waiters = spool, Waiters(spool)
         self._recovery = Recovery(spool)
         self._sweeping = asyncio.create_task(asyncio.to_thread(self._recovery.sweep))
@@ -110,12 +113,12 @@ class SpoolStore(Store):
     def _look_at(self, spool: Spool) -> Self:
         try:
             spool.root.renew()
-            place.check(self._root)
+            directory_check.check(self._root)
         except BaseException as error:
-            spool.bell.close()
+            spool.announcer.close()
             spool.close()
             if isinstance(error, OSError):
-                raise place.trouble(self._root, error) from error
+                raise directory_check.trouble(self._root, error) from error
             raise
         self._opened = spool
         return self
@@ -134,8 +137,8 @@ class SpoolStore(Store):
         if self._waiters is not None:
             self._waiters.close()
         await spool.syncer.close()
-        spool.doubts.close()
-        spool.bell.close()
+        spool.final_dots.close()
+        spool.announcer.close()
         if self._presence is not None:
             await in_thread(self._presence.leave)
         spool.close()
@@ -212,13 +215,13 @@ class SpoolStore(Store):
                     file = envelope_format.parse(files.read_all(descriptor))
                 finally:
                     os.close(descriptor)
-            except OSError as error:  # whatever it is, it must not hide the others
+            except OSError as error:  # it must not hide the other messages
                 raise DamagedMessage(f"envelope: cannot be read: {error.strerror}") from error
             return stage, file.envelope, journal.history(file.tail)
         return None
 
     def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:
-        """Give a message as a listing shows it; None: it has moved on."""
+        """Return a message as a listing shows it; None: it was moved or removed."""
         try:
             since = item.stat(follow_symlinks=False).st_mtime
         except FileNotFoundError:
@@ -231,7 +234,7 @@ class SpoolStore(Store):
         for stage in (Stage.UNFILTERED, Stage.READY):
             path = self._spool.envelope(message, stage)
             try:
-                descriptor = files.lock_named(path)
+                descriptor = locks.lock_named(path)
                 if descriptor is None:
                     continue
                 locked = Locked(self._spool, message, stage, descriptor)
@@ -250,12 +253,12 @@ class SpoolStore(Store):
                 path = self._spool.envelope(message, stage)
                 if not files.is_there(path):
                     continue
-                descriptor = files.lock_named(path)
+                descriptor = locks.lock_named(path)
                 if descriptor is None:
                     if not self._ask(path, wish):
-                        continue  # it has moved on
-                    # Whoever had it may have ended before the wish could be seen.
-                    descriptor = files.lock_named(path)
+                        continue  # it was moved or removed
+                    # The claim may have ended before its holder could see the wish.
+                    descriptor = locks.lock_named(path)
                 if descriptor is not None:
                     locked = Locked(self._spool, message, stage, descriptor)
                     try:
@@ -279,7 +282,7 @@ class SpoolStore(Store):
         return SpoolVerification(self._spool.root, self, contents=contents)
 
     def _ask(self, path: Location, wish: AdministratorWish) -> bool:
-        """Leave a request for whoever has claimed the message; False if that is not there."""
+        """Leave a request for the holder of the claim; False if the message is not there."""
         reading = files.open_regular(path)
         if reading is None:
             return False
@@ -297,7 +300,7 @@ class SpoolStore(Store):
 def _leave(spool: Spool, presence: Presence) -> None:
     """Close all of a spool that could not be opened."""
     presence.close()
-    spool.bell.close()
+    spool.announcer.close()
     spool.close()
 
 

@@ -1,4 +1,4 @@
-"""A message that a member of the spool's group writes into the spool, without opening a store."""
+"""A message that a user with write access puts into the spool, without opening a store."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.disk import names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.marks import entrance
-from emailrelay.store.spool.message.pair import Pair
-from emailrelay.store.spool.wake.bell import Bell
+from emailrelay.store.spool.message.draft_files import DraftFiles
+from emailrelay.store.spool.wake.hint_sender import HintSender
 from emailrelay.store.submission import Submission, SubmissionRefused
 
 
@@ -25,19 +25,19 @@ class SpoolSubmission(Submission):
         """Begin a message.
 
         Raises:
-            SubmissionRefused: there is no such spool, or this user may not write into it.
-            OSError: the disk refuses.
+            SubmissionRefused: there is no such spool, or this user has no write access to it.
+            OSError: the disk is full or fails.
 
         """
         self._clock = clock
         self._eight_bit = False
         self._spool = Directory(root, makes=False)
         try:
-            self._pair = Pair(self._spool.below(names.DRAFTS), next_id)
+            self._pair = DraftFiles(self._spool.below(names.DRAFTS), next_id)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise SubmissionRefused(f"{root} is no spool directory") from error
+            raise SubmissionRefused(f"{root} is not a spool directory") from error
         except PermissionError as error:
-            raise SubmissionRefused(f"you may not write into {root}") from error
+            raise SubmissionRefused(f"you have no write access to {root}") from error
         self.id = self._pair.id
         self.path = str(self._spool / names.content(self.id))
 
@@ -63,12 +63,12 @@ class SpoolSubmission(Submission):
         pair.sync()
         pair.show(self._spool, stage)
         pair.close()
-        bell = Bell(self._spool.below(names.WAKE, makes=False))
-        bell.ring(stage, self.id)
-        bell.close()
+        hints = HintSender(self._spool.below(names.WAKE, makes=False))
+        hints.send(stage, self.id)
+        hints.close()
 
     def _hand_over(self) -> None:
-        """Give the files to the spool's group unless the directory does so by itself."""
+        """Change the files' group to the spool's group if the directory did not set it."""
         group = os.fstat(self._spool.fileno()).st_gid
         for descriptor in (self._pair.envelope, self._pair.content):
             if os.fstat(descriptor).st_gid != group:

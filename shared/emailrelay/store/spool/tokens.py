@@ -9,7 +9,7 @@ import os
 from collections.abc import AsyncGenerator, Generator
 
 from emailrelay.errors import StoreError
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.tokens import TokenStore, TokenTurn
@@ -66,7 +66,7 @@ class SpoolTokenTurn(TokenTurn):
 
     async def reserve(self) -> None:
         """See ``TokenTurn.reserve``."""
-        with _doing("the tokens cannot be kept"):
+        with _doing("the tokens cannot be stored"):
             self._take_room()
 
     def _take_room(self) -> Reserved:
@@ -76,7 +76,7 @@ class SpoolTokenTurn(TokenTurn):
 
     async def keep(self, octets: bytes) -> None:
         """See ``TokenTurn.keep``."""
-        with _doing("the tokens cannot be kept"):
+        with _doing("the tokens cannot be stored"):
             try:
                 await in_thread(self._take_room().commit, octets)
             finally:
@@ -113,19 +113,19 @@ class SpoolTokens(TokenStore):
     @contextlib.asynccontextmanager
     async def turn(self, account: str) -> AsyncGenerator[SpoolTokenTurn | None]:
         """See ``TokenStore.turn``."""
-        with _doing("the tokens cannot be kept"):
+        with _doing("the tokens cannot be stored"):
             directory = self._directory()
             descriptor = files.opened(
                 directory / f"{account}.lock", os.O_CREAT | os.O_RDONLY, 0o600
             )
-            locked = files.try_lock(descriptor)
+            locked = locks.try_lock(descriptor)
         turn = SpoolTokenTurn(directory, account)
         try:
             yield turn if locked else None
         finally:
             turn.close()
             if locked:
-                files.unlock_and_close(descriptor)
+                locks.unlock_and_close(descriptor)
             else:
                 os.close(descriptor)
 

@@ -1,7 +1,7 @@
 """A search for damage in a spool directory, which changes nothing, and its repair.
 
-Mail comes and goes while this looks, so what seems wrong is looked at a second time under its present
-name before it is called a problem.
+Mail comes and goes meanwhile, so a wrong entry is looked at a second time under its present name
+before it is called a problem.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ from emailrelay.errors import DamagedMessage, StoreError, reason_of
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.verification import DamageFinding, Verification
 
@@ -73,7 +73,7 @@ class SpoolVerification(Verification):
     def _message(self, name: str, entry: names.EnvelopeName) -> Iterator[DamageFinding]:
         self.messages += 1
         problem = self._damage(name, entry.id)
-        # S4 and S5 wait for the operator in any case, the damage told in their journal.
+        # S4 and S5 wait for the operator in any case, with the damage in their journal.
         if problem and entry.stage in _WORKING and files.is_there(self._at(name)):
             yield DamageFinding(name, problem, entry.id, entry.stage)
 
@@ -111,19 +111,19 @@ class SpoolVerification(Verification):
     def _draft(self, name: str) -> Iterator[DamageFinding]:
         if names.parse(name.rpartition("/")[2]) is None:
             return
-        lock = files.lock_named(self._at(name))
+        lock = locks.lock_named(self._at(name))
         if lock is not None:
-            files.unlock_and_close(lock)
+            locks.unlock_and_close(lock)
             yield DamageFinding(name, "a draft whose writer died")
 
     def _copy(self, name: str) -> Iterator[DamageFinding]:
         message = QueueId(name.rpartition("/")[2].rpartition(".")[0])
         path = self._root / names.envelope(message, Stage.UNFILTERED)
-        lock = files.lock_named(path)
+        lock = locks.lock_named(path)
         if lock is not None:
-            files.unlock_and_close(lock)
+            locks.unlock_and_close(lock)
         if lock is not None or not files.is_there(path):
-            yield DamageFinding(name, "a filters' work copy that nobody works on", message)
+            yield DamageFinding(name, "a filters' work copy that no process works on", message)
 
     def _has_envelope(self, message: QueueId) -> bool:
         present = [

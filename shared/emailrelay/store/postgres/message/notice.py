@@ -16,7 +16,7 @@ from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import from_uuid, to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
-from emailrelay.store.failure import Failure, PreparedNotice, notice_envelope
+from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
 from emailrelay.store.postgres.link.connections import Connection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks.entrance import entrance
@@ -42,8 +42,8 @@ select n.about from emailrelay.notice n where not n.local and not exists (
 """
 
 
-class PostgresFailure(Failure):
-    """See ``Failure``. It is a claim on the failed message."""
+class PostgresFailure(FailedMessage):
+    """See ``FailedMessage``. It is a claim on the failed message."""
 
     def __init__(self, database: Database, claim: PostgresClaim, uuid: UUID, token: int) -> None:
         self.id, self.envelope, self.history = claim.id, claim.envelope, claim.history
@@ -51,7 +51,7 @@ class PostgresFailure(Failure):
         self._uuid, self._token = uuid, token
 
     async def beginning(self, most: int) -> bytes:
-        """See ``Failure.beginning``."""
+        """See ``FailedMessage.beginning``."""
         found = bytearray()
         async for chunk in self._claim.content():
             found += chunk
@@ -60,7 +60,7 @@ class PostgresFailure(Failure):
         return bytes(found[:most])
 
     async def record(self) -> None:
-        """See ``Failure.record``."""
+        """See ``FailedMessage.record``."""
         async with self._database.connections.lend("note that a sender is told") as connection:
             await self._note(connection)
 
@@ -73,7 +73,7 @@ class PostgresFailure(Failure):
             raise StoreError(f"tell of {self.id}", "another process does it by now")
 
     async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
-        """See ``Failure.prepare``."""
+        """See ``FailedMessage.prepare``."""
         message = self._database.new_id()
         octets = text(message)
         envelope: Envelope = self._claim.envelope
@@ -93,7 +93,7 @@ class PostgresFailure(Failure):
         return PreparedNotice(message, octets)
 
     async def prepared(self) -> PreparedNotice | None:
-        """See ``Failure.prepared``."""
+        """See ``FailedMessage.prepared``."""
         async with (
             self._database.connections.lend("read a notice") as connection,
             connection.cursor(binary=True) as cursor,
@@ -105,16 +105,16 @@ class PostgresFailure(Failure):
         return PreparedNotice(from_uuid(cast("UUID", found[0])), cast("bytes", found[1]))
 
     async def relay(self) -> None:
-        """See ``Failure.relay``."""
+        """See ``FailedMessage.relay``."""
         await relay(self._database, self._uuid)
 
     async def delivered(self) -> None:
-        """See ``Failure.delivered``."""
+        """See ``FailedMessage.delivered``."""
         async with self._database.connections.lend("forget a notice") as connection:
             await connection.execute(_LEAVE, {"about": self._uuid})
 
     async def release(self) -> None:
-        """See ``Failure.release``."""
+        """See ``FailedMessage.release``."""
         await self._claim.release()
 
 

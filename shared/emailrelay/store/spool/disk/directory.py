@@ -11,18 +11,18 @@ import errno
 import os
 import stat
 import time
-from _thread import allocate_lock  # threading itself would cost submitters more than their message
+from _thread import allocate_lock  # importing threading takes longer than submitting a message
 from typing import NamedTuple
 
 MODE, PRIVATE = 0o770, 0o700
 _LOOK = 1.0
-"""Seconds after which the next use asks whether the path still leads to the open directory."""
+"""Seconds after which the next use checks that the path still leads to the open directory."""
 _PASSED_ON = stat.S_ISGID | stat.S_ISVTX
 _OPEN = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
 
 class Directory:
-    """A directory that stays open. One that was removed or replaced is opened again. Threads may share it.
+    """A directory that stays open, and is opened again if it was replaced. Threads may share it.
 
     The number of its descriptor never changes, so a thread that has just asked for it can use it.
     """
@@ -50,15 +50,15 @@ class Directory:
         self._guard = allocate_lock()
 
     def below(self, name: str, *, makes: bool = True, private: bool = False) -> "Directory":
-        """Give a directory in this one."""
+        """Return a directory in this one."""
         path = f"{self.path}/{name}"
         return Directory(path, above=self, name=name, makes=makes, private=private)
 
     def __truediv__(self, name: str) -> "Location":
-        """Give a name in this directory.
+        """Return a name in this directory.
 
         Raises:
-            OSError: it is a path, which somebody may have put into a file of the spool.
+            OSError: it is a path, as an attacker may have put into a file of the spool.
 
         """
         if "/" in name:
@@ -66,11 +66,11 @@ class Directory:
         return Location(self, name)
 
     def __str__(self) -> str:
-        """Give the path, for people."""
+        """Return the path, for messages."""
         return self.path
 
     def fileno(self) -> int:
-        """Give the descriptor.
+        """Return the descriptor.
 
         Raises:
             OSError: there is no such directory, or we may not trust it.
@@ -81,7 +81,7 @@ class Directory:
         return self._descriptor
 
     def renew(self) -> None:
-        """Open what the path leads to now, unless that is open already.
+        """Open the directory at the path, unless it is open already.
 
         Raises:
             OSError: as ``fileno``.
@@ -158,7 +158,7 @@ class Directory:
             raise OSError(errno.ENOTDIR, "is a link or no directory; remove it") from error
 
     def _make(self) -> int:
-        """Make it, for owner and group alone, and open it."""
+        """Make the directory, for owner and group alone, and open it."""
         with contextlib.suppress(FileExistsError):
             if self._above is None:
                 _make_with_parents(self.path)
@@ -181,7 +181,7 @@ class Directory:
         return descriptor
 
     def _check(self, found: os.stat_result) -> None:
-        """Refuse a directory below the spool with write access for all, or of a stranger."""
+        """Refuse a directory below the spool with write access for all, or of another user."""
         if self._above is None:
             return
         if self._private:
@@ -242,9 +242,9 @@ class Location(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        """Give the whole path, for people."""
+        """Return the whole path, for messages."""
         return f"{self.directory.path}/{self.name}"
 
     def plus(self, suffix: str) -> "Location":
-        """Give the name with something behind it."""
+        """Return the name with a suffix."""
         return Location(self.directory, self.name + suffix)

@@ -1,27 +1,24 @@
 """Syncs the file system of a spool as a whole, which costs less than many files one by one.
 
-A journal that is written once makes all files of a batch durable; synced one by one, even side by side,
-each is waited for at the turns of the disk. The whole includes what others have written there, so when
-that takes long, files are synced one by one again for a while.
+A journal that is written once makes all files of a batch durable; synced one by one, even side by
+side, each is waited for at the turns of the disk. The whole includes what others have written
+there, so when that takes long, files are synced one by one again for a while.
 """
 
 import os
-import re
 import time
 from collections.abc import Sequence
 
 from emailrelay import linux
 
 _PATIENCE = 0.25
-"""Seconds that a sync of everything may take before others' writing is taken for the reason."""
+"""Seconds that a sync of all may take; a longer one is put down to other programs' writes."""
 _PAUSE = 20
-"""Times as long files are synced one by one then."""
-_TELLS = (5, 8)
-"""The first version of Linux whose syncfs(2) tells of files that could not be written."""
+"""Files are then synced one by one for this many times as long."""
 
 
 class FileSystem:
-    """The file system that a directory is on, open from now on: so no error of its disk is missed."""
+    """The file system of a directory, kept open so that no error of its disk is missed."""
 
     def __init__(self, path: str) -> None:
         """Open it.
@@ -33,10 +30,10 @@ class FileSystem:
         self._descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._device = os.fstat(self._descriptor).st_dev
         self._again = 0.0
-        self._tells = _tells_of_errors()
+        self._reports = linux.sync_reports_errors()
 
     def open_again(self, path: str) -> None:
-        """Have the file system that ``path`` is on by now, for all who use this one.
+        """Use the file system of ``path`` from now on.
 
         Raises:
             OSError: it cannot be opened.
@@ -51,22 +48,22 @@ class FileSystem:
             os.close(descriptor)
 
     def serves(self, open_files: Sequence[int]) -> bool:
-        """Tell whether syncing all of it makes these files durable, or says so, and is worth it.
+        """Tell if a sync of all makes these files durable, reports errors, and saves time.
 
         The directory may have been replaced by one elsewhere since it was opened.
         """
-        if not self._tells or time.monotonic() < self._again:
+        if not self._reports or time.monotonic() < self._again:
             return False
         try:
             return all(os.fstat(each).st_dev == self._device for each in open_files)
-        except OSError:  # the sync of each will tell whose
+        except OSError:  # the sync of each file shows which one
             return False
 
     def sync(self) -> None:
         """Put everything on stable storage that has not been written yet. Blocks.
 
-        After an error files are synced one by one: what was lost may be another batch's whose data was
-        written along, and only the sync of its own files would still tell it so.
+        After an error files are synced one by one: what was lost may be another batch's whose data
+        was written along, and only the sync of its own files would still tell it so.
 
         Raises:
             OSError: the disk refused something since the last time, or since this was opened.
@@ -76,7 +73,7 @@ class FileSystem:
         try:
             linux.sync_file_system(self._descriptor)
         except OSError:
-            self._tells = False
+            self._reports = False
             raise
         ended = time.monotonic()
         if (took := ended - begun) > _PATIENCE:
@@ -85,13 +82,3 @@ class FileSystem:
     def close(self) -> None:
         """Close the directory."""
         os.close(self._descriptor)
-
-
-def _tells_of_errors() -> bool:
-    version = re.match(r"(\d+)\.(\d+)", os.uname().release)
-    return (
-        linux.AVAILABLE
-        and os.uname().sysname == "Linux"
-        and version is not None
-        and (int(version[1]), int(version[2])) >= _TELLS
-    )

@@ -1,35 +1,35 @@
-"""The few file operations that a spool is made of; nothing else writes into it."""
+"""The few file operations of a spool; no other module writes into it."""
 
 import contextlib
 import errno
-import fcntl
 import os
 import stat
 import zlib
 from collections.abc import Generator, Iterator
 
+from emailrelay import linux
 from emailrelay.store.spool.disk.directory import MODE, Directory, Location
 
 FILE_MODE = 0o660
 NOT_VOUCHED_FOR = FILE_MODE | stat.S_ISVTX
-"""The mode of an envelope that is not synced, since its client was not told 250 and waits for that.
+"""The mode of an envelope that is not synced, since its client waits and was not told 250.
 
-After a power cut the file may be empty, but not its name there without its mode: so it is not taken for
-acknowledged mail that was damaged.
+After a power cut the file may be empty, but its name is not there without this mode. So it is not
+taken for damaged mail that was acknowledged.
 """
 LARGEST_ENVELOPE = 64 * 1024 * 1024
 _END = 1024 * 1024
-"""Octets at either end of a file too large for an envelope where its fields, or last lines, are looked for."""
+"""Octets read at either end of a file that is too large for an envelope."""
 _LEAST = 4096
-"""Octets asked for at least, so that a few that were not known of come along."""
+"""Octets read at a time at least, so that a few new ones need no further call."""
 _PIECE = 64 * 1024
-"""Octets of a content that are read at a time. Each thread keeps so much for the next, with the C library's ways."""
+"""Octets of a content that are read at a time; the C library keeps as many for each thread."""
 
 
 def create(at: Location) -> int:
-    """Create a file that did not exist, for owner and group alone, and give its descriptor.
+    """Create a file that did not exist, for owner and group alone, and return its descriptor.
 
-    A directory that was taken away meanwhile is made again.
+    A directory that was removed meanwhile is made again.
     """
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR
     try:
@@ -39,7 +39,7 @@ def create(at: Location) -> int:
         descriptor = opened(at, flags, FILE_MODE)
     try:
         made = os.fstat(descriptor)
-        if stat.S_IMODE(made.st_mode) != FILE_MODE:  # the umask; services have one that fits
+        if stat.S_IMODE(made.st_mode) != FILE_MODE:  # the umask; the services' own changes nothing
             os.fchmod(descriptor, FILE_MODE)
     except OSError:
         os.close(descriptor)
@@ -49,7 +49,7 @@ def create(at: Location) -> int:
 
 
 def opened(at: Location, flags: int, mode: int = 0) -> int:
-    """Open as open(2) does, and never a link."""
+    """Open as open(2) does, but never a link."""
     try:
         return os.open(
             at.name,
@@ -58,7 +58,7 @@ def opened(at: Location, flags: int, mode: int = 0) -> int:
             dir_fd=at.directory.fileno(),
         )
     except OSError as error:
-        if error.filename == at.name:  # else it tells of the directory
+        if error.filename == at.name:  # else it names the directory
             error.filename = str(at)
         raise
 
@@ -67,7 +67,7 @@ def open_or_create(at: Location) -> int:
     """Open a regular file for reading and writing, made if it is missing.
 
     Raises:
-        OSError: it cannot be had, or something else stands there.
+        OSError: it cannot be opened or made, or is no regular file.
 
     """
     descriptor = open_to_write(at)
@@ -81,7 +81,7 @@ def open_or_create(at: Location) -> int:
 
 
 def rename(old: Location, new: Location) -> None:
-    """Give a file or directory another name, in the place of what bears it."""
+    """Rename a file or directory; it replaces the file that has the new name."""
     try:
         os.rename(
             old.name,
@@ -95,22 +95,22 @@ def rename(old: Location, new: Location) -> None:
 
 
 def status_of(at: Location) -> os.stat_result:
-    """Tell what stands at a place; a link is not followed.
+    """Return the status of the file with a name; a link is not followed.
 
     Raises:
-        FileNotFoundError: nothing does.
+        FileNotFoundError: there is none.
 
     """
     try:
         return os.stat(at.name, dir_fd=at.directory.fileno(), follow_symlinks=False)
     except OSError as error:
-        if error.filename == at.name:  # else it tells of the directory
+        if error.filename == at.name:  # else it names the directory
             error.filename = str(at)
         raise
 
 
 def is_there(at: Location) -> bool:
-    """Tell whether a name is there, be it a link that leads nowhere."""
+    """Tell if a name is there, also as a link that leads nowhere."""
     try:
         status_of(at)
     except OSError:
@@ -119,7 +119,7 @@ def is_there(at: Location) -> bool:
 
 
 def is_directory(at: Location) -> bool:
-    """Tell whether a directory stands at a place."""
+    """Tell if a name is that of a directory."""
     try:
         return stat.S_ISDIR(status_of(at).st_mode)
     except OSError:
@@ -135,7 +135,7 @@ def listed(directory: Directory) -> list[str]:
 @contextlib.contextmanager
 def scanned(directory: Directory) -> Generator[Iterator["os.DirEntry[str]"]]:
     """Read a directory from its beginning."""
-    # The position in it belongs to the open file, so each reader opens it for itself.
+    # The position belongs to the open file, so each reader opens the directory again.
     descriptor = reopened(directory)
     try:
         with os.scandir(descriptor) as entries:
@@ -145,7 +145,7 @@ def scanned(directory: Directory) -> Generator[Iterator["os.DirEntry[str]"]]:
 
 
 def reopened(directory: Directory) -> int:
-    """Open a directory once more, for a position, a lock or errors of one's own."""
+    """Open a directory once more: each open file has its own position, lock and errors."""
     return opened(directory / ".", os.O_RDONLY | os.O_DIRECTORY)
 
 
@@ -159,18 +159,18 @@ def make_directory(at: Location, mode: int = MODE) -> None:
     try:
         try:
             os.mkdir(at.name, mode, dir_fd=at.directory.fileno())
-        except FileNotFoundError:  # the one above was taken away
+        except FileNotFoundError:  # the directory above was removed
             at.directory.renew()
             os.mkdir(at.name, mode, dir_fd=at.directory.fileno())
     except OSError as error:
-        if error.filename == at.name:  # else it tells of the directory
+        if error.filename == at.name:  # else it names the directory
             error.filename = str(at)
         raise
 
 
 def remove_tree(at: Location) -> None:
-    """Remove a directory with all that is in it, as far as we may; no link is followed."""
-    from shutil import rmtree  # noqa: PLC0415 - slow; who only adds a message need not wait for it
+    """Remove a directory and its contents, as far as permitted; no link is followed."""
+    from shutil import rmtree  # noqa: PLC0415 - slow, and emailrelay-submit does without
 
     rmtree(at.name, ignore_errors=True, dir_fd=at.directory.fileno())
 
@@ -192,14 +192,14 @@ def sync_data(descriptor: int) -> None:
 
 
 def write_all(descriptor: int, octets: bytes | bytearray | memoryview) -> None:
-    """Write everything: a nearly full disk takes a part and says nothing but the count."""
+    """Write all octets: a nearly full disk takes a part, and reports only the count."""
     rest = memoryview(octets)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
 
 def write_at(descriptor: int, octets: bytes, offset: int) -> None:
-    """Write everything at a place in a file."""
+    """Write all octets at an offset in a file."""
     rest = memoryview(octets)
     while rest:
         written = os.pwrite(descriptor, rest, offset)
@@ -207,19 +207,19 @@ def write_at(descriptor: int, octets: bytes, offset: int) -> None:
 
 
 def open_regular(at: Location, *, alone: bool = True) -> int | None:
-    """Open a file for reading; None if there is none, or something else stands there.
+    """Open a file for reading; None if there is none, or it is no regular file.
 
-    A link, a FIFO, a directory or (``alone``) a second hard link is somebody's mistake or somebody's
-    attack: it is neither followed nor waited for.
+    A link, a FIFO, a directory or (``alone``) a file with a second hard link is a mistake or an
+    attack: it is not followed, and never blocks.
     """
     opened = open_with_status(at, alone=alone)
     return None if opened is None else opened[0]
 
 
 def open_with_status(at: Location, *, alone: bool = True) -> tuple[int, os.stat_result] | None:
-    """Open as ``open_regular`` does, and tell what was there."""
+    """Do as ``open_regular``, and return the file's status, too."""
     try:
-        descriptor = opened(at, os.O_RDONLY | os.O_NONBLOCK)
+        descriptor = _opened_to_read(at)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -234,8 +234,16 @@ def open_with_status(at: Location, *, alone: bool = True) -> tuple[int, os.stat_
     return None
 
 
+def _opened_to_read(at: Location) -> int:
+    flags = linux.reading_flags()
+    if flags != os.O_RDONLY:
+        with contextlib.suppress(PermissionError, IsADirectoryError):
+            return opened(at, flags | os.O_NONBLOCK)
+    return opened(at, os.O_RDONLY | os.O_NONBLOCK)
+
+
 def open_to_write(at: Location) -> int | None:
-    """Open a regular file of ours for reading and writing; None if there is none."""
+    """Open a regular file for reading and writing; None if there is none."""
     try:
         descriptor = opened(at, os.O_RDWR | os.O_NONBLOCK)
     except FileNotFoundError:
@@ -246,99 +254,8 @@ def open_to_write(at: Location) -> int | None:
     return None
 
 
-def share_lock(descriptor: int) -> None:
-    """Hold a lock beside others who share it; waits for one who has it alone."""
-    fcntl.flock(descriptor, fcntl.LOCK_SH)
-
-
-def lock(descriptor: int) -> None:
-    """Take a lock, waiting for it."""
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-
-
-def try_lock(descriptor: int) -> bool:
-    """Take the kernel's lock on an open file if nobody has it."""
-    from filelock import lock_descriptor  # noqa: PLC0415 - slow; who only adds a message need not wait for it
-
-    return lock_descriptor(descriptor, blocking=False)
-
-
-def try_lock_new(descriptor: int) -> bool:
-    """Take the same lock on a file that this process has just made.
-
-    A sweep may have it for a moment, nobody else. See ``docs/decisions/lock-of-a-new-message.md``.
-    """
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def unlock(descriptor: int) -> None:
-    """End a lock at once: a child between fork and exec still shares the open file."""
-    fcntl.flock(descriptor, fcntl.LOCK_UN)
-
-
-def unlock_and_close(descriptor: int) -> None:
-    """End a lock and close its file; no error of that matters: what must be durable was synced before.
-
-    The lock ends with the last descriptor of its file, if not by itself.
-    """
-    with contextlib.suppress(OSError):
-        unlock(descriptor)
-    with contextlib.suppress(OSError):
-        os.close(descriptor)
-
-
-def lock_named(at: Location, *, new: bool = False) -> int | None:
-    """Open and lock the file at ``at``; None if it is gone, not regular, or locked.
-
-    ``new``: this process has just made it.
-
-    Guarantee: the name and the locked inode agree; a lock on a file that was just renamed is void.
-    """
-    locked = lock_with_status(at, new=new)
-    return None if locked is None else locked[0]
-
-
-def lock_with_status(at: Location, *, new: bool = False) -> tuple[int, os.stat_result] | None:
-    """Open and lock as ``lock_named`` does, and tell what the file was once it was locked."""
-    opened = open_with_status(at)
-    if opened is None:
-        return None
-    descriptor, before = opened
-    if try_lock_new(descriptor) if new else try_lock(descriptor):
-        with contextlib.suppress(FileNotFoundError):
-            status = status_of(at)
-            if os.path.samestat(status, before):
-                return descriptor, status
-        unlock_and_close(descriptor)
-    else:
-        os.close(descriptor)
-    return None
-
-
-def create_locked(at: Location) -> int | None:
-    """Create a file and take its lock; None if a sweep took it for a dead process's in between."""
-    descriptor = create(at)
-    if try_lock_new(descriptor) and is_named(descriptor, at):
-        return descriptor
-    os.close(descriptor)
-    return None
-
-
-def is_named(descriptor: int, at: Location) -> bool:
-    """Tell whether ``at`` names the open file."""
-    try:
-        there, here = status_of(at), os.fstat(descriptor)
-    except FileNotFoundError:
-        return False
-    return os.path.samestat(there, here)
-
-
 def exists(at: Location) -> bool:
-    """Tell whether a name is there; costs half of what ``os.path.exists`` does where it is not."""
+    """Tell if a name is there; half the cost of ``os.path.exists`` for a missing name."""
     return os.access(at.name, os.F_OK, dir_fd=at.directory.fileno())
 
 
@@ -346,7 +263,7 @@ def read_all(descriptor: int, offset: int = 0) -> bytes:
     """Read an envelope file from ``offset`` to its end.
 
     Raises:
-        OSError: it cannot be read, or is no envelope by its size.
+        OSError: it cannot be read, or is too large for an envelope.
 
     """
     size = os.fstat(descriptor).st_size - offset
@@ -356,7 +273,7 @@ def read_all(descriptor: int, offset: int = 0) -> bytes:
 
 
 def read_ends(descriptor: int) -> bytes:
-    """Read an envelope file, or of one that is too large its beginning and its end."""
+    """Read an envelope file; of a too large one, the beginning and the end."""
     size = os.fstat(descriptor).st_size
     if size <= LARGEST_ENVELOPE:
         return read_known(descriptor, size)
@@ -364,19 +281,19 @@ def read_ends(descriptor: int) -> bytes:
 
 
 def read_known(descriptor: int, size: int, offset: int = 0) -> bytes:
-    """Read the ``size`` octets from ``offset``, and what has come behind them meanwhile."""
+    """Read the ``size`` octets from ``offset``, and any that were appended meanwhile."""
     chunks: list[bytes] = []
     while chunk := os.pread(descriptor, room := max(size + 1, _LEAST), offset):
         chunks.append(chunk)
         offset += len(chunk)
         size -= len(chunk)
         if size <= 0 and len(chunk) < room:
-            break  # that was the end: another call would only say so
+            break  # the end: another call would only confirm it
     return b"".join(chunks)
 
 
 def lines(descriptor: int, offset: int) -> Iterator[bytes]:
-    """Give the whole lines of an open file from ``offset`` on, without CRLF."""
+    """Return the whole lines of an open file from ``offset`` on, without CRLF."""
     with os.fdopen(os.dup(descriptor), "rb") as file:
         file.seek(offset)
         for line in file:
@@ -385,15 +302,15 @@ def lines(descriptor: int, offset: int) -> Iterator[bytes]:
 
 
 def open_for_append(descriptor: int) -> int:
-    """Open the very inode of ``descriptor`` for appending, under whatever name it has by now.
+    """Open the file behind ``descriptor`` for appending, whatever its name is now.
 
-    Claims are held on descriptors for reading: closing one for writing wakes every watcher.
+    Claims have descriptors for reading: closing one for writing would wake every watcher.
     """
-    return os.open(f"/proc/self/fd/{descriptor}", os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+    return linux.reopen_to_append(descriptor)
 
 
 def append(descriptor: int, octets: bytes) -> None:
-    """Append whole lines behind whatever a torn earlier append may have left."""
+    """Append whole lines, on a new line after a torn earlier append."""
     size = os.fstat(descriptor).st_size
     torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
     write_all(descriptor, b"\r\n" + octets if torn else octets)
@@ -401,7 +318,7 @@ def append(descriptor: int, octets: bytes) -> None:
 
 def sync_directory(directory: Directory) -> None:
     """Make a directory's names durable."""
-    # The kernel tells of an error once to each open file: this one's is not another thread's to hear.
+    # The kernel reports an error once to each open file: no other thread may get this one's.
     descriptor = reopened(directory)
     try:
         os.fsync(descriptor)
@@ -419,27 +336,27 @@ def take_away(at: Location) -> None:
     """Remove a name.
 
     Raises:
-        FileNotFoundError: somebody else has.
+        FileNotFoundError: it was removed before.
 
     """
     try:
         os.unlink(at.name, dir_fd=at.directory.fileno())
     except OSError as error:
-        if error.filename == at.name:  # else it tells of the directory
+        if error.filename == at.name:  # else it names the directory
             error.filename = str(at)
         raise
 
 
 def copy(source: int, target: Location) -> int:
-    """Copy an open file to a new one that only this user can read, inside the kernel; give it open."""
+    """Copy an open file to a new one for this user alone, in the kernel; return it open."""
     descriptor = opened(target, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     try:
         offset, size = 0, os.fstat(source).st_size
         while offset < size:
-            sent = os.sendfile(descriptor, source, offset, size - offset)
-            if sent == 0:
+            copied = linux.copy_octets(source, descriptor, offset, size - offset)
+            if copied == 0:
                 break
-            offset += sent
+            offset += copied
     except OSError:
         os.close(descriptor)
         raise
@@ -447,7 +364,7 @@ def copy(source: int, target: Location) -> int:
 
 
 def measure(descriptor: int) -> tuple[int, int]:
-    """Give the length and the CRC-32 of an open file's octets."""
+    """Return the length and the CRC-32 of an open file's octets."""
     length = crc32 = 0
     while chunk := os.pread(descriptor, _PIECE, length):
         crc32 = zlib.crc32(chunk, crc32)

@@ -1,4 +1,4 @@
-"""Which file names mean what in a spool directory."""
+"""The file names in a spool directory, and their meanings."""
 
 import re
 from typing import NamedTuple
@@ -13,11 +13,11 @@ DOUBT = ".doubt"
 WAITING = ".waiting"
 NOTICES = ".dsn"
 LOG = ".wal"
-"""What makes commits and settlements durable where there is a log; its lock tells who has the spool open."""
+"""The directory of the log; processes that have the spool open share its lock."""
 SLOTS = ".slots"
-"""Made when a route has a limit that processes share."""
+"""Made if a route has a limit that processes share."""
 FILTERS_FIRST = ".unfiltered"
-"""Present where new mail goes to the filters first: those who submit directly look for it."""
+"""Present if new mail goes to the filters first, for programs that submit directly."""
 DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING, NOTICES, LOG)
 
 _SUFFIX = {
@@ -35,49 +35,49 @@ _OTHER = re.compile(r"emailrelay\.([0-9A-Za-z._-]{1,200}?)\.envelope\..+", re.DO
 
 
 class EnvelopeName(NamedTuple):
-    """What an envelope's name says."""
+    """The parts of an envelope's name."""
 
     id: QueueId
     stage: Stage
 
 
 def is_id(text: str) -> bool:
-    """Tell whether ``text`` can be a message's id, so that names and paths may be made of it."""
+    """Tell if ``text`` can be a message's id, so that it is safe in names and paths."""
     return _ID.fullmatch(text) is not None
 
 
 def content(message: QueueId) -> str:
-    """Give the name of a message's content."""
+    """Return the name of a message's content."""
     return f"emailrelay.{message}.content"
 
 
 def envelope(message: QueueId, stage: Stage) -> str:
-    """Give the name of a message's envelope at a stage."""
+    """Return the name of a message's envelope at a stage."""
     return f"emailrelay.{message}.envelope{_SUFFIX[stage]}"
 
 
 def ending(stage: Stage) -> str:
-    """Give what the names of all envelopes at a stage end with, and few others."""
+    """Return the ending of the names of all envelopes at a stage, and of few other names."""
     return f".envelope{_SUFFIX[stage]}"
 
 
 def envelopes(message: QueueId) -> list[str]:
-    """Give all names that a message's envelope may have."""
+    """Return all names that a message's envelope may have."""
     return [f"emailrelay.{message}.envelope{suffix}" for suffix in _STAGE]
 
 
 def draft_envelope(message: QueueId) -> str:
-    """Give the name of an envelope being written; its acceptance line says where it goes."""
+    """Return the name of an envelope being written; its acceptance line has its stage."""
     return f"emailrelay.{message}.envelope"
 
 
 def busy_envelope(message: QueueId) -> str:
-    """Give the name that the old program gave an envelope while it forwarded the message."""
+    """Return the name that the old program gave an envelope while it forwarded the message."""
     return f"emailrelay.{message}.envelope.busy"
 
 
 def parse(name: str) -> EnvelopeName | None:
-    """Read an envelope's name; None for every other name, another program's drafts among them."""
+    """Read an envelope's name; None for every other name, such as another program's drafts."""
     match = _ENVELOPE.fullmatch(name)
     return None if match is None else EnvelopeName(QueueId(match[1]), _STAGE[match[2]])
 
@@ -103,21 +103,21 @@ def parse_busy(name: str) -> QueueId | None:
 
 
 def parse_other(name: str) -> QueueId | None:
-    """Read the name of an envelope that somebody has put aside under an ending of his own."""
+    """Read the name of an envelope that was renamed by hand to an unknown ending."""
     match = _OTHER.fullmatch(name)
     return None if match is None else QueueId(match[1])
 
 
 def running_copy(message: QueueId) -> str:
-    """Give the name, under ``WORK``, of the copy that filters are working on."""
+    """Return the name, under ``WORK``, of the copy that filters are working on."""
     return f"{message}.run"
 
 
 def new_envelope(message: QueueId) -> str:
-    """Give the name, under ``WORK``, of where a message's envelope is made anew."""
+    """Return the name, under ``WORK``, of the directory where a message's envelope is made anew."""
     return f"{message}.new"
 
 
 def adopted_copy(message: QueueId) -> str:
-    """Give the name, under ``WORK``, of a filters' result that has become the message."""
+    """Return the name, under ``WORK``, of a filters' result that has become the message."""
     return f"{message}.adopt"

@@ -9,7 +9,7 @@ _T = TypeVar("_T")
 
 
 async def in_thread(act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run ``act`` in a thread. Cancelled, this waits for its end all the same.
+    """Run ``act`` in a thread. If cancelled, wait for its end.
 
     Otherwise the thread would go on with descriptors that are closed and used anew, and in a
     directory that belongs to the message's next holder.
@@ -20,5 +20,5 @@ async def in_thread(act: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) 
     except asyncio.CancelledError:
         await asyncio.wait((work,))
         if not work.cancelled():
-            work.exception()  # nobody is left to hear of it
+            work.exception()  # no caller is left to raise it in
         raise

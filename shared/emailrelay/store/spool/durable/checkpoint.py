@@ -1,6 +1,6 @@
-"""When a segment of the log may go: after a sync of the whole file system, begun when it was closed.
+"""Removes segments of the log: each after a sync of the whole file system that began after its end.
 
-A sync that fails is not repeated, since the kernel tells of what it lost only once: the log is kept, all
+A failed sync is not repeated, since the kernel reports lost data only once. The log is kept, all
 processes stop taking mail, and the next first opener restores the files from the log.
 """
 
@@ -15,36 +15,36 @@ from emailrelay.store.spool.durable.segment import Segment
 
 
 class Checkpoints:
-    """Takes closed segments away. One at a time in a process; several processes may try."""
+    """Removes closed segments, in one thread of a process at a time; several processes may try."""
 
     def __init__(self, root: str, log: Log) -> None:
-        """Open the spool's file system for ourselves: an error is told once to each who has."""
+        """Open the spool's file system: the kernel reports an error once to each open file."""
         self._log = log
         self._whole = FileSystem(root)
         self._one = threading.Lock()
 
     def make(self) -> bool:
-        """Take away what is closed and shown by the messages' own files; True if anything is left.
+        """Remove closed segments that the messages' own files show; True if any are left.
 
         Raises:
-            OSError: the disk has failed; nothing was taken away.
+            OSError: the disk has failed; nothing was removed.
 
         """
         with self._one:
-            self._take_away()  # first: on a full disk the next segment can only be one that was taken away
+            self._remove()  # first: a full disk has room for a next segment only in a removed one
             self._log.close_old()
-            left = self._take_away()
+            left = self._remove()
         return left or not self._log.is_empty()
 
-    def _take_away(self) -> bool:
-        """Take away what can go; True if anything else is closed."""
+    def _remove(self) -> bool:
+        """Remove the segments that are not needed; True if another one is closed."""
         self._log.behind = 0
         with ExitStack() as opened:
             closed = self._log.closed()
             for each in closed:
                 opened.callback(each.close)
-            # In their order: what a settlement is about must not outlive it.
-            free = [] if self._log.is_sick() else list(takewhile(Segment.take, closed))
+            # In their order: a commit must not outlive its settlement.
+            free = [] if self._log.has_failed() else list(takewhile(Segment.take, closed))
             if free:
                 self._sync()
             for each in free:
@@ -55,11 +55,11 @@ class Checkpoints:
         try:
             self._whole.sync()
         except OSError:
-            self._log.fall_sick()
+            self._log.mark_failed()
             raise
 
     def open_again(self, root: str) -> None:
-        """Have the file system that the spool is on by now."""
+        """Use the file system that the spool is on now."""
         self._whole.open_again(root)
 
     def close(self) -> None:

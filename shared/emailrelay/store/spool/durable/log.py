@@ -1,7 +1,7 @@
-"""The log that all processes of a spool write together: batches in one order, each made durable by a sync.
+"""The log that all processes of a spool write: batches in one order, each made durable by a sync.
 
-Being one for all, it has one order: no settlement stands before the commit that it settles, so a segment
-taken away takes nothing from the meaning of those behind it.
+One log has one order: no settlement comes before its commit. So a segment can be removed without
+changing the meaning of those after it.
 """
 
 import contextlib
@@ -23,71 +23,78 @@ from emailrelay.store.spool.durable.segment import Segment
 from emailrelay.store.spool.durable.tail import LogPosition, Tail
 
 LARGEST_CONTENT = 256 * 1024
-"""Octets of a content that goes into the log; a larger one is quicker synced as the file it is."""
+"""Octets of a content that goes into the log; to sync a larger one as a file is quicker."""
 LARGEST_BATCH = 2 * 1024 * 1024
 _SEGMENTS = 32
-"""As many segments there may be, if checkpoints lag behind."""
+"""Segments that there may be while checkpoints lag behind."""
 _OLD = 10.0
-"""Seconds after its first batch that a segment is closed, so that its checkpoint can be made."""
+"""Seconds after its first batch until a segment is closed, so that it can be removed."""
 _SURE = 20_000_000
-"""Nanoseconds since a directory's last change after which another one shows in its change time."""
-_SICKNESS = "the spool's disk has failed; its log is kept for a restart"
-_TAIL, _SICK = "tail", "sick"
+"""Nanoseconds after a directory's change until a further change surely shows in its change time."""
+_FAILURE = "the spool's disk has failed; its log is kept for a restart"
+_TAIL, _FAILED = "tail", "sick"
 
 
 class LogGone(OSError):
-    """The log was removed or replaced: nobody would find what is written to it."""
+    """The log was removed or replaced: no process would find what is written to it."""
 
     def __init__(self, directory: str) -> None:
-        """Name the log's directory."""
+        """Name the directory of the log."""
         super().__init__(errno.ESTALE, f"the log in {directory} was removed or replaced")
 
 
 @dataclass(slots=True, eq=False)
 class Written:
-    """A batch in the log, which keeps its segment there until ``shown``."""
+    """A batch in the log, which keeps its segment until ``shown``."""
 
     segment: Segment
     offset: int
 
     def shown(self) -> None:
-        """Let the segment go: the messages' own files show what the batch says, or it was refused."""
+        """Release the segment: the messages' own files show the batch, or it was refused."""
         self.segment.unshare()
 
 
 class Log:
-    """One process's hand on the log under ``directory``. Threads may share it."""
+    """The log under ``directory``, as one process has it open. Threads may share it."""
 
     def __init__(self, directory: Directory) -> None:
-        """Nothing is opened before it is needed."""
+        """Open nothing yet."""
         self.directory = directory
         self._one = threading.Lock()
         self._one_syncs = threading.Lock()
         self._tail: Tail | None = None
         self._segment: Segment | None = None
         self._broken: set[int] = set()
-        """Segments of which a sync has failed."""
+        """Segments with a failed sync."""
         self._seen: tuple[int, int, int, Segment] | None = None
-        """How the directory looked when it was last known to have a segment, and not to be sick."""
-        self._found_sick = False
+        """The directory's state, and the segment found there, at the last complete check."""
+        self._found_failed = False
+        self._begun = False
         self.behind = 0
-        """Segments that this process has closed since it last looked for what can be taken away."""
+        """Segments that this process has closed since its last checkpoint."""
 
     def in_use(self) -> bool:
-        """Tell whether this spool has a log, so that settlements must go there."""
+        """Tell if the spool has a log now; then settlements must go there."""
         return self._tail is not None or files.is_there(self.directory / _TAIL)
 
     def begin(self) -> None:
-        """Have a log from now on.
+        """Make a log, unless the spool has one.
 
         Raises:
             OSError: there is no room for it.
 
         """
+        self._begun = True
         with self._one, self._opened().locked() as place:
             if place is None:
                 self._next(self._opened(), place)
                 segment.reserve(self.directory)
+
+    def begin_again(self) -> None:
+        """Do as ``begin`` after ``leave``, if this process has begun a log before."""
+        if self._begun:
+            self.begin()
 
     def _opened(self) -> Tail:
         if self._tail is None:
@@ -97,24 +104,24 @@ class Log:
                 raise LogGone(str(self.directory)) from error
         return self._tail
 
-    def _surely(self, tail: Tail) -> None:
-        """See to it that what is opened or made by its path belongs to the log whose tail is locked."""
+    def _check_path(self, tail: Tail) -> None:
+        """Check that the path leads to the log whose tail is locked."""
         if not tail.is_linked():
             raise LogGone(str(self.directory))
 
     def write_now(self, batch: Sequence[Record]) -> Written | None:
-        """Write a batch if nothing need be waited for; None: nothing was done."""
+        """Write a batch if that needs no wait; None: nothing was done."""
         if not self._one.acquire(blocking=False):
             return None
         try:
             return self._write(batch, wait=False)
-        except (OSError, MemoryError):  # whoever tries again is told
+        except (OSError, MemoryError):  # the next try raises it
             return None
         finally:
             self._one.release()
 
     def write(self, batch: Sequence[Record]) -> Written:
-        """Write a batch, which is not on stable storage before ``sync``. Blocks; for a thread.
+        """Write a batch, which is durable only after ``sync``. Blocks; for a thread.
 
         Raises:
             OSError: it is not written.
@@ -129,9 +136,10 @@ class Log:
         return written
 
     def sync(self, batches: Iterable[Written]) -> dict[Segment, OSError]:
-        """Put batches on stable storage; gives the segments with whose batches that has failed.
+        """Put batches on stable storage; return the segments for which that has failed.
 
-        These may be there all the same, but nobody shall find them, since all that is in them is refused.
+        Their batches are overwritten: all records in them are refused, so replay must not find
+        them.
         """
         failed: dict[Segment, OSError] = {}
         synced: set[Segment] = set()
@@ -147,9 +155,9 @@ class Log:
         return failed
 
     def _sync(self, segment: Segment) -> OSError | None:
-        # Never again one that has failed: the kernel may have dropped what it could not write, of batches
-        # that were written meanwhile, too, and tells of it once.
-        # Nor may another thread's sync hear of no error while this one is told of it.
+        # A failed sync is not repeated: the kernel may have dropped data, also of batches written
+        # meanwhile, and it reports that once. So no other thread may sync at the same time: one
+        # would get no error for data that is lost.
         with self._one_syncs:
             if segment.number in self._broken:
                 return OSError(errno.EIO, "an earlier sync of the log has failed")
@@ -165,15 +173,15 @@ class Log:
         return None
 
     def _check(self, segment: Segment) -> None:
-        """Refuse a batch that no later process would find, or that is written to a sick log.
+        """Refuse a batch that no later process would find, or whose log is kept for a restart.
 
-        By its path, whatever is open: an administrator may have removed the log, or moved the spool. One
-        system call a batch tells that nothing has changed, since each change of a name shows in the
+        An administrator may have removed the log, or moved the spool, so the path counts. One
+        system call for each batch shows that nothing has changed: each change of a name changes the
         directory's change time.
 
         Raises:
-            LogGone: the segment is not at its path any more.
-            OSError: the log is sick, or out of reach.
+            LogGone: the path does not lead to the segment any more.
+            OSError: a checkpoint has failed, or the log cannot be reached.
 
         """
         now = time.time_ns()
@@ -188,14 +196,14 @@ class Log:
         tail = self._tail
         if not segment.is_linked() or not (tail is None or tail.is_linked()):
             raise LogGone(str(self.directory))
-        self._found_sick = self.is_sick()
-        if self._found_sick:
-            raise OSError(errno.EIO, _SICKNESS)
+        self._found_failed = self.has_failed()
+        if self._found_failed:
+            raise OSError(errno.EIO, _FAILURE)
         # Within one tick of the kernel's clock a second change would not show.
         self._seen = looks if now - status.st_ctime_ns > _SURE else None
 
-    def stands(self) -> bool:
-        """Tell whether the log that this process writes is the one at its path."""
+    def is_current(self) -> bool:
+        """Tell if the path leads to the log that this process writes."""
         with self._one:
             if self._tail is None:
                 return True
@@ -208,17 +216,17 @@ class Log:
                 return self._tail.is_linked() and not lost
 
     def leave(self) -> None:
-        """Let go of a log that was removed or replaced: the next batch goes to what is at its path."""
+        """Close a log that was removed or replaced; the next batch goes to the log at the path."""
         with self._one:
-            self._let_go()
+            self._release()
             self._broken.clear()
 
     @contextmanager
     def durable(self, batch: Sequence[Record]) -> Generator[None]:
-        """Have a batch on stable storage; inside the block the messages' files are made to show it. Blocks.
+        """Put a batch on stable storage; in the block the messages' files are changed. Blocks.
 
         Raises:
-            OSError: it is not; the log may have it all the same, but nobody was told.
+            OSError: that has failed. The log may have the batch, but the block was not entered.
 
         """
         written = self.write(batch)
@@ -230,9 +238,9 @@ class Log:
             written.shown()
 
     def forget(self, message: QueueId, *, wait: bool = True) -> None:
-        """Note that a message is gone, without a sync: as lasting as the removal of its files.
+        """Note that a message is gone, without a sync: it lasts as long as its files' removal.
 
-        Without ``wait`` it is left, if anything need be waited for.
+        Without ``wait`` nothing is written if that needs a wait.
         """
         if self.in_use() and self._one.acquire(blocking=wait):
             try:
@@ -243,9 +251,9 @@ class Log:
 
     @contextmanager
     def _appended(self, batch: Sequence[Record], *, wait: bool = True) -> Generator[Written]:
-        """Append a batch; in the block nobody else writes."""
-        if self._found_sick and self.is_sick():
-            raise OSError(errno.EIO, _SICKNESS)
+        """Append a batch; in the block no other thread or process writes."""
+        if self._found_failed and self.has_failed():
+            raise OSError(errno.EIO, _FAILURE)
         room = records.room(sum(map(records.size, batch)))
         tail = self._opened()
         with tail.locked(wait=wait) as place:
@@ -261,13 +269,13 @@ class Log:
                 yield Written(writing, here.offset)
             except OSError:
                 with contextlib.suppress(OSError):
-                    writing.write(bytes(BLOCK), here.offset)  # nobody shall find what is refused
+                    writing.write(bytes(BLOCK), here.offset)  # replay must not find a refused batch
                 raise
 
     def _place(
         self, tail: Tail, place: LogPosition | None, room: int
     ) -> tuple[Segment, LogPosition] | None:
-        """Give the segment to write to, and where, if it has the room; the tail is locked."""
+        """Return the segment and offset to write to, if there is room; the tail is locked."""
         if place is None or place.number in self._broken:
             return None
         writing = self._open(tail, place.number)
@@ -277,7 +285,7 @@ class Log:
 
     def _open(self, tail: Tail, number: int) -> Segment | None:
         if self._segment is None or self._segment.number != number:
-            self._surely(tail)
+            self._check_path(tail)
             try:
                 self._change(segment.open_segment(self.directory, number))
             except StoreUnusable as error:
@@ -285,7 +293,7 @@ class Log:
         return self._segment
 
     def _next(self, tail: Tail, place: LogPosition | None) -> tuple[Segment, LogPosition]:
-        self._surely(tail)
+        self._check_path(tail)
         numbers = segment.numbers(self.directory)
         if len(numbers) >= _SEGMENTS:
             raise OSError(errno.ENOSPC, "the log is full: its checkpoints lag behind")
@@ -303,10 +311,10 @@ class Log:
         self._segment = to
 
     def close_old(self) -> None:
-        """Close the segment that is written to if it has been for long enough.
+        """Close the current segment if its first batch is old enough.
 
         Raises:
-            OSError: there can be no new one.
+            OSError: a new one cannot be made.
 
         """
         if not self.in_use():
@@ -318,14 +326,14 @@ class Log:
                 self._next(self._opened(), place)
 
     def is_empty(self) -> bool:
-        """Tell whether nothing was written since the last segment was closed."""
+        """Tell if nothing was written since the last segment was closed."""
         if not self.in_use():
             return True
         with self._one, self._opened().locked() as place:
             return place is None or not place.since
 
     def closed(self) -> list[Segment]:
-        """Open all segments that nobody writes to any more, in their order; the caller closes them."""
+        """Open all segments before the current one, in order; the caller closes them."""
         if not self.in_use():
             return []
         with self._one, self._opened().locked() as place:
@@ -338,27 +346,27 @@ class Log:
                     opened.append(found)
         return opened
 
-    def is_sick(self) -> bool:
-        """Tell whether a checkpoint has failed: files may be lost that only the log has whole."""
-        return files.is_there(self.directory / _SICK)
+    def has_failed(self) -> bool:
+        """Tell if a checkpoint has failed: files may be lost that only the log has whole."""
+        return files.is_there(self.directory / _FAILED)
 
-    def fall_sick(self) -> None:
-        """Have all processes refuse to go on; the next first opener restores the files from the log."""
+    def mark_failed(self) -> None:
+        """Have all processes refuse mail; the next first opener restores the files from the log."""
         with contextlib.suppress(FileExistsError):
-            os.close(files.create(self.directory / _SICK))
+            os.close(files.create(self.directory / _FAILED))
 
     def end(self) -> None:
-        """Take the log away, when its segments are gone and no other process has the spool open."""
+        """Remove the log, after its segments; no other process has the spool open."""
         self.close()
-        for name in (_TAIL, _SICK):
+        for name in (_TAIL, _FAILED):
             files.remove(self.directory / name)
         segment.remove_spare(self.directory)
 
     def close(self) -> None:
         """Close the files."""
-        self._let_go()
+        self._release()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         self._change(None)
         if self._tail is not None:
             self._tail.close()

@@ -1,8 +1,8 @@
-"""How what happened to messages is written into a log: records, and batches of them in whole blocks.
+"""The format of the log: records of commits and settlements, in batches of whole blocks.
 
-A batch stands in blocks of its own, so no write touches a block that was synced before. Its head names
-the segment's *mark*, drawn at random for each segment: what an earlier life of the file left behind, or
-a sender has put into a message, is never taken for a batch. All of this is pure.
+A batch has blocks of its own, so no write touches a block that was synced before. Its head has the
+segment's *mark*, drawn at random for each segment. So neither the file's earlier octets nor the
+text of a message can be taken for a batch. All of this is pure.
 """
 
 import struct
@@ -23,7 +23,7 @@ _TAKEN, _NOTED, _GONE = 1, 2, 3
 
 
 class Taken(NamedTuple):
-    """A message became ours: its whole envelope file and its content."""
+    """A message was accepted: its whole envelope file and its content."""
 
     id: QueueId
     stage: Stage
@@ -32,7 +32,7 @@ class Taken(NamedTuple):
 
 
 class Noted(NamedTuple):
-    """A message stands at ``stage`` with this whole envelope file, its journal included."""
+    """A message is at ``stage`` with this whole envelope file, its journal included."""
 
     id: QueueId
     stage: Stage
@@ -40,7 +40,7 @@ class Noted(NamedTuple):
 
 
 class Gone(NamedTuple):
-    """A message is done with."""
+    """A message was removed."""
 
     id: QueueId
 
@@ -49,7 +49,7 @@ Record: TypeAlias = Taken | Noted | Gone
 
 
 class Read(NamedTuple):
-    """A record as it was found. Contents stay where they are: ``content`` octets at ``offset``."""
+    """A record that was read. Its content stays in the file: ``content`` octets at ``offset``."""
 
     id: QueueId
     stage: Stage | None
@@ -57,22 +57,22 @@ class Read(NamedTuple):
     envelope: bytes
     offset: int
     content: int | None
-    """None: the record tells of no content."""
+    """None: the record has no content."""
 
 
 def size(record: Record) -> int:
-    """Give how many octets a record takes."""
+    """Return the length of a record in octets."""
     envelope, content = _parts(record)
     return _RECORD.size + len(record.id) + len(envelope) + len(content)
 
 
 def room(length: int) -> int:
-    """Give how many octets a batch with records of ``length`` octets takes."""
+    """Return the octets that a batch with records of ``length`` octets takes."""
     return -(-(_BATCH.size + length) // BLOCK) * BLOCK
 
 
 def batch(mark: bytes, records: Sequence[Record]) -> bytes:
-    """Write a batch, filled up to whole blocks."""
+    """Return a batch, filled up to whole blocks."""
     written = b"".join(part for record in records for part in _write(record))
     head = _BATCH.pack(_MAGIC, mark, len(written), zlib.crc32(written))
     return (head + written).ljust(room(len(written)), b"\0")
@@ -104,7 +104,7 @@ def _write(record: Record) -> tuple[bytes, ...]:
 
 
 def length_of_batch(mark: bytes, block: bytes) -> int | None:
-    """Tell how long the records are of the batch that begins with ``block``; None: none begins there."""
+    """Return the length of the records in the batch that begins with ``block``, if one does."""
     if len(block) < _BATCH.size:
         return None
     magic, its_mark, length, _ = _BATCH.unpack_from(block)
@@ -112,7 +112,7 @@ def length_of_batch(mark: bytes, block: bytes) -> int | None:
 
 
 def read_batch(octets: bytes, begins: int) -> list[Read] | None:
-    """Read the batch that begins at ``begins`` in its file; None if any octet of it is not as written."""
+    """Read the batch that begins at ``begins`` in its file; None if any octet is wrong."""
     _, _, length, crc32 = _BATCH.unpack_from(octets)
     written = octets[_BATCH.size : _BATCH.size + length]
     if len(written) < length or zlib.crc32(written) != crc32:

@@ -1,8 +1,8 @@
-"""One file of a log: laid out in advance, so that a sync of its data writes nothing else.
+"""One file of the log: laid out in advance, so that a sync of its data writes nothing else.
 
-The first block names the segment: its number, which orders it among the others, and its mark. It is
-synced before any batch is written. Whoever has written a batch holds a shared lock on the file until the
-message's own files show what the batch says; who takes a segment away needs the lock alone.
+The first block has the segment's number, which orders the segments, and its mark. It is synced
+before any batch is written. The writer of a batch holds a shared lock on the file until the
+messages' own files show the batch. Removal needs the exclusive lock.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable import records
 from emailrelay.store.spool.durable.records import BLOCK, MARK_SIZE, Read
@@ -41,29 +41,29 @@ class Segment:
     _guard: threading.Lock = field(default_factory=threading.Lock)
 
     def share(self) -> None:
-        """Keep it open, and from being taken away, until ``unshare``; any number of times at once."""
+        """Keep it open and from being removed until ``unshare``; any number of times at once."""
         with self._guard:
             if not self._batches:
-                files.share_lock(self.descriptor)
+                locks.share_lock(self.descriptor)
             self._batches += 1
 
     def unshare(self) -> None:
-        """End what one ``share`` has begun."""
+        """End one ``share``."""
         with self._guard:
             self._batches -= 1
             if self._batches:
                 return
-            files.unlock(self.descriptor)
+            locks.unlock(self.descriptor)
             if self._closing:
                 os.close(self.descriptor)
 
     def take(self) -> bool:
-        """Have it for ourselves if nobody is in the middle of a batch, and it is still there."""
-        return files.try_lock(self.descriptor) and self.is_linked()
+        """Lock it exclusively; False if a batch is not shown yet, or the file was removed."""
+        return locks.try_lock(self.descriptor) and self.is_linked()
 
     def is_linked(self) -> bool:
-        """Tell whether the file still stands at its path, where the next first opener looks for it."""
-        return files.is_named(self.descriptor, self.path)
+        """Tell if the file still has its name, by which the next first opener reads it."""
+        return locks.is_named(self.descriptor, self.path)
 
     def write(self, octets: bytes, offset: int) -> None:
         """Write a batch."""
@@ -74,9 +74,9 @@ class Segment:
         files.sync_data(self.descriptor)
 
     def read(self) -> Iterator[Read]:
-        """Give all records of whole batches, in order.
+        """Yield all records of whole batches, in order.
 
-        Between whole batches there may be others: of a process whose sync had not come to its end.
+        Between them there may be torn batches, of a process whose sync had not ended.
         """
         at, end = BLOCK, os.fstat(self.descriptor).st_size
         while at < end:
@@ -104,7 +104,7 @@ def _path(directory: Directory, number: int) -> Location:
 
 
 def numbers(directory: Directory) -> list[int]:
-    """List the segments that there are, in their order."""
+    """Return the numbers of the present segments, in order."""
     names = (
         name.removesuffix(_SUFFIX) for name in files.listed(directory) if name.endswith(_SUFFIX)
     )
@@ -112,10 +112,10 @@ def numbers(directory: Directory) -> list[int]:
 
 
 def create(directory: Directory, number: int) -> Segment:
-    """Lay out a new segment, in a file that another one has left if there is any, and sync all of it.
+    """Lay out a new segment, in the file of a removed one if there is one, and sync all of it.
 
     Raises:
-        OSError: no room, or any other trouble; nothing of it is left.
+        OSError: there is no room, or the disk refuses; nothing of it is left.
 
     """
     new, path = directory / _NEW, _path(directory, number)
@@ -156,7 +156,7 @@ def reserve(directory: Directory) -> None:
     """Lay out the next segment's file, so that a full disk does not stop mail from leaving.
 
     Raises:
-        OSError: no room, or any other trouble; nothing of it is left.
+        OSError: there is no room, or the disk refuses; nothing of it is left.
 
     """
     spare, new = directory / _SPARE, directory / _NEW
@@ -167,7 +167,7 @@ def reserve(directory: Directory) -> None:
 
 
 def open_segment(directory: Directory, number: int) -> Segment | None:
-    """Open a segment; None if it is gone, or was never more than begun.
+    """Open a segment; None if it was removed, or its creation was not completed.
 
     Raises:
         StoreUnusable: another version of this program has written it.
@@ -193,12 +193,13 @@ def open_segment(directory: Directory, number: int) -> Segment | None:
 
 
 def remove(directory: Directory, number: int) -> None:
-    """Take a segment away, durably; its file is kept for the next one."""
+    """Remove a segment durably; its file is kept for the next one."""
     files.rename(_path(directory, number), directory / _SPARE)
-    # Each by itself: what a later segment tells to be gone, no earlier one may bring back.
+    # Each by itself: an earlier segment must not restore a message that a later one records as
+    # gone.
     files.sync_directory(directory)
 
 
 def remove_spare(directory: Directory) -> None:
-    """Give the room back that is kept for the next segment."""
+    """Remove the file that is kept for the next segment."""
     files.remove(directory / _SPARE)

@@ -1,6 +1,6 @@
-"""Where a log ends: a small file that all writing processes share, and whose lock they take in turns.
+"""The end of the log: a small file that all writing processes share, and lock in turns.
 
-It is never synced. After a power cut the first opener reads the segments and makes it anew.
+It is never synced. After a power cut the first opener reads the segments and makes a new one.
 """
 
 import errno
@@ -10,14 +10,14 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
 
 _PLACE = struct.Struct(">QQd")
 
 
 class LogPosition(NamedTuple):
-    """The segment that is written to, where its next batch goes, and when it had its first one."""
+    """The current segment, the offset of its next batch, and the time of its first one."""
 
     number: int
     offset: int
@@ -29,7 +29,7 @@ class Tail:
     """The open file."""
 
     def __init__(self, path: Location) -> None:
-        """Open it, or make it.
+        """Open or make the file.
 
         Raises:
             OSError: it cannot be made.
@@ -40,29 +40,29 @@ class Tail:
 
     @contextmanager
     def locked(self, *, wait: bool = True) -> Generator[LogPosition | None]:
-        """Keep all others from writing; gives the place, or None in a new log.
+        """Exclude all other writers; yield the position, or None in a new log.
 
         Raises:
-            BlockingIOError: somebody else writes, and we do not ``wait``.
+            BlockingIOError: another process writes, and ``wait`` is false.
 
         """
         if wait:
-            files.lock(self._descriptor)
-        elif not files.try_lock(self._descriptor):
+            locks.lock(self._descriptor)
+        elif not locks.try_lock(self._descriptor):
             raise BlockingIOError(errno.EAGAIN, "another process writes to the log")
         try:
             octets = os.pread(self._descriptor, _PLACE.size, 0)
             yield LogPosition(*_PLACE.unpack(octets)) if len(octets) == _PLACE.size else None
         finally:
-            files.unlock(self._descriptor)
+            locks.unlock(self._descriptor)
 
     def put(self, place: LogPosition) -> None:
-        """Note a new place; the lock is held."""
+        """Store a new position; the caller holds the lock."""
         files.write_at(self._descriptor, _PLACE.pack(*place), 0)
 
     def is_linked(self) -> bool:
-        """Tell whether the file still stands at its path, where other processes open it."""
-        return files.is_named(self._descriptor, self._path)
+        """Tell if the file still has its name, by which other processes open it."""
+        return locks.is_named(self._descriptor, self._path)
 
     def close(self) -> None:
         """Close the file."""

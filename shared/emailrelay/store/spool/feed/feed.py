@@ -1,4 +1,4 @@
-"""Claims the messages of one stage as hints come in, from this process's index or a dispatcher's."""
+"""Claims the messages of one stage by hints, from this process's index or from a dispatcher."""
 
 import asyncio
 from types import TracebackType
@@ -17,7 +17,7 @@ from emailrelay.store.spool.wake.index import Scheduled, forced, scheduled
 
 
 class Hints(Protocol):
-    """Where a feed learns what to look at; ids only, the claim decides."""
+    """The source of a feed's hints: ids only, the claim decides."""
 
     async def open(self) -> None:
         """Begin."""
@@ -26,11 +26,11 @@ class Hints(Protocol):
         """End."""
 
     async def next(self) -> Scheduled:
-        """Wait for a message to look at."""
+        """Wait for a message to try."""
         ...
 
     def later(self, message: QueueId, due: float) -> None:
-        """Note that a message is not to be had before ``due``."""
+        """Note that a message cannot be claimed before ``due``."""
 
     def wake(self) -> None:
         """Make everything due."""
@@ -40,14 +40,14 @@ class SpoolFeed(Feed):
     """See ``Feed``."""
 
     def __init__(self, spool: Spool, stage: Stage, hints: Hints) -> None:
-        """Claim at ``stage`` what ``hints`` tell."""
+        """Claim the messages of ``hints`` at ``stage``."""
         self._spool, self._stage, self._hints = spool, stage, hints
 
     async def claim(self) -> SpoolClaim:
         """See ``Feed.claim``."""
         while True:
-            # A long row of messages not to be had, or turned away at once, must not keep the loop
-            # from everything else, nor the bell from being heard before its socket is full.
+            # A long row of messages that cannot be claimed must not block the loop, nor keep the
+            # socket for hints unread until it is full.
             await asyncio.sleep(0)
             found = await self._hints.next()
             due = self._spool.put_off.get(found.message)
@@ -68,11 +68,11 @@ class SpoolFeed(Feed):
 
     def all_heard(self) -> bool:
         """See ``Feed.all_heard``."""
-        return not self._spool.bell.ring_again()
+        return not self._spool.announcer.announce_missed()
 
     def look(self) -> None:
         """See ``Feed.look``."""
-        self._spool.bell.ask_to_look()
+        self._spool.announcer.ask_for_scans()
 
     async def __aenter__(self) -> Self:
         """See ``Feed``."""
@@ -90,10 +90,10 @@ class SpoolFeed(Feed):
 
 
 class SharedHints:
-    """Ids that a dispatcher sends to a pool of workers, each to whichever worker takes it first.
+    """Ids that a dispatcher sends to a pool of workers; the first free worker takes each.
 
-    A worker takes one only when it can work on it. An id lost with a dying worker costs the time until
-    the dispatcher's next scan.
+    A worker takes one only when it can work on it. An id lost with a dying worker costs the time
+    until the dispatcher's next scan.
     """
 
     def __init__(self, spool: Spool, stage: Stage, hints: HintChannel) -> None:
@@ -101,10 +101,10 @@ class SharedHints:
         self._spool, self._stage, self._hints = spool, stage, hints
 
     async def open(self) -> None:
-        """Nothing to arm: the dispatcher watches."""
+        """Do nothing: the dispatcher watches."""
 
     async def close(self) -> None:
-        """Nothing to end."""
+        """Do nothing."""
 
     async def next(self) -> Scheduled:
         """Wait for the next hint."""
@@ -112,15 +112,15 @@ class SharedHints:
         return forced(hint.message) if hint.forced else scheduled(hint.message, 0.0)
 
     def later(self, message: QueueId, due: float) -> None:
-        """Tell the dispatcher, and every other pool, by the bell."""
-        self._spool.bell.ring(self._stage, message, due=due)
+        """Send a hint to the dispatcher, and to every other pool."""
+        self._spool.announcer.announce(self._stage, message, due=due)
 
     def wake(self) -> None:
-        """Nothing is kept here; the dispatcher is woken by the same signal."""
+        """Do nothing: the same signal wakes the dispatcher."""
 
 
 async def dispatch(hints: WatchedHints, to: HintChannel, woken: asyncio.Event) -> None:
-    """Send due messages to a pool's workers, as fast as these take them, for ever."""
+    """Send due messages to a pool's workers, as fast as they take them, for ever."""
     await hints.open()
     waking = asyncio.create_task(_wake_whenever(woken, hints))
     try:

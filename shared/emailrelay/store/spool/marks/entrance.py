@@ -1,4 +1,4 @@
-"""The mark that says where mail enters the spool: for those who write into it themselves."""
+"""The mark that says where mail enters the spool, for programs that submit directly."""
 
 import contextlib
 import os
@@ -24,6 +24,6 @@ def put(root: Directory, stage: Stage) -> None:
 
 
 def get(root: Directory) -> Stage:
-    """Tell where mail enters."""
+    """Return the stage at which mail enters."""
     marked = files.is_there(root / names.FILTERS_FIRST)
     return Stage.UNFILTERED if marked else Stage.READY

@@ -1,8 +1,8 @@
 """The limits of a route as files: a lock for each connection, and the times of the last messages.
 
-``.slots/ROUTE/`` holds ``0``, ``1``, ... (locked by whoever has a connection), ``wanted`` (locked by
-one of those who wait for a slot) and ``rate``. None of them is ever removed, so a name and its inode
-always agree; a lock ends with its process.
+``.slots/ROUTE/`` holds ``0``, ``1``, ... (each locked by the process with a connection), ``wanted``
+(locked by a process that waits for a slot) and ``rate``. None of them is ever removed, so a name
+and its inode always agree; a lock ends with its process.
 """
 
 import asyncio
@@ -13,15 +13,15 @@ from collections.abc import Callable
 from emailrelay.errors import StoreError
 from emailrelay.routes import Rate
 from emailrelay.store.limits import RouteLimits, Slot
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 
 _LOOK = 0.05
 """Seconds between two looks for a free slot."""
 _MOMENT, _MOMENTS = 0.002, 500
-"""Seconds between two tries for the rate's lock, which is held for microseconds, and how many."""
+"""Seconds between two tries for the rate's lock, which is held for microseconds; tries."""
 _HEAD = struct.Struct("<QQ")
-"""How many times the ring holds, and how many were put into it."""
+"""The size of the ring of times, and the number of times put into it."""
 _TIME = struct.Struct("<d")
 
 
@@ -52,7 +52,7 @@ class SpoolLimits(RouteLimits):
             raise StoreError(f"take a slot of {self._directory}", error) from error
         finally:
             if mark is not None:
-                files.unlock_and_close(mark)
+                locks.unlock_and_close(mark)
 
     async def permit(self, rate: Rate) -> float:
         """See ``RouteLimits.permit``."""
@@ -63,7 +63,7 @@ class SpoolLimits(RouteLimits):
                     try:
                         return _ask(descriptor, rate, self._clock())
                     finally:
-                        files.unlock_and_close(descriptor)
+                        locks.unlock_and_close(descriptor)
                 await asyncio.sleep(_MOMENT)
         except OSError as error:
             raise StoreError(f"count messages in {self._directory}", error) from error
@@ -85,8 +85,8 @@ class SpoolSlot(Slot):
             return False
         if mark is None:
             return False
-        if files.try_lock(mark):
-            files.unlock_and_close(mark)
+        if locks.try_lock(mark):
+            locks.unlock_and_close(mark)
             return False
         os.close(mark)
         return True
@@ -95,7 +95,7 @@ class SpoolSlot(Slot):
         """See ``Slot.release``."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            files.unlock_and_close(descriptor)
+            locks.unlock_and_close(descriptor)
 
 
 def _any_of(directory: Directory, most: int) -> int | None:
@@ -107,13 +107,13 @@ def _any_of(directory: Directory, most: int) -> int | None:
 
 
 def _lock(path: Location) -> int | None:
-    """Lock a file that stays for ever, made if it is missing; None: somebody has it."""
+    """Lock a file that is never removed; make it if it is missing. None: it is locked."""
     descriptor = _open(path)
-    if files.try_lock(descriptor):
-        # Somebody may have cleared the directory by hand: a lock on what was there is void.
-        if files.is_named(descriptor, path):
+    if locks.try_lock(descriptor):
+        # An administrator may have cleared the directory: a lock on a removed file is void.
+        if locks.is_named(descriptor, path):
             return descriptor
-        files.unlock_and_close(descriptor)
+        locks.unlock_and_close(descriptor)
     else:
         os.close(descriptor)
     return None
@@ -124,7 +124,7 @@ def _open(path: Location) -> int:
 
 
 def _ask(descriptor: int, rate: Rate, now: float) -> float:
-    """Give 0.0 and note the time if the message before the last ``rate.messages`` is long ago."""
+    """Return 0.0 and note the time if the message before the last ``rate.messages`` is long ago."""
     head = os.pread(descriptor, _HEAD.size, 0)
     size, count = _HEAD.unpack(head) if len(head) == _HEAD.size else (0, 0)
     if size != rate.messages:
@@ -134,7 +134,7 @@ def _ask(descriptor: int, rate: Rate, now: float) -> float:
     place = _HEAD.size + count % rate.messages * _TIME.size
     before = os.pread(descriptor, _TIME.size, place)
     then: float = _TIME.unpack(before)[0] if len(before) == _TIME.size else 0.0
-    # A time to come was set by a clock that has been put back since; nobody waits for that.
+    # A future time comes from a clock that was put back since: it counts as past.
     if then <= now < then + rate.seconds:
         return min(then + rate.seconds - now, rate.seconds)
     os.pwrite(descriptor, _TIME.pack(now), place)

@@ -17,22 +17,22 @@ from emailrelay.errors import StoreError
 from emailrelay.journal import AdministratorWish, Attempt, History
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
-from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
-from emailrelay.store.spool.disk import files
-from emailrelay.store.spool.disk.side_by_side import close_each
+from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk.sync_threads import close_each
 from emailrelay.store.spool.disk.threads import in_thread
-from emailrelay.store.spool.durable.records import Gone
-from emailrelay.store.spool.message import adoption, moves
+from emailrelay.store.spool.durable.durability import Durability
+from emailrelay.store.spool.message import added_messages, adoption, moves
 from emailrelay.store.spool.message.moves import Locked
+from emailrelay.store.spool.message.work_copy import SpoolCopy, copied
 from emailrelay.store.transition import Change
 
 LOOK_AGAIN_AT_TROUBLE = 60.0
 """Seconds until a message that could not be claimed or settled is looked at again."""
 _TRY_AGAIN = 1.0
 _SMALL = 64 * 1024
-"""Octets of a removed content that is closed at once, in 20 µs; to hand it to another thread costs more."""
+"""Octets of a removed content that is closed at once, in 20 µs; another thread would cost more."""
 _LEAST = 4096
 """Octets of a content that are read at a time at least."""
 
@@ -59,7 +59,7 @@ class SpoolClaim(Claim):
         self._locked, self._spool = locked, locked.spool
         self._content = content
         self._read = read
-        self._copy: adoption.SpoolCopy | None = None
+        self._copy: SpoolCopy | None = None
         self._touched: bool | None = None
         self._doubt: int | None = None
         self._open = True
@@ -71,7 +71,7 @@ class SpoolClaim(Claim):
         """See ``Claim.content``. One open file throughout, whatever happens to its name."""
         offset = crc32 = 0
         while True:
-            # A buffer no larger than need be: one of ``CHUNK`` costs more than all else here does.
+            # A small buffer: one of ``CHUNK`` octets would cost more than all else here.
             room = min(CHUNK, max(self.size - offset, _LEAST) + 1)
             try:
                 chunk = os.pread(self._content, room, offset)
@@ -82,11 +82,11 @@ class SpoolClaim(Claim):
             offset, crc32 = offset + len(chunk), zlib.crc32(chunk, crc32)
             yield chunk
             if len(chunk) < room and offset >= self.size:
-                break  # that was the end: another call would only say so
+                break  # the end: another call would only confirm it
         self._check(offset, crc32)
 
     def _check(self, length: int, crc32: int) -> None:
-        """Fail at the end of a content that is not what was accepted: it must not be sent."""
+        """Fail at the end of a content that has changed since accepted: it must not be sent."""
         expected = self.history.length, self.history.crc32
         if self.history.released or self.history.crc32 is None or expected == (length, crc32):
             return
@@ -95,7 +95,7 @@ class SpoolClaim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         try:
-            self._copy = await adoption.copied(self._locked, self._content, suffix, size=self.size)
+            self._copy = await copied(self._locked, self._content, suffix, size=self.size)
         except OSError as error:
             raise StoreError(f"copy {self.id} for filters", error) from error
         self._touched = None
@@ -114,14 +114,14 @@ class SpoolClaim(Claim):
             return False
         if self._doubt is None:
             try:
-                self._doubt = self._spool.doubts.mark(self.id, peer)
+                self._doubt = self._spool.final_dots.mark(self.id, peer)
             except OSError as error:  # it only names duplicates: no reason to stop mail
                 self._spool.trouble("note a message in doubt", error)
             self._tell_of_dot(peer)
         return True
 
     def _tell_of_dot(self, peer: str) -> None:
-        """Let the receiver know whose client waits: should it give up, it names the duplicate."""
+        """Tell the receiver of a waiting client: if it gives up, it can name the duplicate."""
         wait = self._locked.wait
         if self.ack is Ack.DELIVERED and wait is not None:
             try:
@@ -150,22 +150,22 @@ class SpoolClaim(Claim):
             await self.release()
         return heard
 
-    async def _take_in(self, copy: adoption.SpoolCopy, settlement: Settlement) -> None:
+    async def _take_in(self, copy: SpoolCopy, settlement: Settlement) -> None:
         try:
             if not (isinstance(settlement, Pass) and self.touched()) and copy.removed():
-                self._copy = None  # and with it gone, nothing can have been put beside it
+                self._copy = None  # an empty directory: no messages were added
                 return
-            await adoption.take_in(self._spool, copy)
+            await added_messages.take_in(self._spool, copy)
         except (OSError, StoreError) as error:
             if isinstance(settlement, Pass):
                 raise  # the chain runs again
             self._spool.trouble(f"take in what filters put beside {self.id}", error)
 
     async def _answer(self, settlement: Settlement, answer: Reply) -> bool:
-        """Tell the client who waits; if that fails, nobody waits any more. See ``settle``."""
+        """Answer the waiting client; if that fails, no client waits any more. See ``settle``."""
         if not answer.accepted:
             if self._tell(answer) or self.ack is Ack.DELIVERED:
-                settlement = Done()  # it is the client's again
+                settlement = Done()  # the client is responsible for it again
             await self._record(settlement)
             return True
         if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
@@ -178,12 +178,12 @@ class SpoolClaim(Claim):
         return wait is not None and wait.tell(self._spool, self.id, answer)
 
     async def _make_ordinary(self) -> None:
-        """Keep what is left of a message whose client is about to be told 250: now it must be durable."""
+        """Make the rest of a message durable, before its client is told 250."""
         answered = journal.write(journal.Answered(at=self._spool.clock()))
         await self._surely("append to a journal", lambda: self._locked.append(answered))
         with contextlib.suppress(
             PermissionError
-        ):  # another user's: it is whole on the disk, and says so
+        ):  # another user's; the line in its journal is enough
             os.fchmod(self._locked.descriptor, files.FILE_MODE)
         await self._spool.syncer.run((self._content, self._locked.descriptor), (self._spool.root,))
 
@@ -198,51 +198,53 @@ class SpoolClaim(Claim):
 
     async def _done(self) -> None:
         if self._doubt is not None:
-            with contextlib.suppress(OSError):  # it only helps whoever cleans up after a kill
-                self._spool.doubts.delivered(self._doubt)
-        # If DELIVERED mail came back after a power cut, it would be withdrawn.
+            with contextlib.suppress(OSError):  # it only helps the recovery after a kill
+                self._spool.final_dots.delivered(self._doubt)
+        # DELIVERED mail needs none: if it comes back after a power cut, it is withdrawn.
         lasting = self.ack is not Ack.DELIVERED
-        logged = lasting and self._spool.log.in_use()
-        removed = await self._log_and_remove() if logged else None
+        durability = self._spool.durability.settlements() if lasting else None
+        removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
             removed = await self._surely(
                 "remove a finished message", lambda: moves.remove(self._locked)
             )
         if not removed:
-            # Moved out of reach meanwhile: should it come back, nobody gets a second copy.
+            # It was moved out of reach: if it comes back, no recipient gets a second copy.
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
             replies = dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
-        self._out_of_doubt()  # before the sync: killed there, nothing would be sent twice
-        handed = self._hand_over() if lasting else ()
-        if not logged and lasting:
-            await self._spool.syncer.run((), (self._spool.root,), closing=handed)
-        elif handed:
-            await self._spool.syncer.close_files(handed)
+        self._out_of_doubt()  # before the sync: a kill there sends nothing twice
+        if durability is not None:
+            await durability.removed(self._spool.root, self._hand_over())
 
-    async def _log_and_remove(self) -> bool | None:
-        """Have the log say that the message is gone, and remove it; None: it could not be removed."""
+    async def _record_and_remove(self, durability: Durability) -> bool | None:
+        """Remove a message that is recorded as gone; None: the disk refused to remove it.
+
+        False: its envelope is out of reach.
+        """
         removed: list[bool] = []
 
         def remove(error: OSError | None) -> None:
             if error is not None:
                 raise error
-            with contextlib.suppress(OSError):
+            try:
                 removed.append(moves.remove(self._locked))
+            except OSError as refused:
+                self._spool.trouble(f"remove a finished message ({self.id})", refused)
 
         while True:
             try:
-                await self._spool.syncer.log(lambda: Gone(self.id), remove)
+                await durability.remove(self.id, remove)
                 return removed[0] if removed else None
             except OSError as error:
                 self._spool.trouble(f"log a finished message ({self.id})", error)
             await asyncio.sleep(_TRY_AGAIN)
 
     def _hand_over(self) -> Sequence[int]:
-        """Give up the lock now, and a large message's files to be closed by somebody who has the time for it."""
+        """Give up the lock; return a large message's files, for another thread to close."""
         removed = self._content, self._locked.descriptor
-        files.unlock(self._locked.descriptor)
-        # Used by mistake, their numbers could be another message's by then.
+        locks.unlock(self._locked.descriptor)
+        # Used by mistake, their numbers could be those of another message's files.
         self._content = self._locked.descriptor = -1
         self._handed_over = True
         if self.size > _SMALL:
@@ -264,7 +266,7 @@ class SpoolClaim(Claim):
         moves.make(self._locked, change)
 
     async def _change(self, settlement: Defer | Fail | Hold) -> None:
-        """Defer, fail or hold the message, or do what the operator has asked for meanwhile."""
+        """Defer, fail or hold the message, or do what the operator has wished meanwhile."""
         change = transition.after_settlement(
             settlement,
             self._wish(),
@@ -276,11 +278,11 @@ class SpoolClaim(Claim):
         if change.stage is None:
             moves.drop(self._locked)
         else:
-            # S4 or S5: the reason is durable before the name says so.
+            # S4 or S5: the reason is durable before the name shows it.
             moves.show(self._locked, change.stage, change.due)
 
     async def _append(self, change: Change) -> None:
-        """Append to the journal, and make durable what a power cut must not take away."""
+        """Append to the journal; make it durable if a power cut must not undo it."""
         lines = b"".join(map(journal.write, change.entries))
         if change.stage is self.stage and not _delivers(change):
             try:
@@ -291,18 +293,11 @@ class SpoolClaim(Claim):
         elif lines:
             # Guarantee: a recipient recorded as delivered is not delivered to again.
             await self._surely("append to a journal", lambda: self._locked.append(lines))
-            await self._keep(change.stage or self.stage)
-
-    async def _keep(self, stage: Stage) -> None:
-        """Make the journal durable, of a message that stands at ``stage`` or is about to."""
-        if self._spool.log.in_use():
-            noted = self._locked.noted(stage)
-            await self._spool.syncer.log(lambda: noted)
-        else:
-            await self._spool.syncer.run((self._locked.descriptor,), ())
+            durability = self._spool.durability.settlements()
+            await durability.keep(self.id, change.stage or self.stage, self._locked.descriptor)
 
     async def _surely(self, doing: str, act: Callable[[], _T]) -> _T:
-        """Do what may not be left undone after a delivery, however long the disk refuses."""
+        """Do a step that must follow a delivery, however long the disk refuses."""
         while True:
             try:
                 return act()
@@ -311,13 +306,13 @@ class SpoolClaim(Claim):
             await asyncio.sleep(_TRY_AGAIN)
 
     def _put_off_after_trouble(self) -> None:
-        """See to it that the work is not done again at once: what filters send would go out each time."""
+        """Put the message off: filters that send mail would send it again at each try."""
         self._put_off = True
         self._spool.put_off[self.id] = due = self._spool.clock() + LOOK_AGAIN_AT_TROUBLE
-        self._spool.bell.ring(self.stage, self.id, due=due)
+        self._spool.announcer.announce(self.stage, self.id, due=due)
 
     def _wish(self) -> AdministratorWish | None:
-        """Give what an operator asked for since the envelope was read."""
+        """Return the wish of an operator that came after the envelope was read."""
         tail = files.read_all(self._locked.descriptor, self._read)
         return journal.history(tail).wish
 
@@ -325,8 +320,8 @@ class SpoolClaim(Claim):
         if self._doubt is not None:
             doubt, self._doubt = self._doubt, None
             try:
-                self._spool.doubts.clear(doubt)
-            except OSError as error:  # at worst a message is named that did not go twice
+                self._spool.final_dots.clear(doubt)
+            except OSError as error:  # at worst a message is named that was sent once
                 self._spool.trouble("note that a message is in doubt no more", error)
 
     async def release(self) -> None:
@@ -342,10 +337,10 @@ class SpoolClaim(Claim):
             os.close(self._content)
             self._locked.release()
         if not self._settled and not self._put_off:
-            self._spool.bell.ring(self.stage, self.id)
+            self._spool.announcer.announce(self.stage, self.id)
 
 
 def _delivers(change: Change) -> bool:
-    """Tell whether the change records a delivery."""
+    """Tell if the change records a delivery."""
     attempts = [entry for entry in change.entries if isinstance(entry, Attempt)]
     return any(reply.accepted for each in attempts for reply in each.replies.values())

@@ -1,13 +1,13 @@
 """Claiming a message by its name: its envelope is locked, read and judged.
 
-What is damaged is set aside; what has been decided about it meanwhile is done.
+A damaged message is set aside; a wish of an operator is carried out.
 """
 
 import os
 import stat
 from typing import NamedTuple
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, linux
 from emailrelay.ack import Ack
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import Recovered, SetAside, Withdrawn
@@ -17,16 +17,16 @@ from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.message import adoption, moves, rewriting, waiting
 from emailrelay.store.spool.message.claim import LOOK_AGAIN_AT_TROUBLE, SpoolClaim
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
 
 _LOOK_AGAIN = 5.0
-"""Seconds until a message that another process has claimed is looked at again: it may die."""
+"""Seconds until a message that another process has claimed is tried again: that process may die."""
 _LONGEST_ALONE = 3600.0
-"""Seconds for which a message that cannot be settled is left alone at most."""
+"""Seconds at most until a message that cannot be settled is tried again."""
 
 
 class NotNow(NamedTuple):
@@ -39,7 +39,7 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
     """Claim a message by its name, or say when to look again."""
     path = spool.envelope(message, stage)
     try:
-        named = files.lock_with_status(path)
+        named = locks.lock_with_status(path)
         if named is None:
             gone = not files.exists(path)
             return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)
@@ -113,7 +113,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
 
 
 def _withdraw(locked: Locked) -> NotNow:
-    """Remove a message whose client has gone, or was never told 250 before a crash: it will send it again."""
+    """Remove a message whose client was not told 250, and has gone: it sends it again."""
     moves.remove(locked)
     adoption.discard(locked.spool, locked.id)
     locked.spool.report(Withdrawn(id=locked.id))
@@ -121,17 +121,17 @@ def _withdraw(locked: Locked) -> NotNow:
 
 
 def _can_be_written(locked: Locked, status: os.stat_result) -> bool:
-    """Tell whether a settlement can be recorded. A file of our own with the usual mode costs no call."""
+    """Tell if a settlement can be recorded. This user's file with the usual mode needs no call."""
     if status.st_uid == locked.spool.user and status.st_mode & stat.S_IWUSR:
         return True
-    return os.access(f"/proc/self/fd/{locked.descriptor}", os.W_OK, effective_ids=True)
+    return linux.may_append(locked.descriptor)
 
 
 def _made_ours(locked: Locked) -> NotNow | None:
-    """Put a copy of ours in the place of an envelope that this user may only read.
+    """Replace an envelope that this user may only read by a copy.
 
-    Else what becomes of its message could not be recorded, and nothing is delivered without that. Where
-    it may not be replaced either, the message is left alone, each time for longer.
+    Without that no settlement could be recorded, so nothing is delivered before. If this user may
+    not replace it either, the message is left alone, each time for longer.
     """
     spool, message = locked.spool, locked.id
     try:
@@ -151,14 +151,14 @@ def _made_ours(locked: Locked) -> NotNow | None:
 
 
 def _not_before(history: History, status: os.stat_result, now: float) -> float | None:
-    """Tell until when a message waits; None: it is due."""
+    """Return the time until which a message waits; None: it is due."""
     if was_set_back(status.st_ctime, now):
         return None
     return None if is_due(history.next_attempt, now) else history.next_attempt
 
 
 def _awaited(locked: Locked, history: History) -> Ack:
-    """Tell what a client waits for. The filters' verdict is not the forwarder's to give."""
+    """Return what a client waits for. A forwarder does not answer for the filters."""
     spoken = history.ack is Ack.FILTERED and locked.stage is Stage.READY
     if history.ack is Ack.STORED or spoken:
         return Ack.STORED
@@ -169,7 +169,7 @@ def _awaited(locked: Locked, history: History) -> Ack:
 def _set_aside(locked: Locked, reason: str) -> NotNow:
     """Put a damaged entry out of the way, with its reason, once."""
     damage = Reply.of(550, f"5.6.0 damaged in the spool: {reason}")
-    failed = journal.Failed(at=locked.spool.clock(), stage=locked.stage, reason=damage)
+    failed = journal.Failure(at=locked.spool.clock(), stage=locked.stage, reason=damage)
     locked.append(journal.write(failed))
     locked.rename(Stage.FAILED)
     locked.spool.report(SetAside(id=locked.id, reason=reason))

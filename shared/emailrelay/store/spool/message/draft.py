@@ -1,9 +1,9 @@
 """A message on its way into the spool: S0 -> S1 or S2.
 
 The pair is written under ``.new/``, out of sight of every watcher. Once content, envelope and the
-names in ``.new/`` are synced the message is committed: from there any opener of the spool rolls it
-forward, so the two renames that make it visible need no sync. Where there is a log, its record there is
-synced instead.
+names in ``.new/`` are synced the message is committed: from there any opener of the spool completes
+it, so the two renames that make it visible need no sync. With a log, its record there is synced
+instead.
 """
 
 import asyncio
@@ -22,14 +22,14 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Location
-from emailrelay.store.spool.durable.log import LARGEST_CONTENT
+from emailrelay.store.spool.durable.durability import Durability
+from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.message.moves import name_duplicate, withdraw
-from emailrelay.store.spool.message.pair import Pair
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.spool.message.waiting import Waiter, Waiters
 
 _WRITE_BACK = 8 * 1024 * 1024
-"""Octets after which a large content's write-back starts, so that its commit need not wait for all."""
+"""Octets after which a large content's write-back starts, to shorten the commit."""
 
 
 class SpoolDraft(Draft):
@@ -46,14 +46,14 @@ class SpoolDraft(Draft):
         self._write_backs: list[Future[None]] = []
         self._open = True
 
-    def _create(self) -> Pair:
+    def _create(self) -> DraftFiles:
         directory = self._spool.directories.drafts
         try:
             try:
-                return Pair(directory, self._next_id)
-            except FileNotFoundError:  # the whole directory was taken away and may be back
+                return DraftFiles(directory, self._next_id)
+            except FileNotFoundError:  # the whole directory was removed, and may be there again
                 self._spool.make_directories()
-                return Pair(directory, self._next_id)
+                return DraftFiles(directory, self._next_id)
         except OSError as error:
             raise StoreError(f"create a message in {directory}", error) from error
 
@@ -99,11 +99,16 @@ class SpoolDraft(Draft):
         except OSError as error:
             raise StoreError(f"write {self._pair.envelope_path}", error) from error
         try:
-            self._open = False  # from here it is finished, one way or the other
+            self._open = False  # from here it is committed or removed
             if ack is not Ack.DELIVERED:
-                await self._sync_and_finish(stage)
+                await self._durability.commit(
+                    self._pair,
+                    stage,
+                    lambda error: self._finish(stage, error),
+                    blocks=bool(self._write_backs),
+                )
             elif self._write_backs:
-                # Each may take its time, and ends in the syncer's.
+                # Each may take long, so the syncing thread waits for it.
                 await self._spool.syncer.run(
                     (), (), lambda error: self._finish(stage, error), blocks=True
                 )
@@ -112,22 +117,9 @@ class SpoolDraft(Draft):
         except OSError as error:
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
 
-    async def _sync_and_finish(self, stage: Stage) -> None:
-        if self._logged:
-            await self._spool.syncer.log(
-                lambda: self._pair.taken(stage), lambda error: self._finish(stage, error)
-            )
-        else:
-            await self._spool.syncer.run(
-                (self._pair.content, self._pair.envelope),
-                (self._spool.directories.drafts,),
-                lambda error: self._finish(stage, error),
-                blocks=bool(self._write_backs),
-            )
-
     @property
-    def _logged(self) -> bool:
-        return self._spool.logs and self._pair.length <= LARGEST_CONTENT
+    def _durability(self) -> Durability:
+        return self._spool.durability.new_mail.for_content(self._pair.length)
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """See ``Draft.answer``."""
@@ -155,27 +147,25 @@ class SpoolDraft(Draft):
         """Make the committed message visible, or leave nothing of it."""
         try:
             for write_back in self._write_backs:
-                write_back.result()  # the kernel tells of a failed write-back once: here it may be
+                write_back.result()  # the kernel reports a failed write-back once, perhaps here
             if error is not None:
                 raise error
-            if not self._logged:  # the log is looked for by its path as well
-                self._check_spool()
+            self._check_spool()
             self._pair.show(self._spool.root, stage)
         except OSError:
-            if self._logged:
-                # Behind a failed sync the log has been told already, as far as that disk lets it.
-                self._spool.log.forget(self.id, wait=error is None)
+            # After a failed sync the log has noted it already, if that disk allows it.
+            self._durability.forget(self.id, wait=error is None)
             self._remove()
             files.remove(self._spool.content(self.id))
             raise
         finally:
             self._pair.close()
-        self._spool.bell.ring(stage, self.id)
+        self._spool.announcer.announce(stage, self.id)
 
     def _check_spool(self) -> None:
-        """Refuse a message in a spool that was moved; the next draft begins in what stands there now."""
+        """Refuse a message in a moved spool; the next draft uses the directory at the path."""
         try:
-            self._spool.root.check()
+            self._durability.check(self._spool.root)
         except OSError:
             self._spool.make_directories()
             raise
@@ -199,7 +189,7 @@ class SpoolDraft(Draft):
 
 
 def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
-    """Finish a dead writer's complete draft, whose locked envelope is given, or remove its traces.
+    """Complete the draft of a dead writer, or remove one that is not whole; its envelope is locked.
 
     Returns the stage where the message now is, or None for an incomplete draft.
     """
@@ -214,12 +204,12 @@ def roll_forward(spool: Spool, message: QueueId, envelope: int) -> Stage | None:
     if files.exists(drafted):
         files.rename(drafted, spool.content(message))
     files.rename(envelope_path, spool.envelope(message, stage))
-    spool.bell.ring(stage, message)
+    spool.announcer.announce(stage, message)
     return stage
 
 
 def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | None:
-    """Tell where a draft was to go if all of it is there, its content under either name."""
+    """Return the stage of a whole draft, with its content under either name; else None."""
     try:
         history = journal.history(envelope_format.parse(envelope).tail)
     except DamagedMessage:

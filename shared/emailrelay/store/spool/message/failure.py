@@ -10,8 +10,8 @@ from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.failure import Failure, PreparedNotice
-from emailrelay.store.spool.disk import files
+from emailrelay.store.failure import FailedMessage, PreparedNotice
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.message import moves, notice, rewriting
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.notice import Notice, NoticeKind
@@ -23,7 +23,7 @@ _NOTIFIED = b"X-MailRelay-Notified:"
 def take_failure(spool: Spool, message: QueueId) -> "SpoolFailure | None":
     """Lock a failed message; see ``Store.failure``."""
     with _doing(f"read the failed message {message}"):
-        descriptor = files.lock_named(spool.envelope(message, Stage.FAILED))
+        descriptor = locks.lock_named(spool.envelope(message, Stage.FAILED))
         if descriptor is None:
             return None
         locked = Locked(spool, message, Stage.FAILED, descriptor)
@@ -35,8 +35,8 @@ def take_failure(spool: Spool, message: QueueId) -> "SpoolFailure | None":
             raise
 
 
-class SpoolFailure(Failure):
-    """See ``Failure``. The notice lies under ``.dsn/`` from ``prepare`` until it has left."""
+class SpoolFailure(FailedMessage):
+    """See ``FailedMessage``. The notice lies under ``.dsn/`` from ``prepare`` until it has left."""
 
     def __init__(self, locked: Locked) -> None:
         """Take over the lock, and read the envelope."""
@@ -46,7 +46,7 @@ class SpoolFailure(Failure):
         self._open = True
 
     async def beginning(self, most: int) -> bytes:
-        """See ``Failure.beginning``."""
+        """See ``FailedMessage.beginning``."""
         with _doing(f"read {self._spool.content(self.id)}"):
             descriptor = files.open_regular(self._spool.content(self.id))
             if descriptor is None:
@@ -57,7 +57,7 @@ class SpoolFailure(Failure):
                 os.close(descriptor)
 
     async def record(self) -> None:
-        """See ``Failure.record``."""
+        """See ``FailedMessage.record``."""
         with _doing(f"note that the sender of {self.id} is told"):
             self._discard_unrecorded()
             notice.record(self._locked)
@@ -68,7 +68,7 @@ class SpoolFailure(Failure):
             unrecorded.discard()
 
     async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
-        """See ``Failure.prepare``."""
+        """See ``FailedMessage.prepare``."""
         if self.envelope is None:
             raise ValueError(f"{self.id}: the sender is unknown")
         drafted = Notice(self._spool, self.id, NoticeKind.LOCAL if local else NoticeKind.RELAY)
@@ -79,7 +79,7 @@ class SpoolFailure(Failure):
         return prepared
 
     async def prepared(self) -> PreparedNotice | None:
-        """See ``Failure.prepared``."""
+        """See ``FailedMessage.prepared``."""
         with _doing(f"read a notice about {self.id}"):
             left = notice.lying(self._spool, self.id)
             if left is None or not moves.history_of(self._locked).notified:
@@ -91,21 +91,21 @@ class SpoolFailure(Failure):
             return PreparedNotice(message, left.text(message))
 
     async def relay(self) -> None:
-        """See ``Failure.relay``."""
+        """See ``FailedMessage.relay``."""
         with _doing(f"send a notice about {self.id}"):
             left = notice.lying(self._spool, self.id)
             if left is not None:
                 left.move_on()
 
     async def delivered(self) -> None:
-        """See ``Failure.delivered``."""
+        """See ``FailedMessage.delivered``."""
         with _doing(f"remove a notice about {self.id}"):
             left = notice.lying(self._spool, self.id)
             if left is not None:
                 left.discard()
 
     async def release(self) -> None:
-        """See ``Failure.release``."""
+        """See ``FailedMessage.release``."""
         if not self._open:
             return
         self._open = False

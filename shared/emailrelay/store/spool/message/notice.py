@@ -1,8 +1,8 @@
-"""A notice of failure on its way to a sender: sent once, whoever dies in between.
+"""A notice of failure to a sender: it is sent once, whichever process dies meanwhile.
 
-N: the notice lies drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal does not
-say ``Notified``; dead then, it is discarded and made anew. Once the journal says so, it moves on. All
-of this belongs to the holder of the lock on the failed envelope.
+N: the notice is drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal has no
+line ``Notified``; if its notifier dies then, it is discarded and made again. After that line it is
+sent. All of this belongs to the holder of the lock on the failed envelope.
 """
 
 import os
@@ -18,11 +18,11 @@ from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import entrance
+from emailrelay.store.spool.message.draft_files import DraftFiles
 from emailrelay.store.spool.message.moves import Locked, history_of
-from emailrelay.store.spool.message.pair import Pair
 from emailrelay.store.spool.message.spool import Spool
 
 
@@ -45,12 +45,12 @@ class Notice:
 
     @property
     def at(self) -> Location:
-        """Give where it lies."""
+        """Return its location."""
         return self.spool.directories.notices / f"{self.about}.{self.kind}"
 
     @property
     def directory(self) -> Directory:
-        """Give the directory that it lies in."""
+        """Return its directory."""
         return self.spool.directories.notices.below(self.at.name, makes=False)
 
     def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> PreparedNotice:
@@ -58,7 +58,7 @@ class Notice:
         spool = self.spool
         files.make_directory(self.at)
         stage = entrance.get(spool.root)
-        pair = Pair(self.directory, lambda: spool.ids.next(spool.clock()))
+        pair = DraftFiles(self.directory, lambda: spool.ids.next(spool.clock()))
         try:
             content = text(pair.id)
             pair.write(content)
@@ -73,14 +73,14 @@ class Notice:
         return PreparedNotice(pair.id, content)
 
     def discard(self) -> None:
-        """Leave nothing of it. The envelope goes first: without one it has moved on."""
+        """Remove it. The envelope goes first: without one it counts as sent."""
         message = self.id()
         if message is not None:
             files.remove(self.directory / names.draft_envelope(message))
         files.remove_tree(self.at)
 
     def id(self) -> QueueId | None:
-        """Give the id that the notice will have as a message; None: it has moved on."""
+        """Return the id that the notice will have as a message; None: it was sent."""
         for name in files.listed(self.directory):
             entry = names.parse(name)
             if entry is not None:
@@ -88,7 +88,7 @@ class Notice:
         return None
 
     def text(self, message: QueueId) -> bytes:
-        """Give the notice's content."""
+        """Return the notice's content."""
         descriptor = files.opened(self.directory / names.content(message), os.O_RDONLY)
         try:
             return files.read_all(descriptor)
@@ -96,7 +96,7 @@ class Notice:
             os.close(descriptor)
 
     def move_on(self) -> QueueId | None:
-        """Make it a message of the spool; give its id, or None if it had become one already."""
+        """Make it a message of the spool; return its id, or None if it was one already."""
         message = self.id()
         if message is not None:
             directory = self.directory
@@ -106,7 +106,7 @@ class Notice:
             if files.exists(content):
                 files.rename(content, self.spool.content(message))
             files.rename(drafted, self.spool.envelope(message, stage))
-            self.spool.bell.ring(stage, message)
+            self.spool.announcer.announce(stage, message)
         self.discard()
         return message
 
@@ -121,7 +121,7 @@ def _stage(path: Location) -> Stage:
 
 
 def lying(spool: Spool, about: QueueId) -> Notice | None:
-    """Give the notice that a dead notifier left about a message."""
+    """Return the notice that a dead notifier left about a message."""
     for kind in NoticeKind:
         notice = Notice(spool, about, kind)
         if files.is_directory(notice.at):
@@ -130,12 +130,10 @@ def lying(spool: Spool, about: QueueId) -> Notice | None:
 
 
 def record(locked: Locked) -> None:
-    """Note, durably, that the sender is told; from here the notice moves on whatever happens."""
+    """Record durably that the sender is told; from here the notice is sent in any case."""
     locked.append(journal.write(journal.Notified(at=locked.spool.clock())))
-    if locked.spool.log.in_use():
-        with locked.spool.log.durable((locked.noted(locked.stage),)):
-            return
-    files.sync_data(locked.descriptor)
+    settlements = locked.spool.durability.settlements()
+    settlements.keep_now(locked.id, locked.stage, locked.descriptor)
 
 
 def sweep(spool: Spool) -> None:
@@ -144,7 +142,7 @@ def sweep(spool: Spool) -> None:
         locked = _lock(spool, notice.about)
         if locked is None:
             if not _exists(spool, notice.about):
-                notice.discard()  # the operator deleted the message, failure and all
+                notice.discard()  # the operator has deleted the failed message
             continue
         try:
             _settle(notice, history_of(locked))
@@ -173,7 +171,7 @@ def _all(spool: Spool) -> Iterator[Notice]:
 
 def _lock(spool: Spool, message: QueueId) -> Locked | None:
     for stage in Stage:
-        descriptor = files.lock_named(spool.envelope(message, stage))
+        descriptor = locks.lock_named(spool.envelope(message, stage))
         if descriptor is not None:
             return Locked(spool, message, stage, descriptor)
     return None

@@ -1,4 +1,4 @@
-"""A whole new envelope file, made under the lock of the process that has claimed its message.
+"""Replaces an envelope file by a new one, under the lock of the process that has its message.
 
 Lines are appended to a journal. It is written anew only if it has grown long, or if this user may
 read the file and not write to it. The new file is on stable storage before it takes the old one's
@@ -9,9 +9,8 @@ import os
 
 from emailrelay import envelope_format, short_journal
 from emailrelay.errors import DamagedMessage
-from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import PRIVATE, Location
-from emailrelay.store.spool.durable.records import Noted
 from emailrelay.store.spool.message.moves import Locked
 
 LONG = 1024 * 1024
@@ -49,7 +48,7 @@ def shorten(locked: Locked) -> bool:
 
 
 def replace(locked: Locked, octets: bytes, *, read: int) -> None:
-    """Replace a message's envelope file by one with these octets, locked as the old one is. Blocks.
+    """Replace a message's envelope file by a new, locked one with these octets. Blocks.
 
     The octets replace the first ``read`` octets of the old file. Lines that an operator has
     appended since are kept.
@@ -68,7 +67,7 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
         descriptor = files.create(made)
         try:
             files.write_all(descriptor, octets)
-            os.fdatasync(descriptor)
+            files.sync_data(descriptor)
         finally:
             os.close(descriptor)
         _put(locked, made, octets, read)
@@ -78,25 +77,22 @@ def replace(locked: Locked, octets: bytes, *, read: int) -> None:
 
 def _put(locked: Locked, made: Location, octets: bytes, read: int) -> None:
     spool, path, old = locked.spool, locked.path(), locked.descriptor
-    lock = files.lock_named(made)
+    lock = locks.lock_named(made)
     if path is None or lock is None:
         if lock is not None:
-            files.unlock_and_close(lock)
+            locks.unlock_and_close(lock)
         raise FileNotFoundError(f"the envelope of {locked.id} was moved")
     try:
         status = os.fstat(old)
         os.utime(lock, ns=(status.st_atime_ns, status.st_mtime_ns))  # when it is due next
-        if spool.log.in_use():  # it would bring the longer one back
-            with spool.log.durable((Noted(locked.id, locked.stage, octets),)):
-                files.rename(made, path)
-        else:
+        with spool.durability.settlements().replacing(locked.id, locked.stage, octets):
             files.rename(made, path)
     except OSError:
-        files.unlock_and_close(lock)
+        locks.unlock_and_close(lock)
         raise
     locked.descriptor = lock
     wished = files.read_known(old, 0, read)
-    files.unlock_and_close(old)
+    locks.unlock_and_close(old)
     if wished:
         locked.append(wished)
     files.sync_directory(spool.root)

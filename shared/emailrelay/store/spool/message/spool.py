@@ -1,4 +1,4 @@
-"""What the parts of one opened spool directory share."""
+"""The state that the parts of one opened spool directory share."""
 
 import os
 import secrets
@@ -9,14 +9,16 @@ from typing import NamedTuple
 
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.durable.durability import SpoolDurability
 from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
-from emailrelay.store.spool.marks.doubt import DoubtSheet
-from emailrelay.store.spool.wake.bell import Bell
-from emailrelay.store.spool.wake.ringer import Ringer
+from emailrelay.store.spool.marks.final_dots import FinalDots
+from emailrelay.store.spool.wake.announcer import Announcer
+from emailrelay.store.spool.wake.hint_sender import HintSender
 
 
 class Directories(NamedTuple):
@@ -42,54 +44,62 @@ class Spool:
     ids: QueueIds
     log: Log
     syncer: Syncer
-    bell: Ringer
-    doubts: DoubtSheet
+    durability: SpoolDurability
+    announcer: Announcer
+    final_dots: FinalDots
     user: int
-    """Who this process is, asked once: each claim compares it with an envelope's owner."""
-    logs: bool = False
-    """New mail goes into the log."""
+    """The user of this process, asked once: each claim compares it with an envelope's owner."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
-    """Until when (seconds since 1970) feeds pass over messages whose journal could not be told so."""
+    """Due times (seconds since 1970) of messages whose journal could not record them."""
 
     left_alone: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
-    """For how many seconds messages are left alone, last, that nobody could settle."""
+    """The last pause, in seconds, of each message that cannot be settled."""
 
     def envelope(self, message: QueueId, stage: Stage) -> Location:
-        """Give where a message's envelope stands at a stage."""
+        """Return the location of a message's envelope at a stage."""
         return self.root / names.envelope(message, stage)
 
     def has_envelope(self, message: QueueId) -> bool:
-        """Tell whether an envelope of the message stands at any stage."""
+        """Tell if the message has an envelope at any stage."""
         return any(files.exists(self.root / name) for name in names.envelopes(message))
 
     def content(self, message: QueueId) -> Location:
-        """Give where a message's content stands."""
+        """Return the location of a message's content."""
         return self.root / names.content(message)
 
     def trouble(self, doing: str, reason: object) -> None:
-        """Report what could not be done; it will be tried again."""
+        """Report a step that has failed; it will be tried again."""
         self.report(StoreTrouble(doing=doing, reason=str(reason)))
 
     def make_directories(self) -> None:
-        """Create what is missing of the layout, and open what has been replaced."""
+        """Make missing directories, and open replaced ones."""
         self.root.renew()
         for directory in self.directories:
             directory.renew()
 
     def close(self) -> None:
-        """Close the directories, which nobody uses any more."""
+        """Close the directories."""
         for directory in self.directories:
             directory.close()
         self.root.close()
 
 
 def open_spool(
-    root: Path, report: Report, clock: Callable[[], float], *, makes: bool = True
+    root: Path,
+    report: Report,
+    clock: Callable[[], float],
+    *,
+    sync: SpoolSync = SpoolSync.FILES,
+    makes: bool = True,
 ) -> Spool:
-    """Make the shared parts of a spool directory for this process; ``makes`` what is missing."""
+    """Return the shared parts of a spool directory for this process.
+
+    ``sync``: how new mail becomes durable. ``makes``: missing directories are made when used.
+    """
     above = Directory(str(root), makes=makes)
     directories = Directories(*(above.below(name, makes=makes) for name in names.DIRECTORIES))
     log = Log(directories.log)
+    syncer = Syncer(log)
     return Spool(
         root=above,
         directories=directories,
@@ -98,7 +108,8 @@ def open_spool(
         user=os.geteuid(),
         ids=QueueIds(secrets.randbits(PROCESS_BITS)),
         log=log,
-        syncer=Syncer(log),
-        bell=Ringer(Bell(directories.wake)),
-        doubts=DoubtSheet(directories.doubt),
+        syncer=syncer,
+        durability=SpoolDurability(syncer, log, sync),
+        announcer=Announcer(HintSender(directories.wake)),
+        final_dots=FinalDots(directories.doubt),
     )

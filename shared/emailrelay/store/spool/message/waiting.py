@@ -1,10 +1,11 @@
-"""Clients who wait for what becomes of their message (``ack`` other than ``stored``).
+"""Clients that wait for filters or delivery of their message (``ack`` other than ``stored``).
 
-The receiver makes ``.waiting/ID`` before the commit and keeps it locked; it tells the ``ack`` and the
-socket to ring at. Whoever settles the message writes the reply into it and renames it to
-``ID.answer``; a receiver that gives up unlinks it. Exactly one of the two succeeds, and the loser
-obeys. A waiter whose lock is free is dead. Whoever is about to send the final dot writes that into it
-too, so that a receiver that gives up knows that the message may be delivered even so.
+The receiver makes ``.waiting/ID`` before the commit and keeps it locked; the file has the ``ack``
+and the name of the receiver's socket. The process that settles the message writes the reply into
+the file and renames it to ``ID.answer``; a receiver that gives up unlinks it. Exactly one of the
+two succeeds, and the other one obeys. A wait with a free lock belongs to a dead receiver. A line
+about the final dot, which is written before the dot is sent, tells a receiver that gives up that
+the message may be delivered.
 """
 
 import asyncio
@@ -16,18 +17,18 @@ from dataclasses import dataclass, field
 from emailrelay.ack import Ack
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply, one_line
-from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk import files, locks
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message.spool import Spool
-from emailrelay.store.spool.wake.doorbell import HintSocket
+from emailrelay.store.spool.wake.hint_socket import HintSocket
 
 _LOOK = 1.0
-"""Seconds between looks for an answer whose ring was lost."""
-_EAR, _ANSWER = "answers", ".answer"
+"""Seconds between looks for an answer, in case its hint was lost."""
+_SOCKET, _ANSWER = "answers", ".answer"
 _AT_DOT = "dot "
-"""Begins the line that names the server to which the final dot is about to go."""
+"""Begins the line with the server to which the final dot is sent next."""
 _TRIES, _MOMENT = 100, 0.0005
-"""How often, and after how many seconds, a marker is made again that a sweep took away."""
+"""How often, and after how many seconds, a file that a sweep has removed is made again."""
 
 
 @dataclass(slots=True)
@@ -37,13 +38,13 @@ class Waiter:
     path: Location
     ack: Ack
     descriptor: int
-    rung: asyncio.Event = field(default_factory=asyncio.Event)
+    hinted: asyncio.Event = field(default_factory=asyncio.Event)
     doubt: str = ""
     """After giving up: the server to which the final dot may be on its way, if any."""
     _reply: Reply | None = None
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
-        """Wait for the answer; after ``within`` seconds, or once ``gone``, give up unless it has just come."""
+        """Wait for the answer; without one, give up after ``within`` seconds or when ``gone``."""
         loop = asyncio.get_running_loop()
         gone = gone or loop.create_future()
         gone.add_done_callback(self._look)
@@ -52,10 +53,10 @@ class Waiter:
             while (reply := self._read()) is None and (rest := end - loop.time()) > 0:
                 if gone.done():
                     break
-                self.rung.clear()
-                timer = loop.call_later(min(rest, _LOOK), self.rung.set)
+                self.hinted.clear()
+                timer = loop.call_later(min(rest, _LOOK), self.hinted.set)
                 try:
-                    await self.rung.wait()
+                    await self.hinted.wait()
                 finally:
                     timer.cancel()
         finally:
@@ -63,17 +64,17 @@ class Waiter:
         return reply or self.give_up()
 
     def _look(self, _gone: asyncio.Future[None]) -> None:
-        self.rung.set()
+        self.hinted.set()
 
     def give_up(self) -> Reply | None:
-        """Take the wait back; the reply if somebody was faster."""
+        """End the wait; return the reply if it came before."""
         if self._reply is not None:
             return self._reply
         try:
             files.take_away(self.path)
         except FileNotFoundError:
             return self._read()
-        # Read after the unlink: a dot noted later is not sent, or its sender names it.
+        # Read after the unlink: the sender of a later dot sees that, or names the duplicate itself.
         lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()
         dots = [line.removeprefix(_AT_DOT) for line in lines if line.startswith(_AT_DOT)]
         self.doubt = dots[-1] if dots else ""
@@ -82,27 +83,27 @@ class Waiter:
     def _read(self) -> Reply | None:
         if not files.is_there(self.path.plus(_ANSWER)):
             return None
-        # Who died between writing and renaming has left a line too: the last one was renamed.
+        # A process that died before its rename has left a line, too: the last line counts.
         lines = files.read_all(self.descriptor).decode(errors="replace").splitlines()
         self._reply = Reply.parse(lines[-1])
         return self._reply
 
     def close(self) -> None:
-        """Remove what is left."""
+        """Remove the files of the wait."""
         if self._reply is None:
             files.remove(self.path)
         files.remove(self.path.plus(_ANSWER))
-        files.unlock_and_close(self.descriptor)
+        locks.unlock_and_close(self.descriptor)
 
 
 class Waiters:
-    """All who wait in this process, and the socket at which answers ring."""
+    """All waits of this process, and the socket for hints of answers."""
 
     def __init__(self, spool: Spool) -> None:
         """Nothing is opened before the first client waits."""
         self._spool = spool
         self._waiting: dict[QueueId, Waiter] = {}
-        self._ear: HintSocket | None = None
+        self._hints: HintSocket | None = None
 
     def expect(self, message: QueueId, ack: Ack) -> Waiter:
         """Announce, before the commit, that a client waits for this message.
@@ -111,28 +112,28 @@ class Waiters:
             OSError: it cannot be announced.
 
         """
-        if self._ear is None:
-            ear = HintSocket(self._spool.directories.wake, _EAR, self._ring)
-            ear.open()
-            self._ear = ear
+        if self._hints is None:
+            hints = HintSocket(self._spool.directories.wake, _SOCKET, self._hint)
+            hints.open()
+            self._hints = hints
         path = self._spool.directories.waiting / message
         descriptor = _create(path)
         try:
-            files.write_all(descriptor, f"{ack} {self._ear.name}\n".encode())
+            files.write_all(descriptor, f"{ack} {self._hints.name}\n".encode())
         except OSError:
             files.remove(path)
-            files.unlock_and_close(descriptor)
+            locks.unlock_and_close(descriptor)
             raise
         self._waiting[message] = Waiter(path, ack, descriptor)
         return self._waiting[message]
 
-    def _ring(self, message: QueueId, _due: float) -> None:
+    def _hint(self, message: QueueId, _due: float) -> None:
         waiter = self._waiting.get(message)
         if waiter is not None:
-            waiter.rung.set()
+            waiter.hinted.set()
 
     def end(self, message: QueueId) -> None:
-        """Forget a client who has been answered or has given up."""
+        """Forget a client that was answered or has given up."""
         waiter = self._waiting.pop(message, None)
         if waiter is not None:
             waiter.close()
@@ -141,15 +142,15 @@ class Waiters:
         """End all waits."""
         for message in list(self._waiting):
             self.end(message)
-        if self._ear is not None:
-            self._ear.close()
+        if self._hints is not None:
+            self._hints.close()
 
 
 def _create(path: Location) -> int:
-    """Create and lock the marker; a sweep that takes it for a dead client's removes it at once."""
+    """Create and lock the file; a sweep may take it for a dead client's and remove it."""
     for _ in range(_TRIES):
         with contextlib.suppress(FileExistsError):
-            descriptor = files.create_locked(path)
+            descriptor = locks.create_locked(path)
             if descriptor is not None:
                 return descriptor
         time.sleep(_MOMENT)
@@ -158,19 +159,19 @@ def _create(path: Location) -> int:
 
 @dataclass(slots=True)
 class Wait:
-    """One client's wait, on the side of whoever settles the message; open until ``close``."""
+    """One client's wait, on the side of the process that settles; open until ``close``."""
 
     path: Location
     descriptor: int
     ack: Ack
-    _ear: str
+    _hints: str
 
     def stands(self) -> bool:
-        """Tell whether the client still waits."""
-        return files.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
+        """Tell if the client still waits."""
+        return locks.is_named(self.descriptor, self.path) and _lives(self.descriptor, self.path)
 
     def at_dot(self, peer: str) -> None:
-        """Note that the final dot is about to be sent to ``peer``."""
+        """Note that the final dot is sent to ``peer`` next."""
         self._write(f"{_AT_DOT}{one_line(peer)}")
 
     def _write(self, line: str) -> None:
@@ -189,11 +190,11 @@ class Wait:
             files.rename(self.path, self.path.plus(_ANSWER))
         except FileNotFoundError:
             return False
-        spool.bell.ring_at(self._ear, message)
+        spool.announcer.announce_to(self._hints, message)
         return True
 
     def close(self) -> None:
-        """Close what was open."""
+        """Close the file."""
         os.close(self.descriptor)
 
 
@@ -207,11 +208,11 @@ def look_for(spool: Spool, message: QueueId) -> Wait | None:
     try:
         if _lives(descriptor, path):
             line = files.read_known(descriptor, status.st_size).decode(errors="replace")
-            ack, _, ear = line.partition("\n")[0].partition(" ")
-            wait = Wait(path, descriptor, Ack(ack), ear)
+            ack, _, socket = line.partition("\n")[0].partition(" ")
+            wait = Wait(path, descriptor, Ack(ack), socket)
             descriptor = -1
             return wait
-    except ValueError:  # nobody of ours has written that
+    except ValueError:  # not written by this program
         pass
     finally:
         if descriptor >= 0:
@@ -220,10 +221,10 @@ def look_for(spool: Spool, message: QueueId) -> Wait | None:
 
 
 def _lives(descriptor: int, path: Location) -> bool:
-    """Tell whether a waiter's process lives, which its lock tells; a dead one's file is removed."""
-    if not files.try_lock(descriptor):
+    """Tell if a waiter's process lives, which its lock tells; a dead one's file is removed."""
+    if not locks.try_lock(descriptor):
         return True
-    if files.is_named(descriptor, path):
+    if locks.is_named(descriptor, path):
         files.remove(path)
-    files.unlock(descriptor)
+    locks.unlock(descriptor)
     return False

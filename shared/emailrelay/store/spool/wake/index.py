@@ -10,11 +10,11 @@ from emailrelay.queue_id import QueueId
 
 _AT_ALL_EVENTS = float("-inf")
 _MOST_TOLD = 10_000
-"""Messages that may be told of between two scans, beyond as many as there were at the last one."""
+"""Hints accepted between two scans, in addition to as many as the last scan has found."""
 
 
 class Scheduled(NamedTuple):
-    """A message to look at. Ordered by due time; the shorter of two ids is the earlier count."""
+    """A message to try. Ordered by due time; of two ids the shorter one has the earlier count."""
 
     due: float
     length: int
@@ -22,40 +22,40 @@ class Scheduled(NamedTuple):
 
     @property
     def forced(self) -> bool:
-        """Whether it is to be tried even before its time."""
+        """True: it is to be tried even before its time."""
         return self.due == _AT_ALL_EVENTS
 
 
 def scheduled(message: QueueId, due: float) -> Scheduled:
-    """Make a hint that a message is due at ``due`` (seconds since 1970)."""
+    """Return a hint that a message is due at ``due`` (seconds since 1970)."""
     return Scheduled(due, len(message), message)
 
 
 def forced(message: QueueId) -> Scheduled:
-    """Make a hint that a message is due whatever its time."""
+    """Return a hint that a message is due whatever its time."""
     return scheduled(message, _AT_ALL_EVENTS)
 
 
 @dataclass(slots=True)
 class Index:
-    """A heap of hints, and a queue of news. A message may stand in both: claims sort that out.
+    """A heap of hints, and a queue of news. A message may be in both: the claim decides.
 
-    The two are served by turns: a million messages for a server that is away must not stand before the
-    one that has just come in for another, nor it before them for ever.
+    The two are served by turns: a million messages for a server that is away must not stand before
+    the one that has just come in for another, nor it before them for ever.
     """
 
     _heap: list[Scheduled] = field(default_factory=list[Scheduled])
     _news: deque[Scheduled] = field(default_factory=deque[Scheduled])
-    """What was due when it was told of, in that order; each message once."""
+    """Messages that were due when their hint came, in that order; each message once."""
     _new: set[QueueId] = field(default_factory=set[QueueId])
     """The messages in the news."""
     _news_next: bool = True
     _scanned: int = 0
-    """How many the last scan has found."""
+    """Messages that the last scan has found."""
     _added: int = 0
-    """How many were told since then that become due."""
+    """Hints of future due times since then."""
     _woken: deque[QueueId] = field(default_factory=deque[QueueId])
-    """To be tried whatever their time, which a scan cannot know."""
+    """Messages to be tried whatever their time; a scan cannot know them."""
 
     def add(self, entry: Scheduled) -> None:
         """Note a message."""
@@ -67,7 +67,7 @@ class Index:
         self.add(entry)
 
     def tell(self, entry: Scheduled) -> bool:
-        """Note a message that is due, and has just become so; False if too much was told already."""
+        """Note a message that has just become due; False if there are too many hints."""
         if entry.message not in self._new:
             if len(self._news) >= _MOST_TOLD + self._scanned:
                 return False
@@ -76,7 +76,7 @@ class Index:
         return True
 
     def tell_later(self, entry: Scheduled) -> bool:
-        """Note a message that becomes due; False if too much was told already."""
+        """Note a message with a future due time; False if there are too many hints."""
         if self._added >= _MOST_TOLD + self._scanned:
             return False
         self._added += 1
@@ -84,19 +84,19 @@ class Index:
         return True
 
     def told(self, message: QueueId) -> bool:
-        """Tell whether a message is in the news, so that nothing is gained by noting it again."""
+        """Tell if a message is in the news, so that it need not be noted again."""
         return message in self._new
 
     def replace(self, heap: list[Scheduled], meanwhile: Iterable[Scheduled]) -> None:
-        """Take a scan's result, a heap already, for the truth, and what was added ``meanwhile`` besides."""
+        """Replace the heap by a scan's result, and add the hints of ``meanwhile``."""
         self._heap, self._scanned, self._added = heap, len(heap), 0
         for entry in meanwhile:
             heapq.heappush(heap, entry)
 
     def pop(self, now: float) -> Scheduled | None:
-        """Take out the first of the news or the one that has been due longest, by turns.
+        """Take out the first of the news, or the message with the earliest due time, in turns.
 
-        If there is neither, one that was woken; else return None.
+        If there is neither, take a woken one; else return None.
         """
         due = bool(self._heap) and self._heap[0].due <= now
         if self._news and (self._news_next or not due):
@@ -109,16 +109,16 @@ class Index:
         return forced(self._woken.popleft()) if self._woken else None
 
     def next_due(self) -> float | None:
-        """Give the earliest due time."""
+        """Return the earliest due time."""
         if self._woken or self._news:
             return _AT_ALL_EVENTS
         return self._heap[0].due if self._heap else None
 
     def wake(self) -> None:
-        """Make everything due, each message once: a try for each of its entries would be a storm."""
+        """Make everything due, each message once: a try for each entry would be a storm."""
         self._woken = deque(dict.fromkeys([*self._woken, *(e.message for e in self._heap)]))
         self._heap = []
 
     def __len__(self) -> int:
-        """Give the number of entries."""
+        """Return the number of entries."""
         return len(self._heap) + len(self._news) + len(self._woken)

@@ -1,8 +1,8 @@
 """Reads the file events of one directory in a thread of its own (inotify, through watchdog).
 
 Only the close of a written file is asked for. Drafts are written elsewhere, so a message of another
-program causes one event, with its final name. watchdog's reader is used without its observer's further
-threads: ``docs/decisions/events-together.md`` has the measurement.
+program causes one event, with its final name. watchdog's reader is used without its observer's
+further threads: ``docs/decisions/events-together.md`` has the measurement.
 """
 
 import errno
@@ -18,7 +18,7 @@ from watchdog.observers.inotify_c import (
 )
 
 _REST = 0.1
-"""Seconds that the reader rests after each read; the next read reports what happened meanwhile."""
+"""Seconds of a pause after each read; the next read reports the events of the pause."""
 _ID = CallbackId(1)
 
 

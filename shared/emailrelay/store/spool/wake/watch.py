@@ -1,7 +1,8 @@
 """Notices what changes in a spool directory, by file events where the system has them.
 
-Events are hints: the user of this module scans as well. Without file events (see ``emailrelay.linux``)
-it looks at the directory's time once a second, and so notices new names a little later.
+Events are hints: the user of this module scans as well. Without file events (see
+``emailrelay.linux``) it looks at the directory's time once a second, and so notices new names a
+little later.
 """
 
 import asyncio
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from emailrelay import linux
 
 _MOST_WAITING = 100_000
-"""Names kept for the loop; a scan finds what was told beyond these."""
+"""Names kept for the loop; a scan finds further ones."""
 
 
 class Watch:
@@ -62,6 +63,8 @@ class Watch:
                 return  # the loop has ended
 
     def _tell(self) -> None:
-        self._told = False  # before the names are taken: one noted meanwhile must not wait for ever
+        self._told = (
+            False  # before the names are taken: a name noted meanwhile must not wait for ever
+        )
         while self._names:
             self._seen(self._names.popleft())

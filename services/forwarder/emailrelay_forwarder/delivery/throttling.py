@@ -1,0 +1,68 @@
+"""Sends a server less mail when its replies ask for that."""
+
+import asyncio
+
+from emailrelay.events import SlowedDown
+from emailrelay.reply import Reply
+from emailrelay_forwarder.delivery.delivery import Progress, wants_less
+from emailrelay_forwarder.delivery.outgoing import Outgoing
+from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.server.gate import SHORT
+from emailrelay_forwarder.server.smarthost import Smarthost
+from emailrelay_forwarder.server.throttle_replies import ThrottleWish, for_now, wish_of
+from emailrelay_forwarder.session.session_error import NotYet
+
+
+async def turn(smarthost: Smarthost, rules: Rules) -> None:
+    """Wait until the server may get one more message.
+
+    Raises:
+        NotYet: that takes more than a few seconds.
+
+    """
+    now = rules.clock()
+    wait = smarthost.send_rate.turn(now, patience=SHORT)
+    if wait is None:
+        text = f"4.7.0 {smarthost.name} wants mail more slowly: this message has its turn later"
+        raise NotYet(Reply.of(451, text), smarthost.send_rate.later(now))
+    if wait:
+        await asyncio.sleep(wait)
+
+
+def heed(message: Outgoing, smarthost: Smarthost, progress: Progress, rules: Rules) -> None:
+    """Send the server less if its replies ask for that, also if they have other meanings."""
+    replies = progress.replies
+    told = {r: replies[r] for r in message.envelope.recipients if r in replies}
+    refusals = {r: for_now(reply) for r, reply in told.items() if not reply.accepted}
+    if len(refusals) < len(told):
+        smarthost.took_mail()
+        smarthost.send_rate.accepted(rules.clock())
+    if not refusals:
+        return
+    replies.update(refusals)
+    wishes = {wish_of(reply): reply for reply in refusals.values() if not reply.permanent}
+    for wish in (ThrottleWish.LATER, ThrottleWish.SLOWER):
+        if reply := wishes.get(wish):
+            later = _slow_down(smarthost, reply, wish, progress, rules)
+            # A recipient that is deferred for another reason is tried at the usual time.
+            progress.turn = None if None in wishes else later
+            return
+    if reply := wishes.get(ThrottleWish.FEWER):
+        smarthost.slow_down(reply)
+    elif any(wants_less(reply) for reply in refusals.values()):
+        smarthost.restrain()
+
+
+def _slow_down(
+    smarthost: Smarthost, reply: Reply, wish: ThrottleWish, progress: Progress, rules: Rules
+) -> float:
+    """Send messages more slowly from now on; return the time of this one's turn."""
+    now, rate_limit = rules.clock(), smarthost.send_rate
+    first = rate_limit.rate is None
+    note = rate_limit.used_up if wish is ThrottleWish.LATER else rate_limit.refused
+    counted = note(now, began=progress.offered)
+    again = rate_limit.later(now)
+    if counted and (first or wish is ThrottleWish.LATER):
+        rate = f"{60 * (rate_limit.rate or 0):.3g} in 60 s"
+        rules.report(SlowedDown(peer=smarthost.name, reason=str(reply), rate=rate, again=again))
+    return again

@@ -1,0 +1,168 @@
+"""The pause of a server that cannot be used: its mail is turned away until a probe succeeds."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Coroutine
+from random import random
+
+from emailrelay.events import Report, SignInRefused, SmarthostBack, SmarthostTrouble
+from emailrelay.reply import Reply
+from emailrelay.schedule import FARTHEST
+from emailrelay_forwarder.server.breaker import Breaker
+from emailrelay_forwarder.session.session_error import SessionError, SessionStep
+from emailrelay_forwarder.session.smtp_client import Session
+
+_OPENING = frozenset(
+    {
+        SessionStep.CONNECT,
+        SessionStep.GREETING,
+        SessionStep.EHLO,
+        SessionStep.STARTTLS,
+        SessionStep.TLS,
+        SessionStep.AUTH,
+    }
+)
+
+
+class TurnedAway(SessionError):
+    """No attempt was made: the trouble of the server is known, and in the log."""
+
+
+class ServerPause:
+    """The pauses of one server, and the report of its trouble.
+
+    ``recovered`` is called when mail that was turned away may come again. ``opened`` gets the
+    session of a successful probe.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        open_session: Callable[[], Coroutine[None, None, Session]],
+        *,
+        report: Report,
+        recovered: Callable[[], None],
+        opened: Callable[[Session], None],
+    ) -> None:
+        self._name = name
+        self._loop = asyncio.get_running_loop()
+        self._open_session = open_session
+        self._report = report
+        self._recovered = recovered
+        self._opened = opened
+        self._breaker = Breaker()
+        self._slowed = 0
+        """Pauses in a row because the server wanted less mail."""
+        self._turned_away_at: float | None = None
+        """Time at which mail was last turned away; None: none waits for ``recovered``."""
+        self._reported = ""
+        """The trouble reported last; empty: it is over."""
+        self._probe: asyncio.Task[None] | None = None
+        self._try_now = asyncio.Event()
+
+    @property
+    def active(self) -> bool:
+        """True if mail is turned away now."""
+        return self._breaker.trouble is not None
+
+    @property
+    def probing(self) -> bool:
+        """True if a probe is under way or planned."""
+        return self._probe is not None
+
+    def check(self) -> None:
+        """Raise TurnedAway during a pause."""
+        if self._breaker.trouble is not None:
+            trouble = self._breaker.trouble
+            raise self.turned_away(trouble.reply, ours=trouble.ours)
+
+    def turned_away(self, reply: Reply, *, ours: bool) -> TurnedAway:
+        """Return the error for a message that gets no attempt now, and report the first of many."""
+        if self._turned_away_at is None:
+            self._tell(SmarthostTrouble, str(reply))
+        self._turned_away_at = self._loop.time()
+        return TurnedAway(SessionStep.CONNECT, reply, ours=ours)
+
+    def begin(self, trouble: SessionError) -> None:
+        """Begin a pause, and probe the server after it."""
+        if self._probe is not None:
+            return
+        pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- a spread, no secret
+        # Its message waits for ``recovered``, like those turned away from now on.
+        self._tell_of(trouble)
+        self._turned_away_at = self._loop.time()
+        self._probe = self._loop.create_task(self._probing(pause, trouble.step))
+
+    def slow_down(self, reply: Reply) -> None:
+        """Begin a pause that grows with each one in a row: even one connection is too much."""
+        # A refusal is an answer as well, and so has reset the count of the breaker.
+        self._breaker.failures = max(self._breaker.failures, self._slowed)
+        self._slowed += 1
+        self.begin(SessionError(SessionStep.MAIL, reply))
+
+    def took_mail(self) -> None:
+        """Note that the server has accepted a message."""
+        self._slowed = 0
+
+    def answered(self) -> None:
+        """Note that the server has answered for a message, whatever the answer."""
+        self._breaker.recovered()
+        if self._probe is not None:
+            self.try_now()
+        elif self._turned_away_at is not None:
+            self._call_back()
+
+    def try_now(self) -> None:
+        """Probe at once: the operator asks for it, or a network came up."""
+        self._try_now.set()
+
+    async def close(self) -> None:
+        """End the probe."""
+        if (probe := self._probe) is not None:
+            probe.cancel()
+            await asyncio.wait([probe])
+
+    def _call_back(self) -> None:
+        """Make the mail due that was turned away."""
+        self._turned_away_at = None
+        self._reported = ""
+        self._report(SmarthostBack(peer=self._name))
+        self._recovered()
+
+    def _tell_of(self, trouble: SessionError) -> None:
+        """Report a trouble, unless it is the one reported last.
+
+        There is at most one for each pause, so a server with ever new texts does not fill the log.
+        """
+        kind = SignInRefused if trouble.step is SessionStep.AUTH else SmarthostTrouble
+        self._tell(kind, str(trouble))
+
+    def _tell(self, kind: type[SignInRefused | SmarthostTrouble], reason: str) -> None:
+        if reason != self._reported:
+            self._reported = reason
+            self._report(kind(peer=self._name, reason=reason))
+
+    async def _probing(self, pause: float, step: SessionStep) -> None:
+        """Open a session after each pause, as long as mail waits for the server."""
+        session: Session | None = None
+        try:
+            while session is None and self._loop.time() - (self._turned_away_at or 0.0) < FARTHEST:
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(pause):
+                        await self._try_now.wait()
+                self._try_now.clear()
+                try:
+                    session = await self._open_session()
+                except SessionError as trouble:
+                    pause = self._breaker.failed(trouble, chance=random())  # noqa: S311 -- as above
+                    step = trouble.step
+                    self._tell_of(trouble)
+        finally:
+            self._probe = None
+            self._breaker.try_again()
+        if session is not None:
+            self._opened(session)
+            # A session says nothing about trouble that comes after the opening. Then mail comes at
+            # its own times until the server answers for a message.
+            if step in _OPENING:
+                self._call_back()

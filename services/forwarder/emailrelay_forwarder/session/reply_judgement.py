@@ -1,0 +1,37 @@
+"""Decides whether a reply accepts, refuses, or ends the session (RFC 5321 section 4.2)."""
+
+from emailrelay.reply import Reply
+from emailrelay_forwarder.session.session_error import SessionError, SessionStep, garbled
+from emailrelay_forwarder.session.wire import RawReply
+
+
+def expect(step: SessionStep, answer: RawReply, code: int) -> None:
+    """Accept one code only: with any other the session cannot be used."""
+    if answer.code != code:
+        raise SessionError(step, _refusal(step, answer))
+
+
+def judged(step: SessionStep, answer: RawReply) -> Reply:
+    """Return the reply: 354 accepts DATA, any 2yz accepts all other commands."""
+    if step is not SessionStep.DATA:
+        return verdict(step, answer)
+    return Reply.of(*answer) if answer.code == 354 else _refusal(step, answer)
+
+
+def verdict(step: SessionStep, answer: RawReply) -> Reply:
+    """Return the reply: any 2yz accepts, the first digit decides (4.3.2)."""
+    return Reply.of(*answer) if 200 <= answer.code <= 299 else _refusal(step, answer)
+
+
+def _refusal(step: SessionStep, answer: RawReply) -> Reply:
+    """Return a 4yz or 5yz. Any other code is no answer to this step, and 421 ends the session.
+
+    Raises:
+        SessionError: the server shuts down (421, section 3.8) or violates the protocol.
+
+    """
+    if answer.code < 400:
+        raise garbled(step, f'the answer was "{answer}"')
+    if answer.code == 421:
+        raise SessionError(step, Reply.of(*answer))
+    return Reply.of(*answer)

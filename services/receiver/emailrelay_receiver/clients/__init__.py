@@ -1,0 +1,1 @@
+"""Clients: their limits, logins, certificates, and the addresses that they may send to."""

@@ -1,0 +1,65 @@
+"""The log's view of one session: refusals, trouble, and each line of the dialogue if asked for."""
+
+import traceback
+
+from emailrelay.events import (
+    Dialogue,
+    Direction,
+    Rejected,
+    Report,
+    SessionTrouble,
+    Traceback,
+    Vanished,
+)
+from emailrelay.reply import Reply
+from emailrelay_receiver.connection.refusal_log import RefusalLog
+from emailrelay_receiver.dialogue.redaction import redacted
+
+_SECRET = "***"  # noqa: S105 - the mask
+
+
+class SessionLog:
+    """Reports events with the client's address and port."""
+
+    __slots__ = ("_refusals", "_report", "client", "port", "shows_lines")
+
+    def __init__(self, report: Report, refusals: RefusalLog, *, shows_lines: bool) -> None:
+        self.client = ""
+        self.port = 0
+        self.shows_lines = shows_lines
+        """Each line of the dialogue is logged."""
+        self._report = report
+        self._refusals = refusals
+
+    def refused(self, command: str, reply: Reply) -> None:
+        """Report a refusal."""
+        self._refusals.tell(
+            Rejected(command=command, reply=str(reply), client=self.client, port=self.port)
+        )
+
+    def trouble(self, reason: str) -> None:
+        """Report why the session ended early."""
+        self._refusals.tell(SessionTrouble(client=self.client, port=self.port, reason=reason))
+
+    def vanished(self) -> None:
+        """Report a client that said nothing."""
+        self._report(Vanished(client=self.client))
+
+    def own_error(self, error: Exception) -> None:
+        """Report an error in our own code."""
+        reason = f"error of ours: {type(error).__name__}: {error}"
+        self._report(SessionTrouble(client=self.client, port=self.port, reason=reason))
+        self._report(Traceback(text="".join(traceback.format_exception(error))))
+
+    def received(self, line: bytes, *, secret: bool) -> None:
+        """Show a line from the client."""
+        if self.shows_lines:
+            self._show(Direction.RECEIVED, _SECRET if secret else redacted(line))
+
+    def sent(self, line: str) -> None:
+        """Show a line to the client. A challenge is no secret, but of no use to a reader."""
+        if self.shows_lines:
+            self._show(Direction.SENT, f"334 {_SECRET}" if line.startswith("334 ") else line)
+
+    def _show(self, direction: Direction, line: str) -> None:
+        self._report(Dialogue(direction=direction, line=line, peer=self.client, port=self.port))

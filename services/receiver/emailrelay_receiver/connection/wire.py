@@ -1,0 +1,244 @@
+"""The only seam to aiosmtpd: its protocol class, with input and content reading of our own.
+
+aiosmtpd provides the protocol, with the session's task and flow control for replies. It is changed
+as follows, and why (aiosmtpd 1.4.6):
+
+* Octets go into one buffer that all connections share. From there a command line goes to the
+  dialogue, content to its message, anything else to ``ClientInput``. aiosmtpd reads content line by
+  line into memory.
+* The session's task runs ``serve``. aiosmtpd answers errors of ours with 500 and their text.
+* The task learns by reading that the client has gone. aiosmtpd cancels it, and a commit in it.
+* TLS starts by ``loop.start_tls``. aiosmtpd uses a private class of asyncio that uvloop lacks.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Callable, Iterable
+from typing import Any, Protocol, cast
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from emailrelay_receiver.connection.client_input import ClientInput
+from emailrelay_receiver.connection.handshake import shake_hands
+from emailrelay_receiver.connection.inlet import Inlet
+
+# Its lines hold raw commands, and each costs time even if it goes nowhere. Our log is the events.
+logging.getLogger("mail.log").disabled = True
+
+
+class WireUser(Protocol):
+    """The session, as its connection sees it."""
+
+    def connected(self) -> None:
+        """Note that the connection is made; ``serve`` follows."""
+        ...
+
+    async def serve(self) -> None:
+        """Serve the client; the connection's task."""
+        ...
+
+    def command(self, line: bytes) -> bool:
+        """Answer a command at once; False: leave it to ``serve``."""
+        ...
+
+    def disconnected(self) -> None:
+        """Note that the connection is gone; ``serve`` learns it by reading."""
+        ...
+
+
+class _NoHooks:
+    """The handler for aiosmtpd, which searches it for hooks in each new session."""
+
+    def __dir__(self) -> Iterable[str]:
+        """Report none."""
+        return ()
+
+
+_NO_HOOKS = _NoHooks()
+
+
+class ClientWire(SMTP):
+    """One connection to a client."""
+
+    def __init__(self, user: WireUser, *, hostname: str) -> None:
+        """Wait for ``inlet`` to be connected."""
+        loop = asyncio.get_running_loop()
+        super().__init__(_NO_HOOKS, hostname=hostname, enable_SMTPUTF8=True, loop=loop)
+        self.input = ClientInput(loop)
+        self.inlet = Inlet(self)
+        """The protocol for the transport."""
+        self.heard_anything = False
+        self.last_content = 0.0
+        """When content last arrived, by the loop's clock."""
+        self._user = user
+        self._link: asyncio.Transport
+        self._encrypted = False
+        self._take: Callable[[memoryview], bool] | None = None
+        self._taken: asyncio.Future[None] | None = None
+
+    def __dir__(self) -> Iterable[str]:
+        """Hide everything: aiosmtpd searches each new session for commands and hooks by name."""
+        return ()
+
+    # For the session.
+
+    def info(self, name: str) -> Any:
+        """Give what the transport knows: ``peername``, ``socket``, ``ssl_object``."""
+        return self._link.get_extra_info(name)
+
+    @property
+    def unsent(self) -> int:
+        """Octets of replies that the client has not taken yet."""
+        return self._link.get_write_buffer_size()
+
+    def write(self, octets: bytes) -> None:
+        """Send octets in one piece.
+
+        Raises:
+            ConnectionResetError: the connection is closed.
+
+        """
+        if self._link.is_closing():
+            raise ConnectionResetError  # uvloop would not notice
+        self._link.write(octets)
+
+    def write_last(self, octets: bytes) -> None:
+        """Send octets and close the connection behind them."""
+        self._link.write(octets)
+        self._link.close()
+
+    async def drain(self) -> None:
+        """Wait until the client has taken enough of the replies."""
+        await self._writer.drain()  # aiosmtpd gives its writer no public name
+
+    def close(self) -> None:
+        """Close the connection when everything is sent."""
+        self._link.close()
+
+    def abort(self) -> None:
+        """Drop the connection, with anything that is not sent."""
+        self._link.abort()
+
+    async def receive(self, take: Callable[[memoryview], bool], most: int) -> None:
+        """Give ``take`` the octets that arrive until it returns False, or nothing more can arrive.
+
+        At most ``most`` octets come out of ``input`` first.
+
+        Raises:
+            EOFError: the client has gone before anything arrived.
+            ConnectionError: the connection broke.
+            Exception: raised by ``take``.
+
+        """
+        early = self.input.take(most)
+        if early and not take(memoryview(early)):
+            return
+        self._take, self._taken = take, self.loop.create_future()
+        self.last_content = self.loop.time()
+        if not self.input.ended:
+            await self._taken
+        self._take = self._taken = None
+
+    def stop_reading(self) -> bytes:
+        """Read no more from the client; return the octets that have arrived."""
+        octets = self.input.take_all()
+        self._link.pause_reading()
+        return octets
+
+    async def encrypt(self, context: ssl.SSLContext, early: bytes) -> ssl.SSLObject:
+        """Shake hands, after ``stop_reading``. ``early`` are octets of the handshake.
+
+        Raises:
+            EOFError: the client has gone.
+            OSError: the handshake failed or took too long.
+
+        """
+        self._encrypted = True
+        tls = await shake_hands(self._link, self.inlet, context, early)
+        if tls is None:
+            raise EOFError
+        self._link = tls
+        self.input.read_from(tls)
+        return cast("ssl.SSLObject", tls.get_extra_info("ssl_object"))
+
+    # For the inlet.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the session."""
+        # TCP and unix sockets go both ways; the transports of uvloop derive from no class of
+        # asyncio.
+        self._link = cast("asyncio.Transport", transport)
+        self.input.read_from(self._link)
+        super().connection_made(transport)
+        self._user.connected()
+
+    def received(self, octets: memoryview) -> None:
+        """Pass octets on to where they belong."""
+        self.heard_anything = True
+        if self._take is not None and self._taken is not None:
+            self._pass_content(self._take, self._taken, octets)
+            return
+        line = self.input.whole_line(octets)
+        if line is None or not self._user.command(line):
+            self.input.feed(octets)
+
+    def ended(self) -> bool:
+        """Note that the client sends no more; return whether it can still get replies."""
+        self._end(None)
+        return not self._encrypted
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Note the end of the connection."""
+        self._end(error)
+        # aiosmtpd's own method would cancel the task.
+        asyncio.StreamReaderProtocol.connection_lost(self, error)
+        self._user.disconnected()
+
+    # Overrides of private methods: aiosmtpd has no public ones for its task and its timer.
+
+    async def _handle_client(self) -> None:
+        await self._user.serve()
+
+    def _reset_timeout(self, duration: float | None = None) -> None:
+        """Start no timer: the session has time limits of its own."""
+
+    # Inside.
+
+    def _pass_content(
+        self, take: Callable[[memoryview], bool], taken: asyncio.Future[None], octets: memoryview
+    ) -> None:
+        self.last_content = self.loop.time()
+        try:
+            if take(octets):
+                return
+        except Exception as error:  # noqa: BLE001 - the session's task raises it
+            self._take = None
+            taken.set_exception(error)
+            return
+        self._take = None
+        taken.set_result(None)
+
+    def _end(self, error: Exception | None) -> None:
+        self.input.end(error)
+        if self._take is not None and self._taken is not None:
+            self._take = None
+            self._taken.set_result(None)
+
+
+class Demonstration:
+    """aiosmtpd's own server: it passes each message to ``show``, which returns the reply."""
+
+    def __init__(self, show: Callable[[str, list[str], bytes], str], *, hostname: str) -> None:
+        """``show`` gets sender, recipients and content."""
+        self._show = show
+        self._hostname = hostname
+
+    def protocol(self) -> asyncio.Protocol:
+        """Make the protocol for one connection."""
+        return SMTP(self, hostname=self._hostname, ident="demonstration", data_size_limit=None)
+
+    async def handle_DATA(self, _server: SMTP, _session: Session, envelope: Envelope) -> str:  # noqa: N802 - aiosmtpd's name
+        """Show a message."""
+        content = envelope.original_content or b""
+        return self._show(envelope.mail_from or "", envelope.rcpt_tos, content)

@@ -1,0 +1,213 @@
+"""One message's content on its way into the store: checked, counted, written in large pieces."""
+
+import asyncio
+from types import TracebackType
+from typing import Protocol, Self
+
+from emailrelay.dsn_request import DsnRequest
+from emailrelay.envelope import Envelope
+from emailrelay.errors import StoreError
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.store.base import Draft
+from emailrelay_receiver.content.dot_reader import HopCounter
+from emailrelay_receiver.content.received import end_of_ours, received_line
+from emailrelay_receiver.context import ReceiverContext
+from emailrelay_receiver.dialogue.replies import NO_ROOM, TOO_BIG
+
+_PIECE = 64 * 1024
+"""Octets that are gathered before they are written: most messages are written once."""
+_MOST_HOPS = 100
+"""RFC 5321 section 6.3: a loop is assumed beyond this many Received: lines, and not before."""
+MOST_THROWN_AWAY = 64 * 1024 * 1024
+"""Octets beyond the limit that are read only for the sake of a reply."""
+
+_STRAY = Reply(550, "5.6.0 bare CR or NUL in the message")
+_TOO_MANY_HOPS = Reply(554, "5.4.6 too many hops, this looks like a mail loop")
+_NOT_NOW = Reply(451, "4.3.0 cannot take mail right now, try again later")
+
+
+class ContentReader(Protocol):
+    """Decodes content as DATA or BDAT carries it."""
+
+    stray: bool
+    """A bare CR or a NUL was seen."""
+    rest: bytes | None
+    """The octets after the content; None: it is not at its end."""
+
+    def feed(self, octets: bytes | memoryview, /) -> bytes:
+        """Take the next octets as they arrived and return the content that is certain by now."""
+        ...
+
+
+class IncomingMessage:
+    """One message being received. An ``async with`` block; leaving it early leaves nothing.
+
+    The first reason to refuse the message ends the writing. The rest is read and thrown away,
+    because a client waits for a reply only after the end of its content.
+    """
+
+    def __init__(
+        self,
+        context: ReceiverContext,
+        envelope: Envelope,
+        reader: ContentReader,
+        *,
+        helo: str,
+        protocol: str,
+        dsn: DsnRequest,
+    ) -> None:
+        """Make no draft yet: a client that sends no content costs none."""
+        self.refusal: Reply | None = None
+        self.size = 0
+        """Octets of content, without our own line."""
+        self.envelope = envelope
+        self._context = context
+        self._helo = helo
+        self._protocol = protocol
+        self._reader = reader
+        self._dsn = dsn
+        self._hops = HopCounter()
+        self._gathered: list[bytes] = []
+        self._gathered_size = 0
+        self._draft: Draft | None = None
+        self._full = False
+        """The store must drain before it takes more."""
+
+    async def __aenter__(self) -> Self:
+        """Begin the block."""
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave nothing of a message that was not committed."""
+        await self.drop()
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether so much was thrown away that waiting for the end is no use."""
+        return self.refusal is not None and self.size > self._context.offer.size + MOST_THROWN_AWAY
+
+    def take(self, octets: bytes | memoryview) -> bool:
+        """Take octets as they arrived; the caller may change them afterwards.
+
+        False: call ``settle`` next. The content is at its end, refused, or has to wait for the
+        store.
+        """
+        content = self._reader.feed(octets)
+        self.size += len(content)
+        if self.refusal is None:
+            self._hops.feed(content)
+            self._gathered.append(content)
+            self._gathered_size += len(content)
+            self.refusal = self._judge()
+            if self.refusal is not None:
+                return False
+        if self._reader.rest is not None or self.hopeless:
+            return False
+        return self._gathered_size < _PIECE or self._write()
+
+    async def settle(self) -> None:
+        """Wait for the store where ``take`` could not."""
+        if self.refusal is not None:
+            await self.drop()
+        elif self._full:
+            await self._drain()
+
+    async def commit(self, session: str) -> QueueId | None:
+        """Commit the message after the end of its content; None: see ``refusal``."""
+        if self.refusal is None and self._reader.stray:  # a CR was the last octet
+            self.refusal = _STRAY
+        if self.refusal is None and self._full:
+            await self._drain()
+        if self.refusal is None:
+            self._write()
+        if self.refusal is None and self._draft is not None:
+            context = self._context
+            try:
+                await self._draft.commit(context.stage, context.ack, session, self._dsn)
+            except StoreError as error:
+                self.refusal = self._trouble(error)
+            else:
+                return self._draft.id
+        await self.drop()
+        return None
+
+    async def answer(self, gone: asyncio.Future[None]) -> Reply | None:
+        """Wait for the reply of the filters or the next server; None: none came before ``gone``.
+
+        A client that goes away before that withdraws its message, unless it is on stable storage.
+        """
+        if self._draft is None:
+            return None
+        return await self._draft.answer(self._context.answer_within, gone)
+
+    async def drop(self) -> None:
+        """Leave nothing of a message that was not committed."""
+        self._forget()
+        draft, self._draft = self._draft, None
+        if draft is not None:
+            await draft.discard()
+
+    def _judge(self) -> Reply | None:
+        """Return the reason to refuse the message, as far as it is known."""
+        if self._context.offer.size and self.size > self._context.offer.size:
+            return TOO_BIG
+        if self._reader.stray:
+            return _STRAY
+        if self._gathered_size >= _PIECE and not self._context.takes(self._gathered_size):
+            return NO_ROOM
+        return _TOO_MANY_HOPS if self._hops.hops > _MOST_HOPS else None
+
+    def _write(self) -> bool:
+        """Write the gathered octets; False: ``settle`` must be awaited, for the store or a refusal."""
+        try:
+            self._full = not self._begun().write(b"".join(self._gathered))
+        except StoreError as error:
+            self.refusal = self._trouble(error)
+            return False
+        self._forget()
+        return not self._full
+
+    async def _drain(self) -> None:
+        """Wait until the store can take more content."""
+        self._full = False
+        try:
+            await self._begun().drain()
+        except StoreError as error:
+            self.refusal = self._trouble(error)
+
+    def _begun(self) -> Draft:
+        """Return the draft. At first make it, and put our line in front of the gathered octets."""
+        if self._draft is None:
+            self._draft = self._context.store.draft(self.envelope)
+            content = b"".join(self._gathered)
+            ours = self._received(self._draft.id)
+            self._gathered = [ours, end_of_ours(content) if ours else b"", content]
+        return self._draft
+
+    def _received(self, queue_id: QueueId) -> bytes:
+        """Return our Received: line, or nothing if it is not wanted."""
+        if "content" in self._context.anonymous:
+            return b""
+        client = self.envelope.client
+        return received_line(
+            helo=self._helo,
+            client="" if client.startswith("/") else client,  # a unix socket's path is private
+            domain=self._context.offer.domain,
+            protocol=self._protocol,
+            queue_id=queue_id,
+            now=self._context.clock(),
+        )
+
+    def _forget(self) -> None:
+        self._gathered.clear()
+        self._gathered_size = 0
+
+    def _trouble(self, error: StoreError) -> Reply:
+        self._context.store_trouble(error)
+        return NO_ROOM if error.no_room else _NOT_NOW

@@ -1,0 +1,165 @@
+"""The messages of one session, from the first octet of content to the reply: DATA and BDAT."""
+
+import secrets
+
+from emailrelay.ack import Ack
+from emailrelay.events import Received
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
+from emailrelay.store.base import CHUNK
+from emailrelay_receiver.connection.channel import ClientChannel
+from emailrelay_receiver.connection.phase import Phase
+from emailrelay_receiver.content.chunk_reader import ChunkReader
+from emailrelay_receiver.content.dot_reader import DotReader
+from emailrelay_receiver.content.incoming_message import (
+    MOST_THROWN_AWAY,
+    ContentReader,
+    IncomingMessage,
+)
+from emailrelay_receiver.context import ReceiverContext
+from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
+from emailrelay_receiver.dialogue.outcomes import Goodbye, ReceiveChunk
+
+_GO_AHEAD = Reply(354, "end with <CRLF>.<CRLF>")
+_NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try again later")
+_NOT_TAKEN = Reply(451, "4.3.0 an error of ours, try again later")
+
+
+class ContentTransfer:
+    """Receives the messages of one session."""
+
+    __slots__ = ("_channel", "_chunked", "_context", "_dialogue", "_session_name")
+
+    def __init__(
+        self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
+    ) -> None:
+        self._context = context
+        self._channel = channel
+        self._dialogue = dialogue
+        self._session_name = secrets.token_hex(8) if context.ack is Ack.DELIVERED else ""
+        self._chunked: tuple[ChunkReader, IncomingMessage] | None = None
+        """The message of which chunks have arrived, and more are to come."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether a chunk has arrived, and more are to come."""
+        return self._chunked is not None
+
+    async def data(self) -> Reply | Goodbye:
+        """Receive a message that ends with a dot."""
+        reader = DotReader()
+        self._channel.replies.add(_GO_AHEAD)
+        self._channel.limits.begin_content()
+        async with self._message(reader) as message:
+            while reader.rest is None:
+                await self._receive(message, CHUNK)
+                if message.hopeless and message.refusal is not None:
+                    return Goodbye(message.refusal)
+            self._back_to_commands(reader.rest)
+            return await self._commit(message)
+
+    async def chunk(self, wanted: ReceiveChunk) -> Reply | Goodbye:
+        """Receive a piece of a message whose size is known."""
+        if wanted.refusal is not None:
+            return await self._throw_away(wanted, wanted.refusal)
+        if self._chunked is None:
+            reader = ChunkReader()
+            self._chunked = reader, self._message(reader)
+            self._dialogue.mail.chunked = True
+            self._channel.limits.begin_content()
+        reader, message = self._chunked
+        reader.begin(wanted.size)
+        while reader.rest is None:
+            await self._receive(message, reader.left)
+        self._back_to_commands(reader.rest)
+        if message.refusal is not None:
+            await self.drop()
+            return message.refusal
+        if not wanted.last:
+            return Reply(250, f"2.0.0 {wanted.size} octets taken")
+        reader.end()
+        self._chunked = None
+        async with message:
+            return await self._commit(message)
+
+    async def drop(self) -> None:
+        """Leave nothing of a message whose last chunk has not arrived."""
+        chunked, self._chunked = self._chunked, None
+        self._dialogue.end_of_mail()
+        if chunked is not None:
+            await chunked[1].drop()
+
+    async def tidy(self) -> None:
+        """Drop a begun message if the last command has ended its transaction."""
+        if self._chunked is not None and not self._dialogue.mail.chunked:
+            await self.drop()
+
+    async def _receive(self, message: IncomingMessage, most: int) -> None:
+        await self._channel.receive(message.take, most)
+        await message.settle()
+
+    async def _throw_away(self, wanted: ReceiveChunk, refusal: Reply) -> Reply | Goodbye:
+        """Read a refused chunk, so that the commands behind it are found."""
+        await self.drop()
+        if wanted.size > self._context.offer.size + MOST_THROWN_AWAY:
+            return Goodbye(refusal)
+        reader = ChunkReader()
+        reader.begin(wanted.size)
+
+        def skip(octets: memoryview) -> bool:
+            reader.split(octets)
+            return reader.rest is None
+
+        self._channel.limits.begin_content()
+        while reader.rest is None:
+            await self._channel.receive(skip, reader.left)
+        self._back_to_commands(reader.rest)
+        return refusal
+
+    def _back_to_commands(self, rest: bytes) -> None:
+        self._channel.limits.phase = Phase.WORKING
+        self._channel.wire.input.put_back(rest)
+
+    def _message(self, reader: ContentReader) -> IncomingMessage:
+        client = "" if "client" in self._context.anonymous else self._channel.log.client
+        return IncomingMessage(
+            self._context,
+            self._dialogue.mail.envelope(self._dialogue.standing, client=client),
+            reader,
+            helo=self._dialogue.helo,
+            protocol=self._dialogue.protocol,
+            dsn=self._dialogue.mail.dsn(),
+        )
+
+    async def _commit(self, message: IncomingMessage) -> Reply:
+        """Commit the message and return the reply."""
+        self._dialogue.end_of_mail()
+        queue_id = await message.commit(self._session_name)
+        if queue_id is None:
+            return message.refusal or _NOT_TAKEN
+        reply = await self._reply_to(queue_id, message)
+        if reply.accepted:
+            self._context.report(
+                Received(
+                    id=queue_id,
+                    sender=message.envelope.sender,
+                    recipients=len(message.envelope.recipients),
+                    size=message.size,
+                    client=self._channel.log.client,
+                    port=self._channel.log.port,
+                )
+            )
+        return reply
+
+    async def _reply_to(self, queue_id: QueueId, message: IncomingMessage) -> Reply:
+        """Return the reply to a committed message, as soon as it can be given."""
+        queued = Reply(250, f"2.0.0 Ok: queued as {queue_id}")
+        if self._context.ack is Ack.STORED:
+            return queued
+        self._channel.limits.phase = Phase.AWAITING
+        answer = await message.answer(self._channel.wire.input.gone)
+        self._channel.limits.phase = Phase.WORKING
+        if self._context.ack is Ack.FILTERED:
+            # Without a verdict it is ordinary mail: durable, and filtered when filterd is back.
+            return queued if answer is None or answer.accepted else answer
+        return answer or _NOT_PASSED_ON

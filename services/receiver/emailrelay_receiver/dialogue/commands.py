@@ -1,0 +1,273 @@
+"""The SMTP commands (RFC 5321 section 4.1.1): a command line becomes an outcome, without I/O."""
+
+import re
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+from emailrelay.dsn_request import NO_WISHES
+from emailrelay.reply import Reply
+from emailrelay.secrets.auth_config import Mechanism
+from emailrelay_receiver.dialogue import access, replies
+from emailrelay_receiver.dialogue.arguments import (
+    Chunk,
+    MailParameters,
+    Refused,
+    is_http,
+    longest_command,
+    read_chunk,
+    read_mailbox,
+    read_recipient,
+    read_sender,
+)
+from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
+from emailrelay_receiver.dialogue.outcomes import (
+    Authenticate,
+    BeginMail,
+    Goodbye,
+    Lines,
+    Outcome,
+    ReceiveChunk,
+    ReceiveContent,
+    StartTls,
+    VerifyAddress,
+)
+from emailrelay_receiver.dialogue.sasl import UNKNOWN_MECHANISM, decode
+from emailrelay_receiver.dialogue.verifier_answer import Remote
+
+_COMMAND = re.compile(rb"([^ \t]+)(?:[ \t]+(.*?)[ \t]*)?", re.DOTALL)
+_NOT_IMPLEMENTED = frozenset({b"EXPN", b"ETRN", b"TURN"})
+_ALWAYS = frozenset({b"HELO", b"EHLO", b"STARTTLS", b"NOOP", b"RSET", b"HELP", b"QUIT"})
+"""The harmless commands that are allowed before a required encryption (RFC 3207 section 4)."""
+
+
+def hear(dialogue: SmtpDialogue, line: bytes) -> Outcome | BeginMail:
+    """Take a command line without its line end and return what is to be done."""
+    match = _COMMAND.fullmatch(line)
+    verb = match[1].upper() if match else b""
+    command = _COMMANDS.get(verb)
+    if match is None or command is None:
+        return _unknown(dialogue, verb)
+    if len(line) + 2 > longest_command(verb):
+        return _in_sync(verb, match[2] or b"", replies.TOO_LONG)
+    if verb not in _ALWAYS and access.must_encrypt(dialogue.terms, dialogue.standing):
+        return _in_sync(verb, match[2] or b"", replies.ENCRYPT_FIRST)
+    try:
+        return command(dialogue, match[2] or b"")
+    except Refused as refusal:
+        return refusal.reply
+
+
+def skip(dialogue: SmtpDialogue, begin: bytes) -> Reply | Goodbye:
+    """Answer a command line that was too long to be kept; ``begin`` is its beginning."""
+    if begin[:4].upper() == b"BDAT":
+        return Goodbye(replies.BAD_CHUNK)
+    return dialogue.count_junk(replies.TOO_LONG)
+
+
+def _in_sync(verb: bytes, argument: bytes, refusal: Reply) -> Outcome:
+    """Refuse a command; the octets that follow a BDAT are no commands even so."""
+    if verb != b"BDAT":
+        return refusal
+    chunk = read_chunk(argument)
+    if chunk is None:
+        return Goodbye(replies.BAD_CHUNK)
+    return ReceiveChunk(chunk.size, chunk.last, refusal)
+
+
+def _unknown(dialogue: SmtpDialogue, verb: bytes) -> Outcome:
+    if is_http(verb):
+        return Goodbye(Reply(421, "4.7.0 this is a mail server"))
+    return dialogue.count_junk(replies.NOT_OFFERED if verb in _NOT_IMPLEMENTED else replies.UNKNOWN)
+
+
+def _helo(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    name = _name(argument)
+    dialogue.end_of_mail()
+    dialogue.helo, dialogue.extended = name, False
+    return Reply(250, dialogue.offer.domain)
+
+
+def _ehlo(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    name = _name(argument)
+    dialogue.end_of_mail()
+    dialogue.helo, dialogue.extended = name, True
+    words = [
+        dialogue.offer.domain,
+        "PIPELINING",
+        f"SIZE {dialogue.offer.size}",
+        "8BITMIME",
+        "SMTPUTF8",
+    ]
+    words += ["ENHANCEDSTATUSCODES", "DSN", "CHUNKING"]
+    words = [word for word in words if word.lower() not in dialogue.offer.without]
+    if dialogue.can_start_tls:
+        words.append("STARTTLS")
+    if mechanisms := dialogue.mechanisms():
+        words.append("AUTH " + " ".join(mechanisms))
+    return Lines(250, (*words, "HELP"))
+
+
+def _starttls(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    if not dialogue.terms.starttls:
+        return replies.NOT_OFFERED
+    _no_argument(argument)
+    return replies.ENCRYPTED if dialogue.standing.encrypted else StartTls()
+
+
+def _auth(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    if not dialogue.terms.possible:
+        return replies.NOT_OFFERED
+    if not dialogue.extended:
+        return replies.GREET_FIRST
+    if dialogue.standing.user:
+        return replies.LOGGED_IN
+    if dialogue.mail.sender is not None:
+        return replies.IN_TRANSACTION
+    word, _, initial = argument.partition(b" ")
+    if not word:
+        return Reply(501, "5.5.4 say which mechanism")
+    try:
+        mechanism = Mechanism(word.decode().upper())
+    except ValueError:
+        return UNKNOWN_MECHANISM
+    if mechanism not in access.mechanisms(dialogue.terms, dialogue.standing):
+        if access.would_help_to_encrypt(dialogue.terms, dialogue.standing, mechanism):
+            return replies.ENCRYPT_TO_LOG_IN
+        return UNKNOWN_MECHANISM
+    initial = initial.strip(b" \t")
+    return Authenticate(mechanism, decode(initial) if initial else None)
+
+
+def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome | BeginMail:
+    if not dialogue.helo:
+        return replies.GREET_FIRST
+    if dialogue.mail.sender is not None:
+        return replies.NESTED
+    if access.must_log_in(dialogue.terms, dialogue.standing):
+        return replies.LOG_IN_FIRST
+    sender, parameters = read_sender(argument, lenient=dialogue.standing.lenient)
+    if not dialogue.extended and parameters != MailParameters():
+        return replies.NEEDS_EHLO
+    if parameters.auth and not dialogue.terms.possible:
+        return Reply(555, "5.5.4 AUTH is not offered here")
+    if dialogue.offer.size and (parameters.size or 0) > dialogue.offer.size:
+        return replies.TOO_BIG
+    if not access.may_send_as(dialogue.terms, dialogue.standing, sender):
+        return replies.NOT_YOURS
+    return BeginMail(sender, parameters)
+
+
+def _rcpt(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    if dialogue.mail.sender is None:
+        return replies.MAIL_FIRST
+    if dialogue.mail.chunked:
+        return replies.CHUNKS_FIRST
+    recipient, request = read_recipient(
+        argument, utf8=dialogue.mail.parameters.utf8, lenient=dialogue.standing.lenient
+    )
+    if not dialogue.extended and request != NO_WISHES:
+        return replies.NEEDS_EHLO
+    if (
+        recipient not in dialogue.mail.recipients
+        and len(dialogue.mail.recipients) >= dialogue.offer.recipients
+    ):
+        return replies.TOO_MANY
+    asked = VerifyAddress(recipient, request)
+    if dialogue.terms.verifies:
+        return asked
+    return dialogue.verified(asked, Remote())
+
+
+def _data(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    _no_argument(argument)
+    if dialogue.mail.sender is None:
+        return replies.MAIL_FIRST
+    if dialogue.mail.chunked:
+        return replies.CHUNKS_FIRST
+    if not dialogue.mail.recipients:
+        return replies.NO_RECIPIENTS
+    return ReceiveContent()
+
+
+def _bdat(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    chunk = read_chunk(argument)
+    if chunk is None:
+        # It is unknown how many of the octets that follow are content.
+        return Goodbye(replies.BAD_CHUNK)
+    return ReceiveChunk(chunk.size, chunk.last, _against(dialogue, chunk))
+
+
+def _against(dialogue: SmtpDialogue, chunk: Chunk) -> Reply | None:
+    if dialogue.mail.sender is None:
+        return replies.MAIL_FIRST
+    if not dialogue.mail.recipients:
+        return replies.NO_RECIPIENTS
+    return replies.TOO_BIG if 0 < dialogue.offer.size < chunk.size else None
+
+
+def _rset(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    _no_argument(argument)
+    dialogue.end_of_mail()
+    return replies.OK
+
+
+def _noop(_dialogue: SmtpDialogue, _argument: bytes) -> Outcome:
+    return replies.OK
+
+
+def _help(dialogue: SmtpDialogue, _argument: bytes) -> Outcome:
+    offered = {
+        b"STARTTLS": dialogue.can_start_tls,
+        b"AUTH": bool(dialogue.mechanisms()),
+        b"VRFY": dialogue.offer.vrfy,
+    }
+    words = sorted(verb.decode() for verb in _COMMANDS if offered.get(verb, True))
+    return Reply(214, "2.0.0 " + " ".join(words))
+
+
+def _vrfy(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    if not dialogue.offer.vrfy:
+        return replies.NOT_OFFERED
+    if not argument:
+        return Reply(501, "5.5.4 VRFY needs an address")
+    if access.must_log_in(dialogue.terms, dialogue.standing):
+        return replies.LOG_IN_FIRST
+    address = read_mailbox(argument)
+    if not dialogue.terms.verifies or address is None:
+        return replies.WILL_TRY
+    return VerifyAddress(address, None)
+
+
+def _quit(_dialogue: SmtpDialogue, argument: bytes) -> Outcome:
+    _no_argument(argument)
+    return Goodbye(Reply(221, "2.0.0 bye"))
+
+
+def _name(argument: bytes) -> str:
+    if not argument:
+        raise Refused(Reply(501, "5.5.4 say your name"))
+    return argument.decode(errors="replace")
+
+
+def _no_argument(argument: bytes) -> None:
+    if argument:
+        raise Refused(Reply(501, "5.5.4 this command takes no argument"))
+
+
+_COMMANDS: Mapping[bytes, Callable[[SmtpDialogue, bytes], Outcome | BeginMail]] = MappingProxyType(
+    {
+        b"HELO": _helo,
+        b"EHLO": _ehlo,
+        b"MAIL": _mail,
+        b"RCPT": _rcpt,
+        b"DATA": _data,
+        b"BDAT": _bdat,
+        b"STARTTLS": _starttls,
+        b"AUTH": _auth,
+        b"RSET": _rset,
+        b"NOOP": _noop,
+        b"HELP": _help,
+        b"VRFY": _vrfy,
+        b"QUIT": _quit,
+    }
+)

@@ -1,0 +1,56 @@
+"""One mail transaction (RFC 5321 section 3.3): sender, parameters and recipients."""
+
+from dataclasses import dataclass, field
+
+from emailrelay.dsn_request import NO_WISHES, DsnRequest
+from emailrelay.envelope import Address, Envelope
+from emailrelay_receiver.dialogue.access import ClientStanding
+from emailrelay_receiver.dialogue.arguments import MailParameters
+from emailrelay_receiver.dialogue.outcomes import Recipient
+
+_NO_PARAMETERS = MailParameters()
+
+
+@dataclass(slots=True)
+class MailTransaction:
+    """The commands since MAIL. Without a ``sender`` there is no transaction."""
+
+    sender: Address | None = None
+    parameters: MailParameters = _NO_PARAMETERS
+    recipients: dict[Address, Recipient] = field(default_factory=dict[Address, Recipient])
+    """By the address that the client gave, in order of arrival; a repeated one counts once."""
+    chunked: bool = False
+    """A BDAT was accepted, and the last is still to come."""
+
+    def envelope(self, standing: ClientStanding, *, client: str) -> Envelope:
+        """Return the envelope. ``client``: the address to note in it, or ""."""
+        return Envelope(
+            sender=self.sender or Address(""),
+            to_local=self._addresses(local=True),
+            to_remote=self._addresses(local=False),
+            body=self.parameters.body,
+            authentication=standing.user,
+            client=client,
+            client_certificate=standing.certificate,
+            mail_from_auth_in=self._first_submitter(standing),
+            utf8=self.parameters.utf8,
+        )
+
+    def dsn(self) -> DsnRequest:
+        """Return the client's requests for delivery status notifications (RFC 3461)."""
+        return DsnRequest(
+            give_back=self.parameters.give_back,
+            envelope_id=self.parameters.envelope_id,
+            recipients={
+                r.address: r.request for r in self.recipients.values() if r.request != NO_WISHES
+            },
+        )
+
+    def _addresses(self, *, local: bool) -> tuple[Address, ...]:
+        found = (r.address for r in self.recipients.values() if r.local is local)
+        return tuple(dict.fromkeys(found))
+
+    def _first_submitter(self, standing: ClientStanding) -> str:
+        """Believe AUTH= of known clients only (RFC 4954 section 5)."""
+        known = standing.user or standing.trusted is not None
+        return self.parameters.auth if known or not self.parameters.auth else "<>"

@@ -1,0 +1,1 @@
+"""One session: a dialogue on a connection."""

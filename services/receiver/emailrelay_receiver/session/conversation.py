@@ -1,0 +1,210 @@
+"""The conversation with one client: carry out the outcome of each command, one after the other."""
+
+import ssl
+from typing import assert_never
+
+from emailrelay.reply import Reply
+from emailrelay_receiver.connection.channel import ClientChannel
+from emailrelay_receiver.connection.client_input import LineTooLong
+from emailrelay_receiver.connection.handshake import client_certificate
+from emailrelay_receiver.connection.phase import Phase
+from emailrelay_receiver.connection.time_limits import LASTED
+from emailrelay_receiver.content.transfer import ContentTransfer
+from emailrelay_receiver.context import ReceiverContext
+from emailrelay_receiver.dialogue.commands import hear, skip
+from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
+from emailrelay_receiver.dialogue.outcomes import (
+    Authenticate,
+    BeginMail,
+    Goodbye,
+    Lines,
+    Outcome,
+    ReceiveChunk,
+    ReceiveContent,
+    StartTls,
+    VerifyAddress,
+)
+from emailrelay_receiver.dialogue.redaction import command_word
+from emailrelay_receiver.session.address_check import AddressCheck
+from emailrelay_receiver.session.arrival import CLOSING_DOWN
+from emailrelay_receiver.session.log_in import log_in
+
+_GO_AHEAD = Reply(220, "2.0.0 go ahead")
+_ENDLESS = Reply(421, "4.7.0 endless line")
+_OUR_ERROR = Reply(451, "4.3.0 an error of ours, try again later")
+
+
+class Conversation:
+    """Commands in, replies out."""
+
+    __slots__ = (
+        "_awaits_command",
+        "_channel",
+        "_context",
+        "_decided",
+        "_dialogue",
+        "address_check",
+        "content",
+    )
+
+    def __init__(
+        self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
+    ) -> None:
+        self.content = ContentTransfer(context, channel, dialogue)
+        self.address_check = AddressCheck(context, channel, dialogue)
+        self._context = context
+        self._channel = channel
+        self._dialogue = dialogue
+        self._awaits_command = False
+        self._decided: Outcome | None = None
+        """The outcome of the line that the task is about to read."""
+
+    def answer_at_once(self, line: bytes) -> bool:
+        """See ``WireUser.command``. Waking the task costs more than the reply."""
+        waits = not self._awaits_command or self.content.begun or self._channel.wire.unsent
+        if waits or self._channel.left or self._context.closing or self._channel.log.shows_lines:
+            return False
+        try:
+            outcome = self._decide(line)
+        except Exception:  # noqa: BLE001 - the task repeats it, and reports the error
+            return False
+        if not isinstance(outcome, Lines) and not (isinstance(outcome, Reply) and outcome.accepted):
+            self._decided = outcome
+            return False
+        self._reply(line, outcome)
+        self._channel.send_replies()
+        return True
+
+    async def run(self) -> None:
+        """Greet the client, and serve it until one side ends the session.
+
+        Raises:
+            EOFError, OSError: the client has gone, or the session was told to end.
+
+        """
+        if self._context.rules.at_once:
+            await self._encrypt()
+        self._channel.replies.add(Reply(220, self._context.greeting))
+        goes_on = True
+        while goes_on and not self._context.closing:
+            try:
+                line = await self._next_command()
+            except LineTooLong as error:
+                skipped = skip(self._dialogue, error.begin) if error.ended else Goodbye(_ENDLESS)
+                goes_on = self._reply(b"", skipped)
+            else:
+                goes_on = self._reply(line, await self._carry_out(line))
+        if goes_on:
+            self._channel.replies.add(CLOSING_DOWN)
+        await self._channel.flush()
+
+    async def _next_command(self) -> bytes:
+        self._awaits_command = True
+        try:
+            return await self._channel.line()
+        finally:
+            self._awaits_command = False
+
+    async def _carry_out(self, line: bytes) -> Reply | Lines | Goodbye | None:
+        """Do what a command leads to; return what is still to be said, None: nothing."""
+        try:
+            outcome = await self._do(self._decide(line))
+            await self.content.tidy()
+        except (EOFError, ConnectionError, ssl.SSLError):
+            raise
+        except Exception as error:  # one client's trouble must not end the others' service
+            if error is self._channel.wire.input.error:
+                # The connection broke in an unusual way.
+                raise EOFError from error
+            self._channel.log.own_error(error)
+            # In the middle of content it is unknown where the commands begin again.
+            return (
+                _OUR_ERROR if self._channel.limits.phase is Phase.WORKING else Goodbye(_OUR_ERROR)
+            )
+        return outcome
+
+    def _decide(self, line: bytes) -> Outcome:
+        """Return what a command line leads to."""
+        known, self._decided = self._decided, None
+        if known is not None:
+            return known
+        if self._channel.limits.lasts_too_long:
+            return Goodbye(LASTED)
+        outcome = hear(self._dialogue, line)
+        if isinstance(outcome, BeginMail):
+            return self._dialogue.begin_mail(outcome, room=self._context.room())
+        return outcome
+
+    async def _do(self, outcome: Outcome) -> Reply | Lines | Goodbye | None:
+        match outcome:
+            case Reply() | Lines() | Goodbye():
+                return outcome
+            case ReceiveContent() | ReceiveChunk():
+                return await self._receive(outcome)
+            case StartTls():
+                await self._encrypt(_GO_AHEAD)
+                return None
+            case Authenticate():
+                try:
+                    return await log_in(
+                        self._context, self._dialogue.standing, outcome, self._channel
+                    )
+                except LineTooLong:
+                    return Goodbye(_ENDLESS)
+            case VerifyAddress():
+                return await self.address_check.run(outcome)
+            case _:
+                assert_never(outcome)
+
+    async def _receive(self, outcome: ReceiveContent | ReceiveChunk) -> Reply | Goodbye:
+        try:
+            if isinstance(outcome, ReceiveContent):
+                reply = await self.content.data()
+            else:
+                reply = await self.content.chunk(outcome)
+            if isinstance(reply, Reply) and reply.accepted and not self.content.begun:
+                self._dialogue.message_accepted()
+            return reply
+        finally:
+            self._channel.limits.end_content()
+
+    async def _encrypt(self, first: Reply | None = None) -> None:
+        """Shake hands; earlier commands do not count any more (RFC 3207 section 4.2)."""
+        context = self._context.rules.tls_context
+        if context is None:
+            raise EOFError
+        try:
+            tls = await self._channel.encrypt(context, first)
+        except (OSError, EOFError) as error:
+            shaking = self._channel.limits.phase is Phase.ENCRYPTING
+            silent = not self._channel.wire.heard_anything
+            if shaking and not (silent and isinstance(error, ConnectionResetError | EOFError)):
+                self._channel.left = True
+                self._channel.log.trouble(f"no TLS handshake: {_reason(error)}")
+            raise
+        self._dialogue.standing.encrypted = True
+        self._dialogue.standing.certificate = client_certificate(tls)
+        self._dialogue.start_anew()
+        self._channel.go_on(Phase.WORKING)
+
+    def _reply(self, line: bytes, outcome: Reply | Lines | Goodbye | None) -> bool:
+        """Add the reply to those that wait; return whether the session goes on."""
+        if outcome is None:
+            return True
+        if isinstance(outcome, Lines):
+            for text in outcome.texts[:-1]:
+                self._channel.replies.add_line(f"{outcome.code}-{text}")
+            self._channel.replies.add(Reply(outcome.code, outcome.texts[-1]))
+            return True
+        if isinstance(outcome, Reply):
+            outcome = self._dialogue.count_refusal(outcome)
+        reply = outcome.reply if isinstance(outcome, Goodbye) else outcome
+        self._channel.replies.add(reply)
+        if reply.code >= 400:
+            self._channel.log.refused(command_word(line), reply)
+        return not isinstance(outcome, Goodbye)
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None) or str(error)
+    return str(reason or type(error).__name__)

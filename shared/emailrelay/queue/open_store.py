@@ -1,0 +1,54 @@
+"""Opens the store that the command line names; it never creates one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+from emailrelay import spool_dir, spool_owner
+from emailrelay.errors import StoreUnusable
+from emailrelay.queue.errors import report
+from emailrelay.store.base import Store
+from emailrelay.store.chooser import open_store, spool_at
+
+_T = TypeVar("_T")
+
+
+def place(directory: Path | None, url: str | None) -> str | Path:
+    """Return the store's directory or URL.
+
+    Raises:
+        StoreUnusable: there is no such directory.
+
+    """
+    if url is not None and directory is None:
+        return url
+    place = directory or Path(spool_dir.chosen())
+    if not place.is_dir():
+        raise StoreUnusable(f"{place}: there is no such spool directory; use --spool-dir DIR")
+    return place
+
+
+def with_store(
+    directory: Path | None,
+    url: str | None,
+    act: Callable[[Store], Awaitable[_T]],
+    *,
+    looking: bool = False,
+) -> _T:
+    """Open the store, call ``act`` and return its result; ``looking`` opens it for reading only.
+
+    Raises:
+        StoreUnusable: there is no such store.
+
+    """
+    where = place(directory, url)
+    spool = spool_at(where)
+    if spool is not None and not looking:
+        spool_owner.become(spool)
+
+    async def run() -> _T:
+        async with open_store(where, report=report, looking=looking) as store:
+            return await act(store)
+
+    return asyncio.run(run())

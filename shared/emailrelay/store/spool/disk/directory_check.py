@@ -1,0 +1,62 @@
+"""Checks that a directory can be a spool: local, and without write access for all users."""
+
+import errno
+import re
+import stat
+from pathlib import Path
+
+from emailrelay import linux
+from emailrelay.errors import RelayError, StoreError, StoreUnusable
+
+_OVER_A_NETWORK = frozenset(
+    {"9p", "afs", "ceph", "cifs", "fuse.ceph", "fuse.glusterfs", "fuse.sshfs", "gfs2", "lustre"}
+    | {"ncpfs", "nfs", "nfs4", "ocfs2", "smb3", "smbfs"}
+)
+_WRONG_PLACE = frozenset({errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR, errno.ELOOP})
+"""Errors that waiting does not mend: the administrator must change the directory or its name."""
+_OCTAL = re.compile(r"\\([0-7]{3})")
+
+
+def network_file_system(mountinfo: str, path: str) -> str | None:
+    """Return the type of the network file system that ``path`` is on, or None for a local one.
+
+    ``mountinfo`` is the text of ``/proc/self/mountinfo`` (see proc(5)); the last, longest mount
+    point that begins the path counts.
+    """
+    best, kind = "", ""
+    for line in mountinfo.splitlines():
+        fields, _, rest = line.partition(" - ")
+        point = _OCTAL.sub(lambda m: chr(int(m[1], 8)), fields.split(" ")[4])
+        under = point in ("/", path) or path.startswith(f"{point}/")
+        if under and len(point) >= len(best):
+            best, kind = point, rest.split(" ")[0]
+    return kind if kind in _OVER_A_NETWORK else None
+
+
+def check(root: Path) -> None:
+    """Refuse a directory in which the spool's guarantees cannot hold.
+
+    Raises:
+        StoreUnusable: on a network file system, or with write access for all users.
+
+    """
+    kind = network_file_system(linux.mount_table(), str(root.resolve()))
+    if kind is not None:
+        raise StoreUnusable(
+            f"{root} is on {kind}: locks do not exclude other hosts there, so mail could be sent"
+            " twice; use a local directory, or PostgreSQL for several hosts"
+        )
+    if root.stat().st_mode & stat.S_IWOTH:
+        raise StoreUnusable(f"{root} is writable by everybody; say chmod o-rwx {root}")
+
+
+def trouble(root: Path, error: OSError) -> RelayError:
+    """Return the error for a directory that cannot be opened as a spool."""
+    if error.errno not in _WRONG_PLACE:
+        return StoreError(f"open the spool {root}", error)
+    # The trouble may be a directory above, so its path is named, too.
+    at = f" ({error.filename})" if str(error.filename) != str(root) else ""
+    return StoreUnusable(
+        f"{root}: {error.strerror}{at}; the spool must be a directory that this user may write to,"
+        " or make: say --spool-dir DIR"
+    )

@@ -1,0 +1,102 @@
+"""The kernel's locks (flock) on files of the spool.
+
+A lock ends with its process. It counts only while the name still leads to the locked file.
+"""
+
+import contextlib
+import fcntl
+import os
+
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Location
+
+
+def share_lock(descriptor: int) -> None:
+    """Take a shared lock; waits for the end of an exclusive one."""
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+
+
+def lock(descriptor: int) -> None:
+    """Take an exclusive lock; waits for it."""
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def try_lock(descriptor: int) -> bool:
+    """Take the kernel's lock on an open file if it is free."""
+    from filelock import lock_descriptor  # noqa: PLC0415 - slow, and emailrelay-submit does without
+
+    return lock_descriptor(descriptor, blocking=False)
+
+
+def try_lock_new(descriptor: int) -> bool:
+    """Take the same lock on a file that this process has just made.
+
+    Only a sweep can have it, for a moment. See ``docs/decisions/lock-of-a-new-message.md``.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """End a lock at once: a child between fork and exec still shares the open file."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def unlock_and_close(descriptor: int) -> None:
+    """End a lock and close its file. Errors do not matter: durable data was synced before.
+
+    The lock ends with the last descriptor of its file at the latest.
+    """
+    with contextlib.suppress(OSError):
+        unlock(descriptor)
+    with contextlib.suppress(OSError):
+        os.close(descriptor)
+
+
+def lock_named(at: Location, *, new: bool = False) -> int | None:
+    """Open and lock the file at ``at``; None if it is gone, not regular, or locked.
+
+    ``new``: this process has just made it.
+
+    Guarantee: the name and the locked inode agree; a lock on a file that was just renamed is void.
+    """
+    locked = lock_with_status(at, new=new)
+    return None if locked is None else locked[0]
+
+
+def lock_with_status(at: Location, *, new: bool = False) -> tuple[int, os.stat_result] | None:
+    """Do as ``lock_named``, and return the status of the locked file, too."""
+    opened = files.open_with_status(at)
+    if opened is None:
+        return None
+    descriptor, before = opened
+    if try_lock_new(descriptor) if new else try_lock(descriptor):
+        with contextlib.suppress(FileNotFoundError):
+            status = files.status_of(at)
+            if os.path.samestat(status, before):
+                return descriptor, status
+        unlock_and_close(descriptor)
+    else:
+        os.close(descriptor)
+    return None
+
+
+def create_locked(at: Location) -> int | None:
+    """Create a file and take its lock; None if a sweep took it for a dead process's file."""
+    descriptor = files.create(at)
+    if try_lock_new(descriptor) and is_named(descriptor, at):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def is_named(descriptor: int, at: Location) -> bool:
+    """Tell if ``at`` names the open file."""
+    try:
+        there, here = files.status_of(at), os.fstat(descriptor)
+    except FileNotFoundError:
+        return False
+    return os.path.samestat(there, here)

@@ -1,0 +1,230 @@
+"""Makes commits and settlements durable: as synced files, or as records in the log.
+
+New mail takes the way that was chosen when the spool was opened. Settlements go into the log while
+any process has one: replay would undo a settlement that only the files show.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Protocol
+
+from emailrelay.queue_id import QueueId
+from emailrelay.spool_sync import SpoolSync
+from emailrelay.stage import Stage
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.durable.jobs import Finish
+from emailrelay.store.spool.durable.log import LARGEST_CONTENT, Log
+from emailrelay.store.spool.durable.records import Gone, Noted, Taken
+from emailrelay.store.spool.durable.syncer import Syncer
+
+
+class SealedDraft(Protocol):
+    """The open files of a complete draft."""
+
+    content: int
+    envelope: int
+    directory: Directory
+
+    def taken(self, stage: Stage) -> Taken:
+        """Return the record of the whole message.
+
+        Raises:
+            OSError: its content cannot be read.
+
+        """
+        ...
+
+
+class Durability(ABC):
+    """One way to put commits and settlements on stable storage.
+
+    Guarantee: after a method has returned, its result survives a power cut.
+    Guarantee: ``finish`` and ``remove`` are called exactly once, with the error if there was one,
+    also if the caller is cancelled. A method that takes one of them raises what that raises.
+
+    Each method that does not say otherwise raises OSError if the disk refuses.
+    """
+
+    @abstractmethod
+    def for_content(self, length: int) -> "Durability":
+        """Return the way for a new message with ``length`` octets of content."""
+
+    @abstractmethod
+    def check(self, root: Directory) -> None:
+        """Refuse a commit in a spool that was moved or replaced; call it before the renames.
+
+        Raises:
+            OSError: the path of ``root`` leads elsewhere.
+
+        """
+
+    @abstractmethod
+    async def commit(
+        self, draft: SealedDraft, stage: Stage, finish: Finish, *, blocks: bool = False
+    ) -> None:
+        """Commit a sealed draft, then call ``finish``, which makes it visible at ``stage``.
+
+        ``finish`` is called in the loop, or in a thread if it ``blocks``.
+        """
+
+    @abstractmethod
+    def forget(self, message: QueueId, *, wait: bool = True) -> None:
+        """Note that a message is gone, before its files are removed without a sync.
+
+        It lasts as long as the removal. Without ``wait`` nothing is noted if another process or
+        thread writes. Raises nothing.
+        """
+
+    @abstractmethod
+    async def remove(self, message: QueueId, remove: Finish) -> None:
+        """Record that a message is gone, then call ``remove`` in the loop, which removes its files.
+
+        It is durable after ``removed``.
+        """
+
+    @abstractmethod
+    async def removed(self, root: Directory, closing: Sequence[int]) -> None:
+        """Make a removal durable, and close the removed files, also after an error."""
+
+    @abstractmethod
+    async def keep(self, message: QueueId, stage: Stage, envelope: int) -> None:
+        """Make durable what was appended to an open envelope file.
+
+        Its message stands at ``stage``, or is moved there next.
+        """
+
+    @abstractmethod
+    def keep_now(self, message: QueueId, stage: Stage, envelope: int) -> None:
+        """Do as ``keep``. Blocks."""
+
+    @abstractmethod
+    def replacing(
+        self, message: QueueId, stage: Stage, envelope: bytes
+    ) -> AbstractContextManager[None]:
+        """Return the block in which a synced file with these octets replaces an envelope."""
+
+
+class FileDurability(Durability):
+    """Each file is synced, and the directory that has its name."""
+
+    def __init__(self, syncer: Syncer) -> None:
+        self._syncer = syncer
+
+    def for_content(self, length: int) -> Durability:  # noqa: ARG002 - one way for all lengths
+        """See ``Durability.for_content``."""
+        return self
+
+    def check(self, root: Directory) -> None:
+        """See ``Durability.check``."""
+        root.check()
+
+    async def commit(
+        self,
+        draft: SealedDraft,
+        stage: Stage,  # noqa: ARG002 - the envelope has it
+        finish: Finish,
+        *,
+        blocks: bool = False,
+    ) -> None:
+        """See ``Durability.commit``."""
+        open_files = (draft.content, draft.envelope)
+        await self._syncer.run(open_files, (draft.directory,), finish, blocks=blocks)
+
+    def forget(self, message: QueueId, *, wait: bool = True) -> None:
+        """See ``Durability.forget``. The removal says it."""
+
+    async def remove(self, message: QueueId, remove: Finish) -> None:  # noqa: ARG002 - see removed
+        """See ``Durability.remove``."""
+        remove(None)
+
+    async def removed(self, root: Directory, closing: Sequence[int]) -> None:
+        """See ``Durability.removed``."""
+        await self._syncer.run((), (root,), closing=closing)
+
+    async def keep(self, message: QueueId, stage: Stage, envelope: int) -> None:  # noqa: ARG002
+        """See ``Durability.keep``."""
+        await self._syncer.run((envelope,), ())
+
+    def keep_now(self, message: QueueId, stage: Stage, envelope: int) -> None:  # noqa: ARG002
+        """See ``Durability.keep_now``."""
+        files.sync_data(envelope)
+
+    def replacing(
+        self,
+        message: QueueId,  # noqa: ARG002 - the new file was synced by its maker
+        stage: Stage,  # noqa: ARG002
+        envelope: bytes,  # noqa: ARG002
+    ) -> AbstractContextManager[None]:
+        """See ``Durability.replacing``."""
+        return nullcontext()
+
+
+class LogDurability(Durability):
+    """Each commit and settlement is a record in the log; the messages' files are not synced."""
+
+    def __init__(self, syncer: Syncer, log: Log, as_files: FileDurability) -> None:
+        self._syncer, self._log, self._as_files = syncer, log, as_files
+
+    def for_content(self, length: int) -> Durability:
+        """See ``Durability.for_content``. A large content would be written twice."""
+        return self if length <= LARGEST_CONTENT else self._as_files
+
+    def check(self, root: Directory) -> None:
+        """See ``Durability.check``. The sync of the log has looked for the log by its path."""
+
+    async def commit(
+        self,
+        draft: SealedDraft,
+        stage: Stage,
+        finish: Finish,
+        *,
+        blocks: bool = False,  # noqa: ARG002 - a small content has nothing to wait for
+    ) -> None:
+        """See ``Durability.commit``."""
+        await self._syncer.log(lambda: draft.taken(stage), finish)
+
+    def forget(self, message: QueueId, *, wait: bool = True) -> None:
+        """See ``Durability.forget``."""
+        self._log.forget(message, wait=wait)
+
+    async def remove(self, message: QueueId, remove: Finish) -> None:
+        """See ``Durability.remove``. The record comes first: replay must not undo a removal."""
+        await self._syncer.log(lambda: Gone(message), remove)
+
+    async def removed(self, root: Directory, closing: Sequence[int]) -> None:  # noqa: ARG002
+        """See ``Durability.removed``."""
+        if closing:
+            await self._syncer.close_files(closing)
+
+    async def keep(self, message: QueueId, stage: Stage, envelope: int) -> None:
+        """See ``Durability.keep``."""
+        noted = Noted(message, stage, files.read_all(envelope))
+        await self._syncer.log(lambda: noted)
+
+    def keep_now(self, message: QueueId, stage: Stage, envelope: int) -> None:
+        """See ``Durability.keep_now``."""
+        with self._log.durable((Noted(message, stage, files.read_all(envelope)),)):
+            pass
+
+    def replacing(
+        self, message: QueueId, stage: Stage, envelope: bytes
+    ) -> AbstractContextManager[None]:
+        """See ``Durability.replacing``. Without the record, replay would restore the old file."""
+        return self._log.durable((Noted(message, stage, envelope),))
+
+
+class SpoolDurability:
+    """Both ways of one opened spool, and the choice between them."""
+
+    def __init__(self, syncer: Syncer, log: Log, sync: SpoolSync) -> None:
+        self._log = log
+        self._as_files = FileDurability(syncer)
+        self._in_log = LogDurability(syncer, log, self._as_files)
+        self.new_mail: Durability = self._in_log if sync is SpoolSync.LOG else self._as_files
+        """The way of commits, whatever other processes do."""
+
+    def settlements(self) -> Durability:
+        """Return the way of settlements: the log while any process has one, else files."""
+        return self._in_log if self._log.in_use() else self._as_files

@@ -1,1 +1,0 @@
-"""Opening a spool after a crash: presence, replay of the log, recovery."""

@@ -1,0 +1,113 @@
+"""The two files of a message being written: plain system calls for all writers.
+
+No event loop and no thread, so that ``emailrelay-submit`` starts quickly.
+"""
+
+import errno
+import os
+import zlib
+from collections.abc import Callable
+
+from emailrelay import acceptance, envelope_format
+from emailrelay.acceptance import Accepted
+from emailrelay.envelope import Envelope
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.durable.records import Taken
+
+
+class DraftFiles:
+    """Content and envelope in a directory that no watcher sees, the envelope locked.
+
+    Every method raises OSError when the disk refuses; what is left then is removed by ``remove``.
+    """
+
+    def __init__(self, directory: Directory, next_id: Callable[[], QueueId]) -> None:
+        """Create both files, the envelope first and locked: a free lock means a dead writer."""
+        self.directory = directory
+        self.length = self.crc32 = 0
+        self.sealed = b""
+        while True:
+            self.id = next_id()
+            self.envelope_path = directory / names.draft_envelope(self.id)
+            self.envelope = files.create(self.envelope_path)
+            try:
+                # Locked by a descriptor of its own, for reading: see ``show``.
+                lock = locks.lock_named(self.envelope_path, new=True)
+            except OSError:
+                files.remove(self.envelope_path)
+                os.close(self.envelope)
+                raise
+            if lock is not None:
+                break
+            os.close(self.envelope)  # a sweep took it for a dead process's file
+        self._lock = lock
+        self.content_path = directory / names.content(self.id)
+        try:
+            self.content = files.create(self.content_path)
+        except OSError:
+            files.remove(self.envelope_path)
+            os.close(self.envelope)
+            locks.unlock_and_close(self._lock)
+            raise
+        self._written: tuple[int, ...] = (self.content, self.envelope)
+
+    def write(self, chunk: bytes | bytearray | memoryview) -> None:
+        """Append to the content. The page cache takes it: no sync."""
+        files.write_all(self.content, chunk)
+        self.crc32 = zlib.crc32(chunk, self.crc32)
+        self.length += len(chunk)
+
+    def seal(self, envelope: Envelope, accepted: Accepted) -> None:
+        """Write the envelope; the line of acceptance makes the draft complete."""
+        self.sealed = envelope_format.write(envelope) + acceptance.write(accepted)
+        files.write_all(self.envelope, self.sealed)
+
+    def mark_not_vouched_for(self) -> None:
+        """Mark the envelope as one that is not synced, before it can be seen."""
+        os.fchmod(self.envelope, files.NOT_VOUCHED_FOR)
+
+    def sync(self) -> None:
+        """Put files and names on stable storage, in this thread: this commits a sealed draft."""
+        files.sync_data(self.content)
+        files.sync_data(self.envelope)
+        files.sync_directory(self.directory)
+
+    def taken(self, stage: Stage) -> Taken:
+        """Return the record of a sealed draft for the log."""
+        content = os.pread(self.content, self.length, 0)
+        if len(content) < self.length:
+            raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")
+        return Taken(self.id, stage, self.sealed, content)
+
+    def show(self, root: Directory, stage: Stage) -> None:
+        """Make the message visible. No sync: recovery completes a committed draft.
+
+        Written files are closed before, where no process watches: in the spool that would be an
+        event for each watcher, and a hint is sent anyway.
+        """
+        self._close_written()
+        files.rename(self.content_path, root / names.content(self.id))
+        # S0 -> S1 or S2: the message becomes visible here, and only here.
+        files.rename(self.envelope_path, root / names.envelope(self.id, stage))
+
+    def remove(self) -> None:
+        """Remove both. The content first: a content alone could not be explained."""
+        try:
+            files.remove(self.content_path)
+        finally:
+            files.remove(self.envelope_path)
+
+    def close(self) -> None:
+        """Close both and give up the lock."""
+        try:
+            self._close_written()
+        finally:
+            locks.unlock_and_close(self._lock)
+
+    def _close_written(self) -> None:
+        written, self._written = self._written, ()
+        for descriptor in written:
+            os.close(descriptor)

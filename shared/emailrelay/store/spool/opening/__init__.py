@@ -1,0 +1,1 @@
+"""Opening a spool: presence, replay of the log, recovery."""

@@ -1,0 +1,168 @@
+"""The processes that have a spool open: the first opener replays the log, the last one removes it.
+
+All of them share a lock on the log's directory. A process that can have this lock exclusively is
+the first: no message is claimed, and a log that was left may tell more than the files. The last one
+makes a checkpoint and removes the log, so that nothing is replayed after a clean end.
+"""
+
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import ExitStack, closing, suppress
+
+from emailrelay.errors import RelayError
+from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk.file_system import FileSystem
+from emailrelay.store.spool.durable import segment
+from emailrelay.store.spool.durable.checkpoint import Checkpoints
+from emailrelay.store.spool.durable.segment import Segment
+from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.spool.opening import replay
+
+
+class Presence:
+    """One process among those that have the spool open."""
+
+    def __init__(self, spool: Spool) -> None:
+        """Nothing happens before ``enter``."""
+        self._spool = spool
+        self._directory = -1
+        self._whole: FileSystem | None = None
+        self._checkpoints: Checkpoints | None = None
+        self._one = threading.Lock()
+
+    def enter(self) -> None:
+        """Share the lock; the first process replays the log. Blocks; for a thread.
+
+        Raises:
+            OSError: the disk refuses.
+            StoreUnusable: the log is another version's.
+
+        """
+        spool = self._spool
+        self._directory = files.reopened(spool.directories.log)
+        if locks.try_lock(self._directory):
+            _restore(spool)
+        # Not in one step: another process may be the first in between, and finds nothing to do.
+        locks.share_lock(self._directory)
+        self._whole = FileSystem(spool.root.path)
+        spool.syncer.lies_on(self._whole)
+        self._checkpoints = Checkpoints(spool.root.path, spool.log)
+        spool.syncer.checkpoint = self._checkpoint
+        spool.syncer.begin_again = self.enter_again
+
+    def enter_again(self) -> None:
+        """Enter again if the log's directory, or the whole spool, was removed or replaced. Blocks.
+
+        What was acknowledged before stands in files that may not be on stable storage, and now
+        there is no log that tells of them: all of the file system is synced.
+
+        Raises:
+            OSError: the disk refuses.
+
+        """
+        spool = self._spool
+        path = spool.root / names.LOG
+        with self._one:
+            spool.directories.log.renew_all()
+            if locks.is_named(self._directory, path) and spool.log.is_current():
+                return
+            self._sync_what_was_acknowledged()
+            spool.make_directories()
+            self._open_again()
+            self._lock_again()
+            spool.log.leave()
+            spool.log.begin_again()
+        spool.trouble("write the log", f"{path} was removed or replaced, and is begun anew")
+
+    def _sync_what_was_acknowledged(self) -> None:
+        try:
+            if self._whole is not None:
+                self._whole.sync()
+        except OSError as error:
+            self._spool.trouble("sync what was accepted before the log was removed", error)
+
+    def _open_again(self) -> None:
+        """Sync the file system that the spool is on now."""
+        for each in (self._whole, self._checkpoints):
+            if each is not None:
+                each.open_again(self._spool.root.path)
+
+    def _lock_again(self) -> None:
+        """Share the lock that later processes look at."""
+        directory = files.reopened(self._spool.directories.log)
+        try:
+            locks.share_lock(directory)
+            os.dup2(directory, self._directory, inheritable=False)
+        finally:
+            os.close(directory)
+
+    def _checkpoint(self) -> bool:
+        try:
+            self.enter_again()
+            return self._checkpoints is not None and self._checkpoints.make()
+        except (OSError, RelayError) as error:
+            self._spool.trouble("make a checkpoint of the log", error)
+            return True
+
+    def leave(self) -> None:
+        """End the share of the lock; the last process removes the log. Blocks; for a thread."""
+        spool = self._spool
+        try:
+            # A process with a replaced directory would always take itself for the last one.
+            spool.directories.log.renew_all()
+            named = locks.is_named(self._directory, spool.root / names.LOG)
+            if named and spool.log.in_use():
+                locks.unlock(self._directory)
+                if locks.try_lock(self._directory):
+                    _end(spool)
+        except (OSError, RelayError) as error:  # the next first opener does it
+            spool.trouble("end the log", error)
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        """End the share of the lock, and change nothing."""
+        self._spool.log.close()
+        if self._whole is not None:
+            self._whole.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+        if self._directory >= 0:
+            os.close(self._directory)
+
+
+def _restore(spool: Spool) -> None:
+    """Replay a log that was left, and remove it; no other process has the spool open."""
+    with ExitStack() as opened:
+        segments = _open_all(spool, opened)
+        for message, state in replay.last_states(segments).items():
+            replay.apply(spool, message, state)
+        _remove(spool, segments)
+
+
+def _end(spool: Spool) -> None:
+    if spool.log.has_failed():
+        return  # only a replay can mend that
+    with ExitStack() as opened:
+        _remove(spool, _open_all(spool, opened))
+
+
+def _open_all(spool: Spool, opened: ExitStack) -> list[Segment]:
+    segments: list[Segment] = []
+    for number in segment.numbers(spool.log.directory):
+        found = segment.open_segment(spool.log.directory, number)
+        if found is not None:
+            opened.callback(found.close)
+            segments.append(found)
+    return segments
+
+
+def _remove(spool: Spool, segments: Sequence[Segment]) -> None:
+    if segments:
+        with closing(FileSystem(spool.root.path)) as whole:
+            whole.sync()
+    for number in segment.numbers(spool.log.directory):
+        with suppress(FileNotFoundError):
+            segment.remove(spool.log.directory, number)
+    spool.log.end()

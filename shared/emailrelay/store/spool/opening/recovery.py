@@ -1,0 +1,258 @@
+"""Finishes or removes the work of dead processes: drafts, copies, deliveries, waits, notices.
+
+Only files that a free lock proves to be a dead process's are touched, and nothing of another
+program is deleted.
+"""
+
+import os
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from emailrelay import journal
+from emailrelay.errors import RelayError
+from emailrelay.events import PossibleDuplicate, Recovered
+from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import to_uuid
+from emailrelay.stage import Stage
+from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk.directory import Directory, Location
+from emailrelay.store.spool.marks import final_dots
+from emailrelay.store.spool.message import adoption, draft, notice
+from emailrelay.store.spool.message.moves import Locked, drop
+from emailrelay.store.spool.message.spool import Spool
+
+_BUSY_IS_OLD = 600.0
+"""Seconds after which an unlocked ``.busy`` envelope of the old program is taken over."""
+_ORPHAN_IS_OLD = 3600.0
+"""Seconds since a content got its name after which no envelope can follow."""
+
+
+@dataclass(slots=True)
+class Recovery:
+    """The repeated sweep of one spool."""
+
+    spool: Spool
+    over: bool = False
+    """Set to end a sweep in its thread soon; another sweep does the rest."""
+
+    def sweep(self) -> None:
+        """Finish or undo the work of dead processes. Blocks; for a thread."""
+        steps = (
+            self._drafts,
+            self._copies,
+            self._doubts,
+            self._waiters,
+            self._notices,
+            self._names,
+            self.spool.syncer.look,
+        )
+        for step in steps:
+            try:
+                step()
+            except (OSError, RelayError) as error:
+                self.spool.trouble("recover", error)
+
+    def _drafts(self) -> None:
+        """S0: complete the whole drafts of dead writers, and remove the others."""
+        spool = self.spool
+        for name in sorted(files.listed(spool.directories.drafts)):
+            entry, orphan = names.parse(name), names.parse_content(name)
+            with self._each(name):
+                if entry is not None:
+                    self._draft(spool.directories.drafts / name, entry.id)
+                elif orphan is not None and not files.exists(
+                    spool.directories.drafts / names.draft_envelope(orphan)
+                ):
+                    # An envelope is made before its content and moved after it, so the writer is
+                    # dead; if the envelope was moved just now, so was the content.
+                    files.remove(spool.directories.drafts / name)
+
+    def _draft(self, path: Location, message: QueueId) -> None:
+        spool = self.spool
+        envelope = locks.lock_named(path)
+        if envelope is None:
+            return
+        begun = files.exists(spool.directories.drafts / names.content(message))
+        try:
+            stage = draft.roll_forward(spool, message, envelope)
+        finally:
+            locks.unlock_and_close(envelope)
+        if stage is not None:
+            spool.report(Recovered(id=message, what=f"draft completed: {stage}"))
+        elif begun:  # a draft without a content is not worth a report
+            spool.report(Recovered(id=message, what="unfinished draft removed"))
+
+    @contextmanager
+    def _each(self, name: str) -> Generator[None]:
+        """Handle one entry: a bad block, or another user's file, must not stop the others."""
+        try:
+            yield
+        except (OSError, RelayError) as error:
+            self.spool.trouble(f"recover {name}", error)
+
+    def _copies(self) -> None:
+        """W: remove copies of messages that no process filters; W+ waits for its claim."""
+        spool = self.spool
+        for name in files.listed(spool.directories.work):
+            with self._each(name):
+                self._copy(name, QueueId(name.rpartition(".")[0]))
+
+    def _copy(self, name: str, message: QueueId) -> None:
+        spool = self.spool
+        # Locked until it is removed: a new holder of the message makes a copy under the same name.
+        with _unclaimed(spool, message) as free:
+            waits = name == names.adopted_copy(message) and _exists_at_all(spool, message)
+            if free and (not waits or adoption.is_done(spool, message)):
+                files.remove_tree(spool.directories.work / name)
+
+    def _doubts(self) -> None:
+        """Handle the unfinished deliveries of dead forwarders."""
+        for left in final_dots.left_behind(self.spool.directories.doubt):
+            with self._each(left.message):
+                if not left.delivered or not self._removed(left.message):
+                    self._name_duplicate(left.message, left.peer)
+
+    def _name_duplicate(self, message: QueueId, peer: str) -> None:
+        """Name a message that may be sent twice, in its journal if that can be locked.
+
+        A message that is gone or claimed again is named, too: another process has sent it.
+        """
+        spool = self.spool
+        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
+        if envelope is not None:
+            locked = Locked(spool, message, Stage.READY, envelope)
+            try:
+                locked.append(journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
+            finally:
+                locked.release()
+        spool.report(PossibleDuplicate(id=message, peer=peer))
+
+    def _removed(self, message: QueueId) -> bool:
+        """Finish the removal of a delivered message; False if another process has it, or had it.
+
+        If it is gone, its removal may have just ended, or another process may have claimed it and
+        sent it once more.
+        """
+        spool = self.spool
+        envelope = locks.lock_named(spool.envelope(message, Stage.READY))
+        if envelope is not None:
+            locked = Locked(spool, message, Stage.READY, envelope)
+            try:
+                drop(locked)
+            finally:
+                locked.release()
+        elif _exists_at_all(spool, message):
+            return False
+        elif files.exists(spool.content(message)):
+            files.remove(spool.content(message))
+        else:
+            return False
+        spool.report(Recovered(id=message, what="removal of a delivered message finished"))
+        return True
+
+    def _waiters(self) -> None:
+        """Remove the waits (A) of dead receivers; the message's next claim sees that."""
+        for name in files.listed(self.spool.directories.waiting):
+            path = self.spool.directories.waiting / name
+            with self._each(name):
+                waiter = locks.lock_named(path)
+                if waiter is not None:
+                    files.remove(path)
+                    locks.unlock_and_close(waiter)
+
+    def _notices(self) -> None:
+        """N: send a notice that the journal has recorded; the next notifier makes others again."""
+        notice.sweep(self.spool)
+
+    def _names(self) -> None:
+        """Take over the old program's abandoned claims; remove contents without an envelope."""
+        # The two names of a message cancel out, so that not all messages are remembered at once.
+        # One with several envelopes is looked at by its names.
+        odd, kept = set[QueueId](), set[QueueId]()
+        for name in _listed(self.spool.root):
+            if self.over:
+                return
+            message = names.parse_message(name)
+            if message is not None and message in odd:
+                odd.remove(message)
+            elif message is not None:
+                odd.add(message)
+            elif (busy := names.parse_busy(name)) is not None:
+                with self._each(name):
+                    self._take_over(busy)
+            elif (other := names.parse_other(name)) is not None:
+                kept.add(other)
+        for message in filter(_is_ours, odd - kept):
+            with self._each(names.content(message)):
+                self._remove_orphan(message)
+
+    def _take_over(self, message: QueueId) -> None:
+        spool = self.spool
+        path = spool.root / names.busy_envelope(message)
+        envelope = locks.lock_named(path)
+        if envelope is None:
+            return
+        try:
+            if spool.clock() - os.fstat(envelope).st_mtime < _BUSY_IS_OLD:
+                return
+            files.rename(path, spool.envelope(message, Stage.READY))
+        finally:
+            locks.unlock_and_close(envelope)
+        spool.report(PossibleDuplicate(id=message, peer="unknown"))
+        spool.announcer.announce(Stage.READY, message)
+
+    def _remove_orphan(self, message: QueueId) -> None:
+        # A listing, or one look at each name, can miss a file that is being renamed: two looks are
+        # proof.
+        if self._is_orphan(message) and self._is_orphan(message):
+            files.remove(self.spool.content(message))
+            self.spool.report(Recovered(id=message, what="content without envelope removed"))
+
+    def _is_orphan(self, message: QueueId) -> bool:
+        """Tell if a content has no envelope, and got its name long ago, whatever has restarted."""
+        spool = self.spool
+        try:
+            named = files.status_of(spool.content(message)).st_ctime
+        except FileNotFoundError:
+            return False
+        drafted = spool.directories.drafts / names.draft_envelope(message)
+        return spool.clock() - named >= _ORPHAN_IS_OLD and not (
+            files.is_there(drafted) or _exists_at_all(spool, message)
+        )
+
+
+@contextmanager
+def _unclaimed(spool: Spool, message: QueueId) -> Generator[bool]:
+    """Lock a message's envelope at any stage; yield False if another process has the lock."""
+    for stage in Stage:
+        path = spool.envelope(message, stage)
+        envelope = locks.lock_named(path)
+        if envelope is not None:
+            try:
+                yield True
+            finally:
+                locks.unlock_and_close(envelope)
+            return
+        if files.is_there(path):
+            yield False
+            return
+    yield True
+
+
+def _exists_at_all(spool: Spool, message: QueueId) -> bool:
+    return any(files.is_there(spool.envelope(message, stage)) for stage in Stage)
+
+
+def _listed(directory: Directory) -> Iterator[str]:
+    with files.scanned(directory) as entries:
+        for entry in entries:
+            yield entry.name
+
+
+def _is_ours(message: QueueId) -> bool:
+    try:
+        to_uuid(message)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,204 @@
+"""Restores the messages' files from the log that a crash has left.
+
+Only the first opener of a spool does this, before anything is claimed. It can be repeated: files
+that show the same as the log, or something later, are left as they are.
+"""
+
+import os
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from emailrelay import envelope_format, journal
+from emailrelay.errors import DamagedMessage
+from emailrelay.events import Recovered
+from emailrelay.queue_id import QueueId
+from emailrelay.stage import Stage
+from emailrelay.store.spool.disk import files, locks, names
+from emailrelay.store.spool.disk.directory import Location
+from emailrelay.store.spool.durable.segment import Segment
+from emailrelay.store.spool.message.draft import roll_forward
+from emailrelay.store.spool.message.spool import Spool
+
+_MADE = "made"
+"""In the log's directory: a file that is completed before it gets its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """The location of a message's content in the log."""
+
+    segment: Segment
+    offset: int
+    length: int
+
+    def read(self) -> bytes:
+        """Read it."""
+        return os.pread(self.segment.descriptor, self.length, self.offset)
+
+
+@dataclass(frozen=True, slots=True)
+class LastState:
+    """The last record of a message; ``stage`` None: it is gone."""
+
+    stage: Stage | None
+    envelope: bytes
+    content: Content | None
+
+
+def last_states(segments: Iterable[Segment]) -> dict[QueueId, LastState]:
+    """Return the last state of each message; the segments are in order."""
+    last: dict[QueueId, LastState] = {}
+    for segment in segments:
+        for read in segment.read():
+            if not names.is_id(read.id):  # a member of the group may write anything
+                continue
+            before = last.get(read.id)
+            content = None if before is None else before.content
+            if read.content is not None:
+                content = Content(segment, read.offset, read.content)
+            last[read.id] = LastState(read.stage, read.envelope, content)
+    return last
+
+
+def apply(spool: Spool, message: QueueId, state: LastState) -> None:
+    """Make a message's files show its last record, unless they show that or something later."""
+    if state.stage is None:
+        changed = _remove(spool, message)
+    elif state.content is None:
+        _finish_draft(spool, message)
+        changed = _note(spool, message, state.stage, state.envelope)
+    else:
+        changed = _restore(spool, message, state.stage, state.envelope, state.content)
+    if changed:
+        spool.report(Recovered(id=message, what="restored from the log"))
+
+
+def _restore(
+    spool: Spool, message: QueueId, stage: Stage, envelope: bytes, content: Content
+) -> bool:
+    """Restore a message with its content; True if that changed anything."""
+    _remove_draft(spool, message)
+    changed = _note(spool, message, stage, envelope)
+    found = _found(spool, message)
+    final = envelope if found is None else _read(spool.envelope(message, found))
+    octets = content.read()
+    if not _belongs(final, octets):
+        return changed  # filters have changed it, and the result was synced as files
+    if files.is_directory(spool.directories.work / names.adopted_copy(message)):
+        pass  # a result is being adopted: the next claim replaces the content
+    elif _measure(spool.content(message)) != (len(octets), zlib.crc32(octets)):
+        _put(spool, octets, spool.content(message))
+        changed = True
+    if found is None:
+        _put(spool, envelope, spool.envelope(message, stage))
+    return changed or found is None
+
+
+def _remove(spool: Spool, message: QueueId) -> bool:
+    _remove_draft(spool, message)
+    removed = False
+    for path in (*(spool.envelope(message, stage) for stage in Stage), spool.content(message)):
+        if files.is_there(path):
+            files.remove(path)
+            removed = True
+    return removed
+
+
+def _remove_draft(spool: Spool, message: QueueId) -> None:
+    """Remove the names of the draft, which a power cut may have restored."""
+    files.remove(spool.directories.drafts / names.content(message))
+    files.remove(spool.directories.drafts / names.draft_envelope(message))
+
+
+def _finish_draft(spool: Spool, message: QueueId) -> None:
+    """Complete a draft that was committed as files: a power cut may have undone its renames."""
+    path = spool.directories.drafts / names.draft_envelope(message)
+    draft = locks.lock_named(path)
+    if draft is None:
+        return
+    try:
+        if _found(spool, message) is None:
+            roll_forward(spool, message, draft)
+        else:
+            _remove_draft(spool, message)
+    finally:
+        locks.unlock_and_close(draft)
+
+
+def _found(spool: Spool, message: QueueId) -> Stage | None:
+    for stage in Stage:
+        if files.is_there(spool.envelope(message, stage)):
+            return stage
+    return None
+
+
+def _note(spool: Spool, message: QueueId, stage: Stage, envelope: bytes) -> bool:
+    """Bring a present envelope up to the record; True if that changed anything."""
+    found = _found(spool, message)
+    if found is None:
+        return False
+    here, there = spool.envelope(message, found), spool.envelope(message, stage)
+    current = _read(here)
+    if current != envelope and is_later(current, envelope):
+        return False
+    if current != envelope:
+        _put(spool, envelope, here)
+    elif found in (stage, Stage.HELD):  # held by hand, which adds no line
+        return False
+    if here != there:
+        files.rename(here, there)
+    return True
+
+
+def is_later(current: bytes, logged: bytes) -> bool:
+    """Tell if an envelope file is whole and holds every line of the journal that the log has."""
+    if current.startswith(logged):
+        return True
+    try:
+        here = envelope_format.parse(current).tail
+        logged_tail = envelope_format.parse(logged).tail
+    except DamagedMessage:
+        return False
+    return set(logged_tail.splitlines()) <= set(here.splitlines())
+
+
+def _belongs(envelope: bytes, content: bytes) -> bool:
+    """Tell if an envelope's journal records this content."""
+    try:
+        history = journal.history(envelope_format.parse(envelope).tail)
+    except DamagedMessage:
+        return False
+    return (history.length, history.crc32) == (len(content), zlib.crc32(content))
+
+
+def _measure(path: Location) -> tuple[int, int] | None:
+    descriptor = files.open_regular(path)
+    if descriptor is None:
+        return None
+    try:
+        return files.measure(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read(path: Location) -> bytes:
+    descriptor = files.open_regular(path)
+    if descriptor is None:
+        return b""
+    try:
+        return files.read_all(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _put(spool: Spool, octets: bytes, path: Location) -> None:
+    """Write a whole file, then rename it into place."""
+    made = spool.directories.log / _MADE
+    files.remove(made)
+    descriptor = files.create(made)
+    try:
+        files.write_all(descriptor, octets)
+    finally:
+        os.close(descriptor)
+    files.rename(made, path)

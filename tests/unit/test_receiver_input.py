@@ -1,0 +1,100 @@
+"""Only a whole line that the session waits for is a command to answer at once."""
+
+import asyncio
+
+import pytest
+
+from emailrelay_receiver.connection.client_input import LIMIT, ClientInput, LineTooLong
+
+
+def client_input() -> ClientInput:
+    return ClientInput(asyncio.get_running_loop())
+
+
+async def turns(count: int = 5) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("data", "line"),
+    [
+        (b"NOOP\r\n", b"NOOP"),
+        (b"NOOP\n", b"NOOP"),
+        (b"\r\n", b""),
+        (b"NOOP", None),
+        (b"NOOP\r", None),
+        (b"NOOP\r\nRSET\r\n", None),
+        (b"NOOP\r\nRS", None),
+        (b"x" * LIMIT + b"\r\n", None),
+    ],
+)
+async def test_a_whole_line_that_comes_while_it_is_waited_for(
+    data: bytes, line: bytes | None
+) -> None:
+    taken = client_input()
+    waiting = asyncio.create_task(taken.line())
+    await turns()
+    assert taken.whole_line(data) == line
+    waiting.cancel()
+
+
+async def test_nothing_that_comes_before_a_line_is_waited_for() -> None:
+    taken = client_input()
+    assert taken.whole_line(b"NOOP\r\n") is None
+    waiting = asyncio.create_task(taken.line())
+    await turns()
+    taken.feed(b"HELO x\r\n")
+    assert await waiting == b"HELO x"
+    assert taken.whole_line(b"NOOP\r\n") is None
+
+
+async def test_nothing_behind_what_has_come_already() -> None:
+    taken = client_input()
+    waiting = asyncio.create_task(taken.line())
+    await turns()
+    taken.feed(b"NO")
+    assert taken.whole_line(b"OP\r\n") is None
+    taken.feed(b"OP\r\n")
+    # The task has not read it yet: an answer to the next would overtake that to this one.
+    assert taken.whole_line(b"RSET\r\n") is None
+    assert await waiting == b"NOOP"
+
+
+async def test_the_rest_of_an_overlong_line_is_no_command() -> None:
+    taken = client_input()
+    waiting = asyncio.create_task(taken.line())
+    await turns()
+    taken.feed(b"x" * (3 * LIMIT))
+    await turns()
+    assert taken.take_all() == b""
+    assert taken.whole_line(b"RSET\r\n") is None
+    taken.feed(b"RSET\r\n")
+    with pytest.raises(LineTooLong):
+        await waiting
+
+
+async def test_what_is_put_back_comes_before_what_has_arrived_meanwhile() -> None:
+    taken = client_input()
+    taken.feed(b"QUIT\r\n")
+    taken.put_back(b"NOOP\r\n")
+    assert [taken.waiting_line() for _ in range(3)] == [b"NOOP", b"QUIT", None]
+
+
+async def test_octets_before_the_end_can_still_be_taken() -> None:
+    taken = client_input()
+    taken.feed(b"abc")
+    taken.end()
+    assert taken.take(2) == b"ab"
+    assert taken.take(2) == b"c"
+    with pytest.raises(EOFError):
+        taken.take(2)
+
+
+async def test_a_broken_connection_is_told_to_the_one_who_waits() -> None:
+    taken = client_input()
+    waiting = asyncio.create_task(taken.line())
+    await turns()
+    taken.end(ConnectionResetError())
+    with pytest.raises(ConnectionResetError):
+        await waiting
