@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from emailrelay.envelope import Envelope
-from emailrelay.errors import RelayError
+from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import Report
 from emailrelay.journal import AdministratorWish, History
 from emailrelay.queue_id import QueueId
@@ -128,9 +128,9 @@ class PostgresStore(Store):
         services = self._services
         return PostgresDraft(services.database, services.committer, services.waiters, envelope)
 
-    def free(self) -> int | None:
-        """See ``Store.free``; there is no room in a database that is away."""
-        return 0 if self._database.connections.away else None
+    def unavailable(self) -> StoreError | None:
+        """See ``Store.unavailable``."""
+        return self._database.connections.unavailable("begin a message")
 
     def limits(self, route: str) -> PostgresLimits:
         """See ``Store.limits``."""

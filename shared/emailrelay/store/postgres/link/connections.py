@@ -66,15 +66,14 @@ class Connections:
         except psycopg.Error as error:
             raise not_connected(self.place.shown, error) from None
 
-    @property
-    def away(self) -> bool:
-        """Whether the database is known to be away."""
-        return self._away is not None
+    def unavailable(self, doing: str) -> StoreError | None:
+        """Return the error of a database that is known to be away; None: it is not."""
+        return None if self._away is None else Lost(doing, self._away)
 
     def check(self, doing: str) -> None:
         """Raise StoreError at once if the database is known to be away."""
-        if self._away is not None:
-            raise Lost(doing, self._away)
+        if (away := self.unavailable(doing)) is not None:
+            raise away
 
     @asynccontextmanager
     async def lend(self, doing: str, within: float = PATIENCE) -> AsyncGenerator[Connection]:
