@@ -68,7 +68,8 @@ class Connections:
 
     def unavailable(self, doing: str) -> StoreError | None:
         """Return the error of a database that is known to be away; None: it is not."""
-        return None if self._away is None else Lost(doing, self._away)
+        away = "the store is closed" if self._closed else self._away
+        return None if away is None else Lost(doing, away)
 
     def check(self, doing: str) -> None:
         """Raise StoreError at once if the database is known to be away."""

@@ -51,6 +51,8 @@ class PostgresClaim(Claim):
         self._copy: PrivateCopy | None = None
         self._touched: bool | None = None
         self._open = True
+        self._peer = ""
+        """The server to which a final dot was sent."""
         services.leases.hold(self._lease)
 
     async def content(self) -> AsyncIterator[bytes]:
@@ -91,7 +93,9 @@ class PostgresClaim(Claim):
 
     async def before_dot(self, peer: str) -> bool:
         """See ``Claim.before_dot``."""
-        return await self._services.leases.before_dot(self._lease, peer)
+        wanted = await self._services.leases.before_dot(self._lease, peer)
+        self._peer = peer if wanted else self._peer
+        return wanted
 
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """See ``Claim.settle``."""
@@ -104,16 +108,22 @@ class PostgresClaim(Claim):
         try:
             passed = self._passed() if isinstance(settlement, Pass) else settlement
             await self._take_in()
-            heard = await self._services.settler.settle(self._ending(passed, answer))
+            heard = await self._settle(self._ending(passed, answer))
         except StoreError:
             # What filters send would go out each time that the chain runs again.
             self._services.database.leave_alone(self._row.uuid, _AFTER_TROUBLE)
             await self._end()
             raise
-        self._close()
         if answer is not None:
             self._services.waiters.answered_here(self._row.uuid)
         return heard
+
+    async def _settle(self, ending: Ending) -> bool:
+        self._open = False  # even if this call is cancelled, the message is not given back
+        try:
+            return await self._services.settler.settle(ending)
+        finally:
+            self._close()
 
     def _ending(
         self, settlement: Defer | Done | Fail | Hold | Passed | Given, answer: Reply | None = None
@@ -126,6 +136,7 @@ class PostgresClaim(Claim):
             ack=self.ack,
             settlement=settlement,
             answer=answer,
+            peer=self._peer,
         )
 
     def _passed(self) -> Passed:
