@@ -60,7 +60,9 @@ def told(doing: str, error: psycopg.Error) -> RelayError:
     if state == "53100":
         return NotNow(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
     if is_lost(error):
-        return Lost(doing, f"{_ADVICE_LOST.get(state or '', 'the database does not answer')}: {words}")
+        return Lost(
+            doing, f"{_ADVICE_LOST.get(state or '', 'the database does not answer')}: {words}"
+        )
     if state is not None and state in _TEMPORARY_ADVICE:
         return NotNow(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
     if state is not None and state.startswith(_TRY_AGAIN):
@@ -77,6 +79,10 @@ def not_connected(shown: str, error: psycopg.Error) -> StoreError | StoreUnusabl
     if error.sqlstate == "53300" or "too many clients" in words or "remaining connection" in words:
         return Lost(f"connect to {shown}", _TEMPORARY_ADVICE["53300"])
     return Lost(f"connect to {shown}", words)
+
+
+class Unfit(NotNow):
+    """The database lacks something that an administrator must put right, and had it before."""
 
 
 @contextmanager

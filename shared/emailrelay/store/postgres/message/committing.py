@@ -100,9 +100,8 @@ class NewMessage:
 class Committer:
     """The commits of one process, one transaction after the other."""
 
-    def __init__(self, database: Database, patience: float = PATIENCE) -> None:
-        """Ask for the fate of a commit for ``patience`` seconds, then take it back."""
-        self._database, self.patience = database, patience
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._batch: Batch[NewMessage, None] = Batch(
             self._commit, most=MOST_OCTETS, weight=lambda message: message.weight
         )
@@ -152,12 +151,12 @@ class Committer:
     async def _settle_fate(self, message: NewMessage) -> None:
         """Make the commit again until its fate is known; the client waits for that long."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + self.patience
+        end = loop.time() + PATIENCE
         self._unknown[message.id] = None
         for pause in pauses():
             try:
                 await self._asked.do(message)
-            except StoreError as error:  # the first commit may have been made all the same
+            except RelayError as error:  # the first commit may have been made all the same
                 if loop.time() >= end:
                     doing = f"commit {from_uuid(message.id)}"
                     self._database.trouble(doing, f"its fate is unknown: {error}")
