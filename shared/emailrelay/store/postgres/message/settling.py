@@ -27,6 +27,7 @@ from emailrelay.store.postgres.link.connections import Connection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import committing
 from emailrelay.store.postgres.message.row import lines
+from emailrelay.store.postgres.message.upload import move
 from emailrelay.store.transition import GONE, Change
 
 _LOCK = """
@@ -84,7 +85,12 @@ class Adopted:
     head: bytes
     size: int
     crc32: int
-    content: Sequence[tuple[int, bytes]]
+    chunks: Sequence[tuple[int, bytes]]
+    """The chunks of content that are not in the database, with their numbers."""
+    upload: UUID
+    """Has the chunks before them."""
+    saved: int
+    """How many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +120,7 @@ class Ending:
     def weight(self) -> int:
         """Return the octets that it adds to a transaction."""
         adopted = self.settlement.adopted if isinstance(self.settlement, Passed) else None
-        return 4096 + (0 if adopted is None else adopted.size)
+        return 4096 + (0 if adopted is None else sum(len(octets) for _, octets in adopted.chunks))
 
 
 class LeaseEnded(StoreError):
@@ -314,5 +320,7 @@ async def _replace(connection: Connection, message: UUID, adopted: Adopted) -> N
         {"id": message, "size": adopted.size, "crc32": adopted.crc32, "head": adopted.head},
     )
     await connection.execute("delete from emailrelay.body where message = %(id)s", {"id": message})
-    for n, octets in adopted.content:
+    if adopted.saved:
+        await move(connection, adopted.upload, adopted.saved, message)
+    for n, octets in adopted.chunks:
         await committing.insert_chunks(connection, [(message, n, octets)])
