@@ -143,12 +143,12 @@ STORES = {
     "memory": Registered(MemoryOpener, shared=False, verifies=False),
     "spool": Registered(SpoolOpener, tokens=_spool_tokens),
     "log": Registered(LoggedSpoolOpener),
-    "postgres": Registered(PostgresOpener, tokens=_database_tokens, verifies=False),
+    "postgres": Registered(PostgresOpener, tokens=_database_tokens),
 }
 
 
 if POOLER is not None:
-    STORES["pooled"] = Registered(PooledOpener, verifies=False)
+    STORES["pooled"] = Registered(PooledOpener)
 
 
 @pytest.fixture(params=STORES)

@@ -43,6 +43,10 @@ SpoolDir = Annotated[
     Path | None,
     typer.Option("--spool-dir", "-s", metavar="DIR", help="The spool directory."),
 ]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Another store, such as postgresql://USER@HOST/DATABASE."),
+]
 Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name of an [[account]] table.")]
 
 
@@ -53,9 +57,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return print_errors(PROGRAM, aborted, status=status) if status == _INTERRUPTED else status
 
 
-def login(*, account: Name, config: Config = None, directory: SpoolDir = None) -> int:
+def login(
+    *, account: Name, config: Config = None, directory: SpoolDir = None, store: StoreUrl = None
+) -> int:
     """Sign in with a browser, or a refresh token on standard input."""
-    renewal = _renewal(settings.load(config, directory, os.environ), account)
+    renewal = _renewal(settings.load(config, directory or store, os.environ), account)
     if renewal.oauth2.grant not in BY_PERSON:
         print_line(f"{account} needs no person to sign in; a token is fetched")
         return _fetch(renewal)
@@ -85,9 +91,10 @@ def refresh(
     ],
     config: Config = None,
     directory: SpoolDir = None,
+    store: StoreUrl = None,
 ) -> int:
     """Fetch new tokens now, even if the old ones are still valid."""
-    found = settings.load(config, directory, os.environ)
+    found = settings.load(config, directory or store, os.environ)
     worst = os.EX_OK
     for name in accounts:
         renewal = _renewal(found, name)
@@ -105,9 +112,10 @@ def show(
     ] = False,
     config: Config = None,
     directory: SpoolDir = None,
+    store: StoreUrl = None,
 ) -> int:
     """Show each account's status; exit 1 if one needs attention."""
-    found, now = settings.load(config, directory, os.environ), read_clocks()
+    found, now = settings.load(config, directory or store, os.environ), read_clocks()
     states = asyncio.run(_states(found))
     rows = [
         status.row(account, states.get(account.name), now, status.unusable_file(account))

@@ -15,18 +15,19 @@ _T = TypeVar("_T")
 
 
 def place(directory: Path | None, url: str | None) -> str | Path:
-    """Return the store's directory or URL.
+    """Return the store's directory or URL; a directory on the command line comes first.
 
     Raises:
         StoreUnusable: there is no such directory.
 
     """
-    if url is not None and directory is None:
-        return url
-    place = directory or Path(spool_dir.chosen())
-    if not place.is_dir():
-        raise StoreUnusable(f"{place}: there is no such spool directory; use --spool-dir DIR")
-    return place
+    where = directory or url or spool_dir.chosen()
+    spool = spool_at(where)
+    if spool is None:
+        return str(where)
+    if not spool.is_dir():
+        raise StoreUnusable(f"{spool}: there is no such spool directory; use --spool-dir DIR")
+    return spool
 
 
 def with_store(

@@ -1,18 +1,21 @@
 """The store that a place names."""
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.events import Report
+from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.memory import MemoryStore
+from emailrelay.store.queue_entry import QueueEntry
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.submission import Submission, SubmissionRefused
 from emailrelay.store.tokens import TokenStore
 
 
@@ -81,6 +84,27 @@ def _extra_installed() -> Generator[None]:
         raise StoreUnusable(
             f"store: PostgreSQL needs psycopg; run: pip install 'emailrelay[postgres]' ({error})"
         ) from error
+
+
+def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
+    """Begin a message in the database at ``where``; see ``quick_chooser.begin_submission``."""
+    if not is_postgres(where):
+        raise SubmissionRefused(f"{where}: this store takes no mail from a command")
+    try:
+        with _extra_installed():
+            from emailrelay.store.postgres.submission import PostgresSubmission  # noqa: PLC0415
+        return PostgresSubmission(where, next_id)
+    except StoreUnusable as error:
+        raise SubmissionRefused(str(error)) from error
+
+
+def queue_entries(where: str) -> Iterator[QueueEntry]:
+    """Yield the messages of the database at ``where``; see ``quick_chooser.queue_at``."""
+    if not is_postgres(where):
+        raise StoreUnusable(f"{where}: there is no queue to show")
+    with _extra_installed():
+        from emailrelay.store.postgres.submission import entries  # noqa: PLC0415
+    return entries(where)
 
 
 def token_directory(where: str | Path, spool_dir: Path) -> Path | None:

@@ -33,6 +33,7 @@ from emailrelay.store.postgres.message.row import uuid_of
 from emailrelay.store.postgres.message.settling import Settler
 from emailrelay.store.postgres.message.waiting import Waiters
 from emailrelay.store.postgres.schema import versions
+from emailrelay.store.postgres.verification import PostgresVerification
 
 _SWEEP = 300.0
 """Seconds between two sweeps of one process."""
@@ -189,3 +190,7 @@ class PostgresStore(Store):
             return None
         claim = PostgresClaim(self._services, taken)
         return PostgresFailure(self._database, claim, uuid, taken.row.token)
+
+    def verification(self, *, contents: bool) -> PostgresVerification:
+        """See ``Store.verification``."""
+        return PostgresVerification(self._database, self, contents=contents)
