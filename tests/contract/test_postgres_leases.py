@@ -19,7 +19,7 @@ from tests.contract.mail import (
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.events import PossibleDuplicate
-from emailrelay.settlement import Done, Fail
+from emailrelay.settlement import Done, Fail, Pass
 from emailrelay.stage import Stage
 
 
@@ -196,3 +196,18 @@ async def test_damaged_row_is_set_aside_once(database: PostgresOpener) -> None:
             assert claim.id == good
         assert await stages(store) == {damaged: Stage.FAILED, good: Stage.READY}
         assert database.kinds().count("SetAside") == 1
+
+
+async def test_feed_leaves_a_message_alone_whose_settlement_failed(
+    database: PostgresOpener,
+) -> None:
+    async with database() as store, store.feed(Stage.UNFILTERED) as feed:
+        first = await put(store, stage=Stage.UNFILTERED)
+        async with await next_of(feed) as claim:
+            (await claim.work_copy("new")).envelope.unlink()
+            with pytest.raises(StoreError):
+                await claim.settle(Pass())
+        second = await put(store, stage=Stage.UNFILTERED)
+        async with await next_of(feed) as claim:
+            assert claim.id == second
+        assert await can_claim(store, first, Stage.UNFILTERED)

@@ -1,7 +1,7 @@
 """One opened database, as the parts of the store share it."""
 
-import asyncio
 import secrets
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
@@ -26,11 +26,23 @@ class Database:
     listeners: dict[Stage, set[Callable[[], None]]] = field(
         default_factory=lambda: {stage: set() for stage in Stage}
     )
-    tasks: set["asyncio.Task[None]"] = field(default_factory=set["asyncio.Task[None]"])
+    put_off: dict[UUID, float] = field(default_factory=dict[UUID, float])
+    """Messages that the feeds of this process leave alone, each until a time (monotonic seconds)."""
 
     def new_id(self) -> QueueId:
         """Return an id for a new message."""
         return self.ids.next(self.clock())
+
+    def leave_alone(self, message: UUID, seconds: float) -> None:
+        """Have the feeds of this process leave a message alone for a while."""
+        self.put_off[message] = time.monotonic() + seconds
+
+    def left_alone(self) -> list[UUID]:
+        """Return the messages that the feeds leave alone now."""
+        now = time.monotonic()
+        for message in [each for each, until in self.put_off.items() if until <= now]:
+            del self.put_off[message]
+        return list(self.put_off)
 
     def ring(self, stage: Stage) -> None:
         """Tell the feeds of this process that a message at ``stage`` may be due."""

@@ -22,6 +22,8 @@ from emailrelay.store.postgres.message.settling import Adopted, Ending, Given, P
 from emailrelay.store.postgres.message.waiting import Waiters
 from emailrelay.store.private_copy import PrivateCopy, read_pair
 
+_AFTER_TROUBLE = 60.0
+"""Seconds for which the feeds leave a message alone whose settlement failed."""
 _CHUNK = "select octets from emailrelay.body where message = %(id)s and n = %(n)s"
 
 
@@ -104,6 +106,8 @@ class PostgresClaim(Claim):
             await self._take_in()
             heard = await self._services.settler.settle(self._ending(passed, answer))
         except StoreError:
+            # What filters send would go out each time that the chain runs again.
+            self._services.database.leave_alone(self._row.uuid, _AFTER_TROUBLE)
             await self._end()
             raise
         self._close()

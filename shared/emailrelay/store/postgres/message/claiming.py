@@ -34,6 +34,7 @@ _DUE = f"""
 with due as materialized (
     select m.id from emailrelay.message m
     where m.stage = %(stage)s and m.run_at <= {NOW} and {_FREE}
+    and m.id <> all(%(left_alone)s::uuid[])
     order by m.run_at, m.id limit %(most)s for update skip locked
 ) {_LEASE}
 """
@@ -82,7 +83,8 @@ class Claimer:
             StoreError: the database cannot be asked now.
 
         """
-        parameters = {"stage": stage.value, "most": most}
+        left_alone = self._database.left_alone()
+        parameters = {"stage": stage.value, "most": most, "left_alone": left_alone}
         return await self._judged(await self._lease(_DUE, parameters))
 
     async def one(self, stage: Stage, message: UUID, *, due_only: bool) -> Taken | None:
