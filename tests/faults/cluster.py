@@ -1,6 +1,7 @@
 """Two PostgreSQL servers, one of which takes mail and the other follows it, and fail-overs between them."""
 
 import contextlib
+import signal
 import time
 from pathlib import Path
 
@@ -34,20 +35,22 @@ class Cluster:
     def in_step(self) -> None:
         """Wait until the standby confirms commits."""
         end = time.monotonic() + _PATIENCE
-        while not self._asked("select count(*) from pg_stat_replication where sync_state = 'sync'"):
+        while not self.asked("select count(*) from pg_stat_replication where sync_state = 'sync'"):
             assert time.monotonic() < end, "the standby does not follow"
             time.sleep(0.05)
 
-    def _asked(self, statement: str) -> object:
-        with psycopg.connect(self.primary.conninfo("postgres"), autocommit=True) as connection:
+    def asked(self, statement: str) -> object:
+        """Return the first value that the primary answers."""
+        with psycopg.connect(self.primary.conninfo(self._database), autocommit=True) as connection:
             (found,) = connection.execute(statement.encode()).fetchone() or (None,)
             return found
 
     def fail_over(self) -> None:
-        """Kill the primary, and let the standby take its place."""
+        """Kill the primary, and let the standby, which may be frozen, take its place."""
         self.primary.kill()
+        self.standby.signal_all(signal.SIGCONT)
         self.primary, self.standby = self.standby, self.primary
-        assert self._asked("select pg_promote()"), "the standby was not promoted"
+        assert self.asked("select pg_promote()"), "the standby was not promoted"
 
     def repair(self) -> None:
         """Let the dead server follow the new primary."""
@@ -56,11 +59,7 @@ class Cluster:
 
     def rows(self, table: str) -> int:
         """Count the rows of a table."""
-        with psycopg.connect(self.primary.conninfo(self._database), autocommit=True) as connection:
-            (found,) = connection.execute(
-                f"select count(*) from emailrelay.{table}".encode()
-            ).fetchone() or (0,)
-            return int(found)
+        return int(str(self.asked(f"select count(*) from emailrelay.{table}")))
 
     def remove(self) -> None:
         """Stop both and remove their files."""

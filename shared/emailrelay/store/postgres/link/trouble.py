@@ -36,6 +36,10 @@ class Lost(StoreError):
     """The connection is gone, or there is none: nothing is known about the statement under way."""
 
 
+class Busy(StoreError):
+    """The database answers, and cannot do it now: it has no room, or waits for a lock or a limit."""
+
+
 def is_lost(error: psycopg.Error) -> bool:
     """Return whether the connection, not the statement, is the trouble."""
     state = error.sqlstate
@@ -55,11 +59,11 @@ def told(doing: str, error: psycopg.Error) -> RelayError:
     if state is not None and state in _ADVICE:
         return StoreUnusable(f"{doing}: {_ADVICE[state]} ({words})")
     if state == "53100":
-        return StoreError(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
+        return Busy(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
     if is_lost(error):
         return Lost(doing, f"the database does not answer: {words}")
     if state is not None and state in _TEMPORARY_ADVICE:
-        return StoreError(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
+        return Busy(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
     return StoreError(doing, f"the database refused: {words}")
 
 

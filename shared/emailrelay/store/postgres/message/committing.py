@@ -61,6 +61,9 @@ _KNOWN = """
 select exists (select 1 from emailrelay.message where id = %(id)s)
     or exists (select 1 from emailrelay.history where id = %(id)s)
 """
+# A row that a crash has left on this server may not be on its standby yet: a commit without a write
+# of its own would not wait for that.
+_WRITE = "update emailrelay.message set size = size where id = any(%(ids)s)"
 _DRAFTED = "delete from emailrelay.draft where id = any(%(ids)s)"
 _SHORT = """
 select m.id from emailrelay.message m where m.id = any(%(ids)s) and m.size <>
@@ -228,6 +231,7 @@ async def _check(connection: Connection, messages: Sequence[NewMessage], *, agai
         ids = [message.id for message in messages]
         await connection.execute(_FINISHED, {"ids": ids})
         await connection.execute(_ORPHANS, {"ids": ids})
+        await connection.execute(_WRITE, {"ids": ids})
     spilled = [message.id for message in messages if message.spilled]
     if spilled:
         await connection.execute(_DRAFTED, {"ids": spilled})

@@ -23,7 +23,7 @@ from emailrelay.store.postgres.link.batch import Batch
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import Connection, pauses
 from emailrelay.store.postgres.link.database import Database
-from emailrelay.store.postgres.link.trouble import Lost
+from emailrelay.store.postgres.link.trouble import Busy, Lost
 from emailrelay.store.postgres.message import committing
 from emailrelay.store.postgres.message.row import lines
 from emailrelay.store.transition import GONE, Change
@@ -39,6 +39,8 @@ select d.id from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 where exists (select 1 from emailrelay.message m where m.id = d.id and m.settled_token = d.token)
 or exists (select 1 from emailrelay.history h where h.id = d.id)
 """
+# With a write of its own the commit waits until the standby has what an earlier one has written.
+_WRITE = "update emailrelay.clock_mark set latest = latest"
 _CHANGE = f"""
 update emailrelay.message m set
     stage = d.stage, journal = m.journal || d.lines, attempts = m.attempts + d.attempts,
@@ -139,8 +141,9 @@ class Settler:
         for pause in pauses():
             try:
                 return await self._batch.do(ending)
-            except Lost:
-                # The delivery has been made: it must be recorded, however long the database is away.
+            except (Lost, Busy):
+                # The delivery has been made: it must be recorded, however long the database is away
+                # or has no room. A message given back would be delivered again.
                 if ending.settlement is Given.BACK:
                     raise
             await asyncio.sleep(pause)
@@ -231,6 +234,8 @@ async def _must_have_ended(connection: Connection, endings: Sequence[Ending]) ->
     """
     cursor = await connection.execute(_ENDED, _fenced(endings))
     ended = {found for (found,) in await cursor.fetchall()}
+    if ended:
+        await connection.execute(_WRITE)
     if any(ending.id not in ended and ending.settlement is not Given.BACK for ending in endings):
         raise LeaseEnded("settle a message", "its lease ended before; another process may have it")
 
