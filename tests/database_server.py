@@ -98,6 +98,11 @@ class DatabaseServer:
         )
 
     @property
+    def running(self) -> bool:
+        """Whether the server was started and not stopped."""
+        return self._process is not None
+
+    @property
     def process(self) -> subprocess.Popen[bytes]:
         """Return the running server."""
         assert self._process is not None, "the server is stopped"

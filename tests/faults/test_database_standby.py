@@ -1,7 +1,6 @@
 """A commit is confirmed only when the standby has it, whatever happened to its first try."""
 
 import asyncio
-import signal
 from collections.abc import Iterator
 
 import pytest
@@ -46,7 +45,7 @@ async def until_true(cluster: Cluster, work: "asyncio.Task[object]", statement: 
 async def test_commit_that_a_crash_left_on_one_server_is_not_confirmed(cluster: Cluster) -> None:
     async with open_store(cluster.url, report=ignore) as store:
         await put(store)
-        cluster.standby.signal_all(signal.SIGSTOP)
+        cluster.standby.kill()
         putting = asyncio.create_task(put(store))
         await crash_and_wait(cluster, putting, "select count(*) = 2 from emailrelay.message")
         cluster.fail_over()
@@ -57,7 +56,7 @@ async def test_commit_that_a_crash_left_on_one_server_is_not_confirmed(cluster: 
 async def test_settlement_that_a_crash_left_on_one_server_is_made_again(cluster: Cluster) -> None:
     async with open_store(cluster.url, report=ignore) as store:
         claim = await claimed(store, await put(store))
-        cluster.standby.signal_all(signal.SIGSTOP)
+        cluster.standby.kill()
         settling = asyncio.create_task(claim.settle(Done()))
         await crash_and_wait(cluster, settling, "select count(*) = 0 from emailrelay.message")
         cluster.fail_over()
