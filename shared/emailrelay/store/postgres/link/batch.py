@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.store.postgres.link.connections import pauses
-from emailrelay.store.postgres.link.trouble import Lost, NotNow
+from emailrelay.store.postgres.link.trouble import Busy, Lost
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -95,7 +95,7 @@ class Batch(Generic[Item, Result]):
     async def _together(self, batch: "Sequence[_Waiting[Item, Result]]") -> None:
         try:
             results = await self._run([each.item for each in batch])
-        except (Lost, NotNow):
+        except (Lost, Busy):
             raise
         except RelayError as error:
             if len(batch) == 1:
@@ -119,7 +119,7 @@ class Batch(Generic[Item, Result]):
 
     def _stay(self, batch: "Sequence[_Waiting[Item, Result]]", error: StoreError) -> bool:
         """Keep the items that stay for another try, and fail the others; return whether any stays."""
-        stays = isinstance(error, (Lost, NotNow))
+        stays = isinstance(error, (Lost, Busy))
         staying = [each for each in batch if stays and self._stays(each.item)]
         for each in batch:
             if each not in staying:

@@ -40,8 +40,8 @@ class Lost(StoreError):
     """The connection is gone, or there is none: nothing is known about the statement under way."""
 
 
-class NotNow(StoreError):
-    """The database refused what it may do later: it lacks room, or another transaction stands in its way."""
+class Busy(StoreError):
+    """The database answers, and cannot do it now: it has no room, or waits for a lock or a limit."""
 
 
 def is_lost(error: psycopg.Error) -> bool:
@@ -58,15 +58,15 @@ def told(doing: str, error: psycopg.Error) -> RelayError:
     if state is not None and state in _ADVICE:
         return StoreUnusable(f"{doing}: {_ADVICE[state]} ({words})")
     if state == "53100":
-        return NotNow(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
+        return Busy(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
     if is_lost(error):
         return Lost(
             doing, f"{_ADVICE_LOST.get(state or '', 'the database does not answer')}: {words}"
         )
     if state is not None and state in _TEMPORARY_ADVICE:
-        return NotNow(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
+        return Busy(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
     if state is not None and state.startswith(_TRY_AGAIN):
-        return NotNow(doing, f"the database refused: {words}")
+        return Busy(doing, f"the database refused: {words}")
     return StoreError(doing, f"the database refused: {words}")
 
 
@@ -81,7 +81,7 @@ def not_connected(shown: str, error: psycopg.Error) -> StoreError | StoreUnusabl
     return Lost(f"connect to {shown}", words)
 
 
-class Unfit(NotNow):
+class Unfit(Busy):
     """The database lacks something that an administrator must put right, and had it before."""
 
 
