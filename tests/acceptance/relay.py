@@ -343,7 +343,7 @@ class Relay:
     def _service(
         self, kind: str, arguments: Sequence[str], name: str, spool: Path | None, port: int = 0
     ) -> Service:
-        place = ("--spool-dir", str(spool or self.spool), "--log-format", "json")
+        place: tuple[str, ...] = ("--spool-dir", str(spool or self.spool), "--log-format", "json")
         place += ("--store", self.store) if self.store else ()
         command: list[str | Path] = [BIN / f"emailrelay-{kind}", *place, *arguments]
         service = self.kind(name, command, self.directory, port)

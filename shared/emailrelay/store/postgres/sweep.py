@@ -18,7 +18,7 @@ _SWEEPS: tuple[LiteralString, ...] = (
     "delete from emailrelay.awaited where wait_until < statement_timestamp() - interval '1 hour'",
     "delete from emailrelay.slot where lease_until < statement_timestamp() - interval '1 hour'",
     "delete from emailrelay.slot_wish where wish_until < statement_timestamp()",
-    "delete from emailrelay.history_rest where ended_at < statement_timestamp() - interval '7 days'",
+    "delete from emailrelay.history where ended_at < statement_timestamp() - interval '7 days'",
 )
 
 
