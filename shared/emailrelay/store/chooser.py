@@ -1,18 +1,21 @@
 """The store that a place names."""
 
+import contextlib
+import itertools
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.queue_entry import QueueEntry
+from emailrelay.store.several import SeveralStores
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.submission import Submission, SubmissionRefused
@@ -55,11 +58,27 @@ def open_store(
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
     if is_postgres(where):
-        return _postgres(str(where), report=report, clock=clock, looking=looking)
+        databases = [
+            _postgres(url, report=report, clock=clock, looking=looking) for url in urls(where)
+        ]
+        return databases[0] if len(databases) == 1 else SeveralStores(databases, report)
     raise StoreUnusable(
         f"{str(where).partition(':')[0]}: no such store; name a directory,"
         " spool:///absolute/directory, or postgresql://user@host/database"
     )
+
+
+def urls(where: str | Path) -> list[str]:
+    """Return the URLs of databases at ``where``: one, or several with spaces between.
+
+    Raises:
+        StoreUnusable: one of them is none of a database.
+
+    """
+    found = str(where).split()
+    if len(found) > 1 and not all(map(is_postgres, found)):
+        raise StoreUnusable("store: of several stores, each is postgresql://user@host/database")
+    return found
 
 
 def is_postgres(where: str | Path) -> bool:
@@ -93,7 +112,11 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
     try:
         with _extra_installed():
             from emailrelay.store.postgres.submission import PostgresSubmission  # noqa: PLC0415
-        return PostgresSubmission(where, next_id)
+        *others, last = urls(where)
+        for url in others:
+            with contextlib.suppress(StoreError):
+                return PostgresSubmission(url, next_id)
+        return PostgresSubmission(last, next_id)
     except StoreUnusable as error:
         raise SubmissionRefused(str(error)) from error
 
@@ -104,7 +127,7 @@ def queue_entries(where: str) -> Iterator[QueueEntry]:
         raise StoreUnusable(f"{where}: there is no queue to show")
     with _extra_installed():
         from emailrelay.store.postgres.submission import entries  # noqa: PLC0415
-    return entries(where)
+    return itertools.chain.from_iterable(map(entries, urls(where)))
 
 
 def token_directory(where: str | Path, spool_dir: Path) -> Path | None:
@@ -122,4 +145,4 @@ def open_tokens(where: str | Path, spool_dir: Path) -> TokenStore:
         return SpoolTokens(str(directory))
     with _extra_installed():
         from emailrelay.store.postgres.tokens import PostgresTokens  # noqa: PLC0415
-    return PostgresTokens(str(where))
+    return PostgresTokens(urls(where)[0])
