@@ -49,11 +49,11 @@ class SeveralStores(Store):
                     self._open.append(await self._closing.enter_async_context(store))
                 except StoreError as error:
                     away.append((store, error))
-            if not self._open:
-                raise away[0][1]
         except BaseException:
             await self._closing.aclose()
             raise
+        if not self._open:
+            raise away[0][1]
         random.shuffle(self._open)  # so that many receivers use all stores
         for store, trouble in away:
             self._report(StoreTrouble(doing="opening one of several stores", reason=str(trouble)))
