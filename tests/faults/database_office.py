@@ -81,8 +81,13 @@ class Office:
         return OK
 
     def refused(self) -> int:
-        """Send until mail is refused; return the code."""
-        return until(lambda: code if (code := self.send()) != OK else 0, "mail is refused")
+        """Try MAIL until it is refused; return the code."""
+        return until(lambda: code if (code := self._mail()) != OK else 0, "mail is refused")
+
+    def _mail(self) -> int:
+        with smtplib.SMTP("127.0.0.1", self.receiver.port, "client.test", _PATIENCE) as client:
+            client.ehlo()
+            return client.mail("a@client.test")[0]
 
     def taken_again(self) -> None:
         """Send until mail is taken."""
