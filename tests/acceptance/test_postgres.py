@@ -219,7 +219,7 @@ def test_queue_commands_act_on_the_database(hosts: Hosts) -> None:
     hosts.drained()
     assert send(receiver.port, "later@there.test", subject="2")[0] == 250
     until(lambda: list(hosts.states().values()) == ["deferred"], "it is deferred")
-    hosts.queue("flush", "--all")
+    hosts.queue("flush")
     sink.wait_for(2)
     forwarder.stop()
     assert send(receiver.port)[0] == 250
@@ -298,7 +298,7 @@ def test_limits_of_a_route_hold_over_hosts(hosts: Hosts, tmp_path: Path) -> None
     sink, receiver = hosts.sink(), hosts.receiver()
     config = tmp_path / "relay.toml"
     config.write_text(
-        f'[[route]]\nname = "slow"\nrecipient = ["there.test"]\n'
+        f'forward_to = "unused:1"\n[[route]]\nname = "slow"\nrecipient = ["there.test"]\n'
         f'smarthosts = ["{sink.address}"]\nrate = "2/h"\n'
     )
     for n in range(3):
@@ -338,8 +338,8 @@ async def test_tokens_of_accounts_are_in_the_database(
 
 def test_doctor_examines_a_smarthost(hosts: Hosts) -> None:
     sink = hosts.sink()
-    done = hosts.run("emailrelay-doctor", "--json", sink.address, status=1)
-    assert "sink.test" in done.stdout
+    done = hosts.run("emailrelay-doctor", "--json", sink.address)
+    assert json.loads(done.stdout)["ok"]
 
 
 def test_store_command_examines_the_database(hosts: Hosts) -> None:

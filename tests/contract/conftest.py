@@ -109,7 +109,8 @@ class PooledOpener(PostgresOpener):
 def _databases(tmp_path: Path) -> Iterator[None]:
     """Remove the database of a test, if it had one."""
     yield
-    drop_database(tmp_path)
+    for directory in (tmp_path, tmp_path / "from", tmp_path / "to"):  # two stores of a move
+        drop_database(directory)
 
 
 @pytest.fixture

@@ -62,6 +62,23 @@ def open_store(
     )
 
 
+def store_name(where: str | Path, host: str) -> str:
+    """Return a name of a store that no other store has; it holds no secret.
+
+    ``host`` is this host's name, which a directory needs in its name.
+    """
+    spool = spool_at(where)
+    if spool is not None:
+        return f"{host}:{spool.resolve()}"
+    if not is_postgres(where):
+        return str(where)
+    with _extra_installed():
+        from emailrelay.store.postgres.link import place  # noqa: PLC0415 - other stores do without
+    found = place.parse(str(where))
+    port = found.parameters.get("port")
+    return found.shown if port is None else f"{found.shown} port {port}"
+
+
 def is_postgres(where: str | Path) -> bool:
     """Return whether a place is the URL of a PostgreSQL database."""
     return str(where).startswith(("postgresql://", "postgres://"))

@@ -93,8 +93,12 @@ class NewMessage:
 class Committer:
     """The commits of one process, one transaction after the other."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, waits: bool = True) -> None:
+        """Use ``database``. A commit whose answer is lost lasts until its fate is known.
+
+        Without ``waits`` it fails at once: the caller puts the message elsewhere under the same id.
+        """
+        self._database, self._waits = database, waits
         self._batch: Batch[NewMessage, None] = Batch(
             self._commit, most=MOST_OCTETS, weight=lambda message: message.weight
         )
@@ -113,8 +117,21 @@ class Committer:
         try:
             await self._batch.do(message)
         except _AnswerLost:
+            if not self._waits:
+                raise
             await self._settle_fate(message)
         self._database.ring(message.stage)
+
+    async def take_over(self, message: NewMessage, *, once: bool) -> None:
+        """Insert a message of another store, alone; the caller makes a lost commit again.
+
+        ``once``: not if it has been here and has left.
+
+        Raises:
+            StoreError: it may not be here.
+
+        """
+        await self._once([message], again=once)
 
     async def close(self) -> None:
         """Finish the commits under way."""
