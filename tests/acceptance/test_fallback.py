@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 from tests.acceptance.relay import BIN, HANG, Relay, Service, Sink, until
-from tests.acceptance.source import Load, assert_all_arrived, assert_each_arrived_once, repeated
+from tests.acceptance.source import Load, Mail, assert_all_arrived, assert_each_arrived_once, repeated
 from tests.database_server import DatabaseServer
 from tests.service.submitting import command
 
@@ -117,7 +117,7 @@ def test_database_that_goes_and_comes_under_load_costs_no_mail(
     sink = host.relay.sink().start()
     receiver = host.receiver("--workers", "2")
     host.forwarder(sink)
-    acknowledged = {}
+    acknowledged: dict[str, Mail] = {}
     for n in range(3):
         load = Load(receiver.port, 200, first=n * 10_000, sessions=10)
         load.start()
