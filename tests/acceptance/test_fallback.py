@@ -9,7 +9,13 @@ from dataclasses import dataclass
 
 import pytest
 from tests.acceptance.relay import BIN, HANG, Relay, Service, Sink, until
-from tests.acceptance.source import Load, Mail, assert_all_arrived, assert_each_arrived_once, repeated
+from tests.acceptance.source import (
+    Load,
+    Mail,
+    assert_all_arrived,
+    assert_each_arrived_once,
+    repeated,
+)
 from tests.database_server import DatabaseServer
 from tests.service.submitting import command
 
