@@ -2,6 +2,7 @@
 
 import asyncio
 import atexit
+import contextlib
 import os
 import pwd
 import shutil
@@ -54,20 +55,37 @@ def _user() -> str | None:
 class DatabaseServer:
     """One server. ``settings`` go before those that make tests fast."""
 
-    def __init__(self, *settings: str, fast: bool = True) -> None:
+    def __init__(
+        self, *settings: str, fast: bool = True, copy_of: "DatabaseServer | None" = None
+    ) -> None:
+        """Make a server; with ``copy_of``, a standby that follows that one."""
         self.directory = Path(
             tempfile.mkdtemp(prefix="pg-", dir="/tmp")
         )  # a socket's path is short
         self._programs, self._user = _programs(), _user()
-        self._settings = (*_FOR_ALL, *(_FAST if fast else ()), *settings)
+        self.settings = (*_FOR_ALL, *(_FAST if fast else ()), *settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._made, self._template = 0, False
         self._named: dict[Path, str] = {}
         if self._user is not None:
             shutil.chown(self.directory, self._user)
-        self._run(
-            "initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
-        )
+        if copy_of is None:
+            self._run(
+                "initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
+            )
+        else:
+            self._copy(copy_of)
+        self.start()
+
+    def _copy(self, other: "DatabaseServer") -> None:
+        where = ("-h", str(other.directory), "-U", "postgres", "-D", "data")
+        self._run("pg_basebackup", *where, "-R", "-c", "fast", "--no-sync")
+
+    def follow(self, other: "DatabaseServer") -> None:
+        """Become a standby of another server; all data here goes."""
+        assert self._process is None, "the server runs"
+        shutil.rmtree(self.directory / "data")
+        self._copy(other)
         self.start()
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -80,6 +98,11 @@ class DatabaseServer:
         )
 
     @property
+    def running(self) -> bool:
+        """Whether the server was started and not stopped."""
+        return self._process is not None
+
+    @property
     def process(self) -> subprocess.Popen[bytes]:
         """Return the running server."""
         assert self._process is not None, "the server is stopped"
@@ -87,7 +110,7 @@ class DatabaseServer:
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
-        settings = [word for setting in self._settings for word in ("-c", setting)]
+        settings = [word for setting in self.settings for word in ("-c", setting)]
         with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._programs / "postgres", "-D", "data", "-k", str(self.directory), *settings],
@@ -112,6 +135,32 @@ class DatabaseServer:
             self._process.send_signal(how)
             self._process.wait()
             self._process = None
+
+    def processes(self) -> list[int]:
+        """Return the ids of all its processes, the first one's at the front."""
+        first = self.process.pid
+        children = Path(f"/proc/{first}/task/{first}/children").read_text()
+        return [first, *map(int, children.split())]
+
+    def signal_all(self, number: signal.Signals) -> None:
+        """Send a signal to all processes of the server."""
+        for process in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
+
+    def kill(self) -> None:
+        """End all processes at once, as a dead host does."""
+        # A stopped first process makes no new ones.
+        self.process.send_signal(signal.SIGSTOP)
+        processes = self.processes()
+        for process in reversed(processes):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        self.process.wait()
+        self._process = None
+        for process in processes:  # they are orphans now, and must let go of the data
+            while Path(f"/proc/{process}/fd/0").exists():
+                time.sleep(0.005)
 
     def remove(self) -> None:
         """Stop the server and remove all its files."""

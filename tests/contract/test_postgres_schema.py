@@ -4,14 +4,18 @@ import asyncio
 import subprocess
 import sys
 
+import psycopg
 import pytest
 from tests.contract.conftest import PostgresOpener
-from tests.contract.mail import put
+from tests.contract.mail import claimed, content_of, listed, next_of, put
 from tests.database_server import the_server
 
 from emailrelay.errors import StoreUnusable
+from emailrelay.settlement import Done
+from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
-from emailrelay.store.postgres.schema.migrations import LATEST
+from emailrelay.store.postgres.schema import versions
+from emailrelay.store.postgres.schema.migrations import LATEST, MIGRATIONS, Migration
 
 
 async def opened(url: str) -> None:
@@ -104,3 +108,99 @@ def test_command_tells_its_version() -> None:
     told = command("--version")
     assert told.returncode == 0
     assert told.stdout.startswith("emailrelay-store ")
+
+
+EXPANDED = Migration(
+    version=LATEST + 1,
+    title="a column and a table more",
+    oldest=LATEST,
+    statements=(
+        "alter table emailrelay.message add column priority integer not null default 0",
+        "create table emailrelay.news (id integer primary key)",
+    ),
+)
+CONTRACTED = Migration(
+    version=LATEST + 2,
+    title="a column less",
+    oldest=LATEST + 1,
+    statements=("alter table emailrelay.message drop column priority",),
+)
+
+
+def next_release(monkeypatch: pytest.MonkeyPatch, *steps: Migration) -> None:
+    """Be the next release from here on: what is open already remains of this one."""
+    monkeypatch.setattr(versions, "MIGRATIONS", (*MIGRATIONS, *steps))
+    monkeypatch.setattr(versions, "LATEST", steps[-1].version)
+
+
+async def migrated(conninfo: str, *, tuned: bool = True) -> None:
+    async with await psycopg.AsyncConnection.connect(conninfo, autocommit=True) as connection:
+        await versions.migrate(connection, lambda _: None, tuned=tuned)
+
+
+async def test_two_releases_work_side_by_side_on_expanded_tables(
+    database: PostgresOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with database() as old, old.feed(Stage.READY) as old_feed:
+        first = await put(old, b"claimed before")
+        async with await claimed(old, first) as claim:
+            next_release(monkeypatch, EXPANDED)
+            with pytest.raises(StoreUnusable, match="emailrelay-store migrate"):
+                await opened(database.url)
+            await migrated(database.server.conninfo(database.name))
+            assert await content_of(claim) == b"claimed before"
+            await claim.settle(Done())
+        async with database() as new:
+            for_old = await put(new, b"of the new release")
+            async with await next_of(old_feed) as claim:
+                assert claim.id == for_old
+                assert await content_of(claim) == b"of the new release"
+                await claim.settle(Done())
+            for_new = await put(old, b"of the old release")
+            async with await claimed(new, for_new) as claim:
+                await claim.settle(Done())
+            assert await listed(old) == await listed(new) == {}
+
+
+async def test_old_release_is_refused_after_the_contraction(
+    database: PostgresOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        next_release(patched, EXPANDED, CONTRACTED)
+        await migrated(database.server.conninfo(database.name))
+        await opened(database.url)
+    with pytest.raises(StoreUnusable, match="newer"):
+        await opened(database.url)
+
+
+async def test_steps_are_made_once_by_two_at_once() -> None:
+    server = the_server()
+    conninfo = server.conninfo(server.empty())
+    await asyncio.gather(migrated(conninfo), migrated(conninfo))
+    async with await psycopg.AsyncConnection.connect(conninfo) as connection:
+        found = await connection.execute("select version from emailrelay.version order by version")
+        assert await found.fetchall() == [(step.version,) for step in MIGRATIONS]
+
+
+async def test_tables_without_anything_that_only_postgresql_knows_do() -> None:
+    server = the_server()
+    name = server.empty()
+    await migrated(server.conninfo(name), tuned=False)
+    async with await psycopg.AsyncConnection.connect(
+        server.conninfo(name), autocommit=True
+    ) as connection:
+        kinds = await connection.execute(
+            "select distinct relkind::text from pg_class where relnamespace ="
+            " 'emailrelay'::regnamespace and reloptions is null and relkind <> 't' order by 1"
+        )
+        assert await kinds.fetchall() == [("i",), ("r",), ("v",)]
+        await opened(server.url(name))
+        async with open_store(server.url(name), report=lambda _: None) as store:
+            (message,) = await listed(store)
+            async with await claimed(store, message) as claim:
+                await claim.settle(Done())
+        old = "update emailrelay.history set ended_at = ended_at - interval '8 days'"
+        assert (await connection.execute(old)).rowcount == 1
+        async with open_store(server.url(name), report=lambda _: None):
+            left = await connection.execute("select count(*) from emailrelay.history")
+            assert await left.fetchone() == (0,)

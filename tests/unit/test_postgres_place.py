@@ -7,7 +7,7 @@ import pytest
 
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.store.postgres.link import place
-from emailrelay.store.postgres.link.trouble import Lost, not_connected, told
+from emailrelay.store.postgres.link.trouble import Busy, Lost, not_connected, told
 
 SECRET = "hunter2"  # noqa: S105 - of no one
 
@@ -41,7 +41,8 @@ def test_what_is_shown_names_hosts_and_database_alone() -> None:
 
 def test_of_several_servers_the_one_that_takes_writes_is_used() -> None:
     assert place.parse("postgresql://a,b/mail").parameters["target_session_attrs"] == "read-write"
-    assert "target_session_attrs" not in place.parse("postgresql://a/mail").parameters
+    given = "postgresql://a/mail?target_session_attrs=any"
+    assert place.parse(given).parameters["target_session_attrs"] == "any"
 
 
 @pytest.mark.parametrize("query", ["lease=0", "lease=soon", "connections=1", "lease=1e9"])
@@ -72,9 +73,11 @@ def test_libpq_finds_the_password_by_itself_without_a_file() -> None:
     [
         (psycopg.errors.UndefinedTable("x"), StoreUnusable, "emailrelay-store init"),
         (psycopg.errors.InsufficientPrivilege("x"), StoreUnusable, "grants"),
-        (psycopg.errors.ReadOnlySqlTransaction("x"), StoreError, "replica"),
+        (psycopg.errors.ReadOnlySqlTransaction("x"), Lost, "replica"),
         (psycopg.errors.AdminShutdown("x"), Lost, "does not answer"),
-        (psycopg.errors.DeadlockDetected("x"), StoreError, "refused"),
+        (psycopg.errors.DeadlockDetected("x"), Busy, "refused"),
+        (psycopg.errors.QueryCanceled("x"), Busy, "statement_timeout"),
+        (psycopg.errors.NotNullViolation("x"), StoreError, "refused"),
         (psycopg.OperationalError("connection reset\nby peer"), Lost, "connection reset"),
     ],
 )

@@ -52,7 +52,7 @@ from typing import Self
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -350,6 +350,13 @@ class Store(ABC):
 
     def free(self) -> int | None:
         """Return the octets of free room, without waiting. None: unknown; this is the default."""
+        return None
+
+    def unavailable(self) -> StoreError | None:
+        """Return why no message can be begun now, without waiting. None: it can, or it is unknown.
+
+        This default suits a store that is never away.
+        """
         return None
 
     @abstractmethod

@@ -127,7 +127,7 @@ class FallbackStore(Store):
                 self._open = True
                 if self._entrance is not None:
                     await self._first.set_entrance(self._entrance)
-        return self._open and self._first.free() != 0
+        return self._open and self._first.unavailable() is None
 
     async def _waits(self) -> bool:
         async for _ in self._second.listing():
@@ -177,8 +177,9 @@ class FallbackStore(Store):
 
     def free(self) -> int | None:
         """See ``Store.free``."""
-        room = self._first.free() if self._open else 0
-        return self._second.free() if room == 0 else room
+        if self._open and self._first.unavailable() is None:
+            return self._first.free()
+        return self._second.free()
 
     def limits(self, route: str) -> RouteLimits:
         """See ``Store.limits``."""

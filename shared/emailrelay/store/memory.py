@@ -33,7 +33,7 @@ from emailrelay.store.limits import RouteLimits
 from emailrelay.store.memory_feed import MemoryFeed
 from emailrelay.store.memory_limits import MemoryLimits
 from emailrelay.store.memory_mail import Kept, MemoryMail
-from emailrelay.store.private_copy import PrivateCopy, read_pair
+from emailrelay.store.private_copy import PrivateCopy, read_content, read_envelope
 from emailrelay.store.transition import Change
 
 
@@ -138,7 +138,7 @@ class MemoryStore(Store):
         """Add the messages that a program put beside its copy."""
         for stage, path in copy.new_pairs():
             try:
-                envelope, content = read_pair(path)
+                envelope, content = read_envelope(path), b"".join(read_content(path))
             except StoreError as error:
                 self.report(StoreTrouble(doing="taking in a message", reason=str(error)))
                 continue
@@ -313,9 +313,8 @@ class _Claim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim``."""
         self._drop_copy()
-        self._copy = PrivateCopy(
-            self.id, suffix, self._kept.envelope, self._kept.entries, self._kept.content
-        )
+        self._copy = PrivateCopy(self.id, suffix, self._kept.envelope, self._kept.entries)
+        self._copy.write(self._kept.content)
         self._touched = None
         return self._copy.paths
 
@@ -366,7 +365,9 @@ class _Claim(Claim):
         kept, now = self._kept, self._store.clock()
         if isinstance(settlement, Pass):
             if self._copy is not None and self.touched():
-                kept.envelope, kept.content = self._copy.result(kept.content)
+                envelope = self._copy.result()
+                kept.content = b"".join(read_content(self._copy.paths))
+                kept.envelope = envelope
             length, crc32 = len(kept.content), zlib.crc32(kept.content)
             change = transition.after_filters(self.stage, length=length, crc32=crc32, now=now)
         else:

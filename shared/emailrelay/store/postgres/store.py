@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from emailrelay.envelope import Envelope
-from emailrelay.errors import RelayError
+from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import Report
 from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
@@ -76,6 +76,7 @@ class PostgresStore(Store):
         try:
             async with connections.lend(f"open {self._place.shown}") as connection:
                 await versions.check(connection, self._place.allow)
+            connections.opened = True
             await heartbeat.beat(connections, clock)
             database = Database(connections, clock, self._report)
             if not self._looking:
@@ -150,9 +151,9 @@ class PostgresStore(Store):
                     await draft.drain()
             await draft.take_over(entries, once=once)
 
-    def free(self) -> int | None:
-        """See ``Store.free``; there is no room in a database that is away."""
-        return 0 if self._database.connections.away else None
+    def unavailable(self) -> StoreError | None:
+        """See ``Store.unavailable``."""
+        return self._database.connections.unavailable("begin a message")
 
     def limits(self, route: str) -> PostgresLimits:
         """See ``Store.limits``."""

@@ -2,8 +2,9 @@
 
 from typing import LiteralString
 
-from emailrelay.errors import StoreError, StoreUnusable
+from emailrelay.errors import StoreError
 from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.link.trouble import Unfit
 from emailrelay.store.postgres.message import notice
 from emailrelay.store.postgres.schema import days
 
@@ -17,7 +18,7 @@ _SWEEPS: tuple[LiteralString, ...] = (
     "delete from emailrelay.awaited where wait_until < statement_timestamp() - interval '1 hour'",
     "delete from emailrelay.slot where lease_until < statement_timestamp() - interval '1 hour'",
     "delete from emailrelay.slot_wish where wish_until < statement_timestamp()",
-    "delete from emailrelay.history_rest where ended_at < statement_timestamp() - interval '7 days'",
+    "delete from emailrelay.history where ended_at < statement_timestamp() - interval '7 days'",
 )
 
 
@@ -35,7 +36,7 @@ async def sweep(database: Database) -> None:
     try:
         async with database.connections.transact("change the days of the history") as connection:
             await days.keep(connection, database.clock())
-    except StoreUnusable:
+    except Unfit:
         return  # this user does not own the tables: ``history_rest`` takes all, and is swept
     except StoreError as error:
         database.trouble("change the days of the history", error)

@@ -17,10 +17,10 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import TransactionStatus
 
-from emailrelay.errors import RelayError, StoreError
+from emailrelay.errors import RelayError, StoreError, StoreUnusable
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.store.postgres.link.place import Place
-from emailrelay.store.postgres.link.trouble import Lost, not_connected, translated
+from emailrelay.store.postgres.link.trouble import Lost, Unfit, not_connected, translated
 
 Connection: TypeAlias = psycopg.AsyncConnection[tuple[object, ...]]
 PATIENCE = 30.0
@@ -47,6 +47,8 @@ class Connections:
         self._away: str | None = None
         self._reaching: asyncio.Task[None] | None = None
         self._closed = False
+        self.opened = False
+        """The database was fit for use: if it is not any more, services wait until it is again."""
         self.answered = time.monotonic()
         """When the database last answered (monotonic seconds)."""
 
@@ -66,15 +68,15 @@ class Connections:
         except psycopg.Error as error:
             raise not_connected(self.place.shown, error) from None
 
-    @property
-    def away(self) -> bool:
-        """Whether the database is known to be away."""
-        return self._away is not None
+    def unavailable(self, doing: str) -> StoreError | None:
+        """Return the error of a database that is known to be away; None: it is not."""
+        away = "the store is closed" if self._closed else self._away
+        return None if away is None else Lost(doing, away)
 
     def check(self, doing: str) -> None:
         """Raise StoreError at once if the database is known to be away."""
-        if self._away is not None:
-            raise Lost(doing, self._away)
+        if (away := self.unavailable(doing)) is not None:
+            raise away
 
     @asynccontextmanager
     async def lend(self, doing: str, within: float = PATIENCE) -> AsyncGenerator[Connection]:
@@ -83,7 +85,7 @@ class Connections:
         Raises:
             Lost: the database is away, or the connection broke.
             StoreError: the database refused.
-            StoreUnusable: the database lacks something that an administrator must put right.
+            StoreUnusable: the database lacks something; once it was opened: Unfit.
 
         """
         self.check(doing)
@@ -96,6 +98,10 @@ class Connections:
                 self.answered = time.monotonic()
             except Lost as error:
                 self._lose(error)
+                raise
+            except StoreUnusable as error:
+                if self.opened:
+                    raise Unfit(doing, str(error)) from error
                 raise
             finally:
                 await self._give_back(connection)
@@ -131,6 +137,12 @@ class Connections:
         except StoreError as error:
             self._lose(error)
             raise
+        except StoreUnusable as error:
+            if not self.opened:
+                raise
+            lost = Lost("connect", str(error))
+            self._lose(lost)
+            raise lost from error
 
     async def _give_back(self, connection: Connection) -> None:
         status = connection.info.transaction_status

@@ -20,6 +20,7 @@ _LIBPQ_DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "15000",
     "application_name": "emailrelay",
+    "target_session_attrs": "read-write",  # of several servers one takes mail
 }
 """A host that was cut off is noticed within seconds, not by the kernel's two hours."""
 
@@ -82,8 +83,6 @@ def parse(url: str) -> Place:
             "store: the URL holds a password, which every user of this host may read;"
             " put it into PGPASSFILE, a service file, or ?password_file=FILE"
         )
-    if "," in parameters.get("host", ""):  # of several servers one takes mail
-        parameters.setdefault("target_session_attrs", "read-write")
     shown = _shown(parameters)
     file = ours.get("password_file")
     return Place(

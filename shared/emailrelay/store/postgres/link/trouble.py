@@ -17,10 +17,13 @@ _ADVICE = {
     "42501": "this user lacks a right; see docs/postgres.md for the grants",
 }
 _TEMPORARY_ADVICE = {
-    "25006": "this server is a replica; name all hosts in the URL, or the primary",
     "53300": "the server has no connection left; raise max_connections, or use a pooler",
     "55P03": "a row stayed locked by another transaction",
     "57014": "the server stopped the statement; look at statement_timeout",
+}
+_ADVICE_LOST = {
+    # It was the primary when the connection was made.
+    "25006": "this server is a replica by now; name all hosts in the URL, or the primary",
 }
 _AT_CONNECT = (
     ("password authentication failed", "check PGPASSFILE, the service file or password_file"),
@@ -29,11 +32,16 @@ _AT_CONNECT = (
     ("does not exist", "create it, or correct the URL"),
 )
 """What only the text tells: libpq gives no SQLSTATE for a refused connection."""
-_TRY_AGAIN = ("40001", "40P01")
+_TRY_AGAIN = ("40", "53")
+"""Classes of SQLSTATEs that may go by themselves: a deadlock, a lack of resources."""
 
 
 class Lost(StoreError):
     """The connection is gone, or there is none: nothing is known about the statement under way."""
+
+
+class Busy(StoreError):
+    """The database answers, and cannot do it now: it has no room, or waits for a lock or a limit."""
 
 
 def is_lost(error: psycopg.Error) -> bool:
@@ -41,12 +49,7 @@ def is_lost(error: psycopg.Error) -> bool:
     state = error.sqlstate
     if state is None:
         return isinstance(error, psycopg.OperationalError)
-    return state.startswith(_LOST_CLASSES) and state != "57014"
-
-
-def may_try_again(error: BaseException) -> bool:
-    """Return whether the same transaction may succeed at once: a deadlock, a serialization failure."""
-    return isinstance(error, psycopg.Error) and error.sqlstate in _TRY_AGAIN
+    return state in _ADVICE_LOST or state.startswith(_LOST_CLASSES)
 
 
 def told(doing: str, error: psycopg.Error) -> RelayError:
@@ -55,11 +58,15 @@ def told(doing: str, error: psycopg.Error) -> RelayError:
     if state is not None and state in _ADVICE:
         return StoreUnusable(f"{doing}: {_ADVICE[state]} ({words})")
     if state == "53100":
-        return StoreError(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
+        return Busy(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
     if is_lost(error):
-        return Lost(doing, f"the database does not answer: {words}")
+        return Lost(
+            doing, f"{_ADVICE_LOST.get(state or '', 'the database does not answer')}: {words}"
+        )
     if state is not None and state in _TEMPORARY_ADVICE:
-        return StoreError(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
+        return Busy(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
+    if state is not None and state.startswith(_TRY_AGAIN):
+        return Busy(doing, f"the database refused: {words}")
     return StoreError(doing, f"the database refused: {words}")
 
 
@@ -72,6 +79,10 @@ def not_connected(shown: str, error: psycopg.Error) -> StoreError | StoreUnusabl
     if error.sqlstate == "53300" or "too many clients" in words or "remaining connection" in words:
         return Lost(f"connect to {shown}", _TEMPORARY_ADVICE["53300"])
     return Lost(f"connect to {shown}", words)
+
+
+class Unfit(Busy):
+    """The database lacks something that an administrator must put right, and had it before."""
 
 
 @contextmanager

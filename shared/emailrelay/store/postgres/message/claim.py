@@ -1,7 +1,6 @@
 """A claim on a message in the database."""
 
 import asyncio
-import zlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import cast
@@ -9,6 +8,7 @@ from typing import cast
 from emailrelay import envelope_format
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import TakenIn
+from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
@@ -19,8 +19,9 @@ from emailrelay.store.postgres.message.committing import Committer
 from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.postgres.message.leases import Lease, Leases
 from emailrelay.store.postgres.message.settling import Adopted, Ending, Given, Passed, Settler
+from emailrelay.store.postgres.message.upload import Upload
 from emailrelay.store.postgres.message.waiting import Waiters
-from emailrelay.store.private_copy import PrivateCopy, read_pair
+from emailrelay.store.private_copy import PrivateCopy, read_content, read_envelope
 
 _AFTER_TROUBLE = 60.0
 """Seconds for which the feeds leave a message alone whose settlement failed."""
@@ -50,7 +51,10 @@ class PostgresClaim(Claim):
         self._lease = Lease(row.uuid, row.token, taken.ack)
         self._copy: PrivateCopy | None = None
         self._touched: bool | None = None
+        self._upload: Upload | None = None
         self._open = True
+        self._peer = ""
+        """The server to which a final dot was sent."""
         services.leases.hold(self._lease)
 
     async def content(self) -> AsyncIterator[bytes]:
@@ -76,12 +80,13 @@ class PostgresClaim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim.work_copy``."""
         self._drop_copy()
-        content = b"".join([chunk async for chunk in self.content()])
-        self._copy = await asyncio.to_thread(
-            PrivateCopy, self.id, suffix, self.envelope, self._row.entries(), content
+        copy = await asyncio.to_thread(
+            PrivateCopy, self.id, suffix, self.envelope, self._row.entries()
         )
-        self._touched = None
-        return self._copy.paths
+        self._copy, self._touched = copy, None
+        async for chunk in self.content():
+            await asyncio.to_thread(copy.write, chunk)
+        return copy.paths
 
     def touched(self) -> bool:
         """See ``Claim.touched``."""
@@ -91,7 +96,9 @@ class PostgresClaim(Claim):
 
     async def before_dot(self, peer: str) -> bool:
         """See ``Claim.before_dot``."""
-        return await self._services.leases.before_dot(self._lease, peer)
+        wanted = await self._services.leases.before_dot(self._lease, peer)
+        self._peer = peer if wanted else self._peer
+        return wanted
 
     async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
         """See ``Claim.settle``."""
@@ -102,18 +109,26 @@ class PostgresClaim(Claim):
                 f"{self.id}: only an unfiltered message passes, not a {self.stage} one"
             )
         try:
-            passed = self._passed() if isinstance(settlement, Pass) else settlement
+            passed = await self._passed() if isinstance(settlement, Pass) else settlement
             await self._take_in()
-            heard = await self._services.settler.settle(self._ending(passed, answer))
+            heard = await self._settle(self._ending(passed, answer))
         except StoreError:
             # What filters send would go out each time that the chain runs again.
             self._services.database.leave_alone(self._row.uuid, _AFTER_TROUBLE)
+            if self._upload is not None:
+                await self._upload.discard()
             await self._end()
             raise
-        self._close()
         if answer is not None:
             self._services.waiters.answered_here(self._row.uuid)
         return heard
+
+    async def _settle(self, ending: Ending) -> bool:
+        self._open = False  # even if this call is cancelled, the message is not given back
+        try:
+            return await self._services.settler.settle(ending)
+        finally:
+            self._close()
 
     def _ending(
         self, settlement: Defer | Done | Fail | Hold | Passed | Given, answer: Reply | None = None
@@ -126,22 +141,29 @@ class PostgresClaim(Claim):
             ack=self.ack,
             settlement=settlement,
             answer=answer,
+            peer=self._peer,
         )
 
-    def _passed(self) -> Passed:
+    async def _passed(self) -> Passed:
         """Return what the filters have made of the message."""
         if self._copy is None or not self.touched():
             length, crc32 = self.history.length, self.history.crc32
             return Passed(size=self.size if length is None else length, crc32=crc32 or 0)
-        envelope, content = self._copy.result(b"?" if self.size else b"")
-        crc32 = zlib.crc32(content)
-        chunks = [
-            (n, content[start : start + CHUNK])
-            for n, start in enumerate(range(0, len(content), CHUNK))
-        ]
-        head = envelope_format.write(envelope)
-        adopted = Adopted(head=head, size=len(content), crc32=crc32, content=chunks)
-        return Passed(size=len(content), crc32=crc32, adopted=adopted)
+        head = envelope_format.write(self._copy.result())
+        database = self._services.database
+        upload = self._upload = Upload(database, to_uuid(database.new_id()))
+        for chunk in read_content(self._copy.paths):
+            if not upload.write(chunk):
+                await upload.drain()
+        adopted = Adopted(
+            head=head,
+            size=upload.length,
+            crc32=upload.crc32,
+            chunks=upload.rest(),
+            upload=upload.uuid,
+            saved=upload.saved,
+        )
+        return Passed(size=upload.length, crc32=upload.crc32, adopted=adopted)
 
     async def _take_in(self) -> None:
         """Take in the messages that programs put beside the copy."""
@@ -150,11 +172,12 @@ class PostgresClaim(Claim):
         services = self._services
         for stage, pair in self._copy.new_pairs():
             try:
-                envelope, content = read_pair(pair)
                 async with PostgresDraft(
-                    services.database, services.committer, services.waiters, envelope
+                    services.database, services.committer, services.waiters, read_envelope(pair)
                 ) as draft:
-                    draft.write(content)
+                    for chunk in read_content(pair):
+                        if not draft.write(chunk):
+                            await draft.drain()
                     await draft.commit(stage)
             except RelayError as error:
                 services.database.trouble("take in a message", error)

@@ -1,7 +1,8 @@
 """New messages become durable: many drafts, one transaction.
 
 A commit whose answer is lost is made again under the same ids. The ids decide: a row that is there
-already, or was and is finished, is not made twice.
+already, or was and is finished, is not made twice. A lost commit may also arrive late, from the
+buffers of a network that works again: so each commit looks into the history.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from emailrelay.store.postgres.link.trouble import Lost
 MOST_OCTETS = 4 * 1024 * 1024
 """Octets of content in one transaction."""
 _OVERHEAD = 4096
-_PATIENCE = 60.0
+PATIENCE = 60.0
 """Seconds for which the fate of a commit is asked for, once its answer was lost."""
 WAIT = 30.0
 """Seconds after which a client's wait ends that its receiver has not renewed."""
@@ -34,6 +35,8 @@ insert into emailrelay.message (id, stage, run_at, size, crc32, envelope, journa
 select d.id, d.stage, {NOW}, d.size, d.crc32, d.envelope, d.journal
 from unnest(%(ids)s::uuid[], %(stages)s::text[], %(sizes)s::bigint[], %(crcs)s::bigint[],
     %(heads)s::bytea[], %(journals)s::bytea[]) as d (id, stage, size, crc32, envelope, journal)
+where not exists (select 1 from emailrelay.history h
+    where h.id = d.id and h.ended_at > statement_timestamp() - interval '1 hour')
 on conflict (id) do nothing
 """
 _BODIES = """
@@ -56,11 +59,18 @@ delete from emailrelay.body where message = any(%(ids)s)
 and not exists (select 1 from emailrelay.message m where m.id = body.message)
 """
 # A message that was never claimed is the client's again: it was told so.
-_TAKE_BACK = "delete from emailrelay.message where id = %(id)s and lease_token = 0 returning id"
+_TAKE_BACK = "delete from emailrelay.message where id = %(id)s and lease_token = 0"
 _KNOWN = """
 select exists (select 1 from emailrelay.message where id = %(id)s)
     or exists (select 1 from emailrelay.history where id = %(id)s)
 """
+_TAKEN_BACK = """
+insert into emailrelay.history (id, ended_at, how) values (%(id)s, statement_timestamp(), 'taken back')
+"""
+# The lock is a write: a row that a crash has left on this server may not be on its standby yet, and a
+# commit without a write would not wait for that.
+_THERE = "select id from emailrelay.message where id = any(%(ids)s) for update"
+_FORGET = "delete from emailrelay.history where id = any(%(ids)s)"
 _DRAFTED = "delete from emailrelay.draft where id = any(%(ids)s)"
 _SHORT = """
 select m.id from emailrelay.message m where m.id = any(%(ids)s) and m.size <>
@@ -105,7 +115,8 @@ class Committer:
         self._asked: Batch[NewMessage, None] = Batch(
             self._commit_again, most=MOST_OCTETS, weight=lambda message: message.weight
         )
-        self._taking_back: set[asyncio.Task[None]] = set()
+        self._unknown: dict[UUID, asyncio.Task[None] | None] = {}
+        """Messages whose fate is not known, and the tasks that take them back."""
 
     async def commit(self, message: NewMessage) -> None:
         """Make a message durable.
@@ -131,15 +142,27 @@ class Committer:
             StoreError: it may not be here.
 
         """
-        await self._once([message], again=once)
+        async with self._database.connections.transact("take over a message") as connection:
+            if not once:  # it may have been here before it went where it comes from
+                await connection.execute(_FORGET, {"ids": [message.id]})
+            await insert(connection, [message], self._database.clock.parameter, again=True)
+            await _check(connection, [message], again=once)
 
     async def close(self) -> None:
-        """Finish the commits under way."""
+        """Finish the commits under way; name those whose fate stays unknown."""
         await self._batch.close()
         await self._asked.close()
-        for task in self._taking_back:
+        tasks = [task for task in self._unknown.values() if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._taking_back, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for message in self._unknown:
+            self._name_duplicate(message)
+        self._unknown.clear()
+
+    def _name_duplicate(self, message: UUID) -> None:
+        """Report a message that may be in the database although its client sends it again."""
+        self._database.report(PossibleDuplicate(id=from_uuid(message), peer="unknown"))
 
     async def _commit(self, messages: Sequence[NewMessage]) -> Sequence[None]:
         await self._once(messages, again=False)
@@ -152,43 +175,49 @@ class Committer:
     async def _settle_fate(self, message: NewMessage) -> None:
         """Make the commit again until its fate is known; the client waits for that long."""
         loop = asyncio.get_running_loop()
-        end = loop.time() + _PATIENCE
+        end = loop.time() + PATIENCE
+        self._unknown[message.id] = None
         for pause in pauses():
             try:
                 await self._asked.do(message)
-            except Lost:  # also an answer that was lost again
+            except RelayError as error:  # the first commit may have been made all the same
                 if loop.time() >= end:
-                    task = asyncio.create_task(self._take_back(message))
-                    self._taking_back.add(task)
-                    task.add_done_callback(self._taking_back.discard)
+                    doing = f"commit {from_uuid(message.id)}"
+                    self._database.trouble(doing, f"its fate is unknown: {error}")
+                    taking = asyncio.create_task(self._take_back(message.id))
+                    self._unknown[message.id] = taking
                     raise
             else:
+                self._unknown.pop(message.id, None)
                 return
             await asyncio.sleep(pause)
 
-    async def _take_back(self, message: NewMessage) -> None:
+    async def _take_back(self, message: UUID) -> None:
         """Remove a message whose client was told that it is not committed, if it is after all."""
+        given = {"id": message}
         for pause in pauses():
             try:
                 async with self._database.connections.transact("take a message back") as lent:
-                    cursor = await lent.execute(_TAKE_BACK, {"id": message.id})
-                    taken = await cursor.fetchone() is not None
-                    if taken:
-                        await lent.execute(_ORPHANS, {"ids": [message.id]})
-                    known = await lent.execute(_KNOWN, {"id": message.id})
+                    await lent.execute(_TAKE_BACK, given)
+                    await lent.execute(_ORPHANS, {"ids": [message]})
+                    known = await lent.execute(_KNOWN, given)
                     there = await known.fetchone() == (True,)
+                    if not there:  # nor may it come late
+                        await lent.execute(_TAKEN_BACK, given)
             except RelayError:
                 await asyncio.sleep(pause)
                 continue
+            self._unknown.pop(message, None)
             if there:
-                self._database.report(PossibleDuplicate(id=from_uuid(message.id), peer="unknown"))
+                self._name_duplicate(message)
             return
 
     async def _once(self, messages: Sequence[NewMessage], *, again: bool) -> None:
         committing = False
         try:
             async with self._database.connections.transact("commit a message") as connection:
-                await insert(connection, messages, self._database.clock.parameter)
+                parameter = self._database.clock.parameter
+                await insert(connection, messages, parameter, again=again)
                 if again or any(message.spilled for message in messages):
                     await _check(connection, messages, again=again)
                 committing = True
@@ -202,8 +231,20 @@ class _AnswerLost(Lost):
     """The connection broke between COMMIT and its answer."""
 
 
-async def insert(connection: Connection, messages: Sequence[NewMessage], now: float | None) -> None:
-    """Insert complete messages; those that are there already stay as they are."""
+async def insert(
+    connection: Connection,
+    messages: Sequence[NewMessage],
+    now: float | None,
+    *,
+    again: bool = False,
+) -> None:
+    """Insert complete messages; those that are there already (``again``) stay as they are."""
+    if again:
+        there = await connection.execute(_THERE, {"ids": [message.id for message in messages]})
+        known = {found for (found,) in await there.fetchall()}
+        messages = [message for message in messages if message.id not in known]
+        if not messages:
+            return
     ids = [message.id for message in messages]
     await connection.execute(
         _MESSAGES,

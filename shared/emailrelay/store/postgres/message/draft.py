@@ -1,8 +1,6 @@
-"""A message being written: a small one stays here until its commit, a large one goes ahead in chunks."""
+"""A message being written."""
 
 import asyncio
-import contextlib
-import zlib
 from collections.abc import Sequence
 from uuid import UUID
 
@@ -17,28 +15,11 @@ from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Draft
+from emailrelay.store.base import Draft
 from emailrelay.store.postgres.link.database import Database
-from emailrelay.store.postgres.message.committing import Committer, NewMessage, insert_chunks
+from emailrelay.store.postgres.message.committing import Committer, NewMessage
+from emailrelay.store.postgres.message.upload import Upload
 from emailrelay.store.postgres.message.waiting import Waiters
-
-_AHEAD = 2 * CHUNK
-"""Octets kept here at most, besides the chunk just written."""
-LEASE = 3600.0
-"""Seconds that the first part of a large message is kept without a commit or another chunk."""
-
-_DRAFT = """
-insert into emailrelay.draft (id, lease_until)
-values (%(id)s, statement_timestamp() + make_interval(secs => %(lease)s))
-on conflict (id) do update set lease_until = excluded.lease_until
-"""
-_DISCARD = (
-    """
-    delete from emailrelay.body where message = %(id)s
-    and not exists (select 1 from emailrelay.message m where m.id = %(id)s)
-    """,
-    "delete from emailrelay.draft where id = %(id)s",
-)
 
 
 class PostgresDraft(Draft):
@@ -57,36 +38,17 @@ class PostgresDraft(Draft):
         self._uuid: UUID = to_uuid(self.id)
         self._database, self._committer, self._waiters = database, committer, waiters
         self._envelope = envelope
-        self._unsaved = bytearray()
-        self._saved = 0
-        """Chunks in the database."""
-        self._length, self._crc32 = 0, 0
+        self._upload = Upload(database, self._uuid)
         self._committed, self._awaited = False, False
         self._committing: asyncio.Future[None] | None = None
 
     def write(self, chunk: bytes | bytearray | memoryview) -> bool:
         """See ``Draft.write``."""
-        self._unsaved += chunk
-        self._length += len(chunk)
-        self._crc32 = zlib.crc32(chunk, self._crc32)
-        return len(self._unsaved) < _AHEAD
+        return self._upload.write(chunk)
 
     async def drain(self) -> None:
         """See ``Draft.drain``."""
-        while len(self._unsaved) >= _AHEAD:
-            whole = [(self._uuid, n, octets) for n, octets in self._chunks()][: _AHEAD // CHUNK]
-            async with self._database.connections.transact("write a message") as connection:
-                await connection.execute(_DRAFT, {"id": self._uuid, "lease": LEASE})
-                await insert_chunks(connection, whole)
-            self._saved += len(whole)
-            del self._unsaved[: len(whole) * CHUNK]
-
-    def _chunks(self) -> list[tuple[int, bytes]]:
-        starts = range(0, len(self._unsaved), CHUNK)
-        return [
-            (self._saved + n, bytes(self._unsaved[start : start + CHUNK]))
-            for n, start in enumerate(starts)
-        ]
+        await self._upload.drain()
 
     async def commit(
         self,
@@ -102,8 +64,8 @@ class PostgresDraft(Draft):
         accepted = Accepted(
             at=self._database.clock(),
             stage=stage,
-            length=self._length,
-            crc32=self._crc32,
+            length=self._upload.length,
+            crc32=self._upload.crc32,
             ack=ack,
             session=session,
             dsn=dsn,
@@ -127,12 +89,12 @@ class PostgresDraft(Draft):
             id=self._uuid,
             stage=stage,
             ack=ack,
-            size=self._length,
-            crc32=self._crc32,
+            size=self._upload.length,
+            crc32=self._upload.crc32,
             head=envelope_format.write(self._envelope),
             journal=lines,
-            chunks=self._chunks(),
-            spilled=self._saved > 0,
+            chunks=self._upload.rest(),
+            spilled=self._upload.saved > 0,
         )
 
     async def take_over(self, entries: Sequence[Entry], *, once: bool) -> None:
@@ -163,8 +125,5 @@ class PostgresDraft(Draft):
             if self._committing is not None and not self._committing.done():  # it was cancelled
                 await asyncio.wait((self._committing,))
             await self._waiters.give_up(self._uuid)
-        elif not self._committed and self._saved:
-            with contextlib.suppress(StoreError):  # a sweep removes it after its lease
-                async with self._database.connections.transact("discard a message") as connection:
-                    for statement in _DISCARD:
-                        await connection.execute(statement, {"id": self._uuid})
+        elif not self._committed:
+            await self._upload.discard()

@@ -9,6 +9,7 @@ from uuid import UUID
 from emailrelay.ack import Ack
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.store.postgres.link.batch import Batch
+from emailrelay.store.postgres.link.connections import PATIENCE
 from emailrelay.store.postgres.link.database import Database
 
 _RENEW = """
@@ -83,7 +84,9 @@ class Leases:
             "half": self._length / 2,
         }
         waits = [dot for dot in dots if dot.lease.ack is Ack.DELIVERED]
-        async with self._database.connections.transact("note a final dot") as connection:
+        within = min(PATIENCE, self._length / 2)
+        transact = self._database.connections.transact
+        async with transact("note a final dot", within) as connection:
             await connection.execute(_NO_SYNC)
             marked = await connection.execute(_DOT, parameters)
             waited = await connection.execute(_WAITS, _waits(waits)) if waits else None

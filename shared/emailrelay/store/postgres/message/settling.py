@@ -14,18 +14,20 @@ from uuid import UUID
 
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
+from emailrelay.events import PossibleDuplicate
 from emailrelay.journal import AdministratorWish, Answered, Attempt, Entry, History
+from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.postgres.link.batch import Batch
 from emailrelay.store.postgres.link.clock import NOW
-from emailrelay.store.postgres.link.connections import Connection, pauses
+from emailrelay.store.postgres.link.connections import Connection
 from emailrelay.store.postgres.link.database import Database
-from emailrelay.store.postgres.link.trouble import Lost
 from emailrelay.store.postgres.message import committing
 from emailrelay.store.postgres.message.row import lines
+from emailrelay.store.postgres.message.upload import move
 from emailrelay.store.transition import GONE, Change
 
 _LOCK = """
@@ -39,14 +41,17 @@ select d.id from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 where exists (select 1 from emailrelay.message m where m.id = d.id and m.settled_token = d.token)
 or exists (select 1 from emailrelay.history h where h.id = d.id)
 """
+# With a write of its own the commit waits until the standby has what an earlier one has written.
+_WRITE = "update emailrelay.clock_mark set latest = latest"
 _CHANGE = f"""
 update emailrelay.message m set
     stage = d.stage, journal = m.journal || d.lines, attempts = m.attempts + d.attempts,
     run_at = case when d.delay is null then m.run_at
         else {NOW} + make_interval(secs => d.delay) end,
-    lease_until = null, lease_holder = '', doubt = null, wish = null, settled_token = m.lease_token
+    lease_until = null, lease_holder = '', wish = null, settled_token = m.lease_token,
+    doubt = case when d.settled then null else m.doubt end
 from unnest(%(ids)s::uuid[], %(stages)s::text[], %(lines)s::bytea[], %(attempts)s::integer[],
-    %(delays)s::float8[]) as d (id, stage, lines, attempts, delay)
+    %(delays)s::float8[], %(settled)s::boolean[]) as d (id, stage, lines, attempts, delay, settled)
 where m.id = d.id
 """
 _REPLACE = """
@@ -82,7 +87,12 @@ class Adopted:
     head: bytes
     size: int
     crc32: int
-    content: Sequence[tuple[int, bytes]]
+    chunks: Sequence[tuple[int, bytes]]
+    """The chunks of content that are not in the database, with their numbers."""
+    upload: UUID
+    """Has the chunks before them."""
+    saved: int
+    """How many."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,12 +115,14 @@ class Ending:
     ack: Ack
     settlement: Defer | Done | Fail | Hold | Passed | Given
     answer: Reply | None = None
+    peer: str = ""
+    """The server to which a final dot was sent in this claim."""
 
     @property
     def weight(self) -> int:
         """Return the octets that it adds to a transaction."""
         adopted = self.settlement.adopted if isinstance(self.settlement, Passed) else None
-        return 4096 + (0 if adopted is None else adopted.size)
+        return 4096 + (0 if adopted is None else sum(len(octets) for _, octets in adopted.chunks))
 
 
 class LeaseEnded(StoreError):
@@ -122,32 +134,39 @@ class Settler:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # A delivery that was made must be recorded, however long the database is away.
         self._batch: Batch[Ending, bool] = Batch(
-            self._settle, most=committing.MOST_OCTETS, weight=lambda ending: ending.weight
+            self._settle,
+            most=committing.MOST_OCTETS,
+            weight=lambda ending: ending.weight,
+            stays=lambda ending: ending.settlement is not Given.BACK,
         )
 
     async def settle(self, ending: Ending) -> bool:
         """End a claim; return whether the client that waits has heard the answer.
 
         It lasts until the database has recorded it, or has given the message to another process.
+        Cancelling the call does not end the settlement.
 
         Raises:
             LeaseEnded: another process may have the message.
-            StoreError: the database refuses the settlement.
+            StoreError: the database refuses the settlement, or the store is closed before.
 
         """
-        for pause in pauses():
-            try:
-                return await self._batch.do(ending)
-            except Lost:
-                # The delivery has been made: it must be recorded, however long the database is away.
-                if ending.settlement is Given.BACK:
-                    raise
-            await asyncio.sleep(pause)
-        raise AssertionError("pauses never end")
+        done = self._batch.put(ending)
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            done.add_done_callback(lambda done: self._unheard(ending, done))
+            raise
+
+    def _unheard(self, ending: Ending, done: asyncio.Future[bool]) -> None:
+        """Name a possible duplicate whose task was cancelled, and cannot name it."""
+        if ending.peer and ending.settlement is not Given.BACK and done.exception() is not None:
+            self._database.report(PossibleDuplicate(id=from_uuid(ending.id), peer=ending.peer))
 
     async def close(self) -> None:
-        """Finish the settlements under way."""
+        """Finish the settlements under way, in a few seconds."""
         await self._batch.close()
 
     async def _settle(self, endings: Sequence[Ending]) -> Sequence[bool]:
@@ -204,6 +223,7 @@ class Settler:
                 "stages": [str(change.stage) for _, change in changes],
                 "lines": [lines(change.entries) for _, change in changes],
                 "attempts": [_attempts(change.entries) for _, change in changes],
+                "settled": [ending.settlement is not Given.BACK for ending, _ in changes],
                 "delays": [
                     None if change.due is None else clock.delay(change.due) for _, change in changes
                 ],
@@ -231,6 +251,8 @@ async def _must_have_ended(connection: Connection, endings: Sequence[Ending]) ->
     """
     cursor = await connection.execute(_ENDED, _fenced(endings))
     ended = {found for (found,) in await cursor.fetchall()}
+    if ended:
+        await connection.execute(_WRITE)
     if any(ending.id not in ended and ending.settlement is not Given.BACK for ending in endings):
         raise LeaseEnded("settle a message", "its lease ended before; another process may have it")
 
@@ -302,5 +324,7 @@ async def _replace(connection: Connection, message: UUID, adopted: Adopted) -> N
         {"id": message, "size": adopted.size, "crc32": adopted.crc32, "head": adopted.head},
     )
     await connection.execute("delete from emailrelay.body where message = %(id)s", {"id": message})
-    for n, octets in adopted.content:
+    if adopted.saved:
+        await move(connection, adopted.upload, adopted.saved, message)
+    for n, octets in adopted.chunks:
         await committing.insert_chunks(connection, [(message, n, octets)])

@@ -9,6 +9,7 @@ from emailrelay.store.postgres.link.connections import Connection
 KEPT = 7
 """Days for which the ids of messages that have left are kept."""
 _AHEAD = 2
+_HAS_DAYS = "select relkind = 'p' from pg_class where oid = 'emailrelay.history'::regclass"
 _THERE = """
 select c.relname from pg_inherits i join pg_class c on c.oid = i.inhrelid
 where i.inhparent = 'emailrelay.history'::regclass and c.relname ~ '^history_[0-9]{8}$'
@@ -22,9 +23,11 @@ async def keep(connection: Connection, now: float) -> None:
     """Make the tables of the days ahead, and drop those of the days that are over.
 
     Within a transaction. Rows of a day without a table, as the first one, are in ``history_rest``.
+    A database without such tables has them all in ``history``; a sweep deletes there.
     """
     today = dt.datetime.fromtimestamp(now, dt.UTC).date()
-    if not any(await _changes(connection, today)):
+    has_days = await connection.execute(_HAS_DAYS)
+    if await has_days.fetchone() != (True,) or not any(await _changes(connection, today)):
         return
     turn = await connection.execute(_ONE_AT_A_TIME)
     if await turn.fetchone() is None:

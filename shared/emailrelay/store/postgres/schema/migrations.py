@@ -3,12 +3,23 @@
 Expand, then contract: a step may add, and what it adds has a default, so that services of the version
 before run on. ``oldest`` says which schema version a service must know to work on the tables after the
 step; a step that removes something raises it, one release after the last use.
+
+What only PostgreSQL knows stands in ``Tuned``, beside plain words for databases that are compatible
+with it: nothing but speed depends on it.
 """
 
 from dataclasses import dataclass
 from typing import LiteralString
 
 SCHEMA = "emailrelay"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A statement for PostgreSQL, and what stands in for it elsewhere. None: nothing."""
+
+    tuned: LiteralString
+    plain: LiteralString | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,14 +30,13 @@ class Migration:
     title: str
     oldest: int
     """Services that know this version, or a later one, work on the tables after the step."""
-    statements: tuple[LiteralString, ...]
+    statements: tuple[LiteralString | Tuned, ...]
 
 
 _MESSAGE = """
 create table emailrelay.message (
     id uuid primary key,
     stage text not null check (stage in ('unfiltered', 'ready', 'failed', 'held')),
-    route text not null default '',
     run_at timestamptz not null,
     lease_until timestamptz,
     lease_token bigint not null default 0,
@@ -39,8 +49,14 @@ create table emailrelay.message (
     crc32 bigint not null,
     envelope bytea not null,
     journal bytea not null
-) with (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)
+)
 """
+_MESSAGE_TUNED = Tuned(
+    """
+    alter table emailrelay.message set (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02,
+        autovacuum_vacuum_cost_delay = 0)
+    """
+)
 # A claim changes no indexed column, so that it costs no index entry (a heap-only tuple).
 _DUE = "create index message_due on emailrelay.message (stage, run_at, id)"
 _BODY = """
@@ -49,10 +65,16 @@ create table emailrelay.body (
     n integer not null,
     octets bytea not null,
     primary key (message, n)
-) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)
+)
 """
+_BODY_TUNED = Tuned(
+    """
+    alter table emailrelay.body
+        set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)
+    """
+)
 # Content is compressed badly or not at all, and is read in whole chunks.
-_BODY_PLAIN = "alter table emailrelay.body alter column octets set storage external"
+_BODY_PLAIN = Tuned("alter table emailrelay.body alter column octets set storage external")
 _DRAFT = """
 create table emailrelay.draft (
     id uuid primary key,
@@ -83,8 +105,13 @@ create table emailrelay.history (
     ended_at timestamptz not null,
     how text not null default '',
     primary key (id, ended_at)
-) partition by range (ended_at)
+)
 """
+# To drop the table of a day costs no DELETE (``days``).
+_HISTORY_OF_DAYS = Tuned(f"{_HISTORY} partition by range (ended_at)", _HISTORY)
+_HISTORY_REST = Tuned(
+    "create table emailrelay.history_rest partition of emailrelay.history default"
+)
 _ENTRANCE = """
 create table emailrelay.entrance (
     only_row boolean primary key default true check (only_row),
@@ -153,13 +180,15 @@ MIGRATIONS: tuple[Migration, ...] = (
         statements=(
             _MESSAGE,
             _DUE,
+            _MESSAGE_TUNED,
             _BODY,
+            _BODY_TUNED,
             _BODY_PLAIN,
             _DRAFT,
             _AWAITED,
             _NOTICE,
-            _HISTORY,
-            "create table emailrelay.history_rest partition of emailrelay.history default",
+            _HISTORY_OF_DAYS,
+            _HISTORY_REST,
             _ENTRANCE,
             _CLOCK_MARK,
             _SLOT,

@@ -1,11 +1,13 @@
 """The version of the tables: read at each opening, raised by ``emailrelay-store``."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
+
+import psycopg
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.store.postgres.link.connections import Connection
-from emailrelay.store.postgres.schema.migrations import LATEST, MIGRATIONS
+from emailrelay.store.postgres.schema.migrations import LATEST, MIGRATIONS, Tuned
 
 _SAFE = {"synchronous_commit": ("on", "remote_apply"), "fsync": ("on",)}
 """Settings of the server without which it may lose what it has confirmed."""
@@ -17,6 +19,11 @@ create table if not exists emailrelay.version (
     applied_at timestamptz not null default clock_timestamp()
 )
 """
+_STEP = """
+insert into emailrelay.version (version, title, oldest) values (%s, %s, %s)
+on conflict (version) do nothing
+"""
+"""Another process that makes the same step waits here until it is made."""
 
 
 class Versions(NamedTuple):
@@ -56,8 +63,31 @@ async def read(connection: Connection) -> Versions:
     return Versions(int(str(version)), int(str(oldest)))
 
 
-async def migrate(connection: Connection, tell: Callable[[str], None]) -> Versions:
-    """Make all missing steps, each whole or not at all; two at once wait for each other."""
+async def migrate(
+    connection: Connection, tell: Callable[[str], None], *, tuned: bool = True
+) -> Versions:
+    """Make all missing steps, each whole or not at all; two at once wait for each other.
+
+    ``tuned``: try what only PostgreSQL knows first.
+    """
+    while True:
+        try:
+            await _make_schema(connection)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable):
+            continue  # another process has made it in the same moment
+        break
+    for step in MIGRATIONS:
+        async with connection.transaction():
+            ours = await connection.execute(_STEP, (step.version, step.title, step.oldest))
+            if ours.rowcount == 0:
+                continue
+            for statement in step.statements:
+                await _execute(connection, statement, tuned=tuned)
+        tell(f"version {step.version}: {step.title}")
+    return await read(connection)
+
+
+async def _make_schema(connection: Connection) -> None:
     async with connection.transaction():
         encoding = await connection.execute(
             "select current_setting('server_encoding'), exists (select 1 from pg_namespace"
@@ -71,19 +101,24 @@ async def migrate(connection: Connection, tell: Callable[[str], None]) -> Versio
         if not there:
             await connection.execute("create schema if not exists emailrelay")
         await connection.execute(_VERSIONS)
-    for step in MIGRATIONS:
-        async with connection.transaction():
-            await connection.execute("lock table emailrelay.version in exclusive mode")
-            if (await read(connection)).version >= step.version:
-                continue
-            for statement in step.statements:
-                await connection.execute(statement)
-            await connection.execute(
-                "insert into emailrelay.version (version, title, oldest) values (%s, %s, %s)",
-                (step.version, step.title, step.oldest),
-            )
-        tell(f"version {step.version}: {step.title}")
-    return await read(connection)
+
+
+async def _execute(
+    connection: Connection, statement: LiteralString | Tuned, *, tuned: bool
+) -> None:
+    if not isinstance(statement, Tuned):
+        await connection.execute(statement)
+        return
+    if tuned:
+        try:
+            async with connection.transaction():
+                await connection.execute(statement.tuned)
+        except (psycopg.errors.FeatureNotSupported, psycopg.errors.SyntaxError):
+            pass  # this database is only compatible with PostgreSQL
+        else:
+            return
+    if statement.plain is not None:
+        await connection.execute(statement.plain)
 
 
 async def unsafe_settings(connection: Connection, allowed: frozenset[str]) -> list[str]:
