@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 STORE = "EMAILRELAY_STORE"
+FALLBACK = "EMAILRELAY_STORE_FALLBACK"
 VARIABLE = "EMAILRELAY_SPOOL_DIR"
 SETTINGS = "EMAILRELAY_CONFIG"
 _PACKAGED = "/var/spool/emailrelay"
@@ -41,6 +42,17 @@ def chosen() -> str:
     if from_environment := os.environ.get(VARIABLE):
         return from_environment
     return os.path.abspath(directory) if isinstance(directory, str) else default()
+
+
+def fallback() -> str | None:
+    """Return the spool that takes mail while the chosen store is away, if there is one.
+
+    Raises:
+        OSError: see ``chosen``.
+
+    """
+    named = os.environ.get(FALLBACK) or _settings(os.environ.get(SETTINGS)).get("store_fallback")
+    return named if isinstance(named, str) else None
 
 
 def _settings(path: str | None) -> Mapping[str, Any]:

@@ -125,8 +125,8 @@ _SECOND = "second"
 def _databases(tmp_path: Path) -> Iterator[None]:
     """Remove the databases of a test, if it had any."""
     yield
-    drop_database(tmp_path)
-    drop_database(tmp_path / _SECOND)
+    for directory in (tmp_path, *(tmp_path / each for each in (_SECOND, "from", "to"))):
+        drop_database(directory)
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError:
         sys.stderr.write(f"{settings.program}: standard input is no connection\n")
         return os.EX_USAGE
-    spool = spool_at(settings.store_place)
+    spool = spool_at(settings.store_fallback or settings.store_place)
     try:
         if spool is not None:
             spool_owner.become(spool)
@@ -49,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _serve(
     settings: ReceiverSettings, report: Report, connection: socket.socket, signals: Signals
 ) -> int:
-    async with open_store(settings.store_place, report=report) as store:
+    async with open_store(
+        settings.store_place, report=report, fallback=settings.store_fallback
+    ) as store:
         context = make_context(settings, store, report=report, clock=time.time)
         # The settings of the service decide about filters: it has noted the entrance in the store.
         context.stage = await store.entrance()

@@ -71,6 +71,11 @@ class StoreOptions(Declared):
 class StoringOptions(Declared):
     """Durability."""
 
+    store_fallback: Annotated[str | None, AtStart()] = None
+    """The spool of this host, spool:///DIR, that takes new mail while the database of store is
+    away. The receiver moves it into the database when that is back. No other service works on it.
+    Mail with ack filtered or delivered is answered with 451 meanwhile."""
+
     spool_sync: Annotated[SpoolSync, AtStart()] = SpoolSync.FILES
     """The data on stable storage before a message is acknowledged. files: the two files of the
     message; log: a record in a log under the spool directory, and the files later. With log, the

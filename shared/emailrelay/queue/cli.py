@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from emailrelay.queue import change_commands, route_command, verify_command, view_commands
+from emailrelay.queue import (
+    change_commands,
+    move_commands,
+    route_command,
+    verify_command,
+    view_commands,
+)
 from emailrelay.queue.actions import Action
 from emailrelay.queue.errors import PROGRAM
 from emailrelay.terminal.typer_command import new_app, run
@@ -19,6 +25,8 @@ app.command("fail")(change_commands.of(Action.FAIL))
 app.command()(change_commands.delete)
 app.command()(route_command.route)
 app.command()(verify_command.verify)
+app.command()(move_commands.export)
+app.command("import")(move_commands.import_)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import socket
 import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
@@ -39,6 +40,8 @@ def open_store(
     clock: Callable[[], float] = time.time,
     sync: SpoolSync = SpoolSync.FILES,
     looking: bool = False,
+    fallback: str | None = None,
+    hands_over: bool = False,
 ) -> Store:
     """Return the store at ``where``: a directory or a URL.
 
@@ -46,12 +49,23 @@ def open_store(
 
     ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
     ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is
-    changed.
+    changed. ``fallback``: the spool that takes new mail while a database is away; with
+    ``hands_over`` its mail moves into the database by itself.
 
     Raises:
         StoreUnusable: the place names no store that there is.
 
     """
+    if fallback is not None:
+        return _with_fallback(
+            str(where),
+            fallback,
+            report=report,
+            clock=clock,
+            sync=sync,
+            looking=looking,
+            hands_over=hands_over,
+        )
     spool = spool_at(where)
     if spool is not None:
         return SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
@@ -81,17 +95,68 @@ def urls(where: str | Path) -> list[str]:
     return found
 
 
+def _with_fallback(
+    where: str,
+    fallback: str,
+    *,
+    report: Report,
+    clock: Callable[[], float],
+    sync: SpoolSync,
+    looking: bool,
+    hands_over: bool,
+) -> Store:
+    from emailrelay.store.fallback import FallbackStore  # noqa: PLC0415 - few hosts have one
+
+    spool = spool_at(fallback)
+    if spool is None or not is_postgres(where) or len(urls(where)) > 1:
+        raise StoreUnusable(
+            "store_fallback: name a spool, spool:///absolute/directory, beside a store in"
+            " one database, postgresql://user@host/database"
+        )
+    first = _postgres(where, report=report, clock=clock, looking=looking, falls_back=True)
+    second = SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
+    origin = store_name(spool, socket.gethostname())
+    return FallbackStore(first, second, origin=origin, report=report, hands_over=hands_over)
+
+
+def store_name(where: str | Path, host: str) -> str:
+    """Return a name of a store that no other store has; it holds no secret.
+
+    ``host`` is this host's name, which a directory needs in its name.
+    """
+    spool = spool_at(where)
+    if spool is not None:
+        return f"{host}:{spool.resolve()}"
+    if not is_postgres(where):
+        return str(where)
+    with _extra_installed():
+        from emailrelay.store.postgres.link import place  # noqa: PLC0415 - other stores do without
+    found = list(map(place.parse, urls(where)))
+    ports = [each.parameters.get("port") for each in found]
+    return " ".join(
+        each.shown if port is None else f"{each.shown} port {port}"
+        for each, port in zip(found, ports, strict=True)
+    )
+
+
 def is_postgres(where: str | Path) -> bool:
     """Return whether a place is the URL of a PostgreSQL database."""
     return str(where).startswith(("postgresql://", "postgres://"))
 
 
-def _postgres(where: str, *, report: Report, clock: Callable[[], float], looking: bool) -> Store:
+def _postgres(
+    where: str,
+    *,
+    report: Report,
+    clock: Callable[[], float],
+    looking: bool,
+    falls_back: bool = False,
+) -> Store:
     """Return the store in a database."""
     with _extra_installed():
         from emailrelay.store.postgres.store import PostgresStore  # noqa: PLC0415
     given = None if clock is time.time else clock
-    return PostgresStore(where, report=report, clock=given, looking=looking)
+    return PostgresStore(where, report=report, clock=given, looking=looking, falls_back=falls_back)
 
 
 @contextmanager

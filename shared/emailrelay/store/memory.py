@@ -67,9 +67,26 @@ class MemoryStore(Store):
     ) -> None:
         """See ``Store``; a commit never awaits, so none is under way."""
 
-    def draft(self, envelope: Envelope) -> Draft:
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
         """See ``Store``."""
-        return _Draft(self, self._ids.next(self.clock()), envelope)
+        return _Draft(self, message or self._ids.next(self.clock()), envelope)
+
+    async def adopt(
+        self,
+        message: QueueId,
+        envelope: Envelope,
+        entries: Sequence[journal.Entry],
+        content: AsyncIterator[bytes],
+        *,
+        once: bool = False,  # noqa: ARG002 - this store forgets messages that leave
+    ) -> None:
+        """See ``Store``."""
+        octets = b"".join([chunk async for chunk in content])
+        if message not in self.mail.kept:
+            now = self.clock()
+            self.mail.kept[message] = Kept(
+                message, Stage.HELD, octets, envelope, list(entries), since=now, changed=now
+            )
 
     def limits(self, route: str) -> RouteLimits:
         """See ``Store``."""

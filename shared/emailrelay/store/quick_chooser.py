@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId
 
 # Imported at once: ``emailrelay-submit`` begins a message when it can no longer import (as root).
@@ -23,8 +24,12 @@ def directory_at(where: str) -> str | None:
     return None if spool is None else str(spool)
 
 
-def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
+def begin_submission(
+    where: str, next_id: Callable[[], QueueId], fallback: str | None = None
+) -> Submission:
     """Begin a message in the store at ``where``, a directory or a URL.
+
+    ``fallback``: the spool for it if the store there is a database that is away.
 
     Raises:
         SubmissionRefused: there is no such store, or this user may not write into it.
@@ -36,7 +41,13 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
         return SpoolSubmission(directory, next_id)
     from emailrelay.store import chooser  # noqa: PLC0415 - other stores do without
 
-    return chooser.begin_submission(where, next_id)
+    try:
+        return chooser.begin_submission(where, next_id)
+    except StoreError:
+        other = None if fallback is None else directory_at(fallback)
+        if other is None:
+            raise
+        return SpoolSubmission(other, next_id)
 
 
 def takes_submissions(where: str) -> bool:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
@@ -10,7 +11,7 @@ from typing import Self, TypeVar
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report, StoreTrouble
-from emailrelay.journal import AdministratorWish, History
+from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
 from emailrelay.routes import Rate
 from emailrelay.stage import Stage
@@ -90,12 +91,27 @@ class SeveralStores(Store):
         self._open = []
         await self._closing.aclose()
 
-    def draft(self, envelope: Envelope) -> Draft:
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
         """See ``Store.draft``."""
         for store in self._open:
             if store.unavailable() is None:
-                return store.draft(envelope)
-        return self._open[0].draft(envelope)
+                return store.draft(envelope, message)
+        return self._open[0].draft(envelope, message)
+
+    async def adopt(
+        self,
+        message: QueueId,
+        envelope: Envelope,
+        entries: Sequence[Entry],
+        content: AsyncIterator[bytes],
+        *,
+        once: bool = False,
+    ) -> None:
+        """See ``Store.adopt``; the id chooses the store, so that a second try finds the first."""
+        store = self._all[zlib.crc32(message.encode()) % len(self._all)]
+        if store not in self._open:
+            raise StoreError(f"adopt {message}", "one of several stores is away")
+        await store.adopt(message, envelope, entries, content, once=once)
 
     def unavailable(self) -> StoreError | None:
         """See ``Store.unavailable``."""

@@ -142,7 +142,7 @@ def _submit(arguments: Arguments) -> int:
 
 
 def _put(arguments: Arguments, place: str, mail: Mail) -> int:
-    submission = begin_submission(place, _new_ids())
+    submission = begin_submission(place, _new_ids(), spool_dir.fallback() if ":" in place else None)
     try:
         submission.write(mail.content(submission.id))
         submission.commit(mail.sender, mail.recipients)

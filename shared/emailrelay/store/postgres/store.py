@@ -9,7 +9,7 @@ from typing import Self
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import Report
-from emailrelay.journal import AdministratorWish, History
+from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Listed, Store
@@ -49,7 +49,10 @@ class PostgresStore(Store):
         report: Report,
         clock: Callable[[], float] | None = None,
         looking: bool = False,
+        falls_back: bool = False,
     ) -> None:
+        """Use the database at ``url``; with ``falls_back`` a lost commit is settled elsewhere."""
+        self._falls_back = falls_back
         self._place = place.parse(url)
         self._report, self._clock, self._looking = report, clock, looking
         self._opened: Services | None = None
@@ -82,7 +85,7 @@ class PostgresStore(Store):
         except BaseException:
             await connections.close()
             raise
-        committer, settler = Committer(database), Settler(database)
+        committer, settler = Committer(database, waits=not self._falls_back), Settler(database)
         self._opened = Services(
             database=database,
             committer=committer,
@@ -127,10 +130,28 @@ class PostgresStore(Store):
             await services.database.notifier.close()
         await services.database.connections.close()
 
-    def draft(self, envelope: Envelope) -> PostgresDraft:
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> PostgresDraft:
         """See ``Store.draft``."""
         services = self._services
-        return PostgresDraft(services.database, services.committer, services.waiters, envelope)
+        return PostgresDraft(
+            services.database, services.committer, services.waiters, envelope, message
+        )
+
+    async def adopt(
+        self,
+        message: QueueId,
+        envelope: Envelope,
+        entries: Sequence[Entry],
+        content: AsyncIterator[bytes],
+        *,
+        once: bool = False,
+    ) -> None:
+        """See ``Store.adopt``; the history knows for seven days of messages that have left."""
+        async with self.draft(envelope, message) as draft:
+            async for chunk in content:
+                if not draft.write(chunk):
+                    await draft.drain()
+            await draft.take_over(entries, once=once)
 
     def unavailable(self) -> StoreError | None:
         """See ``Store.unavailable``."""

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
@@ -69,7 +69,8 @@ def parse(url: str) -> Place:
         parts = urlsplit(url)
         given = parse_qsl(parts.query, keep_blank_values=True)
         theirs = urlencode([each for each in given if each[0] not in _OURS], quote_via=quote)
-        bare = urlunsplit(parts._replace(query=theirs))
+        # urlunsplit would drop the slashes of postgresql:///?service=NAME.
+        bare = f"{url.partition('?')[0]}?{theirs}" if theirs else url.partition("?")[0]
         parameters = {name: str(value) for name, value in conninfo_to_dict(bare).items()}
     except (ValueError, psycopg.ProgrammingError):
         # The libraries' texts may quote the URL, and with it a password.

@@ -70,6 +70,7 @@ insert into emailrelay.history (id, ended_at, how) values (%(id)s, statement_tim
 # The lock is a write: a row that a crash has left on this server may not be on its standby yet, and a
 # commit without a write would not wait for that.
 _THERE = "select id from emailrelay.message where id = any(%(ids)s) for update"
+_FORGET = "delete from emailrelay.history where id = any(%(ids)s)"
 _DRAFTED = "delete from emailrelay.draft where id = any(%(ids)s)"
 _SHORT = """
 select m.id from emailrelay.message m where m.id = any(%(ids)s) and m.size <>
@@ -102,8 +103,12 @@ class NewMessage:
 class Committer:
     """The commits of one process, one transaction after the other."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, database: Database, *, waits: bool = True) -> None:
+        """Use ``database``. A commit whose answer is lost lasts until its fate is known.
+
+        Without ``waits`` it fails at once: the caller puts the message elsewhere under the same id.
+        """
+        self._database, self._waits = database, waits
         self._batch: Batch[NewMessage, None] = Batch(
             self._commit, most=MOST_OCTETS, weight=lambda message: message.weight
         )
@@ -123,8 +128,25 @@ class Committer:
         try:
             await self._batch.do(message)
         except _AnswerLost:
+            if not self._waits:
+                raise
             await self._settle_fate(message)
         self._database.ring(message.stage)
+
+    async def take_over(self, message: NewMessage, *, once: bool) -> None:
+        """Insert a message of another store, alone; the caller makes a lost commit again.
+
+        ``once``: not if it has been here and has left.
+
+        Raises:
+            StoreError: it may not be here.
+
+        """
+        async with self._database.connections.transact("take over a message") as connection:
+            if not once:  # it may have been here before it went where it comes from
+                await connection.execute(_FORGET, {"ids": [message.id]})
+            await insert(connection, [message], self._database.clock.parameter, again=True)
+            await _check(connection, [message], again=once)
 
     async def close(self) -> None:
         """Finish the commits under way; name those whose fate stays unknown."""

@@ -1,6 +1,7 @@
 """A message being written."""
 
 import asyncio
+from collections.abc import Sequence
 from uuid import UUID
 
 from emailrelay import envelope_format, journal
@@ -9,6 +10,8 @@ from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
+from emailrelay.journal import Entry
+from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -23,10 +26,15 @@ class PostgresDraft(Draft):
     """See ``Draft``."""
 
     def __init__(
-        self, database: Database, committer: Committer, waiters: Waiters, envelope: Envelope
+        self,
+        database: Database,
+        committer: Committer,
+        waiters: Waiters,
+        envelope: Envelope,
+        message: QueueId | None = None,
     ) -> None:
         database.connections.check("begin a message")
-        self.id = database.new_id()
+        self.id = message or database.new_id()
         self._uuid: UUID = to_uuid(self.id)
         self._database, self._committer, self._waiters = database, committer, waiters
         self._envelope = envelope
@@ -62,17 +70,7 @@ class PostgresDraft(Draft):
             session=session,
             dsn=dsn,
         )
-        message = NewMessage(
-            id=self._uuid,
-            stage=stage,
-            ack=ack,
-            size=self._upload.length,
-            crc32=self._upload.crc32,
-            head=envelope_format.write(self._envelope),
-            journal=journal.write(accepted),
-            chunks=self._upload.rest(),
-            spilled=self._upload.saved > 0,
-        )
+        message = self._new(stage, journal.write(accepted), ack)
         self._committed = True  # from here its fate is the database's
         if ack is not Ack.STORED:
             self._waiters.expect(self._uuid)
@@ -85,6 +83,31 @@ class PostgresDraft(Draft):
             self._waiters.forget(self._uuid)
             self._awaited = False
             raise
+
+    def _new(self, stage: Stage, lines: bytes, ack: Ack = Ack.STORED) -> NewMessage:
+        return NewMessage(
+            id=self._uuid,
+            stage=stage,
+            ack=ack,
+            size=self._upload.length,
+            crc32=self._upload.crc32,
+            head=envelope_format.write(self._envelope),
+            journal=lines,
+            chunks=self._upload.rest(),
+            spilled=self._upload.saved > 0,
+        )
+
+    async def take_over(self, entries: Sequence[Entry], *, once: bool) -> None:
+        """Make the message durable at HELD, with its journal of another store.
+
+        Raises:
+            StoreError: see ``Draft.commit``.
+
+        """
+        await self.drain()
+        lines = b"".join(map(journal.write, entries))
+        await self._committer.take_over(self._new(Stage.HELD, lines), once=once)
+        self._committed = True
 
     async def answer(self, within: float, gone: asyncio.Future[None] | None = None) -> Reply | None:
         """See ``Draft.answer``."""
