@@ -11,6 +11,7 @@ from docs.generate.tools import (
     notify_page,
     passwd_page,
     queue_page,
+    store_page,
     submit_page,
 )
 
@@ -25,6 +26,7 @@ _COMMANDS = (
     "emailrelay-filterd",
     "emailrelay-forwarder",
     "emailrelay-queue",
+    "emailrelay-store",
     "emailrelay-submit",
     "emailrelay-notify",
     "emailrelay-passwd",
@@ -88,6 +90,7 @@ def all_pages() -> Iterator[ManPage]:
     for service in SERVICES:
         yield _service(service)
     yield queue_page(_see_also("emailrelay-queue"))
+    yield store_page(_see_also("emailrelay-store"))
     yield submit_page(_see_also("emailrelay-submit"))
     yield notify_page(_see_also("emailrelay-notify"))
     yield passwd_page(_see_also("emailrelay-passwd"))

@@ -16,6 +16,7 @@ from emailrelay.oauth import cli as auth
 from emailrelay.queue import cli as queue
 from emailrelay.queue.state import State
 from emailrelay.secrets import passwd
+from emailrelay.store.postgres import cli as store
 from emailrelay.submit import cli as submit
 from emailrelay_filterd.trial import cli as filter_test
 from emailrelay_forwarder.doctor import cli as doctor
@@ -157,6 +158,18 @@ def queue_page(see_also: Sequence[str]) -> ManPage:
             ),
             *(_section(name, command) for name, command in group.commands.items()),
         ),
+        see_also=see_also,
+    )
+
+
+def store_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-store``."""
+    group = cast("_Group", typer.main.get_command(store.app))
+    return ManPage(
+        name="emailrelay-store",
+        summary="makes the tables of a database store, brings them up to date, examines it",
+        synopsis=("init|migrate|check [-c FILE] [--store URL]",),
+        sections=tuple(_section(name, command) for name, command in group.commands.items()),
         see_also=see_also,
     )
 

@@ -443,6 +443,12 @@ class TakenIn(Event):
     id: QueueId
 
 
+class HandedOver(Event):
+    """Mail that was stored on this host while the store was away is in the store now."""
+
+    messages: int
+
+
 class StoreTrouble(Event):
     """An operation of the store failed and will be tried again; no mail is lost."""
 

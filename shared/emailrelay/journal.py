@@ -29,6 +29,10 @@ class AdministratorWish(StrEnum):
     RETRY = "retry"
     FAIL = "fail"
     DELETE = "delete"
+    MOVE = "move"
+    """Set it aside for a move to another store."""
+    ARRIVE = "arrive"
+    """Let it go on where it was before its move."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +85,16 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moving:
+    """Set aside at ``stage`` for a move; ``origin`` names the store that it comes from."""
+
+    at: float
+    stage: Stage
+    origin: str = ""
+    """Empty in the store that it leaves."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
     """The operator asked for another try: schedule and age start again."""
 
@@ -123,6 +137,7 @@ _Plain: TypeAlias = (
     | Attempt
     | Failure
     | Held
+    | Moving
     | Released
     | Flushed
     | Doubted
@@ -154,6 +169,8 @@ class History(NamedTuple):
     refused: Mapping[Address, Reply] = MappingProxyType({})
     failed: Failure | None = None
     held: bool = False
+    moving: Moving | None = None
+    """The last move; it is under way while the message is HELD."""
     released: bool = False
     """True if an operator has released the message as it is."""
     doubts: tuple[str, ...] = ()
@@ -207,10 +224,8 @@ def after(history: History, entry: Entry) -> History:
             )
         case Attempt():
             return _after_attempt(history, entry)
-        case Failure():
-            return history._replace(failed=entry, stage=entry.stage, wish=None)
-        case Held():
-            return history._replace(held=True, stage=entry.stage, wish=None)
+        case Failure() | Held() | Moving():
+            return _after_setting_aside(history._replace(wish=None), entry)
         case Released():
             # Refused recipients are tried again; those with a copy must not get a second one.
             return history._replace(
@@ -220,6 +235,7 @@ def after(history: History, entry: Entry) -> History:
                 refused={},
                 failed=None,
                 held=False,
+                moving=None,
                 released=True,
                 ack=Ack.STORED,
                 wish=None,
@@ -233,6 +249,16 @@ def after(history: History, entry: Entry) -> History:
             return history._replace(wish=entry.wish)
         case Notified():
             return history._replace(notified=True)
+
+
+def _after_setting_aside(history: History, entry: Failure | Held | Moving) -> History:
+    match entry:
+        case Failure():
+            return history._replace(failed=entry, stage=entry.stage)
+        case Held():
+            return history._replace(held=True, moving=None, stage=entry.stage)
+        case Moving():
+            return history._replace(moving=entry)
 
 
 def _after_attempt(history: History, attempt: Attempt) -> History:
@@ -357,6 +383,9 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
         at=moment(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
     ),
     b"Held": lambda v: Held(at=moment(v["at"]), stage=Stage(v["stage"])),
+    b"Moving": lambda v: Moving(
+        at=moment(v["at"]), stage=Stage(v["stage"]), origin=str(v["origin"])
+    ),
     b"Released": lambda v: Released(at=moment(v["at"])),
     b"Flushed": lambda v: Flushed(at=moment(v["at"])),
     b"Doubted": lambda v: Doubted(at=moment(v["at"]), peer=str(v["peer"])),

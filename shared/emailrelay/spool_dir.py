@@ -1,13 +1,19 @@
-"""The default spool directory of all commands, used without an option on the command line.
+"""The default store of all commands, used without an option on the command line.
 
-The environment (``EMAILRELAY_SPOOL_DIR``) comes before the settings file that the environment names
-(``EMAILRELAY_CONFIG``), and the file before the built-in default. Services and ``emailrelay`` read
-both through ``emailrelay.config``, whose import is too slow for a program that sends mail.
+A store (``EMAILRELAY_STORE``, ``store`` in the file) comes before a spool directory
+(``EMAILRELAY_SPOOL_DIR``, ``spool_dir`` in the file), the environment before the settings file that
+it names (``EMAILRELAY_CONFIG``), and the file before the built-in default. Services and
+``emailrelay`` read both through ``emailrelay.config``, whose import is too slow for a program that
+sends mail.
 """
 
 import errno
 import os
+from collections.abc import Mapping
+from typing import Any
 
+STORE = "EMAILRELAY_STORE"
+FALLBACK = "EMAILRELAY_STORE_FALLBACK"
 VARIABLE = "EMAILRELAY_SPOOL_DIR"
 SETTINGS = "EMAILRELAY_CONFIG"
 _PACKAGED = "/var/spool/emailrelay"
@@ -20,25 +26,44 @@ def default() -> str:
 
 
 def chosen() -> str:
-    """Return the directory that the environment or its settings file names, else the default.
+    """Return the store that the environment or its settings file names: a directory or a URL.
 
     Raises:
         OSError: the settings file cannot be read, or is not TOML.
 
     """
-    return os.environ.get(VARIABLE) or _in_file(os.environ.get(SETTINGS)) or default()
+    store = os.environ.get(STORE)
+    if store:
+        return store
+    file = _settings(os.environ.get(SETTINGS))
+    named, directory = file.get("store"), file.get("spool_dir")
+    if isinstance(named, str):
+        return named
+    if from_environment := os.environ.get(VARIABLE):
+        return from_environment
+    return os.path.abspath(directory) if isinstance(directory, str) else default()
 
 
-def _in_file(path: str | None) -> str | None:
+def fallback() -> str | None:
+    """Return the spool that takes mail while the chosen store is away, if there is one.
+
+    Raises:
+        OSError: see ``chosen``.
+
+    """
+    named = os.environ.get(FALLBACK) or _settings(os.environ.get(SETTINGS)).get("store_fallback")
+    return named if isinstance(named, str) else None
+
+
+def _settings(path: str | None) -> Mapping[str, Any]:
     if not path:
-        return None
+        return {}
     import tomllib  # noqa: PLC0415 -- only needed with a settings file
 
     try:
         with open(path, "rb") as file:
-            named = tomllib.load(file).get("spool_dir")
+            return tomllib.load(file)
     except ValueError as error:
         raise OSError(
             errno.EINVAL, f"{SETTINGS} does not name a settings file: {error}", path
         ) from error
-    return os.path.abspath(named) if isinstance(named, str) else None

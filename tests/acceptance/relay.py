@@ -255,6 +255,8 @@ class Relay:
     processes: list[Process] = field(default_factory=list[Process])
     kind: type[Service] = Service
     """The way in which services are started."""
+    store: str = ""
+    """The URL of the store, if it is no spool."""
 
     @property
     def spool(self) -> Path:
@@ -341,7 +343,8 @@ class Relay:
     def _service(
         self, kind: str, arguments: Sequence[str], name: str, spool: Path | None, port: int = 0
     ) -> Service:
-        place = ("--spool-dir", str(spool or self.spool), "--log-format", "json")
+        place: tuple[str, ...] = ("--spool-dir", str(spool or self.spool), "--log-format", "json")
+        place += ("--store", self.store) if self.store else ()
         command: list[str | Path] = [BIN / f"emailrelay-{kind}", *place, *arguments]
         service = self.kind(name, command, self.directory, port)
         self.processes.append(service)

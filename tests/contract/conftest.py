@@ -4,17 +4,20 @@ A test that takes ``opener`` is for every store. A test in ``test_spool_*`` is f
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import LiteralString, NamedTuple
 
+import psycopg
 import pytest
+from psycopg import sql
 from tests.contract.mail import Opener
+from tests.database_server import POOLER, drop_database, the_pooler, the_server
 
 from emailrelay.events import Event
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
-from emailrelay.store.chooser import open_store
+from emailrelay.store.chooser import open_store, open_tokens
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.memory_mail import MemoryMail
 from emailrelay.store.spool.tokens import SpoolTokens
@@ -54,6 +57,94 @@ class LoggedSpoolOpener(SpoolOpener):
     sync = SpoolSync.LOG
 
 
+class PostgresOpener:
+    """Opens the database of one directory, which is made when it is first asked for."""
+
+    def __init__(self, directory: Path) -> None:
+        self.reports: list[Event] = []
+        self.server = the_server()
+        self.name = self.server.database(directory)
+        self.url = self.server.url(self.name)
+        self.place = self.server.url(self.name, lease="4")
+        """For other processes: what a killed one has claimed is free after this lease."""
+
+    def run(self, statement: LiteralString, *parameters: object) -> list[tuple[object, ...]]:
+        """Run a statement beside the store; return its rows."""
+        with psycopg.connect(self.server.conninfo(self.name), autocommit=True) as connection:
+            cursor = connection.execute(statement, parameters)
+            return cursor.fetchall() if cursor.description else []
+
+    def alter(self, setting: str, value: str) -> None:
+        """Change a setting of the server for this database."""
+        with psycopg.connect(self.server.conninfo(self.name), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("alter database {} set {} = {}").format(
+                    sql.Identifier(self.name), sql.Identifier(setting), sql.Literal(value)
+                )
+            )
+
+    def end_leases(self) -> None:
+        """End all leases, as time does for a process that does not renew them."""
+        self.run("update emailrelay.message set lease_until = clock_timestamp() - interval '1 s'")
+
+    def kinds(self) -> list[str]:
+        """Return the names of the reported events."""
+        return [type(event).__name__ for event in self.reports]
+
+    def __call__(self, clock: Callable[[], float] = time.time) -> Store:
+        return open_store(self.url, report=self.reports.append, clock=clock)
+
+
+class PooledOpener(PostgresOpener):
+    """Opens the database of one directory through PgBouncer, in transaction mode."""
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory)
+        far = str(the_pooler().directory)
+        self.url = self.server.url(self.name, host=far)
+        self.place = self.server.url(self.name, host=far, lease="4")
+
+
+class SeveralOpener:
+    """Opens two databases as one store."""
+
+    def __init__(self, directory: Path) -> None:
+        self.reports: list[Event] = []
+        self.databases = [PostgresOpener(directory), PostgresOpener(directory / _SECOND)]
+        self.place = " ".join(each.place for each in self.databases)
+
+    def __call__(self, clock: Callable[[], float] = time.time) -> Store:
+        where = " ".join(each.url for each in self.databases)
+        return open_store(where, report=self.reports.append, clock=clock)
+
+
+_SECOND = "second"
+
+
+@pytest.fixture(autouse=True)
+def _databases(tmp_path: Path) -> Iterator[None]:
+    """Remove the databases of a test, if it had any."""
+    yield
+    for directory in (tmp_path, *(tmp_path / each for each in (_SECOND, "from", "to"))):
+        drop_database(directory)
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> SeveralOpener:
+    """Give two empty databases that are used together."""
+    return SeveralOpener(tmp_path)
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> PostgresOpener:
+    """Give an empty database, for facts about that store."""
+    return PostgresOpener(tmp_path)
+
+
+def _database_tokens(directory: Path) -> TokenStore:
+    return open_tokens(PostgresOpener(directory).url, directory)
+
+
 class Registered(NamedTuple):
     """A kind of store, and its abilities besides those of ``Store``."""
 
@@ -75,7 +166,13 @@ STORES = {
     "memory": Registered(MemoryOpener, shared=False, verifies=False),
     "spool": Registered(SpoolOpener, tokens=_spool_tokens),
     "log": Registered(LoggedSpoolOpener),
+    "several": Registered(SeveralOpener, verifies=False),
+    "postgres": Registered(PostgresOpener, tokens=_database_tokens),
 }
+
+
+if POOLER is not None:
+    STORES["pooled"] = Registered(PooledOpener)
 
 
 @pytest.fixture(params=STORES)

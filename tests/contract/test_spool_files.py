@@ -417,7 +417,7 @@ def test_network_file_system_is_known_by_its_mount(path: str, kind: str | None) 
     assert network_file_system(MOUNTS, path) == kind
 
 
-@pytest.mark.parametrize("where", ["postgresql://x/y", "spool://host/dir", "spool:dir", "ftp:x"])
+@pytest.mark.parametrize("where", ["mysql://x/y", "spool://host/dir", "spool:dir", "ftp:x"])
 def test_place_that_names_no_store_is_refused(where: str) -> None:
     with pytest.raises(StoreUnusable, match="no such store"):
         open_store(where, report=lambda _: None)

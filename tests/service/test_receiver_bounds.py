@@ -5,6 +5,7 @@ import asyncio
 import pytest
 from tests.service.receiving import HANG, receiving, send_mail, settings
 
+from emailrelay.errors import StoreError
 from emailrelay.events import Rejected, SessionTrouble
 from emailrelay.store.memory import MemoryStore
 
@@ -223,3 +224,20 @@ async def test_a_message_without_end_is_given_up_once_refused(
         peer.send(b"x" * 3000)
         assert (await peer.reply()).startswith("552 5.3.4 ")
         assert await peer.closed()
+
+
+async def test_mail_is_refused_while_the_store_is_away_and_taken_when_it_is_back() -> None:
+    class Away(MemoryStore):
+        away = True
+
+        def unavailable(self) -> StoreError | None:
+            return StoreError("begin a message", "no answer") if self.away else None
+
+    async with receiving(store=Away) as running, running.client() as peer:
+        await peer.reply()
+        assert (await peer.ask("EHLO c")).startswith("250")
+        assert (await peer.ask("MAIL FROM:<a@b>")).startswith("451 4.3.0 ")
+        assert (await peer.ask("RCPT TO:<r@y>")).startswith("503 ")
+        assert isinstance(running.store, Away)
+        running.store.away = False
+        assert (await peer.ask("MAIL FROM:<a@b>")).startswith("250 ")

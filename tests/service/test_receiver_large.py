@@ -18,6 +18,7 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import SessionTrouble
+from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Draft
 from emailrelay.store.memory import MemoryStore
 from emailrelay_receiver.connection.client_input import ClientInput
@@ -186,8 +187,8 @@ class FullLater(MemoryStore):
 
     writes = 0
 
-    def draft(self, envelope: Envelope) -> Draft:
-        draft = super().draft(envelope)
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
+        draft = super().draft(envelope, message)
         write = draft.write
 
         def fail_later(chunk: bytes | bytearray | memoryview) -> bool:
@@ -218,8 +219,8 @@ async def test_a_disk_that_fills_up_is_a_temporary_answer() -> None:
 class Waits(MemoryStore):
     """A store that must be waited for after each write."""
 
-    def draft(self, envelope: Envelope) -> Draft:
-        draft = super().draft(envelope)
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
+        draft = super().draft(envelope, message)
         write, full = draft.write, False
 
         def fill(chunk: bytes | bytearray | memoryview) -> bool:

@@ -12,6 +12,7 @@ from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Received, SessionTrouble, StoreTrouble, Traceback
+from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Draft
 from emailrelay.store.memory import MemoryStore
@@ -24,10 +25,10 @@ class Failing(MemoryStore):
     at = "write"
     error: Exception = StoreError("writing /secret/path", OSError(errno.ENOSPC, "full"))
 
-    def draft(self, envelope: Envelope) -> Draft:
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
         if self.at == "draft":
             raise self.error
-        draft = super().draft(envelope)
+        draft = super().draft(envelope, message)
 
         def fail_now(_chunk: object) -> bool:
             raise self.error
@@ -55,8 +56,8 @@ class Slow(MemoryStore):
         self.begun = asyncio.Event()
         self.go = asyncio.Event()
 
-    def draft(self, envelope: Envelope) -> Draft:
-        draft = super().draft(envelope)
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
+        draft = super().draft(envelope, message)
         commit = draft.commit
 
         async def wait(stage: Stage, ack: Ack, session: str, dsn: DsnRequest) -> None:

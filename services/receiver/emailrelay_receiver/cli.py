@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             work,
             workers=settings.workers,
             report=report,
-            store=settings.store_place,
+            store=settings.store_fallback or settings.store_place,
             live=live,
             also_ready=tell_addresses,
         )
@@ -96,7 +96,13 @@ async def _serve(
     live: LiveSettings[ReceiverSettings], listeners: Listeners, signals: Signals, report: Report
 ) -> int:
     now = live.now
-    async with open_store(now.store_place, report=report, sync=now.spool_sync) as store:
+    async with open_store(
+        now.store_place,
+        report=report,
+        sync=now.spool_sync,
+        fallback=now.store_fallback,
+        hands_over=True,
+    ) as store:
         make = partial(make_context, store=store, report=report, clock=time.time)
         receiver = Receiver(make(live.now), listeners.sockets)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))

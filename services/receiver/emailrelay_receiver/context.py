@@ -96,6 +96,10 @@ class ReceiverContext:
         free = self.store.free()
         return None if free is None else free - self.minimum_free
 
+    def can_store(self) -> bool:
+        """Return whether the store can be used at present; it has reported the reason if not."""
+        return self.store.unavailable() is None
+
     @property
     def greeting(self) -> str:
         """The text of the greeting (RFC 5321 section 4.2)."""

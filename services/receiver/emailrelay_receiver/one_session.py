@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError:
         wrong = "standard input is no connection"
         return print_errors(settings.program, wrong, status=os.EX_USAGE)
-    spool = spool_at(settings.store_place)
+    spool = spool_at(settings.store_fallback or settings.store_place)
     try:
         if spool is not None:
             spool_owner.become(spool)
@@ -50,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _serve(
     settings: ReceiverSettings, report: Report, connection: socket.socket, signals: Signals
 ) -> int:
-    async with open_store(settings.store_place, report=report) as store:
+    async with open_store(
+        settings.store_place, report=report, fallback=settings.store_fallback
+    ) as store:
         context = make_context(settings, store, report=report, clock=time.time)
         # The settings of the service decide about filters: it has noted the entrance in the store.
         context.stage = await store.entrance()

@@ -83,6 +83,7 @@ TEXTS = MappingProxyType(
         "recovered": "recovered {id}: {what}",
         "possible_duplicate": "{id} may have been delivered to {peer} already",
         "taken_in": "found {id} in the spool",
+        "handed_over": "handed over {messages} messages to the store",
         "store_trouble": "spool: {doing}: {reason}",
         "watch_trouble": "spool: {reason}",
         "lines_dropped": "{lines} line(s) of the log were lost",

@@ -170,7 +170,8 @@ def check_opening(settings: Settings, run_as: Identity | None) -> None:
     trouble = process.in_child(act)
     if trouble is not None:
         user = f" for user {run_as.name}" if run_as is not None else ""
-        raise StartFailed([f"--spool-dir: cannot be used{user}: {trouble}"])
+        option = "--spool-dir" if settings.store is None else "store"
+        raise StartFailed([f"{option}: cannot be used{user}: {trouble}"])
 
 
 def _ignore(_event: Event) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
@@ -16,7 +17,7 @@ from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, LocalUsers, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
 from emailrelay.standard_streams import drop_output, prepare_streams
-from emailrelay.store.chooser import open_store
+from emailrelay.store.chooser import open_store, spool_at
 from emailrelay.terminal.error_lines import print_errors
 
 PROGRAM = "emailrelay-notify"
@@ -33,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     asked = parser.parse_args(argv)
     try:
-        root = Path(asked.spool_dir or asked.directory or spool_dir.chosen())
+        place = asked.spool_dir or asked.directory or asked.store or spool_dir.chosen()
     except OSError as error:
         return print_errors(PROGRAM, f"the settings file: {reason_of(error)}", status=os.EX_CONFIG)
     host = asked.host or os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
@@ -41,11 +42,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         agent = _agent(asked, host)
     except ValueError as error:
         parser.error(str(error))
-    if not root.is_dir():
-        wrong = f"{root}: there is no such spool directory; use --spool-dir DIR"
+    spool = spool_at(place)
+    if spool is not None and not spool.is_dir():
+        wrong = f"{spool}: there is no such spool directory; use --spool-dir DIR"
         return print_errors(PROGRAM, wrong, status=os.EX_NOINPUT)
     try:
-        count = _run(root, host, agent)
+        count = _run(place, spool, host, agent)
     except StoreUnusable as error:
         return print_errors(PROGRAM, str(error), status=os.EX_NOINPUT)
     except (StoreError, OSError) as error:
@@ -68,9 +70,12 @@ def _parser() -> _Parser:
     )
     parser.add_argument("directory", nargs="?", metavar="SPOOL-DIR", help="The spool directory.")
     parser.add_argument("-s", "--spool-dir", metavar="DIR", help="The spool directory.")
+    parser.add_argument(
+        "--store", metavar="URL", help="Use another store, such as postgresql://USER@HOST/DATABASE."
+    )
     way = parser.add_mutually_exclusive_group()
     way.add_argument(
-        "--relay", action="store_true", help="Send notices by mail, through the spool."
+        "--relay", action="store_true", help="Send notices by mail, through the store."
     )
     way.add_argument("--maildir", type=Path, metavar="DIR", help="Put all notices into a maildir.")
     way.add_argument(
@@ -114,12 +119,12 @@ def _agent(asked: argparse.Namespace, host: str) -> Agent | None:
     return Program((asked.procmail or "procmail", "-d", "{user}"), known)
 
 
-def _run(root: Path, host: str, agent: Agent | None) -> NoticeCount:
+def _run(place: str, spool: Path | None, host: str, agent: Agent | None) -> NoticeCount:
     async def run() -> NoticeCount:
-        async with open_store(root, report=_report) as store:
+        async with open_store(spool or place, report=_report) as store:
             return await Notifier(store=store, host=host, agent=agent).run()
 
-    with spool_owner.acting(root):
+    with nullcontext() if spool is None else spool_owner.acting(spool):
         return asyncio.run(run())
 
 

@@ -40,6 +40,10 @@ Config = Annotated[
         help="The settings file with the [[account]] tables.",
     ),
 ]
+StoreUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Another store, such as postgresql://USER@HOST/DATABASE."),
+]
 Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name of an [[account]] table.")]
 
 
@@ -50,9 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return print_errors(PROGRAM, aborted, status=status) if status == _INTERRUPTED else status
 
 
-def login(*, account: Name, config: Config = None, directory: SpoolDir = None) -> int:
+def login(
+    *, account: Name, config: Config = None, directory: SpoolDir = None, store: StoreUrl = None
+) -> int:
     """Sign in with a browser, or a refresh token on standard input."""
-    renewal = _renewal(settings.load(config, directory, os.environ), account)
+    renewal = _renewal(settings.load(config, directory or store, os.environ), account)
     if renewal.oauth2.grant not in BY_PERSON:
         print_line(f"{account} needs no person to sign in; a token is fetched")
         return _fetch(renewal)
@@ -82,9 +88,10 @@ def refresh(
     ],
     config: Config = None,
     directory: SpoolDir = None,
+    store: StoreUrl = None,
 ) -> int:
     """Fetch new tokens now, even if the old ones are still valid."""
-    found = settings.load(config, directory, os.environ)
+    found = settings.load(config, directory or store, os.environ)
     worst = os.EX_OK
     for name in accounts:
         renewal = _renewal(found, name)
@@ -100,9 +107,10 @@ def show(
     as_json: Json = False,
     config: Config = None,
     directory: SpoolDir = None,
+    store: StoreUrl = None,
 ) -> int:
     """Show each account's status; exit 1 if one needs attention."""
-    found, now = settings.load(config, directory, os.environ), read_clocks()
+    found, now = settings.load(config, directory or store, os.environ), read_clocks()
     states = asyncio.run(_states(found))
     rows = [
         status.row(account, states.get(account.name), now, status.unusable_file(account))

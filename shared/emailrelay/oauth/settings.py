@@ -42,8 +42,10 @@ class OAuthAccounts:
         raise ConfigError([f"{name}: no [[account]] has this name; the names are: {known}"])
 
 
-def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]) -> OAuthAccounts:
-    """Read the settings.
+def load(
+    config: Path | None, given: Path | str | None, environ: Mapping[str, str]
+) -> OAuthAccounts:
+    """Read the settings. ``given``: the store that the command line names, a directory or a URL.
 
     Raises:
         ConfigError: with every problem.
@@ -52,7 +54,7 @@ def load(config: Path | None, directory: Path | None, environ: Mapping[str, str]
     """
     argv = [] if config is None else ["--config", os.fspath(config)]
     settings = read(AuthSettings, argv, environ)
-    where = directory or settings.store_place
+    where = given or settings.store_place
     root = token_directory(where, settings.spool_dir)
     if root is not None:
         if not root.is_dir():

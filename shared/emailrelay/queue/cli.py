@@ -2,7 +2,13 @@
 
 from collections.abc import Sequence
 
-from emailrelay.queue import change_commands, route_command, verify_command, view_commands
+from emailrelay.queue import (
+    change_commands,
+    move_commands,
+    route_command,
+    verify_command,
+    view_commands,
+)
 from emailrelay.queue.errors import PROGRAM
 from emailrelay.terminal.typer_command import new_app, run
 
@@ -14,6 +20,8 @@ for action, command in change_commands.COMMANDS.items():
     app.command(action.value)(command)
 app.command()(route_command.route)
 app.command()(verify_command.verify)
+app.command()(move_commands.export)
+app.command("import")(move_commands.import_)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,6 +14,7 @@ from emailrelay import spool_owner
 from emailrelay.errors import StoreError, reason_of
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.open_store import place, with_store
+from emailrelay.queue.options import StoreUrl
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import spool_at
 from emailrelay.store.verification import DamageFinding
@@ -31,15 +32,16 @@ def verify(
     ] = False,
     as_json: Json = False,
     directory: SpoolDir = None,
+    store: StoreUrl = None,
 ) -> int:
     """Look for damage; only --repair changes anything."""
-    spool = spool_at(place(directory, None))
+    spool = spool_at(place(directory, store))
     if repair and spool is not None:
         spool_owner.become(spool)
     messages, found = with_store(
-        directory, None, lambda store: _followed(store, contents=contents), looking=True
+        directory, store, lambda opened: _followed(opened, contents=contents), looking=True
     )
-    repaired = _repaired(directory, found if repair else [], contents=contents)
+    repaired = _repaired(directory, store, found if repair else [], contents=contents)
     for finding in found:
         _print_finding(finding, repaired.get(finding), as_json=as_json)
     if not as_json:
@@ -60,13 +62,13 @@ async def _followed(store: Store, *, contents: bool) -> tuple[int, list[DamageFi
 
 
 def _repaired(
-    directory: Path | None, found: list[DamageFinding], *, contents: bool
+    directory: Path | None, url: str | None, found: list[DamageFinding], *, contents: bool
 ) -> Mapping[DamageFinding, str]:
     if not found:
         return {}
     try:
         return with_store(
-            directory, None, lambda store: store.verification(contents=contents).repair(found)
+            directory, url, lambda store: store.verification(contents=contents).repair(found)
         )
     except (StoreError, OSError) as error:
         print_error(f"the repair stopped: {reason_of(error)}")

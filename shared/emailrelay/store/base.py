@@ -52,8 +52,8 @@ from typing import Self
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
-from emailrelay.errors import StoreUnusable
-from emailrelay.journal import AdministratorWish, History
+from emailrelay.errors import StoreError, StoreUnusable
+from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
@@ -309,16 +309,44 @@ class Store(ABC):
         """Finish commits under way and close."""
 
     @abstractmethod
-    def draft(self, envelope: Envelope) -> Draft:
-        """Begin a message.
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
+        """Begin a message. ``message`` is its id if another store has given it one.
 
         Raises:
             StoreError: no room, or any I/O error.
 
         """
 
+    @abstractmethod
+    async def adopt(
+        self,
+        message: QueueId,
+        envelope: Envelope,
+        entries: Sequence[Entry],
+        content: AsyncIterator[bytes],
+        *,
+        once: bool = False,
+    ) -> None:
+        """Take over a message of another store at HELD, under its own id (``store.move``).
+
+        ``entries`` are its journal, whose last line is ``Moving``. A message that is here already
+        stays as it is. ``once``: a message that has been here and has left does not come back, if
+        the store still knows of it.
+
+        Raises:
+            StoreError: it is not here.
+
+        """
+
     def free(self) -> int | None:
         """Return the octets of free room, without waiting. None: unknown; this is the default."""
+        return None
+
+    def unavailable(self) -> StoreError | None:
+        """Return why no message can be begun now, without waiting. None: it can, or it is unknown.
+
+        This default suits a store that is never away.
+        """
         return None
 
     @abstractmethod

@@ -1,17 +1,25 @@
 """The store that a place names."""
 
+import contextlib
+import itertools
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report
+from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.memory import MemoryStore
+from emailrelay.store.queue_entry import QueueEntry
+from emailrelay.store.several import SeveralStores
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.submission import Submission, SubmissionRefused
 from emailrelay.store.tokens import TokenStore
 
 
@@ -32,23 +40,159 @@ def open_store(
     clock: Callable[[], float] = time.time,
     sync: SpoolSync = SpoolSync.FILES,
     looking: bool = False,
+    fallback: str | None = None,
+    hands_over: bool = False,
 ) -> Store:
-    """Return the store at ``where``: a directory, ``spool:///absolute/directory``, ``memory:``.
+    """Return the store at ``where``: a directory or a URL.
+
+    URLs are ``spool:///var/spool/emailrelay``, ``memory:`` and ``postgresql://user@host/database``.
 
     ``sync`` is how a spool makes new mail durable; only users that bring mail need to say.
     ``looking``: only ``listing``, ``describe`` and ``verification`` are used, and nothing is
-    changed.
+    changed. ``fallback``: the spool that takes new mail while a database is away; with
+    ``hands_over`` its mail moves into the database by itself.
 
     Raises:
         StoreUnusable: the place names no store that there is.
 
     """
+    if fallback is not None:
+        return _with_fallback(
+            str(where),
+            fallback,
+            report=report,
+            clock=clock,
+            sync=sync,
+            looking=looking,
+            hands_over=hands_over,
+        )
     spool = spool_at(where)
     if spool is not None:
         return SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
-    raise StoreUnusable(f"{where}: no such store; say a directory or spool:///absolute/directory")
+    if is_postgres(where):
+        databases = [
+            _postgres(url, report=report, clock=clock, looking=looking) for url in urls(where)
+        ]
+        return databases[0] if len(databases) == 1 else SeveralStores(databases, report)
+    raise StoreUnusable(
+        f"{str(where).partition(':')[0]}: no such store; name a directory,"
+        " spool:///absolute/directory, or postgresql://user@host/database"
+    )
+
+
+def urls(where: str | Path) -> list[str]:
+    """Return the URLs of databases at ``where``: one, or several with spaces between.
+
+    Raises:
+        StoreUnusable: one of them is none of a database.
+
+    """
+    found = str(where).split()
+    if len(found) > 1 and not all(map(is_postgres, found)):
+        raise StoreUnusable("store: of several stores, each is postgresql://user@host/database")
+    return found
+
+
+def _with_fallback(
+    where: str,
+    fallback: str,
+    *,
+    report: Report,
+    clock: Callable[[], float],
+    sync: SpoolSync,
+    looking: bool,
+    hands_over: bool,
+) -> Store:
+    from emailrelay.store.fallback import FallbackStore  # noqa: PLC0415 - few hosts have one
+
+    spool = spool_at(fallback)
+    if spool is None or not is_postgres(where) or len(urls(where)) > 1:
+        raise StoreUnusable(
+            "store_fallback: name a spool, spool:///absolute/directory, beside a store in"
+            " one database, postgresql://user@host/database"
+        )
+    first = _postgres(where, report=report, clock=clock, looking=looking, falls_back=True)
+    second = SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
+    origin = store_name(spool, socket.gethostname())
+    return FallbackStore(first, second, origin=origin, report=report, hands_over=hands_over)
+
+
+def store_name(where: str | Path, host: str) -> str:
+    """Return a name of a store that no other store has; it holds no secret.
+
+    ``host`` is this host's name, which a directory needs in its name.
+    """
+    spool = spool_at(where)
+    if spool is not None:
+        return f"{host}:{spool.resolve()}"
+    if not is_postgres(where):
+        return str(where)
+    with _extra_installed():
+        from emailrelay.store.postgres.link import place  # noqa: PLC0415 - other stores do without
+    found = list(map(place.parse, urls(where)))
+    ports = [each.parameters.get("port") for each in found]
+    return " ".join(
+        each.shown if port is None else f"{each.shown} port {port}"
+        for each, port in zip(found, ports, strict=True)
+    )
+
+
+def is_postgres(where: str | Path) -> bool:
+    """Return whether a place is the URL of a PostgreSQL database."""
+    return str(where).startswith(("postgresql://", "postgres://"))
+
+
+def _postgres(
+    where: str,
+    *,
+    report: Report,
+    clock: Callable[[], float],
+    looking: bool,
+    falls_back: bool = False,
+) -> Store:
+    """Return the store in a database."""
+    with _extra_installed():
+        from emailrelay.store.postgres.store import PostgresStore  # noqa: PLC0415
+    given = None if clock is time.time else clock
+    return PostgresStore(where, report=report, clock=given, looking=looking, falls_back=falls_back)
+
+
+@contextmanager
+def _extra_installed() -> Generator[None]:
+    """Import the library of an extra, which other stores do without."""
+    try:
+        yield
+    except ImportError as error:
+        raise StoreUnusable(
+            f"store: PostgreSQL needs psycopg; run: pip install 'emailrelay[postgres]' ({error})"
+        ) from error
+
+
+def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
+    """Begin a message in the database at ``where``; see ``quick_chooser.begin_submission``."""
+    if not is_postgres(where):
+        raise SubmissionRefused(f"{where}: this store takes no mail from a command")
+    try:
+        with _extra_installed():
+            from emailrelay.store.postgres.submission import PostgresSubmission  # noqa: PLC0415
+        *others, last = urls(where)
+        for url in others:
+            with contextlib.suppress(StoreError):
+                return PostgresSubmission(url, next_id)
+        return PostgresSubmission(last, next_id)
+    except StoreUnusable as error:
+        raise SubmissionRefused(str(error)) from error
+
+
+def queue_entries(where: str) -> Iterator[QueueEntry]:
+    """Yield the messages of the database at ``where``; see ``quick_chooser.queue_at``."""
+    if not is_postgres(where):
+        raise StoreUnusable(f"{where}: there is no queue to show")
+    with _extra_installed():
+        from emailrelay.store.postgres.submission import entries  # noqa: PLC0415
+    return itertools.chain.from_iterable(map(entries, urls(where)))
 
 
 def token_directory(where: str | Path, spool_dir: Path) -> Path | None:
@@ -56,9 +200,14 @@ def token_directory(where: str | Path, spool_dir: Path) -> Path | None:
 
     A store in memory has them in ``spool_dir``: they are to outlive the process.
     """
-    return spool_at(where) or spool_dir
+    return None if is_postgres(where) else spool_at(where) or spool_dir
 
 
 def open_tokens(where: str | Path, spool_dir: Path) -> TokenStore:
     """Return the tokens for the store at ``where``."""
-    return SpoolTokens(str(token_directory(where, spool_dir)))
+    directory = token_directory(where, spool_dir)
+    if directory is not None:
+        return SpoolTokens(str(directory))
+    with _extra_installed():
+        from emailrelay.store.postgres.tokens import PostgresTokens  # noqa: PLC0415
+    return PostgresTokens(urls(where)[0])

@@ -31,7 +31,7 @@ from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay.store.memory_limits import MemoryLimits
 from emailrelay.store.memory_mail import Kept, MemoryFeed, MemoryMail
-from emailrelay.store.private_copy import PrivateCopy, read_pair
+from emailrelay.store.private_copy import PrivateCopy, read_content, read_envelope
 from emailrelay.store.transition import Change
 
 
@@ -60,13 +60,30 @@ class MemoryStore(Store):
     async def __aexit__(self, *_: object) -> None:
         """See ``Store``; a commit never awaits, so none is under way."""
 
-    def draft(self, envelope: Envelope) -> Draft:
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> Draft:
         """See ``Store``."""
-        return _Draft(self, self.next_id(), envelope)
+        return _Draft(self, message or self.next_id(), envelope)
 
     def next_id(self) -> QueueId:
         """Return the id of a new message."""
         return self._ids.next(self.clock())
+
+    async def adopt(
+        self,
+        message: QueueId,
+        envelope: Envelope,
+        entries: Sequence[journal.Entry],
+        content: AsyncIterator[bytes],
+        *,
+        once: bool = False,  # noqa: ARG002 - this store forgets messages that leave
+    ) -> None:
+        """See ``Store``."""
+        octets = b"".join([chunk async for chunk in content])
+        if message not in self.mail.kept:
+            now = self.clock()
+            self.mail.kept[message] = Kept(
+                message, Stage.HELD, octets, envelope, list(entries), since=now, changed=now
+            )
 
     def limits(self, route: str) -> RouteLimits:
         """See ``Store``."""
@@ -114,7 +131,7 @@ class MemoryStore(Store):
         """Add the messages that a program put beside its copy."""
         for stage, path in copy.new_pairs():
             try:
-                envelope, content = read_pair(path)
+                envelope, content = read_envelope(path), b"".join(read_content(path))
             except StoreError as error:
                 self.report(StoreTrouble(doing="taking in a message", reason=str(error)))
                 continue
@@ -280,9 +297,8 @@ class _Claim(Claim):
     async def work_copy(self, suffix: str) -> WorkCopy:
         """See ``Claim``."""
         self._drop_copy()
-        self._copy = PrivateCopy(
-            self.id, suffix, self._kept.envelope, self._kept.entries, self._kept.content
-        )
+        self._copy = PrivateCopy(self.id, suffix, self._kept.envelope, self._kept.entries)
+        self._copy.write(self._kept.content)
         self._touched = None
         return self._copy.paths
 
@@ -333,7 +349,9 @@ class _Claim(Claim):
         kept, now = self._kept, self._store.clock()
         if isinstance(settlement, Pass):
             if self._copy is not None and self.touched():
-                kept.envelope, kept.content = self._copy.result(kept.content)
+                envelope = self._copy.result()
+                kept.content = b"".join(read_content(self._copy.paths))
+                kept.envelope = envelope
             length, crc32 = len(kept.content), zlib.crc32(kept.content)
             change = transition.after_filters(self.stage, length=length, crc32=crc32, now=now)
         else:

@@ -18,6 +18,7 @@ from emailrelay.journal import (
     Flushed,
     Held,
     History,
+    Moving,
     Released,
 )
 from emailrelay.reply import Reply
@@ -116,8 +117,22 @@ def after_wish(
             return Change((failed,), Stage.FAILED)
         case AdministratorWish.RETRY:
             return Change((Released(at=now),), _origin(stage, history), _AT_ONCE)
+        case AdministratorWish.MOVE if stage is Stage.HELD and history.moving is not None:
+            return None
+        case AdministratorWish.MOVE:
+            return Change((Moving(at=now, stage=stage),), Stage.HELD)
+        case AdministratorWish.ARRIVE:
+            return _after_arrival(stage, history)
         case _:
             assert_never(wish)
+
+
+def _after_arrival(stage: Stage, history: History) -> Change | None:
+    """Return the change at the end of a move: the stage and the schedule of before."""
+    moving = history.moving
+    if stage is not Stage.HELD or moving is None or moving.stage is Stage.HELD:
+        return None
+    return Change((), moving.stage, history.next_attempt or _AT_ONCE)
 
 
 def after_flush(*, stage: Stage, history: History, now: float) -> Change | None:

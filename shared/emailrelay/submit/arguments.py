@@ -44,6 +44,8 @@ class Arguments(NamedTuple):
     domain: str | None = None
     """The domain for addresses without one."""
     spool_dir: str | None = None
+    store: str | None = None
+    """The URL of a store."""
     port: int = 25
     verbose: bool = False
 
@@ -90,6 +92,8 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
     match name:
         case "--spool-dir":
             return found._replace(spool_dir=_value(name, words))
+        case "--store":
+            return found._replace(store=_value(name, words))
         case "--from":
             return found._replace(sender=_value(name, words, empty=True))
         case "--domain":

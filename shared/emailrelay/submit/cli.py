@@ -7,6 +7,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.envelope import Address
@@ -14,7 +15,7 @@ from emailrelay.errors import StoreError, reason_of
 from emailrelay.printable import printable
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.standard_streams import drop_output, mention, prepare_streams
-from emailrelay.store.quick_chooser import begin_submission
+from emailrelay.store.quick_chooser import begin_submission, directory_at
 from emailrelay.store.submission import SubmissionRefused
 from emailrelay.submit.arguments import Arguments, OperationMode, UsageError, parse
 from emailrelay.submit.composing import Mail, compose
@@ -24,7 +25,7 @@ from emailrelay.terminal.error_lines import print_errors
 PROGRAM = "emailrelay-submit"
 _HELP = """\
 usage: emailrelay-submit [OPTION]... [RECIPIENT]... < MESSAGE
-Put a message into the spool; the forwarder sends it.
+Put a message into the store; the forwarder sends it.
 
   -t                   take the recipients from To:, Cc: and Bcc:
   -f, -r, --from ADDRESS
@@ -37,16 +38,17 @@ Put a message into the spool; the forwarder sends it.
                        the file that $EMAILRELAY_CONFIG names;
                        /var/spool/emailrelay if it exists;
                        /usr/local/var/spool/emailrelay]
+  --store URL          another store [$EMAILRELAY_STORE; store in that file]
   --port N             the receiver's port on localhost, for users without
-                       write access to the spool [25]
+                       write access to the store [25]
   -bs                  speak SMTP on standard input and output
   -bp                  show the queue (also when called as mailq)
   -v, --verbose        print the path of the message's content file
   --help, --version
 
 Exit status: 0 the message is on stable storage; 64 usage; 65 no message;
-66 standard input cannot be read, or no spool; 69 refused by the receiver;
-75 try again later; 77 no permission to read the spool.
+66 standard input cannot be read, or no store; 69 refused by the receiver;
+75 try again later; 77 no permission to read the store.
 """
 _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
 
@@ -86,7 +88,7 @@ def _run(arguments: Arguments) -> int:
 
 
 def _root(arguments: Arguments) -> str:
-    return arguments.spool_dir or spool_dir.chosen()
+    return arguments.spool_dir or arguments.store or spool_dir.chosen()
 
 
 def _mailq(root: str) -> int:
@@ -126,15 +128,17 @@ def _submit(arguments: Arguments) -> int:
         raise UsageError("name the recipients, or give -t")
     mail = compose(arguments, sys.stdin.buffer)
     try:
+        place = _root(arguments)
+        spool = directory_at(place)
         # The spool's owner may be unable to read root's Python, so all imports are done before.
-        with spool_owner.acting(_root(arguments), imports=False):
-            return _put(arguments, mail)
+        with nullcontext() if spool is None else spool_owner.acting(spool, imports=False):
+            return _put(arguments, place, mail)
     except SubmissionRefused as error:
         return _send(mail, arguments.port, str(error))
 
 
-def _put(arguments: Arguments, mail: Mail) -> int:
-    submission = begin_submission(_root(arguments), _new_ids())
+def _put(arguments: Arguments, place: str, mail: Mail) -> int:
+    submission = begin_submission(place, _new_ids(), spool_dir.fallback() if ":" in place else None)
     try:
         submission.write(mail.content(submission.id))
         submission.commit(mail.sender, mail.recipients)
@@ -153,7 +157,7 @@ def _new_ids() -> Callable[[], QueueId]:
 
 
 def _send(mail: Mail, port: int, why: str) -> int:
-    """Send through the receiver, because this user has no write access to the spool."""
+    """Send through the receiver, because this user has no write access to the store."""
     from emailrelay.submit import by_smtp  # noqa: PLC0415 - 30 ms that members of the group save
 
     message_id = _new_ids()()

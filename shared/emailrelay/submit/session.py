@@ -9,6 +9,7 @@ import threading
 from contextlib import suppress
 
 from emailrelay.errors import RelayError, reason_of
+from emailrelay.store.quick_chooser import directory_at, takes_submissions
 
 _CHUNK = 65536
 _TIME_LIMIT = 30.0
@@ -50,22 +51,32 @@ def hold(root: str, port: int) -> int:
 
 def _start(root: str, connection: socket.socket) -> "subprocess.Popen[bytes] | None":
     """Start a receiver for this connection, as a user whose files the services can read."""
+    directory = directory_at(root)
+    if directory is None:
+        return _start_with(["--store", root], connection) if takes_submissions(root) else None
+    root = directory
     try:
         spool = os.stat(root)
         other = os.geteuid() == 0 and spool.st_uid != 0
         inherits = spool.st_mode & stat.S_ISGID or spool.st_gid == os.getegid()
         if not other and not (inherits and os.access(root, os.W_OK | os.X_OK)):
             return None
-        return subprocess.Popen(  # noqa: S603 -- our own interpreter and module
-            [sys.executable, "-P", "-m", "emailrelay_receiver.one_session", "--spool-dir", root],
-            stdin=connection.fileno(),
-            stdout=subprocess.DEVNULL,
-            user=spool.st_uid if other else None,
-            group=spool.st_gid if other else None,
-            extra_groups=[] if other else None,
-        )
+        return _start_with(["--spool-dir", root], connection, spool if other else None)
     except OSError:
         return None
+
+
+def _start_with(
+    store: list[str], connection: socket.socket, owner: os.stat_result | None = None
+) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(  # noqa: S603 -- our own interpreter and module
+        [sys.executable, "-P", "-m", "emailrelay_receiver.one_session", *store],
+        stdin=connection.fileno(),
+        stdout=subprocess.DEVNULL,
+        user=None if owner is None else owner.st_uid,
+        group=None if owner is None else owner.st_gid,
+        extra_groups=None if owner is None else [],
+    )
 
 
 def _relay(connection: socket.socket) -> None:

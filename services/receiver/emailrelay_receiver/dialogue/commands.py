@@ -152,6 +152,8 @@ def _mail(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
         return replies.TOO_BIG
     if not access.may_send_as(dialogue.terms, dialogue.standing, sender):
         return replies.NOT_YOURS
+    if not dialogue.can_store():
+        return replies.NOT_NOW
     room = dialogue.room()
     if room is not None and room < max(parameters.size or 0, 1):
         return replies.NO_ROOM

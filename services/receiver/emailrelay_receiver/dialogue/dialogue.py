@@ -62,6 +62,8 @@ class SmtpDialogue:
     standing: ClientStanding = field(default_factory=ClientStanding)
     room: Callable[[], int | None] = lambda: None
     """Returns the octets that can still be stored; None: unknown."""
+    can_store: Callable[[], bool] = lambda: True
+    """Returns whether the store can be used at present."""
     helo: str = ""
     """The client's own name."""
     extended: bool = False

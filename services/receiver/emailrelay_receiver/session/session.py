@@ -54,7 +54,11 @@ class SmtpSession:
         self.wire = ClientWire(self, hostname=context.offer.domain)
         self._standing = ClientStanding()
         self._dialogue = SmtpDialogue(
-            context.offer, context.rules.terms, self._standing, room=context.room
+            context.offer,
+            context.rules.terms,
+            self._standing,
+            room=context.room,
+            can_store=context.can_store,
         )
         self._limits = TimeLimits(context.timeouts, self.wire.loop.time, self._is_sender)
         self._channel = ClientChannel(self.wire, self._limits, self._log)

@@ -13,7 +13,7 @@ from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.events import Report
-from emailrelay.journal import AdministratorWish, History, Wished
+from emailrelay.journal import AdministratorWish, Entry, History, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
@@ -136,9 +136,27 @@ class SpoolStore(Store):
             await in_thread(self._presence.leave)
         spool.close()
 
-    def draft(self, envelope: Envelope) -> SpoolDraft:
+    def draft(self, envelope: Envelope, message: QueueId | None = None) -> SpoolDraft:
         """See ``Store.draft``."""
-        return SpoolDraft(self._spool, envelope, self._waiters)
+        return SpoolDraft(self._spool, envelope, self._waiters, message)
+
+    async def adopt(
+        self,
+        message: QueueId,
+        envelope: Envelope,
+        entries: Sequence[Entry],
+        content: AsyncIterator[bytes],
+        *,
+        once: bool = False,  # noqa: ARG002 - a spool forgets messages that leave
+    ) -> None:
+        """See ``Store.adopt``."""
+        if any(files.is_there(self._spool.envelope(message, stage)) for stage in Stage):
+            return
+        async with self.draft(envelope, message) as draft:
+            async for chunk in content:
+                if not draft.write(chunk):
+                    await draft.drain()
+            await draft.take_over(entries)
 
     def free(self) -> int | None:
         """See ``Store.free``."""

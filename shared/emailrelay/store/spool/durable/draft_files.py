@@ -62,7 +62,11 @@ class DraftFiles:
 
     def seal(self, envelope: Envelope, accepted: Accepted) -> None:
         """Write the envelope; the line of acceptance makes the draft complete."""
-        self.sealed = envelope_format.write(envelope) + acceptance.write(accepted)
+        self.seal_with(envelope, acceptance.write(accepted))
+
+    def seal_with(self, envelope: Envelope, lines: bytes) -> None:
+        """Write the envelope with these lines of its journal, the first of which is ``Accepted``."""
+        self.sealed = envelope_format.write(envelope) + lines
         files.write_all(self.envelope, self.sealed)
 
     def mark_not_vouched_for(self) -> None:

@@ -7,6 +7,7 @@ instead.
 """
 
 import asyncio
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 from emailrelay import envelope_format, journal
@@ -15,6 +16,7 @@ from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.journal import Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
@@ -34,9 +36,15 @@ _WRITE_BACK = 8 * 1024 * 1024
 class SpoolDraft(Draft):
     """See ``Draft``."""
 
-    def __init__(self, spool: Spool, envelope: Envelope, waiters: Waiters | None = None) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        envelope: Envelope,
+        waiters: Waiters | None = None,
+        message: QueueId | None = None,
+    ) -> None:
         """Create both files, the envelope first and locked: a free lock means a dead writer."""
-        self._waiters = waiters
+        self._waiters, self._given = waiters, message
         self._waiter: Waiter | None = None
         self._spool, self._fields = spool, envelope
         self._pair = self._create()
@@ -57,7 +65,7 @@ class SpoolDraft(Draft):
             raise StoreError(f"create a message in {directory}", error) from error
 
     def _next_id(self) -> QueueId:
-        return self._spool.ids.next(self._spool.clock())
+        return self._given or self._spool.ids.next(self._spool.clock())
 
     def write(self, chunk: bytes | bytearray | memoryview) -> bool:
         """See ``Draft.write``. The page cache takes it: no thread, no sync."""
@@ -115,6 +123,25 @@ class SpoolDraft(Draft):
                 self._finish(stage, None)
         except OSError as error:
             raise StoreError(f"commit {self._pair.envelope_path}", error) from error
+
+    async def take_over(self, entries: Sequence[Entry]) -> None:
+        """Make the message durable and visible at HELD, with its journal of another store.
+
+        Raises:
+            StoreError: see ``Draft.commit``.
+
+        """
+        try:
+            self._pair.seal_with(self._fields, b"".join(map(journal.write, entries)))
+            self._open = False
+            await self._durability.commit(
+                self._pair,
+                Stage.HELD,
+                lambda error: self._finish(Stage.HELD, error),
+                blocks=bool(self._write_backs),
+            )
+        except OSError as error:
+            raise StoreError(f"take over {self._pair.envelope_path}", error) from error
 
     @property
     def _durability(self) -> Durability:
@@ -214,5 +241,6 @@ def _complete(envelope: bytes, contents: tuple[Location, Location]) -> Stage | N
     except DamagedMessage:
         return None
     accepted = history.length, history.crc32
-    whole = any(found == accepted for found in map(files.measured, contents))
-    return history.stage if whole else None
+    if not any(found == accepted for found in map(files.measured, contents)):
+        return None
+    return history.stage if history.moving is None else Stage.HELD

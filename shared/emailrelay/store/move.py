@@ -1,0 +1,158 @@
+"""Moves mail from one store into another, each message once by its id, while services run.
+
+Each step is durable before the next one begins, and can be made again after a crash:
+
+1. The source sets the message aside (HELD, ``Moving``). No service works on it there any more.
+2. The target takes it over, set aside as well, with the same id, journal and content.
+3. The source removes it.
+4. The target lets it go on at the stage where it was, with the schedule that it had.
+
+Guarantee: at any time, at most one of the two stores works on the message, and at least one has it.
+"""
+
+import asyncio
+import zlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+
+from emailrelay.ack import Ack
+from emailrelay.errors import DamagedMessage, RelayError, StoreError
+from emailrelay.journal import AdministratorWish, History, Moving
+from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Done
+from emailrelay.stage import Stage
+from emailrelay.store import moved_journal
+from emailrelay.store.base import Claim, Store
+
+_AT_ONCE = 16
+"""Messages that are moved at the same time."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Mover:
+    """A move of all messages from ``source`` to ``target``.
+
+    ``origin`` names the source in the target: the same text for each try, and for no other source.
+    ``once``: ids that the target has seen leave do not come back to it.
+    """
+
+    source: Store
+    target: Store
+    origin: str
+    clock: Callable[[], float]
+    once: bool = False
+    moved: int = 0
+    left: dict[QueueId, str] = field(default_factory=dict[QueueId, str])
+    """The messages that were not moved, each with the reason."""
+
+    async def run(self, step: Callable[[], None] = lambda: None) -> None:
+        """Move the messages that are there now; call ``step`` after each.
+
+        Raises:
+            StoreError: a store cannot be read now.
+
+        """
+        await self.finish_earlier()
+        waiting = [listed.id async for listed in self.source.listing()]
+        waiting.sort(reverse=True)  # the oldest is popped first
+        self.left.clear()
+
+        async def work() -> None:
+            while waiting:
+                await self._move_one(waiting.pop())
+                step()
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(_AT_ONCE, len(waiting))):
+                group.create_task(work())
+
+    async def finish_earlier(self) -> None:
+        """Make the last step for messages of an earlier try, which died before it.
+
+        Raises:
+            StoreError: a store cannot be read now.
+
+        """
+        async for listed in self.target.listing((Stage.HELD,)):
+            try:
+                found = await self.target.describe(listed.id)
+                moving = None if found is None else found[2].moving
+                if moving is None or moving.origin != self.origin:
+                    continue
+                if await self.source.describe(listed.id) is None:
+                    await self.target.wish(listed.id, AdministratorWish.ARRIVE)
+            except DamagedMessage:
+                continue  # it is no message of ours: we write whole ones
+
+    async def _move_one(self, message: QueueId) -> None:
+        try:
+            reason = await self._move(message)
+        except RelayError as error:
+            reason = str(error)
+        if reason is None:
+            self.moved += 1
+        elif reason:
+            self.left[message] = reason
+
+    async def _move(self, message: QueueId) -> str | None:
+        """Move a message; return None, or the reason why it stays; empty: it has left by itself."""
+        found = await self.source.describe(message)
+        if found is None:
+            return ""
+        stage, _, history = found
+        if stage is not Stage.HELD or history.moving is None:
+            reason = await self._reason_to_stay(message, stage, history)
+            if reason is not None:
+                return reason
+            if not await self.source.wish(message, AdministratorWish.MOVE):
+                return ""
+        claim = await self.source.claim(Stage.HELD, message, due_only=False)
+        if claim is None:
+            return "" if await self.source.describe(message) is None else "it is being worked on"
+        async with claim:
+            moving = claim.history.moving
+            if moving is None:
+                return "an operator has set it aside meanwhile"
+            await self._hand_over(claim, moving)
+            await claim.settle(Done())
+        await self.target.wish(message, AdministratorWish.ARRIVE)
+        return None
+
+    async def _reason_to_stay(self, message: QueueId, stage: Stage, history: History) -> str | None:
+        if history.ack is Ack.DELIVERED:
+            return "its client waits for the reply of the next server"
+        if not self.once and await self.target.describe(message) is not None:
+            return "the other store has a message with this id; delete one of the two"
+        if stage is Stage.FAILED and history.notified:
+            failure = await self.source.failure(message)
+            if failure is None:
+                return "a notice about it is being sent"
+            async with failure:
+                if await failure.prepared() is not None:
+                    return "a notice about it is not sent yet; run: emailrelay-notify"
+        return None
+
+    async def _hand_over(self, claim: Claim, moving: Moving) -> None:
+        length, crc32 = await _measured(claim)
+        expected = (claim.history.length, claim.history.crc32)
+        if not claim.history.released and expected not in ((None, None), (length, crc32)):
+            raise StoreError(
+                f"move {claim.id}", "its content is damaged; run: emailrelay-queue verify"
+            )
+        entries = moved_journal.entries(
+            claim.history,
+            length=length,
+            crc32=crc32,
+            moving=Moving(at=self.clock(), stage=moving.stage, origin=self.origin),
+        )
+        content: AsyncIterator[bytes] = claim.content()
+        await self.target.adopt(
+            claim.id, claim.envelope, entries, content, once=self.once and not moving.origin
+        )
+
+
+async def _measured(claim: Claim) -> tuple[int, int]:
+    length = crc32 = 0
+    async for chunk in claim.content():
+        length, crc32 = length + len(chunk), zlib.crc32(chunk, crc32)
+    return length, crc32

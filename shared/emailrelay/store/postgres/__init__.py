@@ -1,0 +1,1 @@
+"""The PostgreSQL store: one queue for many hosts."""

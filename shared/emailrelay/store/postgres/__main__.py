@@ -1,0 +1,21 @@
+"""The command ``emailrelay-store``; it says what to install if the library of the extra is missing."""
+
+import os
+import sys
+
+
+def main() -> int:
+    """Run the command line; return the exit status."""
+    try:
+        from emailrelay.store.postgres import cli  # noqa: PLC0415 - it imports the extra
+    except ImportError as error:
+        sys.stderr.write(
+            "emailrelay-store: PostgreSQL needs psycopg; run: pip install 'emailrelay[postgres]'"
+            f" ({error})\n"
+        )
+        return os.EX_UNAVAILABLE
+    return cli.main()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

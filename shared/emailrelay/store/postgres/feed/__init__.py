@@ -1,0 +1,1 @@
+"""Finding the messages that are due."""

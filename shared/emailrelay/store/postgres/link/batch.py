@@ -1,0 +1,152 @@
+"""Small works done together: what comes while one batch is under way goes with the next."""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from emailrelay.errors import RelayError, StoreError
+from emailrelay.store.postgres.link.connections import pauses
+from emailrelay.store.postgres.link.trouble import Busy, Lost
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+CLOSING = 5.0
+"""Seconds that the items under way get when the store closes."""
+
+
+class Batch(Generic[Item, Result]):
+    """Runs ``run`` with up to ``most`` items at a time, one batch after the other.
+
+    A batch that the database refuses is run again item by item, so that a bad item fails alone.
+    Items that ``stay`` are run again until the database answers, however long it is away.
+    """
+
+    def __init__(
+        self,
+        run: Callable[[Sequence[Item]], Awaitable[Sequence[Result]]],
+        *,
+        most: int = 100,
+        weight: Callable[[Item], int] = lambda _: 1,
+        stays: Callable[[Item], bool] = lambda _: False,
+    ) -> None:
+        self._run, self._most, self._weight, self._stays = run, most, weight, stays
+        self._waiting: deque[_Waiting[Item, Result]] = deque()
+        self._running: asyncio.Task[None] | None = None
+
+    async def do(self, item: Item) -> Result:
+        """Do one item with others; cancelling the wait does not undo it.
+
+        Raises:
+            StoreError: see ``run``.
+
+        """
+        return await asyncio.shield(self.put(item))
+
+    def put(self, item: Item) -> asyncio.Future[Result]:
+        """Do one item with others; return its result to come. Errors: see ``do``."""
+        waiting = _Waiting[Item, Result](item)
+        self._waiting.append(waiting)
+        if self._running is None or self._running.done():
+            self._running = asyncio.create_task(self._work())
+        return waiting.done
+
+    async def close(self) -> None:
+        """Finish all items within ``CLOSING`` seconds; those left fail."""
+        if self._running is None or self._running.done():
+            return
+        await asyncio.wait((self._running,), timeout=CLOSING)
+        if not self._running.done():
+            self._running.cancel()
+            await asyncio.wait((self._running,))
+
+    async def _work(self) -> None:
+        """Run batches until no item waits."""
+        pause = pauses()
+        try:
+            while self._waiting:
+                batch = self._next()
+                try:
+                    await self._together(batch)
+                    pause = pauses()
+                except StoreError as error:
+                    if self._stay(batch, error):
+                        await asyncio.sleep(next(pause))
+                except BaseException:
+                    self._waiting.extendleft(reversed(batch))
+                    raise
+        except BaseException as error:
+            ended = error if isinstance(error, Exception) else _STOPPED
+            for each in self._waiting:
+                each.fail(ended)
+            self._waiting.clear()
+            raise
+
+    def _next(self) -> "list[_Waiting[Item, Result]]":
+        batch = [self._waiting.popleft()]
+        weight = self._weight(batch[0].item)
+        while self._waiting:
+            weight += self._weight(self._waiting[0].item)
+            if weight > self._most:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+    async def _together(self, batch: "Sequence[_Waiting[Item, Result]]") -> None:
+        try:
+            results = await self._run([each.item for each in batch])
+        except (Lost, Busy):
+            raise
+        except RelayError as error:
+            if len(batch) == 1:
+                batch[0].fail(error)
+                return
+            for each in batch:
+                await self._alone(each)
+            return
+        for each, result in zip(batch, results, strict=True):
+            each.succeed(result)
+
+    async def _alone(self, waiting: "_Waiting[Item, Result]") -> None:
+        try:
+            (result,) = await self._run([waiting.item])
+        except StoreError as error:
+            self._stay([waiting], error)
+        except RelayError as error:
+            waiting.fail(error)
+        else:
+            waiting.succeed(result)
+
+    def _stay(self, batch: "Sequence[_Waiting[Item, Result]]", error: StoreError) -> bool:
+        """Keep the items that stay for another try, and fail the others; return whether any stays."""
+        stays = isinstance(error, (Lost, Busy))
+        staying = [each for each in batch if stays and self._stays(each.item)]
+        for each in batch:
+            if each not in staying:
+                each.fail(error)
+        self._waiting.extendleft(reversed(staying))
+        return bool(staying)
+
+
+_STOPPED = StoreError("finish", "the service stopped before the database answered")
+
+
+class _Waiting(Generic[Item, Result]):
+    """An item and its result to come."""
+
+    __slots__ = ("done", "item")
+
+    def __init__(self, item: Item) -> None:
+        self.item = item
+        self.done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+
+    def succeed(self, result: Result) -> None:
+        """Set the result."""
+        if not self.done.done():
+            self.done.set_result(result)
+
+    def fail(self, error: Exception) -> None:
+        """Set the error."""
+        if not self.done.done():
+            self.done.set_exception(error)
+            self.done.exception()  # its waiter may have been cancelled

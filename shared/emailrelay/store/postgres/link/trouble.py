@@ -1,0 +1,102 @@
+"""The errors of the database, translated once: what failed, and what to do about it."""
+
+import errno
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import psycopg
+
+from emailrelay.errors import RelayError, StoreError, StoreUnusable
+
+_LOST_CLASSES = ("08", "57P")
+"""SQLSTATEs of a connection that is gone, and of a server that stops or starts."""
+_ADVICE = {
+    "42P01": "a table is missing; run: emailrelay-store init",
+    "42703": "a column is missing; run: emailrelay-store migrate",
+    "3F000": "the schema is missing; run: emailrelay-store init",
+    "42501": "this user lacks a right; see docs/postgres.md for the grants",
+}
+_TEMPORARY_ADVICE = {
+    "53300": "the server has no connection left; raise max_connections, or use a pooler",
+    "55P03": "a row stayed locked by another transaction",
+    "57014": "the server stopped the statement; look at statement_timeout",
+}
+_ADVICE_LOST = {
+    # It was the primary when the connection was made.
+    "25006": "this server is a replica by now; name all hosts in the URL, or the primary",
+}
+_AT_CONNECT = (
+    ("password authentication failed", "check PGPASSFILE, the service file or password_file"),
+    ("no password supplied", "put the password into PGPASSFILE, a service file or password_file"),
+    ("no pg_hba.conf entry", "allow this host in pg_hba.conf"),
+    ("does not exist", "create it, or correct the URL"),
+)
+"""What only the text tells: libpq gives no SQLSTATE for a refused connection."""
+_TRY_AGAIN = ("40", "53")
+"""Classes of SQLSTATEs that may go by themselves: a deadlock, a lack of resources."""
+
+
+class Lost(StoreError):
+    """The connection is gone, or there is none: nothing is known about the statement under way."""
+
+
+class Busy(StoreError):
+    """The database answers, and cannot do it now: it has no room, or waits for a lock or a limit."""
+
+
+def is_lost(error: psycopg.Error) -> bool:
+    """Return whether the connection, not the statement, is the trouble."""
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError)
+    return state in _ADVICE_LOST or state.startswith(_LOST_CLASSES)
+
+
+def told(doing: str, error: psycopg.Error) -> RelayError:
+    """Return our error for one of the database."""
+    state, words = error.sqlstate, _words(error)
+    if state is not None and state in _ADVICE:
+        return StoreUnusable(f"{doing}: {_ADVICE[state]} ({words})")
+    if state == "53100":
+        return Busy(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
+    if is_lost(error):
+        return Lost(
+            doing, f"{_ADVICE_LOST.get(state or '', 'the database does not answer')}: {words}"
+        )
+    if state is not None and state in _TEMPORARY_ADVICE:
+        return Busy(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
+    if state is not None and state.startswith(_TRY_AGAIN):
+        return Busy(doing, f"the database refused: {words}")
+    return StoreError(doing, f"the database refused: {words}")
+
+
+def not_connected(shown: str, error: psycopg.Error) -> StoreError | StoreUnusable:
+    """Return our error for a connection that could not be made."""
+    words = _words(error)
+    for told_by, advice in _AT_CONNECT:
+        if told_by in words:
+            return StoreUnusable(f"{shown}: {advice} ({words})")
+    if error.sqlstate == "53300" or "too many clients" in words or "remaining connection" in words:
+        return Lost(f"connect to {shown}", _TEMPORARY_ADVICE["53300"])
+    return Lost(f"connect to {shown}", words)
+
+
+class Unfit(Busy):
+    """The database lacks something that an administrator must put right, and had it before."""
+
+
+@contextmanager
+def translated(doing: str) -> Generator[None]:
+    """Raise the errors of the database as ours."""
+    try:
+        yield
+    except psycopg.Error as error:
+        raise told(doing, error) from error
+    except TimeoutError as error:
+        raise Lost(doing, "the database did not answer in time") from error
+
+
+def _words(error: psycopg.Error) -> str:
+    """Return the first line of the error; the lines after it may quote values of the statement."""
+    text = error.diag.message_primary or str(error)
+    return next(iter(text.strip().splitlines()), type(error).__name__)

@@ -1,0 +1,1 @@
+"""Facts that all processes on one database share."""

@@ -1,0 +1,21 @@
+"""Where mail enters that no receiver brings."""
+
+from emailrelay.stage import Stage
+from emailrelay.store.postgres.link.connections import Connection
+
+_GET = "select stage from emailrelay.entrance"
+_SET = """
+insert into emailrelay.entrance (only_row, stage) values (true, %(stage)s)
+on conflict (only_row) do update set stage = excluded.stage where entrance.stage <> excluded.stage
+"""
+
+
+async def entrance(connection: Connection) -> Stage:
+    """See ``Store.entrance``."""
+    found = await (await connection.execute(_GET)).fetchone()
+    return Stage.READY if found is None else Stage(str(found[0]))
+
+
+async def set_entrance(connection: Connection, stage: Stage) -> None:
+    """See ``Store.set_entrance``."""
+    await connection.execute(_SET, {"stage": stage.value})

@@ -1,0 +1,1 @@
+"""A message in the database: written, claimed, settled."""

@@ -1,0 +1,208 @@
+"""A claim on a message in the database."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import cast
+
+from emailrelay import envelope_format
+from emailrelay.errors import RelayError, StoreError
+from emailrelay.events import TakenIn
+from emailrelay.queue_uuid import to_uuid
+from emailrelay.reply import Reply
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK, Claim, WorkCopy
+from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.message.claiming import Claimer, Taken
+from emailrelay.store.postgres.message.committing import Committer
+from emailrelay.store.postgres.message.draft import PostgresDraft
+from emailrelay.store.postgres.message.leases import Lease, Leases
+from emailrelay.store.postgres.message.settling import Adopted, Ending, Given, Passed, Settler
+from emailrelay.store.postgres.message.upload import Upload
+from emailrelay.store.postgres.message.waiting import Waiters
+from emailrelay.store.private_copy import PrivateCopy, read_content, read_envelope
+
+_AFTER_TROUBLE = 60.0
+"""Seconds for which the feeds leave a message alone whose settlement failed."""
+_CHUNK = "select octets from emailrelay.body where message = %(id)s and n = %(n)s"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts of an open store that claims work with."""
+
+    database: Database
+    committer: Committer
+    waiters: Waiters
+    settler: Settler
+    leases: Leases
+    claimer: Claimer
+
+
+class PostgresClaim(Claim):
+    """See ``Claim``."""
+
+    def __init__(self, services: Services, taken: Taken) -> None:
+        row = taken.row
+        self.id, self.stage, self.size = row.id, row.stage, row.size
+        self.envelope, self.history, self.ack = taken.envelope, taken.history, taken.ack
+        self._services, self._row, self._content = services, row, taken.content
+        self._lease = Lease(row.uuid, row.token, taken.ack)
+        self._copy: PrivateCopy | None = None
+        self._touched: bool | None = None
+        self._upload: Upload | None = None
+        self._open = True
+        self._peer = ""
+        """The server to which a final dot was sent."""
+        services.leases.hold(self._lease)
+
+    async def content(self) -> AsyncIterator[bytes]:
+        """See ``Claim.content``."""
+        if self._content is not None:
+            if self._content:
+                yield self._content
+            return
+        for n in range((self.size + CHUNK - 1) // CHUNK):
+            yield await self._chunk(n)
+
+    async def _chunk(self, n: int) -> bytes:
+        async with (
+            self._services.database.connections.lend("read a message") as connection,
+            connection.cursor(binary=True) as cursor,
+        ):
+            await cursor.execute(_CHUNK, {"id": self._row.uuid, "n": n})
+            found = await cursor.fetchone()
+        if found is None:
+            raise StoreError(f"read {self.id}", f"chunk {n} of its content is missing")
+        return cast("bytes", found[0])
+
+    async def work_copy(self, suffix: str) -> WorkCopy:
+        """See ``Claim.work_copy``."""
+        self._drop_copy()
+        copy = await asyncio.to_thread(
+            PrivateCopy, self.id, suffix, self.envelope, self._row.entries()
+        )
+        self._copy, self._touched = copy, None
+        async for chunk in self.content():
+            await asyncio.to_thread(copy.write, chunk)
+        return copy.paths
+
+    def touched(self) -> bool:
+        """See ``Claim.touched``."""
+        if self._touched is None:
+            self._touched = self._copy is not None and self._copy.changed()
+        return self._touched
+
+    async def before_dot(self, peer: str) -> bool:
+        """See ``Claim.before_dot``."""
+        wanted = await self._services.leases.before_dot(self._lease, peer)
+        self._peer = peer if wanted else self._peer
+        return wanted
+
+    async def settle(self, settlement: Settlement, answer: Reply | None = None) -> bool:
+        """See ``Claim.settle``."""
+        if not self._open:
+            raise RuntimeError(f"{self.id}: the claim has ended")
+        if isinstance(settlement, Pass) and self.stage is not Stage.UNFILTERED:
+            raise ValueError(
+                f"{self.id}: only an unfiltered message passes, not a {self.stage} one"
+            )
+        try:
+            passed = await self._passed() if isinstance(settlement, Pass) else settlement
+            await self._take_in()
+            heard = await self._settle(self._ending(passed, answer))
+        except StoreError:
+            # What filters send would go out each time that the chain runs again.
+            self._services.database.leave_alone(self._row.uuid, _AFTER_TROUBLE)
+            if self._upload is not None:
+                await self._upload.discard()
+            await self._end()
+            raise
+        if answer is not None:
+            self._services.waiters.answered_here(self._row.uuid)
+        return heard
+
+    async def _settle(self, ending: Ending) -> bool:
+        self._open = False  # even if this call is cancelled, the message is not given back
+        try:
+            return await self._services.settler.settle(ending)
+        finally:
+            self._close()
+
+    def _ending(
+        self, settlement: Defer | Done | Fail | Hold | Passed | Given, answer: Reply | None = None
+    ) -> Ending:
+        return Ending(
+            id=self._row.uuid,
+            token=self._row.token,
+            stage=self.stage,
+            history=self.history,
+            ack=self.ack,
+            settlement=settlement,
+            answer=answer,
+            peer=self._peer,
+        )
+
+    async def _passed(self) -> Passed:
+        """Return what the filters have made of the message."""
+        if self._copy is None or not self.touched():
+            length, crc32 = self.history.length, self.history.crc32
+            return Passed(size=self.size if length is None else length, crc32=crc32 or 0)
+        head = envelope_format.write(self._copy.result())
+        database = self._services.database
+        upload = self._upload = Upload(database, to_uuid(database.new_id()))
+        for chunk in read_content(self._copy.paths):
+            if not upload.write(chunk):
+                await upload.drain()
+        adopted = Adopted(
+            head=head,
+            size=upload.length,
+            crc32=upload.crc32,
+            chunks=upload.rest(),
+            upload=upload.uuid,
+            saved=upload.saved,
+        )
+        return Passed(size=upload.length, crc32=upload.crc32, adopted=adopted)
+
+    async def _take_in(self) -> None:
+        """Take in the messages that programs put beside the copy."""
+        if self._copy is None:
+            return
+        services = self._services
+        for stage, pair in self._copy.new_pairs():
+            try:
+                async with PostgresDraft(
+                    services.database, services.committer, services.waiters, read_envelope(pair)
+                ) as draft:
+                    for chunk in read_content(pair):
+                        if not draft.write(chunk):
+                            await draft.drain()
+                    await draft.commit(stage)
+            except RelayError as error:
+                services.database.trouble("take in a message", error)
+                continue
+            services.database.report(TakenIn(id=draft.id))
+
+    async def release(self) -> None:
+        """See ``Claim.release``."""
+        if self._open:
+            await self._end()
+
+    async def _end(self) -> None:
+        """Give the message back; its lease ends by itself if that fails."""
+        self._close()
+        try:
+            await self._services.settler.settle(self._ending(Given.BACK))
+        except RelayError as error:
+            self._services.database.trouble(f"give back {self.id}", error)
+
+    def _close(self) -> None:
+        self._open = False
+        self._services.leases.drop(self._lease)
+        self._drop_copy()
+
+    def _drop_copy(self) -> None:
+        if self._copy is not None:
+            self._copy.discard()
+            self._copy = None

@@ -1,0 +1,174 @@
+"""Claiming: rows that are due get a lease, and what has been decided about them meanwhile is done first."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+from uuid import UUID
+
+from emailrelay.ack import Ack
+from emailrelay.envelope import Envelope
+from emailrelay.errors import DamagedMessage
+from emailrelay.events import PossibleDuplicate, SetAside, Withdrawn
+from emailrelay.journal import Doubted, History
+from emailrelay.reply import Reply
+from emailrelay.settlement import Done, Fail
+from emailrelay.stage import Stage
+from emailrelay.store import transition
+from emailrelay.store.postgres.link.clock import NOW
+from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
+from emailrelay.store.postgres.message.settling import Ending, Given, LeaseEnded, Settler
+
+_SMALL = 64 * 1024
+"""Octets of a content that comes with its claim."""
+_FREE = "(m.lease_until is null or m.lease_until <= statement_timestamp())"
+_LEASE = f"""
+update emailrelay.message m set lease_token = m.lease_token + 1, lease_holder = %(holder)s,
+    lease_until = statement_timestamp() + make_interval(secs => %(lease)s)
+from due where m.id = due.id returning {COLUMNS},
+    (select a.ack from emailrelay.awaited a
+        where a.id = m.id and a.reply is null and a.wait_until > statement_timestamp()),
+    (select b.octets from emailrelay.body b
+        where b.message = m.id and b.n = 0 and m.size <= %(small)s)
+"""
+_DUE = f"""
+with due as materialized (
+    select m.id from emailrelay.message m
+    where m.stage = %(stage)s and m.run_at <= {NOW} and {_FREE}
+    and m.id <> all(%(left_alone)s::uuid[])
+    order by m.run_at, m.id limit %(most)s for update skip locked
+) {_LEASE}
+"""
+_ONE = f"""
+with due as materialized (
+    select m.id from emailrelay.message m
+    where m.id = %(id)s and m.stage = %(stage)s and {_FREE}
+    and (not %(due_only)s or m.run_at <= {NOW}) for update skip locked
+) {_LEASE}
+"""
+_DOUBTED = """
+update emailrelay.message set doubt = null, journal = journal || %(lines)s
+where id = %(id)s and lease_token = %(token)s
+"""
+
+
+class Taken(NamedTuple):
+    """A message with a lease, read and judged."""
+
+    row: Row
+    envelope: Envelope
+    history: History
+    ack: Ack
+    content: bytes | None
+    """A small message's whole content; None: it is to be read in chunks."""
+
+
+class _Leased(NamedTuple):
+    """A message with a lease, as the database has it."""
+
+    row: Row
+    waits: Ack
+    content: bytes | None
+
+
+class Claimer:
+    """Takes leases for one process."""
+
+    def __init__(self, database: Database, settler: Settler) -> None:
+        self._database, self._settler = database, settler
+
+    async def due(self, stage: Stage, most: int) -> list[Taken]:
+        """Claim up to ``most`` messages that are due, oldest first.
+
+        Raises:
+            StoreError: the database cannot be asked now.
+
+        """
+        left_alone = self._database.left_alone()
+        parameters = {"stage": stage.value, "most": most, "left_alone": left_alone}
+        return await self._judged(await self._lease(_DUE, parameters))
+
+    async def one(self, stage: Stage, message: UUID, *, due_only: bool) -> Taken | None:
+        """Claim one message. None: gone, at another stage, claimed by another, or not due."""
+        parameters = {"stage": stage.value, "id": message, "due_only": due_only}
+        return next(iter(await self._judged(await self._lease(_ONE, parameters))), None)
+
+    async def _lease(self, statement: str, given: Mapping[str, object]) -> list[_Leased]:
+        database = self._database
+        parameters = {
+            **given,
+            "now": database.clock.parameter,
+            "holder": str(database.process),
+            "lease": database.connections.place.lease,
+            "small": _SMALL,
+        }
+        async with (
+            database.connections.lend("claim messages") as connection,
+            connection.cursor(binary=True) as cursor,
+        ):
+            await cursor.execute(statement.encode(), parameters)
+            return sorted(map(_leased, await cursor.fetchall()), key=_age)
+
+    async def _judged(self, leased: Sequence[_Leased]) -> list[Taken]:
+        judged = [await self._judge(each.row, each.waits, each.content) for each in leased]
+        return [taken for taken in judged if taken is not None]
+
+    async def _judge(self, row: Row, waits: Ack, content: bytes | None) -> Taken | None:
+        try:
+            envelope = row.envelope()
+        except DamagedMessage as error:
+            await self._set_aside(row, str(error))
+            return None
+        history = row.history()
+        if row.doubt is not None:
+            history = await self._name_duplicate(row, row.doubt, history)
+        if row.wish is not None:
+            await self._end(row, history, Given.BACK)
+            return None
+        if history.ack is Ack.DELIVERED and waits is Ack.STORED:
+            await self._end(row, history, Done())
+            self._database.report(Withdrawn(id=row.id))
+            return None
+        spoken = waits is Ack.FILTERED and row.stage is Stage.READY
+        return Taken(row, envelope, history, Ack.STORED if spoken else waits, content)
+
+    async def _set_aside(self, row: Row, reason: str) -> None:
+        damage = Reply.of(550, f"5.6.0 damaged in the database: {reason}")
+        if row.stage is Stage.FAILED:
+            await self._end(row, row.history(), Given.BACK)
+            return
+        await self._end(row, row.history(), Fail(damage))
+        self._database.report(SetAside(id=row.id, reason=reason))
+
+    async def _name_duplicate(self, row: Row, peer: str, history: History) -> History:
+        """Name a message whose last claim ended with the final dot on its way."""
+        doubted = Doubted(at=self._database.clock(), peer=peer)
+        async with self._database.connections.lend("note a doubt") as connection:
+            await connection.execute(
+                _DOUBTED, {"id": row.uuid, "token": row.token, "lines": lines([doubted])}
+            )
+        self._database.report(PossibleDuplicate(id=row.id, peer=peer))
+        return transition.folded(history, (doubted,))
+
+    async def _end(self, row: Row, history: History, settlement: Done | Fail | Given) -> None:
+        ending = Ending(
+            id=row.uuid,
+            token=row.token,
+            stage=row.stage,
+            history=history,
+            ack=Ack.STORED,
+            settlement=settlement,
+        )
+        try:
+            await self._settler.settle(ending)
+        except LeaseEnded:
+            return  # another process has seen to it
+
+
+def _leased(found: Sequence[object]) -> _Leased:
+    *columns, ack, octets = found
+    waits = Ack.STORED if ack is None else Ack(str(ack))
+    return _Leased(read(columns), waits, cast("bytes | None", octets))
+
+
+def _age(leased: _Leased) -> tuple[float, UUID]:
+    return leased.row.run_at, leased.row.uuid

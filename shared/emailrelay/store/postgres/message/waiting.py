@@ -1,0 +1,147 @@
+"""Clients that wait for the answer to their message (``ack`` other than ``stored``).
+
+The commit inserts a row into ``awaited``. A worker answers by an UPDATE of a row without a reply, a
+receiver gives up by a DELETE of a row without one: the database lets exactly one succeed. A receiver
+renews its rows; after ``WAIT`` seconds without renewal it counts as dead.
+"""
+
+import asyncio
+import contextlib
+from typing import cast
+from uuid import UUID
+
+from emailrelay.ack import Ack
+from emailrelay.errors import RelayError
+from emailrelay.events import PossibleDuplicate, Withdrawn
+from emailrelay.journal import Doubted
+from emailrelay.queue_uuid import from_uuid
+from emailrelay.reply import Reply
+from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.message.committing import WAIT
+from emailrelay.store.postgres.message.row import lines
+
+_SHORTEST, _LONGEST, _GROWTH = 0.01, 0.5, 1.5
+_ANSWERS = "select id, reply from emailrelay.awaited where id = any(%(ids)s) and reply is not null"
+_RENEW = """
+update emailrelay.awaited set wait_until = statement_timestamp() + make_interval(secs => %(wait)s)
+where id = any(%(ids)s)
+"""
+_GIVE_UP = "delete from emailrelay.awaited where id = %(id)s and reply is null returning ack, dot"
+_TAKE = "delete from emailrelay.awaited where id = %(id)s returning reply"
+# DELIVERED mail that no client waits for goes, unless a worker has it: its claim sees to it then.
+_WITHDRAW = """
+delete from emailrelay.message where id = %(id)s
+and (lease_until is null or lease_until <= statement_timestamp()) returning id
+"""
+_DOUBTED = "update emailrelay.message set journal = journal || %(lines)s where id = %(id)s"
+_BODY = "delete from emailrelay.body where message = %(id)s"
+
+
+class Waiters:
+    """All clients that wait in this process, and one task that looks for their answers."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._waiting: dict[UUID, asyncio.Future[Reply]] = {}
+        self._looking: asyncio.Task[None] | None = None
+        self._soon = asyncio.Event()
+
+    def expect(self, message: UUID) -> None:
+        """Look for an answer to a message from now on."""
+        self._waiting[message] = asyncio.get_running_loop().create_future()
+        self._soon.set()
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._look())
+
+    def forget(self, message: UUID) -> None:
+        """Look no more: there is no such message."""
+        self._waiting.pop(message, None)
+
+    def answered_here(self, message: UUID) -> None:
+        """Look soon: a worker of this process has answered."""
+        if message in self._waiting:
+            self._soon.set()
+
+    async def answer(
+        self, message: UUID, within: float, gone: asyncio.Future[None] | None
+    ) -> Reply | None:
+        """Wait for an answer; after ``within`` seconds, or once ``gone``, give up unless it is there."""
+        reply = self._waiting[message]
+        waiting = (reply,) if gone is None else (reply, gone)
+        try:
+            await asyncio.wait(waiting, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        except asyncio.CancelledError:
+            await self.give_up(message)
+            raise
+        return await self.give_up(message)
+
+    async def give_up(self, message: UUID) -> Reply | None:
+        """Take the wait back; return the reply if one is there already."""
+        self._waiting.pop(message, None)
+        withdrawn, dot = False, ""
+        try:
+            async with self._database.connections.transact("give up waiting") as connection:
+                parameters = {"id": message}
+                given_up = await connection.execute(_GIVE_UP, parameters)
+                found = await given_up.fetchone()
+                if found is None:
+                    taken = await connection.execute(_TAKE, parameters)
+                    answered = await taken.fetchone()
+                    return Reply.parse(str(answered[0])) if answered else None
+                ack, dot = map(str, found)
+                if ack == Ack.DELIVERED:
+                    removed = await connection.execute(_WITHDRAW, parameters)
+                    withdrawn = await removed.fetchone() is not None
+                    if withdrawn:
+                        await connection.execute(_BODY, parameters)
+                if dot and not withdrawn:
+                    doubted = lines([Doubted(at=self._database.clock(), peer=dot)])
+                    await connection.execute(_DOUBTED, {**parameters, "lines": doubted})
+        except RelayError as error:  # the wait ends by itself, after WAIT seconds
+            self._database.trouble("give up waiting", error)
+            return None
+        if withdrawn:
+            self._database.report(Withdrawn(id=from_uuid(message)))
+        elif dot:
+            self._database.report(PossibleDuplicate(id=from_uuid(message), peer=dot))
+        return None
+
+    async def _look(self) -> None:
+        """Look for answers, often at first, and renew the waits."""
+        loop = asyncio.get_running_loop()
+        pause, renewed = _SHORTEST, loop.time()
+        while self._waiting:
+            self._soon.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._soon.wait()
+                    pause = _SHORTEST
+            renew = loop.time() - renewed > WAIT / 3
+            try:
+                found = await self._answers(renew=renew)
+            except RelayError:  # the database is away; the connections have reported it
+                pause = _LONGEST
+                continue
+            renewed = loop.time() if renew else renewed
+            for message, reply in found:
+                waiter = self._waiting.get(message)
+                if waiter is not None and not waiter.done():
+                    waiter.set_result(reply)
+            pause = _SHORTEST if found else min(pause * _GROWTH, _LONGEST)
+
+    async def _answers(self, *, renew: bool) -> list[tuple[UUID, Reply]]:
+        open_waits = [message for message, reply in self._waiting.items() if not reply.done()]
+        if not open_waits:
+            return []
+        async with self._database.connections.lend("look for answers") as connection:
+            if renew:
+                await connection.execute(_RENEW, {"ids": open_waits, "wait": WAIT})
+            cursor = await connection.execute(_ANSWERS, {"ids": open_waits})
+            rows = await cursor.fetchall()
+        return [(cast("UUID", found), Reply.parse(str(reply))) for found, reply in rows]
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait((self._looking,))

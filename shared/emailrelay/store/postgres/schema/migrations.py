@@ -1,0 +1,203 @@
+"""The tables, as the steps that make and change them.
+
+Expand, then contract: a step may add, and what it adds has a default, so that services of the version
+before run on. ``oldest`` says which schema version a service must know to work on the tables after the
+step; a step that removes something raises it, one release after the last use.
+
+What only PostgreSQL knows stands in ``Tuned``, beside plain words for databases that are compatible
+with it: nothing but speed depends on it.
+"""
+
+from dataclasses import dataclass
+from typing import LiteralString
+
+SCHEMA = "emailrelay"
+
+
+@dataclass(frozen=True, slots=True)
+class Tuned:
+    """A statement for PostgreSQL, and what stands in for it elsewhere. None: nothing."""
+
+    tuned: LiteralString
+    plain: LiteralString | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migration:
+    """One step to the tables."""
+
+    version: int
+    title: str
+    oldest: int
+    """Services that know this version, or a later one, work on the tables after the step."""
+    statements: tuple[LiteralString | Tuned, ...]
+
+
+_MESSAGE = """
+create table emailrelay.message (
+    id uuid primary key,
+    stage text not null check (stage in ('unfiltered', 'ready', 'failed', 'held')),
+    run_at timestamptz not null,
+    lease_until timestamptz,
+    lease_token bigint not null default 0,
+    lease_holder text not null default '',
+    settled_token bigint not null default -1,
+    wish text,
+    doubt text,
+    attempts integer not null default 0,
+    size bigint not null,
+    crc32 bigint not null,
+    envelope bytea not null,
+    journal bytea not null
+)
+"""
+_MESSAGE_TUNED = Tuned(
+    """
+    alter table emailrelay.message set (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.02,
+        autovacuum_vacuum_cost_delay = 0)
+    """
+)
+# A claim changes no indexed column, so that it costs no index entry (a heap-only tuple).
+_DUE = "create index message_due on emailrelay.message (stage, run_at, id)"
+_BODY = """
+create table emailrelay.body (
+    message uuid not null,
+    n integer not null,
+    octets bytea not null,
+    primary key (message, n)
+)
+"""
+_BODY_TUNED = Tuned(
+    """
+    alter table emailrelay.body
+        set (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_cost_delay = 0)
+    """
+)
+# Content is compressed badly or not at all, and is read in whole chunks.
+_BODY_PLAIN = Tuned("alter table emailrelay.body alter column octets set storage external")
+_DRAFT = """
+create table emailrelay.draft (
+    id uuid primary key,
+    lease_until timestamptz not null
+)
+"""
+_AWAITED = """
+create table emailrelay.awaited (
+    id uuid primary key,
+    ack text not null,
+    wait_until timestamptz not null,
+    dot text not null default '',
+    reply text
+)
+"""
+_NOTICE = """
+create table emailrelay.notice (
+    about uuid primary key,
+    id uuid not null,
+    local boolean not null,
+    envelope bytea not null,
+    octets bytea not null
+)
+"""
+_HISTORY = """
+create table emailrelay.history (
+    id uuid not null,
+    ended_at timestamptz not null,
+    how text not null default '',
+    primary key (id, ended_at)
+)
+"""
+# To drop the table of a day costs no DELETE (``days``).
+_HISTORY_OF_DAYS = Tuned(f"{_HISTORY} partition by range (ended_at)", _HISTORY)
+_HISTORY_REST = Tuned(
+    "create table emailrelay.history_rest partition of emailrelay.history default"
+)
+_ENTRANCE = """
+create table emailrelay.entrance (
+    only_row boolean primary key default true check (only_row),
+    stage text not null
+)
+"""
+_CLOCK_MARK = """
+create table emailrelay.clock_mark (
+    only_row boolean primary key default true check (only_row),
+    latest timestamptz not null
+)
+"""
+_SLOT = """
+create table emailrelay.slot (
+    route text not null,
+    n integer not null,
+    holder uuid not null,
+    lease_until timestamptz not null,
+    primary key (route, n)
+)
+"""
+_SLOT_WISH = """
+create table emailrelay.slot_wish (
+    route text not null,
+    holder uuid not null,
+    wish_until timestamptz not null,
+    primary key (route, holder)
+)
+"""
+_RATE = """
+create table emailrelay.rate (
+    route text primary key,
+    messages integer not null,
+    seconds double precision not null,
+    next integer not null default 0
+)
+"""
+_PERMIT = """
+create table emailrelay.permit (
+    route text not null,
+    n integer not null,
+    given_at double precision not null,
+    primary key (route, n)
+)
+"""
+_TOKENS = """
+create table emailrelay.token (
+    name text primary key,
+    octets bytea,
+    lease_until timestamptz,
+    lease_holder uuid
+)
+"""
+_QUEUE = """
+create view emailrelay.queue as
+select id, stage, run_at, attempts, size, lease_holder, lease_until,
+    convert_from(envelope, 'UTF8') as envelope, convert_from(journal, 'UTF8') as journal
+from emailrelay.message
+"""
+
+MIGRATIONS: tuple[Migration, ...] = (
+    Migration(
+        version=1,
+        title="messages, bodies and what processes share",
+        oldest=1,
+        statements=(
+            _MESSAGE,
+            _DUE,
+            _MESSAGE_TUNED,
+            _BODY,
+            _BODY_TUNED,
+            _BODY_PLAIN,
+            _DRAFT,
+            _AWAITED,
+            _NOTICE,
+            _HISTORY_OF_DAYS,
+            _HISTORY_REST,
+            _ENTRANCE,
+            _CLOCK_MARK,
+            _SLOT,
+            _SLOT_WISH,
+            _RATE,
+            _PERMIT,
+            _TOKENS,
+            _QUEUE,
+        ),
+    ),
+)
+LATEST = MIGRATIONS[-1].version

@@ -1,0 +1,156 @@
+"""A message that a local program puts into the database, and the list that ``mailq`` shows."""
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from emailrelay import envelope_format, journal
+from emailrelay.acceptance import Accepted
+from emailrelay.ack import Ack
+from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.errors import DamagedMessage, StoreUnusable
+from emailrelay.events import Event
+from emailrelay.journal import History
+from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import to_uuid
+from emailrelay.stage import Stage
+from emailrelay.store.base import CHUNK
+from emailrelay.store.postgres.link import heartbeat, place
+from emailrelay.store.postgres.link.clock import DatabaseClock
+from emailrelay.store.postgres.link.connections import Connections
+from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.marks import entrance
+from emailrelay.store.postgres.message import operator
+from emailrelay.store.postgres.message.committing import Committer, NewMessage
+from emailrelay.store.postgres.schema import versions
+from emailrelay.store.queue_entry import QueueEntry
+from emailrelay.store.submission import Submission, SubmissionRefused
+
+
+def _unheard(_event: Event) -> None:
+    """Report nothing: the caller hears of the trouble by the error."""
+
+
+class PostgresSubmission(Submission):
+    """See ``Submission``. It holds the content in memory until ``commit``."""
+
+    def __init__(self, url: str, next_id: Callable[[], QueueId]) -> None:
+        """Begin a message.
+
+        Raises:
+            StoreUnusable: there is no such store, or this user has no write access to it.
+            StoreError: the database is away.
+
+        """
+        self.id = next_id()
+        self.path = f"{self.id}"
+        self._content = b""
+        self._runner = asyncio.Runner()
+        self._open = AsyncExitStack()
+        try:
+            self._database, self._stage = self._runner.run(self._begin(url))
+        except BaseException:
+            self.discard()
+            raise
+
+    async def _begin(self, url: str) -> tuple[Database, Stage]:
+        database = await self._open.enter_async_context(_opened(url))
+        async with database.connections.lend("read whether filters come first") as lent:
+            return database, await entrance.entrance(lent)
+
+    def write(self, pieces: Iterable[bytes]) -> None:
+        """See ``Submission.write``."""
+        self._content = b"".join(pieces)
+
+    def commit(self, sender: Address, recipients: tuple[Address, ...]) -> None:
+        """See ``Submission.commit``."""
+        content = self._content
+        crc32 = zlib.crc32(content)
+        envelope = Envelope(
+            sender=sender,
+            to_remote=recipients,
+            body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
+            utf8=not all(address.isascii() for address in (sender, *recipients)),
+        )
+        accepted = Accepted(
+            at=self._database.clock(), stage=self._stage, length=len(content), crc32=crc32
+        )
+        message = NewMessage(
+            id=to_uuid(self.id),
+            stage=self._stage,
+            ack=Ack.STORED,
+            size=len(content),
+            crc32=crc32,
+            head=envelope_format.write(envelope),
+            journal=journal.write(accepted),
+            chunks=[
+                (n, content[start : start + CHUNK])
+                for n, start in enumerate(range(0, len(content), CHUNK))
+            ],
+        )
+        self._runner.run(self._commit(message))
+        self.discard()
+
+    async def _commit(self, message: NewMessage) -> None:
+        committer = Committer(self._database)
+        try:
+            await committer.commit(message)
+        except StoreUnusable as error:  # this user can read the tables, but not change them
+            raise SubmissionRefused(str(error)) from error
+        finally:
+            await committer.close()
+
+    def discard(self) -> None:
+        """See ``Submission.discard``."""
+        try:
+            self._runner.run(self._open.aclose())
+        finally:
+            self._runner.close()
+
+
+@asynccontextmanager
+async def _opened(url: str) -> AsyncGenerator[Database]:
+    """Open a database for one short work: no sweep, no heartbeat."""
+    where, clock = place.parse(url), DatabaseClock()
+    connections = Connections(where, _unheard)
+    try:
+        async with connections.lend(f"open {where.shown}") as connection:
+            await versions.check(connection, where.allow)
+        await heartbeat.beat(connections, clock)
+        yield Database(connections, clock, _unheard)
+    finally:
+        await connections.close()
+
+
+def entries(url: str) -> Iterator[QueueEntry]:
+    """Yield the messages, in the order of their arrival; those that leave meanwhile are left out.
+
+    Raises:
+        StoreUnusable: there is no such store.
+        StoreError: it cannot be read.
+
+    """
+    with asyncio.Runner() as runner:
+        found = _entries(url)
+        try:
+            while (entry := runner.run(_next(found))) is not None:
+                yield entry
+        finally:
+            runner.run(found.aclose())
+
+
+async def _entries(url: str) -> AsyncGenerator[QueueEntry]:
+    async with _opened(url) as database:
+        async for listed in operator.listing(database, tuple(Stage)):
+            try:
+                found = await operator.describe(database, listed.id)
+            except DamagedMessage as error:
+                yield QueueEntry(listed.id, listed.stage, None, History(), str(error))
+                continue
+            if found is not None:
+                yield QueueEntry(listed.id, *found)
+
+
+async def _next(found: AsyncGenerator[QueueEntry]) -> QueueEntry | None:
+    return await anext(found, None)
