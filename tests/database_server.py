@@ -163,8 +163,9 @@ class DatabaseServer:
                 time.sleep(0.005)
 
     def remove(self) -> None:
-        """Stop the server and remove all its files."""
-        self.stop(signal.SIGQUIT)
+        """Stop the server, which may be frozen, and remove all its files."""
+        if self.running:
+            self.kill()
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def conninfo(self, database: str) -> str:

@@ -105,12 +105,34 @@ class PooledOpener(PostgresOpener):
         self.place = self.server.url(self.name, host=far, lease="4")
 
 
+class SeveralOpener:
+    """Opens two databases as one store."""
+
+    def __init__(self, directory: Path) -> None:
+        self.reports: list[Event] = []
+        self.databases = [PostgresOpener(directory), PostgresOpener(directory / _SECOND)]
+        self.place = " ".join(each.place for each in self.databases)
+
+    def __call__(self, clock: Callable[[], float] = time.time) -> Store:
+        where = " ".join(each.url for each in self.databases)
+        return open_store(where, report=self.reports.append, clock=clock)
+
+
+_SECOND = "second"
+
+
 @pytest.fixture(autouse=True)
 def _databases(tmp_path: Path) -> Iterator[None]:
-    """Remove the database of a test, if it had one."""
+    """Remove the databases of a test, if it had any."""
     yield
-    for directory in (tmp_path, tmp_path / "from", tmp_path / "to"):  # two stores of a move
+    for directory in (tmp_path, *(tmp_path / each for each in (_SECOND, "from", "to"))):
         drop_database(directory)
+
+
+@pytest.fixture
+def several(tmp_path: Path) -> SeveralOpener:
+    """Give two empty databases that are used together."""
+    return SeveralOpener(tmp_path)
 
 
 @pytest.fixture
@@ -144,6 +166,7 @@ STORES = {
     "memory": Registered(MemoryOpener, shared=False, verifies=False),
     "spool": Registered(SpoolOpener, tokens=_spool_tokens),
     "log": Registered(LoggedSpoolOpener),
+    "several": Registered(SeveralOpener, verifies=False),
     "postgres": Registered(PostgresOpener, tokens=_database_tokens),
 }
 

@@ -110,3 +110,10 @@ def test_refused_connection_is_permanent_only_if_an_administrator_must_act(
     text: str, kind: type[Exception]
 ) -> None:
     assert type(not_connected("postgresql://host/mail", psycopg.OperationalError(text))) is kind
+
+
+def test_mail_is_announced_if_wanted() -> None:
+    assert place.parse("postgresql://host/mail?notify=yes").notify
+    assert not place.parse("postgresql://host/mail").notify
+    with pytest.raises(StoreUnusable, match="yes or no"):
+        place.parse("postgresql://host/mail?notify=perhaps")

@@ -7,9 +7,9 @@ short help of the historical command.
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, cast
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
@@ -46,15 +46,21 @@ def _spool_dir() -> Path:
     return Path(default_spool_dir())
 
 
+def _joined(value: object) -> object:
+    """Write a list of URLs with spaces between."""
+    return " ".join(map(str, cast("list[object]", value))) if isinstance(value, list) else value
+
+
 class StoreOptions(Declared):
     """Spool."""
 
     spool_dir: Annotated[DirectoryPath, AtStart()] = Field(default_factory=_spool_dir)
     """The spool directory. It is made if it does not exist."""
 
-    store: Annotated[str | None, AtStart()] = None
+    store: Annotated[str | None, AtStart(), BeforeValidator(_joined)] = None
     """The URL of a store: spool:///DIR, postgresql://USER@HOST/DATABASE, or memory: for tests. It
-    takes precedence over spool_dir. The mail in memory: is lost when the process ends."""
+    takes precedence over spool_dir. The mail in memory: is lost when the process ends. A list of
+    databases, or their URLs with spaces between, are used together."""
 
     @property
     def store_place(self) -> str | Path:

@@ -1,5 +1,7 @@
 """The store that a place names."""
 
+import contextlib
+import itertools
 import socket
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -7,13 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.queue_entry import QueueEntry
+from emailrelay.store.several import SeveralStores
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.submission import Submission, SubmissionRefused
@@ -69,11 +72,27 @@ def open_store(
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
     if is_postgres(where):
-        return _postgres(str(where), report=report, clock=clock, looking=looking)
+        databases = [
+            _postgres(url, report=report, clock=clock, looking=looking) for url in urls(where)
+        ]
+        return databases[0] if len(databases) == 1 else SeveralStores(databases, report)
     raise StoreUnusable(
         f"{str(where).partition(':')[0]}: no such store; name a directory,"
         " spool:///absolute/directory, or postgresql://user@host/database"
     )
+
+
+def urls(where: str | Path) -> list[str]:
+    """Return the URLs of databases at ``where``: one, or several with spaces between.
+
+    Raises:
+        StoreUnusable: one of them is none of a database.
+
+    """
+    found = str(where).split()
+    if len(found) > 1 and not all(map(is_postgres, found)):
+        raise StoreUnusable("store: of several stores, each is postgresql://user@host/database")
+    return found
 
 
 def _with_fallback(
@@ -89,10 +108,10 @@ def _with_fallback(
     from emailrelay.store.fallback import FallbackStore  # noqa: PLC0415 - few hosts have one
 
     spool = spool_at(fallback)
-    if spool is None or not is_postgres(where):
+    if spool is None or not is_postgres(where) or len(urls(where)) > 1:
         raise StoreUnusable(
-            "store_fallback: name a spool, spool:///absolute/directory, beside a store in a"
-            " database, postgresql://user@host/database"
+            "store_fallback: name a spool, spool:///absolute/directory, beside a store in"
+            " one database, postgresql://user@host/database"
         )
     first = _postgres(where, report=report, clock=clock, looking=looking, falls_back=True)
     second = SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
@@ -112,9 +131,12 @@ def store_name(where: str | Path, host: str) -> str:
         return str(where)
     with _extra_installed():
         from emailrelay.store.postgres.link import place  # noqa: PLC0415 - other stores do without
-    found = place.parse(str(where))
-    port = found.parameters.get("port")
-    return found.shown if port is None else f"{found.shown} port {port}"
+    found = list(map(place.parse, urls(where)))
+    ports = [each.parameters.get("port") for each in found]
+    return " ".join(
+        each.shown if port is None else f"{each.shown} port {port}"
+        for each, port in zip(found, ports, strict=True)
+    )
 
 
 def is_postgres(where: str | Path) -> bool:
@@ -155,7 +177,11 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
     try:
         with _extra_installed():
             from emailrelay.store.postgres.submission import PostgresSubmission  # noqa: PLC0415
-        return PostgresSubmission(where, next_id)
+        *others, last = urls(where)
+        for url in others:
+            with contextlib.suppress(StoreError):
+                return PostgresSubmission(url, next_id)
+        return PostgresSubmission(last, next_id)
     except StoreUnusable as error:
         raise SubmissionRefused(str(error)) from error
 
@@ -166,7 +192,7 @@ def queue_entries(where: str) -> Iterator[QueueEntry]:
         raise StoreUnusable(f"{where}: there is no queue to show")
     with _extra_installed():
         from emailrelay.store.postgres.submission import entries  # noqa: PLC0415
-    return entries(where)
+    return itertools.chain.from_iterable(map(entries, urls(where)))
 
 
 def token_directory(where: str | Path, spool_dir: Path) -> Path | None:
@@ -184,4 +210,4 @@ def open_tokens(where: str | Path, spool_dir: Path) -> TokenStore:
         return SpoolTokens(str(directory))
     with _extra_installed():
         from emailrelay.store.postgres.tokens import PostgresTokens  # noqa: PLC0415
-    return PostgresTokens(str(where))
+    return PostgresTokens(urls(where)[0])

@@ -193,15 +193,15 @@ def _with_connection(
             f"{where}: this store is no database, and needs no tables; say --store URL"
         )
 
-    async def run() -> int:
-        connections = Connections(place.parse(where), _unheard)
+    async def run(url: str) -> int:
+        connections = Connections(place.parse(url), _unheard)
         try:
             async with connections.lend("examine the database") as connection:
                 return await act(connections.place, connection)
         finally:
             await connections.close()
 
-    return asyncio.run(run())
+    return max([asyncio.run(run(url)) for url in where.split()])
 
 
 def _from_settings(config: Path | None) -> str | Path:

@@ -126,6 +126,8 @@ class PostgresStore(Store):
         await services.leases.close()
         if self._slots is not None:
             await self._slots.close()
+        if services.database.notifier is not None:
+            await services.database.notifier.close()
         await services.database.connections.close()
 
     def draft(self, envelope: Envelope, message: QueueId | None = None) -> PostgresDraft:

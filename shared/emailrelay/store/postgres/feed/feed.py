@@ -49,7 +49,10 @@ class PostgresFeed(Feed):
 
     async def __aenter__(self) -> Self:
         """See ``Feed``."""
-        self._services.database.listeners[self._stage].add(self._soon.set)
+        database = self._services.database
+        database.listeners[self._stage].add(self._soon.set)
+        if database.notifier is not None:
+            await database.notifier.hear()
         await self._look_at_clock()
         self._asking = asyncio.create_task(self._ask())
         return self

@@ -11,6 +11,7 @@ from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.clock import DatabaseClock
 from emailrelay.store.postgres.link.connections import Connections
+from emailrelay.store.postgres.link.notifier import Notifier
 
 
 @dataclass(slots=True)
@@ -28,6 +29,12 @@ class Database:
     )
     put_off: dict[UUID, float] = field(default_factory=dict[UUID, float])
     """Messages that the feeds of this process leave alone, each until a time (monotonic seconds)."""
+    notifier: Notifier | None = None
+    """Tells the feeds of other processes; None: they poll."""
+
+    def __post_init__(self) -> None:
+        if self.connections.place.notify:
+            self.notifier = Notifier(self.connections, self.ring_here)
 
     def new_id(self) -> QueueId:
         """Return an id for a new message."""
@@ -45,7 +52,13 @@ class Database:
         return list(self.put_off)
 
     def ring(self, stage: Stage) -> None:
-        """Tell the feeds of this process that a message at ``stage`` may be due."""
+        """Tell the feeds that a message at ``stage`` may be due."""
+        self.ring_here(stage)
+        if self.notifier is not None:
+            self.notifier.say(stage)
+
+    def ring_here(self, stage: Stage) -> None:
+        """Tell the feeds of this process."""
         for listener in tuple(self.listeners[stage]):
             listener()
 

@@ -40,7 +40,7 @@ class Place:
     allow: frozenset[str] = frozenset()
     """Server settings that may be unsafe: ``fsync=off``, ``synchronous_commit=off`` and the like."""
     notify: bool = False
-    """Announce new mail by NOTIFY. It needs connections of its own, so no pooler in transaction mode."""
+    """Announce new mail by NOTIFY, which a pooler in transaction mode does not pass on."""
     password_file: Path | None = None
 
     def secret(self) -> dict[str, str]:
@@ -91,7 +91,7 @@ def parse(url: str) -> Place:
         lease=_number(ours, "lease", 60.0, 1.0, 3600.0),
         connections=int(_number(ours, "connections", 4, 2, 100)),
         allow=frozenset(filter(None, ours.get("allow", "").split(","))),
-        notify=ours.get("notify", "no") == "yes",
+        notify=_yes(ours, "notify"),
         password_file=None if file is None else Path(file),
     )
 
@@ -101,6 +101,13 @@ def _shown(parameters: dict[str, str]) -> str:
     if service := parameters.get("service"):
         return f"postgresql:///?service={service}"
     return f"postgresql://{host[:_LONGEST_HOSTS]}/{parameters.get('dbname', '')}"
+
+
+def _yes(given: dict[str, str], name: str) -> bool:
+    value = given.get(name, "no")
+    if value not in {"yes", "no"}:
+        raise StoreUnusable(f"store: {name} is yes or no")
+    return value == "yes"
 
 
 def _number(given: dict[str, str], name: str, default: float, least: float, most: float) -> float:

@@ -1,0 +1,226 @@
+"""The PostgreSQL store without SMTP: batches against one row at a time, a deep queue, an idle feed.
+
+.venv/bin/python -m bench.database_store rates [--messages 2000] [--rounds 3]
+.venv/bin/python -m bench.database_store deep [--queued 1000000] [--routes 20000]
+.venv/bin/python -m bench.database_store idle [--seconds 30]
+
+It starts a server of its own, with Debian's settings: fsync and synchronous_commit are on.
+"""
+
+import argparse
+import asyncio
+import os
+import resource
+import statistics
+import time
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import psycopg
+from bench.spool_commit import commit, ignore, share
+from tests.database_server import DatabaseServer
+
+from emailrelay.settlement import Done
+from emailrelay.stage import Stage
+from emailrelay.store.base import Store
+from emailrelay.store.chooser import open_store
+
+_SIZE = 10240
+_AT_ONCE = 50
+_CONNECTIONS = 4
+_CLAIM = 20
+_LEASE = """
+update emailrelay.message set lease_until = statement_timestamp() + interval '60 s',
+    lease_token = lease_token + 1 where id = (select id from emailrelay.message
+        where stage = 'ready' and run_at <= statement_timestamp()
+        and (lease_until is null or lease_until <= statement_timestamp())
+        order by run_at, id limit 1 for update skip locked) returning id
+"""
+
+
+class OneRow:
+    """The same tables, used one row at a time: a transaction for each message and each step."""
+
+    def __init__(self, connections: list[psycopg.AsyncConnection[tuple[object, ...]]]) -> None:
+        self._free: asyncio.Queue[psycopg.AsyncConnection[tuple[object, ...]]] = asyncio.Queue()
+        for connection in connections:
+            self._free.put_nowait(connection)
+
+    async def _lend(
+        self, act: Callable[[psycopg.AsyncConnection[tuple[object, ...]]], Awaitable[None]]
+    ) -> None:
+        connection = await self._free.get()
+        try:
+            await act(connection)
+        finally:
+            self._free.put_nowait(connection)
+
+    async def put(self, content: bytes) -> None:
+        """Insert one message."""
+
+        async def act(lent: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+            message = uuid.uuid4()
+            async with lent.transaction():
+                await lent.execute(
+                    "insert into emailrelay.message (id, stage, run_at, size, crc32, envelope,"
+                    " journal) values (%s, 'ready', statement_timestamp(), %s, %s, %s, '')",
+                    (message, len(content), zlib.crc32(content), b"x" * 200),
+                )
+                await lent.execute(
+                    "insert into emailrelay.body values (%s, 0, %s)", (message, content)
+                )
+
+        await self._lend(act)
+
+    async def finish(self) -> None:
+        """Claim, read, and remove one message."""
+
+        async def act(lent: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+            found = await (await lent.execute(_LEASE.encode())).fetchone()
+            if found is None:
+                raise RuntimeError("no message is left")
+            where = {"id": found[0]}
+            await (
+                await lent.execute("select octets from emailrelay.body where message = %(id)s", where)
+            ).fetchall()
+            async with lent.transaction():
+                await lent.execute("delete from emailrelay.message where id = %(id)s", where)
+                await lent.execute("delete from emailrelay.body where message = %(id)s", where)
+                await lent.execute(
+                    "insert into emailrelay.history (id, ended_at) values (%(id)s, now())", where
+                )
+
+        await self._lend(act)
+
+
+async def ours(server: DatabaseServer, messages: int, content: bytes) -> tuple[float, float]:
+    """Return messages a second: enqueue, and claim to done."""
+    url = server.url(server.database(Path(f"ours-{uuid.uuid4()}")), connections=str(_CONNECTIONS))
+    async with open_store(url, report=ignore) as store:
+        await share(50, _AT_ONCE, lambda: _put(store, content))
+        taken = await share(messages, _AT_ONCE, lambda: _put(store, content))
+        async with store.feed(Stage.READY) as feed:
+
+            async def finish() -> None:
+                async with await feed.claim() as claim:
+                    _ = [chunk async for chunk in claim.content()]
+                    await claim.settle(Done())
+
+            given = await share(messages, _AT_ONCE, finish)
+    return taken.rate, given.rate
+
+
+async def _put(store: Store, content: bytes) -> None:
+    await commit(store, content)
+
+
+async def one_row(server: DatabaseServer, messages: int, content: bytes) -> tuple[float, float]:
+    """Return the same of the other use of the tables."""
+    where = server.conninfo(server.database(Path(f"row-{uuid.uuid4()}")))
+    async with AsyncExitStack() as stack:
+        connections = [
+            await stack.enter_async_context(
+                await psycopg.AsyncConnection.connect(where, autocommit=True)
+            )
+            for _ in range(_CONNECTIONS)
+        ]
+        rows = OneRow(connections)
+        await share(50, _AT_ONCE, lambda: rows.put(content))
+        taken = await share(messages, _AT_ONCE, lambda: rows.put(content))
+        given = await share(messages, _AT_ONCE, rows.finish)
+    return taken.rate, given.rate
+
+
+def rates(server: DatabaseServer, arguments: argparse.Namespace) -> None:
+    content = (b"x" * 70 + b"\r\n") * (_SIZE // 72)
+    found: dict[str, list[float]] = {"enqueue": [], "claim to done": []}
+    for turn in range(arguments.rounds):
+        pair = {}
+        for act in (ours, one_row)[:: 1 if turn % 2 else -1]:
+            pair[act] = asyncio.run(act(server, arguments.messages, content))
+        for n, what in enumerate(found):
+            found[what].append(pair[ours][n] / pair[one_row][n])
+            print(
+                f"{what}: {pair[ours][n]:,.0f}/s, one row at a time {pair[one_row][n]:,.0f}/s,"
+                f" ratio {found[what][-1]:.2f}; load {os.getloadavg()[0]:.1f}",
+                flush=True,
+            )
+    for what, ratios in found.items():
+        print(f"{what}: median ratio {statistics.median(ratios):.2f}")
+
+
+_FILL = """
+insert into emailrelay.message (id, stage, route, run_at, size, crc32, envelope, journal)
+select gen_random_uuid(), 'ready', 'route' || n %% %(routes)s,
+    statement_timestamp() - make_interval(secs => n %% 86400), 5, 0, %(head)s, ''
+from generate_series(1, %(queued)s) n
+"""
+
+
+def deep(server: DatabaseServer, arguments: argparse.Namespace) -> None:
+    """Claim from a deep queue, 20 messages at a time."""
+    name = server.database(Path("deep"))
+    head = b"X-MailRelay-Format: #2821.5\r\nX-MailRelay-Content: 7bit\r\nX-MailRelay-From: a@x.test\r\nX-MailRelay-ToCount: 1\r\nX-MailRelay-To-Remote: b@y.test\r\nX-MailRelay-Authentication: \r\nX-MailRelay-Client: \r\nX-MailRelay-ClientCertificate: \r\nX-MailRelay-MailFromAuthIn: \r\nX-MailRelay-MailFromAuthOut: \r\nX-MailRelay-ForwardTo: \r\nX-MailRelay-ForwardToAddress: \r\nX-MailRelay-ClientAccountSelector: \r\nX-MailRelay-Utf8MailboxNames: 0\r\nX-MailRelay-End: 1\r\n"
+    with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
+        parameters = {"routes": arguments.routes, "queued": arguments.queued, "head": head}
+        connection.execute(_FILL, parameters)
+        connection.execute("vacuum analyze emailrelay.message")
+    print(f"{arguments.queued} messages are queued; load {os.getloadavg()[0]:.1f}", flush=True)
+    asyncio.run(_claims(server.url(name)))
+
+
+async def _claims(url: str) -> None:
+    async with open_store(url, report=ignore) as store:
+        claimer = store._services.claimer  # noqa: SLF001 -- a statement is measured, not a feed
+        taken: list[float] = []
+        for _ in range(200):
+            began = time.perf_counter()
+            got = await claimer.due(Stage.READY, _CLAIM)
+            taken.append(1000 * (time.perf_counter() - began))
+            assert len(got) == _CLAIM
+    taken.sort()
+    print(
+        f"claim of {_CLAIM}: median {statistics.median(taken):.2f} ms, p95 {taken[189]:.2f} ms;"
+        f" load {os.getloadavg()[0]:.1f}"
+    )
+
+
+def idle(server: DatabaseServer, arguments: argparse.Namespace) -> None:
+    """Poll an empty database."""
+    asyncio.run(_idle(server.url(server.database(Path("idle"))), arguments.seconds))
+
+
+async def _idle(url: str, seconds: float) -> None:
+    async with open_store(url, report=ignore) as store, store.feed(Stage.READY) as feed:
+        waiting = asyncio.create_task(feed.claim())
+        await asyncio.sleep(10)  # the pauses have grown
+        before = resource.getrusage(resource.RUSAGE_SELF)
+        await asyncio.sleep(seconds)
+        after = resource.getrusage(resource.RUSAGE_SELF)
+        spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        print(f"idle feed: {100 * spent / seconds:.3f} % of a CPU")
+        waiting.cancel()
+        await asyncio.wait((waiting,))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("what", choices=["rates", "deep", "idle"])
+    parser.add_argument("--messages", type=int, default=2000)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--queued", type=int, default=1_000_000)
+    parser.add_argument("--routes", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=30.0)
+    arguments = parser.parse_args()
+    server = DatabaseServer("autovacuum=on", fast=False)
+    try:
+        {"rates": rates, "deep": deep, "idle": idle}[arguments.what](server, arguments)
+    finally:
+        server.remove()
+
+
+if __name__ == "__main__":
+    main()
