@@ -135,17 +135,17 @@ async def test_idle_store_notices_that_the_database_is_away(
     database: PostgresOpener, how: str
 ) -> None:
     async with cut_off(database) as (store, proxy):
-        assert store.free() is None
+        assert not store.away
         setattr(proxy, how, True)
         if how == "refuses":
             proxy.cut()
         async with asyncio.timeout(PATIENCE):
-            while store.free() is None:  # noqa: ASYNC110 -- it is seen by asking
+            while not store.away:  # noqa: ASYNC110 -- it is seen by asking
                 await asyncio.sleep(0.01)
         setattr(proxy, how, False)
         proxy.cut()
         await back(store)
-        assert store.free() is None
+        assert not store.away
 
 
 async def test_waiting_feed_outlives_the_database(database: PostgresOpener) -> None:

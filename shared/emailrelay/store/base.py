@@ -331,6 +331,11 @@ class Store(ABC):
         """Return the octets of free room, without waiting. None: unknown; this is the default."""
         return None
 
+    @property
+    def away(self) -> bool:
+        """Whether the store is known to be out of reach now, so that no mail can be taken."""
+        return False
+
     @abstractmethod
     def limits(self, route: str) -> RouteLimits:
         """Return the limits that all processes on this store share, of the route of this name."""

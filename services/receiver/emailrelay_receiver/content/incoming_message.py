@@ -13,7 +13,7 @@ from emailrelay.store.base import Draft
 from emailrelay_receiver.content.dot_reader import HopCounter
 from emailrelay_receiver.content.received import end_of_ours, received_line
 from emailrelay_receiver.context import ReceiverContext
-from emailrelay_receiver.dialogue.replies import NO_ROOM, TOO_BIG
+from emailrelay_receiver.dialogue.replies import NO_ROOM, NOT_NOW, TOO_BIG
 
 _PIECE = 64 * 1024
 """Octets that are gathered before they are written: most messages are written once."""
@@ -24,7 +24,6 @@ MOST_THROWN_AWAY = 64 * 1024 * 1024
 
 _STRAY = Reply(550, "5.6.0 bare CR or NUL in the message")
 _TOO_MANY_HOPS = Reply(554, "5.4.6 too many hops, this looks like a mail loop")
-_NOT_NOW = Reply(451, "4.3.0 cannot take mail right now, try again later")
 
 
 class ContentReader(Protocol):
@@ -210,4 +209,4 @@ class IncomingMessage:
 
     def _trouble(self, error: StoreError) -> Reply:
         self._context.store_trouble(error)
-        return NO_ROOM if error.no_room else _NOT_NOW
+        return NO_ROOM if error.no_room else NOT_NOW

@@ -25,6 +25,7 @@ from emailrelay_receiver.dialogue.outcomes import (
     VerifyAddress,
 )
 from emailrelay_receiver.dialogue.redaction import command_word
+from emailrelay_receiver.dialogue.replies import NOT_NOW
 from emailrelay_receiver.session.address_check import AddressCheck
 from emailrelay_receiver.session.arrival import CLOSING_DOWN
 from emailrelay_receiver.session.log_in import log_in
@@ -132,6 +133,8 @@ class Conversation:
             return Goodbye(LASTED)
         outcome = hear(self._dialogue, line)
         if isinstance(outcome, BeginMail):
+            if self._context.store.away:
+                return NOT_NOW
             return self._dialogue.begin_mail(outcome, room=self._context.room())
         return outcome
 

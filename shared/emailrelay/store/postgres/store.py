@@ -128,9 +128,10 @@ class PostgresStore(Store):
         services = self._services
         return PostgresDraft(services.database, services.committer, services.waiters, envelope)
 
-    def free(self) -> int | None:
-        """See ``Store.free``; there is no room in a database that is away."""
-        return 0 if self._database.connections.away else None
+    @property
+    def away(self) -> bool:
+        """See ``Store.away``."""
+        return self._database.connections.away
 
     def limits(self, route: str) -> PostgresLimits:
         """See ``Store.limits``."""
