@@ -1,4 +1,4 @@
-"""What any process does for those that died: drafts, waits, slots, notices, and days that are over."""
+"""The remains of dead processes, which any other removes: drafts, waits, slots, notices, days."""
 
 from typing import LiteralString
 
