@@ -55,12 +55,9 @@ def _attempts(history: History) -> Iterator[Entry]:
     last = history.last_attempt
     if last is None:
         return
-    yield Attempt(
-        at=last.at,
-        peer="",
-        replies={**history.refused, **history.delivered},
-        tries=history.attempts,
-    )
+    yield Attempt(at=last.at, peer="", replies=history.refused, tries=history.attempts)
+    if history.delivered:
+        yield Attempt(at=last.at, peer="", replies=history.delivered, tries=0)
     # The last one stays for its reasons; its results are counted already.
     lasting = {
         address: reply
