@@ -1,8 +1,10 @@
-"""The PostgreSQL store without SMTP: batches against one row at a time, a deep queue, an idle feed.
+"""The PostgreSQL store: against one row at a time, against the spool, with a deep queue, and idle.
 
 .venv/bin/python -m bench.database_store rates [--messages 2000] [--rounds 3]
 .venv/bin/python -m bench.database_store deep [--queued 1000000] [--routes 20000]
 .venv/bin/python -m bench.database_store idle [--seconds 30]
+.venv/bin/python -m bench.database_store relay [--messages 2000] [--rounds 3]
+.venv/bin/python -m bench.database_store memory
 
 It starts a server of its own, with Debian's settings: fsync and synchronous_commit are on.
 """
@@ -12,6 +14,7 @@ import asyncio
 import os
 import resource
 import statistics
+import tempfile
 import time
 import uuid
 import zlib
@@ -20,19 +23,28 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 
 import psycopg
-from bench.spool_commit import commit, ignore, share
 from tests.database_server import DatabaseServer
+from tests.faults.gauge import Gauge
 
+from bench.case import Bench, Figures
+from bench.cases.relay import RATE, relayed
+from bench.load import MIB, Load, warm_up
+from bench.machine import at_rest, forget_peaks
+from bench.peers import ours
+from bench.sinks import sink
+from bench.spool_commit import commit, ignore, share
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay.store.postgres.message.claim import PostgresClaim
 from emailrelay.store.postgres.store import PostgresStore
 
 _SIZE = 10240
 _AT_ONCE = 50
 _CONNECTIONS = 4
 _CLAIM = 20
+_PATIENCE = 120.0
 _LEASE = """
 update emailrelay.message set lease_until = statement_timestamp() + interval '60 s',
     lease_token = lease_token + 1 where id = (select id from emailrelay.message
@@ -99,7 +111,7 @@ class OneRow:
         await self._lend(act)
 
 
-async def ours(server: DatabaseServer, messages: int, content: bytes) -> tuple[float, float]:
+async def batches(server: DatabaseServer, messages: int, content: bytes) -> tuple[float, float]:
     """Return messages a second: enqueue, and claim to done."""
     url = server.url(server.database(Path(f"ours-{uuid.uuid4()}")), connections=str(_CONNECTIONS))
     async with open_store(url, report=ignore) as store:
@@ -142,12 +154,12 @@ def rates(server: DatabaseServer, arguments: argparse.Namespace) -> None:
     found: dict[str, list[float]] = {"enqueue": [], "claim to done": []}
     for turn in range(arguments.rounds):
         pair = {}
-        for act in (ours, one_row)[:: 1 if turn % 2 else -1]:
+        for act in (batches, one_row)[:: 1 if turn % 2 else -1]:
             pair[act] = asyncio.run(act(server, arguments.messages, content))
         for n, what in enumerate(found):
-            found[what].append(pair[ours][n] / pair[one_row][n])
+            found[what].append(pair[batches][n] / pair[one_row][n])
             print(
-                f"{what}: {pair[ours][n]:,.0f}/s, one row at a time {pair[one_row][n]:,.0f}/s,"
+                f"{what}: {pair[batches][n]:,.0f}/s, one row at a time {pair[one_row][n]:,.0f}/s,"
                 f" ratio {found[what][-1]:.2f}; load {os.getloadavg()[0]:.1f}",
                 flush=True,
             )
@@ -184,6 +196,8 @@ async def _claims(url: str) -> None:
             got = await claimer.due(Stage.READY, _CLAIM)
             taken.append(1000 * (time.perf_counter() - began))
             assert len(got) == _CLAIM
+            claims = [PostgresClaim(store._services, each) for each in got]  # noqa: SLF001
+            await asyncio.gather(*(claim.settle(Done()) for claim in claims))
     taken.sort()
     print(
         f"claim of {_CLAIM}: median {statistics.median(taken):.2f} ms, p95 {taken[189]:.2f} ms;"
@@ -209,9 +223,65 @@ async def _idle(url: str, seconds: float) -> None:
         await asyncio.wait((waiting,))
 
 
+def relay(server: DatabaseServer, arguments: argparse.Namespace) -> None:
+    """Relay 10 KiB messages over 20 sessions, with the spool and the database in turn."""
+    load = Load(messages=arguments.messages, octets=_SIZE, sessions=20)
+    ratios: list[float] = []
+    for turn in range(arguments.rounds):
+        found: dict[str, Figures] = {}
+        for kind in ("spool", "database")[:: 1 if turn % 2 else -1]:
+            with tempfile.TemporaryDirectory(prefix="bench-") as directory:
+                store = _store(server) if kind == "database" else []
+                found[kind] = _relay(Bench(directory=Path(directory)), load, store)
+            figures = ", ".join(f"{name} {value:.2f}" for name, value in found[kind].items())
+            print(f"{kind}: {figures}; load {os.getloadavg()[0]:.1f}", flush=True)
+        ratios.append(found["database"][RATE] / found["spool"][RATE])
+    print(f"relayed/s, database : spool: median ratio {statistics.median(ratios):.2f}")
+
+
+def _store(server: DatabaseServer) -> list[str]:
+    return ["--store", server.url(server.database(Path(f"relay-{uuid.uuid4()}")))]
+
+
+def _relay(bench: Bench, load: Load, store: list[str]) -> Figures:
+    with (
+        sink(messages=load.messages + load.sessions) as target,
+        ours(bench, forward_to=target.port, receiver=store, forwarder=store) as peer,
+    ):
+        warm_up(peer.port, load.sessions)
+        return relayed(peer, target, load)
+
+
+def memory(server: DatabaseServer, _: argparse.Namespace) -> None:
+    """Relay one message of 50 MiB; print what each process needs more than before."""
+    store = _store(server)
+    with (
+        tempfile.TemporaryDirectory(prefix="bench-") as directory,
+        sink(messages=2) as target,
+        ours(
+            Bench(directory=Path(directory)),
+            forward_to=target.port,
+            receiver=store,
+            forwarder=store,
+        ) as peer,
+    ):
+        warm_up(peer.port, 1)
+        at_rest(peer.pids())
+        before = {name: Gauge.of(process.pid) for name, process in peer.processes.items()}
+        forget_peaks(peer.pids())
+        Load(messages=1, octets=50 * MIB, sessions=1).send(peer.port)
+        target.wait(_PATIENCE)
+        for name, process in peer.processes.items():
+            more = Gauge.of(process.pid).peak - before[name].resident
+            print(f"{name}: {more / MIB:.1f} MiB more than at rest for 50 MiB", flush=True)
+
+
+_ACTS = {"rates": rates, "deep": deep, "idle": idle, "relay": relay, "memory": memory}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=["rates", "deep", "idle"])
+    parser.add_argument("what", choices=list(_ACTS))
     parser.add_argument("--messages", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--queued", type=int, default=1_000_000)
@@ -220,7 +290,7 @@ def main() -> None:
     arguments = parser.parse_args()
     server = DatabaseServer("autovacuum=on", fast=False)
     try:
-        {"rates": rates, "deep": deep, "idle": idle}[arguments.what](server, arguments)
+        _ACTS[arguments.what](server, arguments)
     finally:
         server.remove()
 

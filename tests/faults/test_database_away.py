@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 
 import psycopg
@@ -95,3 +96,36 @@ def test_out_of_connections(office: Office) -> None:
     office.taken_again()
     office.arrived()
     office.relay.stop()
+
+
+def test_few_questions_are_asked_while_there_is_nothing_to_do(office: Office) -> None:
+    office.start()
+    assert office.send() == OK
+    office.arrived()
+    assert statements(office) <= 3 * _A_PROCESS
+
+
+def test_few_connections_are_tried_while_the_database_is_away(office: Office) -> None:
+    office.start()
+    assert office.send() == OK
+    office.far.refuse()
+    first = office.far.proxy.connections
+    time.sleep(_WINDOW)
+    assert office.far.proxy.connections - first <= 3 * _A_PROCESS
+    office.far.restore()
+    office.taken_again()
+    office.arrived()
+    office.relay.stop()
+
+
+_WINDOW = 10.0
+"""Seconds in which is counted: a loop without a pause would be seen in a fraction of that."""
+_A_PROCESS = 60
+"""The most statements or connections of a process in that time."""
+
+
+def statements(office: Office) -> int:
+    """Count the statements of a window."""
+    first = office.far.proxy.statements
+    time.sleep(_WINDOW)
+    return office.far.proxy.statements - first

@@ -1,0 +1,83 @@
+"""The database's disk is full: mail is refused for now, what was delivered is not sent again."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.acceptance.relay import Relay, until
+from tests.database_server import DatabaseServer
+from tests.faults.database_office import OK, Office
+
+NO_ROOM = 452
+
+
+@pytest.fixture
+def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Give a small disk that the server may use."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to mount a file system")
+    root = Path("/tmp") / f"disk-{os.getpid()}"
+    root.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(root)]
+    made = subprocess.run(command, check=False, capture_output=True, text=True)
+    if made.returncode:
+        root.rmdir()
+        pytest.skip(f"cannot mount a file system: {made.stderr.strip()}")
+    try:
+        yield root
+    finally:
+        subprocess.run(["umount", "-l", str(root)], check=True)
+        root.rmdir()
+
+
+@pytest.fixture
+def server(disk: Path) -> Iterator[DatabaseServer]:
+    made = DatabaseServer()
+    try:
+        tables = disk / "tables"
+        tables.mkdir()
+        shutil.chown(tables, "postgres")
+        yield made
+    finally:
+        made.remove()
+
+
+@pytest.fixture
+def office(relay: Relay, server: DatabaseServer, disk: Path) -> Iterator[Office]:
+    with Office.of(relay, server) as made:
+        with psycopg.connect(server.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f"create tablespace small location '{disk / 'tables'}'".encode())
+            connection.execute(f"alter database {made.name} set tablespace small".encode())
+        yield made
+
+
+def fill(ballast: Path) -> None:
+    """Take all room that the disk has."""
+    with ballast.open("wb", buffering=0) as file:
+        try:
+            while file.write(bytes(4096)) == 4096:
+                pass
+        except OSError:
+            return
+
+
+def test_full_disk_loses_nothing_and_sends_nothing_twice(office: Office, disk: Path) -> None:
+    office.start()
+    office.forwarder.kill()
+    for _ in range(5):
+        assert office.send() == OK
+    ready = "select count(*) = 5 from emailrelay.message where stage = 'ready'"
+    until(lambda: office.run(ready) == [(True,)], "the filters have run")
+    ballast = disk / "ballast"
+    fill(ballast)
+    assert until(lambda: code if (code := office.send(100_000)) != OK else 0, "refused") == NO_ROOM
+    office.forwarder.start()
+    office.sink.wait_for(5)
+    ballast.unlink()
+    until(lambda: office.send(100_000) == OK, "mail is taken again")
+    office.arrived()
+    office.relay.stop()
