@@ -76,12 +76,12 @@ class PostgresStore(Store):
         try:
             async with connections.lend(f"open {self._place.shown}") as connection:
                 await versions.check(connection, self._place.allow)
-            connections.opened = True
             await heartbeat.beat(connections, clock)
             database = Database(connections, clock, self._report)
             if not self._looking:
                 await clock_mark.look(database)
                 await sweep.sweep(database)
+            connections.opened = True
         except BaseException:
             await connections.close()
             raise

@@ -2,7 +2,7 @@
 
 from typing import LiteralString
 
-from emailrelay.errors import StoreError
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Unfit
 from emailrelay.store.postgres.message import notice
@@ -36,7 +36,7 @@ async def sweep(database: Database) -> None:
     try:
         async with database.connections.transact("change the days of the history") as connection:
             await days.keep(connection, database.clock())
-    except Unfit:
+    except (StoreUnusable, Unfit):
         return  # this user does not own the tables: ``history_rest`` takes all, and is swept
     except StoreError as error:
         database.trouble("change the days of the history", error)
