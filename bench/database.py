@@ -29,7 +29,7 @@ _ENVELOPE = Envelope(sender=Address("a@bench.test"), to_remote=(Address("b@bench
 def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--messages", type=int, default=10_000)
+    parser.add_argument("--messages", type=int, default=20_000)
     parser.add_argument("--octets", type=int, default=10 * 1024)
     options = parser.parse_args()
     server = DatabaseServer("max_wal_size=4GB", fast=False)

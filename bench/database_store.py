@@ -38,6 +38,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.postgres.message.claim import PostgresClaim
+from emailrelay.store.postgres.store import PostgresStore
 
 _SIZE = 10240
 _AT_ONCE = 50
@@ -167,9 +168,9 @@ def rates(server: DatabaseServer, arguments: argparse.Namespace) -> None:
 
 
 _FILL = """
-insert into emailrelay.message (id, stage, route, run_at, size, crc32, envelope, journal)
-select gen_random_uuid(), 'ready', 'route' || n %% %(routes)s,
-    statement_timestamp() - make_interval(secs => n %% 86400), 5, 0, %(head)s, ''
+insert into emailrelay.message (id, stage, run_at, size, crc32, envelope, journal)
+select gen_random_uuid(), 'ready', statement_timestamp() - make_interval(secs => n %% 86400), 5, 0,
+    convert_to(replace(%(head)s, 'y.test', 'r' || n %% %(routes)s || '.test'), 'UTF8'), ''
 from generate_series(1, %(queued)s) n
 """
 
@@ -179,7 +180,7 @@ def deep(server: DatabaseServer, arguments: argparse.Namespace) -> None:
     name = server.database(Path("deep"))
     head = b"X-MailRelay-Format: #2821.5\r\nX-MailRelay-Content: 7bit\r\nX-MailRelay-From: a@x.test\r\nX-MailRelay-ToCount: 1\r\nX-MailRelay-To-Remote: b@y.test\r\nX-MailRelay-Authentication: \r\nX-MailRelay-Client: \r\nX-MailRelay-ClientCertificate: \r\nX-MailRelay-MailFromAuthIn: \r\nX-MailRelay-MailFromAuthOut: \r\nX-MailRelay-ForwardTo: \r\nX-MailRelay-ForwardToAddress: \r\nX-MailRelay-ClientAccountSelector: \r\nX-MailRelay-Utf8MailboxNames: 0\r\nX-MailRelay-End: 1\r\n"
     with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
-        parameters = {"routes": arguments.routes, "queued": arguments.queued, "head": head}
+        parameters = {"routes": arguments.routes, "queued": arguments.queued, "head": head.decode()}
         connection.execute(_FILL, parameters)
         connection.execute("vacuum analyze emailrelay.message")
     print(f"{arguments.queued} messages are queued; load {os.getloadavg()[0]:.1f}", flush=True)
@@ -187,7 +188,7 @@ def deep(server: DatabaseServer, arguments: argparse.Namespace) -> None:
 
 
 async def _claims(url: str) -> None:
-    async with open_store(url, report=ignore) as store:
+    async with PostgresStore(url, report=ignore) as store:
         claimer = store._services.claimer  # noqa: SLF001 -- a statement is measured, not a feed
         taken: list[float] = []
         for _ in range(200):

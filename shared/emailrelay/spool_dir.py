@@ -28,17 +28,23 @@ def default() -> str:
 def chosen() -> str:
     """Return the store that the environment or its settings file names: a directory or a URL.
 
+    Of several databases, the URLs have spaces between them.
+
     Raises:
-        OSError: the settings file cannot be read, or is not TOML.
+        OSError: the settings file cannot be read, or is not TOML, or its store is no text.
 
     """
     store = os.environ.get(STORE)
     if store:
         return store
-    file = _settings(os.environ.get(SETTINGS))
+    path = os.environ.get(SETTINGS)
+    file = _settings(path)
     named, directory = file.get("store"), file.get("spool_dir")
-    if isinstance(named, str):
-        return named
+    if named is not None:
+        urls = named if isinstance(named, list) else [named]
+        if not all(isinstance(url, str) for url in urls):
+            raise OSError(errno.EINVAL, f"{SETTINGS} names a file whose store is no URL", path)
+        return " ".join(urls)
     if from_environment := os.environ.get(VARIABLE):
         return from_environment
     return os.path.abspath(directory) if isinstance(directory, str) else default()

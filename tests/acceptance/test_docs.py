@@ -31,6 +31,8 @@ QUEUE_COMMANDS = [
     "flush",
     "verify",
     "route",
+    "export",
+    "import",
 ]  # in the help's order
 AUTH_COMMANDS = ["login", "status", "refresh"]
 

@@ -14,6 +14,7 @@ def environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, st
     file = tmp_path / "relay.toml"
     file.write_text(f'spool_dir = "{tmp_path}/in-file"\n')
     monkeypatch.delenv("EMAILRELAY_SPOOL_DIR", raising=False)
+    monkeypatch.delenv("EMAILRELAY_STORE", raising=False)
     monkeypatch.setenv("EMAILRELAY_CONFIG", str(file))
     return {"EMAILRELAY_CONFIG": str(file)}
 
@@ -50,4 +51,46 @@ def test_a_settings_file_that_cannot_be_read_is_not_passed_over(
     if text is not None:
         file.write_text(text)
     with pytest.raises(OSError, match=r"relay\.toml"):
+        spool_dir.chosen()
+
+
+@pytest.mark.parametrize(
+    ("line", "place"),
+    [
+        ('store = "postgresql://u@db/mail"', "postgresql://u@db/mail"),
+        (
+            'store = ["postgresql://u@a/m", "postgresql://u@b/m"]',
+            "postgresql://u@a/m postgresql://u@b/m",
+        ),
+    ],
+)
+def test_store_of_the_settings_file_goes_before_every_directory(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    line: str,
+    place: str,
+) -> None:
+    (tmp_path / "relay.toml").write_text(f'spool_dir = "/x"\n{line}\n')
+    monkeypatch.setenv("EMAILRELAY_SPOOL_DIR", "/y")
+    assert spool_dir.chosen() == place
+    assert read(FilterdSettings, [], environment).store_place == place
+
+
+def test_store_of_the_environment_goes_before_that_of_the_file(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "relay.toml").write_text('store = "postgresql://u@db/mail"\n')
+    monkeypatch.setenv("EMAILRELAY_STORE", "spool:///z")
+    environment["EMAILRELAY_STORE"] = "spool:///z"
+    assert spool_dir.chosen() == "spool:///z"
+    assert read(FilterdSettings, [], environment).store_place == "spool:///z"
+
+
+def test_store_that_is_no_text_is_not_passed_over(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "relay.toml").write_text("store = 3\n")
+    assert environment
+    with pytest.raises(OSError, match="store is no URL"):
         spool_dir.chosen()

@@ -34,7 +34,7 @@ def export(
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
-    """Move all messages from this store into another, each once, while services run."""
+    """Move all messages into another store, each once."""
     return _move(place(directory, store), place(None, other), as_json=as_json)
 
 
@@ -45,7 +45,7 @@ def import_(
     directory: SpoolDir = None,
     store: StoreUrl = None,
 ) -> int:
-    """Move all messages from another store into this one, each once, while services run."""
+    """Move all messages from another store into this one."""
     return _move(place(None, other), place(directory, store), as_json=as_json)
 
 

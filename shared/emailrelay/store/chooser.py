@@ -27,6 +27,8 @@ def spool_at(where: str | Path) -> Path | None:
     """Return the directory of the spool at ``where``. None: the store there has no directory."""
     if isinstance(where, Path) or ":" not in where:
         return Path(where)
+    if not where.startswith("spool:"):
+        return None
     url = urlsplit(where)
     if url.scheme == "spool" and not url.netloc and url.path.startswith("/"):
         return Path(unquote(url.path))

@@ -18,7 +18,7 @@ from emailrelay.events import Event
 from emailrelay.printable import printable
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.postgres.link import place
-from emailrelay.store.postgres.link.connections import Connection, Connections
+from emailrelay.store.postgres.link.connections import DatabaseConnection, DatabaseConnections
 from emailrelay.store.postgres.schema import versions
 from emailrelay.store.postgres.schema.migrations import LATEST
 
@@ -109,7 +109,7 @@ def check(config: Config = None, store: StoreUrl = None) -> int:
     return _with_connection(config, store, _check)
 
 
-async def _init(_place: place.Place, connection: Connection) -> int:
+async def _init(_place: place.Place, connection: DatabaseConnection) -> int:
     before = await versions.read(connection)
     after = await versions.migrate(connection, _say)
     if before == after:
@@ -117,7 +117,7 @@ async def _init(_place: place.Place, connection: Connection) -> int:
     return os.EX_OK
 
 
-async def _migrate(_place: place.Place, connection: Connection) -> int:
+async def _migrate(_place: place.Place, connection: DatabaseConnection) -> int:
     before = await versions.read(connection)
     if before.version == 0:
         raise StoreUnusable("the database has no tables yet; run: emailrelay-store init")
@@ -127,7 +127,7 @@ async def _migrate(_place: place.Place, connection: Connection) -> int:
     return os.EX_OK
 
 
-async def _check(where: place.Place, connection: Connection) -> int:
+async def _check(where: place.Place, connection: DatabaseConnection) -> int:
     server = await _one(
         connection,
         "select split_part(version(), ',', 1), (select count(*) from pg_stat_activity),"
@@ -153,7 +153,7 @@ async def _check(where: place.Place, connection: Connection) -> int:
     return os.EX_CONFIG if wrong else os.EX_OK
 
 
-async def _clock_and_speed(connection: Connection) -> list[str]:
+async def _clock_and_speed(connection: DatabaseConnection) -> list[str]:
     pauses, differences = list[float](), list[float]()
     for _ in range(_ROUND_TRIPS):
         asked, shown = time.monotonic(), time.time()
@@ -169,7 +169,7 @@ async def _clock_and_speed(connection: Connection) -> list[str]:
     return []
 
 
-async def _count(connection: Connection) -> None:
+async def _count(connection: DatabaseConnection) -> None:
     cursor = await connection.execute(
         "select stage, count(*) from emailrelay.message group by stage order by stage"
     )
@@ -177,7 +177,7 @@ async def _count(connection: Connection) -> None:
     _say(f"messages: {', '.join(found) or 'none'}")
 
 
-async def _one(connection: Connection, statement: str) -> tuple[object, ...]:
+async def _one(connection: DatabaseConnection, statement: str) -> tuple[object, ...]:
     found = await (await connection.execute(statement.encode())).fetchone()
     return found or ()
 
@@ -185,7 +185,7 @@ async def _one(connection: Connection, statement: str) -> tuple[object, ...]:
 def _with_connection(
     config: Path | None,
     url: str | None,
-    act: Callable[[place.Place, Connection], Awaitable[int]],
+    act: Callable[[place.Place, DatabaseConnection], Awaitable[int]],
 ) -> int:
     where = url or str(_from_settings(config))
     if not where.startswith(("postgresql://", "postgres://")):
@@ -194,7 +194,7 @@ def _with_connection(
         )
 
     async def run(url: str) -> int:
-        connections = Connections(place.parse(url), _unheard)
+        connections = DatabaseConnections(place.parse(url), _unheard)
         try:
             async with connections.lend("examine the database") as connection:
                 return await act(connections.place, connection)

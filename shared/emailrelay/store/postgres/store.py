@@ -18,7 +18,7 @@ from emailrelay.store.postgres import sweep
 from emailrelay.store.postgres.feed.feed import PostgresFeed
 from emailrelay.store.postgres.link import heartbeat, place
 from emailrelay.store.postgres.link.clock import DatabaseClock
-from emailrelay.store.postgres.link.connections import Connections
+from emailrelay.store.postgres.link.connections import DatabaseConnections
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks import clock_mark, entrance
 from emailrelay.store.postgres.marks.limits import PostgresLimits, Slots
@@ -31,7 +31,7 @@ from emailrelay.store.postgres.message.leases import Leases
 from emailrelay.store.postgres.message.notice import PostgresFailure
 from emailrelay.store.postgres.message.row import uuid_of
 from emailrelay.store.postgres.message.settling import Settler
-from emailrelay.store.postgres.message.waiting import Waiters
+from emailrelay.store.postgres.message.waiting import ClientWaits
 from emailrelay.store.postgres.schema import versions
 from emailrelay.store.postgres.verification import PostgresVerification
 
@@ -71,17 +71,17 @@ class PostgresStore(Store):
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
-        connections = Connections(self._place, self._report)
+        connections = DatabaseConnections(self._place, self._report)
         clock = DatabaseClock(self._clock)
         try:
             async with connections.lend(f"open {self._place.shown}") as connection:
                 await versions.check(connection, self._place.allow)
-            connections.opened = True
             await heartbeat.beat(connections, clock)
             database = Database(connections, clock, self._report)
             if not self._looking:
                 await clock_mark.look(database)
                 await sweep.sweep(database)
+            connections.opened = True
         except BaseException:
             await connections.close()
             raise
@@ -89,7 +89,7 @@ class PostgresStore(Store):
         self._opened = Services(
             database=database,
             committer=committer,
-            waiters=Waiters(database),
+            waiters=ClientWaits(database),
             settler=settler,
             leases=Leases(database),
             claimer=Claimer(database, settler),

@@ -18,7 +18,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
 from emailrelay.store.postgres.link import heartbeat, place
 from emailrelay.store.postgres.link.clock import DatabaseClock
-from emailrelay.store.postgres.link.connections import Connections
+from emailrelay.store.postgres.link.connections import DatabaseConnections
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks import entrance
 from emailrelay.store.postgres.message import operator
@@ -113,7 +113,7 @@ class PostgresSubmission(Submission):
 async def _opened(url: str) -> AsyncGenerator[Database]:
     """Open a database for one short work: no sweep, no heartbeat."""
     where, clock = place.parse(url), DatabaseClock()
-    connections = Connections(where, _unheard)
+    connections = DatabaseConnections(where, _unheard)
     try:
         async with connections.lend(f"open {where.shown}") as connection:
             await versions.check(connection, where.allow)

@@ -1,8 +1,8 @@
-"""What any process does for those that died: drafts, waits, slots, notices, and days that are over."""
+"""The remains of dead processes, which any other removes: drafts, waits, slots, notices, days."""
 
 from typing import LiteralString
 
-from emailrelay.errors import StoreError
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Unfit
 from emailrelay.store.postgres.message import notice
@@ -36,7 +36,7 @@ async def sweep(database: Database) -> None:
     try:
         async with database.connections.transact("change the days of the history") as connection:
             await days.keep(connection, database.clock())
-    except Unfit:
+    except (StoreUnusable, Unfit):
         return  # this user does not own the tables: ``history_rest`` takes all, and is swept
     except StoreError as error:
         database.trouble("change the days of the history", error)

@@ -10,7 +10,7 @@ from uuid import UUID, uuid4
 from emailrelay.errors import StoreError
 from emailrelay.events import Event
 from emailrelay.store.postgres.link import place
-from emailrelay.store.postgres.link.connections import Connections
+from emailrelay.store.postgres.link.connections import DatabaseConnections
 from emailrelay.store.tokens import TokenStore, TokenTurn
 
 _TURN = 120.0
@@ -39,8 +39,8 @@ class PostgresTokens(TokenStore):
         self._place = place.parse(url)
 
     @asynccontextmanager
-    async def _connected(self) -> AsyncGenerator[Connections]:
-        connections = Connections(self._place, _unheard)
+    async def _connected(self) -> AsyncGenerator[DatabaseConnections]:
+        connections = DatabaseConnections(self._place, _unheard)
         try:
             yield connections
         finally:
@@ -72,7 +72,7 @@ class PostgresTokens(TokenStore):
                 await asyncio.shield(_end(connections, named))
 
 
-async def _end(connections: Connections, named: Mapping[str, object]) -> None:
+async def _end(connections: DatabaseConnections, named: Mapping[str, object]) -> None:
     with contextlib.suppress(StoreError):  # it ends by itself
         async with connections.lend("end the turn of an account") as connection:
             await connection.execute(_END, named)
@@ -81,7 +81,7 @@ async def _end(connections: Connections, named: Mapping[str, object]) -> None:
 class _Turn(TokenTurn):
     """See ``TokenTurn``."""
 
-    def __init__(self, connections: Connections, account: str, holder: UUID) -> None:
+    def __init__(self, connections: DatabaseConnections, account: str, holder: UUID) -> None:
         self._connections, self._account, self._holder = connections, account, holder
 
     async def keep(self, octets: bytes) -> None:

@@ -22,7 +22,7 @@ from emailrelay.events import Report, StoreTrouble
 from emailrelay.store.postgres.link.place import Place
 from emailrelay.store.postgres.link.trouble import Lost, Unfit, not_connected, translated
 
-Connection: TypeAlias = psycopg.AsyncConnection[tuple[object, ...]]
+DatabaseConnection: TypeAlias = psycopg.AsyncConnection[tuple[object, ...]]
 PATIENCE = 30.0
 """Seconds for one transaction; a database that takes longer counts as away."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0
@@ -36,14 +36,14 @@ def pauses() -> Iterator[float]:
         pause = min(pause * 2, _LONGEST_PAUSE)
 
 
-class Connections:
+class DatabaseConnections:
     """At most ``place.connections`` connections, made when they are needed."""
 
     def __init__(self, place: Place, report: Report) -> None:
         self.place = place
         self._report = report
         self._room = asyncio.Semaphore(place.connections)
-        self._idle: list[Connection] = []
+        self._idle: list[DatabaseConnection] = []
         self._away: str | None = None
         self._reaching: asyncio.Task[None] | None = None
         self._closed = False
@@ -52,7 +52,7 @@ class Connections:
         self.answered = time.monotonic()
         """When the database last answered (monotonic seconds)."""
 
-    async def connect(self) -> Connection:
+    async def connect(self) -> DatabaseConnection:
         """Make a connection of its own, outside the pool.
 
         Raises:
@@ -79,7 +79,9 @@ class Connections:
             raise away
 
     @asynccontextmanager
-    async def lend(self, doing: str, within: float = PATIENCE) -> AsyncGenerator[Connection]:
+    async def lend(
+        self, doing: str, within: float = PATIENCE
+    ) -> AsyncGenerator[DatabaseConnection]:
         """Lend a connection, for one transaction of at most ``within`` seconds.
 
         Raises:
@@ -107,7 +109,9 @@ class Connections:
                 await self._give_back(connection)
 
     @asynccontextmanager
-    async def transact(self, doing: str, within: float = PATIENCE) -> AsyncGenerator[Connection]:
+    async def transact(
+        self, doing: str, within: float = PATIENCE
+    ) -> AsyncGenerator[DatabaseConnection]:
         """Lend a connection within a transaction, in pipeline mode: only a fetch waits for the server.
 
         Raises:
@@ -126,7 +130,7 @@ class Connections:
                 raise
             await connection.execute("commit")
 
-    async def _take(self) -> Connection:
+    async def _take(self) -> DatabaseConnection:
         while self._idle:
             connection = self._idle.pop()
             if not _ended(connection):
@@ -144,7 +148,7 @@ class Connections:
             self._lose(lost)
             raise lost from error
 
-    async def _give_back(self, connection: Connection) -> None:
+    async def _give_back(self, connection: DatabaseConnection) -> None:
         status = connection.info.transaction_status
         if status is TransactionStatus.IDLE and self._away is None and not self._closed:
             self._idle.append(connection)
@@ -186,7 +190,7 @@ class Connections:
             await connection.close()
 
 
-def _ended(connection: Connection) -> bool:
+def _ended(connection: DatabaseConnection) -> bool:
     """Return whether the server has ended an idle connection: octets that no statement asked for."""
     if connection.closed:
         return True

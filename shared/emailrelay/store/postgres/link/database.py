@@ -10,15 +10,15 @@ from emailrelay.events import Report, StoreTrouble
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.clock import DatabaseClock
-from emailrelay.store.postgres.link.connections import Connections
-from emailrelay.store.postgres.link.notifier import Notifier
+from emailrelay.store.postgres.link.connections import DatabaseConnections
+from emailrelay.store.postgres.link.notifier import DatabaseNotifier
 
 
 @dataclass(slots=True)
 class Database:
     """The connections, the clock, and who we are."""
 
-    connections: Connections
+    connections: DatabaseConnections
     clock: DatabaseClock
     report: Report
     process: UUID = field(default_factory=uuid4)
@@ -29,12 +29,12 @@ class Database:
     )
     put_off: dict[UUID, float] = field(default_factory=dict[UUID, float])
     """Messages that the feeds of this process leave alone, each until a time (monotonic seconds)."""
-    notifier: Notifier | None = None
+    notifier: DatabaseNotifier | None = None
     """Tells the feeds of other processes; None: they poll."""
 
     def __post_init__(self) -> None:
         if self.connections.place.notify:
-            self.notifier = Notifier(self.connections, self.ring_here)
+            self.notifier = DatabaseNotifier(self.connections, self.ring_here)
 
     def new_id(self) -> QueueId:
         """Return an id for a new message."""

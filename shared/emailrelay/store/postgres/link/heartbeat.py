@@ -7,7 +7,7 @@ from typing import cast
 
 from emailrelay.errors import RelayError
 from emailrelay.store.postgres.link.clock import DatabaseClock
-from emailrelay.store.postgres.link.connections import Connections
+from emailrelay.store.postgres.link.connections import DatabaseConnections
 
 _PAUSE = 1.0
 """Seconds without any answer after which the database is asked."""
@@ -17,7 +17,7 @@ _CLOCK_GETS_OLD = 60.0
 _CLOCK = "select extract(epoch from clock_timestamp())::float8"
 
 
-async def beat(connections: Connections, clock: DatabaseClock) -> None:
+async def beat(connections: DatabaseConnections, clock: DatabaseClock) -> None:
     """Ask the database for its time.
 
     Raises:
@@ -31,7 +31,7 @@ async def beat(connections: Connections, clock: DatabaseClock) -> None:
             clock.learn(cast("float", found[0]), asked)
 
 
-async def keep_beating(connections: Connections, clock: DatabaseClock) -> None:
+async def keep_beating(connections: DatabaseConnections, clock: DatabaseClock) -> None:
     """Ask whenever the database has not answered for a while, for ever."""
     read = time.monotonic()
     while True:

@@ -1,4 +1,4 @@
-"""NOTIFY, which shortens the polling of the feeds: for a process at most one in a while, for all its mail.
+"""NOTIFY, which shortens the polling of the feeds: one in a while for all mail of a process.
 
 A NOTIFY in each commit would leave a quarter of the commits.
 """
@@ -11,7 +11,11 @@ import psycopg
 
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.postgres.link.connections import Connection, Connections, pauses
+from emailrelay.store.postgres.link.connections import (
+    DatabaseConnection,
+    DatabaseConnections,
+    pauses,
+)
 
 _PAUSE = 0.1
 """Seconds between two announcements of one process."""
@@ -20,10 +24,10 @@ _SAY = "select pg_notify(%(channel)s, %(stages)s)"
 _HEAR = "listen emailrelay"
 
 
-class Notifier:
+class DatabaseNotifier:
     """Announces mail to other processes, and tells ``heard`` the stages that they announce."""
 
-    def __init__(self, connections: Connections, heard: Callable[[Stage], None]) -> None:
+    def __init__(self, connections: DatabaseConnections, heard: Callable[[Stage], None]) -> None:
         self._connections, self._heard = connections, heard
         self._pending: set[Stage] = set()
         self._saying: asyncio.Task[None] | None = None
@@ -67,7 +71,7 @@ class Notifier:
                 tried.set()
             await asyncio.sleep(next(pause))
 
-    async def _pass_on(self, connection: Connection) -> None:
+    async def _pass_on(self, connection: DatabaseConnection) -> None:
         async for notice in connection.notifies():
             for stage in Stage:
                 if stage.value in notice.payload.split():

@@ -1,7 +1,7 @@
 """The latest time that the database's clock has shown: a clock set back must strand no mail."""
 
 from emailrelay.store.postgres.link.clock import NOW
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 
 _SLACK = 60.0
@@ -37,6 +37,6 @@ async def look(database: Database) -> None:
         await connection.execute(_MARK, {**parameters, "back": back})
 
 
-async def _is_back(connection: Connection, parameters: dict[str, float | None]) -> bool:
+async def _is_back(connection: DatabaseConnection, parameters: dict[str, float | None]) -> bool:
     cursor = await connection.execute(_SET_BACK, parameters)
     return await cursor.fetchone() == (True,)

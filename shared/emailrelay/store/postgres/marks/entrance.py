@@ -1,7 +1,7 @@
-"""Where mail enters that no receiver brings."""
+"""The stage at which mail enters that no receiver brings."""
 
 from emailrelay.stage import Stage
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 
 _GET = "select stage from emailrelay.entrance"
 _SET = """
@@ -10,12 +10,12 @@ on conflict (only_row) do update set stage = excluded.stage where entrance.stage
 """
 
 
-async def entrance(connection: Connection) -> Stage:
+async def entrance(connection: DatabaseConnection) -> Stage:
     """See ``Store.entrance``."""
     found = await (await connection.execute(_GET)).fetchone()
     return Stage.READY if found is None else Stage(str(found[0]))
 
 
-async def set_entrance(connection: Connection, stage: Stage) -> None:
+async def set_entrance(connection: DatabaseConnection, stage: Stage) -> None:
     """See ``Store.set_entrance``."""
     await connection.execute(_SET, {"stage": stage.value})

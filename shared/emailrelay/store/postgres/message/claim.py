@@ -14,13 +14,13 @@ from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
 from emailrelay.store.postgres.link.database import Database
-from emailrelay.store.postgres.message.claiming import Claimer, Taken
+from emailrelay.store.postgres.message.claiming import Claimer, TakenMessage
 from emailrelay.store.postgres.message.committing import Committer
 from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.postgres.message.leases import Lease, Leases
-from emailrelay.store.postgres.message.settling import Adopted, Ending, Given, Passed, Settler
+from emailrelay.store.postgres.message.settling import Adopted, Ending, FilterPass, Given, Settler
 from emailrelay.store.postgres.message.upload import Upload
-from emailrelay.store.postgres.message.waiting import Waiters
+from emailrelay.store.postgres.message.waiting import ClientWaits
 from emailrelay.store.private_copy import PrivateCopy, read_content, read_envelope
 
 _AFTER_TROUBLE = 60.0
@@ -34,7 +34,7 @@ class Services:
 
     database: Database
     committer: Committer
-    waiters: Waiters
+    waiters: ClientWaits
     settler: Settler
     leases: Leases
     claimer: Claimer
@@ -43,7 +43,7 @@ class Services:
 class PostgresClaim(Claim):
     """See ``Claim``."""
 
-    def __init__(self, services: Services, taken: Taken) -> None:
+    def __init__(self, services: Services, taken: TakenMessage) -> None:
         row = taken.row
         self.id, self.stage, self.size = row.id, row.stage, row.size
         self.envelope, self.history, self.ack = taken.envelope, taken.history, taken.ack
@@ -131,7 +131,9 @@ class PostgresClaim(Claim):
             self._close()
 
     def _ending(
-        self, settlement: Defer | Done | Fail | Hold | Passed | Given, answer: Reply | None = None
+        self,
+        settlement: Defer | Done | Fail | Hold | FilterPass | Given,
+        answer: Reply | None = None,
     ) -> Ending:
         return Ending(
             id=self._row.uuid,
@@ -144,11 +146,11 @@ class PostgresClaim(Claim):
             peer=self._peer,
         )
 
-    async def _passed(self) -> Passed:
+    async def _passed(self) -> FilterPass:
         """Return what the filters have made of the message."""
         if self._copy is None or not self.touched():
             length, crc32 = self.history.length, self.history.crc32
-            return Passed(size=self.size if length is None else length, crc32=crc32 or 0)
+            return FilterPass(size=self.size if length is None else length, crc32=crc32 or 0)
         head = envelope_format.write(self._copy.result())
         database = self._services.database
         upload = self._upload = Upload(database, to_uuid(database.new_id()))
@@ -163,7 +165,7 @@ class PostgresClaim(Claim):
             upload=upload.uuid,
             saved=upload.saved,
         )
-        return Passed(size=upload.length, crc32=upload.crc32, adopted=adopted)
+        return FilterPass(size=upload.length, crc32=upload.crc32, adopted=adopted)
 
     async def _take_in(self) -> None:
         """Take in the messages that programs put beside the copy."""

@@ -1,4 +1,4 @@
-"""Claiming: rows that are due get a lease, and what has been decided about them meanwhile is done first."""
+"""Claiming: due rows get a lease, and what was decided about them meanwhile is done first."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
@@ -51,7 +51,7 @@ where id = %(id)s and lease_token = %(token)s
 """
 
 
-class Taken(NamedTuple):
+class TakenMessage(NamedTuple):
     """A message with a lease, read and judged."""
 
     row: Row
@@ -76,7 +76,7 @@ class Claimer:
     def __init__(self, database: Database, settler: Settler) -> None:
         self._database, self._settler = database, settler
 
-    async def due(self, stage: Stage, most: int) -> list[Taken]:
+    async def due(self, stage: Stage, most: int) -> list[TakenMessage]:
         """Claim up to ``most`` messages that are due, oldest first.
 
         Raises:
@@ -87,7 +87,7 @@ class Claimer:
         parameters = {"stage": stage.value, "most": most, "left_alone": left_alone}
         return await self._judged(await self._lease(_DUE, parameters))
 
-    async def one(self, stage: Stage, message: UUID, *, due_only: bool) -> Taken | None:
+    async def one(self, stage: Stage, message: UUID, *, due_only: bool) -> TakenMessage | None:
         """Claim one message. None: gone, at another stage, claimed by another, or not due."""
         parameters = {"stage": stage.value, "id": message, "due_only": due_only}
         return next(iter(await self._judged(await self._lease(_ONE, parameters))), None)
@@ -108,11 +108,11 @@ class Claimer:
             await cursor.execute(statement.encode(), parameters)
             return sorted(map(_leased, await cursor.fetchall()), key=_age)
 
-    async def _judged(self, leased: Sequence[_Leased]) -> list[Taken]:
+    async def _judged(self, leased: Sequence[_Leased]) -> list[TakenMessage]:
         judged = [await self._judge(each.row, each.waits, each.content) for each in leased]
         return [taken for taken in judged if taken is not None]
 
-    async def _judge(self, row: Row, waits: Ack, content: bytes | None) -> Taken | None:
+    async def _judge(self, row: Row, waits: Ack, content: bytes | None) -> TakenMessage | None:
         try:
             envelope = row.envelope()
         except DamagedMessage as error:
@@ -129,7 +129,7 @@ class Claimer:
             self._database.report(Withdrawn(id=row.id))
             return None
         spoken = waits is Ack.FILTERED and row.stage is Stage.READY
-        return Taken(row, envelope, history, Ack.STORED if spoken else waits, content)
+        return TakenMessage(row, envelope, history, Ack.STORED if spoken else waits, content)
 
     async def _set_aside(self, row: Row, reason: str) -> None:
         damage = Reply.of(550, f"5.6.0 damaged in the database: {reason}")

@@ -18,7 +18,7 @@ from emailrelay.queue_uuid import from_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.batch import Batch
 from emailrelay.store.postgres.link.clock import NOW
-from emailrelay.store.postgres.link.connections import Connection, pauses
+from emailrelay.store.postgres.link.connections import DatabaseConnection, pauses
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Lost
 
@@ -232,7 +232,7 @@ class _AnswerLost(Lost):
 
 
 async def insert(
-    connection: Connection,
+    connection: DatabaseConnection,
     messages: Sequence[NewMessage],
     now: float | None,
     *,
@@ -273,14 +273,18 @@ async def insert(
         )
 
 
-async def insert_chunks(connection: Connection, chunks: Sequence[tuple[UUID, int, bytes]]) -> None:
+async def insert_chunks(
+    connection: DatabaseConnection, chunks: Sequence[tuple[UUID, int, bytes]]
+) -> None:
     """Insert chunks of content: message, number, octets."""
     ids, ns, octets = zip(*chunks, strict=True)
     parameters: dict[str, Any] = {"messages": list(ids), "ns": list(ns), "octets": list(octets)}
     await connection.execute(_BODIES, parameters)
 
 
-async def _check(connection: Connection, messages: Sequence[NewMessage], *, again: bool) -> None:
+async def _check(
+    connection: DatabaseConnection, messages: Sequence[NewMessage], *, again: bool
+) -> None:
     """Look, within the transaction, at what an earlier one or a sweep has done meanwhile."""
     if again:  # committed, claimed and finished while we asked: it must not come back
         ids = [message.id for message in messages]

@@ -19,7 +19,7 @@ from emailrelay.store.base import Draft
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.committing import Committer, NewMessage
 from emailrelay.store.postgres.message.upload import Upload
-from emailrelay.store.postgres.message.waiting import Waiters
+from emailrelay.store.postgres.message.waiting import ClientWaits
 
 
 class PostgresDraft(Draft):
@@ -29,7 +29,7 @@ class PostgresDraft(Draft):
         self,
         database: Database,
         committer: Committer,
-        waiters: Waiters,
+        waiters: ClientWaits,
         envelope: Envelope,
         message: QueueId | None = None,
     ) -> None:

@@ -17,7 +17,7 @@ from emailrelay.queue_uuid import from_uuid, to_uuid
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks.entrance import entrance
 from emailrelay.store.postgres.message.claim import PostgresClaim
@@ -64,7 +64,7 @@ class PostgresFailure(FailedMessage):
         async with self._database.connections.lend("note that a sender is told") as connection:
             await self._note(connection)
 
-    async def _note(self, connection: Connection) -> None:
+    async def _note(self, connection: DatabaseConnection) -> None:
         noted = lines([Notified(at=self._database.clock())])
         cursor = await connection.execute(
             _NOTE, {"id": self._uuid, "token": self._token, "lines": noted}

@@ -1,4 +1,4 @@
-"""What operators see of messages, and do with them."""
+"""The view that operators have of messages, and their changes."""
 
 from collections.abc import AsyncIterator, Sequence
 from typing import cast
@@ -12,7 +12,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import Listed
 from emailrelay.store.postgres.link.clock import NOW
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read, uuid_of
 from emailrelay.store.postgres.message.settling import DELETE
@@ -112,7 +112,7 @@ async def flush(database: Database, message: QueueId) -> bool:
     return True
 
 
-async def _locked(connection: Connection, message: QueueId) -> tuple[Row, bool] | None:
+async def _locked(connection: DatabaseConnection, message: QueueId) -> tuple[Row, bool] | None:
     """Lock a message's row; tell whether it is claimed."""
     uuid = uuid_of(message)
     if uuid is None:
@@ -123,7 +123,9 @@ async def _locked(connection: Connection, message: QueueId) -> tuple[Row, bool] 
     return None if found is None else (read(found[:-1]), bool(found[-1]))
 
 
-async def make(database: Database, connection: Connection, message: UUID, change: Change) -> None:
+async def make(
+    database: Database, connection: DatabaseConnection, message: UUID, change: Change
+) -> None:
     """Make a change to a message that is locked and not claimed."""
     if change.stage is None:
         for statement in DELETE:

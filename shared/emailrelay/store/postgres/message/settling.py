@@ -1,4 +1,4 @@
-"""How claims end: many settlements in one transaction, each fenced by its lease's token.
+"""The ends of claims: many settlements in one transaction, each fenced by its lease's token.
 
 The transaction locks the rows that still belong to their claims, looks at what operators have wished
 meanwhile, and makes the changes. A settlement whose answer was lost is made again: the row, or the
@@ -23,7 +23,7 @@ from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.postgres.link.batch import Batch
 from emailrelay.store.postgres.link.clock import NOW
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import committing
 from emailrelay.store.postgres.message.row import lines
@@ -96,7 +96,7 @@ class Adopted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passed:
+class FilterPass:
     """A Pass: the content's length and CRC-32, and what replaces the message, if anything."""
 
     size: int
@@ -113,7 +113,7 @@ class Ending:
     stage: Stage
     history: History
     ack: Ack
-    settlement: Defer | Done | Fail | Hold | Passed | Given
+    settlement: Defer | Done | Fail | Hold | FilterPass | Given
     answer: Reply | None = None
     peer: str = ""
     """The server to which a final dot was sent in this claim."""
@@ -121,7 +121,7 @@ class Ending:
     @property
     def weight(self) -> int:
         """Return the octets that it adds to a transaction."""
-        adopted = self.settlement.adopted if isinstance(self.settlement, Passed) else None
+        adopted = self.settlement.adopted if isinstance(self.settlement, FilterPass) else None
         return 4096 + (0 if adopted is None else sum(len(octets) for _, octets in adopted.chunks))
 
 
@@ -177,7 +177,7 @@ class Settler:
         return results
 
     async def _make(
-        self, connection: Connection, endings: Sequence[Ending]
+        self, connection: DatabaseConnection, endings: Sequence[Ending]
     ) -> tuple[list[bool], set[Stage]]:
         wishes = await _lock(connection, endings)
         ours = [ending for ending in endings if ending.id in wishes]
@@ -198,7 +198,7 @@ class Settler:
         return results, rings
 
     async def _write(
-        self, connection: Connection, changes: Sequence[tuple[Ending, Change]]
+        self, connection: DatabaseConnection, changes: Sequence[tuple[Ending, Change]]
     ) -> None:
         going = [ending.id for ending, change in changes if change.stage is None]
         staying = [(ending, change) for ending, change in changes if change.stage is not None]
@@ -208,11 +208,11 @@ class Settler:
         if staying:
             await self._write_changes(connection, staying)
         for ending, _ in staying:
-            if isinstance(ending.settlement, Passed) and ending.settlement.adopted is not None:
+            if isinstance(ending.settlement, FilterPass) and ending.settlement.adopted is not None:
                 await _replace(connection, ending.id, ending.settlement.adopted)
 
     async def _write_changes(
-        self, connection: Connection, changes: Sequence[tuple[Ending, Change]]
+        self, connection: DatabaseConnection, changes: Sequence[tuple[Ending, Change]]
     ) -> None:
         clock = self._database.clock
         await connection.execute(
@@ -232,7 +232,7 @@ class Settler:
 
 
 async def _lock(
-    connection: Connection, endings: Sequence[Ending]
+    connection: DatabaseConnection, endings: Sequence[Ending]
 ) -> Mapping[UUID, AdministratorWish | None]:
     """Lock the rows that still belong to their claims; return the operator's wish for each."""
     cursor = await connection.execute(_LOCK, _fenced(endings))
@@ -242,7 +242,7 @@ async def _lock(
     }
 
 
-async def _must_have_ended(connection: Connection, endings: Sequence[Ending]) -> None:
+async def _must_have_ended(connection: DatabaseConnection, endings: Sequence[Ending]) -> None:
     """Make sure that these were settled before, by a transaction whose answer was lost.
 
     Raises:
@@ -264,7 +264,7 @@ def _fenced(endings: Sequence[Ending]) -> dict[str, object]:
     }
 
 
-async def _answer(connection: Connection, endings: Sequence[Ending]) -> set[UUID]:
+async def _answer(connection: DatabaseConnection, endings: Sequence[Ending]) -> set[UUID]:
     """Answer the clients that wait; return the messages whose client has the answer."""
     answers = [
         (ending.id, str(ending.answer))
@@ -295,7 +295,7 @@ def _settled(ending: Ending, wish: AdministratorWish | None, *, now: float) -> C
         case Given.BACK:
             back = transition.after_wish(wish, stage=ending.stage, history=ending.history, now=now)
             return back or Change((), ending.stage)
-        case Passed(size=size, crc32=crc32):
+        case FilterPass(size=size, crc32=crc32):
             passed = transition.after_filters(ending.stage, length=size, crc32=crc32, now=now)
             history = transition.folded(ending.history, passed.entries)
             then = transition.after_wish(wish, stage=Stage.READY, history=history, now=now)
@@ -318,7 +318,7 @@ def _attempts(entries: Sequence[Entry]) -> int:
     return sum(entry.tries for entry in entries if isinstance(entry, Attempt))
 
 
-async def _replace(connection: Connection, message: UUID, adopted: Adopted) -> None:
+async def _replace(connection: DatabaseConnection, message: UUID, adopted: Adopted) -> None:
     await connection.execute(
         _REPLACE,
         {"id": message, "size": adopted.size, "crc32": adopted.crc32, "head": adopted.head},

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from emailrelay.errors import StoreError
 from emailrelay.store.base import CHUNK
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.committing import insert_chunks
 
@@ -77,7 +77,7 @@ class Upload:
                         await connection.execute(statement, {"id": self.uuid})
 
 
-async def move(connection: Connection, upload: UUID, saved: int, message: UUID) -> None:
+async def move(connection: DatabaseConnection, upload: UUID, saved: int, message: UUID) -> None:
     """Make the ``saved`` chunks of an upload those of a message, within a transaction.
 
     Raises:

@@ -37,7 +37,7 @@ _DOUBTED = "update emailrelay.message set journal = journal || %(lines)s where i
 _BODY = "delete from emailrelay.body where message = %(id)s"
 
 
-class Waiters:
+class ClientWaits:
     """All clients that wait in this process, and one task that looks for their answers."""
 
     def __init__(self, database: Database) -> None:

@@ -4,7 +4,7 @@ import datetime as dt
 
 from psycopg import sql
 
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 
 KEPT = 7
 """Days for which the ids of messages that have left are kept."""
@@ -19,7 +19,7 @@ _NO_LONG_WAIT = "set local lock_timeout = '2s'"
 """Settlements must not queue behind a change of the tables that waits for a long transaction."""
 
 
-async def keep(connection: Connection, now: float) -> None:
+async def keep(connection: DatabaseConnection, now: float) -> None:
     """Make the tables of the days ahead, and drop those of the days that are over.
 
     Within a transaction. Rows of a day without a table, as the first one, are in ``history_rest``.
@@ -40,7 +40,9 @@ async def keep(connection: Connection, now: float) -> None:
         await connection.execute(sql.SQL("drop table emailrelay.{}").format(sql.Identifier(name)))
 
 
-async def _changes(connection: Connection, today: dt.date) -> tuple[dict[str, dt.date], list[str]]:
+async def _changes(
+    connection: DatabaseConnection, today: dt.date
+) -> tuple[dict[str, dt.date], list[str]]:
     """Return the tables to make, with their days, and those to drop."""
     cursor = await connection.execute(_THERE)
     there = {str(name) for (name,) in await cursor.fetchall()}

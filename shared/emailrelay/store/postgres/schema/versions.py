@@ -6,7 +6,7 @@ from typing import LiteralString, NamedTuple
 import psycopg
 
 from emailrelay.errors import StoreUnusable
-from emailrelay.store.postgres.link.connections import Connection
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.schema.migrations import LATEST, MIGRATIONS, Tuned
 
 _SAFE = {"synchronous_commit": ("on", "remote_apply"), "fsync": ("on",)}
@@ -51,7 +51,7 @@ class Versions(NamedTuple):
         return None
 
 
-async def read(connection: Connection) -> Versions:
+async def read(connection: DatabaseConnection) -> Versions:
     """Read the version of the tables."""
     there = await connection.execute("select to_regclass('emailrelay.version') is not null")
     if await there.fetchone() != (True,):
@@ -64,7 +64,7 @@ async def read(connection: Connection) -> Versions:
 
 
 async def migrate(
-    connection: Connection, tell: Callable[[str], None], *, tuned: bool = True
+    connection: DatabaseConnection, tell: Callable[[str], None], *, tuned: bool = True
 ) -> Versions:
     """Make all missing steps, each whole or not at all; two at once wait for each other.
 
@@ -87,7 +87,7 @@ async def migrate(
     return await read(connection)
 
 
-async def _make_schema(connection: Connection) -> None:
+async def _make_schema(connection: DatabaseConnection) -> None:
     async with connection.transaction():
         encoding = await connection.execute(
             "select current_setting('server_encoding'), exists (select 1 from pg_namespace"
@@ -104,7 +104,7 @@ async def _make_schema(connection: Connection) -> None:
 
 
 async def _execute(
-    connection: Connection, statement: LiteralString | Tuned, *, tuned: bool
+    connection: DatabaseConnection, statement: LiteralString | Tuned, *, tuned: bool
 ) -> None:
     if not isinstance(statement, Tuned):
         await connection.execute(statement)
@@ -121,7 +121,7 @@ async def _execute(
         await connection.execute(statement.plain)
 
 
-async def unsafe_settings(connection: Connection, allowed: frozenset[str]) -> list[str]:
+async def unsafe_settings(connection: DatabaseConnection, allowed: frozenset[str]) -> list[str]:
     """Return the settings of the server, as NAME=VALUE, with which it may lose confirmed mail.
 
     Those ``allowed`` by name are left out.
@@ -135,7 +135,7 @@ async def unsafe_settings(connection: Connection, allowed: frozenset[str]) -> li
     return found
 
 
-async def check(connection: Connection, allowed: frozenset[str]) -> None:
+async def check(connection: DatabaseConnection, allowed: frozenset[str]) -> None:
     """Make sure that the tables can be used, and that the server keeps what it confirms.
 
     Raises:
