@@ -77,7 +77,6 @@ def test_database_that_is_killed_and_started_again_loses_nothing(
             server.start()
             course.done["database"] += 1
             course.progress(least=1)
-            course.kill()
         assert course.settled() == []
         report.figure("database, kills of all its processes", str(course))
     relay.stop()
