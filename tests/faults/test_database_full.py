@@ -78,7 +78,7 @@ def test_full_disk_loses_nothing_and_sends_nothing_twice(office: Office, disk: P
     fill(ballast)
     assert until(lambda: code if (code := office.send(100_000)) != OK else 0, "refused") == NO_ROOM
     office.forwarder.start()
-    office.sink.wait_for(5)
+    office.forwarder.hear("store_trouble")
     ballast.unlink()
     until(lambda: office.send(100_000) == OK, "mail is taken again")
     office.arrived()

@@ -7,7 +7,7 @@ import pytest
 
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.store.postgres.link import place
-from emailrelay.store.postgres.link.trouble import Lost, not_connected, told
+from emailrelay.store.postgres.link.trouble import Busy, Lost, not_connected, told
 
 SECRET = "hunter2"  # noqa: S105 - of no one
 
@@ -72,7 +72,7 @@ def test_libpq_finds_the_password_by_itself_without_a_file() -> None:
     [
         (psycopg.errors.UndefinedTable("x"), StoreUnusable, "emailrelay-store init"),
         (psycopg.errors.InsufficientPrivilege("x"), StoreUnusable, "grants"),
-        (psycopg.errors.ReadOnlySqlTransaction("x"), StoreError, "replica"),
+        (psycopg.errors.ReadOnlySqlTransaction("x"), Busy, "replica"),
         (psycopg.errors.AdminShutdown("x"), Lost, "does not answer"),
         (psycopg.errors.DeadlockDetected("x"), StoreError, "refused"),
         (psycopg.OperationalError("connection reset\nby peer"), Lost, "connection reset"),

@@ -138,14 +138,18 @@ class Settler:
             StoreError: the database refuses the settlement.
 
         """
+        told = False
         for pause in pauses():
             try:
                 return await self._batch.do(ending)
-            except (Lost, Busy):
+            except (Lost, Busy) as error:
                 # The delivery has been made: it must be recorded, however long the database is away
                 # or has no room. A message given back would be delivered again.
                 if ending.settlement is Given.BACK:
                     raise
+                if isinstance(error, Busy) and not told:
+                    told = True
+                    self._database.trouble("settle a message", error)
             await asyncio.sleep(pause)
         raise AssertionError("pauses never end")
 
