@@ -153,7 +153,7 @@ def rates(server: DatabaseServer, arguments: argparse.Namespace) -> None:
     content = (b"x" * 70 + b"\r\n") * (_SIZE // 72)
     found: dict[str, list[float]] = {"enqueue": [], "claim to done": []}
     for turn in range(arguments.rounds):
-        pair = {}
+        pair = dict[object, tuple[float, float]]()
         for act in (batches, one_row)[:: 1 if turn % 2 else -1]:
             pair[act] = asyncio.run(act(server, arguments.messages, content))
         for n, what in enumerate(found):
@@ -189,14 +189,15 @@ def deep(server: DatabaseServer, arguments: argparse.Namespace) -> None:
 
 async def _claims(url: str) -> None:
     async with PostgresStore(url, report=ignore) as store:
-        claimer = store._services.claimer  # noqa: SLF001 -- a statement is measured, not a feed
+        services = store._services  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] -- statements are measured
         taken: list[float] = []
         for _ in range(200):
             began = time.perf_counter()
-            got = await claimer.due(Stage.READY, _CLAIM)
+            got = await services.claimer.due(Stage.READY, _CLAIM)
             taken.append(1000 * (time.perf_counter() - began))
-            assert len(got) == _CLAIM
-            claims = [PostgresClaim(store._services, each) for each in got]  # noqa: SLF001
+            if len(got) != _CLAIM:
+                raise RuntimeError(f"{len(got)} messages were claimed")
+            claims = [PostgresClaim(services, each) for each in got]
             await asyncio.gather(*(claim.settle(Done()) for claim in claims))
     taken.sort()
     print(

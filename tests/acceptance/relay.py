@@ -343,8 +343,8 @@ class Relay:
     def _service(
         self, kind: str, arguments: Sequence[str], name: str, spool: Path | None, port: int = 0
     ) -> Service:
-        place: tuple[str, ...] = ("--spool-dir", str(spool or self.spool), "--log-format", "json")
-        place += ("--store", self.store) if self.store else ()
+        store = ("--store", self.store) if self.store else ()
+        place = ("--spool-dir", str(spool or self.spool), "--log-format", "json", *store)
         command: list[str | Path] = [BIN / f"emailrelay-{kind}", *place, *arguments]
         service = self.kind(name, command, self.directory, port)
         self.processes.append(service)

@@ -81,6 +81,11 @@ class DatabaseProxy:
                 serving.close()
                 proxy.cut()
 
+    @property
+    def serving(self) -> bool:
+        """Whether any connection is open."""
+        return bool(self._open)
+
     def cut(self) -> None:
         """Break all connections."""
         for writer in list(self._open):

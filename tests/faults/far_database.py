@@ -35,6 +35,10 @@ class FarDatabase:
         async with DatabaseProxy.before(self._server) as self.proxy:
             self._made.set_result(asyncio.get_running_loop())
             await self._over.wait()
+            proxy = self.proxy
+            proxy.cut()
+            while proxy.serving:  # noqa: ASYNC110 -- seen by asking
+                await asyncio.sleep(0.01)
 
     def do(self, act: Callable[[], object]) -> None:
         """Do something in the proxy's thread."""

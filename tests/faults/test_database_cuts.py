@@ -97,7 +97,7 @@ async def settled(
 @pytest.mark.parametrize("scenario", [commit, commit_large, finish, hold, adopt])
 async def test_connection_breaks_at_each_message(tmp_path: Path, scenario: Scenario) -> None:
     database = PostgresOpener(tmp_path)
-    first = random.randrange(1, EACH + 1)  # noqa: S311 -- no secret
+    number = first = random.randrange(1, EACH + 1)  # noqa: S311 -- no secret
     async with DatabaseProxy.before(database.server.directory) as proxy, database() as other:
         url = database.server.url(database.name, host=str(proxy.directory))
         for number in itertools.count(first, EACH):

@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,11 +17,12 @@ NO_ROOM = 452
 
 
 @pytest.fixture
-def disk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def disk() -> Iterator[Path]:
     """Give a small disk that the server may use."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to mount a file system")
-    root = Path("/tmp") / f"disk-{os.getpid()}"
+    # The server's user must reach it.
+    root = Path(tempfile.gettempdir()) / f"disk-{os.getpid()}"
     root.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(root)]
     made = subprocess.run(command, check=False, capture_output=True, text=True)
@@ -76,7 +78,7 @@ def test_full_disk_loses_nothing_and_sends_nothing_twice(office: Office, disk: P
     fill(ballast)
     assert until(lambda: code if (code := office.send(100_000)) != OK else 0, "refused") == NO_ROOM
     office.forwarder.start()
-    office.sink.wait_for(5)
+    office.forwarder.hear("store_trouble")
     ballast.unlink()
     until(lambda: office.send(100_000) == OK, "mail is taken again")
     office.arrived()

@@ -26,19 +26,19 @@ def ignore(_event: object) -> None:
 
 async def crash_and_wait(cluster: Cluster, work: "asyncio.Task[object]", written: str) -> None:
     """Crash the primary while ``work`` waits for the standby; wait until it does so again."""
-    await until_true(cluster, work, "select count(*) > 0 from pg_stat_activity" + _WAITS)
+    await until_true(cluster, work, _WAITS)
     cluster.primary.kill()
     cluster.primary.start()
     assert cluster.asked(written), "the crash has lost what it was to leave"
-    await until_true(cluster, work, "select count(*) > 0 from pg_stat_activity" + _WAITS)
+    await until_true(cluster, work, _WAITS)
 
 
-_WAITS = " where wait_event = 'SyncRep'"
+_WAITS = "select count(*) > 0 from pg_stat_activity where wait_event = 'SyncRep'"
 
 
 async def until_true(cluster: Cluster, work: "asyncio.Task[object]", statement: str) -> None:
     async with asyncio.timeout(60):
-        while not work.done() and not cluster.asked(statement):
+        while not work.done() and not cluster.asked(statement):  # noqa: ASYNC110 -- seen by asking
             await asyncio.sleep(0.02)
 
 

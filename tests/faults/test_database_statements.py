@@ -50,6 +50,10 @@ def test_service_dies_at_every_statement(
     office.relay.stop()
 
 
+def ignore(_statement: int) -> None:
+    pass
+
+
 def died(office: Office, victim: Service, moment: str, number: int) -> bool:
     """Kill a service at one of its statements from its start until a message has passed.
 
@@ -74,7 +78,7 @@ def died(office: Office, victim: Service, moment: str, number: int) -> bool:
     sent = office.send() == OK if not dead else False
     if sent:
         until(lambda: dead or office.rows("message") == 0, "the message passes")
-    setattr(proxy, hook, lambda _: None)
+    setattr(proxy, hook, ignore)
     if dead:
         victim.wait()
         victim.spawn()

@@ -78,7 +78,7 @@ class SeveralFeed(Feed):
         asking: dict[asyncio.Task[Claim], Feed] = {}
         claim: Claim | None = None
         try:
-            claim = await self._claimed(asking)
+            claim = found = await self._claimed(asking)
         finally:
             giving_back = asyncio.ensure_future(_give_back(asking))
             try:
@@ -88,7 +88,7 @@ class SeveralFeed(Feed):
                 if claim is not None:
                     await claim.release()
                 raise
-        return claim
+        return found
 
     async def _claimed(self, asking: dict[asyncio.Task[Claim], Feed]) -> Claim:
         wanted, wait = self._first(), _SOON

@@ -29,7 +29,10 @@ class Batch(Generic[Item, Result]):
         most: int = 100,
         weight: Callable[[Item], int] = lambda _: 1,
         stays: Callable[[Item], bool] = lambda _: False,
+        tell: Callable[[StoreError], None] = lambda _: None,
     ) -> None:
+        """``tell`` hears once why items stay although the database answers."""
+        self._tell = tell
         self._run, self._most, self._weight, self._stays = run, most, weight, stays
         self._waiting: deque[_Waiting[Item, Result]] = deque()
         self._running: asyncio.Task[None] | None = None
@@ -62,15 +65,18 @@ class Batch(Generic[Item, Result]):
 
     async def _work(self) -> None:
         """Run batches until no item waits."""
-        pause = pauses()
+        pause, told = pauses(), False
         try:
             while self._waiting:
                 batch = self._next()
                 try:
                     await self._together(batch)
-                    pause = pauses()
+                    pause, told = pauses(), False
                 except StoreError as error:
                     if self._stay(batch, error):
+                        if isinstance(error, Busy) and not told:
+                            self._tell(error)
+                            told = True
                         await asyncio.sleep(next(pause))
                 except BaseException:
                     self._waiting.extendleft(reversed(batch))

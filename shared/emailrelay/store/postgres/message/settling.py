@@ -140,6 +140,7 @@ class Settler:
             most=committing.MOST_OCTETS,
             weight=lambda ending: ending.weight,
             stays=lambda ending: ending.settlement is not Given.BACK,
+            tell=lambda error: database.trouble("settle a message", error),
         )
 
     async def settle(self, ending: Ending) -> bool:
