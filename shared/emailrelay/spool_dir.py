@@ -10,7 +10,7 @@ sends mail.
 import errno
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import cast
 
 STORE = "EMAILRELAY_STORE"
 FALLBACK = "EMAILRELAY_STORE_FALLBACK"
@@ -41,10 +41,11 @@ def chosen() -> str:
     file = _settings(path)
     named, directory = file.get("store"), file.get("spool_dir")
     if named is not None:
-        urls = named if isinstance(named, list) else [named]
-        if not all(isinstance(url, str) for url in urls):
+        urls = cast("list[object]", named) if isinstance(named, list) else [named]
+        texts = [url for url in urls if isinstance(url, str)]
+        if len(texts) < len(urls):
             raise OSError(errno.EINVAL, f"{SETTINGS} names a file whose store is no URL", path)
-        return " ".join(urls)
+        return " ".join(texts)
     if from_environment := os.environ.get(VARIABLE):
         return from_environment
     return os.path.abspath(directory) if isinstance(directory, str) else default()
@@ -61,7 +62,7 @@ def fallback() -> str | None:
     return named if isinstance(named, str) else None
 
 
-def _settings(path: str | None) -> Mapping[str, Any]:
+def _settings(path: str | None) -> Mapping[str, object]:
     if not path:
         return {}
     import tomllib  # noqa: PLC0415 -- only needed with a settings file

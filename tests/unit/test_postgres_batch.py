@@ -1,0 +1,72 @@
+"""Batches of the PostgreSQL store: items that stay until the database takes them, and others."""
+
+from collections.abc import Iterable, Sequence
+
+import pytest
+
+from emailrelay.errors import StoreError
+from emailrelay.store.postgres.link.batch import Batch
+from emailrelay.store.postgres.link.trouble import Busy, Lost
+
+NO_ROOM = Busy("write", "the database has no room")
+AWAY = Lost("write", "the database does not answer")
+REFUSED = StoreError("write", "the database refused")
+
+
+class Writes:
+    """Answers of a database: some errors, then results."""
+
+    def __init__(self, errors: Iterable[StoreError]) -> None:
+        self.errors = list(errors)
+        self.told: list[StoreError] = []
+
+    async def run(self, items: Sequence[str]) -> Sequence[str]:
+        if self.errors:
+            raise self.errors.pop(0)
+        return [item.upper() for item in items]
+
+    def batch(self, *, stays: bool) -> Batch[str, str]:
+        return Batch(self.run, stays=lambda _: stays, tell=self.told.append)
+
+
+@pytest.mark.parametrize(
+    ("errors", "told"),
+    [
+        ([], []),
+        ([AWAY, AWAY], []),
+        ([NO_ROOM, NO_ROOM], [NO_ROOM]),
+        ([AWAY, NO_ROOM, AWAY, NO_ROOM], [NO_ROOM]),
+    ],
+)
+async def test_item_that_stays_is_written_at_last_and_a_lack_of_room_told_once(
+    errors: list[StoreError], told: list[StoreError]
+) -> None:
+    writes = Writes(errors)
+    assert await writes.batch(stays=True).do("a") == "A"
+    assert writes.told == told
+
+
+async def test_lack_of_room_is_told_again_after_a_success() -> None:
+    writes = Writes([NO_ROOM])
+    batch = writes.batch(stays=True)
+    assert await batch.do("a") == "A"
+    writes.errors.append(NO_ROOM)
+    assert await batch.do("b") == "B"
+    assert writes.told == [NO_ROOM, NO_ROOM]
+
+
+@pytest.mark.parametrize("error", [NO_ROOM, AWAY])
+async def test_item_that_does_not_stay_fails_at_once(error: StoreError) -> None:
+    writes = Writes([error])
+    with pytest.raises(StoreError) as failed:
+        await writes.batch(stays=False).do("a")
+    assert failed.value is error
+    assert writes.told == []
+
+
+async def test_refused_item_fails_even_if_it_stays() -> None:
+    writes = Writes([REFUSED])
+    with pytest.raises(StoreError) as failed:
+        await writes.batch(stays=True).do("a")
+    assert failed.value is REFUSED
+    assert writes.told == []
