@@ -20,7 +20,7 @@ The **settings file** is in TOML. `--config FILE` (`-c`) or `EMAILRELAY_CONFIG` 
 serves all services: each service reads its own keys and ignores those of the others.
 [`deploy/emailrelay.toml`](../deploy/emailrelay.toml) has every key, commented out.
 
-Routes, accounts and the like are tables in the file, such as `[[route]]`, and can occur several
+Routes and accounts, for example, are tables in the file, such as `[[route]]`, and can occur several
 times. They have no flags. They are at the end of this page and at the end of the file.
 
 **Flags** such as `--remote-clients` need no value, but can have one: `--remote-clients=no`. In the

@@ -21,7 +21,7 @@ class NoticeCount:
 
     told: list[QueueId] = field(default_factory=list[QueueId])
     double: list[QueueId] = field(default_factory=list[QueueId])
-    """Failed messages of the null sender: notices and the like, which cause no notice."""
+    """Failed messages of the null sender, such as notices; they cause no further notice."""
     silent: list[QueueId] = field(default_factory=list[QueueId])
     """No notice possible or needed: an unreadable envelope, or every recipient has the message."""
     trouble: dict[QueueId, str] = field(default_factory=dict[QueueId, str])

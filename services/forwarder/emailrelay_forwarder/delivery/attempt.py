@@ -137,7 +137,7 @@ class Attempts:
             try:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
                 await deliver(message, session, progress, together=together)
-            except BaseException as error:
+            except BaseException as error:  # cancelled as well: the session must not be used again
                 smarthost.end(session, error)
                 raise
             smarthost.end(session)

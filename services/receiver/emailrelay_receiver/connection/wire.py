@@ -1,4 +1,4 @@
-"""A connection to a client: aiosmtpd's protocol class, with input and content reading of ours.
+"""A connection to a client: aiosmtpd's protocol class, with its own reading of input and content.
 
 aiosmtpd provides the protocol, with the session's task and flow control for replies. These are the
 differences and their reasons (aiosmtpd 1.4.6):

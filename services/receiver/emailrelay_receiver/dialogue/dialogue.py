@@ -10,7 +10,7 @@ addressed    at least one RCPT accepted   RCPT, DATA, BDAT
 chunked      BDAT without LAST            BDAT
 ===========  ===========================  =============================================
 
-The terms come first: encryption before everything but EHLO and the like, a login before MAIL and
+The terms come first: encryption before most commands, a login before MAIL and
 VRFY.
 """
 
