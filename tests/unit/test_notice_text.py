@@ -13,9 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
+from emailrelay.bounces import dsn
+from emailrelay.dsn_request import DsnRequest, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, Entry, Failure, read
-from emailrelay.notify import dsn
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 
@@ -31,18 +32,22 @@ def report(
     sender: str = "sender@x.test",
     header: bytes = HEADER,
     failures: tuple[dsn.FailedRecipient, ...] | None = None,
+    envelope_id: str = "",
+    give_back: Return | None = None,
 ) -> dsn.FailureReport:
     return dsn.FailureReport(
         id="1700000000000.1.2",
         about="1700000000000.1.1",
         host="relay.test",
-        sender=Address(sender),
+        to=(Address(sender),),
         failures=failures
         or (dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),),
         arrived=1_700_000_000.0,
         last_attempt=1_700_000_100.0,
         now=1_700_000_200.0,
-        header=header,
+        beginning=header,
+        envelope_id=envelope_id,
+        give_back=give_back,
     )
 
 
@@ -138,7 +143,7 @@ def test_original_that_guesses_the_boundary_stays_in_its_part() -> None:
 
 def test_huge_header_is_cut() -> None:
     header = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 60) for n in range(5000))
-    assert len(dsn.compose(report(header=header))) < dsn.LARGEST_HEADER + 4096
+    assert len(dsn.compose(report(header=header))) < dsn.LARGEST_RETURN + 4096
 
 
 def test_reply_of_a_peer_cannot_add_fields() -> None:
@@ -187,3 +192,66 @@ def test_delivered_recipients_are_not_called_failed() -> None:
         dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx:25"),
         dsn.FailedRecipient(recipient=CAT, reply=GIVEN_UP),
     )
+
+
+def test_sender_who_asks_for_the_whole_message_gets_it_unchanged() -> None:
+    content = HEADER + "Grüße\r\n--=_1700000000000.1.2\r\n".encode()
+    notice = dsn.compose(report(header=content, give_back=Return.FULL))
+    assert content in notice
+    message = email.message_from_bytes(notice)
+    assert [p.get_content_type() for p in message.walk() if p.get_content_maintype() != "text"] == [
+        "multipart/report",
+        "message/delivery-status",
+        "message/rfc822",
+    ]
+    assert part(message, "message/rfc822")["Content-Transfer-Encoding"] == "8bit"
+    assert message.defects == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Subject: large\r\n\r\n" + b"x\r\n" * dsn.LARGEST_RETURN,
+        b"Subject: bare\r\n\r\nline\nfeed\r\n",
+        b"Subject: nul\r\n\r\n\0\r\n",
+        b"Subject: long\r\n\r\n" + b"x" * 999 + b"\r\n",
+        b"",
+    ],
+)
+def test_message_that_servers_might_refuse_goes_back_as_its_header(content: bytes) -> None:
+    message = read_back(report(header=content, give_back=Return.FULL))
+    assert part(message, "text/rfc822-headers")
+
+
+def test_notice_has_the_senders_own_names_for_message_and_recipient() -> None:
+    failure = dsn.FailedRecipient(recipient=BOB, reply=NOBODY, original="rfc822;Bob+2Bx@y.test")
+    other = dsn.FailedRecipient(recipient=CAT, reply=NOBODY, original="utf-8;\u00fc@z.test")
+    notice = report(failures=(failure, other), envelope_id="QQ+2B1")
+    about, bob, cat = status_blocks(read_back(notice))
+    assert about["Original-Envelope-Id"] == "QQ+1"
+    assert bob["Original-Recipient"] == "rfc822; Bob+x@y.test"
+    assert cat["Original-Recipient"] == "utf-8; ?@z.test"
+
+
+@pytest.mark.parametrize(
+    ("notify", "told"),
+    [
+        ((), True),
+        ((Notify.FAILURE,), True),
+        ((Notify.SUCCESS, Notify.FAILURE), True),
+        ((Notify.NEVER,), False),
+        ((Notify.SUCCESS,), False),
+        ((Notify.DELAY,), False),
+    ],
+)
+def test_sender_hears_only_of_the_failures_that_it_asked_for(
+    notify: tuple[Notify, ...], *, told: bool
+) -> None:
+    request = DsnRequest(recipients={BOB: RecipientRequest(notify, "rfc822;b@y.test")})
+    accepted = Accepted(at=1.0, stage=Stage.READY, length=1, crc32=1, dsn=request)
+    entries = (accepted, Failure(at=3.0, stage=Stage.READY, reason=GIVEN_UP))
+    failed = {found.recipient: found for found in dsn.failures(ENVELOPE, read(entries))}
+    assert (BOB in failed) is told
+    assert CAT in failed
+    if told:
+        assert failed[BOB].original == "rfc822;b@y.test"

@@ -405,7 +405,7 @@ class _Failure(FailedMessage):
 
     def beside(self, other: FailedMessage) -> bool:
         """See ``FailedMessage``."""
-        return isinstance(other, _Failure) and other._store.mail is self._store.mail
+        return isinstance(other, _Failure) and other._store.mail is self._store.mail  # noqa: SLF001 - its own kind
 
     async def prepare(
         self,
@@ -423,7 +423,7 @@ class _Failure(FailedMessage):
         noted = Notified(at=self._store.clock(), told=True, to=to, notice=message)
         for failure in (self, *also):
             if isinstance(failure, _Failure):
-                failure._kept.entries.append(noted)
+                failure._kept.entries.append(noted)  # noqa: SLF001 - its own kind
         return prepared
 
     async def prepared(self) -> PreparedNotice | None:

@@ -30,13 +30,13 @@ def take_failure(spool: Spool, message: QueueId) -> "SpoolFailure | None":
         try:
             rewriting.shorten_if_long(locked)
             failure = SpoolFailure(locked)
-            if not failure.history.notified and notice.covered(spool, message):
-                locked.release()  # the next sweep records it
-                return None
-            return failure
+            covered = not failure.history.notified and notice.covered(spool, message)
         except BaseException:
             locked.release()
             raise
+        if covered:
+            locked.release()  # the next sweep records it
+        return None if covered else failure
 
 
 class SpoolFailure(FailedMessage):

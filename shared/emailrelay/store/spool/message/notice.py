@@ -188,7 +188,7 @@ def _settle(notice: Notice, locked: Locked) -> None:
         notice.discard()
     elif notice.kind is NoticeKind.RELAY:
         noted = history.notice or Notified(at=locked.spool.clock())
-        if not all([_record_other(notice.spool, other, noted) for other in notice.others()]):
+        if not all(_record_other(notice.spool, other, noted) for other in notice.others()):
             return  # another process has the message now: the next sweep goes on
         notice.move_on()
         notice.spool.report(Recovered(id=notice.about, what="notice of failure sent on"))

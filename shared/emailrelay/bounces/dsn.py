@@ -1,11 +1,12 @@
 """The text of a notice of failure: a delivery status notification (RFC 3464, RFC 6522).
 
-Only the header of the original is returned (RFC 3462 allows that), shortened and cleaned: its
-author is unknown, and a notice must not be a way to send mail under another name.
+A sender who asked for the whole message (``RET=FULL``) gets it back, if it is small. All others
+get its header (RFC 6522 section 4), shortened and cleaned: the author is unknown, and a notice must
+not be a way to send mail under another name.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.generator import BytesGenerator
 from email.message import Message
@@ -15,12 +16,14 @@ from email.policy import SMTPUTF8, compat32
 from email.utils import formatdate
 from io import BytesIO
 
+from emailrelay import envelope_format
+from emailrelay.dsn_request import DsnRequest, Notify, Return
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, History
 from emailrelay.reply import Reply
 
-LARGEST_HEADER = 64 * 1024
-"""The most octets of the original's header that are returned."""
+LARGEST_RETURN = 64 * 1024
+"""The most octets of the original that are returned."""
 _LONGEST_LINE = 998
 _UNKNOWN = Reply(554, "5.0.0 the reason is not known")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
@@ -38,6 +41,10 @@ class FailedRecipient:
     reply: Reply
     peer: str = ""
     """The server that gave the reply; empty if the reply is this relay's own."""
+    original: str = ""
+    """The address that the sender wrote: ``ORCPT`` as given, or empty."""
+    about: str = ""
+    """The id of the failed message, in a notice about several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,27 +56,39 @@ class FailureReport:
     about: str
     """The failed message's id."""
     host: str
-    sender: Address
+    to: tuple[Address, ...]
     failures: tuple[FailedRecipient, ...]
     arrived: float | None
     last_attempt: float | None
     now: float
-    header: bytes
-    """The beginning of the original's header, or all of it."""
+    beginning: bytes
+    """The first octets of the original: at most ``LARGEST_RETURN`` and one more."""
+    envelope_id: str = ""
+    """``ENVID`` as given, or empty."""
+    give_back: Return | None = None
 
 
 def failures(envelope: Envelope, history: History) -> tuple[FailedRecipient, ...]:
-    """Return the recipients that were refused or given up, in the envelope's order."""
+    """Return the recipients that were refused or given up, in the envelope's order.
+
+    A recipient is left out if the sender wants no notice of its failure (RFC 3461 section 4.1).
+    """
     reason = history.failed.reason if history.failed is not None else _UNKNOWN
     return tuple(
         FailedRecipient(
             recipient=address,
             reply=history.refused.get(address, reason),
             peer=_peer(history.last_attempt, address) if address in history.refused else "",
+            original=history.dsn.of(address).original,
         )
         for address in dict.fromkeys(envelope.recipients)
-        if address not in history.delivered
+        if address not in history.delivered and _wanted(history.dsn, address)
     )
+
+
+def _wanted(dsn: DsnRequest, recipient: Address) -> bool:
+    notify = dsn.of(recipient).notify
+    return not notify or Notify.FAILURE in notify
 
 
 def _peer(attempt: Attempt | None, recipient: Address) -> str:
@@ -79,54 +98,109 @@ def _peer(attempt: Attempt | None, recipient: Address) -> str:
 
 def compose(report: FailureReport) -> bytes:
     """Return the octets of the notice, with CRLF line ends."""
-    notice = MIMEMultipart("report", report_type="delivery-status")
-    notice["Date"] = formatdate(report.now, localtime=True)
-    notice["From"] = f"Mail Delivery System <MAILER-DAEMON@{report.host}>"
-    notice["To"] = report.sender
-    notice["Subject"] = "Mail could not be delivered"
-    notice["Message-ID"] = f"<{report.id}@{report.host}>"
-    original = _MESSAGE_ID.search(report.header)
+    notice = start(report.id, report.host, report.to, report.now, "Mail could not be delivered")
+    original = _MESSAGE_ID.search(_header(report.beginning))
     if original is not None:
         notice["In-Reply-To"] = notice["References"] = original[1].decode()
-    notice["Auto-Submitted"] = "auto-replied"
-    notice.attach(_words(report))
+    whole = _is_returned(report)
+    notice.attach(_words(report, whole=whole))
     notice.attach(_status(report))
-    notice.attach(_original(report.header))
-    return _octets(notice, utf8=not report.sender.isascii())
+    if not whole:
+        notice.attach(_original(report.beginning))
+        return octets(notice)
+    notice.set_boundary(_boundary(report.id, report.beginning))
+    return _with_message(octets(notice), report.beginning)
 
 
-def _octets(notice: Message, *, utf8: bool) -> bytes:
+def start(
+    message: str, host: str, to: Sequence[Address], now: float, subject: str
+) -> MIMEMultipart:
+    """Return a notice without its parts; ``message`` is its id."""
+    notice = MIMEMultipart("report", report_type="delivery-status")
+    notice["Date"] = formatdate(now, localtime=True)
+    notice["From"] = f"Mail Delivery System <MAILER-DAEMON@{host}>"
+    notice["To"] = ", ".join(to)
+    notice["Subject"] = subject
+    notice["Message-ID"] = f"<{message}@{host}>"
+    notice["Auto-Submitted"] = "auto-replied"
+    return notice
+
+
+def _is_returned(report: FailureReport) -> bool:
+    """Return whether the whole original goes back; only if every server can pass it on."""
+    octets_of_it = report.beginning
+    lines = octets_of_it.split(b"\r\n")
+    return (
+        report.give_back is Return.FULL
+        and 0 < len(octets_of_it) <= LARGEST_RETURN
+        and not any(b"\n" in line or b"\r" in line or b"\0" in line for line in lines)
+        and max(map(len, lines)) <= _LONGEST_LINE
+    )
+
+
+def _boundary(message: str, content: bytes) -> str:
+    """Return a boundary that the content does not contain."""
+    boundary = f"=_{message}"
+    while boundary.encode() in content:
+        boundary += "_"
+    return boundary
+
+
+def _with_message(notice: bytes, content: bytes) -> bytes:
+    """Add the original as the last part, unchanged: a parser would not write it back as it was."""
+    parts, mark, boundary = notice.rpartition(b"--")[0].rpartition(b"\r\n--")
+    line = mark + boundary
+    coding = b"" if content.isascii() else b"Content-Transfer-Encoding: 8bit\r\n"
+    head = b"\r\nContent-Type: message/rfc822\r\n" + coding + b"\r\n"
+    return b"".join((parts, line, head, content, line, b"--\r\n"))
+
+
+def octets(notice: Message) -> bytes:
+    """Return the octets of a complete notice."""
     # No folding: the envelope's addresses must stay unchanged.
+    utf8 = not str(notice["To"]).isascii()
     policy = SMTPUTF8 if utf8 else compat32.clone(linesep="\r\n", max_line_length=0)
     buffer = BytesIO()
     BytesGenerator(buffer, mangle_from_=False, policy=policy).flatten(notice)
     return buffer.getvalue()
 
 
-def _words(report: FailureReport) -> MIMEText:
+def _words(report: FailureReport, *, whole: bool) -> MIMEText:
     """Return the part for people."""
+    attached = "It is attached." if whole else "Its header is attached."
     lines = [
         f"This is the mail system at host {report.host}.",
         "",
         "Your message could not be delivered to the recipients below, and will not be",
-        "tried again. Its header is attached.",
+        f"tried again. {attached}",
         "",
     ]
     for failure in report.failures:
         # The reply comes from the server, or from this relay about its session with the server.
         said = f"{failure.peer}: " if failure.peer else ""
         lines += [f"<{failure.recipient}>", f"    {said}{failure.reply}", ""]
-    text = "\n".join(lines)
+    return plain("\n".join(lines))
+
+
+def plain(text: str) -> MIMEText:
+    """Return a part with text for people."""
     return MIMEText(text, "plain", "us-ascii" if text.isascii() else "utf-8")
 
 
 def _status(report: FailureReport) -> Message:
     """Return the part for programs: a block for the message, then one for each recipient."""
+    return status_part(_of_message(report), report.failures, report.last_attempt)
+
+
+def status_part(
+    about: Iterator[tuple[str, str]],
+    failed: Sequence[FailedRecipient],
+    last_attempt: float | None = None,
+) -> Message:
+    """Return the part for programs, from the fields about the message and its recipients."""
     part = Message()
     part["Content-Type"] = "message/delivery-status"
-    part.set_payload(
-        [_block(_of_message(report)), *(_block(_of(f, report)) for f in report.failures)]
-    )
+    part.set_payload([_block(about), *(_block(_of(f, last_attempt)) for f in failed)])
     return part
 
 
@@ -139,12 +213,17 @@ def _block(fields: Iterator[tuple[str, str]]) -> Message:
 
 def _of_message(report: FailureReport) -> Iterator[tuple[str, str]]:
     yield "Reporting-MTA", f"dns; {report.host}"
+    if report.envelope_id:
+        yield "Original-Envelope-Id", _decoded(report.envelope_id)
     yield "X-MailRelay-Id", report.about
     if report.arrived is not None:
         yield "Arrival-Date", formatdate(report.arrived, localtime=True)
 
 
-def _of(failure: FailedRecipient, report: FailureReport) -> Iterator[tuple[str, str]]:
+def _of(failure: FailedRecipient, last_attempt: float | None) -> Iterator[tuple[str, str]]:
+    kind, semicolon, address = failure.original.partition(";")
+    if semicolon:
+        yield "Original-Recipient", f"{_ascii(kind)}; {_decoded(address)}"
     yield "Final-Recipient", _typed(failure.recipient)
     yield "Action", "failed"
     yield "Status", status(failure.reply)
@@ -152,8 +231,17 @@ def _of(failure: FailedRecipient, report: FailureReport) -> Iterator[tuple[str, 
         yield "Remote-MTA", f"dns; {_PORT.sub('', failure.peer)}"
     kind = "smtp" if failure.peer else "x-emailrelay"
     yield "Diagnostic-Code", f"{kind}; {_ascii(str(failure.reply))}"
-    if report.last_attempt is not None:
-        yield "Last-Attempt-Date", formatdate(report.last_attempt, localtime=True)
+    if last_attempt is not None:
+        yield "Last-Attempt-Date", formatdate(last_attempt, localtime=True)
+    if failure.about:
+        yield "X-MailRelay-Id", failure.about
+
+
+def _decoded(text: str) -> str:
+    try:
+        return _ascii(envelope_format.from_xtext(text))
+    except ValueError:  # RFC 6533 allows addresses that are no xtext
+        return _ascii(text)
 
 
 def _typed(address: Address) -> str:
@@ -182,11 +270,15 @@ def _original(header: bytes) -> Message:
 
 def clean(header: bytes) -> str:
     """Clean a header of unknown origin: only ASCII lines of legal length, and no body."""
-    cut = header[:LARGEST_HEADER]
-    ended = re.search(rb"\r?\n\r?\n", cut)
-    text = (cut[: ended.start()] if ended else cut).decode("ascii", errors="replace")
+    text = _header(header).decode("ascii", errors="replace")
     lines = re.split(r"\r?\n", text)
     return "".join(f"{_ascii(line)[:_LONGEST_LINE]}\n" for line in lines if line.strip())
+
+
+def _header(beginning: bytes) -> bytes:
+    cut = beginning[:LARGEST_RETURN]
+    ended = re.search(rb"\r?\n\r?\n", cut)
+    return cut[: ended.start()] if ended else cut
 
 
 def _ascii(text: str) -> str:
