@@ -48,7 +48,7 @@ async def told(running: Running, *messages: QueueId) -> None:
 async def settled(store: Store, count: int) -> None:
     """Wait until only so many messages are left."""
     async with asyncio.timeout(30):
-        while len(await ids(store)) != count:
+        while len(await ids(store)) != count:  # noqa: ASYNC110 -- files tell no event
             await asyncio.sleep(0.02)
 
 
@@ -109,7 +109,10 @@ async def test_single_pass_tells_senders_and_the_next_one_sends_the_notices(
 async def test_notice_that_is_refused_is_kept_and_causes_no_other(
     store: Store, spool: Path
 ) -> None:
-    async with SmtpPeer({"RCPT": "550 5.1.1 no"}) as peer, forwarder(spool, peer.address) as running:
+    async with (
+        SmtpPeer({"RCPT": "550 5.1.1 no"}) as peer,
+        forwarder(spool, peer.address) as running,
+    ):
         await running.until("started")
         message = await put(store)
         await told(running, message)

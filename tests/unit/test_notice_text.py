@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
 from emailrelay.bounces import dsn
+from emailrelay.bounces.failures import FailedRecipient, failures
 from emailrelay.dsn_request import DsnRequest, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, Entry, Failure, read
@@ -31,7 +32,7 @@ def report(
     *,
     sender: str = "sender@x.test",
     header: bytes = HEADER,
-    failures: tuple[dsn.FailedRecipient, ...] | None = None,
+    failed: tuple[FailedRecipient, ...] | None = None,
     envelope_id: str = "",
     give_back: Return | None = None,
 ) -> dsn.FailureReport:
@@ -40,8 +41,7 @@ def report(
         about="1700000000000.1.1",
         host="relay.test",
         to=(Address(sender),),
-        failures=failures
-        or (dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),),
+        failures=failed or (FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),),
         arrived=1_700_000_000.0,
         last_attempt=1_700_000_100.0,
         now=1_700_000_200.0,
@@ -85,18 +85,18 @@ def test_notice_is_a_delivery_status_report_that_no_responder_answers() -> None:
 
 def test_notice_claims_of_no_server_what_this_relay_may_have_found() -> None:
     unable = Reply(553, "5.6.7 the server does not support SMTPUTF8")
-    failure = dsn.FailedRecipient(recipient=BOB, reply=unable, peer="mx.y.test:25")
-    words = dsn.compose(report(failures=(failure,))).decode()
+    failure = FailedRecipient(recipient=BOB, reply=unable, peer="mx.y.test:25")
+    words = dsn.compose(report(failed=(failure,))).decode()
     assert "    mx.y.test:25: 553 5.6.7 the server does not support SMTPUTF8\r\n" in words
     assert " said: " not in words
 
 
 def test_notice_names_server_and_reason_for_each_recipient() -> None:
-    failures = (
-        dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),
-        dsn.FailedRecipient(recipient=CAT, reply=GIVEN_UP),
+    failed = (
+        FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),
+        FailedRecipient(recipient=CAT, reply=GIVEN_UP),
     )
-    about, bob, cat = status_blocks(read_back(report(failures=failures)))
+    about, bob, cat = status_blocks(read_back(report(failed=failed)))
     assert about["Reporting-MTA"] == "dns; relay.test"
     assert about["Arrival-Date"]
     assert bob["Final-Recipient"] == "rfc822; bob@y.test"
@@ -110,10 +110,8 @@ def test_notice_names_server_and_reason_for_each_recipient() -> None:
 
 
 def test_bounce_detector_finds_the_failed_recipients() -> None:
-    failures = tuple(
-        dsn.FailedRecipient(recipient=r, reply=NOBODY, peer="mx:25") for r in (ANN, CAT)
-    )
-    found = all_failures(read_back(report(failures=failures)))
+    failed = tuple(FailedRecipient(recipient=r, reply=NOBODY, peer="mx:25") for r in (ANN, CAT))
+    found = all_failures(read_back(report(failed=failed)))
     assert [set(kind) for kind in found] == [set(), {b"ann@x.test", b"cat@z.test"}]
 
 
@@ -148,16 +146,16 @@ def test_huge_header_is_cut() -> None:
 
 def test_reply_of_a_peer_cannot_add_fields() -> None:
     reply = Reply.of(550, "5.1.1 no\r\nAction: delivered \x1b[31m \N{SNOWMAN}")
-    failure = dsn.FailedRecipient(recipient=BOB, reply=reply, peer="mx:25")
-    _, block = status_blocks(read_back(report(failures=(failure,))))
+    failure = FailedRecipient(recipient=BOB, reply=reply, peer="mx:25")
+    _, block = status_blocks(read_back(report(failed=(failure,))))
     assert block.get_all("Action") == ["failed"]
     assert block["Diagnostic-Code"].isascii()
 
 
 def test_addresses_beyond_ascii_survive() -> None:
     sender, recipient = "δοκιμή@παράδειγμα.test", Address("用户@例子.test")
-    failure = dsn.FailedRecipient(recipient=recipient, reply=NOBODY)
-    octets = dsn.compose(report(sender=sender, failures=(failure,)))
+    failure = FailedRecipient(recipient=recipient, reply=NOBODY)
+    octets = dsn.compose(report(sender=sender, failed=(failure,)))
     message = email.message_from_bytes(octets, policy=default.clone(utf8=True))
     assert sender in str(message["To"])
     block = status_blocks(email.message_from_bytes(octets))[1]
@@ -188,9 +186,9 @@ def test_delivered_recipients_are_not_called_failed() -> None:
         ),
         Failure(at=3.0, stage=Stage.READY, reason=GIVEN_UP),
     ]
-    assert dsn.failures(ENVELOPE, read(entries)) == (
-        dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx:25"),
-        dsn.FailedRecipient(recipient=CAT, reply=GIVEN_UP),
+    assert failures(ENVELOPE, read(entries)) == (
+        FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx:25"),
+        FailedRecipient(recipient=CAT, reply=GIVEN_UP),
     )
 
 
@@ -224,9 +222,9 @@ def test_message_that_servers_might_refuse_goes_back_as_its_header(content: byte
 
 
 def test_notice_has_the_senders_own_names_for_message_and_recipient() -> None:
-    failure = dsn.FailedRecipient(recipient=BOB, reply=NOBODY, original="rfc822;Bob+2Bx@y.test")
-    other = dsn.FailedRecipient(recipient=CAT, reply=NOBODY, original="utf-8;\u00fc@z.test")
-    notice = report(failures=(failure, other), envelope_id="QQ+2B1")
+    failure = FailedRecipient(recipient=BOB, reply=NOBODY, original="rfc822;Bob+2Bx@y.test")
+    other = FailedRecipient(recipient=CAT, reply=NOBODY, original="utf-8;\u00fc@z.test")
+    notice = report(failed=(failure, other), envelope_id="QQ+2B1")
     about, bob, cat = status_blocks(read_back(notice))
     assert about["Original-Envelope-Id"] == "QQ+1"
     assert bob["Original-Recipient"] == "rfc822; Bob+x@y.test"
@@ -250,7 +248,7 @@ def test_sender_hears_only_of_the_failures_that_it_asked_for(
     request = DsnRequest(recipients={BOB: RecipientRequest(notify, "rfc822;b@y.test")})
     accepted = Accepted(at=1.0, stage=Stage.READY, length=1, crc32=1, dsn=request)
     entries = (accepted, Failure(at=3.0, stage=Stage.READY, reason=GIVEN_UP))
-    failed = {found.recipient: found for found in dsn.failures(ENVELOPE, read(entries))}
+    failed = {found.recipient: found for found in failures(ENVELOPE, read(entries))}
     assert (BOB in failed) is told
     assert CAT in failed
     if told:

@@ -1,4 +1,4 @@
-"""What the forwarder's settings and events mean for the notices about failed mail."""
+"""Connects the forwarder's settings and events with the notices about failed mail."""
 
 import socket
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from emailrelay.aliases import LOCALHOST, Aliases
-from emailrelay.bounces import dsn
-from emailrelay.bounces.dsn import FailedRecipient
+from emailrelay.bounces.failures import FailedRecipient, failures
 from emailrelay.envelope import NULL_SENDER, Address, Envelope
 from emailrelay.journal import History
 
@@ -62,15 +61,15 @@ def addressees(
     """
     if envelope is None:
         return Untold.DAMAGED
-    failures = dsn.failures(envelope, history)
-    if not failures:
+    failed = failures(envelope, history)
+    if not failed:
         return Untold.NOT_WANTED
     if envelope.sender == NULL_SENDER:
         # A notice to the postmaster that fails would come back for ever.
         unreachable = not postmaster or set(envelope.recipients) <= set(postmaster)
-        return Untold.NULL_SENDER if unreachable else Tell(postmaster, failures)
+        return Untold.NULL_SENDER if unreachable else Tell(postmaster, failed)
     to = tuple(a for a in aliases.resolve(envelope.sender) if _is_reachable(a)) or postmaster
-    return Tell(to, failures) if to else Untold.LOCAL_SENDER
+    return Tell(to, failed) if to else Untold.LOCAL_SENDER
 
 
 def _is_reachable(address: Address) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from email.utils import formatdate
 
 from emailrelay.bounces import dsn
-from emailrelay.bounces.dsn import FailedRecipient
+from emailrelay.bounces.failures import FailedRecipient
 from emailrelay.envelope import Address
 
 _SUBJECT = re.compile(r"^subject:[ \t]*(.*)$", re.IGNORECASE | re.MULTILINE)

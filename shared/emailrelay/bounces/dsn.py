@@ -17,34 +17,19 @@ from email.utils import formatdate
 from io import BytesIO
 
 from emailrelay import envelope_format
-from emailrelay.dsn_request import DsnRequest, Notify, Return
-from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Attempt, History
+from emailrelay.bounces.failures import FailedRecipient
+from emailrelay.dsn_request import Return
+from emailrelay.envelope import Address
 from emailrelay.reply import Reply
 
 LARGEST_RETURN = 64 * 1024
 """The most octets of the original that are returned."""
 _LONGEST_LINE = 998
-_UNKNOWN = Reply(554, "5.0.0 the reason is not known")
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
 _MESSAGE_ID = re.compile(
     rb"^message-id:[ \t]*(<[!-~]{3,250}>)[ \t]*\r?$", re.IGNORECASE | re.MULTILINE
 )
 _PORT = re.compile(r":[0-9]+$")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FailedRecipient:
-    """The reason why one recipient did not get the message."""
-
-    recipient: Address
-    reply: Reply
-    peer: str = ""
-    """The server that gave the reply; empty if the reply is this relay's own."""
-    original: str = ""
-    """The address that the sender wrote: ``ORCPT`` as given, or empty."""
-    about: str = ""
-    """The id of the failed message, in a notice about several."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,34 +51,6 @@ class FailureReport:
     envelope_id: str = ""
     """``ENVID`` as given, or empty."""
     give_back: Return | None = None
-
-
-def failures(envelope: Envelope, history: History) -> tuple[FailedRecipient, ...]:
-    """Return the recipients that were refused or given up, in the envelope's order.
-
-    A recipient is left out if the sender wants no notice of its failure (RFC 3461 section 4.1).
-    """
-    reason = history.failed.reason if history.failed is not None else _UNKNOWN
-    return tuple(
-        FailedRecipient(
-            recipient=address,
-            reply=history.refused.get(address, reason),
-            peer=_peer(history.last_attempt, address) if address in history.refused else "",
-            original=history.dsn.of(address).original,
-        )
-        for address in dict.fromkeys(envelope.recipients)
-        if address not in history.delivered and _wanted(history.dsn, address)
-    )
-
-
-def _wanted(dsn: DsnRequest, recipient: Address) -> bool:
-    notify = dsn.of(recipient).notify
-    return not notify or Notify.FAILURE in notify
-
-
-def _peer(attempt: Attempt | None, recipient: Address) -> str:
-    """Return the server that refused a recipient, if the last attempt shows it."""
-    return attempt.peer if attempt is not None and recipient in attempt.replies else ""
 
 
 def compose(report: FailureReport) -> bytes:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from emailrelay.bounces import digest, dsn
-from emailrelay.bounces.dsn import FailedRecipient
+from emailrelay.bounces.failures import FailedRecipient
 from emailrelay.envelope import Address
 from emailrelay.queue_id import QueueId
 from emailrelay.store.failure import FailedMessage, PreparedNotice

@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 from emailrelay import spool_owner
-from emailrelay.bounces import dsn, notice
+from emailrelay.bounces import notice
+from emailrelay.bounces.failures import failures
 from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.notify.agents import Agent, NotDelivered
@@ -63,15 +64,15 @@ class Notifier:
             await self._tell_sender(failure, envelope)
 
     async def _tell_sender(self, failure: FailedMessage, envelope: Envelope) -> None:
-        failures = dsn.failures(envelope, failure.history)
-        if not failures:
+        failed = failures(envelope, failure.history)
+        if not failed:
             await failure.record(told=True)
             self.count.silent.append(failure.id)
             return
         if self.agent is not None:
             self.agent.check(envelope.sender)
         prepared = await notice.prepare(
-            failure, (envelope.sender,), failures, host=self.host, local=self.agent is not None
+            failure, (envelope.sender,), failed, host=self.host, local=self.agent is not None
         )
         await self._send(failure, envelope, prepared)
 
