@@ -16,6 +16,9 @@ _ADVICE = {
     "3F000": "the schema is missing; run: emailrelay-store init",
     "42501": "this user lacks a right; see docs/postgres.md for the grants",
 }
+_CHANGED_TABLES = ("42",)
+"""SQLSTATEs of statements that do not fit the tables."""
+_CHANGED = "a table is not as emailrelay-store made it; undo the change"
 _TEMPORARY_ADVICE = {
     "53300": "the server has no connection left; raise max_connections, or use a pooler",
     "55P03": "a row stayed locked by another transaction",
@@ -55,8 +58,8 @@ def is_lost(error: psycopg.Error) -> bool:
 def told(doing: str, error: psycopg.Error) -> RelayError:
     """Return our error for one of the database."""
     state, words = error.sqlstate, _words(error)
-    if state is not None and state in _ADVICE:
-        return StoreUnusable(f"{doing}: {_ADVICE[state]} ({words})")
+    if state is not None and (state in _ADVICE or state.startswith(_CHANGED_TABLES)):
+        return StoreUnusable(f"{doing}: {_ADVICE.get(state, _CHANGED)} ({words})")
     if state == "53100":
         return Busy(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
     if is_lost(error):
