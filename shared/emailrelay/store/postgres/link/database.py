@@ -13,7 +13,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.clock import DatabaseClock
 from emailrelay.store.postgres.link.connections import DatabaseConnections
 from emailrelay.store.postgres.link.notifier import DatabaseNotifier
-from emailrelay.store.postgres.link.trouble import Lost
+from emailrelay.store.postgres.link.trouble import Conflict, Lost
 
 
 @dataclass(slots=True)
@@ -65,8 +65,11 @@ class Database:
             listener()
 
     def refused(self, doing: str, error: RelayError) -> None:
-        """Report an error that is tried again, unless the connections have: the database is away."""
-        if not isinstance(error, Lost):
+        """Report an error after which we try again, unless the connections report it: it is away.
+
+        A conflict with another transaction is no trouble.
+        """
+        if not isinstance(error, (Lost, Conflict)):
             self.trouble(doing, error)
 
     def trouble(self, doing: str, error: object) -> None:
