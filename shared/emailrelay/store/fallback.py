@@ -28,8 +28,8 @@ from emailrelay.store.limits import RouteLimits
 from emailrelay.store.move import Mover
 from emailrelay.store.verification import Verification
 
-_LARGEST = 1024 * 1024
-"""Octets of a message for which its way can change while it is received; a larger one gets 4yz."""
+_COPY = 1024 * 1024
+"""Octets of a message that are kept here; a larger one is written into both stores."""
 _PAUSE = 1.0
 """Seconds between two looks for mail to hand over, and between two tries to open the store."""
 
@@ -245,27 +245,46 @@ class FallbackStore(Store):
 
 
 class _FallbackDraft(Draft):
-    """See ``Draft``. ``second`` is where it can go while it is being received."""
+    """See ``Draft``. ``second`` is where it can go while it is being received.
+
+    For that a copy is kept until the first store has it: here, or in a draft of ``second``.
+    """
 
     def __init__(self, draft: Draft, second: Store | None, envelope: Envelope) -> None:
         self.id = draft.id
         self._draft, self._second, self._envelope = draft, second, envelope
         self._copy = bytearray()
+        self._spare: Draft | None = None
         self._only_stored = second is None
         """It is in the second store, where no service answers a client."""
 
     def write(self, chunk: bytes | bytearray | memoryview) -> bool:
         """See ``Draft.write``."""
-        if self._second is not None:
-            if len(self._copy) + len(chunk) > _LARGEST:
-                self._second = None
+        room = self._second is None or self._keep(self._second, chunk)
+        return self._draft.write(chunk) and room
+
+    def _keep(self, second: Store, chunk: bytes | bytearray | memoryview) -> bool:
+        """Add to the copy; return whether there is room for more at once."""
+        if self._spare is None and len(self._copy) + len(chunk) <= _COPY:
+            self._copy += chunk
+            return True
+        try:
+            if self._spare is None:
+                self._spare = second.draft(self._envelope, self.id)
+                self._spare.write(self._copy)
                 self._copy.clear()
-            else:
-                self._copy += chunk
-        return self._draft.write(chunk)
+            return self._spare.write(chunk)
+        except StoreError:  # the first store may have room for it
+            self._second = None
+            return True
 
     async def drain(self) -> None:
         """See ``Draft.drain``."""
+        if self._spare is not None and self._second is not None:
+            try:
+                await self._spare.drain()
+            except StoreError:
+                self._second = None
         try:
             await self._draft.drain()
         except RelayError as error:
@@ -277,8 +296,11 @@ class _FallbackDraft(Draft):
         if second is None:
             raise error
         await self._draft.discard()
-        self._draft = second.draft(self._envelope, self.id)
         self._only_stored = True
+        if self._spare is not None:
+            self._draft, self._spare = self._spare, None
+            return
+        self._draft = second.draft(self._envelope, self.id)
         if not self._draft.write(self._copy):
             await self._draft.drain()
         self._copy.clear()
@@ -300,6 +322,7 @@ class _FallbackDraft(Draft):
                     raise
                 await self._change_over(error)
             else:
+                await self._discard_spare()
                 return
         if not stored:
             raise StoreError("commit a message", "its client waits for an answer of another host")
@@ -311,4 +334,10 @@ class _FallbackDraft(Draft):
 
     async def discard(self) -> None:
         """See ``Draft.discard``."""
+        await self._discard_spare()
         await self._draft.discard()
+
+    async def _discard_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            await spare.discard()
