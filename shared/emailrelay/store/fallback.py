@@ -32,6 +32,8 @@ _COPY = 1024 * 1024
 """Octets of a message that are kept here; a larger one is written into both stores."""
 _PAUSE = 1.0
 """Seconds between two looks for mail to hand over, and between two tries to open the store."""
+_AFTER_TROUBLE = 5.0
+"""Seconds until the next look if mail could not be handed over: of several databases one is away."""
 
 
 class FallbackStore(Store):
@@ -103,21 +105,28 @@ class FallbackStore(Store):
             clock=time.time,
             once=True,
         )
-        begun, told = False, ""
+        finished = False
         while True:
             try:
-                if await self._there():
-                    if not begun:
-                        await mover.finish_earlier()
-                        begun = True
+                there = await self._there()
+                if there:
+                    finished = finished or await self._finish_earlier(mover)
                     if await self._waits():
                         await self._hand_over(mover)
+                        finished = finished and not mover.left
             except RelayError as error:
-                begun = False
-                if str(error) != told:
-                    told = str(error)
-                    self._report(StoreTrouble(doing="hand mail over", reason=told))
-            await asyncio.sleep(_PAUSE)
+                there = finished = False
+                self._report(StoreTrouble(doing="hand mail over", reason=str(error)))
+            await asyncio.sleep(_AFTER_TROUBLE if there and not finished else _PAUSE)
+
+    async def _finish_earlier(self, mover: Mover) -> bool:
+        """Return whether earlier tries are finished in all databases; the others go on without."""
+        try:
+            await mover.finish_earlier()
+        except RelayError as error:
+            self._report(StoreTrouble(doing="hand mail over", reason=str(error)))
+            return False
+        return True
 
     async def _there(self) -> bool:
         """Return whether the first store can be used; open it if it was away until now."""
@@ -136,7 +145,7 @@ class FallbackStore(Store):
 
     async def _hand_over(self, mover: Mover) -> None:
         before = mover.moved
-        await mover.run()
+        await mover.move()
         for message, reason in mover.left.items():
             self._report(StoreTrouble(doing=f"hand over {message}", reason=reason))
         if mover.moved > before:
