@@ -133,7 +133,8 @@ async def _migrate(_place: place.Place, connection: DatabaseConnection) -> int:
 async def _check(where: place.Place, connection: DatabaseConnection) -> int:
     server = await _one(
         connection,
-        "select split_part(version(), ',', 1), (select count(*) from pg_stat_activity where datname is not null),"
+        "select split_part(version(), ',', 1),"
+        " (select count(*) from pg_stat_activity where datname is not null),"
         " current_setting('max_connections')::integer",
     )
     found = await versions.read(connection)
