@@ -1,6 +1,7 @@
 """Opens the store that the command line names; it never creates one."""
 
 import asyncio
+from argparse import Namespace
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
@@ -39,19 +40,20 @@ def _fallback(where: str | Path) -> str | None:
 
 
 def with_store(
-    directory: Path | None,
-    url: str | None,
+    asked: Namespace,
     act: Callable[[Store], Awaitable[_T]],
     *,
     looking: bool = False,
 ) -> _T:
-    """Open the store, call ``act`` and return its result; ``looking`` opens it for reading only.
+    """Open the store that the command line names, call ``act`` and return its result.
+
+    ``looking``: it is opened for reading only.
 
     Raises:
         StoreUnusable: there is no such store.
 
     """
-    where = place(directory, url)
+    where = place(asked.spool_dir, asked.store)
     fallback = _fallback(where)
     spool = spool_at(fallback or where)
     if spool is not None and not looking:

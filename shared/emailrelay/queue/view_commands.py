@@ -2,62 +2,33 @@
 
 import os
 import time
+from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from heapq import nsmallest
-from typing import Annotated
-
-import typer
 
 from emailrelay.queue import render, search, totals
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.open_store import with_store
-from emailrelay.queue.options import (
-    Ids,
-    Older,
-    Recipient,
-    Sender,
-    States,
-    StoreUrl,
-    selection,
-)
+from emailrelay.queue.options import TABLE_ROWS, selection
 from emailrelay.queue.row import QueueRow
 from emailrelay.queue.selection import Selection, parse_id
 from emailrelay.queue.totals import Totals
 from emailrelay.queue_id import QueueId, arrival
 from emailrelay.store.base import Store
-from emailrelay.terminal.screen import console, counted, print_json, print_line
-from emailrelay.terminal.typer_command import Json, SpoolDir
-
-_TABLE_ROWS = 1000
-"""Default number of rows: a table is complete in memory before it is printed."""
+from emailrelay.terminal.output import counted, print_json, print_line
+from emailrelay.terminal.screen import console
 
 
-def list_(
-    *,
-    ids: Ids = None,
-    sender: Sender = None,
-    recipient: Recipient = None,
-    states: States = None,
-    older: Older = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=0, help=f"Only the oldest N; 0 = all. [{_TABLE_ROWS} in a table]"
-        ),
-    ] = None,
-    as_json: Json = False,
-    directory: SpoolDir = None,
-    store: StoreUrl = None,
-) -> int:
+def list_messages(asked: Namespace) -> int:
     """List messages: state, age, size, addresses, tries and last reply."""
-    wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
-    most = _TABLE_ROWS if limit is None else limit
-    act = partial(_oldest, wanted, most, as_json=as_json)
-    if as_json and not limit:
+    wanted = selection(asked)
+    most = TABLE_ROWS if asked.limit is None else asked.limit
+    act = partial(_oldest, wanted, most, as_json=asked.json)
+    if asked.json and not asked.limit:
         act = partial(_stream, wanted)
-    found = with_store(directory, store, act, looking=True)
+    found = with_store(asked, act, looking=True)
     return os.EX_OK if found or wanted.empty else 1
 
 
@@ -99,16 +70,10 @@ def _print_table(entries: Sequence[QueueRow], found: int, now: float) -> None:
     screen.print(f"{counted(found, 'message')}{rest}")
 
 
-def show(
-    *,
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Message ids.")],
-    as_json: Json = False,
-    directory: SpoolDir = None,
-    store: StoreUrl = None,
-) -> int:
+def show(asked: Namespace) -> int:
     """Show all details of messages: envelope, tries, replies."""
-    act = partial(_show, [parse_id(text) for text in ids], as_json=as_json)
-    return with_store(directory, store, act, looking=True)
+    act = partial(_show, [parse_id(text) for text in asked.ids], as_json=asked.json)
+    return with_store(asked, act, looking=True)
 
 
 async def _show(messages: Sequence[QueueId], store: Store, *, as_json: bool) -> int:
@@ -129,10 +94,10 @@ async def _show(messages: Sequence[QueueId], store: Store, *, as_json: bool) -> 
     return status
 
 
-def stats(*, as_json: Json = False, directory: SpoolDir = None, store: StoreUrl = None) -> int:
+def stats(asked: Namespace) -> int:
     """Count messages and octets in each state."""
-    found = with_store(directory, store, _count, looking=True)
-    if as_json:
+    found = with_store(asked, _count, looking=True)
+    if asked.json:
         print_json({name: asdict(total) for name, total in found.items()})
     else:
         console().print(render.totals_table(found, time.time()))
