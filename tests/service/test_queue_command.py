@@ -19,13 +19,13 @@ from emailrelay.envelope_format import write
 from emailrelay.events import Event
 from emailrelay.journal import Attempt
 from emailrelay.queue.cli import main
-from emailrelay.queue.render import when
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Fail
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay.terminal.human import when
 
 ANN, BOB = Address("ann@x.test"), Address("bob@y.test")
 BUSY, NOBODY = Reply(451, "4.3.0 busy [red]"), Reply(550, "5.1.1 nobody")
@@ -167,8 +167,7 @@ def test_show_tells_the_story_in_plain_words(
     for words in (
         "from      ann@x.test",
         "bob@y.test: pending",
-        "1 try",
-        "mx:25: 451",
+        "try 1: mx:25: 451",
         "next try",
     ):
         assert words in out
@@ -403,7 +402,7 @@ def test_show_claims_of_no_server_what_this_relay_found(
     message = asyncio.run(put_attempted(mail.spool, refused, "ann@x.test"))
     assert mail.run("show", message) == 0
     out = capsys.readouterr().out
-    assert "1 try, the last one: mx:25: 451 4.4.1 refused" in out
+    assert "try 1: mx:25: 451 4.4.1 refused" in out
     assert "answered" not in out
     assert when(1e300) == "@1e+300", "a journal may hold any number"
 

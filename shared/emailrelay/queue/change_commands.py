@@ -3,25 +3,25 @@
 import os
 import time
 from argparse import Namespace
-from collections.abc import Awaitable, Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
 
-from emailrelay.errors import StoreError
 from emailrelay.queue import search
 from emailrelay.queue.errors import print_error
-from emailrelay.queue.open_store import with_store
-from emailrelay.queue.options import selection
+from emailrelay.queue.options import TABLE_ROWS, selection
+from emailrelay.queue.place import look
+from emailrelay.queue.row import row
 from emailrelay.queue.selection import Selection
 from emailrelay.queue.state import State
-from emailrelay.queue_id import QueueId, arrival
-from emailrelay.store.base import Store
+from emailrelay.queue.view_commands import print_rows, whole
+from emailrelay.queue_id import QueueId
 from emailrelay.terminal.confirm import confirmed
 from emailrelay.terminal.output import counted, print_json, print_line
-from emailrelay.terminal.progress import progress
+from emailrelay.terminal.progress import counting
 from emailrelay.terminal.run_command import CommandLineError
 
-_GONE = "had moved on"
+GONE = "had moved on"
 """Another process delivered the message or changed its state first."""
 
 
@@ -46,6 +46,14 @@ _APPLIES_TO = {
     Action.DELETE: frozenset(State),
 }
 """The states that an action changes. Messages in other states are skipped."""
+_QUESTIONS = {
+    Action.HOLD: "Hold {}?",
+    Action.RELEASE: "Release {}?",
+    Action.RETRY: "Retry {}?",
+    Action.FAIL: "Give up {}, and tell the senders?",
+    Action.DELETE: "Delete {} for good?",
+}
+"""Asked at a terminal, unless ids alone choose the messages. A flush harms nothing."""
 
 
 def change(asked: Namespace) -> int:
@@ -53,55 +61,91 @@ def change(asked: Namespace) -> int:
     action, wanted = Action(asked.command), selection(asked)
     if wanted.empty and not asked.everything and action is not Action.FLUSH:
         raise CommandLineError(
-            f"say which messages to {action}: ID..., --from, --to, --state, --older or --all"
+            f"say which messages to {action}: ID..., --from, --to, --state, --reply, --route,"
+            " --older, --newer or --all"
         )
     applies_to = _APPLIES_TO[action]
     narrowed = replace(wanted, states=(wanted.states or applies_to) & applies_to)
     if not narrowed.states:
         return print_error(f"{action} does not apply to messages in that state")
-    return with_store(asked, lambda s: _apply(s, action, narrowed, asked))
-
-
-async def _apply(store: Store, action: Action, wanted: Selection, asked: Namespace) -> int:
-    """Apply an action to each selected message; an error with one does not stop the others."""
-    messages = [listed.id async for listed, _ in search.find(store, wanted, time.time())]
-    if not messages:
+    if asked.dry_run:
+        return _show(action, narrowed, asked)
+    messages = _chosen(asked, narrowed)
+    if not messages and not narrowed.ids:
         return print_error(f"there is nothing to {action}")
-    if action is Action.DELETE and not wanted.ids and not asked.yes:
-        if not confirmed(f"Delete {counted(len(messages), 'message')} for good?"):
-            return print_error("nothing was deleted")
-    messages.sort(key=arrival)
-    act, problems = _method(store, action), dict[QueueId, str | None]()
-    with progress(action.value, len(messages)) as step:
-        for message in messages:
-            try:
-                problems[message] = None if await act(message) else _GONE
-            except StoreError as error:
-                problems[message] = str(error)
-            step()
-    found = list(problems.values())
-    done, gone = found.count(None), found.count(_GONE)
-    missed = wanted.ids - problems.keys()
-    for message, problem in problems.items():
-        if problem not in (None, _GONE):
-            print_error(f"{message}: {problem}")
-    for message in sorted(missed):
-        print_error(f"{message}: no such message to {action}")
+    by_ids = wanted.ids and replace(wanted, ids=frozenset()).empty
+    if messages and not by_ids and not asked.yes and action in _QUESTIONS:
+        question = _QUESTIONS[action].format(counted(len(messages), "message"))
+        if not confirmed(question):
+            return print_error("nothing was changed")
+    problems = _done(asked, action, messages)
+    missed = sorted(narrowed.ids - problems.keys())
+    return _report(action, problems, missed, as_json=asked.json)
+
+
+def _chosen(asked: Namespace, wanted: Selection) -> list[QueueId]:
+    """Return the ids of the selected messages, the oldest first."""
+    now = time.time()
+    with look(asked) as view, counting("messages read") as step:
+        found = list[QueueId]()
+        if wanted.names_suffice:
+            found += [listed.id for listed in search.named(view, wanted, now)]
+        else:
+            for entry in search.select(view, wanted, now):
+                found.append(entry.listed.id)
+                step()
+        whole(view)
+    return found
+
+
+def _show(action: Action, wanted: Selection, asked: Namespace) -> int:
+    """Print the messages that would be changed."""
+    now = time.time()
+    with look(asked) as view:
+        rows = [row(entry, now) for entry in search.select(view, wanted, now)]
+        whole(view)
+    if not rows:
+        return print_error(f"there is nothing to {action}")
     if asked.json:
+        for each in rows:
+            print_json({"id": each.id, "done": False, "problem": None})
+        return os.EX_OK
+    print_rows(rows[:TABLE_ROWS], now, wide=False)
+    more = f"; the oldest {TABLE_ROWS:,} are shown" if len(rows) > TABLE_ROWS else ""
+    print_line(f"{action}: would change {counted(len(rows), 'message')}{more}")
+    return os.EX_OK
+
+
+def _done(
+    asked: Namespace, action: Action, messages: Sequence[QueueId]
+) -> Mapping[QueueId, str | None]:
+    """Apply the action; return the problem of each message, None: it was done."""
+    if not messages:
+        return {}
+    # To import the stores takes longer than to find out that nothing is to be done.
+    from emailrelay.queue.apply import apply  # noqa: PLC0415
+
+    return apply(asked, action, messages)
+
+
+def _report(
+    action: Action,
+    problems: Mapping[QueueId, str | None],
+    missed: Sequence[QueueId],
+    *,
+    as_json: bool,
+) -> int:
+    found = list(problems.values())
+    done, gone = found.count(None), found.count(GONE)
+    for message, problem in problems.items():
+        if problem not in (None, GONE):
+            print_error(f"{message}: {problem}")
+    for message in missed:
+        print_error(f"{message}: no such message to {action}")
+    if as_json:
         for message, problem in problems.items():
             print_json({"id": message, "done": problem is None, "problem": problem})
-    else:
-        moved = f", {gone} {_GONE}" if gone else ""
-        print_line(f"{action}: {done} of {counted(len(messages), 'message')}{moved}")
+    elif problems:
+        moved = f", {gone:,} {GONE}" if gone else ""
+        print_line(f"{action}: {done:,} of {counted(len(found), 'message')}{moved}")
     return 1 if done + gone < len(found) or missed or not done else os.EX_OK
-
-
-def _method(store: Store, action: Action) -> Callable[[QueueId], Awaitable[bool]]:
-    return {
-        Action.FLUSH: store.flush,
-        Action.HOLD: store.hold,
-        Action.RELEASE: store.retry,
-        Action.RETRY: store.retry,
-        Action.FAIL: store.fail,
-        Action.DELETE: store.delete,
-    }[action]

@@ -28,12 +28,24 @@ def _run(words: Sequence[str]) -> int:
             raise CommandLineError("name a command; --help lists them")
         if name not in VERBS:
             raise CommandLineError(f"{name}: no such command; --help lists them")
-        asked = verb_parser(PROGRAM, name).parse_intermixed_args(rest, asked)
-    except SystemExit as ended:  # argparse has printed the help
+        asked = _parsed(name, rest, asked)
+    except SystemExit as ended:  # argparse has printed the help, for one
         return ended.code if isinstance(ended.code, int) else os.EX_OK
     if asked.config is not None:
         os.environ[spool_dir.SETTINGS] = asked.config
     return _function(name)(asked)
+
+
+def _parsed(name: str, rest: Sequence[str], general: Namespace) -> Namespace:
+    try:
+        return verb_parser(PROGRAM, name).parse_intermixed_args(rest, general)
+    except CommandLineError as error:
+        if name != "check":
+            raise
+        # A monitoring system takes the status of a wrong command line, 64, for no answer at all.
+        from emailrelay.queue.check_command import unknown  # noqa: PLC0415 - of one command
+
+        raise SystemExit(unknown(str(error))) from error
 
 
 def _function(name: str) -> Callable[[Namespace], int]:

@@ -4,12 +4,11 @@ import asyncio
 import socket
 import time
 from argparse import Namespace
-from pathlib import Path
 
 from emailrelay import spool_owner
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue.errors import print_error, report
-from emailrelay.queue.open_store import place
+from emailrelay.queue.place import existing, place
 from emailrelay.store.chooser import open_store, spool_at, store_name
 from emailrelay.store.move import Mover
 from emailrelay.terminal.output import counted, print_json, print_line
@@ -18,17 +17,17 @@ from emailrelay.terminal.progress import progress
 
 def export(asked: Namespace) -> int:
     """Move all messages into another store, each once."""
-    here = place(asked.spool_dir, asked.store)
-    return _move(here, place(None, asked.other), as_json=asked.json)
+    here = place(asked)
+    return _move(here, existing(asked.other), as_json=asked.json)
 
 
 def import_from(asked: Namespace) -> int:
     """Move all messages from another store into this one."""
-    here = place(asked.spool_dir, asked.store)
-    return _move(place(None, asked.other), here, as_json=asked.json)
+    here = place(asked)
+    return _move(existing(asked.other), here, as_json=asked.json)
 
 
-def _move(source: str | Path, target: str | Path, *, as_json: bool) -> int:
+def _move(source: str, target: str, *, as_json: bool) -> int:
     origin, name = (
         store_name(source, socket.gethostname()),
         store_name(target, socket.gethostname()),
@@ -48,7 +47,7 @@ def _move(source: str | Path, target: str | Path, *, as_json: bool) -> int:
     return 1 if mover.left else 0
 
 
-async def _moved(source: str | Path, target: str | Path, origin: str) -> Mover:
+async def _moved(source: str, target: str, origin: str) -> Mover:
     async with (
         open_store(source, report=report) as leaving,
         open_store(target, report=report) as taking,

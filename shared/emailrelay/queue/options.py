@@ -1,9 +1,11 @@
 """Options of the commands of ``emailrelay-queue``."""
 
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from pathlib import Path
+from collections.abc import Callable, Collection
 
-from emailrelay.queue.selection import Selection, parse_age, parse_id
+from emailrelay.envelope import Address, Envelope
+from emailrelay.queue.grouping import Grouping
+from emailrelay.queue.selection import Selection, no_routes, parse_age, parse_id
 from emailrelay.queue.state import State
 
 TABLE_ROWS = 1000
@@ -15,7 +17,7 @@ def add_common(parser: ArgumentParser) -> None:
     """Add the options of all commands; they also stand before the command."""
     group = parser.add_argument_group("store and output")
     group.add_argument("--json", action="store_true", help="Print one JSON object per line.")
-    group.add_argument("-s", "--spool-dir", metavar="DIR", type=Path, help="The spool directory.")
+    group.add_argument("-s", "--spool-dir", metavar="DIR", help="The spool directory.")
     group.add_argument(
         "--store",
         metavar="URL",
@@ -31,7 +33,26 @@ def add_common(parser: ArgumentParser) -> None:
 
 def add_ids(parser: ArgumentParser) -> None:
     """Add ids, of which there must be one."""
-    parser.add_argument("ids", nargs="+", metavar="ID", help="Message ids.")
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="Message ids, or names of message files."
+    )
+
+
+def add_wide(parser: ArgumentParser) -> None:
+    """Add the form without cuts."""
+    parser.add_argument(
+        "-w", "--wide", action="store_true", help="Cut no text, and show exact times and sizes."
+    )
+
+
+def add_by(parser: ArgumentParser) -> None:
+    """Add the grouping."""
+    parser.add_argument(
+        "--by",
+        choices=list(Grouping),
+        type=Grouping,
+        help="Count the messages in groups instead of listing them.",
+    )
 
 
 def add_selectors(parser: ArgumentParser) -> None:
@@ -67,6 +88,23 @@ def add_selectors(parser: ArgumentParser) -> None:
         help=f"Only messages older than this: {_AGES}.",
     )
     group.add_argument(
+        "--newer",
+        metavar="AGE",
+        type=_age,
+        help="Only messages that arrived within this time.",
+    )
+    group.add_argument(
+        "--reply",
+        metavar="TEXT",
+        help="Only this last reply, or a part of it; * and ? are wildcards, and so is the … of"
+        " a group in 'list --by reply'.",
+    )
+    group.add_argument(
+        "--route",
+        metavar="NAME",
+        help="Only messages that would take this route now; the settings file names the routes.",
+    )
+    group.add_argument(
         "--all",
         action="store_true",
         dest="everything",
@@ -84,9 +122,54 @@ def add_limit(parser: ArgumentParser) -> None:
     )
 
 
-def add_yes(parser: ArgumentParser) -> None:
-    """Add the consent."""
+def add_consent(parser: ArgumentParser) -> None:
+    """Add the consent to a change, or its trial."""
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="Show the messages, and change nothing."
+    )
     parser.add_argument("-y", "--yes", action="store_true", help="Do not ask.")
+
+
+def add_thresholds(parser: ArgumentParser) -> None:
+    """Add the limits of ``check``."""
+    for name, default, of in (("warning", "15m", "WARNING"), ("critical", "1h", "CRITICAL")):
+        parser.add_argument(
+            f"--{name}",
+            metavar="AGE",
+            type=_age,
+            default=parse_age(default),
+            help=f"{of} if a message has waited longer than this. [{default}]",
+        )
+    for name, of in (("warning", "WARNING"), ("critical", "CRITICAL")):
+        parser.add_argument(
+            f"--{name}-waiting",
+            metavar="N",
+            type=_number,
+            help=f"{of} if more messages wait. [no limit]",
+        )
+    for name, number, of in (("warning", 0, "WARNING"), ("critical", None, "CRITICAL")):
+        parser.add_argument(
+            f"--{name}-failed",
+            metavar="N",
+            type=_number,
+            default=number,
+            help=f"{of} if more failed messages are kept. [{'no limit' if number is None else number}]",
+        )
+    for name, percent, of in (("warning", 10, "WARNING"), ("critical", 5, "CRITICAL")):
+        parser.add_argument(
+            f"--{name}-free",
+            metavar="PERCENT",
+            type=_number,
+            default=percent,
+            help=f"{of} if less of the spool's disk is free. [{percent}]",
+        )
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=_age,
+        default=parse_age("10s"),
+        help="UNKNOWN if the store has not answered within this time. [10s]",
+    )
 
 
 def add_route(parser: ArgumentParser) -> None:
@@ -123,9 +206,26 @@ def selection(asked: Namespace) -> Selection:
         ids=frozenset(parse_id(text) for text in asked.ids),
         states=frozenset(asked.states or ()),
         older=asked.older,
+        newer=asked.newer,
         sender=asked.sender,
         recipient=asked.recipient,
+        reply=asked.reply,
+        route=asked.route,
+        routes_of=no_routes if asked.route is None else read_routes(),
     )
+
+
+def read_routes() -> Callable[[Envelope, Collection[Address]], Collection[str]]:
+    """Return a function that gives the routes of a message's recipients.
+
+    Raises:
+        ConfigError: the settings are wrong.
+
+    """
+    # Reading the settings takes longer than most lists.
+    from emailrelay.queue.route_names import routes_of  # noqa: PLC0415
+
+    return routes_of()
 
 
 def _state(text: str) -> State:

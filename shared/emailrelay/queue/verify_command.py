@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from emailrelay import spool_owner
 from emailrelay.errors import StoreError, reason_of
 from emailrelay.queue.errors import print_error
-from emailrelay.queue.open_store import place, with_store
+from emailrelay.queue.open_store import with_store
+from emailrelay.queue.place import place
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import spool_at
 from emailrelay.store.verification import DamageFinding
@@ -17,7 +18,7 @@ from emailrelay.terminal.progress import progress
 
 def verify(asked: Namespace) -> int:
     """Look for damage; only --repair changes anything."""
-    spool = spool_at(place(asked.spool_dir, asked.store))
+    spool = spool_at(place(asked))
     if asked.repair and spool is not None:
         spool_owner.become(spool)
     messages, found = with_store(

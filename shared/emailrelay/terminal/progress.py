@@ -1,4 +1,4 @@
-"""A progress bar on standard error, for long work at a terminal."""
+"""The progress of long work, on standard error at a terminal."""
 
 import sys
 from collections.abc import Callable, Generator
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 
 _MANY = 200
 """From this number of steps on, a bar is shown."""
+_SHOWN = 5000
+"""A count of an unknown number is shown each time when it has grown by this."""
 
 
 @contextmanager
@@ -21,3 +23,23 @@ def progress(doing: str, steps: int) -> Generator[Callable[[], None]]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(doing, total=steps)
         yield lambda: bar.advance(task)
+
+
+@contextmanager
+def counting(doing: str) -> Generator[Callable[[], None]]:
+    """Show a growing number during the block, which calls the given function for each thing."""
+    count, terminal = 0, sys.stderr.isatty()
+
+    def step() -> None:
+        nonlocal count
+        count += 1
+        if terminal and count % _SHOWN == 0:
+            sys.stderr.write(f"\r{count:,} {doing}")
+            sys.stderr.flush()
+
+    try:
+        yield step
+    finally:
+        if terminal and count >= _SHOWN:
+            sys.stderr.write("\r\x1b[K")
+            sys.stderr.flush()
