@@ -10,9 +10,9 @@ from types import FrameType
 from emailrelay.errors import RelayError, StoreError, reason_of
 from emailrelay.queue.health import (
     HealthLimits,
+    HealthStatus,
     Limits,
     Measure,
-    HealthStatus,
     health_line,
     measures,
     severity,

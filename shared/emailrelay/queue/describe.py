@@ -119,8 +119,8 @@ def _try(attempt: Attempt, before: int) -> str:
 def _replies(attempt: Attempt) -> Iterator[str]:
     """Yield the replies of a try in which recipients got different ones."""
     grouped = dict[str, list[str]]()
-    for address, reply in attempt.replies.items():
-        grouped.setdefault(str(reply), []).append(address)
+    for address, said in attempt.replies.items():
+        grouped.setdefault(str(said), []).append(address)
     if len(grouped) < 2:
         return
     for reply, addresses in list(grouped.items())[:_MOST_REPLIES]:

@@ -90,7 +90,8 @@ def _table(
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
     """Return the widths of the texts: as wide as wanted, or a share of the room if that is less."""
-    given, open_ = [0] * len(wanted), list(range(len(wanted)))
+    given = [0 for _ in wanted]
+    open_ = list(range(len(wanted)))
     while open_:
         whole = sum(_SHARES[place] for place in open_)
         fits = [p for p in open_ if wanted[p] <= room * _SHARES[p] // whole]

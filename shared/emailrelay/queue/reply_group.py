@@ -11,7 +11,7 @@ VARYING = "…"
 _CODES = re.compile(r"[2-5][0-9][0-9](?:[ -]+[245]\.[0-9]{1,3}\.[0-9]{1,3})?(?= |$)")
 _MORE = re.compile(r" \(and [0-9]+ more\)$")
 _BRACKETED = re.compile(r"<[^<>]*>|\[[^\[\]]*\]")
-_WORD = re.compile(r"[^\s(){}<>\[\],;'\"=]+")
+_WORD = re.compile(r"(?i:https?://)[^\s(){}<>\[\]'\"]+|[^\s(){}<>\[\],;'\"=]+")
 _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}")
 _NAMED = re.compile(r"[A-Za-z]+[0-9]?")
 _ADDRESS = re.compile(r"[^@]*@[^@]+")

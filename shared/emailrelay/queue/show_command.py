@@ -5,7 +5,7 @@ import os
 import sys
 import time
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from emailrelay import journal
@@ -72,7 +72,7 @@ def _print(entry: QueueEntry, fields: Sequence[HeaderField], now: float, *, wide
         print_as_is(line)
 
 
-def _as_json(entry: QueueEntry, fields: list[HeaderField], now: float) -> dict[str, object]:
+def _as_json(entry: QueueEntry, fields: list[HeaderField], now: float) -> Mapping[str, object]:
     told: QueueRow = row(entry, now)
     envelope = entry.envelope
     return asdict(told) | {

@@ -7,7 +7,7 @@ from itertools import islice
 from emailrelay.errors import StoreError
 from emailrelay.queue_id import QueueId, arrival
 from emailrelay.stage import Stage
-from emailrelay.store.queue_view import Listed, QueueEntry, QueueView
+from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount, summed
 
 _AT_ONCE = 200
 
@@ -54,6 +54,17 @@ class JoinedView(QueueView):
             yield from found
         except StoreError as error:
             self.missing = str(error)
+
+    def counts(self, now: float) -> Iterable[StageCount]:
+        """See ``QueueView.counts``: a message that is moving may count twice."""
+        return summed(count for view in self._views for count in self._counts(view, now))
+
+    def _counts(self, view: QueueView, now: float) -> Iterable[StageCount]:
+        try:
+            return view.counts(now)
+        except StoreError as error:
+            self.missing = str(error)
+            return ()
 
     def entries(self, listed: Iterable[Listed]) -> Iterator[QueueEntry]:
         """See ``QueueView.entries``."""

@@ -53,6 +53,24 @@ class StageCount(NamedTuple):
     oldest: float
     """A time of arrival (seconds since 1970)."""
 
+    def plus(self, other: Self) -> Self:
+        """Return the count of these messages and others of the same stage."""
+        return self._replace(
+            messages=self.messages + other.messages,
+            octets=self.octets + other.octets,
+            oldest=min(self.oldest, other.oldest),
+        )
+
+
+def summed(counts: Iterable[StageCount]) -> Collection[StageCount]:
+    """Add up counts; return one for each stage and ``later``."""
+    found = dict[tuple[Stage, bool], StageCount]()
+    for count in counts:
+        key = count.stage, count.later
+        known = found.get(key)
+        found[key] = count if known is None else known.plus(count)
+    return found.values()
+
 
 def waits(stage: Stage, next_attempt: float | None, now: float) -> bool:
     """Tell whether a message's next try is later (``next_attempt`` None: at once)."""
@@ -95,17 +113,16 @@ class QueueView(ABC):
 
     def counts(self, now: float) -> Iterable[StageCount]:
         """Count the messages of each stage that has some. This default lists them all."""
-        found = dict[tuple[Stage, bool], StageCount]()
-        for listed in self.listing():
-            key = listed.stage, waits(listed.stage, listed.since, now)
-            since = arrived(listed)
-            known = found.get(key) or StageCount(*key, messages=0, octets=0, oldest=since)
-            found[key] = known._replace(
-                messages=known.messages + 1,
-                octets=known.octets + listed.size,
-                oldest=min(known.oldest, since),
+        return summed(
+            StageCount(
+                listed.stage,
+                later=waits(listed.stage, listed.since, now),
+                messages=1,
+                octets=listed.size,
+                oldest=arrived(listed),
             )
-        return found.values()
+            for listed in self.listing()
+        )
 
     @abstractmethod
     def entries(self, listed: Iterable[Listed]) -> Iterator[QueueEntry]:
