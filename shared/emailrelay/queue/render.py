@@ -61,10 +61,12 @@ def rows_on(window: Window, rows: Sequence[QueueRow], now: float) -> Iterator[st
         )
         for each in rows
     ]
-    wide = widths(facts)
+    texts = [_TEXT_HEADINGS, *((_sender(r), _recipients(r), _reply(r)) for r in rows)]
+    wide, wanted = widths(facts), widths(texts)
     used = sum(wide) + len(GAP) * (len(wide) - 1)
-    if width - used >= len(_SHARES) * (_LEAST_TEXT + len(GAP)):
-        yield from _table(window, rows, facts, wide, width - used)
+    shares = _shares(wanted, width - used - len(GAP) * len(wanted))
+    if all(share >= min(want, _LEAST_TEXT) for share, want in zip(shares, wanted, strict=True)):
+        yield from _table(window, rows, facts, texts, [*wide, *shares])
     else:
         yield from _several_lines(window, rows, facts, wide, two_lines=used > width)
 
@@ -73,24 +75,21 @@ def _table(
     window: Window,
     rows: Sequence[QueueRow],
     facts: Sequence[Sequence[str]],
-    wide: Sequence[int],
-    room: int,
+    texts: Sequence[Sequence[str]],
+    sizes: Sequence[int],
 ) -> Iterator[str]:
     """Yield a line for each message: the facts and, in the rest of the line, the texts."""
-    texts = [_TEXT_HEADINGS, *((_sender(r), _recipients(r), _reply(r)) for r in rows)]
-    shares = _shares(widths(texts), room - len(GAP) * len(_SHARES))
     for place, (fact, text) in enumerate(zip(facts, texts, strict=True)):
-        cells_of = [padded(one, size) for one, size in zip(fact, wide, strict=True)]
-        cells_of += [
+        line = [
             padded(cut(one, size, window.ellipsis), size)
-            for one, size in zip(text, shares, strict=True)
+            for one, size in zip((*fact, *text), sizes, strict=True)
         ]
-        yield _painted(window, cells_of, rows[place - 1].state if place else None)
+        yield _painted(window, line, rows[place - 1].state if place else None)
 
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
     """Return the widths of the texts: as wide as wanted, or a share of the room if that is less."""
-    given = [0 for _ in wanted]
+    given, room = [0 for _ in wanted], max(room, 0)
     open_ = list(range(len(wanted)))
     while open_:
         whole = sum(_SHARES[place] for place in open_)
@@ -123,7 +122,8 @@ def _several_lines(
             yield _painted(window, line[:2], None)
         else:
             yield _painted(window, line[:2], state)
-            more = [fact[2], fact[3], f"next try {fact[4]}" if fact[4] != "-" else ""]
+            arrived, size, next_try = fact[2:]
+            more = [arrived, f"next try {next_try}" if next_try != "-" else "", size]
             yield _cut(window, ", ".join(filter(None, more)))
         if row is not None:
             yield _cut(window, f"{_sender(row)} {window.arrow} {_recipients(row)}")
@@ -215,15 +215,16 @@ def _facts_that_fit(window: Window, facts: Sequence[Sequence[str]]) -> int:
     return len(facts[0])
 
 
-def totals_table(totals: Mapping[str, Totals], now: float) -> Iterator[str]:
-    """Yield a table of the totals of each state."""
-    table = [("State", "Messages", "Size", "Oldest")] + [
+def totals_on(window: Window, totals: Mapping[str, Totals], now: float) -> Iterator[str]:
+    """Yield a table of the totals of each state; a narrow terminal gets fewer columns."""
+    facts = [("State", "Messages", "Oldest", "Size")] + [
         (
             name,
             f"{total.messages:,}",
-            octets(total.octets),
             "" if total.oldest is None else ago(now - total.oldest),
+            octets(total.octets),
         )
         for name, total in totals.items()
     ]
-    yield from aligned(table, right=frozenset({1, 2, 3}))
+    most = _facts_that_fit(window, facts)
+    yield from aligned([row[:most] for row in facts], right=_NUMBERS - {0})

@@ -114,7 +114,7 @@ def stats(asked: Namespace) -> int:
         if asked.json:
             print_json({name: asdict(total) for name, total in found.items()})
         else:
-            for line in render.totals_table(found, now):
+            for line in render.totals_on(window(), found, now):
                 print_as_is(line)
         whole(view)
     return os.EX_OK
