@@ -4,6 +4,7 @@ The line follows the guidelines for monitoring plugins (monitoring-plugins.org),
 Icinga and others read.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
@@ -91,7 +92,11 @@ def measures(
     old = f", the oldest for {span(age)}" if number else ""
     found = [
         Measure(
-            "oldest", round(age), "s", limits.oldest, f"{counted(number, 'message')} waiting{old}"
+            "oldest",
+            math.ceil(age),
+            "s",
+            limits.oldest,
+            f"{counted(number, 'message')} waiting{old}",
         ),
         Measure("waiting", number, "", limits.waiting, ""),
         Measure("failed", failed, "", limits.failed, f"{failed:,} failed"),
