@@ -61,6 +61,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.queue_view import Listed as Listed  # noqa: PLC0414 - part of the contract
 from emailrelay.store.verification import Verification
 
 CHUNK = 256 * 1024
@@ -272,18 +273,6 @@ class Feed(ABC):
         traceback: TracebackType | None,
     ) -> None:
         """End the watch."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A message as a listing shows it."""
-
-    id: QueueId
-    stage: Stage
-    since: float
-    """Modification time (seconds since 1970): for a deferred message, the hint of its next try."""
-    size: int
-    """Octets of content; 0 if it is missing."""
 
 
 class Store(ABC):

@@ -1,11 +1,11 @@
 """The store that a place names."""
 
 import contextlib
-import itertools
 import socket
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,9 +14,11 @@ from emailrelay.events import Report
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
+from emailrelay.store.joined_view import JoinedView
 from emailrelay.store.memory import MemoryStore
-from emailrelay.store.queue_entry import QueueEntry
+from emailrelay.store.queue_view import QueueView
 from emailrelay.store.several import SeveralStores
+from emailrelay.store.spool.spool_view import SpoolView
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
 from emailrelay.store.submission import Submission, SubmissionRefused
@@ -189,13 +191,19 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
         raise SubmissionRefused(str(error)) from error
 
 
-def queue_entries(where: str) -> Iterator[QueueEntry]:
-    """Yield the messages of the database at ``where``; see ``quick_chooser.queue_at``."""
+def open_view(where: str, fallback: str | None, report: Report) -> QueueView:
+    """Return the queue at ``where``, which has no directory; see ``quick_chooser.view_at``."""
     if not is_postgres(where):
-        raise StoreUnusable(f"{where}: there is no queue to show")
+        raise StoreUnusable(f"{where.partition(':')[0]}: there is no such queue to show")
     with _extra_installed():
-        from emailrelay.store.postgres.submission import entries  # noqa: PLC0415
-    return itertools.chain.from_iterable(map(entries, urls(where)))
+        from emailrelay.store.postgres.postgres_view import PostgresView  # noqa: PLC0415
+    views: list[Callable[[], QueueView]] = [
+        partial(PostgresView, url, report) for url in urls(where)
+    ]
+    directory = None if fallback is None else spool_at(fallback)
+    if directory is not None and directory.is_dir():
+        views.insert(0, partial(SpoolView, str(directory)))
+    return JoinedView(views) if len(views) > 1 else views[0]()
 
 
 def token_directory(where: str | Path, spool_dir: Path) -> Path | None:
