@@ -343,6 +343,39 @@ class Failed(Event):
     reason: str
 
 
+class Bounced(Event):
+    """A notice of failure is on its way: ``to`` are its recipients, ``notice`` is its id."""
+
+    id: QueueId
+    """The failed message; several may share a notice."""
+    notice: QueueId
+    to: str
+
+
+class NotBounced(Event):
+    """There is no notice about a failed message; it stays in the store."""
+
+    level: ClassVar[Level] = Level.WARNING
+    id: QueueId
+    reason: str
+
+
+class BouncesHeldBack(Event):
+    """So many ``notices`` went to one address within an hour that further failures share one."""
+
+    level: ClassVar[Level] = Level.WARNING
+    to: str
+    notices: int
+    again: float
+    """The time of the shared notice, in seconds since 1970."""
+
+
+class FailedRemoved(Event):
+    """A failed message was removed: its sender was told, and the time to keep it is over."""
+
+    id: QueueId
+
+
 class SmarthostTrouble(Event):
     """The smarthost cannot be used now; mail waits."""
 

@@ -126,9 +126,16 @@ class Wished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notified:
-    """The sender got a notice of the failure."""
+    """The notification about the failure is done: a notice was made, or none will be."""
 
     at: float
+    told: bool | None = None
+    """True if the sender was told of the failure, or did not want to be. None: an older release
+    wrote the line, which does not say."""
+    to: tuple[Address, ...] = ()
+    """The addresses that the notice goes to."""
+    notice: str = ""
+    """The id of the notice; several messages may share one."""
 
 
 _Plain: TypeAlias = (
@@ -176,6 +183,8 @@ class History(NamedTuple):
     doubts: tuple[str, ...] = ()
     wish: AdministratorWish | None = None
     notified: bool = False
+    notice: Notified | None = None
+    """The last line about a notification; None while ``notified`` is False, or if it is lost."""
 
     def pending(self, envelope: Envelope) -> tuple[Address, ...]:
         """Return the recipients without a final reply of a server, each once."""
@@ -240,6 +249,7 @@ def after(history: History, entry: Entry) -> History:
                 ack=Ack.STORED,
                 wish=None,
                 notified=False,
+                notice=None,
             )
         case Flushed():
             return history._replace(next_attempt=None)
@@ -248,7 +258,7 @@ def after(history: History, entry: Entry) -> History:
         case Wished():
             return history._replace(wish=entry.wish)
         case Notified():
-            return history._replace(notified=True)
+            return history._replace(notified=True, notice=entry)
 
 
 def _after_setting_aside(history: History, entry: Failure | Held | Moving) -> History:
@@ -390,5 +400,10 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     b"Flushed": lambda v: Flushed(at=moment(v["at"])),
     b"Doubted": lambda v: Doubted(at=moment(v["at"]), peer=str(v["peer"])),
     b"Wished": lambda v: Wished(at=moment(v["at"]), wish=AdministratorWish(v["wish"])),
-    b"Notified": lambda v: Notified(at=moment(v["at"])),
+    b"Notified": lambda v: Notified(
+        at=moment(v["at"]),
+        told=None if v.get("told") is None else bool(v["told"]),
+        to=tuple(Address(str(address)) for address in v.get("to", ())),
+        notice=str(v.get("notice", "")),
+    ),
 }

@@ -3,11 +3,12 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 from emailrelay import service
+from emailrelay.bounces.duty import BounceDuty
 from emailrelay.config import ForwarderSettings, load
 from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
@@ -28,6 +29,7 @@ from emailrelay.terminal.error_lines import print_errors
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.settings.policy_settings import check_files, found_by_check, sessions_of
@@ -132,6 +134,8 @@ async def _work(
         store.feed(Stage.READY, hints=hints) as feed,
         AsyncExitStack() as ending,
     ):
+        duty = BounceDuty(store, bounce_rules(live.now), report=report)
+        report = hearing(report, duty)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
 
         def make(settings: ForwarderSettings) -> Forwarding:
@@ -153,18 +157,32 @@ async def _work(
 
             def swap() -> None:
                 programs.limits = limits
+                duty.follow(bounce_rules(settings))
                 control.follow(forwarding, settings.poll)
 
             return swap
 
         live.on_change(prepare)
-        signals.on_flush(control.flush)
+
+        def flush() -> None:
+            control.flush()
+            duty.look()
+
+        signals.on_flush(flush)
         signals.ready()
         try:
-            await worker.run(signals.stop)
+            await _together(worker.run(signals.stop), duty.run())
         finally:
             await control.end()
     return os.EX_OK
+
+
+async def _together(work: Coroutine[None, None, None], beside: Coroutine[None, None, None]) -> None:
+    """Do work, and other work beside it until that ends. An error of either ends both."""
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(beside)
+        await work
+        other.cancel()
 
 
 async def _once(
@@ -183,7 +201,9 @@ async def _once(
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)
         signals.ready()
-        return await once(store, found, signals.stop, grace=settings.stop_grace)
+        status = await once(store, found, signals.stop, grace=settings.stop_grace)
+        await BounceDuty(store, bounce_rules(settings), report=report).once()
+    return status
 
 
 async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float) -> int:

@@ -69,6 +69,11 @@ TEXTS = MappingProxyType(
         "delivered": "delivered {id} to {peer}: {recipients} recipient(s): {reply}",
         "deferred": "deferred {id}: {reason}",
         "failed": "failed {id}: {reason}",
+        "bounced": "notice {notice} tells {to} that {id} failed",
+        "not_bounced": "no notice about {id}, which failed: {reason}",
+        "bounces_held_back": "{to} has had {notices} notices of failed mail within an hour; "
+        "the next one, at {again}, is about all further failures",
+        "failed_removed": "removed {id}, which failed, and whose sender knows it",
         "smarthost_trouble": "cannot forward to {peer}: {reason}",
         "sign_in_trouble": "no new token for account {account}: {reason}; {advice}",
         "sign_in_back": "account {account} has a new token",

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, cast
 from pydantic import BeforeValidator, Field
 
 from emailrelay.config.accounts import AccountOptions
+from emailrelay.config.bouncing import AliasOptions, BounceOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
 from emailrelay.config.declared import Declared
 from emailrelay.config.delivering import DeliveryOptions, ForwardOptions, RetryOptions, RouteOptions
@@ -159,6 +160,7 @@ class ReceiverSettings(
     TlsVersionOptions,
     AcceptOptions,
     FilterOptions,
+    AliasOptions,
     DomainOptions,
     ListenOptions,
     StoringOptions,
@@ -187,7 +189,9 @@ class ForwarderSettings(
     SignInOptions,
     ServerEncryptionOptions,
     TlsVersionOptions,
+    AliasOptions,
     DomainOptions,
+    BounceOptions,
     ForwardOptions,
     RouteOptions,
     Settings,

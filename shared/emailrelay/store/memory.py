@@ -16,7 +16,7 @@ from emailrelay import journal
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import PossibleDuplicate, Report, StoreTrouble, TakenIn, Withdrawn
 from emailrelay.journal import AdministratorWish, Doubted, History, Notified, Wished
@@ -186,7 +186,7 @@ class MemoryStore(Store):
         """See ``FailedMessage.relay``."""
         notice, kept.notice = kept.notice, None
         if notice is not None:
-            envelope = notice_envelope(kept.envelope.sender, notice.text)
+            envelope = notice_envelope(kept.notice_to, notice.text)
             accepted = self.accepted(self.mail.entrance, notice.text)
             self.add(accepted, notice.id, envelope, notice.text)
 
@@ -399,16 +399,32 @@ class _Failure(FailedMessage):
         """See ``FailedMessage``."""
         return self._kept.content[:most]
 
-    async def record(self) -> None:
+    async def record(self, *, told: bool = False) -> None:
         """See ``FailedMessage``."""
-        self._kept.entries.append(Notified(at=self._store.clock()))
+        self._kept.entries.append(Notified(at=self._store.clock(), told=told))
 
-    async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
+    def beside(self, other: FailedMessage) -> bool:
+        """See ``FailedMessage``."""
+        return isinstance(other, _Failure) and other._store.mail is self._store.mail  # noqa: SLF001 - its own kind
+
+    async def prepare(
+        self,
+        text: Callable[[QueueId], bytes],
+        *,
+        local: bool,
+        to: Sequence[Address] = (),
+        also: Sequence[FailedMessage] = (),
+    ) -> PreparedNotice:
         """See ``FailedMessage``."""
         message, kept = self._store.next_id(), self._kept
-        kept.notice, kept.local = PreparedNotice(message, text(message)), local
-        await self.record()
-        return kept.notice
+        to = tuple(to) or (kept.envelope.sender,)
+        prepared = PreparedNotice(message, text(message))
+        kept.notice, kept.notice_to, kept.local = prepared, to, local
+        noted = Notified(at=self._store.clock(), told=True, to=to, notice=message)
+        for failure in (self, *also):
+            if isinstance(failure, _Failure):
+                failure._kept.entries.append(noted)  # noqa: SLF001 - its own kind
+        return prepared
 
     async def prepared(self) -> PreparedNotice | None:
         """See ``FailedMessage``."""
@@ -422,9 +438,13 @@ class _Failure(FailedMessage):
         """See ``FailedMessage``."""
         self._kept.notice = None
 
+    async def remove(self) -> None:
+        """See ``FailedMessage``."""
+        self._store.make(self._kept, transition.GONE)
+
     async def release(self) -> None:
         """See ``FailedMessage``."""
         self._kept.claimed = False
-        if self._kept.history.wish is not None:
+        if self._kept.history.wish is not None and self.id in self._store.mail.kept:
             self._store.obey(self._kept, self._kept.history.wish)
         self._store.mail.ring()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from emailrelay import journal
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -37,6 +37,7 @@ class Kept:
     """A feed has made it due before its time."""
     notice: PreparedNotice | None = None
     """About its failure, recorded and not yet sent."""
+    notice_to: tuple[Address, ...] = ()
     local: bool = False
     """The notice goes to a local agent."""
 

@@ -48,7 +48,7 @@ def _lines(history: History, length: int, crc32: int, now: float) -> Iterator[En
     for peer in history.doubts:
         yield Doubted(at=now, peer=peer)
     if history.notified:
-        yield Notified(at=now)
+        yield history.notice or Notified(at=now)
 
 
 def _attempts(history: History) -> Iterator[Entry]:
