@@ -12,6 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
+from emailrelay import message_id
 from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
@@ -86,4 +87,5 @@ def notice_envelope(to: Address, text: bytes) -> Envelope:
         to_remote=(to,),
         body=Body.SEVEN_BIT if text.isascii() else Body.EIGHT_BIT,
         utf8=not to.isascii(),
+        message_id=message_id.of_content(text),
     )
