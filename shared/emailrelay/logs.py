@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from emailrelay.config import LogFormat, Settings
 from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDropped, Report
@@ -19,6 +19,9 @@ from emailrelay.printable import printable
 
 FIELD_LIMIT = 1024
 """The most characters of a field. A longer text is cut, with a mark."""
+
+ADDRESS_LIMIT = 254
+"""The most characters of an address in a list; RFC 5321 section 4.5.3.1.3 allows no more."""
 
 _PATIENCE = 100
 """The most milliseconds that a line waits for a slow reader."""
@@ -29,8 +32,6 @@ _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 LogLine: TypeAlias = MutableMapping[str, Any]
 Render: TypeAlias = Callable[[Any, str, LogLine], str | bytes]
 """A structlog renderer."""
-_Shape: TypeAlias = tuple[str, tuple[str, ...]]
-"""The name of a kind of event in the log, and those of its fields."""
 
 
 also: Report | None = None
@@ -69,17 +70,17 @@ def renderer(log_format: LogFormat) -> Render:
         case LogFormat.LOGFMT:
             from structlog.processors import LogfmtRenderer  # noqa: PLC0415 -- see _json
 
-            return _with_times_of_day(LogfmtRenderer())
+            return _for_people(LogfmtRenderer())
         case LogFormat.CONSOLE:
             from structlog.dev import ConsoleRenderer  # noqa: PLC0415 -- see _json
 
-            return _with_times_of_day(ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty()))
+            return _for_people(ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty()))
         case LogFormat.JSON | LogFormat.AUTO:
             return _json
 
 
-def _with_times_of_day(render: Render) -> Render:
-    """Render times in the form of the line's timestamp."""
+def _for_people(render: Render) -> Render:
+    """Render times in the form of the line's timestamp, and lists with commas."""
 
     def render_line(logger: object, name: str, line: LogLine) -> str | bytes:
         for field in TIME_FIELDS & line.keys():
@@ -88,6 +89,8 @@ def _with_times_of_day(render: Render) -> Render:
                 with suppress(OverflowError, ValueError, OSError):  # past the end of the calendar
                     day = datetime.fromtimestamp(moment, UTC)
                     line[field] = _written(day.replace(microsecond=0))
+        if "to" in line:
+            line["to"] = ", ".join(line["to"])
         return render(logger, name, line)
 
     return render_line
@@ -113,21 +116,18 @@ def line_reporter(
     levels = list(Level)
     told = frozenset(levels[levels.index(least) :])
     output = _Output(descriptor)
-    shapes: dict[type[Event], _Shape] = {}
 
     def report(event: Event) -> None:
         if event.level not in told:
             return
         if also is not None:
             also(event)
-        kind = type(event)
-        name, field_names = shapes.get(kind) or shapes.setdefault(kind, _shape(kind))
         line: LogLine = {}
         if timed:
             line["timestamp"] = _written(datetime.now(UTC))
-        line.update(level=event.level.value, event=name, service=service)
+        line.update(level=event.level.value, event=event.name, service=service)
         line["pid"] = os.getpid()
-        for field in field_names:
+        for field in event.shown():
             line[field] = field_value(getattr(event, field))
         text = render(None, "", line)
         if output.write(text.encode() if isinstance(text, str) else text) and output.dropped:
@@ -137,20 +137,21 @@ def line_reporter(
     return report
 
 
-def _shape(kind: type[Event]) -> _Shape:
-    return kind.name, kind.fields
-
-
 def field_value(value: object) -> object:
     """Return a field for a line: of bounded length, and without control characters."""
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return round(value, 6)
-    text = str(value)
-    if len(text) > FIELD_LIMIT:
+    if isinstance(value, tuple):
+        return [_bounded(str(each), ADDRESS_LIMIT) for each in cast("tuple[object, ...]", value)]
+    return _bounded(str(value), FIELD_LIMIT)
+
+
+def _bounded(text: str, limit: int) -> str:
+    if len(text) > limit:
         mark = f"... ({len(text)} characters)"
-        text = text[: FIELD_LIMIT - len(mark)] + mark
+        text = text[: limit - len(mark)] + mark
     return printable(text)
 
 

@@ -6,6 +6,7 @@ import stat
 from emailrelay import envelope_format, message_id
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import TakenIn
+from emailrelay.mail_fields import mail_fields
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
 from emailrelay.store.spool.disk import files, names
@@ -49,7 +50,7 @@ async def _take_in_pair(spool: Spool, envelope: Location, entry: names.EnvelopeN
                 draft.write(chunk)
                 offset += len(chunk)
             await draft.commit(entry.stage)
-        spool.report(TakenIn(id=draft.id))
+        spool.report(TakenIn(id=draft.id, **mail_fields(fields)))
     except DamagedMessage as error:
         spool.trouble(f"take in {envelope.name} from a filter", error)
     finally:
