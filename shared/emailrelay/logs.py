@@ -12,10 +12,13 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, TypeAlias, cast
 
+from emailrelay import systemd_journal
+from emailrelay.address_mask import Masking, masking
 from emailrelay.config import LogFormat, Settings
 from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDropped, Report
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.printable import printable
+from emailrelay.systemd_journal import leads_to_journal
 
 FIELD_LIMIT = 1024
 """The most characters of a field. A longer text is cut, with a mark."""
@@ -26,6 +29,13 @@ ADDRESS_LIMIT = 254
 _PATIENCE = 100
 """The most milliseconds that a line waits for a slow reader."""
 
+
+_PREFIXES = {
+    Level.DEBUG: systemd_journal.DEBUG.encode(),
+    Level.INFO: systemd_journal.INFO.encode(),
+    Level.WARNING: systemd_journal.WARNING.encode(),
+    Level.ERROR: systemd_journal.ERROR.encode(),
+}
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
@@ -46,13 +56,16 @@ def reporter(settings: Settings) -> Report:
     log_format = settings.log_format
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if sys.stdout.isatty() else LogFormat.JSON
+    journal = leads_to_journal(1)
     lines = line_reporter(
         service=settings.service,
         render=renderer(log_format),
-        # systemd's journal adds its own times, and sets this variable for services that it reads.
-        timed="JOURNAL_STREAM" not in os.environ,
+        # The journal adds its own times, and takes the importance from the line.
+        timed=not journal,
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
+        prioritised=journal,
+        masking=masking(settings.log_mail_addresses),
     )
     report = LogThrottle(lines, time.monotonic, _after)
     logging.basicConfig(handlers=[_LibraryHandler(report)], format="%(message)s")
@@ -106,11 +119,19 @@ def _json(_logger: object, _name: str, line: LogLine) -> str:
 
 
 def line_reporter(
-    *, service: str, render: Render, timed: bool, least: Level, descriptor: int
+    *,
+    service: str,
+    render: Render,
+    timed: bool,
+    least: Level,
+    descriptor: int,
+    prioritised: bool = False,
+    masking: Masking | None = None,
 ) -> Report:
     """Return a function that writes one line for each event to a descriptor and never raises.
 
-    Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the
+    ``prioritised``: each line begins with its importance, for systemd's journal. ``masking`` is applied
+    before any log sees an event. Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the
     function: each line is one write.
     """
     levels = list(Level)
@@ -120,6 +141,8 @@ def line_reporter(
     def report(event: Event) -> None:
         if event.level not in told:
             return
+        if masking is not None:
+            event = masking(event)
         if also is not None:
             also(event)
         line: LogLine = {}
@@ -130,7 +153,10 @@ def line_reporter(
         for field in event.shown():
             line[field] = field_value(getattr(event, field))
         text = render(None, "", line)
-        if output.write(text.encode() if isinstance(text, str) else text) and output.dropped:
+        octets = text.encode() if isinstance(text, str) else text
+        if prioritised:
+            octets = _PREFIXES[event.level] + octets
+        if output.write(octets) and output.dropped:
             dropped, output.dropped = output.dropped, 0
             report(LinesDropped(lines=dropped))
 
