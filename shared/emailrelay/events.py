@@ -6,7 +6,7 @@ secrets.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from inspect import get_annotations
 from typing import ClassVar, TypeAlias, dataclass_transform
@@ -42,21 +42,32 @@ class Event:
     """The kind in the log: ``worker_died`` of ``WorkerDied``."""
     fields: ClassVar[tuple[str, ...]] = ()
     """The names of the kind's own attributes."""
+    _known: ClassVar[frozenset[str]] = frozenset()
+    _needed: ClassVar[frozenset[str]] = frozenset()
+    """The fields without a default."""
+    _shown: ClassVar[dict[tuple[bool, ...], tuple[str, ...]]] = {}
+    """The fields that a line shows, by those of ``MailEvent`` that are not empty."""
 
     def __init_subclass__(cls) -> None:
         of_kind = get_annotations(Event)
         own = (name for name in get_annotations(cls) if name not in of_kind)
         cls.fields = tuple(dict.fromkeys((*own, *cls.fields)))  # the kind's own ones stand first
+        cls._shown = {}
+        cls._known = frozenset(cls.fields)
+        cls._needed = frozenset(name for name in cls.fields if not hasattr(cls, name))
         cls.name = _WORD_START.sub("_", cls.__name__).lower()
 
     def __init__(self, **values: object) -> None:
+        if not (self._known.issuperset(values) and self._needed.issubset(values)):
+            self._complain(values)
+        self.__dict__.update(values)
+
+    def _complain(self, values: Mapping[str, object]) -> None:
+        kind = type(self).__name__
         for name in values:
-            if name not in self.fields:
-                raise TypeError(f"{type(self).__name__} has no {name}")
-        vars(self).update(values)
-        for name in self.fields:
-            if not hasattr(self, name):  # neither given nor with a default
-                raise TypeError(f"{type(self).__name__} needs {name}")
+            if name not in self._known:
+                raise TypeError(f"{kind} has no {name}")
+        raise TypeError(f"{kind} needs {', '.join(sorted(self._needed - values.keys()))}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name} cannot be set: facts do not change")
@@ -107,16 +118,18 @@ class MailEvent(Event):
 
     def shown(self) -> Sequence[str]:
         """See ``Event.shown``. The null sender is shown, as empty."""
-        known = bool(self.sender or self.recipients)
-        return [
-            name
-            for name in self.fields
-            if name not in _IF_ANY or getattr(self, name) or (name in _IF_KNOWN and known)
-        ]
+        said = (
+            bool(self.sender or self.recipients),
+            bool(self.to),
+            bool(self.message_id),
+            bool(self.user),
+        )
+        return self._shown.get(said) or self._shown.setdefault(said, self._those(*said))
 
+    def _those(self, mail: bool, to: bool, message_id: bool, user: bool) -> tuple[str, ...]:  # noqa: FBT001 - one for each field
+        said = {"sender": mail, "recipients": mail, "to": to, "message_id": message_id}
+        return tuple(name for name in self.fields if {**said, "user": user}.get(name, True))
 
-_IF_KNOWN = frozenset({"sender", "recipients"})
-_IF_ANY = frozenset(MailEvent.fields)
 
 Report: TypeAlias = Callable[[Event], None]
 """Takes events. It must not raise and must not block."""

@@ -165,6 +165,8 @@ def line_reporter(
 
 def field_value(value: object) -> object:
     """Return a field for a line: of bounded length, and without control characters."""
+    if type(value) is str and len(value) <= FIELD_LIMIT and value.isprintable():  # most of them
+        return value
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):

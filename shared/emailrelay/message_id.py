@@ -39,7 +39,9 @@ def kept(value: bytes) -> str:
 
 def _header(beginning: bytes) -> bytes:
     """Return the whole lines before the empty one, with LF in front. Filters may write bare LFs."""
-    text = b"\n" + beginning
-    ends = (text.find(b"\n\r\n"), text.find(b"\n\n"))
-    end = min((at for at in ends if at >= 0), default=len(text))
-    return text[: end + 1]
+    if beginning.startswith(b"\r\n"):
+        return b""
+    end = beginning.find(b"\r\n\r\n")
+    header = beginning if end < 0 else beginning[: end + 2]
+    end = header.find(b"\n\n")
+    return b"\n" + (header if end < 0 else header[: end + 1])
