@@ -4,6 +4,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import shutil
 import smtplib
 import subprocess
@@ -12,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.relay import BIN, HANG, Relay
+from tests.acceptance.pages import blocks
+from tests.acceptance.relay import BIN, HANG, ROOT, Relay
 from tests.fakes.smtp_peer import SmtpPeer
 
 _JOURNALD = Path("/lib/systemd/systemd-journald")
@@ -27,9 +29,11 @@ systemd-cat -t relay sh -c '
     export JOURNAL_STREAM
     exec "$@"' sh "$@"
 journalctl --sync
-journalctl -D /run/log/journal -o json -t relay
+eval "$QUESTIONS"
 kill $journald
 """
+_OURS = "-D /run/log/journal -t relay"
+"""The entries of the test, in place of the units of an installation."""
 _SAYS = """
 from emailrelay.config import ReceiverSettings
 from emailrelay.events import LoginFailed, Started, StoreTrouble, Vanished
@@ -42,13 +46,13 @@ report(Vanished(client="192.0.2.1"))
 """
 
 
-def in_a_journal(*command: str) -> list[dict[str, Any]]:
-    """Run a command under a journal of its own; return the entries."""
+def in_a_journal(*command: str, questions: str) -> list[str]:
+    """Run a command under a journal of its own; return the lines that the questions print."""
     if os.geteuid() != 0 or not _JOURNALD.exists() or shutil.which("systemd-cat") is None:
         pytest.skip("needs root and systemd's journal")
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", _IN_A_JOURNAL, "sh", *command],
-        env={**os.environ, "JOURNALD": str(_JOURNALD)},
+        env={**os.environ, "JOURNALD": str(_JOURNALD), "QUESTIONS": questions},
         capture_output=True,
         text=True,
         check=False,
@@ -56,21 +60,52 @@ def in_a_journal(*command: str) -> list[dict[str, Any]]:
     )
     if done.returncode == 77:
         pytest.skip(f"systemd's journal does not run here: {done.stderr}")
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    assert not re.search("(?m)^(jq|journalctl|sh):", done.stderr), done.stderr
+    return done.stdout.splitlines()
+
+
+def entries_of(*command: str) -> list[dict[str, Any]]:
+    lines = in_a_journal(*command, questions=f"journalctl -o json {_OURS}")
+    return [json.loads(line) for line in lines]
 
 
 def test_events_have_priorities_in_the_journal() -> None:
-    entries = in_a_journal(sys.executable, "-c", _SAYS)
+    entries = entries_of(sys.executable, "-c", _SAYS)
     told = {json.loads(entry["MESSAGE"])["event"]: entry["PRIORITY"] for entry in entries}
     assert told == {"started": "6", "login_failed": "4", "store_trouble": "3", "vanished": "7"}
     assert "timestamp" not in json.loads(entries[0]["MESSAGE"])
 
 
 def test_error_of_a_start_is_an_error_in_the_journal() -> None:
-    entries = in_a_journal(str(BIN / "emailrelay-receiver"), "--port", "none")
+    entries = entries_of(str(BIN / "emailrelay-receiver"), "--port", "none")
     assert entries
     assert {entry["PRIORITY"] for entry in entries} == {"3"}
     assert entries[0]["MESSAGE"].startswith("emailrelay-receiver: ")
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="needs jq")
+def test_the_questions_on_the_page_have_answers() -> None:
+    page = ROOT / "docs" / "logs.md"
+    lines = [line for block in blocks(page, "") for line in block.splitlines()]
+    rejected = {"level": "info", "event": "rejected", "client": "192.0.2.9", "command": "RCPT"}
+    told = "".join(
+        f"{_prefix(line)}{line}\n" for line in [*lines, json.dumps(rejected), "Started."]
+    )
+    asked = [one for block in blocks(page, "sh") for one in block.strip().splitlines()]
+    marked = ["echo '?'; " + one.replace("-u 'emailrelay-*'", _OURS) for one in asked]
+    answers = in_a_journal("printf", "%s", told, questions="\n".join(marked))
+    texts = [text.strip("\n") for text in "\n".join(answers).split("?\n")[1:]]
+    assert len(texts) == len(asked) == 7
+    warning, to_bob, by_message_id, by_id, reasons, users, clients = texts
+    assert warning.splitlines() == [line for line in lines if '"warning"' in line]
+    assert to_bob.splitlines() == lines[:2]
+    assert by_message_id.splitlines() == by_id.splitlines() == lines
+    assert reasons.split(maxsplit=1)[1].startswith("smtp.example.net:25 said: 451 4.2.0 ")
+    assert (users.split(), clients.split()) == (["1", "ann"], ["1", "192.0.2.9"])
+
+
+def _prefix(line: str) -> str:
+    return "<4>" if '"level":"warning"' in line else "<6>"
 
 
 @pytest.mark.parametrize(("shown", "domain_is_there"), [("none", False), ("domain", True)])
