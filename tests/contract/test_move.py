@@ -31,6 +31,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.move import Mover
 
+NAMED = ENVELOPE._replace(message_id="<1@x.test>")
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 1_000_000 + b"\r\n"
 PAIRS = [
     (source, target)
@@ -53,8 +54,9 @@ def mover(source: Store, target: Store) -> Mover:
 
 async def filled(source: Store) -> dict[QueueId, Stage]:
     """Put messages of all kinds in; return their stages."""
-    new, fresh = await put(source, stage=Stage.UNFILTERED), await put(source, LARGE)
-    deferred, failed, held = [await put(source) for _ in range(3)]
+    new = await put(source, stage=Stage.UNFILTERED, envelope=NAMED)
+    fresh = await put(source, LARGE, envelope=NAMED)
+    deferred, failed, held = [await put(source, envelope=NAMED) for _ in range(3)]
     attempt = Attempt(
         at=time.time(),
         peer="there:25",
@@ -93,7 +95,7 @@ async def test_messages_arrive_as_they_were(pair: tuple[Opener, Opener]) -> None
             claim = await target.claim(stage, message, due_only=False)
             assert claim is not None
             async with claim:
-                assert claim.envelope == ENVELOPE
+                assert claim.envelope == NAMED
                 content = await content_of(claim)
                 assert len(content) == claim.size
                 assert content == LARGE if claim.size > 1000 else content.startswith(b"Subject: x")

@@ -11,6 +11,7 @@ from typing import Annotated, ClassVar, cast
 
 from pydantic import BeforeValidator, Field
 
+from emailrelay.address_mask import LogMailAddresses
 from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.bouncing import AliasOptions, BounceOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
@@ -96,6 +97,11 @@ class LogOptions(Declared):
     log_format: Annotated[LogFormat, AtStart()] = LogFormat.AUTO
     """The format of events on standard output, one per line. auto: console on a terminal, json
     otherwise."""
+
+    log_mail_addresses: Annotated[LogMailAddresses, AtStart()] = LogMailAddresses.FULL
+    """The part of mail addresses that the log shows. full: the address; domain: the domain, with *
+    in place of the mailbox; none: a * for each address. It also applies to addresses in replies of
+    servers and in SMTP dialogues, and to the names of users."""
 
     verbose: Annotated[Flag, AtStart()] = False
     """Log the SMTP dialogues too, without secrets and message texts. Clients that leave without a

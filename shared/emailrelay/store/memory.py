@@ -20,6 +20,7 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import PossibleDuplicate, Report, StoreTrouble, TakenIn, Withdrawn
 from emailrelay.journal import AdministratorWish, Doubted, History, Notified, Wished
+from emailrelay.mail_fields import mail_fields
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Pass, Settlement
@@ -137,7 +138,7 @@ class MemoryStore(Store):
                 continue
             message = self.next_id()
             self.add(self.accepted(stage, content), message, envelope, content)
-            self.report(TakenIn(id=message))
+            self.report(TakenIn(id=message, **mail_fields(envelope)))
 
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store``."""

@@ -6,6 +6,7 @@ from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import InternalError, PossibleDuplicate, StoreTrouble
+from emailrelay.mail_fields import mail_fields
 from emailrelay.reply import Reply
 from emailrelay.routes import RouteGroup, by_route
 from emailrelay.store.base import Claim
@@ -88,7 +89,8 @@ class Attempts:
             progress.last_group = number == len(groups)
             await self._group(message, group, progress)
             if progress.doubtful:
-                self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer))
+                about = mail_fields(message.claim.envelope)
+                self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer, **about))
             stops.note(progress)
             whole = accepted(progress).issuperset(group.recipients)
             if not whole and self._together(message.claim) and not accepted(progress):

@@ -5,7 +5,7 @@ import zlib
 from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, message_id
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.envelope import Address, Body, Envelope
@@ -61,6 +61,7 @@ class PostgresSubmission(Submission):
             to_remote=recipients,
             body=Body.SEVEN_BIT if content.isascii() else Body.EIGHT_BIT,
             utf8=not all(address.isascii() for address in (sender, *recipients)),
+            message_id=message_id.of_content(content),
         )
         accepted = Accepted(
             at=self._database.clock(), stage=self._stage, length=len(content), crc32=crc32
