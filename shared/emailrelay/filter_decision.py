@@ -26,6 +26,7 @@ from emailrelay.filters.verdict import (
     Spoken,
 )
 from emailrelay.journal import Attempt, History
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
@@ -73,7 +74,8 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
             answer = None if run.ack is Ack.DELIVERED else _ACCEPTED
             return Decision(Pass(), Passed(id=run.message, seconds=run.seconds), answer)
         case Abandon():
-            return Decision(Done(), Abandoned(id=run.message, filter=name), _ACCEPTED)
+            dropped = Done(Attempt(at=run.ended, peer=name), MessageEnd.DROPPED)
+            return Decision(dropped, Abandoned(id=run.message, filter=name), _ACCEPTED)
         case Reject():
             return _reject(name, verdict, run, schedule)
         case BrokenFilter():
