@@ -25,9 +25,9 @@ class HistoryQuery:
     id: QueueId | None = None
     """Only this message; then there is no ``text``."""
     text: str = ""
-    """An address, a local part, a domain, a Message-ID, a user, or words of a reply, in any case.
+    """An address, a local part, a domain, a Message-ID, a user, a client, or words of a reply.
 
-    ``<>`` is the null sender; ``*`` and ``?`` are wildcards for addresses.
+    In any case of letters. ``<>`` is the null sender; ``*`` and ``?`` are wildcards for addresses.
     """
     since: float | None = None
     """Only messages that ended then or later (seconds since 1970), or have not ended."""
@@ -50,7 +50,7 @@ class HistoryQuery:
         return (
             any(_names(text, address) for address in (message.sender, *message.recipients))
             or text == _bare(message.message_id).lower()
-            or text == message.user.lower()
+            or text in (message.user.lower(), message.client.lower())
             or any(text in said.lower() for said in _said(message.entries))
         )
 

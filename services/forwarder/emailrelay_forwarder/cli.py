@@ -132,6 +132,7 @@ async def _work(
         store.feed(Stage.READY, hints=hints) as feed,
         AsyncExitStack() as ending,
     ):
+        await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
 
         def make(settings: ForwarderSettings) -> Forwarding:
@@ -179,6 +180,7 @@ async def _once(
         open_store(settings.store_place, report=report) as store,
         AsyncExitStack() as ending,
     ):
+        await service.keep_history(store, settings, report)
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)

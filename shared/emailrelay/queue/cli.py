@@ -6,6 +6,7 @@ from emailrelay.queue import (
     change_commands,
     move_commands,
     route_command,
+    trace_command,
     verify_command,
     view_commands,
 )
@@ -16,6 +17,7 @@ app = new_app(PROGRAM, "Show the queue, and hold, retry or delete its messages."
 app.command("list")(view_commands.list_)
 app.command()(view_commands.show)
 app.command()(view_commands.stats)
+app.command()(trace_command.trace)
 for action, command in change_commands.COMMANDS.items():
     app.command(action.value)(command)
 app.command()(route_command.route)

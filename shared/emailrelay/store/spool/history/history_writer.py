@@ -21,7 +21,7 @@ _LOOK = 1.0
 """Seconds between two looks at bounds and name."""
 _TELL_AGAIN = 60.0
 """Seconds between two reports of trouble."""
-_ROOM, _ROOM_PART = 64 * 1024 * 1024, 20
+_ROOM, _ROOM_PART = 256 * 1024 * 1024, 4
 """With less free room than this, and than this part of the disk, all room is for mail."""
 
 
