@@ -25,10 +25,10 @@ from emailrelay.journal import (
 )
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue.render import when
-from emailrelay.queue.row import octets
-from emailrelay.queue.state import State, state_of
+from emailrelay.queue.state import state_of
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
+from emailrelay.terminal.screen import counted
 
 _MOST_NAMED = 10
 """The recipients named in one place."""
@@ -62,7 +62,7 @@ def as_json(message: PastMessage) -> dict[str, Any]:
 
 def lines(message: PastMessage) -> Iterator[str]:
     """Yield the lines about a message, oldest fact first."""
-    yield f"Message {message.id}: {state(message)}, {octets(message.size)}"
+    yield f"Message {message.id}: {state(message)}, {counted(message.size, 'octet')}"
     yield f"  from        {message.sender or '<> (the null sender)'}"
     more = len(message.recipients) - _MOST_NAMED
     for address in message.recipients[:_MOST_NAMED]:
@@ -87,10 +87,7 @@ def lines(message: PastMessage) -> Iterator[str]:
 def _last(message: PastMessage) -> str:
     if message.end is not None:
         return _ENDS[message.end]
-    history, found = journal.read(message.entries), state(message)
-    if found == State.DEFERRED and history.next_attempt is not None:
-        return f"now {found}: the next try is at {when(history.next_attempt)}"
-    return f"now {found}"
+    return f"now {state(message)}"
 
 
 def _told(entry: Entry, message: PastMessage) -> Iterator[str]:
