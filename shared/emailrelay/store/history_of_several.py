@@ -5,8 +5,12 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from emailrelay.errors import StoreError
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import PastMessage
+from emailrelay.message_end import MessageEnd
 from emailrelay.store.base import Store
 from emailrelay.store.mail_history import HistoryBounds, MailHistory, SearchStep
+
+_CLOCKS = 300.0
+"""Seconds by which the clocks of two stores may differ."""
 
 
 class HistoryOfSeveral(MailHistory):
@@ -61,9 +65,14 @@ class HistoryOfSeveral(MailHistory):
                     heads.append((head, stream))
             rest = []
             if heads:
-                newest = max(heads, key=lambda pair: pair[0].ended)
+                newest = max(heads, key=lambda pair: _place(pair[0]))
                 heads.remove(newest)
                 rest = [newest[1]]
                 yield newest[0]
         if trouble is not None:
             raise trouble
+
+
+def _place(message: PastMessage) -> float:
+    """Return the time by which messages are put in order: a move comes before what follows it."""
+    return message.ended - (_CLOCKS if message.end is MessageEnd.MOVED else 0.0)
