@@ -27,6 +27,7 @@ from emailrelay.filters.verdict import (
 )
 from emailrelay.journal import Attempt, History
 from emailrelay.mail_fields import MailFields
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
@@ -78,7 +79,8 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
                 Pass(), Passed(id=run.message, seconds=run.seconds, **run.about), answer
             )
         case Abandon():
-            return Decision(Done(), Abandoned(id=run.message, filter=name, **run.about), _ACCEPTED)
+            dropped = Done(Attempt(at=run.ended, peer=name), MessageEnd.DROPPED)
+            return Decision(dropped, Abandoned(id=run.message, filter=name, **run.about), _ACCEPTED)
         case Reject():
             return _reject(name, verdict, run, schedule)
         case BrokenFilter():

@@ -57,6 +57,7 @@ async def _work(
         Programs(_limits(live.now), debug=live.now.debug) as programs,
         store.feed(Stage.UNFILTERED, hints=hints) as feed,
     ):
+        await service.keep_history(store, live.now, report)
         signals.on_flush(feed.wake)
         worker = FilterWorker(
             feed=feed,

@@ -136,6 +136,7 @@ async def _work(
     ):
         duty = BounceDuty(store, bounce_rules(live.now), report=report)
         report = hearing(report, duty)
+        await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
 
         def make(settings: ForwarderSettings) -> Forwarding:
@@ -197,6 +198,7 @@ async def _once(
         open_store(settings.store_place, report=report) as store,
         AsyncExitStack() as ending,
     ):
+        await service.keep_history(store, settings, report)
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)

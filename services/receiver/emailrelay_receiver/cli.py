@@ -106,6 +106,7 @@ async def _serve(
         make = partial(make_context, store=store, report=report, clock=time.time)
         receiver = Receiver(make(live.now), listeners.sockets)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))
+        await service.keep_history(store, now, report)
         # Programs that submit without SMTP must not slip past the filters.
         await store.set_entrance(receiver.context.stage)
         async with receiver:

@@ -22,6 +22,8 @@ from emailrelay.config.routes import all_routes
 from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
 from emailrelay.config.values import (
     AtStart,
+    Bytes,
+    Count,
     DirectoryPath,
     Domain,
     Filters,
@@ -82,6 +84,17 @@ class StoringOptions(Declared):
     """The data on stable storage before a message is acknowledged. files: the two files of the
     message; log: a record in a log under the spool directory, and the files later. With log, the
     relay accepts more messages per second."""
+
+
+class HistoryOptions(Declared):
+    """History."""
+
+    history_days: Annotated[Count, AtStart()] = 30
+    """The days for which the store keeps a record of each message that has left it, beside the
+    present day. emailrelay-queue trace shows the records. 0: none are kept."""
+
+    history_size: Annotated[Bytes, AtStart()] = 1024 * 1024 * 1024
+    """The most room for these records, in octets; the oldest go first. 0: none are kept."""
 
 
 class ProcessOptions(Declared):
@@ -151,7 +164,7 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
     sends their changes, but does not keep them. Can be repeated."""
 
 
-class Settings(StoreOptions, ProcessOptions, LogOptions):
+class Settings(StoreOptions, HistoryOptions, ProcessOptions, LogOptions):
     """The settings of every service. ``service`` is its name in logs, ``program`` its command."""
 
     service: ClassVar[str]

@@ -10,6 +10,8 @@ from emailrelay.queue.state import State
 
 TABLE_ROWS = 1000
 """Default number of rows of a list: it is complete in memory before it is printed."""
+TRACED = 100
+"""Default number of messages that a trace shows."""
 _AGES = "90s, 15m, 12h, 5d, 2w"
 
 
@@ -119,6 +121,28 @@ def add_limit(parser: ArgumentParser) -> None:
         metavar="N",
         type=_number,
         help=f"Only the oldest N; 0 = all. [{TABLE_ROWS}; all with --json]",
+    )
+
+
+def add_trace(parser: ArgumentParser) -> None:
+    """Add the text to search for, and the bounds of the search."""
+    parser.add_argument(
+        "text",
+        metavar="ID|ADDRESS|MESSAGE-ID|REPLY",
+        help="A message id, an address or part of one, a Message-ID, a user, or words of a"
+        " server's reply.",
+    )
+    parser.add_argument(
+        "--since",
+        metavar="AGE",
+        type=_age,
+        help="Only messages that left within this time: 12h, 2d, 1w.",
+    )
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=_number,
+        help=f"Only the newest N; 0 = all. [{TRACED}; all with --json]",
     )
 
 

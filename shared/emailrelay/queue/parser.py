@@ -21,6 +21,7 @@ from emailrelay.queue.options import (
     add_route,
     add_selectors,
     add_thresholds,
+    add_trace,
     add_wide,
 )
 from emailrelay.terminal.command_line import CommandLineParser
@@ -49,6 +50,11 @@ VERBS: Mapping[str, Verb] = MappingProxyType(
         ),
         "cat": Verb(
             "Print the content of messages, as it would be sent.", "show_command:cat", (add_ids,)
+        ),
+        "trace": Verb(
+            "Show what became of messages, also of those that have left.",
+            "trace_command:trace",
+            (add_trace,),
         ),
         "stats": Verb("Count messages and octets in each state.", f"{_LOOK}:stats", ()),
         "flush": Verb(

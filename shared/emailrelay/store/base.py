@@ -38,7 +38,8 @@ dispatcher (``dispatch``). It may have no directory: ``chooser.spool_at`` then g
 of the directory (its owner, its free space) go without.
 
 All other modules of a store's contract: ``limits`` (routes), ``failure`` (notices),
-``verification``, ``tokens`` (OAuth2) and ``submission`` (commands that start quickly).
+``mail_history``, ``verification``, ``tokens`` (OAuth2) and ``submission`` (commands that start
+quickly).
 """
 
 import asyncio
@@ -54,6 +55,7 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import read as read_journal
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
@@ -61,6 +63,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.mail_history import MailHistory
 from emailrelay.store.queue_view import Listed as Listed  # noqa: PLC0414 - part of the contract
 from emailrelay.store.verification import Verification
 
@@ -390,9 +393,19 @@ class Store(ABC):
 
         """
 
-    @abstractmethod
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """Read a message's envelope and history without a claim. None: there is no such message.
+        """Read a message's envelope and history as ``journal`` does.
+
+        Raises:
+            DamagedMessage: see ``journal``.
+
+        """
+        found = await self.journal(message)
+        return None if found is None else (found[0], found[1], read_journal(found[2]))
+
+    @abstractmethod
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """Read a message's envelope and journal without a claim. None: there is no such message.
 
         Raises:
             DamagedMessage: the entry is no message, or this user may not read it.
@@ -447,6 +460,10 @@ class Store(ABC):
             StoreError: it cannot be read now.
 
         """
+
+    @abstractmethod
+    def history(self) -> MailHistory:
+        """Return the records of the messages that have left the store."""
 
     def verification(self, *, contents: bool) -> Verification:  # noqa: ARG002 - it refuses
         """Prepare a search for damage. With ``contents`` it compares the checksum of each content.

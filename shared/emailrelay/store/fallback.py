@@ -17,14 +17,16 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import HandedOver, Report, StoreTrouble
-from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Draft, Feed, Listed, Store
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
+from emailrelay.store.history_of_several import HistoryOfSeveral
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.mail_history import HistoryBounds, MailHistory
 from emailrelay.store.move import Mover
 from emailrelay.store.verification import Verification
 
@@ -52,6 +54,7 @@ class FallbackStore(Store):
         self.missing: str | None = None
         """The reason why a listing lacked the mail of the first store, if one did."""
         self._entrance: Stage | None = None
+        self._bounds: HistoryBounds | None = None
         self._work: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -136,6 +139,8 @@ class FallbackStore(Store):
                 self._open = True
                 if self._entrance is not None:
                     await self._first.set_entrance(self._entrance)
+                if self._bounds is not None:
+                    await self._first.history().keep(self._bounds)
         return self._open and self._first.unavailable() is None
 
     async def _waits(self) -> bool:
@@ -231,10 +236,19 @@ class FallbackStore(Store):
         except StoreError as error:
             self.missing = str(error)
 
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """See ``Store.describe``."""
-        found = await self._second.describe(message)
-        return found if found is not None else await self._now.describe(message)
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """See ``Store.journal``."""
+        found = await self._second.journal(message)
+        return found if found is not None else await self._now.journal(message)
+
+    def history(self) -> MailHistory:
+        """See ``Store.history``. The records of the first store are missing while it is away."""
+        there = [self._first, self._second] if self._open else [self._second]
+        away = None if self._open else StoreError("read the history of the database", self._reason)
+        return HistoryOfSeveral(there, note=self._note_bounds, away=away)
+
+    def _note_bounds(self, bounds: HistoryBounds) -> None:
+        self._bounds = bounds
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""

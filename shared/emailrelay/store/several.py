@@ -13,14 +13,16 @@ from typing import Self, TypeVar
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report, StoreTrouble
-from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.routes import Rate
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Draft, Listed, Store
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
+from emailrelay.store.history_of_several import HistoryOfSeveral
 from emailrelay.store.limits import RouteLimits, Slot
+from emailrelay.store.mail_history import HistoryBounds, MailHistory
 from emailrelay.store.several_feed import SeveralFeed
 from emailrelay.store.verification import Verification
 
@@ -43,6 +45,7 @@ class SeveralStores(Store):
         self._opening: list[asyncio.Task[None]] = []
         self._feeds: set[SeveralFeed] = set()
         self._entrance: Stage | None = None
+        self._bounds: HistoryBounds | None = None
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
@@ -72,6 +75,8 @@ class SeveralStores(Store):
                 await self._closing.enter_async_context(store)
                 if self._entrance is not None:
                     await store.set_entrance(self._entrance)
+                if self._bounds is not None:
+                    await store.history().keep(self._bounds)
             except StoreError:
                 continue
             except StoreUnusable as error:
@@ -196,9 +201,21 @@ class SeveralStores(Store):
         if len(self._open) < len(self._all):
             raise StoreError("list messages", "one of several stores is away")
 
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """See ``Store.describe``."""
-        return await self._first(lambda store: store.describe(message), None, f"read {message}")
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """See ``Store.journal``."""
+        return await self._first(lambda store: store.journal(message), None, f"read {message}")
+
+    def history(self) -> MailHistory:
+        """See ``Store.history``."""
+        away = (
+            StoreError("read the history", "one of several stores is away, and may have more")
+            if len(self._open) < len(self._all)
+            else None
+        )
+        return HistoryOfSeveral(self._open, note=self._note_bounds, away=away)
+
+    def _note_bounds(self, bounds: HistoryBounds) -> None:
+        self._bounds = bounds
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""

@@ -113,7 +113,7 @@ class Attempts:
         part = for_group(message, group)
         first: SessionError | None = None
         for smarthost in route.smarthosts:
-            progress.trouble, progress.peer = None, smarthost.name
+            progress.trouble, progress.peer, progress.tls = None, smarthost.name, ""
             while await self._wants_fresh_session(part, smarthost, progress):
                 pass
             heed(part, smarthost, progress, self._rules)
@@ -138,6 +138,7 @@ class Attempts:
             session = await smarthost.take(owner)
             try:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
+                progress.tls = session.tls
                 await deliver(message, session, progress, together=together)
             except BaseException as error:  # cancelled as well: the session must not be used again
                 smarthost.end(session, error)

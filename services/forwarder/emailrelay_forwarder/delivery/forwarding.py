@@ -20,6 +20,7 @@ from emailrelay.events import (
 from emailrelay.filter_decision import Run, decide
 from emailrelay.journal import Attempt
 from emailrelay.mail_fields import mail_fields
+from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
 from emailrelay.settlement import (
     Defer,
@@ -73,9 +74,10 @@ class Forwarding:
         try:
             await self._attempts.make(claim, progress)
         except NoLongerWanted:
-            if await self._record(claim, Done(), progress):
+            withdrawn = Done(end=MessageEnd.WITHDRAWN)
+            if await self._record(claim, withdrawn, progress):
                 self._report(Withdrawn(id=claim.id, **mail_fields(claim.envelope)))
-            return Done()
+            return withdrawn
         except Withheld as withheld:
             return await self._withhold(claim, withheld, progress)
         except asyncio.CancelledError:
@@ -107,7 +109,9 @@ class Forwarding:
             envelope = with_added(claim.envelope, sent)
         if envelope is not sent or not groups:
             groups = self._attempts.groups(claim, envelope)
-        attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
+        attempt = Attempt(
+            at=now, peer=progress.peer, replies=replies, trouble=progress.why, tls=progress.tls
+        )
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
         settlement = after_attempt(

@@ -31,6 +31,8 @@ class Database:
     )
     put_off: dict[UUID, float] = field(default_factory=dict[UUID, float])
     """Messages that the feeds of this process leave alone, each until a time (monotonic seconds)."""
+    records: bool = False
+    """True if the history is on, as far as this process knows."""
     notifier: DatabaseNotifier | None = None
     """Tells the feeds of other processes; None: they poll."""
 

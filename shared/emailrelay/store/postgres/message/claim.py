@@ -47,6 +47,7 @@ class PostgresClaim(Claim):
         row = taken.row
         self.id, self.stage, self.size = row.id, row.stage, taken.size
         self.envelope, self.history, self.ack = taken.envelope, taken.history, taken.ack
+        self._entries = taken.entries
         self._services, self._row, self._content = services, row, taken.content
         self._lease = Lease(row.uuid, row.token, taken.ack)
         self._copy: PrivateCopy | None = None
@@ -143,6 +144,9 @@ class PostgresClaim(Claim):
             token=self._row.token,
             stage=self.stage,
             history=self.history,
+            envelope=self.envelope,
+            entries=self._entries,
+            size=self.size,
             ack=self.ack,
             settlement=settlement,
             answer=answer,

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 from uuid import UUID
 
+from emailrelay import envelope_format, journal
 from emailrelay.ack import Ack
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import PossibleDuplicate, SetAside, Withdrawn
-from emailrelay.journal import Doubted, History
+from emailrelay.journal import Doubted, Entry, History
+from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail
 from emailrelay.stage import Stage
-from emailrelay.store import transition
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
@@ -60,6 +61,7 @@ class TakenMessage(NamedTuple):
     row: Row
     envelope: Envelope
     history: History
+    entries: Sequence[Entry]
     ack: Ack
     content: bytes | None
     """A small message's whole content; None: it is to be read in chunks."""
@@ -136,14 +138,15 @@ class Claimer:
         except DamagedMessage as error:
             await self._set_aside(row, str(error))
             return None
-        history = row.history()
+        entries = row.entries()
         if row.doubt is not None:
-            history = await self._name_duplicate(row, row.doubt, history)
+            entries.append(await self._name_duplicate(row, row.doubt))
+        history = journal.read(entries)
         if row.wish is not None:
-            await self._end(row, history, Given.BACK)
+            await self._end(row, envelope, entries, Given.BACK)
             return None
         if history.ack is Ack.DELIVERED and waits is Ack.STORED:
-            await self._end(row, history, Done())
+            await self._end(row, envelope, entries, Done(end=MessageEnd.WITHDRAWN))
             self._database.report(Withdrawn(id=row.id))
             return None
         damage = leased.damage(history)
@@ -152,17 +155,18 @@ class Claimer:
             return None
         spoken = waits is Ack.FILTERED and row.stage is Stage.READY
         ack = Ack.STORED if spoken else waits
-        return TakenMessage(row, envelope, history, ack, leased.content, leased.size)
+        return TakenMessage(row, envelope, history, entries, ack, leased.content, leased.size)
 
     async def _set_aside(self, row: Row, reason: str) -> None:
         damage = Reply.of(550, f"5.6.0 damaged in the database: {reason}")
+        envelope = envelope_format.salvage(row.head) or Envelope(NULL_SENDER)
         if row.stage is Stage.FAILED:
-            await self._end(row, row.history(), Given.BACK)
+            await self._end(row, envelope, row.entries(), Given.BACK)
             return
-        await self._end(row, row.history(), Fail(damage))
+        await self._end(row, envelope, row.entries(), Fail(damage))
         self._database.report(SetAside(id=row.id, reason=reason))
 
-    async def _name_duplicate(self, row: Row, peer: str, history: History) -> History:
+    async def _name_duplicate(self, row: Row, peer: str) -> Doubted:
         """Name a message whose last claim ended with the final dot on its way."""
         doubted = Doubted(at=self._database.clock(), peer=peer)
         async with self._database.connections.lend("note a doubt") as connection:
@@ -170,14 +174,23 @@ class Claimer:
                 _DOUBTED, {"id": row.uuid, "token": row.token, "lines": lines([doubted])}
             )
         self._database.report(PossibleDuplicate(id=row.id, peer=peer))
-        return transition.folded(history, (doubted,))
+        return doubted
 
-    async def _end(self, row: Row, history: History, settlement: Done | Fail | Given) -> None:
+    async def _end(
+        self,
+        row: Row,
+        envelope: Envelope,
+        entries: Sequence[Entry],
+        settlement: Done | Fail | Given,
+    ) -> None:
         ending = Ending(
             id=row.uuid,
             token=row.token,
             stage=row.stage,
-            history=history,
+            history=journal.read(entries),
+            envelope=envelope,
+            entries=entries,
+            size=row.size,
             ack=Ack.STORED,
             settlement=settlement,
         )

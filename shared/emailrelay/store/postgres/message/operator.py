@@ -4,8 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from typing import cast
 from uuid import UUID
 
+from emailrelay import journal
 from emailrelay.envelope import Envelope
-from emailrelay.journal import AdministratorWish, History
+from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.stage import Stage
@@ -14,6 +15,7 @@ from emailrelay.store.base import Listed
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.message import past
 from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read, uuid_of
 from emailrelay.store.postgres.message.settling import DELETE
 from emailrelay.store.transition import Change
@@ -63,8 +65,10 @@ async def listing(database: Database, stages: Sequence[Stage]) -> AsyncIterator[
             return
 
 
-async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-    """See ``Store.describe``."""
+async def read_journal(
+    database: Database, message: QueueId
+) -> tuple[Stage, Envelope, list[Entry]] | None:
+    """See ``Store.journal``."""
     uuid = uuid_of(message)
     if uuid is None:
         return None
@@ -77,7 +81,13 @@ async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelop
     if found is None:
         return None
     row = read(found)
-    return row.stage, row.envelope(), row.history()
+    return row.stage, row.envelope(), row.entries()
+
+
+async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelope, History] | None:
+    """See ``Store.describe``."""
+    found = await read_journal(database, message)
+    return None if found is None else (found[0], found[1], journal.read(found[2]))
 
 
 async def wish(database: Database, message: QueueId, wished: AdministratorWish) -> bool:
@@ -94,7 +104,7 @@ async def wish(database: Database, message: QueueId, wished: AdministratorWish) 
             wished, stage=row.stage, history=row.history(), now=database.clock()
         )
         if change is not None:
-            await make(database, connection, row.uuid, change)
+            await make(database, connection, row, change)
     return True
 
 
@@ -110,7 +120,7 @@ async def flush(database: Database, message: QueueId) -> bool:
         )
         if change is None:
             return False
-        await make(database, connection, row.uuid, change)
+        await make(database, connection, row, change)
     return True
 
 
@@ -126,18 +136,19 @@ async def _locked(connection: DatabaseConnection, message: QueueId) -> tuple[Row
 
 
 async def make(
-    database: Database, connection: DatabaseConnection, message: UUID, change: Change
+    database: Database, connection: DatabaseConnection, row: Row, change: Change
 ) -> None:
     """Make a change to a message that is locked and not claimed."""
     if change.stage is None:
         for statement in DELETE:
-            await connection.execute(statement, {"ids": [message], "hows": [_OPERATOR]})
+            await connection.execute(statement, {"ids": [row.uuid], "hows": [_OPERATOR]})
+        await past.add(database, connection, [past.of_row(row, change, database.clock())])
         return
     await connection.execute(
         _CHANGE.encode(),
         {
             "now": database.clock.parameter,
-            "id": message,
+            "id": row.uuid,
             "stage": change.stage.value,
             "lines": lines(change.entries),
             "delay": None if change.due is None else database.clock.delay(change.due),

@@ -13,9 +13,12 @@ from typing import cast
 from uuid import UUID
 
 from emailrelay.ack import Ack
+from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import PossibleDuplicate
+from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import AdministratorWish, Answered, Attempt, Entry, History
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold
@@ -26,9 +29,10 @@ from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import committing
+from emailrelay.store.postgres.message.past import add
 from emailrelay.store.postgres.message.row import lines
 from emailrelay.store.postgres.message.upload import move
-from emailrelay.store.transition import GONE, Change
+from emailrelay.store.transition import Change
 
 _LOCK = """
 select m.id, m.wish from emailrelay.message m
@@ -113,6 +117,9 @@ class Ending:
     token: int
     stage: Stage
     history: History
+    envelope: Envelope
+    entries: Sequence[Entry]
+    size: int
     ack: Ack
     settlement: Defer | Done | Fail | Hold | FilterPass | Given
     answer: Reply | None = None
@@ -124,6 +131,12 @@ class Ending:
         """Return the octets that it adds to a transaction."""
         adopted = self.settlement.adopted if isinstance(self.settlement, FilterPass) else None
         return 4096 + (0 if adopted is None else sum(len(octets) for _, octets in adopted.chunks))
+
+    def past(self, change: Change, now: float) -> PastMessage:
+        """Return the message's record in the history, after the change by which it leaves."""
+        told = (*self.entries, *change.entries)
+        message = from_uuid(self.id)
+        return past(message, self.envelope, told, now=now, end=change.end, size=self.size)
 
 
 class LeaseEnded(StoreError):
@@ -208,6 +221,7 @@ class Settler:
             ids, hows = [each.id for each in going], [str(each.token) for each in going]
             for statement in DELETE:
                 await connection.execute(statement, {"ids": ids, "hows": hows})
+            await add(self._database, connection, _records(changes, self._database.clock()))
         if staying:
             await self._write_changes(connection, staying)
         for ending, _ in staying:
@@ -232,6 +246,10 @@ class Settler:
                 ],
             },
         )
+
+
+def _records(changes: Sequence[tuple[Ending, Change]], now: float) -> list[PastMessage]:
+    return [ending.past(change, now) for ending, change in changes if change.stage is None]
 
 
 async def _lock(
@@ -285,12 +303,20 @@ def _change(ending: Ending, wish: AdministratorWish | None, *, now: float, heard
     """Return what becomes of the message; see ``Claim.settle`` for the part of the client."""
     refused = ending.answer is not None and not ending.answer.accepted
     if ending.ack is not Ack.STORED and refused and (heard or ending.ack is Ack.DELIVERED):
-        return GONE  # it is the client's again
+        return _refused(ending)  # it is the client's again
     change = _settled(ending, wish, now=now)
     accepted = ending.answer is not None and ending.answer.accepted
     if ending.ack is Ack.STORED or not accepted or change.stage is None:
         return change
     return Change((*change.entries, Answered(at=now)), change.stage, change.due)
+
+
+def _refused(ending: Ending) -> Change:
+    match ending.settlement:
+        case Defer() | Done() | Fail() | Hold():
+            return transition.after_refusal(ending.settlement)
+        case _:
+            return transition.gone(MessageEnd.REFUSED)
 
 
 def _settled(ending: Ending, wish: AdministratorWish | None, *, now: float) -> Change:
