@@ -156,6 +156,8 @@ class Received(Event):
     size: int
     port: int = 0
     client: str
+    seconds: float = 0.0
+    """The time that the store took to make it durable."""
 
 
 class Rejected(Event):
@@ -263,6 +265,28 @@ class Traceback(Event):
     text: str
 
 
+class TlsHandshake(Event):
+    """A TLS handshake ended; as ``server`` with a client, or as ``client`` with the next server."""
+
+    level: ClassVar[Level] = Level.DEBUG
+    side: str
+    result: str
+    """``success`` or ``failure``; a failure has its reason in an event of its own."""
+    peer: str
+
+
+class Filtered(Event):
+    """A filter chain gave its verdict; ``filter`` is the filter that decided.
+
+    ``verdict`` is ``accept``, ``abandon``, ``reject``, ``skip`` or ``trouble``.
+    """
+
+    level: ClassVar[Level] = Level.DEBUG
+    id: QueueId
+    filter: str
+    verdict: str
+
+
 class Passed(Event):
     """The filter chain accepted a message."""
 
@@ -318,6 +342,10 @@ class Delivered(Event):
     recipients: int
     reply: str
     seconds: float
+    route: str = ""
+    """Here and below: the route's name; of several routes, the names with commas between."""
+    in_queue: float = 0.0
+    """Seconds from the arrival of the message to this delivery."""
 
 
 class Withdrawn(Event):
@@ -333,6 +361,9 @@ class Deferred(Event):
     id: QueueId
     reason: str
     next_attempt: float | None
+    route: str = ""
+    code: int = 0
+    """Here and below: the code of the reply in ``reason``; 0: it has none."""
 
 
 class Failed(Event):
@@ -341,6 +372,8 @@ class Failed(Event):
     level: ClassVar[Level] = Level.ERROR
     id: QueueId
     reason: str
+    route: str = ""
+    code: int = 0
 
 
 class SmarthostTrouble(Event):
@@ -486,6 +519,22 @@ class LibraryTrouble(Event):
     level: ClassVar[Level] = Level.WARNING
     library: str
     text: str
+
+
+class Unresponsive(Event):
+    """A process of the service has done nothing for so many ``seconds``; its work waits."""
+
+    level: ClassVar[Level] = Level.ERROR
+    service: str
+    pid: int
+    seconds: float
+
+
+class MonitorTrouble(Event):
+    """Counters, or the state for the monitor, cannot be kept; mail goes on."""
+
+    level: ClassVar[Level] = Level.WARNING
+    reason: str
 
 
 class InternalError(Event):

@@ -15,7 +15,7 @@ from emailrelay.events import (
     StoreTrouble,
     Withdrawn,
 )
-from emailrelay.filter_decision import Run, decide
+from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.journal import Attempt
 from emailrelay.reply import Reply
 from emailrelay.settlement import (
@@ -142,6 +142,7 @@ class Forwarding:
         )
         decision = decide(withheld.spoken, run, self._rules.schedule)
         if await self._record(claim, decision.settlement, progress, decision.answer):
+            self._report(filtered(withheld.spoken, claim.id))
             self._report(decision.event)
         return decision.settlement
 
@@ -170,6 +171,7 @@ class Forwarding:
     ) -> None:
         taken = [reply for reply in progress.replies.values() if reply.accepted]
         if taken:
+            arrived = claim.history.accepted_at or progress.began
             self._report(
                 Delivered(
                     id=claim.id,
@@ -177,15 +179,20 @@ class Forwarding:
                     recipients=len(taken),
                     reply=str(taken[-1]),
                     seconds=seconds,
+                    route=_routes(progress, accepted=True),
+                    in_queue=progress.began + seconds - arrived,
                 )
             )
         match settlement:
             case Fail(reason):
-                self._report(Failed(id=claim.id, reason=str(reason)))
+                route = _routes(progress, accepted=False)
+                self._report(Failed(id=claim.id, reason=str(reason), route=route, code=reason.code))
             case Defer(attempt) if not _told_already(progress):
-                when = attempt.next_attempt
-                why = _why(attempt, progress)
-                self._report(Deferred(id=claim.id, reason=why, next_attempt=when))
+                code, why = _why(attempt, progress)
+                when, route = attempt.next_attempt, _routes(progress, accepted=False)
+                self._report(
+                    Deferred(id=claim.id, reason=why, next_attempt=when, route=route, code=code)
+                )
             case _:
                 pass  # delivered to all; or turned away, which the log says once for all mail
 
@@ -212,9 +219,21 @@ def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
     return taken[0]
 
 
-def _why(attempt: Attempt, progress: Progress) -> str:
-    """Return why a message waits, and the source of the reason: the server, or this relay."""
+def _why(attempt: Attempt, progress: Progress) -> tuple[int, str]:
+    """Return why a message waits, as code and text with its source: the server, or this relay."""
     for address, reply in attempt.replies.items():
         if not reply.accepted and not reply.permanent:
-            return f"{attempt.peer} said: {reply} <{address}>"
-    return str(progress.obstacle or progress.trouble or "no answer")
+            return reply.code, f"{attempt.peer} said: {reply} <{address}>"
+    code = progress.why.code if progress.why else 0
+    return code, str(progress.obstacle or progress.trouble or "no answer")
+
+
+def _routes(progress: Progress, *, accepted: bool) -> str:
+    """Return the names of the routes on which some recipient was accepted, or was not."""
+    replies = progress.replies
+    return ",".join(
+        group.route.name
+        for group in progress.groups
+        if group.route is not None
+        and any((r in replies and replies[r].accepted) is accepted for r in group.recipients)
+    )
