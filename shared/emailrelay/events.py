@@ -275,7 +275,7 @@ class TlsHandshake(Event):
     peer: str
 
 
-class Filtered(Event):
+class FilterVerdict(Event):
     """A filter chain gave its verdict; ``filter`` is the filter that decided.
 
     ``verdict`` is ``accept``, ``abandon``, ``reject``, ``skip`` or ``trouble``.

@@ -14,9 +14,9 @@ from emailrelay.events import (
     Deferred,
     Event,
     Failed,
-    Filtered,
     FilterRejected,
     FilterTrouble,
+    FilterVerdict,
     Passed,
 )
 from emailrelay.filters.verdict import (
@@ -100,9 +100,9 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
             assert_never(verdict)
 
 
-def filtered(spoken: Spoken, message: QueueId) -> Filtered:
+def filtered(spoken: Spoken, message: QueueId) -> FilterVerdict:
     """Return the event for a verdict of a chain, whatever follows from it."""
-    return Filtered(id=message, filter=spoken.filter, verdict=_WORDS[type(spoken.verdict)])
+    return FilterVerdict(id=message, filter=spoken.filter, verdict=_WORDS[type(spoken.verdict)])
 
 
 def _reject(by: str, verdict: Reject, run: Run, schedule: Schedule) -> Decision:

@@ -12,7 +12,6 @@ from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import complaints, parse_chain, unstartable
 from emailrelay.filters.verdict import Side
-from emailrelay.logs import reporter
 from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
@@ -26,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
     prepare_streams()
     settings = load(FilterdSettings, argv, check=_found_by_check)
-    report = reporter(settings)
+    report = service.reporter(settings)
     live = LiveSettings(settings, argv, report=report)
     _warn(settings, report)
     return service.run(

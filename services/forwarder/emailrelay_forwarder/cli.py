@@ -15,7 +15,6 @@ from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
-from emailrelay.logs import reporter
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
     settings = load(ForwarderSettings, argv, check=found_by_check)
-    report = reporter(settings)
+    report = service.reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
     try:

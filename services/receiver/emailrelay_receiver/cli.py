@@ -14,7 +14,6 @@ from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
 from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
-from emailrelay.logs import reporter
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     settings = load(ReceiverSettings, argv, check=_found_by_check)
-    report = reporter(settings)
+    report = service.reporter(settings)
     live = LiveSettings(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
     listeners = Listeners()

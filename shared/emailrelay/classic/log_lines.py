@@ -61,7 +61,7 @@ TEXTS = MappingProxyType(
         "session_trouble": "session: {reason}",
         "dialogue": '{direction}: "{line}"',
         "tls_handshake": "TLS handshake with {peer}: {result}",
-        "filtered": "filter {filter} said {verdict} to {id}",
+        "filter_verdict": "filter {filter} said {verdict} to {id}",
         "passed": "filter passed {id}",
         "abandoned": "filter {filter} dropped {id}",
         "filter_trouble": "filter {filter}: {id} waits: {reason}",

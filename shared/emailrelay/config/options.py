@@ -104,6 +104,14 @@ class LogOptions(Declared):
     """Log as with verbose, and show what filter programs write to standard error."""
 
 
+class MonitorOptions(Declared):
+    """Monitoring."""
+
+    runtime_dir: Annotated[DirectoryPath | None, AtStart()] = None
+    """The directory in which the services of this host tell emailrelay-monitor their state and
+    their counts, such as /run/emailrelay. By default, they tell nothing."""
+
+
 class DomainOptions(Declared):
     """Name of this host."""
 
@@ -144,7 +152,7 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
     sends their changes, but does not keep them. Can be repeated."""
 
 
-class Settings(StoreOptions, ProcessOptions, LogOptions):
+class Settings(StoreOptions, ProcessOptions, MonitorOptions, LogOptions):
     """The settings of every service. ``service`` is its name in logs, ``program`` its command."""
 
     service: ClassVar[str]

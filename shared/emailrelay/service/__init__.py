@@ -3,6 +3,7 @@
 from emailrelay.service.dispatcher import dispatcher
 from emailrelay.service.live_settings import LiveSettings, Swap
 from emailrelay.service.processes import Dispatch, Work, run
+from emailrelay.service.readers import reporter
 from emailrelay.service.signals import Signals
 
-__all__ = ["Dispatch", "LiveSettings", "Signals", "Swap", "Work", "dispatcher", "run"]
+__all__ = ["Dispatch", "LiveSettings", "Signals", "Swap", "Work", "dispatcher", "reporter", "run"]
