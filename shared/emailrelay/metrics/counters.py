@@ -72,7 +72,7 @@ class Counters:
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(directory)
         self._counts = {}
         # The library reads its files at the first use of a metric.
-        values.ValueClass = values.MultiProcessValue(partial(self._identity, directory))  # type: ignore[no-untyped-call] # pyright: ignore
+        values.ValueClass = values.MultiProcessValue(partial(self._identity, directory))  # type: ignore[no-untyped-call] # pyright: ignore[reportUnknownMemberType]
         counts = defaultdict[type[Event], list[_Count]](list)
         metrics = dict[str, Counter]()
         for rule in COUNTERS:

@@ -21,7 +21,7 @@ from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Feed, Listed, Store
+from emailrelay.store.base import Claim, Draft, Feed, Listed, StageCount, Store, added
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
@@ -221,6 +221,10 @@ class FallbackStore(Store):
                     yield listed
         except StoreError as error:
             self.missing = str(error)
+
+    async def counts(self) -> dict[Stage, StageCount]:
+        """See ``Store.counts``; a message that is being handed over may count twice."""
+        return added([await self._second.counts(), await self._now.counts()])
 
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
         """See ``Store.describe``."""

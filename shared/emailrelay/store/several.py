@@ -15,7 +15,7 @@ from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId
 from emailrelay.routes import Rate
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Listed, Store
+from emailrelay.store.base import Claim, Draft, Listed, StageCount, Store, added
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits, Slot
@@ -175,6 +175,13 @@ class SeveralStores(Store):
                 yield listed
         if len(self._open) < len(self._all):
             raise StoreError("list messages", "one of several stores is away")
+
+    async def counts(self) -> dict[Stage, StageCount]:
+        """See ``Store.counts``."""
+        found = [await store.counts() for store in tuple(self._open)]
+        if len(found) < len(self._all):
+            raise StoreError("count messages", "one of several stores is away")
+        return added(found)
 
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
         """See ``Store.describe``."""
