@@ -34,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         workers=settings.workers,
         store=settings.store_place,
         report=report,
+        runtime_dir=settings.runtime_dir,
         dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
         live=live,
     )

@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(work, live, report),
         workers=1 if settings.once else settings.workers,
         report=report,
+        runtime_dir=settings.runtime_dir,
         store=settings.store_place,
         dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
         # A single pass ends as it began.

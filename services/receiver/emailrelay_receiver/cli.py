@@ -60,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             work,
             workers=settings.workers,
             report=report,
+            runtime_dir=settings.runtime_dir,
             store=settings.store_fallback or settings.store_place,
             live=live,
             also_ready=tell_addresses,
