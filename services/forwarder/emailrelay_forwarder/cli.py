@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from emailrelay import service
@@ -16,6 +17,7 @@ from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.oauth.bearer import Bearer
+from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
@@ -134,8 +136,11 @@ async def _work(
     ):
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
 
+        bearers = list[Bearer]()
+
         def make(settings: ForwarderSettings) -> Forwarding:
             bearer = _bearer(settings, report, ending)
+            bearers[:] = [bearer]
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
@@ -159,12 +164,31 @@ async def _work(
 
         live.on_change(prepare)
         signals.on_flush(control.flush)
+        signals.state = lambda: _state(live.now, store, worker.forwarding, bearers[0])
         signals.ready()
         try:
             await worker.run(signals.stop)
         finally:
             await control.end()
     return os.EX_OK
+
+
+def _state(
+    settings: ForwarderSettings, store: Store, forwarding: Forwarding, bearer: Bearer
+) -> ProcessState:
+    state, away = forwarding.state(), store.unavailable()
+    routes = settings.routes
+    known = [*routes.listed, *([routes.default] if routes.default else [])]
+    servers = [server for route in known for server in route.smarthosts]
+    others = f" and {len(servers) - 1} more" if len(servers) > 1 else ""
+    return replace(
+        state,
+        doing=f"delivering to {servers[-1]}{others}",
+        trouble=state.trouble if away is None else str(away),
+        waiting=store.waiting(Stage.READY),
+        routes={**{route.name: "" for route in known}, **state.routes},
+        accounts=bearer.states,
+    )
 
 
 async def _once(

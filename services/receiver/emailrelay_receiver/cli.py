@@ -109,6 +109,7 @@ async def _serve(
         # Programs that submit without SMTP must not slip past the filters.
         await store.set_entrance(receiver.context.stage)
         async with receiver:
+            signals.state = receiver.state
             signals.ready()
             await _tell_entrance(store, receiver, signals.stop, report)
     return 0

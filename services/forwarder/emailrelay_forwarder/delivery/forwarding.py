@@ -17,6 +17,7 @@ from emailrelay.events import (
 )
 from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.journal import Attempt
+from emailrelay.process_state import ProcessState
 from emailrelay.reply import Reply
 from emailrelay.settlement import (
     Defer,
@@ -86,6 +87,19 @@ class Forwarding:
     def paused(self) -> bool:
         """True if the mail of some server is turned away now; it becomes due again later."""
         return self._open_routes.paused
+
+    def state(self) -> ProcessState:
+        """Return the state of deliveries: the routes in use, and the sessions.
+
+        Mail does not go out if no route in use has a server that can be used.
+        """
+        routes = self._open_routes.troubles()
+        stopped = next(iter(routes.values()), "") if all(routes.values()) else ""
+        return ProcessState(
+            trouble=f"no server can be used: {stopped}" if stopped else "",
+            sessions=self._open_routes.sessions,
+            routes=routes,
+        )
 
     def try_now(self) -> None:
         """End the pauses of all servers."""
