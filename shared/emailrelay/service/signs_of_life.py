@@ -14,6 +14,7 @@ from pathlib import Path
 from emailrelay import process_state, runtime_dir, service_status
 from emailrelay.errors import RelayError, reason_of
 from emailrelay.events import MonitorTrouble, Report, Unresponsive
+from emailrelay.process_state import ProcessState
 from emailrelay.service import service_manager
 from emailrelay.service.shared_states import SharedStates, SignOfLife
 from emailrelay.service.signals import Signals
@@ -72,7 +73,7 @@ class SignsOfLife:
     async def _beat(self, place: int, signals: Signals) -> None:
         pid = os.getpid()
         while True:
-            self._states.write(place, SignOfLife(pid, time.monotonic(), signals.state()))
+            self._states.write(place, SignOfLife(pid, time.monotonic(), _state(signals)))
             if pid == self._main:
                 self.pass_on((pid,))
             await asyncio.sleep(self._interval)
@@ -144,3 +145,10 @@ class SignsOfLife:
             self._trouble = trouble
         else:
             self._trouble = ""
+
+
+def _state(signals: Signals) -> ProcessState:
+    try:
+        return signals.state()
+    except Exception as error:  # noqa: BLE001 -- a bug there is no sign of death
+        return ProcessState(trouble=f"internal error: {type(error).__name__}: {error}")
