@@ -3,6 +3,7 @@
 import os
 import stat
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,12 @@ from emailrelay.queue_id import QueueId
 
 ID = QueueId("1700000000000.1.1")
 RECEIVED = Received(id=ID, sender="a@b", recipients=1, size=300, client="::1", seconds=0.004)
+
+
+def delivered(route: str) -> Delivered:
+    return Delivered(
+        id=ID, peer="p", recipients=2, reply="250 ok", seconds=0.1, route=route, in_queue=3.0
+    )
 
 
 def never(event: Event) -> None:
@@ -72,7 +79,7 @@ def test_the_counts_of_killed_processes_stay_and_the_next_process_counts_on(here
     counters = Counters(here, never)
     counters(RECEIVED)
     for _ in range(5):
-        in_child(lambda: (counters(RECEIVED), counters(RECEIVED)))
+        in_child(partial(list, map(counters, [RECEIVED, RECEIVED])))
     counters(RECEIVED)
     assert total(here, "emailrelay_messages_received_total") == 12
     assert (
@@ -89,8 +96,7 @@ def test_a_later_start_of_the_service_counts_on(here: Path) -> None:
 
 def test_a_message_on_two_routes_counts_for_both(here: Path) -> None:
     counters = Counters(here, never)
-    told = {"id": ID, "peer": "p", "recipients": 2, "reply": "250 ok", "seconds": 0.1}
-    counters(Delivered(**told, route="isp,home", in_queue=3.0))
+    counters(delivered("isp,home"))
     counters(Deferred(id=ID, reason="r", next_attempt=None, route="isp", code=451))
     counters(Failed(id=ID, reason="r", route="home", code=550))
     assert total(here, "emailrelay_messages_delivered_total", route="isp") == 1
@@ -129,8 +135,7 @@ def test_the_longest_series_fit_into_the_files_as_they_are_made(here: Path) -> N
         route = f"{'r' * 60}{number:03}"
         counters(Deferred(id=ID, reason="", next_attempt=None, route=route, code=451))
         counters(Failed(id=ID, reason="", route=route, code=550))
-        told = {"id": ID, "peer": "p", "recipients": 1, "reply": "250", "seconds": 0.1}
-        counters(Delivered(**told, route=route))
+        counters(delivered(route))
         counters(Rejected(command="RCPT", reply=f"{500 + number} no", client="::1"))
     sizes = {path.stat().st_size for path in (here / "counters").glob("counter_*.db")}
     assert sizes == {256 * 1024}

@@ -19,13 +19,16 @@ from emailrelay.config.receiving import AcceptOptions, ConnectionOptions, Listen
 from emailrelay.config.routes import all_routes
 from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
 from emailrelay.config.values import (
+    Addresses,
     AtStart,
     DirectoryPath,
     Domain,
     Filters,
     Flag,
+    Port,
     PositiveCount,
     Seconds,
+    ServiceNames,
 )
 from emailrelay.routes import Routes
 from emailrelay.spool_dir import default as default_spool_dir
@@ -110,6 +113,21 @@ class MonitorOptions(Declared):
     runtime_dir: Annotated[DirectoryPath | None, AtStart()] = None
     """The directory in which the services of this host tell emailrelay-monitor their state and
     their counts, such as /run/emailrelay. By default, they tell nothing."""
+
+
+class EndpointOptions(Declared):
+    """Metrics and health."""
+
+    monitor_interface: Annotated[Addresses, AtStart()] = ["127.0.0.1"]
+    """The addresses on which emailrelay-monitor answers: IP addresses or paths of unix sockets. It
+    asks for no password, so let a firewall or a proxy guard every other address."""
+
+    monitor_port: Annotated[Port, AtStart()] = 9925
+    """The TCP port of emailrelay-monitor."""
+
+    monitored: Annotated[ServiceNames, AtStart()] = []
+    """The services that should run on this host: receiver, filterd, forwarder. By default, receiver
+    and forwarder, and filterd if it has been started."""
 
 
 class DomainOptions(Declared):
@@ -212,5 +230,18 @@ class ForwarderSettings(
         return all_routes(self.route, self.forward_to, self.schedule)
 
 
-SERVICES: tuple[type[Settings], ...] = (ReceiverSettings, FilterdSettings, ForwarderSettings)
+class MonitorSettings(EndpointOptions, Settings):
+    """Settings of the monitor."""
+
+    service = "monitor"
+    program = "emailrelay-monitor"
+    summary = "Answers Prometheus and health checks about the services of this host."
+
+
+SERVICES: tuple[type[Settings], ...] = (
+    ReceiverSettings,
+    FilterdSettings,
+    ForwarderSettings,
+    MonitorSettings,
+)
 """The services that share one settings file."""

@@ -215,5 +215,7 @@ HISTOGRAMS: tuple[HistogramRule, ...] = (
     ),
 )
 
-COUNTED: frozenset[type[Event]] = frozenset(rule.event for rule in (*COUNTERS, *HISTOGRAMS))
+COUNTED: frozenset[type[Event]] = frozenset(
+    [*(rule.event for rule in COUNTERS), *(rule.event for rule in HISTOGRAMS)]
+)
 """The events that change a metric."""

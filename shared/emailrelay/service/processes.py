@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -145,6 +146,10 @@ def _living(work: Work, life: SignsOfLife, place: int) -> Work:
     return living
 
 
+def _with_hints(work: Work, channel: HintChannel | None, signals: Signals) -> Awaitable[int]:
+    return work(signals, channel)
+
+
 def _roles(
     work: Work, workers: int, dispatch: Dispatch | None, life: SignsOfLife, stack: ExitStack
 ) -> list[Role]:
@@ -154,7 +159,7 @@ def _roles(
         channel = HintChannel()
         stack.callback(channel.close)
     living = [_living(work, life, place) for place in range(workers)]
-    roles = [Role("worker", lambda signals, one=one: one(signals, channel)) for one in living]
+    roles = [Role("worker", partial(_with_hints, one, channel)) for one in living]
     if dispatch is None or channel is None:
         return roles
     given = channel
