@@ -204,6 +204,8 @@ class Received(MailEvent):
     size: int
     port: int = 0
     client: str
+    seconds: float = 0.0
+    """The time that the store took to make it durable."""
 
 
 class Rejected(MailEvent):
@@ -311,6 +313,28 @@ class Traceback(Event):
     text: str
 
 
+class TlsHandshake(Event):
+    """A TLS handshake ended; as ``server`` with a client, or as ``client`` with the next server."""
+
+    level: ClassVar[Level] = Level.DEBUG
+    side: str
+    result: str
+    """``success`` or ``failure``; a failure has its reason in an event of its own."""
+    peer: str
+
+
+class FilterVerdict(Event):
+    """A filter chain gave its verdict; ``filter`` is the filter that decided.
+
+    ``verdict`` is ``accept``, ``abandon``, ``reject``, ``skip`` or ``trouble``.
+    """
+
+    level: ClassVar[Level] = Level.DEBUG
+    id: QueueId
+    filter: str
+    verdict: str
+
+
 class Passed(MailEvent):
     """The filter chain accepted a message."""
 
@@ -366,6 +390,10 @@ class Delivered(MailEvent):
     recipients: int
     reply: str
     seconds: float
+    route: str = ""
+    """Here and below: the route's name; of several routes, the names with commas between."""
+    in_queue: float = 0.0
+    """Seconds from the arrival of the message to this delivery."""
 
 
 class Withdrawn(MailEvent):
@@ -381,6 +409,9 @@ class Deferred(MailEvent):
     id: QueueId
     reason: str
     next_attempt: float | None
+    route: str = ""
+    code: int = 0
+    """Here and below: the code of the reply in ``reason``; 0: it has none."""
 
 
 class RecipientsRefused(MailEvent):
@@ -401,6 +432,8 @@ class Failed(MailEvent):
     level: ClassVar[Level] = Level.ERROR
     id: QueueId
     reason: str
+    route: str = ""
+    code: int = 0
 
 
 class Bounced(Event):
@@ -579,6 +612,22 @@ class LibraryTrouble(Event):
     level: ClassVar[Level] = Level.WARNING
     library: str
     text: str
+
+
+class Unresponsive(Event):
+    """A process of the service has done nothing for so many ``seconds``; its work waits."""
+
+    level: ClassVar[Level] = Level.ERROR
+    service: str
+    pid: int
+    seconds: float
+
+
+class MonitorTrouble(Event):
+    """Counters, or the state for the monitor, cannot be kept; mail goes on."""
+
+    level: ClassVar[Level] = Level.WARNING
+    reason: str
 
 
 class InternalError(Event):

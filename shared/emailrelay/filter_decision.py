@@ -3,7 +3,9 @@
 The rule serves both sides: filters run by filterd and client filters run by the forwarder.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import assert_never
 
 from emailrelay.ack import Ack
@@ -14,6 +16,7 @@ from emailrelay.events import (
     Failed,
     FilterRejected,
     FilterTrouble,
+    FilterVerdict,
     Passed,
 )
 from emailrelay.filters.verdict import (
@@ -24,6 +27,7 @@ from emailrelay.filters.verdict import (
     Reject,
     Skip,
     Spoken,
+    Verdict,
 )
 from emailrelay.journal import Attempt, History
 from emailrelay.mail_fields import MailFields
@@ -34,6 +38,15 @@ from emailrelay.schedule import Schedule
 from emailrelay.settlement import Defer, Done, Fail, Pass, Settlement, after_skip, after_trouble
 
 _ACCEPTED = Reply(250, "2.0.0 OK")
+_WORDS: Mapping[type[Verdict], str] = MappingProxyType(
+    {
+        Accept: "accept",
+        Abandon: "abandon",
+        Reject: "reject",
+        Skip: "skip",
+        BrokenFilter: "trouble",
+    }
+)
 _SKIPPED = Reply(451, "4.3.0 skipped by a client filter")
 
 
@@ -96,6 +109,11 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
             assert_never(verdict)
 
 
+def filtered(spoken: Spoken, message: QueueId) -> FilterVerdict:
+    """Return the event for a verdict of a chain, whatever follows from it."""
+    return FilterVerdict(id=message, filter=spoken.filter, verdict=_WORDS[type(spoken.verdict)])
+
+
 def _reject(by: str, verdict: Reject, run: Run, schedule: Schedule) -> Decision:
     reply, reason = verdict.reply, verdict.reason
     settlement, event = (
@@ -115,14 +133,15 @@ def _skip(by: str, run: Run, schedule: Schedule) -> Decision:
         run.history, _SKIPPED, now=run.ended, peer=by, schedule=schedule, chance=run.chance
     )
     when = settlement.attempt.next_attempt
-    event = Deferred(id=run.message, reason=f"{by}: skipped", next_attempt=when, **run.about)
+    code, why = _SKIPPED.code, f"{by}: skipped"
+    event = Deferred(id=run.message, reason=why, next_attempt=when, code=code, **run.about)
     return Decision(settlement, event, HELD_BACK)
 
 
 def _fail(by: str, reply: Reply, reason: str, run: Run) -> tuple[Settlement, Event]:
     attempt = Attempt(at=run.ended, peer=by, trouble=reply)
     return Fail(reply, attempt), Failed(
-        id=run.message, reason=_told(by, reply, reason), **run.about
+        id=run.message, reason=_told(by, reply, reason), code=reply.code, **run.about
     )
 
 
@@ -135,11 +154,10 @@ def _later(
     told = _told(by, reply, reason)
     match settlement:
         case Fail():
-            return settlement, Failed(id=run.message, reason=told, **run.about)
+            return settlement, Failed(id=run.message, reason=told, code=reply.code, **run.about)
         case Defer(attempt):
-            event = Deferred(
-                id=run.message, reason=told, next_attempt=attempt.next_attempt, **run.about
-            )
+            when, code = attempt.next_attempt, reply.code
+            event = Deferred(id=run.message, reason=told, next_attempt=when, code=code, **run.about)
             return settlement, event
         case _:
             assert_never(settlement)

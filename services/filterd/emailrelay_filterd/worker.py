@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
-from emailrelay.filter_decision import Run, decide
+from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import Original
 from emailrelay.filters.verdict import BrokenFilter, Spoken
@@ -122,6 +122,7 @@ class FilterWorker:
         await claim.settle(decision.settlement, decision.answer)
         if spoken.verdict.rescan:
             self.feed.look()
+        self.report(filtered(spoken, claim.id))
         self.report(decision.event)
 
     async def _run_chain(self, claim: Claim) -> Spoken:

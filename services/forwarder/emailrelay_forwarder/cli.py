@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from emailrelay import service
@@ -16,8 +17,8 @@ from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
-from emailrelay.logs import reporter
 from emailrelay.oauth.bearer import Bearer
+from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
@@ -45,7 +46,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
     settings = load(ForwarderSettings, argv, check=found_by_check)
-    report = reporter(settings)
+    report = service.reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
     try:
@@ -59,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(work, live, report),
         workers=1 if settings.once else settings.workers,
         report=report,
+        runtime_dir=settings.runtime_dir,
         store=settings.store_place,
         dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
         # A single pass ends as it began.
@@ -139,8 +141,11 @@ async def _work(
         await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
 
+        bearers = list[Bearer]()
+
         def make(settings: ForwarderSettings) -> Forwarding:
             bearer = _bearer(settings, report, ending)
+            bearers[:] = [bearer]
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
@@ -170,6 +175,7 @@ async def _work(
             duty.look()
 
         signals.on_flush(flush)
+        signals.state = lambda: _state(live.now, store, worker.forwarding, bearers[0])
         signals.ready()
         try:
             await _together(worker.run(signals.stop), duty.run())
@@ -184,6 +190,24 @@ async def _together(work: Coroutine[None, None, None], beside: Coroutine[None, N
         other = group.create_task(beside)
         await work
         other.cancel()
+
+
+def _state(
+    settings: ForwarderSettings, store: Store, forwarding: Forwarding, bearer: Bearer
+) -> ProcessState:
+    state, away = forwarding.state(), store.unavailable()
+    routes = settings.routes
+    known = [*routes.listed, *([routes.default] if routes.default else [])]
+    servers = [server for route in known for server in route.smarthosts]
+    others = f" and {len(servers) - 1} more" if len(servers) > 1 else ""
+    return replace(
+        state,
+        doing=f"delivering to {servers[-1]}{others}",
+        trouble=state.trouble if away is None else str(away),
+        waiting=store.waiting(Stage.READY),
+        routes={**{route.name: "" for route in known}, **state.routes},
+        accounts=bearer.states,
+    )
 
 
 async def _once(

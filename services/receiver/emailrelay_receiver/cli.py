@@ -14,7 +14,6 @@ from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
 from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
-from emailrelay.logs import reporter
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
@@ -35,7 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     settings = load(ReceiverSettings, argv, check=_found_by_check)
-    report = reporter(settings)
+    report = service.reporter(settings)
     live = LiveSettings(settings, argv, report=report, check=partial(_check, report=report))
     _allow_many_connections()
     listeners = Listeners()
@@ -61,6 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             work,
             workers=settings.workers,
             report=report,
+            runtime_dir=settings.runtime_dir,
             store=settings.store_fallback or settings.store_place,
             live=live,
             also_ready=tell_addresses,
@@ -110,6 +110,7 @@ async def _serve(
         # Programs that submit without SMTP must not slip past the filters.
         await store.set_entrance(receiver.context.stage)
         async with receiver:
+            signals.state = receiver.state
             signals.ready()
             await _tell_entrance(store, receiver, signals.stop, report)
     return 0

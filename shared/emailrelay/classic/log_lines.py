@@ -60,6 +60,8 @@ TEXTS = MappingProxyType(
         "verifier_trouble": "address verifier {verifier}: {reason}",
         "session_trouble": "session: {reason}",
         "dialogue": '{direction}: "{line}"',
+        "tls_handshake": "TLS handshake with {peer}: {result}",
+        "filter_verdict": "filter {filter} said {verdict} to {id}",
         "passed": "filter passed {id}",
         "abandoned": "filter {filter} dropped {id}",
         "filter_trouble": "filter {filter}: {id} waits: {reason}",
@@ -94,6 +96,8 @@ TEXTS = MappingProxyType(
         "watch_trouble": "spool: {reason}",
         "lines_dropped": "{lines} line(s) of the log were lost",
         "library_trouble": "{library}: {text}",
+        "unresponsive": "process {pid} of the {service} has done nothing for {seconds} s",
+        "monitor_trouble": "monitoring: {reason}; mail goes on",
         "internal_error": "a mistake of ours: {doing}: {reason}",
         "traceback": "{text}",
     }

@@ -21,6 +21,7 @@ from emailrelay.config.receiving import AcceptOptions, ConnectionOptions, Listen
 from emailrelay.config.routes import all_routes
 from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
 from emailrelay.config.values import (
+    Addresses,
     AtStart,
     Bytes,
     Count,
@@ -28,8 +29,10 @@ from emailrelay.config.values import (
     Domain,
     Filters,
     Flag,
+    Port,
     PositiveCount,
     Seconds,
+    ServiceNames,
 )
 from emailrelay.routes import Routes
 from emailrelay.spool_dir import default as default_spool_dir
@@ -124,6 +127,29 @@ class LogOptions(Declared):
     """Log as with verbose, and show what filter programs write to standard error."""
 
 
+class MonitorOptions(Declared):
+    """Monitoring."""
+
+    runtime_dir: Annotated[DirectoryPath | None, AtStart()] = None
+    """The directory in which the services of this host tell emailrelay-monitor their state and
+    their counts, such as /run/emailrelay. By default, they tell nothing."""
+
+
+class EndpointOptions(Declared):
+    """Metrics and health."""
+
+    monitor_interface: Annotated[Addresses, AtStart()] = ["127.0.0.1"]
+    """The addresses on which emailrelay-monitor answers: IP addresses or paths of unix sockets. It
+    asks for no password, so let a firewall or a proxy guard every other address."""
+
+    monitor_port: Annotated[Port, AtStart()] = 9925
+    """The TCP port of emailrelay-monitor."""
+
+    monitored: Annotated[ServiceNames, AtStart()] = []
+    """The services that should run on this host: receiver, filterd, forwarder. By default, receiver
+    and forwarder, and filterd if it has been started."""
+
+
 class DomainOptions(Declared):
     """Name of this host."""
 
@@ -164,7 +190,7 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
     sends their changes, but does not keep them. Can be repeated."""
 
 
-class Settings(StoreOptions, HistoryOptions, ProcessOptions, LogOptions):
+class Settings(StoreOptions, HistoryOptions, ProcessOptions, MonitorOptions, LogOptions):
     """The settings of every service. ``service`` is its name in logs, ``program`` its command."""
 
     service: ClassVar[str]
@@ -227,5 +253,18 @@ class ForwarderSettings(
         return all_routes(self.route, self.forward_to, self.schedule)
 
 
-SERVICES: tuple[type[Settings], ...] = (ReceiverSettings, FilterdSettings, ForwarderSettings)
+class MonitorSettings(EndpointOptions, Settings):
+    """Settings of the monitor."""
+
+    service = "monitor"
+    program = "emailrelay-monitor"
+    summary = "Answers Prometheus and health checks about the services of this host."
+
+
+SERVICES: tuple[type[Settings], ...] = (
+    ReceiverSettings,
+    FilterdSettings,
+    ForwarderSettings,
+    MonitorSettings,
+)
 """The services that share one settings file."""

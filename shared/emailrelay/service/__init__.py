@@ -4,6 +4,7 @@ from emailrelay.service.dispatcher import dispatcher
 from emailrelay.service.history_bounds import keep_history
 from emailrelay.service.live_settings import LiveSettings, Swap
 from emailrelay.service.processes import Dispatch, Work, run
+from emailrelay.service.readers import reporter
 from emailrelay.service.signals import Signals
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "Work",
     "dispatcher",
     "keep_history",
+    "reporter",
     "run",
 ]

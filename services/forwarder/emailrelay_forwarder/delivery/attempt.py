@@ -70,7 +70,7 @@ class Attempts:
         if self._rules.filters is not None:
             # The filters do not run for mail that would be turned away.
             self._open_routes.turn_away_if_paused(self.groups(claim, claim.envelope))
-            message, progress.stop_run = await self._rules.filters.run(claim)
+            message, progress.stop_run = await self._rules.filters.run(claim, self._report)
         return message
 
     async def _all_groups(self, message: Outgoing, progress: Progress) -> None:

@@ -17,10 +17,11 @@ from emailrelay.events import (
     StoreTrouble,
     Withdrawn,
 )
-from emailrelay.filter_decision import Run, decide
+from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.journal import Attempt
 from emailrelay.mail_fields import mail_fields
 from emailrelay.message_end import MessageEnd
+from emailrelay.process_state import ProcessState
 from emailrelay.reply import Reply
 from emailrelay.settlement import (
     Defer,
@@ -92,6 +93,19 @@ class Forwarding:
         """True if the mail of some server is turned away now; it becomes due again later."""
         return self._open_routes.paused
 
+    def state(self) -> ProcessState:
+        """Return the state of deliveries: the routes in use, and the sessions.
+
+        Mail does not go out if no route in use has a server that can be used.
+        """
+        routes = self._open_routes.troubles()
+        stopped = next(iter(routes.values()), "") if all(routes.values()) else ""
+        return ProcessState(
+            trouble=f"no server can be used: {stopped}" if stopped else "",
+            sessions=self._open_routes.sessions,
+            routes=routes,
+        )
+
     def try_now(self) -> None:
         """End the pauses of all servers."""
         self._open_routes.try_now()
@@ -150,6 +164,7 @@ class Forwarding:
         )
         decision = decide(withheld.spoken, run, self._rules.schedule)
         if await self._record(claim, decision.settlement, progress, decision.answer):
+            self._report(filtered(withheld.spoken, claim.id))
             self._report(decision.event)
         return decision.settlement
 
@@ -190,26 +205,37 @@ class Forwarding:
         envelope, replies = claim.envelope, progress.replies
         taken = [address for address, reply in replies.items() if reply.accepted]
         if taken:
+            arrived = claim.history.accepted_at or progress.began
             self._report(
                 Delivered(
                     id=claim.id,
                     peer=progress.peer,
                     reply=str(replies[taken[-1]]),
                     seconds=seconds,
+                    route=_routes(progress, accepted=True),
+                    in_queue=progress.began + seconds - arrived,
                     **mail_fields(envelope, taken),
                 )
             )
         match settlement:
             case Fail(reason):
                 lost = [*claim.history.refused, *_without(claim, taken)]
-                about = mail_fields(envelope, lost)
-                self._report(Failed(id=claim.id, reason=str(reason), **about))
+                about, route = mail_fields(envelope, lost), _routes(progress, accepted=False)
+                why = str(reason)
+                self._report(
+                    Failed(id=claim.id, reason=why, route=route, code=reason.code, **about)
+                )
             case Defer(attempt) if not _told_already(progress):
-                when, why = attempt.next_attempt, _why(attempt, progress)
+                code, why = _why(attempt, progress)
+                when, route = attempt.next_attempt, _routes(progress, accepted=False)
                 self._report_refused(claim, attempt)
                 ended = [who for who, reply in attempt.replies.items() if _is_final(reply)]
                 about = mail_fields(envelope, _without(claim, ended))
-                self._report(Deferred(id=claim.id, reason=why, next_attempt=when, **about))
+                self._report(
+                    Deferred(
+                        id=claim.id, reason=why, next_attempt=when, route=route, code=code, **about
+                    )
+                )
             case _:
                 pass  # delivered to all; or turned away, which the log says once for all mail
 
@@ -246,9 +272,21 @@ def answer_of(progress: Progress, *, partly: bool = False) -> Reply:
     return taken[0]
 
 
-def _why(attempt: Attempt, progress: Progress) -> str:
-    """Return why a message waits, and the source of the reason: the server, or this relay."""
+def _why(attempt: Attempt, progress: Progress) -> tuple[int, str]:
+    """Return why a message waits, as code and text with its source: the server, or this relay."""
     for address, reply in attempt.replies.items():
         if not reply.accepted and not reply.permanent:
-            return f"{attempt.peer} said: {reply} <{address}>"
-    return str(progress.obstacle or progress.trouble or "no answer")
+            return reply.code, f"{attempt.peer} said: {reply} <{address}>"
+    code = progress.why.code if progress.why else 0
+    return code, str(progress.obstacle or progress.trouble or "no answer")
+
+
+def _routes(progress: Progress, *, accepted: bool) -> str:
+    """Return the names of the routes on which some recipient was accepted, or was not."""
+    replies = progress.replies
+    return ",".join(
+        group.route.name
+        for group in progress.groups
+        if group.route is not None
+        and any((r in replies and replies[r].accepted) is accepted for r in group.recipients)
+    )

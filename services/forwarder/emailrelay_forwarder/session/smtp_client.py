@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+from emailrelay.events import TlsHandshake
 from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay.store.limits import Slot
@@ -119,7 +120,12 @@ class Session:
 
     async def encrypt(self, context: ssl.SSLContext, name: str) -> None:
         """Begin TLS; see ``Wire.encrypt``."""
-        await self._wire.encrypt(context, name, self._settings.connect)
+        result = "failure"
+        try:
+            await self._wire.encrypt(context, name, self._settings.connect)
+            result = "success"
+        finally:
+            self._settings.report(TlsHandshake(side="client", result=result, peer=self.peer))
 
     async def sign_in(self, account: Account, auth: AuthConfig) -> Mechanism:
         """Authenticate; return the mechanism used. See ``sign_in.sign_in``."""

@@ -8,6 +8,7 @@ from emailrelay.events import (
     Rejected,
     Report,
     SessionTrouble,
+    TlsHandshake,
     Traceback,
     Vanished,
 )
@@ -45,6 +46,11 @@ class SessionLog:
     def vanished(self) -> None:
         """Report a client that said nothing."""
         self._report(Vanished(client=self.client))
+
+    def handshake(self, *, well: bool) -> None:
+        """Report the end of a TLS handshake."""
+        result = "success" if well else "failure"
+        self._report(TlsHandshake(side="server", result=result, peer=self.client))
 
     def own_error(self, error: Exception) -> None:
         """Report an error in our own code."""

@@ -1,6 +1,7 @@
 """One message's content on its way into the store: checked, counted, written in large pieces."""
 
 import asyncio
+import time
 from typing import TypeAlias
 
 from emailrelay import message_id
@@ -52,6 +53,8 @@ class IncomingMessage:
         self.refusal: Reply | None = None
         self.size = 0
         """Octets of content, without our own line."""
+        self.commit_seconds = 0.0
+        """The time that the store took to make it durable."""
         self.envelope = envelope
         """With the Message-ID once the message was committed."""
         self._context = context
@@ -107,11 +110,13 @@ class IncomingMessage:
             self._write()
         if self.refusal is None and self._draft is not None:
             context = self._context
+            began = time.monotonic()
             try:
                 await self._draft.commit(context.stage, context.ack, session, self._dsn)
             except StoreError as error:
                 self.refusal = self._trouble(error)
             else:
+                self.commit_seconds = time.monotonic() - began
                 return self._draft.id
         await self.drop()
         return None

@@ -148,6 +148,7 @@ class ContentTransfer:
                     size=message.size,
                     client=self._channel.log.client,
                     port=self._channel.log.port,
+                    seconds=message.commit_seconds,
                     **mail_fields(message.envelope),
                 )
             )

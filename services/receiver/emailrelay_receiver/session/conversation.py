@@ -178,7 +178,9 @@ class Conversation:
             if shaking and not (silent and isinstance(error, ConnectionResetError | EOFError)):
                 self._channel.left = True
                 self._channel.log.trouble(f"no TLS handshake: {_reason(error)}")
+                self._channel.log.handshake(well=False)
             raise
+        self._channel.log.handshake(well=True)
         self._dialogue.standing.encrypted = True
         self._dialogue.standing.certificate = client_certificate(tls)
         self._dialogue.start_anew()
