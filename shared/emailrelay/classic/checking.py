@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 
 from emailrelay.classic.identity import Identity
-from emailrelay.classic.services import Plan, Service
+from emailrelay.classic.services import Plan, Service, own_environment
 
 
 def problems(plan: Plan, run_as: Identity | None, environ: Mapping[str, str]) -> list[str]:
@@ -26,7 +26,7 @@ def _check(service: Service, run_as: Identity | None, environ: Mapping[str, str]
         stderr=subprocess.PIPE,
         text=True,
         errors="replace",
-        env=dict(environ),
+        env=own_environment(environ),
         user=None if run_as is None else run_as.user,
         group=None if run_as is None else run_as.group,
         extra_groups=None if run_as is None else run_as.groups,

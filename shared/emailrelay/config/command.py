@@ -7,9 +7,8 @@ from typing import NoReturn, TypeVar
 
 from emailrelay.config import flags
 from emailrelay.config.options import Settings
-from emailrelay.config.reading import gather
+from emailrelay.config.reading import collect
 from emailrelay.config.version import capabilities, version
-from emailrelay.errors import ConfigError
 from emailrelay.terminal.error_lines import print_errors
 
 _S = TypeVar("_S", bound=Settings)
@@ -35,10 +34,11 @@ def load(
     if asked.version:
         more = capabilities() if "verbose" in asked.values else []
         _end([f"{settings.program} {version()}", *more])
-    try:
-        found, places = gather(settings, asked, os.environ)
-    except ConfigError as error:
-        _refuse(settings, error.problems)
+    got = collect(settings, asked, os.environ)
+    print_errors(settings.program, *(f"warning: {each}" for each in got.warnings))
+    found, places = got.found, got.places
+    if found is None:
+        _refuse(settings, got.problems)
     if asked.check_config:
         if check is not None and (wrong := check(found)):
             _refuse(settings, wrong)
