@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -11,6 +11,7 @@ from functools import partial
 from emailrelay import service
 from emailrelay.bounces.duty import BounceDuty
 from emailrelay.config import ForwarderSettings, load
+from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
@@ -33,7 +34,7 @@ from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.session.opening import open_session
-from emailrelay_forwarder.settings.policy_settings import check_files, found_by_check, sessions_of
+from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.single_pass import SinglePass
 from emailrelay_forwarder.worker import ForwarderWorker
 from emailrelay_forwarder.worker_control import WorkerControl
@@ -45,7 +46,7 @@ _MOST_TASKS = 500
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
-    settings = load(ForwarderSettings, argv, check=found_by_check)
+    settings = load(ForwarderSettings, argv, check=_check)
     report = service.reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
@@ -67,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         live=None if settings.once else live,
         drain=settings.stop_grace,
     )
+
+
+def _check(settings: ForwarderSettings, scope: CheckScope) -> Iterable[SettingFinding]:
+    from emailrelay_forwarder.check import check  # noqa: PLC0415 -- only --check-config needs it
+
+    return check(settings, scope)
 
 
 def rules(
