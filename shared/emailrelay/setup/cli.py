@@ -13,7 +13,7 @@ from typing import NoReturn, assert_never
 from emailrelay.errors import RelayError, reason_of
 from emailrelay.setup import links, places, reach, sendmail, shipped, units, users
 from emailrelay.setup.machine import Machine, SetupFailed
-from emailrelay.setup.step import AlreadySo, StepToTake, LeftAlone, SetupSteps
+from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.screen import counted, output_until_closed, print_line

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from emailrelay.setup.machine import Machine
-from emailrelay.setup.step import AlreadySo, StepToTake, LeftAlone, SetupSteps
+from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 
 LOCAL = Path("/usr/local")
 _SEARCHED = (LOCAL, Path("/usr"), Path("/"))

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from emailrelay.setup.machine import Machine
-from emailrelay.setup.step import AlreadySo, StepToTake, LeftAlone, SetupStep
+from emailrelay.setup.step import AlreadySo, LeftAlone, SetupStep, StepToTake
 
 _MARK = "# Made by emailrelay-setup; a changed copy is left alone. sha256:"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from emailrelay.setup.machine import Machine, SetupFailed, mode_of
 from emailrelay.setup.made_file import write
-from emailrelay.setup.step import AlreadySo, StepToTake, LeftAlone, SetupSteps
+from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 from emailrelay.setup.users import USER
 
 SETTINGS = Path("/etc/emailrelay/emailrelay.toml")

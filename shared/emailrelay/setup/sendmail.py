@@ -11,7 +11,7 @@ from pathlib import Path
 
 from emailrelay.setup.links import is_ours, make_link
 from emailrelay.setup.machine import Machine
-from emailrelay.setup.step import AlreadySo, StepToTake, LeftAlone, SetupStep, SetupSteps
+from emailrelay.setup.step import AlreadySo, LeftAlone, SetupStep, SetupSteps, StepToTake
 
 NAMES = tuple(
     map(Path, ("/usr/sbin/sendmail", "/usr/lib/sendmail", "/usr/bin/mailq", "/usr/bin/newaliases"))

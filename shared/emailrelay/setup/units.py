@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from emailrelay.setup import made_file
 from emailrelay.setup.machine import Machine
 from emailrelay.setup.shipped import OURS
-from emailrelay.setup.step import StepToTake, LeftAlone, SetupSteps
+from emailrelay.setup.step import LeftAlone, SetupSteps, StepToTake
 
 _FOLDER = OURS / "systemd"
 _PLACE = Path("/etc/systemd/system")

@@ -4,7 +4,7 @@ from functools import partial
 from pathlib import Path
 
 from emailrelay.setup.machine import Machine
-from emailrelay.setup.step import AlreadySo, StepToTake, LeftAlone, SetupSteps
+from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 
 USER = "emailrelay"
 """The user of all services, and its group; units and pages name it."""
