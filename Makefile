@@ -61,7 +61,7 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-# The wheel is made from the sdist, and its commands must run with nothing else installed.
+# The wheel is made from the sdist. Its commands must run with nothing else installed, and find its data files.
 package: $(READY)
 	rm -rf dist $(TRIAL)
 	$(BIN)/python -m build --quiet
@@ -69,6 +69,10 @@ package: $(READY)
 	$(BIN)/python -m venv $(TRIAL)
 	$(TRIAL)/bin/python -m pip install --quiet dist/*.whl
 	cd $(TRIAL) && for service in receiver filterd forwarder; do bin/emailrelay-$$service --version || exit 1; done
+	diff -r --exclude=Procfile deploy $(TRIAL)/share/emailrelay
+	diff Procfile $(TRIAL)/share/emailrelay/Procfile
+	diff -r docs/man $(TRIAL)/share/man/man1
+	$(TRIAL)/bin/emailrelay-setup --undo --dry-run >/dev/null
 
 docs: $(READY)
 	$(BIN)/python -m docs.generate
