@@ -8,6 +8,7 @@ from emailrelay.config.options import (
     FilterdSettings,
     ForwarderSettings,
     LogFormat,
+    LogMailAddresses,
     ReceiverSettings,
     Settings,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "FilterdSettings",
     "ForwarderSettings",
     "LogFormat",
+    "LogMailAddresses",
     "ReceiverSettings",
     "Settings",
     "at_start",
