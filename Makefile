@@ -14,7 +14,7 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
+PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 jq libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
 	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs
 
 # The server for the tests of the PostgreSQL store, where make peers could not install one.

@@ -2,20 +2,12 @@
 
 import re
 from collections.abc import Callable
-from enum import StrEnum
 from typing import TypeAlias, cast
 
+from emailrelay.config import LogMailAddresses
 from emailrelay.events import Event
 
 MASK = "*"
-
-
-class LogMailAddresses(StrEnum):
-    """The part of a mail address that the log shows."""
-
-    FULL = "full"
-    DOMAIN = "domain"
-    NONE = "none"
 
 
 Masking: TypeAlias = Callable[[Event], Event]

@@ -199,8 +199,6 @@ class Received(MailEvent):
     """
 
     id: QueueId
-    sender: str
-    recipients: int
     size: int
     port: int = 0
     client: str
@@ -387,7 +385,6 @@ class Delivered(MailEvent):
 
     id: QueueId
     peer: str
-    recipients: int
     reply: str
     seconds: float
     route: str = ""

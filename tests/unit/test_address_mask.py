@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emailrelay.address_mask import LogMailAddresses, masking
+from emailrelay.address_mask import masking
+from emailrelay.config import LogMailAddresses
 from emailrelay.events import (
     Deferred,
     Delivered,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from emailrelay.events import TIME_FIELDS, Event
 from emailrelay.logs import field_value
@@ -164,7 +164,7 @@ def _text(name: str, event: Mapping[str, Any]) -> str:
 
 def _about_mail(event: Mapping[str, Any], pattern: str) -> str:
     """Name the message behind a text: sender, recipients, Message-ID and user, as far as known."""
-    named, recipients = event.get("to"), event.get("recipients")
+    named, recipients = cast("list[str] | None", event.get("to")), event.get("recipients")
     if not isinstance(named, list) or not isinstance(recipients, int):
         return ""
     more = recipients - len(named)

@@ -11,7 +11,6 @@ from typing import Annotated, ClassVar, cast
 
 from pydantic import BeforeValidator, Field
 
-from emailrelay.address_mask import LogMailAddresses
 from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.bouncing import AliasOptions, BounceOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
@@ -46,6 +45,14 @@ class LogFormat(StrEnum):
     JSON = "json"
     LOGFMT = "logfmt"
     CONSOLE = "console"
+
+
+class LogMailAddresses(StrEnum):
+    """The part of a mail address that the log shows."""
+
+    FULL = "full"
+    DOMAIN = "domain"
+    NONE = "none"
 
 
 def _spool_dir() -> Path:
