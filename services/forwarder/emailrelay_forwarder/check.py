@@ -39,7 +39,7 @@ def check(settings: ForwarderSettings, scope: CheckScope) -> Iterator[SettingFin
 def _encryption(settings: ForwarderSettings) -> Iterator[SettingFinding]:
     for setting in ("client_tls_certificate", "client_tls_verify"):
         # Each file by itself, so that the finding names its setting.
-        other = {"client_tls_certificate": [], "client_tls_verify": None}
+        other: dict[str, object] = {"client_tls_certificate": [], "client_tls_verify": None}
         del other[setting]
         policy = policy_of(settings.model_copy(update=other))
         try:

@@ -6,7 +6,7 @@ from argparse import Namespace
 from collections.abc import Callable, Sequence
 from importlib import import_module
 
-from emailrelay import spool_dir
+from emailrelay import settings_file
 from emailrelay.queue.errors import PROGRAM
 from emailrelay.queue.parser import VERBS, general_parser, verb_parser
 from emailrelay.terminal.run_command import CommandLineError, run_command
@@ -32,7 +32,7 @@ def _run(words: Sequence[str]) -> int:
     except SystemExit as ended:  # argparse has printed the help, for one
         return ended.code if isinstance(ended.code, int) else os.EX_OK
     if asked.config is not None:
-        os.environ[spool_dir.SETTINGS] = asked.config
+        os.environ[settings_file.VARIABLE] = asked.config
     return _function(name)(asked)
 
 
