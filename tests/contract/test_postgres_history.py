@@ -8,9 +8,7 @@ from tests.contract.conftest import PostgresOpener
 from tests.contract.mail import Clock, put
 
 from emailrelay.history_query import HistoryQuery
-from emailrelay.store.base import Store
 from emailrelay.store.mail_history import HistoryBounds
-from emailrelay.store.postgres.message import past
 from emailrelay.store.postgres.store import PostgresStore
 
 WIDE = HistoryBounds(30, 100_000_000)
@@ -51,11 +49,6 @@ def make_day(database: PostgresOpener, later: int, octets: int = 0) -> None:
             f"{day} 12:00+00",
             octets // 32,
         )
-
-
-async def trim(store: Store) -> None:
-    assert isinstance(store, PostgresStore)
-    await past.trim(store._database)
 
 
 async def test_days_ahead_have_tables_and_days_that_are_over_go(database: PostgresOpener) -> None:
@@ -101,7 +94,7 @@ async def test_day_of_a_record_is_that_of_the_database_in_utc(database: Postgres
         await store.history().keep(WIDE)
         message = await put(store)
         assert await store.delete(message)
-        await trim(store)
+        await store.history().keep(WIDE)  # it trims, too
         assert [m.id async for m in store.history().find(HistoryQuery(text="bob"))] == [message]
 
 
@@ -121,7 +114,7 @@ async def test_user_who_does_not_own_the_tables_keeps_a_history(database: Postgr
             database.run(
                 "update emailrelay.past_message set ended_at = ended_at - interval '40 days'"
             )
-            await trim(store)
+            await store.history().keep(WIDE)  # it trims, too
             assert database.run("select id from emailrelay.past_message") == []
     finally:
         database.run("drop owned by historian")
