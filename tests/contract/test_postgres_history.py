@@ -1,16 +1,17 @@
 """The history in a database: tables of days, and its bounds."""
 
+import contextlib
 import datetime as dt
 
+import psycopg
 import pytest
 from psycopg import sql
 from tests.contract.conftest import PostgresOpener
 from tests.contract.mail import Clock, put
 
+from emailrelay.errors import StoreError
 from emailrelay.history_query import HistoryQuery
-from emailrelay.store.base import Store
 from emailrelay.store.mail_history import HistoryBounds
-from emailrelay.store.postgres.message import past
 from emailrelay.store.postgres.store import PostgresStore
 
 WIDE = HistoryBounds(30, 100_000_000)
@@ -51,11 +52,6 @@ def make_day(database: PostgresOpener, later: int, octets: int = 0) -> None:
             f"{day} 12:00+00",
             octets // 32,
         )
-
-
-async def trim(store: Store) -> None:
-    assert isinstance(store, PostgresStore)
-    await past.trim(store._database)
 
 
 async def test_days_ahead_have_tables_and_days_that_are_over_go(database: PostgresOpener) -> None:
@@ -101,7 +97,7 @@ async def test_day_of_a_record_is_that_of_the_database_in_utc(database: Postgres
         await store.history().keep(WIDE)
         message = await put(store)
         assert await store.delete(message)
-        await trim(store)
+        await store.history().keep(WIDE)  # it trims, too
         assert [m.id async for m in store.history().find(HistoryQuery(text="bob"))] == [message]
 
 
@@ -121,11 +117,36 @@ async def test_user_who_does_not_own_the_tables_keeps_a_history(database: Postgr
             database.run(
                 "update emailrelay.past_message set ended_at = ended_at - interval '40 days'"
             )
-            await trim(store)
+            await store.history().keep(WIDE)  # it trims, too
             assert database.run("select id from emailrelay.past_message") == []
     finally:
         database.run("drop owned by historian")
         database.run("drop role historian")
+
+
+async def test_user_without_rights_on_the_history_delivers_without_it(
+    database: PostgresOpener,
+) -> None:
+    database.run("drop role if exists stranger")
+    database.run("create role stranger login")
+    database.run("grant usage on schema emailrelay to stranger")
+    database.run("grant all on all tables in schema emailrelay to stranger")
+    for rights in ("select on emailrelay.history_bounds", "insert on emailrelay.past_message"):
+        await without(database, rights)
+
+
+async def without(database: PostgresOpener, rights: str) -> None:
+    """Let a message leave without these rights."""
+    statement = sql.SQL("revoke {} from stranger")
+    with psycopg.connect(database.server.conninfo(database.name), autocommit=True) as connection:
+        connection.execute(statement.format(sql.SQL(rights)))  # pyright: ignore[reportArgumentType]
+    url = database.server.url(database.name, user="stranger")
+    async with PostgresStore(url, report=database.reports.append) as store:
+        with contextlib.suppress(StoreError):
+            await store.history().keep(WIDE)
+        message = await put(store)
+        assert await store.delete(message)
+        assert await store.describe(message) is None
 
 
 async def test_settlement_of_many_messages_writes_their_records_in_its_transaction(

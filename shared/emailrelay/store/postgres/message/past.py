@@ -20,6 +20,7 @@ from emailrelay.store.postgres.schema import days
 from emailrelay.store.transition import Change
 
 _BOUNDS = "select days, octets from emailrelay.history_bounds"
+_MAY_ADD = "select has_table_privilege('emailrelay.past_message', 'insert')"
 _KEEP = """
 insert into emailrelay.history_bounds (days, octets) values (%(days)s, %(octets)s)
 on conflict (only_row) do update set days = excluded.days, octets = excluded.octets,
@@ -84,8 +85,10 @@ async def read_bounds(database: Database) -> HistoryBounds:
     async with database.connections.lend("read the bounds of the history") as connection:
         cursor = await connection.execute(_BOUNDS)
         found = await cursor.fetchone()
+        may_add = await (await connection.execute(_MAY_ADD)).fetchone()
     bounds = NO_HISTORY if found is None else HistoryBounds(*map(int, map(str, found)))
-    database.records = not bounds.off
+    # A settlement would fail with its record.
+    database.records = not bounds.off and may_add == (True,)
     return bounds
 
 
@@ -96,10 +99,15 @@ async def trim(database: Database) -> None:
         StoreError: the database cannot do it now.
 
     """
-    bounds = await read_bounds(database)
-    kept = -1 if bounds.off else bounds.days
-    async with database.connections.transact("trim the history") as connection:
-        await connection.execute(_OVER, {"days": min(kept, 100_000)})
+    try:
+        bounds = await read_bounds(database)
+        kept = -1 if bounds.off else bounds.days
+        async with database.connections.transact("trim the history") as connection:
+            await connection.execute(_OVER, {"days": min(kept, 100_000)})
+    except (StoreUnusable, Unfit) as error:
+        database.records = False
+        database.trouble("keep a history", error)
+        return
     try:
         async with database.connections.transact("change the days of the history") as connection:
             left = await days.keep(
@@ -129,8 +137,12 @@ class PostgresHistory(MailHistory):
     async def keep(self, bounds: HistoryBounds) -> None:
         """See ``MailHistory.keep``."""
         given = {"days": bounds.days, "octets": bounds.octets}
-        async with self._database.connections.lend("set the bounds of the history") as connection:
-            await connection.execute(_KEEP, given)
+        doing = "set the bounds of the history"
+        try:
+            async with self._database.connections.lend(doing) as connection:
+                await connection.execute(_KEEP, given)
+        except StoreUnusable as error:
+            raise StoreError(doing, str(error)) from error
         await trim(self._database)
 
     async def bounds(self) -> HistoryBounds:

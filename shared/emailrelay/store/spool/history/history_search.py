@@ -7,7 +7,7 @@ all files are read, from the end of the newest backwards.
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -121,7 +121,7 @@ def _size(directory: Directory, place: DayFile) -> int:
 
 
 @contextmanager
-def _opened(directory: Directory, place: DayFile) -> Iterator[int | None]:
+def _opened(directory: Directory, place: DayFile) -> Generator[int | None]:
     """Open a file; None: it has gone, or is a link or no regular file."""
     descriptor = files.open_regular(directory / place.name)
     try:

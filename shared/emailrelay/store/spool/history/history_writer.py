@@ -48,26 +48,28 @@ class HistoryWriter:
     @property
     def on(self) -> bool:
         """True if a record would be written now; else none need be made."""
-        if time.monotonic() >= self._next_look:
-            with self._guard:
-                self._next_look = time.monotonic() + _LOOK
-                try:
-                    self._look()
-                except OSError as error:
-                    self._close()
-                    self._tell(error)
-        return self._descriptor >= 0
+        with self._guard:
+            return self._is_open()
 
     def add(self, message: PastMessage) -> None:
         """Write the record of a message that has left."""
-        if not self.on:
-            return
         try:
             line = history_record.write(message)
-            if os.write(self._descriptor, line) < len(line):
-                self._tell(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+            with self._guard:  # closed by another thread, the descriptor could be another file's
+                if self._is_open() and os.write(self._descriptor, line) < len(line):
+                    self._tell(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
         except (OSError, ValueError) as error:
             self._tell(error)
+
+    def _is_open(self) -> bool:
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + _LOOK
+            try:
+                self._look()
+            except OSError as error:
+                self._close()
+                self._tell(error)
+        return self._descriptor >= 0
 
     def _look(self) -> None:
         bounds = self._bounds()
