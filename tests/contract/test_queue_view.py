@@ -102,6 +102,7 @@ def test_counts_are_those_of_the_listing(viewed: Opener, now: float) -> None:
     with view_at(viewed.place) as view:
         listed = {each.id: each for each in view.listing()}
         counts = {(c.stage, c.later): c for c in view.counts(now + 60)}
+        quick = list(view.counts(now + 60, names_only=True))
     expected = {
         (Stage.READY, False): messages[0],
         (Stage.READY, True): messages[1],
@@ -112,6 +113,12 @@ def test_counts_are_those_of_the_listing(viewed: Opener, now: float) -> None:
         key: StageCount(*key, 1, listed[message].size, arrived(listed[message]))
         for key, message in expected.items()
     }
+
+    for stage in (Stage.READY, Stage.FAILED, Stage.HELD):
+        each = [count for count in counts.values() if count.stage is stage]
+        found = [count for count in quick if count.stage is stage]
+        assert sum(count.messages for count in found) == sum(count.messages for count in each)
+        assert min(count.oldest for count in found) == min(count.oldest for count in each)
 
 
 def test_looking_changes_nothing(viewed: Opener, now: float) -> None:

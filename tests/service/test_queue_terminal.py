@@ -180,8 +180,15 @@ def test_content_at_a_terminal_is_harmless(looked_at: Spool) -> None:
 
 def test_content_in_a_pipe_is_the_message_octet_for_octet(looked_at: Spool) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "emailrelay.queue", "cat", looked_at.ready]
-        + ["-s", str(looked_at.directory)],
+        [
+            sys.executable,
+            "-m",
+            "emailrelay.queue",
+            "cat",
+            looked_at.ready,
+            "-s",
+            str(looked_at.directory),
+        ],
         check=True,
         capture_output=True,
         timeout=60,

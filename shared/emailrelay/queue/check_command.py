@@ -55,7 +55,7 @@ def _measured(asked: Namespace) -> list[Measure]:
     )
     now = time.time()
     with look(asked) as view:
-        found = totals(view.counts(now))
+        found = totals(view.counts(now, names_only=True))
         if view.missing is not None:
             raise StoreError("count the whole queue, a part is missing", view.missing)
         return measures(found, view.free(), limits, now)

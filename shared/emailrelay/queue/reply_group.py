@@ -5,6 +5,7 @@ so that all messages that wait for the same reason are one group.
 """
 
 import re
+from functools import lru_cache
 
 VARYING = "…"
 
@@ -19,6 +20,7 @@ _LINK = re.compile(r"(https?://[^?#]*)[?#].*", re.IGNORECASE)
 _SEVERAL = re.compile(rf"{VARYING}(?:[ :,/-]*{VARYING})+")
 
 
+@lru_cache(maxsize=1024)
 def reply_group(reply: str) -> str:
     """Return the text of the group that a reply belongs to; its codes stay as they are."""
     codes = _CODES.match(reply)

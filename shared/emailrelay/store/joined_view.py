@@ -55,13 +55,14 @@ class JoinedView(QueueView):
         except StoreError as error:
             self.missing = str(error)
 
-    def counts(self, now: float) -> Iterable[StageCount]:
+    def counts(self, now: float, *, names_only: bool = False) -> Iterable[StageCount]:
         """See ``QueueView.counts``: a message that is moving may count twice."""
-        return summed(count for view in self._views for count in self._counts(view, now))
+        each = (self._counts(view, now, names_only=names_only) for view in self._views)
+        return summed(count for counts in each for count in counts)
 
-    def _counts(self, view: QueueView, now: float) -> Iterable[StageCount]:
+    def _counts(self, view: QueueView, now: float, *, names_only: bool) -> Iterable[StageCount]:
         try:
-            return view.counts(now)
+            return view.counts(now, names_only=names_only)
         except StoreError as error:
             self.missing = str(error)
             return ()

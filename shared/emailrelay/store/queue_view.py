@@ -111,8 +111,11 @@ class QueueView(ABC):
         ``ids``: only these messages; none: all.
         """
 
-    def counts(self, now: float) -> Iterable[StageCount]:
-        """Count the messages of each stage that has some. This default lists them all."""
+    def counts(self, now: float, *, names_only: bool = False) -> Iterable[StageCount]:  # noqa: ARG002 - a default
+        """Count the messages of each stage that has some. This default lists them all.
+
+        ``names_only``: ``octets`` and ``later`` do not matter, so the count can be quicker.
+        """
         return summed(
             StageCount(
                 listed.stage,

@@ -1,13 +1,14 @@
 """The queue in a spool directory, read from its files without opening a store."""
 
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage, reason_of
 from emailrelay.queue_id import QueueId, arrival
 from emailrelay.stage import Stage
-from emailrelay.store.queue_view import Listed, QueueEntry, QueueView
+from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount, time_in_id
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 
@@ -46,6 +47,26 @@ class SpoolView(QueueView):
         except FileNotFoundError:
             size = 0
         return Listed(id=entry.id, stage=entry.stage, since=since, size=size)
+
+    def counts(self, now: float, *, names_only: bool = False) -> Iterable[StageCount]:
+        """See ``QueueView.counts``."""
+        return self._count_names() if names_only else super().counts(now)
+
+    def _count_names(self) -> Iterable[StageCount]:
+        numbers, oldest = Counter[Stage](), dict[Stage, float]()
+        for entry in filter(None, map(names.parse, files.listed(self._root))):
+            since = time_in_id(entry.id)
+            if since is None:
+                listed = self._listed(entry)
+                if listed is None:
+                    continue
+                since = listed.since
+            numbers[entry.stage] += 1
+            oldest[entry.stage] = min(since, oldest.get(entry.stage, since))
+        return [
+            StageCount(stage, later=False, messages=number, octets=0, oldest=oldest[stage])
+            for stage, number in numbers.items()
+        ]
 
     def entries(self, listed: Iterable[Listed]) -> Iterator[QueueEntry]:
         """See ``QueueView.entries``."""
