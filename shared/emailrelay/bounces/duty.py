@@ -17,6 +17,8 @@ SLOT = "-bounces"
 """The place of the one bouncer among the slots of routes, none of which has such a name."""
 PERIOD = 60.0
 """Seconds between two looks at all failed mail: other processes and operators let mail fail."""
+_NEXT_TURN = 10.0
+"""Seconds between two looks whether the process that is the bouncer has ended."""
 _WITHOUT_NOTICES = 3600.0
 """Seconds between two looks if mail is only removed."""
 
@@ -67,7 +69,7 @@ class BounceDuty:
                     finally:
                         self._on_duty = False
                         slot.release()
-            await self._wait(PERIOD)
+            await self._wait(_NEXT_TURN)
 
     async def once(self) -> None:
         """Look at all failed mail one time, unless another process does that."""
