@@ -10,7 +10,7 @@ from emailrelay.errors import ConfigError
 from emailrelay.events import Event, Listening, Report
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.process_state import ProcessState
-from emailrelay.service import Signals
+from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
@@ -47,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             workers=1,
             report=report,
             store=settings.store_place,
+            live=LiveSettings(settings, argv, report=report),
             also_ready=tell_addresses,
         )
     finally:

@@ -16,10 +16,6 @@ _KINDS = {"counter": 256 * 1024, "histogram": 64 * 1024}
 would end the process (SIGBUS). ``counters`` limits the time series, so that it is never too small."""
 
 
-class NoPlace(OSError):
-    """All places are taken."""
-
-
 class CounterPlace:
     """A place held by this process until it ends."""
 
@@ -37,7 +33,7 @@ class CounterPlace:
                 self.number = number
                 break
         else:
-            raise NoPlace(f"{directory}: all {_MOST} places are taken")
+            raise OSError(f"{directory}: all {_MOST} places are taken")
         self._files = [directory / f"{kind}_{self.number}.db" for kind in _KINDS]
         for path, size in zip(self._files, _KINDS.values(), strict=True):
             _allocate(path, size)
