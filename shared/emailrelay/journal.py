@@ -65,6 +65,8 @@ class Attempt:
     next_attempt: float | None = None
     tries: int = 1
     """The number of tries in this line: in a shortened journal more than one, or none."""
+    tls: str = ""
+    """The version of TLS on the connection to ``peer``, such as ``TLSv1.3``; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -294,10 +296,26 @@ def write(entry: Entry) -> bytes:
     """Return the line or lines of one entry, each with CRLF."""
     if isinstance(entry, Accepted):
         return acceptance.write(entry)
-    line = journal_line.write(_WORDS.get(type(entry), type(entry).__name__), _encode(entry))
+    line = journal_line.write(_word(entry), _encode(entry))
     if isinstance(entry, Failure):
         return _reason(entry.reason) + line
     return line
+
+
+def _word(entry: Entry) -> str:
+    return _WORDS.get(type(entry), type(entry).__name__)
+
+
+def encode(entry: Entry) -> dict[str, Any]:
+    """Return the object of an entry's line, with its word as ``event``."""
+    value = acceptance.encode(entry) if isinstance(entry, Accepted) else _encode(entry)
+    return {"event": _word(entry), **value}
+
+
+def decode(value: Mapping[str, Any]) -> Entry | None:
+    """Read an object of ``encode``; None: it is of an unknown kind, or wrong."""
+    reader = _DECODERS.get(str(value.get("event")).encode(errors="replace"))
+    return None if reader is None else _decoded(reader, lambda: dict(value))
 
 
 def _reason(reply: Reply) -> bytes:
@@ -317,6 +335,8 @@ def _encode(entry: _Plain) -> dict[str, Any]:
                 value["next"] = entry.next_attempt
             if entry.tries != 1:
                 value["tries"] = entry.tries
+            if entry.tls:
+                value["tls"] = entry.tls
             return value
         case Failure():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
@@ -353,11 +373,17 @@ def parse(tail: bytes) -> list[Entry]:
 def parse_line(line: bytes) -> Entry | None:
     """Read one line, without its CRLF; None: it is torn, or of an unknown kind."""
     name, colon, text = line.removeprefix(journal_line.PREFIX).partition(b": ")
-    decode = _DECODERS.get(name)
-    if decode is None or not colon or not line.startswith(journal_line.PREFIX):
+    reader = _DECODERS.get(name)
+    if reader is None or not colon or not line.startswith(journal_line.PREFIX):
         return None
+    return _decoded(reader, lambda: json.loads(text.decode()))
+
+
+def _decoded(
+    reader: Callable[[dict[str, Any]], Entry], value: Callable[[], dict[str, Any]]
+) -> Entry | None:
     try:
-        return decode(json.loads(text.decode()))
+        return reader(value())
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
@@ -371,6 +397,7 @@ def _attempt(value: dict[str, Any]) -> Attempt:
         trouble=None if trouble is None else Reply.parse(trouble),
         next_attempt=None if next_attempt is None else moment(next_attempt),
         tries=int(value.get("tries", 1)),
+        tls=str(value.get("tls", "")),
     )
 
 

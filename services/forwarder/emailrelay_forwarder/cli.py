@@ -3,21 +3,23 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from emailrelay import service
 from emailrelay.bounces.duty import BounceDuty
 from emailrelay.config import ForwarderSettings, load
+from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
-from emailrelay.logs import reporter
 from emailrelay.oauth.bearer import Bearer
+from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
@@ -32,7 +34,7 @@ from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.session.opening import open_session
-from emailrelay_forwarder.settings.policy_settings import check_files, found_by_check, sessions_of
+from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.single_pass import SinglePass
 from emailrelay_forwarder.worker import ForwarderWorker
 from emailrelay_forwarder.worker_control import WorkerControl
@@ -44,8 +46,8 @@ _MOST_TASKS = 500
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
-    settings = load(ForwarderSettings, argv, check=found_by_check)
-    report = reporter(settings)
+    settings = load(ForwarderSettings, argv, check=_check)
+    report = service.reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
     try:
@@ -59,12 +61,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(work, live, report),
         workers=1 if settings.once else settings.workers,
         report=report,
+        runtime_dir=settings.runtime_dir,
         store=settings.store_place,
         dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
         # A single pass ends as it began.
         live=None if settings.once else live,
         drain=settings.stop_grace,
     )
+
+
+def _check(settings: ForwarderSettings, scope: CheckScope) -> Iterable[SettingFinding]:
+    from emailrelay_forwarder.check import check  # noqa: PLC0415 -- only --check-config needs it
+
+    return check(settings, scope)
 
 
 def rules(
@@ -136,10 +145,14 @@ async def _work(
     ):
         duty = BounceDuty(store, bounce_rules(live.now), report=report)
         report = hearing(report, duty)
+        await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
+
+        bearers = list[Bearer]()
 
         def make(settings: ForwarderSettings) -> Forwarding:
             bearer = _bearer(settings, report, ending)
+            bearers[:] = [bearer]
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
@@ -169,6 +182,7 @@ async def _work(
             duty.look()
 
         signals.on_flush(flush)
+        signals.state = lambda: _state(live.now, store, worker.forwarding, bearers[0])
         signals.ready()
         try:
             await _together(worker.run(signals.stop), duty.run())
@@ -185,6 +199,24 @@ async def _together(work: Coroutine[None, None, None], beside: Coroutine[None, N
         other.cancel()
 
 
+def _state(
+    settings: ForwarderSettings, store: Store, forwarding: Forwarding, bearer: Bearer
+) -> ProcessState:
+    state, away = forwarding.state(), store.unavailable()
+    routes = settings.routes
+    known = [*routes.listed, *([routes.default] if routes.default else [])]
+    servers = [server for route in known for server in route.smarthosts]
+    others = f" and {len(servers) - 1} more" if len(servers) > 1 else ""
+    return replace(
+        state,
+        doing=f"delivering to {servers[-1]}{others}",
+        trouble=state.trouble if away is None else str(away),
+        waiting=store.waiting(Stage.READY),
+        routes={**{route.name: "" for route in known}, **state.routes},
+        accounts=bearer.states,
+    )
+
+
 async def _once(
     live: LiveSettings[ForwarderSettings],
     report: Report,
@@ -197,6 +229,7 @@ async def _once(
         open_store(settings.store_place, report=report) as store,
         AsyncExitStack() as ending,
     ):
+        await service.keep_history(store, settings, report)
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
+from emailrelay import message_id
 from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
@@ -111,4 +112,5 @@ def notice_envelope(to: Sequence[Address], text: bytes) -> Envelope:
         to_remote=tuple(to),
         body=Body.SEVEN_BIT if text.isascii() else Body.EIGHT_BIT,
         utf8=not all(address.isascii() for address in to),
+        message_id=message_id.of_content(text),
     )

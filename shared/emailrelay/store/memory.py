@@ -19,16 +19,20 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import PossibleDuplicate, Report, StoreTrouble, TakenIn, Withdrawn
-from emailrelay.journal import AdministratorWish, Doubted, History, Notified, Wished
+from emailrelay.history_record import past
+from emailrelay.journal import AdministratorWish, Doubted, Notified, Wished
+from emailrelay.mail_fields import mail_fields
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.reply import Reply
-from emailrelay.settlement import Done, Pass, Settlement
+from emailrelay.settlement import Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.memory_history import MemoryHistory
 from emailrelay.store.memory_limits import MemoryLimits
 from emailrelay.store.memory_mail import Kept, MemoryFeed, MemoryMail
 from emailrelay.store.private_copy import PrivateCopy, read_content, read_envelope
@@ -109,7 +113,7 @@ class MemoryStore(Store):
         if due_only and kept.wait(self.clock()) > 0:
             return None
         if kept.history.ack is Ack.DELIVERED and kept.waiter is None:
-            del self.mail.kept[message]
+            self.make(kept, transition.gone(MessageEnd.WITHDRAWN))
             self.report(Withdrawn(id=message))
             return None
         return _Claim(self, kept)
@@ -137,7 +141,7 @@ class MemoryStore(Store):
                 continue
             message = self.next_id()
             self.add(self.accepted(stage, content), message, envelope, content)
-            self.report(TakenIn(id=message))
+            self.report(TakenIn(id=message, **mail_fields(envelope)))
 
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store``."""
@@ -146,10 +150,14 @@ class MemoryStore(Store):
                 size = len(kept.content)
                 yield Listed(id=kept.id, stage=kept.stage, since=kept.since, size=size)
 
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[journal.Entry]] | None:
         """See ``Store``."""
         kept = self.mail.kept.get(message)
-        return (kept.stage, kept.envelope, kept.history) if kept else None
+        return (kept.stage, kept.envelope, list(kept.entries)) if kept else None
+
+    def history(self) -> MemoryHistory:
+        """See ``Store``."""
+        return self.mail.history
 
     async def flush(self, message: QueueId) -> bool:
         """See ``Store``."""
@@ -201,6 +209,9 @@ class MemoryStore(Store):
         """Make a change."""
         if change.stage is None:
             del self.mail.kept[kept.id]
+            told = (*kept.entries, *change.entries)
+            now, end, size = self.clock(), change.end, len(kept.content)
+            self.mail.history.add(past(kept.id, kept.envelope, told, now=now, end=end, size=size))
             return
         kept.entries.extend(change.entries)
         kept.stage = change.stage
@@ -261,7 +272,8 @@ class _Draft(Draft):
         if kept.history.ack is not Ack.DELIVERED:
             return
         if not kept.claimed:
-            self._store.mail.kept.pop(kept.id, None)
+            if kept.id in self._store.mail.kept:
+                self._store.make(kept, transition.gone(MessageEnd.WITHDRAWN))
         elif waits and kept.at_dot:
             self._store.report(PossibleDuplicate(id=kept.id, peer=kept.at_dot))
             kept.entries.append(Doubted(at=self._store.clock(), peer=kept.at_dot))
@@ -331,7 +343,10 @@ class _Claim(Claim):
             heard = self._tell(answer) or self.ack is not Ack.DELIVERED
         else:
             refused = self._tell(answer) or self.ack is Ack.DELIVERED
-            self._record(Done() if refused else settlement)
+            if refused:
+                self._store.make(self._kept, transition.after_refusal(settlement))
+            else:
+                self._record(settlement)
         if self._copy is not None:
             self._store.take_in(self._copy)
         self._end()
@@ -440,7 +455,7 @@ class _Failure(FailedMessage):
 
     async def remove(self) -> None:
         """See ``FailedMessage``."""
-        self._store.make(self._kept, transition.GONE)
+        self._store.make(self._kept, transition.gone(MessageEnd.EXPIRED))
 
     async def release(self) -> None:
         """See ``FailedMessage``."""

@@ -14,6 +14,7 @@ from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Feed, Store
 from emailrelay.store.failure import PreparedNotice
+from emailrelay.store.memory_history import MemoryHistory
 from emailrelay.store.memory_limits import MemoryLimits
 
 
@@ -62,6 +63,7 @@ class MemoryMail:
     entrance: Stage = Stage.READY
     limits: dict[str, MemoryLimits] = field(default_factory=dict[str, MemoryLimits])
     """By the names of routes."""
+    history: MemoryHistory = field(default_factory=MemoryHistory)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:

@@ -71,6 +71,7 @@ def _attempts(history: History) -> Iterator[Entry]:
         trouble=last.trouble,
         next_attempt=last.next_attempt,
         tries=0,
+        tls=last.tls,
     )
     if history.next_attempt is None and last.next_attempt is not None:
         yield Flushed(at=last.at)

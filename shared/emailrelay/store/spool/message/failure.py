@@ -7,6 +7,7 @@ from emailrelay import envelope_format, journal
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.journal import History, Notified
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
@@ -144,7 +145,7 @@ class SpoolFailure(FailedMessage):
         """See ``FailedMessage.remove``."""
         with as_store_error(f"remove {self.id}"):
             if moves.history_of(self._locked).wish is None:
-                await in_thread(moves.make, self._locked, transition.GONE)
+                await in_thread(moves.make, self._locked, transition.gone(MessageEnd.EXPIRED))
         await self.release()
 
     async def release(self) -> None:
