@@ -57,15 +57,16 @@ async def filled(source: Store) -> dict[QueueId, Stage]:
     new = await put(source, stage=Stage.UNFILTERED, envelope=NAMED)
     fresh = await put(source, LARGE, envelope=NAMED)
     deferred, failed, held = [await put(source, envelope=NAMED) for _ in range(3)]
-    claim = await claimed(source, deferred)
     attempt = Attempt(
         at=time.time(),
         peer="there:25",
         replies={ANN: OK, BOB: LATER},
         next_attempt=time.time() + 5000,
     )
-    await claim.settle(Defer(attempt))
-    await (await claimed(source, failed)).settle(Fail(NEVER))
+    async with await claimed(source, deferred) as claim:
+        await claim.settle(Defer(attempt))
+    async with await claimed(source, failed) as claim:
+        await claim.settle(Fail(NEVER))
     assert await source.hold(held)
     return {
         new: Stage.UNFILTERED,
@@ -147,7 +148,8 @@ async def test_message_goes_there_and_back(pair: tuple[Opener, Opener]) -> None:
         await mover(target, source).run()
         assert await stages(target) == {}
         assert await stages(source) == {message: Stage.READY}
-        assert await content_of(await claimed(source, message)) == b"Subject: x\r\n\r\nx\r\n"
+        async with await claimed(source, message) as claim:
+            assert await content_of(claim) == b"Subject: x\r\n\r\nx\r\n"
 
 
 async def test_claimed_message_stays_until_its_claim_ends(pair: tuple[Opener, Opener]) -> None:

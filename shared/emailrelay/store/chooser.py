@@ -74,10 +74,7 @@ def open_store(
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
     if is_postgres(where):
-        databases = [
-            _postgres(url, report=report, clock=clock, looking=looking) for url in urls(where)
-        ]
-        return databases[0] if len(databases) == 1 else SeveralStores(databases, report)
+        return _databases(where, report=report, clock=clock, looking=looking)
     raise StoreUnusable(
         f"{str(where).partition(':')[0]}: no such store; name a directory,"
         " spool:///absolute/directory, or postgresql://user@host/database"
@@ -110,12 +107,12 @@ def _with_fallback(
     from emailrelay.store.fallback import FallbackStore  # noqa: PLC0415 - few hosts have one
 
     spool = spool_at(fallback)
-    if spool is None or not is_postgres(where) or len(urls(where)) > 1:
+    if spool is None or not is_postgres(where):
         raise StoreUnusable(
             "store_fallback: name a spool, spool:///absolute/directory, beside a store in"
-            " one database, postgresql://user@host/database"
+            " a database, postgresql://user@host/database"
         )
-    first = _postgres(where, report=report, clock=clock, looking=looking, falls_back=True)
+    first = _databases(where, report=report, clock=clock, looking=looking, falls_back=True)
     second = SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
     origin = store_name(spool, socket.gethostname())
     return FallbackStore(first, second, origin=origin, report=report, hands_over=hands_over)
@@ -146,19 +143,23 @@ def is_postgres(where: str | Path) -> bool:
     return str(where).startswith(("postgresql://", "postgres://"))
 
 
-def _postgres(
-    where: str,
+def _databases(
+    where: str | Path,
     *,
     report: Report,
     clock: Callable[[], float],
     looking: bool,
     falls_back: bool = False,
 ) -> Store:
-    """Return the store in a database."""
+    """Return the store in a database, or in several."""
     with _extra_installed():
         from emailrelay.store.postgres.store import PostgresStore  # noqa: PLC0415
     given = None if clock is time.time else clock
-    return PostgresStore(where, report=report, clock=given, looking=looking, falls_back=falls_back)
+    stores = [
+        PostgresStore(url, report=report, clock=given, looking=looking, falls_back=falls_back)
+        for url in urls(where)
+    ]
+    return stores[0] if len(stores) == 1 else SeveralStores(stores, report)
 
 
 @contextmanager

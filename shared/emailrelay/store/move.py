@@ -54,6 +54,10 @@ class Mover:
 
         """
         await self.finish_earlier()
+        await self.move(step)
+
+    async def move(self, step: Callable[[], None] = lambda: None) -> None:
+        """Move the messages that are there now, without a look at earlier tries; see ``run``."""
         waiting = [listed.id async for listed in self.source.listing()]
         waiting.sort(reverse=True)  # the oldest is popped first
         self.left.clear()

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import secrets
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -12,7 +14,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.journal import AdministratorWish, Entry
-from emailrelay.queue_id import QueueId
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.routes import Rate
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Draft, Listed, Store
@@ -37,6 +39,7 @@ class SeveralStores(Store):
 
     def __init__(self, stores: Sequence[Store], report: Report) -> None:
         self._all, self._report = tuple(stores), report
+        self._ids = QueueIds(secrets.randbits(PROCESS_BITS))
         self._open: list[Store] = []
         self._closing = AsyncExitStack()
         self._opening: list[asyncio.Task[None]] = []
@@ -54,6 +57,7 @@ class SeveralStores(Store):
                 except StoreError as error:
                     away.append((store, error))
         except BaseException:
+            self._open.clear()
             await self._closing.aclose()
             raise
         if not self._open:
@@ -100,8 +104,18 @@ class SeveralStores(Store):
         """See ``Store.draft``."""
         for store in self._open:
             if store.unavailable() is None:
-                return store.draft(envelope, message)
+                return store.draft(envelope, message or self._new_id(store))
         return self._open[0].draft(envelope, message)
+
+    def _new_id(self, store: Store) -> QueueId:
+        """Return an id that chooses ``store``, where ``adopt`` finds what a lost commit has left."""
+        while True:
+            message = self._ids.next(time.time())
+            if self._chosen(message) is store:
+                return message
+
+    def _chosen(self, message: QueueId) -> Store:
+        return self._all[zlib.crc32(message.encode()) % len(self._all)]
 
     async def adopt(
         self,
@@ -113,7 +127,7 @@ class SeveralStores(Store):
         once: bool = False,
     ) -> None:
         """See ``Store.adopt``; the id chooses the store, so that a second try finds the first."""
-        store = self._all[zlib.crc32(message.encode()) % len(self._all)]
+        store = self._chosen(message)
         if store not in self._open:
             raise StoreError(f"adopt {message}", "one of several stores is away")
         await store.adopt(message, envelope, entries, content, once=once)
@@ -175,9 +189,15 @@ class SeveralStores(Store):
 
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store.listing``."""
+        trouble: StoreError | None = None
         for store in tuple(self._open):
-            async for listed in store.listing(stages):
-                yield listed
+            try:
+                async for listed in store.listing(stages):
+                    yield listed
+            except StoreError as error:  # the others are listed all the same
+                trouble = error
+        if trouble is not None:
+            raise trouble
         if len(self._open) < len(self._all):
             raise StoreError("list messages", "one of several stores is away")
 

@@ -21,6 +21,7 @@ from emailrelay.store.postgres.message.settling import Ending, Given, LeaseEnded
 
 _SMALL = 64 * 1024
 """Octets of a content that comes with its claim."""
+_WORKED_ON = (Stage.UNFILTERED, Stage.READY)
 _FREE = "(m.lease_until is null or m.lease_until <= statement_timestamp())"
 _LEASE = f"""
 update emailrelay.message m set lease_token = m.lease_token + 1, lease_holder = %(holder)s,
@@ -29,7 +30,9 @@ from due where m.id = due.id returning {COLUMNS},
     (select a.ack from emailrelay.awaited a
         where a.id = m.id and a.reply is null and a.wait_until > statement_timestamp()),
     (select b.octets from emailrelay.body b
-        where b.message = m.id and b.n = 0 and m.size <= %(small)s)
+        where b.message = m.id and b.n = 0 and m.size <= %(small)s),
+    (select sum(length(b.octets))::bigint from emailrelay.body b
+        where b.message = m.id and m.size > %(small)s)
 """
 _DUE = f"""
 with due as materialized (
@@ -62,6 +65,8 @@ class TakenMessage(NamedTuple):
     ack: Ack
     content: bytes | None
     """A small message's whole content; None: it is to be read in chunks."""
+    size: int
+    """Octets of content that are there."""
 
 
 class _Leased(NamedTuple):
@@ -70,6 +75,18 @@ class _Leased(NamedTuple):
     row: Row
     waits: Ack
     content: bytes | None
+    size: int
+
+    def damage(self, history: History) -> str | None:
+        """Return what is wrong with the content of a message to be worked on; None: nothing."""
+        size = self.row.size
+        if self.size == size or self.row.stage not in _WORKED_ON:
+            return None
+        if not self.size:
+            return "content: missing"
+        if history.released:  # the operator wants it sent as it is
+            return None
+        return f"content: {self.size} octets, {size} were accepted"
 
 
 class Claimer:
@@ -111,10 +128,11 @@ class Claimer:
             return sorted(map(_leased, await cursor.fetchall()), key=_age)
 
     async def _judged(self, leased: Sequence[_Leased]) -> list[TakenMessage]:
-        judged = [await self._judge(each.row, each.waits, each.content) for each in leased]
+        judged = [await self._judge(each) for each in leased]
         return [taken for taken in judged if taken is not None]
 
-    async def _judge(self, row: Row, waits: Ack, content: bytes | None) -> TakenMessage | None:
+    async def _judge(self, leased: _Leased) -> TakenMessage | None:
+        row, waits = leased.row, leased.waits
         try:
             envelope = row.envelope()
         except DamagedMessage as error:
@@ -131,10 +149,13 @@ class Claimer:
             await self._end(row, envelope, entries, Done(end=MessageEnd.WITHDRAWN))
             self._database.report(Withdrawn(id=row.id))
             return None
+        damage = leased.damage(history)
+        if damage is not None:
+            await self._set_aside(row, damage)
+            return None
         spoken = waits is Ack.FILTERED and row.stage is Stage.READY
-        return TakenMessage(
-            row, envelope, history, entries, Ack.STORED if spoken else waits, content
-        )
+        ack = Ack.STORED if spoken else waits
+        return TakenMessage(row, envelope, history, entries, ack, leased.content, leased.size)
 
     async def _set_aside(self, row: Row, reason: str) -> None:
         damage = Reply.of(550, f"5.6.0 damaged in the database: {reason}")
@@ -180,9 +201,11 @@ class Claimer:
 
 
 def _leased(found: Sequence[object]) -> _Leased:
-    *columns, ack, octets = found
+    *columns, ack, octets, large = found
     waits = Ack.STORED if ack is None else Ack(str(ack))
-    return _Leased(read(columns), waits, cast("bytes | None", octets))
+    content = cast("bytes | None", octets)
+    size = cast("int | None", large) if content is None else len(content)
+    return _Leased(read(columns), waits, content, size or 0)
 
 
 def _age(leased: _Leased) -> tuple[float, UUID]:

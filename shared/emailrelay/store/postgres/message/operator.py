@@ -21,6 +21,8 @@ from emailrelay.store.postgres.message.settling import DELETE
 from emailrelay.store.transition import Change
 
 _AT_ONCE = 1000
+_OPERATOR = "operator"
+"""Note in the history of a message that an operator has taken out."""
 _LIST = """
 select id, stage, extract(epoch from run_at)::float8, size from emailrelay.message
 where stage = any(%(stages)s) and id > %(after)s order by id limit %(most)s
@@ -139,7 +141,7 @@ async def make(
     """Make a change to a message that is locked and not claimed."""
     if change.stage is None:
         for statement in DELETE:
-            await connection.execute(statement, {"ids": [row.uuid]})
+            await connection.execute(statement, {"ids": [row.uuid], "hows": [_OPERATOR]})
         await past.add(database, connection, [past.of_row(row, change, database.clock())])
         return
     await connection.execute(

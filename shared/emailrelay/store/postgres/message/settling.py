@@ -2,7 +2,7 @@
 
 The transaction locks the rows that still belong to their claims, looks at what operators have wished
 meanwhile, and makes the changes. A settlement whose answer was lost is made again: the row, or the
-history, tells that it was made.
+history, tells by the token that it was made, and not that of another claim.
 """
 
 import asyncio
@@ -43,7 +43,7 @@ where m.lease_until is not null order by m.id for update of m
 _ENDED = """
 select d.id from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 where exists (select 1 from emailrelay.message m where m.id = d.id and m.settled_token = d.token)
-or exists (select 1 from emailrelay.history h where h.id = d.id)
+or exists (select 1 from emailrelay.history h where h.id = d.id and h.how = d.token::text)
 """
 # With a write of its own the commit waits until the standby has what an earlier one has written.
 _WRITE = "update emailrelay.clock_mark set latest = latest"
@@ -66,11 +66,12 @@ DELETE = (
     "delete from emailrelay.message where id = any(%(ids)s)",
     "delete from emailrelay.body where message = any(%(ids)s)",
     """
-    insert into emailrelay.history (id, ended_at)
-    select id, statement_timestamp() from unnest(%(ids)s::uuid[]) as d (id)
+    insert into emailrelay.history (id, ended_at, how)
+    select id, statement_timestamp(), how
+    from unnest(%(ids)s::uuid[], %(hows)s::text[]) as d (id, how)
     """,
 )
-"""Takes messages out, and notes that they have been here."""
+"""Takes messages out, and notes that they have been here, and whose lease has ended them."""
 _ANSWER = """
 update emailrelay.awaited a set reply = d.reply
 from unnest(%(ids)s::uuid[], %(replies)s::text[]) as d (id, reply)
@@ -214,11 +215,12 @@ class Settler:
     async def _write(
         self, connection: DatabaseConnection, changes: Sequence[tuple[Ending, Change]]
     ) -> None:
-        going = [ending.id for ending, change in changes if change.stage is None]
+        going = [ending for ending, change in changes if change.stage is None]
         staying = [(ending, change) for ending, change in changes if change.stage is not None]
         if going:
+            ids, hows = [each.id for each in going], [str(each.token) for each in going]
             for statement in DELETE:
-                await connection.execute(statement, {"ids": going})
+                await connection.execute(statement, {"ids": ids, "hows": hows})
             await add(self._database, connection, _records(changes, self._database.clock()))
         if staying:
             await self._write_changes(connection, staying)

@@ -129,7 +129,8 @@ class ClientWaits:
             renew = loop.time() - renewed > WAIT / 3
             try:
                 found = await self._answers(renew=renew)
-            except RelayError:  # the database is away; the connections have reported it
+            except RelayError as error:
+                self._database.refused("look for answers", error)
                 pause = _LONGEST
                 continue
             renewed = loop.time() if renew else renewed
