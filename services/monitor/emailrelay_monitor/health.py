@@ -61,7 +61,10 @@ def does_its_job(found: Found, now: float) -> HealthAnswer:
 
 
 def report(
-    services: Mapping[str, Found], question: Question, now: float, others: Mapping[str, HealthAnswer]
+    services: Mapping[str, Found],
+    question: Question,
+    now: float,
+    others: Mapping[str, HealthAnswer],
 ) -> tuple[bool, dict[str, object]]:
     """Return the answer for all services as JSON's values, and whether all is well.
 

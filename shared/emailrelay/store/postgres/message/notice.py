@@ -12,6 +12,7 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Recovered
 from emailrelay.journal import Notified
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import from_uuid, to_uuid
 from emailrelay.settlement import Done
@@ -131,7 +132,7 @@ class PostgresFailure(FailedMessage):
 
     async def remove(self) -> None:
         """See ``FailedMessage.remove``."""
-        await self._claim.settle(Done())
+        await self._claim.settle(Done(end=MessageEnd.EXPIRED))
 
     async def release(self) -> None:
         """See ``FailedMessage.release``."""
