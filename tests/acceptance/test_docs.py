@@ -22,6 +22,7 @@ PRINTED = [one for page in PAGES for one in printed(page)]
 QUEUE_COMMANDS = [
     "list",
     "show",
+    "cat",
     "stats",
     "flush",
     "hold",
@@ -30,6 +31,7 @@ QUEUE_COMMANDS = [
     "fail",
     "delete",
     "route",
+    "check",
     "verify",
     "export",
     "import",
