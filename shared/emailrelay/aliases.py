@@ -5,8 +5,8 @@ as they are, so an alias never takes away another host's mail.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import NamedTuple, cast
 
 from emailrelay.envelope import Address
 
@@ -17,11 +17,10 @@ MOST_ADDRESSES = 1000
 """The most addresses of one name; further ones are left out."""
 
 
-@dataclass(frozen=True, slots=True)
-class Aliases:
+class Aliases(NamedTuple):
     """The aliases of a host. ``hosts`` are its names, in lower case."""
 
-    table: Mapping[str, tuple[Address, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    table: Mapping[str, tuple[Address, ...]] = MappingProxyType({})
     """By names in lower case."""
     hosts: frozenset[str] = frozenset(LOCALHOST)
 
@@ -67,6 +66,35 @@ class Aliases:
         return self.table.get(name, self.table.get(EVERY_NAME))
 
 
+NO_ALIASES = Aliases()
+
+
+def read_table(value: object) -> dict[str, list[str]]:
+    """Read a table from a settings file, or a text such as ``root=a@x.org,b@x.org``.
+
+    Raises:
+        ValueError: it is neither, or has problems; the text names all of them.
+
+    """
+    if isinstance(value, str):
+        pairs = [word.partition("=") for word in value.split()]
+        items: list[tuple[object, object]] = [(name, targets) for name, _, targets in pairs]
+    elif isinstance(value, dict):
+        items = list(cast("dict[object, object]", value).items())
+    else:
+        raise ValueError('must be a table of names, each with an address: root = "a@example.com"')  # noqa: TRY004 -- a wrong setting
+    table = {str(name): list(_targets(targets)) for name, targets in items}
+    wrong = "; ".join(problems(table))
+    if wrong:
+        raise ValueError(wrong)
+    return table
+
+
+def _targets(value: object) -> Iterator[str]:
+    each = cast("list[object]", value) if isinstance(value, list) else str(value).split(",")
+    return (text for target in each if (text := str(target).strip()))
+
+
 def problems(table: Mapping[str, Sequence[str]]) -> Iterator[str]:
     """Yield the problems of a table: names that lead to no address with a domain."""
     aliases = Aliases.of(table)
@@ -77,9 +105,15 @@ def problems(table: Mapping[str, Sequence[str]]) -> Iterator[str]:
             yield f"{name!a}: must have an address"
         else:
             start = Address("other" if name == EVERY_NAME else name)
-            lost = [end for end in aliases.resolve(start) if "@" not in end]
+            lost = [end for end in aliases.resolve(start) if not _is_address(end)]
             if lost:
                 yield f"{name!a}: leads to {lost[0]!a}, which is no address with a domain"
+
+
+def _is_address(text: str) -> bool:
+    local, at, domain = text.rpartition("@")
+    plain = text.isascii() and text.isprintable() and not any(c in text for c in " <>,;")
+    return bool(local and at and domain) and plain
 
 
 def _is_name(name: str) -> bool:

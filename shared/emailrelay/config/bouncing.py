@@ -1,32 +1,14 @@
 """The settings about mail that fails, and about mail for names of this host."""
 
-from typing import Annotated, TypeAlias, cast
+from typing import Annotated, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from emailrelay.aliases import problems
+from emailrelay.aliases import read_table
 from emailrelay.config.declared import Declared
 from emailrelay.config.values import Flag, Metavar, PositiveCount, comma_list
 
 _MONTH = 30 * 86400.0
-
-
-def _table(value: object) -> object:
-    """Return a table of lists from a table, or from a text such as ``root=a@x.org,b@x.org``."""
-    if isinstance(value, str):
-        pairs = [word.partition("=") for word in value.split()]
-        return {name: comma_list(targets) for name, _, targets in pairs}
-    if isinstance(value, dict):
-        table = cast("dict[object, object]", value)
-        return {name: comma_list(targets) for name, targets in table.items()}
-    return value
-
-
-def _checked(table: dict[str, list[str]]) -> dict[str, list[str]]:
-    wrong = "; ".join(problems(table))
-    if wrong:
-        raise ValueError(wrong)
-    return table
 
 
 def _addresses(texts: list[str]) -> list[str]:
@@ -39,8 +21,7 @@ def _addresses(texts: list[str]) -> list[str]:
 
 AliasTable: TypeAlias = Annotated[
     dict[str, list[str]],
-    BeforeValidator(_table),
-    AfterValidator(_checked),
+    BeforeValidator(read_table),
     Metavar("NAME=ADDRESS,..."),
 ]
 Mailboxes: TypeAlias = Annotated[
