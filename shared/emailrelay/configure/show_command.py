@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -110,8 +110,11 @@ def _row(got: Gathered[Any], name: str) -> ShownSetting:
 
 def _plain(value: Any) -> Shown:
     """Return a value without passwords; a table is an object of the keys that it sets."""
-    if isinstance(value, tuple) and any(isinstance(item, Declared) for item in value):  # pyright: ignore[reportUnknownVariableType] -- values of any kind
-        return shown([item.model_dump(mode="json", exclude_unset=True) for item in value])  # pyright: ignore[reportUnknownVariableType] -- values of any kind
+    if isinstance(value, tuple):
+        items = cast("tuple[object, ...]", value)
+        tables = [item for item in items if isinstance(item, Declared)]
+        if tables:
+            return shown([table.model_dump(mode="json", exclude_unset=True) for table in tables])
     return shown(value)
 
 
