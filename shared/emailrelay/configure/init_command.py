@@ -57,21 +57,21 @@ def init(
     """Ask for smarthost, account and clients, and write the settings file."""
     path = Path(settings_file.chosen(config, os.environ) or settings_file.DEFAULT).absolute()
     secrets = path.with_name(_SECRETS)
-    writing.check_free(path, force=force)
+    replaces = writing.check_free(path, force=force)
     _all_given(smarthost=smarthost, account=account, clients=clients)
     found, password = _ask(smarthost, account, clients, password_file)
     written = [str(path)]
     if found.needs_secrets:
-        writing.check_free(secrets, force=force)
+        also = writing.check_free(secrets, force=force)
         text = answers.secrets_text(found, password)
-        writing.write(secrets, text, secret=True, force=force)
+        writing.write(secrets, text, secret=True, force=also)
         written.insert(0, str(secrets))
         if os.geteuid() == 0 and writing.group_of_services() is None:
             print_line(
                 f"only root can read {secrets} until there is a user {INSTALLED}: run "
                 f"emailrelay-setup, then chgrp {INSTALLED} {secrets} && chmod 640 {secrets}"
             )
-    writing.write(path, answers.settings_text(found, str(secrets)), secret=False, force=force)
+    writing.write(path, answers.settings_text(found, str(secrets)), secret=False, force=replaces)
     for line in answers.steps(found, written):
         print_line(line)
     return _examine(path, doctor)

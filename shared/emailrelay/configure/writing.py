@@ -13,12 +13,31 @@ from emailrelay.errors import ConfigError
 _FOR_ALL, _FOR_GROUP, _FOR_OWNER = 0o644, 0o640, 0o600
 
 
-def check_free(path: Path, *, force: bool) -> None:
-    """Raise ConfigError if the file exists, unless ``force``."""
-    if os.path.lexists(path) and not force:
-        raise ConfigError(
-            [f"{path}: exists; change it, or give --force to replace it (a copy is kept)"]
+def check_free(path: Path, *, force: bool) -> bool:
+    """Return whether a file is to be replaced: with ``force``, or if it sets nothing.
+
+    Raises:
+        ConfigError: there is another file.
+
+    """
+    if not os.path.lexists(path):
+        return force
+    if force or _sets_nothing(path):
+        return True
+    raise ConfigError(
+        [f"{path}: exists; change it, or give --force to replace it (a copy is kept)"]
+    )
+
+
+def _sets_nothing(path: Path) -> bool:
+    """Tell whether a file has only comments, as the example that emailrelay-setup installs."""
+    try:
+        return all(
+            not line.strip() or line.lstrip().startswith("#")
+            for line in path.read_text("utf-8").splitlines()
         )
+    except (OSError, UnicodeDecodeError):
+        return False
 
 
 def write(path: Path, text: str, *, secret: bool, force: bool) -> None:
