@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from emailrelay.config.findings import SettingFinding
+from emailrelay.config.findings import SettingFinding, warning
 from emailrelay.listening import BindTrial, try_binding
 from emailrelay.service.checks.port_holder import holder_of
 
@@ -19,7 +19,10 @@ def tcp(interfaces: Sequence[str], port: int) -> Iterator[SettingFinding]:
     """Yield the TCP addresses that cannot be bound by a service with the rights of this process."""
     for trial in try_binding(interfaces, port):
         setting = "port" if trial.error.errno in {errno.EADDRINUSE, errno.EACCES} else "interface"
-        if trial.error.errno != errno.EADDRINUSE:
+        if trial.error.errno == errno.EACCES:
+            # A unit gives the service a right that its user does not have (AmbientCapabilities).
+            yield warning(setting, f"{trial}; the check by root tries it for the service")
+        elif trial.error.errno != errno.EADDRINUSE:
             yield SettingFinding(setting, str(trial))
         elif (other := _stranger(trial)) is not None:
             yield SettingFinding(setting, f"{trial} ({other})")
