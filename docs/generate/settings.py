@@ -20,7 +20,7 @@ from emailrelay.config.values import Alone
 _SAMPLES: dict[str, object] = {
     "CA": "<default>",
     "DIR": "/var/spool/emailrelay",
-    "FILE": "/etc/emailrelay.auth",
+    "FILE": "/etc/emailrelay/emailrelay.auth",
     "FQDN": "relay.example.net",
     "HOST:PORT": "smtp.example.net:25",
     "IP": "192.0.2.1",

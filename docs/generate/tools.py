@@ -15,6 +15,7 @@ from emailrelay.configure import cli as configure
 from emailrelay.notify import cli as notify
 from emailrelay.oauth import cli as auth
 from emailrelay.queue import cli as queue
+from emailrelay.queue.parser import VERBS
 from emailrelay.queue.state import State
 from emailrelay.secrets import passwd
 from emailrelay.store.postgres import cli as store
@@ -143,7 +144,6 @@ def passwd_page(see_also: Sequence[str]) -> ManPage:
 
 def queue_page(see_also: Sequence[str]) -> ManPage:
     """Return the page of ``emailrelay-queue``."""
-    group = cast("_Group", typer.main.get_command(queue.app))
     states = ", ".join(state.value for state in State)
     return ManPage(
         name="emailrelay-queue",
@@ -157,10 +157,16 @@ def queue_page(see_also: Sequence[str]) -> ManPage:
                     f"The states are {states}.",
                 ),
             ),
-            *(_section(name, command) for name, command in group.commands.items()),
+            *(_queue_section(name) for name in VERBS),
         ),
         see_also=see_also,
     )
+
+
+def _queue_section(name: str) -> Section:
+    text = _help_of(lambda words: queue.main([name, *words]))
+    about = VERBS[name].summary
+    return Section(name, (about,), tuple(_entries(text.partition(about)[2])))
 
 
 def store_page(see_also: Sequence[str]) -> ManPage:

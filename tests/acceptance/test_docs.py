@@ -23,14 +23,14 @@ QUEUE_COMMANDS = [
     "list",
     "show",
     "stats",
+    "flush",
     "hold",
     "release",
     "retry",
     "fail",
     "delete",
-    "flush",
-    "verify",
     "route",
+    "verify",
     "export",
     "import",
 ]  # in the help's order
@@ -145,7 +145,7 @@ def test_every_printed_service_has_good_settings(service: type[Settings]) -> Non
     assert found
     for one in found:
         words = [word for word in one.arguments if word != "--check-config"]
-        words = [EXAMPLE if word == "/etc/emailrelay.toml" else word for word in words]
+        words = [EXAMPLE if word == "/etc/emailrelay/emailrelay.toml" else word for word in words]
         read(service, words, {"EMAILRELAY_FORWARD_TO": "127.0.0.1:25"})
 
 
@@ -216,7 +216,7 @@ def test_pages_and_units_give_things_to_root_and_the_user_of_the_services_only()
         for named in _GIVEN.findall(text)
         for owner in named.split(":")
     }
-    assert ("emailrelay", "README.md") in found
+    assert ("emailrelay", "docs/spool.md") in found
     assert ("emailrelay", "deploy/systemd/emailrelay.service") in found
     assert {one for one in found if one[0] not in OWNERS and not one[0].isdigit()} == set()
 
@@ -233,15 +233,12 @@ def test_a_line_for_cron_names_the_whole_path() -> None:
     assert all(line.split()[5:7] == ["emailrelay", NOTIFY] for line in lines), lines
 
 
-def test_install_makes_every_place_that_pages_and_units_name() -> None:
-    (install,) = [text for text in blocks(ROOT / "README.md", "sh") if "useradd" in text]
-    texts = [page.read_text("utf-8") for page in PAGES]
+def test_pages_and_units_name_one_settings_directory() -> None:
+    older = ROOT / "docs" / "upgrading.md"
+    texts = [page.read_text("utf-8") for page in PAGES if page != older]
     texts += [path.read_text("utf-8") for path in deployed()]
-    places = {place for text in texts for place in re.findall(r"/(?:etc|opt)/emailrelay\b/?", text)}
-    for place in places - {"/etc/emailrelay"}:
-        assert f" {place.rstrip('/')}" in install, place
     files = {name for text in texts for name in re.findall(r"/etc/emailrelay[-.][\w.-]*\w", text)}
-    assert files == {f"/etc/emailrelay.{suffix}" for suffix in ("auth", "conf", "toml")}
+    assert files == {"/etc/emailrelay.conf"}
 
 
 def run(program: Path, *arguments: Path) -> None:

@@ -47,6 +47,32 @@ async def test_late_settlement_is_refused_and_changes_nothing(database: Postgres
         assert await listed(other) == {}
 
 
+async def test_late_settlement_is_refused_when_another_claim_has_finished_the_message(
+    database: PostgresOpener,
+) -> None:
+    """The mark of the final dot may be lost with the server: then only this names the duplicate."""
+    async with database() as store, database() as other:
+        message = await put(store)
+        late = await claimed(store, message)
+        database.end_leases()
+        async with await claimed(other, message) as claim:
+            await claim.settle(Done())
+        with pytest.raises(StoreError, match="lease"):
+            await late.settle(Done())
+
+
+async def test_late_settlement_is_refused_when_an_operator_has_deleted_the_message(
+    database: PostgresOpener,
+) -> None:
+    async with database() as store, database() as other:
+        message = await put(store)
+        late = await claimed(store, message)
+        database.end_leases()
+        assert await other.delete(message)
+        with pytest.raises(StoreError, match="lease"):
+            await late.settle(Done())
+
+
 async def test_late_release_does_not_free_a_message_of_another(database: PostgresOpener) -> None:
     async with database() as store, database() as other:
         message = await put(store)

@@ -17,7 +17,8 @@ from emailrelay.config.shown import Shown, shown
 from emailrelay.config.tables import tables
 from emailrelay.configure.options import PROGRAM, Config
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.screen import console, new_table, plain, print_json, print_line
+from emailrelay.terminal.output import print_json, print_line
+from emailrelay.terminal.screen import console, new_table, plain
 from emailrelay.terminal.typer_command import Json
 
 SHOW_CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}

@@ -102,7 +102,8 @@ class Leases:
                 return
             try:
                 kept = await self._renewed(list(held.values()))
-            except RelayError:  # the database is away; the connections have reported it
+            except RelayError as error:
+                self._database.refused("renew leases", error)
                 continue
             for message, lease in held.items():
                 if message not in kept:
