@@ -37,6 +37,7 @@ QUEUE_COMMANDS = [
     "import",
 ]  # in the help's order
 AUTH_COMMANDS = ["login", "status", "refresh"]
+CONFIG_COMMANDS = ["init", "check", "show"]
 
 NOT_OURS = MappingProxyType(
     {
@@ -82,6 +83,10 @@ def options_for(one: Printed) -> frozenset[str]:
             return options_of("emailrelay-doctor") | options_of("emailrelay-forwarder")
         case "emailrelay-auth":
             return options_of("emailrelay-auth", *one.arguments[:1])
+        case "emailrelay-config":
+            return options_of("emailrelay-config", *one.arguments[:1]).union(
+                *(options_of(service.program) for service in SERVICES)
+            )
         case _:
             return options_of(one.command)
 
@@ -90,6 +95,7 @@ def every_option() -> frozenset[str]:
     commands = {one.command for one in PRINTED} - {"emailrelay", "emailrelay-queue"}
     found = [options_of(command) for command in commands]
     found += [options_of("emailrelay-auth", name) for name in AUTH_COMMANDS]
+    found += [options_of("emailrelay-config", name) for name in CONFIG_COMMANDS]
     found += [options_of("emailrelay-queue", name) for name in QUEUE_COMMANDS]
     return options_of("emailrelay", "--verbose").union(*found)
 
