@@ -11,6 +11,7 @@ from docs.generate.tools import (
     notify_page,
     passwd_page,
     queue_page,
+    setup_page,
     store_page,
     submit_page,
 )
@@ -33,6 +34,7 @@ _COMMANDS = (
     "emailrelay-auth",
     "emailrelay-doctor",
     "emailrelay-filter-test",
+    "emailrelay-setup",
 )
 
 _GENERAL = (
@@ -97,6 +99,7 @@ def all_pages() -> Iterator[ManPage]:
     yield auth_page(_see_also("emailrelay-auth"))
     yield doctor_page(_see_also("emailrelay-doctor"))
     yield filter_test_page(_see_also("emailrelay-filter-test"))
+    yield setup_page(_see_also("emailrelay-setup"))
 
 
 def _see_also(name: str) -> Sequence[str]:
