@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 from emailrelay.config import SERVICES, at_start
 from emailrelay.config.declared import texts
+from emailrelay.config.environment import variable
 from emailrelay.config.flags import flag, groups, metadata, metavar
-from emailrelay.config.problems import variable
 from emailrelay.config.tables import tables
 from emailrelay.config.values import Alone
 

@@ -3,12 +3,13 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
 from emailrelay import service
 from emailrelay.config import ForwarderSettings, load
+from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
@@ -30,7 +31,7 @@ from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.session.opening import open_session
-from emailrelay_forwarder.settings.policy_settings import check_files, found_by_check, sessions_of
+from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.single_pass import SinglePass
 from emailrelay_forwarder.worker import ForwarderWorker
 from emailrelay_forwarder.worker_control import WorkerControl
@@ -42,7 +43,7 @@ _MOST_TASKS = 500
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
-    settings = load(ForwarderSettings, argv, check=found_by_check)
+    settings = load(ForwarderSettings, argv, check=_check)
     report = reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
@@ -63,6 +64,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         live=None if settings.once else live,
         drain=settings.stop_grace,
     )
+
+
+def _check(settings: ForwarderSettings, scope: CheckScope) -> Iterable[SettingFinding]:
+    from emailrelay_forwarder.check import check  # noqa: PLC0415 -- only --check-config needs it
+
+    return check(settings, scope)
 
 
 def rules(

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from emailrelay import settings_file
 from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.option import Option, OptionKind, OptionUse
 from emailrelay.classic.options import BY_NAME
@@ -75,7 +76,15 @@ def plan(asked: GivenOptions) -> Plan:
 
 def store_settings(asked: GivenOptions, environ: Mapping[str, str]) -> Settings:
     """Return settings that name the store."""
-    return read(FilterdSettings, _service(FilterdSettings, asked).flags, environ)
+    return read(FilterdSettings, _service(FilterdSettings, asked).flags, own_environment(environ))
+
+
+def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which the services do not read the settings file of all commands.
+
+    This command has its own file (docs/decisions/default-settings-file.md).
+    """
+    return {settings_file.VARIABLE: "", **environ}
 
 
 def problems(planned: Plan, asked: GivenOptions, environ: Mapping[str, str]) -> list[str]:
@@ -83,7 +92,7 @@ def problems(planned: Plan, asked: GivenOptions, environ: Mapping[str, str]) -> 
     found = dict.fromkeys(_unavailable(asked))
     for service in (*planned.lasting, *([planned.once] if planned.once else [])):
         try:
-            read(service.settings, service.flags, environ)
+            read(service.settings, service.flags, own_environment(environ))
         except ConfigError as error:
             # Several services read the same flag.
             found.update(

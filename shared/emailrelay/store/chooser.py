@@ -19,6 +19,7 @@ from emailrelay.store.queue_entry import QueueEntry
 from emailrelay.store.several import SeveralStores
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.spool.trial import SpoolTrial, try_spool
 from emailrelay.store.submission import Submission, SubmissionRefused
 from emailrelay.store.tokens import TokenStore
 
@@ -33,6 +34,11 @@ def spool_at(where: str | Path) -> Path | None:
     if url.scheme == "spool" and not url.netloc and url.path.startswith("/"):
         return Path(unquote(url.path))
     return None
+
+
+def spool_trouble(spool: str, minimum_free: int = 0) -> SpoolTrial:
+    """Return what would keep a service from a spool directory; see ``spool.trial``."""
+    return try_spool(spool, minimum_free)
 
 
 def open_store(

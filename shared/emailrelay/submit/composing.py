@@ -14,7 +14,6 @@ from emailrelay.submit import addresses, message
 from emailrelay.submit.arguments import Arguments, UsageError
 from emailrelay.submit.message import Header, Origin
 
-_VARIABLE = "EMAILRELAY_DOMAIN"
 _LONGEST_DOMAIN = 255
 _NO_DOMAIN = r"[\s()<>,;:\\\"@\[\]\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 
@@ -50,8 +49,10 @@ class Mail(NamedTuple):
         yield from self.body
 
 
-def compose(arguments: Arguments, source: BinaryIO) -> Mail:
+def compose(arguments: Arguments, source: BinaryIO, domain: str | None = None) -> Mail:
     """Read the header, and determine the sender and the recipients.
+
+    ``domain``: this host's name in its settings, for addresses without a domain.
 
     Raises:
         DataError: the text is not a message that can be sent.
@@ -61,7 +62,7 @@ def compose(arguments: Arguments, source: BinaryIO) -> Mail:
     """
     lines = message.lines(source, dots_end=arguments.dots_end)
     header, begun = message.take_header(lines)
-    host = _host(arguments.domain)
+    host = _host(arguments.domain or domain)
     user, full_name = _account()
     address = f"{addresses.local_part(user)}@{host}"
     fields = header.recipient_fields() if arguments.from_header else []
@@ -79,9 +80,9 @@ def compose(arguments: Arguments, source: BinaryIO) -> Mail:
 
 def _host(given: str | None) -> str:
     """Return the domain for addresses without one."""
-    host = given or os.environ.get(_VARIABLE) or _mail_name() or socket.gethostname()
+    host = given or _mail_name() or socket.gethostname()
     if len(host) > _LONGEST_DOMAIN or (not host.isalnum() and re.search(_NO_DOMAIN, host)):
-        raise UsageError(f"{host!a}: not a domain; use --domain NAME, or set {_VARIABLE}")
+        raise UsageError(f"{host!a}: not a domain; use --domain NAME, or set domain")
     return host
 
 
