@@ -12,6 +12,7 @@ from docs.generate.tools import (
     notify_page,
     passwd_page,
     queue_page,
+    setup_page,
     store_page,
     submit_page,
 )
@@ -35,6 +36,7 @@ _COMMANDS = (
     "emailrelay-config",
     "emailrelay-doctor",
     "emailrelay-filter-test",
+    "emailrelay-setup",
 )
 
 _GENERAL = (
@@ -101,6 +103,7 @@ def all_pages() -> Iterator[ManPage]:
     yield config_page(_see_also("emailrelay-config"))
     yield doctor_page(_see_also("emailrelay-doctor"))
     yield filter_test_page(_see_also("emailrelay-filter-test"))
+    yield setup_page(_see_also("emailrelay-setup"))
 
 
 def _see_also(name: str) -> Sequence[str]:

@@ -18,6 +18,7 @@ from emailrelay.queue import cli as queue
 from emailrelay.queue.parser import VERBS
 from emailrelay.queue.state import State
 from emailrelay.secrets import passwd
+from emailrelay.setup import cli as setup
 from emailrelay.store.postgres import cli as store
 from emailrelay.submit import cli as submit
 from emailrelay_filterd.trial import cli as filter_test
@@ -71,6 +72,23 @@ def doctor_page(see_also: Sequence[str]) -> ManPage:
         sections=(
             Section("Description", (" ".join(about.partition("ROUTE]")[2].split()),)),
             Section("Options", (), tuple(_entries(rest))),
+            Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
+        ),
+        see_also=see_also,
+    )
+
+
+def setup_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-setup``."""
+    text = _help_of(setup.main)
+    about, _, rest = text.partition("options:\n")
+    return ManPage(
+        name="emailrelay-setup",
+        summary="makes a machine ready for the services, and undoes it",
+        synopsis=("[options]",),
+        sections=(
+            Section("Description", (" ".join(about.partition("[options]")[2].split()),)),
+            Section("Options", (), tuple(_entries(rest.partition("Exit status: ")[0]))),
             Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
         ),
         see_also=see_also,
