@@ -144,6 +144,20 @@ async def test_no_final_dot_in_the_last_half_of_a_lease(database: PostgresOpener
             await claim.before_dot("smarthost.test:25")
 
 
+async def test_no_final_dot_after_the_lease_beside_one_of_a_later_claim(
+    database: PostgresOpener,
+) -> None:
+    async with database() as store:
+        message = await put(store)
+        late = await claimed(store, message)
+        database.end_leases()
+        async with await claimed(store, message) as claim:
+            asked = [each.before_dot("smarthost.test:25") for each in (claim, late)]
+            wanted, refused = await asyncio.gather(*asked, return_exceptions=True)
+            assert wanted is True
+            assert isinstance(refused, StoreError)
+
+
 async def test_leases_are_renewed(database: PostgresOpener) -> None:
     database.url = database.server.url(database.name, lease="1")
     async with database() as store:
