@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -23,7 +24,7 @@ USER = 10_025
 ISOLATED = """set -e
 mount --bind "$SPOOL" "$SPOOL"
 mount -t tmpfs tmpfs /run
-mkdir -m 1777 /run/emailrelay
+mount -t tmpfs tmpfs /dev/shm
 mount -o remount,bind,ro /
 if touch "$SPOOL/../written" 2>/dev/null; then echo "the root file system is not read-only"; exit 1; fi
 exec setpriv --reuid 10025 --regid 10025 --clear-groups --bounding-set=-all --inh-caps=-all \\
@@ -85,7 +86,7 @@ def test_certificate_can_be_two_files(tmp_path: Path, private: dict[str, str]) -
     [
         {"EMAILRELAY_SERVER_AUTH_FILE": "SECRET", "EMAILRELAY_SERVER_AUTH": "/etc/x"},
         {"EMAILRELAY_SERVER_AUTH_FILE": "/nowhere/secret"},
-        {"EMAILRELAY_SERVER_AUTH_FILE": "SECRET", "PRIVATE_DIR": "/nowhere"},
+        {"EMAILRELAY_SERVER_AUTH_FILE": "SECRET", "PRIVATE_DIR": "/proc/nowhere"},
     ],
     ids=["both are given", "it does not exist", "no room for a copy"],
 )
@@ -142,7 +143,7 @@ class Containers:
 
 
 @pytest.fixture
-def containers(tmp_path: Path) -> Iterator[Containers]:
+def containers() -> Iterator[Containers]:
     if os.geteuid() != 0 or not all(map(shutil.which, ("unshare", "setpriv"))):
         pytest.skip("only root can make mounts, with unshare and setpriv")
     if not others_can_run_it():
@@ -154,12 +155,13 @@ def containers(tmp_path: Path) -> Iterator[Containers]:
     )
     if tried.returncode:
         pytest.skip("the root file system cannot be made read-only here")
-    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        place.chmod(place.stat().st_mode | 0o011)
-    containers = Containers(tmp_path)
+    directory = Path(tempfile.mkdtemp(prefix="containers-"))  # pytest's are closed to other users
+    directory.chmod(0o711)
+    containers = Containers(directory)
     yield containers
     for service in containers.started:
         service.clear_away()
+    shutil.rmtree(directory)
 
 
 def test_services_relay_without_root_on_a_read_only_root(
@@ -167,6 +169,7 @@ def test_services_relay_without_root_on_a_read_only_root(
 ) -> None:
     sink = Sink("sink", containers.directory, free_port(), ()).start()
     port = free_port()
+    secret = Path(shutil.copy(secret, containers.directory / "server_auth"))
     try:
         receiver = containers.start("receiver", secret, "--port", str(port), port=port)
         forwarder = containers.start("forwarder", secret, "--forward-to", sink.address)

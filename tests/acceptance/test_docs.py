@@ -22,6 +22,7 @@ PRINTED = [one for page in PAGES for one in printed(page)]
 QUEUE_COMMANDS = [
     "list",
     "show",
+    "cat",
     "stats",
     "flush",
     "hold",
@@ -30,16 +31,20 @@ QUEUE_COMMANDS = [
     "fail",
     "delete",
     "route",
+    "check",
     "verify",
     "export",
     "import",
 ]  # in the help's order
 AUTH_COMMANDS = ["login", "status", "refresh"]
+CONFIG_COMMANDS = ["init", "check", "show"]
 
 NOT_OURS = MappingProxyType(
     {
         "--attach": "swaks",
         "--body": "swaks",
+        "--build-arg": "podman",
+        "--format": "podman",
         "--from": "swaks, and emailrelay-queue",
         "--now": "systemctl",
         "--pipeline": "swaks",
@@ -80,6 +85,10 @@ def options_for(one: Printed) -> frozenset[str]:
             return options_of("emailrelay-doctor") | options_of("emailrelay-forwarder")
         case "emailrelay-auth":
             return options_of("emailrelay-auth", *one.arguments[:1])
+        case "emailrelay-config":
+            return options_of("emailrelay-config", *one.arguments[:1]).union(
+                *(options_of(service.program) for service in SERVICES)
+            )
         case _:
             return options_of(one.command)
 
@@ -88,6 +97,7 @@ def every_option() -> frozenset[str]:
     commands = {one.command for one in PRINTED} - {"emailrelay", "emailrelay-queue"}
     found = [options_of(command) for command in commands]
     found += [options_of("emailrelay-auth", name) for name in AUTH_COMMANDS]
+    found += [options_of("emailrelay-config", name) for name in CONFIG_COMMANDS]
     found += [options_of("emailrelay-queue", name) for name in QUEUE_COMMANDS]
     return options_of("emailrelay", "--verbose").union(*found)
 
@@ -228,8 +238,8 @@ def test_a_line_for_cron_names_the_whole_path() -> None:
 
 
 def test_pages_and_units_name_one_settings_directory() -> None:
-    older = ROOT / "docs" / "upgrading.md"
-    texts = [page.read_text("utf-8") for page in PAGES if page != older]
+    of_the_past = {"upgrading.md", "settings-directory.md"}
+    texts = [page.read_text("utf-8") for page in PAGES if page.name not in of_the_past]
     texts += [path.read_text("utf-8") for path in deployed()]
     files = {name for text in texts for name in re.findall(r"/etc/emailrelay[-.][\w.-]*\w", text)}
     assert files == {"/etc/emailrelay.conf"}

@@ -224,3 +224,16 @@ async def test_record_that_has_hostile_texts_is_one_record(opener: Opener) -> No
         record = await one(store, message)
         assert (record.user, record.entries[-1]) == (hostile, attempt(1.0, ann=reply))
         assert await found(store, HistoryQuery(id=QueueId("1.1.1"))) == []
+
+
+async def test_failed_message_whose_time_is_over_has_expired(opener: Opener) -> None:
+    async with opener() as store:
+        await store.history().keep(WIDE)
+        message = await put(store)
+        async with await claimed(store, message) as claim:
+            await claim.settle(Fail(NEVER, attempt(1.0, ann=NEVER)))
+        failure = await store.failure(message)
+        assert failure is not None
+        async with failure:
+            await failure.remove()
+        assert (await one(store, message)).end is MessageEnd.EXPIRED

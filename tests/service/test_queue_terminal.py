@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -74,7 +75,13 @@ class Spool:
                     await claim.settle(settlement)
             await store.hold(self.held)
 
-    def run(self, *words: str, columns: int = 80, answer: str = "", **environment: str) -> Shown:
+    def run(
+        self,
+        *words: str,
+        columns: int = 80,
+        answer: str = "",
+        environment: Mapping[str, str] | None = None,
+    ) -> Shown:
         return at_terminal(
             "emailrelay.queue",
             [*words, "-s", str(self.directory)],
@@ -158,10 +165,10 @@ def test_any_character_set_will_do(looked_at: Spool, environment: dict[str, str]
         ["cat", looked_at.failed],
         ["check"],
     ):
-        shown = looked_at.run(*words, **environment)
+        shown = looked_at.run(*words, environment=environment)
         assert "Traceback" not in shown.text
         assert shown.status == (1 if words == ["check"] else 0), shown.text
-    listed = looked_at.run("list", **environment).text
+    listed = looked_at.run("list", environment=environment).text
     assert "..." in listed
     assert "\\u2026" not in listed
 
@@ -169,7 +176,7 @@ def test_any_character_set_will_do(looked_at: Spool, environment: dict[str, str]
 def test_colours_are_for_terminals_that_want_them(looked_at: Spool) -> None:
     assert "\x1b[33mdeferred\x1b[0m" in looked_at.run("list").text
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
-        assert "\x1b" not in looked_at.run("list", **environment).text
+        assert "\x1b" not in looked_at.run("list", environment=environment).text
 
 
 def test_content_at_a_terminal_is_harmless(looked_at: Spool) -> None:

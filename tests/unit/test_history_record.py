@@ -52,6 +52,8 @@ EVERY_KIND: tuple[Entry, ...] = (
     Doubted(at=10.0, peer="p:25"),
     Wished(at=0.0, wish=AdministratorWish.HOLD),
     Notified(at=11.0),
+    Notified(at=12.0, told=True, to=(ANN,), notice="1795953600000.7.2"),
+    Notified(at=13.0, told=False),
 )
 
 
@@ -167,7 +169,9 @@ def test_time_line_tells_every_kind_of_entry_in_a_few_words() -> None:
         "a try now was requested",
         "in doubt: p:25",
         "the operator's hold takes effect",
-        "the sender was notified",
+        "the sender was told",
+        "told of the failure: ann@x.test, by 1795953600000.7.2",
+        "the sender cannot be told",
         "delivered to all recipients",
     ):
         assert words in told

@@ -37,19 +37,23 @@ def check(settings: ForwarderSettings, scope: CheckScope) -> Iterator[SettingFin
 
 
 def _encryption(settings: ForwarderSettings) -> Iterator[SettingFinding]:
-    for setting in ("client_tls_certificate", "client_tls_verify"):
-        # Each file by itself, so that the finding names its setting.
-        other: dict[str, object] = {"client_tls_certificate": [], "client_tls_verify": None}
-        del other[setting]
-        policy = policy_of(settings.model_copy(update=other))
-        try:
-            context_for(settled(policy, signs_in=True), compare=True)
-        except ConfigError as error:
-            yield from _problems(setting, error)
-        else:
-            if setting == "client_tls_certificate" and settings.client_tls_certificate:
-                files = settings.client_tls_certificate
-                yield from certificates.check(setting, files, time.time(), is_client=True)
+    files = settings.client_tls_certificate
+    # Each file by itself, so that the finding names its setting.
+    problems = list(_loading("client_tls_certificate", settings, "client_tls_verify"))
+    if files and not problems:
+        problems += certificates.check("client_tls_certificate", files, time.time(), is_client=True)
+    yield from problems
+    yield from _loading("client_tls_verify", settings, "client_tls_certificate")
+
+
+def _loading(setting: str, settings: ForwarderSettings, other: str) -> Iterator[SettingFinding]:
+    """Yield the problems of the files of one setting, without those of the other."""
+    default = ForwarderSettings.model_fields[other].default
+    policy = policy_of(settings.model_copy(update={other: default}))
+    try:
+        context_for(settled(policy, signs_in=True), compare=True)
+    except ConfigError as error:
+        yield from _problems(setting, error)
 
 
 def _accounts(settings: ForwarderSettings) -> Iterator[SettingFinding]:

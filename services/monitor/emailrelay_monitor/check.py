@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 from emailrelay.config import MonitorSettings
 from emailrelay.config.findings import CheckScope, SettingFinding
-from emailrelay.service.checks import store
+from emailrelay.service.checks import addresses, store
 
 _NO_DIRECTORY = (
     "runtime_dir is not set: set it for all services, as in runtime_dir = /run/emailrelay"
@@ -16,6 +16,11 @@ _EXTRA = ("h11", "prometheus_client")
 def check(settings: MonitorSettings, scope: CheckScope) -> Iterator[SettingFinding]:
     """Yield every finding about the settings."""
     yield from startable(settings)
+    if scope.ports:
+        yield from addresses.tcp(
+            settings.monitor_interface, settings.monitor_port, prefix="monitor_"
+        )
+    yield from addresses.unix(settings.monitor_interface, setting="monitor_interface")
     if scope.store:
         yield from store.check(settings)
 

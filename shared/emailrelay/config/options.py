@@ -137,7 +137,9 @@ class LogOptions(Declared):
 class MonitorOptions(Declared):
     """Monitoring."""
 
-    runtime_dir: Annotated[DirectoryPath | None, AtStart()] = None
+    runtime_dir: Annotated[DirectoryPath | None, AtStart()] = Field(
+        default=None, examples=["/run/emailrelay"]
+    )
     """The directory in which the services of this host tell emailrelay-monitor their state and
     their counts, such as /run/emailrelay. By default, they tell nothing."""
 
@@ -152,7 +154,9 @@ class EndpointOptions(Declared):
     monitor_port: Annotated[Port, AtStart()] = 9925
     """The TCP port of emailrelay-monitor."""
 
-    monitored: Annotated[ServiceNames, AtStart()] = []
+    monitored: Annotated[ServiceNames, AtStart()] = Field(
+        default=[], examples=[["receiver", "forwarder"]]
+    )
     """The services that should run on this host: receiver, filterd, forwarder. By default, receiver
     and forwarder, and filterd if it has been started."""
 

@@ -89,18 +89,16 @@ def _table(
 
 def _shares(wanted: Sequence[int], room: int) -> list[int]:
     """Return the widths of the texts: as wide as wanted, or a share of the room if that is less."""
-    given, room = [0 for _ in wanted], max(room, 0)
-    open_ = list(range(len(wanted)))
-    while open_:
-        whole = sum(_SHARES[place] for place in open_)
-        fits = [p for p in open_ if wanted[p] <= room * _SHARES[p] // whole]
-        for place in fits or open_:
-            given[place] = wanted[place] if fits else room * _SHARES[place] // whole
-        if not fits:
-            break
-        room -= sum(given[place] for place in fits)
-        open_ = [place for place in open_ if place not in fits]
-    return given
+    given = dict[int, int]()
+    room = max(room, 0)
+    while len(given) < len(wanted):
+        rest = [place for place in range(len(wanted)) if place not in given]
+        whole = sum(_SHARES[place] for place in rest)
+        shares = {place: room * _SHARES[place] // whole for place in rest}
+        fits = {place: wanted[place] for place in rest if wanted[place] <= shares[place]}
+        given |= fits or shares
+        room -= sum(fits.values())
+    return [given[place] for place in range(len(wanted))]
 
 
 def _several_lines(

@@ -107,7 +107,9 @@ def _told(entry: Entry, message: PastMessage) -> Iterator[str]:
             yield f"moved here from {origin}" if origin else "set aside for a move"
         case Doubted(peer=peer):
             yield f"in doubt: {peer} may have accepted it, so that it may get a second copy"
-        case Answered() | Held() | Released() | Flushed() | Notified():
+        case Notified():
+            yield _notified(entry)
+        case Answered() | Held() | Released() | Flushed():
             yield _PLAIN[type(entry)]
         case _:
             assert_never(entry)
@@ -119,9 +121,15 @@ _PLAIN: Mapping[type, str] = MappingProxyType(
         Held: "held by an operator",
         Released: "released for a new try; its age begins anew",
         Flushed: "a try now was requested",
-        Notified: "the sender was notified, or cannot be",
     }
 )
+
+
+def _notified(entry: Notified) -> str:
+    if entry.notice:
+        return f"told of the failure: {', '.join(entry.to) or 'the sender'}, by {entry.notice}"
+    told = {None: "the sender was told, or cannot be", False: "the sender cannot be told"}
+    return told.get(entry.told, "the sender needs no notice")
 
 
 def _try(attempt: Attempt, message: PastMessage) -> Iterator[str]:

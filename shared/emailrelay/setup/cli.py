@@ -166,16 +166,15 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         return
     yield ""
     yield "Next:"
-    yield f'  write forward_to = "SMARTHOST:PORT" and more into {places.SETTINGS}'
-    checked = f"runuser -u {users.USER} -- {bin_dir}/emailrelay-"
-    yield f"  {checked}forwarder --check-config"
+    yield "  emailrelay-config init"
+    yield "  emailrelay-config check"
     if machine.has_systemd:
         names = " ".join(f"emailrelay-{service}" for service in _SERVICES)
         yield f"  systemctl enable --now {names}"
         return
     yield "  start these commands at boot, each in the foreground:"
     for service in _SERVICES:
-        yield f"    {checked}{service}"
+        yield f"    runuser -u {users.USER} -- {bin_dir}/emailrelay-{service}"
 
 
 def _parser() -> _Parser:

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -177,7 +178,8 @@ def _extra_installed() -> Generator[None]:
         yield
     except ImportError as error:
         raise StoreUnusable(
-            f"store: PostgreSQL needs psycopg; run: pip install 'emailrelay[postgres]' ({error})"
+            "store: PostgreSQL needs psycopg: in the checkout, run"
+            f" {sys.prefix}/bin/pip install '.[postgres]' ({error})"
         ) from error
 
 

@@ -8,6 +8,7 @@ from typing import cast
 from emailrelay import envelope_format
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import TakenIn
+from emailrelay.mail_fields import mail_fields
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
@@ -181,8 +182,9 @@ class PostgresClaim(Claim):
         services = self._services
         for stage, pair in self._copy.new_pairs():
             try:
+                envelope = read_envelope(pair)
                 async with PostgresDraft(
-                    services.database, services.committer, services.waiters, read_envelope(pair)
+                    services.database, services.committer, services.waiters, envelope
                 ) as draft:
                     for chunk in read_content(pair):
                         if not draft.write(chunk):
@@ -191,7 +193,7 @@ class PostgresClaim(Claim):
             except RelayError as error:
                 services.database.trouble("take in a message", error)
                 continue
-            services.database.report(TakenIn(id=draft.id))
+            services.database.report(TakenIn(id=draft.id, **mail_fields(envelope)))
 
     async def release(self) -> None:
         """See ``Claim.release``."""

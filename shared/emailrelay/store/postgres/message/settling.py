@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import cast
+from typing import TypeAlias, cast
 from uuid import UUID
 
 from emailrelay.ack import Ack
@@ -35,13 +35,13 @@ from emailrelay.store.postgres.message.upload import move
 from emailrelay.store.transition import Change
 
 _LOCK = """
-select m.id, m.wish from emailrelay.message m
+select m.id, m.lease_token, m.wish from emailrelay.message m
 join unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 on m.id = d.id and m.lease_token = d.token
 where m.lease_until is not null order by m.id for update of m
 """
 _ENDED = """
-select d.id from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
+select d.id, d.token from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 where exists (select 1 from emailrelay.message m where m.id = d.id and m.settled_token = d.token)
 or exists (select 1 from emailrelay.history h where h.id = d.id and h.how = d.token::text)
 """
@@ -77,6 +77,10 @@ update emailrelay.awaited a set reply = d.reply
 from unnest(%(ids)s::uuid[], %(replies)s::text[]) as d (id, reply)
 where a.id = d.id and a.reply is null and a.wait_until > statement_timestamp() returning a.id
 """
+
+
+_Lease: TypeAlias = tuple[UUID, int]
+"""A message, and the token of the claim on it."""
 
 
 class Given(Enum):
@@ -125,6 +129,11 @@ class Ending:
     answer: Reply | None = None
     peer: str = ""
     """The server to which a final dot was sent in this claim."""
+
+    @property
+    def lease(self) -> _Lease:
+        """Return what names the claim: two of one message may end in one transaction."""
+        return self.id, self.token
 
     @property
     def weight(self) -> int:
@@ -195,19 +204,19 @@ class Settler:
         self, connection: DatabaseConnection, endings: Sequence[Ending]
     ) -> tuple[list[bool], set[Stage]]:
         wishes = await _lock(connection, endings)
-        ours = [ending for ending in endings if ending.id in wishes]
+        ours = [ending for ending in endings if ending.lease in wishes]
         if len(ours) < len(endings):
-            await _must_have_ended(connection, [e for e in endings if e.id not in wishes])
+            await _must_have_ended(connection, [e for e in endings if e.lease not in wishes])
         heard = await _answer(connection, ours)
         now = self._database.clock()
         changes = [
-            (ending, _change(ending, wishes[ending.id], now=now, heard=ending.id in heard))
+            (ending, _change(ending, wishes[ending.lease], now=now, heard=ending.id in heard))
             for ending in ours
         ]
         await self._write(connection, changes)
         rings = {change.stage for _, change in changes if change.stage is not None}
         results = [
-            not _too_late(ending, heard=ending.id in heard or ending.id not in wishes)
+            not _too_late(ending, heard=ending.id in heard or ending.lease not in wishes)
             for ending in endings
         ]
         return results, rings
@@ -254,13 +263,17 @@ def _records(changes: Sequence[tuple[Ending, Change]], now: float) -> list[PastM
 
 async def _lock(
     connection: DatabaseConnection, endings: Sequence[Ending]
-) -> Mapping[UUID, AdministratorWish | None]:
+) -> Mapping[_Lease, AdministratorWish | None]:
     """Lock the rows that still belong to their claims; return the operator's wish for each."""
     cursor = await connection.execute(_LOCK, _fenced(endings))
     return {
-        cast("UUID", found): None if wish is None else AdministratorWish(str(wish))
-        for found, wish in await cursor.fetchall()
+        (cast("UUID", found), cast("int", token)): _wish(wish)
+        for found, token, wish in await cursor.fetchall()
     }
+
+
+def _wish(found: object) -> AdministratorWish | None:
+    return None if found is None else AdministratorWish(str(found))
 
 
 async def _must_have_ended(connection: DatabaseConnection, endings: Sequence[Ending]) -> None:
@@ -271,10 +284,10 @@ async def _must_have_ended(connection: DatabaseConnection, endings: Sequence[End
 
     """
     cursor = await connection.execute(_ENDED, _fenced(endings))
-    ended = {found for (found,) in await cursor.fetchall()}
+    ended = set(await cursor.fetchall())
     if ended:
         await connection.execute(_WRITE)
-    if any(ending.id not in ended and ending.settlement is not Given.BACK for ending in endings):
+    if any(ending.lease not in ended and ending.settlement is not Given.BACK for ending in endings):
         raise LeaseEnded("settle a message", "its lease ended before; another process may have it")
 
 
