@@ -70,12 +70,19 @@ class PostgresView(QueueView):
             for row in self._run(self._rows(part)):
                 yield Listed(id=row.id, stage=row.stage, since=row.run_at, size=row.size)
 
-    def _each(self, found: AsyncIterator[_T]) -> Iterator[_T]:
-        async def step() -> _T | None:
-            return await anext(found, None)
+    def _each(self, found: AsyncIterator[Listed]) -> Iterator[Listed]:
+        """Yield what a coroutine finds, many for each entry into the event loop."""
 
-        while (each := self._run(step())) is not None:
-            yield each
+        async def some() -> list[Listed]:
+            part = list[Listed]()
+            async for each in found:
+                part.append(each)
+                if len(part) == _AT_ONCE:
+                    break
+            return part
+
+        while part := self._run(some()):
+            yield from part
 
     def entries(self, listed: Iterable[Listed]) -> Iterator[QueueEntry]:
         """See ``QueueView.entries``."""
