@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from functools import partial
+from importlib.util import find_spec
 
 from emailrelay import service
 from emailrelay.config import MonitorSettings, load
@@ -58,11 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _found_by_check(settings: MonitorSettings) -> list[str]:
     problems = [] if settings.runtime_dir else [_NO_DIRECTORY]
-    try:
-        import h11  # noqa: F401, PLC0415 -- it may not be installed
-        import prometheus_client  # noqa: F401, PLC0415 -- likewise
-    except ImportError as error:
-        problems.append(f"{error.name} is missing: run pip install 'emailrelay[metrics]'")
+    missing = [name for name in ("h11", "prometheus_client") if find_spec(name) is None]
+    if missing:
+        text = f"{' and '.join(missing)} not installed: run pip install 'emailrelay[metrics]'"
+        problems.append(text)
     return problems
 
 
