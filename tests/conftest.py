@@ -27,7 +27,7 @@ def pytest_configure() -> None:
     os.umask(0o022)
     # The settings of this machine are not those of the tests, nor of the processes that they start.
     os.environ.setdefault(settings_file.VARIABLE, "")
-    settings_file.DEFAULT = "/nonexistent/emailrelay.toml"
+    settings_file.looked_at = "/nonexistent/emailrelay.toml"
 
 
 _Factories: TypeAlias = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]

@@ -10,6 +10,7 @@ PACKAGES = (
     "services/receiver/emailrelay_receiver",
     "services/filterd/emailrelay_filterd",
     "services/forwarder/emailrelay_forwarder",
+    "services/monitor/emailrelay_monitor",
 )
 BEGIN = "<!-- Made by `make docs` from the docstrings of the modules. -->"
 END = "<!-- End of the generated tables. -->"

@@ -11,9 +11,11 @@ from unittest import mock
 import typer
 from docs.generate.man import Entry, ManPage, Section
 
+from emailrelay.configure import cli as configure
 from emailrelay.notify import cli as notify
 from emailrelay.oauth import cli as auth
 from emailrelay.queue import cli as queue
+from emailrelay.queue.parser import VERBS
 from emailrelay.queue.state import State
 from emailrelay.secrets import passwd
 from emailrelay.setup import cli as setup
@@ -160,7 +162,6 @@ def passwd_page(see_also: Sequence[str]) -> ManPage:
 
 def queue_page(see_also: Sequence[str]) -> ManPage:
     """Return the page of ``emailrelay-queue``."""
-    group = cast("_Group", typer.main.get_command(queue.app))
     states = ", ".join(state.value for state in State)
     return ManPage(
         name="emailrelay-queue",
@@ -174,10 +175,16 @@ def queue_page(see_also: Sequence[str]) -> ManPage:
                     f"The states are {states}.",
                 ),
             ),
-            *(_section(name, command) for name, command in group.commands.items()),
+            *(_queue_section(name) for name in VERBS),
         ),
         see_also=see_also,
     )
+
+
+def _queue_section(name: str) -> Section:
+    text = _help_of(lambda words: queue.main([name, *words]))
+    about = VERBS[name].summary
+    return Section(name, (about,), tuple(_entries(text.partition(about)[2])))
 
 
 def store_page(see_also: Sequence[str]) -> ManPage:
@@ -200,6 +207,30 @@ def auth_page(see_also: Sequence[str]) -> ManPage:
         summary="signs in to accounts that use OAuth2, and shows their status",
         synopsis=("login|refresh [options] ACCOUNT", "status [options]"),
         sections=tuple(_section(name, command) for name, command in group.commands.items()),
+        see_also=see_also,
+    )
+
+
+def config_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-config``."""
+    group = cast("_Group", typer.main.get_command(configure.app))
+    return ManPage(
+        name="emailrelay-config",
+        summary="makes, checks and shows the settings of a host",
+        synopsis=("init [options]", "check [options] [SERVICE]...", "show [options]"),
+        sections=(
+            *(_section(name, command) for name, command in group.commands.items()),
+            Section(
+                "Exit status",
+                (),
+                (
+                    Entry("0", "Done; check: there is no problem."),
+                    Entry("1", "check: there are problems; init: the doctor found some."),
+                    Entry("64", "An option is wrong or missing."),
+                    Entry("78", "The settings have problems, or a file cannot be written."),
+                ),
+            ),
+        ),
         see_also=see_also,
     )
 

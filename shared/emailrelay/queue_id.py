@@ -31,6 +31,14 @@ class QueueIds:
         return QueueId(f"{self.latest}.{self.process}.{self.count}")
 
 
+def arrived_at(message: QueueId) -> float | None:
+    """Return the time of arrival in an id (seconds since 1970); None: it has another form."""
+    groups = message.split(".")
+    if len(groups) != 3 or not all(group.isascii() and group.isdecimal() for group in groups):
+        return None
+    return int(groups[0]) / 1000
+
+
 def arrival(message: QueueId) -> tuple[int, ...]:
     """Return a key that sorts ids by arrival: their groups are numbers."""
     return tuple(int(group) if group.isdecimal() else 0 for group in message.split("."))

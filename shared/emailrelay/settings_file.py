@@ -13,6 +13,8 @@ from typing import NamedTuple
 from emailrelay.errors import ConfigError
 
 DEFAULT = "/etc/emailrelay/emailrelay.toml"
+looked_at = DEFAULT
+"""Where the default file is looked for; tests name another place."""
 VARIABLE = "EMAILRELAY_CONFIG"
 
 
@@ -48,14 +50,14 @@ def chosen(config: str | None, environ: Mapping[str, str]) -> str | None:
     if VARIABLE in environ:
         return environ[VARIABLE] or None
     try:
-        os.stat(DEFAULT)
+        os.stat(looked_at)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError:
         # A directory that this user cannot enter. Going on without the settings could put mail into a
         # spool that no service looks at.
-        return DEFAULT
-    return DEFAULT
+        return looked_at
+    return looked_at
 
 
 def read(config: str | None, environ: Mapping[str, str]) -> SettingsFile:

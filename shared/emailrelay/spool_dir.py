@@ -66,6 +66,11 @@ class HostSettings(NamedTuple):
         return self.environ.get(f"{_PREFIX}DOMAIN") or self._text("domain")
 
     @property
+    def aliases(self) -> object:
+        """Return the table of aliases or its text, as it is given; None: there is none."""
+        return self.environ.get(f"{_PREFIX}ALIASES") or self.file.values.get("aliases")
+
+    @property
     def port(self) -> int:
         """Return the receiver's port on this host."""
         given = self.environ.get(f"{_PREFIX}PORT", "")

@@ -133,6 +133,7 @@ def test_a_reload_by_systemd_fails_before_the_signal_when_something_is_wrong(
     environment = dict(os.environ)
     if unit.stem != "emailrelay":
         environment["EMAILRELAY_CONFIG"] = str(settings)
+        environment["EMAILRELAY_RUNTIME_DIR"] = str(tmp_path)
     for number, status in (("9", [0]), ("-9", [1, 78])):
         settings.write_text(
             f"size {number}\n"

@@ -5,9 +5,11 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 from emailrelay.errors import StoreUnusable
 from emailrelay.events import Event
+from emailrelay.process_state import ProcessState
 from emailrelay.queue_id import QueueId
 from emailrelay.service import Signals, run
 from emailrelay.store.hint_channel import Hint, HintChannel
@@ -40,6 +42,16 @@ async def patient(signals: Signals, hints: HintChannel | None) -> int:
 async def say_hints(hints: HintChannel | None) -> None:
     while hints is not None:
         say("hint", (await hints.receive()).message)
+
+
+async def sticking(signals: Signals, _hints: HintChannel | None) -> int:
+    """Block the event loop for ever at a flush signal."""
+    signals.on_flush(lambda: time.sleep(3600))
+    signals.state = lambda: ProcessState(doing="working hard", sessions=1)
+    signals.ready()
+    say("working", os.getpid())
+    await signals.stop.wait()
+    return 0
 
 
 async def stubborn(signals: Signals, _hints: HintChannel | None) -> int:
@@ -83,13 +95,16 @@ async def dispatch(signals: Signals, out: HintChannel) -> int:
 
 
 if __name__ == "__main__":
-    works = {work.__name__: work for work in (patient, stubborn, failing, unusable, finishing)}
+    works = {
+        work.__name__: work for work in (patient, sticking, stubborn, failing, unusable, finishing)
+    }
     status = run(
         "little",
         works[sys.argv[2]],
         workers=int(sys.argv[1]),
         report=report,
         store="memory:",
+        runtime_dir=Path(os.environ["RUNTIME"]) if "RUNTIME" in os.environ else None,
         dispatch=dispatch if "dispatch" in sys.argv else None,
     )
     # A second signal may come as late as this.

@@ -273,7 +273,7 @@ def test_the_default_file_is_read_if_it_exists_and_the_others_go_before_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     default = tmp_path / "emailrelay.toml"
-    monkeypatch.setattr(settings_file, "DEFAULT", str(default))
+    monkeypatch.setattr(settings_file, "looked_at", str(default))
     other = write(tmp_path, "workers = 3\n")
 
     assert read(FilterdSettings, [], {}).workers == 1

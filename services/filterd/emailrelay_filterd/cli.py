@@ -13,10 +13,11 @@ from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
-from emailrelay.logs import reporter
+from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay_filterd import missing_filters
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
     prepare_streams()
     settings = load(FilterdSettings, argv, check=_check)
-    report = reporter(settings)
+    report = service.reporter(settings)
     live = LiveSettings(settings, argv, report=report)
     _warn(settings, report)
     return service.run(
@@ -36,6 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         workers=settings.workers,
         store=settings.store_place,
         report=report,
+        runtime_dir=settings.runtime_dir,
         dispatch=service.dispatcher(settings.store_place, Stage.UNFILTERED, report),
         live=live,
     )
@@ -60,6 +62,7 @@ async def _work(
         Programs(_limits(live.now), debug=live.now.debug) as programs,
         store.feed(Stage.UNFILTERED, hints=hints) as feed,
     ):
+        await service.keep_history(store, live.now, report)
         signals.on_flush(feed.wake)
         worker = FilterWorker(
             feed=feed,
@@ -79,6 +82,7 @@ async def _work(
             return swap
 
         live.on_change(prepare)
+        signals.state = lambda: _state(store, worker)
         signals.ready()
         async with asyncio.TaskGroup() as group:
             group.create_task(
@@ -86,6 +90,17 @@ async def _work(
             )
             await worker.run(signals.stop)
     return os.EX_OK
+
+
+def _state(store: Store, worker: FilterWorker) -> ProcessState:
+    filters, waiting = worker.chain.filters, store.waiting(Stage.UNFILTERED)
+    problems = [f"filter {program}: {why}" for program, why in unstartable(filters).items()]
+    if waiting and not filters:
+        problems.append("mail waits for a filter, and none is configured")
+    if (away := store.unavailable()) is not None:
+        problems.insert(0, str(away))
+    doing = f"running {len(filters)} filter{'' if len(filters) == 1 else 's'}"
+    return ProcessState(doing=doing, trouble="; ".join(problems), waiting=waiting)
 
 
 def _chain(settings: FilterdSettings, programs: Programs) -> Chain:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
-from emailrelay.filter_decision import Run, decide
+from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import Original
 from emailrelay.filters.verdict import BrokenFilter, Spoken
+from emailrelay.mail_fields import mail_fields
 from emailrelay.schedule import Schedule
 from emailrelay.store.base import Claim, Feed
 
@@ -115,11 +116,13 @@ class FilterWorker:
             ended=ended,
             seconds=ended - started,
             chance=self.chance(),
+            about=mail_fields(claim.envelope),
         )
         decision = decide(spoken, run, self.schedule)
         await claim.settle(decision.settlement, decision.answer)
         if spoken.verdict.rescan:
             self.feed.look()
+        self.report(filtered(spoken, claim.id))
         self.report(decision.event)
 
     async def _run_chain(self, claim: Claim) -> Spoken:

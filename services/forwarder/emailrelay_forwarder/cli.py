@@ -3,11 +3,13 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from functools import partial
 
 from emailrelay import service
+from emailrelay.bounces.duty import BounceDuty
 from emailrelay.config import ForwarderSettings, load
 from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError
@@ -16,8 +18,8 @@ from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
-from emailrelay.logs import reporter
 from emailrelay.oauth.bearer import Bearer
+from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
@@ -29,6 +31,7 @@ from emailrelay.terminal.error_lines import print_errors
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
@@ -44,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
     settings = load(ForwarderSettings, argv, check=_check)
-    report = reporter(settings)
+    report = service.reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
     try:
@@ -58,6 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         partial(work, live, report),
         workers=1 if settings.once else settings.workers,
         report=report,
+        runtime_dir=settings.runtime_dir,
         store=settings.store_place,
         dispatch=service.dispatcher(settings.store_place, Stage.READY, report),
         # A single pass ends as it began.
@@ -139,10 +143,16 @@ async def _work(
         store.feed(Stage.READY, hints=hints) as feed,
         AsyncExitStack() as ending,
     ):
+        duty = BounceDuty(store, bounce_rules(live.now), report=report)
+        report = hearing(report, duty)
+        await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
+
+        bearers = list[Bearer]()
 
         def make(settings: ForwarderSettings) -> Forwarding:
             bearer = _bearer(settings, report, ending)
+            bearers[:] = [bearer]
             filters = _client_filters(settings, programs)
             return Forwarding(rules(settings, report, store.limits, bearer, filters), wake)
 
@@ -160,18 +170,51 @@ async def _work(
 
             def swap() -> None:
                 programs.limits = limits
+                duty.follow(bounce_rules(settings))
                 control.follow(forwarding, settings.poll)
 
             return swap
 
         live.on_change(prepare)
-        signals.on_flush(control.flush)
+
+        def flush() -> None:
+            control.flush()
+            duty.look()
+
+        signals.on_flush(flush)
+        signals.state = lambda: _state(live.now, store, worker.forwarding, bearers[0])
         signals.ready()
         try:
-            await worker.run(signals.stop)
+            await _together(worker.run(signals.stop), duty.run())
         finally:
             await control.end()
     return os.EX_OK
+
+
+async def _together(work: Coroutine[None, None, None], beside: Coroutine[None, None, None]) -> None:
+    """Do work, and other work beside it until that ends. An error of either ends both."""
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(beside)
+        await work
+        other.cancel()
+
+
+def _state(
+    settings: ForwarderSettings, store: Store, forwarding: Forwarding, bearer: Bearer
+) -> ProcessState:
+    state, away = forwarding.state(), store.unavailable()
+    routes = settings.routes
+    known = [*routes.listed, *([routes.default] if routes.default else [])]
+    servers = [server for route in known for server in route.smarthosts]
+    others = f" and {len(servers) - 1} more" if len(servers) > 1 else ""
+    return replace(
+        state,
+        doing=f"delivering to {servers[-1]}{others}",
+        trouble=state.trouble if away is None else str(away),
+        waiting=store.waiting(Stage.READY),
+        routes={**{route.name: "" for route in known}, **state.routes},
+        accounts=bearer.states,
+    )
 
 
 async def _once(
@@ -186,11 +229,14 @@ async def _once(
         open_store(settings.store_place, report=report) as store,
         AsyncExitStack() as ending,
     ):
+        await service.keep_history(store, settings, report)
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)
         signals.ready()
-        return await once(store, found, signals.stop, grace=settings.stop_grace)
+        status = await once(store, found, signals.stop, grace=settings.stop_grace)
+        await BounceDuty(store, bounce_rules(settings), report=report).once()
+    return status
 
 
 async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float) -> int:

@@ -13,7 +13,6 @@ from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
 from emailrelay.listening import CannotListen, Listeners, written
-from emailrelay.logs import reporter
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
@@ -34,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     prepare_streams()
     settings = load(ReceiverSettings, argv, check=_check)
-    report = reporter(settings)
+    report = service.reporter(settings)
     live = LiveSettings(settings, argv, report=report, check=partial(_check_files, report=report))
     _allow_many_connections()
     listeners = Listeners()
@@ -60,6 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             work,
             workers=settings.workers,
             report=report,
+            runtime_dir=settings.runtime_dir,
             store=settings.store_fallback or settings.store_place,
             live=live,
             also_ready=tell_addresses,
@@ -99,9 +99,11 @@ async def _serve(
         make = partial(make_context, store=store, report=report, clock=time.time)
         receiver = Receiver(make(live.now), listeners.sockets)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))
+        await service.keep_history(store, now, report)
         # Programs that submit without SMTP must not slip past the filters.
         await store.set_entrance(receiver.context.stage)
         async with receiver:
+            signals.state = receiver.state
             signals.ready()
             await _tell_entrance(store, receiver, signals.stop, report)
     return 0

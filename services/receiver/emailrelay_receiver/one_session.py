@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from emailrelay import spool_owner
+from emailrelay.address_mask import masking
 from emailrelay.config import LogFormat, ReceiverSettings, load
 from emailrelay.errors import RelayError
 from emailrelay.events import Level, Report
@@ -30,6 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         timed=True,
         least=Level.WARNING,
         descriptor=2,
+        masking=masking(settings.log_mail_addresses),
     )
     try:
         connection = socket.socket(fileno=os.dup(0))

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from emailrelay.events import AcceptTrouble
-from emailrelay.listening import socket_path
+from emailrelay.listening import socket_path, written
+from emailrelay.process_state import ProcessState
 from emailrelay_receiver.clients.peer_address import keep_first_packets
 from emailrelay_receiver.context import ReceiverContext
 from emailrelay_receiver.session.session import SmtpSession
@@ -37,6 +38,21 @@ class Receiver:
         self._verifiers.add(context.verifier)
         self.context = context
         self.moved.set()
+
+    def state(self) -> ProcessState:
+        """Return the state: the sessions, and why mail is refused, if it is."""
+        away, room = self.context.store.unavailable(), self.context.room()
+        if away is not None:
+            trouble = str(away)
+        elif room is not None and room < 0:
+            trouble = "less room is left than minimum_free: clients get 452"
+        else:
+            trouble = ""
+        places = ", ".join(map(written, self._sockets[:3]))
+        more = f" and {len(self._sockets) - 3} more" if len(self._sockets) > 3 else ""
+        return ProcessState(
+            doing=f"listening on {places}{more}", trouble=trouble, sessions=len(self._sessions)
+        )
 
     async def __aenter__(self) -> None:
         """Begin to accept."""

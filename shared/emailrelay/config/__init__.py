@@ -8,6 +8,8 @@ from emailrelay.config.options import (
     FilterdSettings,
     ForwarderSettings,
     LogFormat,
+    LogMailAddresses,
+    MonitorSettings,
     ReceiverSettings,
     Settings,
 )
@@ -23,6 +25,8 @@ __all__ = [
     "FilterdSettings",
     "ForwarderSettings",
     "LogFormat",
+    "LogMailAddresses",
+    "MonitorSettings",
     "ReceiverSettings",
     "Settings",
     "at_start",

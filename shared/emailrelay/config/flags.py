@@ -116,7 +116,7 @@ def default_in_words(info: FieldInfo) -> str:
     if info.default_factory is not None:
         return (info.default_factory.__doc__ or "").strip().rstrip(".")
     default: Any = info.default
-    if default is None or default is False or default in ("", []):
+    if default is None or default is False or default in ("", [], {}):
         return ""
     return f"{default:g}" if isinstance(default, float) else str(default)
 

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, cast
 from pydantic import BeforeValidator, Field
 
 from emailrelay.config.accounts import AccountOptions
+from emailrelay.config.bouncing import AliasOptions, BounceOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
 from emailrelay.config.declared import Declared
 from emailrelay.config.delivering import DeliveryOptions, ForwardOptions, RetryOptions, RouteOptions
@@ -19,13 +20,18 @@ from emailrelay.config.receiving import AcceptOptions, ConnectionOptions, Listen
 from emailrelay.config.routes import all_routes
 from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
 from emailrelay.config.values import (
+    Addresses,
     AtStart,
+    Bytes,
+    Count,
     DirectoryPath,
     Domain,
     Filters,
     Flag,
+    Port,
     PositiveCount,
     Seconds,
+    ServiceNames,
 )
 from emailrelay.routes import Routes
 from emailrelay.spool_dir import default as default_spool_dir
@@ -39,6 +45,14 @@ class LogFormat(StrEnum):
     JSON = "json"
     LOGFMT = "logfmt"
     CONSOLE = "console"
+
+
+class LogMailAddresses(StrEnum):
+    """The part of a mail address that the log shows."""
+
+    FULL = "full"
+    DOMAIN = "domain"
+    NONE = "none"
 
 
 def _spool_dir() -> Path:
@@ -82,6 +96,17 @@ class StoringOptions(Declared):
     relay accepts more messages per second."""
 
 
+class HistoryOptions(Declared):
+    """History."""
+
+    history_days: Annotated[Count, AtStart()] = 30
+    """The days for which the store keeps a record of each message that has left it, beside the
+    present day. emailrelay-queue trace shows the records. 0: none are kept."""
+
+    history_size: Annotated[Bytes, AtStart()] = 1024 * 1024 * 1024
+    """The most room for these records, in octets; the oldest go first. 0: none are kept."""
+
+
 class ProcessOptions(Declared):
     """Processes."""
 
@@ -96,12 +121,44 @@ class LogOptions(Declared):
     """The format of events on standard output, one per line. auto: console on a terminal, json
     otherwise."""
 
+    log_mail_addresses: Annotated[LogMailAddresses, AtStart()] = LogMailAddresses.FULL
+    """The part of mail addresses that the log shows. full: the address; domain: the domain, with *
+    in place of the mailbox; none: a * for each address. It also applies to addresses in replies of
+    servers and in SMTP dialogues, and to the names of users."""
+
     verbose: Annotated[Flag, AtStart()] = False
     """Log the SMTP dialogues too, without secrets and message texts. Clients that leave without a
     command and the tracebacks of internal errors are also logged."""
 
     debug: Annotated[Flag, AtStart()] = False
     """Log as with verbose, and show what filter programs write to standard error."""
+
+
+class MonitorOptions(Declared):
+    """Monitoring."""
+
+    runtime_dir: Annotated[DirectoryPath | None, AtStart()] = Field(
+        default=None, examples=["/run/emailrelay"]
+    )
+    """The directory in which the services of this host tell emailrelay-monitor their state and
+    their counts, such as /run/emailrelay. By default, they tell nothing."""
+
+
+class EndpointOptions(Declared):
+    """Metrics and health."""
+
+    monitor_interface: Annotated[Addresses, AtStart()] = ["127.0.0.1"]
+    """The addresses on which emailrelay-monitor answers: IP addresses or paths of unix sockets. It
+    asks for no password, so let a firewall or a proxy guard every other address."""
+
+    monitor_port: Annotated[Port, AtStart()] = 9925
+    """The TCP port of emailrelay-monitor."""
+
+    monitored: Annotated[ServiceNames, AtStart()] = Field(
+        default=[], examples=[["receiver", "forwarder"]]
+    )
+    """The services that should run on this host: receiver, filterd, forwarder. By default, receiver
+    and forwarder, and filterd if it has been started."""
 
 
 class DomainOptions(Declared):
@@ -144,7 +201,7 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
     sends their changes, but does not keep them. Can be repeated."""
 
 
-class Settings(StoreOptions, ProcessOptions, LogOptions):
+class Settings(StoreOptions, HistoryOptions, ProcessOptions, MonitorOptions, LogOptions):
     """The settings of every service. ``service`` is its name in logs, ``program`` its command."""
 
     service: ClassVar[str]
@@ -159,6 +216,7 @@ class ReceiverSettings(
     TlsVersionOptions,
     AcceptOptions,
     FilterOptions,
+    AliasOptions,
     DomainOptions,
     ListenOptions,
     StoringOptions,
@@ -187,7 +245,9 @@ class ForwarderSettings(
     SignInOptions,
     ServerEncryptionOptions,
     TlsVersionOptions,
+    AliasOptions,
     DomainOptions,
+    BounceOptions,
     ForwardOptions,
     RouteOptions,
     Settings,
@@ -204,5 +264,18 @@ class ForwarderSettings(
         return all_routes(self.route, self.forward_to, self.schedule)
 
 
-SERVICES: tuple[type[Settings], ...] = (ReceiverSettings, FilterdSettings, ForwarderSettings)
+class MonitorSettings(EndpointOptions, Settings):
+    """Settings of the monitor."""
+
+    service = "monitor"
+    program = "emailrelay-monitor"
+    summary = "Answers Prometheus and health checks about the services of this host."
+
+
+SERVICES: tuple[type[Settings], ...] = (
+    ReceiverSettings,
+    FilterdSettings,
+    ForwarderSettings,
+    MonitorSettings,
+)
 """The services that share one settings file."""

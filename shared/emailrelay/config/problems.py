@@ -146,13 +146,18 @@ def _unknown_option(settings: type[Settings], word: str) -> str:
     name = option.removeprefix("--").replace("-", "_")
     if name in _tables():
         return f"{option}: {_only_in_file(name)}"
-    owners = [service.program for service in SERVICES if name in service.model_fields]
-    if owners:
-        return f"{option}: is an option of {' and '.join(owners)}"
+    if owners := _owners(name):
+        return f"{option}: is an option of {owners}"
     own = {*settings.model_fields, "config", "check_config", "help", "version"} - _tables()
-    meant = suggest(name, own)
-    suggestion = f"; did you mean {flags.flag(meant)}?" if meant else ""
-    return f"{option}: there is no such option{suggestion}"
+    meant = suggest(name, own) or suggest(name, _all_names() - _tables())
+    suggestion = f"; did you mean {flags.flag(meant)}" if meant else ""
+    if meant and meant not in own:
+        suggestion += f" of {_owners(meant)}"
+    return f"{option}: there is no such option{suggestion}{'?' if suggestion else ''}"
+
+
+def _owners(name: str) -> str:
+    return " and ".join(each.program for each in SERVICES if name in each.model_fields)
 
 
 def _all_names() -> set[str]:

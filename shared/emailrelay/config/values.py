@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -146,6 +146,7 @@ def absolute(path: Path) -> Path:
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False), Metavar("SECONDS")]
 PositiveCount: TypeAlias = Annotated[int, Field(ge=1), Metavar("N")]
+Count: TypeAlias = Annotated[int, Field(ge=0), Metavar("N")]
 Bytes: TypeAlias = Annotated[int, Field(ge=0), Metavar("BYTES")]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535), Metavar("PORT")]
 DirectoryPath: TypeAlias = Annotated[
@@ -157,6 +158,11 @@ Destinations: TypeAlias = Annotated[
 ]
 Domain: TypeAlias = Annotated[str, AfterValidator(_domain), Metavar("FQDN")]
 IpAddress: TypeAlias = Annotated[str, AfterValidator(_ip), Metavar("IP")]
+ServiceNames: TypeAlias = Annotated[
+    list[Literal["receiver", "filterd", "forwarder"]],
+    BeforeValidator(comma_list),
+    Metavar("LIST"),
+]
 Addresses: TypeAlias = Annotated[list[str], BeforeValidator(comma_list), Metavar("LIST")]
 Networks: TypeAlias = Annotated[
     list[str], BeforeValidator(comma_list), AfterValidator(_networks), Metavar("LIST")

@@ -11,9 +11,9 @@ from emailrelay import settings_file
 from emailrelay.config import SERVICES
 from emailrelay.config.findings import FindingLevel
 from emailrelay.configure.options import Config
-from emailrelay.configure.service_checks import ServiceFinding, check_services
+from emailrelay.configure.service_checks import ServiceFinding, check_services, is_used
 from emailrelay.configure.service_user import service_user
-from emailrelay.terminal.screen import counted, print_json, print_line
+from emailrelay.terminal.output import counted, print_json, print_line
 from emailrelay.terminal.typer_command import Json
 
 _NAMES = tuple(service.service for service in SERVICES)
@@ -37,7 +37,7 @@ def check(
     config: Config = None,
 ) -> int:
     """Find everything that would stop the services or hurt their work; exit 1 for problems."""
-    chosen = _chosen(services)
+    chosen = _chosen(services, config)
     run_as = service_user(user, config)
     found = check_services(chosen, config, run_as)
     problems = [each for each in found if each.finding.level is FindingLevel.PROBLEM]
@@ -56,12 +56,14 @@ def check(
     return 1 if problems else os.EX_OK
 
 
-def _chosen(services: list[str] | None) -> list[str]:
+def _chosen(services: list[str] | None, config: str | None) -> list[str]:
     strange = [each for each in services or () if each not in _NAMES]
     if strange:
         text = f"{strange[0]}: there is no such service; the services are {_and(_NAMES)}"
         raise typer.BadParameter(text)
-    return [name for name in _NAMES if not services or name in services]
+    if services:
+        return [name for name in _NAMES if name in services]
+    return [name for name in _NAMES if is_used(name, config)]
 
 
 def _print(found: list[ServiceFinding], problems: list[ServiceFinding]) -> None:

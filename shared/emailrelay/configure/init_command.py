@@ -16,7 +16,7 @@ from emailrelay.configure.answers import LOCAL, Answers
 from emailrelay.configure.options import PROGRAM, Config
 from emailrelay.configure.service_user import INSTALLED
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.screen import print_line
+from emailrelay.terminal.output import print_line
 
 _SECRETS = "emailrelay.auth"
 """The name of the secrets file, beside the settings file."""

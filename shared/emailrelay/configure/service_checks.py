@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from emailrelay.config import ReceiverSettings, flags
+from emailrelay.config import MonitorSettings, ReceiverSettings, flags
 from emailrelay.config.findings import FindingLevel, SettingFinding, placed
 from emailrelay.config.reading import collect
 from emailrelay.configure.service_user import ServiceUser
@@ -58,8 +58,7 @@ def check_services(
     found: dict[SettingFinding, list[str]] = {}
     for name, process in running.items():
         made = list(_findings(name, process))
-        if name == ReceiverSettings.service:
-            made += _ports(config)
+        made += _ports(name, config)
         for finding in made:
             found.setdefault(finding, []).append(name)
     listed = [ServiceFinding(tuple(names), finding) for finding, names in found.items()]
@@ -104,13 +103,30 @@ def _findings(service: str, process: "subprocess.Popen[str]") -> Iterator[Settin
         yield SettingFinding("", f"the check of {service} failed: {last}")
 
 
-def _ports(config: str | None) -> Iterator[SettingFinding]:
-    """Try the ports with the rights of this process.
+def _ports(service: str, config: str | None) -> Iterator[SettingFinding]:
+    """Try the ports of a service with the rights of this process.
 
     The service manager gives the receiver the right to use port 25, which its user does not have.
     """
     argv = [] if config is None else ["--config", config]
-    got = collect(ReceiverSettings, flags.parse(ReceiverSettings, argv), os.environ)
-    if got.rest is not None and not got.wrong & {"interface", "port"}:
-        for finding in addresses.tcp(got.rest.interface, got.rest.port):
-            yield placed(finding, got.places)
+    if service == ReceiverSettings.service:
+        receiver = collect(ReceiverSettings, flags.parse(ReceiverSettings, argv), os.environ)
+        if receiver.rest is not None and not receiver.wrong & {"interface", "port"}:
+            for finding in addresses.tcp(receiver.rest.interface, receiver.rest.port):
+                yield placed(finding, receiver.places)
+    elif service == MonitorSettings.service:
+        monitor = collect(MonitorSettings, flags.parse(MonitorSettings, argv), os.environ)
+        if (rest := monitor.rest) is not None:
+            for finding in addresses.tcp(
+                rest.monitor_interface, rest.monitor_port, prefix="monitor_"
+            ):
+                yield placed(finding, monitor.places)
+
+
+def is_used(service: str, config: str | None) -> bool:
+    """Tell whether the settings are meant for a service: the monitor is optional."""
+    argv = [] if config is None else ["--config", config]
+    if service != MonitorSettings.service:
+        return True
+    monitor = collect(MonitorSettings, flags.parse(MonitorSettings, argv), os.environ)
+    return "runtime_dir" in monitor.values

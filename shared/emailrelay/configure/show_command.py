@@ -17,14 +17,16 @@ from emailrelay.config.shown import Shown, shown
 from emailrelay.config.tables import tables
 from emailrelay.configure.options import PROGRAM, Config
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.screen import console, new_table, plain, print_json, print_line
+from emailrelay.terminal.output import print_json, print_line
+from emailrelay.terminal.screen import console, new_table, plain
 from emailrelay.terminal.typer_command import Json
 
 SHOW_CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Options of services follow, so that their effect can be seen."""
 
 _DEFAULT = "default"
-_OF_OTHERS, _NOT_GIVEN = ": is an option of ", " (in a file: "
+_OF_OTHERS, _OF_SERVICE = ": is an option of ", " of emailrelay-"
+_NOT_GIVEN = " (in a file: "
 """Parts of problems (``config.problems``)."""
 
 
@@ -83,9 +85,8 @@ def _problems(all_got: Sequence[Gathered[Any]]) -> list[str]:
     """Return each problem with a given value once; an option of another service is none here."""
     lines = (line for got in all_got for line in got.problems)
     given = (line for line in lines if _OF_OTHERS not in line and _NOT_GIVEN not in line)
-    found = dict.fromkeys(given)
-    # Only the service that has the meant option knows what to suggest.
-    return [line for line in found if not any(each.startswith(f"{line};") for each in found)]
+    # A service names the other one that has the meant option.
+    return list(dict.fromkeys(line for line in given if _OF_SERVICE not in line))
 
 
 def _rows(all_got: Sequence[Gathered[Any]]) -> Iterator[ShownSetting]:

@@ -1,9 +1,9 @@
 """Provides the tokens for the sign-in at mail servers: ``await bearer("office")``."""
 
 import asyncio
-import contextlib
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
 from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import SignInError
@@ -11,7 +11,8 @@ from emailrelay.events import Report
 from emailrelay.oauth.clocks import ClockReading, read_clocks
 from emailrelay.oauth.renewal import Pausing, Renewal
 from emailrelay.oauth.state import Pause, Renew, TokenUse
-from emailrelay.oauth.token import Token
+from emailrelay.oauth.token import Token, expires
+from emailrelay.process_state import AccountState
 from emailrelay.store.tokens import TokenStore
 
 _LAST_WAIT = 2.0
@@ -46,6 +47,8 @@ class Bearer:
             if account.oauth2 is not None
         }
         self._tokens = tokens
+        self.states: dict[str, AccountState] = {}
+        """The accounts that were used, for the state of the process."""
         self._running: dict[str, asyncio.Task[Token]] = {}
 
     async def __call__(self, account_name: str, *, renew: bool = False) -> str:
@@ -63,15 +66,26 @@ class Bearer:
             raise SignInError(account_name, "no such account with OAuth2", "see [[account]]")
         match await renewal.next_step(refused=renew):
             case TokenUse(token, renew=soon):
+                self._note_use(account_name, token)
                 if soon:
                     self._start(renewal, refused=renew)
                 return token.text.reveal()
             case Pause(trouble):
+                self._note_trouble(account_name, trouble.reason)
                 raise SignInError(account_name, trouble.reason, trouble.advice)
             case Renew():
                 # Shielded: a cancelled session must not cancel a renewal that others wait for.
                 token = await asyncio.shield(self._start(renewal, refused=renew))
                 return token.text.reveal()
+
+    def _note_use(self, name: str, token: Token) -> None:
+        before = self.states.get(name)
+        # As long as no new token comes, the trouble with its renewal goes on.
+        if before is None or before.until != expires(token):
+            self.states[name] = AccountState(until=expires(token))
+
+    def _note_trouble(self, name: str, reason: str) -> None:
+        self.states[name] = replace(self.states.get(name, AccountState()), trouble=reason)
 
     async def close(self) -> None:
         """Wait a short time for active renewals, and close the token store."""
@@ -95,5 +109,7 @@ class Bearer:
         del self._running[name]
         if not task.cancelled():
             # Retrieved here because there may be no waiting session; one that waits gets it too.
-            with contextlib.suppress(SignInError):
-                task.result()
+            try:
+                self.states[name] = AccountState(until=expires(task.result()))
+            except SignInError as error:
+                self._note_trouble(name, error.reason)

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from emailrelay.events import Report
+from emailrelay.process_state import ProcessState
 from emailrelay.service.processes import Dispatch
 from emailrelay.service.signals import Signals
 from emailrelay.stage import Stage
@@ -19,6 +20,7 @@ def dispatcher(place: str | Path, stage: Stage, report: Report) -> Dispatch:
         woken = asyncio.Event()
         signals.on_flush(woken.set)
         async with open_store(place, report=report) as store:
+            signals.state = lambda: ProcessState(waiting=store.waiting(stage))
             signals.ready()
             dispatching = asyncio.create_task(store.dispatch(stage, hints, woken))
             stopping = asyncio.create_task(signals.stop.wait())

@@ -2,9 +2,9 @@
 
 import os
 import signal
-import socket
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,10 +13,12 @@ from emailrelay.config import version
 from emailrelay.errors import RelayError
 from emailrelay.events import Report, Started, Stopped, Stopping
 from emailrelay.linux import keep_freed_memory
+from emailrelay.service import service_manager
 from emailrelay.service.forked import GRACE, Role
 from emailrelay.service.live_settings import LiveSettings
 from emailrelay.service.loop import run_in_loop
 from emailrelay.service.signals import HEARD, Signals
+from emailrelay.service.signs_of_life import SignsOfLife
 from emailrelay.service.supervisor import Supervisor
 from emailrelay.store.chooser import spool_at
 from emailrelay.store.hint_channel import HintChannel
@@ -49,6 +51,7 @@ def run(
     dispatch: Dispatch | None = None,
     live: LiveSettings[Any] | None = None,
     drain: float = 0.0,
+    runtime_dir: Path | None = None,
     also_ready: Callable[[], None] | None = None,
 ) -> int:
     """Run a service until a signal stops it or its work is done; return the exit status.
@@ -61,6 +64,7 @@ def run(
     there is no dispatcher and no second process. After a stop signal the process ignores further
     ones, so call this last. SIGHUP reads ``live`` settings again. Root becomes the owner of the spool
     at ``store``. ``drain``: seconds that the work may wait for others after a stop signal.
+    ``runtime_dir``: see ``MonitorOptions``.
     """
     spool = spool_at(store)
     try:
@@ -73,19 +77,28 @@ def run(
     # The receiver of our readiness may send a stop at once. It waits until there are handlers.
     signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
 
+    life = SignsOfLife(
+        service,
+        processes=workers + (dispatch is not None and workers > 1),
+        directory=runtime_dir,
+        report=report,
+    )
+
     def ready() -> None:
         if also_ready is not None:
             also_ready()
         report(Started(service=service, version=version(), workers=workers))
-        _notify("READY=1")
+        life.begin()
+        service_manager.notify("READY=1")
 
     def stopping() -> None:
-        _notify("STOPPING=1")
+        life.end()
+        service_manager.notify("STOPPING=1")
         report(Stopping(service=service))
 
     unfinished = 0
     if workers == 1:
-        alone = _reloading(work, live.reload if live else None)
+        alone = _living(_reloading(work, live.reload if live else None), life, 0)
         try:
             status = run_in_loop(lambda signals: alone(signals, None), stopping, ready)
         except RelayError as error:
@@ -94,7 +107,7 @@ def run(
     else:
         with ExitStack() as stack:
             led = _reloading(work, live.follow if live else None)
-            roles = _roles(led, workers, dispatch, stack)
+            roles = _roles(led, workers, dispatch, life, stack)
             supervisor = Supervisor(
                 service,
                 roles,
@@ -102,10 +115,12 @@ def run(
                 ready=ready,
                 stopping=stopping,
                 reload=live.reload if live else None,
+                look=life.pass_on,
                 grace=max(GRACE, drain + _END_OF_WORK),
             )
             status = supervisor.run()
             unfinished = supervisor.killed
+    life.forget()
     report(Stopped(service=service, unfinished=unfinished))
     return status
 
@@ -121,25 +136,36 @@ def _reloading(work: Work, reload: Callable[[], object] | None) -> Work:
     return reloading
 
 
-def _roles(work: Work, workers: int, dispatch: Dispatch | None, stack: ExitStack) -> list[Role]:
-    if dispatch is None:
-        return [Role("worker", lambda signals: work(signals, None))] * workers
-    # This process keeps the channel open for workers and dispatchers that it starts later.
-    channel = HintChannel()
-    stack.callback(channel.close)
-    worker = Role("worker", lambda signals: work(signals, channel))
-    dispatcher = Role("dispatcher", lambda signals: dispatch(signals, channel), serves=True)
-    return [worker] * workers + [dispatcher]
+def _living(work: Work, life: SignsOfLife, place: int) -> Work:
+    """Let the process in this place give signs of life."""
+
+    async def living(signals: Signals, hints: HintChannel | None) -> int:
+        async with life.of_process(place, signals):
+            return await work(signals, hints)
+
+    return living
 
 
-def _notify(state: str) -> None:
-    """Send ``READY=1`` or ``STOPPING=1`` to the service manager, if there is one (sd_notify(3))."""
-    address = os.environ.get("NOTIFY_SOCKET")
-    if not address:
-        return
-    if address.startswith("@"):
-        # A leading @ stands for the zero byte of an abstract socket.
-        address = f"\0{address[1:]}"
-    # A service manager that does not listen must not stop mail.
-    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-        channel.sendto(state.encode(), address)
+def _with_hints(work: Work, channel: HintChannel | None, signals: Signals) -> Awaitable[int]:
+    return work(signals, channel)
+
+
+def _roles(
+    work: Work, workers: int, dispatch: Dispatch | None, life: SignsOfLife, stack: ExitStack
+) -> list[Role]:
+    channel: HintChannel | None = None
+    if dispatch is not None:
+        # This process keeps the channel open for workers and dispatchers that it starts later.
+        channel = HintChannel()
+        stack.callback(channel.close)
+    living = [_living(work, life, place) for place in range(workers)]
+    roles = [Role("worker", partial(_with_hints, one, channel)) for one in living]
+    if dispatch is None or channel is None:
+        return roles
+    given = channel
+
+    async def dispatching(signals: Signals) -> int:
+        async with life.of_process(workers, signals):
+            return await dispatch(signals, given)
+
+    return [*roles, Role("dispatcher", dispatching, serves=True)]

@@ -4,6 +4,8 @@ import asyncio
 import signal
 from collections.abc import Callable, Iterable
 
+from emailrelay.process_state import ProcessState
+
 STOP = (signal.SIGTERM, signal.SIGINT)
 FLUSH = signal.SIGUSR1
 RELOAD = signal.SIGHUP
@@ -22,6 +24,8 @@ class Signals:
 
     def __init__(self) -> None:
         self.stop = asyncio.Event()
+        self.state: Callable[[], ProcessState] = ProcessState
+        """Returns the state of the process; the work replaces it. It must not raise, nor block."""
         self._ready_acts: list[Callable[[], None]] = []
         self._stop_acts: list[Callable[[], None]] = []
         self._flush_acts: list[Callable[[], object]] = []

@@ -8,7 +8,7 @@ import gc
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
 
@@ -51,6 +51,8 @@ class Supervisor:
     """Reads the settings again, for future children; returns True if they are good.
 
     Only then the children get the SIGHUP."""
+    look: Callable[[Collection[int]], None] = lambda _pids: None
+    """Called often, with the ids of the processes that run."""
     grace: float = GRACE
     """Seconds that children have for their drain."""
     killed: int = field(default=0, init=False)
@@ -83,6 +85,7 @@ class Supervisor:
                 self._is_ready(heard.si_pid)
             self._collect()
             self._start_due()
+            self.look([place.pid for place in self._places if place.pid])
             if self._only_serving_children_run():
                 self._start_late()
                 self._stop()

@@ -16,7 +16,7 @@ from emailrelay.setup.machine import Machine, SetupFailed
 from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.screen import counted, output_until_closed, print_line
+from emailrelay.terminal.output import counted, output_until_closed, print_line
 
 PROGRAM = "emailrelay-setup"
 _SERVICES = ("receiver", "filterd", "forwarder")

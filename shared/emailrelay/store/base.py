@@ -38,29 +38,34 @@ dispatcher (``dispatch``). It may have no directory: ``chooser.spool_at`` then g
 of the directory (its owner, its free space) go without.
 
 All other modules of a store's contract: ``limits`` (routes), ``failure`` (notices),
-``verification``, ``tokens`` (OAuth2) and ``submission`` (commands that start quickly).
+``mail_history``, ``verification``, ``tokens`` (OAuth2) and ``submission`` (commands that start
+quickly).
 """
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.journal import AdministratorWish, Entry, History
-from emailrelay.queue_id import QueueId
+from emailrelay.journal import read as read_journal
+from emailrelay.queue_id import QueueId, arrived_at
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.mail_history import MailHistory
+from emailrelay.store.queue_view import Listed as Listed  # noqa: PLC0414 - part of the contract
 from emailrelay.store.verification import Verification
 
 CHUNK = 256 * 1024
@@ -274,16 +279,23 @@ class Feed(ABC):
         """End the watch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A message as a listing shows it."""
+class StageTotal(NamedTuple):
+    """The messages of one stage."""
 
-    id: QueueId
-    stage: Stage
-    since: float
-    """Modification time (seconds since 1970): for a deferred message, the hint of its next try."""
-    size: int
-    """Octets of content; 0 if it is missing."""
+    messages: int
+    oldest: float | None
+    """The arrival of the oldest (seconds since 1970); None: there is none, or it is unknown."""
+
+
+def added(counts: Sequence[Mapping[Stage, StageTotal]]) -> dict[Stage, StageTotal]:
+    """Return the counts of several stores together."""
+    found = dict[Stage, StageTotal]()
+    for stage in Stage:
+        each = [one[stage] for one in counts]
+        oldest = [one.oldest for one in each if one.oldest is not None]
+        messages = sum(one.messages for one in each)
+        found[stage] = StageTotal(messages, min(oldest, default=None))
+    return found
 
 
 class Store(ABC):
@@ -349,6 +361,30 @@ class Store(ABC):
         """
         return None
 
+    async def counts(self) -> dict[Stage, StageTotal]:
+        """Count the messages of every stage, without reading any of them.
+
+        This default goes by ``listing``. A store with many messages has a faster way.
+
+        Raises:
+            StoreError: the store cannot be read now.
+
+        """
+        messages, oldest = Counter[Stage](), dict[Stage, float]()
+        async for listed in self.listing():
+            messages[listed.stage] += 1
+            arrived = arrived_at(listed.id)
+            since = listed.since if arrived is None else arrived
+            oldest[listed.stage] = min(since, oldest.get(listed.stage, since))
+        return {stage: StageTotal(messages[stage], oldest.get(stage)) for stage in Stage}
+
+    def waiting(self, stage: Stage) -> int | None:  # noqa: ARG002 - see below
+        """Return how many messages wait at a stage as this process knows, without looking.
+
+        None: this process does not watch the stage, or the store counts none; this is the default.
+        """
+        return None
+
     @abstractmethod
     def limits(self, route: str) -> RouteLimits:
         """Return the limits that all processes on this store share, of the route of this name."""
@@ -401,9 +437,19 @@ class Store(ABC):
 
         """
 
-    @abstractmethod
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """Read a message's envelope and history without a claim. None: there is no such message.
+        """Read a message's envelope and history as ``journal`` does.
+
+        Raises:
+            DamagedMessage: see ``journal``.
+
+        """
+        found = await self.journal(message)
+        return None if found is None else (found[0], found[1], read_journal(found[2]))
+
+    @abstractmethod
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """Read a message's envelope and journal without a claim. None: there is no such message.
 
         Raises:
             DamagedMessage: the entry is no message, or this user may not read it.
@@ -458,6 +504,10 @@ class Store(ABC):
             StoreError: it cannot be read now.
 
         """
+
+    @abstractmethod
+    def history(self) -> MailHistory:
+        """Return the records of the messages that have left the store."""
 
     def verification(self, *, contents: bool) -> Verification:  # noqa: ARG002 - it refuses
         """Prepare a search for damage. With ``contents`` it compares the checksum of each content.

@@ -85,7 +85,7 @@ def _run(arguments: Arguments) -> int:
         case OperationMode.MAILQ:
             return _mailq(arguments)
         case OperationMode.NEWALIASES:
-            return os.EX_OK  # there are no aliases
+            return os.EX_OK  # the aliases are a setting, which needs no database
         case OperationMode.HELP:
             sys.stdout.write(_HELP)
             return os.EX_OK
@@ -166,7 +166,7 @@ def _submit(arguments: Arguments) -> int:
         raise UsageError("name the recipients, or give -t")
     host = _host(arguments)
     settings = host.settings
-    mail = compose(arguments, sys.stdin.buffer, settings.domain)
+    mail = compose(arguments, sys.stdin.buffer, settings.domain, settings.aliases)
     port = arguments.port or settings.port
     try:
         place = host.place(arguments)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from emailrelay.errors import RelayError
+from emailrelay.events import Report
+from emailrelay.filter_decision import filtered
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.result import read_result
 from emailrelay.filters.verdict import Abandon, Accept, BrokenFilter, Reject, Skip, Spoken
@@ -31,8 +33,10 @@ class ClientFilters:
     chain: Chain
     jobs: asyncio.Semaphore
 
-    async def run(self, claim: Claim) -> tuple[Outgoing, bool]:
+    async def run(self, claim: Claim, report: Report) -> tuple[Outgoing, bool]:
         """Run the chain on a fresh copy; return it, and True if the single pass ends after it.
+
+        A verdict that lets the message go out is reported here, and another one where it is obeyed.
 
         The store does not adopt the copy, since footers would multiply.
 
@@ -50,6 +54,7 @@ class ClientFilters:
                 envelope = read_result(copy)
                 if isinstance(envelope, Reject | BrokenFilter):
                     raise Withheld(Spoken(envelope, spoken.filter))
+                report(filtered(spoken, claim.id))
                 return edited(claim, copy, envelope), verdict.stop_run
             case Reject() | Skip() | BrokenFilter():
                 raise Withheld(spoken)

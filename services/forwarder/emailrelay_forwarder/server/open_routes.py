@@ -28,6 +28,12 @@ class OpenRoute:
         """True if this route can be forgotten without loss."""
         return all(smarthost.idle for smarthost in self.smarthosts)
 
+    @property
+    def trouble(self) -> str:
+        """Why none of the servers can be used now; empty: one can."""
+        found = [smarthost.pause.trouble for smarthost in self.smarthosts]
+        return found[0] if all(found) else ""
+
     def turn_away_if_paused(self) -> None:
         """Raise TurnedAway if there would be no session with any of the servers now."""
         for smarthost in self.smarthosts[:-1]:
@@ -94,6 +100,19 @@ class OpenRoutes:
     def paused(self) -> bool:
         """True if the mail of some server is turned away now; it becomes due again later."""
         return any(smarthost.pause.active for smarthost in self._smarthosts())
+
+    def troubles(self) -> dict[str, str]:
+        """Return, for each route in use, why no server of it can be used; empty: one can."""
+        found = dict[str, str]()
+        for route, opened in self._open.items():
+            # Routes to the servers that envelopes name share one name.
+            found[route.name] = found.get(route.name, "") or opened.trouble
+        return found
+
+    @property
+    def sessions(self) -> int:
+        """The open sessions with all servers."""
+        return sum(smarthost.sessions for smarthost in self._smarthosts())
 
     def try_now(self) -> None:
         """End the pauses of all servers."""

@@ -66,6 +66,11 @@ class ServerPause:
         return self._breaker.trouble is not None
 
     @property
+    def trouble(self) -> str:
+        """Why mail is turned away now; empty: it is not."""
+        return "" if self._breaker.trouble is None else str(self._breaker.trouble)
+
+    @property
     def probing(self) -> bool:
         """True if a probe is under way or planned."""
         return self._probe is not None

@@ -59,6 +59,11 @@ class Smarthost:
         busy = self._queue.in_use or self._queue or self._idle or self.pause.probing
         return self._openings.idle and not busy
 
+    @property
+    def sessions(self) -> int:
+        """The open sessions, in use or idle."""
+        return self._live + len(self._idle)
+
     async def take(self, owner: str) -> Session:
         """Return a session, idle or new; ``end`` must follow.
 

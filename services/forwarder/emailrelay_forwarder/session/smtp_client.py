@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
+from emailrelay.events import TlsHandshake
 from emailrelay.reply import Reply
 from emailrelay.secrets import AuthConfig, Mechanism
 from emailrelay.store.limits import Slot
@@ -84,6 +85,12 @@ class Session:
         """The TLS connection; None: the connection is not encrypted."""
         return self._wire.encryption
 
+    @property
+    def tls(self) -> str:
+        """The version of TLS, such as ``TLSv1.3``; empty: the connection is not encrypted."""
+        encryption = self._wire.encryption
+        return "" if encryption is None else encryption.version() or ""
+
     async def introduce(self) -> None:
         """Read the greeting, and say ``hello``."""
         timeout = self._settings.greeting
@@ -113,7 +120,12 @@ class Session:
 
     async def encrypt(self, context: ssl.SSLContext, name: str) -> None:
         """Begin TLS; see ``Wire.encrypt``."""
-        await self._wire.encrypt(context, name, self._settings.connect)
+        result = "failure"
+        try:
+            await self._wire.encrypt(context, name, self._settings.connect)
+            result = "success"
+        finally:
+            self._settings.report(TlsHandshake(side="client", result=result, peer=self.peer))
 
     async def sign_in(self, account: Account, auth: AuthConfig) -> Mechanism:
         """Authenticate; return the mechanism used. See ``sign_in.sign_in``."""

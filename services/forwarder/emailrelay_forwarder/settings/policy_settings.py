@@ -34,6 +34,7 @@ def sessions_of(settings: ForwarderSettings, report: Report, bearer: Bearer) -> 
         policy=policy_of(settings),
         accounts=AccountLookup(settings, bearer, report),
         without=left_out(settings.client_smtp_config),
+        report=report,
         dialogue=report if settings.verbose or settings.debug else None,
     )
 

@@ -8,9 +8,11 @@ from emailrelay.events import (
     Rejected,
     Report,
     SessionTrouble,
+    TlsHandshake,
     Traceback,
     Vanished,
 )
+from emailrelay.mail_fields import UNKNOWN_MAIL, MailFields
 from emailrelay.reply import Reply
 from emailrelay_receiver.connection.refusal_log import RefusalLog
 from emailrelay_receiver.dialogue.redaction import redacted
@@ -31,10 +33,10 @@ class SessionLog:
         self._report = report
         self._refusals = refusals
 
-    def refused(self, command: str, reply: Reply) -> None:
-        """Report a refusal."""
+    def refused(self, command: str, reply: Reply, about: MailFields = UNKNOWN_MAIL) -> None:
+        """Report a refusal, and what is known of the message."""
         self._refusals.tell(
-            Rejected(command=command, reply=str(reply), client=self.client, port=self.port)
+            Rejected(command=command, reply=str(reply), client=self.client, port=self.port, **about)
         )
 
     def trouble(self, reason: str) -> None:
@@ -44,6 +46,11 @@ class SessionLog:
     def vanished(self) -> None:
         """Report a client that said nothing."""
         self._report(Vanished(client=self.client))
+
+    def handshake(self, *, well: bool) -> None:
+        """Report the end of a TLS handshake."""
+        result = "success" if well else "failure"
+        self._report(TlsHandshake(side="server", result=result, peer=self.client))
 
     def own_error(self, error: Exception) -> None:
         """Report an error in our own code."""

@@ -1,8 +1,10 @@
 """One message's content on its way into the store: checked, counted, written in large pieces."""
 
 import asyncio
+import time
 from typing import TypeAlias
 
+from emailrelay import message_id
 from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
@@ -51,7 +53,10 @@ class IncomingMessage:
         self.refusal: Reply | None = None
         self.size = 0
         """Octets of content, without our own line."""
+        self.commit_seconds = 0.0
+        """The time that the store took to make it durable."""
         self.envelope = envelope
+        """With the Message-ID once the message was committed."""
         self._context = context
         self._helo = helo
         self._protocol = protocol
@@ -105,11 +110,13 @@ class IncomingMessage:
             self._write()
         if self.refusal is None and self._draft is not None:
             context = self._context
+            began = time.monotonic()
             try:
                 await self._draft.commit(context.stage, context.ack, session, self._dsn)
             except StoreError as error:
                 self.refusal = self._trouble(error)
             else:
+                self.commit_seconds = time.monotonic() - began
                 return self._draft.id
         await self.drop()
         return None
@@ -159,10 +166,14 @@ class IncomingMessage:
             self.refusal = self._trouble(error)
 
     def _begun(self) -> Draft:
-        """Return the draft. At first make it, and put our line in front of the gathered octets."""
+        """Return the draft. At first make it, and put our line in front of the gathered octets.
+
+        These have the whole header, or at least 64 KiB of it.
+        """
         if self._draft is None:
-            self._draft = self._context.store.draft(self.envelope)
             content = b"".join(self._gathered)
+            self.envelope = self.envelope._replace(message_id=message_id.of_content(content))
+            self._draft = self._context.store.draft(self.envelope)
             ours = self._received(self._draft.id)
             self._gathered = [ours, end_of_ours(content) if ours else b"", content]
         return self._draft

@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from emailrelay.config.findings import SettingFinding
+from emailrelay.config.findings import SettingFinding, warning
 from emailrelay.listening import BindTrial, try_binding
 from emailrelay.service.checks.port_holder import holder_of
 
@@ -15,11 +15,19 @@ _LONGEST_PATH = 107
 """Octets (unix(7))."""
 
 
-def tcp(interfaces: Sequence[str], port: int) -> Iterator[SettingFinding]:
-    """Yield the TCP addresses that cannot be bound by a service with the rights of this process."""
+def tcp(interfaces: Sequence[str], port: int, *, prefix: str = "") -> Iterator[SettingFinding]:
+    """Yield the TCP addresses that cannot be bound by a service with the rights of this process.
+
+    ``prefix`` stands in front of the names of the settings: ``monitor_`` for ``monitor_port``.
+    """
     for trial in try_binding(interfaces, port):
-        setting = "port" if trial.error.errno in {errno.EADDRINUSE, errno.EACCES} else "interface"
-        if trial.error.errno != errno.EADDRINUSE:
+        setting = prefix + (
+            "port" if trial.error.errno in {errno.EADDRINUSE, errno.EACCES} else "interface"
+        )
+        if trial.error.errno == errno.EACCES:
+            # A unit gives the service a right that its user does not have (AmbientCapabilities).
+            yield warning(setting, f"{trial}; the check by root tries it for the service")
+        elif trial.error.errno != errno.EADDRINUSE:
             yield SettingFinding(setting, str(trial))
         elif (other := _stranger(trial)) is not None:
             yield SettingFinding(setting, f"{trial} ({other})")
@@ -56,21 +64,19 @@ def inherited(interfaces: Sequence[str]) -> Iterator[SettingFinding]:
             yield SettingFinding("interface", text)
 
 
-def unix(interfaces: Sequence[str]) -> Iterator[SettingFinding]:
+def unix(interfaces: Sequence[str], *, setting: str = "interface") -> Iterator[SettingFinding]:
     """Yield the unix sockets that this user cannot make."""
     for interface in interfaces:
         if interface.startswith("/"):
-            yield from _unix(Path(interface))
+            yield from (SettingFinding(setting, text) for text in _unix(Path(interface)))
 
 
-def _unix(path: Path) -> Iterator[SettingFinding]:
+def _unix(path: Path) -> Iterator[str]:
     if len(os.fsencode(path)) > _LONGEST_PATH:
-        text = f"{path}: the path of a socket has at most {_LONGEST_PATH} octets; shorten it"
-        yield SettingFinding("interface", text)
+        yield f"{path}: the path of a socket has at most {_LONGEST_PATH} octets; shorten it"
     elif not path.parent.is_dir():
-        yield SettingFinding("interface", f"{path}: there is no directory {path.parent}; make it")
+        yield f"{path}: there is no directory {path.parent}; make it"
     elif not os.access(path.parent, os.W_OK | os.X_OK, effective_ids=True):
-        text = f"{path}: this user cannot make files in {path.parent}; give it the right"
-        yield SettingFinding("interface", text)
+        yield f"{path}: this user cannot make files in {path.parent}; give it the right"
     elif path.exists() and not path.is_socket():
-        yield SettingFinding("interface", f"{path}: is a file and no socket; remove it")
+        yield f"{path}: is a file and no socket; remove it"

@@ -13,17 +13,19 @@ from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.events import Report
-from emailrelay.journal import AdministratorWish, Entry, History, Wished
+from emailrelay.journal import AdministratorWish, Entry, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Listed, Store
+from emailrelay.store.base import Claim, Listed, StageTotal, Store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.spool.disk import directory_check, files, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
+from emailrelay.store.spool.feed import counting
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.feed.hints import WatchedHints
+from emailrelay.store.spool.history.spool_history import SpoolHistory
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.marks.limits import SpoolLimits
 from emailrelay.store.spool.message import moves, rewriting
@@ -65,6 +67,8 @@ class SpoolStore(Store):
         self._presence: Presence | None = None
         self._opened: Spool | None = None
         self._waiters: Waiters | None = None
+        self._watched: dict[Stage, WatchedHints] = {}
+        """The latest index of each stage that this process keeps."""
         self._recovery: Recovery | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -183,12 +187,16 @@ class SpoolStore(Store):
         """See ``Store.feed``."""
         spool = self._spool
         if hints is None:
-            return SpoolFeed(spool, stage, WatchedHints(spool, stage))
+            return SpoolFeed(spool, stage, self._watch(stage))
         return SpoolFeed(spool, stage, SharedHints(spool, stage, hints))
 
     async def dispatch(self, stage: Stage, hints: HintChannel, woken: asyncio.Event) -> None:
         """See ``Store.dispatch``."""
-        await dispatch(WatchedHints(self._spool, stage), hints, woken)
+        await dispatch(self._watch(stage), hints, woken)
+
+    def _watch(self, stage: Stage) -> WatchedHints:
+        found = self._watched[stage] = WatchedHints(self._spool, stage)
+        return found
 
     async def claim(self, stage: Stage, message: QueueId, *, due_only: bool = True) -> Claim | None:
         """See ``Store.claim``."""
@@ -208,8 +216,19 @@ class SpoolStore(Store):
                 if count % _PER_TURN == 0:
                     await asyncio.sleep(0)
 
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """See ``Store.describe``."""
+    async def counts(self) -> dict[Stage, StageTotal]:
+        """See ``Store.counts``."""
+        root = self._spool.root
+        with as_store_error(f"count the messages in {root}"):
+            return await in_thread(counting.count, root)
+
+    def waiting(self, stage: Stage) -> int | None:
+        """See ``Store.waiting``; another process may have watched a message leave."""
+        watched = self._watched.get(stage)
+        return None if watched is None else watched.waiting
+
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """See ``Store.journal``."""
         for stage in Stage:
             path = self._spool.envelope(message, stage)
             try:
@@ -221,7 +240,7 @@ class SpoolStore(Store):
                     raise DamagedMessage("envelope: no regular file")
                 continue
             file = envelope_format.parse(octets)
-            return stage, file.envelope, journal.history(file.tail)
+            return stage, file.envelope, journal.parse(file.tail)
         return None
 
     def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:
@@ -269,6 +288,10 @@ class SpoolStore(Store):
         if self._sweeping is not None:
             await self._sweeping
         return take_failure(self._spool, message)
+
+    def history(self) -> SpoolHistory:
+        """See ``Store.history``."""
+        return SpoolHistory(self._spool.history)
 
     def verification(self, *, contents: bool) -> SpoolVerification:
         """See ``Store.verification``."""

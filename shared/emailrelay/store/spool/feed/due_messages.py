@@ -46,6 +46,11 @@ class DueMessages:
                 self._give_back(waiter.result())
             raise
 
+    @property
+    def waiting(self) -> int:
+        """The messages in the index."""
+        return len(self._index)
+
     def _give_back(self, found: Scheduled) -> None:
         self._index.add(found)
         if self._during_scan is not None:

@@ -91,6 +91,11 @@ class WatchedHints:
         """Wait for a message that is due."""
         return await self._due.next()
 
+    @property
+    def waiting(self) -> int:
+        """The messages in the index: those that wait for their time or for a free task."""
+        return self._due.waiting
+
     def later(self, message: QueueId, due: float) -> None:
         """Note a message that is due at ``due`` (seconds since 1970; 0: from now on)."""
         if not self._due.note(message, due):

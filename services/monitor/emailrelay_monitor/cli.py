@@ -1,0 +1,82 @@
+"""``emailrelay-monitor``: settings, then the work."""
+
+import os
+from collections.abc import Sequence
+from functools import partial
+
+from emailrelay import service
+from emailrelay.config import MonitorSettings, load
+from emailrelay.errors import ConfigError
+from emailrelay.events import Event, Listening, Report
+from emailrelay.listening import CannotListen, Listeners, written
+from emailrelay.process_state import ProcessState
+from emailrelay.service import LiveSettings, Signals
+from emailrelay.standard_streams import prepare_streams
+from emailrelay.store.base import Store
+from emailrelay.store.chooser import open_store
+from emailrelay.store.hint_channel import HintChannel
+from emailrelay.terminal.error_lines import print_errors
+from emailrelay_monitor.check import check, startable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the monitor until it is told to stop; return its exit status (sysexits.h)."""
+    prepare_streams()
+    settings = load(MonitorSettings, argv, check=check)
+    if problems := [finding.text for finding in startable(settings)]:
+        return print_errors(settings.program, *problems, status=os.EX_CONFIG)
+    report = service.reporter(settings)
+    listeners = Listeners()
+    try:
+        listeners.open(settings.monitor_interface, settings.monitor_port)
+    except CannotListen as error:
+        lines = str(error).splitlines()
+        return print_errors(settings.program, *lines, status=os.EX_UNAVAILABLE)
+
+    def tell_addresses() -> None:
+        for opened in listeners.sockets:
+            report(Listening(service=settings.service, address=written(opened)))
+
+    async def work(signals: Signals, _hints: HintChannel | None) -> int:
+        return await _serve(settings, listeners, signals)
+
+    try:
+        return service.run(
+            settings.service,
+            work,
+            workers=1,
+            report=report,
+            store=settings.store_place,
+            live=LiveSettings(settings, argv, report=report),
+            also_ready=tell_addresses,
+        )
+    finally:
+        listeners.close()
+
+
+async def _serve(settings: MonitorSettings, listeners: Listeners, signals: Signals) -> int:
+    from emailrelay_monitor.http_server import HttpServer  # noqa: PLC0415 -- needs the extra
+    from emailrelay_monitor.pages import Pages  # noqa: PLC0415 -- likewise
+    from emailrelay_monitor.queue_counts import QueueCounts  # noqa: PLC0415 -- beside them
+
+    if settings.runtime_dir is None:
+        raise ConfigError(["runtime_dir is not set"])
+    counts = QueueCounts(partial(_store, settings, _unheard))
+    pages = Pages(settings.runtime_dir, settings.monitored, counts)
+    places = ", ".join(map(written, listeners.sockets))
+    signals.state = lambda: ProcessState(doing=f"answering on {places}")
+    try:
+        async with HttpServer(listeners.sockets, pages.answer):
+            signals.ready()
+            await signals.stop.wait()
+    finally:
+        await counts.close()
+    return os.EX_OK
+
+
+def _store(settings: MonitorSettings, report: Report) -> Store:
+    return open_store(settings.store_place, report=report, looking=True)
+
+
+def _unheard(_event: Event) -> None:
+    """Take the store's events: ``/readyz`` and ``emailrelay_store_up`` tell its trouble."""

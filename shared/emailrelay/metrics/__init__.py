@@ -1,0 +1,1 @@
+"""Counts the events of the services, for Prometheus (the extra ``metrics``)."""
