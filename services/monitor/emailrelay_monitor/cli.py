@@ -3,7 +3,6 @@
 import os
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 
 from emailrelay import service
 from emailrelay.config import MonitorSettings, load
