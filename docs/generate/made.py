@@ -1,6 +1,6 @@
 """All generated pages: their paths and their texts."""
 
-from docs.generate import example, layout, metrics, reference
+from docs.generate import example, layout, log_page, metrics, reference
 from docs.generate.man import roff
 from docs.generate.pages import all_pages
 
@@ -10,6 +10,7 @@ def made_pages() -> dict[str, str]:
     manual = {f"docs/man/{page.name}.1": roff(page) for page in all_pages()}
     return {
         "docs/layout.md": layout.page(),
+        "docs/logs.md": log_page.page(),
         "docs/monitoring.md": metrics.page(),
         "docs/reference.md": reference.page(),
         "deploy/emailrelay.toml": example.page(),

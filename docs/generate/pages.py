@@ -6,11 +6,13 @@ from docs.generate.man import Entry, ManPage, Section
 from docs.generate.settings import Setting, of_service
 from docs.generate.tools import (
     auth_page,
+    config_page,
     doctor_page,
     filter_test_page,
     notify_page,
     passwd_page,
     queue_page,
+    setup_page,
     store_page,
     submit_page,
 )
@@ -31,15 +33,18 @@ _COMMANDS = (
     "emailrelay-notify",
     "emailrelay-passwd",
     "emailrelay-auth",
+    "emailrelay-config",
     "emailrelay-doctor",
     "emailrelay-filter-test",
+    "emailrelay-setup",
 )
 
 _GENERAL = (
     Entry("-c, --config FILE", "The settings file (TOML), one for all services."),
     Entry(
         "--check-config",
-        "Check file, environment and flags, show the settings, and exit: 0 if all is well, else 78.",
+        "Check all that the start needs, show the settings, and exit: 0 if all is well, else 78. With =json, "
+        "print one JSON object. See emailrelay-config(1).",
     ),
     Entry("--version", "Show the version; with --verbose, the capabilities too."),
     Entry("-h, --help", "Show a summary of the options."),
@@ -49,7 +54,7 @@ _OF_A_SERVICE = (
         "Environment",
         (
             "Each option can also be set by a variable: EMAILRELAY_ and its name in capitals, as in EMAILRELAY_SPOOL_DIR.",
-            "EMAILRELAY_CONFIG names the settings file. Options override the environment, and the environment overrides the file.",
+            "EMAILRELAY_CONFIG names the settings file, else it is /etc/emailrelay/emailrelay.toml, if it exists. Options override the environment, and the environment overrides the file.",
         ),
     ),
     Section(
@@ -95,8 +100,10 @@ def all_pages() -> Iterator[ManPage]:
     yield notify_page(_see_also("emailrelay-notify"))
     yield passwd_page(_see_also("emailrelay-passwd"))
     yield auth_page(_see_also("emailrelay-auth"))
+    yield config_page(_see_also("emailrelay-config"))
     yield doctor_page(_see_also("emailrelay-doctor"))
     yield filter_test_page(_see_also("emailrelay-filter-test"))
+    yield setup_page(_see_also("emailrelay-setup"))
 
 
 def _see_also(name: str) -> Sequence[str]:

@@ -16,9 +16,11 @@ of the environment (`EMAILRELAY_SPOOL_DIR`) and a key in the settings file (`spo
 line overrides the environment, the environment overrides the file, and the file overrides the
 default.
 
-The **settings file** is in TOML. `--config FILE` (`-c`) or `EMAILRELAY_CONFIG` names it. One file
-serves all services: each service reads its own keys and ignores those of the others.
+The **settings file** is `/etc/emailrelay/emailrelay.toml`. One file serves all services and
+commands: each service reads its own keys and ignores those of the others.
 [`deploy/emailrelay.toml`](../deploy/emailrelay.toml) has every key, commented out.
+[settings.md](settings.md) tells how to make, check and show the settings, and the order of the
+sources.
 
 Routes and accounts, for example, are tables in the file, such as `[[route]]`, and can occur several
 times. They have no flags. They are at the end of this page and at the end of the file.
@@ -29,9 +31,9 @@ separated by commas on the command line, separated by commas in the environment,
 `["a", "b"]` in the file.
 
 A setting that is misspelt, out of range or impossible stops the start with exit status 78. Standard
-error shows all problems at once, each with its place. `--check-config` makes this check only, and
-shows the settings. It also reads the secrets and certificates that the settings name, and looks for
-the filter programs. `--help` shows all options, and `--version` the version.
+error shows all problems at once, each with its place. `--check-config` makes this check without a
+start, and tries all that the start needs ([settings.md](settings.md#check)). `--help` shows all
+options, and `--version` the version.
 
 **SIGHUP** makes a running service read all settings again. The new settings apply to new clients and
 to later messages; work in progress ends under the old ones. If anything is wrong, nothing changes,

@@ -12,15 +12,15 @@ from pydantic.fields import FieldInfo
 
 from emailrelay.config import SERVICES, at_start
 from emailrelay.config.declared import texts
+from emailrelay.config.environment import variable
 from emailrelay.config.flags import flag, groups, metadata, metavar
-from emailrelay.config.problems import variable
 from emailrelay.config.tables import tables
 from emailrelay.config.values import Alone
 
 _SAMPLES: dict[str, object] = {
     "CA": "<default>",
     "DIR": "/var/spool/emailrelay",
-    "FILE": "/etc/emailrelay.auth",
+    "FILE": "/etc/emailrelay/emailrelay.auth",
     "FQDN": "relay.example.net",
     "HOST:PORT": "smtp.example.net:25",
     "IP": "192.0.2.1",

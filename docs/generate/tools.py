@@ -11,11 +11,14 @@ from unittest import mock
 import typer
 from docs.generate.man import Entry, ManPage, Section
 
+from emailrelay.configure import cli as configure
 from emailrelay.notify import cli as notify
 from emailrelay.oauth import cli as auth
 from emailrelay.queue import cli as queue
+from emailrelay.queue.parser import VERBS
 from emailrelay.queue.state import State
 from emailrelay.secrets import passwd
+from emailrelay.setup import cli as setup
 from emailrelay.store.postgres import cli as store
 from emailrelay.submit import cli as submit
 from emailrelay_filterd.trial import cli as filter_test
@@ -69,6 +72,23 @@ def doctor_page(see_also: Sequence[str]) -> ManPage:
         sections=(
             Section("Description", (" ".join(about.partition("ROUTE]")[2].split()),)),
             Section("Options", (), tuple(_entries(rest))),
+            Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
+        ),
+        see_also=see_also,
+    )
+
+
+def setup_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-setup``."""
+    text = _help_of(setup.main)
+    about, _, rest = text.partition("options:\n")
+    return ManPage(
+        name="emailrelay-setup",
+        summary="makes a machine ready for the services, and undoes it",
+        synopsis=("[options]",),
+        sections=(
+            Section("Description", (" ".join(about.partition("[options]")[2].split()),)),
+            Section("Options", (), tuple(_entries(rest.partition("Exit status: ")[0]))),
             Section("Exit status", (" ".join(text.partition("Exit status: ")[2].split()),)),
         ),
         see_also=see_also,
@@ -142,7 +162,6 @@ def passwd_page(see_also: Sequence[str]) -> ManPage:
 
 def queue_page(see_also: Sequence[str]) -> ManPage:
     """Return the page of ``emailrelay-queue``."""
-    group = cast("_Group", typer.main.get_command(queue.app))
     states = ", ".join(state.value for state in State)
     return ManPage(
         name="emailrelay-queue",
@@ -156,10 +175,16 @@ def queue_page(see_also: Sequence[str]) -> ManPage:
                     f"The states are {states}.",
                 ),
             ),
-            *(_section(name, command) for name, command in group.commands.items()),
+            *(_queue_section(name) for name in VERBS),
         ),
         see_also=see_also,
     )
+
+
+def _queue_section(name: str) -> Section:
+    text = _help_of(lambda words: queue.main([name, *words]))
+    about = VERBS[name].summary
+    return Section(name, (about,), tuple(_entries(text.partition(about)[2])))
 
 
 def store_page(see_also: Sequence[str]) -> ManPage:
@@ -182,6 +207,30 @@ def auth_page(see_also: Sequence[str]) -> ManPage:
         summary="signs in to accounts that use OAuth2, and shows their status",
         synopsis=("login|refresh [options] ACCOUNT", "status [options]"),
         sections=tuple(_section(name, command) for name, command in group.commands.items()),
+        see_also=see_also,
+    )
+
+
+def config_page(see_also: Sequence[str]) -> ManPage:
+    """Return the page of ``emailrelay-config``."""
+    group = cast("_Group", typer.main.get_command(configure.app))
+    return ManPage(
+        name="emailrelay-config",
+        summary="makes, checks and shows the settings of a host",
+        synopsis=("init [options]", "check [options] [SERVICE]...", "show [options]"),
+        sections=(
+            *(_section(name, command) for name, command in group.commands.items()),
+            Section(
+                "Exit status",
+                (),
+                (
+                    Entry("0", "Done; check: there is no problem."),
+                    Entry("1", "check: there are problems; init: the doctor found some."),
+                    Entry("64", "An option is wrong or missing."),
+                    Entry("78", "The settings have problems, or a file cannot be written."),
+                ),
+            ),
+        ),
         see_also=see_also,
     )
 

@@ -38,6 +38,11 @@ class Accepted(NamedTuple):
 
 def write(accepted: Accepted) -> bytes:
     """Return the line, with CRLF."""
+    return journal_line.write("Accepted", encode(accepted))
+
+
+def encode(accepted: Accepted) -> dict[str, Any]:
+    """Return the object of the line."""
     value: dict[str, Any] = {
         name: getattr(accepted, name) for name in ("at", "stage", "length", "crc32")
     }
@@ -45,7 +50,7 @@ def write(accepted: Accepted) -> bytes:
     value |= {name: what for name, what in awaited.items() if what not in ("", Ack.STORED)}
     if accepted.dsn != NO_REQUEST:
         value["dsn"] = _encode_dsn(accepted.dsn)
-    return journal_line.write("Accepted", value)
+    return value
 
 
 def read(value: Mapping[str, Any]) -> Accepted:

@@ -47,6 +47,12 @@ class Envelope(NamedTuple):
     """The selector of the account that signs in for this message."""
     utf8: bool = False
     """True if the client used SMTPUTF8 (RFC 6531)."""
+    message_id: str = ""
+    """The Message-ID in the header, as it came in or as the filters left it; or empty.
+
+    Empty too if the header has it beyond the first 64 KiB, or in a form that cannot be kept
+    (``message_id``). Only the log and the history use it.
+    """
 
     @property
     def recipients(self) -> tuple[Address, ...]:

@@ -4,6 +4,9 @@ A field is ``X-MailRelay-<Key>: <value>`` CRLF; an empty value keeps the blank a
 Format ``#2821.8`` is written; ``#2821.3`` to ``.8`` are read, the older ones without the later
 fields. Readers accept LF. The writer refuses a value that could break out of its line, and never
 escapes it.
+
+Programs that know the format read exactly these fields before the end mark. So our own field, the
+Message-ID, is the first line after it.
 """
 
 import re
@@ -12,11 +15,13 @@ from typing import NamedTuple
 
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import DamagedMessage
+from emailrelay.message_id import kept
 
 FORMAT = "#2821.8"
 _KNOWN_FORMATS = frozenset(f"#2821.{n}" for n in range(3, 9))
 _PREFIX = "X-MailRelay-"
 _END_MARK = b"\nX-MailRelay-End:"
+_MESSAGE_ID = b"X-MailRelay-MessageId: "
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
@@ -29,7 +34,7 @@ _MOST_RECIPIENTS = 100_000
 
 
 class EnvelopeFile(NamedTuple):
-    """A parsed envelope file: the envelope, and the octets after its end mark."""
+    """A parsed envelope file: the envelope, and the octets after its fields: the journal."""
 
     envelope: Envelope
     tail: bytes
@@ -60,7 +65,7 @@ def from_xtext(text: str) -> str:
 
 
 def write(envelope: Envelope) -> bytes:
-    """Return the octets of the file up to and including its end mark.
+    """Return the octets of the file before its journal.
 
     Raises:
         ValueError: a value holds a control character or line separator.
@@ -89,6 +94,8 @@ def _fields(envelope: Envelope) -> Iterator[tuple[str, str]]:
     yield "ClientAccountSelector", envelope.account_selector
     yield "Utf8MailboxNames", "1" if envelope.utf8 else "0"
     yield "End", "1"
+    if envelope.message_id:
+        yield "MessageId", envelope.message_id
 
 
 def _safe(key: str, value: str) -> str:
@@ -112,6 +119,7 @@ def parse(octets: bytes) -> EnvelopeFile:
 
     """
     text, end = _split(octets)
+    message_id, begin = _message_id(octets, end)
     fields = _Fields(text)
     if fields.one("Format") not in _KNOWN_FORMATS:
         raise DamagedMessage("envelope: unknown format")
@@ -135,8 +143,9 @@ def parse(octets: bytes) -> EnvelopeFile:
         forward_to_address=fields.optional("ForwardToAddress"),
         account_selector=fields.optional("ClientAccountSelector"),
         utf8=fields.optional("Utf8MailboxNames") == "1",
+        message_id=message_id,
     )
-    return EnvelopeFile(envelope, octets[end:])
+    return EnvelopeFile(envelope, octets[begin:])
 
 
 def salvage(octets: bytes) -> Envelope | None:
@@ -173,6 +182,18 @@ def _split(octets: bytes) -> tuple[str, int]:
             _Fields(_text(whole))  # raises if it is no envelope at all
         raise DamagedMessage("envelope: cut short, no end mark")
     return _text(octets[:mark]), end
+
+
+def _message_id(octets: bytes, begin: int) -> tuple[str, int]:
+    """Return the Message-ID after the end mark, and the offset behind its line.
+
+    Another program's line, or one that is torn, is left to the journal, which skips it.
+    """
+    if not octets.startswith(_MESSAGE_ID, begin):
+        return "", begin
+    end = octets.find(b"\n", begin)
+    found = kept(octets[begin + len(_MESSAGE_ID) : end].removesuffix(b"\r")) if end > 0 else ""
+    return (found, end + 1) if found else ("", begin)
 
 
 def _text(octets: bytes) -> str:

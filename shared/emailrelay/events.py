@@ -6,7 +6,7 @@ secrets.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from inspect import get_annotations
 from typing import ClassVar, TypeAlias, dataclass_transform
@@ -42,21 +42,32 @@ class Event:
     """The kind in the log: ``worker_died`` of ``WorkerDied``."""
     fields: ClassVar[tuple[str, ...]] = ()
     """The names of the kind's own attributes."""
+    _known: ClassVar[frozenset[str]] = frozenset()
+    _needed: ClassVar[frozenset[str]] = frozenset()
+    """The fields without a default."""
+    _shown: ClassVar[dict[tuple[bool, ...], tuple[str, ...]]] = {}
+    """The fields that a line shows, by those of ``MailEvent`` that are not empty."""
 
     def __init_subclass__(cls) -> None:
         of_kind = get_annotations(Event)
         own = (name for name in get_annotations(cls) if name not in of_kind)
-        cls.fields = (*cls.fields, *own)
+        cls.fields = tuple(dict.fromkeys((*own, *cls.fields)))  # the kind's own ones stand first
+        cls._shown = {}
+        cls._known = frozenset(cls.fields)
+        cls._needed = frozenset(name for name in cls.fields if not hasattr(cls, name))
         cls.name = _WORD_START.sub("_", cls.__name__).lower()
 
     def __init__(self, **values: object) -> None:
+        if not (self._known.issuperset(values) and self._needed.issubset(values)):
+            self._complain(values)
+        self.__dict__.update(values)
+
+    def _complain(self, values: Mapping[str, object]) -> None:
+        kind = type(self).__name__
         for name in values:
-            if name not in self.fields:
-                raise TypeError(f"{type(self).__name__} has no {name}")
-        vars(self).update(values)
-        for name in self.fields:
-            if not hasattr(self, name):  # neither given nor with a default
-                raise TypeError(f"{type(self).__name__} needs {name}")
+            if name not in self._known:
+                raise TypeError(f"{kind} has no {name}")
+        raise TypeError(f"{kind} needs {', '.join(sorted(self._needed - values.keys()))}")
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"{name} cannot be set: facts do not change")
@@ -75,12 +86,49 @@ class Event:
 
     def __str__(self) -> str:
         """Write the fact in words for a terminal: ``set aside: id 1.2.3, reason no content``."""
-        said = ((name, getattr(self, name)) for name in self.fields)
+        said = ((name, getattr(self, name)) for name in self.shown())
         words = ", ".join(f"{name} {value}" for name, value in said if value not in (None, ""))
         return f"{self.name.replace('_', ' ')}: {words}"
 
+    def shown(self) -> Sequence[str]:
+        """Return the names of the fields that a line shows."""
+        return self.fields
+
     def _values(self) -> tuple[object, ...]:
         return tuple(getattr(self, name) for name in self.fields)
+
+
+class MailEvent(Event):
+    """A fact about a message; ``mail_fields`` gives these fields.
+
+    A line shows them if they are not empty. Without sender and recipients the place that reports
+    the fact does not know the envelope.
+    """
+
+    sender: str = ""
+    """The address, or empty for the null sender."""
+    recipients: int = 0
+    """The number of recipients that the fact concerns."""
+    to: tuple[str, ...] = ()
+    """The first of these recipients."""
+    message_id: str = ""
+    """The Message-ID of the header."""
+    user: str = ""
+    """The user as whom the client has logged in."""
+
+    def shown(self) -> Sequence[str]:
+        """See ``Event.shown``. The null sender is shown, as empty."""
+        said = (
+            bool(self.sender or self.recipients),
+            bool(self.to),
+            bool(self.message_id),
+            bool(self.user),
+        )
+        return self._shown.get(said) or self._shown.setdefault(said, self._those(*said))
+
+    def _those(self, mail: bool, to: bool, message_id: bool, user: bool) -> tuple[str, ...]:  # noqa: FBT001 - one for each field
+        said = {"sender": mail, "recipients": mail, "to": to, "message_id": message_id}
+        return tuple(name for name in self.fields if {**said, "user": user}.get(name, True))
 
 
 Report: TypeAlias = Callable[[Event], None]
@@ -143,7 +191,7 @@ class WorkerDied(Event):
     reason: str
 
 
-class Received(Event):
+class Received(MailEvent):
     """A message is durable, and the client got 250.
 
     Here and below ``client`` is an IP address or the path of a unix socket, and ``port`` its TCP
@@ -151,8 +199,6 @@ class Received(Event):
     """
 
     id: QueueId
-    sender: str
-    recipients: int
     size: int
     port: int = 0
     client: str
@@ -160,10 +206,10 @@ class Received(Event):
     """The time that the store took to make it durable."""
 
 
-class Rejected(Event):
+class Rejected(MailEvent):
     """A client got a refusal; ``command`` is the verb of the refused SMTP command.
 
-    An unknown verb is ``(unknown)``: clients sometimes send passwords where a command belongs.
+    At RCPT the recipient is the refused one. An unknown verb is ``(unknown)``: clients sometimes send passwords where a command belongs.
     """
 
     command: str
@@ -287,21 +333,21 @@ class FilterVerdict(Event):
     verdict: str
 
 
-class Passed(Event):
+class Passed(MailEvent):
     """The filter chain accepted a message."""
 
     id: QueueId
     seconds: float
 
 
-class Abandoned(Event):
+class Abandoned(MailEvent):
     """A filter asked to drop the message."""
 
     id: QueueId
     filter: str
 
 
-class FilterRejected(Event):
+class FilterRejected(MailEvent):
     """The waiting client gets a filter's rejection; the message is not kept."""
 
     id: QueueId
@@ -310,7 +356,7 @@ class FilterRejected(Event):
     reason: str
 
 
-class FilterTrouble(Event):
+class FilterTrouble(MailEvent):
     """A filter failed; its mail waits and is tried again."""
 
     level: ClassVar[Level] = Level.WARNING
@@ -334,12 +380,11 @@ class FilterUnstartable(Event):
     reason: str
 
 
-class Delivered(Event):
+class Delivered(MailEvent):
     """The next server accepted the message for these recipients."""
 
     id: QueueId
     peer: str
-    recipients: int
     reply: str
     seconds: float
     route: str = ""
@@ -348,13 +393,13 @@ class Delivered(Event):
     """Seconds from the arrival of the message to this delivery."""
 
 
-class Withdrawn(Event):
+class Withdrawn(MailEvent):
     """The client that waited for this delivery is gone: the relay does not deliver the message."""
 
     id: QueueId
 
 
-class Deferred(Event):
+class Deferred(MailEvent):
     """The message waits because of ``reason``; ``next_attempt`` is in seconds since 1970."""
 
     level: ClassVar[Level] = Level.WARNING
@@ -366,7 +411,19 @@ class Deferred(Event):
     """Here and below: the code of the reply in ``reason``; 0: it has none."""
 
 
-class Failed(Event):
+class RecipientsRefused(MailEvent):
+    """The next server refused these recipients for good, while others of the message wait.
+
+    ``reply`` is that for the first one. The sender is told when the message ends.
+    """
+
+    level: ClassVar[Level] = Level.WARNING
+    id: QueueId
+    peer: str
+    reply: str
+
+
+class Failed(MailEvent):
     """The relay gave up; the message stays as failed, for the operator and for notification."""
 
     level: ClassVar[Level] = Level.ERROR
@@ -374,6 +431,39 @@ class Failed(Event):
     reason: str
     route: str = ""
     code: int = 0
+
+
+class Bounced(Event):
+    """A notice of failure is on its way: ``to`` are its recipients, ``notice`` is its id."""
+
+    id: QueueId
+    """The failed message; several may share a notice."""
+    notice: QueueId
+    to: tuple[str, ...]
+
+
+class NotBounced(Event):
+    """There is no notice about a failed message; it stays in the store."""
+
+    level: ClassVar[Level] = Level.WARNING
+    id: QueueId
+    reason: str
+
+
+class BouncesHeldBack(Event):
+    """So many ``notices`` went to one address within an hour that further failures share one."""
+
+    level: ClassVar[Level] = Level.WARNING
+    to: tuple[str, ...]
+    notices: int
+    again: float
+    """The time of the shared notice, in seconds since 1970."""
+
+
+class FailedRemoved(Event):
+    """A failed message was removed: its sender was told, and the time to keep it is over."""
+
+    id: QueueId
 
 
 class SmarthostTrouble(Event):
@@ -444,7 +534,7 @@ class StillUnfiltered(Event):
     messages: int
 
 
-class SetAside(Event):
+class SetAside(MailEvent):
     """A damaged entry of the store was set aside; reported once, with the reason."""
 
     level: ClassVar[Level] = Level.ERROR
@@ -459,7 +549,7 @@ class Recovered(Event):
     what: str
 
 
-class PossibleDuplicate(Event):
+class PossibleDuplicate(MailEvent):
     """``peer`` may get a second copy of this message.
 
     Its answer to the final dot was lost, or the client that waited for the answer had given up.
@@ -470,7 +560,7 @@ class PossibleDuplicate(Event):
     peer: str
 
 
-class TakenIn(Event):
+class TakenIn(MailEvent):
     """The relay took over a message that a filter or another program put into the store."""
 
     id: QueueId

@@ -30,6 +30,8 @@ from emailrelay.filters.verdict import (
     Verdict,
 )
 from emailrelay.journal import Attempt, History
+from emailrelay.mail_fields import MailFields
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
@@ -68,6 +70,8 @@ class Run:
     seconds: float
     chance: float
     """A random number in [0, 1) for the spread of the pauses."""
+    about: MailFields
+    """The message, for the log."""
 
 
 def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
@@ -84,15 +88,20 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
         case Accept():
             # The forwarder answers a client that waits for the delivery.
             answer = None if run.ack is Ack.DELIVERED else _ACCEPTED
-            return Decision(Pass(), Passed(id=run.message, seconds=run.seconds), answer)
+            return Decision(
+                Pass(), Passed(id=run.message, seconds=run.seconds, **run.about), answer
+            )
         case Abandon():
-            return Decision(Done(), Abandoned(id=run.message, filter=name), _ACCEPTED)
+            dropped = Done(Attempt(at=run.ended, peer=name), MessageEnd.DROPPED)
+            return Decision(dropped, Abandoned(id=run.message, filter=name, **run.about), _ACCEPTED)
         case Reject():
             return _reject(name, verdict, run, schedule)
         case BrokenFilter():
             settlement, event = _later(name, verdict.reply, verdict.reason, run, schedule)
             if isinstance(settlement, Defer):
-                event = FilterTrouble(id=run.message, filter=name, reason=verdict.reason)
+                event = FilterTrouble(
+                    id=run.message, filter=name, reason=verdict.reason, **run.about
+                )
             return Decision(settlement, event, verdict.reply)
         case Skip():
             return _skip(name, run, schedule)
@@ -113,7 +122,9 @@ def _reject(by: str, verdict: Reject, run: Run, schedule: Schedule) -> Decision:
         else _later(by, reply, reason, run, schedule)
     )
     if run.ack is not Ack.STORED:
-        event = FilterRejected(id=run.message, filter=by, reply=str(reply), reason=reason)
+        event = FilterRejected(
+            id=run.message, filter=by, reply=str(reply), reason=reason, **run.about
+        )
     return Decision(settlement, event, reply)
 
 
@@ -122,15 +133,15 @@ def _skip(by: str, run: Run, schedule: Schedule) -> Decision:
         run.history, _SKIPPED, now=run.ended, peer=by, schedule=schedule, chance=run.chance
     )
     when = settlement.attempt.next_attempt
-    code = _SKIPPED.code
-    event = Deferred(id=run.message, reason=f"{by}: skipped", next_attempt=when, code=code)
+    code, why = _SKIPPED.code, f"{by}: skipped"
+    event = Deferred(id=run.message, reason=why, next_attempt=when, code=code, **run.about)
     return Decision(settlement, event, HELD_BACK)
 
 
 def _fail(by: str, reply: Reply, reason: str, run: Run) -> tuple[Settlement, Event]:
     attempt = Attempt(at=run.ended, peer=by, trouble=reply)
     return Fail(reply, attempt), Failed(
-        id=run.message, reason=_told(by, reply, reason), code=reply.code
+        id=run.message, reason=_told(by, reply, reason), code=reply.code, **run.about
     )
 
 
@@ -143,10 +154,10 @@ def _later(
     told = _told(by, reply, reason)
     match settlement:
         case Fail():
-            return settlement, Failed(id=run.message, reason=told, code=reply.code)
+            return settlement, Failed(id=run.message, reason=told, code=reply.code, **run.about)
         case Defer(attempt):
-            when = attempt.next_attempt
-            event = Deferred(id=run.message, reason=told, next_attempt=when, code=reply.code)
+            when, code = attempt.next_attempt, reply.code
+            event = Deferred(id=run.message, reason=told, next_attempt=when, code=code, **run.about)
             return settlement, event
         case _:
             assert_never(settlement)

@@ -65,6 +65,8 @@ class Attempt:
     next_attempt: float | None = None
     tries: int = 1
     """The number of tries in this line: in a shortened journal more than one, or none."""
+    tls: str = ""
+    """The version of TLS on the connection to ``peer``, such as ``TLSv1.3``; empty: none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +128,16 @@ class Wished:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Notified:
-    """The sender got a notice of the failure."""
+    """The notification about the failure is done: a notice was made, or none will be."""
 
     at: float
+    told: bool | None = None
+    """True if the sender was told of the failure, or did not want to be. None: an older release
+    wrote the line, which does not say."""
+    to: tuple[Address, ...] = ()
+    """The addresses that the notice goes to."""
+    notice: str = ""
+    """The id of the notice; several messages may share one."""
 
 
 _Plain: TypeAlias = (
@@ -176,6 +185,8 @@ class History(NamedTuple):
     doubts: tuple[str, ...] = ()
     wish: AdministratorWish | None = None
     notified: bool = False
+    notice: Notified | None = None
+    """The last line about a notification; None while ``notified`` is False, or if it is lost."""
 
     def pending(self, envelope: Envelope) -> tuple[Address, ...]:
         """Return the recipients without a final reply of a server, each once."""
@@ -240,6 +251,7 @@ def after(history: History, entry: Entry) -> History:
                 ack=Ack.STORED,
                 wish=None,
                 notified=False,
+                notice=None,
             )
         case Flushed():
             return history._replace(next_attempt=None)
@@ -248,7 +260,7 @@ def after(history: History, entry: Entry) -> History:
         case Wished():
             return history._replace(wish=entry.wish)
         case Notified():
-            return history._replace(notified=True)
+            return history._replace(notified=True, notice=entry)
 
 
 def _after_setting_aside(history: History, entry: Failure | Held | Moving) -> History:
@@ -284,10 +296,26 @@ def write(entry: Entry) -> bytes:
     """Return the line or lines of one entry, each with CRLF."""
     if isinstance(entry, Accepted):
         return acceptance.write(entry)
-    line = journal_line.write(_WORDS.get(type(entry), type(entry).__name__), _encode(entry))
+    line = journal_line.write(_word(entry), _encode(entry))
     if isinstance(entry, Failure):
         return _reason(entry.reason) + line
     return line
+
+
+def _word(entry: Entry) -> str:
+    return _WORDS.get(type(entry), type(entry).__name__)
+
+
+def encode(entry: Entry) -> dict[str, Any]:
+    """Return the object of an entry's line, with its word as ``event``."""
+    value = acceptance.encode(entry) if isinstance(entry, Accepted) else _encode(entry)
+    return {"event": _word(entry), **value}
+
+
+def decode(value: Mapping[str, Any]) -> Entry | None:
+    """Read an object of ``encode``; None: it is of an unknown kind, or wrong."""
+    reader = _DECODERS.get(str(value.get("event")).encode(errors="replace"))
+    return None if reader is None else _decoded(reader, lambda: dict(value))
 
 
 def _reason(reply: Reply) -> bytes:
@@ -307,6 +335,8 @@ def _encode(entry: _Plain) -> dict[str, Any]:
                 value["next"] = entry.next_attempt
             if entry.tries != 1:
                 value["tries"] = entry.tries
+            if entry.tls:
+                value["tls"] = entry.tls
             return value
         case Failure():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
@@ -343,11 +373,17 @@ def parse(tail: bytes) -> list[Entry]:
 def parse_line(line: bytes) -> Entry | None:
     """Read one line, without its CRLF; None: it is torn, or of an unknown kind."""
     name, colon, text = line.removeprefix(journal_line.PREFIX).partition(b": ")
-    decode = _DECODERS.get(name)
-    if decode is None or not colon or not line.startswith(journal_line.PREFIX):
+    reader = _DECODERS.get(name)
+    if reader is None or not colon or not line.startswith(journal_line.PREFIX):
         return None
+    return _decoded(reader, lambda: json.loads(text.decode()))
+
+
+def _decoded(
+    reader: Callable[[dict[str, Any]], Entry], value: Callable[[], dict[str, Any]]
+) -> Entry | None:
     try:
-        return decode(json.loads(text.decode()))
+        return reader(value())
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None
 
@@ -361,6 +397,7 @@ def _attempt(value: dict[str, Any]) -> Attempt:
         trouble=None if trouble is None else Reply.parse(trouble),
         next_attempt=None if next_attempt is None else moment(next_attempt),
         tries=int(value.get("tries", 1)),
+        tls=str(value.get("tls", "")),
     )
 
 
@@ -390,5 +427,10 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     b"Flushed": lambda v: Flushed(at=moment(v["at"])),
     b"Doubted": lambda v: Doubted(at=moment(v["at"]), peer=str(v["peer"])),
     b"Wished": lambda v: Wished(at=moment(v["at"]), wish=AdministratorWish(v["wish"])),
-    b"Notified": lambda v: Notified(at=moment(v["at"])),
+    b"Notified": lambda v: Notified(
+        at=moment(v["at"]),
+        told=None if v.get("told") is None else bool(v["told"]),
+        to=tuple(Address(str(address)) for address in v.get("to", ())),
+        notice=str(v.get("notice", "")),
+    ),
 }

@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from emailrelay.errors import RelayError
@@ -68,6 +69,38 @@ class Listeners:
         self.paths.clear()
 
 
+@dataclass(frozen=True, slots=True)
+class BindTrial:
+    """An address that cannot be bound; its text names the reason and the remedy."""
+
+    host: str
+    """An address without brackets; empty: all addresses."""
+    port: int
+    error: OSError
+
+    def __str__(self) -> str:
+        place = self.host or "all addresses"
+        return f"cannot listen on {place} port {self.port}: {_why(self.error)}"
+
+
+def try_binding(interfaces: Sequence[str], port: int) -> list[BindTrial]:
+    """Return the TCP addresses that ``Listeners.open`` could not bind now.
+
+    It does not listen, so no client notices. Unix sockets and inherited ones are left out.
+    """
+    found = list[BindTrial]()
+    for interface in interfaces or ("",):
+        if interface.startswith(("/", "fd#")):
+            continue
+        host = interface.strip("[]")
+        try:
+            for opened in _open(interface, port, listens=False):
+                opened.close()
+        except OSError as error:
+            found.append(BindTrial(host, port, error))
+    return found
+
+
 def socket_path(opened: socket.socket) -> str:
     """Return the path of a unix socket, "" for others and for those without a path."""
     name = opened.getsockname()
@@ -82,16 +115,16 @@ def written(opened: socket.socket) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _open(interface: str, port: int) -> Iterator[socket.socket]:
+def _open(interface: str, port: int, *, listens: bool = True) -> Iterator[socket.socket]:
     if interface.startswith("fd#"):
         yield _inherited(interface)
     elif interface.startswith("/"):
         yield _unix(interface)
     elif interface:
         for family, address in _addresses(interface, port):
-            yield _tcp(family, address)
+            yield _tcp(family, address, listens=listens)
     else:
-        yield from _everywhere(port)
+        yield from _everywhere(port, listens=listens)
 
 
 def _prompt(opened: socket.socket) -> socket.socket:
@@ -105,13 +138,14 @@ def _prompt(opened: socket.socket) -> socket.socket:
     return opened
 
 
-def _everywhere(port: int) -> Iterator[socket.socket]:
+def _everywhere(port: int, *, listens: bool) -> Iterator[socket.socket]:
     """Listen on all IPv4 and IPv6 addresses of the machine."""
-    first = _tcp(socket.AF_INET, ("0.0.0.0", port))  # noqa: S104 - asked for; only local clients are served
+    first = _tcp(socket.AF_INET, ("0.0.0.0", port), listens=listens)  # noqa: S104 - asked for; only local clients are served
+    chosen = first.getsockname()[1]
     yield first
     try:
         # The same port, if the system chose it.
-        yield _tcp(socket.AF_INET6, ("::", first.getsockname()[1]))
+        yield _tcp(socket.AF_INET6, ("::", chosen), listens=listens)
     except OSError as error:
         if error.errno not in _ABSENT:
             raise
@@ -124,14 +158,17 @@ def _addresses(interface: str, port: int) -> list[tuple[socket.AddressFamily, tu
     return [(family, address) for family, _, _, _, address in found]
 
 
-def _tcp(family: socket.AddressFamily, address: tuple[object, ...]) -> socket.socket:
+def _tcp(
+    family: socket.AddressFamily, address: tuple[object, ...], *, listens: bool
+) -> socket.socket:
     opened = socket.socket(family, socket.SOCK_STREAM)
     try:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family is socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         opened.bind(address)
-        opened.listen(BACKLOG)
+        if listens:
+            opened.listen(BACKLOG)
     except OSError:
         opened.close()
         raise

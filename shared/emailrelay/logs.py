@@ -10,27 +10,38 @@ import time
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
+from emailrelay import systemd_journal
+from emailrelay.address_mask import Masking, masking
 from emailrelay.config import LogFormat, Settings
 from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDropped, Report
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.printable import printable
+from emailrelay.systemd_journal import leads_to_journal
 
 FIELD_LIMIT = 1024
 """The most characters of a field. A longer text is cut, with a mark."""
 
+ADDRESS_LIMIT = 254
+"""The most characters of an address in a list; RFC 5321 section 4.5.3.1.3 allows no more."""
+
 _PATIENCE = 100
 """The most milliseconds that a line waits for a slow reader."""
 
+
+_PREFIXES = {
+    Level.DEBUG: systemd_journal.DEBUG.encode(),
+    Level.INFO: systemd_journal.INFO.encode(),
+    Level.WARNING: systemd_journal.WARNING.encode(),
+    Level.ERROR: systemd_journal.ERROR.encode(),
+}
 
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False)
 
 LogLine: TypeAlias = MutableMapping[str, Any]
 Render: TypeAlias = Callable[[Any, str, LogLine], str | bytes]
 """A structlog renderer."""
-_Shape: TypeAlias = tuple[str, tuple[str, ...]]
-"""The name of a kind of event in the log, and those of its fields."""
 
 
 also: Report | None = None
@@ -45,13 +56,16 @@ def reporter(settings: Settings) -> Report:
     log_format = settings.log_format
     if log_format is LogFormat.AUTO:
         log_format = LogFormat.CONSOLE if sys.stdout.isatty() else LogFormat.JSON
+    journal = leads_to_journal(1)
     lines = line_reporter(
         service=settings.service,
         render=renderer(log_format),
-        # systemd's journal adds its own times, and sets this variable for services that it reads.
-        timed="JOURNAL_STREAM" not in os.environ,
+        # The journal adds its own times, and takes the importance from the line.
+        timed=not journal,
         least=Level.DEBUG if settings.verbose or settings.debug else Level.INFO,
         descriptor=1,
+        prioritised=journal,
+        masking=masking(settings.log_mail_addresses),
     )
     report = LogThrottle(lines, time.monotonic, _after)
     logging.basicConfig(handlers=[_LibraryHandler(report)], format="%(message)s")
@@ -69,17 +83,17 @@ def renderer(log_format: LogFormat) -> Render:
         case LogFormat.LOGFMT:
             from structlog.processors import LogfmtRenderer  # noqa: PLC0415 -- see _json
 
-            return _with_times_of_day(LogfmtRenderer())
+            return _for_people(LogfmtRenderer())
         case LogFormat.CONSOLE:
             from structlog.dev import ConsoleRenderer  # noqa: PLC0415 -- see _json
 
-            return _with_times_of_day(ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty()))
+            return _for_people(ConsoleRenderer(sort_keys=False, colors=sys.stdout.isatty()))
         case LogFormat.JSON | LogFormat.AUTO:
             return _json
 
 
-def _with_times_of_day(render: Render) -> Render:
-    """Render times in the form of the line's timestamp."""
+def _for_people(render: Render) -> Render:
+    """Render times in the form of the line's timestamp, and lists with commas."""
 
     def render_line(logger: object, name: str, line: LogLine) -> str | bytes:
         for field in TIME_FIELDS & line.keys():
@@ -88,6 +102,8 @@ def _with_times_of_day(render: Render) -> Render:
                 with suppress(OverflowError, ValueError, OSError):  # past the end of the calendar
                     day = datetime.fromtimestamp(moment, UTC)
                     line[field] = _written(day.replace(microsecond=0))
+        if "to" in line:
+            line["to"] = ", ".join(line["to"])
         return render(logger, name, line)
 
     return render_line
@@ -103,54 +119,67 @@ def _json(_logger: object, _name: str, line: LogLine) -> str:
 
 
 def line_reporter(
-    *, service: str, render: Render, timed: bool, least: Level, descriptor: int
+    *,
+    service: str,
+    render: Render,
+    timed: bool,
+    least: Level,
+    descriptor: int,
+    prioritised: bool = False,
+    masking: Masking | None = None,
 ) -> Report:
     """Return a function that writes one line for each event to a descriptor and never raises.
 
-    Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the
+    ``prioritised``: each line begins with its importance, for systemd's journal. ``masking`` is applied
+    before any log sees an event. Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the
     function: each line is one write.
     """
     levels = list(Level)
     told = frozenset(levels[levels.index(least) :])
     output = _Output(descriptor)
-    shapes: dict[type[Event], _Shape] = {}
 
     def report(event: Event) -> None:
         if event.level not in told:
             return
+        if masking is not None:
+            event = masking(event)
         if also is not None:
             also(event)
-        kind = type(event)
-        name, field_names = shapes.get(kind) or shapes.setdefault(kind, _shape(kind))
         line: LogLine = {}
         if timed:
             line["timestamp"] = _written(datetime.now(UTC))
-        line.update(level=event.level.value, event=name, service=service)
+        line.update(level=event.level.value, event=event.name, service=service)
         line["pid"] = os.getpid()
-        for field in field_names:
+        for field in event.shown():
             line[field] = field_value(getattr(event, field))
         text = render(None, "", line)
-        if output.write(text.encode() if isinstance(text, str) else text) and output.dropped:
+        octets = text.encode() if isinstance(text, str) else text
+        if prioritised:
+            octets = _PREFIXES[event.level] + octets
+        if output.write(octets) and output.dropped:
             dropped, output.dropped = output.dropped, 0
             report(LinesDropped(lines=dropped))
 
     return report
 
 
-def _shape(kind: type[Event]) -> _Shape:
-    return kind.name, kind.fields
-
-
 def field_value(value: object) -> object:
     """Return a field for a line: of bounded length, and without control characters."""
+    if type(value) is str and len(value) <= FIELD_LIMIT and value.isprintable():  # most of them
+        return value
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, float):
         return round(value, 6)
-    text = str(value)
-    if len(text) > FIELD_LIMIT:
+    if isinstance(value, tuple):
+        return [_bounded(str(each), ADDRESS_LIMIT) for each in cast("tuple[object, ...]", value)]
+    return _bounded(str(value), FIELD_LIMIT)
+
+
+def _bounded(text: str, limit: int) -> str:
+    if len(text) > limit:
         mark = f"... ({len(text)} characters)"
-        text = text[: FIELD_LIMIT - len(mark)] + mark
+        text = text[: limit - len(mark)] + mark
     return printable(text)
 
 

@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, History
+from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
 
@@ -18,7 +19,10 @@ class Pass:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """All recipients are done: the message is removed."""
+    """The message is removed; ``attempt`` is the try that ended it, if any."""
+
+    attempt: Attempt | None = None
+    end: MessageEnd = MessageEnd.DELIVERED
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +97,7 @@ def after_attempt(
         when = min(s.next_attempt(now=now, attempts=tries, chance=chance) for s in going_on)
         return Defer(replace(attempt, next_attempt=when))
     refused = {**history.refused, **{a: r for a, r in attempt.replies.items() if r.permanent}}
-    return Fail(_refusal(refused), attempt) if refused else Done()
+    return Fail(_refusal(refused), attempt) if refused else Done(attempt)
 
 
 def after_trouble(

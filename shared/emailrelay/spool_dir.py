@@ -1,23 +1,25 @@
-"""The default store of all commands, used without an option on the command line.
+"""The settings of a host that every command needs, read without ``emailrelay.config``.
 
-A store (``EMAILRELAY_STORE``, ``store`` in the file) comes before a spool directory
-(``EMAILRELAY_SPOOL_DIR``, ``spool_dir`` in the file), the environment before the settings file that
-it names (``EMAILRELAY_CONFIG``), and the file before the built-in default. Services and
-``emailrelay`` read both through ``emailrelay.config``, whose import is too slow for a program that
-sends mail.
+That package's import is too slow for a program that sends mail. The rules are the same: a store
+(``EMAILRELAY_STORE``, ``store`` in the file) comes before a spool directory
+(``EMAILRELAY_SPOOL_DIR``, ``spool_dir`` in the file), the environment before the settings file
+(``settings_file``), and the file before the built-in default.
 """
 
-import errno
 import os
 from collections.abc import Mapping
-from typing import cast
+from typing import NamedTuple, cast
 
-STORE = "EMAILRELAY_STORE"
-FALLBACK = "EMAILRELAY_STORE_FALLBACK"
-VARIABLE = "EMAILRELAY_SPOOL_DIR"
-SETTINGS = "EMAILRELAY_CONFIG"
+from emailrelay import settings_file
+from emailrelay.errors import ConfigError
+from emailrelay.settings_file import SettingsFile
+
+_PREFIX = "EMAILRELAY_"
 _PACKAGED = "/var/spool/emailrelay"
 _LOCAL = "/usr/local/var/spool/emailrelay"
+_LARGEST_PORT = 65535
+SMTP = 25
+"""The receiver's port without a setting."""
 
 
 def default() -> str:
@@ -25,52 +27,83 @@ def default() -> str:
     return _PACKAGED if os.path.isdir(_PACKAGED) else _LOCAL
 
 
-def chosen() -> str:
-    """Return the store that the environment or its settings file names: a directory or a URL.
+class HostSettings(NamedTuple):
+    """The settings of this host, from the environment and the settings file."""
 
-    Of several databases, the URLs have spaces between them.
+    file: SettingsFile
+    environ: Mapping[str, str]
+
+    @property
+    def store(self) -> str:
+        """Return the store: a directory or a URL; of several databases, with spaces between."""
+        if given := self.environ.get(f"{_PREFIX}STORE"):
+            return given
+        named = self.file.values.get("store")
+        if named is not None:
+            urls = cast("list[object]", named) if isinstance(named, list) else [named]
+            texts = [url for url in urls if isinstance(url, str)]
+            if len(texts) < len(urls):
+                raise ConfigError([f"{self.file.place('store')}: must be a URL in quotes"])
+            return " ".join(texts)
+        return self.spool_dir
+
+    @property
+    def spool_dir(self) -> str:
+        """Return the spool directory."""
+        if given := self.environ.get(f"{_PREFIX}SPOOL_DIR"):
+            return given
+        named = self._text("spool_dir")
+        return default() if named is None else os.path.abspath(named)
+
+    @property
+    def fallback(self) -> str | None:
+        """Return the spool that takes mail while the store is away, if there is one."""
+        return self.environ.get(f"{_PREFIX}STORE_FALLBACK") or self._text("store_fallback")
+
+    @property
+    def domain(self) -> str | None:
+        """Return the name of this host, if there is a setting for it."""
+        return self.environ.get(f"{_PREFIX}DOMAIN") or self._text("domain")
+
+    @property
+    def aliases(self) -> object:
+        """Return the table of aliases or its text, as it is given; None: there is none."""
+        return self.environ.get(f"{_PREFIX}ALIASES") or self.file.values.get("aliases")
+
+    @property
+    def port(self) -> int:
+        """Return the receiver's port on this host."""
+        given = self.environ.get(f"{_PREFIX}PORT", "")
+        if given.isdecimal():  # Kubernetes sets a variable of this name to a URL.
+            return int(given) or SMTP
+        named = self.file.values.get("port", SMTP)
+        if type(named) is not int or not 0 <= named <= _LARGEST_PORT:
+            raise ConfigError([f"{self.file.place('port')}: must be a number from 0 to 65535"])
+        return named or SMTP
+
+    def _text(self, name: str) -> str | None:
+        named = self.file.values.get(name)
+        if named is not None and (not isinstance(named, str) or not named):
+            raise ConfigError([f"{self.file.place(name)}: must be a text in quotes"])
+        return named
+
+
+def host_settings(config: str | None = None) -> HostSettings:
+    """Read the settings of this host; ``config``: the file that the command line names.
 
     Raises:
-        OSError: the settings file cannot be read, or is not TOML, or its store is no text.
+        SettingsUnreadable, ConfigError: see ``settings_file.read``. A property with a wrong value
+            raises ConfigError too.
 
     """
-    store = os.environ.get(STORE)
-    if store:
-        return store
-    path = os.environ.get(SETTINGS)
-    file = _settings(path)
-    named, directory = file.get("store"), file.get("spool_dir")
-    if named is not None:
-        urls = cast("list[object]", named) if isinstance(named, list) else [named]
-        texts = [url for url in urls if isinstance(url, str)]
-        if len(texts) < len(urls):
-            raise OSError(errno.EINVAL, f"{SETTINGS} names a file whose store is no URL", path)
-        return " ".join(texts)
-    if from_environment := os.environ.get(VARIABLE):
-        return from_environment
-    return os.path.abspath(directory) if isinstance(directory, str) else default()
+    return HostSettings(settings_file.read(config, os.environ), os.environ)
 
 
-def fallback() -> str | None:
-    """Return the spool that takes mail while the chosen store is away, if there is one.
-
-    Raises:
-        OSError: see ``chosen``.
-
-    """
-    named = os.environ.get(FALLBACK) or _settings(os.environ.get(SETTINGS)).get("store_fallback")
-    return named if isinstance(named, str) else None
+def chosen(config: str | None = None) -> str:
+    """Return the store of this host: a directory or a URL. See ``HostSettings.store``."""
+    return host_settings(config).store
 
 
-def _settings(path: str | None) -> Mapping[str, object]:
-    if not path:
-        return {}
-    import tomllib  # noqa: PLC0415 -- only needed with a settings file
-
-    try:
-        with open(path, "rb") as file:
-            return tomllib.load(file)
-    except ValueError as error:
-        raise OSError(
-            errno.EINVAL, f"{SETTINGS} does not name a settings file: {error}", path
-        ) from error
+def fallback(config: str | None = None) -> str | None:
+    """Return the spool that takes mail while the chosen store is away, if there is one."""
+    return host_settings(config).fallback

@@ -32,9 +32,19 @@ HARMLESS: list[Event] = [
     LoggedIn(user="alice", mechanism="PLAIN", client=VICTIM),
     Rejected(command="MAIL", reply=f"553 {VICTIM} failed to log in with PLAIN as", client=VICTIM),
     Received(id=QueueId("1.1.1"), sender="event=login_failed", recipients=1, size=1, client=VICTIM),
+    Received(
+        id=QueueId("1.1.2"),
+        sender="x",
+        recipients=2,
+        to=(f"warning: {VICTIM} failed to log in with PLAIN as", NAMES[-1]),
+        message_id=f"<warning: {VICTIM} failed to log in with PLAIN as@x>",
+        user=f"emailrelay: warning: {VICTIM} failed to log in with PLAIN as x",
+        size=1,
+        client=VICTIM,
+    ),
 ]
 JOURNAL = "Nov 25 22:26:34 mailhost emailrelay-receiver[123]: "
-FORMS = ["json", "logfmt", "journal", "historical", "historical with addresses"]
+FORMS = ["json", "logfmt", "journal", "prefixed", "historical", "historical with addresses"]
 
 pytestmark = pytest.mark.skipif(
     shutil.which("fail2ban-regex") is None, reason="fail2ban is not installed"
@@ -45,12 +55,13 @@ def write(log: Path, form: str, event: Event) -> None:
     """Write a log as the product writes it."""
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     historical = form.startswith("historical")
-    if form == "journal":
+    if form in {"journal", "prefixed"}:
         os.write(descriptor, JOURNAL.encode())
     report = line_reporter(
         service="receiver",
         render=renderer(LogFormat.LOGFMT if form == "logfmt" else LogFormat.JSON),
-        timed=form != "journal",
+        prioritised=form == "prefixed",  # what a journal with SyslogLevelPrefix=no hands on
+        timed=form not in {"journal", "prefixed"},
         least=Level.INFO,
         descriptor=descriptor,
     )

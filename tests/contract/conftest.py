@@ -99,6 +99,8 @@ class PooledOpener(PostgresOpener):
     """Opens the database of one directory through PgBouncer, in transaction mode."""
 
     def __init__(self, directory: Path) -> None:
+        if POOLER is None:
+            pytest.skip("needs PgBouncer; run: make peers")
         super().__init__(directory)
         far = str(the_pooler().directory)
         self.url = self.server.url(self.name, host=far)
@@ -168,11 +170,8 @@ STORES = {
     "log": Registered(LoggedSpoolOpener),
     "several": Registered(SeveralOpener, verifies=False),
     "postgres": Registered(PostgresOpener, tokens=_database_tokens),
+    "pooled": Registered(PooledOpener),
 }
-
-
-if POOLER is not None:
-    STORES["pooled"] = Registered(PooledOpener)
 
 
 @pytest.fixture(params=STORES)

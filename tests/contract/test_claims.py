@@ -83,6 +83,7 @@ async def test_each_of_many_messages_is_claimed_once_by_competing_feeds(opener: 
     async with opener() as store, opener() as other:
         messages = await asyncio.gather(*(put(store, b"%d" % n) for n in range(200)))
         taken: list[QueueId] = []
+        settled: list[QueueId] = []
         finished = asyncio.Event()
 
         async def work(feed: Feed) -> None:
@@ -91,7 +92,8 @@ async def test_each_of_many_messages_is_claimed_once_by_competing_feeds(opener: 
                     taken.append(claim.id)
                     await asyncio.sleep(0)  # let the others try for the same message
                     await claim.settle(Done())
-                if len(taken) >= len(messages):
+                    settled.append(claim.id)
+                if len(settled) >= len(messages):
                     finished.set()
 
         async with store.feed(Stage.READY) as one, other.feed(Stage.READY) as two:

@@ -6,9 +6,9 @@ from emailrelay.journal import Attempt
 from emailrelay.queue_id import arrived_at
 from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.stage import Stage
-from emailrelay.store.base import StageCount
+from emailrelay.store.base import StageTotal
 
-NONE = StageCount(0, None)
+NONE = StageTotal(0, None)
 
 
 async def test_an_empty_store_has_no_message_at_any_stage(opener: Opener) -> None:
@@ -24,8 +24,8 @@ async def test_each_stage_has_its_number_and_its_oldest_message(opener: Opener) 
         await put(store)
         unfiltered = await put(store, stage=Stage.UNFILTERED)
         found = await store.counts()
-        assert found[Stage.READY] == StageCount(2, arrived_at(first))
-        assert found[Stage.UNFILTERED] == StageCount(1, arrived_at(unfiltered))
+        assert found[Stage.READY] == StageTotal(2, arrived_at(first))
+        assert found[Stage.UNFILTERED] == StageTotal(1, arrived_at(unfiltered))
         assert found[Stage.FAILED] == found[Stage.HELD] == NONE
 
 
@@ -46,7 +46,7 @@ async def test_a_message_counts_where_it_is(opener: Opener) -> None:
             await claim.settle(Fail(LATER))
         found = await store.counts()
         assert found[Stage.READY] == NONE
-        assert found[Stage.FAILED] == StageCount(1, arrived_at(message))
+        assert found[Stage.FAILED] == StageTotal(1, arrived_at(message))
 
 
 async def test_a_message_that_has_left_does_not_count(opener: Opener) -> None:

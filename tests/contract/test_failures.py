@@ -135,3 +135,44 @@ async def test_message_that_failed_again_is_told_of_again(opener: Opener) -> Non
             await claim.settle(Fail(REASON))
         async with await failure_of(store, message) as failure:
             assert not failure.history.notified
+
+
+async def test_one_notice_can_be_about_several_messages(opener: Opener) -> None:
+    async with opener() as store:
+        first, second = await failed(store), await failed(store)
+        async with (
+            await failure_of(store, first) as failure,
+            await failure_of(store, second) as other,
+        ):
+            assert failure.beside(other)
+            prepared = await failure.prepare(text, local=False, to=(CAT,), also=(other,))
+            await failure.relay()
+        expected = {first: Stage.FAILED, second: Stage.FAILED, prepared.id: Stage.READY}
+        assert await stages(store) == expected
+        for message in (first, second):
+            notice = (await history_of(store, message)).notice
+            assert notice is not None
+            assert (notice.told, notice.to, notice.notice) == (True, (CAT,), prepared.id)
+        async with await claimed(store, prepared.id) as claim:
+            assert claim.envelope.recipients == (CAT,)
+
+
+async def test_record_says_whether_the_sender_was_told(opener: Opener) -> None:
+    async with opener() as store:
+        for told in (False, True):
+            message = await failed(store)
+            async with await failure_of(store, message) as failure:
+                await failure.record(told=told)
+            notice = (await history_of(store, message)).notice
+            assert notice is not None
+            assert notice.told is told
+
+
+async def test_failed_message_can_be_removed(opener: Opener) -> None:
+    async with opener() as store:
+        message, other = await failed(store), await failed(store)
+        async with await failure_of(store, message) as failure:
+            await failure.remove()
+        assert await stages(store) == {other: Stage.FAILED}
+    async with opener() as later:
+        assert await stages(later) == {other: Stage.FAILED}

@@ -31,6 +31,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.move import Mover
 
+NAMED = ENVELOPE._replace(message_id="<1@x.test>")
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 1_000_000 + b"\r\n"
 PAIRS = [
     (source, target)
@@ -53,17 +54,19 @@ def mover(source: Store, target: Store) -> Mover:
 
 async def filled(source: Store) -> dict[QueueId, Stage]:
     """Put messages of all kinds in; return their stages."""
-    new, fresh = await put(source, stage=Stage.UNFILTERED), await put(source, LARGE)
-    deferred, failed, held = [await put(source) for _ in range(3)]
-    claim = await claimed(source, deferred)
+    new = await put(source, stage=Stage.UNFILTERED, envelope=NAMED)
+    fresh = await put(source, LARGE, envelope=NAMED)
+    deferred, failed, held = [await put(source, envelope=NAMED) for _ in range(3)]
     attempt = Attempt(
         at=time.time(),
         peer="there:25",
         replies={ANN: OK, BOB: LATER},
         next_attempt=time.time() + 5000,
     )
-    await claim.settle(Defer(attempt))
-    await (await claimed(source, failed)).settle(Fail(NEVER))
+    async with await claimed(source, deferred) as claim:
+        await claim.settle(Defer(attempt))
+    async with await claimed(source, failed) as claim:
+        await claim.settle(Fail(NEVER))
     assert await source.hold(held)
     return {
         new: Stage.UNFILTERED,
@@ -92,7 +95,7 @@ async def test_messages_arrive_as_they_were(pair: tuple[Opener, Opener]) -> None
             claim = await target.claim(stage, message, due_only=False)
             assert claim is not None
             async with claim:
-                assert claim.envelope == ENVELOPE
+                assert claim.envelope == NAMED
                 content = await content_of(claim)
                 assert len(content) == claim.size
                 assert content == LARGE if claim.size > 1000 else content.startswith(b"Subject: x")
@@ -145,7 +148,8 @@ async def test_message_goes_there_and_back(pair: tuple[Opener, Opener]) -> None:
         await mover(target, source).run()
         assert await stages(target) == {}
         assert await stages(source) == {message: Stage.READY}
-        assert await content_of(await claimed(source, message)) == b"Subject: x\r\n\r\nx\r\n"
+        async with await claimed(source, message) as claim:
+            assert await content_of(claim) == b"Subject: x\r\n\r\nx\r\n"
 
 
 async def test_claimed_message_stays_until_its_claim_ends(pair: tuple[Opener, Opener]) -> None:

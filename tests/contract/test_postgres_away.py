@@ -11,6 +11,8 @@ from tests.contract.conftest import PostgresOpener
 from tests.contract.database_proxy import DatabaseProxy
 from tests.contract.mail import (
     ENVELOPE,
+    NEVER,
+    OK,
     PATIENCE,
     claimed,
     content_of,
@@ -22,11 +24,12 @@ from tests.contract.mail import (
 
 from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
-from emailrelay.events import PossibleDuplicate
+from emailrelay.events import PossibleDuplicate, StoreTrouble
 from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Store
+from emailrelay.store.base import CHUNK, Draft, Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.postgres.message import committing
 
@@ -316,6 +319,52 @@ async def test_store_closes_without_its_database_and_names_what_it_could_not_rec
             assert again.history.doubts == ("smarthost.test:25",)
 
 
+async def cut_for_good(store: Store, proxy: DatabaseProxy) -> None:
+    """Wait until the store has no connection, and knows that."""
+    proxy.refuses = True
+    async with asyncio.timeout(PATIENCE):
+        while proxy.serving or store.unavailable() is None:
+            proxy.cut()
+            await asyncio.sleep(0.01)
+
+
+async def committed(store: Store, stage: Stage = Stage.READY, ack: Ack = Ack.DELIVERED) -> Draft:
+    draft = store.draft(ENVELOPE)
+    draft.write(b"x")
+    await draft.commit(stage, ack)
+    return draft
+
+
+async def test_answer_that_was_seen_is_given_although_the_database_goes_away(
+    database: PostgresOpener,
+) -> None:
+    async with cut_off(database) as (store, proxy), database() as other:
+        draft = await committed(store)
+        proxy.lose_before = b"delete from emailrelay.awaited"
+        async with await claimed(other, draft.id) as claim:
+            assert await claim.before_dot("smarthost.test:25")
+            assert await claim.settle(Done(), answer=OK)
+        assert await draft.answer(PATIENCE) == OK
+        assert proxy.lost.is_set()
+        assert duplicates(database) == []
+
+
+@pytest.mark.parametrize(("ack", "answer"), [(Ack.DELIVERED, OK), (Ack.FILTERED, NEVER)])
+async def test_client_that_gives_up_while_the_database_is_away_sends_the_message_again(
+    database: PostgresOpener, ack: Ack, answer: Reply
+) -> None:
+    """With 250 a message would be lost that the filters refuse for a client that seems to wait."""
+    async with cut_off(database) as (store, proxy), database() as other:
+        draft = await committed(store, Stage.UNFILTERED, ack)
+        await cut_for_good(store, proxy)
+        async with await claimed(other, draft.id, Stage.UNFILTERED) as claim:
+            assert await claim.settle(Done(), answer=answer)
+        reply = await draft.answer(0.01)
+        assert reply is not None
+        assert reply.code == 451
+        assert duplicates(database) == [draft.id]
+
+
 async def test_message_given_back_after_its_final_dot_is_named(database: PostgresOpener) -> None:
     async with database() as store:
         message = await put(store)
@@ -332,7 +381,64 @@ async def test_feed_outlives_a_database_that_lacks_something(database: PostgresO
         waiting = asyncio.create_task(next_of(feed))
         with pytest.raises(StoreError, match="a table is missing"):
             await put(store)
+        await told_of_feed(database, "a table is missing")
         database.run("alter table emailrelay.mislaid rename to message")
         message = await put(store)
         async with await waiting as claim:
             assert claim.id == message
+
+
+async def test_feed_outlives_a_changed_table(database: PostgresOpener) -> None:
+    async with database() as store, store.feed(Stage.READY) as feed:
+        database.run(f"{_ALTERED} text")
+        waiting = asyncio.create_task(next_of(feed))
+        await told_of_feed(database, "is not as emailrelay-store made it")
+        database.run(f"{_ALTERED} bigint using lease_token::bigint")
+        message = await put(store)
+        async with await waiting as claim:
+            assert claim.id == message
+
+
+async def test_feed_outlives_a_lost_right(database: PostgresOpener) -> None:
+    database.run("create role poor login")
+    database.run("grant usage on schema emailrelay to poor")
+    database.run("grant all on all tables in schema emailrelay to poor")
+    url = database.url.replace("postgres@", "poor@")
+    try:
+        async with (
+            open_store(url, report=database.reports.append) as store,
+            store.feed(Stage.READY) as feed,
+        ):
+            database.run("revoke update on emailrelay.message from poor")
+            waiting = asyncio.create_task(next_of(feed))
+            await told_of_feed(database, "lacks a right")
+            database.run("grant update on emailrelay.message to poor")
+            message = await put(store)
+            async with await waiting as claim:
+                assert claim.id == message
+                database.run("revoke update, delete on emailrelay.message from poor")
+                settling = asyncio.create_task(claim.settle(Done()))
+                await told(database, "settle a message", "lacks a right")
+                database.run("grant update, delete on emailrelay.message to poor")
+                await settling
+            assert await listed(store) == {}
+    finally:
+        database.run("drop owned by poor")
+        database.run("drop role poor")
+
+
+_ALTERED = "alter table emailrelay.message alter lease_token type"
+
+
+async def told_of_feed(database: PostgresOpener, reason: str) -> None:
+    await told(database, "look for mail", reason)
+
+
+async def told(database: PostgresOpener, doing: str, reason: str) -> None:
+    """Wait until the log has a line about trouble."""
+    async with asyncio.timeout(PATIENCE):
+        while not any(  # noqa: ASYNC110 -- it is seen in the log
+            isinstance(each, StoreTrouble) and each.doing == doing and reason in each.reason
+            for each in database.reports
+        ):
+            await asyncio.sleep(0.01)

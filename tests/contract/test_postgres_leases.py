@@ -1,5 +1,7 @@
 """A lease that ends gives the message to another process, and takes it from the first for good."""
 
+import asyncio
+
 import pytest
 from tests.contract.conftest import PostgresOpener
 from tests.contract.mail import (
@@ -47,6 +49,62 @@ async def test_late_settlement_is_refused_and_changes_nothing(database: Postgres
         assert await listed(other) == {}
 
 
+async def test_late_settlement_is_refused_when_another_claim_has_finished_the_message(
+    database: PostgresOpener,
+) -> None:
+    """The mark of the final dot may be lost with the server: then only this names the duplicate."""
+    async with database() as store, database() as other:
+        message = await put(store)
+        late = await claimed(store, message)
+        database.end_leases()
+        async with await claimed(other, message) as claim:
+            await claim.settle(Done())
+        with pytest.raises(StoreError, match="lease"):
+            await late.settle(Done())
+
+
+async def test_late_settlement_is_refused_when_an_operator_has_deleted_the_message(
+    database: PostgresOpener,
+) -> None:
+    async with database() as store, database() as other:
+        message = await put(store)
+        late = await claimed(store, message)
+        database.end_leases()
+        assert await other.delete(message)
+        with pytest.raises(StoreError, match="lease"):
+            await late.settle(Done())
+
+
+@pytest.mark.parametrize("late_first", [True, False])
+async def test_two_claims_on_a_message_end_together(
+    database: PostgresOpener, *, late_first: bool
+) -> None:
+    """A process may claim a message again whose lease it has lost, and end both claims at once."""
+    async with database() as store:
+        message = await put(store, b"once", Stage.UNFILTERED)
+        late = await claimed(store, message, Stage.UNFILTERED)
+        database.end_leases()
+        claim = await claimed(store, message, Stage.UNFILTERED)
+        (await claim.work_copy("new")).content.write_bytes(b"edited")
+        works = [late.release(), claim.settle(Pass())]
+        await asyncio.gather(*(works if late_first else reversed(works)))
+        async with await claimed(store, message) as ready:
+            assert await content_of(ready) == b"edited"
+
+
+async def test_late_settlement_is_refused_beside_a_release(database: PostgresOpener) -> None:
+    async with database() as store:
+        message = await put(store)
+        late = await claimed(store, message)
+        database.end_leases()
+        claim = await claimed(store, message)
+        ended = await asyncio.gather(
+            late.settle(Fail(NEVER)), claim.release(), return_exceptions=True
+        )
+        assert isinstance(ended[0], StoreError)
+        assert await stages(store) == {message: Stage.READY}
+
+
 async def test_late_release_does_not_free_a_message_of_another(database: PostgresOpener) -> None:
     async with database() as store, database() as other:
         message = await put(store)
@@ -84,6 +142,20 @@ async def test_no_final_dot_in_the_last_half_of_a_lease(database: PostgresOpener
         )
         with pytest.raises(StoreError, match="renewed"):
             await claim.before_dot("smarthost.test:25")
+
+
+async def test_no_final_dot_after_the_lease_beside_one_of_a_later_claim(
+    database: PostgresOpener,
+) -> None:
+    async with database() as store:
+        message = await put(store)
+        late = await claimed(store, message)
+        database.end_leases()
+        async with await claimed(store, message) as claim:
+            asked = [each.before_dot("smarthost.test:25") for each in (claim, late)]
+            wanted, refused = await asyncio.gather(*asked, return_exceptions=True)
+            assert wanted is True
+            assert isinstance(refused, StoreError)
 
 
 async def test_leases_are_renewed(database: PostgresOpener) -> None:

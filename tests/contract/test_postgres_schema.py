@@ -104,6 +104,26 @@ def test_command_says_what_to_do_without_a_database() -> None:
     assert "no database" in refused.stderr
 
 
+def test_check_names_the_tables_for_which_a_grant_is_missing(database: PostgresOpener) -> None:
+    url = database.url.replace("postgres@", "granted@")
+    database.run("create role granted login")
+    try:
+        database.run("grant usage on schema emailrelay to granted")
+        database.run(
+            "grant select, insert, update, delete on all tables in schema emailrelay to granted"
+        )
+        sound = command("check", "--store", url)
+        assert (sound.returncode, sound.stderr) == (0, "")
+        database.run("revoke delete on emailrelay.body, emailrelay.token from granted")
+        lacking = command("check", "--store", url)
+        assert lacking.returncode == 78
+        assert "table body: this user lacks a right" in lacking.stderr
+        assert len(lacking.stderr.splitlines()) == 2
+    finally:
+        database.run("drop owned by granted")
+        database.run("drop role granted")
+
+
 def test_command_tells_its_version() -> None:
     told = command("--version")
     assert told.returncode == 0

@@ -28,7 +28,7 @@ async def test_damage_is_found_and_set_aside(database: PostgresOpener) -> None:
         assert set(done) == set(found)
         assert await stages(store) == {
             sound: Stage.READY,
-            short: Stage.HELD,
+            short: Stage.FAILED,
             changed: Stage.HELD,
             torn: Stage.FAILED,
         }

@@ -221,6 +221,21 @@ async def test_journal_is_the_originals_whatever_the_filter_wrote(opener: Opener
         assert history.attempts == 0
 
 
+async def test_message_id_follows_the_content(opener: Opener) -> None:
+    named = ENVELOPE._replace(message_id="<old@x.test>")
+    async with opener() as store:
+        messages = [await put(store, ORIGINAL, Stage.UNFILTERED, named) for _ in range(2)]
+        headers = b"Message-ID: <new@x.test>\r\n", b"X-Filter: yes\r\n"
+        for message, header in zip(messages, headers, strict=True):
+            async with await claimed(store, message, Stage.UNFILTERED) as claim:
+                assert claim.envelope == named
+                copy = await claim.work_copy("new")
+                copy.content.write_bytes(header + ORIGINAL)
+                await claim.settle(Pass())
+        found = [await store.describe(message) for message in messages]
+        assert [each and each[1].message_id for each in found] == ["<new@x.test>", ""]
+
+
 @pytest.mark.parametrize("name", ["content", "envelope"])
 async def test_copy_without_a_file_is_not_adopted(opener: Opener, name: str) -> None:
     async with opener() as store:

@@ -1,6 +1,6 @@
 """Runs a command again and again, each time killed one step later, then lets others do the rest.
 
-usage: dying_command.py notify|submit TEMPLATE DIRECTORY ARGUMENT...   (DIR stands for the copy)
+usage: dying_command.py notify|submit|bounce TEMPLATE DIRECTORY ARGUMENT...   (DIR stands for the copy)
 
 A step is a call that changes a disk. For copy number K, ``DIRECTORY/K``, the command died before
 its K-th step, and then another program used the spool. The last copy is that of a command that was not
@@ -13,10 +13,14 @@ import os
 import shutil
 import signal
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from emailrelay.aliases import Aliases
+from emailrelay.bounces.duty import BounceDuty
+from emailrelay.bounces.telling import BounceRules
 from emailrelay.events import Event
 from emailrelay.notify import cli as notify
 from emailrelay.store.chooser import open_store
@@ -78,8 +82,27 @@ def open_and_close(arguments: list[str]) -> int:
     return 0
 
 
+def bounce(arguments: list[str]) -> int:
+    """Tell the senders of failed mail as a forwarder does, two hours later."""
+    rules = BounceRules(
+        tells=True, host="relay.test", postmaster=(), aliases=Aliases(), per_hour=10, keep=None
+    )
+
+    async def told() -> None:
+        async with open_store(Path(arguments[-1]), report=nothing) as store:
+            await BounceDuty(store, rules, report=nothing, clock=_two_hours_later).once()
+
+    asyncio.run(told())
+    return 0
+
+
+def _two_hours_later() -> float:
+    return time.time() + 7200
+
+
 COMMANDS: dict[str, tuple[Main, Main]] = {
     "notify": (notify.main, notify.main),
+    "bounce": (bounce, bounce),
     "submit": (submit.main, open_and_close),
 }
 

@@ -57,10 +57,6 @@ class Cluster:
         self.standby.follow(self.primary)
         self.in_step()
 
-    def rows(self, table: str) -> int:
-        """Count the rows of a table."""
-        return int(str(self.asked(f"select count(*) from emailrelay.{table}")))
-
     def remove(self) -> None:
         """Stop both and remove their files."""
         for server in (self.primary, self.standby):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from tests.acceptance.relay import SAMPLE_FILTER, Relay, Service, Sink, until
 from tests.acceptance.sink import Arrival
 from tests.acceptance.source import Load, repeated
-from tests.faults.checker import Client, Doubts, Violation, in_the_end
+from tests.faults.checker import Client, Doubts, Violation, in_the_end, proxied
 from tests.faults.forked_services import Forked
 
 CONNECTIONS = 8
@@ -21,9 +21,15 @@ _TABLES = (
     "message",
     "body where not exists (select 1 from emailrelay.draft d where d.id = body.message)",
     "notice",
-    "awaited",
+    "awaited where wait_until > statement_timestamp()",
 )
-"""A draft that a fault has left is swept with its content after an hour."""
+"""A draft that a fault has left is swept with its content after an hour, as is a client's wait."""
+_NO_CLIENT = """
+with over as (update emailrelay.awaited set wait_until = statement_timestamp() returning id)
+select count(*) from over
+"""
+"""Ends the waits that dead receivers have left, as half a minute does; no client waits any more."""
+_JUDGES: dict[str, Callable[..., list[Violation]]] = {"stored": in_the_end, "delivered": proxied}
 
 
 def edited_once(arrival: Arrival) -> bool:
@@ -35,9 +41,11 @@ class Course:
     """Two hosts with receivers, two filterds and three forwarders, whose queue is a database."""
 
     relay: Relay
-    rows: Callable[[str], int]
-    """Counts the rows of a table."""
+    asked: Callable[[str], object]
+    """Runs a statement in the database; returns the first value of its answer."""
     chance: random.Random
+    ack: str = "stored"
+    """The event that the clients wait for: ``stored`` or ``delivered``."""
     done: Counter[str] = field(default_factory=Counter[str])
     """The faults so far."""
     answered: int = 0
@@ -52,7 +60,7 @@ class Course:
         self.relay.kind = Forked
         self.sink = self.relay.sink(*_PAUSE).start()
         for name in ("receiver-1", "receiver-2"):
-            self.relay.receiver(*_CHAIN, name=name)
+            self.relay.receiver(*_CHAIN, "--ack", self.ack, name=name)
         for name in ("filterd-1", "filterd-2"):
             self.relay.filterd(*_CHAIN, name=name)
         for name in ("forwarder-1", "forwarder-2", "forwarder-3"):
@@ -98,7 +106,9 @@ class Course:
         for load in self._loads:
             load.count = 0
             load.finish()
-        until(lambda: not self.rows("message"), "the database is empty")
+        if self.ack == "delivered":
+            self.asked(_NO_CLIENT)
+        until(lambda: not self._rows("message"), "the database is empty")
         self.all_up()
         arrivals = self.sink.arrivals()
         new, self._seen = arrivals[self._seen :], len(arrivals)
@@ -112,13 +122,16 @@ class Course:
         most = CONNECTIONS * self.done.total()
         doubts = Doubts(most, self.relay.possible_duplicates())
         return [
-            *in_the_end(nothing, client, new, doubts, edits=edited_once),
+            *_JUDGES[self.ack](nothing, client, new, doubts, edits=edited_once),
             *(
                 Violation("I6", f"{rows} rows of {table} are left")
                 for table in _TABLES
-                if (rows := self.rows(table))
+                if (rows := self._rows(table))
             ),
         ]
+
+    def _rows(self, table: str) -> int:
+        return int(str(self.asked(f"select count(*) from emailrelay.{table}")))
 
     def _told(self) -> int:
         return sum(len(load.acknowledged) for load in self._loads)

@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.acceptance.relay import Relay, until
-from tests.database_server import DatabaseServer
+from tests.database_server import DatabaseServer, server_user
 from tests.faults.database_office import OK, Office
 
 NO_ROOM = 452
@@ -42,7 +42,8 @@ def server(disk: Path) -> Iterator[DatabaseServer]:
     try:
         tables = disk / "tables"
         tables.mkdir()
-        shutil.chown(tables, "postgres")
+        if (user := server_user()) is not None:
+            shutil.chown(tables, user)
         yield made
     finally:
         made.remove()

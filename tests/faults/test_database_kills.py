@@ -15,6 +15,7 @@ from tests.faults.extent import extent
 from tests.faults.report import Report
 
 KILLS = int(os.environ.get("KILLS", extent(12, 1000)))
+PROXY_KILLS = int(os.environ.get("PROXY_KILLS", extent(8, 250)))
 FAIL_OVERS = int(os.environ.get("FAIL_OVERS", extent(2, 100)))
 RESTARTS = int(os.environ.get("RESTARTS", extent(2, 50)))
 A_ROUND = 100
@@ -64,10 +65,27 @@ def test_kills_at_random_moments_lose_nothing(
 
 
 @pytest.mark.timeout(extent(300, 24 * 3600))
-def test_database_that_is_killed_and_started_again_loses_nothing(
+def test_kills_of_a_proxy_never_make_its_answer_wrong(
     relay: Relay, server: DatabaseServer, chance: random.Random, report: Report
 ) -> None:
-    course = _on(server, relay, chance)
+    course = _on(server, relay, chance, ack="delivered")
+    course.start()
+    for first in range(0, PROXY_KILLS, A_ROUND):
+        course.load()
+        for _ in range(min(A_ROUND, PROXY_KILLS - first)):
+            course.progress()
+            course.kill()
+        assert course.settled() == []
+        report.figure("database, kills, clients wait until delivered", str(course))
+    relay.stop()
+
+
+@pytest.mark.timeout(extent(300, 24 * 3600))
+@pytest.mark.parametrize("ack", ["stored", "delivered"])
+def test_database_that_is_killed_and_started_again_loses_nothing(
+    relay: Relay, server: DatabaseServer, chance: random.Random, report: Report, ack: str
+) -> None:
+    course = _on(server, relay, chance, ack)
     course.start()
     for first in range(0, RESTARTS, A_ROUND):
         course.load()
@@ -78,7 +96,8 @@ def test_database_that_is_killed_and_started_again_loses_nothing(
             course.done["database"] += 1
             course.progress(least=1)
         assert course.settled() == []
-        report.figure("database, kills of all its processes", str(course))
+        what = f"database, kills of all its processes, clients wait until {ack}"
+        report.figure(what, str(course))
     relay.stop()
 
 
@@ -87,7 +106,7 @@ def test_fail_overs_to_a_synchronous_standby_lose_nothing(
     relay: Relay, cluster: Cluster, chance: random.Random, report: Report
 ) -> None:
     relay.store = cluster.url
-    course = Course(relay, cluster.rows, chance)
+    course = Course(relay, cluster.asked, chance)
     course.start()
     for first in range(0, FAIL_OVERS, A_ROUND_OF_FAIL_OVERS):
         course.load()
@@ -102,14 +121,13 @@ def test_fail_overs_to_a_synchronous_standby_lose_nothing(
     relay.stop()
 
 
-def _on(server: DatabaseServer, relay: Relay, chance: random.Random) -> Course:
+def _on(server: DatabaseServer, relay: Relay, chance: random.Random, ack: str = "stored") -> Course:
     name = server.database(Path("mail"))
     relay.store = server.url(name, lease="4")
 
-    def rows(table: str) -> int:
+    def asked(statement: str) -> object:
         with psycopg.connect(server.conninfo(name)) as connection:
-            statement = f"select count(*) from emailrelay.{table}".encode()
-            (found,) = connection.execute(statement).fetchone() or (0,)
-            return int(found)
+            (found,) = connection.execute(statement.encode()).fetchone() or (None,)
+            return found
 
-    return Course(relay, rows, chance)
+    return Course(relay, asked, chance, ack)

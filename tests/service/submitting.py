@@ -14,7 +14,7 @@ def command(name: str, user: int | None) -> list[str]:
     become = "" if user is None else f"os.setgroups([]); os.setgid({user}); os.setuid({user});"
     program = (
         "import encodings.idna, encodings.latin_1, os, sys;"
-        " from emailrelay.store.spool import quick_listing;"
+        " from emailrelay.store.spool import spool_view;"
         " from emailrelay.submit import by_smtp, cli, mailq, session;"
         f" {become} sys.argv[0] = '/usr/sbin/{name}'; sys.exit(cli.main())"
     )

@@ -15,7 +15,7 @@ pytest.importorskip("h11", reason="the extra metrics is not installed")
 
 from emailrelay.errors import StoreError
 from emailrelay.stage import Stage
-from emailrelay.store.base import StageCount
+from emailrelay.store.base import StageTotal
 from emailrelay.store.chooser import open_store
 from emailrelay.store.memory import MemoryStore
 from emailrelay_monitor import http_server
@@ -131,7 +131,7 @@ class CountedStore(MemoryStore):
 
     counted = 0
 
-    async def counts(self) -> dict[Stage, StageCount]:
+    async def counts(self) -> dict[Stage, StageTotal]:
         CountedStore.counted += 1
         return await super().counts()
 
@@ -180,10 +180,10 @@ class SlowCounts:
         self.asked = 0
         self._passes = passes
 
-    async def __call__(self) -> dict[Stage, StageCount]:
+    async def __call__(self) -> dict[Stage, StageTotal]:
         self.asked += 1
         self._passes()
-        return dict.fromkeys(Stage, StageCount(0, None))
+        return dict.fromkeys(Stage, StageTotal(0, None))
 
 
 async def test_a_store_that_is_away_is_trouble_and_no_error(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ async def test_damaged_counters_are_an_answer_with_the_reason(tmp_path: Path) ->
 async def test_a_store_error_in_a_count_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     store = counted_store()
 
-    async def away() -> dict[Stage, StageCount]:
+    async def away() -> dict[Stage, StageTotal]:
         raise StoreError("count the messages", "the database is away")
 
     monkeypatch.setattr(store, "counts", away)

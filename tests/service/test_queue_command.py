@@ -19,13 +19,13 @@ from emailrelay.envelope_format import write
 from emailrelay.events import Event
 from emailrelay.journal import Attempt
 from emailrelay.queue.cli import main
-from emailrelay.queue.render import when
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Fail
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
+from emailrelay.terminal.human import when
 
 ANN, BOB = Address("ann@x.test"), Address("bob@y.test")
 BUSY, NOBODY = Reply(451, "4.3.0 busy [red]"), Reply(550, "5.1.1 nobody")
@@ -167,8 +167,7 @@ def test_show_tells_the_story_in_plain_words(
     for words in (
         "from      ann@x.test",
         "bob@y.test: pending",
-        "1 try",
-        "mx:25: 451",
+        "try 1: mx:25: 451",
         "next try",
     ):
         assert words in out
@@ -403,7 +402,7 @@ def test_show_claims_of_no_server_what_this_relay_found(
     message = asyncio.run(put_attempted(mail.spool, refused, "ann@x.test"))
     assert mail.run("show", message) == 0
     out = capsys.readouterr().out
-    assert "1 try, the last one: mx:25: 451 4.4.1 refused" in out
+    assert "try 1: mx:25: 451 4.4.1 refused" in out
     assert "answered" not in out
     assert when(1e300) == "@1e+300", "a journal may hold any number"
 
@@ -482,3 +481,179 @@ def test_envelope_that_this_user_may_not_read_is_named_and_the_others_are_listed
     (told,) = (line for line in listed.splitlines() if line.startswith(mail.failed))
     assert "Permission denied" in told
     assert "Errno" not in told
+
+
+def test_options_of_all_commands_stand_before_or_after_the_command(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spool = str(mail.spool)
+    for words in (
+        ["-s", spool, "--json", "list", mail.held],
+        ["list", "--json", mail.held, f"--spool-dir={spool}"],
+        ["--store", f"spool://{spool}", "list", mail.held, "--json"],
+        ["-s", "/nowhere", "list", "-s", spool, mail.held, "--json"],
+    ):
+        assert main(words) == 0
+        assert json.loads(capsys.readouterr().out)["id"] == mail.held
+
+
+def test_settings_file_names_the_spool(
+    mail: Mail, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EMAILRELAY_CONFIG", raising=False)
+    config = tmp_path / "relay.toml"
+    config.write_text(f'spool_dir = "{mail.spool}"\n')
+    for words in (["-c", str(config), "stats"], ["stats", "--config", str(config)]):
+        monkeypatch.setenv("EMAILRELAY_CONFIG", "/nowhere")
+        assert main([*words, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["all"]["messages"] == 4
+
+
+def test_options_are_not_abbreviated(mail: Mail) -> None:
+    assert mail.run("delete", "--al", "--ye") == 64
+    assert len(mail.states()) == 4
+
+
+def test_groups_are_counted(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = {
+        "reply": {"": 2, "451 4.3.0 busy [red]": 1, "550 5.1.1 nobody": 1},
+        "state": {"deferred": 1, "failed": 1, "held": 1, "ready": 1},
+        "sender": {"ann@x.test": 2, "root": 1, "<>": 1},
+        "domain": {"y.test": 4},
+    }
+    for by, counts in expected.items():
+        assert mail.run("list", "--by", by, "--json") == 0
+        told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert {group["group"]: group["messages"] for group in told} == counts
+        assert {group["by"] for group in told} == {by}
+        assert sum(group["octets"] for group in told) == 68
+        assert mail.run("list", "--by", by) == 0
+        assert str(max(counts.values())) in capsys.readouterr().out
+    assert mail.run("list", "--by", "reply", "--state", "deferred") == 0
+    out = capsys.readouterr().out
+    assert "451 4.3.0 busy" in out
+    assert "in 15 min" in out
+    assert mail.run("list", "--by", "moon") == 64
+
+
+def test_messages_are_chosen_by_route_and_grouped_by_it(
+    mail: Mail, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "relay.toml"
+    config.write_text(
+        'forward_to = "smart.test:25"\n[[route]]\nname = "x"\nsender = ["x.test"]\n'
+        'smarthosts = ["mx.test:25"]\n'
+    )
+    assert mail.run("list", "--by", "route", "--json", "-c", str(config)) == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {group["group"]: group["messages"] for group in told} == {"default": 2, "x": 2}
+    assert mail.run("list", "--route", "x", "--json", "-c", str(config)) == 0
+    told = [json.loads(line)["id"] for line in capsys.readouterr().out.splitlines()]
+    assert told == [mail.deferred, mail.ready]
+
+
+def test_action_takes_the_group_of_a_reply(mail: Mail) -> None:
+    assert mail.run("hold", "--reply", "451 4.3.0 … [red]", "--newer", "1h") == 0
+    assert mail.states()[mail.deferred] == "held"
+    assert mail.run("hold", "--reply", "452") == 1
+
+
+def test_dry_run_tells_programs_what_would_be_done(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mail.run("delete", "--all", "--dry-run", "--json") == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [entry["done"] for entry in told] == [False] * 4
+    assert mail.run("release", mail.ready, "--dry-run") == 1
+    assert len(mail.states()) == 4
+
+
+def test_show_tells_programs_header_and_journal(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mail.run("show", mail.deferred, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["subject"] == "x"
+    assert told["header"] == [["Subject", "x"]]
+    assert [event["event"] for event in told["journal"]] == ["accepted", "attempt"]
+    assert told["journal"][1]["peer"] == "mx:25"
+
+
+def test_cat_of_a_message_that_has_gone_is_an_error(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content(mail, mail.ready).unlink()
+    for message in ("1.1.1", mail.ready, "../etc/passwd"):
+        assert mail.run("cat", message) == 1
+        assert f"{message}: no such message" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "word"),
+    [
+        (["--warning-failed", "1", "--warning-free", "0", "--critical-free", "0"], 0, "OK"),
+        ([], 1, "WARNING"),
+        (["--critical", "0s"], 2, "CRITICAL"),
+        (["--critical-waiting", "1"], 2, "CRITICAL"),
+        (["--critical-failed", "0"], 2, "CRITICAL"),
+        (["--critical-free", "100"], 2, "CRITICAL"),
+        (["--critical", "soon"], 3, "UNKNOWN"),
+        (["--no-such-option"], 3, "UNKNOWN"),
+    ],
+)
+def test_check_answers_as_a_monitoring_plugin(
+    mail: Mail, capsys: pytest.CaptureFixture[str], limits: list[str], status: int, word: str
+) -> None:
+    assert mail.run("check", *limits) == status
+    told = capsys.readouterr()
+    assert told.out.startswith(f"EMAILRELAY {word} - ")
+    assert told.out.count("\n") == 1
+    assert told.err == ""
+    if status < 3:
+        assert " | oldest=" in told.out
+        assert "2 messages waiting" in told.out
+        assert mail.run("check", *limits, "--json") == status
+        assert json.loads(capsys.readouterr().out)["status"] == word
+
+
+def test_check_of_a_store_that_cannot_be_read_is_unknown_with_the_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (["-s", "/nowhere"], ["--store", "postgresql://nobody@127.0.0.1:1/x"]):
+        assert main(["check", *words]) == 3
+        assert capsys.readouterr().out.startswith("EMAILRELAY UNKNOWN - ")
+    assert main(["check", "-s", "/nowhere", "--json"]) == 3
+    told = json.loads(capsys.readouterr().out)
+    assert told["status"] == "UNKNOWN"
+    assert "/nowhere" in told["reason"]
+
+
+def test_check_answers_in_time_though_the_store_does_not(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/x"
+        assert main(["check", "--store", url, "--timeout", "0.3s"]) == 3
+    assert capsys.readouterr().out == "EMAILRELAY UNKNOWN - no answer within 0.3 s\n"
+
+
+SLOW = ("asyncio", "typer", "rich", "pydantic", "psycopg", "email", "ssl", "pathlib")
+
+
+@pytest.mark.parametrize("words", ["list", "list --json", "list --by reply", "stats", "check"])
+def test_looking_at_a_spool_imports_nothing_slow(mail: Mail, words: str) -> None:
+    program = (
+        "import sys; from emailrelay.queue.cli import main;"
+        " main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", program, *words.split(), "-s", str(mail.spool)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    loaded = done.stderr.split()
+    assert [name for name in SLOW if name in loaded] == []
+    assert len([name for name in loaded if name.startswith("emailrelay.")]) < 70
+    assert len(loaded) < 190

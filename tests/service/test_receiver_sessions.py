@@ -98,6 +98,23 @@ async def test_what_was_said_and_sent_is_what_is_stored() -> None:
     assert rest.endswith(b"\r\n\xff\r\n.\r\n")
 
 
+async def test_message_id_goes_into_the_envelope() -> None:
+    header = b"Subject: x\r\nMessage-ID:\r\n <1@x.test>\r\n"
+    long_line = b"X: " + b"x" * 900 + b"\r\n"
+    async with receiving() as running:
+        for content in (
+            header,
+            header + b"\r\n" + b"x\r\n" * 100_000,
+            long_line * 50 + header,
+            long_line * 100 + header,  # beyond the first 64 KiB
+            b"\r\n" + header,
+        ):
+            async with running.client() as peer:
+                assert (await send_mail(peer, content)).startswith("250 ")
+        found = [envelope.message_id for _, envelope, _ in running.mail()]
+    assert found == ["<1@x.test>"] * 3 + ["", ""]
+
+
 async def test_anonymous_content_has_no_received_line_and_no_client() -> None:
     async with (
         receiving(settings(anonymous=["content", "client"])) as running,

@@ -38,6 +38,8 @@ def test_message_is_in_the_spool_when_the_command_ends(tmp_path: Path) -> None:
     assert "X-MailRelay-From: ann@x.test\r\n" in envelope
     assert "X-MailRelay-To-Remote: secret@z.test\r\n" in envelope
     assert "X-MailRelay-Content: 7bit\r\n" in envelope
+    message_id = content.partition("\r\nMessage-ID: ")[2].partition("\r\n")[0]
+    assert f"X-MailRelay-MessageId: {message_id}\r\n" in envelope
     assert list((tmp_path / ".new").iterdir()) == []
 
 

@@ -141,3 +141,10 @@ def test_names_and_letters_are_unique_and_lists_have_words() -> None:
         for o in OPTIONS
         if o.kind is not OptionKind.FLAG and o.group is not OptionGroup.LATER
     )
+
+
+def test_a_near_miss_is_told_the_option() -> None:
+    assert bad("--prot", "--smarthost=x:25") == [
+        "--prot: there is no such option; did you mean --port?",
+        "--smarthost: there is no such option; did you mean --forward-to?",
+    ]

@@ -19,7 +19,7 @@ NOON = 1_700_000_000.25
 
 def kinds(kind: type[Event] = Event) -> Iterator[type[Event]]:
     for sub in kind.__subclasses__():
-        if sub.__module__ == "emailrelay.events":
+        if sub.__module__ == "emailrelay.events" and not sub.__subclasses__():
             yield sub
         yield from kinds(sub)
 

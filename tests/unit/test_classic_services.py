@@ -87,7 +87,7 @@ def test_each_service_gets_the_settings_that_it_has_and_no_others() -> None:
     }
     assert set(plan.forwarder.flags) == {
         *("--log-format=json", "--spool-dir=/sp", "--domain=me.net", "--forward-to=h:25"),
-        *("--poll=7", "--connection-timeout=3"),
+        *("--poll=7", "--connection-timeout=3", "--bounces=no", "--keep-failed=0"),
     }
 
 

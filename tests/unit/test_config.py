@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from emailrelay import settings_file
 from emailrelay.config import (
     SERVICES,
     Ack,
@@ -13,11 +14,13 @@ from emailrelay.config import (
     ForwarderSettings,
     ReceiverSettings,
     Settings,
+    flags,
     load,
     read,
 )
 from emailrelay.config.declared import texts
 from emailrelay.config.flags import flag, groups
+from emailrelay.config.reading import collect
 from emailrelay.config.tables import tables
 from emailrelay.config.values import destination
 from emailrelay.errors import ConfigError
@@ -99,9 +102,9 @@ def test_every_problem_is_told_with_its_place(tmp_path: Path) -> None:
 
     found = "\n".join(problems(ForwarderSettings, argv, environ))
 
-    assert f"workers in {path}: 0: must be greater than or equal to 1" in found
-    assert f"spooldir in {path}: there is no such option; did you mean spool_dir?" in found
-    assert f"response_timeout in {path}: -1" in found
+    assert f"workers in {path}, line 1: 0: must be greater than or equal to 1" in found
+    assert f"spooldir in {path}, line 2: there is no such option; did you mean spool_dir?" in found
+    assert f"response_timeout in {path}, line 3: -1" in found
     assert "EMAILRELAY_MAX_AGE: 'long'" in found
     assert "did you mean EMAILRELAY_SPOOL_DIR?" in found
     assert "--log-format: 'xml': must be 'auto', 'json', 'logfmt' or 'console'" in found
@@ -116,7 +119,7 @@ def test_a_key_with_dashes_is_told_its_name(tmp_path: Path) -> None:
     path = write(tmp_path, 'spool-dir = "x"\n')
 
     assert problems(FilterdSettings, ["-c", path]) == [
-        f"spool-dir in {path}: there is no such option; did you mean spool_dir?"
+        f"spool-dir in {path}, line 1: there is no such option; did you mean spool_dir?"
     ]
 
 
@@ -166,9 +169,119 @@ def test_a_file_that_is_missing_or_not_text_is_a_problem(tmp_path: Path) -> None
 
 
 def test_names_that_others_put_into_the_environment_are_left_alone() -> None:
-    environ = {"EMAILRELAY_SERVICE_HOST": "10.0.0.1", "EMAILRELAY_MESSAGE_ID": "x"}
+    environ = {
+        "EMAILRELAY_SERVICE_HOST": "10.0.0.1",
+        "EMAILRELAY_PORT": "tcp://10.0.0.1:25",
+        "EMAILRELAY_PORT_25_TCP_ADDR": "10.0.0.1",
+        "EMAILRELAY_SMTP_SERVICE_PORT_SMTP": "25",
+        "EMAILRELAY_ID": "emailrelay.1.2.3",
+    }
 
-    read(FilterdSettings, [], environ)
+    assert read(ReceiverSettings, [], environ).port == 25
+    assert collect(ReceiverSettings, flags.parse(ReceiverSettings, []), environ).warnings == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [
+        ("EMAILRELAY_PROT", "EMAILRELAY_PORT"),
+        ("EMAILRELAY_SMARTHOST", "EMAILRELAY_FORWARD_TO"),
+        ("EMAILRELAY_SMARTHSOT", "EMAILRELAY_FORWARD_TO"),
+        ("EMAILRELAY_SPOOLDIR", "EMAILRELAY_SPOOL_DIR"),
+        ("EMAILRELAY_CONFGI", "EMAILRELAY_CONFIG"),
+        ("EMAILRELAY_DATABASE_URL", "EMAILRELAY_STORE"),
+    ],
+)
+def test_a_variable_that_resembles_a_setting_is_a_mistake(variable: str, meant: str) -> None:
+    for service in SERVICES:
+        flag = [SMARTHOST] if service is ForwarderSettings else []
+        assert problems(service, flag, {variable: "x"}) == [
+            f"{variable}: there is no such option; did you mean {meant}?"
+        ]
+
+
+def test_a_variable_that_resembles_no_setting_is_a_warning(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EMAILRELAY_MOOD", "good")
+
+    assert load(FilterdSettings, []).workers == 1
+    assert capsys.readouterr().err == (
+        "emailrelay-filterd: warning: EMAILRELAY_MOOD: there is no such option,"
+        " so it has no effect\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("word", "meant"),
+    [
+        ("smarthost", "forward_to"),
+        ("smart_host", "forward_to"),
+        ("relayhost", "forward_to"),
+        ("prot", "port"),
+        ("Port", "port"),
+        ("listen", "interface"),
+        ("hostname", "domain"),
+        ("spool", "spool_dir"),
+        ("forward-to", "forward_to"),
+        ("servertls", "server_tls"),
+    ],
+)
+def test_a_near_miss_is_told_the_name_of_the_setting(word: str, meant: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f"{word} = 1\n")
+
+    assert problems(FilterdSettings, ["-c", path]) == [
+        f"{word} in {path}, line 1: there is no such option; did you mean {meant}?"
+    ]
+
+
+@pytest.mark.parametrize("word", ["mood", "tcp", "kubernetes_ingress", "x"])
+def test_a_word_that_resembles_no_setting_gets_no_advice(word: str, tmp_path: Path) -> None:
+    path = write(tmp_path, f"{word} = 1\n")
+
+    assert problems(FilterdSettings, ["-c", path]) == [
+        f"{word} in {path}, line 1: there is no such option"
+    ]
+
+
+def test_a_near_miss_in_a_table_is_told_the_key(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "[[route]]\nname = 'a'\nsmarthost = 'x:25'\nsmarthosts = ['x:25']\n"
+        "[[account]]\nname = 'b'\nuser = 'b'\npassword_file = '/b'\npasword = 'open sesame'\n",
+    )
+
+    assert problems(ForwarderSettings, ["-c", path]) == [
+        (
+            f"[[route]] 1 ('a') in {path}, line 3, smarthost: there is no such option;"
+            " did you mean smarthosts?"
+        ),
+        (
+            f"[[account]] 1 ('b') in {path}, line 9, pasword: there is no such option;"
+            " did you mean password_file?"
+        ),
+    ]
+
+
+def test_a_password_in_a_url_is_not_shown() -> None:
+    (problem,) = problems(FilterdSettings, ["--workers=postgresql://u:open@h/m?password=sesame"])
+
+    assert "postgresql://u:***@h/m?password=***" in problem
+
+
+def test_the_default_file_is_read_if_it_exists_and_the_others_go_before_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    default = tmp_path / "emailrelay.toml"
+    monkeypatch.setattr(settings_file, "looked_at", str(default))
+    other = write(tmp_path, "workers = 3\n")
+
+    assert read(FilterdSettings, [], {}).workers == 1
+    default.write_text("workers = 2\n")
+    assert read(FilterdSettings, [], {}).workers == 2
+    assert read(FilterdSettings, [], {"EMAILRELAY_CONFIG": other}).workers == 3
+    assert read(FilterdSettings, ["-c", other], {"EMAILRELAY_CONFIG": "/none"}).workers == 3
+    assert read(FilterdSettings, [], {"EMAILRELAY_CONFIG": ""}).workers == 1
 
 
 def test_a_list_is_repeated_or_separated_by_commas() -> None:
@@ -337,12 +450,12 @@ def test_a_problem_in_a_table_names_the_table_and_the_key(tmp_path: Path) -> Non
     found = problems(ForwarderSettings, ["-c", path, SMARTHOST])
 
     assert found == [
-        f"[[route]] 1 ('isp') in {path}, pasword: there is no such option",
-        f"[[route]] 2 ('work') in {path}, smarthosts, item 2: 'backup': {NO_PORT}",
-        f"[[route]] 2 ('work') in {path}, retry_first: 0: must be greater than 0",
-        f"[[route]] 3 in {path}, name: is missing",
-        f"[[route]] 3 in {path}, smarthosts: is missing",
-        f"[[route]] 3 in {path}, connections: 0: must be greater than or equal to 1",
+        f"[[route]] 1 ('isp') in {path}, line 4, pasword: there is no such option",
+        f"[[route]] 2 ('work') in {path}, line 7, smarthosts, item 2: 'backup': {NO_PORT}",
+        f"[[route]] 2 ('work') in {path}, line 8, retry_first: 0: must be greater than 0",
+        f"[[route]] 3 in {path}, line 9, name: is missing",
+        f"[[route]] 3 in {path}, line 9, smarthosts: is missing",
+        f"[[route]] 3 in {path}, line 10, connections: 0: must be greater than or equal to 1",
     ]
 
 
@@ -358,7 +471,7 @@ def test_what_is_wrong_with_routes_is_not_blamed_on_the_smarthost(tmp_path: Path
     path = write(tmp_path, '[[route]]\nname = "all"\n')
 
     assert problems(ForwarderSettings, ["-c", path]) == [
-        f"[[route]] 1 ('all') in {path}, smarthosts: is missing"
+        f"[[route]] 1 ('all') in {path}, line 1, smarthosts: is missing"
     ]
 
 

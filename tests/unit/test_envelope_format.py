@@ -30,6 +30,7 @@ ENVELOPES = st.builds(
     forward_to_address=TEXT,
     account_selector=TEXT,
     utf8=st.booleans(),
+    message_id=st.just("") | TEXT.filter(str.isprintable),
 )
 PLAIN = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
 FILE = write(PLAIN)
@@ -56,9 +57,31 @@ def test_no_value_makes_a_field_of_its_own(envelope: Envelope) -> None:
     lines = octets.decode().split("\r\n")
     fields = [line for line in lines if not line.startswith(" ")]
     assert fields.pop() == ""
-    assert len(fields) == 14 + len(envelope.recipients)
+    assert len(fields) == 14 + len(envelope.recipients) + bool(envelope.message_id)
     assert all(line.startswith("X-MailRelay-") for line in fields)
-    assert fields[-1] == "X-MailRelay-End: 1"
+    assert fields[14 + len(envelope.recipients) - 1] == "X-MailRelay-End: 1"
+
+
+def test_message_id_follows_the_end_mark_and_is_no_part_of_the_journal() -> None:
+    octets = write(PLAIN._replace(message_id="<1@x.test>"))
+    assert octets == FILE + b"X-MailRelay-MessageId: <1@x.test>\r\n"
+    line = b'X-MailRelay-Notified: {"at":1.0}\r\n'
+    assert parse(octets + line) == (PLAIN._replace(message_id="<1@x.test>"), line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"X-MailRelay-MessageId: <torn@x.test>",
+        b"X-MailRelay-MessageId: \r\n",
+        b"X-MailRelay-MessageId: <\x1b[31m@x.test>\r\n",
+        b"X-MailRelay-MessageId: <\xff@x.test>\r\n",
+        b"X-MailRelay-MessageId: <" + b"x" * 998 + b">\r\n",
+        b'X-MailRelay-Notified: {"at":1.0}\r\nX-MailRelay-MessageId: <late@x.test>\r\n',
+    ],
+)
+def test_line_that_is_no_message_id_stays_in_the_tail(line: bytes) -> None:
+    assert parse(FILE + line) == (PLAIN, line)
 
 
 FIELDS: dict[str, Callable[[str], Envelope]] = {

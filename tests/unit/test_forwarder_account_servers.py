@@ -11,7 +11,7 @@ from emailrelay_forwarder.session.route import parse
 
 SETTINGS = """
 forward_to = "smtp.isp.test:587"
-client_auth = "/etc/emailrelay.auth"
+client_auth = "/etc/emailrelay/emailrelay.auth"
 client_auth_servers = ["extra.test:25"]
 [[route]]
 name = "bare"

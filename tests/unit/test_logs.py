@@ -192,14 +192,24 @@ def test_the_services_log_is_json_with_time_without_a_terminal(
     assert line["service"] == "filterd"
 
 
-def test_the_journal_has_its_own_clock(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("connected", [True, False])
+def test_the_journal_gets_priorities_and_has_its_own_clock(
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    connected: bool,
 ) -> None:
-    monkeypatch.setenv("JOURNAL_STREAM", "8:1")
+    status = os.fstat(1)
+    inode = status.st_ino if connected else status.st_ino + 1  # as where a file takes the output
+    monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{inode}")
 
-    reporter(FilterdSettings())(Stopping(service="filterd"))
+    report = reporter(FilterdSettings())
+    report(Stopping(service="filterd"))
+    report(WorkerDied(service="filterd", pid=1, reason="killed"))
 
-    assert "timestamp" not in json.loads(capfd.readouterr().out)
+    lines = capfd.readouterr().out.splitlines()
+    assert [line[:3] for line in lines] == (["<6>", "<3>"] if connected else ['{"t', '{"t'])
+    assert ("timestamp" in lines[0]) is not connected
 
 
 def test_warnings_of_libraries_are_lines_of_the_same_log(

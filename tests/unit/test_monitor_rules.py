@@ -7,7 +7,7 @@ import pytest
 from emailrelay.process_state import AccountState, ProcessState
 from emailrelay.service_status import ProcessStatus, ServiceStatus
 from emailrelay.stage import Stage
-from emailrelay.store.base import StageCount
+from emailrelay.store.base import StageTotal
 from emailrelay_monitor.health import Found, does_its_job, report, works
 from emailrelay_monitor.measured import measured
 from emailrelay_monitor.queue_counts import QueueCount
@@ -104,9 +104,9 @@ def test_a_silent_service_has_no_sessions_and_no_routes() -> None:
 
 def test_the_queue_has_a_number_and_an_age_for_each_state() -> None:
     stages = {
-        Stage.READY: StageCount(12, 4000.0),
-        Stage.FAILED: StageCount(0, None),
-        Stage.HELD: StageCount(2, None),  # of another program: their age is unknown
+        Stage.READY: StageTotal(12, 4000.0),
+        Stage.FAILED: StageTotal(0, None),
+        Stage.HELD: StageTotal(2, None),  # of another program: their age is unknown
     }
     found = gauges(WELL, QueueCount(at=NOW - 4, stages=stages, free=77))
     assert found["emailrelay_queue_messages"] == {("ready",): 12, ("failed",): 0, ("held",): 2}

@@ -13,9 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
+from emailrelay.bounces import dsn
+from emailrelay.bounces.failures import FailedRecipient, failures
+from emailrelay.dsn_request import DsnRequest, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, Entry, Failure, read
-from emailrelay.notify import dsn
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
 
@@ -30,19 +32,22 @@ def report(
     *,
     sender: str = "sender@x.test",
     header: bytes = HEADER,
-    failures: tuple[dsn.FailedRecipient, ...] | None = None,
+    failed: tuple[FailedRecipient, ...] | None = None,
+    envelope_id: str = "",
+    give_back: Return | None = None,
 ) -> dsn.FailureReport:
     return dsn.FailureReport(
         id="1700000000000.1.2",
         about="1700000000000.1.1",
         host="relay.test",
-        sender=Address(sender),
-        failures=failures
-        or (dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),),
+        to=(Address(sender),),
+        failures=failed or (FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),),
         arrived=1_700_000_000.0,
         last_attempt=1_700_000_100.0,
         now=1_700_000_200.0,
-        header=header,
+        beginning=header,
+        envelope_id=envelope_id,
+        give_back=give_back,
     )
 
 
@@ -80,18 +85,18 @@ def test_notice_is_a_delivery_status_report_that_no_responder_answers() -> None:
 
 def test_notice_claims_of_no_server_what_this_relay_may_have_found() -> None:
     unable = Reply(553, "5.6.7 the server does not support SMTPUTF8")
-    failure = dsn.FailedRecipient(recipient=BOB, reply=unable, peer="mx.y.test:25")
-    words = dsn.compose(report(failures=(failure,))).decode()
+    failure = FailedRecipient(recipient=BOB, reply=unable, peer="mx.y.test:25")
+    words = dsn.compose(report(failed=(failure,))).decode()
     assert "    mx.y.test:25: 553 5.6.7 the server does not support SMTPUTF8\r\n" in words
     assert " said: " not in words
 
 
 def test_notice_names_server_and_reason_for_each_recipient() -> None:
-    failures = (
-        dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),
-        dsn.FailedRecipient(recipient=CAT, reply=GIVEN_UP),
+    failed = (
+        FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx.y.test:25"),
+        FailedRecipient(recipient=CAT, reply=GIVEN_UP),
     )
-    about, bob, cat = status_blocks(read_back(report(failures=failures)))
+    about, bob, cat = status_blocks(read_back(report(failed=failed)))
     assert about["Reporting-MTA"] == "dns; relay.test"
     assert about["Arrival-Date"]
     assert bob["Final-Recipient"] == "rfc822; bob@y.test"
@@ -105,10 +110,8 @@ def test_notice_names_server_and_reason_for_each_recipient() -> None:
 
 
 def test_bounce_detector_finds_the_failed_recipients() -> None:
-    failures = tuple(
-        dsn.FailedRecipient(recipient=r, reply=NOBODY, peer="mx:25") for r in (ANN, CAT)
-    )
-    found = all_failures(read_back(report(failures=failures)))
+    failed = tuple(FailedRecipient(recipient=r, reply=NOBODY, peer="mx:25") for r in (ANN, CAT))
+    found = all_failures(read_back(report(failed=failed)))
     assert [set(kind) for kind in found] == [set(), {b"ann@x.test", b"cat@z.test"}]
 
 
@@ -138,21 +141,21 @@ def test_original_that_guesses_the_boundary_stays_in_its_part() -> None:
 
 def test_huge_header_is_cut() -> None:
     header = b"".join(b"X-%d: %s\r\n" % (n, b"x" * 60) for n in range(5000))
-    assert len(dsn.compose(report(header=header))) < dsn.LARGEST_HEADER + 4096
+    assert len(dsn.compose(report(header=header))) < dsn.LARGEST_RETURN + 4096
 
 
 def test_reply_of_a_peer_cannot_add_fields() -> None:
     reply = Reply.of(550, "5.1.1 no\r\nAction: delivered \x1b[31m \N{SNOWMAN}")
-    failure = dsn.FailedRecipient(recipient=BOB, reply=reply, peer="mx:25")
-    _, block = status_blocks(read_back(report(failures=(failure,))))
+    failure = FailedRecipient(recipient=BOB, reply=reply, peer="mx:25")
+    _, block = status_blocks(read_back(report(failed=(failure,))))
     assert block.get_all("Action") == ["failed"]
     assert block["Diagnostic-Code"].isascii()
 
 
 def test_addresses_beyond_ascii_survive() -> None:
     sender, recipient = "δοκιμή@παράδειγμα.test", Address("用户@例子.test")
-    failure = dsn.FailedRecipient(recipient=recipient, reply=NOBODY)
-    octets = dsn.compose(report(sender=sender, failures=(failure,)))
+    failure = FailedRecipient(recipient=recipient, reply=NOBODY)
+    octets = dsn.compose(report(sender=sender, failed=(failure,)))
     message = email.message_from_bytes(octets, policy=default.clone(utf8=True))
     assert sender in str(message["To"])
     block = status_blocks(email.message_from_bytes(octets))[1]
@@ -183,7 +186,70 @@ def test_delivered_recipients_are_not_called_failed() -> None:
         ),
         Failure(at=3.0, stage=Stage.READY, reason=GIVEN_UP),
     ]
-    assert dsn.failures(ENVELOPE, read(entries)) == (
-        dsn.FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx:25"),
-        dsn.FailedRecipient(recipient=CAT, reply=GIVEN_UP),
+    assert failures(ENVELOPE, read(entries)) == (
+        FailedRecipient(recipient=BOB, reply=NOBODY, peer="mx:25"),
+        FailedRecipient(recipient=CAT, reply=GIVEN_UP),
     )
+
+
+def test_sender_who_asks_for_the_whole_message_gets_it_unchanged() -> None:
+    content = HEADER + "Grüße\r\n--=_1700000000000.1.2\r\n".encode()
+    notice = dsn.compose(report(header=content, give_back=Return.FULL))
+    assert content in notice
+    message = email.message_from_bytes(notice)
+    assert [p.get_content_type() for p in message.walk() if p.get_content_maintype() != "text"] == [
+        "multipart/report",
+        "message/delivery-status",
+        "message/rfc822",
+    ]
+    assert part(message, "message/rfc822")["Content-Transfer-Encoding"] == "8bit"
+    assert message.defects == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"Subject: large\r\n\r\n" + b"x\r\n" * dsn.LARGEST_RETURN,
+        b"Subject: bare\r\n\r\nline\nfeed\r\n",
+        b"Subject: nul\r\n\r\n\0\r\n",
+        b"Subject: long\r\n\r\n" + b"x" * 999 + b"\r\n",
+        b"",
+    ],
+)
+def test_message_that_servers_might_refuse_goes_back_as_its_header(content: bytes) -> None:
+    message = read_back(report(header=content, give_back=Return.FULL))
+    assert part(message, "text/rfc822-headers")
+
+
+def test_notice_has_the_senders_own_names_for_message_and_recipient() -> None:
+    failure = FailedRecipient(recipient=BOB, reply=NOBODY, original="rfc822;Bob+2Bx@y.test")
+    other = FailedRecipient(recipient=CAT, reply=NOBODY, original="utf-8;\u00fc@z.test")
+    notice = report(failed=(failure, other), envelope_id="QQ+2B1")
+    about, bob, cat = status_blocks(read_back(notice))
+    assert about["Original-Envelope-Id"] == "QQ+1"
+    assert bob["Original-Recipient"] == "rfc822; Bob+x@y.test"
+    assert cat["Original-Recipient"] == "utf-8; ?@z.test"
+
+
+@pytest.mark.parametrize(
+    ("notify", "told"),
+    [
+        ((), True),
+        ((Notify.FAILURE,), True),
+        ((Notify.SUCCESS, Notify.FAILURE), True),
+        ((Notify.NEVER,), False),
+        ((Notify.SUCCESS,), False),
+        ((Notify.DELAY,), False),
+    ],
+)
+def test_sender_hears_only_of_the_failures_that_it_asked_for(
+    notify: tuple[Notify, ...], *, told: bool
+) -> None:
+    request = DsnRequest(recipients={BOB: RecipientRequest(notify, "rfc822;b@y.test")})
+    accepted = Accepted(at=1.0, stage=Stage.READY, length=1, crc32=1, dsn=request)
+    entries = (accepted, Failure(at=3.0, stage=Stage.READY, reason=GIVEN_UP))
+    failed = {found.recipient: found for found in failures(ENVELOPE, read(entries))}
+    assert (BOB in failed) is told
+    assert CAT in failed
+    if told:
+        assert failed[BOB].original == "rfc822;b@y.test"

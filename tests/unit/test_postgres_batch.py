@@ -5,10 +5,12 @@ from collections.abc import Iterable, Sequence
 import pytest
 
 from emailrelay.errors import StoreError
+from emailrelay.store.postgres.link import batch as batch_module
 from emailrelay.store.postgres.link.batch import Batch
-from emailrelay.store.postgres.link.trouble import Busy, Lost
+from emailrelay.store.postgres.link.trouble import Busy, Conflict, Lost
 
 NO_ROOM = Busy("write", "the database has no room")
+CONFLICT = Conflict("write", "another transaction was in the way")
 AWAY = Lost("write", "the database does not answer")
 REFUSED = StoreError("write", "the database refused")
 
@@ -62,6 +64,20 @@ async def test_item_that_does_not_stay_fails_at_once(error: StoreError) -> None:
         await writes.batch(stays=False).do("a")
     assert failed.value is error
     assert writes.told == []
+
+
+async def test_conflict_with_another_transaction_is_tried_again() -> None:
+    writes = Writes([CONFLICT, CONFLICT])
+    assert await writes.batch(stays=False).do("a") == "A"
+    assert writes.told == []
+
+
+async def test_endless_conflict_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_module, "_MOST_CONFLICTS", 1)
+    writes = Writes([CONFLICT] * 2)
+    with pytest.raises(Conflict):
+        await writes.batch(stays=False).do("a")
+    assert writes.errors == []
 
 
 async def test_refused_item_fails_even_if_it_stays() -> None:

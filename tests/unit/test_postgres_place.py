@@ -7,7 +7,7 @@ import pytest
 
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.store.postgres.link import place
-from emailrelay.store.postgres.link.trouble import Busy, Lost, not_connected, told
+from emailrelay.store.postgres.link.trouble import Busy, Conflict, Lost, not_connected, told
 
 SECRET = "hunter2"  # noqa: S105 - of no one
 
@@ -75,7 +75,9 @@ def test_libpq_finds_the_password_by_itself_without_a_file() -> None:
         (psycopg.errors.InsufficientPrivilege("x"), StoreUnusable, "grants"),
         (psycopg.errors.ReadOnlySqlTransaction("x"), Lost, "replica"),
         (psycopg.errors.AdminShutdown("x"), Lost, "does not answer"),
-        (psycopg.errors.DeadlockDetected("x"), Busy, "refused"),
+        (psycopg.errors.DeadlockDetected("x"), Conflict, "refused"),
+        (psycopg.errors.StatementCompletionUnknown("x"), Lost, "does not answer"),
+        (psycopg.errors.DatatypeMismatch("x"), StoreUnusable, "undo the change"),
         (psycopg.errors.QueryCanceled("x"), Busy, "statement_timeout"),
         (psycopg.errors.NotNullViolation("x"), StoreError, "refused"),
         (psycopg.OperationalError("connection reset\nby peer"), Lost, "connection reset"),

@@ -1,6 +1,7 @@
 """The operator's choice of messages, and their lines in a listing."""
 
 import re
+from collections.abc import Collection
 
 import pytest
 from hypothesis import given
@@ -8,19 +9,24 @@ from hypothesis import strategies as st
 
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Attempt, Failure, read
-from emailrelay.queue.row import age, octets, row
+from emailrelay.journal import Attempt, Entry, Failure
+from emailrelay.queue.row import row
 from emailrelay.queue.selection import Selection, parse_age, parse_id
-from emailrelay.queue.state import State, arrived, stages_of, state_of
-from emailrelay.queue.totals import Totals, count, no_messages
+from emailrelay.queue.state import State, stages_of, state_of
+from emailrelay.queue.totals import Totals, totals
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Listed
+from emailrelay.store.queue_view import Listed, QueueEntry, StageCount, arrived
+from emailrelay.terminal.human import octets, span
 
 NOW = 1_700_000_000.0
 ANN, BOB = Address("Ann@X.test"), Address("bob@y.test")
 ENVELOPE = Envelope(sender=ANN, to_remote=(BOB, Address("cat@z.test")))
+
+
+def entry(*journal: Entry, stage: Stage = Stage.READY, sender: str = ANN) -> QueueEntry:
+    return QueueEntry(listed(stage), ENVELOPE._replace(sender=Address(sender)), journal)
 
 
 def listed(
@@ -113,24 +119,61 @@ def test_selectors_must_all_agree() -> None:
 def test_addresses_are_matched_whole_without_case(
     sender: str | None, recipient: str | None, *, matches: bool
 ) -> None:
-    assert Selection(sender=sender, recipient=recipient).by_envelope(ENVELOPE) is matches
+    assert Selection(sender=sender, recipient=recipient).by_entry(entry()) is matches
 
 
 def test_null_sender_can_be_asked_for() -> None:
-    notice = Envelope(sender=Address(""), to_remote=(BOB,))
-    assert Selection(sender="<>").by_envelope(notice)
-    assert not Selection(sender="?*").by_envelope(notice)
+    notice = entry(sender="")
+    assert Selection(sender="<>").by_entry(notice)
+    assert not Selection(sender="?*").by_entry(notice)
+
+
+def test_unreadable_message_is_unknown_to_conditions_on_its_envelope() -> None:
+    damaged = QueueEntry(listed(), None, (), "garbage")
+    assert Selection(sender="*").by_entry(damaged) is None
+    assert Selection(older=1.0).by_entry(damaged) is True
+
+
+def test_reply_is_chosen_by_a_part_of_it_or_by_its_group() -> None:
+    reply = Reply(451, "4.7.1 <bob@y.test>: Greylisted for 297 seconds")
+    waiting = entry(Attempt(at=NOW, peer="mx:25", replies={BOB: reply}))
+    for text in (
+        "451",
+        "greylisted",
+        "451 4.7.1 <…>: Greylisted for … seconds",
+        "for ... sec",
+        "4.7.?",
+    ):
+        assert Selection(reply=text).by_entry(waiting), text
+    assert not Selection(reply="452").by_entry(waiting)
+
+
+def test_age_is_chosen_between_two_ends() -> None:
+    assert Selection(older=500.0, newer=2000.0).by_name(listed(), NOW)
+    assert not Selection(newer=500.0).by_name(listed(), NOW)
+
+
+def test_route_is_that_of_the_pending_recipients() -> None:
+    seen: list[tuple[str, ...]] = []
+
+    def routes_of(_envelope: Envelope, pending: Collection[Address]) -> Collection[str]:
+        seen.append(tuple(pending))
+        return {"isp"}
+
+    done = entry(Attempt(at=NOW, peer="mx:25", replies={BOB: Reply(250, "ok")}))
+    assert Selection(route="isp", routes_of=routes_of).by_entry(done)
+    assert not Selection(route="other", routes_of=routes_of).by_entry(done)
+    assert seen == [("cat@z.test",)] * 2
+    assert Selection(routes_of=routes_of).empty
 
 
 def test_row_tells_the_refusal_rather_than_the_success() -> None:
     replies = {BOB: Reply(250, "ok"), Address("cat@z.test"): Reply(451, "4.3.0 busy")}
-    history = read(
-        [
-            Accepted(at=NOW - 90, stage=Stage.READY, length=10, crc32=0),
-            Attempt(at=NOW - 30, peer="mx:25", replies=replies, next_attempt=NOW + 30),
-        ]
+    waiting = entry(
+        Accepted(at=NOW - 90, stage=Stage.READY, length=10, crc32=0),
+        Attempt(at=NOW - 30, peer="mx:25", replies=replies, next_attempt=NOW + 30),
     )
-    told = row(listed(), ENVELOPE, history, NOW)
+    told = row(waiting, NOW)
     assert told.state is State.DEFERRED
     assert told.pending == ("cat@z.test",)
     assert told.last_reply == "451 4.3.0 busy"
@@ -140,25 +183,29 @@ def test_row_tells_the_refusal_rather_than_the_success() -> None:
 
 def test_row_of_a_failure_tells_its_reason() -> None:
     reason = Reply(554, "5.4.7 too old")
-    history = read([Failure(at=NOW, stage=Stage.READY, reason=reason)])
-    told = row(listed(Stage.FAILED), ENVELOPE, history, NOW)
+    failure = Failure(at=NOW, stage=Stage.READY, reason=reason)
+    told = row(entry(failure, stage=Stage.FAILED), NOW)
     assert (told.state, told.last_reply) == (State.FAILED, "554 5.4.7 too old")
 
 
 def test_census_counts_every_message_once() -> None:
-    census = no_messages()
-    count(census, listed(since=NOW + 60), NOW)
-    count(census, listed(Stage.FAILED), NOW)
-    assert census["deferred"].messages == census["failed"].messages == 1
+    census = totals(
+        [
+            StageCount(Stage.READY, later=True, messages=1, octets=10, oldest=NOW),
+            StageCount(Stage.FAILED, later=False, messages=2, octets=30, oldest=NOW - 5),
+        ]
+    )
+    assert census["deferred"].messages == 1
+    assert census["failed"].messages == 2
     assert census["ready"].messages == 0
-    assert census["all"] == Totals(messages=2, octets=20, oldest=1699999000.0)
+    assert census["all"] == Totals(messages=3, octets=40, oldest=NOW - 5)
 
 
 @given(st.floats(min_value=-1e9, max_value=1e10))
-def test_any_age_is_short(seconds: float) -> None:
-    assert re.fullmatch(r"[0-9]{1,6}[smhd]", age(seconds))
+def test_any_span_is_short(seconds: float) -> None:
+    assert re.fullmatch(r"[0-9]{1,6} (?:s|min|h|days)", span(seconds))
 
 
 @given(st.integers(min_value=0, max_value=10**18))
-def test_any_size_is_short(size: int) -> None:
-    assert len(octets(size)) <= 11
+def test_any_size_is_short_and_has_its_unit(size: int) -> None:
+    assert re.fullmatch(r"[0-9.]{1,6} (?:octets?|[KMGT]iB)", octets(size))

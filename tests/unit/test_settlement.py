@@ -53,7 +53,7 @@ def test_every_pattern_of_answers(answers: tuple[Reply | None, ...]) -> None:
         first = (A, B, C)[answers.index(NEVER)]
         assert f"5.1.1 nobody <{first}>" in settlement.reason.text
     else:
-        assert settlement == Done()
+        assert settlement == Done(attempt)
 
 
 @pytest.mark.parametrize("answers", PATTERNS)
@@ -63,7 +63,7 @@ def test_every_pattern_of_answers_for_a_message_that_is_too_old(
     attempt = tried(*answers)
     settlement = decide(attempt, OLD)
     if set(answers) == {OK}:
-        assert settlement == Done()
+        assert settlement == Done(attempt)
     else:
         assert isinstance(settlement, Fail)
         assert settlement.attempt == attempt
@@ -87,7 +87,7 @@ def test_what_earlier_attempts_settled_counts(before: tuple[Reply | None, ...]) 
         assert isinstance(settlement, Fail)
         assert settlement.reason.code == 550
     else:
-        assert settlement == Done()
+        assert settlement == Done(now)
 
 
 def test_number_of_refused_recipients_is_told() -> None:
@@ -105,7 +105,7 @@ def test_pause_grows_with_the_attempts_before() -> None:
 
 def test_recipient_named_twice_needs_one_answer() -> None:
     envelope = Envelope(sender=Address(""), to_remote=(A, A))
-    assert decide(tried(OK), envelope=envelope) == Done()
+    assert decide(tried(OK), envelope=envelope) == Done(tried(OK))
 
 
 def test_answer_for_another_address_decides_nothing() -> None:
@@ -157,7 +157,7 @@ def test_without_retry_only_unanswered_recipients_are_tried_again(
     if None in answers:
         assert isinstance(settlement, Defer)
     elif set(answers) == {OK}:
-        assert settlement == Done()
+        assert settlement == Done(tried(*answers))
     else:
         assert isinstance(settlement, Fail)
         assert settlement.reason.permanent
@@ -222,5 +222,5 @@ def test_a_message_fails_when_the_time_of_all_is_over() -> None:
 
 
 def test_a_message_is_done_when_all_recipients_have_it() -> None:
-    assert routed({A: OK, B: OK, C: OK}) == Done()
+    assert isinstance(routed({A: OK, B: OK, C: OK}), Done)
     assert isinstance(routed({A: OK, B: NEVER, C: OK}), Fail)

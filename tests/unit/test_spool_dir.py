@@ -6,6 +6,7 @@ import pytest
 
 from emailrelay import spool_dir
 from emailrelay.config import FilterdSettings, read
+from emailrelay.errors import ConfigError
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_settings_file_that_cannot_be_read_is_not_passed_over(
     file.unlink()
     if text is not None:
         file.write_text(text)
-    with pytest.raises(OSError, match=r"relay\.toml"):
+    with pytest.raises(ConfigError, match=r"relay\.toml"):
         spool_dir.chosen()
 
 
@@ -92,5 +93,5 @@ def test_store_that_is_no_text_is_not_passed_over(
 ) -> None:
     (tmp_path / "relay.toml").write_text("store = 3\n")
     assert environment
-    with pytest.raises(OSError, match="store is no URL"):
+    with pytest.raises(ConfigError, match="line 1: must be a URL in quotes"):
         spool_dir.chosen()

@@ -8,13 +8,8 @@ import sys
 import pytest
 
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.screen import (
-    console,
-    new_table,
-    plain,
-    print_json,
-    print_line,
-)
+from emailrelay.terminal.output import print_json, print_line
+from emailrelay.terminal.screen import console, new_table, plain
 
 
 def run_without_reader(program: str, *, stream: str) -> subprocess.CompletedProcess[str]:
@@ -64,6 +59,7 @@ def test_table_in_a_pipe_shows_markup_as_text_on_one_line(
 @pytest.mark.parametrize("show", ["print_line('a')", "print_json({})", "console().print('a')"])
 def test_missing_reader_ends_the_block_and_nothing_else(show: str) -> None:
     program = (
+        "from emailrelay.terminal.output import *\n"
         "from emailrelay.terminal.screen import *\n"
         "with output_until_closed():\n"
         f"    while True: {show}\n"

@@ -16,11 +16,12 @@ from emailrelay.journal import (
     Wished,
     read,
 )
+from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.transition import GIVEN_UP, GONE, Change
+from emailrelay.store.transition import GIVEN_UP, Change, gone
 
 NOW = 1000.0
 BOB = Address("bob@example.net")
@@ -33,7 +34,7 @@ FAILED = Failure(at=NOW, stage=Stage.READY, reason=REFUSED)
 @pytest.mark.parametrize(
     ("settlement", "change"),
     [
-        (Done(), GONE),
+        (Done(), gone(MessageEnd.DELIVERED)),
         (Defer(LATER), Change((LATER,), Stage.READY, 1060.0)),
         (Fail(REFUSED), Change((FAILED,), Stage.FAILED)),
         (Fail(REFUSED, TAKEN), Change((TAKEN, FAILED), Stage.FAILED)),
@@ -77,7 +78,7 @@ def test_delivered_message_goes_whatever_the_operator_wished() -> None:
     found = transition.after_settlement(
         Done(), AdministratorWish.HOLD, stage=Stage.READY, history=History(), now=NOW
     )
-    assert found is GONE
+    assert found == gone(MessageEnd.DELIVERED)
 
 
 def test_only_unfiltered_mail_passes_the_filters() -> None:
@@ -117,7 +118,7 @@ def test_only_unfiltered_mail_passes_the_filters() -> None:
             None,
             Change((Released(at=NOW),), Stage.READY, 0.0),
         ),
-        (AdministratorWish.DELETE, Stage.FAILED, Stage.READY, GONE),
+        (AdministratorWish.DELETE, Stage.FAILED, Stage.READY, gone(MessageEnd.DELETED)),
     ],
 )
 def test_wish_at_a_stage(

@@ -2,15 +2,16 @@
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from emailrelay import service
 from emailrelay.config import FilterdSettings, load
+from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
-from emailrelay.filters.spec import complaints, parse_chain, unstartable
+from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals, Swap
@@ -26,7 +27,7 @@ from emailrelay_filterd.worker import FilterWorker
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return its exit status (sysexits.h)."""
     prepare_streams()
-    settings = load(FilterdSettings, argv, check=_found_by_check)
+    settings = load(FilterdSettings, argv, check=_check)
     report = service.reporter(settings)
     live = LiveSettings(settings, argv, report=report)
     _warn(settings, report)
@@ -42,8 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
 
 
-def _found_by_check(settings: FilterdSettings) -> list[str]:
-    return complaints("--filter", parse_chain(settings.filter))
+def _check(settings: FilterdSettings, scope: CheckScope) -> Iterable[SettingFinding]:
+    from emailrelay_filterd.check import check  # noqa: PLC0415 -- only --check-config needs it
+
+    return check(settings, scope)
 
 
 def _warn(settings: FilterdSettings, report: Report) -> None:
@@ -59,6 +62,7 @@ async def _work(
         Programs(_limits(live.now), debug=live.now.debug) as programs,
         store.feed(Stage.UNFILTERED, hints=hints) as feed,
     ):
+        await service.keep_history(store, live.now, report)
         signals.on_flush(feed.wake)
         worker = FilterWorker(
             feed=feed,

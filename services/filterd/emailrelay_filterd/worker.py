@@ -12,6 +12,7 @@ from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import Original
 from emailrelay.filters.verdict import BrokenFilter, Spoken
+from emailrelay.mail_fields import mail_fields
 from emailrelay.schedule import Schedule
 from emailrelay.store.base import Claim, Feed
 
@@ -115,6 +116,7 @@ class FilterWorker:
             ended=ended,
             seconds=ended - started,
             chance=self.chance(),
+            about=mail_fields(claim.envelope),
         )
         decision = decide(spoken, run, self.schedule)
         await claim.settle(decision.settlement, decision.answer)

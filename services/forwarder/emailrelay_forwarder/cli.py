@@ -3,13 +3,15 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
 
 from emailrelay import service
+from emailrelay.bounces.duty import BounceDuty
 from emailrelay.config import ForwarderSettings, load
+from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
@@ -29,9 +31,10 @@ from emailrelay.terminal.error_lines import print_errors
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
 from emailrelay_forwarder.delivery.rules import Rules
+from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
 from emailrelay_forwarder.session.opening import open_session
-from emailrelay_forwarder.settings.policy_settings import check_files, found_by_check, sessions_of
+from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.single_pass import SinglePass
 from emailrelay_forwarder.worker import ForwarderWorker
 from emailrelay_forwarder.worker_control import WorkerControl
@@ -43,7 +46,7 @@ _MOST_TASKS = 500
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the service; return the exit status (sysexits.h); with ``--once`` 1 if mail is left."""
     prepare_streams()
-    settings = load(ForwarderSettings, argv, check=found_by_check)
+    settings = load(ForwarderSettings, argv, check=_check)
     report = service.reporter(settings)
     for program, reason in unstartable(parse_chain(settings.client_filter)).items():
         report(FilterUnstartable(filter=program, reason=reason))
@@ -65,6 +68,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         live=None if settings.once else live,
         drain=settings.stop_grace,
     )
+
+
+def _check(settings: ForwarderSettings, scope: CheckScope) -> Iterable[SettingFinding]:
+    from emailrelay_forwarder.check import check  # noqa: PLC0415 -- only --check-config needs it
+
+    return check(settings, scope)
 
 
 def rules(
@@ -134,6 +143,9 @@ async def _work(
         store.feed(Stage.READY, hints=hints) as feed,
         AsyncExitStack() as ending,
     ):
+        duty = BounceDuty(store, bounce_rules(live.now), report=report)
+        report = hearing(report, duty)
+        await service.keep_history(store, live.now, report)
         wake = feed.wake if hints is None else flush_all(os.getppid(), feed.all_heard)
 
         bearers = list[Bearer]()
@@ -158,19 +170,33 @@ async def _work(
 
             def swap() -> None:
                 programs.limits = limits
+                duty.follow(bounce_rules(settings))
                 control.follow(forwarding, settings.poll)
 
             return swap
 
         live.on_change(prepare)
-        signals.on_flush(control.flush)
+
+        def flush() -> None:
+            control.flush()
+            duty.look()
+
+        signals.on_flush(flush)
         signals.state = lambda: _state(live.now, store, worker.forwarding, bearers[0])
         signals.ready()
         try:
-            await worker.run(signals.stop)
+            await _together(worker.run(signals.stop), duty.run())
         finally:
             await control.end()
     return os.EX_OK
+
+
+async def _together(work: Coroutine[None, None, None], beside: Coroutine[None, None, None]) -> None:
+    """Do work, and other work beside it until that ends. An error of either ends both."""
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(beside)
+        await work
+        other.cancel()
 
 
 def _state(
@@ -203,11 +229,14 @@ async def _once(
         open_store(settings.store_place, report=report) as store,
         AsyncExitStack() as ending,
     ):
+        await service.keep_history(store, settings, report)
         bearer = _bearer(settings, report, ending)
         filters = _client_filters(settings, programs)
         found = rules(settings, report, store.limits, bearer, filters)
         signals.ready()
-        return await once(store, found, signals.stop, grace=settings.stop_grace)
+        status = await once(store, found, signals.stop, grace=settings.stop_grace)
+        await BounceDuty(store, bounce_rules(settings), report=report).once()
+    return status
 
 
 async def once(store: Store, rules: Rules, stop: asyncio.Event, *, grace: float) -> int:

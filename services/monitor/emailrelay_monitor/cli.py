@@ -3,10 +3,10 @@
 import os
 from collections.abc import Sequence
 from functools import partial
-from importlib.util import find_spec
 
 from emailrelay import service
 from emailrelay.config import MonitorSettings, load
+from emailrelay.errors import ConfigError
 from emailrelay.events import Event, Listening, Report
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.process_state import ProcessState
@@ -16,17 +16,14 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.terminal.error_lines import print_errors
-
-_NO_DIRECTORY = (
-    "runtime_dir is not set: set it for all services, as in runtime_dir = /run/emailrelay"
-)
+from emailrelay_monitor.check import check, startable
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the monitor until it is told to stop; return its exit status (sysexits.h)."""
     prepare_streams()
-    settings = load(MonitorSettings, argv, check=_found_by_check)
-    if problems := _found_by_check(settings):
+    settings = load(MonitorSettings, argv, check=check)
+    if problems := [finding.text for finding in startable(settings)]:
         return print_errors(settings.program, *problems, status=os.EX_CONFIG)
     report = service.reporter(settings)
     listeners = Listeners()
@@ -57,22 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         listeners.close()
 
 
-def _found_by_check(settings: MonitorSettings) -> list[str]:
-    problems = [] if settings.runtime_dir else [_NO_DIRECTORY]
-    missing = [name for name in ("h11", "prometheus_client") if find_spec(name) is None]
-    if missing:
-        text = f"{' and '.join(missing)} not installed: run pip install 'emailrelay[metrics]'"
-        problems.append(text)
-    return problems
-
-
 async def _serve(settings: MonitorSettings, listeners: Listeners, signals: Signals) -> int:
     from emailrelay_monitor.http_server import HttpServer  # noqa: PLC0415 -- needs the extra
     from emailrelay_monitor.pages import Pages  # noqa: PLC0415 -- likewise
     from emailrelay_monitor.queue_counts import QueueCounts  # noqa: PLC0415 -- beside them
 
     if settings.runtime_dir is None:
-        raise RuntimeError(_NO_DIRECTORY)
+        raise ConfigError(["runtime_dir is not set"])
     counts = QueueCounts(partial(_store, settings, _unheard))
     pages = Pages(settings.runtime_dir, settings.monitored, counts)
     places = ", ".join(map(written, listeners.sockets))

@@ -15,53 +15,56 @@ Found: TypeAlias = ServiceStatus | str
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
+class HealthAnswer:
     """The answer for one service, with its reason or its present work."""
 
     well: bool
     reason: str
 
 
-Question: TypeAlias = Callable[[Found, float], Judgement]
+Question: TypeAlias = Callable[[Found, float], HealthAnswer]
 
 
-def works(found: Found, now: float) -> Judgement:
+def works(found: Found, now: float) -> HealthAnswer:
     """Judge whether the processes of a service have shown life (``/healthz``)."""
     if isinstance(found, str):
-        return Judgement(well=False, reason=found)
+        return HealthAnswer(well=False, reason=found)
     silence = now - found.written
     # A time in the future is from before the last start of this host.
     if not 0 <= silence <= found.limit:
         age = f"for {silence:.0f} s" if silence > 0 else "since this host started"
-        return Judgement(well=False, reason=f"process {found.pid} gave no sign of life {age}")
+        return HealthAnswer(well=False, reason=f"process {found.pid} gave no sign of life {age}")
     if not found.processes:
-        return Judgement(well=False, reason="none of its processes works")
+        return HealthAnswer(well=False, reason="none of its processes works")
     for each in found.processes:
         if each.age > found.limit:
             reason = f"process {each.pid} has done nothing for {each.age:.0f} s"
-            return Judgement(well=False, reason=reason)
+            return HealthAnswer(well=False, reason=reason)
     words = in_words([each.state for each in found.processes]) or "works"
     missing = found.wanted - len(found.processes)
     if missing > 0:
         words = f"{words}; {missing} of {found.wanted} processes start again"
-    return Judgement(well=True, reason=words)
+    return HealthAnswer(well=True, reason=words)
 
 
-def does_its_job(found: Found, now: float) -> Judgement:
+def does_its_job(found: Found, now: float) -> HealthAnswer:
     """Judge whether a service does its job (``/readyz``)."""
     judged = works(found, now)
     if not judged.well or isinstance(found, str):
         return judged
     if not found.ready:
-        return Judgement(well=False, reason="starts or stops")
+        return HealthAnswer(well=False, reason="starts or stops")
     for each in found.processes:
         if each.state.trouble:
-            return Judgement(well=False, reason=each.state.trouble)
+            return HealthAnswer(well=False, reason=each.state.trouble)
     return judged
 
 
 def report(
-    services: Mapping[str, Found], question: Question, now: float, others: Mapping[str, Judgement]
+    services: Mapping[str, Found],
+    question: Question,
+    now: float,
+    others: Mapping[str, HealthAnswer],
 ) -> tuple[bool, dict[str, object]]:
     """Return the answer for all services as JSON's values, and whether all is well.
 

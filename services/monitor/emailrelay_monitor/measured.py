@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from emailrelay.metrics import gauges
 from emailrelay.metrics.gauges import Gauge, GaugeRule
 from emailrelay.process_state import AccountState, ProcessState
-from emailrelay_monitor.health import Found, Judgement, Question, does_its_job, works
+from emailrelay_monitor.health import Found, HealthAnswer, Question, does_its_job, works
 from emailrelay_monitor.queue_counts import QueueCount
 
 
@@ -34,12 +34,12 @@ def measured(
     ]
 
 
-def store_judged(queue: QueueCount) -> Judgement:
+def store_judged(queue: QueueCount) -> HealthAnswer:
     """Judge whether the store can be read."""
     if queue.trouble:
-        return Judgement(well=False, reason=queue.trouble)
+        return HealthAnswer(well=False, reason=queue.trouble)
     messages = sum(each.messages for each in queue.stages.values())
-    return Judgement(well=True, reason=f"{messages} messages")
+    return HealthAnswer(well=True, reason=f"{messages} messages")
 
 
 def _judged(

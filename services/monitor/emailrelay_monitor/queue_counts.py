@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from emailrelay.errors import RelayError
 from emailrelay.stage import Stage
-from emailrelay.store.base import StageCount, Store
+from emailrelay.store.base import StageTotal, Store
 
 _PAUSE = 10.0
 _SHARE = 100
@@ -27,7 +27,7 @@ class QueueCount:
 
     at: float
     """Time on the monotonic clock, in seconds."""
-    stages: Mapping[Stage, StageCount] = field(default_factory=dict[Stage, StageCount])
+    stages: Mapping[Stage, StageTotal] = field(default_factory=dict[Stage, StageTotal])
     free: int | None = None
     """Octets of free room; None: unknown."""
     trouble: str = ""

@@ -4,15 +4,14 @@ import asyncio
 import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
-from pathlib import Path
 
 from emailrelay import service
 from emailrelay.config import ReceiverSettings, load
+from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.errors import ConfigError, StoreError
 from emailrelay.events import Listening, Report, StoreTrouble
-from emailrelay.filters.spec import ProgramFilter, complaints, parse_chain
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
@@ -33,13 +32,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     now.
     """
     prepare_streams()
-    settings = load(ReceiverSettings, argv, check=_found_by_check)
+    settings = load(ReceiverSettings, argv, check=_check)
     report = service.reporter(settings)
-    live = LiveSettings(settings, argv, report=report, check=partial(_check, report=report))
+    live = LiveSettings(settings, argv, report=report, check=partial(_check_files, report=report))
     _allow_many_connections()
     listeners = Listeners()
     try:
-        _check(settings, report=report)
+        _check_files(settings, report=report)
         listeners.open(settings.interface, settings.port)
     except ConfigError as error:
         return print_errors(settings.program, *error.problems, status=os.EX_CONFIG)
@@ -69,21 +68,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         listeners.close()
 
 
-def _check(settings: ReceiverSettings, *, report: Report) -> None:
+def _check_files(settings: ReceiverSettings, *, report: Report) -> None:
     """Raise ConfigError if a file that the settings name cannot be used."""
     make_client_rules(settings, report=report)
 
 
-def _found_by_check(settings: ReceiverSettings) -> list[str]:
-    problems = complaints("--filter", parse_chain(settings.filter))
-    verifier = settings.address_verifier
-    if verifier is not None and not verifier.startswith("net:"):
-        problems += complaints("--address-verifier", [ProgramFilter(Path(verifier))])
-    try:
-        _check(settings, report=lambda _event: None)
-    except ConfigError as error:
-        problems += error.problems
-    return problems
+def _check(settings: ReceiverSettings, scope: CheckScope) -> Iterable[SettingFinding]:
+    from emailrelay_receiver.check import check  # noqa: PLC0415 -- only --check-config needs it
+
+    return check(settings, scope)
 
 
 def _allow_many_connections() -> None:
@@ -106,6 +99,7 @@ async def _serve(
         make = partial(make_context, store=store, report=report, clock=time.time)
         receiver = Receiver(make(live.now), listeners.sockets)
         live.on_change(lambda settings: partial(receiver.follow, make(settings)))
+        await service.keep_history(store, now, report)
         # Programs that submit without SMTP must not slip past the filters.
         await store.set_entrance(receiver.context.stage)
         async with receiver:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emailrelay.ack import Ack
+from emailrelay.aliases import Aliases
 from emailrelay.config import ReceiverSettings
 from emailrelay.config.values import left_out
 from emailrelay.errors import StoreError
@@ -133,14 +134,17 @@ def make_context(
     """
     anonymous = frozenset(settings.anonymous)
     verifier = settings.address_verifier
+    machine = socket.gethostname()
+    domain = settings.domain or machine
     return ReceiverContext(
         offer=Capabilities(
-            domain=settings.domain or socket.gethostname(),
+            domain=domain,
             size=settings.size,
             recipients=settings.recipients,
             refusals=max(1000, 10 * settings.recipients),
             vrfy="vrfy" not in anonymous,
             without=left_out(settings.server_smtp_config),
+            aliases=Aliases.of(settings.aliases, domain, machine),
         ),
         store=store,
         stage=Stage.UNFILTERED if settings.filter else Stage.READY,

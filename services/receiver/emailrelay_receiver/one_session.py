@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from emailrelay import spool_owner
+from emailrelay.address_mask import masking
 from emailrelay.config import LogFormat, ReceiverSettings, load
 from emailrelay.errors import RelayError
 from emailrelay.events import Level, Report
@@ -30,12 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         timed=True,
         least=Level.WARNING,
         descriptor=2,
+        masking=masking(settings.log_mail_addresses),
     )
     try:
         connection = socket.socket(fileno=os.dup(0))
     except OSError:
         wrong = "standard input is no connection"
         return print_errors(settings.program, wrong, status=os.EX_USAGE)
+    if connection.family is socket.AF_UNIX:
+        settings = _of_local_program(settings)
     spool = spool_at(settings.store_fallback or settings.store_place)
     try:
         if spool is not None:
@@ -45,6 +49,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RelayError as error:
         status = os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG
         return print_errors(settings.program, *str(error).splitlines(), status=status)
+
+
+def _of_local_program(settings: ReceiverSettings) -> ReceiverSettings:
+    """Return the settings for a local program, which runs as a user with access to the store.
+
+    It needs neither encryption nor a login, and this user may be unable to read the files for them.
+    """
+    return settings.model_copy(
+        update={
+            "server_tls": False,
+            "server_tls_connection": False,
+            "server_tls_required": False,
+            "server_tls_certificate": [],
+            "server_tls_verify": None,
+            "server_auth": None,
+        }
+    )
 
 
 async def _serve(

@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 
 from emailrelay import linux
-from emailrelay.classic.services import Service
+from emailrelay.classic.services import Service, own_environment
 from emailrelay.config import read, write
 
 
@@ -17,7 +17,7 @@ class ChildSettings:
     def __init__(self, service: Service, environ: Mapping[str, str]) -> None:
         """Make the file; raise ConfigError if the service could not use these settings."""
         self.descriptor = linux.nameless_file(f"{service.name}.toml")
-        self._environ = environ
+        self._environ = own_environment(environ)
         self.use(service)
 
     @property

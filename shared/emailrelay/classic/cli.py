@@ -50,8 +50,9 @@ def _plan(words: Sequence[str], here: Path) -> tuple[Plan, GivenOptions]:
 
 
 def _check(planned: Plan, asked: GivenOptions) -> int:
-    wrong = checking.problems(planned, choose_identity(asked)[0], os.environ)
+    wrong, warnings = checking.problems(planned, asked, choose_identity(asked)[0], os.environ)
     _complain(wrong)
+    print_errors("emailrelay", *(f"warning: {line}" for line in warnings))
     return FAILED if wrong else 0
 
 

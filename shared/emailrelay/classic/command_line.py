@@ -1,11 +1,11 @@
 """The grammar of the historical command line and of its configuration file."""
 
-import difflib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from emailrelay.classic.option import Option, OptionKind
 from emailrelay.classic.options import BY_LETTER, BY_NAME
+from emailrelay.config.suggestions import suggest
 
 _YES = frozenset({"yes", "true", "on", "1", "y"})
 _NO = frozenset({"no", "false", "off", "0", "n"})
@@ -191,5 +191,6 @@ def _shape(option: Option) -> str:
 
 
 def _suggestion(name: str, dashes: str) -> str:
-    close = difflib.get_close_matches(name.removeprefix("--"), BY_NAME, n=1, cutoff=0.75)
-    return f"; did you mean {dashes}{close[0]}?" if close else ""
+    names = {known.replace("-", "_"): known for known in BY_NAME}
+    meant = suggest(name.removeprefix("--").replace("-", "_"), names)
+    return f"; did you mean {dashes}{names[meant]}?" if meant else ""

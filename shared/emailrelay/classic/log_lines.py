@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
 from emailrelay.events import TIME_FIELDS, Event
 from emailrelay.logs import field_value
@@ -70,7 +70,13 @@ TEXTS = MappingProxyType(
         "no_filter": "{waiting} message(s) wait for a filter, and none is configured",
         "delivered": "delivered {id} to {peer}: {recipients} recipient(s): {reply}",
         "deferred": "deferred {id}: {reason}",
+        "recipients_refused": "{peer} refused {recipients} recipient(s) of {id}: {reply}",
         "failed": "failed {id}: {reason}",
+        "bounced": "notice {notice} tells the sender that {id} failed",
+        "not_bounced": "no notice about {id}, which failed: {reason}",
+        "bounces_held_back": "one address has had {notices} notices of failed mail within an hour; "
+        "the next one, at {again}, is about all further failures",
+        "failed_removed": "removed {id}, which failed, and whose sender knows it",
         "smarthost_trouble": "cannot forward to {peer}: {reason}",
         "sign_in_trouble": "no new token for account {account}: {reason}; {advice}",
         "sign_in_back": "account {account} has a new token",
@@ -114,7 +120,7 @@ def of_event(octets: bytes) -> ClassicLine | None:
 
 def of_own(event: Event) -> ClassicLine:
     """Return the line for an event of this process."""
-    fields = {name: field_value(getattr(event, name)) for name in event.fields}
+    fields = {name: field_value(getattr(event, name)) for name in event.shown()}
     severity, name = _SEVERITIES.get(event.level.value, Severity.INFO), event.name
     return ClassicLine(severity, _text(name, fields), _address(name, fields))
 
@@ -149,11 +155,25 @@ def _text(name: str, event: Mapping[str, Any]) -> str:
     pattern = TEXTS.get(name)
     if pattern is not None:
         try:
-            return pattern.format_map(event)
+            return pattern.format_map(event) + _about_mail(event, pattern)
         except KeyError:
             pass  # an event of another release: show all its fields
     said = [f"{key}={value}" for key, value in event.items() if key not in _NOT_SHOWN]
     return " ".join([name.replace("_", " "), *said])
+
+
+def _about_mail(event: Mapping[str, Any], pattern: str) -> str:
+    """Name the message behind a text: sender, recipients, Message-ID and user, as far as known."""
+    named, recipients = cast("list[str] | None", event.get("to")), event.get("recipients")
+    if not isinstance(named, list) or not isinstance(recipients, int):
+        return ""
+    more = recipients - len(named)
+    parts = [] if "{sender}" in pattern else [f"from <{event.get('sender', '')}>"]
+    others = f" and {more} more" if more > 0 else ""
+    parts.append(f"to {', '.join(f'<{address}>' for address in named)}{others}")
+    parts += [f"Message-ID {found}"] if (found := event.get("message_id")) else []
+    parts += [f"user {found}"] if (found := event.get("user")) else []
+    return f" ({', '.join(parts)})"
 
 
 def _time_of_day(field: str, value: Any) -> Any:

@@ -131,6 +131,7 @@ _LOGGING = _rows(
     ("debug g",),
     ("log-file N *", "FILE", "", "Log to this file, not to standard error; %d means the date."),
     ("log-time L", "", "", "Begin each line with the time."),
+    ("log-mail-addresses",),
     ("log-address", "", "", "Begin lines about a client with its address."),
     ("log-format", "LIST", "", "Begin lines with these: time, address."),
     ("no-syslog n", "", "", "Do not log to syslog."),

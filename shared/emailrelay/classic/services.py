@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
+from emailrelay import settings_file
 from emailrelay.classic.command_line import GivenOptions
 from emailrelay.classic.option import Option, OptionKind, OptionUse
 from emailrelay.classic.options import BY_NAME
@@ -63,7 +64,8 @@ def plan(asked: GivenOptions) -> Plan:
     serves = not asked.on("dont-serve") and not asked.on("no-smtp")
     target = asked.on("forward-to")
     waits = any(asked.on(name) for name in ("poll", "forward-on-disconnect", "immediate"))
-    forwarder = _service(ForwarderSettings, asked)
+    # Users of the historical command run emailrelay-notify, and scripts that look after *.bad files.
+    forwarder = _service(ForwarderSettings, asked).also("--bounces=no", "--keep-failed=0")
     return Plan(
         receiver=_service(ReceiverSettings, asked).also(f"--ack={_ack(asked)}") if serves else None,
         filterd=_service(FilterdSettings, asked) if serves and asked.on("filter") else None,
@@ -75,7 +77,15 @@ def plan(asked: GivenOptions) -> Plan:
 
 def store_settings(asked: GivenOptions, environ: Mapping[str, str]) -> Settings:
     """Return settings that name the store."""
-    return read(FilterdSettings, _service(FilterdSettings, asked).flags, environ)
+    return read(FilterdSettings, _service(FilterdSettings, asked).flags, own_environment(environ))
+
+
+def own_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return an environment in which the services do not read the settings file of all commands.
+
+    This command has its own file (docs/decisions/default-settings-file.md).
+    """
+    return {settings_file.VARIABLE: "", **environ}
 
 
 def problems(planned: Plan, asked: GivenOptions, environ: Mapping[str, str]) -> list[str]:
@@ -83,7 +93,7 @@ def problems(planned: Plan, asked: GivenOptions, environ: Mapping[str, str]) -> 
     found = dict.fromkeys(_unavailable(asked))
     for service in (*planned.lasting, *([planned.once] if planned.once else [])):
         try:
-            read(service.settings, service.flags, environ)
+            read(service.settings, service.flags, own_environment(environ))
         except ConfigError as error:
             # Several services read the same flag.
             found.update(

@@ -26,7 +26,8 @@ class CommandLine:
 
     values: Mapping[str, str | list[str]]
     config: str | None = None
-    check_config: bool = False
+    check_config: frozenset[str] | None = None
+    """The words after --check-config; None: no check."""
     version: bool = False
     unknown: list[str] = field(default_factory=list[str])
     without_value: list[str] = field(default_factory=list[str])
@@ -47,6 +48,7 @@ def parse(settings: type[Settings], argv: Sequence[str]) -> CommandLine:
     known, unknown = _parser(settings, {}).parse_known_args(argv)
     values = vars(known)
     config = values.pop("config", None)
+    check: str | None = values.pop("check_config", None)
     given = {name: value for name, value in values.items() if name in settings.model_fields}
     without = [name for name, value in given.items() if _MISSING in (value, *value)]
     if config == _MISSING:
@@ -54,7 +56,7 @@ def parse(settings: type[Settings], argv: Sequence[str]) -> CommandLine:
     return CommandLine(
         values={name: value for name, value in given.items() if name not in without},
         config=None if config == _MISSING else config,
-        check_config=bool(values.get("check_config")),
+        check_config=None if check is None else frozenset(filter(None, check.split(","))),
         version=bool(values.get("version")),
         unknown=unknown,
         without_value=without,
@@ -114,7 +116,7 @@ def default_in_words(info: FieldInfo) -> str:
     if info.default_factory is not None:
         return (info.default_factory.__doc__ or "").strip().rstrip(".")
     default: Any = info.default
-    if default is None or default is False or default in ("", []):
+    if default is None or default is False or default in ("", [], {}):
         return ""
     return f"{default:g}" if isinstance(default, float) else str(default)
 
@@ -160,8 +162,11 @@ def _parser(settings: type[Settings], described: Mapping[str, str]) -> argparse.
     )
     general.add_argument(
         "--check-config",
-        action="store_true",
-        help="Check file, environment and flags, show the settings, and exit: 0 if they are good, else 78.",
+        nargs="?",
+        const="",
+        metavar="json",
+        help="Check all that the start needs, show the settings, and exit: 0 if they are good, else 78. "
+        "With json, print one JSON object.",
     )
     general.add_argument(
         "--version",

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, cast
 from pydantic import BeforeValidator, Field
 
 from emailrelay.config.accounts import AccountOptions
+from emailrelay.config.bouncing import AliasOptions, BounceOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
 from emailrelay.config.declared import Declared
 from emailrelay.config.delivering import DeliveryOptions, ForwardOptions, RetryOptions, RouteOptions
@@ -21,6 +22,8 @@ from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, Tl
 from emailrelay.config.values import (
     Addresses,
     AtStart,
+    Bytes,
+    Count,
     DirectoryPath,
     Domain,
     Filters,
@@ -42,6 +45,14 @@ class LogFormat(StrEnum):
     JSON = "json"
     LOGFMT = "logfmt"
     CONSOLE = "console"
+
+
+class LogMailAddresses(StrEnum):
+    """The part of a mail address that the log shows."""
+
+    FULL = "full"
+    DOMAIN = "domain"
+    NONE = "none"
 
 
 def _spool_dir() -> Path:
@@ -85,6 +96,17 @@ class StoringOptions(Declared):
     relay accepts more messages per second."""
 
 
+class HistoryOptions(Declared):
+    """History."""
+
+    history_days: Annotated[Count, AtStart()] = 30
+    """The days for which the store keeps a record of each message that has left it, beside the
+    present day. emailrelay-queue trace shows the records. 0: none are kept."""
+
+    history_size: Annotated[Bytes, AtStart()] = 1024 * 1024 * 1024
+    """The most room for these records, in octets; the oldest go first. 0: none are kept."""
+
+
 class ProcessOptions(Declared):
     """Processes."""
 
@@ -98,6 +120,11 @@ class LogOptions(Declared):
     log_format: Annotated[LogFormat, AtStart()] = LogFormat.AUTO
     """The format of events on standard output, one per line. auto: console on a terminal, json
     otherwise."""
+
+    log_mail_addresses: Annotated[LogMailAddresses, AtStart()] = LogMailAddresses.FULL
+    """The part of mail addresses that the log shows. full: the address; domain: the domain, with *
+    in place of the mailbox; none: a * for each address. It also applies to addresses in replies of
+    servers and in SMTP dialogues, and to the names of users."""
 
     verbose: Annotated[Flag, AtStart()] = False
     """Log the SMTP dialogues too, without secrets and message texts. Clients that leave without a
@@ -174,7 +201,7 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
     sends their changes, but does not keep them. Can be repeated."""
 
 
-class Settings(StoreOptions, ProcessOptions, MonitorOptions, LogOptions):
+class Settings(StoreOptions, HistoryOptions, ProcessOptions, MonitorOptions, LogOptions):
     """The settings of every service. ``service`` is its name in logs, ``program`` its command."""
 
     service: ClassVar[str]
@@ -189,6 +216,7 @@ class ReceiverSettings(
     TlsVersionOptions,
     AcceptOptions,
     FilterOptions,
+    AliasOptions,
     DomainOptions,
     ListenOptions,
     StoringOptions,
@@ -217,7 +245,9 @@ class ForwarderSettings(
     SignInOptions,
     ServerEncryptionOptions,
     TlsVersionOptions,
+    AliasOptions,
     DomainOptions,
+    BounceOptions,
     ForwardOptions,
     RouteOptions,
     Settings,

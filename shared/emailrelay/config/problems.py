@@ -1,22 +1,20 @@
 """Problems with settings, as sentences: the place, the value, and the allowed values."""
 
-import difflib
-import re
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Collection, Mapping
+from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from emailrelay.config import flags
+from emailrelay.config import environment, flags
 from emailrelay.config.options import SERVICES, Settings
+from emailrelay.config.shown import shown as masked
+from emailrelay.config.suggestions import suggest
 from emailrelay.config.tables import tables as names_of_tables
+from emailrelay.settings_file import SettingsFile
 
-_PREFIX = "EMAILRELAY_"
-_FILTER_VARIABLES = frozenset({"EMAILRELAY_ID", "EMAILRELAY_RUN"})
-"""Variables of filter programs (docs/filters.md), which they pass on to commands of this package."""
 _SHOWN = 80
-"""The most characters of a bad value in a message. No option contains a secret; secrets have files."""
+"""The most characters of a bad value in a message."""
 
 _SENTENCES = {"missing": "is missing", "extra_forbidden": "there is no such option"}
 """Sentences for two kinds of error, without the value."""
@@ -27,11 +25,6 @@ _MUST_BE = {
     "bool_parsing": "must be yes or no",
 }
 """Sentences for values of the wrong kind."""
-
-
-def variable(name: str) -> str:
-    """Return the environment variable of a field: ``spool_dir`` is ``EMAILRELAY_SPOOL_DIR``."""
-    return _PREFIX + name.upper()
 
 
 def of_command_line(settings: type[Settings], asked: flags.CommandLine) -> list[str]:
@@ -46,67 +39,47 @@ def of_command_line(settings: type[Settings], asked: flags.CommandLine) -> list[
     return missing + unknown
 
 
-def of_environment(environ: Iterable[str]) -> list[str]:
-    """Return the variables that look like misspelt options.
+def of_environment(environ: Mapping[str, str]) -> list[str]:
+    """Return the variables that look like misspelt settings."""
+    in_file, names = _tables(), _all_names() | {"config"}
+    misplaced, misspelt = list[str](), list[str]()
+    for variable in environment.unknown(environ, names - in_file):
+        name = environment.name(variable)
+        if name in in_file:
+            misplaced.append(f"{variable}: {_only_in_file(name)}")
+        elif meant := suggest(name, names - in_file):
+            suggestion = f"did you mean {environment.variable(meant)}?"
+            misspelt.append(f"{variable}: there is no such option; {suggestion}")
+    return misplaced + misspelt
 
-    Other programs use names with this prefix too (Kubernetes for a service called emailrelay, filterd
-    for its filters), so a name that resembles no option is ignored.
-    """
-    in_file = {variable(name): name for name in _tables()}
-    names = {variable(name) for name in [*_all_names(), "config"]} - in_file.keys()
-    known = names | _FILTER_VARIABLES
-    unknown = sorted(name for name in environ if name.startswith(_PREFIX) and name not in known)
-    misplaced = [f"{name}: {_only_in_file(in_file[name])}" for name in unknown if name in in_file]
-    return misplaced + [
-        f"{name}: there is no such option{suggestion}"
-        for name in unknown
-        if name not in in_file and (suggestion := _suggestion(name, names, prefix=_PREFIX))
+
+def warnings_of_environment(environ: Mapping[str, str]) -> list[str]:
+    """Return the other variables with our prefix that are no settings."""
+    in_file, names = _tables(), _all_names() | {"config"}
+    return [
+        f"{variable}: there is no such option, so it has no effect"
+        for variable in environment.unknown(environ, names - in_file)
+        if (name := environment.name(variable)) not in in_file
+        and suggest(name, names - in_file) is None
     ]
 
 
-def of_keys(keys: Iterable[str], path: str) -> list[str]:
+def of_keys(file: SettingsFile) -> list[str]:
     """Return the keys of a file that are not an option of any service."""
     names = _all_names()
     return [
-        f"{key} in {path}: there is no such option{_suggestion(key.replace('-', '_'), names)}"
-        for key in keys
+        f"{file.place(key)}: there is no such option{_did_you_mean(key, names)}"
+        for key in file.values
         if key not in names
     ]
 
 
-def of_toml(text: str, path: str, said: str) -> str:
-    """Return the problem of a text that is not TOML, with the line and its key or table.
-
-    ``said`` is the message of the parser, with the place at its end.
-    """
-    reason, _, place = said.partition(" (at ")
-    found = re.match(r"line (\d+), column \d+", place)
-    lines = text.splitlines()
-    # An early end of the text belongs to the last line.
-    number = min(int(found[1]) if found else len(lines), len(lines))
-    for line in reversed(lines[:number]):
-        named = re.match(r"\s*(\[+[^]]*]*|[A-Za-z0-9_.\"'-]+(?=\s*=)|[A-Za-z0-9_-]+)", line)
-        if named:
-            about = named[1].strip()
-            return f"{path}, line {number}, {about}: is not TOML: {reason.lower()}{_hint(line)}"
-    return f"{path}, line {number}: is not TOML: {reason.lower()}"
-
-
-def _hint(line: str) -> str:
-    """Return the usual correction of a line that is not TOML."""
-    _, equals, value = line.partition("=")
-    word = value.partition("#")[0].strip()
-    if line.lstrip().startswith("["):
-        return ""
-    if not equals:
-        return '; a setting is written as name = "text", name = 25 or name = true'
-    if word.lower() in {"yes", "no", "on", "off", "true", "false"}:
-        return "; write true or false"
-    return "; a text stands in quotes" if word and word[0] not in "\"'[{0123456789+-" else ""
-
-
 def of_values(
-    error: ValidationError, places: Mapping[str, str], values: Mapping[str, Any]
+    settings: type[Settings],
+    error: ValidationError,
+    places: Mapping[str, str],
+    values: Mapping[str, Any],
+    file: SettingsFile,
 ) -> list[str]:
     """Return the problems of values, each with its place (by field name)."""
     found: list[str] = []
@@ -115,20 +88,38 @@ def of_values(
         told = detail["msg"].removeprefix("Value error, ")
         said = (_SENTENCES | _MUST_BE).get(detail["type"], told)
         said = said.replace("Input should be", "must be", 1)
+        if detail["type"] == "extra_forbidden":
+            said += _did_you_mean(str(inside[-1]), _keys_beside(settings, detail["loc"]))
         place = places.get(str(name))
         if place is None:
             found.append(f"{flags.flag(str(name))} (in a file: {name}): {said}")
         elif inside and place.startswith("[["):
-            found.append(f"{_in_table(place, values[str(name)], inside)}: {_input(detail)}{said}")
+            place = _in_table(file, str(name), values[str(name)], inside)
+            found.append(f"{place}: {_input(detail)}{said}")
         else:
             found.append(f"{place}: {_input(detail)}{said}")
     return found
 
 
-def _in_table(place: str, tables: Any, inside: list[int | str]) -> str:
-    """Return the place in a list of tables: ``[[route]] 2 (isp) in relay.toml, smarthosts 1``."""
+def _keys_beside(settings: type[BaseModel], steps: tuple[int | str, ...]) -> set[str]:
+    """Return the keys of the table to which the last of ``steps`` leads."""
+    declaration: type[BaseModel] = settings
+    for step in steps[:-1]:
+        if isinstance(step, str) and step in declaration.model_fields:
+            declaration = _table_of(declaration.model_fields[step].annotation) or declaration
+    return set(declaration.model_fields)
+
+
+def _table_of(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_table_of, get_args(annotation))), None)
+
+
+def _in_table(file: SettingsFile, name: str, tables: Any, inside: list[int | str]) -> str:
+    """Return the place in a list of tables: ``[[route]] 2 (isp) in relay.toml, line 7, rate``."""
     index, *keys = inside
-    heading, _, path = place.partition(" ")
+    heading, _, path = file.place(name, *inside).partition(" ")
     number = f" {index + 1}" if isinstance(index, int) else ""
     try:
         named = f" ({_shown(tables[index]['name'])})"
@@ -155,11 +146,18 @@ def _unknown_option(settings: type[Settings], word: str) -> str:
     name = option.removeprefix("--").replace("-", "_")
     if name in _tables():
         return f"{option}: {_only_in_file(name)}"
-    owners = [service.program for service in SERVICES if name in service.model_fields]
-    if owners:
-        return f"{option}: is an option of {' and '.join(owners)}"
-    own = {flags.flag(name) for name in [*settings.model_fields, "config", "check_config"]}
-    return f"{option}: there is no such option{_suggestion(option, own)}"
+    if owners := _owners(name):
+        return f"{option}: is an option of {owners}"
+    own = {*settings.model_fields, "config", "check_config", "help", "version"} - _tables()
+    meant = suggest(name, own) or suggest(name, _all_names() - _tables())
+    suggestion = f"; did you mean {flags.flag(meant)}" if meant else ""
+    if meant and meant not in own:
+        suggestion += f" of {_owners(meant)}"
+    return f"{option}: there is no such option{suggestion}{'?' if suggestion else ''}"
+
+
+def _owners(name: str) -> str:
+    return " and ".join(each.program for each in SERVICES if name in each.model_fields)
 
 
 def _all_names() -> set[str]:
@@ -174,13 +172,11 @@ def _only_in_file(name: str) -> str:
     return f"can stand only in the settings file, as [[{name}]]"
 
 
-def _suggestion(word: str, names: Iterable[str], prefix: str = "") -> str:
-    # The common prefix would make all names look alike.
-    rest = [name.removeprefix(prefix) for name in names]
-    close = difflib.get_close_matches(word.removeprefix(prefix), rest, n=1, cutoff=0.8)
-    return f"; did you mean {prefix}{close[0]}?" if close else ""
+def _did_you_mean(key: str, names: Collection[str]) -> str:
+    meant = suggest(key.replace("-", "_").lower(), names)
+    return f"; did you mean {meant}?" if meant else ""
 
 
 def _shown(value: object) -> str:
-    text = ascii(value)
+    text = ascii(masked(value))
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

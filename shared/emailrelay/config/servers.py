@@ -96,7 +96,7 @@ class ServerEncryptionOptions(Declared):
 class SignInOptions(Declared):
     """Login at servers."""
 
-    client_auth: FilePath | None = Field(default=None, examples=["/etc/emailrelay.auth"])
+    client_auth: FilePath | None = Field(default=None, examples=["/etc/emailrelay/emailrelay.auth"])
     """The secrets file with the names and passwords for servers. The forwarder reads it again when
     it changes. Other users must not be able to read it."""
 

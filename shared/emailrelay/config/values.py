@@ -146,6 +146,7 @@ def absolute(path: Path) -> Path:
 
 Seconds: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False), Metavar("SECONDS")]
 PositiveCount: TypeAlias = Annotated[int, Field(ge=1), Metavar("N")]
+Count: TypeAlias = Annotated[int, Field(ge=0), Metavar("N")]
 Bytes: TypeAlias = Annotated[int, Field(ge=0), Metavar("BYTES")]
 Port: TypeAlias = Annotated[int, Field(ge=0, le=65535), Metavar("PORT")]
 DirectoryPath: TypeAlias = Annotated[

@@ -108,11 +108,6 @@ def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
     return {path: trouble for path, trouble in found.items() if trouble}
 
 
-def complaints(option: str, chain: Sequence[Filter]) -> list[str]:
-    """Return a line for each program of a chain that cannot be run now; it names the option."""
-    return [f"{option}: {path}: {trouble}" for path, trouble in unstartable(chain).items()]
-
-
 def _parse(spec: str) -> Filter:
     kind, colon, rest = spec.partition(":")
     match kind if colon else "":

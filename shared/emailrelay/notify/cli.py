@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
-from emailrelay import spool_dir, spool_owner
-from emailrelay.errors import StoreError, StoreUnusable, reason_of
+from emailrelay import settings_file, spool_dir, spool_owner
+from emailrelay.errors import ConfigError, StoreError, StoreUnusable, reason_of
 from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, LocalUsers, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
@@ -34,10 +34,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     asked = parser.parse_args(argv)
     try:
-        place = asked.spool_dir or asked.directory or asked.store or spool_dir.chosen()
-    except OSError as error:
-        return print_errors(PROGRAM, f"the settings file: {reason_of(error)}", status=os.EX_CONFIG)
-    host = asked.host or os.environ.get("EMAILRELAY_DOMAIN") or socket.gethostname()
+        settings = spool_dir.host_settings(asked.config)
+        place = asked.spool_dir or asked.directory or asked.store or settings.store
+        host = asked.host or settings.domain or socket.gethostname()
+    except ConfigError as error:
+        return print_errors(PROGRAM, *error.problems, status=os.EX_CONFIG)
     try:
         agent = _agent(asked, host)
     except ValueError as error:
@@ -69,6 +70,12 @@ def _parser() -> _Parser:
         "Without --relay, --maildir or --deliver-with, procmail delivers them to local users.",
     )
     parser.add_argument("directory", nargs="?", metavar="SPOOL-DIR", help="The spool directory.")
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help=f"The settings file. [$EMAILRELAY_CONFIG, or {settings_file.DEFAULT}]",
+    )
     parser.add_argument("-s", "--spool-dir", metavar="DIR", help="The spool directory.")
     parser.add_argument(
         "--store", metavar="URL", help="Use another store, such as postgresql://USER@HOST/DATABASE."
@@ -93,7 +100,7 @@ def _parser() -> _Parser:
         help="A mail domain of this host. Repeatable.",
     )
     parser.add_argument(
-        "--host", metavar="NAME", help="The name of this host in notices. [$EMAILRELAY_DOMAIN]"
+        "--host", metavar="NAME", help="The name of this host in notices. [domain of the settings]"
     )
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="Print each message's id and result."

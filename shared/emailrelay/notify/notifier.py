@@ -1,13 +1,12 @@
 """Sends the notices for the failed messages of a store, each once."""
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from emailrelay import spool_owner
+from emailrelay.bounces import notice
+from emailrelay.bounces.failures import failures
 from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import StoreError
-from emailrelay.notify import dsn
 from emailrelay.notify.agents import Agent, NotDelivered
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
@@ -34,7 +33,6 @@ class Notifier:
     store: Store
     host: str
     agent: Agent | None
-    clock: Callable[[], float] = time.time
     count: NoticeCount = field(default_factory=NoticeCount)
 
     async def run(self) -> NoticeCount:
@@ -66,30 +64,15 @@ class Notifier:
             await self._tell_sender(failure, envelope)
 
     async def _tell_sender(self, failure: FailedMessage, envelope: Envelope) -> None:
-        failures = dsn.failures(envelope, failure.history)
-        if not failures:
-            await failure.record()
+        failed = failures(envelope, failure.history)
+        if not failed:
+            await failure.record(told=True)
             self.count.silent.append(failure.id)
             return
         if self.agent is not None:
             self.agent.check(envelope.sender)
-        header = await failure.beginning(dsn.LARGEST_HEADER)
-        attempt = failure.history.last_attempt
-        prepared = await failure.prepare(
-            lambda message: dsn.compose(
-                dsn.FailureReport(
-                    id=message,
-                    about=failure.id,
-                    host=self.host,
-                    sender=envelope.sender,
-                    failures=failures,
-                    arrived=failure.history.accepted_at,
-                    last_attempt=None if attempt is None else attempt.at,
-                    now=self.clock(),
-                    header=header,
-                )
-            ),
-            local=self.agent is not None,
+        prepared = await notice.prepare(
+            failure, (envelope.sender,), failed, host=self.host, local=self.agent is not None
         )
         await self._send(failure, envelope, prepared)
 

@@ -23,7 +23,8 @@ from emailrelay.oauth.token import Issued, Token, expires
 from emailrelay.oauth.trouble import CAUSES
 from emailrelay.secrets import Secret
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.screen import console, print_json, print_line
+from emailrelay.terminal.output import print_json, print_line
+from emailrelay.terminal.screen import console
 from emailrelay.terminal.typer_command import Json, SpoolDir, new_app, run
 
 PROGRAM = "emailrelay-auth"

@@ -2,54 +2,32 @@
 
 import asyncio
 import socket
-import sys
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Annotated
-
-import typer
-from rich.console import Console
-from rich.progress import Progress
+from argparse import Namespace
 
 from emailrelay import spool_owner
 from emailrelay.errors import StoreUnusable
 from emailrelay.queue.errors import print_error, report
-from emailrelay.queue.open_store import place
-from emailrelay.queue.options import StoreUrl
+from emailrelay.queue.place import existing, place
 from emailrelay.store.chooser import open_store, spool_at, store_name
 from emailrelay.store.move import Mover
-from emailrelay.terminal.screen import counted, print_json, print_line
-from emailrelay.terminal.typer_command import Json, SpoolDir
-
-OtherStore = Annotated[
-    str, typer.Argument(metavar="STORE", help="The other store: a directory or a URL.")
-]
+from emailrelay.terminal.output import counted, print_json, print_line
+from emailrelay.terminal.progress import progress
 
 
-def export(
-    *,
-    other: OtherStore,
-    as_json: Json = False,
-    directory: SpoolDir = None,
-    store: StoreUrl = None,
-) -> int:
+def export(asked: Namespace) -> int:
     """Move all messages into another store, each once."""
-    return _move(place(directory, store), place(None, other), as_json=as_json)
+    here = place(asked)
+    return _move(here, existing(asked.other), as_json=asked.json)
 
 
-def import_(
-    *,
-    other: OtherStore,
-    as_json: Json = False,
-    directory: SpoolDir = None,
-    store: StoreUrl = None,
-) -> int:
+def import_from(asked: Namespace) -> int:
     """Move all messages from another store into this one."""
-    return _move(place(None, other), place(directory, store), as_json=as_json)
+    here = place(asked)
+    return _move(existing(asked.other), here, as_json=asked.json)
 
 
-def _move(source: str | Path, target: str | Path, *, as_json: bool) -> int:
+def _move(source: str, target: str, *, as_json: bool) -> int:
     origin, name = (
         store_name(source, socket.gethostname()),
         store_name(target, socket.gethostname()),
@@ -69,17 +47,13 @@ def _move(source: str | Path, target: str | Path, *, as_json: bool) -> int:
     return 1 if mover.left else 0
 
 
-async def _moved(source: str | Path, target: str | Path, origin: str) -> Mover:
+async def _moved(source: str, target: str, origin: str) -> Mover:
     async with (
         open_store(source, report=report) as leaving,
         open_store(target, report=report) as taking,
     ):
         mover = Mover(source=leaving, target=taking, origin=origin, clock=time.time)
-        with Progress(
-            console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty()
-        ) as progress:
-            total = len([listed async for listed in leaving.listing()])
-            task = progress.add_task("move", total=total)
-            step: Callable[[], None] = lambda: progress.advance(task)  # noqa: E731 - one call
+        total = len([listed async for listed in leaving.listing()])
+        with progress("move", total) as step:
             await mover.run(step)
     return mover

@@ -1,71 +1,272 @@
-"""Options of several commands of ``emailrelay-queue``."""
+"""Options of the commands of ``emailrelay-queue``."""
 
-from typing import Annotated
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Collection
 
-import typer
-
-from emailrelay.queue.selection import Selection, parse_age, parse_id
+from emailrelay.envelope import Address, Envelope
+from emailrelay.queue.grouping import Grouping
+from emailrelay.queue.selection import Selection, no_routes, parse_age, parse_id
 from emailrelay.queue.state import State
 
-StoreUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", envvar="EMAILRELAY_STORE", help="Use another store, such as spool:///DIR."
-    ),
-]
-Ids = Annotated[
-    list[str] | None,
-    typer.Argument(metavar="ID", help="Message ids, or names of message files."),
-]
-Sender = Annotated[
-    str | None,
-    typer.Option(
-        "--from",
-        metavar="PATTERN",
-        help="Only this sender; * and ? are wildcards, <> is the null sender.",
-    ),
-]
-Recipient = Annotated[
-    str | None,
-    typer.Option("--to", metavar="PATTERN", help="Only this recipient; * and ? are wildcards."),
-]
-States = Annotated[
-    list[State] | None,
-    typer.Option(
+TABLE_ROWS = 1000
+"""Default number of rows of a list: it is complete in memory before it is printed."""
+TRACED = 100
+"""Default number of messages that a trace shows."""
+_AGES = "90s, 15m, 12h, 5d, 2w"
+
+
+def add_common(parser: ArgumentParser) -> None:
+    """Add the options of all commands; they also stand before the command."""
+    group = parser.add_argument_group("store and output")
+    group.add_argument("--json", action="store_true", help="Print one JSON object per line.")
+    group.add_argument("-s", "--spool-dir", metavar="DIR", help="The spool directory.")
+    group.add_argument(
+        "--store",
+        metavar="URL",
+        help="Another store, such as spool:///DIR. [EMAILRELAY_STORE]",
+    )
+    group.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        help="The settings file that names the store. [EMAILRELAY_CONFIG]",
+    )
+
+
+def add_ids(parser: ArgumentParser) -> None:
+    """Add ids, of which there must be one."""
+    parser.add_argument(
+        "ids", nargs="+", metavar="ID", help="Message ids, or names of message files."
+    )
+
+
+def add_wide(parser: ArgumentParser) -> None:
+    """Add the form without cuts."""
+    parser.add_argument(
+        "-w", "--wide", action="store_true", help="Cut no text, and show exact times and sizes."
+    )
+
+
+def add_by(parser: ArgumentParser) -> None:
+    """Add the grouping."""
+    parser.add_argument(
+        "--by",
+        choices=list(Grouping),
+        type=Grouping,
+        help="Count the messages in groups instead of listing them.",
+    )
+
+
+def add_selectors(parser: ArgumentParser) -> None:
+    """Add the choice of messages."""
+    parser.add_argument(
+        "ids", nargs="*", metavar="ID", help="Message ids, or names of message files."
+    )
+    group = parser.add_argument_group("choice of messages (all must fit)")
+    group.add_argument(
         "--state",
         metavar="STATE",
+        dest="states",
+        action="append",
+        type=_state,
         help=f"Only this state: {', '.join(State)}. Repeatable.",
-    ),
-]
-Older = Annotated[
-    str | None,
-    typer.Option(metavar="AGE", help="Only messages older than this: 90s, 15m, 12h, 5d, 2w."),
-]
-All = Annotated[bool, typer.Option("--all", help="All messages that the command applies to.")]
+    )
+    group.add_argument(
+        "--from",
+        metavar="PATTERN",
+        dest="sender",
+        help="Only this sender; * and ? are wildcards, <> is the null sender.",
+    )
+    group.add_argument(
+        "--to",
+        metavar="PATTERN",
+        dest="recipient",
+        help="Only this recipient; * and ? are wildcards.",
+    )
+    group.add_argument(
+        "--older",
+        metavar="AGE",
+        type=_age,
+        help=f"Only messages older than this: {_AGES}.",
+    )
+    group.add_argument(
+        "--newer",
+        metavar="AGE",
+        type=_age,
+        help="Only messages that arrived within this time.",
+    )
+    group.add_argument(
+        "--reply",
+        metavar="TEXT",
+        help="Only this last reply, or a part of it; * and ? are wildcards, and so is the … of"
+        " a group in 'list --by reply'.",
+    )
+    group.add_argument(
+        "--route",
+        metavar="NAME",
+        help="Only messages that would take this route now; the settings file names the routes.",
+    )
+    group.add_argument(
+        "--all",
+        action="store_true",
+        dest="everything",
+        help="All messages that the command applies to.",
+    )
 
 
-def selection(
-    *,
-    ids: list[str] | None,
-    sender: str | None,
-    recipient: str | None,
-    states: list[State] | None = None,
-    older: str | None,
-) -> Selection:
-    """Combine the selectors.
+def add_limit(parser: ArgumentParser) -> None:
+    """Add the number of rows."""
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=_number,
+        help=f"Only the oldest N; 0 = all. [{TABLE_ROWS}; all with --json]",
+    )
+
+
+def add_trace(parser: ArgumentParser) -> None:
+    """Add the text to search for, and the bounds of the search."""
+    parser.add_argument(
+        "text",
+        metavar="ID|ADDRESS|MESSAGE-ID|REPLY",
+        help="A message id, an address or part of one, a Message-ID, a user, or words of a"
+        " server's reply.",
+    )
+    parser.add_argument(
+        "--since",
+        metavar="AGE",
+        type=_age,
+        help="Only messages that left within this time: 12h, 2d, 1w.",
+    )
+    parser.add_argument(
+        "--limit",
+        metavar="N",
+        type=_number,
+        help=f"Only the newest N; 0 = all. [{TRACED}; all with --json]",
+    )
+
+
+def add_consent(parser: ArgumentParser) -> None:
+    """Add the consent to a change, or its trial."""
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="Show the messages, and change nothing."
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="Do not ask.")
+
+
+def add_thresholds(parser: ArgumentParser) -> None:
+    """Add the limits of ``check``."""
+    for name, default, of in (("warning", "15m", "WARNING"), ("critical", "1h", "CRITICAL")):
+        parser.add_argument(
+            f"--{name}",
+            metavar="AGE",
+            type=_age,
+            default=parse_age(default),
+            help=f"{of} if a message has waited longer than this. [{default}]",
+        )
+    for name, of in (("warning", "WARNING"), ("critical", "CRITICAL")):
+        parser.add_argument(
+            f"--{name}-waiting",
+            metavar="N",
+            type=_number,
+            help=f"{of} if more messages wait. [no limit]",
+        )
+    for name, number, of in (("warning", 0, "WARNING"), ("critical", None, "CRITICAL")):
+        parser.add_argument(
+            f"--{name}-failed",
+            metavar="N",
+            type=_number,
+            default=number,
+            help=f"{of} if more failed messages are kept. [{'no limit' if number is None else number}]",
+        )
+    for name, percent, of in (("warning", 10, "WARNING"), ("critical", 5, "CRITICAL")):
+        parser.add_argument(
+            f"--{name}-free",
+            metavar="PERCENT",
+            type=_number,
+            default=percent,
+            help=f"{of} if less of the spool's disk is free. [{percent}]",
+        )
+    parser.add_argument(
+        "--timeout",
+        metavar="TIME",
+        type=_age,
+        default=parse_age("10s"),
+        help="UNKNOWN if the store has not answered within this time. [10s]",
+    )
+
+
+def add_route(parser: ArgumentParser) -> None:
+    """Add the addresses of ``route``."""
+    parser.add_argument("sender", metavar="FROM", help="The sender; <> is the null sender.")
+    parser.add_argument("recipient", metavar="TO", help="The recipient.")
+    parser.add_argument(
+        "--user", metavar="NAME", default="", help="The user who logged in to send it. [none]"
+    )
+
+
+def add_repair(parser: ArgumentParser) -> None:
+    """Add the repair of ``verify``."""
+    parser.add_argument(
+        "--repair", action="store_true", help="Repair each problem, or set the files aside."
+    )
+
+
+def add_contents(parser: ArgumentParser) -> None:
+    """Add the contents for ``verify``."""
+    parser.add_argument(
+        "--contents", action="store_true", help="Read each content and compare its checksum."
+    )
+
+
+def add_other_store(parser: ArgumentParser) -> None:
+    """Add the other store of a move."""
+    parser.add_argument("other", metavar="STORE", help="The other store: a directory or a URL.")
+
+
+def selection(asked: Namespace) -> Selection:
+    """Return the choice of messages that ``add_selectors`` has read."""
+    return Selection(
+        ids=frozenset(parse_id(text) for text in asked.ids),
+        states=frozenset(asked.states or ()),
+        older=asked.older,
+        newer=asked.newer,
+        sender=asked.sender,
+        recipient=asked.recipient,
+        reply=asked.reply,
+        route=asked.route,
+        routes_of=no_routes if asked.route is None else read_routes(),
+    )
+
+
+def read_routes() -> Callable[[Envelope, Collection[Address]], Collection[str]]:
+    """Return a function that gives the routes of a message's recipients.
 
     Raises:
-        typer.BadParameter: ``older`` is not an age.
+        ConfigError: the settings are wrong.
 
     """
+    # Reading the settings takes longer than most lists.
+    from emailrelay.queue.route_names import routes_of  # noqa: PLC0415
+
+    return routes_of()
+
+
+def _state(text: str) -> State:
     try:
-        seconds = None if older is None else parse_age(older)
+        return State(text)
     except ValueError as error:
-        raise typer.BadParameter(str(error), param_hint="--older") from error
-    return Selection(
-        ids=frozenset(parse_id(text) for text in ids or ()),
-        sender=sender,
-        recipient=recipient,
-        states=frozenset(states or ()),
-        older=seconds,
-    )
+        raise ArgumentTypeError(f"{text}: no state; write {', '.join(State)}") from error
+
+
+def _age(text: str) -> float:
+    try:
+        return parse_age(text)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error
+
+
+def _number(text: str) -> int:
+    if not text.isascii() or not text.isdecimal():
+        raise ArgumentTypeError(f"{text}: not a number")
+    return int(text)

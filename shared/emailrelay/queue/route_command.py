@@ -1,46 +1,28 @@
 """The command ``route``, which shows the route of a message and the reason."""
 
 import os
+from argparse import Namespace
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.routes import Choice, Route, sender_on
-from emailrelay.terminal.screen import print_json, print_line
+from emailrelay.terminal.output import print_json, print_line
 
 _DAY = 86400
 
 
-def route(
-    *,
-    sender: Annotated[
-        str, typer.Argument(metavar="FROM", help="The sender; <> is the null sender.")
-    ],
-    recipient: Annotated[str, typer.Argument(metavar="TO", help="The recipient.")],
-    user: Annotated[
-        str, typer.Option(metavar="NAME", help="The user who logged in to send it. [none]")
-    ] = "",
-    config: Annotated[
-        Path | None,
-        typer.Option(
-            "--config", "-c", metavar="FILE", help="The settings file [EMAILRELAY_CONFIG]."
-        ),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-) -> int:
+def route(asked: Namespace) -> int:
     """Show the route that a message would take now, and why."""
     # Importing it takes an eighth of a second, which the other commands save.
     from emailrelay.config import ForwarderSettings, read  # noqa: PLC0415
 
-    argv = [] if config is None else ["--config", str(config)]
-    routes = read(ForwarderSettings, argv, os.environ).routes
-    address = Address(_bare(recipient))
-    envelope = Envelope(sender=Address(_bare(sender)), to_remote=(address,), authentication=user)
+    routes = read(ForwarderSettings, [], os.environ).routes
+    address = Address(_bare(asked.recipient))
+    envelope = Envelope(
+        sender=Address(_bare(asked.sender)), to_remote=(address,), authentication=asked.user
+    )
     choice = routes.choose(envelope, address)
-    if as_json:
+    if asked.json:
         print_json(_as_json(choice, envelope))
     else:
         for other, why in routes.passed_over(envelope, address):

@@ -1,13 +1,12 @@
 """One message in a listing, for people and as JSON."""
 
-import math
 from dataclasses import dataclass
 
-from emailrelay.envelope import Address, Envelope
+from emailrelay.envelope import Address
 from emailrelay.journal import Attempt, History
-from emailrelay.queue.state import State, arrived, state_of
+from emailrelay.queue.state import State, state_of
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import Listed
+from emailrelay.store.queue_view import QueueEntry, arrived
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,8 +30,18 @@ class QueueRow:
     notified: bool = False
 
 
-def row(listed: Listed, envelope: Envelope, history: History, now: float) -> QueueRow:
-    """Combine a listing entry, an envelope and its journal."""
+def row(entry: QueueEntry, now: float) -> QueueRow:
+    """Return the row of an entry of the queue."""
+    listed, envelope = entry.listed, entry.envelope
+    if envelope is None:
+        return QueueRow(
+            id=listed.id,
+            state=state_of(listed.stage, listed.since, now),
+            arrived=arrived(listed),
+            size=listed.size,
+            last_reply=entry.problem,
+        )
+    history = entry.history
     state = state_of(listed.stage, history.next_attempt, now)
     return QueueRow(
         id=listed.id,
@@ -49,17 +58,6 @@ def row(listed: Listed, envelope: Envelope, history: History, now: float) -> Que
     )
 
 
-def damaged(listed: Listed, reason: str, now: float) -> QueueRow:
-    """Return the row of a message whose envelope cannot be read."""
-    return QueueRow(
-        id=listed.id,
-        state=state_of(listed.stage, listed.since, now),
-        arrived=arrived(listed),
-        size=listed.size,
-        last_reply=reason,
-    )
-
-
 def last_reply(history: History) -> str:
     """Return the reason for the message's present state."""
     if history.failed is not None:
@@ -72,21 +70,3 @@ def reply_of(attempt: Attempt) -> str:
     refusals = [reply for reply in attempt.replies.values() if not reply.accepted]
     said = refusals or ([attempt.trouble] if attempt.trouble else list(attempt.replies.values()))
     return str(said[0]) if said else ""
-
-
-def age(seconds: float) -> str:
-    """Return a time span in its largest unit: ``45s``, ``12m``, ``7h``, ``3d``."""
-    seconds = max(seconds, 0.0) + 0.0  # no -0
-    for unit, size in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f}{unit}"
-    return f"{seconds:.0f}s"
-
-
-def octets(size: int) -> str:
-    """Return a size in a unit that needs at most three digits: ``512``, ``10 KiB``, ``2.5 MiB``."""
-    if size < 1024:
-        return str(size)
-    power = min(int(math.log(size, 1024)), 4)
-    value = size / 1024**power
-    return f"{value:.1f} {' KMGT'[power]}iB" if value < 10 else f"{value:.0f} {' KMGT'[power]}iB"

@@ -1,17 +1,25 @@
-"""Selects messages by id, state, age and address."""
+"""Selects messages by id, state, age, address, reply and route."""
 
 import re
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
-from emailrelay.envelope import Envelope
-from emailrelay.queue.state import State, arrived, state_of
+from emailrelay.envelope import Address, Envelope
+from emailrelay.journal import History
+from emailrelay.queue.pattern import fits_address, fits_reply
+from emailrelay.queue.row import last_reply
+from emailrelay.queue.state import State, state_of
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import Listed
+from emailrelay.store.queue_view import Listed, QueueEntry, arrived
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _AGE = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smhdw])")
 _FILE = re.compile(r"(?:.*/)?emailrelay\.(.+?)\.(?:content|envelope(?:\.[a-z]+)?)")
+
+
+def no_routes(_envelope: Envelope, _pending: Collection[Address]) -> frozenset[str]:
+    """Return no route: for selections without one."""
+    return frozenset()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,39 +29,62 @@ class Selection:
     ids: frozenset[QueueId] = frozenset()
     states: frozenset[State] = frozenset()
     older: float | None = None
-    """Seconds since arrival."""
+    """Seconds since arrival, at least."""
+    newer: float | None = None
+    """Seconds since arrival, at most."""
     sender: str | None = None
     """A pattern with ``*`` and ``?``; ``<>`` is the null sender."""
     recipient: str | None = None
+    reply: str | None = None
+    """A part of the last reply, or of the text of its group."""
+    route: str | None = None
+    """The name of a route that a pending recipient would take now."""
+    routes_of: Callable[[Envelope, Collection[Address]], Collection[str]] = no_routes
+    """Gives the names of the routes that recipients of a message would take now."""
 
     @property
     def empty(self) -> bool:
         """True if there is no condition."""
-        return self == Selection()
+        return replace(self, routes_of=no_routes) == Selection()
 
     @property
     def names_suffice(self) -> bool:
         """True if no envelope needs to be read."""
-        return self.sender is None and self.recipient is None
+        return self.sender is self.recipient is self.reply is self.route is None
 
     def by_name(self, listed: Listed, now: float) -> bool:
         """Tell whether a listing entry meets the conditions on id, state and age."""
+        age = now - arrived(listed)
         return (
             (not self.ids or listed.id in self.ids)
             and (not self.states or state_of(listed.stage, listed.since, now) in self.states)
-            and (self.older is None or now - arrived(listed) >= self.older)
+            and (self.older is None or age >= self.older)
+            and (self.newer is None or age <= self.newer)
         )
 
-    def by_envelope(self, envelope: Envelope) -> bool:
-        """Tell whether an envelope meets the conditions on addresses."""
-        return (self.sender is None or _matches(self.sender, envelope.sender)) and (
-            self.recipient is None or any(_matches(self.recipient, r) for r in envelope.recipients)
+    def by_entry(self, entry: QueueEntry) -> bool | None:
+        """Tell whether a message meets the conditions on addresses, reply and route.
+
+        None: it is unknown, because the envelope cannot be read.
+        """
+        if self.names_suffice:
+            return True
+        if entry.envelope is None:
+            return None
+        envelope, history = entry.envelope, entry.history
+        return (
+            (self.sender is None or fits_address(self.sender, envelope.sender))
+            and (self.recipient is None or self._to(envelope))
+            and (self.reply is None or fits_reply(self.reply, last_reply(history)))
+            and (self.route is None or self._by_route(envelope, history))
         )
 
+    def _to(self, envelope: Envelope) -> bool:
+        pattern = self.recipient or ""
+        return any(fits_address(pattern, address) for address in envelope.recipients)
 
-def _matches(pattern: str, address: str) -> bool:
-    # Case is ignored: in domains by RFC 5321 section 2.4, in local parts for convenience.
-    return fnmatchcase(address.lower(), pattern.removeprefix("<").removesuffix(">").lower())
+    def _by_route(self, envelope: Envelope, history: History) -> bool:
+        return self.route in self.routes_of(envelope, history.pending(envelope))
 
 
 def parse_age(text: str) -> float:

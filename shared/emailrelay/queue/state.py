@@ -2,11 +2,8 @@
 
 from enum import StrEnum
 
-from emailrelay.queue_id import QueueId
-from emailrelay.queue_uuid import to_uuid
-from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
-from emailrelay.store.base import Listed
+from emailrelay.store.queue_view import waits
 
 
 class State(StrEnum):
@@ -29,8 +26,12 @@ _STATES = {
 
 def state_of(stage: Stage, next_attempt: float | None, now: float) -> State:
     """Return the state of a message whose next try is at ``next_attempt`` (None: at once)."""
-    working = stage in (Stage.UNFILTERED, Stage.READY)
-    return State.DEFERRED if working and not is_due(next_attempt, now) else _STATES[stage]
+    return state_at(stage, later=waits(stage, next_attempt, now))
+
+
+def state_at(stage: Stage, *, later: bool) -> State:
+    """Return the state at a stage; ``later``: the next try is later (``queue_view.waits``)."""
+    return State.DEFERRED if later else _STATES[stage]
 
 
 def stages_of(states: frozenset[State]) -> tuple[Stage, ...]:
@@ -40,16 +41,3 @@ def stages_of(states: frozenset[State]) -> tuple[Stage, ...]:
     deferred = State.DEFERRED in states
     working = (Stage.UNFILTERED, Stage.READY)
     return tuple(s for s in Stage if _STATES[s] in states or (deferred and s in working))
-
-
-def arrived(listed: Listed) -> float:
-    """Return the arrival time (seconds since 1970): from an id of ours, else from the file."""
-    return _time_in_id(listed.id) or listed.since
-
-
-def _time_in_id(message: QueueId) -> float | None:
-    try:
-        to_uuid(message)
-    except ValueError:
-        return None
-    return int(message.partition(".")[0]) / 1000

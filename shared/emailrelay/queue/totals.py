@@ -1,10 +1,10 @@
 """Totals of messages and octets in each state."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from emailrelay.queue.state import State, arrived, state_of
-from emailrelay.store.base import Listed
+from emailrelay.queue.state import State, state_at
+from emailrelay.store.queue_view import StageCount
 
 
 @dataclass(slots=True)
@@ -18,20 +18,17 @@ class Totals:
     octets: int = 0
     oldest: float | None = None
 
-    def add(self, listed: Listed) -> None:
-        """Count one message."""
-        self.messages += 1
-        self.octets += listed.size
-        since = arrived(listed)
-        self.oldest = since if self.oldest is None else min(self.oldest, since)
+    def add(self, messages: int, octets: int, oldest: float) -> None:
+        """Count messages."""
+        self.messages += messages
+        self.octets += octets
+        self.oldest = oldest if self.oldest is None else min(self.oldest, oldest)
 
 
-def no_messages() -> dict[str, Totals]:
-    """Return totals of zero, by the name of each state; ``all`` is the sum."""
-    return {name: Totals() for name in [*(state.value for state in State), "all"]}
-
-
-def count(totals: Mapping[str, Totals], listed: Listed, now: float) -> None:
-    """Add one message to the totals. No envelope is read."""
-    for name in (state_of(listed.stage, listed.since, now).value, "all"):
-        totals[name].add(listed)
+def totals(counts: Iterable[StageCount]) -> dict[str, Totals]:
+    """Return the totals of each state, by its name; ``all`` is the sum."""
+    found = {name: Totals() for name in [*(state.value for state in State), "all"]}
+    for count in counts:
+        for name in (state_at(count.stage, later=count.later).value, "all"):
+            found[name].add(count.messages, count.octets, count.oldest)
+    return found

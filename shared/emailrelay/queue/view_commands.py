@@ -1,146 +1,124 @@
-"""The commands that only read: list, show, stats."""
+"""The commands that only look: list, stats."""
 
 import os
 import time
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from functools import partial
-from heapq import nsmallest
-from typing import Annotated
+from itertools import islice
 
-import typer
-
-from emailrelay.queue import render, search, totals
-from emailrelay.queue.errors import print_error
-from emailrelay.queue.open_store import with_store
-from emailrelay.queue.options import (
-    Ids,
-    Older,
-    Recipient,
-    Sender,
-    States,
-    StoreUrl,
-    selection,
-)
-from emailrelay.queue.row import QueueRow
-from emailrelay.queue.selection import Selection, parse_id
-from emailrelay.queue.totals import Totals
-from emailrelay.queue_id import QueueId, arrival
-from emailrelay.store.base import Store
-from emailrelay.terminal.screen import console, counted, print_json, print_line
-from emailrelay.terminal.typer_command import Json, SpoolDir
-
-_TABLE_ROWS = 1000
-"""Default number of rows: a table is complete in memory before it is printed."""
+from emailrelay.errors import StoreError
+from emailrelay.queue import render, search
+from emailrelay.queue.grouping import Grouping, groups
+from emailrelay.queue.options import TABLE_ROWS, read_routes, selection
+from emailrelay.queue.place import look
+from emailrelay.queue.row import QueueRow, row
+from emailrelay.queue.selection import Selection, no_routes
+from emailrelay.queue.totals import totals
+from emailrelay.store.queue_view import QueueEntry, QueueView
+from emailrelay.terminal.output import counted, print_as_is, print_json
+from emailrelay.terminal.progress import counting
+from emailrelay.terminal.window import window
 
 
-def list_(
-    *,
-    ids: Ids = None,
-    sender: Sender = None,
-    recipient: Recipient = None,
-    states: States = None,
-    older: Older = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N", min=0, help=f"Only the oldest N; 0 = all. [{_TABLE_ROWS} in a table]"
-        ),
-    ] = None,
-    as_json: Json = False,
-    directory: SpoolDir = None,
-    store: StoreUrl = None,
-) -> int:
-    """List messages: state, age, size, addresses, tries and last reply."""
-    wanted = selection(ids=ids, sender=sender, recipient=recipient, states=states, older=older)
-    most = _TABLE_ROWS if limit is None else limit
-    act = partial(_oldest, wanted, most, as_json=as_json)
-    if as_json and not limit:
-        act = partial(_stream, wanted)
-    found = with_store(directory, store, act, looking=True)
+def list_messages(asked: Namespace) -> int:
+    """List messages: state, age, size, addresses, next try and last reply; or count groups."""
+    wanted, now = selection(asked), time.time()
+    with look(asked) as view:
+        if asked.by is not None:
+            found = _print_groups(view, wanted, asked, now)
+        elif asked.json:
+            found = _print_json(view, wanted, asked.limit or None, now)
+        else:
+            most = TABLE_ROWS if asked.limit is None else asked.limit
+            found = _print_rows(view, wanted, most, now, wide=asked.wide)
+        whole(view)
     return os.EX_OK if found or wanted.empty else 1
 
 
-async def _stream(wanted: Selection, store: Store) -> int:
+def whole(view: QueueView) -> None:
+    """Tell if the mail of a store was missing.
+
+    Raises:
+        StoreError: it was.
+
+    """
+    if view.missing is not None:
+        raise StoreError("list the whole queue, a part is missing", view.missing)
+
+
+def _print_json(view: QueueView, wanted: Selection, limit: int | None, now: float) -> int:
     """Print each message when it is found: memory does not grow with the queue."""
     count = 0
-    async for entry in search.rows(store, wanted, time.time()):
-        print_json(asdict(entry))
+    for entry in islice(search.select(view, wanted, now), limit):
+        print_json(asdict(row(entry, now)))
         count += 1
     return count
 
 
-async def _oldest(wanted: Selection, limit: int, store: Store, *, as_json: bool) -> int:
-    now = time.time()
-    names = [listed.id async for listed, _ in search.find(store, wanted, now)]
-    shown = nsmallest(limit or len(names), names, key=arrival)
-    picked = Selection(ids=frozenset(shown), states=wanted.states)
-    entries = {entry.id: entry async for entry in search.rows(store, picked, now)}
-    ordered = sorted(entries.values(), key=lambda entry: (entry.arrived, arrival(entry.id)))
-    if as_json:
-        for entry in ordered:
-            print_json(asdict(entry))
+def _print_rows(view: QueueView, wanted: Selection, limit: int, now: float, *, wide: bool) -> int:
+    found = search.select(view, wanted, now)
+    shown = [row(entry, now) for entry in islice(found, limit or None)]
+    if not shown:
+        print_as_is("no messages")
+        return 0
+    print_rows(shown, now, wide=wide)
+    if len(shown) < limit or not limit:
+        number = len(shown)
+    elif wanted.empty:
+        number = sum(count.messages for count in view.counts(now, names_only=True))
+    elif wanted.names_suffice:
+        number = sum(1 for _ in search.named(view, wanted, now))
     else:
-        _print_table(ordered, len(names), now)
-    return len(names)
+        number = len(shown) + sum(1 for _ in with_count(found))
+    rest = f"; the oldest {len(shown):,} are shown, --limit 0 shows all"
+    print_as_is(f"{counted(number, 'message')}{rest if number > len(shown) else ''}")
+    return number
 
 
-def _print_table(entries: Sequence[QueueRow], found: int, now: float) -> None:
-    screen = console()
-    if not found:
-        screen.print("no messages")
-        return
-    screen.print(render.table(entries, now))
-    rest = (
-        f"; the oldest {len(entries)} are shown, --limit 0 shows all"
-        if len(entries) < found
-        else ""
+def print_rows(shown: list[QueueRow], now: float, *, wide: bool) -> None:
+    """Print messages in the form for the window, or the wide one."""
+    seen = window()
+    lines = (
+        render.rows_wide(shown) if wide or seen.width is None else render.rows_on(seen, shown, now)
     )
-    screen.print(f"{counted(found, 'message')}{rest}")
+    for line in lines:
+        print_as_is(line)
 
 
-def show(
-    *,
-    ids: Annotated[list[str], typer.Argument(metavar="ID", help="Message ids.")],
-    as_json: Json = False,
-    directory: SpoolDir = None,
-    store: StoreUrl = None,
-) -> int:
-    """Show all details of messages: envelope, tries, replies."""
-    act = partial(_show, [parse_id(text) for text in ids], as_json=as_json)
-    return with_store(directory, store, act, looking=True)
+def _print_groups(view: QueueView, wanted: Selection, asked: Namespace, now: float) -> int:
+    by, seen = Grouping(asked.by), window()
+    routes_of = read_routes() if by is Grouping.ROUTE else no_routes
+    found = groups(with_count(search.select(view, wanted, now)), by, now, routes_of)
+    shown = found[: asked.limit or None]
+    if asked.json:
+        for group in shown:
+            print_json(asdict(group))
+        return len(found)
+    if asked.wide:
+        seen = seen._replace(width=None)
+    for line in render.groups_on(seen, shown, now) if shown else ("no messages",):
+        print_as_is(line)
+    return len(found)
 
 
-async def _show(messages: Sequence[QueueId], store: Store, *, as_json: bool) -> int:
-    status = os.EX_OK
-    for message in messages:
-        found = await search.details(store, message, time.time())
-        if found is None:
-            status = print_error(f"{message}: no such message")
-            continue
-        entry = found if isinstance(found, QueueRow) else found[0]
-        if as_json:
-            print_json(asdict(entry))
-        elif isinstance(found, QueueRow):
-            print_line(f"Message {entry.id}: {entry.state}, {entry.last_reply}")
-        else:
-            for line in render.details(*found):
-                print_line(line)
-    return status
+def with_count(entries: Iterable[QueueEntry]) -> Iterator[QueueEntry]:
+    """Yield the entries; a long search shows at a terminal how far it is."""
+    with counting("messages read") as step:
+        for entry in entries:
+            step()
+            yield entry
 
 
-def stats(*, as_json: Json = False, directory: SpoolDir = None, store: StoreUrl = None) -> int:
+def stats(asked: Namespace) -> int:
     """Count messages and octets in each state."""
-    found = with_store(directory, store, _count, looking=True)
-    if as_json:
-        print_json({name: asdict(total) for name, total in found.items()})
-    else:
-        console().print(render.totals_table(found, time.time()))
+    now = time.time()
+    with look(asked) as view:
+        found = totals(view.counts(now))
+        if asked.json:
+            print_json({name: asdict(total) for name, total in found.items()})
+        else:
+            for line in render.totals_on(window(), found, now):
+                print_as_is(line)
+        whole(view)
     return os.EX_OK
-
-
-async def _count(store: Store) -> dict[str, Totals]:
-    found, now = totals.no_messages(), time.time()
-    async for listed in store.listing():
-        totals.count(found, listed, now)
-    return found

@@ -38,7 +38,8 @@ dispatcher (``dispatch``). It may have no directory: ``chooser.spool_at`` then g
 of the directory (its owner, its free space) go without.
 
 All other modules of a store's contract: ``limits`` (routes), ``failure`` (notices),
-``verification``, ``tokens`` (OAuth2) and ``submission`` (commands that start quickly).
+``mail_history``, ``verification``, ``tokens`` (OAuth2) and ``submission`` (commands that start
+quickly).
 """
 
 import asyncio
@@ -55,6 +56,7 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import read as read_journal
 from emailrelay.queue_id import QueueId, arrived_at
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
@@ -62,6 +64,8 @@ from emailrelay.stage import Stage
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.mail_history import MailHistory
+from emailrelay.store.queue_view import Listed as Listed  # noqa: PLC0414 - part of the contract
 from emailrelay.store.verification import Verification
 
 CHUNK = 256 * 1024
@@ -121,7 +125,7 @@ class Draft(ABC):
 
         None: there is no answer, and none will come. The message then is ordinary mail (FILTERED)
         or withdrawn (DELIVERED). If its final dot is on the way, log and journal name a possible
-        duplicate.
+        duplicate. If the store cannot be asked, it names one as well, and the reply is a 451.
         """
 
     @abstractmethod
@@ -275,19 +279,7 @@ class Feed(ABC):
         """End the watch."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Listed:
-    """A message as a listing shows it."""
-
-    id: QueueId
-    stage: Stage
-    since: float
-    """Modification time (seconds since 1970): for a deferred message, the hint of its next try."""
-    size: int
-    """Octets of content; 0 if it is missing."""
-
-
-class StageCount(NamedTuple):
+class StageTotal(NamedTuple):
     """The messages of one stage."""
 
     messages: int
@@ -295,14 +287,14 @@ class StageCount(NamedTuple):
     """The arrival of the oldest (seconds since 1970); None: there is none, or it is unknown."""
 
 
-def added(counts: Sequence[Mapping[Stage, StageCount]]) -> dict[Stage, StageCount]:
+def added(counts: Sequence[Mapping[Stage, StageTotal]]) -> dict[Stage, StageTotal]:
     """Return the counts of several stores together."""
-    found = dict[Stage, StageCount]()
+    found = dict[Stage, StageTotal]()
     for stage in Stage:
         each = [one[stage] for one in counts]
         oldest = [one.oldest for one in each if one.oldest is not None]
         messages = sum(one.messages for one in each)
-        found[stage] = StageCount(messages, min(oldest, default=None))
+        found[stage] = StageTotal(messages, min(oldest, default=None))
     return found
 
 
@@ -369,7 +361,7 @@ class Store(ABC):
         """
         return None
 
-    async def counts(self) -> dict[Stage, StageCount]:
+    async def counts(self) -> dict[Stage, StageTotal]:
         """Count the messages of every stage, without reading any of them.
 
         This default goes by ``listing``. A store with many messages has a faster way.
@@ -384,7 +376,7 @@ class Store(ABC):
             arrived = arrived_at(listed.id)
             since = listed.since if arrived is None else arrived
             oldest[listed.stage] = min(since, oldest.get(listed.stage, since))
-        return {stage: StageCount(messages[stage], oldest.get(stage)) for stage in Stage}
+        return {stage: StageTotal(messages[stage], oldest.get(stage)) for stage in Stage}
 
     def waiting(self, stage: Stage) -> int | None:  # noqa: ARG002 - see below
         """Return how many messages wait at a stage as this process knows, without looking.
@@ -445,9 +437,19 @@ class Store(ABC):
 
         """
 
-    @abstractmethod
     async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """Read a message's envelope and history without a claim. None: there is no such message.
+        """Read a message's envelope and history as ``journal`` does.
+
+        Raises:
+            DamagedMessage: see ``journal``.
+
+        """
+        found = await self.journal(message)
+        return None if found is None else (found[0], found[1], read_journal(found[2]))
+
+    @abstractmethod
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """Read a message's envelope and journal without a claim. None: there is no such message.
 
         Raises:
             DamagedMessage: the entry is no message, or this user may not read it.
@@ -502,6 +504,10 @@ class Store(ABC):
             StoreError: it cannot be read now.
 
         """
+
+    @abstractmethod
+    def history(self) -> MailHistory:
+        """Return the records of the messages that have left the store."""
 
     def verification(self, *, contents: bool) -> Verification:  # noqa: ARG002 - it refuses
         """Prepare a search for damage. With ``contents`` it compares the checksum of each content.

@@ -1,11 +1,12 @@
 """The store that a place names."""
 
 import contextlib
-import itertools
 import socket
+import sys
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -14,11 +15,14 @@ from emailrelay.events import Report
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.store.base import Store
+from emailrelay.store.joined_view import JoinedView
 from emailrelay.store.memory import MemoryStore
-from emailrelay.store.queue_entry import QueueEntry
+from emailrelay.store.queue_view import QueueView
 from emailrelay.store.several import SeveralStores
+from emailrelay.store.spool.spool_view import SpoolView
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
+from emailrelay.store.spool.trial import SpoolTrial, try_spool
 from emailrelay.store.submission import Submission, SubmissionRefused
 from emailrelay.store.tokens import TokenStore
 
@@ -33,6 +37,11 @@ def spool_at(where: str | Path) -> Path | None:
     if url.scheme == "spool" and not url.netloc and url.path.startswith("/"):
         return Path(unquote(url.path))
     return None
+
+
+def spool_trouble(spool: str, minimum_free: int = 0) -> SpoolTrial:
+    """Return what would keep a service from a spool directory; see ``spool.trial``."""
+    return try_spool(spool, minimum_free)
 
 
 def open_store(
@@ -74,10 +83,7 @@ def open_store(
     if where == "memory:":
         return MemoryStore(report=report, clock=clock)
     if is_postgres(where):
-        databases = [
-            _postgres(url, report=report, clock=clock, looking=looking) for url in urls(where)
-        ]
-        return databases[0] if len(databases) == 1 else SeveralStores(databases, report)
+        return _databases(where, report=report, clock=clock, looking=looking)
     raise StoreUnusable(
         f"{str(where).partition(':')[0]}: no such store; name a directory,"
         " spool:///absolute/directory, or postgresql://user@host/database"
@@ -110,12 +116,12 @@ def _with_fallback(
     from emailrelay.store.fallback import FallbackStore  # noqa: PLC0415 - few hosts have one
 
     spool = spool_at(fallback)
-    if spool is None or not is_postgres(where) or len(urls(where)) > 1:
+    if spool is None or not is_postgres(where):
         raise StoreUnusable(
             "store_fallback: name a spool, spool:///absolute/directory, beside a store in"
-            " one database, postgresql://user@host/database"
+            " a database, postgresql://user@host/database"
         )
-    first = _postgres(where, report=report, clock=clock, looking=looking, falls_back=True)
+    first = _databases(where, report=report, clock=clock, looking=looking, falls_back=True)
     second = SpoolStore(spool, report=report, clock=clock, sync=sync, looking=looking)
     origin = store_name(spool, socket.gethostname())
     return FallbackStore(first, second, origin=origin, report=report, hands_over=hands_over)
@@ -146,19 +152,23 @@ def is_postgres(where: str | Path) -> bool:
     return str(where).startswith(("postgresql://", "postgres://"))
 
 
-def _postgres(
-    where: str,
+def _databases(
+    where: str | Path,
     *,
     report: Report,
     clock: Callable[[], float],
     looking: bool,
     falls_back: bool = False,
 ) -> Store:
-    """Return the store in a database."""
+    """Return the store in a database, or in several."""
     with _extra_installed():
         from emailrelay.store.postgres.store import PostgresStore  # noqa: PLC0415
     given = None if clock is time.time else clock
-    return PostgresStore(where, report=report, clock=given, looking=looking, falls_back=falls_back)
+    stores = [
+        PostgresStore(url, report=report, clock=given, looking=looking, falls_back=falls_back)
+        for url in urls(where)
+    ]
+    return stores[0] if len(stores) == 1 else SeveralStores(stores, report)
 
 
 @contextmanager
@@ -168,7 +178,8 @@ def _extra_installed() -> Generator[None]:
         yield
     except ImportError as error:
         raise StoreUnusable(
-            f"store: PostgreSQL needs psycopg; run: pip install 'emailrelay[postgres]' ({error})"
+            "store: PostgreSQL needs psycopg: in the checkout, run"
+            f" {sys.prefix}/bin/pip install '.[postgres]' ({error})"
         ) from error
 
 
@@ -188,13 +199,19 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
         raise SubmissionRefused(str(error)) from error
 
 
-def queue_entries(where: str) -> Iterator[QueueEntry]:
-    """Yield the messages of the database at ``where``; see ``quick_chooser.queue_at``."""
+def open_view(where: str, fallback: str | None, report: Report) -> QueueView:
+    """Return the queue at ``where``, which has no directory; see ``quick_chooser.view_at``."""
     if not is_postgres(where):
-        raise StoreUnusable(f"{where}: there is no queue to show")
+        raise StoreUnusable(f"{where.partition(':')[0]}: there is no such queue to show")
     with _extra_installed():
-        from emailrelay.store.postgres.submission import entries  # noqa: PLC0415
-    return itertools.chain.from_iterable(map(entries, urls(where)))
+        from emailrelay.store.postgres.postgres_view import PostgresView  # noqa: PLC0415
+    views: list[Callable[[], QueueView]] = [
+        partial(PostgresView, url, report) for url in urls(where)
+    ]
+    directory = None if fallback is None else spool_at(fallback)
+    if directory is not None and directory.is_dir():
+        views.insert(0, partial(SpoolView, str(directory)))
+    return JoinedView(views) if len(views) > 1 else views[0]()
 
 
 def token_directory(where: str | Path, spool_dir: Path) -> Path | None:

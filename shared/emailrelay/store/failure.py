@@ -1,17 +1,20 @@
 """The notice to the sender of a failed message.
 
 Guarantee: at most one process tells the sender of a message at any time.
-Guarantee: ``prepare`` stores the notice and the record that the sender is told, both or neither.
-    From there the notice leaves once: ``relay`` makes it a message of the store exactly once; a
-    local agent gets it at least once, each time with the same id.
+Guarantee: ``prepare`` stores the notice and the record that the sender is told, both or neither,
+    for all messages that the notice is about. From there the notice leaves once: ``relay`` makes it
+    a message of the store exactly once; a local agent gets it at least once, each time with the
+    same id.
+Guarantee: ``remove`` removes failed messages only, for the right to it ends with that stage.
 Guarantee: a notice to be relayed whose process died after ``prepare`` is relayed by the next opener
     of the store. A notice for a local agent waits for the next ``Store.failure``.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
+from emailrelay import message_id
 from emailrelay.envelope import NULL_SENDER, Address, Body, Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
@@ -44,14 +47,33 @@ class FailedMessage(ABC):
         """Return the first octets of the content, at most ``most``; b"" if it is missing."""
 
     @abstractmethod
-    async def record(self) -> None:
-        """Record, on stable storage, that the sender gets no notice."""
+    async def record(self, *, told: bool = False) -> None:
+        """Record, on stable storage, that the sender gets no notice.
+
+        ``told``: the sender needs none, so the message need not be kept for that.
+        """
 
     @abstractmethod
-    async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
-        """Store a notice to the message's sender, and record that the sender is told.
+    def beside(self, other: "FailedMessage") -> bool:
+        """Return whether the same store has both, so that one notice can be about both."""
 
-        ``text`` makes its content for the id it gets. ``local``: a local agent gets it.
+    @abstractmethod
+    async def prepare(
+        self,
+        text: Callable[[QueueId], bytes],
+        *,
+        local: bool,
+        to: Sequence[Address] = (),
+        also: "Sequence[FailedMessage]" = (),
+    ) -> PreparedNotice:
+        """Store a notice, and record that the sender is told.
+
+        Args:
+            text: makes its content for the id it gets.
+            local: a local agent gets it.
+            to: its recipients; empty: the message's sender.
+            also: other messages ``beside`` this one that a notice to be relayed is about.
+
         """
 
     @abstractmethod
@@ -67,8 +89,12 @@ class FailedMessage(ABC):
         """Forget the prepared notice: the local agent has it."""
 
     @abstractmethod
+    async def remove(self) -> None:
+        """Remove the failed message from the store, and give the right back."""
+
+    @abstractmethod
     async def release(self) -> None:
-        """Carry out the operator's wish, and give the right back."""
+        """Carry out the operator's wish, and give the right back; nothing after ``remove``."""
 
     async def __aenter__(self) -> Self:
         """Begin the block."""
@@ -79,11 +105,12 @@ class FailedMessage(ABC):
         await self.release()
 
 
-def notice_envelope(to: Address, text: bytes) -> Envelope:
+def notice_envelope(to: Sequence[Address], text: bytes) -> Envelope:
     """Return the envelope of a notice: from the null sender (RFC 3464 section 2)."""
     return Envelope(
         sender=NULL_SENDER,
-        to_remote=(to,),
+        to_remote=tuple(to),
         body=Body.SEVEN_BIT if text.isascii() else Body.EIGHT_BIT,
-        utf8=not to.isascii(),
+        utf8=not all(address.isascii() for address in to),
+        message_id=message_id.of_content(text),
     )

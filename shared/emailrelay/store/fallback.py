@@ -17,21 +17,25 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import HandedOver, Report, StoreTrouble
-from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Feed, Listed, StageCount, Store, added
+from emailrelay.store.base import Claim, Draft, Feed, Listed, StageTotal, Store, added
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
+from emailrelay.store.history_of_several import HistoryOfSeveral
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.mail_history import HistoryBounds, MailHistory
 from emailrelay.store.move import Mover
 from emailrelay.store.verification import Verification
 
-_LARGEST = 1024 * 1024
-"""Octets of a message for which its way can change while it is received; a larger one gets 4yz."""
+_COPY = 1024 * 1024
+"""Octets of a message that are kept here; a larger one is written into both stores."""
 _PAUSE = 1.0
 """Seconds between two looks for mail to hand over, and between two tries to open the store."""
+_AFTER_TROUBLE = 5.0
+"""Seconds until the next look if mail could not be handed over: of several databases one is away."""
 
 
 class FallbackStore(Store):
@@ -50,6 +54,7 @@ class FallbackStore(Store):
         self.missing: str | None = None
         """The reason why a listing lacked the mail of the first store, if one did."""
         self._entrance: Stage | None = None
+        self._bounds: HistoryBounds | None = None
         self._work: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -103,21 +108,28 @@ class FallbackStore(Store):
             clock=time.time,
             once=True,
         )
-        begun, told = False, ""
+        finished = False
         while True:
             try:
-                if await self._there():
-                    if not begun:
-                        await mover.finish_earlier()
-                        begun = True
+                there = await self._there()
+                if there:
+                    finished = finished or await self._finish_earlier(mover)
                     if await self._waits():
                         await self._hand_over(mover)
+                        finished = finished and not mover.left
             except RelayError as error:
-                begun = False
-                if str(error) != told:
-                    told = str(error)
-                    self._report(StoreTrouble(doing="hand mail over", reason=told))
-            await asyncio.sleep(_PAUSE)
+                there = finished = False
+                self._report(StoreTrouble(doing="hand mail over", reason=str(error)))
+            await asyncio.sleep(_AFTER_TROUBLE if there and not finished else _PAUSE)
+
+    async def _finish_earlier(self, mover: Mover) -> bool:
+        """Return whether earlier tries are finished in all databases; the others go on without."""
+        try:
+            await mover.finish_earlier()
+        except RelayError as error:
+            self._report(StoreTrouble(doing="hand mail over", reason=str(error)))
+            return False
+        return True
 
     async def _there(self) -> bool:
         """Return whether the first store can be used; open it if it was away until now."""
@@ -127,6 +139,8 @@ class FallbackStore(Store):
                 self._open = True
                 if self._entrance is not None:
                     await self._first.set_entrance(self._entrance)
+                if self._bounds is not None:
+                    await self._first.history().keep(self._bounds)
         return self._open and self._first.unavailable() is None
 
     async def _waits(self) -> bool:
@@ -136,7 +150,7 @@ class FallbackStore(Store):
 
     async def _hand_over(self, mover: Mover) -> None:
         before = mover.moved
-        await mover.run()
+        await mover.move()
         for message, reason in mover.left.items():
             self._report(StoreTrouble(doing=f"hand over {message}", reason=reason))
         if mover.moved > before:
@@ -222,14 +236,23 @@ class FallbackStore(Store):
         except StoreError as error:
             self.missing = str(error)
 
-    async def counts(self) -> dict[Stage, StageCount]:
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """See ``Store.journal``."""
+        found = await self._second.journal(message)
+        return found if found is not None else await self._now.journal(message)
+
+    def history(self) -> MailHistory:
+        """See ``Store.history``. The records of the first store are missing while it is away."""
+        there = [self._first, self._second] if self._open else [self._second]
+        away = None if self._open else StoreError("read the history of the database", self._reason)
+        return HistoryOfSeveral(there, note=self._note_bounds, away=away)
+
+    def _note_bounds(self, bounds: HistoryBounds) -> None:
+        self._bounds = bounds
+
+    async def counts(self) -> dict[Stage, StageTotal]:
         """See ``Store.counts``; a message that is being handed over may count twice."""
         return added([await self._second.counts(), await self._now.counts()])
-
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """See ``Store.describe``."""
-        found = await self._second.describe(message)
-        return found if found is not None else await self._now.describe(message)
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""
@@ -249,27 +272,46 @@ class FallbackStore(Store):
 
 
 class _FallbackDraft(Draft):
-    """See ``Draft``. ``second`` is where it can go while it is being received."""
+    """See ``Draft``. ``second`` is where it can go while it is being received.
+
+    For that a copy is kept until the first store has it: here, or in a draft of ``second``.
+    """
 
     def __init__(self, draft: Draft, second: Store | None, envelope: Envelope) -> None:
         self.id = draft.id
         self._draft, self._second, self._envelope = draft, second, envelope
         self._copy = bytearray()
+        self._spare: Draft | None = None
         self._only_stored = second is None
         """It is in the second store, where no service answers a client."""
 
     def write(self, chunk: bytes | bytearray | memoryview) -> bool:
         """See ``Draft.write``."""
-        if self._second is not None:
-            if len(self._copy) + len(chunk) > _LARGEST:
-                self._second = None
+        room = self._second is None or self._keep(self._second, chunk)
+        return self._draft.write(chunk) and room
+
+    def _keep(self, second: Store, chunk: bytes | bytearray | memoryview) -> bool:
+        """Add to the copy; return whether there is room for more at once."""
+        if self._spare is None and len(self._copy) + len(chunk) <= _COPY:
+            self._copy += chunk
+            return True
+        try:
+            if self._spare is None:
+                self._spare = second.draft(self._envelope, self.id)
+                self._spare.write(self._copy)
                 self._copy.clear()
-            else:
-                self._copy += chunk
-        return self._draft.write(chunk)
+            return self._spare.write(chunk)
+        except StoreError:  # the first store may have room for it
+            self._second = None
+            return True
 
     async def drain(self) -> None:
         """See ``Draft.drain``."""
+        if self._spare is not None and self._second is not None:
+            try:
+                await self._spare.drain()
+            except StoreError:
+                self._second = None
         try:
             await self._draft.drain()
         except RelayError as error:
@@ -281,8 +323,11 @@ class _FallbackDraft(Draft):
         if second is None:
             raise error
         await self._draft.discard()
-        self._draft = second.draft(self._envelope, self.id)
         self._only_stored = True
+        if self._spare is not None:
+            self._draft, self._spare = self._spare, None
+            return
+        self._draft = second.draft(self._envelope, self.id)
         if not self._draft.write(self._copy):
             await self._draft.drain()
         self._copy.clear()
@@ -304,6 +349,7 @@ class _FallbackDraft(Draft):
                     raise
                 await self._change_over(error)
             else:
+                await self._discard_spare()
                 return
         if not stored:
             raise StoreError("commit a message", "its client waits for an answer of another host")
@@ -315,4 +361,10 @@ class _FallbackDraft(Draft):
 
     async def discard(self) -> None:
         """See ``Draft.discard``."""
+        await self._discard_spare()
         await self._draft.discard()
+
+    async def _discard_spare(self) -> None:
+        spare, self._spare = self._spare, None
+        if spare is not None:
+            await spare.discard()

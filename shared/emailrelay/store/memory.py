@@ -16,19 +16,23 @@ from emailrelay import journal
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import PossibleDuplicate, Report, StoreTrouble, TakenIn, Withdrawn
-from emailrelay.journal import AdministratorWish, Doubted, History, Notified, Wished
+from emailrelay.history_record import past
+from emailrelay.journal import AdministratorWish, Doubted, Notified, Wished
+from emailrelay.mail_fields import mail_fields
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.reply import Reply
-from emailrelay.settlement import Done, Pass, Settlement
+from emailrelay.settlement import Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
+from emailrelay.store.memory_history import MemoryHistory
 from emailrelay.store.memory_limits import MemoryLimits
 from emailrelay.store.memory_mail import Kept, MemoryFeed, MemoryMail
 from emailrelay.store.private_copy import PrivateCopy, read_content, read_envelope
@@ -109,7 +113,7 @@ class MemoryStore(Store):
         if due_only and kept.wait(self.clock()) > 0:
             return None
         if kept.history.ack is Ack.DELIVERED and kept.waiter is None:
-            del self.mail.kept[message]
+            self.make(kept, transition.gone(MessageEnd.WITHDRAWN))
             self.report(Withdrawn(id=message))
             return None
         return _Claim(self, kept)
@@ -137,7 +141,7 @@ class MemoryStore(Store):
                 continue
             message = self.next_id()
             self.add(self.accepted(stage, content), message, envelope, content)
-            self.report(TakenIn(id=message))
+            self.report(TakenIn(id=message, **mail_fields(envelope)))
 
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store``."""
@@ -146,10 +150,14 @@ class MemoryStore(Store):
                 size = len(kept.content)
                 yield Listed(id=kept.id, stage=kept.stage, since=kept.since, size=size)
 
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[journal.Entry]] | None:
         """See ``Store``."""
         kept = self.mail.kept.get(message)
-        return (kept.stage, kept.envelope, kept.history) if kept else None
+        return (kept.stage, kept.envelope, list(kept.entries)) if kept else None
+
+    def history(self) -> MemoryHistory:
+        """See ``Store``."""
+        return self.mail.history
 
     async def flush(self, message: QueueId) -> bool:
         """See ``Store``."""
@@ -186,7 +194,7 @@ class MemoryStore(Store):
         """See ``FailedMessage.relay``."""
         notice, kept.notice = kept.notice, None
         if notice is not None:
-            envelope = notice_envelope(kept.envelope.sender, notice.text)
+            envelope = notice_envelope(kept.notice_to, notice.text)
             accepted = self.accepted(self.mail.entrance, notice.text)
             self.add(accepted, notice.id, envelope, notice.text)
 
@@ -201,6 +209,9 @@ class MemoryStore(Store):
         """Make a change."""
         if change.stage is None:
             del self.mail.kept[kept.id]
+            told = (*kept.entries, *change.entries)
+            now, end, size = self.clock(), change.end, len(kept.content)
+            self.mail.history.add(past(kept.id, kept.envelope, told, now=now, end=end, size=size))
             return
         kept.entries.extend(change.entries)
         kept.stage = change.stage
@@ -261,7 +272,8 @@ class _Draft(Draft):
         if kept.history.ack is not Ack.DELIVERED:
             return
         if not kept.claimed:
-            self._store.mail.kept.pop(kept.id, None)
+            if kept.id in self._store.mail.kept:
+                self._store.make(kept, transition.gone(MessageEnd.WITHDRAWN))
         elif waits and kept.at_dot:
             self._store.report(PossibleDuplicate(id=kept.id, peer=kept.at_dot))
             kept.entries.append(Doubted(at=self._store.clock(), peer=kept.at_dot))
@@ -331,7 +343,10 @@ class _Claim(Claim):
             heard = self._tell(answer) or self.ack is not Ack.DELIVERED
         else:
             refused = self._tell(answer) or self.ack is Ack.DELIVERED
-            self._record(Done() if refused else settlement)
+            if refused:
+                self._store.make(self._kept, transition.after_refusal(settlement))
+            else:
+                self._record(settlement)
         if self._copy is not None:
             self._store.take_in(self._copy)
         self._end()
@@ -399,16 +414,32 @@ class _Failure(FailedMessage):
         """See ``FailedMessage``."""
         return self._kept.content[:most]
 
-    async def record(self) -> None:
+    async def record(self, *, told: bool = False) -> None:
         """See ``FailedMessage``."""
-        self._kept.entries.append(Notified(at=self._store.clock()))
+        self._kept.entries.append(Notified(at=self._store.clock(), told=told))
 
-    async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
+    def beside(self, other: FailedMessage) -> bool:
+        """See ``FailedMessage``."""
+        return isinstance(other, _Failure) and other._store.mail is self._store.mail  # noqa: SLF001 - its own kind
+
+    async def prepare(
+        self,
+        text: Callable[[QueueId], bytes],
+        *,
+        local: bool,
+        to: Sequence[Address] = (),
+        also: Sequence[FailedMessage] = (),
+    ) -> PreparedNotice:
         """See ``FailedMessage``."""
         message, kept = self._store.next_id(), self._kept
-        kept.notice, kept.local = PreparedNotice(message, text(message)), local
-        await self.record()
-        return kept.notice
+        to = tuple(to) or (kept.envelope.sender,)
+        prepared = PreparedNotice(message, text(message))
+        kept.notice, kept.notice_to, kept.local = prepared, to, local
+        noted = Notified(at=self._store.clock(), told=True, to=to, notice=message)
+        for failure in (self, *also):
+            if isinstance(failure, _Failure):
+                failure._kept.entries.append(noted)  # noqa: SLF001 - its own kind
+        return prepared
 
     async def prepared(self) -> PreparedNotice | None:
         """See ``FailedMessage``."""
@@ -422,9 +453,13 @@ class _Failure(FailedMessage):
         """See ``FailedMessage``."""
         self._kept.notice = None
 
+    async def remove(self) -> None:
+        """See ``FailedMessage``."""
+        self._store.make(self._kept, transition.gone(MessageEnd.EXPIRED))
+
     async def release(self) -> None:
         """See ``FailedMessage``."""
         self._kept.claimed = False
-        if self._kept.history.wish is not None:
+        if self._kept.history.wish is not None and self.id in self._store.mail.kept:
             self._store.obey(self._kept, self._kept.history.wish)
         self._store.mail.ring()

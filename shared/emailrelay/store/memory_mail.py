@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from emailrelay import journal
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
@@ -14,6 +14,7 @@ from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Feed, Store
 from emailrelay.store.failure import PreparedNotice
+from emailrelay.store.memory_history import MemoryHistory
 from emailrelay.store.memory_limits import MemoryLimits
 
 
@@ -37,6 +38,7 @@ class Kept:
     """A feed has made it due before its time."""
     notice: PreparedNotice | None = None
     """About its failure, recorded and not yet sent."""
+    notice_to: tuple[Address, ...] = ()
     local: bool = False
     """The notice goes to a local agent."""
 
@@ -61,6 +63,7 @@ class MemoryMail:
     entrance: Stage = Stage.READY
     limits: dict[str, MemoryLimits] = field(default_factory=dict[str, MemoryLimits])
     """By the names of routes."""
+    history: MemoryHistory = field(default_factory=MemoryHistory)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
 
     def ring(self) -> None:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from emailrelay.ack import Ack
 from emailrelay.errors import DamagedMessage, RelayError, StoreError
 from emailrelay.journal import AdministratorWish, History, Moving
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
@@ -53,6 +54,10 @@ class Mover:
 
         """
         await self.finish_earlier()
+        await self.move(step)
+
+    async def move(self, step: Callable[[], None] = lambda: None) -> None:
+        """Move the messages that are there now, without a look at earlier tries; see ``run``."""
         waiting = [listed.id async for listed in self.source.listing()]
         waiting.sort(reverse=True)  # the oldest is popped first
         self.left.clear()
@@ -114,7 +119,7 @@ class Mover:
             if moving is None:
                 return "an operator has set it aside meanwhile"
             await self._hand_over(claim, moving)
-            await claim.settle(Done())
+            await claim.settle(Done(end=MessageEnd.MOVED))
         await self.target.wish(message, AdministratorWish.ARRIVE)
         return None
 

@@ -48,7 +48,7 @@ def _lines(history: History, length: int, crc32: int, now: float) -> Iterator[En
     for peer in history.doubts:
         yield Doubted(at=now, peer=peer)
     if history.notified:
-        yield Notified(at=now)
+        yield history.notice or Notified(at=now)
 
 
 def _attempts(history: History) -> Iterator[Entry]:
@@ -71,6 +71,7 @@ def _attempts(history: History) -> Iterator[Entry]:
         trouble=last.trouble,
         next_attempt=last.next_attempt,
         tries=0,
+        tls=last.tls,
     )
     if history.next_attempt is None and last.next_attempt is not None:
         yield Flushed(at=last.at)

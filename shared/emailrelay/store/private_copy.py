@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, message_id
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError, as_store_error
 from emailrelay.queue_id import QueueId
@@ -100,16 +100,19 @@ def _is_regular(path: Path) -> bool:
 
 
 def read_envelope(pair: WorkCopy) -> Envelope:
-    """Read the envelope that a program wrote.
+    """Read the envelope that a program wrote, with the Message-ID of the content.
 
     Raises:
         StoreError: it is damaged, or not there.
 
     """
     try:
-        return envelope_format.parse(pair.envelope.read_bytes()).envelope
+        envelope = envelope_format.parse(pair.envelope.read_bytes()).envelope
+        with pair.content.open("rb") as content:
+            beginning = content.read(message_id.BEGINNING)
     except (OSError, DamagedMessage) as error:
         raise StoreError(f"reading {pair.envelope.name}", str(error)) from error
+    return envelope._replace(message_id=message_id.of_content(beginning))
 
 
 def read_content(pair: WorkCopy) -> Iterator[bytes]:

@@ -1,6 +1,6 @@
 """The store that a place names, for commands that must start quickly."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from emailrelay.errors import StoreError
@@ -10,8 +10,9 @@ from emailrelay.queue_id import QueueId
 from emailrelay.store.spool.submission import SpoolSubmission
 from emailrelay.store.submission import Submission, SubmissionRefused
 
-if TYPE_CHECKING:  # the journal takes 10 ms, and only mailq reads it
-    from emailrelay.store.queue_entry import QueueEntry
+if TYPE_CHECKING:  # the journal takes 10 ms, and only those who look read it
+    from emailrelay.events import Event
+    from emailrelay.store.queue_view import QueueView
 
 
 def directory_at(where: str) -> str | None:
@@ -67,19 +68,27 @@ def takes_submissions(where: str) -> bool:
     return True
 
 
-def queue_at(where: str) -> Iterator["QueueEntry"]:
-    """Yield the messages of the store at ``where``, a directory or a URL, oldest first.
+def view_at(
+    where: str, *, fallback: str | None = None, report: "Callable[[Event], None] | None" = None
+) -> "QueueView":
+    """Return the queue of the store at ``where``, a directory or a URL.
+
+    ``fallback``: the spool that takes mail while the database there is away.
 
     Raises:
-        OSError, StoreError: it cannot be read.
+        StoreError: it is away.
         StoreUnusable: there is no such store.
 
     """
     directory = directory_at(where)
     if directory is not None:
-        from emailrelay.store.spool import quick_listing  # noqa: PLC0415 - only mailq needs it
+        from emailrelay.store.spool.spool_view import SpoolView  # noqa: PLC0415 - see above
 
-        return quick_listing.entries(directory)
+        return SpoolView(directory)
     from emailrelay.store import chooser  # noqa: PLC0415 - other stores do without
 
-    return chooser.queue_entries(where)
+    return chooser.open_view(where, fallback, report or _unheard)
+
+
+def _unheard(_event: "Event") -> None:
+    """Report nothing: the caller hears of the trouble by the error."""

@@ -2,6 +2,8 @@
 
 import asyncio
 import random
+import secrets
+import time
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
@@ -11,14 +13,16 @@ from typing import Self, TypeVar
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report, StoreTrouble
-from emailrelay.journal import AdministratorWish, Entry, History
-from emailrelay.queue_id import QueueId
+from emailrelay.journal import AdministratorWish, Entry
+from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.routes import Rate
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Listed, StageCount, Store, added
+from emailrelay.store.base import Claim, Draft, Listed, StageTotal, Store, added
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
+from emailrelay.store.history_of_several import HistoryOfSeveral
 from emailrelay.store.limits import RouteLimits, Slot
+from emailrelay.store.mail_history import HistoryBounds, MailHistory
 from emailrelay.store.several_feed import SeveralFeed
 from emailrelay.store.verification import Verification
 
@@ -35,11 +39,13 @@ class SeveralStores(Store):
 
     def __init__(self, stores: Sequence[Store], report: Report) -> None:
         self._all, self._report = tuple(stores), report
+        self._ids = QueueIds(secrets.randbits(PROCESS_BITS))
         self._open: list[Store] = []
         self._closing = AsyncExitStack()
         self._opening: list[asyncio.Task[None]] = []
         self._feeds: set[SeveralFeed] = set()
         self._entrance: Stage | None = None
+        self._bounds: HistoryBounds | None = None
 
     async def __aenter__(self) -> Self:
         """See ``Store``."""
@@ -51,6 +57,7 @@ class SeveralStores(Store):
                 except StoreError as error:
                     away.append((store, error))
         except BaseException:
+            self._open.clear()
             await self._closing.aclose()
             raise
         if not self._open:
@@ -68,6 +75,8 @@ class SeveralStores(Store):
                 await self._closing.enter_async_context(store)
                 if self._entrance is not None:
                     await store.set_entrance(self._entrance)
+                if self._bounds is not None:
+                    await store.history().keep(self._bounds)
             except StoreError:
                 continue
             except StoreUnusable as error:
@@ -95,8 +104,18 @@ class SeveralStores(Store):
         """See ``Store.draft``."""
         for store in self._open:
             if store.unavailable() is None:
-                return store.draft(envelope, message)
+                return store.draft(envelope, message or self._new_id(store))
         return self._open[0].draft(envelope, message)
+
+    def _new_id(self, store: Store) -> QueueId:
+        """Return an id that chooses ``store``, where ``adopt`` finds what a lost commit has left."""
+        while True:
+            message = self._ids.next(time.time())
+            if self._chosen(message) is store:
+                return message
+
+    def _chosen(self, message: QueueId) -> Store:
+        return self._all[zlib.crc32(message.encode()) % len(self._all)]
 
     async def adopt(
         self,
@@ -108,7 +127,7 @@ class SeveralStores(Store):
         once: bool = False,
     ) -> None:
         """See ``Store.adopt``; the id chooses the store, so that a second try finds the first."""
-        store = self._all[zlib.crc32(message.encode()) % len(self._all)]
+        store = self._chosen(message)
         if store not in self._open:
             raise StoreError(f"adopt {message}", "one of several stores is away")
         await store.adopt(message, envelope, entries, content, once=once)
@@ -170,22 +189,40 @@ class SeveralStores(Store):
 
     async def listing(self, stages: Sequence[Stage] = tuple(Stage)) -> AsyncIterator[Listed]:
         """See ``Store.listing``."""
+        trouble: StoreError | None = None
         for store in tuple(self._open):
-            async for listed in store.listing(stages):
-                yield listed
+            try:
+                async for listed in store.listing(stages):
+                    yield listed
+            except StoreError as error:  # the others are listed all the same
+                trouble = error
+        if trouble is not None:
+            raise trouble
         if len(self._open) < len(self._all):
             raise StoreError("list messages", "one of several stores is away")
 
-    async def counts(self) -> dict[Stage, StageCount]:
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """See ``Store.journal``."""
+        return await self._first(lambda store: store.journal(message), None, f"read {message}")
+
+    def history(self) -> MailHistory:
+        """See ``Store.history``."""
+        away = (
+            StoreError("read the history", "one of several stores is away, and may have more")
+            if len(self._open) < len(self._all)
+            else None
+        )
+        return HistoryOfSeveral(self._open, note=self._note_bounds, away=away)
+
+    def _note_bounds(self, bounds: HistoryBounds) -> None:
+        self._bounds = bounds
+
+    async def counts(self) -> dict[Stage, StageTotal]:
         """See ``Store.counts``."""
         found = [await store.counts() for store in tuple(self._open)]
         if len(found) < len(self._all):
             raise StoreError("count messages", "one of several stores is away")
         return added(found)
-
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """See ``Store.describe``."""
-        return await self._first(lambda store: store.describe(message), None, f"read {message}")
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""

@@ -12,6 +12,7 @@ from typing import assert_never
 from emailrelay import journal
 from emailrelay.journal import (
     AdministratorWish,
+    Attempt,
     Entry,
     Failure,
     Filtered,
@@ -21,8 +22,9 @@ from emailrelay.journal import (
     Moving,
     Released,
 )
+from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
-from emailrelay.settlement import Defer, Done, Fail, Hold
+from emailrelay.settlement import Defer, Done, Fail, Hold, Settlement
 from emailrelay.stage import Stage
 
 GIVEN_UP = Reply(554, "5.0.0 given up by the operator")
@@ -36,15 +38,27 @@ class Change:
     """The next state of a message."""
 
     entries: tuple[Entry, ...]
-    """Lines for its journal, in this order."""
+    """Lines for its journal, in this order; of a message that leaves, for its record only."""
     stage: Stage | None
     """Its stage from now on; None: it leaves the store."""
     due: float | None = None
     """When work on it may begin (seconds since 1970; 0: at once); None: as before."""
+    end: MessageEnd | None = None
+    """How it leaves the store."""
 
 
-GONE = Change((), None)
-"""The message leaves the store."""
+def gone(end: MessageEnd, attempt: Attempt | None = None) -> Change:
+    """Return the change by which a message leaves the store; ``attempt`` ended it, if any did."""
+    return Change(() if attempt is None else (attempt,), None, end=end)
+
+
+def after_refusal(settlement: Settlement) -> Change:
+    """Return the change of a message whose waiting client was told a negative answer.
+
+    ``settlement`` would have followed without that client; its attempt is kept in the record.
+    """
+    attempt = settlement.attempt if isinstance(settlement, Defer | Done | Fail) else None
+    return gone(MessageEnd.REFUSED, attempt)
 
 
 def after_settlement(
@@ -63,17 +77,17 @@ def after_settlement(
     settled = _settled(settlement, stage=stage, now=now)
     if wish is None or settled.stage is None:
         return settled
-    noted = tuple(entry for entry in settled.entries if isinstance(entry, journal.Attempt))
+    noted = tuple(entry for entry in settled.entries if isinstance(entry, Attempt))
     wished = after_wish(wish, stage=stage, history=folded(history, noted), now=now)
     if wished is None:
         return settled
-    return Change((*noted, *wished.entries), wished.stage, wished.due)
+    return Change((*noted, *wished.entries), wished.stage, wished.due, wished.end)
 
 
 def _settled(settlement: Defer | Done | Fail | Hold, *, stage: Stage, now: float) -> Change:
     match settlement:
-        case Done():
-            return GONE
+        case Done(attempt, end):
+            return gone(end, attempt)
         case Defer(attempt):
             return Change((attempt,), stage, attempt.next_attempt or _AT_ONCE)
         case Fail(reason, attempt):
@@ -105,7 +119,7 @@ def after_wish(
         case None:
             return None
         case AdministratorWish.DELETE:
-            return GONE
+            return gone(MessageEnd.DELETED)
         case AdministratorWish.HOLD if stage is Stage.HELD:
             return None
         case AdministratorWish.HOLD:

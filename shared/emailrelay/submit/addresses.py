@@ -2,10 +2,14 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from emailrelay.envelope import NULL_SENDER, Address
 from emailrelay.submit.address_list import AddressListError, Mailbox, mailboxes
 from emailrelay.submit.message import DataError, Header
+
+if TYPE_CHECKING:
+    from emailrelay.aliases import Aliases
 
 # Few messages need these patterns: ``re`` compiles them at first use.
 _UNSAFE = r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"
@@ -34,7 +38,10 @@ def sender(text: str, host: str) -> Address:
 
 
 def recipients(
-    texts: Iterable[str], lists: Sequence[tuple[str, str]], host: str
+    texts: Iterable[str],
+    lists: Sequence[tuple[str, str]],
+    host: str,
+    aliases: "Aliases | None" = None,
 ) -> tuple[Address, ...]:
     """Return the recipients of the command line and of the header's fields, each once.
 
@@ -42,13 +49,14 @@ def recipients(
         texts: the arguments; each may be a list.
         lists: names and values of fields.
         host: the domain for addresses without one.
+        aliases: the addresses of names of this host.
 
     Raises:
         DataError: one of them is not an address, or there is none; the text names the field.
 
     """
-    found = [address for text in texts for address in _list(text, "the recipient", host)]
-    found += [address for name, value in lists for address in _list(value, name, host)]
+    given = [*(("the recipient", text) for text in texts), *lists]
+    found = [address for name, text in given for address in _list(text, name, host, aliases)]
     unique = tuple(dict.fromkeys(found))
     if not unique:
         raise DataError("there is no recipient: name one as an argument, or use -t and a To: field")
@@ -59,12 +67,25 @@ def recipients(
     return unique
 
 
-def _list(text: str, place: str, host: str) -> list[Address]:
+def _list(text: str, place: str, host: str, aliases: "Aliases | None" = None) -> list[Address]:
     try:
         found = mailboxes(text)
     except AddressListError as error:
         raise DataError(f"{place}: {error}") from error
-    return [_checked(mailbox, place, host) for mailbox in found]
+    if aliases is None:  # nearly always
+        return [_checked(mailbox, place, host) for mailbox in found]
+    return [
+        address
+        for mailbox in found
+        for address in _resolved(mailbox, _checked(mailbox, place, host), aliases)
+    ]
+
+
+def _resolved(mailbox: Mailbox, address: Address, aliases: "Aliases") -> tuple[Address, ...]:
+    """Return the addresses in place of one; without a domain it is a name, at whatever host."""
+    given = address if mailbox.domain else Address(mailbox.local)
+    found = aliases.resolve(given)
+    return (address,) if found == (given,) else found
 
 
 def _checked(mailbox: Mailbox, place: str, host: str) -> Address:

@@ -46,7 +46,10 @@ class Arguments(NamedTuple):
     spool_dir: str | None = None
     store: str | None = None
     """The URL of a store."""
-    port: int = 25
+    port: int | None = None
+    """The receiver's port on this host."""
+    config: str | None = None
+    """The settings file."""
     verbose: bool = False
 
 
@@ -92,6 +95,8 @@ def _long(found: Arguments, word: str, rest: list[str]) -> Arguments:
     match name:
         case "--spool-dir":
             return found._replace(spool_dir=_value(name, words))
+        case "--config":
+            return found._replace(config=_value(name, words))
         case "--store":
             return found._replace(store=_value(name, words))
         case "--from":

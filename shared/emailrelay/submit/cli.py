@@ -8,12 +8,15 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from typing import NamedTuple
 
 from emailrelay import spool_dir, spool_owner
 from emailrelay.envelope import Address
-from emailrelay.errors import StoreError, reason_of
+from emailrelay.errors import ConfigError, StoreError, reason_of
 from emailrelay.printable import printable
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
+from emailrelay.settings_file import SettingsFile, SettingsUnreadable
+from emailrelay.spool_dir import HostSettings
 from emailrelay.standard_streams import drop_output, mention, prepare_streams
 from emailrelay.store.quick_chooser import begin_submission, directory_at
 from emailrelay.store.submission import SubmissionRefused
@@ -33,19 +36,22 @@ Put a message into the store; the forwarder sends it.
   -i, -oi              a line with only a dot does not end the message
   -F NAME              the full name for From: if the message has no From:
   --domain NAME        the domain for addresses without one
-                       [$EMAILRELAY_DOMAIN, /etc/mailname, this host's name]
-  -s, --spool-dir DIR  the spool directory [$EMAILRELAY_SPOOL_DIR; spool_dir in
-                       the file that $EMAILRELAY_CONFIG names;
+                       [domain of the settings, /etc/mailname, this host's
+                       name]
+  -s, --spool-dir DIR  the spool directory [spool_dir of the settings;
                        /var/spool/emailrelay if it exists;
                        /usr/local/var/spool/emailrelay]
-  --store URL          another store [$EMAILRELAY_STORE; store in that file]
+  --store URL          another store [store of the settings]
   --port N             the receiver's port on localhost, for users without
-                       write access to the store [25]
+                       write access to the store [port of the settings; 25]
+  --config FILE        the settings file [$EMAILRELAY_CONFIG;
+                       /etc/emailrelay/emailrelay.toml if it exists]
   -bs                  speak SMTP on standard input and output
   -bp                  show the queue (also when called as mailq)
   -v, --verbose        print the path of the message's content file
   --help, --version
 
+Variables such as EMAILRELAY_SPOOL_DIR override the settings file.
 Exit status: 0 the message is on stable storage; 64 usage; 65 no message;
 66 standard input cannot be read, or no store; 69 refused by the receiver;
 75 try again later; 77 no permission to read the store.
@@ -62,6 +68,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _run(arguments)
     except (UsageError, DataError, NoInput) as error:
         return print_errors(PROGRAM, str(error), status=error.status)
+    except ConfigError as error:
+        # The administrator can correct the file, so programs shall try the message again.
+        return print_errors(PROGRAM, f"{error}; correct it and try again", status=os.EX_TEMPFAIL)
     except (OSError, StoreError) as error:
         drop_output()
         return print_errors(PROGRAM, f"{reason_of(error)}; try again later", status=os.EX_TEMPFAIL)
@@ -74,9 +83,9 @@ def _run(arguments: Arguments) -> int:
         case OperationMode.SESSION:
             return _session(arguments)
         case OperationMode.MAILQ:
-            return _mailq(_root(arguments))
+            return _mailq(arguments)
         case OperationMode.NEWALIASES:
-            return os.EX_OK  # there are no aliases
+            return os.EX_OK  # the aliases are a setting, which needs no database
         case OperationMode.HELP:
             sys.stdout.write(_HELP)
             return os.EX_OK
@@ -87,19 +96,43 @@ def _run(arguments: Arguments) -> int:
             return os.EX_OK
 
 
-def _root(arguments: Arguments) -> str:
-    return arguments.spool_dir or arguments.store or spool_dir.chosen()
+class _Host(NamedTuple):
+    """The settings of this host, as far as this user can read them."""
+
+    settings: HostSettings
+    unreadable: SettingsUnreadable | None
+
+    def place(self, arguments: Arguments) -> str:
+        """Return the store that the command line or the settings name.
+
+        Raises:
+            SettingsUnreadable: the default store may then be one that no service looks at.
+
+        """
+        named = arguments.spool_dir or arguments.store
+        if named is None and self.unreadable is not None:
+            raise self.unreadable
+        return named or self.settings.store
 
 
-def _mailq(root: str) -> int:
+def _host(arguments: Arguments) -> _Host:
+    try:
+        return _Host(spool_dir.host_settings(arguments.config), None)
+    except SettingsUnreadable as error:
+        return _Host(HostSettings(SettingsFile(), os.environ), error)
+
+
+def _mailq(arguments: Arguments) -> int:
     from emailrelay.submit import mailq  # noqa: PLC0415 - only this needs it
 
     try:
-        for line in mailq.lines(root, time.time()):
+        for line in mailq.lines(_host(arguments).place(arguments), time.time()):
             sys.stdout.write(f"{printable(line)}\n")
         sys.stdout.flush()
     except BrokenPipeError:  # the reader has seen enough
         drop_output()
+    except SettingsUnreadable as error:
+        return print_errors(PROGRAM, str(error), status=os.EX_NOPERM)
     except PermissionError as error:
         return print_errors(
             PROGRAM,
@@ -116,8 +149,13 @@ def _mailq(root: str) -> int:
 def _session(arguments: Arguments) -> int:
     from emailrelay.submit import session  # noqa: PLC0415 - few programs speak SMTP to us
 
+    host = _host(arguments)
     try:
-        return session.hold(_root(arguments), arguments.port)
+        place: str | None = host.place(arguments)
+    except SettingsUnreadable:
+        place = None
+    try:
+        return session.hold(place, arguments.port or host.settings.port, arguments.config)
     except session.NoReceiver as error:
         sys.stdout.write("421 4.3.2 this machine accepts no mail now\r\n")
         return print_errors(PROGRAM, f"{error}; {_WAYS}", status=os.EX_TEMPFAIL)
@@ -126,19 +164,22 @@ def _session(arguments: Arguments) -> int:
 def _submit(arguments: Arguments) -> int:
     if not arguments.recipients and not arguments.from_header:
         raise UsageError("name the recipients, or give -t")
-    mail = compose(arguments, sys.stdin.buffer)
+    host = _host(arguments)
+    settings = host.settings
+    mail = compose(arguments, sys.stdin.buffer, settings.domain, settings.aliases)
+    port = arguments.port or settings.port
     try:
-        place = _root(arguments)
+        place = host.place(arguments)
         spool = directory_at(place)
         # The spool's owner may be unable to read root's Python, so all imports are done before.
         with nullcontext() if spool is None else spool_owner.acting(spool, imports=False):
-            return _put(arguments, place, mail)
-    except SubmissionRefused as error:
-        return _send(mail, arguments.port, str(error))
+            return _put(arguments, place, settings.fallback if ":" in place else None, mail)
+    except (SettingsUnreadable, SubmissionRefused) as error:
+        return _send(mail, port, str(error))
 
 
-def _put(arguments: Arguments, place: str, mail: Mail) -> int:
-    submission = begin_submission(place, _new_ids(), spool_dir.fallback() if ":" in place else None)
+def _put(arguments: Arguments, place: str, fallback: str | None, mail: Mail) -> int:
+    submission = begin_submission(place, _new_ids(), fallback)
     try:
         submission.write(mail.content(submission.id))
         submission.commit(mail.sender, mail.recipients)

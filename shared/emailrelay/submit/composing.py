@@ -7,14 +7,17 @@ import socket
 import time
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from emailrelay.envelope import Address
+from emailrelay.errors import ConfigError
 from emailrelay.submit import addresses, message
 from emailrelay.submit.arguments import Arguments, UsageError
 from emailrelay.submit.message import Header, Origin
 
-_VARIABLE = "EMAILRELAY_DOMAIN"
+if TYPE_CHECKING:
+    from emailrelay.aliases import Aliases
+
 _LONGEST_DOMAIN = 255
 _NO_DOMAIN = r"[\s()<>,;:\\\"@\[\]\x00-\x1f\x7f-\x9f\ud800-\udfff]"
 
@@ -50,25 +53,33 @@ class Mail(NamedTuple):
         yield from self.body
 
 
-def compose(arguments: Arguments, source: BinaryIO) -> Mail:
+def compose(
+    arguments: Arguments, source: BinaryIO, domain: str | None = None, aliases: object = None
+) -> Mail:
     """Read the header, and determine the sender and the recipients.
+
+    ``domain``: this host's name in its settings, for addresses without a domain. ``aliases``: the
+    setting of this name.
 
     Raises:
         DataError: the text is not a message that can be sent.
         NoInput: standard input cannot be read.
         UsageError: this host's name is not a domain.
+        ConfigError: the aliases are wrong.
 
     """
     lines = message.lines(source, dots_end=arguments.dots_end)
     header, begun = message.take_header(lines)
-    host = _host(arguments.domain)
+    host = _host(arguments.domain or domain)
     user, full_name = _account()
     address = f"{addresses.local_part(user)}@{host}"
     fields = header.recipient_fields() if arguments.from_header else []
     kept = header.without(b"bcc", b"resent-bcc")
     return Mail(
         sender=addresses.sender(address if arguments.sender is None else arguments.sender, host),
-        recipients=addresses.recipients(arguments.recipients, fields, host),
+        recipients=addresses.recipients(
+            arguments.recipients, fields, host, _aliases(aliases, arguments.domain or domain)
+        ),
         header=addresses.qualified(kept, host),
         body=message.body(chain(begun, lines)),
         host=host,
@@ -77,11 +88,22 @@ def compose(arguments: Arguments, source: BinaryIO) -> Mail:
     )
 
 
+def _aliases(given: object, domain: str | None) -> "Aliases | None":
+    if not given:
+        return None
+    from emailrelay.aliases import Aliases, read_table  # noqa: PLC0415 - few hosts have aliases
+
+    try:
+        return Aliases.of(read_table(given), socket.gethostname(), domain or "")
+    except ValueError as error:
+        raise ConfigError([f"aliases: {error}"]) from error
+
+
 def _host(given: str | None) -> str:
     """Return the domain for addresses without one."""
-    host = given or os.environ.get(_VARIABLE) or _mail_name() or socket.gethostname()
+    host = given or _mail_name() or socket.gethostname()
     if len(host) > _LONGEST_DOMAIN or (not host.isalnum() and re.search(_NO_DOMAIN, host)):
-        raise UsageError(f"{host!a}: not a domain; use --domain NAME, or set {_VARIABLE}")
+        raise UsageError(f"{host!a}: not a domain; use --domain NAME, or set domain")
     return host
 
 

@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator
 
-from emailrelay import journal
+from emailrelay import journal, spool_dir
+from emailrelay.errors import StoreError
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
-from emailrelay.store.queue_entry import QueueEntry
-from emailrelay.store.quick_chooser import queue_at
+from emailrelay.store.queue_view import QueueEntry
+from emailrelay.store.quick_chooser import view_at
 
 
 def lines(where: str, now: float) -> Iterator[str]:
@@ -18,8 +19,11 @@ def lines(where: str, now: float) -> Iterator[str]:
 
     """
     count = 0
-    for count, entry in enumerate(queue_at(where), 1):  # noqa: B007 - counted to the end
-        yield from _story(entry, now)
+    with view_at(where, fallback=spool_dir.fallback()) as view:
+        for count, entry in enumerate(view.entries(view.listing()), 1):  # noqa: B007 - counted to the end
+            yield from _story(entry, now)
+        if view.missing is not None:
+            raise StoreError("list the database, only the fallback is shown", view.missing)
     if not count:
         yield "Mail queue is empty"
         return
@@ -29,13 +33,13 @@ def lines(where: str, now: float) -> Iterator[str]:
 
 def _story(entry: QueueEntry, now: float) -> Iterator[str]:
     """Yield the lines of one message."""
-    history = entry.history
+    message, history = entry.listed, entry.history
     if entry.envelope is None:
-        yield f"{entry.id} - {entry.stage} (cannot be read: {entry.problem})"
+        yield f"{message.id} - {message.stage} (cannot be read: {entry.problem})"
         return
-    state = _state(entry.stage, history, now)
-    yield f"{entry.id} {_arrived(history)} {state} from <{entry.envelope.sender}>"
-    if told := _last(entry.stage, history):
+    state = _state(message.stage, history, now)
+    yield f"{message.id} {_arrived(history)} {state} from <{entry.envelope.sender}>"
+    if told := _last(message.stage, history):
         yield f"    ({told})"
     for address in history.pending(entry.envelope) or entry.envelope.recipients:
         yield f"    {address}"

@@ -20,10 +20,11 @@ class NoReceiver(RelayError):
     """There is no receiver for the session; the text says why."""
 
 
-def hold(root: str, port: int) -> int:
+def hold(root: str | None, port: int, config: str | None = None) -> int:
     """Hold a session to its end; return the exit status.
 
-    If new files get the spool's group by themselves, the command starts its own receiver.
+    ``root``: the store; None: this user cannot know it. ``config``: the settings file that the
+    command line names. If new files get the spool's group by themselves, the command starts its own receiver.
     Otherwise the receiver on this host accepts the mail.
 
     Raises:
@@ -32,7 +33,7 @@ def hold(root: str, port: int) -> int:
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        receiver = _start(root, theirs)
+        receiver = None if root is None else _start(root, theirs, config)
         if receiver is not None:
             theirs.close()
             _relay(ours)
@@ -41,7 +42,7 @@ def hold(root: str, port: int) -> int:
         connection = socket.create_connection(("localhost", port), _TIME_LIMIT)
     except OSError as error:
         raise NoReceiver(
-            f"you have no write access to {root}, and localhost port {port}: {reason_of(error)}"
+            f"you have no write access to {root or 'the store'}, and localhost port {port}: {reason_of(error)}"
         ) from error
     with connection:
         connection.settimeout(None)
@@ -49,11 +50,15 @@ def hold(root: str, port: int) -> int:
     return os.EX_OK
 
 
-def _start(root: str, connection: socket.socket) -> "subprocess.Popen[bytes] | None":
+def _start(
+    root: str, connection: socket.socket, config: str | None
+) -> "subprocess.Popen[bytes] | None":
     """Start a receiver for this connection, as a user whose files the services can read."""
     directory = directory_at(root)
+    more = [] if config is None else ["--config", config]
     if directory is None:
-        return _start_with(["--store", root], connection) if takes_submissions(root) else None
+        store = ["--store", root, *more]
+        return _start_with(store, connection) if takes_submissions(root) else None
     root = directory
     try:
         spool = os.stat(root)
@@ -61,7 +66,7 @@ def _start(root: str, connection: socket.socket) -> "subprocess.Popen[bytes] | N
         inherits = spool.st_mode & stat.S_ISGID or spool.st_gid == os.getegid()
         if not other and not (inherits and os.access(root, os.W_OK | os.X_OK)):
             return None
-        return _start_with(["--spool-dir", root], connection, spool if other else None)
+        return _start_with(["--spool-dir", root, *more], connection, spool if other else None)
     except OSError:
         return None
 

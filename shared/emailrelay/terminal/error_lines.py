@@ -2,6 +2,7 @@
 
 import sys
 
+from emailrelay import systemd_journal
 from emailrelay.printable import printable
 from emailrelay.standard_streams import drop_errors
 
@@ -9,11 +10,12 @@ from emailrelay.standard_streams import drop_errors
 def print_errors(program: str, *lines: str, status: int = 0) -> int:
     """Print each line on standard error, after the program's name; return ``status``.
 
-    Control characters are escaped. If standard error cannot be written, the exit status is the
+    Control characters are escaped. In systemd's journal each line counts as an error. If standard error cannot be written, the exit status is the
     only report.
     """
+    prefix = systemd_journal.ERROR if systemd_journal.leads_to_journal(2) else ""
     try:
-        sys.stderr.writelines(f"{program}: {printable(line)}\n" for line in lines)
+        sys.stderr.writelines(f"{prefix}{program}: {printable(line)}\n" for line in lines)
     except OSError:
         drop_errors()
     return status

@@ -9,10 +9,8 @@ from typing import Annotated
 
 import typer
 
-from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
-from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.screen import output_until_closed
+from emailrelay.terminal.run_command import CommandLineError, run_command
 
 SpoolDir = Annotated[
     Path | None,
@@ -68,23 +66,14 @@ def run(
     ``aborted`` is printed after a "no" to a question, ``failed`` is the status of a ``RelayError``
     that has no other.
     """
-    prepare_streams()
-    status = os.EX_OK
-    try:
-        with output_until_closed():
-            status = app(argv, prog_name=program, standalone_mode=False) or os.EX_OK
-    except typer.TyperException as error:
-        words = error.format_message() or "name a command; --help lists them"
-        return print_errors(program, *filter(None, words.splitlines()), status=os.EX_USAGE)
-    except typer.Abort:
-        return print_errors(program, aborted, status=1)
-    except StoreUnusable as error:
-        return print_errors(program, str(error), status=os.EX_NOINPUT)
-    except ConfigError as error:
-        return print_errors(program, *error.problems, status=os.EX_CONFIG)
-    except RelayError as error:
-        return print_errors(program, str(error), status=failed)
-    except OSError as error:
-        drop_output()
-        return print_errors(program, reason_of(error), status=os.EX_TEMPFAIL)
-    return status
+
+    def act() -> int:
+        try:
+            return app(argv, prog_name=program, standalone_mode=False) or os.EX_OK
+        except typer.TyperException as error:
+            words = error.format_message() or "name a command; --help lists them"
+            raise CommandLineError(words) from error
+        except typer.Abort:
+            return print_errors(program, aborted, status=1)
+
+    return run_command(act, program=program, failed=failed)

@@ -6,6 +6,7 @@ from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import InternalError, PossibleDuplicate, StoreTrouble
+from emailrelay.mail_fields import mail_fields
 from emailrelay.reply import Reply
 from emailrelay.routes import RouteGroup, by_route
 from emailrelay.store.base import Claim
@@ -88,7 +89,8 @@ class Attempts:
             progress.last_group = number == len(groups)
             await self._group(message, group, progress)
             if progress.doubtful:
-                self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer))
+                about = mail_fields(message.claim.envelope)
+                self._report(PossibleDuplicate(id=message.claim.id, peer=progress.peer, **about))
             stops.note(progress)
             whole = accepted(progress).issuperset(group.recipients)
             if not whole and self._together(message.claim) and not accepted(progress):
@@ -111,7 +113,7 @@ class Attempts:
         part = for_group(message, group)
         first: SessionError | None = None
         for smarthost in route.smarthosts:
-            progress.trouble, progress.peer = None, smarthost.name
+            progress.trouble, progress.peer, progress.tls = None, smarthost.name, ""
             while await self._wants_fresh_session(part, smarthost, progress):
                 pass
             heed(part, smarthost, progress, self._rules)
@@ -136,6 +138,7 @@ class Attempts:
             session = await smarthost.take(owner)
             try:
                 progress.peer, progress.offered = session.peer, self._rules.clock()
+                progress.tls = session.tls
                 await deliver(message, session, progress, together=together)
             except BaseException as error:  # cancelled as well: the session must not be used again
                 smarthost.end(session, error)

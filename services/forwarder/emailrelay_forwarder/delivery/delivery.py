@@ -34,6 +34,8 @@ class Progress:
     replies: dict[Address, Reply] = field(default_factory=dict[Address, Reply])
     """The replies so far. A recipient accepted at RCPT appears after the reply to the content."""
     peer: str = ""
+    tls: str = ""
+    """The version of TLS on the connection to ``peer``; empty: none."""
     began: float = 0.0
     offered: float = 0.0
     """Time of the last offer to a server (seconds since 1970)."""

@@ -1,22 +1,26 @@
 """One claimed message from its attempt to its settlement."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from random import random
 
 from emailrelay.ack import Ack
+from emailrelay.envelope import Address
 from emailrelay.errors import StoreError
 from emailrelay.events import (
     Deferred,
     Delivered,
     Failed,
     PossibleDuplicate,
+    RecipientsRefused,
     StoreTrouble,
     Withdrawn,
 )
 from emailrelay.filter_decision import Run, decide, filtered
 from emailrelay.journal import Attempt
+from emailrelay.mail_fields import mail_fields
+from emailrelay.message_end import MessageEnd
 from emailrelay.process_state import ProcessState
 from emailrelay.reply import Reply
 from emailrelay.settlement import (
@@ -71,9 +75,10 @@ class Forwarding:
         try:
             await self._attempts.make(claim, progress)
         except NoLongerWanted:
-            if await self._record(claim, Done(), progress):
-                self._report(Withdrawn(id=claim.id))
-            return Done()
+            withdrawn = Done(end=MessageEnd.WITHDRAWN)
+            if await self._record(claim, withdrawn, progress):
+                self._report(Withdrawn(id=claim.id, **mail_fields(claim.envelope)))
+            return withdrawn
         except Withheld as withheld:
             return await self._withhold(claim, withheld, progress)
         except asyncio.CancelledError:
@@ -118,7 +123,9 @@ class Forwarding:
             envelope = with_added(claim.envelope, sent)
         if envelope is not sent or not groups:
             groups = self._attempts.groups(claim, envelope)
-        attempt = Attempt(at=now, peer=progress.peer, replies=replies, trouble=progress.why)
+        attempt = Attempt(
+            at=now, peer=progress.peer, replies=replies, trouble=progress.why, tls=progress.tls
+        )
         if self._rules.no_retry:
             attempt = refusals_final(attempt)
         settlement = after_attempt(
@@ -135,7 +142,7 @@ class Forwarding:
             turn = replace(settlement.attempt, next_attempt=progress.turn)
             settlement = Defer(turn)
         if progress.doubtful:
-            self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
+            self._report_duplicate(claim, progress)
         answer = None
         if claim.ack is not Ack.STORED:
             answer = answer_of(progress, partly=self._rules.partly or len(groups) > 1)
@@ -153,6 +160,7 @@ class Forwarding:
             ended=now,
             seconds=now - progress.began,
             chance=random(),  # noqa: S311 -- a spread, no secret
+            about=mail_fields(claim.envelope, claim.history.pending(claim.envelope)),
         )
         decision = decide(withheld.spoken, run, self._rules.schedule)
         if await self._record(claim, decision.settlement, progress, decision.answer):
@@ -170,45 +178,76 @@ class Forwarding:
         except StoreError as error:
             self._report(StoreTrouble(doing=f"settling {claim.id}", reason=str(error)))
             if any(reply.accepted for reply in progress.replies.values()):
-                self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
+                self._report_duplicate(claim, progress)
             progress.settling = False
             # The message is due at once, and would be tried without pause.
             await asyncio.sleep(_STORE_PAUSE)
             return False
         progress.settling = False
         if not heard:
-            self._report(PossibleDuplicate(id=claim.id, peer=progress.peer))
+            self._report_duplicate(claim, progress)
         return True
+
+    def _report_duplicate(self, claim: Claim, progress: Progress) -> None:
+        about = mail_fields(claim.envelope)
+        self._report(PossibleDuplicate(id=claim.id, peer=progress.peer, **about))
+
+    def _report_refused(self, claim: Claim, attempt: Attempt) -> None:
+        refused = [who for who, reply in attempt.replies.items() if reply.permanent]
+        if refused:
+            about, reply = mail_fields(claim.envelope, refused), attempt.replies[refused[0]]
+            event = RecipientsRefused(id=claim.id, peer=attempt.peer, reply=str(reply), **about)
+            self._report(event)
 
     def _tell(
         self, claim: Claim, settlement: Settlement, progress: Progress, seconds: float
     ) -> None:
-        taken = [reply for reply in progress.replies.values() if reply.accepted]
+        envelope, replies = claim.envelope, progress.replies
+        taken = [address for address, reply in replies.items() if reply.accepted]
         if taken:
             arrived = claim.history.accepted_at or progress.began
             self._report(
                 Delivered(
                     id=claim.id,
                     peer=progress.peer,
-                    recipients=len(taken),
-                    reply=str(taken[-1]),
+                    reply=str(replies[taken[-1]]),
                     seconds=seconds,
                     route=_routes(progress, accepted=True),
                     in_queue=progress.began + seconds - arrived,
+                    **mail_fields(envelope, taken),
                 )
             )
         match settlement:
             case Fail(reason):
-                route = _routes(progress, accepted=False)
-                self._report(Failed(id=claim.id, reason=str(reason), route=route, code=reason.code))
+                lost = [*claim.history.refused, *_without(claim, taken)]
+                about, route = mail_fields(envelope, lost), _routes(progress, accepted=False)
+                why = str(reason)
+                self._report(
+                    Failed(id=claim.id, reason=why, route=route, code=reason.code, **about)
+                )
             case Defer(attempt) if not _told_already(progress):
                 code, why = _why(attempt, progress)
                 when, route = attempt.next_attempt, _routes(progress, accepted=False)
+                self._report_refused(claim, attempt)
+                ended = [who for who, reply in attempt.replies.items() if _is_final(reply)]
+                about = mail_fields(envelope, _without(claim, ended))
                 self._report(
-                    Deferred(id=claim.id, reason=why, next_attempt=when, route=route, code=code)
+                    Deferred(
+                        id=claim.id, reason=why, next_attempt=when, route=route, code=code, **about
+                    )
                 )
             case _:
                 pass  # delivered to all; or turned away, which the log says once for all mail
+
+
+def _is_final(reply: Reply) -> bool:
+    return reply.accepted or reply.permanent
+
+
+def _without(claim: Claim, ended: Iterable[Address]) -> list[Address]:
+    """Return the recipients that waited before an attempt, without those that it has ended."""
+    ends = frozenset(ended)
+    return [address for address in claim.history.pending(claim.envelope) if address not in ends]
 
 
 def _told_already(progress: Progress) -> bool:

@@ -31,12 +31,14 @@ class Stops:
     _troubles: list[SessionError] = field(default_factory=list[SessionError])
     _obstacles: list[Reply] = field(default_factory=list[Reply])
     _peers: dict[str, None] = field(default_factory=dict[str, None])
+    _tls: dict[str, None] = field(default_factory=dict[str, None])
 
     def note(self, progress: Progress) -> None:
         """Move the reason of one group out of ``progress``, so that the next begins without."""
         self._troubles += [progress.trouble] if progress.trouble else []
         self._obstacles += [progress.obstacle] if progress.obstacle else []
         self._peers[progress.peer] = None
+        self._tls[progress.tls] = None
         progress.trouble = progress.obstacle = None
         progress.in_content = progress.at_dot = False
 
@@ -45,6 +47,7 @@ class Stops:
         progress.trouble = next(iter(self._troubles), None)
         progress.obstacle = next(iter(self._obstacles), None)
         progress.peer = ", ".join(self._peers)
+        progress.tls = ", ".join(version or "no TLS" for version in self._tls)
 
 
 def accepted(progress: Progress) -> frozenset[Address]:

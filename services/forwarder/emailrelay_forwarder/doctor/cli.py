@@ -18,7 +18,8 @@ from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_tokens, token_directory
 from emailrelay.terminal.error_lines import print_errors
-from emailrelay.terminal.screen import console, output_until_closed
+from emailrelay.terminal.output import output_until_closed
+from emailrelay.terminal.screen import console
 from emailrelay_forwarder.doctor.examination import Examination
 from emailrelay_forwarder.doctor.finding import ServerReport
 from emailrelay_forwarder.doctor.render import as_json, show

@@ -85,6 +85,12 @@ class Session:
         """The TLS connection; None: the connection is not encrypted."""
         return self._wire.encryption
 
+    @property
+    def tls(self) -> str:
+        """The version of TLS, such as ``TLSv1.3``; empty: the connection is not encrypted."""
+        encryption = self._wire.encryption
+        return "" if encryption is None else encryption.version() or ""
+
     async def introduce(self) -> None:
         """Read the greeting, and say ``hello``."""
         timeout = self._settings.greeting

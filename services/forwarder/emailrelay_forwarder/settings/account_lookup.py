@@ -1,5 +1,7 @@
 """Our accounts by selector: those of the settings, ``[[account]]``, and of the secrets file."""
 
+from collections.abc import Collection
+
 from emailrelay.config import ForwarderSettings
 from emailrelay.config.accounts import AccountSettings
 from emailrelay.errors import ConfigError
@@ -77,11 +79,19 @@ def problems_of(settings: ForwarderSettings) -> list[str]:
                 read_line(table.password_file)
         except SecretUnusable as error:
             found.append(f"[[account]] {table.name}: {error}")
-    known = {table.name for table in settings.account}
     if settings.client_auth is None:
-        found += [
-            f"[[route]] {route.name}: there is no [[account]] named {route.account}"
-            for route in settings.route
-            if route.account is not None and route.account not in known
-        ]
+        found += [f"[[route]] {problem}" for problem in accounts_of_routes(settings, ())]
     return found
+
+
+def accounts_of_routes(settings: ForwarderSettings, selectors: Collection[str]) -> list[str]:
+    """Return a line for each route whose account does not exist.
+
+    ``selectors`` are those of the secrets file.
+    """
+    known = {table.name for table in settings.account} | set(selectors)
+    return [
+        f"{route.name}: there is no [[account]] named {route.account}"
+        for route in settings.route
+        if route.account is not None and route.account not in known
+    ]

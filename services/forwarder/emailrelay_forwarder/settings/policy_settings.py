@@ -5,11 +5,8 @@ from emailrelay.config.security_values import DEFAULT_AUTHORITIES, NO_VERIFICATI
 from emailrelay.config.values import left_out
 from emailrelay.errors import ConfigError
 from emailrelay.events import Report
-from emailrelay.filters.spec import complaints, parse_chain
 from emailrelay.oauth.bearer import Bearer
-from emailrelay.oauth.credentials import load_credentials
 from emailrelay.secrets import AuthConfig, SecretsFile
-from emailrelay.secrets.secret_text import SecretUnusable
 from emailrelay_forwarder.session.greeting_timeout import GreetingTimeout
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls, Version, settled
 from emailrelay_forwarder.session.session_settings import SessionSettings
@@ -84,22 +81,6 @@ def check_files(settings: ForwarderSettings) -> None:
     problems += problems_of(settings)
     if problems:
         raise ConfigError(problems)
-
-
-def found_by_check(settings: ForwarderSettings) -> list[str]:
-    """Return the problems for --check-config, also those that a running service would wait for."""
-    problems = complaints("--client-filter", parse_chain(settings.client_filter))
-    try:
-        check_files(settings)
-    except ConfigError as error:
-        problems += error.problems
-    for account in settings.account:
-        try:
-            if account.oauth2 is not None:
-                load_credentials(account.oauth2)
-        except SecretUnusable as error:
-            problems.append(f"[[account]] {account.name}: {error}")
-    return problems
 
 
 def _tls(settings: ForwarderSettings) -> Tls:

@@ -12,6 +12,7 @@ from emailrelay.events import (
     Traceback,
     Vanished,
 )
+from emailrelay.mail_fields import UNKNOWN_MAIL, MailFields
 from emailrelay.reply import Reply
 from emailrelay_receiver.connection.refusal_log import RefusalLog
 from emailrelay_receiver.dialogue.redaction import redacted
@@ -32,10 +33,10 @@ class SessionLog:
         self._report = report
         self._refusals = refusals
 
-    def refused(self, command: str, reply: Reply) -> None:
-        """Report a refusal."""
+    def refused(self, command: str, reply: Reply, about: MailFields = UNKNOWN_MAIL) -> None:
+        """Report a refusal, and what is known of the message."""
         self._refusals.tell(
-            Rejected(command=command, reply=str(reply), client=self.client, port=self.port)
+            Rejected(command=command, reply=str(reply), client=self.client, port=self.port, **about)
         )
 
     def trouble(self, reason: str) -> None:

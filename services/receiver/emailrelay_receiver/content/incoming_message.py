@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import TypeAlias
 
+from emailrelay import message_id
 from emailrelay.dsn_request import DsnRequest
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
@@ -55,6 +56,7 @@ class IncomingMessage:
         self.commit_seconds = 0.0
         """The time that the store took to make it durable."""
         self.envelope = envelope
+        """With the Message-ID once the message was committed."""
         self._context = context
         self._helo = helo
         self._protocol = protocol
@@ -164,10 +166,14 @@ class IncomingMessage:
             self.refusal = self._trouble(error)
 
     def _begun(self) -> Draft:
-        """Return the draft. At first make it, and put our line in front of the gathered octets."""
+        """Return the draft. At first make it, and put our line in front of the gathered octets.
+
+        These have the whole header, or at least 64 KiB of it.
+        """
         if self._draft is None:
-            self._draft = self._context.store.draft(self.envelope)
             content = b"".join(self._gathered)
+            self.envelope = self.envelope._replace(message_id=message_id.of_content(content))
+            self._draft = self._context.store.draft(self.envelope)
             ours = self._received(self._draft.id)
             self._gathered = [ours, end_of_ours(content) if ours else b"", content]
         return self._draft

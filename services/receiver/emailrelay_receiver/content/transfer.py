@@ -4,6 +4,7 @@ import secrets
 
 from emailrelay.ack import Ack
 from emailrelay.events import Received
+from emailrelay.mail_fields import mail_fields
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.store.base import CHUNK
@@ -133,8 +134,10 @@ class ContentTransfer:
 
     async def _commit(self, message: IncomingMessage) -> Reply:
         """Commit the message and return the reply."""
+        mail = self._dialogue.mail
         self._dialogue.end_of_mail()
         queue_id = await message.commit(self._session_name)
+        mail.message_id = message.envelope.message_id
         if queue_id is None:
             return message.refusal or _NOT_TAKEN
         reply = await self._reply_to(queue_id, message)
@@ -142,12 +145,11 @@ class ContentTransfer:
             self._context.report(
                 Received(
                     id=queue_id,
-                    sender=message.envelope.sender,
-                    recipients=len(message.envelope.recipients),
                     size=message.size,
                     client=self._channel.log.client,
                     port=self._channel.log.port,
                     seconds=message.commit_seconds,
+                    **mail_fields(message.envelope),
                 )
             )
         return reply

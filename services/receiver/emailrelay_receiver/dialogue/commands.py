@@ -176,6 +176,9 @@ def _rcpt(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
         and len(dialogue.mail.recipients) >= dialogue.offer.recipients
     ):
         return replies.TOO_MANY
+    targets = dialogue.offer.aliases.resolve(recipient)
+    if targets != (recipient,):
+        return dialogue.aliased(recipient, request, targets)
     asked = VerifyAddress(recipient, request)
     if dialogue.terms.verifies:
         return asked

@@ -17,6 +17,10 @@ VRFY.
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from emailrelay import envelope_format
+from emailrelay.aliases import NO_ALIASES, Aliases
+from emailrelay.dsn_request import RecipientRequest
+from emailrelay.envelope import Address
 from emailrelay.reply import Reply
 from emailrelay.secrets.auth_config import Mechanism
 from emailrelay_receiver.dialogue import access, replies
@@ -51,6 +55,7 @@ class Capabilities:
     """
     without: frozenset[str] = frozenset()
     """Extensions that are not offered, in lower case. A client that uses one even so is served."""
+    aliases: Aliases = NO_ALIASES
 
 
 @dataclass(slots=True)
@@ -83,6 +88,20 @@ class SmtpDialogue:
         local = isinstance(found, Local)
         address = (found.mailbox if isinstance(found, Local) else found.address) or asked.address
         self.mail.recipients[asked.address] = Recipient(address, local, asked.request)
+        return replies.RECIPIENT_OK
+
+    def aliased(
+        self, recipient: Address, request: RecipientRequest, targets: tuple[Address, ...]
+    ) -> Reply:
+        """Accept the addresses in place of a name of this host; notices name that one, too."""
+        known = self.mail.recipients
+        if len(known | dict.fromkeys(targets)) > max(self.offer.recipients, len(targets)):
+            return replies.TOO_MANY
+        original = request.original or f"rfc822;{envelope_format.to_xtext(recipient)}"
+        for target in targets:
+            known.setdefault(
+                target, Recipient(target, local=False, request=request._replace(original=original))
+            )
         return replies.RECIPIENT_OK
 
     def end_of_mail(self) -> None:

@@ -21,6 +21,8 @@ class MailTransaction:
     """By the address that the client gave, in order of arrival; a repeated one counts once."""
     chunked: bool = False
     """A BDAT was accepted, and the last is still to come."""
+    message_id: str = ""
+    """That of the content, once it has arrived."""
 
     def envelope(self, standing: ClientStanding, *, client: str) -> Envelope:
         """Return the envelope. ``client``: the address to note in it, or ""."""
@@ -54,3 +56,7 @@ class MailTransaction:
         """Believe AUTH= of known clients only (RFC 4954 section 5)."""
         known = standing.user or standing.trusted is not None
         return self.parameters.auth if known or not self.parameters.auth else "<>"
+
+
+NO_MAIL = MailTransaction()
+"""The transaction of a command that belongs to none; nothing changes it."""

@@ -24,6 +24,8 @@ from emailrelay_receiver.dialogue.outcomes import (
     VerifyAddress,
 )
 from emailrelay_receiver.dialogue.redaction import command_word
+from emailrelay_receiver.dialogue.refused_mail import refused_mail
+from emailrelay_receiver.dialogue.transaction import NO_MAIL, MailTransaction
 from emailrelay_receiver.session.address_check import AddressCheck
 from emailrelay_receiver.session.arrival import CLOSING_DOWN
 from emailrelay_receiver.session.log_in import log_in
@@ -97,7 +99,8 @@ class Conversation:
                 skipped = skip(self._dialogue, error.begin) if error.ended else Goodbye(_ENDLESS)
                 goes_on = self._reply(b"", skipped)
             else:
-                goes_on = self._reply(line, await self._carry_out(line))
+                mail = self._dialogue.mail  # content ends the transaction
+                goes_on = self._reply(line, await self._carry_out(line), mail)
         if goes_on:
             self._channel.reply(CLOSING_DOWN)
         await self._channel.flush()
@@ -183,8 +186,16 @@ class Conversation:
         self._dialogue.start_anew()
         self._channel.go_on(Phase.WORKING)
 
-    def _reply(self, line: bytes, outcome: Reply | Lines | Goodbye | None) -> bool:
-        """Add the reply to those that wait; return whether the session goes on."""
+    def _reply(
+        self,
+        line: bytes,
+        outcome: Reply | Lines | Goodbye | None,
+        mail: MailTransaction = NO_MAIL,
+    ) -> bool:
+        """Add the reply to those that wait; return whether the session goes on.
+
+        ``mail``: the transaction before the command.
+        """
         if outcome is None:
             return True
         if isinstance(outcome, Lines):
@@ -197,7 +208,9 @@ class Conversation:
         reply = outcome.reply if isinstance(outcome, Goodbye) else outcome
         self._channel.reply(reply)
         if reply.code >= 400:
-            self._channel.log.refused(command_word(line), reply)
+            command = command_word(line)
+            about = refused_mail(command, line, mail, self._dialogue.standing.user)
+            self._channel.log.refused(command, reply, about)
         return not isinstance(outcome, Goodbye)
 
 

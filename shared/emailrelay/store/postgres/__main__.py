@@ -10,8 +10,8 @@ def main() -> int:
         from emailrelay.store.postgres import cli  # noqa: PLC0415 - it imports the extra
     except ImportError as error:
         sys.stderr.write(
-            "emailrelay-store: PostgreSQL needs psycopg; run: pip install 'emailrelay[postgres]'"
-            f" ({error})\n"
+            "emailrelay-store: PostgreSQL needs psycopg: in the checkout, run"
+            f" {sys.prefix}/bin/pip install '.[postgres]' ({error})\n"
         )
         return os.EX_UNAVAILABLE
     return cli.main()

@@ -105,7 +105,10 @@ def migrate(config: Config = None, store: StoreUrl = None) -> int:
 
 @app.command()
 def check(config: Config = None, store: StoreUrl = None) -> int:
-    """Examine the database: its version, safety, speed, clock and connections. It changes nothing."""
+    """Examine the database: its version, safety, rights, speed, clock and connections.
+
+    It changes nothing.
+    """
     return _with_connection(config, store, _check)
 
 
@@ -130,7 +133,8 @@ async def _migrate(_place: place.Place, connection: DatabaseConnection) -> int:
 async def _check(where: place.Place, connection: DatabaseConnection) -> int:
     server = await _one(
         connection,
-        "select split_part(version(), ',', 1), (select count(*) from pg_stat_activity),"
+        "select split_part(version(), ',', 1),"
+        " (select count(*) from pg_stat_activity where datname is not null),"
         " current_setting('max_connections')::integer",
     )
     found = await versions.read(connection)
@@ -140,6 +144,10 @@ async def _check(where: place.Place, connection: DatabaseConnection) -> int:
     wrong += [
         f"{setting}: the server may lose mail it has confirmed"
         for setting in await versions.unsafe_settings(connection, where.allow)
+    ]
+    wrong += [
+        f"table {table}: this user lacks a right; see docs/postgres.md for the grants"
+        for table in await versions.missing_rights(connection)
     ]
     wrong += await _clock_and_speed(connection)
     used, most = cast("int", server[1]), cast("int", server[2])

@@ -9,10 +9,10 @@ from typing import Self
 from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import Report
-from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.base import Listed, StageCount, Store
+from emailrelay.store.base import Listed, StageTotal, Store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.postgres import sweep
 from emailrelay.store.postgres.feed.feed import PostgresFeed
@@ -29,6 +29,7 @@ from emailrelay.store.postgres.message.committing import Committer
 from emailrelay.store.postgres.message.draft import PostgresDraft
 from emailrelay.store.postgres.message.leases import Leases
 from emailrelay.store.postgres.message.notice import PostgresFailure
+from emailrelay.store.postgres.message.past import PostgresHistory
 from emailrelay.store.postgres.message.row import uuid_of
 from emailrelay.store.postgres.message.settling import Settler
 from emailrelay.store.postgres.message.waiting import ClientWaits
@@ -157,7 +158,7 @@ class PostgresStore(Store):
         """See ``Store.unavailable``."""
         return self._database.connections.unavailable("begin a message")
 
-    async def counts(self) -> dict[Stage, StageCount]:
+    async def counts(self) -> dict[Stage, StageTotal]:
         """See ``Store.counts``."""
         return await operator.counts(self._database)
 
@@ -195,9 +196,13 @@ class PostgresStore(Store):
         """See ``Store.listing``."""
         return operator.listing(self._database, stages)
 
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """See ``Store.describe``."""
-        return await operator.describe(self._database, message)
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """See ``Store.journal``."""
+        return await operator.read_journal(self._database, message)
+
+    def history(self) -> PostgresHistory:
+        """See ``Store.history``."""
+        return PostgresHistory(self._database)
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""

@@ -5,7 +5,7 @@ from typing import LiteralString
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.link.trouble import Unfit
-from emailrelay.store.postgres.message import notice
+from emailrelay.store.postgres.message import notice, past
 from emailrelay.store.postgres.schema import days
 
 _SWEEPS: tuple[LiteralString, ...] = (
@@ -33,6 +33,7 @@ async def sweep(database: Database) -> None:
         async with database.connections.transact("clean up") as connection:
             await connection.execute(statement)
     await notice.relay_left(database)
+    await past.trim(database)
     try:
         async with database.connections.transact("change the days of the history") as connection:
             await days.keep(connection, database.clock())

@@ -13,11 +13,11 @@ from emailrelay import envelope_format, journal
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
 from emailrelay.events import Report
-from emailrelay.journal import AdministratorWish, Entry, History, Wished
+from emailrelay.journal import AdministratorWish, Entry, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Listed, StageCount, Store
+from emailrelay.store.base import Claim, Listed, StageTotal, Store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.spool.disk import directory_check, files, names
 from emailrelay.store.spool.disk.directory import Location
@@ -25,6 +25,7 @@ from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.feed import counting
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.feed.hints import WatchedHints
+from emailrelay.store.spool.history.spool_history import SpoolHistory
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.marks.limits import SpoolLimits
 from emailrelay.store.spool.message import moves, rewriting
@@ -215,7 +216,7 @@ class SpoolStore(Store):
                 if count % _PER_TURN == 0:
                     await asyncio.sleep(0)
 
-    async def counts(self) -> dict[Stage, StageCount]:
+    async def counts(self) -> dict[Stage, StageTotal]:
         """See ``Store.counts``."""
         root = self._spool.root
         with as_store_error(f"count the messages in {root}"):
@@ -226,8 +227,8 @@ class SpoolStore(Store):
         watched = self._watched.get(stage)
         return None if watched is None else watched.waiting
 
-    async def describe(self, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-        """See ``Store.describe``."""
+    async def journal(self, message: QueueId) -> tuple[Stage, Envelope, list[Entry]] | None:
+        """See ``Store.journal``."""
         for stage in Stage:
             path = self._spool.envelope(message, stage)
             try:
@@ -239,7 +240,7 @@ class SpoolStore(Store):
                     raise DamagedMessage("envelope: no regular file")
                 continue
             file = envelope_format.parse(octets)
-            return stage, file.envelope, journal.history(file.tail)
+            return stage, file.envelope, journal.parse(file.tail)
         return None
 
     def _listed(self, item: "os.DirEntry[str]", entry: names.EnvelopeName) -> Listed | None:
@@ -287,6 +288,10 @@ class SpoolStore(Store):
         if self._sweeping is not None:
             await self._sweeping
         return take_failure(self._spool, message)
+
+    def history(self) -> SpoolHistory:
+        """See ``Store.history``."""
+        return SpoolHistory(self._spool.history)
 
     def verification(self, *, contents: bool) -> SpoolVerification:
         """See ``Store.verification``."""

@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Iterable
 
+from emailrelay import message_id
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.queue_id import QueueId
@@ -27,7 +28,7 @@ class SpoolSubmission(Submission):
             OSError: the disk is full or fails.
 
         """
-        self._eight_bit = False
+        self._eight_bit, self._beginning = False, b""
         self._spool = Directory(root, makes=False)
         try:
             self._pair = DraftFiles(self._spool.below(names.DRAFTS), next_id)
@@ -42,6 +43,8 @@ class SpoolSubmission(Submission):
         """See ``Submission.write``."""
         for piece in pieces:
             self._eight_bit = self._eight_bit or not piece.isascii()
+            if len(self._beginning) < message_id.BEGINNING:
+                self._beginning += piece
             self._pair.write(piece)
 
     def commit(self, sender: Address, recipients: tuple[Address, ...]) -> None:
@@ -51,6 +54,7 @@ class SpoolSubmission(Submission):
             to_remote=recipients,
             body=Body.EIGHT_BIT if self._eight_bit else Body.SEVEN_BIT,
             utf8=not all(address.isascii() for address in (sender, *recipients)),
+            message_id=message_id.of_content(self._beginning),
         )
         stage = entrance.get(self._spool)
         pair = self._pair

@@ -150,7 +150,8 @@ class PostgresFeed(Feed):
         services = self._services
         try:
             taken = await services.claimer.due(self._stage, wanted)
-        except StoreError:  # the connections have reported it
+        except StoreError as error:
+            services.database.refused("look for mail", error)
             return 0
         for each in taken:
             self._hand_out(PostgresClaim(services, each))

@@ -7,10 +7,12 @@ from typing import Generic, TypeVar
 
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.store.postgres.link.connections import pauses
-from emailrelay.store.postgres.link.trouble import Busy, Lost
+from emailrelay.store.postgres.link.trouble import Busy, Conflict, Lost
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_MOST_CONFLICTS = 5
+"""Tries of an item that conflicts with another transaction, besides the first."""
 CLOSING = 5.0
 """Seconds that the items under way get when the store closes."""
 
@@ -19,7 +21,8 @@ class Batch(Generic[Item, Result]):
     """Runs ``run`` with up to ``most`` items at a time, one batch after the other.
 
     A batch that the database refuses is run again item by item, so that a bad item fails alone.
-    Items that ``stay`` are run again until the database answers, however long it is away.
+    Items that ``stay`` are run again until the database answers, however long it is away. A batch
+    that conflicts with another transaction is run again in any case, a few times.
     """
 
     def __init__(
@@ -74,7 +77,7 @@ class Batch(Generic[Item, Result]):
                     pause, told = pauses(), False
                 except StoreError as error:
                     if self._stay(batch, error):
-                        if isinstance(error, Busy) and not told:
+                        if not told and isinstance(error, Busy) and not isinstance(error, Conflict):
                             self._tell(error)
                             told = True
                         await asyncio.sleep(next(pause))
@@ -125,13 +128,19 @@ class Batch(Generic[Item, Result]):
 
     def _stay(self, batch: "Sequence[_Waiting[Item, Result]]", error: StoreError) -> bool:
         """Keep the items that stay for another try, and fail the others; return whether any stays."""
-        stays = isinstance(error, (Lost, Busy))
-        staying = [each for each in batch if stays and self._stays(each.item)]
+        staying = [each for each in batch if self._again(each, error)]
         for each in batch:
             if each not in staying:
                 each.fail(error)
         self._waiting.extendleft(reversed(staying))
         return bool(staying)
+
+    def _again(self, waiting: "_Waiting[Item, Result]", error: StoreError) -> bool:
+        """Return whether an item gets another try."""
+        if isinstance(error, Conflict) and waiting.conflicts < _MOST_CONFLICTS:
+            waiting.conflicts += 1
+            return True
+        return isinstance(error, (Lost, Busy)) and self._stays(waiting.item)
 
 
 _STOPPED = StoreError("finish", "the service stopped before the database answered")
@@ -140,9 +149,10 @@ _STOPPED = StoreError("finish", "the service stopped before the database answere
 class _Waiting(Generic[Item, Result]):
     """An item and its result to come."""
 
-    __slots__ = ("done", "item")
+    __slots__ = ("conflicts", "done", "item")
 
     def __init__(self, item: Item) -> None:
+        self.conflicts = 0
         self.item = item
         self.done: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
 

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from uuid import UUID, uuid4
 
+from emailrelay.errors import RelayError
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.stage import Stage
 from emailrelay.store.postgres.link.clock import DatabaseClock
 from emailrelay.store.postgres.link.connections import DatabaseConnections
 from emailrelay.store.postgres.link.notifier import DatabaseNotifier
+from emailrelay.store.postgres.link.trouble import Conflict, Lost
 
 
 @dataclass(slots=True)
@@ -29,6 +31,8 @@ class Database:
     )
     put_off: dict[UUID, float] = field(default_factory=dict[UUID, float])
     """Messages that the feeds of this process leave alone, each until a time (monotonic seconds)."""
+    records: bool = False
+    """True if the history is on, as far as this process knows."""
     notifier: DatabaseNotifier | None = None
     """Tells the feeds of other processes; None: they poll."""
 
@@ -61,6 +65,14 @@ class Database:
         """Tell the feeds of this process."""
         for listener in tuple(self.listeners[stage]):
             listener()
+
+    def refused(self, doing: str, error: RelayError) -> None:
+        """Report an error after which we try again, unless the connections report it: it is away.
+
+        A conflict with another transaction is no trouble.
+        """
+        if not isinstance(error, (Lost, Conflict)):
+            self.trouble(doing, error)
 
     def trouble(self, doing: str, error: object) -> None:
         """Report an error that stops nothing else."""

@@ -8,14 +8,17 @@ import psycopg
 
 from emailrelay.errors import RelayError, StoreError, StoreUnusable
 
-_LOST_CLASSES = ("08", "57P")
-"""SQLSTATEs of a connection that is gone, and of a server that stops or starts."""
+_LOST_CLASSES = ("08", "57P", "40003")
+"""SQLSTATEs of a connection that is gone, of a server that stops or starts, of an unknown end."""
 _ADVICE = {
     "42P01": "a table is missing; run: emailrelay-store init",
     "42703": "a column is missing; run: emailrelay-store migrate",
     "3F000": "the schema is missing; run: emailrelay-store init",
     "42501": "this user lacks a right; see docs/postgres.md for the grants",
 }
+_CHANGED_TABLES = ("42",)
+"""SQLSTATEs of statements that do not fit the tables."""
+_CHANGED = "a table is not as emailrelay-store made it; undo the change"
 _TEMPORARY_ADVICE = {
     "53300": "the server has no connection left; raise max_connections, or use a pooler",
     "55P03": "a row stayed locked by another transaction",
@@ -32,8 +35,10 @@ _AT_CONNECT = (
     ("does not exist", "create it, or correct the URL"),
 )
 """What only the text tells: libpq gives no SQLSTATE for a refused connection."""
-_TRY_AGAIN = ("40", "53")
-"""Classes of SQLSTATEs that may go by themselves: a deadlock, a lack of resources."""
+_CONFLICT = "40"
+"""The class of SQLSTATEs of a transaction that was in the way of another: a deadlock and the like."""
+_NO_RESOURCES = "53"
+"""The class of SQLSTATEs of resources that are short now."""
 
 
 class Lost(StoreError):
@@ -42,6 +47,10 @@ class Lost(StoreError):
 
 class Busy(StoreError):
     """The database answers, and cannot do it now: it has no room, or waits for a lock or a limit."""
+
+
+class Conflict(Busy):
+    """Another transaction was in the way: the same statements work when they are made again."""
 
 
 def is_lost(error: psycopg.Error) -> bool:
@@ -55,8 +64,8 @@ def is_lost(error: psycopg.Error) -> bool:
 def told(doing: str, error: psycopg.Error) -> RelayError:
     """Return our error for one of the database."""
     state, words = error.sqlstate, _words(error)
-    if state is not None and state in _ADVICE:
-        return StoreUnusable(f"{doing}: {_ADVICE[state]} ({words})")
+    if state is not None and (state in _ADVICE or state.startswith(_CHANGED_TABLES)):
+        return StoreUnusable(f"{doing}: {_ADVICE.get(state, _CHANGED)} ({words})")
     if state == "53100":
         return Busy(doing, OSError(errno.ENOSPC, f"the database has no room: {words}"))
     if is_lost(error):
@@ -65,7 +74,9 @@ def told(doing: str, error: psycopg.Error) -> RelayError:
         )
     if state is not None and state in _TEMPORARY_ADVICE:
         return Busy(doing, f"{_TEMPORARY_ADVICE[state]} ({words})")
-    if state is not None and state.startswith(_TRY_AGAIN):
+    if state is not None and state.startswith(_CONFLICT):
+        return Conflict(doing, f"the database refused: {words}")
+    if state is not None and state.startswith(_NO_RESOURCES):
         return Busy(doing, f"the database refused: {words}")
     return StoreError(doing, f"the database refused: {words}")
 

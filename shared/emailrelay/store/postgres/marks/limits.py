@@ -120,8 +120,11 @@ class Slots:
         while self._held:
             await asyncio.sleep(min(_LOOK, self.lease / 3))
             renew = loop.time() - renewed >= self.lease / 3
-            with contextlib.suppress(RelayError):  # the connections have reported it
+            try:
                 await self._look(renew=renew)
+            except RelayError as error:
+                self.database.refused("look after slots", error)
+            else:
                 renewed = loop.time() if renew else renewed
 
     async def _look(self, *, renew: bool) -> None:

@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 from uuid import UUID
 
+from emailrelay import envelope_format, journal
 from emailrelay.ack import Ack
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import PossibleDuplicate, SetAside, Withdrawn
-from emailrelay.journal import Doubted, History
+from emailrelay.journal import Doubted, Entry, History
+from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
 from emailrelay.settlement import Done, Fail
 from emailrelay.stage import Stage
-from emailrelay.store import transition
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
@@ -20,6 +21,7 @@ from emailrelay.store.postgres.message.settling import Ending, Given, LeaseEnded
 
 _SMALL = 64 * 1024
 """Octets of a content that comes with its claim."""
+_WORKED_ON = (Stage.UNFILTERED, Stage.READY)
 _FREE = "(m.lease_until is null or m.lease_until <= statement_timestamp())"
 _LEASE = f"""
 update emailrelay.message m set lease_token = m.lease_token + 1, lease_holder = %(holder)s,
@@ -28,7 +30,9 @@ from due where m.id = due.id returning {COLUMNS},
     (select a.ack from emailrelay.awaited a
         where a.id = m.id and a.reply is null and a.wait_until > statement_timestamp()),
     (select b.octets from emailrelay.body b
-        where b.message = m.id and b.n = 0 and m.size <= %(small)s)
+        where b.message = m.id and b.n = 0 and m.size <= %(small)s),
+    (select sum(length(b.octets))::bigint from emailrelay.body b
+        where b.message = m.id and m.size > %(small)s)
 """
 _DUE = f"""
 with due as materialized (
@@ -57,9 +61,12 @@ class TakenMessage(NamedTuple):
     row: Row
     envelope: Envelope
     history: History
+    entries: Sequence[Entry]
     ack: Ack
     content: bytes | None
     """A small message's whole content; None: it is to be read in chunks."""
+    size: int
+    """Octets of content that are there."""
 
 
 class _Leased(NamedTuple):
@@ -68,6 +75,18 @@ class _Leased(NamedTuple):
     row: Row
     waits: Ack
     content: bytes | None
+    size: int
+
+    def damage(self, history: History) -> str | None:
+        """Return what is wrong with the content of a message to be worked on; None: nothing."""
+        size = self.row.size
+        if self.size == size or self.row.stage not in _WORKED_ON:
+            return None
+        if not self.size:
+            return "content: missing"
+        if history.released:  # the operator wants it sent as it is
+            return None
+        return f"content: {self.size} octets, {size} were accepted"
 
 
 class Claimer:
@@ -109,37 +128,45 @@ class Claimer:
             return sorted(map(_leased, await cursor.fetchall()), key=_age)
 
     async def _judged(self, leased: Sequence[_Leased]) -> list[TakenMessage]:
-        judged = [await self._judge(each.row, each.waits, each.content) for each in leased]
+        judged = [await self._judge(each) for each in leased]
         return [taken for taken in judged if taken is not None]
 
-    async def _judge(self, row: Row, waits: Ack, content: bytes | None) -> TakenMessage | None:
+    async def _judge(self, leased: _Leased) -> TakenMessage | None:
+        row, waits = leased.row, leased.waits
         try:
             envelope = row.envelope()
         except DamagedMessage as error:
             await self._set_aside(row, str(error))
             return None
-        history = row.history()
+        entries = row.entries()
         if row.doubt is not None:
-            history = await self._name_duplicate(row, row.doubt, history)
+            entries.append(await self._name_duplicate(row, row.doubt))
+        history = journal.read(entries)
         if row.wish is not None:
-            await self._end(row, history, Given.BACK)
+            await self._end(row, envelope, entries, Given.BACK)
             return None
         if history.ack is Ack.DELIVERED and waits is Ack.STORED:
-            await self._end(row, history, Done())
+            await self._end(row, envelope, entries, Done(end=MessageEnd.WITHDRAWN))
             self._database.report(Withdrawn(id=row.id))
             return None
+        damage = leased.damage(history)
+        if damage is not None:
+            await self._set_aside(row, damage)
+            return None
         spoken = waits is Ack.FILTERED and row.stage is Stage.READY
-        return TakenMessage(row, envelope, history, Ack.STORED if spoken else waits, content)
+        ack = Ack.STORED if spoken else waits
+        return TakenMessage(row, envelope, history, entries, ack, leased.content, leased.size)
 
     async def _set_aside(self, row: Row, reason: str) -> None:
         damage = Reply.of(550, f"5.6.0 damaged in the database: {reason}")
+        envelope = envelope_format.salvage(row.head) or Envelope(NULL_SENDER)
         if row.stage is Stage.FAILED:
-            await self._end(row, row.history(), Given.BACK)
+            await self._end(row, envelope, row.entries(), Given.BACK)
             return
-        await self._end(row, row.history(), Fail(damage))
+        await self._end(row, envelope, row.entries(), Fail(damage))
         self._database.report(SetAside(id=row.id, reason=reason))
 
-    async def _name_duplicate(self, row: Row, peer: str, history: History) -> History:
+    async def _name_duplicate(self, row: Row, peer: str) -> Doubted:
         """Name a message whose last claim ended with the final dot on its way."""
         doubted = Doubted(at=self._database.clock(), peer=peer)
         async with self._database.connections.lend("note a doubt") as connection:
@@ -147,14 +174,23 @@ class Claimer:
                 _DOUBTED, {"id": row.uuid, "token": row.token, "lines": lines([doubted])}
             )
         self._database.report(PossibleDuplicate(id=row.id, peer=peer))
-        return transition.folded(history, (doubted,))
+        return doubted
 
-    async def _end(self, row: Row, history: History, settlement: Done | Fail | Given) -> None:
+    async def _end(
+        self,
+        row: Row,
+        envelope: Envelope,
+        entries: Sequence[Entry],
+        settlement: Done | Fail | Given,
+    ) -> None:
         ending = Ending(
             id=row.uuid,
             token=row.token,
             stage=row.stage,
-            history=history,
+            history=journal.read(entries),
+            envelope=envelope,
+            entries=entries,
+            size=row.size,
             ack=Ack.STORED,
             settlement=settlement,
         )
@@ -165,9 +201,11 @@ class Claimer:
 
 
 def _leased(found: Sequence[object]) -> _Leased:
-    *columns, ack, octets = found
+    *columns, ack, octets, large = found
     waits = Ack.STORED if ack is None else Ack(str(ack))
-    return _Leased(read(columns), waits, cast("bytes | None", octets))
+    content = cast("bytes | None", octets)
+    size = cast("int | None", large) if content is None else len(content)
+    return _Leased(read(columns), waits, content, size or 0)
 
 
 def _age(leased: _Leased) -> tuple[float, UUID]:

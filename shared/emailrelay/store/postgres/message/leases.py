@@ -24,7 +24,7 @@ update emailrelay.message m set doubt = d.peer
 from unnest(%(ids)s::uuid[], %(tokens)s::bigint[], %(peers)s::text[]) as d (id, token, peer)
 where m.id = d.id and m.lease_token = d.token
 and m.lease_until > statement_timestamp() + make_interval(secs => %(half)s)
-returning m.id
+returning m.id, m.lease_token
 """
 _WAITS = """
 update emailrelay.awaited a set dot = d.peer
@@ -90,7 +90,7 @@ class Leases:
             await connection.execute(_NO_SYNC)
             marked = await connection.execute(_DOT, parameters)
             waited = await connection.execute(_WAITS, _waits(waits)) if waits else None
-        ours = {found for (found,) in await marked.fetchall()}
+        ours: set[object] = set(await marked.fetchall())
         waiting = {found for (found,) in await waited.fetchall()} if waited else set[object]()
         return [_verdict(dot, ours, waiting) for dot in dots]
 
@@ -102,7 +102,8 @@ class Leases:
                 return
             try:
                 kept = await self._renewed(list(held.values()))
-            except RelayError:  # the database is away; the connections have reported it
+            except RelayError as error:
+                self._database.refused("renew leases", error)
                 continue
             for message, lease in held.items():
                 if message not in kept:
@@ -133,7 +134,7 @@ def _waits(dots: Sequence[_Dot]) -> dict[str, object]:
 
 
 def _verdict(dot: _Dot, ours: set[object], waiting: set[object]) -> bool | StoreError:
-    if dot.lease.message not in ours:
+    if (dot.lease.message, dot.lease.token) not in ours:
         return StoreError(
             "deliver a message", "its lease was not renewed in time; another process may have it"
         )

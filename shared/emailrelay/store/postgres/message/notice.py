@@ -1,19 +1,21 @@
 """The right to tell the sender of a failed message, and the notice until it leaves."""
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import cast
 from uuid import UUID
 
 from emailrelay import envelope_format, journal
 from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import Recovered
 from emailrelay.journal import Notified
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import from_uuid, to_uuid
+from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
 from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
@@ -59,27 +61,42 @@ class PostgresFailure(FailedMessage):
                 break
         return bytes(found[:most])
 
-    async def record(self) -> None:
+    async def record(self, *, told: bool = False) -> None:
         """See ``FailedMessage.record``."""
+        noted = Notified(at=self._database.clock(), told=told)
         async with self._database.connections.lend("note that a sender is told") as connection:
-            await self._note(connection)
+            await self._note(connection, noted)
 
-    async def _note(self, connection: DatabaseConnection) -> None:
-        noted = lines([Notified(at=self._database.clock())])
+    async def _note(self, connection: DatabaseConnection, noted: Notified) -> None:
         cursor = await connection.execute(
-            _NOTE, {"id": self._uuid, "token": self._token, "lines": noted}
+            _NOTE, {"id": self._uuid, "token": self._token, "lines": lines([noted])}
         )
         if await cursor.fetchone() is None:
             raise StoreError(f"tell of {self.id}", "another process does it by now")
 
-    async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
+    def beside(self, other: FailedMessage) -> bool:
+        """See ``FailedMessage.beside``."""
+        return isinstance(other, PostgresFailure) and other._database is self._database  # noqa: SLF001 - its own kind
+
+    async def prepare(
+        self,
+        text: Callable[[QueueId], bytes],
+        *,
+        local: bool,
+        to: Sequence[Address] = (),
+        also: Sequence[FailedMessage] = (),
+    ) -> PreparedNotice:
         """See ``FailedMessage.prepare``."""
         message = self._database.new_id()
         octets = text(message)
         envelope: Envelope = self._claim.envelope
-        head = envelope_format.write(notice_envelope(envelope.sender, octets))
+        to = tuple(to) or (envelope.sender,)
+        head = envelope_format.write(notice_envelope(to, octets))
+        noted = Notified(at=self._database.clock(), told=True, to=to, notice=message)
         async with self._database.connections.transact("prepare a notice") as connection:
-            await self._note(connection)
+            for failure in (self, *also):
+                if isinstance(failure, PostgresFailure):
+                    await failure._note(connection, noted)  # noqa: SLF001 - its own kind
             await connection.execute(
                 _PREPARE,
                 {
@@ -112,6 +129,10 @@ class PostgresFailure(FailedMessage):
         """See ``FailedMessage.delivered``."""
         async with self._database.connections.lend("forget a notice") as connection:
             await connection.execute(_LEAVE, {"about": self._uuid})
+
+    async def remove(self) -> None:
+        """See ``FailedMessage.remove``."""
+        await self._claim.settle(Done(end=MessageEnd.EXPIRED))
 
     async def release(self) -> None:
         """See ``FailedMessage.release``."""

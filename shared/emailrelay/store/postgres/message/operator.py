@@ -4,21 +4,25 @@ from collections.abc import AsyncIterator, Sequence
 from typing import cast
 from uuid import UUID
 
+from emailrelay import journal
 from emailrelay.envelope import Envelope
-from emailrelay.journal import AdministratorWish, History
+from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.queue_id import QueueId, arrived_at
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.base import Listed, StageCount
+from emailrelay.store.base import Listed, StageTotal
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.message import past
 from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read, uuid_of
 from emailrelay.store.postgres.message.settling import DELETE
 from emailrelay.store.transition import Change
 
 _AT_ONCE = 1000
+_OPERATOR = "operator"
+"""Note in the history of a message that an operator has taken out."""
 _LIST = """
 select id, stage, extract(epoch from run_at)::float8, size from emailrelay.message
 where stage = any(%(stages)s) and id > %(after)s order by id limit %(most)s
@@ -65,20 +69,22 @@ async def listing(database: Database, stages: Sequence[Stage]) -> AsyncIterator[
             return
 
 
-async def counts(database: Database) -> dict[Stage, StageCount]:
+async def counts(database: Database) -> dict[Stage, StageTotal]:
     """See ``Store.counts``."""
     async with database.connections.lend("count the messages") as connection:
         cursor = await connection.execute(_COUNT)
         rows = await cursor.fetchall()
-    found = dict.fromkeys(Stage, StageCount(0, None))
+    found = dict.fromkeys(Stage, StageTotal(0, None))
     for stage, messages, first in rows:
         arrived = arrived_at(from_uuid(UUID(str(first))))
-        found[Stage(str(stage))] = StageCount(cast("int", messages), arrived)
+        found[Stage(str(stage))] = StageTotal(cast("int", messages), arrived)
     return found
 
 
-async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelope, History] | None:
-    """See ``Store.describe``."""
+async def read_journal(
+    database: Database, message: QueueId
+) -> tuple[Stage, Envelope, list[Entry]] | None:
+    """See ``Store.journal``."""
     uuid = uuid_of(message)
     if uuid is None:
         return None
@@ -91,7 +97,13 @@ async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelop
     if found is None:
         return None
     row = read(found)
-    return row.stage, row.envelope(), row.history()
+    return row.stage, row.envelope(), row.entries()
+
+
+async def describe(database: Database, message: QueueId) -> tuple[Stage, Envelope, History] | None:
+    """See ``Store.describe``."""
+    found = await read_journal(database, message)
+    return None if found is None else (found[0], found[1], journal.read(found[2]))
 
 
 async def wish(database: Database, message: QueueId, wished: AdministratorWish) -> bool:
@@ -108,7 +120,7 @@ async def wish(database: Database, message: QueueId, wished: AdministratorWish) 
             wished, stage=row.stage, history=row.history(), now=database.clock()
         )
         if change is not None:
-            await make(database, connection, row.uuid, change)
+            await make(database, connection, row, change)
     return True
 
 
@@ -124,7 +136,7 @@ async def flush(database: Database, message: QueueId) -> bool:
         )
         if change is None:
             return False
-        await make(database, connection, row.uuid, change)
+        await make(database, connection, row, change)
     return True
 
 
@@ -140,18 +152,19 @@ async def _locked(connection: DatabaseConnection, message: QueueId) -> tuple[Row
 
 
 async def make(
-    database: Database, connection: DatabaseConnection, message: UUID, change: Change
+    database: Database, connection: DatabaseConnection, row: Row, change: Change
 ) -> None:
     """Make a change to a message that is locked and not claimed."""
     if change.stage is None:
         for statement in DELETE:
-            await connection.execute(statement, {"ids": [message]})
+            await connection.execute(statement, {"ids": [row.uuid], "hows": [_OPERATOR]})
+        await past.add(database, connection, [past.of_row(row, change, database.clock())])
         return
     await connection.execute(
         _CHANGE.encode(),
         {
             "now": database.clock.parameter,
-            "id": message,
+            "id": row.uuid,
             "stage": change.stage.value,
             "lines": lines(change.entries),
             "delay": None if change.due is None else database.clock.delay(change.due),

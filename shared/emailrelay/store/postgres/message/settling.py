@@ -2,20 +2,23 @@
 
 The transaction locks the rows that still belong to their claims, looks at what operators have wished
 meanwhile, and makes the changes. A settlement whose answer was lost is made again: the row, or the
-history, tells that it was made.
+history, tells by the token that it was made, and not that of another claim.
 """
 
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import cast
+from typing import TypeAlias, cast
 from uuid import UUID
 
 from emailrelay.ack import Ack
+from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import PossibleDuplicate
+from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import AdministratorWish, Answered, Attempt, Entry, History
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold
@@ -26,20 +29,21 @@ from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import committing
+from emailrelay.store.postgres.message.past import add
 from emailrelay.store.postgres.message.row import lines
 from emailrelay.store.postgres.message.upload import move
-from emailrelay.store.transition import GONE, Change
+from emailrelay.store.transition import Change
 
 _LOCK = """
-select m.id, m.wish from emailrelay.message m
+select m.id, m.lease_token, m.wish from emailrelay.message m
 join unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 on m.id = d.id and m.lease_token = d.token
 where m.lease_until is not null order by m.id for update of m
 """
 _ENDED = """
-select d.id from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
+select d.id, d.token from unnest(%(ids)s::uuid[], %(tokens)s::bigint[]) as d (id, token)
 where exists (select 1 from emailrelay.message m where m.id = d.id and m.settled_token = d.token)
-or exists (select 1 from emailrelay.history h where h.id = d.id)
+or exists (select 1 from emailrelay.history h where h.id = d.id and h.how = d.token::text)
 """
 # With a write of its own the commit waits until the standby has what an earlier one has written.
 _WRITE = "update emailrelay.clock_mark set latest = latest"
@@ -62,16 +66,21 @@ DELETE = (
     "delete from emailrelay.message where id = any(%(ids)s)",
     "delete from emailrelay.body where message = any(%(ids)s)",
     """
-    insert into emailrelay.history (id, ended_at)
-    select id, statement_timestamp() from unnest(%(ids)s::uuid[]) as d (id)
+    insert into emailrelay.history (id, ended_at, how)
+    select id, statement_timestamp(), how
+    from unnest(%(ids)s::uuid[], %(hows)s::text[]) as d (id, how)
     """,
 )
-"""Takes messages out, and notes that they have been here."""
+"""Takes messages out, and notes that they have been here, and whose lease has ended them."""
 _ANSWER = """
 update emailrelay.awaited a set reply = d.reply
 from unnest(%(ids)s::uuid[], %(replies)s::text[]) as d (id, reply)
 where a.id = d.id and a.reply is null and a.wait_until > statement_timestamp() returning a.id
 """
+
+
+_Lease: TypeAlias = tuple[UUID, int]
+"""A message, and the token of the claim on it."""
 
 
 class Given(Enum):
@@ -112,6 +121,9 @@ class Ending:
     token: int
     stage: Stage
     history: History
+    envelope: Envelope
+    entries: Sequence[Entry]
+    size: int
     ack: Ack
     settlement: Defer | Done | Fail | Hold | FilterPass | Given
     answer: Reply | None = None
@@ -119,10 +131,21 @@ class Ending:
     """The server to which a final dot was sent in this claim."""
 
     @property
+    def lease(self) -> _Lease:
+        """Return what names the claim: two of one message may end in one transaction."""
+        return self.id, self.token
+
+    @property
     def weight(self) -> int:
         """Return the octets that it adds to a transaction."""
         adopted = self.settlement.adopted if isinstance(self.settlement, FilterPass) else None
         return 4096 + (0 if adopted is None else sum(len(octets) for _, octets in adopted.chunks))
+
+    def past(self, change: Change, now: float) -> PastMessage:
+        """Return the message's record in the history, after the change by which it leaves."""
+        told = (*self.entries, *change.entries)
+        message = from_uuid(self.id)
+        return past(message, self.envelope, told, now=now, end=change.end, size=self.size)
 
 
 class LeaseEnded(StoreError):
@@ -181,19 +204,19 @@ class Settler:
         self, connection: DatabaseConnection, endings: Sequence[Ending]
     ) -> tuple[list[bool], set[Stage]]:
         wishes = await _lock(connection, endings)
-        ours = [ending for ending in endings if ending.id in wishes]
+        ours = [ending for ending in endings if ending.lease in wishes]
         if len(ours) < len(endings):
-            await _must_have_ended(connection, [e for e in endings if e.id not in wishes])
+            await _must_have_ended(connection, [e for e in endings if e.lease not in wishes])
         heard = await _answer(connection, ours)
         now = self._database.clock()
         changes = [
-            (ending, _change(ending, wishes[ending.id], now=now, heard=ending.id in heard))
+            (ending, _change(ending, wishes[ending.lease], now=now, heard=ending.id in heard))
             for ending in ours
         ]
         await self._write(connection, changes)
         rings = {change.stage for _, change in changes if change.stage is not None}
         results = [
-            not _too_late(ending, heard=ending.id in heard or ending.id not in wishes)
+            not _too_late(ending, heard=ending.id in heard or ending.lease not in wishes)
             for ending in endings
         ]
         return results, rings
@@ -201,11 +224,13 @@ class Settler:
     async def _write(
         self, connection: DatabaseConnection, changes: Sequence[tuple[Ending, Change]]
     ) -> None:
-        going = [ending.id for ending, change in changes if change.stage is None]
+        going = [ending for ending, change in changes if change.stage is None]
         staying = [(ending, change) for ending, change in changes if change.stage is not None]
         if going:
+            ids, hows = [each.id for each in going], [str(each.token) for each in going]
             for statement in DELETE:
-                await connection.execute(statement, {"ids": going})
+                await connection.execute(statement, {"ids": ids, "hows": hows})
+            await add(self._database, connection, _records(changes, self._database.clock()))
         if staying:
             await self._write_changes(connection, staying)
         for ending, _ in staying:
@@ -232,15 +257,23 @@ class Settler:
         )
 
 
+def _records(changes: Sequence[tuple[Ending, Change]], now: float) -> list[PastMessage]:
+    return [ending.past(change, now) for ending, change in changes if change.stage is None]
+
+
 async def _lock(
     connection: DatabaseConnection, endings: Sequence[Ending]
-) -> Mapping[UUID, AdministratorWish | None]:
+) -> Mapping[_Lease, AdministratorWish | None]:
     """Lock the rows that still belong to their claims; return the operator's wish for each."""
     cursor = await connection.execute(_LOCK, _fenced(endings))
     return {
-        cast("UUID", found): None if wish is None else AdministratorWish(str(wish))
-        for found, wish in await cursor.fetchall()
+        (cast("UUID", found), cast("int", token)): _wish(wish)
+        for found, token, wish in await cursor.fetchall()
     }
+
+
+def _wish(found: object) -> AdministratorWish | None:
+    return None if found is None else AdministratorWish(str(found))
 
 
 async def _must_have_ended(connection: DatabaseConnection, endings: Sequence[Ending]) -> None:
@@ -251,10 +284,10 @@ async def _must_have_ended(connection: DatabaseConnection, endings: Sequence[End
 
     """
     cursor = await connection.execute(_ENDED, _fenced(endings))
-    ended = {found for (found,) in await cursor.fetchall()}
+    ended = set(await cursor.fetchall())
     if ended:
         await connection.execute(_WRITE)
-    if any(ending.id not in ended and ending.settlement is not Given.BACK for ending in endings):
+    if any(ending.lease not in ended and ending.settlement is not Given.BACK for ending in endings):
         raise LeaseEnded("settle a message", "its lease ended before; another process may have it")
 
 
@@ -283,12 +316,20 @@ def _change(ending: Ending, wish: AdministratorWish | None, *, now: float, heard
     """Return what becomes of the message; see ``Claim.settle`` for the part of the client."""
     refused = ending.answer is not None and not ending.answer.accepted
     if ending.ack is not Ack.STORED and refused and (heard or ending.ack is Ack.DELIVERED):
-        return GONE  # it is the client's again
+        return _refused(ending)  # it is the client's again
     change = _settled(ending, wish, now=now)
     accepted = ending.answer is not None and ending.answer.accepted
     if ending.ack is Ack.STORED or not accepted or change.stage is None:
         return change
     return Change((*change.entries, Answered(at=now)), change.stage, change.due)
+
+
+def _refused(ending: Ending) -> Change:
+    match ending.settlement:
+        case Defer() | Done() | Fail() | Hold():
+            return transition.after_refusal(ending.settlement)
+        case _:
+            return transition.gone(MessageEnd.REFUSED)
 
 
 def _settled(ending: Ending, wish: AdministratorWish | None, *, now: float) -> Change:

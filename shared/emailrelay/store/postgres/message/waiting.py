@@ -14,12 +14,17 @@ from emailrelay.ack import Ack
 from emailrelay.errors import RelayError
 from emailrelay.events import PossibleDuplicate, Withdrawn
 from emailrelay.journal import Doubted
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
+from emailrelay.store import transition
+from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.message import past
 from emailrelay.store.postgres.message.committing import WAIT
-from emailrelay.store.postgres.message.row import lines
+from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
 
+_UNKNOWN = Reply(451, "4.3.0 it is not known what has become of the message, try again later")
 _SHORTEST, _LONGEST, _GROWTH = 0.01, 0.5, 1.5
 _ANSWERS = "select id, reply from emailrelay.awaited where id = any(%(ids)s) and reply is not null"
 _RENEW = """
@@ -29,9 +34,9 @@ where id = any(%(ids)s)
 _GIVE_UP = "delete from emailrelay.awaited where id = %(id)s and reply is null returning ack, dot"
 _TAKE = "delete from emailrelay.awaited where id = %(id)s returning reply"
 # DELIVERED mail that no client waits for goes, unless a worker has it: its claim sees to it then.
-_WITHDRAW = """
-delete from emailrelay.message where id = %(id)s
-and (lease_until is null or lease_until <= statement_timestamp()) returning id
+_WITHDRAW = f"""
+delete from emailrelay.message m where m.id = %(id)s
+and (m.lease_until is null or m.lease_until <= statement_timestamp()) returning {COLUMNS}
 """
 _DOUBTED = "update emailrelay.message set journal = journal || %(lines)s where id = %(id)s"
 _BODY = "delete from emailrelay.body where message = %(id)s"
@@ -77,7 +82,7 @@ class ClientWaits:
 
     async def give_up(self, message: UUID) -> Reply | None:
         """Take the wait back; return the reply if one is there already."""
-        self._waiting.pop(message, None)
+        known = self._waiting.pop(message, None)
         withdrawn, dot = False, ""
         try:
             async with self._database.connections.transact("give up waiting") as connection:
@@ -90,21 +95,32 @@ class ClientWaits:
                     return Reply.parse(str(answered[0])) if answered else None
                 ack, dot = map(str, found)
                 if ack == Ack.DELIVERED:
-                    removed = await connection.execute(_WITHDRAW, parameters)
-                    withdrawn = await removed.fetchone() is not None
-                    if withdrawn:
+                    removed = await connection.execute(_WITHDRAW.encode(), parameters)
+                    row = await removed.fetchone()
+                    withdrawn = row is not None
+                    if row is not None:
                         await connection.execute(_BODY, parameters)
+                        await self._remember(connection, read(row))
                 if dot and not withdrawn:
                     doubted = lines([Doubted(at=self._database.clock(), peer=dot)])
                     await connection.execute(_DOUBTED, {**parameters, "lines": doubted})
         except RelayError as error:  # the wait ends by itself, after WAIT seconds
             self._database.trouble("give up waiting", error)
-            return None
+            if known is not None and known.done() and not known.cancelled():
+                return known.result()
+            # A worker may have answered, or may do so before that: the client gets no 250, as the
+            # answer may be a refusal, and is to send the message again.
+            self._database.report(PossibleDuplicate(id=from_uuid(message), peer="unknown"))
+            return _UNKNOWN
         if withdrawn:
             self._database.report(Withdrawn(id=from_uuid(message)))
         elif dot:
             self._database.report(PossibleDuplicate(id=from_uuid(message), peer=dot))
         return None
+
+    async def _remember(self, connection: DatabaseConnection, row: Row) -> None:
+        gone, now = transition.gone(MessageEnd.WITHDRAWN), self._database.clock()
+        await past.add(self._database, connection, [past.of_row(row, gone, now)])
 
     async def _look(self) -> None:
         """Look for answers, often at first, and renew the waits."""
@@ -119,7 +135,8 @@ class ClientWaits:
             renew = loop.time() - renewed > WAIT / 3
             try:
                 found = await self._answers(renew=renew)
-            except RelayError:  # the database is away; the connections have reported it
+            except RelayError as error:
+                self._database.refused("look for answers", error)
                 pause = _LONGEST
                 continue
             renewed = loop.time() if renew else renewed

@@ -172,6 +172,32 @@ select id, stage, run_at, attempts, size, lease_holder, lease_until,
 from emailrelay.message
 """
 
+_PAST = """
+create table emailrelay.past_message (
+    id uuid not null,
+    ended_at timestamptz not null,
+    record text not null
+)
+"""
+_PAST_OF_DAYS = Tuned(f"{_PAST} partition by range (ended_at)", _PAST)
+_PAST_REST = Tuned(
+    "create table emailrelay.past_message_rest partition of emailrelay.past_message default"
+)
+_PAST_BY_ID = "create index past_message_id on emailrelay.past_message (id)"
+# The rows come in the order of their times, so that an index of ranges is small and enough.
+_PAST_BY_TIME = Tuned(
+    "create index past_message_ended on emailrelay.past_message using brin (ended_at)",
+    "create index past_message_ended on emailrelay.past_message (ended_at)",
+)
+_HISTORY_BOUNDS = """
+create table emailrelay.history_bounds (
+    only_row boolean primary key default true check (only_row),
+    days integer not null,
+    octets bigint not null,
+    paused_until timestamptz
+)
+"""
+
 MIGRATIONS: tuple[Migration, ...] = (
     Migration(
         version=1,
@@ -197,6 +223,18 @@ MIGRATIONS: tuple[Migration, ...] = (
             _PERMIT,
             _TOKENS,
             _QUEUE,
+        ),
+    ),
+    Migration(
+        version=2,
+        title="the history: a record of each message that has left",
+        oldest=1,
+        statements=(
+            _PAST_OF_DAYS,
+            _PAST_REST,
+            _PAST_BY_ID,
+            _PAST_BY_TIME,
+            _HISTORY_BOUNDS,
         ),
     ),
 )

@@ -26,6 +26,18 @@ on conflict (version) do nothing
 """Another process that makes the same step waits here until it is made."""
 
 
+_LACKING = """
+select c.relname from pg_class c join pg_namespace s on s.oid = c.relnamespace
+where s.nspname = 'emailrelay' and c.relkind in ('r', 'p') and not exists
+    (select 1 from pg_inherits i where i.inhrelid = c.oid)
+and not (has_table_privilege(c.oid, 'select') and (c.relname = 'version' or
+    (has_table_privilege(c.oid, 'insert') and has_table_privilege(c.oid, 'update')
+    and has_table_privilege(c.oid, 'delete'))))
+order by c.relname
+"""
+"""A part of a table is used through the whole."""
+
+
 class Versions(NamedTuple):
     """Where the tables of a database stand."""
 
@@ -133,6 +145,12 @@ async def unsafe_settings(connection: DatabaseConnection, allowed: frozenset[str
         if value is not None and value not in safe and f"{name}={value}" not in allowed:
             found.append(f"{name}={value}")
     return found
+
+
+async def missing_rights(connection: DatabaseConnection) -> list[str]:
+    """Return the tables that this user may not use as services do: a grant is missing."""
+    cursor = await connection.execute(_LACKING)
+    return [str(name) for (name,) in await cursor.fetchall()]
 
 
 async def check(connection: DatabaseConnection, allowed: frozenset[str]) -> None:

@@ -254,6 +254,27 @@ def open_to_write(at: Location) -> int | None:
     return None
 
 
+def open_to_append(at: Location) -> int:
+    """Open a regular file to append to it, made if it is missing, for owner and group alone.
+
+    Raises:
+        OSError: it cannot be opened or made, or is no regular file with one name.
+
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NONBLOCK
+    try:
+        descriptor = opened(at, flags)
+    except FileNotFoundError:
+        with contextlib.suppress(FileExistsError):
+            os.close(create(at))
+        descriptor = opened(at, flags)
+    status = os.fstat(descriptor)
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        return descriptor
+    os.close(descriptor)
+    raise FileExistsError(errno.EEXIST, "is no regular file with one name; remove it", str(at))
+
+
 def exists(at: Location) -> bool:
     """Tell if a name is there; half the cost of ``os.path.exists`` for a missing name."""
     return os.access(at.name, os.F_OK, dir_fd=at.directory.fileno())

@@ -16,6 +16,8 @@ LOG = ".wal"
 """The directory of the log; processes that have the spool open share its lock."""
 SLOTS = ".slots"
 """Made if a route has a limit that processes share."""
+HISTORY = ".history"
+"""Made if the history is on: a file for each day, and its bounds."""
 FILTERS_FIRST = ".unfiltered"
 """Present if new mail goes to the filters first, for programs that submit directly."""
 DIRECTORIES = (DRAFTS, WORK, WAKE, DOUBT, WAITING, NOTICES, LOG)

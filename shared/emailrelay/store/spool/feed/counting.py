@@ -4,12 +4,12 @@ from collections import Counter
 
 from emailrelay.queue_id import arrived_at
 from emailrelay.stage import Stage
-from emailrelay.store.base import StageCount
+from emailrelay.store.base import StageTotal
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory
 
 
-def count(directory: Directory) -> dict[Stage, StageCount]:
+def count(directory: Directory) -> dict[Stage, StageTotal]:
     """Read all names once, and no file: a million messages take about two seconds. Blocks.
 
     A message whose id has no time does not count for the oldest one.
@@ -29,4 +29,4 @@ def count(directory: Directory) -> dict[Stage, StageCount]:
             arrived = arrived_at(entry.id)
             if arrived is not None:
                 oldest[stage] = min(arrived, oldest.get(stage, arrived))
-    return {stage: StageCount(messages[stage], oldest.get(stage)) for stage in Stage}
+    return {stage: StageTotal(messages[stage], oldest.get(stage)) for stage in Stage}

@@ -3,9 +3,10 @@
 import os
 import stat
 
-from emailrelay import envelope_format
+from emailrelay import envelope_format, message_id
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import TakenIn
+from emailrelay.mail_fields import mail_fields
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
 from emailrelay.store.spool.disk import files, names
@@ -41,13 +42,15 @@ async def _take_in_pair(spool: Spool, envelope: Location, entry: names.EnvelopeN
         if not stat.S_ISREG(files.status_of(envelope).st_mode):
             return
         fields = envelope_format.parse(read_left(envelope)).envelope
+        beginning = os.pread(content, message_id.BEGINNING, 0)
+        fields = fields._replace(message_id=message_id.of_content(beginning))
         async with SpoolDraft(spool, fields) as draft:
             offset = 0
             while chunk := os.pread(content, CHUNK, offset):
                 draft.write(chunk)
                 offset += len(chunk)
             await draft.commit(entry.stage)
-        spool.report(TakenIn(id=draft.id))
+        spool.report(TakenIn(id=draft.id, **mail_fields(fields)))
     except DamagedMessage as error:
         spool.trouble(f"take in {envelope.name} from a filter", error)
     finally:

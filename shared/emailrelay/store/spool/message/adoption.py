@@ -8,7 +8,7 @@ completes the adoption, any number of times, and does not run the chain again.
 import os
 from contextlib import ExitStack
 
-from emailrelay import envelope_format, journal
+from emailrelay import envelope_format, journal, message_id
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.journal import Wished
 from emailrelay.queue_id import QueueId
@@ -50,6 +50,8 @@ def _prepare(locked: Locked, copy: SpoolCopy, opened: ExitStack) -> tuple[int, i
     _clear(copy)
     content = _own_content(copy, opened)
     length, crc32 = files.measure(content)
+    beginning = os.pread(content, message_id.BEGINNING, 0)
+    fields = fields._replace(message_id=message_id.of_content(beginning))
     # The journal is the original's: a program can change the message, not its history.
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     filtered = journal.Filtered(at=locked.spool.clock(), length=length, crc32=crc32)

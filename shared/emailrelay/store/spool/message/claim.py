@@ -14,7 +14,8 @@ from emailrelay import journal
 from emailrelay.ack import Ack
 from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError
-from emailrelay.journal import AdministratorWish, Attempt, History
+from emailrelay.history_record import past
+from emailrelay.journal import AdministratorWish, Attempt, Entry, History
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.store import transition
@@ -47,6 +48,7 @@ class SpoolClaim(Claim):
         locked: Locked,
         envelope: Envelope,
         history: History,
+        entries: Sequence[Entry],
         *,
         content: int,
         size: int,
@@ -56,6 +58,7 @@ class SpoolClaim(Claim):
         """Take over the lock and the open content; ``read`` octets of the envelope are known."""
         self.id, self.stage = locked.id, locked.stage
         self.envelope, self.history, self.size, self.ack = envelope, history, size, ack
+        self._entries = entries
         self._locked, self._spool = locked, locked.spool
         self._content = content
         self._read = read
@@ -165,8 +168,10 @@ class SpoolClaim(Claim):
         """Answer the waiting client; if that fails, no client waits any more. See ``settle``."""
         if not answer.accepted:
             if self._tell(answer) or self.ack is Ack.DELIVERED:
-                settlement = Done()  # the client is responsible for it again
-            await self._record(settlement)
+                # The client is responsible for it again.
+                await self._leave(transition.after_refusal(settlement))
+            else:
+                await self._record(settlement)
             return True
         if self.ack is Ack.DELIVERED and not isinstance(settlement, Done):
             await self._make_ordinary()
@@ -189,14 +194,14 @@ class SpoolClaim(Claim):
 
     async def _record(self, settlement: Settlement) -> None:
         match settlement:
-            case Done():
-                await self._done()
+            case Done(attempt, end):
+                await self._leave(transition.gone(end, attempt))
             case Pass():
                 await self._pass()
             case _:
                 await self._change(settlement)
 
-    async def _done(self) -> None:
+    async def _leave(self, change: Change) -> None:
         if self._doubt is not None:
             with contextlib.suppress(OSError):  # it only helps the recovery after a kill
                 self._spool.final_dots.delivered(self._doubt)
@@ -213,9 +218,19 @@ class SpoolClaim(Claim):
             now, done = self._spool.clock(), Reply(250, "2.0.0 delivered")
             replies = dict.fromkeys(self.history.pending(self.envelope), done)
             self._locked.append(journal.write(Attempt(at=now, peer="", replies=replies)))
+        else:
+            self._remember(change)
         self._out_of_doubt()  # before the sync: a kill there sends nothing twice
         if durability is not None:
             await durability.removed(self._spool.root, self._hand_over())
+
+    def _remember(self, change: Change) -> None:
+        """Note the message's end in the history."""
+        spool = self._spool
+        if spool.history.on:
+            told = (*self._entries, *change.entries)
+            now, end = spool.clock(), change.end
+            spool.history.add(past(self.id, self.envelope, told, now=now, end=end, size=self.size))
 
     async def _record_and_remove(self, durability: Durability) -> bool | None:
         """Remove a message that is recorded as gone; None: the disk refused to remove it.
@@ -277,6 +292,7 @@ class SpoolClaim(Claim):
         await self._append(change)
         if change.stage is None:
             moves.drop(self._locked)
+            self._remember(change)
         else:
             # S4 or S5: the reason is durable before the name shows it.
             moves.show(self._locked, change.stage, change.due)

@@ -12,6 +12,7 @@ from emailrelay.ack import Ack
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import Recovered, SetAside, Withdrawn
 from emailrelay.journal import History
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import is_due, was_set_back
@@ -78,7 +79,8 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         file = envelope_format.parse(octets)
     except DamagedMessage as error:
         return _set_aside(locked, str(error)) if vouched_for else _withdraw(locked)
-    history = journal.history(file.tail)
+    entries = journal.parse(file.tail)
+    history = journal.read(entries)
     if not vouched_for and history.accepted_at is None:
         return _withdraw(locked)  # torn behind the end mark
     now, stage = spool.clock(), locked.stage
@@ -87,6 +89,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         moves.make(locked, by_hand)
         if by_hand.stage is not stage:
             return NotNow(None)
+        entries += by_hand.entries
         history = transition.folded(history, by_hand.entries)
     wished = transition.after_wish(history.wish, stage=stage, history=history, now=now)
     if wished is not None:
@@ -108,13 +111,20 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         os.close(content)
         return _set_aside(locked, f"content: {size} octets, {history.length} were accepted")
     return SpoolClaim(
-        locked, file.envelope, history, content=content, size=size, ack=ack, read=len(octets)
+        locked,
+        file.envelope,
+        history,
+        entries,
+        content=content,
+        size=size,
+        ack=ack,
+        read=len(octets),
     )
 
 
 def _withdraw(locked: Locked) -> NotNow:
     """Remove a message whose client was not told 250, and has gone: it sends it again."""
-    moves.remove(locked)
+    moves.leave(locked, transition.gone(MessageEnd.WITHDRAWN), moves.remove)
     adoption.discard(locked.spool, locked.id)
     locked.spool.report(Withdrawn(id=locked.id))
     return NotNow(None)

@@ -1,16 +1,19 @@
 """The right to tell the sender of a failed message: the lock on its envelope."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from emailrelay import envelope_format, journal
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import DamagedMessage, as_store_error
-from emailrelay.journal import History
+from emailrelay.journal import History, Notified
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
+from emailrelay.store import transition
 from emailrelay.store.failure import FailedMessage, PreparedNotice
 from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message import moves, notice, rewriting
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.notice import Notice, NoticeKind
@@ -27,10 +30,14 @@ def take_failure(spool: Spool, message: QueueId) -> "SpoolFailure | None":
             return None
         try:
             rewriting.shorten_if_long(locked)
-            return SpoolFailure(locked)
+            failure = SpoolFailure(locked)
+            covered = not failure.history.notified and notice.covered(spool, message)
         except BaseException:
             locked.release()
             raise
+        if covered:
+            locked.release()  # the next sweep records it
+        return None if covered else failure
 
 
 class SpoolFailure(FailedMessage):
@@ -54,26 +61,55 @@ class SpoolFailure(FailedMessage):
             finally:
                 os.close(descriptor)
 
-    async def record(self) -> None:
+    async def record(self, *, told: bool = False) -> None:
         """See ``FailedMessage.record``."""
+        await in_thread(self._record, Notified(at=self._spool.clock(), told=told))
+
+    def _record(self, noted: Notified) -> None:
         with as_store_error(f"note that the sender of {self.id} is told"):
             self._discard_unrecorded()
-            notice.record(self._locked)
+            notice.record(self._locked, noted)
+
+    def beside(self, other: FailedMessage) -> bool:
+        """See ``FailedMessage.beside``."""
+        return isinstance(other, SpoolFailure) and other._spool is self._spool  # noqa: SLF001 - its own kind
 
     def _discard_unrecorded(self) -> None:
         unrecorded = notice.lying(self._spool, self.id)
         if unrecorded is not None:
             unrecorded.discard()
 
-    async def prepare(self, text: Callable[[QueueId], bytes], *, local: bool) -> PreparedNotice:
+    async def prepare(
+        self,
+        text: Callable[[QueueId], bytes],
+        *,
+        local: bool,
+        to: Sequence[Address] = (),
+        also: Sequence[FailedMessage] = (),
+    ) -> PreparedNotice:
         """See ``FailedMessage.prepare``."""
         if self.envelope is None:
             raise ValueError(f"{self.id}: the sender is unknown")
-        drafted = Notice(self._spool, self.id, NoticeKind.LOCAL if local else NoticeKind.RELAY)
+        kind = NoticeKind.LOCAL if local else NoticeKind.RELAY
+        to = tuple(to) or (self.envelope.sender,)
+        others = [other for other in also if isinstance(other, SpoolFailure)]
+        return await in_thread(self._prepare, kind, text, to, others)
+
+    def _prepare(
+        self,
+        kind: NoticeKind,
+        text: Callable[[QueueId], bytes],
+        to: tuple[Address, ...],
+        others: "list[SpoolFailure]",
+    ) -> PreparedNotice:
         with as_store_error(f"write a notice about {self.id}"):
             self._discard_unrecorded()
-            prepared = drafted.draft(self.envelope.sender, text)
-            notice.record(self._locked)
+            drafted = Notice(self._spool, self.id, kind)
+            prepared = drafted.draft(to, text, [other.id for other in others])
+            noted = Notified(at=self._spool.clock(), told=True, to=to, notice=prepared.id)
+            notice.record(self._locked, noted)
+            for other in others:
+                notice.record(other._locked, noted)  # noqa: SLF001 - its own kind
         return prepared
 
     async def prepared(self) -> PreparedNotice | None:
@@ -90,6 +126,9 @@ class SpoolFailure(FailedMessage):
 
     async def relay(self) -> None:
         """See ``FailedMessage.relay``."""
+        await in_thread(self._relay)
+
+    def _relay(self) -> None:
         with as_store_error(f"send a notice about {self.id}"):
             left = notice.lying(self._spool, self.id)
             if left is not None:
@@ -101,6 +140,13 @@ class SpoolFailure(FailedMessage):
             left = notice.lying(self._spool, self.id)
             if left is not None:
                 left.discard()
+
+    async def remove(self) -> None:
+        """See ``FailedMessage.remove``."""
+        with as_store_error(f"remove {self.id}"):
+            if moves.history_of(self._locked).wish is None:
+                await in_thread(moves.make, self._locked, transition.gone(MessageEnd.EXPIRED))
+        await self.release()
 
     async def release(self) -> None:
         """See ``FailedMessage.release``."""

@@ -3,13 +3,18 @@
 import contextlib
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Self
 
 from emailrelay import envelope_format, journal
+from emailrelay.envelope import NULL_SENDER, Envelope
+from emailrelay.envelope_format import EnvelopeFile
 from emailrelay.errors import DamagedMessage
 from emailrelay.events import PossibleDuplicate
+from emailrelay.history_record import PastMessage, past
 from emailrelay.journal import AdministratorWish, Entry, History
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
@@ -89,7 +94,7 @@ def history_of(locked: Locked) -> History:
 def make(locked: Locked, change: Change) -> None:
     """Make a change: journal first, then the name, then the due time."""
     if change.stage is None:
-        drop(locked)
+        leave(locked, change)
         return
     if change.entries:
         locked.append(b"".join(map(journal.write, change.entries)))
@@ -121,6 +126,30 @@ def drop(locked: Locked) -> None:
     """Remove a message without a delivery, so that the log does not restore it."""
     locked.spool.durability.settlements().forget(locked.id)
     remove(locked)
+
+
+def leave(locked: Locked, change: Change, removing: Callable[[Locked], object] = drop) -> None:
+    """Remove a message, and note its end in the history."""
+    message = _past(locked, change) if locked.spool.history.on else None
+    removing(locked)
+    if message is not None:
+        locked.spool.history.add(message)
+
+
+def _past(locked: Locked, change: Change) -> PastMessage:
+    octets = files.read_ends(locked.descriptor)
+    try:
+        file = envelope_format.parse(octets)
+    except DamagedMessage:
+        salvaged = envelope_format.salvage(octets) or Envelope(NULL_SENDER)
+        file = EnvelopeFile(salvaged, octets)
+    return past(
+        locked.id,
+        file.envelope,
+        (*journal.parse(file.tail), *change.entries),
+        now=locked.spool.clock(),
+        end=change.end,
+    )
 
 
 def put_off(locked: Locked, due: float) -> None:
@@ -184,4 +213,4 @@ def withdraw(spool: Spool, message: QueueId) -> None:
         locked = lock(spool, message, stage)
         if locked is not None:
             with locked:
-                drop(locked)
+                leave(locked, transition.gone(MessageEnd.WITHDRAWN))

@@ -3,10 +3,14 @@
 N: the notice is drafted and synced in ``.dsn/ID.KIND/`` while the failed message's journal has no
 line ``Notified``; if its notifier dies then, it is discarded and made again. After that line it is
 sent. All of this belongs to the holder of the lock on the failed envelope.
+
+A notice about several messages lies with one of them. Its file ``also`` names the others, whose
+journals get their lines after that of the first: any opener can finish that, too. Until then no
+process tells of them in another way (``covered``).
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -14,7 +18,7 @@ from emailrelay import envelope_format, journal
 from emailrelay.acceptance import Accepted
 from emailrelay.envelope import Address
 from emailrelay.events import Recovered
-from emailrelay.journal import History
+from emailrelay.journal import Notified
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.failure import PreparedNotice, notice_envelope
@@ -24,6 +28,9 @@ from emailrelay.store.spool.durable.draft_files import DraftFiles
 from emailrelay.store.spool.marks import entrance
 from emailrelay.store.spool.message.moves import Locked, history_of, lock
 from emailrelay.store.spool.message.spool import Spool
+
+_ALSO = "also"
+"""The file with the ids of the other messages, one on each line."""
 
 
 class NoticeKind(StrEnum):
@@ -53,10 +60,17 @@ class Notice:
         """Return its directory."""
         return self.spool.directories.notices.below(self.at.name, makes=False)
 
-    def draft(self, to: Address, text: Callable[[QueueId], bytes]) -> PreparedNotice:
+    def draft(
+        self,
+        to: Sequence[Address],
+        text: Callable[[QueueId], bytes],
+        also: Sequence[QueueId] = (),
+    ) -> PreparedNotice:
         """Write the notice durably; ``text`` makes its content for the id that it will have."""
         spool = self.spool
         files.make_directory(self.at)
+        if also:
+            self._name_others(also)
         stage = entrance.get(spool.root)
         pair = DraftFiles(self.directory, lambda: spool.ids.next(spool.clock()))
         try:
@@ -71,6 +85,19 @@ class Notice:
             pair.close()
         files.sync_directory(spool.directories.notices)
         return PreparedNotice(pair.id, content)
+
+    def _name_others(self, others: Sequence[QueueId]) -> None:
+        descriptor = files.create(self.directory / _ALSO)
+        try:
+            files.write_all(descriptor, "".join(f"{other}\n" for other in others).encode())
+            files.sync_data(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def others(self) -> tuple[QueueId, ...]:
+        """Return the other messages that it is about."""
+        octets = files.read(self.directory / _ALSO) or b""
+        return tuple(map(QueueId, octets.decode("ascii", "replace").split()))
 
     def discard(self) -> None:
         """Remove it. The envelope goes first: without one it counts as sent."""
@@ -128,9 +155,17 @@ def lying(spool: Spool, about: QueueId) -> Notice | None:
     return None
 
 
-def record(locked: Locked) -> None:
-    """Record durably that the sender is told; from here the notice is sent in any case."""
-    locked.append(journal.write(journal.Notified(at=locked.spool.clock())))
+def covered(spool: Spool, message: QueueId) -> bool:
+    """Return whether a notice that lies with another message is about this one, too."""
+    return any(
+        notice.kind is NoticeKind.RELAY and notice.about != message and message in notice.others()
+        for notice in _all(spool)
+    )
+
+
+def record(locked: Locked, noted: Notified) -> None:
+    """Record a notification durably; from here the notice is sent in any case."""
+    locked.append(journal.write(noted))
     settlements = locked.spool.durability.settlements()
     settlements.keep_now(locked.id, locked.stage, locked.descriptor)
 
@@ -142,17 +177,34 @@ def sweep(spool: Spool) -> None:
         locked = next(filter(None, held), None)
         if locked is not None:
             with locked:
-                _settle(notice, history_of(locked))
+                _settle(notice, locked)
         elif spool.stage_of(notice.about) is None:
             notice.discard()  # the operator has deleted the failed message
 
 
-def _settle(notice: Notice, history: History) -> None:
+def _settle(notice: Notice, locked: Locked) -> None:
+    history = history_of(locked)
     if not history.notified:
         notice.discard()
     elif notice.kind is NoticeKind.RELAY:
+        noted = history.notice or Notified(at=locked.spool.clock())
+        if not all(_record_other(notice.spool, other, noted) for other in notice.others()):
+            return  # another process has the message now: the next sweep goes on
         notice.move_on()
         notice.spool.report(Recovered(id=notice.about, what="notice of failure sent on"))
+
+
+def _record_other(spool: Spool, message: QueueId, noted: Notified) -> bool:
+    """Record the notification of another message; False if a process has it now."""
+    locked = lock(spool, message, Stage.FAILED)
+    if locked is None:
+        return not files.is_there(spool.envelope(message, Stage.FAILED))
+    with locked:
+        history = history_of(locked)
+        again = history.failed is not None and history.failed.at > noted.at
+        if not history.notified and not again:
+            record(locked, noted)
+    return True
 
 
 def _all(spool: Spool) -> Iterator[Notice]:

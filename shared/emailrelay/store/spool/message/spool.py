@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.durable.durability import SpoolDurability
 from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
+from emailrelay.store.spool.history.history_writer import HistoryWriter
 from emailrelay.store.spool.marks.final_dots import FinalDots
 from emailrelay.store.spool.wake.announcer import Announcer
 from emailrelay.store.spool.wake.hint_sender import HintSender
@@ -47,6 +49,7 @@ class Spool:
     durability: SpoolDurability
     announcer: Announcer
     final_dots: FinalDots
+    history: HistoryWriter
     user: int
     """The user of this process, asked once: each claim compares it with an envelope's owner."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
@@ -73,7 +76,7 @@ class Spool:
 
     def trouble(self, doing: str, reason: object) -> None:
         """Report a step that has failed; it will be tried again."""
-        self.report(StoreTrouble(doing=doing, reason=str(reason)))
+        _tell(self.report, doing, reason)
 
     def make_directories(self) -> None:
         """Make missing directories, and open replaced ones."""
@@ -82,10 +85,15 @@ class Spool:
             directory.renew()
 
     def close(self) -> None:
-        """Close the directories."""
+        """Close the history and the directories."""
+        self.history.close()
         for directory in self.directories:
             directory.close()
         self.root.close()
+
+
+def _tell(report: Report, doing: str, reason: object) -> None:
+    report(StoreTrouble(doing=doing, reason=str(reason)))
 
 
 def open_spool(
@@ -116,4 +124,5 @@ def open_spool(
         durability=SpoolDurability(syncer, log, sync),
         announcer=Announcer(HintSender(directories.wake)),
         final_dots=FinalDots(directories.doubt),
+        history=HistoryWriter(above, clock=clock, trouble=partial(_tell, report)),
     )

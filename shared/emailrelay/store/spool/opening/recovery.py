@@ -12,14 +12,16 @@ from dataclasses import dataclass
 from emailrelay import journal
 from emailrelay.errors import RelayError
 from emailrelay.events import PossibleDuplicate, Recovered
+from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.stage import Stage
+from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import final_dots
 from emailrelay.store.spool.message import adoption, draft, notice
-from emailrelay.store.spool.message.moves import drop, lock
+from emailrelay.store.spool.message.moves import leave, lock
 from emailrelay.store.spool.message.spool import Spool
 
 _BUSY_IS_OLD = 600.0
@@ -46,6 +48,7 @@ class Recovery:
             self._notices,
             self._names,
             self.spool.syncer.look,
+            self.spool.history.sweep,
         )
         for step in steps:
             try:
@@ -107,7 +110,7 @@ class Recovery:
         """Handle the unfinished deliveries of dead forwarders."""
         for left in final_dots.left_behind(self.spool.directories.doubt):
             with self._each(left.message):
-                if not left.delivered or not self._removed(left.message):
+                if not left.delivered or not self._removed(left.message, left.peer):
                     self._name_duplicate(left.message, left.peer)
 
     def _name_duplicate(self, message: QueueId, peer: str) -> None:
@@ -122,7 +125,7 @@ class Recovery:
                 locked.append(journal.write(journal.Doubted(at=spool.clock(), peer=peer)))
         spool.report(PossibleDuplicate(id=message, peer=peer))
 
-    def _removed(self, message: QueueId) -> bool:
+    def _removed(self, message: QueueId, peer: str) -> bool:
         """Finish the removal of a delivered message; False if another process has it, or had it.
 
         If it is gone, its removal may have just ended, or another process may have claimed it and
@@ -132,7 +135,9 @@ class Recovery:
         locked = lock(spool, message, Stage.READY)
         if locked is not None:
             with locked:
-                drop(locked)
+                # The replies died with the forwarder.
+                delivered = journal.Attempt(at=spool.clock(), peer=peer)
+                leave(locked, transition.gone(MessageEnd.DELIVERED, delivered))
         elif spool.stage_of(message) is not None:
             return False
         elif files.exists(spool.content(message)):

@@ -1,0 +1,34 @@
+"""The check of the monitor's settings: what would stop it or hurt its work."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+from emailrelay.config import MonitorSettings
+from emailrelay.config.findings import CheckScope, SettingFinding
+from emailrelay.service.checks import addresses, store
+
+_NO_DIRECTORY = (
+    "runtime_dir is not set: set it for all services, as in runtime_dir = /run/emailrelay"
+)
+_EXTRA = ("h11", "prometheus_client")
+
+
+def check(settings: MonitorSettings, scope: CheckScope) -> Iterator[SettingFinding]:
+    """Yield every finding about the settings."""
+    yield from startable(settings)
+    if scope.ports:
+        yield from addresses.tcp(
+            settings.monitor_interface, settings.monitor_port, prefix="monitor_"
+        )
+    yield from addresses.unix(settings.monitor_interface, setting="monitor_interface")
+    if scope.store:
+        yield from store.check(settings)
+
+
+def startable(settings: MonitorSettings) -> Iterator[SettingFinding]:
+    """Yield the findings that stop the monitor."""
+    if settings.runtime_dir is None:
+        yield SettingFinding("runtime_dir", _NO_DIRECTORY)
+    for name in _EXTRA:
+        if find_spec(name) is None:
+            yield SettingFinding("", f"{name} is missing: run pip install 'emailrelay[metrics]'")

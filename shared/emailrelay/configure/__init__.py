@@ -1,0 +1,1 @@
+"""``emailrelay-config``: makes, checks and shows the settings of this host."""

@@ -1,0 +1,79 @@
+"""The command ``check``: all that would stop the services or hurt their work."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emailrelay import settings_file
+from emailrelay.config import SERVICES
+from emailrelay.config.findings import FindingLevel
+from emailrelay.configure.options import Config
+from emailrelay.configure.service_checks import ServiceFinding, check_services, is_used
+from emailrelay.configure.service_user import service_user
+from emailrelay.terminal.output import counted, print_json, print_line
+from emailrelay.terminal.typer_command import Json
+
+_NAMES = tuple(service.service for service in SERVICES)
+
+
+def check(
+    *,
+    services: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SERVICE", help=f"Only these: {', '.join(_NAMES)}. [all]"),
+    ] = None,
+    as_json: Json = False,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The user of the services, for a check by root. [the owner of the spool, else "
+            "emailrelay]",
+        ),
+    ] = None,
+    config: Config = None,
+) -> int:
+    """Find everything that would stop the services or hurt their work; exit 1 for problems."""
+    chosen = _chosen(services, config)
+    run_as = service_user(user, config)
+    found = check_services(chosen, config, run_as)
+    problems = [each for each in found if each.finding.level is FindingLevel.PROBLEM]
+    shown_as = None if run_as is None else run_as.name
+    if as_json:
+        findings = [each.to_json() for each in found]
+        print_json({"good": not problems, "user": shown_as, "findings": findings})
+    else:
+        _print(found, problems)
+        if not problems:
+            named = settings_file.chosen(config, os.environ)
+            path = "no settings file" if named is None else Path(named).absolute()
+            user_words = f" as user {shown_as}" if shown_as else ""
+            print_line(f"the settings are good ({path}): {_and(chosen)} can start{user_words}")
+    sys.stdout.flush()
+    return 1 if problems else os.EX_OK
+
+
+def _chosen(services: list[str] | None, config: str | None) -> list[str]:
+    strange = [each for each in services or () if each not in _NAMES]
+    if strange:
+        text = f"{strange[0]}: there is no such service; the services are {_and(_NAMES)}"
+        raise typer.BadParameter(text)
+    if services:
+        return [name for name in _NAMES if name in services]
+    return [name for name in _NAMES if is_used(name, config)]
+
+
+def _print(found: list[ServiceFinding], problems: list[ServiceFinding]) -> None:
+    for each in found:
+        print_line(f"{each.finding.level}: {', '.join(each.services)}: {each.finding}")
+    if problems:
+        warnings = len(found) - len(problems)
+        print_line(f"{counted(len(problems), 'problem')}, {counted(warnings, 'warning')}")
+
+
+def _and(names: list[str] | tuple[str, ...]) -> str:
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last

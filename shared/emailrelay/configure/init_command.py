@@ -1,0 +1,179 @@
+"""The command ``init``: three questions make the settings of this host."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Annotated, TypeVar
+
+import typer
+
+from emailrelay import settings_file
+from emailrelay.configure import answers, writing
+from emailrelay.configure.answers import LOCAL, Answers
+from emailrelay.configure.options import PROGRAM, Config
+from emailrelay.configure.service_user import INSTALLED
+from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.output import print_line
+
+_SECRETS = "emailrelay.auth"
+"""The name of the secrets file, beside the settings file."""
+_MOST = 4096
+"""Octets of a password file."""
+_T = TypeVar("_T")
+
+
+def init(
+    *,
+    smarthost: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST[:PORT]", help="The next mail server. [port 587; 25 without account]"
+        ),
+    ] = None,
+    account: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The user name there, or none.")
+    ] = None,
+    password_file: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="A file with the password; - for standard input."),
+    ] = None,
+    clients: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHO", help="Hosts that can send: local, or networks such as 192.168.0.0/24."
+        ),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace existing files; copies are kept as .old.")
+    ] = False,
+    doctor: Annotated[
+        bool | None, typer.Option("--doctor/--no-doctor", help="Try the smarthost afterwards.")
+    ] = None,
+    config: Config = None,
+) -> int:
+    """Ask for smarthost, account and clients, and write the settings file."""
+    path = Path(settings_file.chosen(config, os.environ) or settings_file.DEFAULT).absolute()
+    secrets = path.with_name(_SECRETS)
+    replaces = writing.check_free(path, force=force)
+    _all_given(smarthost=smarthost, account=account, clients=clients)
+    found, password = _ask(smarthost, account, clients, password_file)
+    written = [str(path)]
+    if found.needs_secrets:
+        also = writing.check_free(secrets, force=force)
+        text = answers.secrets_text(found, password)
+        writing.write(secrets, text, secret=True, force=also)
+        written.insert(0, str(secrets))
+        if os.geteuid() == 0 and writing.group_of_services() is None:
+            print_line(
+                f"only root can read {secrets} until there is a user {INSTALLED}: run "
+                f"emailrelay-setup, then chgrp {INSTALLED} {secrets} && chmod 640 {secrets}"
+            )
+    writing.write(path, answers.settings_text(found, str(secrets)), secret=False, force=replaces)
+    for line in answers.steps(found, written):
+        print_line(line)
+    return _examine(path, doctor)
+
+
+def _ask(
+    smarthost: str | None, account: str | None, clients: str | None, password_file: str | None
+) -> tuple[Answers, str]:
+    """Return the answers and the password, from the options or a person."""
+
+    def server(*, signs_in: bool) -> Callable[[str], str]:
+        return partial(answers.read_smarthost, signs_in=signs_in)
+
+    question = "Next mail server, as HOST or HOST:PORT"
+    place = _answer("smarthost", smarthost, question, _Same(server(signs_in=True)))
+    question = "User name there (none: without a login)"
+    user = _answer("account", account, question, answers.read_account, "none")
+    password = _password(password_file, user) if user else ""
+    question = (
+        f"Hosts that can send mail ({LOCAL}: only this one; or networks, as in 192.168.0.0/24)"
+    )
+    networks = _answer("clients", clients, question, answers.read_clients, LOCAL)
+    return Answers(server(signs_in=bool(user))(place), user, networks), password
+
+
+class _Same:
+    """Checks an answer and returns it as it is: what it means depends on a later one."""
+
+    def __init__(self, check: Callable[[str], str]) -> None:
+        self._check = check
+
+    def __call__(self, text: str) -> str:
+        self._check(text)
+        return text
+
+
+def _at_terminal() -> bool:
+    return sys.stdin.isatty()
+
+
+def _all_given(**given: str | None) -> None:
+    """Raise an error that names every missing option, if there is no terminal to ask at."""
+    missing = [f"--{name}" for name, value in given.items() if value is None]
+    if missing and not _at_terminal():
+        raise typer.TyperException(f"standard input is no terminal: give {', '.join(missing)}")
+
+
+def _answer(
+    name: str,
+    given: str | None,
+    question: str,
+    read: Callable[[str], _T],
+    default: str | None = None,
+) -> _T:
+    """Return the value of an option, or of the answer of a person, who is asked until it is good."""
+    if given is not None:
+        try:
+            return read(given)
+        except ValueError as error:
+            raise typer.TyperException(f"--{name}: {error}") from error
+    while True:
+        text: str = typer.prompt(question, default=default, err=True)
+        try:
+            return read(text)
+        except ValueError as error:
+            print_errors(PROGRAM, str(error))
+
+
+def _password(file: str | None, user: str) -> str:
+    """Return the password. It is never an argument: every user of the machine can see those."""
+    if file is None and not _at_terminal():
+        text = "standard input is no terminal: give --password-file FILE, or - for standard input"
+        raise typer.TyperException(text)
+    while file is None:
+        text = typer.prompt(f"Password of {user}", hide_input=True, err=True)
+        try:
+            return answers.check_password(text)
+        except ValueError as error:
+            print_errors(PROGRAM, str(error))
+    try:
+        text = sys.stdin.readline(_MOST) if file == "-" else _line_of(Path(file))
+        return answers.check_password(text)
+    except OSError as error:
+        problem = f"--password-file: {file}: cannot be read: {error.strerror}"
+        raise typer.TyperException(problem) from error
+    except ValueError as error:  # also if it is not UTF-8 text
+        raise typer.TyperException(f"--password-file: {file}: {error}") from error
+
+
+def _line_of(path: Path) -> str:
+    with path.open(encoding="utf-8") as file:
+        return file.read(_MOST)
+
+
+def _examine(path: Path, doctor: bool | None) -> int:  # noqa: FBT001 -- None is a third value
+    """Run the doctor if it is wanted; return its exit status."""
+    if doctor is None:
+        question = "Try the connection to the smarthost now (emailrelay-doctor)?"
+        doctor = _at_terminal() and typer.confirm(question, default=True, err=True)
+    if not doctor:
+        print_line(f"next: emailrelay-doctor --config {path}")
+        return os.EX_OK
+    sys.stdout.flush()
+    program = [sys.executable, "-P", "-m", "emailrelay_forwarder.doctor", "--config", str(path)]
+    return subprocess.run(program, check=False).returncode  # noqa: S603 -- ours, and no shell

@@ -1,0 +1,85 @@
+"""Finds messages of the history by a text: an id, an address, a Message-ID, or words of a reply.
+
+A store looks for ``needle`` in its records, which is quick, and asks ``HistoryQuery.matches`` only
+about the records that have it.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from emailrelay.history_record import PastMessage
+from emailrelay.journal import Attempt, Doubted, Entry, Failure
+from emailrelay.queue_id import QueueId
+
+_WILD = frozenset("*?")
+_PLAIN = re.compile(r"[ !#-)+->@-Z^-~]+")
+"""Runs of characters that stand for themselves in JSON, and are no wildcards."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HistoryQuery:
+    """The messages to find."""
+
+    id: QueueId | None = None
+    """Only this message; then there is no ``text``."""
+    text: str = ""
+    """An address, a local part, a domain, a Message-ID, a user, a client, or words of a reply.
+
+    In any case of letters. ``<>`` is the null sender; ``*`` and ``?`` are wildcards for addresses.
+    """
+    since: float | None = None
+    """Only messages that ended then or later (seconds since 1970), or have not ended."""
+
+    @property
+    def needle(self) -> bytes:
+        """Return octets that the record of each message has, in lower case; perhaps none."""
+        found = _PLAIN.findall((self.id or _bare(self.text)).lower())
+        return max(found, key=len, default="").encode()
+
+    def matches(self, message: PastMessage) -> bool:
+        """Tell if a message is one of those to find."""
+        if self.since is not None and message.ended < self.since:
+            return False
+        if self.id is not None:
+            return message.id == self.id
+        text = _bare(self.text).lower()
+        if not text:
+            return not message.sender
+        return (
+            any(_names(text, address) for address in (message.sender, *message.recipients))
+            or text == _bare(message.message_id).lower()
+            or text in (message.user.lower(), message.client.lower())
+            or any(text in said.lower() for said in _said(message.entries))
+        )
+
+
+def _bare(text: str) -> str:
+    return text[1:-1] if text.startswith("<") and text.endswith(">") else text
+
+
+def _names(text: str, address: str) -> bool:
+    """Tell if a text is an address, a part of it, or a pattern for it."""
+    known = address.lower()
+    local, _, domain = known.rpartition("@")
+    if known == text or (known and text.removeprefix("@") in (local, domain)):
+        return True
+    return bool(_WILD.intersection(text)) and fnmatchcase(known, text)
+
+
+def _said(entries: Iterable[Entry]) -> Iterator[str]:
+    """Yield what servers and filters have said."""
+    for entry in entries:
+        match entry:
+            case Attempt():
+                yield entry.peer
+                yield from map(str, entry.replies.values())
+                if entry.trouble is not None:
+                    yield str(entry.trouble)
+            case Failure():
+                yield str(entry.reason)
+            case Doubted():
+                yield entry.peer
+            case _:
+                pass

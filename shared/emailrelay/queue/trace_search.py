@@ -1,0 +1,93 @@
+"""Finds the messages of a trace: those in the store, then those of its history, each once."""
+
+import heapq
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+
+from emailrelay.errors import DamagedMessage, StoreError
+from emailrelay.history_query import HistoryQuery
+from emailrelay.history_record import PastMessage, past
+from emailrelay.queue_id import QueueId, arrival
+from emailrelay.store.base import Store
+from emailrelay.store.mail_history import SearchStep
+
+
+@dataclass(slots=True, kw_only=True)
+class TraceSearch:
+    """One search. ``tell`` hears of the progress."""
+
+    store: Store
+    wanted: HistoryQuery
+    now: float
+    most: int
+    """The messages to find at most, the newest; 0: all."""
+    tell: Callable[[SearchStep], None]
+    looked_at: int = 0
+    """The messages in the store that were examined."""
+    damaged: dict[QueueId, str] = field(default_factory=dict[QueueId, str])
+    """The messages in the store that cannot be read, with the reason."""
+    trouble: StoreError | None = None
+    """The reason why there may be more messages, if there is one."""
+    cut: bool = False
+    """True if there are more than ``most``."""
+
+    async def run(self) -> AsyncGenerator[PastMessage]:
+        """Yield what is in the store, newest first; then what has left it, newest end first.
+
+        A message that is in the store is no past one, though the history may have a record of it: a
+        crash, or a move, has brought it back.
+        """
+        seen = set[QueueId]()
+        async with aclosing(self._all()) as found:
+            async for message in found:
+                if message.id in seen:
+                    continue
+                if self.most and len(seen) == self.most:
+                    self.cut = True
+                    return
+                seen.add(message.id)
+                yield message
+
+    async def _all(self) -> AsyncGenerator[PastMessage]:
+        for message in await self._live():
+            yield message
+        try:
+            async for message in self.store.history().find(self.wanted, self.tell):
+                yield message
+        except StoreError as error:
+            self.trouble = error
+
+    async def _live(self) -> list[PastMessage]:
+        found: list[PastMessage] = []
+        try:
+            if self.wanted.id is not None:
+                ids = [self.wanted.id]
+            else:
+                ids = [listed.id async for listed in self.store.listing()]
+            for number, message in enumerate(ids, 1):
+                self.tell(SearchStep(place="messages in the store", done=number, total=len(ids)))
+                told = await self._read(message)
+                if told is not None and self.wanted.matches(told):
+                    found.append(told)
+                if self.most and len(found) > 2 * self.most + 1000:
+                    found = self._newest(found)
+        except StoreError as error:
+            self.trouble = error
+        return self._newest(found)
+
+    def _newest(self, found: list[PastMessage]) -> list[PastMessage]:
+        most = self.most + 1 if self.most else len(found)
+        return heapq.nlargest(most, found, key=lambda message: arrival(message.id))
+
+    async def _read(self, message: QueueId) -> PastMessage | None:
+        try:
+            read = await self.store.journal(message)
+        except DamagedMessage as error:
+            self.damaged[message] = str(error)
+            return None
+        if read is None:
+            return None
+        self.looked_at += 1
+        stage, envelope, entries = read
+        return past(message, envelope, entries, now=self.now, end=None, stage=stage)

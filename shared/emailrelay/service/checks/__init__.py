@@ -1,0 +1,1 @@
+"""Checks that several services make before they start: addresses, certificates, servers, store."""

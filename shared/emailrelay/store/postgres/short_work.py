@@ -1,0 +1,35 @@
+"""A database, opened for one short work of a command: no sweep, no heartbeat."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+from emailrelay.events import Event, Report
+from emailrelay.store.postgres.link import heartbeat, place
+from emailrelay.store.postgres.link.clock import DatabaseClock
+from emailrelay.store.postgres.link.connections import DatabaseConnections
+from emailrelay.store.postgres.link.database import Database
+from emailrelay.store.postgres.schema import versions
+
+
+def unheard(_event: Event) -> None:
+    """Report nothing: the caller hears of the trouble by the error."""
+
+
+@asynccontextmanager
+async def opened(url: str, report: Report = unheard) -> AsyncGenerator[Database]:
+    """Open a database for the block.
+
+    Raises:
+        StoreUnusable: there is no such store.
+        StoreError: it is away.
+
+    """
+    where, clock = place.parse(url), DatabaseClock()
+    connections = DatabaseConnections(where, report)
+    try:
+        async with connections.lend(f"open {where.shown}") as connection:
+            await versions.check(connection, where.allow)
+        await heartbeat.beat(connections, clock)
+        yield Database(connections, clock, report)
+    finally:
+        await connections.close()

@@ -1,0 +1,1 @@
+"""The history of a spool: files under ``.history``, one or more for each day."""

@@ -1,0 +1,182 @@
+"""Searches the files of the history, a piece at a time.
+
+An id bears the time of its arrival, so its record stands in the file of that day or later, and
+behind the place of that time: the records are nearly in the order of their ends. For other texts
+all files are read, from the end of the newest backwards.
+"""
+
+import os
+import re
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from emailrelay import history_record
+from emailrelay.history_query import HistoryQuery
+from emailrelay.history_record import PastMessage
+from emailrelay.queue_id import QueueId
+from emailrelay.queue_uuid import to_uuid
+from emailrelay.store.mail_history import SearchStep
+from emailrelay.store.spool.disk import files
+from emailrelay.store.spool.disk.directory import Directory
+from emailrelay.store.spool.history import day_files
+from emailrelay.store.spool.history.day_files import DayFile
+
+_PIECE = 2 * history_record.LARGEST
+"""Octets read at a time: more than a record has."""
+_SLACK = 300.0
+"""Seconds by which the order of records may differ from that of their ends."""
+_ENDED = re.compile(rb'\{"v":[0-9]+,"id":"[^"\n]*","ended":([0-9]{1,12}(?:\.[0-9]{1,9})?)[,}]')
+_PROBE = 64 * 1024
+_FURTHER = 8 * 1024 * 1024
+"""Octets read behind the record of an id: after a crash a message may have two."""
+
+
+class SearchPiece(NamedTuple):
+    """The finds of one piece of a file, newest first, and the progress."""
+
+    found: list[PastMessage]
+    step: SearchStep
+
+
+def search(directory: Directory, wanted: HistoryQuery) -> Iterator[SearchPiece]:
+    """Search the files piece by piece. Blocks.
+
+    Raises:
+        OSError: a file cannot be read.
+
+    """
+    places = day_files.listed(directory)
+    if wanted.since is not None:
+        first = day_files.day_of(wanted.since)
+        places = [each for each in places if each.day >= first]
+    arrived = None if wanted.id is None else _arrival(wanted.id)
+    if arrived is None:
+        yield from _backwards(directory, places, wanted)
+        return
+    day, before = day_files.day_of(arrived), day_files.day_of(arrived - 86400)
+    for piece in _forwards(directory, [p for p in places if p.day >= day], wanted, arrived):
+        yield piece
+        if piece.found:
+            return
+    # The clock may have been set back since the message arrived.
+    yield from _backwards(directory, [p for p in places if before <= p.day <= day], wanted)
+
+
+def _arrival(message: QueueId) -> float | None:
+    try:
+        to_uuid(message)
+    except ValueError:
+        return None
+    return int(message.partition(".")[0]) / 1000
+
+
+def _backwards(
+    directory: Directory, places: list[DayFile], wanted: HistoryQuery
+) -> Iterator[SearchPiece]:
+    done, total = 0, sum(_size(directory, place) for place in places)
+    needle = wanted.needle
+    for place in reversed(places):
+        with _opened(directory, place) as descriptor:
+            if descriptor is None:
+                continue
+            for block in _pieces_back(descriptor):
+                found = _found(block, block.lower(), needle, wanted)
+                done += len(block)
+                yield SearchPiece(
+                    found[::-1], SearchStep(place=place.name, done=done, total=max(done, total))
+                )
+
+
+def _forwards(
+    directory: Directory, places: list[DayFile], wanted: HistoryQuery, arrived: float
+) -> Iterator[SearchPiece]:
+    """Search for an id; the last piece has all records of it, if there are any."""
+    done, total = 0, sum(_size(directory, place) for place in places)
+    needle = b'"id":"%s"' % str(wanted.id).encode()
+    for place in places:
+        with _opened(directory, place) as descriptor:
+            if descriptor is None:
+                continue
+            found, further = list[PastMessage](), 0
+            for block in _pieces(descriptor, _place_of(descriptor, arrived - _SLACK)):
+                further += len(block) if found else 0
+                found += _found(block, block, needle, wanted)
+                done += len(block)
+                step = SearchStep(place=place.name, done=done, total=max(done, total))
+                if further >= _FURTHER:
+                    break
+                yield SearchPiece([], step)
+            if found:
+                step = SearchStep(place=place.name, done=done, total=max(done, total))
+                yield SearchPiece(found[::-1], step)
+                return
+
+
+def _size(directory: Directory, place: DayFile) -> int:
+    try:
+        return files.status_of(directory / place.name).st_size
+    except FileNotFoundError:
+        return 0
+
+
+@contextmanager
+def _opened(directory: Directory, place: DayFile) -> Generator[int | None]:
+    """Open a file; None: it has gone, or is a link or no regular file."""
+    descriptor = files.open_regular(directory / place.name)
+    try:
+        yield descriptor
+    finally:
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _pieces(descriptor: int, start: int) -> Iterator[bytes]:
+    """Yield whole lines; a line that is longer than a piece is passed over."""
+    while block := os.pread(descriptor, _PIECE, start):
+        end = block.rfind(b"\n") + 1
+        if end:
+            yield block[:end]
+        start += end or len(block)
+
+
+def _pieces_back(descriptor: int) -> Iterator[bytes]:
+    """Yield whole lines, from the end of the file on; see ``_pieces``."""
+    end = os.fstat(descriptor).st_size
+    while end > 0:
+        start = max(0, end - _PIECE)
+        block = os.pread(descriptor, end - start, start)
+        if not block:
+            return  # it has become shorter
+        begin = block.find(b"\n", 0, -1) + 1 if start else 0
+        if begin or not start:
+            yield block[begin:]
+        end = start + begin
+
+
+def _found(block: bytes, text: bytes, needle: bytes, wanted: HistoryQuery) -> list[PastMessage]:
+    """Return the messages of the lines in ``block`` whose ``text`` has the needle."""
+    found: list[PastMessage] = []
+    at = text.find(needle)
+    while at >= 0:
+        begin = text.rfind(b"\n", 0, at) + 1
+        end = text.find(b"\n", at)
+        end = len(text) if end < 0 else end
+        message = history_record.read(block[begin:end])
+        if message is not None and wanted.matches(message):
+            found.append(message)
+        at = text.find(needle, end + 1)
+    return found
+
+
+def _place_of(descriptor: int, moment: float) -> int:
+    """Return an offset behind which all records have ended at ``moment`` or later."""
+    low, high = 0, os.fstat(descriptor).st_size
+    while high - low > _PIECE:
+        middle = (low + high) // 2
+        match = _ENDED.search(os.pread(descriptor, _PROBE, middle))
+        if match is None or float(match[1]) >= moment:
+            high = middle
+        else:
+            low = middle
+    return low

@@ -1,0 +1,119 @@
+"""The queue in a spool directory, read from its files without opening a store."""
+
+import os
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+
+from emailrelay import envelope_format, journal
+from emailrelay.errors import DamagedMessage, reason_of
+from emailrelay.queue_id import QueueId, arrival
+from emailrelay.stage import Stage
+from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount, time_in_id
+from emailrelay.store.spool.disk import files, names
+from emailrelay.store.spool.disk.directory import Directory, Location
+
+_CHUNK = 256 * 1024
+
+
+class SpoolView(QueueView):
+    """See ``QueueView``."""
+
+    def __init__(self, root: str) -> None:
+        self._root = Directory(root, makes=False)
+
+    def listing(
+        self, stages: Sequence[Stage] = tuple(Stage), ids: Collection[QueueId] = ()
+    ) -> Iterator[Listed]:
+        """See ``QueueView.listing``."""
+        named = self._named(ids) if ids else map(names.parse, files.listed(self._root))
+        found = [entry for entry in named if entry is not None and entry.stage in stages]
+        for entry in sorted(found, key=lambda entry: arrival(entry.id)):
+            listed = self._listed(entry)
+            if listed is not None:
+                yield listed
+
+    def _named(self, ids: Collection[QueueId]) -> Iterator[names.EnvelopeName]:
+        self._root.renew()
+        for message in filter(names.is_id, ids):
+            yield from (names.EnvelopeName(message, stage) for stage in Stage)
+
+    def _listed(self, entry: names.EnvelopeName) -> Listed | None:
+        try:
+            since = files.status_of(self._root / names.envelope(entry.id, entry.stage)).st_mtime
+        except FileNotFoundError:
+            return None
+        try:
+            size = files.status_of(self._root / names.content(entry.id)).st_size
+        except FileNotFoundError:
+            size = 0
+        return Listed(id=entry.id, stage=entry.stage, since=since, size=size)
+
+    def counts(self, now: float, *, names_only: bool = False) -> Iterable[StageCount]:
+        """See ``QueueView.counts``."""
+        return self._count_names() if names_only else super().counts(now)
+
+    def _count_names(self) -> Iterable[StageCount]:
+        numbers, oldest = Counter[Stage](), dict[Stage, float]()
+        for entry in filter(None, map(names.parse, files.listed(self._root))):
+            since = time_in_id(entry.id)
+            if since is None:
+                listed = self._listed(entry)
+                if listed is None:
+                    continue
+                since = listed.since
+            numbers[entry.stage] += 1
+            oldest[entry.stage] = min(since, oldest.get(entry.stage, since))
+        return [
+            StageCount(stage, later=False, messages=number, octets=0, oldest=oldest[stage])
+            for stage, number in numbers.items()
+        ]
+
+    def entries(self, listed: Iterable[Listed]) -> Iterator[QueueEntry]:
+        """See ``QueueView.entries``."""
+        for message in listed:
+            path = self._root / names.envelope(message.id, message.stage)
+            try:
+                octets = _read(path)
+                if octets is None:
+                    continue
+                file = envelope_format.parse(octets)
+            except (DamagedMessage, OSError) as error:
+                yield QueueEntry(message, None, (), reason_of(error, str(path)))
+            else:
+                yield QueueEntry(message, file.envelope, journal.parse(file.tail))
+
+    def content(self, message: QueueId) -> Iterator[bytes] | None:
+        """See ``QueueView.content``."""
+        if not names.is_id(message):
+            return None
+        descriptor = files.open_regular(self._root / names.content(message), alone=False)
+        return None if descriptor is None else _chunks(descriptor)
+
+    def free(self) -> tuple[int, int] | None:
+        """See ``QueueView.free``: the room for users other than root."""
+        status = os.statvfs(self._root.fileno())
+        used = status.f_blocks - status.f_bfree
+        return status.f_bavail * status.f_frsize, (used + status.f_bavail) * status.f_frsize
+
+    def close(self) -> None:
+        """See ``QueueView.close``."""
+        self._root.close()
+
+
+def _read(path: Location) -> bytes | None:
+    """Read an envelope file; None: it has left meanwhile.
+
+    Raises:
+        OSError: it cannot be read, or is no regular file.
+
+    """
+    octets = files.read(path)
+    if octets is None and files.is_there(path):
+        raise OSError("envelope: no regular file")
+    return octets
+
+
+def _chunks(descriptor: int) -> Iterator[bytes]:
+    with os.fdopen(descriptor, "rb", buffering=0) as file:
+        while chunk := file.read(_CHUNK):
+            yield chunk

@@ -1,0 +1,421 @@
+"""The history of a spool as files: its bounds, its damage, and its enemies."""
+
+import errno
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.contract.conftest import SpoolOpener
+from tests.contract.mail import ENVELOPE, OK, Clock, attempt, claimed, descriptors, put
+
+from emailrelay import history_record
+from emailrelay.envelope import Address
+from emailrelay.history_query import HistoryQuery
+from emailrelay.history_record import PastMessage, past
+from emailrelay.message_end import MessageEnd
+from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Done
+from emailrelay.store.base import Store
+from emailrelay.store.mail_history import HistoryBounds, SearchStep
+from emailrelay.store.spool.history import day_files, history_search, history_writer
+
+WIDE = HistoryBounds(30, 100_000_000)
+DAY = 86400.0
+MIDDAY = 1795953600.0
+"""2026-11-29, 12 o'clock UTC."""
+
+
+@pytest.fixture(autouse=True)
+def _look_always(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look at the bounds and the file before each record, and not once a second."""
+    monkeypatch.setattr(history_writer, "_LOOK", 0.0)
+
+
+async def leave(store: Store) -> QueueId:
+    """Let a message come and be delivered."""
+    message = await put(store)
+    async with await claimed(store, message) as claim:
+        await claim.settle(Done(attempt(1.0, ann=OK)))
+    return message
+
+
+async def ids(store: Store, text: str = "bob") -> list[QueueId]:
+    return [found.id async for found in store.history().find(HistoryQuery(text=text))]
+
+
+async def has(store: Store, message: QueueId) -> bool:
+    return bool([found async for found in store.history().find(HistoryQuery(id=message))])
+
+
+def directory(spool: SpoolOpener) -> Path:
+    return spool.directory / ".history"
+
+
+def names(spool: SpoolOpener) -> list[str]:
+    return sorted(path.name for path in directory(spool).glob("*.jsonl"))
+
+
+def record(number: int, ended: float, *, size: int = 0) -> PastMessage:
+    """Make the record of a message that arrived 5 seconds before its end."""
+    message = QueueId(f"{int((ended - 5) * 1000)}.7.{number}")
+    envelope = ENVELOPE._replace(sender=Address(f"s{number}@x.test"), client="c" * size)
+    return past(message, envelope, [attempt(ended, ann=OK)], now=ended, end=MessageEnd.DELIVERED)
+
+
+def fill(spool: SpoolOpener, records: list[PastMessage], name: str = "2026-11-29.jsonl") -> None:
+    (directory(spool) / name).write_bytes(b"".join(map(history_record.write, records)))
+
+
+async def test_each_day_has_a_file_for_owner_and_group_that_json_tools_read(
+    spool: SpoolOpener,
+) -> None:
+    clock = Clock(MIDDAY)
+    before = os.umask(0o077)
+    try:
+        async with spool(clock) as store:
+            await store.history().keep(WIDE)
+            first = await leave(store)
+            clock.now += DAY
+            second = await leave(store)
+            assert await ids(store) == [second, first]
+    finally:
+        os.umask(before)
+    assert names(spool) == ["2026-11-29.jsonl", "2026-11-30.jsonl"]
+    for name in names(spool):
+        path = directory(spool) / name
+        assert stat.S_IMODE(path.stat().st_mode) == 0o660
+        (line,) = path.read_text().splitlines()
+        assert json.loads(line)["end"] == "delivered"
+    assert stat.S_IMODE(directory(spool).stat().st_mode) & 0o777 == 0o770
+
+
+async def test_days_beyond_the_bounds_go_when_a_day_begins(spool: SpoolOpener) -> None:
+    clock = Clock(MIDDAY)
+    async with spool(clock) as store:
+        await store.history().keep(HistoryBounds(2, 1_000_000))
+        for _ in range(5):
+            await leave(store)
+            clock.now += DAY
+    assert names(spool) == ["2026-12-01.jsonl", "2026-12-02.jsonl", "2026-12-03.jsonl"]
+
+
+async def test_old_days_go_without_new_mail(spool: SpoolOpener) -> None:
+    clock = Clock(MIDDAY)
+    async with spool(clock) as store:
+        await store.history().keep(HistoryBounds(2, 1_000_000))
+        await leave(store)
+    clock.now += 4 * DAY
+    async with spool(clock):  # the first sweep is part of the opening
+        pass
+    assert names(spool) == []
+
+
+async def test_octets_stay_within_the_bounds_and_the_newest_records_stay(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(day_files, "_LEAST", 1000)
+    most = 20_000
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(HistoryBounds(2, most))
+        left = [await leave(store) for _ in range(100)]
+        kept = await ids(store)
+    total = sum(path.stat().st_size for path in directory(spool).glob("*.jsonl"))
+    assert most / 2 < total <= most + most // 8 + 1000
+    assert kept == left[::-1][: len(kept)]
+    assert len(names(spool)) > 4
+
+
+async def test_a_large_file_is_closed_once_by_several_processes(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(day_files, "_LEAST", 1000)
+    async with spool(Clock(MIDDAY)) as one, spool(Clock(MIDDAY)) as other:
+        await one.history().keep(HistoryBounds(2, 8000))
+        left = [await leave(store) for _ in range(6) for store in (one, other)]
+        assert set(await ids(one)) == set(left)
+    assert "2026-11-29.jsonl" in names(spool)
+
+
+async def test_torn_and_foreign_lines_hide_no_others(spool: SpoolOpener) -> None:
+    first, second, third = (record(n, MIDDAY + n) for n in range(3))
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        lines = [
+            b"\x00\xff\n",
+            history_record.write(first),
+            b'{"v":2,"id":"1.2.3","ended":1,"new":"form bob@y.test"}\n',
+            b'{"v":1,"id":"1.2.4","ended":"bob@y.test"}\n',
+            b"[" * 100_000 + b'"bob@y.test"\n',
+            # A full disk has cut a record, and the next one follows on its line.
+            history_record.write(second)[:150] + history_record.write(third),
+            history_record.write(second)[:150],
+        ]
+        (directory(spool) / "2026-11-29.jsonl").write_bytes(b"".join(lines))
+        assert await ids(store) == [third.id, first.id]
+        assert await has(store, third.id)
+        assert not await has(store, second.id)
+        after = await leave(store)  # it comes behind a torn line
+        assert await has(store, after)
+
+
+async def test_line_without_end_is_passed_over(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_search, "_PIECE", 4096)
+    first, second = record(1, MIDDAY), record(2, MIDDAY + 1)
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        (directory(spool) / "2026-11-29.jsonl").write_bytes(
+            history_record.write(first) + b"bob " * 10_000 + b"\n" + history_record.write(second)
+        )
+        assert await ids(store) == [second.id, first.id]
+        assert await has(store, first.id)
+        assert await has(store, second.id)
+
+
+@pytest.mark.parametrize("piece", [4096, 8192])
+async def test_every_record_of_many_is_found_once_and_in_order(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch, piece: int
+) -> None:
+    monkeypatch.setattr(history_search, "_PIECE", piece)
+    monkeypatch.setattr(history_search, "_SLACK", 2.0)
+    records = [record(n, MIDDAY + n / 10, size=n * 37 % 1000) for n in range(300)]
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        fill(spool, records[:100], "2026-11-29.0001.jsonl")
+        fill(spool, records[100:])
+        assert await ids(store) == [each.id for each in reversed(records)]
+        steps: list[SearchStep] = []
+        found = [
+            m async for m in store.history().find(HistoryQuery(text="s7@x.test"), steps.append)
+        ]
+        assert [each.id for each in found] == [records[7].id]
+        assert steps[-1].done == steps[-1].total
+        for each in records[::7]:
+            assert await has(store, each.id)
+
+
+async def test_id_is_found_on_a_later_day_and_after_the_clock_was_set_back(
+    spool: SpoolOpener,
+) -> None:
+    late = record(1, MIDDAY)._replace(ended=MIDDAY + 3 * DAY)
+    early = record(2, MIDDAY)._replace(ended=MIDDAY - DAY)
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        fill(spool, [late], "2026-12-02.jsonl")
+        fill(spool, [early], "2026-11-28.jsonl")
+        assert await has(store, late.id)
+        assert await has(store, early.id)
+
+
+async def test_since_leaves_older_files_unread(spool: SpoolOpener) -> None:
+    old, new = record(1, MIDDAY - 3 * DAY), record(2, MIDDAY)
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        fill(spool, [old], "2026-11-26.jsonl")
+        fill(spool, [new])
+        wanted = HistoryQuery(text="bob", since=MIDDAY - DAY)
+        places = set[str]()
+        found = [m async for m in store.history().find(wanted, lambda s: places.add(s.place))]
+        assert [each.id for each in found] == [new.id]
+        assert places == {"2026-11-29.jsonl"}
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "fifo", "directory", "hard link"])
+async def test_strange_file_in_the_place_of_a_day_gets_nothing_and_stops_no_mail(
+    spool: SpoolOpener, tmp_path: Path, kind: str
+) -> None:
+    target = tmp_path / "target"
+    target.write_text("bob@y.test\n")
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        place = directory(spool) / "2026-11-29.jsonl"
+        match kind:
+            case "link":
+                place.symlink_to(target)
+            case "dangling":
+                place.symlink_to(tmp_path / "none")
+            case "fifo":
+                os.mkfifo(place)
+            case "directory":
+                place.mkdir()
+            case _:
+                place.hardlink_to(target)
+        message = await leave(store)
+        assert await store.describe(message) is None
+        assert await ids(store) == []
+        assert [type(event).__name__ for event in spool.reports] == ["StoreTrouble"]
+    assert target.read_text() == "bob@y.test\n"
+    assert not (tmp_path / "none").exists()
+
+
+async def test_link_in_the_place_of_the_directory_gets_nothing(
+    spool: SpoolOpener, tmp_path: Path
+) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    async with spool() as store:
+        await store.history().keep(WIDE)
+        (directory(spool) / "bounds").unlink()
+        directory(spool).rmdir()
+        directory(spool).symlink_to(elsewhere)
+    async with spool() as store:
+        message = await leave(store)
+        assert await store.describe(message) is None
+    assert list(elsewhere.iterdir()) == []
+
+
+async def test_removed_directory_and_file_are_made_again(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emailrelay.store.spool.disk.directory._LOOK", 0.0)
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        await leave(store)
+        (directory(spool) / "2026-11-29.jsonl").unlink()
+        after_file = await leave(store)
+        assert await ids(store) == [after_file]
+        for path in directory(spool).iterdir():
+            path.unlink()
+        directory(spool).rmdir()
+        after_directory = await leave(store)
+        assert await ids(store) == [after_directory]
+
+
+async def test_full_disk_costs_records_and_no_mail(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        before = await leave(store)
+        real = os.write
+
+        def full(descriptor: int, octets: bytes) -> int:
+            if b'"journal"' not in octets:
+                return real(descriptor, octets)
+            real(descriptor, octets[:100])
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(os, "write", full)
+        lost = [await leave(store) for _ in range(3)]
+        monkeypatch.undo()
+        monkeypatch.setattr(history_writer, "_LOOK", 0.0)
+        after = await leave(store)
+        assert [await store.describe(message) for message in lost] == [None] * 3
+        assert await ids(store) == [after, before]
+    told = [str(event) for event in spool.reports]
+    assert len(told) == 1, "trouble with the history is reported once a minute"
+    assert "No space left" in told[0]
+
+
+async def test_little_room_on_the_disk_is_left_to_mail(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        monkeypatch.setattr(history_writer, "_ROOM", 1 << 60)
+        monkeypatch.setattr(history_writer, "_ROOM_PART", 1)
+        message = await leave(store)
+        assert await store.describe(message) is None
+        assert await ids(store) == []
+
+
+async def test_record_of_many_recipients_is_bounded(spool: SpoolOpener) -> None:
+    many = tuple(Address(f"{n}{'x' * 200}@y.test") for n in range(20_000))
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        message = await put(store, envelope=ENVELOPE._replace(to_remote=many))
+        async with await claimed(store, message) as claim:
+            replies = dict.fromkeys(many, OK)
+            tried = attempt(1.0, ann=OK)
+            await claim.settle(Done(type(tried)(at=1.0, peer="p", replies=replies)))
+        (found,) = [m async for m in store.history().find(HistoryQuery(id=message))]
+        assert len(found.recipients) + found.more == len(many)
+        assert found.more > 0
+    size = (directory(spool) / "2026-11-29.jsonl").stat().st_size
+    assert size <= history_record.LARGEST
+
+
+async def test_one_system_call_writes_a_record_and_nothing_syncs_it(
+    spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history_writer, "_LOOK", 3600.0)
+    async with spool() as store:
+        await store.history().keep(WIDE)
+        await leave(store)
+        writes: list[bytes] = []
+        real = os.write
+
+        def counting(descriptor: int, octets: bytes) -> int:
+            if b'"journal"' in octets:
+                writes.append(octets)
+            return real(descriptor, octets)
+
+        monkeypatch.setattr(os, "write", counting)
+        before = descriptors()
+        await leave(store)
+        assert descriptors() == before
+    assert len(writes) == 1
+    assert writes[0].endswith(b"\n")
+
+
+async def test_commands_write_records_and_never_make_a_history(spool: SpoolOpener) -> None:
+    async with spool() as store:
+        message = await put(store)
+        assert await store.delete(message)
+    assert not directory(spool).exists()
+
+
+_DYING = """
+import asyncio, os, signal, sys
+from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Done
+from emailrelay.spool_sync import SpoolSync
+from emailrelay.stage import Stage
+from emailrelay.store.chooser import open_store
+from emailrelay.store.spool.history.history_writer import HistoryWriter
+
+place, sync, message, after = sys.argv[1:]
+real = HistoryWriter.add
+
+def add(self, record):
+    if after == "after":
+        real(self, record)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+HistoryWriter.add = add
+
+async def main():
+    async with open_store(place, report=print, sync=SpoolSync(sync)) as store:
+        claim = await store.claim(Stage.READY, QueueId(message))
+        async with claim:
+            await claim.settle(Done())
+
+asyncio.run(main())
+"""
+
+
+def run(command: list[str]) -> int:
+    return subprocess.run(command, check=False, timeout=60).returncode
+
+
+@pytest.mark.parametrize("kill", ["before", "after"])
+async def test_kill_at_the_record_costs_the_record_at_most_and_no_mail(
+    spool: SpoolOpener, kill: str
+) -> None:
+    async with spool() as store:
+        await store.history().keep(WIDE)
+        message, other = await put(store), await put(store)
+    script = [sys.executable, "-c", _DYING, spool.place, spool.sync.value, message, kill]
+    assert run(script) == -signal.SIGKILL
+    async with spool() as store:
+        assert await store.describe(message) is None, "the message had left before its record"
+        assert await has(store, message) is (kill == "after")
+        async with await claimed(store, other) as claim:
+            await claim.settle(Done())
+        assert await has(store, other)

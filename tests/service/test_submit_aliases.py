@@ -1,0 +1,57 @@
+"""emailrelay-submit puts the addresses of people in place of names of this host, as cron needs."""
+
+import os
+from pathlib import Path
+
+import pytest
+from tests.service.submitting import submit
+
+CRON = "From: root (Cron Daemon)\nTo: root\nSubject: Cron <root@here> backup\n\nfailed\n"
+ADMIN = "admin@x.test"
+
+
+def recipients(spool: Path) -> list[str]:
+    """Return the recipients of the only message."""
+    (envelope,) = spool.glob("*.envelope")
+    lines = envelope.read_text().splitlines()
+    return [line.partition(": ")[2] for line in lines if line.startswith("X-MailRelay-To-Remote")]
+
+
+def cron(spool: Path, *arguments: str, **variables: str) -> list[str]:
+    """Send a message as cron does; return its recipients."""
+    environment = {f"EMAILRELAY_{name}": value for name, value in variables.items()}
+    done = submit(*arguments, "-s", str(spool), text=CRON, name="sendmail", environment=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return recipients(spool)
+
+
+@pytest.mark.parametrize("name", ["root", "root@localhost", "root@here.test", "Root"])
+def test_mail_of_cron_reaches_the_person_behind_the_name(tmp_path: Path, name: str) -> None:
+    found = cron(tmp_path, "-i", name, ALIASES=f"root={ADMIN},bob@y.test")
+    assert found == [ADMIN, "bob@y.test"]
+
+
+def test_aliases_stand_in_the_settings_file(tmp_path: Path) -> None:
+    config = tmp_path / "relay.toml"
+    config.write_text(f'[aliases]\nroot = "ops"\nops = ["{ADMIN}"]\n')
+    spool = tmp_path / "spool"
+    spool.mkdir()
+    assert cron(spool, "-t", CONFIG=str(config)) == [ADMIN]
+
+
+def test_star_takes_the_names_of_this_host_and_no_other_address(tmp_path: Path) -> None:
+    given = ("backup", "carl@elsewhere.test", "dora@mail.test")
+    found = cron(tmp_path, "--domain", "mail.test", *given, ALIASES=f"*={ADMIN}")
+    assert found == [ADMIN, "carl@elsewhere.test"]
+
+
+def test_without_aliases_a_name_gets_this_hosts_domain(tmp_path: Path) -> None:
+    assert cron(tmp_path, "root") == ["root@here.test"]
+
+
+def test_wrong_aliases_are_named_and_the_mail_is_to_be_sent_again(tmp_path: Path) -> None:
+    variables = {"EMAILRELAY_ALIASES": "root=ann"}
+    done = submit("root", "-s", str(tmp_path), text=CRON, environment=variables)
+    assert done.returncode == os.EX_TEMPFAIL
+    assert "'root': leads to 'ann', which is no address with a domain" in done.stderr
+    assert list(tmp_path.glob("*.envelope*")) == []
