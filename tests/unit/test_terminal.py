@@ -9,6 +9,7 @@ import pytest
 
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_json, print_line
+from emailrelay.terminal.run_command import run_command
 from emailrelay.terminal.screen import console, new_table, plain
 
 
@@ -60,10 +61,19 @@ def test_table_in_a_pipe_shows_markup_as_text_on_one_line(
 def test_missing_reader_ends_the_block_and_nothing_else(show: str) -> None:
     program = (
         "from emailrelay.terminal.output import *\n"
-        "from emailrelay.terminal.screen import *\n"
+        "from emailrelay.terminal.run_command import run_command
+from emailrelay.terminal.screen import *\n"
         "with output_until_closed():\n"
         f"    while True: {show}\n"
         "raise SystemExit(7)"
     )
     done = run_without_reader(program, stream="stdout")
     assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_interrupt_is_a_line_and_a_status(capsys: pytest.CaptureFixture[str]) -> None:
+    def act() -> int:
+        raise KeyboardInterrupt
+
+    assert run_command(act, program="emailrelay-x") == 130
+    assert capsys.readouterr().err == "emailrelay-x: interrupted; changes made before stay\n"
