@@ -11,6 +11,7 @@ from emailrelay.classic.option import Option, OptionKind, OptionUse
 from emailrelay.classic.options import OPTIONS
 from emailrelay.classic.services import Plan
 from emailrelay.config import SERVICES, read
+from emailrelay.terminal.help_page import render
 
 
 def planned(line: str) -> Plan:
@@ -185,12 +186,12 @@ def test_what_no_service_can_do_is_refused_and_not_ignored() -> None:
 
 
 def test_the_help_shows_every_option_and_sets_apart_what_is_missing() -> None:
-    text = help_text.make(complete=True, available=services.available)
+    text = render(help_text.page(complete=True, available=services.available), 80)
     before, after = text.split("Not available yet:")
     for option in OPTIONS:
         place = before if services.available(option) else after
         assert re.search(rf"--{option.name}\b", place), option.name
-    short = help_text.make(complete=False, available=services.available)
+    short = render(help_text.page(complete=False, available=services.available), 80)
     assert "--pop" not in short
     assert all(len(line) <= 80 for line in [*text.splitlines(), *short.splitlines()])
 

@@ -15,6 +15,7 @@ from emailrelay.config.version import capabilities, version
 from emailrelay.errors import ConfigError
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.help_page import print_help
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -58,7 +59,9 @@ def _check(planned: Plan, asked: GivenOptions) -> int:
 
 def _show(asked: GivenOptions) -> None:
     if asked.on("help"):
-        sys.stdout.write(help_text.make(complete=asked.on("verbose"), available=services.available))
+        print_help(
+            help_text.page(complete=asked.on("verbose"), available=services.available)
+        )
         return
     lines = [f"emailrelay {version()}", *(capabilities() if asked.on("verbose") else [])]
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -14,6 +14,7 @@ from emailrelay.config.options import Settings
 from emailrelay.config.reading import Gathered, collect
 from emailrelay.config.shown import shown
 from emailrelay.config.version import capabilities, version
+from emailrelay.errors import ConfigError
 from emailrelay.terminal.error_lines import print_errors
 
 _S = TypeVar("_S", bound=Settings)
@@ -39,7 +40,10 @@ def load(
             sysexits.h) with every problem on standard error.
 
     """
-    asked = flags.parse(settings, sys.argv[1:] if argv is None else argv)
+    try:
+        asked = flags.parse(settings, sys.argv[1:] if argv is None else argv)
+    except ConfigError as error:
+        _refuse(settings, error.problems)
     if asked.version:
         more = capabilities() if "verbose" in asked.values else []
         _end([f"{settings.program} {version()}", *more])

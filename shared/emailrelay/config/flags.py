@@ -2,7 +2,6 @@
 
 import argparse
 import re
-import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -16,8 +15,38 @@ from emailrelay.config.declared import texts
 from emailrelay.config.options import Settings
 from emailrelay.config.tables import in_file_only
 from emailrelay.config.values import Alone, AtStart, Metavar
+from emailrelay.errors import ConfigError
+from emailrelay.terminal.command_line import CommandLineParser
+from emailrelay.terminal.common_options import CONFIG, GENERAL, HELP, VERSION
+from emailrelay.terminal.help_page import HelpEntry, HelpPage, print_help
+from emailrelay.terminal.run_command import CommandLineError
 
 _MISSING = "\0missing"
+MOST_USED = "Most used"
+"""The title of the first group of options."""
+CHECK_CONFIG = HelpEntry(
+    ("--check-config",),
+    "Check all that the start needs, show the settings, and exit: 0 if they are good, else 78. With "
+    "=json, print one JSON object.",
+    "[=json]",
+)
+_VERSION = VERSION._replace(text=f"{VERSION.text} With --verbose, show the capabilities too.")
+_SOURCES = (
+    'Each option can also stand in the file (spool_dir = "DIR") or in the environment '
+    "(EMAILRELAY_SPOOL_DIR=DIR). Flags take precedence over the environment, and the environment "
+    "over the file."
+)
+_SIGNALS = (
+    "Signals: TERM finishes current work and stops, HUP reads the files again, USR1 tries all "
+    "waiting mail now."
+)
+STATUSES = (
+    (0, "a signal stopped the service, or its work was done"),
+    (69, "an address could not be used"),
+    (75, "the store cannot be used now: try again later"),
+    (78, "the settings are wrong, or name a store that cannot be used"),
+)
+"""The exit statuses of the services."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +71,14 @@ def parse(settings: type[Settings], argv: Sequence[str]) -> CommandLine:
     """Return the options in ``argv`` (without the program's name), without a check of their values.
 
     Raises:
+        ConfigError: an option that takes no value has one.
         SystemExit: 0, after the help.
 
     """
-    known, unknown = _parser(settings, {}).parse_known_args(argv)
+    try:
+        known, unknown = _parser(settings, {}).parse_known_args(argv)
+    except CommandLineError as error:
+        raise ConfigError([str(error)]) from error
     values = vars(known)
     config = values.pop("config", None)
     check: str | None = values.pop("check_config", None)
@@ -126,63 +159,50 @@ def with_flags(text: str, names: Container[str]) -> str:
     return re.sub(r"[a-z]+(?:_[a-z]+)+", lambda m: flag(m[0]) if m[0] in names else m[0], text)
 
 
+def help_page(settings: type[Settings]) -> HelpPage:
+    """Return the help of a service, with the descriptions of all settings."""
+    return _parser(settings, texts(settings)).page()
+
+
 def _help(settings: type[Settings]) -> type[argparse.Action]:
     """Return the action that shows the help; only then the descriptions are read."""
 
     class Help(argparse.Action):
         def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-            _parser(settings, texts(settings)).print_help()
+            print_help(help_page(settings))
             parser.exit()
 
     return Help
 
 
-def _parser(settings: type[Settings], described: Mapping[str, str]) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=settings.program,
-        usage="%(prog)s [-c FILE] [options]",
-        description=settings.summary,
-        epilog='Each option can also stand in the file (spool_dir = "DIR") or in the environment '
-        "(EMAILRELAY_SPOOL_DIR=DIR). Flags take precedence over the environment, and the environment "
-        "over the file. Signals: TERM finishes current work and stops, HUP reads the files again, "
-        "USR1 tries all waiting mail now.",
-        add_help=False,
-        allow_abbrev=False,
+def _parser(settings: type[Settings], described: Mapping[str, str]) -> CommandLineParser:
+    parser = CommandLineParser(
+        settings.program,
+        "[options]",
+        settings.summary,
+        notes=(_SOURCES, _SIGNALS),
+        statuses=STATUSES,
+        examples=(f"{settings.program} --check-config", settings.program),
+        own_general=True,
         argument_default=argparse.SUPPRESS,
-        formatter_class=_wide,
     )
-    general = parser.add_argument_group("General")
-    general.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        nargs="?",
-        const=_MISSING,
-        help="The settings file (TOML), one for all services. Keys of other services are ignored.",
-    )
-    general.add_argument(
-        "--check-config",
-        nargs="?",
-        const="",
-        metavar="json",
-        help="Check all that the start needs, show the settings, and exit: 0 if they are good, else 78. "
-        "With json, print one JSON object.",
-    )
-    general.add_argument(
-        "--version",
-        action="store_true",
-        help="Show the version (with --verbose, the capabilities too) and exit.",
-    )
-    general.add_argument(
-        "--help", "-h", action=_help(settings), nargs=0, help="Show this help and exit."
-    )
-    for title, names in groups(settings):
-        group = parser.add_argument_group(title)
+    parser.add(CONFIG, MOST_USED, nargs="?", const=_MISSING)
+    parser.add(CHECK_CONFIG, MOST_USED, nargs="?", const="")
+    parser.add(HELP, GENERAL, action=_help(settings), nargs=0)
+    parser.add(_VERSION, GENERAL, action="store_true")
+    for title, names in [(MOST_USED, settings.most_used), *_others(settings)]:
         for name in names:
             text = with_flags(described.get(name, ""), settings.model_fields)
             info = settings.model_fields[name]
-            group.add_argument(flag(name), dest=name, **_shape(text, info))
+            word = metavar(info) if lone_value(info) is None else f"[{metavar(info)}]"
+            shape = _shape(text, info)
+            parser.add_argument(flag(name), title=title, dest=name, word=word, **shape)
     return parser
+
+
+def _others(settings: type[Settings]) -> Iterator[tuple[str, list[str]]]:
+    for title, names in groups(settings):
+        yield title, [name for name in names if name not in settings.most_used]
 
 
 def _shape(text: str, info: FieldInfo) -> dict[str, Any]:
@@ -196,9 +216,3 @@ def _shape(text: str, info: FieldInfo) -> dict[str, Any]:
         "metavar": metavar(info),
         "help": f"{text} [{default}]".removesuffix(" []").replace("%", "%%"),
     }
-
-
-def _wide(prog: str) -> argparse.HelpFormatter:
-    return argparse.HelpFormatter(
-        prog, max_help_position=28, width=None if sys.stdout.isatty() else 80
-    )

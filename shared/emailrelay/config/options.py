@@ -202,11 +202,16 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
 
 
 class Settings(StoreOptions, HistoryOptions, ProcessOptions, MonitorOptions, LogOptions):
-    """The settings of every service. ``service`` is its name in logs, ``program`` its command."""
+    """The settings of every service.
+
+    ``service`` is its name in logs, ``program`` its command. Its help shows the settings in
+    ``most_used`` first.
+    """
 
     service: ClassVar[str]
     program: ClassVar[str]
     summary: ClassVar[str]
+    most_used: ClassVar[tuple[str, ...]] = ()
 
 
 class ReceiverSettings(
@@ -227,6 +232,16 @@ class ReceiverSettings(
     service = "receiver"
     program = "emailrelay-receiver"
     summary = "Receives mail over SMTP and puts it into the store."
+    most_used = (
+        "port",
+        "interface",
+        "remote_clients",
+        "server_auth",
+        "server_tls",
+        "server_tls_certificate",
+        "spool_dir",
+        "verbose",
+    )
 
 
 class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, Settings):
@@ -235,6 +250,7 @@ class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, Settings):
     service = "filterd"
     program = "emailrelay-filterd"
     summary = "Runs the filters on new mail, and then accepts, rejects or drops it."
+    most_used = ("filter", "filter_timeout", "spool_dir", "verbose")
 
 
 class ForwarderSettings(
@@ -257,6 +273,15 @@ class ForwarderSettings(
     service = "forwarder"
     program = "emailrelay-forwarder"
     summary = "Delivers mail from the store to the smarthost, and retries deferred mail."
+    most_used = (
+        "forward_to",
+        "client_auth",
+        "client_tls",
+        "client_tls_required",
+        "poll",
+        "spool_dir",
+        "verbose",
+    )
 
     @property
     def routes(self) -> Routes:
@@ -270,6 +295,7 @@ class MonitorSettings(EndpointOptions, Settings):
     service = "monitor"
     program = "emailrelay-monitor"
     summary = "Answers Prometheus and health checks about the services of this host."
+    most_used = ("monitor_interface", "monitor_port", "monitored", "spool_dir")
 
 
 SERVICES: tuple[type[Settings], ...] = (

@@ -10,11 +10,10 @@ import typer
 from emailrelay import settings_file
 from emailrelay.config import SERVICES
 from emailrelay.config.findings import FindingLevel
-from emailrelay.configure.options import Config
 from emailrelay.configure.service_checks import ServiceFinding, check_services, is_used
 from emailrelay.configure.service_user import service_user
 from emailrelay.terminal.output import counted, print_json, print_line
-from emailrelay.terminal.typer_command import Json
+from emailrelay.terminal.typer_command import Config, Json
 
 _NAMES = tuple(service.service for service in SERVICES)
 

@@ -13,10 +13,11 @@ import typer
 from emailrelay import settings_file
 from emailrelay.configure import answers, writing
 from emailrelay.configure.answers import LOCAL, Answers
-from emailrelay.configure.options import PROGRAM, Config
+from emailrelay.configure.options import PROGRAM
 from emailrelay.configure.service_user import INSTALLED
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_line
+from emailrelay.terminal.typer_command import Config
 
 _SECRETS = "emailrelay.auth"
 """The name of the secrets file, beside the settings file."""

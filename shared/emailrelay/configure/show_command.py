@@ -15,11 +15,11 @@ from emailrelay.config.environment import variable
 from emailrelay.config.reading import Gathered, collect
 from emailrelay.config.shown import Shown, shown
 from emailrelay.config.tables import tables
-from emailrelay.configure.options import PROGRAM, Config
+from emailrelay.configure.options import PROGRAM
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_json, print_line
 from emailrelay.terminal.screen import console, new_table, plain
-from emailrelay.terminal.typer_command import Json
+from emailrelay.terminal.typer_command import Config, Json
 
 SHOW_CONTEXT = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Options of services follow, so that their effect can be seen."""

@@ -7,42 +7,47 @@ import socket
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
-from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
 
-from emailrelay import settings_file, spool_dir, spool_owner
+from emailrelay import spool_dir, spool_owner
 from emailrelay.errors import ConfigError, StoreError, StoreUnusable, reason_of
 from emailrelay.events import Event, Level
 from emailrelay.notify.agents import Agent, LocalUsers, Maildir, Program
 from emailrelay.notify.notifier import NoticeCount, Notifier
 from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.store.chooser import open_store, spool_at
+from emailrelay.terminal import common_options
+from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.run_command import CommandLineError
 
 PROGRAM = "emailrelay-notify"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(os.EX_USAGE, f"{PROGRAM}: {message}\n")
+_STATUSES = (
+    (0, "done, or nothing to do"),
+    (1, "some notices could not be sent"),
+    (64, "the command line is wrong"),
+    (66, "there is no such store"),
+    (75, "the store cannot be used now"),
+    (78, "the settings are wrong"),
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/notify.md)."""
     prepare_streams()
-    parser = _parser()
-    asked = parser.parse_args(argv)
     try:
+        asked = parser().parse_args(argv)
         settings = spool_dir.host_settings(asked.config)
         place = asked.spool_dir or asked.directory or asked.store or settings.store
         host = asked.host or settings.domain or socket.gethostname()
+    except CommandLineError as error:
+        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
     except ConfigError as error:
         return print_errors(PROGRAM, *error.problems, status=os.EX_CONFIG)
     try:
         agent = _agent(asked, host)
     except ValueError as error:
-        parser.error(str(error))
+        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
     spool = spool_at(place)
     if spool is not None and not spool.is_dir():
         wrong = f"{spool}: there is no such spool directory; use --spool-dir DIR"
@@ -62,36 +67,36 @@ def main(argv: Sequence[str] | None = None) -> int:
     return status
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=PROGRAM,
-        usage="%(prog)s [options] [SPOOL-DIR]",
-        description="Send notices of failure to the senders of failed messages. "
-        "Without --relay, --maildir or --deliver-with, procmail delivers them to local users.",
+def parser() -> CommandLineParser:
+    """Return the parser of the command line."""
+    parser = CommandLineParser(
+        PROGRAM,
+        "[options] [SPOOL-DIR]",
+        "Send notices of failure to the senders of failed messages. The forwarder does this by "
+        "itself; this command is for other ways. Without --relay, --maildir or --deliver-with, "
+        "procmail delivers the notices to local users.",
+        statuses=_STATUSES,
+        examples=(f"{PROGRAM} --relay --verbose", f"{PROGRAM} --maildir /var/mail/failures"),
     )
     parser.add_argument("directory", nargs="?", metavar="SPOOL-DIR", help="The spool directory.")
-    parser.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        help=f"The settings file. [$EMAILRELAY_CONFIG, or {settings_file.DEFAULT}]",
-    )
-    parser.add_argument("-s", "--spool-dir", metavar="DIR", help="The spool directory.")
-    parser.add_argument(
-        "--store", metavar="URL", help="Use another store, such as postgresql://USER@HOST/DATABASE."
-    )
     way = parser.add_mutually_exclusive_group()
-    way.add_argument(
-        "--relay", action="store_true", help="Send notices by mail, through the store."
-    )
-    way.add_argument("--maildir", type=Path, metavar="DIR", help="Put all notices into a maildir.")
-    way.add_argument(
-        "--deliver-with",
-        metavar="COMMAND",
-        help="Run COMMAND with the notice on its standard input; {user} and {sender} are replaced.",
-    )
-    way.add_argument("--procmail", metavar="PROGRAM", help="Run PROGRAM -d USER. [procmail]")
-    parser.add_argument("-u", "--user", help="Send every notice to this user.")
+    for action in (
+        way.add_argument(
+            "--relay", action="store_true", help="Send notices by mail, through the store."
+        ),
+        way.add_argument(
+            "--maildir", type=Path, metavar="DIR", help="Put all notices into a maildir."
+        ),
+        way.add_argument(
+            "--deliver-with",
+            metavar="COMMAND",
+            help="Run COMMAND with the notice on its standard input; {user} and {sender} are "
+            "replaced.",
+        ),
+        way.add_argument("--procmail", metavar="PROGRAM", help="Run PROGRAM -d USER. [procmail]"),
+    ):
+        parser.show(action, title="Ways of delivery (one of these)")
+    parser.add_argument("-u", "--user", metavar="USER", help="Send every notice to this user.")
     parser.add_argument(
         "--domain",
         action="append",
@@ -105,12 +110,9 @@ def _parser() -> _Parser:
     parser.add_argument(
         "-v", "--verbose", action="store_true", help="Print each message's id and result."
     )
-    parser.add_argument(
-        "--version",
-        action="version",
-        help="Show the version and exit.",
-        version=f"{PROGRAM} {version('emailrelay')}",
-    )
+    parser.add(common_options.SPOOL_DIR, "Store")
+    parser.add(common_options.STORE, "Store")
+    parser.add(common_options.CONFIG, "Store")
     return parser
 
 

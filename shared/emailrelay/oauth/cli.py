@@ -5,7 +5,6 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -25,26 +24,21 @@ from emailrelay.secrets import Secret
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_json, print_line
 from emailrelay.terminal.screen import console
-from emailrelay.terminal.typer_command import Json, SpoolDir, new_app, run
+from emailrelay.terminal.typer_command import (
+    Config,
+    Json,
+    SpoolDir,
+    StoreUrl,
+    add_command,
+    new_app,
+    run,
+)
 
 PROGRAM = "emailrelay-auth"
 
 _INTERRUPTED = 130
 """Typer's exit status after Ctrl-C: 128 plus the number of SIGINT."""
 
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        metavar="FILE",
-        envvar="EMAILRELAY_CONFIG",
-        help="The settings file with the [[account]] tables.",
-    ),
-]
-StoreUrl = Annotated[
-    str | None,
-    typer.Option(metavar="URL", help="Another store, such as postgresql://USER@HOST/DATABASE."),
-]
 Name = Annotated[str, typer.Argument(metavar="ACCOUNT", help="The name of an [[account]] table.")]
 
 
@@ -220,7 +214,19 @@ def _report(event: Event) -> None:
         print_errors(PROGRAM, str(event))
 
 
-app = new_app(PROGRAM, "Sign in to accounts that use OAuth2, and show their status.")
-app.command()(login)
-app.command("status")(show)
-app.command()(refresh)
+app = new_app(
+    PROGRAM,
+    "Sign in to accounts that use OAuth2, and show their status.",
+    statuses=(
+        (0, "done (status: all accounts are in order)"),
+        (1, "a sign-in failed, or an account needs attention"),
+        (64, "the command line is wrong"),
+        (66, "there is no such store"),
+        (75, "a file or the store cannot be used now"),
+        (78, "the settings are wrong"),
+    ),
+    examples=(f"{PROGRAM} status", f"{PROGRAM} login office"),
+)
+add_command(app, login, f"{PROGRAM} login office")
+add_command(app, show, f"{PROGRAM} status --json", name="status")
+add_command(app, refresh, f"{PROGRAM} refresh office")

@@ -43,7 +43,7 @@ class OAuthAccounts:
 
 
 def load(
-    config: Path | None, given: Path | str | None, environ: Mapping[str, str]
+    config: Path | str | None, given: Path | str | None, environ: Mapping[str, str]
 ) -> OAuthAccounts:
     """Read the settings. ``given``: the store that the command line names, a directory or a URL.
 

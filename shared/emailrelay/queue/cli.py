@@ -21,8 +21,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: Sequence[str]) -> int:
     try:
         asked = general_parser(PROGRAM).parse_args(words)
-        if asked.version:
-            return _print_version()
         name, rest = asked.command, asked.rest
         if name is None:
             raise CommandLineError("name a command; --help lists them")
@@ -54,10 +52,3 @@ def _function(name: str) -> Callable[[Namespace], int]:
         import_module(f"emailrelay.queue.{module}"), function
     )
     return found
-
-
-def _print_version() -> int:
-    from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this needs
-
-    sys.stdout.write(f"{PROGRAM} {version('emailrelay')}\n")
-    return os.EX_OK

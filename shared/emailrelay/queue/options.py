@@ -1,12 +1,14 @@
 """Options of the commands of ``emailrelay-queue``."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentTypeError, Namespace
 from collections.abc import Callable, Collection
 
 from emailrelay.envelope import Address, Envelope
 from emailrelay.queue.grouping import Grouping
 from emailrelay.queue.selection import Selection, no_routes, parse_age, parse_id
 from emailrelay.queue.state import State
+from emailrelay.terminal import common_options
+from emailrelay.terminal.command_line import CommandLineParser
 
 TABLE_ROWS = 1000
 """Default number of rows of a list: it is complete in memory before it is printed."""
@@ -15,39 +17,30 @@ TRACED = 100
 _AGES = "90s, 15m, 12h, 5d, 2w"
 
 
-def add_common(parser: ArgumentParser) -> None:
+def add_common(parser: CommandLineParser) -> None:
     """Add the options of all commands; they also stand before the command."""
-    group = parser.add_argument_group("store and output")
-    group.add_argument("--json", action="store_true", help="Print one JSON object per line.")
-    group.add_argument("-s", "--spool-dir", metavar="DIR", help="The spool directory.")
-    group.add_argument(
-        "--store",
-        metavar="URL",
-        help="Another store, such as spool:///DIR. [EMAILRELAY_STORE]",
-    )
-    group.add_argument(
-        "-c",
-        "--config",
-        metavar="FILE",
-        help="The settings file that names the store. [EMAILRELAY_CONFIG]",
-    )
+    title = "Store and output"
+    parser.add(common_options.JSON, title, action="store_true")
+    parser.add(common_options.SPOOL_DIR, title)
+    parser.add(common_options.STORE, title)
+    parser.add(common_options.CONFIG, title)
 
 
-def add_ids(parser: ArgumentParser) -> None:
+def add_ids(parser: CommandLineParser) -> None:
     """Add ids, of which there must be one."""
     parser.add_argument(
         "ids", nargs="+", metavar="ID", help="Message ids, or names of message files."
     )
 
 
-def add_wide(parser: ArgumentParser) -> None:
+def add_wide(parser: CommandLineParser) -> None:
     """Add the form without cuts."""
     parser.add_argument(
         "-w", "--wide", action="store_true", help="Cut no text, and show exact times and sizes."
     )
 
 
-def add_by(parser: ArgumentParser) -> None:
+def add_by(parser: CommandLineParser) -> None:
     """Add the grouping."""
     parser.add_argument(
         "--by",
@@ -57,64 +50,72 @@ def add_by(parser: ArgumentParser) -> None:
     )
 
 
-def add_selectors(parser: ArgumentParser) -> None:
+def add_selectors(parser: CommandLineParser) -> None:
     """Add the choice of messages."""
     parser.add_argument(
         "ids", nargs="*", metavar="ID", help="Message ids, or names of message files."
     )
-    group = parser.add_argument_group("choice of messages (all must fit)")
-    group.add_argument(
+    title = "Choice of messages (all must fit)"
+    parser.add_argument(
         "--state",
         metavar="STATE",
         dest="states",
         action="append",
         type=_state,
         help=f"Only this state: {', '.join(State)}. Repeatable.",
+        title=title,
     )
-    group.add_argument(
+    parser.add_argument(
         "--from",
         metavar="PATTERN",
         dest="sender",
         help="Only this sender; * and ? are wildcards, <> is the null sender.",
+        title=title,
     )
-    group.add_argument(
+    parser.add_argument(
         "--to",
         metavar="PATTERN",
         dest="recipient",
         help="Only this recipient; * and ? are wildcards.",
+        title=title,
     )
-    group.add_argument(
+    parser.add_argument(
         "--older",
         metavar="AGE",
         type=_age,
         help=f"Only messages older than this: {_AGES}.",
+        title=title,
     )
-    group.add_argument(
+    parser.add_argument(
         "--newer",
         metavar="AGE",
         type=_age,
         help="Only messages that arrived within this time.",
+        title=title,
     )
-    group.add_argument(
+    parser.add_argument(
         "--reply",
         metavar="TEXT",
-        help="Only this last reply, or a part of it; * and ? are wildcards, and so is the … of"
-        " a group in 'list --by reply'.",
+        help="Only this last reply, or a part of it; * and ? are wildcards. A line of"
+        " 'list --by reply' can be given as it is.",
+        title=title,
     )
-    group.add_argument(
+    parser.add_argument(
         "--route",
         metavar="NAME",
         help="Only messages that would take this route now; the settings file names the routes.",
+        title=title,
     )
-    group.add_argument(
+    parser.add_argument(
         "--all",
         action="store_true",
         dest="everything",
         help="All messages that the command applies to.",
+        title=title,
     )
 
 
-def add_limit(parser: ArgumentParser) -> None:
+def add_limit(parser: CommandLineParser) -> None:
     """Add the number of rows."""
     parser.add_argument(
         "--limit",
@@ -124,7 +125,7 @@ def add_limit(parser: ArgumentParser) -> None:
     )
 
 
-def add_trace(parser: ArgumentParser) -> None:
+def add_trace(parser: CommandLineParser) -> None:
     """Add the text to search for, and the bounds of the search."""
     parser.add_argument(
         "text",
@@ -146,7 +147,7 @@ def add_trace(parser: ArgumentParser) -> None:
     )
 
 
-def add_consent(parser: ArgumentParser) -> None:
+def add_consent(parser: CommandLineParser) -> None:
     """Add the consent to a change, or its trial."""
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="Show the messages, and change nothing."
@@ -154,7 +155,7 @@ def add_consent(parser: ArgumentParser) -> None:
     parser.add_argument("-y", "--yes", action="store_true", help="Do not ask.")
 
 
-def add_thresholds(parser: ArgumentParser) -> None:
+def add_thresholds(parser: CommandLineParser) -> None:
     """Add the limits of ``check``."""
     for name, default, of in (("warning", "15m", "WARNING"), ("critical", "1h", "CRITICAL")):
         parser.add_argument(
@@ -196,7 +197,7 @@ def add_thresholds(parser: ArgumentParser) -> None:
     )
 
 
-def add_route(parser: ArgumentParser) -> None:
+def add_route(parser: CommandLineParser) -> None:
     """Add the addresses of ``route``."""
     parser.add_argument("sender", metavar="FROM", help="The sender; <> is the null sender.")
     parser.add_argument("recipient", metavar="TO", help="The recipient.")
@@ -205,21 +206,21 @@ def add_route(parser: ArgumentParser) -> None:
     )
 
 
-def add_repair(parser: ArgumentParser) -> None:
+def add_repair(parser: CommandLineParser) -> None:
     """Add the repair of ``verify``."""
     parser.add_argument(
         "--repair", action="store_true", help="Repair each problem, or set the files aside."
     )
 
 
-def add_contents(parser: ArgumentParser) -> None:
+def add_contents(parser: CommandLineParser) -> None:
     """Add the contents for ``verify``."""
     parser.add_argument(
         "--contents", action="store_true", help="Read each content and compare its checksum."
     )
 
 
-def add_other_store(parser: ArgumentParser) -> None:
+def add_other_store(parser: CommandLineParser) -> None:
     """Add the other store of a move."""
     parser.add_argument("other", metavar="STORE", help="The other store: a directory or a URL.")
 

@@ -5,32 +5,53 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
 from emailrelay.standard_streams import drop_output, prepare_streams
+from emailrelay.terminal.command_line import ARGUMENTS, OPTIONS, print_version
+from emailrelay.terminal.common_options import GENERAL, HELP, VERSION
 from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage, print_help
 
 PROGRAM = "emailrelay-passwd"
-HELP = """\
-usage: emailrelay-passwd [OPTION]... [NAME]
-Make an entry for the secrets file. The password is read from the terminal, or
-from the first line of standard input. With a NAME the complete line is
-printed, otherwise only the secret. By default the secret is a scrypt hash, for
-PLAIN and LOGIN.
-
-  --plain              the password itself, in xtext: for every mechanism, and
-                       for client lines
-  --client             make a client line (with --plain or --md5)
-  --md5, --hash        a hash for CRAM-MD5
-  --dotted, -d         write the md5 hash as numbers with dots, as old versions
-                       do
-  --help, -h, --version, -V
-
-Exit status: 0 the entry has been printed; 64 usage; 65 no password, or two
-that differ; 74 the entry cannot be written.
-"""
+HELP_PAGE = HelpPage(
+    PROGRAM,
+    ("[options] [NAME]",),
+    (
+        (
+            "Make an entry for the secrets file. The password is read from the terminal, or from the "
+            "first line of standard input. With a NAME the complete line is printed, otherwise only the "
+            "secret. By default the secret is a scrypt hash, for PLAIN and LOGIN."
+        ),
+    ),
+    (
+        HelpGroup(ARGUMENTS, (HelpEntry(("NAME",), "The name of the user."),)),
+        HelpGroup(
+            OPTIONS,
+            (
+                HelpEntry(
+                    ("--plain",),
+                    "The password itself, in xtext: for every mechanism, and for client lines.",
+                ),
+                HelpEntry(("--client",), "Make a client line (with --plain or --md5)."),
+                HelpEntry(("--md5", "--hash"), "A hash for CRAM-MD5."),
+                HelpEntry(
+                    ("-d", "--dotted"),
+                    "Write the md5 hash as numbers with dots, as old versions do.",
+                ),
+            ),
+        ),
+        HelpGroup(GENERAL, (HELP, VERSION)),
+    ),
+    statuses=(
+        (0, "the entry has been printed"),
+        (64, "the command line is wrong"),
+        (65, "no password, or two that differ"),
+        (74, "the entry cannot be written"),
+    ),
+    examples=(f"{PROGRAM} alice", f"{PROGRAM} --plain --client relay@example.net"),
+)
 
 _FORMS = {"--md5": "md5", "--hash": "md5", "--dotted": "md5", "-d": "md5", "--plain": "plain"}
 
@@ -44,10 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     if {"--help", "-h"} & set(words):
-        sys.stdout.write(HELP)
+        print_help(HELP_PAGE)
         return 0
     if {"--version", "-V"} & set(words):
-        sys.stdout.write(f"{PROGRAM} {version('emailrelay')}\n")
+        print_version(PROGRAM)
         return 0
     try:
         form, side, name = _asked(words)

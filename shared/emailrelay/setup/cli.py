@@ -6,26 +6,30 @@ import sys
 import sysconfig
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn, assert_never
+from typing import assert_never
 
 from emailrelay.errors import RelayError, reason_of
 from emailrelay.setup import links, places, reach, sendmail, shipped, units, users
 from emailrelay.setup.machine import Machine, SetupFailed
 from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import counted, output_until_closed, print_line
+from emailrelay.terminal.run_command import CommandLineError
 
 PROGRAM = "emailrelay-setup"
+_STATUSES = (
+    (0, "done, or nothing to do"),
+    (1, "a step failed"),
+    (64, "the command line is wrong"),
+    (66, "there is no such directory"),
+    (77, "only root can do this"),
+    (78, "the services could not run the commands"),
+)
 _SERVICES = ("receiver", "filterd", "forwarder")
 _EXAMPLE = shipped.OURS / "emailrelay.toml"
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(os.EX_USAGE, f"{PROGRAM}: {message}; see --help\n")
 
 
 @dataclass(slots=True)
@@ -37,10 +41,12 @@ class _Tally:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/setup.md)."""
     prepare_streams()
-    asked = _parser().parse_args(argv)
     try:
+        asked = parser().parse_args(argv)
         with output_until_closed():
             return _run(asked)
+    except CommandLineError as error:
+        return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     except RelayError as error:
         return print_errors(PROGRAM, str(error), status=1)
     except OSError as error:
@@ -177,15 +183,15 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         yield f"    runuser -u {users.USER} -- {bin_dir}/emailrelay-{service}"
 
 
-def _parser() -> _Parser:
-    parser = _Parser(
-        prog=PROGRAM,
-        usage="%(prog)s [options]",
-        description="Make this machine ready for the services: user, spool, settings, units, and "
+def parser() -> CommandLineParser:
+    """Return the parser of the command line."""
+    parser = CommandLineParser(
+        PROGRAM,
+        "[options]",
+        "Make this machine ready for the services: user, spool, settings, units, and "
         "links to the commands. Each step is printed. Another run changes only what is missing.",
-        epilog="Exit status: 0 done, or nothing to do; 1 a step failed; 64 usage; 66 no such "
-        "directory; 77 only root can do this; 78 the services could not run the commands.",
-        allow_abbrev=False,
+        statuses=_STATUSES,
+        examples=(f"{PROGRAM} --dry-run", f"{PROGRAM} --undo --dry-run"),
     )
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="Print the steps and change nothing."
@@ -196,17 +202,19 @@ def _parser() -> _Parser:
         help="Remove what this command has made. Mail, secrets and edited files stay.",
     )
     names = parser.add_mutually_exclusive_group()
-    names.add_argument(
+    replace = names.add_argument(
         "--replace-sendmail",
         action="store_true",
         help="Put the relay in the place of another program's sendmail, mailq and newaliases.",
     )
-    names.add_argument(
+    leave = names.add_argument(
         "--no-sendmail",
         dest="sendmail",
         action="store_false",
         help="Make no links sendmail, mailq and newaliases.",
     )
+    parser.show(replace)
+    parser.show(leave)
     parser.add_argument(
         "--bin-dir",
         type=Path,
@@ -219,11 +227,5 @@ def _parser() -> _Parser:
         metavar="DIR",
         default=Path("/"),
         help="Set up the machine whose files are below DIR, such as an image. [/]",
-    )
-    parser.add_argument(
-        "--version",
-        action="version",
-        help="Show the version and exit.",
-        version=f"{PROGRAM} {version('emailrelay')}",
     )
     return parser

@@ -26,36 +26,6 @@ from emailrelay.submit.message import DataError, NoInput
 from emailrelay.terminal.error_lines import print_errors
 
 PROGRAM = "emailrelay-submit"
-_HELP = """\
-usage: emailrelay-submit [OPTION]... [RECIPIENT]... < MESSAGE
-Put a message into the store; the forwarder sends it.
-
-  -t                   take the recipients from To:, Cc: and Bcc:
-  -f, -r, --from ADDRESS
-                       the sender, who gets notices of failure; <> for none
-  -i, -oi              a line with only a dot does not end the message
-  -F NAME              the full name for From: if the message has no From:
-  --domain NAME        the domain for addresses without one
-                       [domain of the settings, /etc/mailname, this host's
-                       name]
-  -s, --spool-dir DIR  the spool directory [spool_dir of the settings;
-                       /var/spool/emailrelay if it exists;
-                       /usr/local/var/spool/emailrelay]
-  --store URL          another store [store of the settings]
-  --port N             the receiver's port on localhost, for users without
-                       write access to the store [port of the settings; 25]
-  --config FILE        the settings file [$EMAILRELAY_CONFIG;
-                       /etc/emailrelay/emailrelay.toml if it exists]
-  -bs                  speak SMTP on standard input and output
-  -bp                  show the queue (also when called as mailq)
-  -v, --verbose        print the path of the message's content file
-  --help, --version
-
-Variables such as EMAILRELAY_SPOOL_DIR override the settings file.
-Exit status: 0 the message is on stable storage; 64 usage; 65 no message;
-66 standard input cannot be read, or no store; 69 refused by the receiver;
-75 try again later; 77 no permission to read the store.
-"""
 _WAYS = "join the spool's group, or start emailrelay-receiver on this host (--port N)"
 
 
@@ -87,13 +57,20 @@ def _run(arguments: Arguments) -> int:
         case OperationMode.NEWALIASES:
             return os.EX_OK  # the aliases are a setting, which needs no database
         case OperationMode.HELP:
-            sys.stdout.write(_HELP)
-            return os.EX_OK
+            return _print_help()
         case OperationMode.VERSION:
-            from importlib.metadata import version  # noqa: PLC0415 - 20 ms that only this needs
+            from emailrelay.terminal.command_line import print_version  # noqa: PLC0415 - as help
 
-            sys.stdout.write(f"{PROGRAM} {version('emailrelay')}\n")
+            print_version(PROGRAM)
             return os.EX_OK
+
+
+def _print_help() -> int:
+    from emailrelay.submit.help_text import PAGE  # noqa: PLC0415 - programs never need it
+    from emailrelay.terminal.help_page import print_help  # noqa: PLC0415
+
+    print_help(PAGE)
+    return os.EX_OK
 
 
 class _Host(NamedTuple):

@@ -1,19 +1,19 @@
 """The command line of ``emailrelay-filter-test``."""
 
-import argparse
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from emailrelay.config import version
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.program import ProgramLimits
 from emailrelay.filters.spec import KINDS, parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
+from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.run_command import CommandLineError
 from emailrelay_filterd.trial import trial
 from emailrelay_filterd.trial.render import lines
 
@@ -32,9 +32,11 @@ This message is sent nowhere.
 def main(argv: Sequence[str] | None = None) -> int:
     """Try the filters; return 0 if they accept, else 1; 64 or 66 (sysexits.h) for bad input."""
     prepare_streams()
-    asked = _parser().parse_args(argv)
     try:
+        asked = parser().parse_args(argv)
         filters = parse_chain(asked.filters)
+    except CommandLineError as error:
+        return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     except ConfigError as error:
         return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
     # The verdict will only show that they cannot run; this is the reason.
@@ -61,15 +63,24 @@ def _message(path: str | None) -> bytes:
     return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        usage="%(prog)s [options] SPEC...",
-        description="Run filters on a copy of a message, as the relay does, and print the result. "
-        "Nothing is stored and nothing is sent.",
-        epilog="The standard error of filter programs is shown. Exit status: 0 accepted; "
-        "1 any other verdict; 64 usage; 66 the message cannot be read.",
-        allow_abbrev=False,
+def parser() -> CommandLineParser:
+    """Return the parser of the command line."""
+    parser = CommandLineParser(
+        PROGRAM,
+        "[options] SPEC...",
+        "Run filters on a copy of a message, as the relay does, and print the verdict, the reply "
+        "for the client and the changes. Nothing is stored and nothing is sent.",
+        notes=("The standard error of filter programs is shown.",),
+        statuses=(
+            (0, "accepted"),
+            (1, "any other verdict"),
+            (64, "the command line is wrong"),
+            (66, "the message cannot be read"),
+        ),
+        examples=(
+            f"{PROGRAM} exit:0",
+            f"{PROGRAM} --message mail.eml spam:127.0.0.1:783",
+        ),
     )
     parser.add_argument(
         "filters",
@@ -105,11 +116,5 @@ def _parser() -> argparse.ArgumentParser:
         type=float,
         default=60.0,
         help="The time limit of each program. [60]",
-    )
-    parser.add_argument(
-        "--version",
-        action="version",
-        help="Show the version and exit.",
-        version=f"{PROGRAM} {version()}",
     )
     return parser

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from emailrelay import spool_owner
-from emailrelay.config import ForwarderSettings, flags, version
+from emailrelay.config import ForwarderSettings, flags
 from emailrelay.config.reading import gather
 from emailrelay.errors import ConfigError, RelayError
 from emailrelay.events import Event
@@ -17,8 +17,11 @@ from emailrelay.routes import DEFAULT
 from emailrelay.routes import Route as Way
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.chooser import open_tokens, token_directory
+from emailrelay.terminal import common_options
+from emailrelay.terminal.command_line import CommandLineParser, print_version
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import output_until_closed
+from emailrelay.terminal.run_command import CommandLineError
 from emailrelay.terminal.screen import console
 from emailrelay_forwarder.doctor.examination import Examination
 from emailrelay_forwarder.doctor.finding import ServerReport
@@ -31,6 +34,10 @@ from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 
 PROGRAM = "emailrelay-doctor"
+_OTHER_OPTIONS = (
+    "All options of emailrelay-forwarder are valid here too (--client-auth FILE, "
+    "--client-tls-verify CA, ...); they override the settings file."
+)
 _PIPED_WIDTH = 100
 _UNUSED = "localhost:25"
 _WITHHELD = (
@@ -42,18 +49,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Examine servers; return 0 if there is no problem, 1 for a problem, 64 for wrong usage."""
     prepare_streams()
     words = sys.argv[1:] if argv is None else list(argv)
-    parser = _parser()
+    own = parser()
     if {"-h", "--help"} & set(words):
-        parser.print_help()
-        return os.EX_OK
-    options = flags.parse(ForwarderSettings, words)
-    if options.version:
-        sys.stdout.write(f"{PROGRAM} {version()}\n")
+        own.print_help()
         return os.EX_OK
     try:
-        asked, unknown = parser.parse_known_args(options.unknown)
-    except argparse.ArgumentError as error:
-        return print_errors(PROGRAM, str(error), status=os.EX_USAGE)
+        options = flags.parse(ForwarderSettings, words)
+    except ConfigError as error:
+        return print_errors(PROGRAM, *error.problems, status=os.EX_USAGE)
+    if options.version:
+        print_version(PROGRAM)
+        return os.EX_OK
+    try:
+        asked, unknown = own.parse_known_args(options.unknown)
+    except CommandLineError as error:
+        return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     target: str = asked.target or ""
     by_address = ":" in target or target.startswith("/")
     name = None if by_address else target or None
@@ -86,17 +96,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     return os.EX_OK if all(report.well for report in reports) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog=PROGRAM,
-        usage="%(prog)s [options] [HOST:PORT | ROUTE]",
-        description="Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, "
+def parser() -> CommandLineParser:
+    """Return the parser of the options that the forwarder does not have."""
+    parser = CommandLineParser(
+        PROGRAM,
+        "[options] [HOST:PORT | ROUTE]",
+        "Find out why a server does not accept mail: try DNS, TCP, greeting, EHLO, "
         "TLS, login and, with --from, MAIL and RCPT, one by one. No message is sent.",
-        epilog="All options of emailrelay-forwarder are valid here too (--config FILE, "
-        "--client-auth FILE, --client-tls-verify CA, ...). "
-        "Exit status: 0 no problem; 1 a problem; 64 usage.",
-        allow_abbrev=False,
-        exit_on_error=False,
+        notes=(_OTHER_OPTIONS,),
+        statuses=((0, "no problem"), (1, "a problem"), (64, "the command line is wrong")),
+        examples=(
+            PROGRAM,
+            f"{PROGRAM} smtp.example.net:587 --to you@example.net",
+        ),
     )
     parser.add_argument(
         "target",
@@ -115,8 +127,8 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="Try RCPT with this recipient too. Repeatable.",
     )
-    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
-    parser.add_argument("--version", action="store_true", help="Show the version and exit.")
+    parser.add(common_options.JSON, action="store_true")
+    parser.add(common_options.CONFIG)  # flags.parse() takes it
     return parser
 
 

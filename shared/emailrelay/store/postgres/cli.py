@@ -3,50 +3,27 @@
 import asyncio
 import os
 import statistics
-import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from importlib import metadata
 from pathlib import Path
-from typing import Annotated, cast
-
-import typer
+from typing import cast
 
 from emailrelay.config import Settings, read
-from emailrelay.errors import ConfigError, RelayError, StoreUnusable
+from emailrelay.errors import ConfigError, StoreUnusable
 from emailrelay.events import Event
-from emailrelay.printable import printable
-from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.postgres.link import place
 from emailrelay.store.postgres.link.connections import DatabaseConnection, DatabaseConnections
 from emailrelay.store.postgres.schema import versions
 from emailrelay.store.postgres.schema.migrations import LATEST
+from emailrelay.terminal.error_lines import print_errors
+from emailrelay.terminal.output import print_line
+from emailrelay.terminal.typer_command import Config, StoreUrl, add_command, new_app, run
 
 PROGRAM = "emailrelay-store"
 _ROUND_TRIPS = 9
 _LARGEST_CLOCK_DIFFERENCE = 5.0
 """Seconds beyond which the log of this host would be hard to compare with that of others."""
 _FEW_CONNECTIONS = 20
-
-Config = Annotated[
-    Path | None,
-    typer.Option(
-        "--config", "-c", metavar="FILE", envvar="EMAILRELAY_CONFIG", help="The settings file."
-    ),
-]
-StoreUrl = Annotated[
-    str | None,
-    typer.Option(
-        metavar="URL", envvar="EMAILRELAY_STORE", help="The database: postgresql://USER@HOST/NAME."
-    ),
-]
-app = typer.Typer(
-    name=PROGRAM,
-    help="Make the tables of a database store, bring them up to date, and examine it.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
 
 
 class DatabaseSettings(Settings):
@@ -59,64 +36,29 @@ class DatabaseSettings(Settings):
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status (docs/postgres.md)."""
-    prepare_streams()
-    try:
-        status: int = app(argv, prog_name=PROGRAM, standalone_mode=False) or os.EX_OK
-        sys.stdout.flush()
-    except typer.TyperException as error:
-        words = error.format_message() or "name a command, see --help"
-        return [_complain(line, os.EX_USAGE) for line in words.splitlines() if line][-1]
-    except typer.Abort:
-        return _complain("nothing was done", 1)
-    except ConfigError as error:
-        return [_complain(problem, os.EX_CONFIG) for problem in error.problems][-1]
-    except RelayError as error:
-        return _complain(str(error), os.EX_TEMPFAIL if error.temporary else os.EX_CONFIG)
-    return status
+    return run(app, argv, program=PROGRAM, aborted="nothing was done")
 
 
-def _print_version(asked: bool) -> None:  # noqa: FBT001 - the library's signature
-    if asked:
-        _say(f"{PROGRAM} {metadata.version('emailrelay')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _common(
-    *,
-    version: Annotated[
-        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """Make the tables of a database store, bring them up to date, and examine it."""
-
-
-@app.command()
 def init(config: Config = None, store: StoreUrl = None) -> int:
-    """Make the tables in an empty database. Tables that are there already stay as they are."""
+    """Make the tables in an empty database. Tables that are there stay as they are."""
     return _with_connection(config, store, _init)
 
 
-@app.command()
 def migrate(config: Config = None, store: StoreUrl = None) -> int:
-    """Bring the tables up to date, while services of this version and the one before go on."""
+    """Bring the tables up to date, while services of this and the last version run."""
     return _with_connection(config, store, _migrate)
 
 
-@app.command()
 def check(config: Config = None, store: StoreUrl = None) -> int:
-    """Examine the database: its version, safety, rights, speed, clock and connections.
-
-    It changes nothing.
-    """
+    """Examine the database: version, safety, rights, speed, clock. It changes nothing."""
     return _with_connection(config, store, _check)
 
 
 async def _init(_place: place.Place, connection: DatabaseConnection) -> int:
     before = await versions.read(connection)
-    after = await versions.migrate(connection, _say)
+    after = await versions.migrate(connection, print_line)
     if before == after:
-        _say(f"the tables are there already, with version {after.version}")
+        print_line(f"the tables are there already, with version {after.version}")
     return os.EX_OK
 
 
@@ -124,9 +66,9 @@ async def _migrate(_place: place.Place, connection: DatabaseConnection) -> int:
     before = await versions.read(connection)
     if before.version == 0:
         raise StoreUnusable("the database has no tables yet; run: emailrelay-store init")
-    after = await versions.migrate(connection, _say)
+    after = await versions.migrate(connection, print_line)
     if before == after:
-        _say(f"nothing to do: the tables have version {after.version}")
+        print_line(f"nothing to do: the tables have version {after.version}")
     return os.EX_OK
 
 
@@ -138,8 +80,8 @@ async def _check(where: place.Place, connection: DatabaseConnection) -> int:
         " current_setting('max_connections')::integer",
     )
     found = await versions.read(connection)
-    _say(f"{where.shown}: {server[0]}")
-    _say(f"tables: version {found.version} of {LATEST}")
+    print_line(f"{where.shown}: {server[0]}")
+    print_line(f"tables: version {found.version} of {LATEST}")
     wrong = [] if found.problem() is None else [str(found.problem())]
     wrong += [
         f"{setting}: the server may lose mail it has confirmed"
@@ -151,13 +93,15 @@ async def _check(where: place.Place, connection: DatabaseConnection) -> int:
     ]
     wrong += await _clock_and_speed(connection)
     used, most = cast("int", server[1]), cast("int", server[2])
-    _say(f"connections: {used} of {most}; a process of this store opens up to {where.connections}")
+    print_line(
+        f"connections: {used} of {most}; a process of this store opens up to {where.connections}"
+    )
     if most - used < _FEW_CONNECTIONS:
         wrong.append(f"only {most - used} connections are left; raise max_connections")
     if found.version:
         await _count(connection)
     for problem in wrong:
-        _complain(problem, 0)
+        print_errors(PROGRAM, problem)
     return os.EX_CONFIG if wrong else os.EX_OK
 
 
@@ -170,7 +114,7 @@ async def _clock_and_speed(connection: DatabaseConnection) -> list[str]:
         )
         pauses.append(time.monotonic() - asked)
         differences.append(abs(cast("float", theirs) - shown))
-    _say(f"a question and its answer: {1000 * statistics.median(pauses):.1f} ms")
+    print_line(f"a question and its answer: {1000 * statistics.median(pauses):.1f} ms")
     difference = min(differences)
     if difference > _LARGEST_CLOCK_DIFFERENCE:
         return [f"the clocks of this host and the database differ by {difference:.0f} s; use NTP"]
@@ -182,7 +126,7 @@ async def _count(connection: DatabaseConnection) -> None:
         "select stage, count(*) from emailrelay.message group by stage order by stage"
     )
     found = [f"{count} {stage}" for stage, count in await cursor.fetchall()]
-    _say(f"messages: {', '.join(found) or 'none'}")
+    print_line(f"messages: {', '.join(found) or 'none'}")
 
 
 async def _one(connection: DatabaseConnection, statement: str) -> tuple[object, ...]:
@@ -191,15 +135,14 @@ async def _one(connection: DatabaseConnection, statement: str) -> tuple[object, 
 
 
 def _with_connection(
-    config: Path | None,
+    config: str | None,
     url: str | None,
     act: Callable[[place.Place, DatabaseConnection], Awaitable[int]],
 ) -> int:
     where = url or str(_from_settings(config))
     if not where.startswith(("postgresql://", "postgres://")):
-        raise StoreUnusable(
-            f"{where}: this store is no database, and needs no tables; say --store URL"
-        )
+        wrong = f"{where}: this store is no database, and needs no tables; say --store URL"
+        raise ConfigError([wrong])
 
     async def run(url: str) -> int:
         connections = DatabaseConnections(place.parse(url), _unheard)
@@ -209,11 +152,14 @@ def _with_connection(
         finally:
             await connections.close()
 
-    return max([asyncio.run(run(url)) for url in where.split()])
+    try:
+        return max([asyncio.run(run(url)) for url in where.split()])
+    except StoreUnusable as error:
+        raise ConfigError([str(error)]) from error
 
 
-def _from_settings(config: Path | None) -> str | Path:
-    argv = [] if config is None else ["--config", os.fspath(config)]
+def _from_settings(config: str | None) -> str | Path:
+    argv = [] if config is None else ["--config", config]
     return read(DatabaseSettings, argv, os.environ).store_place
 
 
@@ -221,10 +167,17 @@ def _unheard(_event: Event) -> None:
     """Report nothing: the caller hears of the trouble by the error."""
 
 
-def _say(line: str) -> None:
-    sys.stdout.write(f"{printable(line)}\n")
-
-
-def _complain(text: str, status: int) -> int:
-    sys.stderr.write(f"{PROGRAM}: {printable(text)}\n")
-    return status
+app = new_app(
+    PROGRAM,
+    "Make the tables of a database store, bring them up to date, and examine it.",
+    statuses=(
+        (0, "done (check: there is no problem)"),
+        (64, "the command line is wrong"),
+        (75, "the database cannot be used now"),
+        (78, "the settings or the database have a problem"),
+    ),
+    examples=(f"{PROGRAM} init", f"{PROGRAM} check"),
+)
+add_command(app, init, f"{PROGRAM} init --store postgresql://relay@db.example.test/mail")
+add_command(app, migrate, f"{PROGRAM} migrate")
+add_command(app, check, f"{PROGRAM} check")

@@ -1,0 +1,21 @@
+"""The options that several commands have: one name, one text."""
+
+from emailrelay.settings_file import DEFAULT, VARIABLE
+from emailrelay.terminal.help_page import HelpEntry
+
+HELP = HelpEntry(("-h", "--help"), "Show this help and exit.")
+VERSION = HelpEntry(("-V", "--version"), "Show the version and exit.")
+CONFIG = HelpEntry(
+    ("-c", "--config"), f"The settings file. [${VARIABLE}; {DEFAULT} if it exists]", "FILE"
+)
+SPOOL_DIR = HelpEntry(
+    ("-s", "--spool-dir"), "The spool directory. [spool_dir of the settings]", "DIR"
+)
+STORE = HelpEntry(
+    ("--store",),
+    "The URL of a store: spool:///DIR, or postgresql://USER@HOST/DATABASE. [store of the settings]",
+    "URL",
+)
+JSON = HelpEntry(("--json",), "Print JSON for programs, one object a line.")
+GENERAL = "General"
+"""The title of the last group of each help."""
