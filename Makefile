@@ -71,7 +71,7 @@ package: $(READY)
 	cd $(TRIAL) && for service in receiver filterd forwarder; do bin/emailrelay-$$service --version || exit 1; done
 	diff -r --exclude=Procfile deploy $(TRIAL)/share/emailrelay
 	diff Procfile $(TRIAL)/share/emailrelay/Procfile
-	diff -r docs/man $(TRIAL)/share/man/man1
+	diff -r docs/man $(TRIAL)/share/man
 	$(TRIAL)/bin/emailrelay-setup --undo --dry-run >/dev/null
 
 docs: $(READY)

@@ -7,7 +7,9 @@ from docs.generate.pages import all_pages
 
 def made_pages() -> dict[str, str]:
     """Return the text of each generated page by its path in the checkout."""
-    manual = {f"docs/man/{page.name}.1": roff(page) for page in all_pages()}
+    manual = {
+        f"docs/man/man{page.number}/{page.name}.{page.number}": roff(page) for page in all_pages()
+    }
     return {
         "docs/layout.md": layout.page(),
         "docs/logs.md": log_page.page(),
