@@ -1,6 +1,7 @@
 """All generated pages: their paths and their texts."""
 
 from docs.generate import example, layout, log_page, metrics, reference
+from docs.generate.completion import completions
 from docs.generate.man import roff
 from docs.generate.pages import all_pages
 
@@ -17,4 +18,5 @@ def made_pages() -> dict[str, str]:
         "docs/reference.md": reference.page(),
         "deploy/emailrelay.toml": example.page(),
         **manual,
+        **{f"docs/completion/{name}": text for name, text in completions()},
     }
