@@ -14,8 +14,8 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 jq libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
-	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs
+PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime fish groff iproute2 jq libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
+	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs zsh
 
 # The server for the tests of the PostgreSQL store, where make peers could not install one.
 POSTGRES_SERVER = $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
@@ -71,7 +71,8 @@ package: $(READY)
 	cd $(TRIAL) && for service in receiver filterd forwarder; do bin/emailrelay-$$service --version || exit 1; done
 	diff -r --exclude=Procfile deploy $(TRIAL)/share/emailrelay
 	diff Procfile $(TRIAL)/share/emailrelay/Procfile
-	diff -r docs/man $(TRIAL)/share/man/man1
+	diff -r docs/man $(TRIAL)/share/man
+	for shell in bash-completion fish zsh; do diff -r docs/completion/$$shell $(TRIAL)/share/$$shell || exit 1; done
 	$(TRIAL)/bin/emailrelay-setup --undo --dry-run >/dev/null
 
 docs: $(READY)
