@@ -13,6 +13,7 @@ from emailrelay.errors import RelayError, reason_of
 from emailrelay.setup import links, places, reach, sendmail, shipped, units, users
 from emailrelay.setup.machine import Machine, SetupFailed
 from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
+from emailrelay.spool_owner import SERVICE_USER
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
@@ -69,7 +70,7 @@ def _run(asked: argparse.Namespace) -> int:
             remedy = "install the relay in a directory that all users can read, as /opt/emailrelay"
             return print_errors(
                 PROGRAM,
-                f"the user {users.USER} could not run the commands: {reason}",
+                f"the user {SERVICE_USER} could not run the commands: {reason}",
                 remedy,
                 status=os.EX_CONFIG,
             )
@@ -147,9 +148,9 @@ def _try_command(machine: Machine, bin_dir: Path) -> None:
     command = str(bin_dir / "emailrelay-receiver")
     if not machine.has_program("runuser"):
         return
-    status, said = machine.try_run("runuser", "-u", users.USER, "--", command, "--version")
+    status, said = machine.try_run("runuser", "-u", SERVICE_USER, "--", command, "--version")
     if status:
-        raise SetupFailed(f"the user {users.USER} cannot run {command}: {said or status}")
+        raise SetupFailed(f"the user {SERVICE_USER} cannot run {command}: {said or status}")
 
 
 def _sum_up(tally: _Tally, *, dry_run: bool) -> None:
@@ -180,7 +181,7 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         return
     yield "  start these commands at boot, each in the foreground:"
     for service in _SERVICES:
-        yield f"    runuser -u {users.USER} -- {bin_dir}/emailrelay-{service}"
+        yield f"    runuser -u {SERVICE_USER} -- {bin_dir}/emailrelay-{service}"
 
 
 def parser() -> CommandLineParser:
