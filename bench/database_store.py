@@ -168,10 +168,12 @@ def rates(server: DatabaseServer, arguments: argparse.Namespace) -> None:
 
 
 _FILL = """
+with made as (
 insert into emailrelay.message (id, stage, run_at, size, crc32, envelope, journal)
 select gen_random_uuid(), 'ready', statement_timestamp() - make_interval(secs => n %% 86400), 5, 0,
     convert_to(replace(%(head)s, 'y.test', 'r' || n %% %(routes)s || '.test'), 'UTF8'), ''
-from generate_series(1, %(queued)s) n
+from generate_series(1, %(queued)s) n returning id)
+insert into emailrelay.body (message, n, octets) select id, 0, 'hello' from made
 """
 
 
@@ -182,7 +184,7 @@ def deep(server: DatabaseServer, arguments: argparse.Namespace) -> None:
     with psycopg.connect(server.conninfo(name), autocommit=True) as connection:
         parameters = {"routes": arguments.routes, "queued": arguments.queued, "head": head.decode()}
         connection.execute(_FILL, parameters)
-        connection.execute("vacuum analyze emailrelay.message")
+        connection.execute("vacuum analyze emailrelay.message, emailrelay.body")
     print(f"{arguments.queued} messages are queued; load {os.getloadavg()[0]:.1f}", flush=True)
     asyncio.run(_claims(server.url(name)))
 

@@ -55,7 +55,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--without-database", action="store_true")
     options = parser.parse_args()
-    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before", flush=True)
     with tempfile.TemporaryDirectory(dir="/var/tmp") as directory:
         spool = Path(directory) / "spool"
         asyncio.run(_traces(str(spool), options, partial(_fill_spool, spool)))
@@ -176,7 +176,8 @@ async def _traces(
     for name, seconds in took.items():
         print(
             f"  {name}: median {statistics.median(seconds):.3f} s,"
-            f" from {min(seconds):.3f} to {max(seconds):.3f}"
+            f" from {min(seconds):.3f} to {max(seconds):.3f}",
+            flush=True,
         )
 
 

@@ -68,9 +68,16 @@ class DatabaseServer:
     """One server. ``settings`` go before those that make tests fast."""
 
     def __init__(
-        self, *settings: str, fast: bool = True, copy_of: "DatabaseServer | None" = None
+        self,
+        *settings: str,
+        fast: bool = True,
+        copy_of: "DatabaseServer | None" = None,
+        wal: Path | None = None,
     ) -> None:
-        """Make a server; with ``copy_of``, a standby that follows that one."""
+        """Make a server; with ``copy_of``, a standby that follows that one.
+
+        ``wal``: a directory for the write-ahead log, which is kept small.
+        """
         self.directory = Path(
             tempfile.mkdtemp(prefix="pg-", dir="/tmp")
         )  # a socket's path is short
@@ -82,8 +89,10 @@ class DatabaseServer:
         if self._user is not None:
             shutil.chown(self.directory, self._user)
         if copy_of is None:
+            log = () if wal is None else ("--waldir", str(wal), "--wal-segsize", "1")
             self._run(
-                "initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-sync"
+                *("initdb", "-D", "data", "-U", "postgres", "-A", "trust", "-E", "UTF8"),
+                *("--no-sync", *log),
             )
         else:
             self._copy(copy_of)
@@ -113,6 +122,12 @@ class DatabaseServer:
     def running(self) -> bool:
         """Whether the server was started and not stopped."""
         return self._process is not None
+
+    def survive(self) -> None:
+        """Start the server again if it has ended by itself."""
+        if self.process.poll() is not None:
+            self._process = None
+            self.start()
 
     @property
     def process(self) -> subprocess.Popen[bytes]:

@@ -1,7 +1,7 @@
 """The lines of the table of goals, one module for each theme."""
 
 from bench.case import Case
-from bench.cases import accept, deep, filters, latency, proxy, relay, rest, scale, slow
+from bench.cases import accept, deep, filters, latency, monitoring, proxy, relay, rest, scale, slow
 
 ALL: tuple[Case, ...] = (
     *accept.CASES,
@@ -13,4 +13,5 @@ ALL: tuple[Case, ...] = (
     *filters.CASES,
     *rest.CASES,
     *scale.CASES,
+    *monitoring.CASES,
 )

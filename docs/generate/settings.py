@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import get_args
+from typing import cast, get_args
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -203,4 +203,7 @@ def _toml(value: object) -> str:
         return f"[{', '.join(map(_toml, value))}]"  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType] -- of whatever kinds
     if isinstance(value, float) and value.is_integer():
         value = int(value)
+    if isinstance(value, dict):
+        entries = cast("dict[str, object]", value).items()
+        return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in entries) + " }"
     return json.dumps(value, ensure_ascii=False)

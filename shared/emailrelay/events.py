@@ -439,7 +439,7 @@ class Bounced(Event):
     id: QueueId
     """The failed message; several may share a notice."""
     notice: QueueId
-    to: str
+    to: tuple[str, ...]
 
 
 class NotBounced(Event):
@@ -454,7 +454,7 @@ class BouncesHeldBack(Event):
     """So many ``notices`` went to one address within an hour that further failures share one."""
 
     level: ClassVar[Level] = Level.WARNING
-    to: str
+    to: tuple[str, ...]
     notices: int
     again: float
     """The time of the shared notice, in seconds since 1970."""

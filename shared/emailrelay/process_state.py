@@ -46,10 +46,11 @@ class ProcessState:
 
 
 def written(state: ProcessState) -> bytes:
-    """Write a state. If it is too long, routes without trouble are left out, then all routes."""
+    """Write a state. If it is too long, it goes without good routes, all routes, or accounts."""
+    none = ProcessState()
     bad = {name: why for name, why in state.routes.items() if why}
-    for routes in (state.routes, bad, {}):
-        accounts = {} if routes == {} and len(state.accounts) > 50 else state.accounts
+    whole = ((state.routes, state.accounts), (bad, state.accounts))
+    for routes, accounts in (*whole, (none.routes, state.accounts), (none.routes, none.accounts)):
         octets = json.dumps(
             {
                 "doing": _short(state.doing),
@@ -65,7 +66,7 @@ def written(state: ProcessState) -> bytes:
         ).encode()
         if len(octets) <= LARGEST:
             return octets
-    return b"{}"
+    raise ValueError("the texts of a state are bounded")
 
 
 def read(octets: bytes) -> ProcessState:

@@ -31,6 +31,7 @@ QUEUE_COMMANDS = [
     "fail",
     "delete",
     "route",
+    "trace",
     "check",
     "verify",
     "export",

@@ -314,12 +314,15 @@ def test_link_out_of_the_machine_is_not_followed(machine: Elsewhere, tmp_path: P
 
 
 def test_step_that_fails_is_named_and_another_run_goes_on(machine: Elsewhere) -> None:
-    lock = machine.write("/etc/group.lock", f"{os.getpid()}\n")
-    told = machine.setup()
-    assert told.status == 1
-    assert "groupadd" in told.errors
-    lock.unlink()
-    assert machine.setup().status == 0
+    obstacle = machine.write("/usr/local/bin", "")
+    failed = machine.setup()
+    assert failed.status == 1
+    assert "/usr/local/bin" in failed.errors
+    obstacle.unlink()
+    done = machine.setup()
+    assert done.status == 0
+    assert "already there: the user emailrelay" in done.lines
+    assert machine.at(UNIT).exists()
 
 
 def test_only_root_can_set_up_and_every_user_can_look() -> None:

@@ -1,54 +1,40 @@
 """``emailrelay-queue trace`` over real services: live and past mail, kills, and other users."""
 
+import contextlib
+import io
 import json
 import os
 import random
 import signal
 import smtplib
-import subprocess
 from collections.abc import Iterator
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.acceptance.local_users import GROUP, MEMBER, OTHERS, SERVICE, Ground
-from tests.acceptance.relay import BIN, HANG, Relay, until
+from tests.acceptance.local_users import GROUP, MEMBER, OTHERS, SERVICE, Ended, Ground
+from tests.acceptance.relay import HANG, Relay, until
 from tests.acceptance.source import Load
 from tests.database_server import the_server
 
+from emailrelay.queue.cli import main as queue_command
 
-def trace(
-    text: str, *arguments: str, place: str | Path, status: int = 0
-) -> subprocess.CompletedProcess[str]:
-    """Trace a text in a spool or a store."""
-    where = ("--store", place) if "://" in str(place) else ("--spool-dir", str(place))
-    done = subprocess.run(
-        [BIN / "emailrelay-queue", "trace", text, *map(str, where), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    assert done.returncode == status, done.stderr
-    return done
+
+def ask(text: str, place: str | Path, *arguments: str) -> Ended:
+    """Run the command in this process, which saves the start of Python."""
+    where = ("--store", str(place)) if "://" in str(place) else ("--spool-dir", str(place))
+    out, errors = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+        status = queue_command(["trace", text, *where, *arguments])
+    return Ended(status, out.getvalue(), errors.getvalue())
 
 
 def traced(text: str, place: str | Path) -> list[dict[str, Any]]:
     """Return the objects of a trace; none if nothing is found."""
-    done = subprocess.run(
-        [
-            BIN / "emailrelay-queue",
-            *("trace", text, "--json", "--store" if "://" in str(place) else "--spool-dir"),
-            str(place),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=HANG,
-        check=False,
-    )
-    assert done.returncode in (0, 1), done.stderr
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    ended = ask(text, place, "--json")
+    assert ended.status in (0, 1), ended.err
+    return [json.loads(line) for line in ended.out.splitlines()]
 
 
 def send(port: int, to: str, message_id: str) -> None:
@@ -109,12 +95,13 @@ def test_live_and_past_mail_is_traced_with_the_servers_words(
     }
 
     relay.stop()
-    text = trace(bob["id"], place=place).stdout
+    text = ask(bob["id"], place).out
     assert "delivered to all recipients" in text
     assert f"try with {sink.address}" in text
-    unknown = trace("nobody@y.test", place=place, status=1).stderr
-    assert "no message found in the store, which has 2 messages" in unknown
-    assert "30 days" in unknown
+    unknown = ask("nobody@y.test", place)
+    assert unknown.status == 1
+    assert "no message found in the store, which has 2 messages" in unknown.err
+    assert "30 days" in unknown.err
 
 
 def test_kill_of_the_forwarder_loses_no_mail_for_the_history_and_each_id_is_shown_once(
@@ -182,7 +169,7 @@ def test_member_of_the_spools_group_traces_and_a_stranger_does_not(ground: Groun
     assert "bob" not in stranger.out
 
 
-def test_reader_that_ends_early_and_a_hostile_terminal_text_do_no_harm(relay: Relay) -> None:
+def test_texts_of_strangers_are_printed_without_control_characters(relay: Relay) -> None:
     receiver = relay.receiver().start()
     send(receiver.port, "bob@y.test", "<m1@here.test>")
     receiver.send(signal.SIGTERM)
@@ -192,7 +179,7 @@ def test_reader_that_ends_early_and_a_hostile_terminal_text_do_no_harm(relay: Re
         journal.write(
             b'X-MailRelay-Attempt: {"at":1,"peer":"\\u001b[31mred\\u202e","trouble":"451 \\u0007"}\r\n'
         )
-    told = trace("bob", place=relay.spool).stdout
+    told = ask("bob", relay.spool).out
     assert "\x1b" not in told
     assert "\u202e" not in told
     assert "\\x1b[31mred\\u202e" in told

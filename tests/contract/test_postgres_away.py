@@ -11,6 +11,8 @@ from tests.contract.conftest import PostgresOpener
 from tests.contract.database_proxy import DatabaseProxy
 from tests.contract.mail import (
     ENVELOPE,
+    NEVER,
+    OK,
     PATIENCE,
     claimed,
     content_of,
@@ -24,9 +26,10 @@ from emailrelay.ack import Ack
 from emailrelay.errors import StoreError
 from emailrelay.events import PossibleDuplicate, StoreTrouble
 from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
-from emailrelay.store.base import CHUNK, Store
+from emailrelay.store.base import CHUNK, Draft, Store
 from emailrelay.store.chooser import open_store
 from emailrelay.store.postgres.message import committing
 
@@ -314,6 +317,52 @@ async def test_store_closes_without_its_database_and_names_what_it_could_not_rec
         database.end_leases()
         async with await claimed(other, message) as again:
             assert again.history.doubts == ("smarthost.test:25",)
+
+
+async def cut_for_good(store: Store, proxy: DatabaseProxy) -> None:
+    """Wait until the store has no connection, and knows that."""
+    proxy.refuses = True
+    async with asyncio.timeout(PATIENCE):
+        while proxy.serving or store.unavailable() is None:
+            proxy.cut()
+            await asyncio.sleep(0.01)
+
+
+async def committed(store: Store, stage: Stage = Stage.READY, ack: Ack = Ack.DELIVERED) -> Draft:
+    draft = store.draft(ENVELOPE)
+    draft.write(b"x")
+    await draft.commit(stage, ack)
+    return draft
+
+
+async def test_answer_that_was_seen_is_given_although_the_database_goes_away(
+    database: PostgresOpener,
+) -> None:
+    async with cut_off(database) as (store, proxy), database() as other:
+        draft = await committed(store)
+        proxy.lose_before = b"delete from emailrelay.awaited"
+        async with await claimed(other, draft.id) as claim:
+            assert await claim.before_dot("smarthost.test:25")
+            assert await claim.settle(Done(), answer=OK)
+        assert await draft.answer(PATIENCE) == OK
+        assert proxy.lost.is_set()
+        assert duplicates(database) == []
+
+
+@pytest.mark.parametrize(("ack", "answer"), [(Ack.DELIVERED, OK), (Ack.FILTERED, NEVER)])
+async def test_client_that_gives_up_while_the_database_is_away_sends_the_message_again(
+    database: PostgresOpener, ack: Ack, answer: Reply
+) -> None:
+    """With 250 a message would be lost that the filters refuse for a client that seems to wait."""
+    async with cut_off(database) as (store, proxy), database() as other:
+        draft = await committed(store, Stage.UNFILTERED, ack)
+        await cut_for_good(store, proxy)
+        async with await claimed(other, draft.id, Stage.UNFILTERED) as claim:
+            assert await claim.settle(Done(), answer=answer)
+        reply = await draft.answer(0.01)
+        assert reply is not None
+        assert reply.code == 451
+        assert duplicates(database) == [draft.id]
 
 
 async def test_message_given_back_after_its_final_dot_is_named(database: PostgresOpener) -> None:

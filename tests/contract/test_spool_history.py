@@ -3,7 +3,10 @@
 import errno
 import json
 import os
+import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -366,3 +369,53 @@ async def test_commands_write_records_and_never_make_a_history(spool: SpoolOpene
         message = await put(store)
         assert await store.delete(message)
     assert not directory(spool).exists()
+
+
+_DYING = """
+import asyncio, os, signal, sys
+from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Done
+from emailrelay.spool_sync import SpoolSync
+from emailrelay.stage import Stage
+from emailrelay.store.chooser import open_store
+from emailrelay.store.spool.history.history_writer import HistoryWriter
+
+place, sync, message, after = sys.argv[1:]
+real = HistoryWriter.add
+
+def add(self, record):
+    if after == "after":
+        real(self, record)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+HistoryWriter.add = add
+
+async def main():
+    async with open_store(place, report=print, sync=SpoolSync(sync)) as store:
+        claim = await store.claim(Stage.READY, QueueId(message))
+        async with claim:
+            await claim.settle(Done())
+
+asyncio.run(main())
+"""
+
+
+def run(command: list[str]) -> int:
+    return subprocess.run(command, check=False, timeout=60).returncode
+
+
+@pytest.mark.parametrize("kill", ["before", "after"])
+async def test_kill_at_the_record_costs_the_record_at_most_and_no_mail(
+    spool: SpoolOpener, kill: str
+) -> None:
+    async with spool() as store:
+        await store.history().keep(WIDE)
+        message, other = await put(store), await put(store)
+    script = [sys.executable, "-c", _DYING, spool.place, spool.sync.value, message, kill]
+    assert run(script) == -signal.SIGKILL
+    async with spool() as store:
+        assert await store.describe(message) is None, "the message had left before its record"
+        assert await has(store, message) is (kill == "after")
+        async with await claimed(store, other) as claim:
+            await claim.settle(Done())
+        assert await has(store, other)

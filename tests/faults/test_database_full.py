@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -58,6 +59,19 @@ def office(relay: Relay, server: DatabaseServer, disk: Path) -> Iterator[Office]
         yield made
 
 
+@pytest.fixture
+def log_office(relay: Relay, disk: Path) -> Iterator[Office]:
+    """Give an office whose database has its write-ahead log on the small disk."""
+    if (user := server_user()) is not None:
+        shutil.chown(disk, user)
+    server = DatabaseServer("min_wal_size=2MB", "max_wal_size=4MB", wal=disk / "log")
+    try:
+        with Office.of(relay, server) as made:
+            yield made
+    finally:
+        server.remove()
+
+
 def fill(ballast: Path) -> None:
     """Take all room that the disk has."""
     with ballast.open("wb", buffering=0) as file:
@@ -83,4 +97,35 @@ def test_full_disk_loses_nothing_and_sends_nothing_twice(office: Office, disk: P
     ballast.unlink()
     until(lambda: office.send(100_000) == OK, "mail is taken again")
     office.arrived()
+    office.relay.stop()
+
+
+def test_full_disk_of_the_log_ends_the_database_and_loses_nothing(
+    log_office: Office, disk: Path
+) -> None:
+    """PostgreSQL ends itself when it cannot write its log: for the relay it is away until then."""
+    office = log_office
+    office.start()
+    assert office.send() == OK
+    ballast = disk / "ballast"
+    fill(ballast)
+
+    def send_until_trouble() -> None:
+        while not office.receiver.events("store_trouble"):
+            office.send(100_000)
+
+    with ThreadPoolExecutor(1) as client:
+        sending = client.submit(send_until_trouble)
+        office.receiver.hear("store_trouble")
+        assert "PANIC" in (office.server.directory / "log").read_text()
+        ballast.unlink()
+
+        def over() -> bool:
+            office.server.survive()
+            return sending.done()
+
+        until(over, "the client has its answer")
+        sending.result()
+    office.taken_again()
+    office.arrived(twice=len(office.accepted))
     office.relay.stop()

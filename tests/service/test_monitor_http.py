@@ -18,7 +18,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import StageTotal
 from emailrelay.store.chooser import open_store
 from emailrelay.store.memory import MemoryStore
-from emailrelay_monitor import http_server, queue_counts
+from emailrelay_monitor import http_server
 from emailrelay_monitor.http_server import HttpAnswer, HttpServer
 from emailrelay_monitor.pages import Pages
 from emailrelay_monitor.queue_counts import QueueCounts
@@ -107,7 +107,7 @@ async def test_slow_and_many_clients_do_not_keep_others_out(
     port: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_server, "_SECONDS", 1.0)
-    slow = [(await connect(port)).say(b"GET / HT") for _ in range(http_server._MOST)]
+    slow = [(await connect(port)).say(b"GET / HT") for _ in range(http_server.MOST)]
     turned_away = await connect(port)
     assert await turned_away.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").hear() == b""
     assert await asyncio.gather(*(client.hear() for client in slow)) == [b""] * len(slow)
@@ -156,7 +156,7 @@ async def test_a_long_count_makes_the_next_one_wait_longer(
 ) -> None:
     store = counted_store()
     now = 1000.0
-    monkeypatch.setattr(queue_counts.time, "monotonic", lambda: now)
+    monkeypatch.setattr("emailrelay_monitor.queue_counts.time.monotonic", lambda: now)
     counts = QueueCounts(lambda: store)
     monkeypatch.setattr(store, "counts", slow_counts := SlowCounts(lambda: advance(2.0)))
 

@@ -197,7 +197,7 @@ def test_a_state_that_is_being_written_leaves_the_one_before() -> None:
     states.write(1, whole)
     assert states.read(1) == whole
     assert states.read(0) is None
-    states._memory[16408 + 24 : 16408 + 30] = b"torn!!"
+    states.memory[16408 + 24 : 16408 + 30] = b"torn!!"
     assert states.read(1) == whole
 
 

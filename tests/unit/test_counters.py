@@ -3,7 +3,6 @@
 import os
 import stat
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ pytest.importorskip("prometheus_client", reason="the extra metrics is not instal
 
 from emailrelay import runtime_dir
 from emailrelay.events import (
+    Bounced,
     Deferred,
     Delivered,
     Event,
@@ -79,7 +79,7 @@ def test_the_counts_of_killed_processes_stay_and_the_next_process_counts_on(here
     counters = Counters(here, never)
     counters(RECEIVED)
     for _ in range(5):
-        in_child(partial(list, map(counters, [RECEIVED, RECEIVED])))
+        in_child(lambda: [counters(event) for event in (RECEIVED, RECEIVED)])  # type: ignore[func-returns-value]
     counters(RECEIVED)
     assert total(here, "emailrelay_messages_received_total") == 12
     assert (
@@ -104,6 +104,11 @@ def test_a_message_on_two_routes_counts_for_both(here: Path) -> None:
     assert total(here, "emailrelay_messages_deferred_total", route="isp", code="451") == 1
     assert total(here, "emailrelay_messages_failed_total", route="home", code="550") == 1
     assert total(here, "emailrelay_time_in_queue_seconds_bucket", le="5.0") == 1
+
+
+def test_a_notice_of_failure_is_counted(here: Path) -> None:
+    Counters(here, never)(Bounced(id=ID, notice=ID, to=("a@b",)))
+    assert total(here, "emailrelay_messages_bounced_total") == 1
 
 
 def test_refusals_that_the_log_only_sums_up_are_counted(here: Path) -> None:

@@ -36,6 +36,8 @@ def test_json_has_the_first_recipients_as_a_list_and_their_number() -> None:
         "pid": os.getpid(),
         "id": ID,
         "reason": "550 5.1.1 no",
+        "route": "",
+        "code": 0,
         "sender": "ann@x.test",
         "recipients": 7,
         "to": FIRST_FIVE,

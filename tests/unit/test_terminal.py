@@ -9,6 +9,7 @@ import pytest
 
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_json, print_line
+from emailrelay.terminal.run_command import run_command
 from emailrelay.terminal.screen import console, new_table, plain
 
 
@@ -67,3 +68,11 @@ def test_missing_reader_ends_the_block_and_nothing_else(show: str) -> None:
     )
     done = run_without_reader(program, stream="stdout")
     assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_interrupt_is_a_line_and_a_status(capsys: pytest.CaptureFixture[str]) -> None:
+    def act() -> int:
+        raise KeyboardInterrupt
+
+    assert run_command(act, program="emailrelay-x") == 130
+    assert capsys.readouterr().err == "emailrelay-x: interrupted; changes made before stay\n"

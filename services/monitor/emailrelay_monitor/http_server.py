@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 import h11
 
-_MOST = 32
+MOST = 32
 """Connections at a time; a further one is closed."""
 _SECONDS = 15.0
 """The longest time of a connection. Half of it is for the request."""
@@ -59,7 +59,7 @@ class HttpServer:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if len(self._open) >= _MOST:
+        if len(self._open) >= MOST:
             writer.transport.abort()
             return
         self._open.add(writer)

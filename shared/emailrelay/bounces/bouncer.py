@@ -125,7 +125,7 @@ class Bouncer:
                 self._slowed.discard(to)
             elif to not in self._slowed:
                 self._slowed.add(to)
-                self._report(BouncesHeldBack(to=", ".join(to), notices=most, again=again))
+                self._report(BouncesHeldBack(to=to, notices=most, again=again))
 
     async def _tell_each(self, to: Addressees, due: NoticesDue) -> None:
         for message in due.singly:

@@ -64,7 +64,7 @@ async def tell_singly(
             return None  # it has changed since the last look
         prepared = await notice.prepare(failure, decision.to, decision.failures, host=rules.host)
         await failure.relay()
-    report(Bounced(id=message, notice=prepared.id, to=_listed(decision.to)))
+    report(Bounced(id=message, notice=prepared.id, to=decision.to))
     return prepared
 
 
@@ -97,7 +97,7 @@ async def tell_together(
         prepared = await notice.prepare_together(many, to, host=rules.host)
         await many[0].failure.relay()
     for one in many:
-        report(Bounced(id=one.failure.id, notice=prepared.id, to=_listed(to)))
+        report(Bounced(id=one.failure.id, notice=prepared.id, to=to))
     return prepared
 
 
@@ -137,7 +137,3 @@ async def remove(
             return
         await failure.remove()
     report(FailedRemoved(id=message))
-
-
-def _listed(to: tuple[Address, ...]) -> str:
-    return ", ".join(to)

@@ -72,9 +72,9 @@ TEXTS = MappingProxyType(
         "deferred": "deferred {id}: {reason}",
         "recipients_refused": "{peer} refused {recipients} recipient(s) of {id}: {reply}",
         "failed": "failed {id}: {reason}",
-        "bounced": "notice {notice} tells {to} that {id} failed",
+        "bounced": "notice {notice} tells the sender that {id} failed",
         "not_bounced": "no notice about {id}, which failed: {reason}",
-        "bounces_held_back": "{to} has had {notices} notices of failed mail within an hour; "
+        "bounces_held_back": "one address has had {notices} notices of failed mail within an hour; "
         "the next one, at {again}, is about all further failures",
         "failed_removed": "removed {id}, which failed, and whose sender knows it",
         "smarthost_trouble": "cannot forward to {peer}: {reason}",

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from emailrelay.events import (
+    Bounced,
     Deferred,
     Delivered,
     Event,
@@ -171,6 +172,11 @@ COUNTERS: tuple[CounterRule, ...] = (
         "Messages that the relay gave up, by route and code of the reply.",
         labels=("route", "code"),
         increments=_of_route,
+    ),
+    _counter(
+        Bounced,
+        "emailrelay_messages_bounced",
+        "Failed messages whose senders were told by a notice.",
     ),
     _counter(
         PossibleDuplicate,

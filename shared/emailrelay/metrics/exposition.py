@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -22,8 +23,8 @@ def families(runtime_dir: Path) -> Iterator[Metric]:
     directory = runtime_dir / DIRECTORY
     seen = set[str]()
     if directory.is_dir():
-        found: Iterable[Metric] = MultiProcessCollector(None, path=str(directory)).collect()  # type: ignore[no-untyped-call]
-        for family in found:
+        collector = MultiProcessCollector(None, path=str(directory))  # type: ignore[no-untyped-call]
+        for family in cast("Iterable[Metric]", collector.collect()):  # type: ignore[no-untyped-call]
             seen.add(family.name)
             yield family
     for rule in COUNTERS:

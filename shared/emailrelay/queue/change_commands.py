@@ -11,14 +11,13 @@ from emailrelay.queue import search
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.options import TABLE_ROWS, selection
 from emailrelay.queue.place import look
-from emailrelay.queue.row import row
+from emailrelay.queue.row import QueueRow, row
 from emailrelay.queue.selection import Selection
 from emailrelay.queue.state import State
-from emailrelay.queue.view_commands import print_rows, whole
+from emailrelay.queue.view_commands import print_rows, whole, with_count
 from emailrelay.queue_id import QueueId
 from emailrelay.terminal.confirm import confirmed
 from emailrelay.terminal.output import counted, print_json, print_line
-from emailrelay.terminal.progress import counting
 from emailrelay.terminal.run_command import CommandLineError
 
 GONE = "had moved on"
@@ -86,33 +85,33 @@ def change(asked: Namespace) -> int:
 def _chosen(asked: Namespace, wanted: Selection) -> list[QueueId]:
     """Return the ids of the selected messages, the oldest first."""
     now = time.time()
-    with look(asked) as view, counting("messages read") as step:
-        found = list[QueueId]()
+    with look(asked) as view:
         if wanted.names_suffice:
-            found += [listed.id for listed in search.named(view, wanted, now)]
+            found = [listed.id for listed in search.named(view, wanted, now)]
         else:
-            for entry in search.select(view, wanted, now):
-                found.append(entry.listed.id)
-                step()
+            entries = with_count(search.select(view, wanted, now))
+            found = [entry.listed.id for entry in entries]
         whole(view)
     return found
 
 
 def _show(action: Action, wanted: Selection, asked: Namespace) -> int:
     """Print the messages that would be changed."""
-    now = time.time()
+    now, number, rows = time.time(), 0, list[QueueRow]()
     with look(asked) as view:
-        rows = [row(entry, now) for entry in search.select(view, wanted, now)]
+        for entry in with_count(search.select(view, wanted, now)):
+            number += 1
+            if asked.json:
+                print_json({"id": entry.listed.id, "done": False, "problem": None})
+            elif len(rows) < TABLE_ROWS:
+                rows.append(row(entry, now))
         whole(view)
-    if not rows:
+    if not number:
         return print_error(f"there is nothing to {action}")
-    if asked.json:
-        for each in rows:
-            print_json({"id": each.id, "done": False, "problem": None})
-        return os.EX_OK
-    print_rows(rows[:TABLE_ROWS], now, wide=False)
-    more = f"; the oldest {TABLE_ROWS:,} are shown" if len(rows) > TABLE_ROWS else ""
-    print_line(f"{action}: would change {counted(len(rows), 'message')}{more}")
+    if rows:
+        print_rows(rows, now, wide=False)
+        more = f"; the oldest {TABLE_ROWS:,} are shown" if number > TABLE_ROWS else ""
+        print_line(f"{action}: would change {counted(number, 'message')}{more}")
     return os.EX_OK
 
 

@@ -63,10 +63,14 @@ def _print_rows(view: QueueView, wanted: Selection, limit: int, now: float, *, w
         print_as_is("no messages")
         return 0
     print_rows(shown, now, wide=wide)
-    if limit and len(shown) == limit and wanted.names_suffice:
+    if len(shown) < limit or not limit:
+        number = len(shown)
+    elif wanted.empty:
+        number = sum(count.messages for count in view.counts(now, names_only=True))
+    elif wanted.names_suffice:
         number = sum(1 for _ in search.named(view, wanted, now))
     else:
-        number = len(shown) + sum(1 for _ in found)
+        number = len(shown) + sum(1 for _ in with_count(found))
     rest = f"; the oldest {len(shown):,} are shown, --limit 0 shows all"
     print_as_is(f"{counted(number, 'message')}{rest if number > len(shown) else ''}")
     return number
@@ -85,7 +89,7 @@ def print_rows(shown: list[QueueRow], now: float, *, wide: bool) -> None:
 def _print_groups(view: QueueView, wanted: Selection, asked: Namespace, now: float) -> int:
     by, seen = Grouping(asked.by), window()
     routes_of = read_routes() if by is Grouping.ROUTE else no_routes
-    found = groups(_counted(search.select(view, wanted, now)), by, now, routes_of)
+    found = groups(with_count(search.select(view, wanted, now)), by, now, routes_of)
     shown = found[: asked.limit or None]
     if asked.json:
         for group in shown:
@@ -98,7 +102,7 @@ def _print_groups(view: QueueView, wanted: Selection, asked: Namespace, now: flo
     return len(found)
 
 
-def _counted(entries: Iterable[QueueEntry]) -> Iterator[QueueEntry]:
+def with_count(entries: Iterable[QueueEntry]) -> Iterator[QueueEntry]:
     """Yield the entries; a long search shows at a terminal how far it is."""
     with counting("messages read") as step:
         for entry in entries:

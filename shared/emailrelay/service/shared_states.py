@@ -31,7 +31,7 @@ class SharedStates:
 
     def __init__(self, places: int) -> None:
         self.places = places
-        self._memory = mmap.mmap(-1, places * _PLACE)
+        self.memory = mmap.mmap(-1, places * _PLACE)
         self._last: dict[int, SignOfLife] = {}
 
     def write(self, place: int, life: SignOfLife) -> None:
@@ -39,15 +39,15 @@ class SharedStates:
         octets = process_state.written(life.state)
         start = place * _PLACE
         # The head comes last: until then, the checksum does not fit.
-        self._memory[start + _HEAD.size : start + _HEAD.size + len(octets)] = octets
+        self.memory[start + _HEAD.size : start + _HEAD.size + len(octets)] = octets
         head = _HEAD.pack(life.at, life.pid, len(octets), zlib.crc32(octets))
-        self._memory[start : start + _HEAD.size] = head
+        self.memory[start : start + _HEAD.size] = head
 
     def read(self, place: int) -> SignOfLife | None:
         """Return what the process in a place last said; None: none has said anything."""
         start = place * _PLACE
-        at, pid, length, checksum = _HEAD.unpack_from(self._memory, start)
-        octets = self._memory[start + _HEAD.size : start + _HEAD.size + min(length, LARGEST)]
+        at, pid, length, checksum = _HEAD.unpack_from(self.memory, start)
+        octets = self.memory[start + _HEAD.size : start + _HEAD.size + min(length, LARGEST)]
         if pid and zlib.crc32(octets) == checksum:
             self._last[place] = SignOfLife(pid, at, process_state.read(octets))
         return self._last.get(place)

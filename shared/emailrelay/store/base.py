@@ -125,7 +125,7 @@ class Draft(ABC):
 
         None: there is no answer, and none will come. The message then is ordinary mail (FILTERED)
         or withdrawn (DELIVERED). If its final dot is on the way, log and journal name a possible
-        duplicate.
+        duplicate. If the store cannot be asked, it names one as well, and the reply is a 451.
         """
 
     @abstractmethod

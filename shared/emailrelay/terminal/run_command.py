@@ -8,6 +8,13 @@ from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import output_until_closed
 
+_INTERRUPTED = 130
+"""The exit status of shells for a process that SIGINT ended."""
+
+
+_INTERRUPTED = 130
+"""The exit status of shells for a process that SIGINT ended."""
+
 
 class CommandLineError(RelayError):
     """The command line is wrong; the text says what to change."""
@@ -33,6 +40,8 @@ def run_command(act: Callable[[], int], *, program: str, failed: int = os.EX_TEM
         return print_errors(program, *error.problems, status=os.EX_CONFIG)
     except RelayError as error:
         return print_errors(program, str(error), status=failed)
+    except KeyboardInterrupt:
+        return print_errors(program, "interrupted; changes made before stay", status=_INTERRUPTED)
     except OSError as error:
         drop_output()
         return print_errors(program, reason_of(error), status=os.EX_TEMPFAIL)

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events import Report
-from emailrelay.queue_id import QueueId
+from emailrelay.queue_id import QueueId, arrived_at
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.schedule import FARTHEST
 from emailrelay.stage import Stage
@@ -17,7 +17,7 @@ from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import operator
 from emailrelay.store.postgres.message.row import COLUMNS, Row, read, uuid_of
 from emailrelay.store.postgres.short_work import opened
-from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount, time_in_id
+from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount
 
 _T = TypeVar("_T")
 _AT_ONCE = 200
@@ -70,12 +70,19 @@ class PostgresView(QueueView):
             for row in self._run(self._rows(part)):
                 yield Listed(id=row.id, stage=row.stage, since=row.run_at, size=row.size)
 
-    def _each(self, found: AsyncIterator[_T]) -> Iterator[_T]:
-        async def step() -> _T | None:
-            return await anext(found, None)
+    def _each(self, found: AsyncIterator[Listed]) -> Iterator[Listed]:
+        """Yield what a coroutine finds, many for each entry into the event loop."""
 
-        while (each := self._run(step())) is not None:
-            yield each
+        async def some() -> list[Listed]:
+            part = list[Listed]()
+            async for each in found:
+                part.append(each)
+                if len(part) == _AT_ONCE:
+                    break
+            return part
+
+        while part := self._run(some()):
+            yield from part
 
     def entries(self, listed: Iterable[Listed]) -> Iterator[QueueEntry]:
         """See ``QueueView.entries``."""
@@ -96,7 +103,7 @@ class PostgresView(QueueView):
                     later=bool(later),
                     messages=cast("int", messages),
                     octets=int(cast("int", octets)),
-                    oldest=time_in_id(from_uuid(UUID(str(first)))) or now,
+                    oldest=arrived_at(from_uuid(UUID(str(first)))) or now,
                 )
                 for stage, later, messages, octets, first in await cursor.fetchall()
             ]

@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage, reason_of
-from emailrelay.queue_id import QueueId, arrival
+from emailrelay.queue_id import QueueId, arrival, arrived_at
 from emailrelay.stage import Stage
-from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount, time_in_id
+from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 
@@ -55,7 +55,7 @@ class SpoolView(QueueView):
     def _count_names(self) -> Iterable[StageCount]:
         numbers, oldest = Counter[Stage](), dict[Stage, float]()
         for entry in filter(None, map(names.parse, files.listed(self._root))):
-            since = time_in_id(entry.id)
+            since = arrived_at(entry.id)
             if since is None:
                 listed = self._listed(entry)
                 if listed is None:

@@ -24,6 +24,7 @@ from emailrelay.store.postgres.message import past
 from emailrelay.store.postgres.message.committing import WAIT
 from emailrelay.store.postgres.message.row import COLUMNS, Row, lines, read
 
+_UNKNOWN = Reply(451, "4.3.0 it is not known what has become of the message, try again later")
 _SHORTEST, _LONGEST, _GROWTH = 0.01, 0.5, 1.5
 _ANSWERS = "select id, reply from emailrelay.awaited where id = any(%(ids)s) and reply is not null"
 _RENEW = """
@@ -81,7 +82,7 @@ class ClientWaits:
 
     async def give_up(self, message: UUID) -> Reply | None:
         """Take the wait back; return the reply if one is there already."""
-        self._waiting.pop(message, None)
+        known = self._waiting.pop(message, None)
         withdrawn, dot = False, ""
         try:
             async with self._database.connections.transact("give up waiting") as connection:
@@ -105,7 +106,12 @@ class ClientWaits:
                     await connection.execute(_DOUBTED, {**parameters, "lines": doubted})
         except RelayError as error:  # the wait ends by itself, after WAIT seconds
             self._database.trouble("give up waiting", error)
-            return None
+            if known is not None and known.done() and not known.cancelled():
+                return known.result()
+            # A worker may have answered, or may do so before that: the client gets no 250, as the
+            # answer may be a refusal, and is to send the message again.
+            self._database.report(PossibleDuplicate(id=from_uuid(message), peer="unknown"))
+            return _UNKNOWN
         if withdrawn:
             self._database.report(Withdrawn(id=from_uuid(message)))
         elif dot:

@@ -28,7 +28,7 @@ _SLACK = 300.0
 """Seconds by which the order of records may differ from that of their ends."""
 _ENDED = re.compile(rb'\{"v":[0-9]+,"id":"[^"\n]*","ended":([0-9]{1,12}(?:\.[0-9]{1,9})?)[,}]')
 _PROBE = 64 * 1024
-_FURTHER = 64 * 1024 * 1024
+_FURTHER = 8 * 1024 * 1024
 """Octets read behind the record of an id: after a crash a message may have two."""
 
 
