@@ -151,6 +151,17 @@ def test_help_is_the_same_in_a_pipe_with_ascii(name: str) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("name", [name for name, page in HELP.items() if page.verbs])
+def test_command_without_a_verb_says_what_is_missing(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", [name])
+    main = cast("Callable[[], int]", MAIN[name].load())
+    assert main() == os.EX_USAGE
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", f"{name}: name a command; --help lists them\n")
+
+
 def test_short_window_shows_texts_below_the_options() -> None:
     page = HelpPage(
         "cmd",
