@@ -85,6 +85,8 @@ def test_record_with_every_kind_of_entry_is_read_as_it_was_written() -> None:
         b'{"v":1,"id":"1.2.3","ended":NaN,"end":"delivered","from":"","to":[],"journal":[]}',
         b'{"v":1,"id":"1.2.3","ended":1,"end":"delivered","from":"","to":[],"journal":[1]}',
         b'{"v":1,"id":"1.2.3","ended":1,"end":"delivered","from":"","to":3,"journal":[]}',
+        b'{"v":1,"id":"1.2.3","ended":1,"end":"delivered","from":"","to":[],"journal":[],"more":'
+        b"%s}" % (b"9" * 4000),
     ],
 )
 def test_line_that_is_no_record_is_none(line: bytes) -> None:

@@ -185,7 +185,7 @@ def _of(failure: FailedRecipient, last_attempt: float | None) -> Iterator[tuple[
     yield "Action", "failed"
     yield "Status", status(failure.reply)
     if failure.peer:
-        yield "Remote-MTA", f"dns; {_PORT.sub('', failure.peer)}"
+        yield "Remote-MTA", f"dns; {_ascii(_PORT.sub('', failure.peer))}"
     kind = "smtp" if failure.peer else "x-emailrelay"
     yield "Diagnostic-Code", f"{kind}; {_ascii(str(failure.reply))}"
     if last_attempt is not None:

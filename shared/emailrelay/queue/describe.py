@@ -1,10 +1,10 @@
 """The description of one message for people: header, envelope, and the time line of its journal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from emailrelay import journal
 from emailrelay.acceptance import Accepted
-from emailrelay.envelope import Envelope
+from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, Entry, History
 from emailrelay.printable import printable
 from emailrelay.queue.headers import HeaderField, field
@@ -53,8 +53,9 @@ def _lines(
         yield f"  subject   {subject}"
     yield f"  from      {envelope.sender or '<> (the null sender: no notice if it fails)'}"
     shown = row.recipients if whole else row.recipients[:_MOST_RECIPIENTS]
+    pending = frozenset(row.pending)
     for address in shown:
-        yield f"  to        {address}: {_outcome(history, envelope, address)}"
+        yield f"  to        {address}: {_outcome(history, pending, address)}"
     if len(shown) < len(row.recipients):
         yield f"  to        {len(row.recipients) - len(shown):,} more; --wide shows all"
     yield from _envelope_lines(envelope)
@@ -66,12 +67,11 @@ def _lines(
     yield from (f"  {line}" for line in _time_line(entries, history, now))
 
 
-def _outcome(history: History, envelope: Envelope, address: str) -> str:
+def _outcome(history: History, pending: Container[str], address: str) -> str:
     for told, word in ((history.delivered, "delivered"), (history.refused, "refused")):
-        for known, reply in told.items():
-            if known == address:
-                return f"{word} ({reply})"
-    return "pending" if address in history.pending(envelope) else "done"
+        if (reply := told.get(Address(address))) is not None:
+            return f"{word} ({reply})"
+    return "pending" if address in pending else "done"
 
 
 def _envelope_lines(envelope: Envelope) -> Iterator[str]:
