@@ -2,7 +2,7 @@
 
 from docs.generate.man import Entry
 
-_SETTINGS = Entry(
+SETTINGS = Entry(
     "/etc/emailrelay/emailrelay.toml",
     "The settings file of all commands; see emailrelay.toml(5).",
 )
@@ -22,25 +22,25 @@ _RUNTIME = Entry(
 _UNITS = Entry("/etc/systemd/system/emailrelay*.service", "The units that start the services.")
 _ALIASES = Entry("/etc/mailname", "The domain for addresses without one, if no setting names it.")
 _CLASSIC = Entry("/etc/emailrelay.conf", "A configuration file, which the command line names.")
-_COMMON = (_SETTINGS, _SPOOL)
-_OF_SERVICE = (_SETTINGS, _SECRETS, _SPOOL, _RUNTIME, _UNITS)
+_COMMON = (SETTINGS, _SPOOL)
+_OF_SERVICE = (SETTINGS, _SECRETS, _SPOOL, _RUNTIME, _UNITS)
 FILES = {
     "emailrelay": (_CLASSIC, _SECRETS, _SPOOL),
     "emailrelay-receiver": _OF_SERVICE,
-    "emailrelay-filterd": (_SETTINGS, _SPOOL, _RUNTIME, _UNITS),
+    "emailrelay-filterd": (SETTINGS, _SPOOL, _RUNTIME, _UNITS),
     "emailrelay-forwarder": _OF_SERVICE,
-    "emailrelay-monitor": (_SETTINGS, _SPOOL, _RUNTIME, _UNITS),
+    "emailrelay-monitor": (SETTINGS, _SPOOL, _RUNTIME, _UNITS),
     "emailrelay-queue": _COMMON,
-    "emailrelay-store": (_SETTINGS,),
+    "emailrelay-store": (SETTINGS,),
     "emailrelay-submit": (*_COMMON, _ALIASES),
     "emailrelay-notify": _COMMON,
     "emailrelay-passwd": (_SECRETS,),
     "emailrelay-auth": _COMMON,
-    "emailrelay-config": (_SETTINGS, _SECRETS, _SPOOL, _RUNTIME),
-    "emailrelay-doctor": (_SETTINGS, _SECRETS),
+    "emailrelay-config": (SETTINGS, _SECRETS, _SPOOL, _RUNTIME),
+    "emailrelay-doctor": (SETTINGS, _SECRETS),
     "emailrelay-filter-test": (),
-    "emailrelay-setup": (_SETTINGS, _SPOOL, _UNITS),
-    "emailrelay.toml": (_SETTINGS, _SECRETS, _SPOOL, _RUNTIME),
+    "emailrelay-setup": (SETTINGS, _SPOOL, _UNITS),
+    "emailrelay.toml": (SETTINGS, _SECRETS, _SPOOL, _RUNTIME),
 }
 """The files of each page."""
 

@@ -3,7 +3,17 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-_TITLES = {1: "User Commands", 5: "File Formats"}
+_COMMANDS = 1
+_SPECIAL = {
+    "\\": "\\e",
+    "-": "\\-",
+    "'": "\\(aq",
+    '"': "\\(dq",
+    "`": "\\(ga",
+    "^": "\\(ha",
+    "~": "\\(ti",
+}
+_TITLES = {_COMMANDS: "User Commands", 5: "File Formats"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,11 +41,11 @@ class ManPage:
     """The page of one command or file."""
 
     name: str
-    number: int = 1
+    number: int = _COMMANDS
     """The section of the manual."""
     summary: str
     synopsis: Sequence[str]
-    """The words behind the name, one form a line."""
+    """The words behind the name of a command, one form a line; or the path of a file."""
     sections: Sequence[Section]
     see_also: Sequence[str] = ()
     """Other pages, as ``name(1)``."""
@@ -50,15 +60,19 @@ def _lines(page: ManPage) -> Iterator[str]:
     yield '.\\" Made by python -m docs.generate; edit the declaration that it names instead.'
     title = f'"{_text(page.name.upper())}" "{page.number}"'
     yield f'.TH {title} "" "E-MailRelay" "{_TITLES[page.number]}"'
+    # Paths and names of commands stay whole, so that they can be searched and copied.
+    yield ".nh"
+    yield ".ad l"
     yield ".SH NAME"
     yield f"{_text(page.name)} \\- {_text(page.summary)}"
     yield ".SH SYNOPSIS"
     for number, form in enumerate(page.synopsis):
         if number:
             yield ".br"
-        yield f"\\fB{_text(page.name)}\\fP {_text(form)}".rstrip()
+        name = f"\\fB{_text(page.name)}\\fP " if page.number == _COMMANDS else ""
+        yield f"{name}{_text(form)}".rstrip()
     for section in page.sections:
-        yield f'.SH "{_quoted(section.title.upper())}"'
+        yield f'.SH "{_text(section.title.upper())}"'
         yield from _body(section)
     if page.see_also:
         yield ".SH SEE ALSO"
@@ -81,7 +95,7 @@ def _body(section: Section) -> Iterator[str]:
         yield from map(_as_it_is, section.lines)
         yield ".fi"
     for part in section.parts:
-        yield f'.SS "{_quoted(part.title)}"'
+        yield f'.SS "{_text(part.title)}"'
         yield from _body(part)
 
 
@@ -90,19 +104,13 @@ def _reference(page: str) -> str:
     return f"\\fB{_text(name)}\\fP({number}"
 
 
-def _quoted(text: str) -> str:
-    """Protect a text between quotes."""
-    return _text(text).replace('"', '""')
-
-
 def _text(text: str) -> str:
     """Protect characters that are special to troff, which makes plain hyphens typographic."""
     return " ".join(_protected(text).split())
 
 
 def _protected(text: str) -> str:
-    special = {"\\": "\\e", "-": "\\-", "'": "\\(aq", "`": "\\(ga", "^": "\\(ha", "~": "\\(ti"}
-    return "".join(special.get(letter, letter) for letter in text)
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)
 
 
 def _line(text: str) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from docs.generate.commands import all_help
-from docs.generate.host_files import FILES, VARIABLES
+from docs.generate.host_files import FILES, SETTINGS, VARIABLES
 from docs.generate.man import Entry, ManPage, Section
 from docs.generate.settings_page import settings_page
 
@@ -43,13 +43,35 @@ _MORE = {
 """What a page has beside the help."""
 
 
+_PREFIX = "emailrelay-"
+_SEE_ALSO = {
+    "emailrelay": ("queue", "submit", "notify", "passwd"),
+    "emailrelay-receiver": ("filterd", "forwarder", "submit", "passwd", "config"),
+    "emailrelay-filterd": ("receiver", "forwarder", "filter-test", "config"),
+    "emailrelay-forwarder": ("receiver", "filterd", "queue", "doctor", "auth", "config"),
+    "emailrelay-monitor": ("receiver", "filterd", "forwarder", "queue"),
+    "emailrelay-queue": ("submit", "forwarder", "doctor", "notify"),
+    "emailrelay-store": ("queue", "config"),
+    "emailrelay-submit": ("queue", "receiver", "forwarder"),
+    "emailrelay-notify": ("queue", "forwarder"),
+    "emailrelay-passwd": ("receiver", "forwarder", "config"),
+    "emailrelay-auth": ("forwarder", "doctor"),
+    "emailrelay-config": ("setup", "doctor", "receiver", "filterd", "forwarder"),
+    "emailrelay-doctor": ("forwarder", "queue", "auth", "config"),
+    "emailrelay-filter-test": ("filterd", "receiver"),
+    "emailrelay-setup": ("config", "receiver", "filterd", "forwarder"),
+}
+"""The commands that the reader of a page may want next."""
+
+
 def all_pages() -> Iterator[ManPage]:
     """Yield every page."""
     pages = all_help()
-    names = [f"{name}(1)" for name in pages] + ["emailrelay.toml(5)"]
     for name, page in pages.items():
-        yield _page(page, [other for other in names if other != f"{name}(1)"])
-    yield settings_page(names[:-1])
+        others = [f"{_PREFIX}{other}(1)" for other in _SEE_ALSO[name]]
+        settings = ["emailrelay.toml(5)"] if SETTINGS in FILES[name] else []
+        yield _page(page, others + settings)
+    yield settings_page([f"{name}(1)" for name in pages])
 
 
 def _page(page: HelpPage, see_also: list[str]) -> ManPage:
@@ -70,12 +92,16 @@ def _page(page: HelpPage, see_also: list[str]) -> ManPage:
             Section(
                 "Exit status",
                 (),
-                [Entry(str(number), f"{text}.") for number, text in page.statuses],
+                [_status(number, text) for number, text in page.statuses],
             ),
             Section("Examples", lines=page.examples),
         ),
         see_also=see_also,
     )
+
+
+def _status(number: int, text: str) -> Entry:
+    return Entry(str(number), f"{text[:1].upper()}{text[1:]}.")
 
 
 def _summary(about: str) -> str:
@@ -90,13 +116,19 @@ def _commands(page: HelpPage) -> Iterator[Section]:
     verbs = [
         Section(
             f"{verb.program.rpartition(' ')[2]} {verb.forms[0]}",
-            verb.about,
+            (*verb.about, *_statuses(verb)),
             [_entry(entry) for group in _own_groups(verb, page) for entry in group.entries],
             verb.examples,
         )
         for verb in page.verbs
     ]
     yield Section("Commands", parts=verbs)
+
+
+def _statuses(verb: HelpPage) -> Iterator[str]:
+    if verb.statuses:
+        meanings = ", ".join(f"{status} {text}" for status, text in verb.statuses)
+        yield f"Exit status: {meanings}."
 
 
 def _own_groups(verb: HelpPage, page: HelpPage) -> Iterator[HelpGroup]:

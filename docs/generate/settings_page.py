@@ -24,7 +24,7 @@ def settings_page(see_also: Sequence[str]) -> ManPage:
         name=_NAME,
         number=5,
         summary="settings of E-MailRelay",
-        synopsis=("in /etc/emailrelay",),
+        synopsis=("/etc/emailrelay/emailrelay.toml",),
         sections=(
             Section(
                 "Description",
@@ -69,7 +69,8 @@ def _for(services: Sequence[str]) -> str:
 
 
 def _entry(setting: Setting | Key) -> Entry:
-    unit = {"SECONDS": " In seconds.", "BYTES": " In octets."}.get(setting.word, "")
+    unit = {"SECONDS": "seconds", "BYTES": "octets"}.get(setting.word, "")
+    unit = f" In {unit}." if unit and unit not in setting.text else ""
     default = f" Default: {setting.default}." if setting.default else ""
     later = " A change waits for the next start." if getattr(setting, "at_start", False) else ""
     return Entry(f"{setting.name} = {setting.sample}", f"{setting.text}{unit}{default}{later}")
