@@ -224,7 +224,7 @@ async def test_metrics_are_made_once_a_second_whatever_is_asked(tmp_path: Path) 
 
 
 async def test_strange_request_spoils_no_metrics_of_others(tmp_path: Path) -> None:
-    pages = Pages(tmp_path, (), QueueCounts(counted_store))
+    pages = Pages(tmp_path, (), queue(tmp_path))
     wanted = "application/openmetrics-text; version=1.0.0"
     for strange in ("application/openmetrics-text; version=zz", "openmetrics"):
         await pages.answer("/metrics", strange)

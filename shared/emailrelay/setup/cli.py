@@ -30,6 +30,11 @@ _STATUSES = (
     (78, "the services could not run the commands"),
 )
 _SERVICES = ("receiver", "filterd", "forwarder")
+_WITH_PORT_25 = (
+    f"setpriv --reuid={SERVICE_USER} --regid={SERVICE_USER} --init-groups"
+    " --inh-caps=+net_bind_service --ambient-caps=+net_bind_service"
+)
+"""Becomes the user of the services, with the right that the units give: ports below 1024."""
 _EXAMPLE = shipped.OURS / "emailrelay.toml"
 
 
@@ -173,7 +178,8 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         return
     yield ""
     yield "Next:"
-    yield "  emailrelay-config init"
+    if not places.has_settings(machine):
+        yield "  emailrelay-config init"
     yield "  emailrelay-config check"
     if machine.has_systemd:
         names = " ".join(f"emailrelay-{service}" for service in _SERVICES)
@@ -181,7 +187,8 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         return
     yield "  start these commands at boot, each in the foreground:"
     for service in _SERVICES:
-        yield f"    runuser -u {SERVICE_USER} -- {bin_dir}/emailrelay-{service}"
+        as_user = _WITH_PORT_25 if service == "receiver" else f"runuser -u {SERVICE_USER}"
+        yield f"    {as_user} -- {bin_dir}/emailrelay-{service}"
 
 
 def parser() -> CommandLineParser:

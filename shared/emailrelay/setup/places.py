@@ -26,14 +26,27 @@ def spool_of(machine: Machine) -> Path:
         SetupFailed: the settings file is not TOML.
 
     """
+    named = _settings(machine).get("spool_dir")
+    return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
+
+
+def has_settings(machine: Machine) -> bool:
+    """Tell if the settings file sets anything; a new one has comments only.
+
+    Raises:
+        SetupFailed: the settings file is not TOML.
+
+    """
+    return bool(_settings(machine))
+
+
+def _settings(machine: Machine) -> dict[str, object]:
     try:
-        settings = tomllib.loads(machine.real(SETTINGS).read_text("utf-8"))
+        return tomllib.loads(machine.real(SETTINGS).read_text("utf-8"))
     except FileNotFoundError:
-        return _SPOOL
+        return {}
     except ValueError as error:
         raise SetupFailed(f"{SETTINGS} is not a settings file: {error}; correct it") from error
-    named = settings.get("spool_dir")
-    return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
 
 
 def is_used(machine: Machine, spool: Path) -> bool:
