@@ -37,7 +37,7 @@ def test_no_manual_page_is_left_of_a_command_that_is_gone() -> None:
 @pytest.mark.parametrize("name", [name for name in _MADE if name.startswith("docs/man/")])
 def test_manual_page_is_good_for_troff(name: str) -> None:
     """All warnings of troff are on; the page has the sections that readers look for."""
-    words = ["groff", "-ww", "-man", "-Tutf8", "-rLL=80n", _ROOT / name]
+    words = ["groff", "-ww", "-man", "-Tutf8", "-rLL=80n", str(_ROOT / name)]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     assert done.stderr == ""
     sections = re.findall(r'^\.SH "?([A-Z ]+)', _MADE[name], re.MULTILINE)

@@ -12,10 +12,6 @@ _INTERRUPTED = 130
 """The exit status of shells for a process that SIGINT ended."""
 
 
-_INTERRUPTED = 130
-"""The exit status of shells for a process that SIGINT ended."""
-
-
 class CommandLineError(RelayError):
     """The command line is wrong; the text says what to change."""
 
