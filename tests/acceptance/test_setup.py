@@ -306,6 +306,16 @@ def test_machine_without_systemd_gets_no_units_and_the_commands_to_start(
     assert not machine.at(UNIT).exists()
     assert [line for line in told.lines if "does not run systemd" in line]
     assert f"    runuser -u emailrelay -- {BIN_DIR}/emailrelay-forwarder" in told.lines
+    receiver = next(line for line in told.lines if line.endswith("/emailrelay-receiver"))
+    assert "--ambient-caps=+net_bind_service" in receiver  # for port 25
+
+
+def test_settings_that_are_made_are_not_to_be_made_again(machine: Elsewhere) -> None:
+    assert "  emailrelay-config init" in machine.setup().lines
+    machine.write("/etc/emailrelay/emailrelay.toml", 'forward_to = "smtp.example.net:25"\n')
+    told = machine.setup()
+    assert "  emailrelay-config init" not in told.lines
+    assert "  emailrelay-config check" in told.lines
 
 
 @pytest.mark.parametrize("closed", ["/opt/emailrelay", BIN_DIR])

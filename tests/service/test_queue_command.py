@@ -167,7 +167,7 @@ def test_show_tells_the_story_in_plain_words(
     for words in (
         "from      ann@x.test",
         "bob@y.test: pending",
-        "try 1: mx:25: 451",
+        "try 1 with mx:25: bob@y.test: 451",
         "next try",
     ):
         assert words in out
@@ -402,7 +402,7 @@ def test_show_claims_of_no_server_what_this_relay_found(
     message = asyncio.run(put_attempted(mail.spool, refused, "ann@x.test"))
     assert mail.run("show", message) == 0
     out = capsys.readouterr().out
-    assert "try 1: mx:25: 451 4.4.1 refused" in out
+    assert "try 1 with mx:25: 451 4.4.1 refused" in out
     assert "answered" not in out
     assert when(1e300) == "@1e+300", "a journal may hold any number"
 

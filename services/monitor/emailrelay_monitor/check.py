@@ -22,7 +22,7 @@ def check(settings: MonitorSettings, scope: CheckScope) -> Iterator[SettingFindi
         )
     yield from addresses.unix(settings.monitor_interface, setting="monitor_interface")
     if scope.store:
-        yield from store.check(settings)
+        yield from store.check(settings, fallback=settings.store_fallback)
 
 
 def startable(settings: MonitorSettings) -> Iterator[SettingFinding]:

@@ -199,10 +199,10 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
         raise SubmissionRefused(str(error)) from error
 
 
-def open_view(where: str, fallback: str | None, report: Report) -> QueueView:
+def open_view(where: str | Path, fallback: str | None, report: Report) -> QueueView:
     """Return the queue at ``where``, which has no directory; see ``quick_chooser.view_at``."""
     if not is_postgres(where):
-        raise StoreUnusable(f"{where.partition(':')[0]}: there is no such queue to show")
+        raise StoreUnusable(f"{str(where).partition(':')[0]}: there is no such queue to show")
     with _extra_installed():
         from emailrelay.store.postgres.postgres_view import PostgresView  # noqa: PLC0415
     views: list[Callable[[], QueueView]] = [

@@ -181,7 +181,6 @@ def run(
     ``aborted`` is printed after a "no" to a question, ``failed`` is the status of a ``RelayError``
     that has no other.
     """
-
     words = sys.argv[1:] if argv is None else list(argv)
 
     def act() -> int:

@@ -51,7 +51,7 @@ function _shtab_emailrelay_monitor_using
 end
 
 set -g _shtab_emailrelay_monitor_commands
-set -g _shtab_emailrelay_monitor_opts_with_value --check-config --config --debug --history-days --history-size --log-format --log-mail-addresses --monitor-interface --monitor-port --monitored --runtime-dir --spool-dir --store --verbose --workers -c
+set -g _shtab_emailrelay_monitor_opts_with_value --check-config --config --debug --history-days --history-size --log-format --log-mail-addresses --monitor-interface --monitor-port --monitored --runtime-dir --spool-dir --store --store-fallback --verbose --workers -c
 
 complete -c emailrelay-monitor -e
 complete -c emailrelay-monitor -f
@@ -62,6 +62,7 @@ complete -c emailrelay-monitor -n _shtab_emailrelay_monitor_using -l monitor-int
 complete -c emailrelay-monitor -n _shtab_emailrelay_monitor_using -l monitor-port -x -d 'The TCP port of emailrelay-monitor'
 complete -c emailrelay-monitor -n _shtab_emailrelay_monitor_using -l monitored -x -d 'The services that should run on this host'
 complete -c emailrelay-monitor -n _shtab_emailrelay_monitor_using -l spool-dir -xka "(__fish_complete_directories)" -d 'The spool directory'
+complete -c emailrelay-monitor -n _shtab_emailrelay_monitor_using -l store-fallback -x -d 'The spool of this host, spool///DIR, that takes new mail while the database of store is away'
 complete -c emailrelay-monitor -n _shtab_emailrelay_monitor_using -l store -x -d 'The URL of a store'
 complete -c emailrelay-monitor -n _shtab_emailrelay_monitor_using -l history-days -x -d 'The days for which the store keeps a record of each message that has left it, beside the present day'
 complete -c emailrelay-monitor -n _shtab_emailrelay_monitor_using -l history-size -x -d 'The most room for these records, in octets; the oldest go first'
