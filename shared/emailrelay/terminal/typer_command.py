@@ -186,8 +186,11 @@ def run(
         try:
             return app(argv, prog_name=program, standalone_mode=False) or os.EX_OK
         except typer.TyperException as error:
-            words = error.format_message() or "name a command; --help lists them"
-            raise CommandLineError(words) from error
+            words = error.format_message()
+            # Without a command the library gives the whole help as its message.
+            bare = not words or words.lower().startswith("usage:")
+            told = "name a command; --help lists them" if bare else words
+            raise CommandLineError(told) from error
         except typer.Abort:
             return print_errors(program, aborted, status=1)
 
