@@ -3,6 +3,7 @@
 import asyncio
 import importlib.util
 import socket
+import sys
 import time
 from collections.abc import Iterator
 
@@ -74,7 +75,8 @@ def _accounts(settings: ForwarderSettings) -> Iterator[SettingFinding]:
     if any(table.oauth2 for table in settings.account):
         missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
         if missing:
-            text = f"OAuth2 needs {' and '.join(missing)}; run: pip install 'emailrelay[oauth]'"
+            pip = f"{sys.prefix}/bin/pip install 'emailrelay[oauth]'"
+            text = f"OAuth2 needs {' and '.join(missing)}; run {pip}"
             yield SettingFinding("account", text)
     if known is not None and "" not in known and _needs_usual_account(settings):
         text = (

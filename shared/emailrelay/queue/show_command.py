@@ -36,7 +36,10 @@ def show(asked: Namespace) -> int:
             found = _entry(view, message)
             if found is None:
                 whole(view)
-                status = print_error(f"{message}: no such message")
+                hint = (
+                    f"; 'emailrelay-queue trace {message}' looks further" if "@" in message else ""
+                )
+                status = print_error(f"{message}: no such message{hint}")
             elif asked.json:
                 print_json(_as_json(found, _fields(view, message), now))
             else:
