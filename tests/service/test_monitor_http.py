@@ -1,6 +1,7 @@
 """The monitor's HTTP server, with clients that mean no good, and its counting of the queue."""
 
 import asyncio
+import os
 import socket
 import threading
 import time
@@ -231,6 +232,24 @@ async def test_strange_request_spoils_no_metrics_of_others(tmp_path: Path) -> No
         answer = await pages.answer("/metrics", wanted)
         assert answer.status is HTTPStatus.OK
         assert answer.content_type.startswith(wanted)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
+async def test_planted_files_are_not_waited_for(tmp_path: Path, kind: str) -> None:
+    runtime = tmp_path / "run"
+    for folder, name in (("status", "receiver.json"), ("counters", "counter_0.db")):
+        place = runtime / folder / name
+        place.parent.mkdir(parents=True)
+        match kind:
+            case "fifo":
+                os.mkfifo(place)
+            case "link":
+                place.symlink_to("/dev/zero")
+            case _:
+                place.mkdir()
+    pages = Pages(runtime, (), QueueCounts(counted_store))
+    assert b"cannot be read" in (await pages.answer("/healthz/receiver", "")).body
+    assert (await pages.answer("/metrics", "")).status is HTTPStatus.OK
 
 
 async def test_damaged_counters_are_an_answer_with_the_reason(tmp_path: Path) -> None:
