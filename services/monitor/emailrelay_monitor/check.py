@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from emailrelay import extras
 from emailrelay.config import MonitorSettings
 from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.service.checks import addresses, store
@@ -31,4 +32,4 @@ def startable(settings: MonitorSettings) -> Iterator[SettingFinding]:
         yield SettingFinding("runtime_dir", _NO_DIRECTORY)
     for name in _EXTRA:
         if find_spec(name) is None:
-            yield SettingFinding("", f"{name} is missing: run pip install 'emailrelay[metrics]'")
+            yield SettingFinding("", f"{name} is missing: {extras.advice('metrics')}")
