@@ -247,7 +247,7 @@ async def test_planted_files_are_not_waited_for(tmp_path: Path, kind: str) -> No
                 place.symlink_to("/dev/zero")
             case _:
                 place.mkdir()
-    pages = Pages(runtime, (), QueueCounts(counted_store))
+    pages = Pages(runtime, (), queue(tmp_path))
     assert b"cannot be read" in (await pages.answer("/healthz/receiver", "")).body
     assert (await pages.answer("/metrics", "")).status is HTTPStatus.OK
 

@@ -600,7 +600,7 @@ def test_show_tells_programs_header_and_journal(
     told = json.loads(capsys.readouterr().out)
     assert told["subject"] == "x"
     assert told["header"] == [["Subject", "x"]]
-    assert [event["event"] for event in told["journal"]] == ["accepted", "attempt"]
+    assert [event["event"] for event in told["journal"]] == ["Accepted", "Attempt"]
     assert told["journal"][1]["peer"] == "mx:25"
 
 

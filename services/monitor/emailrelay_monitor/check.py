@@ -1,10 +1,9 @@
 """The check of the monitor's settings: what would stop it or hurt its work."""
 
-import sys
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from emailrelay import runtime_dir
+from emailrelay import extras, runtime_dir
 from emailrelay.config import MonitorSettings
 from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.service.checks import addresses, store
@@ -41,5 +40,4 @@ def startable(settings: MonitorSettings) -> Iterator[SettingFinding]:
         yield SettingFinding("runtime_dir", _NO_DIRECTORY)
     for name in _EXTRA:
         if find_spec(name) is None:
-            pip = f"{sys.prefix}/bin/pip install 'emailrelay[metrics]'"
-            yield SettingFinding("", f"{name} is missing: run {pip}")
+            yield SettingFinding("", f"{name} is missing: {extras.advice('metrics')}")

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from emailrelay import extras
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report
 from emailrelay.queue_id import QueueId
@@ -178,8 +178,7 @@ def _extra_installed() -> Generator[None]:
         yield
     except ImportError as error:
         raise StoreUnusable(
-            "store: PostgreSQL needs psycopg: in the checkout, run"
-            f" {sys.prefix}/bin/pip install '.[postgres]' ({error})"
+            f"store: PostgreSQL needs psycopg: {extras.advice('postgres')} ({error})"
         ) from error
 
 
