@@ -100,7 +100,7 @@ def test_live_and_past_mail_is_traced_with_the_servers_words(
     assert f"try 1 with {sink.address}" in text
     unknown = ask("nobody@y.test", place)
     assert unknown.status == 1
-    assert "no message found in the store, which has 2 messages" in unknown.err
+    assert "no message found in the store (2 messages) and in the history of" in unknown.err
     assert "30 days" in unknown.err
 
 

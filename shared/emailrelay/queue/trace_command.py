@@ -112,14 +112,14 @@ def _print(lines: Iterable[str]) -> None:
 async def _unknown(store: Store, search: TraceSearch, text: str) -> int:
     """Say where we looked and what to try; return the exit status."""
     bounds = await store.history().bounds()
-    kept = (
-        "; the store keeps no history (history_days and history_size turn it on)"
-        if bounds.off
-        else f" and in the history of {counted(bounds.days, 'day')} and today"
+    looked = "" if search.wanted.id else f" ({counted(search.looked_at, 'message')})"
+    history = (
+        "" if bounds.off else f" and in the history of {counted(bounds.days, 'day')} and today"
     )
-    narrowed = " that --since leaves" if search.wanted.since is not None else ""
-    looked = "" if search.wanted.id else f", which has {counted(search.looked_at, 'message')},"
-    print_error(f"{text}: no message found in the store{looked}{kept}{narrowed}")
+    off = "it keeps no history (history_days and history_size turn it on)" if bounds.off else ""
+    narrowed = "--since leaves older mail out" if search.wanted.since is not None else ""
+    found = f"no message found in the store{looked}{history}"
+    print_error(f"{text}: {'; '.join(filter(None, (found, off, narrowed)))}")
     if search.wanted.id is None:
         return print_error("try a shorter text: a domain, a local part, or a few words of a reply")
     return print_error("try the sender's or a recipient's address")

@@ -2,17 +2,18 @@
 
 import os
 import stat
-import tomllib
 from functools import partial
 from pathlib import Path
 
+from emailrelay import settings_file, spool_dir
+from emailrelay.errors import ConfigError
 from emailrelay.setup.machine import Machine, SetupFailed, mode_of
 from emailrelay.setup.made_file import write
 from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 from emailrelay.spool_owner import SERVICE_USER
 
-SETTINGS = Path("/etc/emailrelay/emailrelay.toml")
-_SPOOL = Path("/var/spool/emailrelay")
+SETTINGS = Path(settings_file.DEFAULT)
+_SPOOL = Path(spool_dir.PACKAGED)
 _SPOOL_MODE = 0o3770
 """Members of the group submit and look, and move no file of others: docs/security.md."""
 _SETTINGS_MODE = 0o2755
@@ -23,9 +24,10 @@ def spool_of(machine: Machine) -> Path:
     """Return the spool that the settings file names, else the default one.
 
     Raises:
-        SetupFailed: the settings file is not TOML.
+        SetupFailed: the settings file cannot be read, or is not TOML.
 
     """
+<<<<<<< HEAD
     named = _settings(machine).get("spool_dir")
     return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
 
@@ -47,6 +49,16 @@ def _settings(machine: Machine) -> dict[str, object]:
         return {}
     except ValueError as error:
         raise SetupFailed(f"{SETTINGS} is not a settings file: {error}; correct it") from error
+=======
+    if not machine.exists(SETTINGS):
+        return _SPOOL
+    try:
+        settings = settings_file.read(str(machine.real(SETTINGS)), {})
+    except ConfigError as error:
+        raise SetupFailed(f"{error}; correct the file") from error
+    named = settings.values.get("spool_dir")
+    return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
+>>>>>>> tidy
 
 
 def is_used(machine: Machine, spool: Path) -> bool:
