@@ -2,6 +2,7 @@
 
 import os
 import stat
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +28,6 @@ def spool_of(machine: Machine) -> Path:
         SetupFailed: the settings file cannot be read, or is not TOML.
 
     """
-<<<<<<< HEAD
     named = _settings(machine).get("spool_dir")
     return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
 
@@ -42,23 +42,13 @@ def has_settings(machine: Machine) -> bool:
     return bool(_settings(machine))
 
 
-def _settings(machine: Machine) -> dict[str, object]:
-    try:
-        return tomllib.loads(machine.real(SETTINGS).read_text("utf-8"))
-    except FileNotFoundError:
-        return {}
-    except ValueError as error:
-        raise SetupFailed(f"{SETTINGS} is not a settings file: {error}; correct it") from error
-=======
+def _settings(machine: Machine) -> Mapping[str, object]:
     if not machine.exists(SETTINGS):
-        return _SPOOL
+        return {}
     try:
-        settings = settings_file.read(str(machine.real(SETTINGS)), {})
+        return settings_file.read(str(machine.real(SETTINGS)), {}).values
     except ConfigError as error:
         raise SetupFailed(f"{error}; correct the file") from error
-    named = settings.values.get("spool_dir")
-    return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
->>>>>>> tidy
 
 
 def is_used(machine: Machine, spool: Path) -> bool:
