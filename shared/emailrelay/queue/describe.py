@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator, Sequence
 
 from emailrelay import journal
-from emailrelay.envelope import Address, Envelope
+from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.journal import Entry, History
 from emailrelay.printable import printable
 from emailrelay.queue.headers import HeaderField, field
@@ -78,7 +78,7 @@ def _envelope_lines(envelope: Envelope) -> Iterator[str]:
     facts = {
         "client": envelope.client,
         "signed in": envelope.authentication,
-        "body": envelope.body.value,
+        "body": "" if envelope.body is Body.UNKNOWN else envelope.body.value,
         "SMTPUTF8": "yes" if envelope.utf8 else "",
         "route": envelope.forward_to_address or envelope.forward_to,
         "account": envelope.account_selector,

@@ -30,6 +30,7 @@ from emailrelay.settlement import (
     Settlement,
     after_attempt,
     refusals_final,
+    with_address,
 )
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.delivery.attempt import Attempts
@@ -286,7 +287,7 @@ def _why(attempt: Attempt, progress: Progress) -> tuple[int, str]:
     """Return why a message waits, as code and text with its source: the server, or this relay."""
     for address, reply in attempt.replies.items():
         if not reply.accepted and not reply.permanent:
-            return reply.code, f"{attempt.peer} said: {reply} <{address}>"
+            return reply.code, f"{attempt.peer} said: {with_address(str(reply), address)}"
     code = progress.why.code if progress.why else 0
     return code, str(progress.obstacle or progress.trouble or "no answer")
 
