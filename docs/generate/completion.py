@@ -88,7 +88,7 @@ def _add(parser: ArgumentParser, entry: HelpEntry) -> None:
         nargs = "?" if word.startswith("[") else None
         action = parser.add_argument(*entry.names, nargs=nargs, choices=choices, help=text)
     if word in _FILES:
-        action.complete = _FILES[word]  # type: ignore[attr-defined]
+        action.complete = _FILES[word]  # type: ignore[attr-defined]  # shtab reads this attribute
 
 
 def _plain(text: str) -> str:

@@ -58,7 +58,7 @@ class _Masker:
             return value
         if isinstance(value, tuple):
             return tuple(self._address(str(each)) for each in cast("tuple[object, ...]", value))
-        if type(value) is not str:  # numbers, and words of ours
+        if type(value) is not str:  # numbers, and our own words such as states
             return value
         return self._address(value) if name in _ADDRESSES else self._text(value)
 

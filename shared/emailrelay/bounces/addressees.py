@@ -1,4 +1,4 @@
-"""The rule for who is told of a failed message.
+"""Chooses the people who get the notice about a failed message.
 
 The sender is told, at the address that the client gave: all clients of the relay are trusted or
 have logged in, and the setting ``allow`` limits the senders that they use. A notice itself causes

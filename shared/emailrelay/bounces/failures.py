@@ -1,4 +1,4 @@
-"""The recipients of a failed message that its sender is told of, with the reasons."""
+"""The failed recipients that a notice to the sender names, with the reasons."""
 
 from dataclasses import dataclass
 

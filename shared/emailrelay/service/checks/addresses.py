@@ -1,4 +1,4 @@
-"""Checks the addresses to listen on: each must be free, or held by a running service of ours."""
+"""Checks the addresses to listen on: each is free, or one of our services holds it."""
 
 import errno
 import os
