@@ -85,6 +85,10 @@ class DatabaseServer:
         self.settings = (*_FOR_ALL, *(_FAST if fast else ()), *settings)
         self._process: subprocess.Popen[bytes] | None = None
         self._made, self._template = 0, False
+        self._fresh: _Shape | None = None
+        """The template's tables."""
+        self._idle: list[str] = []
+        """Databases with our tables that are as the template is."""
         self._named: dict[Path, str] = {}
         if self._user is not None:
             shutil.chown(self.directory, self._user)
@@ -213,7 +217,7 @@ class DatabaseServer:
         if directory not in self._named:
             if not self._template:
                 self._make_template()
-            self._named[directory] = self._create(_TEMPLATE)
+            self._named[directory] = self._idle.pop() if self._idle else self._create(_TEMPLATE)
         return self._named[directory]
 
     def _make_template(self) -> None:
@@ -224,6 +228,8 @@ class DatabaseServer:
         # In a thread of its own: the test may have an event loop running.
         with ThreadPoolExecutor(1) as thread:
             thread.submit(asyncio.run, _migrated(self.conninfo(_TEMPLATE))).result()
+        with psycopg.connect(self.conninfo(_TEMPLATE), autocommit=True) as connection:
+            self._fresh = _Shape(connection)
         self._template = True
 
     def _create(self, template: str, encoding: str = "UTF8") -> str:
@@ -237,6 +243,24 @@ class DatabaseServer:
             )
         return name
 
+    def give_back(self, directory: Path) -> None:
+        """Empty the database of a test's directory for the next test.
+
+        It is removed instead if it is in use, or has other tables or settings than a new one.
+        """
+        name = self._named.get(directory)
+        if name is None:
+            return
+        try:
+            with psycopg.connect(self.conninfo(name), autocommit=True) as connection:
+                usable = self._fresh is not None and self._fresh.restore(connection)
+        except psycopg.Error:
+            usable = False
+        if usable:
+            self._idle.append(self._named.pop(directory))
+        else:
+            self.drop(directory)
+
     def drop(self, directory: Path) -> None:
         """Remove the database of a test's directory, if there is one."""
         name = self._named.pop(directory, None)
@@ -246,6 +270,76 @@ class DatabaseServer:
             connection.execute(
                 sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name))
             )
+
+
+class _Shape:
+    """The tables of a new database, and the few rows in them."""
+
+    def __init__(self, connection: "psycopg.Connection[tuple[str, ...]]") -> None:
+        self._catalog = _catalog(connection)
+        self._tables = _tables(connection)
+        self._rows = {table: _copied(connection, table) for table in self._tables}
+
+    def restore(self, connection: "psycopg.Connection[tuple[str, ...]]") -> bool:
+        """Make a used database a new one; False: it differs, or is in use."""
+        if not _alone(connection):
+            return False
+        for table in _tables(connection) - self._tables:
+            connection.execute(sql.SQL("drop table emailrelay.{}").format(sql.Identifier(table)))
+        if _catalog(connection) != self._catalog:
+            return False
+        with connection.transaction(), connection.cursor() as cursor:
+            for table, rows in self._rows.items():
+                name = sql.Identifier(table)
+                cursor.execute(sql.SQL("delete from emailrelay.{}").format(name))
+                if rows:
+                    with cursor.copy(sql.SQL("copy emailrelay.{} from stdin").format(name)) as copy:
+                        copy.write(rows)
+        return True
+
+
+def _alone(connection: "psycopg.Connection[tuple[str, ...]]") -> bool:
+    """Wait a moment for the end of the other connections to a database."""
+    for _ in range(20):
+        others = connection.execute(
+            "select 1 from pg_stat_activity where datname = current_database()"
+            " and pid <> pg_backend_pid()"
+        )
+        if others.fetchone() is None:
+            return True
+        time.sleep(0.01)
+    return False
+
+
+def _tables(connection: "psycopg.Connection[tuple[str, ...]]") -> set[str]:
+    found = connection.execute(
+        "select relname::text from pg_class"
+        " where relnamespace = 'emailrelay'::regnamespace and relkind = 'r'"
+    )
+    return {name for (name,) in found}
+
+
+def _catalog(connection: "psycopg.Connection[tuple[str, ...]]") -> set[str]:
+    """Return a line for each column, right, constraint, function, trigger and setting."""
+    found = connection.execute("""
+        select concat_ws(' ', relname, relkind, relacl, attname, atttypid, attnotnull)
+            from pg_class left join pg_attribute on attrelid = pg_class.oid and attnum > 0
+            where relnamespace = 'emailrelay'::regnamespace and not relispartition
+        union select conname::text from pg_constraint
+            where connamespace = 'emailrelay'::regnamespace and conparentid = 0
+        union select proname || prosrc from pg_proc where pronamespace = 'emailrelay'::regnamespace
+        union select tgname::text from pg_trigger where not tgisinternal
+        union select concat_ws(' ', nspname, nspacl) from pg_namespace
+        union select array_to_string(setconfig, ' ') from pg_db_role_setting
+            where setdatabase = (select oid from pg_database where datname = current_database())
+    """)
+    return {line for (line,) in found}
+
+
+def _copied(connection: "psycopg.Connection[tuple[str, ...]]", table: str) -> bytes:
+    query = sql.SQL("copy emailrelay.{} to stdout").format(sql.Identifier(table))
+    with connection.cursor() as cursor, cursor.copy(query) as copy:
+        return b"".join(bytes(block) for block in copy)
 
 
 async def _migrated(conninfo: str) -> None:
@@ -307,6 +401,12 @@ def the_server() -> DatabaseServer:
         _started.append(DatabaseServer())
         atexit.register(_started[0].remove)
     return _started[0]
+
+
+def give_back_database(directory: Path) -> None:
+    """Empty the database of a test's directory for the next test, if there is one."""
+    for server in _started:
+        server.give_back(directory)
 
 
 def drop_database(directory: Path) -> None:

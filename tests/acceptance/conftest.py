@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from tests.acceptance.command import Command, recording_sink
+from tests.acceptance.forked_services import Forked
 from tests.acceptance.relay import Relay, Sink
 
 
@@ -18,7 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Relay]:
-    relay = Relay(tmp_path)
+    """Give a relay whose services are forked, unless the test sets ``kind``."""
+    relay = Relay(tmp_path, kind=Forked)
     try:
         yield relay
     finally:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.acceptance.relay import SAMPLE_FILTER, Relay, until
+from tests.acceptance.relay import SAMPLE_FILTER, Relay, Service, until
 from tests.acceptance.sink import Arrival
 from tests.acceptance.source import Load, Mail, assert_each_arrived_once
 
@@ -46,6 +46,7 @@ def send(port: int, mail: Mail) -> int:
 
 
 def test_a_message_of_50_mib_costs_little_memory(relay: Relay) -> None:
+    relay.kind = Service
     sink = relay.sink().start()
     receiver = relay.receiver().start()
     forwarder = relay.forwarder(sink.port).start()

@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import sql
 from tests.contract.mail import Opener
-from tests.database_server import POOLER, drop_database, the_pooler, the_server
+from tests.database_server import POOLER, give_back_database, the_pooler, the_server
 
 from emailrelay.events import Event
 from emailrelay.spool_sync import SpoolSync
@@ -125,10 +125,10 @@ _SECOND = "second"
 
 @pytest.fixture(autouse=True)
 def _databases(tmp_path: Path) -> Iterator[None]:
-    """Remove the databases of a test, if it had any."""
+    """Leave the databases of a test, if it had any, to the next one."""
     yield
     for directory in (tmp_path, *(tmp_path / each for each in (_SECOND, "from", "to"))):
-        drop_database(directory)
+        give_back_database(directory)
 
 
 @pytest.fixture

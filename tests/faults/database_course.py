@@ -9,7 +9,6 @@ from tests.acceptance.relay import SAMPLE_FILTER, Relay, Service, Sink, until
 from tests.acceptance.sink import Arrival
 from tests.acceptance.source import Load, repeated
 from tests.faults.checker import Client, Doubts, Violation, in_the_end, proxied
-from tests.faults.forked_services import Forked
 
 CONNECTIONS = 8
 """Of a forwarder: so many messages may be at their final dots when something happens."""
@@ -57,7 +56,6 @@ class Course:
     _seen: int = 0
 
     def start(self) -> None:
-        self.relay.kind = Forked
         self.sink = self.relay.sink(*_PAUSE).start()
         for name in ("receiver-1", "receiver-2"):
             self.relay.receiver(*_CHAIN, "--ack", self.ack, name=name)

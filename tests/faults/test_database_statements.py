@@ -10,7 +10,6 @@ from tests.acceptance.relay import Relay, Service, until
 from tests.database_server import DatabaseServer
 from tests.faults.database_office import OK, Office
 from tests.faults.extent import extent
-from tests.faults.forked_services import Forked
 from tests.faults.report import Report
 
 EACH = extent(15, 1)
@@ -29,7 +28,6 @@ def server() -> Iterator[DatabaseServer]:
 
 @pytest.fixture
 def office(relay: Relay, server: DatabaseServer) -> Iterator[Office]:
-    relay.kind = Forked
     with Office.of(relay, server, lease="1") as made:
         yield made
 

@@ -14,7 +14,6 @@ from tests.acceptance.sink import Arrival
 from tests.acceptance.source import Load
 from tests.faults.checker import Client, Doubts, Violation, illegal, in_the_end, proxied
 from tests.faults.extent import extent
-from tests.faults.forked_services import Forked
 from tests.faults.report import Report
 
 from emailrelay.events import Event, PossibleDuplicate
@@ -143,7 +142,6 @@ class Course:
     def run(self, kills: int) -> None:
         seed = int(os.environ.get("SEED", random.randrange(10**6)))  # noqa: S311 -- no secret
         self.relay.directory.joinpath("seed").write_text(str(seed))
-        self.relay.kind = Forked
         sink = self.relay.sink(*PAUSE).start()
         chance = random.Random(seed)  # noqa: S311 -- no secret
         killing = Killing(self.relay, sink, chance, self.ack)
