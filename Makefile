@@ -34,8 +34,10 @@ test: $(READY)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 # The long form of tests/faults (about two hours, as root); figures come to build/faults.txt. See docs/reliability.md.
+# make faults FAULTS=short runs a little of each, in about ten minutes.
+FAULTS ?= long
 faults: $(READY)
-	FAULTS=long $(BIN)/python -m pytest $(FAULTS_ARGS) tests/faults
+	FAULTS=$(FAULTS) $(BIN)/python -m pytest $(FAULTS_ARGS) tests/faults
 
 fuzz: $(READY)
 	$(BIN)/python -m tests.fuzz $(FUZZ)
@@ -47,12 +49,13 @@ testssl: $(READY)
 # fallback for the paths of sockets takes 107 octets at most, so the temporary directory is a short one.
 # A store in a database uses none of these calls.
 PORTABLE ?= tests/contract tests/service
+SPOOL_TESTS = $(wildcard tests/contract/test_spool_*.py) $(patsubst %,tests/contract/test_%.py,claims drafts feeds processes)
 portable: $(READY)
 	EMAILRELAY_PORTABLE=1 $(BIN)/python -m pytest $(PYTEST_ARGS) --basetemp="$$(mktemp -d /tmp/er.XXXXXX)/t" \
 		-k "not postgres and not pooled and not several and not database" $(PORTABLE)
 
 check: lint types imports package test
-	$(MAKE) portable PORTABLE=tests/contract
+	$(MAKE) portable PORTABLE="$(SPOOL_TESTS)"
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from tests.acceptance.source import (
     repeated,
 )
 
-MESSAGES = 800
+MESSAGES = 400
 ROUNDS = 3
 """So often each service is killed."""
 CONNECTIONS = 8

@@ -19,6 +19,7 @@ from tests.contract.mail import (
     next_of,
     put,
 )
+from tests.faults.extent import extent
 
 from emailrelay import envelope_format
 from emailrelay.events import PossibleDuplicate, Recovered
@@ -214,8 +215,8 @@ async def test_mail_is_found_when_every_hint_socket_is_gone(spool: SpoolOpener) 
             assert await waiting.line() == message
 
 
-async def test_twenty_thousand_messages_at_once_are_each_claimed_once(spool: SpoolOpener) -> None:
-    count = 20_000
+async def test_thousands_of_messages_at_once_are_each_claimed_once(spool: SpoolOpener) -> None:
+    count = extent(3_000, 20_000)
     async with spool():
         pass
     async with AsyncExitStack() as stack:

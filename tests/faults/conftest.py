@@ -7,7 +7,7 @@ import pytest
 from tests.acceptance.conftest import relay
 from tests.acceptance.relay import ROOT
 from tests.faults.disk import Disk, missing
-from tests.faults.extent import extent
+from tests.faults.extent import ALL, extent
 from tests.faults.report import Report
 
 __all__ = ["relay"]
@@ -31,8 +31,23 @@ def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Disk]:
         made.unmount()
 
 
+_ON_REQUEST = {
+    "test_bad_filters",
+    "test_clock",
+    "test_database_away",
+    "test_database_full",
+    "test_database_input",
+    "test_database_leases",
+    "test_database_standby",
+    "test_database_statements",
+}
+"""Modules that take a minute each, and that few changes can break."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
+        if item.path.parent == here and item.path.stem in _ON_REQUEST and not ALL:
+            item.add_marker(pytest.mark.skip("takes minutes: make faults FAULTS=short"))
         if item.path.parent == here and item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(extent(300, 3600)))

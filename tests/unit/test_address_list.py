@@ -149,7 +149,7 @@ def test_any_text_gives_addresses_of_itself_or_an_error(text: str) -> None:
     "piece", ["(", "<", '"', "[", "a@x,", "a.", "a ", "\\", ",", "(a)", "<a@x>"]
 )
 def test_long_text_takes_no_quadratic_time(piece: str) -> None:
-    text = piece * (200_000 // len(piece))
+    text = piece * (50_000 // len(piece))
     try:
         mailboxes(text)
     except AddressListError as error:

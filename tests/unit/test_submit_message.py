@@ -285,8 +285,8 @@ def test_body_without_a_header_may_be_one_long_line() -> None:
 
 
 def test_very_many_names_get_their_domain() -> None:
-    header, _ = header_of(b"To: " + b"a," * 400_000 + b"\n\n")
-    assert addresses.qualified(header, "h.test").fields[0].count(b"@h.test") == 400_000
+    header, _ = header_of(b"To: " + b"a," * 100_000 + b"\n\n")
+    assert addresses.qualified(header, "h.test").fields[0].count(b"@h.test") == 100_000
 
 
 def test_more_recipients_than_an_envelope_holds_are_refused() -> None:
