@@ -88,7 +88,7 @@ class Chain:
                 argv = (one.path, copy.content, copy.envelope)
                 return _verdict(await self.programs.run(argv, message=message), self.side)
             case _:
-                return await servers.run(one, copy.content, message, self.side, self.programs)
+                return await servers.run(one, copy, message, self.side, self.programs)
 
 
 def _problem(copy: FilterCopy, original: Original | None) -> object:
@@ -115,6 +115,8 @@ def _verdict(outcome: ProgramResult, side: Side) -> Verdict:
 
 def _joined(accepted: Accept, verdict: Verdict) -> Verdict:
     """Return a verdict with the requests of the filters before it."""
+    if isinstance(verdict, Accept) and verdict.quarantine is None:
+        verdict = replace(verdict, quarantine=accepted.quarantine)
     if not (accepted.rescan or accepted.stop_run):
         return verdict
     return replace(

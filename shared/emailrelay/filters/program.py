@@ -23,6 +23,7 @@ from typing import Self, TypeAlias
 from emailrelay import linux
 from emailrelay.filters.connections import Connections
 from emailrelay.filters.guard import MARK, Guard
+from emailrelay.filters.milter.connections import MilterConnections
 from emailrelay.filters.verdict import CAPTURED
 from emailrelay.queue_id import QueueId
 
@@ -92,6 +93,7 @@ class Programs:
         """The limits of programs that start from now on."""
         self.connections = Connections()
         """Connections to filters that are servers."""
+        self.milters = MilterConnections()
         self._stderr = None if debug else subprocess.DEVNULL
         self._guard = Guard()
         self._sweeper: asyncio.Task[None] | None = None
@@ -109,6 +111,7 @@ class Programs:
             await asyncio.wait((self._sweeper,))
         self._guard.end()
         self.connections.close()
+        self.milters.close()
 
     async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> ProgramResult:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.

@@ -58,6 +58,17 @@ class SpamFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class MilterFilter:
+    """A milter: a filter of Sendmail and Postfix, over TCP or a unix socket."""
+
+    place: ServerAddress
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return f"milter:{self.place}"
+
+
+@dataclass(frozen=True, slots=True)
 class MessageIdFilter:
     """Gives a message a Message-ID if it has none."""
 
@@ -68,7 +79,7 @@ class MessageIdFilter:
 
 KINDS = (
     "the path of a program, file:PATH, net:HOST:PORT, net:/PATH, spam:HOST:PORT, "
-    "spam-edit:HOST:PORT, msgid: or exit:N"
+    "spam-edit:HOST:PORT, milter:HOST:PORT, milter:/PATH, msgid: or exit:N"
 )
 """The possible specs, for messages."""
 
@@ -76,7 +87,9 @@ _KIND = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
 """A word before a colon, meant as a kind. A path with a colon has a slash before the colon, or
 follows ``file:``."""
 
-Filter: TypeAlias = ProgramFilter | ExitFilter | NetFilter | SpamFilter | MessageIdFilter
+Filter: TypeAlias = (
+    ProgramFilter | ExitFilter | NetFilter | SpamFilter | MilterFilter | MessageIdFilter
+)
 
 
 def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
@@ -117,6 +130,8 @@ def _parse(spec: str) -> Filter:
             return NetFilter(_place(spec, rest))
         case "spam" | "spam-edit":
             return SpamFilter(_place(spec, rest), edit=kind == "spam-edit")
+        case "milter":
+            return MilterFilter(_place(spec, rest))
         case "msgid":
             return _message_id(spec, rest)
         case "file":

@@ -42,6 +42,9 @@ class _Requests:
 class Accept(_Requests):
     """Continue with the message as the filter left it."""
 
+    quarantine: str | None = None
+    """The reason to hold the message when it has passed the chain; None: it goes on."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reject(_Requests):

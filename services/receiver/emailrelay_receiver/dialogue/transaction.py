@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.dsn_request import NO_WISHES, DsnRequest
 from emailrelay.envelope import Address, Envelope
 from emailrelay_receiver.dialogue.access import ClientStanding
@@ -24,8 +25,8 @@ class MailTransaction:
     message_id: str = ""
     """That of the content, once it has arrived."""
 
-    def envelope(self, standing: ClientStanding, *, client: str) -> Envelope:
-        """Return the envelope. ``client``: the address to note in it, or ""."""
+    def envelope(self, standing: ClientStanding, *, client: str, helo: str) -> Envelope:
+        """Return the envelope. ``client``, ``helo``: the address and name to note in it, or ""."""
         return Envelope(
             sender=self.sender or Address(""),
             to_local=self._addresses(local=True),
@@ -36,6 +37,13 @@ class MailTransaction:
             client_certificate=standing.certificate,
             mail_from_auth_in=self._first_submitter(standing),
             utf8=self.parameters.utf8,
+            arrival=ArrivalFacts(
+                helo=helo,
+                tls=standing.tls,
+                cipher=standing.cipher,
+                mechanism=standing.mechanism or "",
+                known=True,
+            ),
         )
 
     def dsn(self) -> DsnRequest:

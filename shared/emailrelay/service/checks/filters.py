@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from emailrelay.config.findings import SettingFinding
-from emailrelay.filters.spec import NetFilter, SpamFilter, parse_chain, unstartable
+from emailrelay.filters.spec import MilterFilter, NetFilter, SpamFilter, parse_chain, unstartable
 from emailrelay.service.checks import servers
 
 
@@ -12,5 +12,5 @@ def check(setting: str, specs: Sequence[str]) -> Iterator[SettingFinding]:
     chain = parse_chain(specs)
     for path, trouble in unstartable(chain).items():
         yield SettingFinding(setting, f"{path}: {trouble}; mail that needs it waits")
-    places = [one.place for one in chain if isinstance(one, NetFilter | SpamFilter)]
+    places = [one.place for one in chain if isinstance(one, NetFilter | SpamFilter | MilterFilter)]
     yield from servers.services(setting, places)

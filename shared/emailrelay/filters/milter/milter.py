@@ -1,0 +1,241 @@
+"""Runs a milter on a work copy: the message goes to it, its changes and verdict come back."""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from emailrelay import envelope_format
+from emailrelay.envelope import Envelope
+from emailrelay.filters import editing
+from emailrelay.filters.copy import FilterCopy
+from emailrelay.filters.milter import conversation, header_fields, new_envelope, packets
+from emailrelay.filters.milter.client_facts import MailFacts
+from emailrelay.filters.milter.connection import MilterConnection, MilterGone
+from emailrelay.filters.milter.connections import MilterConnections
+from emailrelay.filters.milter.conversation import MilterRequest, MilterResult
+from emailrelay.filters.milter.header_fields import Header
+from emailrelay.filters.milter.packets import Answer, MilterError, ReplyCode
+from emailrelay.filters.result import opened, read_envelope
+from emailrelay.filters.verdict import (
+    Abandon,
+    Accept,
+    BrokenFilter,
+    Side,
+    Verdict,
+    rejection,
+)
+from emailrelay.host_port import ServerAddress
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply, one_line
+
+_LONGEST_HEADER = 4 * 1024 * 1024
+_IN_MEMORY = 1024 * 1024
+"""Octets of a new body beyond which it waits in a file."""
+_ROOM = 64 * 1024 * 1024
+"""A new body can have twice the octets of the content, and so many more."""
+_REJECTED = Reply(550, "5.7.1 message rejected")
+_LATER = Reply(451, "4.7.1 try again later")
+
+
+async def run(
+    place: ServerAddress,
+    copy: FilterCopy,
+    message: QueueId,
+    side: Side,
+    connections: MilterConnections,
+    on_progress: Callable[[], None],
+) -> Verdict:
+    """Give the message to the milter, and apply its changes if the message goes on.
+
+    Raises:
+        OSError: the milter cannot be reached, or the copy cannot be read or written.
+        MilterError: it broke the protocol, or closed the connection.
+        DamagedMessage: the copy is no message.
+
+    """
+    envelope = envelope_format.parse(read_envelope(copy.envelope)).envelope
+    with (
+        opened(copy.content, "content") as content,
+        tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=copy.content.parent) as body,
+    ):
+        mail = _Mail(content, envelope, message, cast("BinaryIO", body))
+        result = await _converse(place, mail, connections, on_progress)
+        verdict = _verdict(result, side)
+        if isinstance(verdict, Accept):
+            kept = new_envelope.changed(envelope, result.changes.envelope)
+            if not kept.recipients:
+                return Abandon()
+            await asyncio.to_thread(_apply, copy, mail, result, kept)
+    return verdict
+
+
+class _Mail:
+    """The message, read as a milter gets it."""
+
+    def __init__(
+        self, content: BinaryIO, envelope: Envelope, message: QueueId, body: BinaryIO
+    ) -> None:
+        self.content = content
+        self.envelope = envelope
+        self.size = content.seek(0, 2)
+        content.seek(0)
+        self.header = _header(content, message)
+        self.new_body = body
+        self._facts = MailFacts(message, envelope, self.size, _host())
+        self.leading_space = False
+
+    def request(self, on_progress: Callable[[], None]) -> MilterRequest:
+        """Return what the milter gets, from the beginning."""
+        self.new_body.seek(0)
+        self.new_body.truncate()
+        facts = self._facts
+        return MilterRequest(
+            connect=facts.connect(),
+            helo=facts.helo(),
+            mail=facts.mail(),
+            recipients={address: facts.rcpt(address) for address in self.envelope.recipients},
+            fields=self.header.fields,
+            body=self.body(packets.CHUNK),
+            macros=facts.macros,
+            on_progress=on_progress,
+            on_body=self._keep,
+        )
+
+    def body(self, chunk: int) -> Iterator[bytes]:
+        """Yield the body in pieces."""
+        self.content.seek(self.header.body_at)
+        while piece := self.content.read(chunk):
+            yield piece
+
+    def _keep(self, piece: bytes) -> None:
+        if self.new_body.tell() + len(piece) > 2 * self.size + _ROOM:
+            raise MilterError("its new body is too large")
+        self.new_body.write(piece)
+
+
+async def _converse(
+    place: ServerAddress,
+    mail: _Mail,
+    connections: MilterConnections,
+    on_progress: Callable[[], None],
+) -> MilterResult:
+    """Lead the dialogue; a connection that its milter had closed is replaced once."""
+    connection = await connections.borrow(place)
+    if connection.used:
+        try:
+            return await _on(connection, place, mail, connections, on_progress)
+        except MilterGone:
+            connection = await connections.borrow(place, fresh=True)
+    try:
+        return await _on(connection, place, mail, connections, on_progress)
+    except MilterGone as error:
+        raise MilterError(str(error)) from error
+
+
+async def _on(
+    connection: MilterConnection,
+    place: ServerAddress,
+    mail: _Mail,
+    connections: MilterConnections,
+    on_progress: Callable[[], None],
+) -> MilterResult:
+    try:
+        terms = connection.terms or await connection.negotiate()
+        mail.leading_space = terms.leading_space
+        result = await conversation.converse(connection, terms, mail.request(on_progress))
+    except BaseException:
+        # Otherwise a late answer would pass for one about the next message.
+        connection.abort()
+        raise
+    connections.give_back(place, connection)
+    return result
+
+
+def _verdict(result: MilterResult, side: Side) -> Verdict:
+    about = f" for <{result.recipient}>" if result.recipient else ""
+    match result.verdict:
+        case Answer.CONTINUE | Answer.ACCEPT:
+            return _accepted(result.changes.quarantine, side)
+        case Answer.REJECT:
+            return rejection(_REJECTED, f"the milter rejects{about}", side)
+        case Answer.LATER | Answer.SHUT_DOWN:
+            return _later(_LATER, f"the milter asks for another try later{about}", side)
+        case ReplyCode(reply) if reply.permanent:
+            return rejection(reply, f"the milter says {reply}{about}", side)
+        case ReplyCode(reply):
+            return _later(reply, f"the milter says {reply}{about}", side)
+        case Answer.DISCARD:
+            return Abandon()
+        case _:
+            return BrokenFilter(reason=f"the milter fails{about}")
+
+
+def _accepted(quarantine: str | None, side: Side) -> Verdict:
+    if quarantine is not None and side is Side.CLIENT:
+        # It would be held again after each release.
+        return BrokenFilter(reason="the milter asks for quarantine, which needs a server filter")
+    return Accept(quarantine=None if quarantine is None else one_line(quarantine))
+
+
+def _later(reply: Reply, reason: str, side: Side) -> Verdict:
+    # A client filter's rejection is final, and this one is not.
+    if side is Side.CLIENT:
+        return BrokenFilter(reason=reason, reply=reply)
+    return rejection(reply, reason, side)
+
+
+def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) -> None:
+    changes = result.changes
+    if changes.header or changes.new_body:
+        fields = header_fields.changed(
+            mail.header.fields, changes.header, leading_space=mail.leading_space
+        )
+        with editing.replaced(copy.content) as write:
+            write(header_fields.written(fields))
+            if changes.new_body:
+                _write_new_body(mail.new_body, write)
+            else:
+                for piece in mail.body(packets.CHUNK):
+                    write(piece)
+    if kept != mail.envelope:
+        _write_envelope(copy.envelope, kept)
+
+
+def _write_new_body(body: BinaryIO, write: Callable[[bytes], object]) -> None:
+    """Write a body with CRLF at the end of each line, also of the last."""
+    body.seek(0)
+    put, last = editing.with_crlf(write), b"\n"
+    while piece := body.read(packets.CHUNK):
+        put(piece)
+        last = piece[-1:]
+    if last != b"\n":
+        write(b"\n" if last == b"\r" else b"\r\n")
+
+
+def _write_envelope(path: Path, envelope: Envelope) -> None:
+    old = envelope_format.parse(read_envelope(path))
+    with editing.replaced(path) as write:
+        write(envelope_format.write(envelope))
+        write(old.tail)
+
+
+def _header(content: BinaryIO, message: QueueId) -> Header:
+    """Read the header, as much as a milter can get of it."""
+    beginning = b""
+    while len(beginning) < _LONGEST_HEADER and (more := content.read(packets.CHUNK)):
+        beginning += more
+        if b"\r\n\r\n" in beginning[-len(more) - 3 :]:
+            break
+    found = header_fields.split(beginning, f" id {message};".encode())
+    if found.body_at == len(beginning) and len(beginning) >= _LONGEST_HEADER:
+        raise MilterError(f"the header is longer than {_LONGEST_HEADER} octets")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return socket.gethostname()
