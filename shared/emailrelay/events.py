@@ -340,6 +340,16 @@ class Passed(MailEvent):
     seconds: float
 
 
+class FilterHeld(MailEvent):
+    """A filter asked for quarantine; the message is held until an operator releases it.
+
+    ``reason`` begins with the filter.
+    """
+
+    id: QueueId
+    reason: str
+
+
 class Abandoned(MailEvent):
     """A filter asked to drop the message."""
 

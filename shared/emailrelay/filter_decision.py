@@ -14,6 +14,7 @@ from emailrelay.events import (
     Deferred,
     Event,
     Failed,
+    FilterHeld,
     FilterRejected,
     FilterTrouble,
     FilterVerdict,
@@ -88,6 +89,9 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
         case Accept():
             # The forwarder answers a client that waits for the delivery.
             answer = None if run.ack is Ack.DELIVERED else _ACCEPTED
+            if verdict.quarantine is not None:
+                held = FilterHeld(id=run.message, reason=verdict.quarantine, **run.about)
+                return Decision(Pass(verdict.quarantine), held, _ACCEPTED)
             return Decision(
                 Pass(), Passed(id=run.message, seconds=run.seconds, **run.about), answer
             )

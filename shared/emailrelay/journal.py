@@ -80,10 +80,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Set aside by the operator at ``stage``."""
+    """Set aside at ``stage``: by a filter, for ``reason``, or by the operator."""
 
     at: float
     stage: Stage
+    reason: str = ""
+    """Empty: by the operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,7 +179,7 @@ class History(NamedTuple):
     delivered: Mapping[Address, Reply] = MappingProxyType({})
     refused: Mapping[Address, Reply] = MappingProxyType({})
     failed: Failure | None = None
-    held: bool = False
+    held: Held | None = None
     moving: Moving | None = None
     """The last move; it is under way while the message is HELD."""
     released: bool = False
@@ -245,7 +247,7 @@ def after(history: History, entry: Entry) -> History:
                 next_attempt=None,
                 refused={},
                 failed=None,
-                held=False,
+                held=None,
                 moving=None,
                 released=True,
                 ack=Ack.STORED,
@@ -268,7 +270,7 @@ def _after_setting_aside(history: History, entry: Failure | Held | Moving) -> Hi
         case Failure():
             return history._replace(failed=entry, stage=entry.stage)
         case Held():
-            return history._replace(held=True, moving=None, stage=entry.stage)
+            return history._replace(held=entry, moving=None, stage=entry.stage)
         case Moving():
             return history._replace(moving=entry)
 
@@ -340,6 +342,8 @@ def _encode(entry: _Plain) -> dict[str, Any]:
             return value
         case Failure():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
+        case Held(reason=""):
+            return {"at": entry.at, "stage": entry.stage}
         case _:
             return {name: getattr(entry, name) for name in entry.__slots__}
 
@@ -419,7 +423,9 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     b"Failed": lambda v: Failure(
         at=moment(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
     ),
-    b"Held": lambda v: Held(at=moment(v["at"]), stage=Stage(v["stage"])),
+    b"Held": lambda v: Held(
+        at=moment(v["at"]), stage=Stage(v["stage"]), reason=str(v.get("reason", ""))
+    ),
     b"Moving": lambda v: Moving(
         at=moment(v["at"]), stage=Stage(v["stage"]), origin=str(v["origin"])
     ),

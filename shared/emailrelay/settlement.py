@@ -16,6 +16,9 @@ from emailrelay.schedule import Schedule
 class Pass:
     """The filter chain accepted: its changes in the work copy become the message."""
 
+    quarantine: str | None = None
+    """The reason to hold the message then, if a filter asks for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:

@@ -43,7 +43,7 @@ class Accept(_Requests):
     """Continue with the message as the filter left it."""
 
     quarantine: str | None = None
-    """The reason to hold the message when it has passed the chain; None: it goes on."""
+    """The filter and its reason to hold the message when it has passed the chain; or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

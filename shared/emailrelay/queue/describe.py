@@ -99,8 +99,9 @@ def _time_line(entries: Sequence[Entry], history: History, now: float) -> Iterat
             tries += entry.tries
         else:
             yield f"{when(entry.at)} {_event(entry, history)}"
-    if history.held:
-        yield f"held by the operator; 'emailrelay-queue release' sends it back to {history.stage}"
+    if history.held is not None:
+        by = "a filter" if history.held.reason else "the operator"
+        yield f"held by {by}; 'emailrelay-queue release' sends it back to {history.stage}"
     elif history.next_attempt is not None and history.failed is None:
         left = 0.0 if is_due(history.next_attempt, now) else history.next_attempt - now
         yield f"{when(history.next_attempt)} next try ({ahead(left)})"
@@ -147,7 +148,7 @@ def _event(entry: Entry, history: History) -> str:
         case journal.Failure():
             return f"failed when {entry.stage}: {entry.reason}"
         case journal.Held():
-            return f"held when {entry.stage}"
+            return f"held when {entry.stage}" + (f": {entry.reason}" if entry.reason else "")
         case journal.Moving():
             return f"set aside for a move{f' from {entry.origin}' if entry.origin else ''}"
         case journal.Doubted():

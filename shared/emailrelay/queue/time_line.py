@@ -109,6 +109,8 @@ def _told(entry: Entry, message: PastMessage) -> Iterator[str]:
             yield f"in doubt: {peer} may have accepted it, so that it may get a second copy"
         case Notified():
             yield _notified(entry)
+        case Held(reason=reason) if reason:
+            yield f"held by a filter: {reason}"
         case Answered() | Held() | Released() | Flushed():
             yield _PLAIN[type(entry)]
         case _:

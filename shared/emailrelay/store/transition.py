@@ -99,8 +99,22 @@ def _settled(settlement: Defer | Done | Fail | Hold, *, stage: Stage, now: float
             assert_never(settlement)
 
 
-def after_filters(stage: Stage, *, length: int, crc32: int, now: float) -> Change:
+def quarantine_beside(wish: AdministratorWish | None, quarantine: str | None) -> str | None:
+    """Return the reason to hold a message that passed its filters, or None.
+
+    An operator who deletes, fails or moves it meanwhile comes first. One who only asks for another
+    try does not end a quarantine that has just begun.
+    """
+    first = (AdministratorWish.DELETE, AdministratorWish.FAIL, AdministratorWish.MOVE)
+    return None if wish in first else quarantine
+
+
+def after_filters(
+    stage: Stage, *, length: int, crc32: int, now: float, quarantine: str | None = None
+) -> Change:
     """Return the change of a message that passed its filters; its content now has these measures.
+
+    With a ``quarantine`` it is held for this reason, and needs no filters when it is released.
 
     Raises:
         ValueError: the message was not waiting for filters.
@@ -108,7 +122,10 @@ def after_filters(stage: Stage, *, length: int, crc32: int, now: float) -> Chang
     """
     if stage is not Stage.UNFILTERED:
         raise ValueError(f"only an unfiltered message can pass the filters; this one is {stage}")
-    return Change((Filtered(at=now, length=length, crc32=crc32),), Stage.READY, _AT_ONCE)
+    filtered = Filtered(at=now, length=length, crc32=crc32)
+    if quarantine is None:
+        return Change((filtered,), Stage.READY, _AT_ONCE)
+    return Change((filtered, Held(at=now, stage=Stage.READY, reason=quarantine)), Stage.HELD)
 
 
 def after_wish(

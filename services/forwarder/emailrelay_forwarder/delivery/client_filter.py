@@ -56,9 +56,7 @@ class ClientFilters:
                     raise Withheld(Spoken(envelope, spoken.filter))
                 report(filtered(spoken, claim.id))
                 return edited(claim, copy, envelope), verdict.stop_run
-            case Reject() | Skip() | BrokenFilter():
+            case Reject() | Skip() | BrokenFilter() | Abandon():
                 raise Withheld(spoken)
-            case Abandon():
-                raise ValueError(f"{spoken.filter}: only a server filter drops a message")
             case _:
                 assert_never(verdict)

@@ -64,7 +64,7 @@ async def run(
     ):
         mail = _Mail(content, envelope, message, cast("BinaryIO", body))
         result = await _converse(place, mail, connections, on_progress)
-        verdict = _verdict(result, side)
+        verdict = _verdict(place, result, side)
         if isinstance(verdict, Accept):
             kept = new_envelope.changed(envelope, result.changes.envelope)
             if not kept.recipients:
@@ -155,11 +155,11 @@ async def _on(
     return result
 
 
-def _verdict(result: MilterResult, side: Side) -> Verdict:
+def _verdict(place: ServerAddress, result: MilterResult, side: Side) -> Verdict:
     about = f" for <{result.recipient}>" if result.recipient else ""
     match result.verdict:
         case Answer.CONTINUE | Answer.ACCEPT:
-            return _accepted(result.changes.quarantine, side)
+            return _accepted(place, result.changes.quarantine, side)
         case Answer.REJECT:
             return rejection(_REJECTED, f"the milter rejects{about}", side)
         case Answer.LATER | Answer.SHUT_DOWN:
@@ -174,11 +174,13 @@ def _verdict(result: MilterResult, side: Side) -> Verdict:
             return BrokenFilter(reason=f"the milter fails{about}")
 
 
-def _accepted(quarantine: str | None, side: Side) -> Verdict:
-    if quarantine is not None and side is Side.CLIENT:
+def _accepted(place: ServerAddress, quarantine: str | None, side: Side) -> Verdict:
+    if quarantine is None:
+        return Accept()
+    if side is Side.CLIENT:
         # It would be held again after each release.
         return BrokenFilter(reason="the milter asks for quarantine, which needs a server filter")
-    return Accept(quarantine=None if quarantine is None else one_line(quarantine))
+    return Accept(quarantine=one_line(f"milter:{place}: {quarantine}"))
 
 
 def _later(reply: Reply, reason: str, side: Side) -> Verdict:

@@ -111,6 +111,8 @@ class FilterPass:
     size: int
     crc32: int
     adopted: Adopted | None = None
+    quarantine: str | None = None
+    """The reason to hold the message, if a filter asks for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -338,7 +340,12 @@ def _settled(ending: Ending, wish: AdministratorWish | None, *, now: float) -> C
             back = transition.after_wish(wish, stage=ending.stage, history=ending.history, now=now)
             return back or Change((), ending.stage)
         case FilterPass(size=size, crc32=crc32):
-            passed = transition.after_filters(ending.stage, length=size, crc32=crc32, now=now)
+            quarantine = transition.quarantine_beside(wish, ending.settlement.quarantine)
+            passed = transition.after_filters(
+                ending.stage, length=size, crc32=crc32, now=now, quarantine=quarantine
+            )
+            if quarantine is not None:
+                return passed
             history = transition.folded(ending.history, passed.entries)
             then = transition.after_wish(wish, stage=Stage.READY, history=history, now=now)
             if then is None or then.stage is None:

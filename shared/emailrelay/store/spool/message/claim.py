@@ -196,8 +196,10 @@ class SpoolClaim(Claim):
         match settlement:
             case Done(attempt, end):
                 await self._leave(transition.gone(end, attempt))
-            case Pass():
-                await self._pass()
+            case Pass(quarantine):
+                if quarantine is not None:
+                    quarantine = transition.quarantine_beside(self._wish(), quarantine)
+                await self._pass(quarantine)
             case _:
                 await self._change(settlement)
 
@@ -267,9 +269,9 @@ class SpoolClaim(Claim):
         close_each((removed,))
         return ()
 
-    async def _pass(self) -> None:
+    async def _pass(self, quarantine: str | None) -> None:
         if self._copy is not None and self.touched():
-            await adoption.adopt(self._locked, self._copy)
+            await adoption.adopt(self._locked, self._copy, quarantine)
             return
         length, crc32 = self.history.length, self.history.crc32
         if length is None or crc32 is None:  # another program's message
@@ -277,8 +279,14 @@ class SpoolClaim(Claim):
             length, crc32 = measured
         # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
         now = self._spool.clock()
-        change = transition.after_filters(self.stage, length=length, crc32=crc32, now=now)
-        moves.make(self._locked, change)
+        change = transition.after_filters(
+            self.stage, length=length, crc32=crc32, now=now, quarantine=quarantine
+        )
+        if quarantine is None:
+            moves.make(self._locked, change)
+        else:
+            await self._append(change)
+            moves.show(self._locked, Stage.HELD, change.due)
 
     async def _change(self, settlement: Defer | Fail | Hold) -> None:
         """Defer, fail or hold the message, or do what the operator has wished meanwhile."""
