@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
-from emailrelay.arrival_facts import UNKNOWN_ARRIVAL, ArrivalFacts
+from emailrelay.arrival_facts import ArrivalFacts
 
 Address = NewType("Address", str)
 """A mailbox between the angle brackets, verbatim; ``""`` is the null reverse-path."""
@@ -55,8 +55,9 @@ class Envelope(NamedTuple):
     Empty too if the header has it beyond the first 64 KiB, or in a form that cannot be kept
     (``message_id``). Only the log and the history use it.
     """
-    arrival: ArrivalFacts = UNKNOWN_ARRIVAL
-    """The session in which the message arrived, for filters."""
+    arrival: ArrivalFacts | None = None
+    """The session in which the message arrived, for filters; None: a program of this host sent it.
+    """
 
     @property
     def recipients(self) -> tuple[Address, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from emailrelay import arrival_facts, journal_line
-from emailrelay.arrival_facts import UNKNOWN_ARRIVAL, ArrivalFacts
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.message_id import kept
@@ -77,7 +77,7 @@ def write(envelope: Envelope) -> bytes:
     """
     lines = [f"{_PREFIX}{key}: {_safe(key, value)}\r\n" for key, value in _fields(envelope)]
     octets = "".join(lines).encode()
-    if envelope.arrival.known:
+    if envelope.arrival is not None:
         octets += journal_line.write(_ARRIVAL, arrival_facts.encode(envelope.arrival))
     return octets
 
@@ -205,14 +205,14 @@ def _message_id(octets: bytes, begin: int) -> tuple[str, int]:
     return (found, end + 1) if found else ("", begin)
 
 
-def _arrival(octets: bytes, begin: int) -> tuple[ArrivalFacts, int]:
+def _arrival(octets: bytes, begin: int) -> tuple[ArrivalFacts | None, int]:
     """Return the facts about the session, and the offset behind their line; see ``_message_id``."""
     if not octets.startswith(_ARRIVAL_FIELD, begin):
-        return UNKNOWN_ARRIVAL, begin
+        return None, begin
     end = octets.find(b"\n", begin)
     line = octets[begin + len(_ARRIVAL_FIELD) : end] if end > 0 else b""
     found = arrival_facts.decode(line)
-    return (UNKNOWN_ARRIVAL, begin) if found is None else (found, end + 1)
+    return (None, begin) if found is None else (found, end + 1)
 
 
 def _text(octets: bytes) -> str:

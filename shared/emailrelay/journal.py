@@ -179,7 +179,9 @@ class History(NamedTuple):
     delivered: Mapping[Address, Reply] = MappingProxyType({})
     refused: Mapping[Address, Reply] = MappingProxyType({})
     failed: Failure | None = None
-    held: Held | None = None
+    held: bool = False
+    held_for: str = ""
+    """A filter's reason to hold it; empty: the operator holds it, or it is not held."""
     moving: Moving | None = None
     """The last move; it is under way while the message is HELD."""
     released: bool = False
@@ -247,7 +249,8 @@ def after(history: History, entry: Entry) -> History:
                 next_attempt=None,
                 refused={},
                 failed=None,
-                held=None,
+                held=False,
+                held_for="",
                 moving=None,
                 released=True,
                 ack=Ack.STORED,
@@ -270,7 +273,9 @@ def _after_setting_aside(history: History, entry: Failure | Held | Moving) -> Hi
         case Failure():
             return history._replace(failed=entry, stage=entry.stage)
         case Held():
-            return history._replace(held=entry, moving=None, stage=entry.stage)
+            return history._replace(
+                held=True, held_for=entry.reason, moving=None, stage=entry.stage
+            )
         case Moving():
             return history._replace(moving=entry)
 

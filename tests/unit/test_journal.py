@@ -234,5 +234,4 @@ def test_wish_lasts_until_something_answers_it() -> None:
 def test_failure_and_hold_remember_where_the_message_stood() -> None:
     assert read([ACCEPTED, FAILED]).stage is Stage.READY
     history = read([ACCEPTED, Held(at=1.0, stage=Stage.UNFILTERED)])
-    assert history.stage is Stage.UNFILTERED
-    assert history.held is not None
+    assert (history.stage, history.held) == (Stage.UNFILTERED, True)

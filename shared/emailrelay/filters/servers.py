@@ -37,7 +37,7 @@ async def run(
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await _run(one, copy, message, side, programs, limit)
+            return await _run(one, copy, message, side, programs, limit=limit)
     except DamagedMessage as error:
         return spoilt(error)
     except (NoFilterAnswer, spamd.NoJudgement, MilterError) as error:
@@ -54,6 +54,7 @@ async def _run(
     message: QueueId,
     side: Side,
     programs: Programs,
+    *,
     limit: asyncio.Timeout,
 ) -> Verdict:
     content = copy.content
@@ -69,7 +70,14 @@ async def _run(
             return await _judge(one, content, side)
         case MilterFilter(place):
             more_time = _more_time(limit, programs.limits.timeout)
-            return await milter.run(place, copy, message, side, programs.milters, more_time)
+            return await milter.run(
+                place,
+                copy,
+                message=message,
+                side=side,
+                connections=programs.milters,
+                on_progress=more_time,
+            )
         case MessageIdFilter():
             await asyncio.to_thread(editing.add_message_id, content, message)
             return Accept()

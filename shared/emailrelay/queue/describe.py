@@ -99,8 +99,8 @@ def _time_line(entries: Sequence[Entry], history: History, now: float) -> Iterat
             tries += entry.tries
         else:
             yield f"{when(entry.at)} {_event(entry, history)}"
-    if history.held is not None:
-        by = "a filter" if history.held.reason else "the operator"
+    if history.held:
+        by = "a filter" if history.held_for else "the operator"
         yield f"held by {by}; 'emailrelay-queue release' sends it back to {history.stage}"
     elif history.next_attempt is not None and history.failed is None:
         left = 0.0 if is_due(history.next_attempt, now) else history.next_attempt - now

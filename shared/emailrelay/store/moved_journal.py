@@ -43,9 +43,8 @@ def _lines(history: History, length: int, crc32: int, now: float) -> Iterator[En
     yield from _attempts(history)
     if history.failed is not None:
         yield history.failed
-    if history.held is not None:
-        reason = history.held.reason
-        yield Held(at=now, stage=history.stage or Stage.READY, reason=reason)
+    if history.held:
+        yield Held(at=now, stage=history.stage or Stage.READY, reason=history.held_for)
     for peer in history.doubts:
         yield Doubted(at=now, peer=peer)
     if history.notified:

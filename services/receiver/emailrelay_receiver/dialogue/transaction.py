@@ -10,6 +10,8 @@ from emailrelay_receiver.dialogue.arguments import MailParameters
 from emailrelay_receiver.dialogue.outcomes import Recipient
 
 _NO_PARAMETERS = MailParameters()
+_LONGEST_NAME = 255
+"""The most characters of a client's name that filters hear (RFC 5321 section 4.5.3.1.2)."""
 
 
 @dataclass(slots=True)
@@ -38,11 +40,10 @@ class MailTransaction:
             mail_from_auth_in=self._first_submitter(standing),
             utf8=self.parameters.utf8,
             arrival=ArrivalFacts(
-                helo=helo,
+                helo=helo[:_LONGEST_NAME],
                 tls=standing.tls,
                 cipher=standing.cipher,
                 mechanism=standing.mechanism or "",
-                known=True,
             ),
         )
 

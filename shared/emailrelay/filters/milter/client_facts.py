@@ -4,6 +4,7 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.filters.milter import packets
 from emailrelay.filters.milter.negotiation import MilterTerms, bare
@@ -38,7 +39,7 @@ class MailFacts:
 
     def helo(self) -> bytes:
         """Return the packet with the client's own name."""
-        return packets.texts(Command.HELO, (self.envelope.arrival.helo or self.host).encode())
+        return packets.texts(Command.HELO, _octets(self._arrival.helo or self.host))
 
     def mail(self) -> bytes:
         """Return the packet with the sender and the parameters of MAIL that are known."""
@@ -66,14 +67,18 @@ class MailFacts:
                 n: v for n, v in everything.items() if bare(n.encode()) in terms.wanted[command]
             }
         return packets.macros(
-            command, {name.encode(): value.encode() for name, value in values.items() if value}
+            command, {_octets(name): _octets(value) for name, value in values.items() if value}
         )
+
+    @property
+    def _arrival(self) -> ArrivalFacts:
+        return self.envelope.arrival or _NO_FACTS
 
     def _client(self) -> tuple[str, bytes, str]:
         """Return the client's name, the family of its address, and the address."""
         text = self.envelope.client.partition("%")[0]
         if not text:
-            text = _HIDDEN if self.envelope.arrival.known else _HERE
+            text = _HERE if self.envelope.arrival is None else _HIDDEN
         if text.startswith("/"):
             return "localhost", b"L", text
         try:
@@ -86,7 +91,7 @@ class MailFacts:
         return name, b"6", f"IPv6:{text}"
 
     def _macros(self, command: Command, recipient: Address | None) -> dict[str, str]:
-        envelope, arrival = self.envelope, self.envelope.arrival
+        envelope, arrival = self.envelope, self._arrival
         match command:
             case Command.CONNECT:
                 name, _, address = self._client()
@@ -117,6 +122,11 @@ class MailFacts:
                 return {}
 
 
+def _octets(text: str) -> bytes:
+    return text.encode(errors="replace")
+
+
+_NO_FACTS = ArrivalFacts()
 _STAGES = (Command.CONNECT, Command.HELO, Command.MAIL)
 _BODY = {
     Body.SEVEN_BIT: "7BIT",

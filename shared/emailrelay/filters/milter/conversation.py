@@ -10,7 +10,7 @@ from typing import TypeAlias
 from emailrelay.envelope import Address
 from emailrelay.filters.milter import packets
 from emailrelay.filters.milter.connection import MilterConnection
-from emailrelay.filters.milter.header_fields import HeaderField
+from emailrelay.filters.milter.header_fields import MilterField
 from emailrelay.filters.milter.negotiation import MilterTerms
 from emailrelay.filters.milter.packets import (
     AddHeader,
@@ -44,7 +44,7 @@ class MilterRequest:
     helo: bytes
     mail: bytes
     recipients: dict[Address, bytes]
-    fields: tuple[HeaderField, ...]
+    fields: tuple[MilterField, ...]
     body: Iterable[bytes]
     """Pieces of at most ``packets.CHUNK`` octets."""
     macros: Callable[[Command, Address | None, MilterTerms], bytes]
@@ -67,7 +67,7 @@ class MilterChanges:
     octets: int = 0
 
 
-Judgement: TypeAlias = Answer | ReplyCode
+MilterVerdict: TypeAlias = Answer | ReplyCode
 """``CONTINUE`` and ``ACCEPT`` let the message go on; all others do not."""
 
 
@@ -75,7 +75,7 @@ Judgement: TypeAlias = Answer | ReplyCode
 class MilterResult:
     """The end of a dialogue."""
 
-    verdict: Judgement
+    verdict: MilterVerdict
     changes: MilterChanges
     recipient: Address | None = None
     """The recipient that the verdict was given for, if it was one."""
@@ -169,7 +169,7 @@ class _Conversation:
             return None
         return MilterResult(answer, self._changes, recipient)
 
-    async def _end_of_body(self) -> Judgement:
+    async def _end_of_body(self) -> MilterVerdict:
         macros = self._mail.macros(Command.END_OF_BODY, None, self._terms)
         await self._connection.send(macros + packets.packet(Command.END_OF_BODY))
         while isinstance(answer := await self._answer(), Modification):

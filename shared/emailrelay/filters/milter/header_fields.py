@@ -14,7 +14,7 @@ _UNFOLDED = re.compile(rb"\r\n(?![ \t])")
 
 
 @dataclass(frozen=True, slots=True)
-class HeaderField:
+class MilterField:
     """A field with its lines as they are in the message."""
 
     name: bytes
@@ -32,37 +32,37 @@ class HeaderField:
         return text if leading_space else text.removeprefix(b" ")
 
 
-class Header(NamedTuple):
+class MilterHeader(NamedTuple):
     """The fields at the beginning of a content, and the number of octets before its body."""
 
-    fields: tuple[HeaderField, ...]
+    fields: tuple[MilterField, ...]
     body_at: int
 
 
-def split(content: bytes, own: bytes) -> Header:
+def split(content: bytes, own: bytes) -> MilterHeader:
     """Read the header at the beginning of a content.
 
     ``content`` has at least the whole header. ``own`` stands only in our own Received line.
     The first line that cannot belong to a field begins the body (RFC 5322 section 2.1); an empty
     line before the body belongs to neither.
     """
-    fields: list[HeaderField] = []
+    fields: list[MilterField] = []
     at = 0
     while (match := _NAME.match(content, at)) is not None:
         end = _end_of_field(content, at)
         name, lines = match[1], content[at:end]
         hidden = name.lower() == b"received" and own in lines and not any(f.hidden for f in fields)
-        fields.append(HeaderField(name, lines, hidden))
+        fields.append(MilterField(name, lines, hidden))
         at = end
     for empty in (b"\r\n", b"\n"):
         if content.startswith(empty, at):
-            return Header(tuple(fields), at + len(empty))
-    return Header(tuple(fields), at)
+            return MilterHeader(tuple(fields), at + len(empty))
+    return MilterHeader(tuple(fields), at)
 
 
 def changed(
-    fields: Sequence[HeaderField], changes: Sequence[HeaderChange], *, leading_space: bool
-) -> tuple[HeaderField, ...]:
+    fields: Sequence[MilterField], changes: Sequence[HeaderChange], *, leading_space: bool
+) -> tuple[MilterField, ...]:
     """Apply changes in their order, with the result that they have in Postfix.
 
     Indexes count all fields that there are at the time, our own Received line, too. The numbers of
@@ -82,7 +82,7 @@ def changed(
     return tuple(result)
 
 
-def written(fields: Sequence[HeaderField]) -> bytes:
+def written(fields: Sequence[MilterField]) -> bytes:
     """Return the header with the empty line behind it."""
     lines = b"".join(
         field.lines if field.lines.endswith(b"\n") else field.lines + b"\r\n" for field in fields
@@ -90,7 +90,7 @@ def written(fields: Sequence[HeaderField]) -> bytes:
     return lines + b"\r\n"
 
 
-def _change(fields: list[HeaderField], change: ChangeHeader, *, leading_space: bool) -> None:
+def _change(fields: list[MilterField], change: ChangeHeader, *, leading_space: bool) -> None:
     name = change.name.lower()
     places = [n for n, f in enumerate(fields) if f.name.lower() == name and not f.hidden]
     number = max(change.number, 1)
@@ -105,10 +105,10 @@ def _change(fields: list[HeaderField], change: ChangeHeader, *, leading_space: b
         del fields[place]
 
 
-def _field(name: bytes, value: bytes, *, leading_space: bool) -> HeaderField:
+def _field(name: bytes, value: bytes, *, leading_space: bool) -> MilterField:
     """Write a field; a line of the value that would begin a field of its own is folded."""
     text = _UNFOLDED.sub(b"\r\n\t", _LINE_END.sub(b"\r\n", value))
-    return HeaderField(name, name + (b":" if leading_space else b": ") + text + b"\r\n")
+    return MilterField(name, name + (b":" if leading_space else b": ") + text + b"\r\n")
 
 
 def _end_of_field(content: bytes, at: int) -> int:

@@ -17,7 +17,7 @@ from emailrelay.filters.milter.client_facts import MailFacts
 from emailrelay.filters.milter.connection import MilterConnection, MilterGone
 from emailrelay.filters.milter.connections import MilterConnections
 from emailrelay.filters.milter.conversation import MilterRequest, MilterResult
-from emailrelay.filters.milter.header_fields import Header
+from emailrelay.filters.milter.header_fields import MilterHeader
 from emailrelay.filters.milter.packets import Answer, MilterError, ReplyCode
 from emailrelay.filters.result import opened, read_envelope
 from emailrelay.filters.verdict import (
@@ -44,6 +44,7 @@ _LATER = Reply(451, "4.7.1 try again later")
 async def run(
     place: ServerAddress,
     copy: FilterCopy,
+    *,
     message: QueueId,
     side: Side,
     connections: MilterConnections,
@@ -225,7 +226,7 @@ def _write_envelope(path: Path, envelope: Envelope) -> None:
         write(old.tail)
 
 
-def _header(content: BinaryIO, message: QueueId) -> Header:
+def _header(content: BinaryIO, message: QueueId) -> MilterHeader:
     """Read the header, as much as a milter can get of it."""
     beginning = b""
     while len(beginning) < _LONGEST_HEADER and (more := content.read(packets.CHUNK)):

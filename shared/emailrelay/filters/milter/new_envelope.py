@@ -47,14 +47,15 @@ def changed(envelope: Envelope, changes: Sequence[EnvelopeChange]) -> Envelope:
 
 def _address(octets: bytes) -> Address:
     """Read an address, with or without angle brackets."""
-    try:
-        text = octets.decode().strip()
-        if text.startswith("<") and text.endswith(">"):
-            text = text[1:-1]
-        if not text.isprintable():
-            raise ValueError(text)
-        if text:
+    text = octets.decode(errors="replace").strip()
+    if text.startswith("<") and text.endswith(">"):
+        text = text[1:-1]
+    wrong = MilterError(f"it gives an address that is none: {octets[:80]!r}")
+    if not text.isprintable() or "\N{REPLACEMENT CHARACTER}" in text:
+        raise wrong
+    if text:
+        try:
             check_address(Address(text))
-    except (ValueError, DamagedMessage) as error:
-        raise MilterError(f"it gives an address that is none: {octets[:80]!r}") from error
+        except DamagedMessage as error:
+            raise wrong from error
     return Address(text)

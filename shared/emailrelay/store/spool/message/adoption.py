@@ -129,7 +129,7 @@ def _move_into_place(locked: Locked, at: Location) -> None:
 def _stage(envelope: int) -> Stage:
     """Return the stage that a new envelope has in its journal."""
     history = journal.history(envelope_format.parse(files.read_all(envelope)).tail)
-    return Stage.READY if history.held is None else Stage.HELD
+    return Stage.HELD if history.held else Stage.READY
 
 
 def _carry_wish(locked: Locked, replacement: int) -> None:

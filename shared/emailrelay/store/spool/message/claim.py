@@ -18,6 +18,7 @@ from emailrelay.history_record import past
 from emailrelay.journal import AdministratorWish, Attempt, Entry, History
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
 from emailrelay.store.spool.disk import files, locks
