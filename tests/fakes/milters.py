@@ -74,7 +74,7 @@ class ScriptedMilter:
                 return packet(b"O", numbers + self.lists)
             case b"E":
                 return b"".join(self.at_end)
-            case b"D" | b"A" | b"K":
+            case b"D" | b"A":
                 return b""
             case b"Q":
                 return None

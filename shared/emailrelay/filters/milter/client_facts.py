@@ -41,6 +41,11 @@ class MailFacts:
         """Return the packet with the client's own name."""
         return packets.texts(Command.HELO, _octets(self._arrival.helo or self.host))
 
+    def session(self) -> bytes:
+        """Return all facts that the messages of one client share."""
+        stages = (Command.CONNECT, Command.HELO)
+        return b"".join((self.connect(), self.helo(), *(self._known(each) for each in stages)))
+
     def mail(self) -> bytes:
         """Return the packet with the sender and the parameters of MAIL that are known."""
         words = [f"<{self.envelope.sender}>", f"SIZE={self.size}"]
@@ -73,6 +78,9 @@ class MailFacts:
     @property
     def _arrival(self) -> ArrivalFacts:
         return self.envelope.arrival or _NO_FACTS
+
+    def _known(self, command: Command) -> bytes:
+        return repr(self._macros(command, None)).encode(errors="replace")
 
     def _client(self) -> tuple[str, bytes, str]:
         """Return the client's name, the family of its address, and the address."""

@@ -23,7 +23,7 @@ class MilterConnection(asyncio.Protocol):
         self.terms: MilterTerms | None = None
         """Set by ``negotiate``."""
         self.used = False
-        """True if it has served before, so that its milter may be closing it."""
+        """True if it has served before: its milter knows the client, and may be closing it."""
         self.kept_at = 0.0
         """Time of its last use, by the loop's clock."""
         self._transport: asyncio.Transport | None = None

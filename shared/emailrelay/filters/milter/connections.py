@@ -1,21 +1,37 @@
 """The open connections to milters of one process; each serves one message at a time."""
 
 import asyncio
+from typing import NamedTuple
 
-from emailrelay.filters.connections import IDLE
 from emailrelay.filters.milter.connection import MilterConnection, opened
 from emailrelay.host_port import ServerAddress
 
+_IDLE = 30.0
+"""Seconds after which an idle connection is closed."""
+_MOST = 16
+"""The most idle connections; a milter may have a thread for each."""
+
+
+class MilterSession(NamedTuple):
+    """A milter, and the facts about a client. Its messages can follow each other on a connection.
+
+    Other clients need another one: not all milters know the command for the next client.
+    """
+
+    place: ServerAddress
+    client: bytes
+    """The packets with which the dialogue begins."""
+
 
 class MilterConnections:
-    """Connections that wait for the next message, by milter."""
+    """Connections that wait for the next message of their client."""
 
     def __init__(self) -> None:
-        self._idle: dict[ServerAddress, list[MilterConnection]] = {}
-        """By milter; the one idle for longest comes first."""
+        self._idle: list[tuple[MilterSession, MilterConnection]] = []
+        """The one idle for longest comes first."""
         self._ending: asyncio.TimerHandle | None = None
 
-    async def borrow(self, place: ServerAddress, *, fresh: bool = False) -> MilterConnection:
+    async def borrow(self, session: MilterSession, *, fresh: bool = False) -> MilterConnection:
         """Return a connection that no other message uses; ``fresh``: a new one in any case.
 
         Raises:
@@ -23,44 +39,37 @@ class MilterConnections:
             MilterError: it is no milter, or has another version.
 
         """
-        idle = [] if fresh else self._idle.get(place, [])
-        while idle:
-            connection = idle.pop()
-            if connection.silent:
-                return connection
-            connection.abort()
-        return await opened(place)
+        for n in range(len(self._idle) - 1, -1, -1):
+            if not fresh and self._idle[n][0] == session:
+                _, connection = self._idle.pop(n)
+                if connection.silent:
+                    return connection
+                connection.abort()
+        return await opened(session.place)
 
-    def give_back(self, place: ServerAddress, connection: MilterConnection) -> None:
-        """Keep a connection for the next message, if its milter can serve a further client."""
-        if connection.terms is None or not connection.terms.can_go_on:
-            connection.end()
-            return
+    def give_back(self, session: MilterSession, connection: MilterConnection) -> None:
+        """Keep a connection for the next message of this client."""
         loop = asyncio.get_running_loop()
         connection.used, connection.kept_at = True, loop.time()
-        self._idle.setdefault(place, []).append(connection)
+        self._idle.append((session, connection))
+        if len(self._idle) > _MOST:
+            self._idle.pop(0)[1].end()
         if self._ending is None:
-            self._ending = loop.call_later(IDLE, self._end_idle)
+            self._ending = loop.call_later(_IDLE, self._end_idle)
 
     def close(self) -> None:
         """Close the idle connections."""
         if self._ending is not None:
             self._ending.cancel()
             self._ending = None
-        for idle in self._idle.values():
-            for connection in idle:
-                connection.end()
-        self._idle.clear()
+        while self._idle:
+            self._idle.pop()[1].end()
 
     def _end_idle(self) -> None:
         """Close the connections idle for too long; set the timer for the next."""
         loop = asyncio.get_running_loop()
-        self._ending, then = None, loop.time() - IDLE
-        for place, idle in self._idle.items():
-            for connection in idle:
-                if connection.kept_at <= then:
-                    connection.end()
-            self._idle[place] = [each for each in idle if each.kept_at > then]
-        left = [idle[0].kept_at for idle in self._idle.values() if idle]
-        if left:
-            self._ending = loop.call_at(min(left) + IDLE, self._end_idle)
+        self._ending, then = None, loop.time() - _IDLE
+        while self._idle and self._idle[0][1].kept_at <= then:
+            self._idle.pop(0)[1].end()
+        if self._idle:
+            self._ending = loop.call_at(self._idle[0][1].kept_at + _IDLE, self._end_idle)

@@ -77,14 +77,22 @@ class MilterResult:
 
     verdict: MilterVerdict
     changes: MilterChanges
+    step: Command = Command.END_OF_BODY
+    """The command that was answered with the verdict."""
     recipient: Address | None = None
     """The recipient that the verdict was given for, if it was one."""
+
+    @property
+    def goes_on(self) -> bool:
+        """True if another message of the same client can follow on the connection."""
+        whole_client = self.step in (Command.CONNECT, Command.HELO)
+        return not whole_client and self.verdict not in (Answer.SHUT_DOWN, Answer.FAIL)
 
 
 async def converse(
     connection: MilterConnection, terms: MilterTerms, mail: MilterRequest
 ) -> MilterResult:
-    """Lead the dialogue; afterwards the connection can serve another client.
+    """Lead the dialogue. A connection that was used before already knows the client.
 
     Raises:
         MilterGone: the milter closed the connection.
@@ -104,24 +112,22 @@ class _Conversation:
         self._changes = MilterChanges()
 
     async def run(self) -> MilterResult:
-        if self._connection.used:
-            await self._connection.send(packets.packet(Command.QUIT_FOR_NEXT))
-        result = await self._before_content() or await self._content()
-        if result is None:
-            result = MilterResult(await self._end_of_body(), self._changes)
-        elif self._terms.can_go_on:
-            await self._connection.send(packets.packet(Command.ABORT))
-        return result
+        ended = await self._client() or await self._envelope() or await self._content()
+        return ended or MilterResult(await self._end_of_body(), self._changes)
 
-    async def _before_content(self) -> MilterResult | None:
+    async def _client(self) -> MilterResult | None:
+        """Begin the session, or end the message before in one that has begun."""
+        if self._connection.used:
+            await self._connection.send(packets.packet(Command.ABORT))
+            return None
+        return await self._step(Command.CONNECT, self._mail.connect) or await self._step(
+            Command.HELO, self._mail.helo
+        )
+
+    async def _envelope(self) -> MilterResult | None:
         mail = self._mail
-        for command, data in (
-            (Command.CONNECT, mail.connect),
-            (Command.HELO, mail.helo),
-            (Command.MAIL, mail.mail),
-        ):
-            if (ended := await self._step(command, data)) is not None:
-                return ended
+        if (ended := await self._step(Command.MAIL, mail.mail)) is not None:
+            return ended
         for address, data in mail.recipients.items():
             if (ended := await self._step(Command.RCPT, data, address)) is not None:
                 return ended
@@ -167,7 +173,7 @@ class _Conversation:
             raise MilterError(f"it skips the body at {command.name}")
         if answer is Answer.CONTINUE:
             return None
-        return MilterResult(answer, self._changes, recipient)
+        return MilterResult(answer, self._changes, command, recipient)
 
     async def _end_of_body(self) -> MilterVerdict:
         macros = self._mail.macros(Command.END_OF_BODY, None, self._terms)

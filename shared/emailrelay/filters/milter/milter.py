@@ -15,7 +15,7 @@ from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.milter import conversation, header_fields, new_envelope, packets
 from emailrelay.filters.milter.client_facts import MailFacts
 from emailrelay.filters.milter.connection import MilterConnection, MilterGone
-from emailrelay.filters.milter.connections import MilterConnections
+from emailrelay.filters.milter.connections import MilterConnections, MilterSession
 from emailrelay.filters.milter.conversation import MilterRequest, MilterResult
 from emailrelay.filters.milter.header_fields import MilterHeader
 from emailrelay.filters.milter.packets import Answer, MilterError, ReplyCode
@@ -89,6 +89,10 @@ class _Mail:
         self._facts = MailFacts(message, envelope, self.size, _host())
         self.leading_space = False
 
+    def client(self) -> bytes:
+        """Return the facts about the client."""
+        return self._facts.session()
+
     def request(self, on_progress: Callable[[], None]) -> MilterRequest:
         """Return what the milter gets, from the beginning."""
         self.new_body.seek(0)
@@ -125,21 +129,23 @@ async def _converse(
     on_progress: Callable[[], None],
 ) -> MilterResult:
     """Lead the dialogue; a connection that its milter had closed is replaced once."""
-    connection = await connections.borrow(place)
-    if connection.used:
-        try:
-            return await _on(connection, place, mail, connections, on_progress)
-        except MilterGone:
-            connection = await connections.borrow(place, fresh=True)
+    session = MilterSession(place, mail.client())
+    connection = await connections.borrow(session)
     try:
-        return await _on(connection, place, mail, connections, on_progress)
+        return await _on(connection, session, mail, connections, on_progress)
+    except MilterGone as error:
+        if not connection.used:
+            raise MilterError(str(error)) from error
+    connection = await connections.borrow(session, fresh=True)
+    try:
+        return await _on(connection, session, mail, connections, on_progress)
     except MilterGone as error:
         raise MilterError(str(error)) from error
 
 
 async def _on(
     connection: MilterConnection,
-    place: ServerAddress,
+    session: MilterSession,
     mail: _Mail,
     connections: MilterConnections,
     on_progress: Callable[[], None],
@@ -152,7 +158,10 @@ async def _on(
         # Otherwise a late answer would pass for one about the next message.
         connection.abort()
         raise
-    connections.give_back(place, connection)
+    if result.goes_on:
+        connections.give_back(session, connection)
+    else:
+        connection.end()
     return result
 
 

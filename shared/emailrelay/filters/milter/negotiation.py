@@ -93,11 +93,6 @@ class MilterTerms:
     """The macros that it lists; a stage without a list gets all."""
 
     @property
-    def can_go_on(self) -> bool:
-        """True if the connection can serve another client: since version 6."""
-        return self.version >= VERSION
-
-    @property
     def leading_space(self) -> bool:
         """True if values have the blank behind the colon."""
         return Steps.LEADING_SPACE in self.steps

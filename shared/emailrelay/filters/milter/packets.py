@@ -41,8 +41,6 @@ class Command(bytes, Enum):
     END_OF_BODY = b"E"
     ABORT = b"A"
     QUIT = b"Q"
-    QUIT_FOR_NEXT = b"K"
-    """The client is gone, and the connection serves the next one."""
 
 
 class Answer(bytes, Enum):
