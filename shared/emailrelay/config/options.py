@@ -182,7 +182,7 @@ class FilterOptions(FilterTimeOptions):
 
     filter: Filters = []
     """The filters of all incoming mail, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT,
-    spam-edit:HOST:PORT, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
+    spam-edit:HOST:PORT, milter:HOST:PORT, milter:/PATH, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
     filters, new mail waits for them before it is forwarded."""
 
 

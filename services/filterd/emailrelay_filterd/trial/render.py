@@ -20,6 +20,8 @@ def lines(trial: Trial, side: Side) -> Iterator[str]:
     if isinstance(verdict, Reject | BrokenFilter):
         yield f"reply:    {verdict.reply}"
         yield f"reason:   {verdict.reason}"
+    if isinstance(verdict, Accept) and verdict.quarantine is not None:
+        yield f"reason:   {verdict.quarantine}"
     if verdict.rescan:
         yield "asks to:  look at the spool again"
     if verdict.stop_run:
@@ -35,7 +37,7 @@ def _meaning(verdict: Verdict, side: Side) -> str:
     server = side is Side.SERVER
     match verdict:
         case Accept():
-            return "accepted" if server else "sent as it is now"
+            return _accepted(verdict) if server else "sent as it is now"
         case Reject():
             return "rejected" if server else "failed for good"
         case Abandon():
@@ -46,6 +48,10 @@ def _meaning(verdict: Verdict, side: Side) -> str:
             return "none: the message is held back and tried again"
         case _:
             assert_never(verdict)
+
+
+def _accepted(verdict: Accept) -> str:
+    return "accepted" if verdict.quarantine is None else "accepted, and held until it is released"
 
 
 def _changes(name: str, file: TrialFile) -> Iterator[str]:

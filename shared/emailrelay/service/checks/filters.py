@@ -12,5 +12,7 @@ def check(setting: str, specs: Sequence[str]) -> Iterator[SettingFinding]:
     chain = parse_chain(specs)
     for path, trouble in unstartable(chain).items():
         yield SettingFinding(setting, f"{path}: {trouble}; mail that needs it waits")
-    places = [one.place for one in chain if isinstance(one, NetFilter | SpamFilter | MilterFilter)]
+    places = [one.place for one in chain if isinstance(one, NetFilter | SpamFilter)]
     yield from servers.services(setting, places)
+    milters = [one.place for one in chain if isinstance(one, MilterFilter)]
+    yield from servers.milters(setting, milters)
