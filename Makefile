@@ -14,8 +14,8 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 jq libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
-	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs
+PEERS := clamav-daemon clamav-milter dovecot-core e2fsprogs eatmydata fail2ban faketime iproute2 jq libmail-dkim-perl libnet-ssleay-perl libsasl2-modules mount msmtp opendkim openssl pgbouncer postfix postgresql prometheus \
+	procmail procps python3-milter rspamd s-nail shellcheck spamass-milter strace swaks systemd testssl.sh xfsprogs
 
 # The server for the tests of the PostgreSQL store, where make peers could not install one.
 POSTGRES_SERVER = $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \

@@ -85,6 +85,33 @@ def clamav(folder: Path) -> tuple[Process, RunningMilter]:
     return clamd, RunningMilter(milter, socket)
 
 
+def rspamd(folder: Path) -> RunningMilter:
+    """Give one without rules of its own: it knows the test message of spam filters (GTUBE)."""
+    socket, config, domains = folder / "rspamd", folder / "rspamd.conf", folder / "domains"
+    domains.write_text("test\n")  # the list that comes with it takes a minute to compile
+    config.write_text(
+        f'options {{ pidfile = "{folder}/rspamd.pid"; tempdir = "{folder}"; filters = "";\n'
+        f'url_tld = "{domains}"; gtube_patterns = "all"; dns {{ nameserver = ["127.0.0.1:9"]; }}\n'
+        f'control_socket = "{folder}/control mode=0600"; }}\n'
+        'logging { type = "console"; level = "warning"; }\n'
+        f'worker "rspamd_proxy" {{ bind_socket = "{socket} mode=0666"; milter = yes; count = 1;\n'
+        'timeout = 60s; upstream "local" { default = yes; self_scan = yes; } }\n'
+        "actions { reject = 15; add_header = 6; }\n"
+        'group "none" { symbol "NONE" { weight = 1; } }\n'
+    )
+    command = ["/usr/bin/rspamd", "-f", "-i", "-c", config]
+    return RunningMilter(Process("rspamd", command, folder), socket)
+
+
+def spamass(folder: Path, spamd: str) -> RunningMilter:
+    """Give SpamAssassin's milter, which asks a spamd at ``host:port``."""
+    socket = folder / "spamass"
+    host, _, port = spamd.partition(":")
+    command = ["/usr/sbin/spamass-milter", "-p", socket, "--", "-d", host, "-p", port]
+    env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    return RunningMilter(Process("spamass-milter", command, folder, env=env), socket)
+
+
 def make_key(folder: Path) -> tuple[Path, str]:
     """Make an RSA key; return its file, and the public key as DNS has it."""
     key = folder / "dkim.key"

@@ -18,6 +18,7 @@ from tests.acceptance import milter_peers
 from tests.acceptance.milter_peers import EICAR, RunningMilter, needs, needs_libmilter
 from tests.acceptance.postfix import Postfix, needs_postfix
 from tests.acceptance.relay import HANG, free_port, until
+from tests.fakes.filter_servers import FakeSpamd, serving
 from tests.fakes.smtp_peer import SmtpPeer
 
 from emailrelay import envelope_format
@@ -237,4 +238,28 @@ async def test_virus_is_rejected(running: ExitStack, tmp_path: Path, programs: P
     assert str(verdict.reply).startswith("550 5.7.1 virus found: Eicar-Test")
     verdict, clean = await ask(programs, milter, tmp_path, HEAD + FIELDS + BODY)
     assert verdict == Accept()
-    assert b"\r\nX-Virus-Status: Clean\r\n" in clean.content
+    assert b"X-Virus-Status: Clean\r\n" in clean.content
+
+
+@needs("rspamd")
+async def test_rspamd_rejects_the_test_message_of_spam_filters(
+    running: ExitStack, tmp_path: Path, programs: Programs
+) -> None:
+    milter = start(running, milter_peers.rspamd(tmp_path))
+    pattern = b"XJS*C4JDBQADN1.NSBN3*2IDNEN*GTUBE-STANDARD-ANTI-UBE-TEST-EMAIL*C.34X"
+    verdict, _ = await ask(programs, milter, tmp_path, HEAD + b"\r\n" + pattern + b"\r\n")
+    assert isinstance(verdict, Reject)
+    assert str(verdict.reply) == "554 5.7.1 Gtube pattern"
+    verdict, _ = await ask(programs, milter, tmp_path, HEAD + FIELDS + BODY)
+    assert verdict == Accept()
+
+
+@needs("spamass-milter", "spamc")
+async def test_marks_of_spamassassin_come_through_its_milter(
+    running: ExitStack, tmp_path: Path, programs: Programs
+) -> None:
+    async with serving(FakeSpamd()) as spamd:
+        milter = start(running, milter_peers.spamass(tmp_path, spamd))
+        verdict, marked = await ask(programs, milter, tmp_path, HEAD + FIELDS + BODY)
+    assert verdict == Accept()
+    assert b"X-Spam-Flag: YES\r\n" in marked.content

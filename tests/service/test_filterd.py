@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.fakes.filter_servers import serving
+from tests.fakes.milters import ScriptedMilter, packet
 
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
@@ -21,6 +23,7 @@ from emailrelay.events import (
     Deferred,
     Event,
     Failed,
+    FilterHeld,
     FilterRejected,
     FilterTrouble,
     NoFilter,
@@ -219,6 +222,18 @@ async def test_abandoned_message_is_gone(bench: Bench) -> None:
     async with bench.filterd("exit:100"):
         await bench.after(Abandoned)
     assert await bench.stage(message) is None
+
+
+async def test_quarantined_message_is_held_with_the_reason(bench: Bench) -> None:
+    message = await bench.put()
+    at_end = (packet(b"q", b"odd\0"), packet(b"h", b"X-A\0v\0"), packet(b"c"))
+    async with serving(ScriptedMilter(at_end=at_end)) as place, bench.filterd(f"milter:{place}"):
+        (told,) = await bench.after(FilterHeld)
+    assert isinstance(told, FilterHeld)
+    assert told.reason == f"milter:{place}: odd"
+    assert await bench.stage(message) is Stage.HELD
+    assert await bench.store.retry(message)
+    assert await bench.stage(message) is Stage.READY
 
 
 @pytest.mark.parametrize("code", [102, 103, 104])
