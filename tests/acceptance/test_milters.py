@@ -120,9 +120,7 @@ class PostfixWithMilter:
         """Send a message; give what comes out."""
         before = len(peer.messages)
         await asyncio.to_thread(self._send, content)
-        async with asyncio.timeout(HANG):
-            while len(peer.messages) == before:
-                await asyncio.sleep(0.02)
+        await peer.until(messages=before + 1)
         message = peer.messages[-1]
         own = re.compile(rb"^Received: from client\.test .*\r\n(?:[ \t].*\r\n)+", re.MULTILINE)
         return Result(

@@ -46,9 +46,8 @@ class Scripted(Milter.Base):
     def eom(self):
         """Make the calls."""
         for call, *arguments in self.script[:-1]:
-            if call == "replacebody":
-                arguments = [argument.encode() for argument in arguments]
-            getattr(self, call)(*arguments)
+            body = call == "replacebody"
+            getattr(self, call)(*(arguments[0].encode(),) if body else arguments)
         (verdict,) = self.script[-1]
         return VERDICTS[verdict]
 

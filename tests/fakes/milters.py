@@ -40,6 +40,7 @@ class ScriptedMilter:
     heard: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
     """All commands, in order."""
     connections: int = 0
+    _heard_one: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
@@ -48,11 +49,18 @@ class ScriptedMilter:
             whole = await reader.readexactly(length)
             kind, data = whole[:1], whole[1:]
             self.heard.append((kind, data))
+            self._heard_one.set()
             said = self._said(kind, data)
             if said is None:
                 return
             writer.write(said)
             await writer.drain()
+
+    async def until(self, kind: bytes, count: int) -> None:
+        """Wait until it has heard so many commands of a kind."""
+        while len(self.told(kind)) < count:
+            self._heard_one.clear()
+            await self._heard_one.wait()
 
     def told(self, kind: bytes) -> list[bytes]:
         """Give the data of all commands of a kind."""

@@ -11,6 +11,7 @@ from tests.fakes.milters import CONTINUE, ScriptedMilter, number, packet
 from emailrelay import envelope_format
 from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.errors import ConfigError
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.milter import conversation, milter
 from emailrelay.filters.program import ProgramLimits, Programs
@@ -25,6 +26,7 @@ from emailrelay.filters.verdict import (
 )
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
+from emailrelay.service.checks import filters
 from emailrelay.store.base import WorkCopy
 
 MESSAGE = QueueId("1.2.3")
@@ -338,8 +340,8 @@ async def test_idle_connections_are_few(desk: Desk) -> None:
         for n in range(20):
             copy = desk.copy(envelope=ENVELOPE._replace(client=f"192.0.2.{n}"))
             assert await desk.run(f"milter:{place}", copy=copy) == Accept()
-        while len(script.told(b"Q")) < 4:
-            await asyncio.sleep(0)
+        async with asyncio.timeout(DEADLINE):
+            await script.until(b"Q", 4)
     assert len(script.told(b"Q")) == 4
 
 
@@ -505,3 +507,31 @@ async def test_client_without_facts_is_this_host(desk: Desk) -> None:
         script = ScriptedMilter()
         await desk.ask(script, desk.copy(envelope=envelope))
         assert script.told(b"C") == [connect]
+
+
+async def test_check_of_the_settings_names_a_milter_that_cannot_serve() -> None:
+    async with serving(ScriptedMilter(version=7)) as new, serving(ScriptedMilter()) as good:
+        specs = [f"milter:{new}", f"milter:{good}", "milter:127.0.0.1:9"]
+        found = await asyncio.to_thread(lambda: list(filters.check("filter", specs)))
+    assert [finding.text for finding in found] == [
+        f"{new}: it speaks version 7 of the milter protocol; this relay speaks the versions 2 to 6;"
+        " mail waits for it",
+        found[1].text,
+    ]
+    assert found[1].text.startswith("127.0.0.1:9: cannot be reached")
+
+
+@pytest.mark.parametrize(
+    ("spec", "problem"),
+    [
+        ("milter:", "needs host and port"),
+        ("milter:8891", "needs host and port"),
+        ("milter:localhost:smtp", "write the number of the port"),
+        ("milter:localhost:70000", "the port must be a number from 1 to 65535"),
+        ("mitler:localhost:25", "there is no kind 'mitler' of filter; it can be the path"),
+    ],
+)
+def test_spec_that_names_no_milter(spec: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        parse_chain([spec])
+    assert spec.split(":")[0] in str(caught.value)
