@@ -29,6 +29,8 @@ class MilterConnection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._heard = bytearray()
         self._arrival: asyncio.Future[None] | None = None
+        self._full = False
+        """True while reading is paused."""
         self._writable = asyncio.Event()
         self._writable.set()
 
@@ -45,7 +47,8 @@ class MilterConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """See ``asyncio.Protocol``."""
         self._heard += data
-        if self._transport is not None and len(self._heard) > packets.LONGEST:
+        if self._transport is not None and len(self._heard) > packets.LONGEST and not self._full:
+            self._full = True
             self._transport.pause_reading()
         self._wake()
 
@@ -98,7 +101,9 @@ class MilterConnection(asyncio.Protocol):
         while (found := packets.taken(self._heard)) is None:
             if self._transport is None:
                 raise MilterGone("it closed the connection")
-            self._transport.resume_reading()
+            if self._full:
+                self._full = False
+                self._transport.resume_reading()
             self._arrival = asyncio.get_running_loop().create_future()
             try:
                 await self._arrival
