@@ -12,7 +12,7 @@ def main() -> int:
     for name, text in made_pages().items():
         path = root / name
         if not path.exists() or path.read_text("utf-8") != text:
-            path.parent.mkdir(exist_ok=True)
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, "utf-8")
             sys.stdout.write(f"{name}\n")
     return 0

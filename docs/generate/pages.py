@@ -1,179 +1,152 @@
-"""The manual page of each command, from the declaration of its options."""
+"""The manual page of each command, made of its help."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from docs.generate.commands import all_help
+from docs.generate.host_files import FILES, SETTINGS, VARIABLES
 from docs.generate.man import Entry, ManPage, Section
-from docs.generate.settings import Setting, of_service
-from docs.generate.tools import (
-    auth_page,
-    config_page,
-    doctor_page,
-    filter_test_page,
-    notify_page,
-    passwd_page,
-    queue_page,
-    setup_page,
-    store_page,
-    submit_page,
-)
+from docs.generate.settings_page import settings_page
 
-from emailrelay.classic.option import Option, OptionGroup, OptionKind
-from emailrelay.classic.options import OPTIONS
-from emailrelay.classic.services import available
-from emailrelay.config import SERVICES, Settings
+from emailrelay.config import SERVICES
+from emailrelay.terminal.common_options import GENERAL
+from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage
 
-_COMMANDS = (
-    "emailrelay",
-    "emailrelay-receiver",
-    "emailrelay-filterd",
-    "emailrelay-forwarder",
-    "emailrelay-queue",
-    "emailrelay-store",
-    "emailrelay-submit",
-    "emailrelay-notify",
-    "emailrelay-passwd",
-    "emailrelay-auth",
-    "emailrelay-config",
-    "emailrelay-doctor",
-    "emailrelay-filter-test",
-    "emailrelay-setup",
-)
-
-_GENERAL = (
-    Entry("-c, --config FILE", "The settings file (TOML), one for all services."),
-    Entry(
-        "--check-config",
-        "Check all that the start needs, show the settings, and exit: 0 if all is well, else 78. With =json, "
-        "print one JSON object. See emailrelay-config(1).",
-    ),
-    Entry("--version", "Show the version; with --verbose, the capabilities too."),
-    Entry("-h, --help", "Show a summary of the options."),
-)
-_OF_A_SERVICE = (
-    Section(
-        "Environment",
-        (
-            "Each option can also be set by a variable: EMAILRELAY_ and its name in capitals, as in EMAILRELAY_SPOOL_DIR.",
-            "EMAILRELAY_CONFIG names the settings file, else it is /etc/emailrelay/emailrelay.toml, if it exists. Options override the environment, and the environment overrides the file.",
+_SERVICES = frozenset(service.program for service in SERVICES)
+_SIGNALS = Section(
+    "Signals",
+    (),
+    (
+        Entry(
+            "TERM, INT",
+            "Finish the current work, by default within five seconds; exit with status 0.",
         ),
-    ),
-    Section(
-        "Signals",
-        (),
-        (
-            Entry(
-                "TERM, INT",
-                "Finish the current work, by default within five seconds; exit with status 0.",
-            ),
-            Entry("USR1", "Try all waiting mail now, whatever its retry time."),
-            Entry(
-                "HUP",
-                "Read the settings again; they apply to new clients and later messages. If anything is wrong, "
-                "nothing changes, and the log lists every problem.",
-            ),
-        ),
-    ),
-    Section(
-        "Exit status",
-        (),
-        (
-            Entry("0", "A signal stopped the service, or its work was done."),
-            Entry("69", "An address could not be used."),
-            Entry("75", "The store cannot be used now: try again later."),
-            Entry(
-                "78",
-                "The settings are wrong, or name a store that cannot be used; every problem is on standard error.",
-            ),
+        Entry("USR1", "Try all waiting mail now, whatever its retry time."),
+        Entry(
+            "HUP",
+            "Read the settings again; they apply to new clients and later messages. If anything is "
+            "wrong, nothing changes, and the log lists every problem.",
         ),
     ),
 )
+_MORE = {
+    "emailrelay-submit": Section(
+        "Other names",
+        (
+            (
+                "Under the name sendmail it does the same; under the name mailq it shows the queue. "
+                "Under the name newaliases it does nothing, because the aliases are a setting."
+            ),
+        ),
+    ),
+    **dict.fromkeys(_SERVICES, _SIGNALS),
+}
+"""What a page has beside the help."""
+
+
+_PREFIX = "emailrelay-"
+_SEE_ALSO = {
+    "emailrelay": ("queue", "submit", "notify", "passwd"),
+    "emailrelay-receiver": ("filterd", "forwarder", "submit", "passwd", "config"),
+    "emailrelay-filterd": ("receiver", "forwarder", "filter-test", "config"),
+    "emailrelay-forwarder": ("receiver", "filterd", "queue", "doctor", "auth", "config"),
+    "emailrelay-monitor": ("receiver", "filterd", "forwarder", "queue"),
+    "emailrelay-queue": ("submit", "forwarder", "doctor", "notify"),
+    "emailrelay-store": ("queue", "config"),
+    "emailrelay-submit": ("queue", "receiver", "forwarder"),
+    "emailrelay-notify": ("queue", "forwarder"),
+    "emailrelay-passwd": ("receiver", "forwarder", "config"),
+    "emailrelay-auth": ("forwarder", "doctor"),
+    "emailrelay-config": ("setup", "doctor", "receiver", "filterd", "forwarder"),
+    "emailrelay-doctor": ("forwarder", "queue", "auth", "config"),
+    "emailrelay-filter-test": ("filterd", "receiver"),
+    "emailrelay-setup": ("config", "receiver", "filterd", "forwarder"),
+}
+"""The commands that the reader of a page may want next."""
 
 
 def all_pages() -> Iterator[ManPage]:
     """Yield every page."""
-    yield _classic()
-    for service in SERVICES:
-        yield _service(service)
-    yield queue_page(_see_also("emailrelay-queue"))
-    yield store_page(_see_also("emailrelay-store"))
-    yield submit_page(_see_also("emailrelay-submit"))
-    yield notify_page(_see_also("emailrelay-notify"))
-    yield passwd_page(_see_also("emailrelay-passwd"))
-    yield auth_page(_see_also("emailrelay-auth"))
-    yield config_page(_see_also("emailrelay-config"))
-    yield doctor_page(_see_also("emailrelay-doctor"))
-    yield filter_test_page(_see_also("emailrelay-filter-test"))
-    yield setup_page(_see_also("emailrelay-setup"))
+    pages = all_help()
+    for name, page in pages.items():
+        others = [f"{_PREFIX}{other}(1)" for other in _SEE_ALSO[name]]
+        settings = ["emailrelay.toml(5)"] if SETTINGS in FILES[name] else []
+        yield _page(page, others + settings)
+    yield settings_page([f"{name}(1)" for name in pages])
 
 
-def _see_also(name: str) -> Sequence[str]:
-    return [other for other in _COMMANDS if other != name]
-
-
-def _service(settings: type[Settings]) -> ManPage:
-    options = [
-        Section(group.title, (), [_of_setting(setting) for setting in group.settings])
-        for group in of_service(settings.program)
-    ]
+def _page(page: HelpPage, see_also: list[str]) -> ManPage:
+    name = page.program
+    # The notes of a service are about sources and signals, which have sections here.
+    notes = () if name in _SERVICES else page.notes
     return ManPage(
-        name=settings.program,
-        summary=_as_summary(settings.summary),
-        synopsis=("[-c FILE] [options]",),
-        sections=(Section("General options", (), _GENERAL), *options, *_OF_A_SERVICE),
-        see_also=_see_also(settings.program),
-    )
-
-
-def _of_setting(setting: Setting) -> Entry:
-    default = f" Default: {setting.default}." if setting.default else ""
-    return Entry(f"{setting.flag} {setting.word}", setting.text + default)
-
-
-def _as_summary(sentence: str) -> str:
-    return sentence[:1].lower() + sentence[1:].rstrip(".")
-
-
-def _classic() -> ManPage:
-    there = [option for option in OPTIONS if available(option)]
-    later = [option for option in OPTIONS if option not in there]
-    groups = [(group.value, [o for o in there if o.group is group]) for group in OptionGroup]
-    sections = [
-        Section(title, (), [_of_option(option) for option in options])
-        for title, options in [*groups, ("Not available yet", later)]
-        if options
-    ]
-    return ManPage(
-        name="emailrelay",
-        summary="receives mail over SMTP, keeps it safe, and forwards it to the next server",
-        synopsis=("[options] [config-file]",),
+        name=name,
+        summary=_summary(page.about[0]),
+        synopsis=page.forms,
         sections=(
-            *sections,
-            Section(
-                "Configuration file",
-                (
-                    "One option on each line, without dashes: name value, or name=value. # begins a comment.",
-                ),
-            ),
+            Section("Description", (*page.about, *notes)),
+            *_commands(page),
+            _options("Options", page.groups),
+            *([_MORE[name]] if name in _MORE else ()),
+            *_entries("Environment", VARIABLES.get(name, ())),
+            *_entries("Files", FILES[name]),
             Section(
                 "Exit status",
                 (),
-                (
-                    Entry("0", "Done, or nothing to do."),
-                    Entry("1", "Something could not be forwarded or started."),
-                    Entry("2", "An address could not be bound."),
-                ),
+                [_status(number, text) for number, text in page.statuses],
             ),
+            Section("Examples", lines=page.examples),
         ),
-        see_also=_see_also("emailrelay"),
+        see_also=see_also,
     )
 
 
-def _of_option(option: Option) -> Entry:
-    letter = f"-{option.letter}, " if option.letter else ""
-    word = option.word or ("VALUE" if option.kind is OptionKind.VALUE else "")
-    if option.kind is OptionKind.OPTIONAL:
-        term = f"{letter}--{option.name}[={word.strip('[]')}]"
-    else:
-        term = f"{letter}--{option.name} {word}".rstrip()
-    default = f" Default: {option.default}." if option.default else ""
-    return Entry(term, option.text + default)
+def _status(number: int, text: str) -> Entry:
+    return Entry(str(number), f"{text[:1].upper()}{text[1:]}.")
+
+
+def _summary(about: str) -> str:
+    """Return the first sentence for the line NAME, which ``apropos`` shows."""
+    sentence = about.partition(". ")[0].partition(": ")[0].rstrip(".")
+    return sentence[:1].lower() + sentence[1:]
+
+
+def _commands(page: HelpPage) -> Iterator[Section]:
+    if not page.verbs:
+        return
+    verbs = [
+        Section(
+            f"{verb.program.rpartition(' ')[2]} {verb.forms[0]}",
+            (*verb.about, *_statuses(verb)),
+            [_entry(entry) for group in _own_groups(verb, page) for entry in group.entries],
+            verb.examples,
+        )
+        for verb in page.verbs
+    ]
+    yield Section("Commands", parts=verbs)
+
+
+def _statuses(verb: HelpPage) -> Iterator[str]:
+    if verb.statuses:
+        meanings = ", ".join(f"{status} {text}" for status, text in verb.statuses)
+        yield f"Exit status: {meanings}."
+
+
+def _own_groups(verb: HelpPage, page: HelpPage) -> Iterator[HelpGroup]:
+    """Yield the groups of a command's help that the help of the program does not have."""
+    return (group for group in verb.groups if group not in page.groups and group.title != GENERAL)
+
+
+def _options(title: str, groups: tuple[HelpGroup, ...]) -> Section:
+    return Section(
+        title,
+        parts=[Section(group.title, (), list(map(_entry, group.entries))) for group in groups],
+    )
+
+
+def _entry(entry: HelpEntry) -> Entry:
+    return Entry(entry.term, entry.text)
+
+
+def _entries(title: str, entries: tuple[Entry, ...]) -> Iterator[Section]:
+    if entries:
+        yield Section(title, (), entries)

@@ -58,8 +58,8 @@ def read(value: Mapping[str, Any]) -> Accepted:
     return Accepted(
         at=journal_line.moment(value["at"]),
         stage=Stage(value["stage"]),
-        length=int(value["length"]),
-        crc32=int(value["crc32"]),
+        length=journal_line.count(value["length"]),
+        crc32=journal_line.count(value["crc32"]),
         ack=Ack(value.get("ack", Ack.STORED)),
         session=str(value.get("session", "")),
         dsn=_dsn(value.get("dsn")),

@@ -17,16 +17,16 @@ _ADDRESSES = frozenset({"sender", "user"})
 _AS_THEY_ARE = frozenset({"id", "message_id"})
 """Fields that find a message again, and name no mailbox."""
 
-_PATH = re.compile(r"<([^<>]*)>")
+_PATH = re.compile(r'<((?:"(?:[^"\\]|\\.){0,512}"@)?[^<>]*)>')
 """A path (RFC 5321 section 4.1.2): also a mailbox without a domain, such as ``<root>``."""
 _NO_PATHS = frozenset({"", "CR", "LF", "CRLF", MASK})
 _BARE = re.compile(
     # Only at the beginning of a word, so that a long one is read once. The word before a
     # parameter's value is no part of the address. xtext (RFC 3461 section 4) and others have their
-    # own forms of "@".
-    r'(?:"(?:[^"\\]|\\.)*"|(?<![^\s<>()\[\],;:"])(?P<before>(?:AUTH|ORCPT|ENVID)=)?'
+    # own forms of "@". No address has longer quotes or brackets: the bounds keep the cost linear.
+    r'(?:"(?:[^"\\]|\\.){0,512}"|(?<![^\s<>()\[\],;:"])(?P<before>(?:AUTH|ORCPT|ENVID)=)?'
     r'[^\s<>()\[\],;:"]+)(?:@|\+40|=40|%40)'
-    r"(?P<domain>\[[^\]\s]*\]|[^\s<>()\[\],;:\"']*)",
+    r"(?P<domain>\[[^\]\s]{0,255}\]|[^\s<>()\[\],;:\"']*)",
     re.IGNORECASE,
 )
 _ASKED = re.compile(r"(VRFY|EXPN)[ \t]+.+", re.IGNORECASE | re.DOTALL)

@@ -113,7 +113,7 @@ def problems(table: Mapping[str, Sequence[str]]) -> Iterator[str]:
 def _is_address(text: str) -> bool:
     local, at, domain = text.rpartition("@")
     plain = text.isascii() and text.isprintable() and not any(c in text for c in " <>,;")
-    return bool(local and at and domain) and plain
+    return bool(local and at and domain) and plain and not local.startswith("-")
 
 
 def _is_name(name: str) -> bool:

@@ -15,7 +15,7 @@ from emailrelay.acceptance import Accepted
 from emailrelay.dsn_request import NO_REQUEST
 from emailrelay.envelope import Address, Envelope
 from emailrelay.journal import Attempt, Entry, Filtered
-from emailrelay.journal_line import moment
+from emailrelay.journal_line import count, moment
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
@@ -169,8 +169,8 @@ def _of(value: Mapping[str, Any]) -> PastMessage:
         recipients=tuple(Address(str(each)) for each in value["to"]),
         client=str(value.get("client", "")),
         user=str(value.get("user", "")),
-        size=int(value.get("size", 0)),
+        size=count(value.get("size", 0)),
         message_id=str(value.get("message_id", "")),
         entries=tuple(entry for entry in entries if entry is not None),
-        more=int(value.get("more", 0)),
+        more=count(value.get("more", 0)),
     )

@@ -17,7 +17,7 @@ from emailrelay.acceptance import Accepted
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal_line import moment
+from emailrelay.journal_line import count, moment
 from emailrelay.reply import Reply, one_line
 from emailrelay.stage import Stage
 
@@ -405,7 +405,7 @@ def _attempt(value: dict[str, Any]) -> Attempt:
         replies=_replies(value),
         trouble=None if trouble is None else Reply.parse(trouble),
         next_attempt=None if next_attempt is None else moment(next_attempt),
-        tries=int(value.get("tries", 1)),
+        tries=count(value.get("tries", 1)),
         tls=str(value.get("tls", "")),
     )
 
@@ -422,7 +422,7 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     b"Accepted": acceptance.read,
     b"Answered": lambda v: Answered(at=moment(v["at"])),
     b"Filtered": lambda v: Filtered(
-        at=moment(v["at"]), length=int(v["length"]), crc32=int(v["crc32"])
+        at=moment(v["at"]), length=count(v["length"]), crc32=count(v["crc32"])
     ),
     b"Attempt": _attempt,
     b"Failed": lambda v: Failure(

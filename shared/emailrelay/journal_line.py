@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 PREFIX = b"X-MailRelay-"
+_LARGEST = 2**64
 _JSON = json.JSONEncoder(separators=(",", ":"), ensure_ascii=True)
 """One encoder for all lines: ``json.dumps`` makes one each time, which costs as much as the
 line."""
@@ -29,3 +30,17 @@ def moment(value: Any) -> float:
     if not math.isfinite(time):  # Python's JSON accepts NaN, which compares with nothing
         raise ValueError(value)
     return time
+
+
+def count(value: Any) -> int:
+    """Read a number of octets, tries or recipients, or a checksum.
+
+    Raises:
+        ValueError, OverflowError: it is negative or no such number.
+        TypeError: the value is no number.
+
+    """
+    number = int(value)
+    if not 0 <= number < _LARGEST:  # a sum of the longest numbers could not be printed
+        raise ValueError("no count")
+    return number

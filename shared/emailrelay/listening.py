@@ -213,7 +213,7 @@ def _port(interface: str, port: int) -> str:
 def _why(error: OSError | ValueError) -> str:
     reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
     if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return f"{reason}; stop the other mail server, or choose another --port"
+        return f"{reason}; stop the program that uses it, or choose another port"
     if isinstance(error, OSError) and error.errno == errno.EACCES:
-        return f"{reason}; ports below 1024 need privileges, or choose another --port"
+        return f"{reason}; ports below 1024 need privileges, or choose another port"
     return reason

@@ -10,6 +10,9 @@ from typing import NewType
 QueueId = NewType("QueueId", str)
 
 PROCESS_BITS = 42
+_TIMES = range(10**12, 1 << 48)
+"""Milliseconds from 2001 on. The ids of the original program have the same form, but begin with the
+number of a process, which is smaller."""
 
 
 class QueueIds:
@@ -32,11 +35,12 @@ class QueueIds:
 
 
 def arrived_at(message: QueueId) -> float | None:
-    """Return the time of arrival in an id (seconds since 1970); None: it has another form."""
+    """Return the time of arrival in an id (seconds since 1970). None: it is another program's."""
     groups = message.split(".")
     if len(groups) != 3 or not all(group.isascii() and group.isdecimal() for group in groups):
         return None
-    return int(groups[0]) / 1000
+    milliseconds = int(groups[0])
+    return milliseconds / 1000 if milliseconds in _TIMES else None
 
 
 def arrival(message: QueueId) -> tuple[int, ...]:

@@ -33,6 +33,21 @@ def part_of(runtime_dir: Path, part: str) -> Path:
     return found
 
 
+def obstacle(runtime_dir: Path) -> str | None:
+    """Return why this user could not make or use the directory; it is not made. None: it could.
+
+    systemd makes a directory below ``/run`` at the start of a unit (RuntimeDirectory).
+    """
+    if runtime_dir.exists():
+        free = os.access(runtime_dir, os.W_OK | os.X_OK, effective_ids=True)
+        return None if free else f"this user cannot write to it: {_REMEDY}"
+    if runtime_dir.is_relative_to("/run") and Path("/run/systemd/system").exists():
+        return None
+    if os.access(runtime_dir.parent, os.W_OK | os.X_OK, effective_ids=True):
+        return None
+    return "is missing, and this user cannot make it: make it for the user of the services"
+
+
 def _make(directory: Path) -> None:
     try:
         directory.mkdir(mode=_MODE, exist_ok=True)

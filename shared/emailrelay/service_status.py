@@ -4,8 +4,10 @@ Its main process writes the file every few seconds and removes it at a clean end
 renewed belongs to a service that was killed or is stuck.
 """
 
+import errno
 import json
 import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +92,12 @@ def read(runtime_dir: Path, service: str) -> ServiceStatus:
         OSError, ValueError: it cannot be read.
 
     """
-    with _path(runtime_dir, service).open("rb") as file:
+    path = _path(runtime_dir, service)
+    # Neither a link nor a FIFO: another user may have made the directory.
+    flags = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW
+    with open(os.open(path, flags), "rb") as file:  # noqa: PTH123 -- it is open already
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is no regular file", str(path))
         found = json.loads(file.read(_LARGEST))
     try:
         return ServiceStatus(

@@ -138,12 +138,17 @@ def _final(reply: Reply) -> Reply:
 def _refusal(refused: dict[Address, Reply]) -> Reply:
     address, reply = next(iter(refused.items()))
     more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
-    return Reply.of(reply.code, f"{reply.text} <{address}>{more}")
+    return Reply.of(reply.code, f"{with_address(reply.text, address)}{more}")
+
+
+def with_address(text: str, address: Address) -> str:
+    """Return the text of a reply with the recipient that it is about, which most servers name."""
+    return text if f"<{address}>" in text else f"{text} <{address}>"
 
 
 def _given_up(address: Address, attempt: Attempt, schedule: Schedule) -> Reply:
     reply = attempt.replies.get(address) or attempt.trouble
-    return _overdue(schedule, f"{reply} <{address}>" if reply else f"<{address}>")
+    return _overdue(schedule, with_address(str(reply), address) if reply else f"<{address}>")
 
 
 def _overdue(schedule: Schedule, last: object) -> Reply:

@@ -15,7 +15,7 @@ from emailrelay.errors import ConfigError
 from emailrelay.settings_file import SettingsFile
 
 _PREFIX = "EMAILRELAY_"
-_PACKAGED = "/var/spool/emailrelay"
+PACKAGED = "/var/spool/emailrelay"
 _LOCAL = "/usr/local/var/spool/emailrelay"
 _LARGEST_PORT = 65535
 SMTP = 25
@@ -24,7 +24,7 @@ SMTP = 25
 
 def default() -> str:
     """Return the built-in default: the packaged directory if it exists, else the local one."""
-    return _PACKAGED if os.path.isdir(_PACKAGED) else _LOCAL
+    return PACKAGED if os.path.isdir(PACKAGED) else _LOCAL
 
 
 class HostSettings(NamedTuple):

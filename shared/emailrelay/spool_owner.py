@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from emailrelay.errors import StoreUnusable
 
+SERVICE_USER = "emailrelay"
+"""The user of all services of an installation, and its group; units and pages name it."""
+
 
 class Owner(NamedTuple):
     """A user, and the group of the user's new files."""

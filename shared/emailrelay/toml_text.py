@@ -1,9 +1,16 @@
-"""Lines and mistakes in the text of a TOML file: the parser of the standard library names few."""
+"""The text of a TOML file: lines, mistakes and quotes, which the standard library lacks."""
 
+import json
 import re
 
 _KEY = r"\s*(\[+[^]]*]*|[A-Za-z0-9_.\"'-]+(?=\s*=)|[A-Za-z0-9_-]+)"
 _QUOTES = ('"""', "'''")
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes (TOML 1.0, basic strings)."""
+    # Without ensure_ascii=False, JSON has surrogate pairs, which TOML forbids. It forbids a bare DEL too.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def line_of(text: str, name: str, *inside: str | int) -> int | None:

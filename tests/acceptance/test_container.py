@@ -100,6 +100,19 @@ def test_secret_that_cannot_be_used_stops_the_start(
     assert "sesame" not in done.stderr
 
 
+def test_no_secret_goes_into_a_directory_of_another_user(
+    secret: Path, private: dict[str, str]
+) -> None:
+    directory = Path(private["PRIVATE_DIR"])
+    link = directory.with_name("link")
+    link.symlink_to(directory)
+    os.chown(directory, USER, USER)
+    for place in (directory, link):
+        given = {"EMAILRELAY_CLIENT_AUTH_FILE": str(secret), "PRIVATE_DIR": str(place)}
+        assert enter("echo", "started", given=given).returncode == 78
+    assert list(directory.iterdir()) == []
+
+
 def test_without_secrets_the_command_is_run_as_it_is(private: dict[str, str]) -> None:
     done = enter("printf", "%s|", "a b", "*", given=private)
     assert (done.returncode, done.stdout) == (0, "a b|*|")

@@ -24,7 +24,7 @@ def namespaces_work() -> bool:
 def test_message_goes_from_an_application_host_through_a_gateway() -> None:
     done = subprocess.run(
         [SCRIPT],
-        env={**os.environ, "EMAILRELAY_BIN": str(BIN), "POSTGRES_BIN": str(programs())},
+        env={**os.environ, "COMMANDS_BIN": str(BIN), "POSTGRES_BIN": str(programs())},
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

@@ -15,7 +15,7 @@ from tests.acceptance.command import SYSTEM_PYTHON, others_can_run_it
 from tests.acceptance.local_users import ENVIRONMENT, looks
 from tests.acceptance.relay import HANG, ROOT
 
-from emailrelay.setup import made_file
+from emailrelay.setup import links, made_file, shipped
 from emailrelay.setup.cli import main
 
 BIN_DIR = "/opt/emailrelay/bin"
@@ -108,6 +108,30 @@ def test_user_directories_links_and_units_are_made(machine: Elsewhere) -> None:
         "/usr/bin/newaliases": f"{BIN_DIR}/emailrelay-submit",
     }.items():
         assert str(machine.at(link).readlink()) == target
+
+
+@pytest.mark.parametrize(
+    ("link", "source"),
+    [
+        ("/usr/local/share/man/man1/emailrelay-queue.1", "docs/man/man1/emailrelay-queue.1"),
+        ("/usr/local/share/man/man5/emailrelay.toml.5", "docs/man/man5/emailrelay.toml.5"),
+        (
+            "/usr/local/share/bash-completion/completions/emailrelay",
+            "docs/completion/bash-completion/completions/emailrelay",
+        ),
+        (
+            "/usr/local/share/zsh/site-functions/_emailrelay-queue",
+            "docs/completion/zsh/site-functions/_emailrelay-queue",
+        ),
+        (
+            "/etc/fish/completions/emailrelay-queue.fish",
+            "docs/completion/fish/vendor_completions.d/emailrelay-queue.fish",
+        ),
+    ],
+)
+def test_pages_and_completions_are_linked_to_where_programs_look(link: str, source: str) -> None:
+    found = links.of_files(shipped.files(), shipped.OURS)
+    assert found[Path(link)] == ROOT / source
 
 
 @pytest.mark.parametrize("bin_dir", [BIN_DIR, "/usr/share/mail/bin"])
@@ -282,6 +306,16 @@ def test_machine_without_systemd_gets_no_units_and_the_commands_to_start(
     assert not machine.at(UNIT).exists()
     assert [line for line in told.lines if "does not run systemd" in line]
     assert f"    runuser -u emailrelay -- {BIN_DIR}/emailrelay-forwarder" in told.lines
+    receiver = next(line for line in told.lines if line.endswith("/emailrelay-receiver"))
+    assert "--ambient-caps=+net_bind_service" in receiver  # for port 25
+
+
+def test_settings_that_are_made_are_not_to_be_made_again(machine: Elsewhere) -> None:
+    assert "  emailrelay-config init" in machine.setup().lines
+    machine.write("/etc/emailrelay/emailrelay.toml", 'forward_to = "smtp.example.net:25"\n')
+    told = machine.setup()
+    assert "  emailrelay-config init" not in told.lines
+    assert "  emailrelay-config check" in told.lines
 
 
 @pytest.mark.parametrize("closed", ["/opt/emailrelay", BIN_DIR])

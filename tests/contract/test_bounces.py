@@ -8,6 +8,7 @@ from tests.contract.mail import Clock, Opener, claimed, content_of, history_of, 
 
 from emailrelay.aliases import Aliases
 from emailrelay.bounces.bouncer import Bouncer
+from emailrelay.bounces.dsn import MOST_NAMED
 from emailrelay.bounces.pace import HOUR
 from emailrelay.bounces.telling import BounceRules
 from emailrelay.dsn_request import DsnRequest, Notify, RecipientRequest
@@ -284,3 +285,17 @@ async def test_message_that_another_process_tells_of_is_left_to_it(opener: Opene
         await held.aclose()
         await office.bouncer.round()
         assert len(await office.notices()) == 1
+
+
+async def test_many_recipients_are_told_of_in_several_notices(opener: Opener) -> None:
+    clock = Clock()
+    many = [Address(f"{number}@y.test") for number in range(MOST_NAMED)]
+    async with opener(clock) as store:
+        office = Office(store, clock, rules(per_hour=0))
+        messages = [await fail(store, ANN, *many), await fail(store, ANN, *many)]
+        messages += await fail_all(store, 2)
+        clock.now += HOUR
+        for told in ([True, False, False, False], [True, True, False, False], [True] * 4):
+            await office.bouncer.round()
+            assert await is_told(store, messages) == told
+        assert len(await office.notices()) == 3

@@ -9,6 +9,7 @@ from tests.contract.conftest import PostgresOpener, SeveralOpener
 from tests.contract.mail import ANN, OK, attempt, claimed, put
 
 from emailrelay.errors import StoreError
+from emailrelay.events import Event
 from emailrelay.history_query import HistoryQuery
 from emailrelay.history_record import PastMessage
 from emailrelay.message_end import MessageEnd
@@ -130,3 +131,14 @@ async def test_live_message_is_traced_with_its_whole_journal(
         assert await store.hold(message)
         (found,) = await traced(store)
         assert (found.stage, len(found.entries)) == (Stage.HELD, 2)
+
+
+async def test_no_more_messages_are_read_than_are_shown(tmp_path: Path) -> None:
+    # Each may have 100,000 recipients.
+    reports: list[Event] = []
+    async with open_store(tmp_path / "spool", report=reports.append) as store:
+        sent = [await put(store) for _ in range(10)]
+        asked = search(store, HistoryQuery(text="bob"), most=2)
+        assert [found.id async for found in asked.run()] == [sent[-1], sent[-2]]
+        assert asked.cut
+        assert asked.looked_at == 3

@@ -18,7 +18,7 @@ from tests.contract.mail import ENVELOPE, LATER, NEVER, Opener, attempt, claimed
 from emailrelay.errors import StoreError
 from emailrelay.events import Event
 from emailrelay.queue_id import QueueId, arrival
-from emailrelay.settlement import Defer, Fail
+from emailrelay.settlement import Defer, Done, Fail
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
 from emailrelay.store.queue_view import StageCount, arrived
@@ -120,6 +120,26 @@ def test_counts_are_those_of_the_listing(viewed: Opener, now: float) -> None:
         found = [count for count in quick if count.stage is stage]
         assert sum(count.messages for count in found) == sum(count.messages for count in each)
         assert min(count.oldest for count in found) == min(count.oldest for count in each)
+
+
+def test_message_counts_where_it_is_until_it_leaves(viewed: Opener, now: float) -> None:
+    def numbers() -> dict[Stage, int]:
+        with view_at(viewed.place) as view:
+            return {count.stage: count.messages for count in view.counts(now, names_only=True)}
+
+    async def course() -> None:
+        async with viewed() as store:
+            assert await asyncio.to_thread(numbers) == {}
+            await put(store, stage=Stage.UNFILTERED)
+            message = await put(store)
+            claim = await claimed(store, message)
+            async with claim:
+                found = await asyncio.to_thread(numbers)
+                assert found == {Stage.UNFILTERED: 1, Stage.READY: 1}, "also while it is claimed"
+                await claim.settle(Done())
+            assert await asyncio.to_thread(numbers) == {Stage.UNFILTERED: 1}
+
+    asyncio.run(course())
 
 
 def test_looking_changes_nothing(viewed: Opener, now: float) -> None:

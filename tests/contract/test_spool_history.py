@@ -178,6 +178,29 @@ async def test_line_without_end_is_passed_over(
         assert await has(store, second.id)
 
 
+async def test_endless_file_ends_the_search_of_that_file(spool: SpoolOpener) -> None:
+    kept = record(1, MIDDAY - DAY)
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        fill(spool, [kept], "2026-11-28.jsonl")
+        with (directory(spool) / "2026-11-29.jsonl").open("wb") as file:
+            file.truncate(8 * 1024**4)  # a hole, which takes no room
+        assert await ids(store) == [kept.id]
+        assert not await has(store, record(2, MIDDAY).id)
+
+
+async def test_directory_with_the_name_of_an_old_day_stops_no_history(spool: SpoolOpener) -> None:
+    async with spool(Clock(MIDDAY)) as store:
+        await store.history().keep(WIDE)
+        (directory(spool) / "2020-01-01.jsonl").mkdir()
+        fill(spool, [record(1, MIDDAY - 99 * DAY)], "2026-08-22.jsonl")
+        await store.history().keep(WIDE)
+        message = await leave(store)
+        assert await ids(store) == [message]
+        assert names(spool) == ["2020-01-01.jsonl", "2026-11-29.jsonl"]
+    assert spool.reports == []
+
+
 @pytest.mark.parametrize("piece", [4096, 8192])
 async def test_every_record_of_many_is_found_once_and_in_order(
     spool: SpoolOpener, monkeypatch: pytest.MonkeyPatch, piece: int

@@ -23,7 +23,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.chooser import open_store
 
 DRIVER = Path(__file__).parent.parent / "fakes" / "dying_command.py"
-KILLS = int(os.environ.get("KILLS", extent(8, 300)))
+KILLS = int(os.environ.get("KILLS", extent(4, 300)))
 A_ROUND = 12
 """Messages that fail before each kill."""
 

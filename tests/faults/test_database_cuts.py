@@ -18,7 +18,7 @@ from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK, Store
 from emailrelay.store.chooser import open_store
 
-EACH = extent(9, 1)
+EACH = extent(18, 1)
 """The step from one message of the protocol to the next that is tried."""
 
 Scenario = Callable[[Store, Store, Callable[[], None]], Awaitable[None]]

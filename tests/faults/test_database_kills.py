@@ -14,10 +14,10 @@ from tests.faults.database_course import Course
 from tests.faults.extent import extent
 from tests.faults.report import Report
 
-KILLS = int(os.environ.get("KILLS", extent(12, 1000)))
-PROXY_KILLS = int(os.environ.get("PROXY_KILLS", extent(8, 250)))
-FAIL_OVERS = int(os.environ.get("FAIL_OVERS", extent(2, 100)))
-RESTARTS = int(os.environ.get("RESTARTS", extent(2, 50)))
+KILLS = int(os.environ.get("KILLS", extent(6, 1000)))
+PROXY_KILLS = int(os.environ.get("PROXY_KILLS", extent(4, 250)))
+FAIL_OVERS = int(os.environ.get("FAIL_OVERS", extent(1, 100)))
+RESTARTS = int(os.environ.get("RESTARTS", extent(1, 50)))
 A_ROUND = 100
 """Faults between two checks of all mail."""
 A_ROUND_OF_FAIL_OVERS = 10

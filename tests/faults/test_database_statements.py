@@ -13,7 +13,7 @@ from tests.faults.extent import extent
 from tests.faults.forked_services import Forked
 from tests.faults.report import Report
 
-EACH = extent(7, 1)
+EACH = extent(15, 1)
 """The step from one statement to the next that is tried."""
 _MOST = 400
 

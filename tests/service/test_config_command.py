@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import tomllib
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -232,6 +233,15 @@ def test_show_changed_leaves_the_defaults_out(
     ]
 
 
+def test_show_can_be_about_some_settings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file.write_text("port = 2525\n")
+
+    assert set(show("port", "spool-dir", "--size", "9", capsys=capsys)) == {"port", "spool_dir"}
+    assert main(["show", "prot"]) == 64
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "emailrelay-config: prot: there is no such setting\n")
+
+
 def test_show_tells_problems_and_ends_with_78(
     file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +286,19 @@ def test_check_can_be_about_some_services(file: Path, capsys: pytest.CaptureFixt
     assert main(["check", "forwarder"]) == 1
     assert "problem: forwarder: --forward-to (in a file: forward_to)" in capsys.readouterr().out
     assert main(["check", "sender"]) == 64
+
+
+@pytest.mark.skipif(find_spec("h11") is None, reason="the extra metrics is missing")
+def test_a_runtime_directory_that_the_services_cannot_make_is_a_warning(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing, mail = file.parent / "none" / "run", file.parent / "mail"
+    file.write_text(f"monitor_port = 0\nspool_dir = '{mail}'\nruntime_dir = '{missing}'\n")
+
+    assert main(["check", "monitor"]) == 0
+    assert f"warning: monitor: runtime_dir in {file}, line 3: {missing}: is missing, and" in (
+        capsys.readouterr().out
+    )
 
 
 def test_a_port_of_a_running_service_is_no_problem(file: Path) -> None:

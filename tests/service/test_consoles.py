@@ -56,13 +56,6 @@ def test_closed_streams_stop_no_command(name: str) -> None:
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-@pytest.mark.parametrize("name", [name for name in OF_A_MOMENT if name != "emailrelay"])
-def test_help_fits_into_80_columns(name: str) -> None:
-    lines = run(name, "--help").stdout.decode().splitlines()
-    assert len(lines) > 5
-    assert [line for line in lines if len(line) > 80] == []
-
-
 def test_what_is_found_is_shown_on_a_console_that_knows_ascii_only(tmp_path: Path) -> None:
     program = tmp_path / "filtér"
     program.write_text("#!/bin/sh\nexit 0\n")

@@ -16,6 +16,7 @@ from emailrelay.settlement import Defer, Done
 from emailrelay_forwarder.session.happy_eyeballs import MEMORY, Silent, first_to_answer, interleaved
 from emailrelay_forwarder.session.opening import connect
 from emailrelay_forwarder.session.resolve import SocketAddress
+from emailrelay_forwarder.session.session_error import SessionError, unreachable
 from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_forwarder.session.wire import Wire
 
@@ -118,6 +119,20 @@ async def test_trouble_names_every_address_that_could_not_be_reached() -> None:
             await relay.forwarding.close()
     told = relay.events(SmarthostTrouble)[0].reason
     assert all(f"127.0.0.1:{port}" in told for port in ports)
+
+
+async def test_order_of_the_tries_does_not_change_the_words_of_the_trouble() -> None:
+    one, two = (SocketAddress(socket.AF_INET, (f"192.0.2.{n}", 25)) for n in (1, 2))
+
+    async def refuse(address: SocketAddress) -> Wire:
+        raise unreachable(f"no connection to {address}: connection refused")
+
+    told = set[str]()
+    for order in ([one, two], [two, one]):
+        with pytest.raises(SessionError) as trouble:
+            await first_to_answer(order, refuse, Silent())
+        told.add(str(trouble.value))
+    assert len(told) == 1
 
 
 async def test_cancelled_while_connecting_no_socket_stays_open() -> None:

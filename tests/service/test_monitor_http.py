@@ -1,10 +1,13 @@
 """The monitor's HTTP server, with clients that mean no good, and its counting of the queue."""
 
 import asyncio
+import os
 import socket
+import threading
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import Self
@@ -13,15 +16,13 @@ import pytest
 
 pytest.importorskip("h11", reason="the extra metrics is not installed")
 
-from emailrelay.errors import StoreError
-from emailrelay.stage import Stage
-from emailrelay.store.base import StageTotal
-from emailrelay.store.chooser import open_store
-from emailrelay.store.memory import MemoryStore
-from emailrelay_monitor import http_server
+from emailrelay.store.queue_view import StageCount
+from emailrelay.store.quick_chooser import view_at
+from emailrelay.store.spool.spool_view import SpoolView
+from emailrelay_monitor import http_server, queue_counts
 from emailrelay_monitor.http_server import HttpAnswer, HttpServer
 from emailrelay_monitor.pages import Pages
-from emailrelay_monitor.queue_counts import QueueCounts
+from emailrelay_monitor.queue_counts import QueueCount, QueueCounts
 
 HANG = 30.0
 
@@ -108,8 +109,8 @@ async def test_slow_and_many_clients_do_not_keep_others_out(
 ) -> None:
     monkeypatch.setattr(http_server, "_SECONDS", 1.0)
     slow = [(await connect(port)).say(b"GET / HT") for _ in range(http_server.MOST)]
-    turned_away = await connect(port)
-    assert await turned_away.say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").hear() == b""
+    said = await (await connect(port)).say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").hear()
+    assert said.startswith(b"HTTP/1.1 200")
     assert await asyncio.gather(*(client.hear() for client in slow)) == [b""] * len(slow)
     said = await (await connect(port)).say(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").hear()
     assert said.startswith(b"HTTP/1.1 200")
@@ -126,75 +127,89 @@ async def test_a_unix_socket_serves_as_well(sockets: Path) -> None:
     assert said.startswith(b"HTTP/1.1 200")
 
 
-class CountedStore(MemoryStore):
-    """Counts how often it is counted."""
+class CountedView(SpoolView):
+    """Counts how often it is counted, which may take time."""
 
     counted = 0
 
-    async def counts(self) -> dict[Stage, StageTotal]:
-        CountedStore.counted += 1
-        return await super().counts()
+    def __init__(self, root: Path, passes: Callable[[], object] = lambda: None) -> None:
+        super().__init__(str(root))
+        self._passes = passes
+
+    def counts(self, now: float, *, names_only: bool = False) -> Iterable[StageCount]:
+        self.counted += 1
+        self._passes()
+        return super().counts(now, names_only=names_only)
 
 
-def counted_store() -> CountedStore:
-    CountedStore.counted = 0
-    return CountedStore(report=lambda _event: None)
+def well(queue: QueueCount) -> bool:
+    return not queue.trouble
 
 
-async def test_the_queue_is_counted_once_for_many_questions() -> None:
-    store = counted_store()
-    counts = QueueCounts(lambda: store)
+def queue(root: Path) -> QueueCounts:
+    return QueueCounts(partial(view_at, root))
+
+
+async def test_the_queue_is_counted_once_for_many_questions(tmp_path: Path) -> None:
+    view = CountedView(tmp_path)
+    (tmp_path / "emailrelay.1699999000500.1.1.envelope").touch()
+    counts = QueueCounts(lambda: view)
     found = await asyncio.gather(*(counts.latest() for _ in range(50)))
-    assert {each.trouble for each in found} == {""}
-    assert (await counts.latest()).stages[Stage.READY].messages == 0
-    assert CountedStore.counted == 1
-    await counts.close()
+    assert all(map(well, found))
+    assert [count.messages for count in (await counts.latest()).counts] == [1]
+    assert view.counted == 1
 
 
 async def test_a_long_count_makes_the_next_one_wait_longer(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    store = counted_store()
     now = 1000.0
     monkeypatch.setattr("emailrelay_monitor.queue_counts.time.monotonic", lambda: now)
-    counts = QueueCounts(lambda: store)
-    monkeypatch.setattr(store, "counts", slow_counts := SlowCounts(lambda: advance(2.0)))
 
-    def advance(seconds: float) -> None:
+    def advance() -> None:
         nonlocal now
-        now += seconds
+        now += 2.0
 
+    view = CountedView(tmp_path, advance)
+    counts = QueueCounts(lambda: view)
     await counts.latest()
     now += 199.0
     await counts.latest()
-    assert slow_counts.asked == 1
+    assert view.counted == 1
     now += 2.0
     await counts.latest()
-    assert slow_counts.asked == 2
+    assert view.counted == 2
 
 
-class SlowCounts:
-    """Stands in for ``Store.counts``: each call takes time."""
-
-    def __init__(self, passes: Callable[[], None]) -> None:
-        self.asked = 0
-        self._passes = passes
-
-    async def __call__(self) -> dict[Stage, StageTotal]:
-        self.asked += 1
-        self._passes()
-        return dict.fromkeys(Stage, StageTotal(0, None))
+async def test_a_count_that_does_not_end_is_trouble_until_it_ends(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(queue_counts, "_PATIENCE", 0.01)
+    go_on = threading.Event()
+    view = CountedView(tmp_path, go_on.wait)
+    counts = QueueCounts(lambda: view)
+    assert (await counts.latest()).trouble == "the first count goes on"
+    monkeypatch.setattr(queue_counts, "_LONGEST", 0.0)
+    assert "no answer within" in (await counts.latest()).trouble
+    assert view.counted == 1, "no second thread hangs beside the first"
+    monkeypatch.setattr(queue_counts, "_PATIENCE", HANG)
+    go_on.set()
+    assert well(await counts.latest())
 
 
 async def test_a_store_that_is_away_is_trouble_and_no_error(tmp_path: Path) -> None:
-    counts = QueueCounts(
-        lambda: open_store(tmp_path / "none", report=lambda _event: None, looking=True)
-    )
+    counts = QueueCounts(partial(view_at, tmp_path / "none"))
     assert str(tmp_path / "none") in (await counts.latest()).trouble
 
 
+async def test_mail_in_the_fallback_counts_only_with_all_other_mail(tmp_path: Path) -> None:
+    away = "postgresql://nobody@127.0.0.1:1/none"
+    counts = QueueCounts(partial(view_at, away, fallback=f"spool://{tmp_path}"))
+    assert "a part of the queue is away" in (await counts.latest()).trouble
+
+
 async def test_unknown_pages_name_the_ones_that_there_are(tmp_path: Path) -> None:
-    pages = Pages(tmp_path, (), QueueCounts(counted_store))
+    pages = Pages(tmp_path, (), queue(tmp_path))
     for path in ("/x", "/metrics/x", "//", "/../../etc/passwd"):
         answer = await pages.answer(path, "")
         assert b"/readyz" in answer.body, path
@@ -203,26 +218,44 @@ async def test_unknown_pages_name_the_ones_that_there_are(tmp_path: Path) -> Non
 
 
 async def test_metrics_are_made_once_a_second_whatever_is_asked(tmp_path: Path) -> None:
-    pages = Pages(tmp_path, (), QueueCounts(counted_store))
+    pages = Pages(tmp_path, (), queue(tmp_path))
     began = time.monotonic()
     bodies = {(await pages.answer("/metrics", "")).body for _ in range(300)}
     assert len(bodies) <= time.monotonic() - began + 2
+
+
+async def test_strange_request_spoils_no_metrics_of_others(tmp_path: Path) -> None:
+    pages = Pages(tmp_path, (), queue(tmp_path))
+    wanted = "application/openmetrics-text; version=1.0.0"
+    for strange in ("application/openmetrics-text; version=zz", "openmetrics"):
+        await pages.answer("/metrics", strange)
+        answer = await pages.answer("/metrics", wanted)
+        assert answer.status is HTTPStatus.OK
+        assert answer.content_type.startswith(wanted)
+
+
+@pytest.mark.parametrize("kind", ["fifo", "link", "directory"])
+async def test_planted_files_are_not_waited_for(tmp_path: Path, kind: str) -> None:
+    runtime = tmp_path / "run"
+    for folder, name in (("status", "receiver.json"), ("counters", "counter_0.db")):
+        place = runtime / folder / name
+        place.parent.mkdir(parents=True)
+        match kind:
+            case "fifo":
+                os.mkfifo(place)
+            case "link":
+                place.symlink_to("/dev/zero")
+            case _:
+                place.mkdir()
+    pages = Pages(runtime, (), queue(tmp_path))
+    assert b"cannot be read" in (await pages.answer("/healthz/receiver", "")).body
+    assert (await pages.answer("/metrics", "")).status is HTTPStatus.OK
 
 
 async def test_damaged_counters_are_an_answer_with_the_reason(tmp_path: Path) -> None:
     counters = tmp_path / "counters"
     counters.mkdir()
     (counters / "counter_0.db").write_bytes(b"\xff\xff\x00\x00" + b"\xff\xff\xff\x7f" * 10)
-    answer = await Pages(tmp_path, (), QueueCounts(counted_store)).answer("/metrics", "")
+    answer = await Pages(tmp_path, (), queue(tmp_path)).answer("/metrics", "")
     assert answer.status == HTTPStatus.INTERNAL_SERVER_ERROR
     assert str(tmp_path).encode() in answer.body
-
-
-async def test_a_store_error_in_a_count_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = counted_store()
-
-    async def away() -> dict[Stage, StageTotal]:
-        raise StoreError("count the messages", "the database is away")
-
-    monkeypatch.setattr(store, "counts", away)
-    assert "the database is away" in (await QueueCounts(lambda: store).latest()).trouble

@@ -167,7 +167,7 @@ def test_show_tells_the_story_in_plain_words(
     for words in (
         "from      ann@x.test",
         "bob@y.test: pending",
-        "try 1: mx:25: 451",
+        "try 1 with mx:25: bob@y.test: 451",
         "next try",
     ):
         assert words in out
@@ -226,6 +226,8 @@ def test_unknown_id_among_others_is_told_and_does_not_stop_them(
 ) -> None:
     assert mail.run("delete", mail.ready, "1.1.1") == 1
     assert "1.1.1: no such message" in capsys.readouterr().err
+    assert mail.run("show", "bob@y.test") == 1
+    assert "'emailrelay-queue trace bob@y.test' looks" in capsys.readouterr().err
     assert mail.ready not in mail.states()
 
 
@@ -402,7 +404,7 @@ def test_show_claims_of_no_server_what_this_relay_found(
     message = asyncio.run(put_attempted(mail.spool, refused, "ann@x.test"))
     assert mail.run("show", message) == 0
     out = capsys.readouterr().out
-    assert "try 1: mx:25: 451 4.4.1 refused" in out
+    assert "try 1 with mx:25: 451 4.4.1 refused" in out
     assert "answered" not in out
     assert when(1e300) == "@1e+300", "a journal may hold any number"
 
@@ -446,6 +448,29 @@ def test_verify_reports_what_it_cannot_read_and_goes_on(
         "emailrelay.7.1.1.envelope",
         f"emailrelay.{odd.ready}.envelope",
     }
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
+@pytest.mark.parametrize("words", [("list",), ("check",)])
+def test_a_user_who_cannot_read_the_spool_is_told_who_can(
+    sockets: Path, words: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    sockets.chmod(0o755)
+    spool = sockets / "mail"
+    spool.mkdir(mode=0o700)
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setresgid(65534, 65534, 65534)
+            os.setresuid(65534, 65534, 65534)
+            os._exit(main([*words, "-s", str(spool)]))
+        finally:
+            os._exit(99)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status == (3 if words == ("check",) else 75)
+    told = capfd.readouterr()
+    assert "Permission denied; become root, or a member of its group" in told.out + told.err
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become nobody")
@@ -575,7 +600,7 @@ def test_show_tells_programs_header_and_journal(
     told = json.loads(capsys.readouterr().out)
     assert told["subject"] == "x"
     assert told["header"] == [["Subject", "x"]]
-    assert [event["event"] for event in told["journal"]] == ["accepted", "attempt"]
+    assert [event["event"] for event in told["journal"]] == ["Accepted", "Attempt"]
     assert told["journal"][1]["peer"] == "mx:25"
 
 

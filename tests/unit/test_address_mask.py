@@ -41,6 +41,7 @@ def text(shown: LogMailAddresses, said: str) -> str:
         ("RCPT TO:<@a.test,@b.test:bob@y.test>", "RCPT TO:<*@y.test>", "RCPT TO:<*>"),
         ('RCPT TO:<"bob b"@y.test>', "RCPT TO:<*@y.test>", "RCPT TO:<*>"),
         ('550 "bob b"@y.test', "550 *@y.test", "550 *"),
+        ('550 <"a>bob b"@y.test>', "550 <*@y.test>", "550 <*>"),
         ('550 "bob\\"s"@y.test', "@y.test", "550"),
         ("MAIL FROM:<> AUTH=bob@x.test", "MAIL FROM:<> AUTH=*@x.test", "MAIL FROM:<> AUTH=*"),
         ("MAIL FROM:<> AUTH=bob+40x.test", "AUTH=*@x.test", "AUTH=*"),
@@ -105,6 +106,11 @@ def test_fields_of_addresses_are_masked_and_others_stay() -> None:
     masked = NONE(event)
     assert isinstance(masked, Received)
     assert (masked.sender, masked.to, masked.user) == ("*", ("*", "*"), "*")
+
+
+@pytest.mark.parametrize("piece", ["a@[", '" ', "<", '<"'])
+def test_cost_grows_with_the_text_and_not_with_its_square(piece: str) -> None:
+    text(LogMailAddresses.NONE, piece * 150_000)
 
 
 def test_null_sender_stays() -> None:

@@ -70,6 +70,19 @@ def test_an_extension_that_is_none_is_named() -> None:
     assert "-turbo: not one of pipelining, 8bitmime" in found
 
 
+def test_a_setting_at_the_end_of_a_file_is_no_alias(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "[aliases]\nroot = 'ann@x.test'\n'*' = 'root'\npostmaster = ['root']\n"
+        "domain = 'bob@x.test'\nstore = '/var/mail'\nport = 2525\n",
+    )
+    found = problems(ReceiverSettings, ["-c", path])
+    assert [line.partition(": ")[0] for line in found] == [
+        f"aliases in {path}, line 1, {key}" for key in ("store", "port")
+    ]
+    assert all("above the first [table]" in line for line in found)
+
+
 def test_flags_go_before_environment_before_file_before_default(tmp_path: Path) -> None:
     path = write(tmp_path, "size = 1\nrecipients = 2\nport = 3\n")
     environ = {"EMAILRELAY_RECIPIENTS": "20", "EMAILRELAY_PORT": "30"}

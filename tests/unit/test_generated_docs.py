@@ -1,6 +1,8 @@
 """The generated pages are up to date with their declarations."""
 
 import re
+import shutil
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -25,8 +27,36 @@ def test_committed_page_is_what_the_declaration_makes(name: str) -> None:
 
 
 def test_no_manual_page_is_left_of_a_command_that_is_gone() -> None:
-    there = {f"docs/man/{path.name}" for path in (_ROOT / "docs/man").iterdir()}
-    assert there == {name for name in _MADE if name.startswith("docs/man/")}
+    folders = [_ROOT / "docs" / "man", _ROOT / "docs" / "completion"]
+    there = {path for folder in folders for path in folder.rglob("*") if path.is_file()}
+    names = {path.relative_to(_ROOT).as_posix() for path in there}
+    assert names == {name for name in _MADE if name.startswith(("docs/man/", "docs/completion/"))}
+
+
+@pytest.mark.skipif(shutil.which("groff") is None, reason="needs groff (make peers)")
+@pytest.mark.parametrize("name", [name for name in _MADE if name.startswith("docs/man/")])
+def test_manual_page_is_good_for_troff(name: str) -> None:
+    """All warnings of troff are on; the page has the sections that readers look for."""
+    words = ["groff", "-ww", "-man", "-Tutf8", "-rLL=80n", str(_ROOT / name)]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stderr == ""
+    sections = re.findall(r'^\.SH "?([A-Z ]+)', _MADE[name], re.MULTILINE)
+    expected = {"NAME", "SYNOPSIS", "DESCRIPTION", "EXAMPLES", "SEE ALSO"}
+    if name.endswith(".1"):
+        expected |= {"OPTIONS", "EXIT STATUS"}
+    if not name.endswith("filter-test.1"):
+        expected |= {"FILES"}
+    assert expected <= set(sections)
+
+
+def test_pages_refer_to_pages_that_are_there() -> None:
+    pages = {name.rpartition("/")[2].rpartition(".")[0::2] for name in _MADE if "/man/" in name}
+    for name in _MADE:
+        if "/man/" in name:
+            text = _MADE[name].replace("\\fP", "").replace("\\fB", "").replace("\\-", "-")
+            found = set(re.findall(r"(emailrelay[\w.-]*)\((\d)\)", text))
+            assert found
+            assert found <= pages
 
 
 def test_reference_has_every_setting() -> None:
@@ -70,4 +100,4 @@ def test_manual_page_protects_what_troff_would_obey() -> None:
     written = roff(page)
     assert "\\&.start \\en" in written
     assert ".B \\-\\-x" in written
-    assert "\\&'quoted" in written
+    assert "\n\\(aqquoted\n" in written

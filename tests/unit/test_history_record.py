@@ -85,6 +85,8 @@ def test_record_with_every_kind_of_entry_is_read_as_it_was_written() -> None:
         b'{"v":1,"id":"1.2.3","ended":NaN,"end":"delivered","from":"","to":[],"journal":[]}',
         b'{"v":1,"id":"1.2.3","ended":1,"end":"delivered","from":"","to":[],"journal":[1]}',
         b'{"v":1,"id":"1.2.3","ended":1,"end":"delivered","from":"","to":3,"journal":[]}',
+        b'{"v":1,"id":"1.2.3","ended":1,"end":"delivered","from":"","to":[],"journal":[],"more":'
+        b"%s}" % (b"9" * 4000),
     ],
 )
 def test_line_that_is_no_record_is_none(line: bytes) -> None:
@@ -154,21 +156,21 @@ def test_null_sender_is_found_by_its_name() -> None:
 def test_time_line_tells_every_kind_of_entry_in_a_few_words() -> None:
     told = "\n".join(time_line.lines(message(*EVERY_KIND)))
     for words in (
-        "accepted, for the filters first",
+        "accepted, 374 octets, for the filters first",
         "the client was told 250",
-        "accepted by the filters",
-        "try with p:25 (TLSv1.3)",
+        "passed the filters, 375 octets",
+        "try 1 with p:25 (TLSv1.3)",
         "ann@x.test, bob@y.test: 451 4.7.1 greylisted",
         "next try at",
-        "3 tries with p:25",
+        "tries 2 to 4, the last one with p:25",
         "451 4.4.1 no connection",
         "failed: 550 5.1.1 nobody",
-        "held by an operator",
+        "held by the operator",
         "moved here from host:/spool",
-        "released for a new try",
-        "a try now was requested",
-        "in doubt: p:25",
-        "the operator's hold takes effect",
+        "released by the operator",
+        "the operator asked for a try now",
+        "before the final reply of p:25",
+        "the operator asked for hold",
         "the sender was told",
         "told of the failure: ann@x.test, by 1795953600000.7.2",
         "the sender cannot be told",

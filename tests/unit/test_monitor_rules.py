@@ -7,7 +7,7 @@ import pytest
 from emailrelay.process_state import AccountState, ProcessState
 from emailrelay.service_status import ProcessStatus, ServiceStatus
 from emailrelay.stage import Stage
-from emailrelay.store.base import StageTotal
+from emailrelay.store.queue_view import StageCount
 from emailrelay_monitor.health import Found, does_its_job, report, works
 from emailrelay_monitor.measured import measured
 from emailrelay_monitor.queue_counts import QueueCount
@@ -103,14 +103,15 @@ def test_a_silent_service_has_no_sessions_and_no_routes() -> None:
 
 
 def test_the_queue_has_a_number_and_an_age_for_each_state() -> None:
-    stages = {
-        Stage.READY: StageTotal(12, 4000.0),
-        Stage.FAILED: StageTotal(0, None),
-        Stage.HELD: StageTotal(2, None),  # of another program: their age is unknown
-    }
-    found = gauges(WELL, QueueCount(at=NOW - 4, stages=stages, free=77))
-    assert found["emailrelay_queue_messages"] == {("ready",): 12, ("failed",): 0, ("held",): 2}
-    assert found["emailrelay_queue_oldest_seconds"] == {("ready",): 1000, ("failed",): 0}
+    counts = (
+        StageCount(Stage.READY, later=False, messages=10, octets=0, oldest=4500.0),
+        StageCount(Stage.READY, later=True, messages=2, octets=0, oldest=4000.0),
+        StageCount(Stage.HELD, later=False, messages=2, octets=0, oldest=6000.0),  # a wrong clock
+    )
+    found = gauges(WELL, QueueCount(at=NOW - 4, counts=counts, free=77))
+    none = {("unfiltered",): 0, ("failed",): 0}
+    assert found["emailrelay_queue_messages"] == {("ready",): 12, ("held",): 2, **none}
+    assert found["emailrelay_queue_oldest_seconds"] == {("ready",): 1000, ("held",): 0, **none}
     assert found["emailrelay_queue_count_age_seconds"] == {(): 4}
     assert found["emailrelay_store_free_bytes"] == {(): 77}
     assert found["emailrelay_store_up"] == {(): 1}

@@ -152,6 +152,25 @@ def test_reply_of_a_peer_cannot_add_fields() -> None:
     assert block["Diagnostic-Code"].isascii()
 
 
+@pytest.mark.parametrize("peer", ["mx\r\nX-Evil: yes", "mx\nX-Evil: yes", "mx\rX-Evil: yes"])
+def test_peer_that_another_program_wrote_adds_no_field_and_stops_no_notice(peer: str) -> None:
+    failed = FailedRecipient(recipient=BOB, reply=NOBODY, peer=peer)
+    _, status = status_blocks(read_back(report(failed=(failed,))))
+    assert "X-Evil" not in status
+    assert status["Final-Recipient"] == "rfc822; bob@y.test"
+
+
+def test_notice_about_many_recipients_is_bounded() -> None:
+    failed = tuple(
+        FailedRecipient(recipient=Address(f"{n}@y.test"), reply=NOBODY, peer="mx:25")
+        for n in range(dsn.MOST_NAMED + 500)
+    )
+    message = read_back(report(failed=failed))
+    assert len(status_blocks(message)) == 1 + dsn.MOST_NAMED
+    words = next(p for p in message.walk() if p.get_content_type() == "text/plain")
+    assert "and 500 more recipients" in str(words.get_payload())
+
+
 def test_addresses_beyond_ascii_survive() -> None:
     sender, recipient = "δοκιμή@παράδειγμα.test", Address("用户@例子.test")
     failure = FailedRecipient(recipient=recipient, reply=NOBODY)

@@ -65,6 +65,8 @@ def test_every_message_in_a_chosen_state_is_at_a_chosen_stage(states: set[State]
 def test_time_of_arrival_is_in_an_id_of_ours_else_it_is_the_files() -> None:
     assert arrived(listed(message="1699999000500.1.1")) == 1699999000.5
     assert arrived(listed(message="12.34.x", since=77.0)) == 77.0
+    original = "4711.1699999000.3"  # process, time, number
+    assert arrived(listed(message=original, since=77.0)) == 77.0
 
 
 @pytest.mark.parametrize(

@@ -96,6 +96,13 @@ def test_number_of_refused_recipients_is_told() -> None:
     assert settlement.reason == Reply(550, f"5.1.1 nobody <{B}> (and 1 more)")
 
 
+def test_reply_that_names_the_recipient_is_not_given_the_name_again() -> None:
+    said = Reply(550, f"5.1.1 <{B}>: no such user")
+    settlement = decide(tried(OK, said, OK))
+    assert isinstance(settlement, Fail)
+    assert settlement.reason == said
+
+
 def test_pause_grows_with_the_attempts_before() -> None:
     history = History(started_at=NOW - 10, attempts=3)
     settlement = decide(tried(LATER, LATER, LATER), history)

@@ -61,8 +61,8 @@ def test_table_in_a_pipe_shows_markup_as_text_on_one_line(
 def test_missing_reader_ends_the_block_and_nothing_else(show: str) -> None:
     program = (
         "from emailrelay.terminal.output import *\n"
-        "from emailrelay.terminal.run_command import run_command
-from emailrelay.terminal.screen import *\n"
+        "from emailrelay.terminal.run_command import run_command\n"
+        "from emailrelay.terminal.screen import *\n"
         "with output_until_closed():\n"
         f"    while True: {show}\n"
         "raise SystemExit(7)"

@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 
-from emailrelay import host_port, spool_owner
+from emailrelay import extras, host_port, spool_owner
 from emailrelay.config import ForwarderSettings
 from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.errors import ConfigError, RelayError
@@ -74,7 +74,7 @@ def _accounts(settings: ForwarderSettings) -> Iterator[SettingFinding]:
     if any(table.oauth2 for table in settings.account):
         missing = [name for name in _EXTRA if importlib.util.find_spec(name) is None]
         if missing:
-            text = f"OAuth2 needs {' and '.join(missing)}; run: pip install 'emailrelay[oauth]'"
+            text = f"OAuth2 needs {' and '.join(missing)}: {extras.advice('oauth')}"
             yield SettingFinding("account", text)
     if known is not None and "" not in known and _needs_usual_account(settings):
         text = (

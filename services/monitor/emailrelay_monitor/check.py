@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 
+from emailrelay import extras, runtime_dir
 from emailrelay.config import MonitorSettings
-from emailrelay.config.findings import CheckScope, SettingFinding
+from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.service.checks import addresses, store
 
 _NO_DIRECTORY = (
@@ -21,8 +22,16 @@ def check(settings: MonitorSettings, scope: CheckScope) -> Iterator[SettingFindi
             settings.monitor_interface, settings.monitor_port, prefix="monitor_"
         )
     yield from addresses.unix(settings.monitor_interface, setting="monitor_interface")
+    yield from _runtime_dir(settings)
     if scope.store:
-        yield from store.check(settings)
+        yield from store.check(settings, fallback=settings.store_fallback)
+
+
+def _runtime_dir(settings: MonitorSettings) -> Iterator[SettingFinding]:
+    if settings.runtime_dir is None:
+        return
+    if (told := runtime_dir.obstacle(settings.runtime_dir)) is not None:
+        yield warning("runtime_dir", f"{settings.runtime_dir}: {told}")
 
 
 def startable(settings: MonitorSettings) -> Iterator[SettingFinding]:
@@ -31,4 +40,4 @@ def startable(settings: MonitorSettings) -> Iterator[SettingFinding]:
         yield SettingFinding("runtime_dir", _NO_DIRECTORY)
     for name in _EXTRA:
         if find_spec(name) is None:
-            yield SettingFinding("", f"{name} is missing: run pip install 'emailrelay[metrics]'")
+            yield SettingFinding("", f"{name} is missing: {extras.advice('metrics')}")

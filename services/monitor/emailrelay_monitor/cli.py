@@ -7,14 +7,13 @@ from functools import partial
 from emailrelay import service
 from emailrelay.config import MonitorSettings, load
 from emailrelay.errors import ConfigError
-from emailrelay.events import Event, Listening, Report
+from emailrelay.events import Listening
 from emailrelay.listening import CannotListen, Listeners, written
 from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals
 from emailrelay.standard_streams import prepare_streams
-from emailrelay.store.base import Store
-from emailrelay.store.chooser import open_store
 from emailrelay.store.hint_channel import HintChannel
+from emailrelay.store.quick_chooser import view_at
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay_monitor.check import check, startable
 
@@ -61,22 +60,12 @@ async def _serve(settings: MonitorSettings, listeners: Listeners, signals: Signa
 
     if settings.runtime_dir is None:
         raise ConfigError(["runtime_dir is not set"])
-    counts = QueueCounts(partial(_store, settings, _unheard))
+    fallback = settings.store_fallback
+    counts = QueueCounts(partial(view_at, settings.store_place, fallback=fallback))
     pages = Pages(settings.runtime_dir, settings.monitored, counts)
     places = ", ".join(map(written, listeners.sockets))
     signals.state = lambda: ProcessState(doing=f"answering on {places}")
-    try:
-        async with HttpServer(listeners.sockets, pages.answer):
-            signals.ready()
-            await signals.stop.wait()
-    finally:
-        await counts.close()
+    async with HttpServer(listeners.sockets, pages.answer):
+        signals.ready()
+        await signals.stop.wait()
     return os.EX_OK
-
-
-def _store(settings: MonitorSettings, report: Report) -> Store:
-    return open_store(settings.store_place, report=report, looking=True)
-
-
-def _unheard(_event: Event) -> None:
-    """Take the store's events: ``/readyz`` and ``emailrelay_store_up`` tell its trouble."""

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import h11
 
 MOST = 32
-"""Connections at a time; a further one is closed."""
+"""Connections at a time; a further one ends the oldest, which may be that of a slow client."""
 _SECONDS = 15.0
 """The longest time of a connection. Half of it is for the request."""
 _LARGEST = 8 * 1024
@@ -40,7 +40,7 @@ class HttpServer:
     def __init__(self, sockets: Iterable[socket.socket], answering: Answering) -> None:
         self._sockets, self._answering = tuple(sockets), answering
         self._servers: list[asyncio.Server] = []
-        self._open = set[asyncio.StreamWriter]()
+        self._open = dict[asyncio.StreamWriter, None]()  # oldest first
 
     async def __aenter__(self) -> None:
         """Begin to accept."""
@@ -60,9 +60,10 @@ class HttpServer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if len(self._open) >= MOST:
-            writer.transport.abort()
-            return
-        self._open.add(writer)
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
+        self._open[writer] = None
         try:
             async with asyncio.timeout(_SECONDS):
                 await self._answer(reader, writer)
@@ -71,7 +72,7 @@ class HttpServer:
         except (TimeoutError, OSError, EOFError):
             pass  # slow, or gone: it asks again
         finally:
-            self._open.discard(writer)
+            self._open.pop(writer, None)
             writer.transport.abort()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,10 +1,12 @@
 """The gauges, from the status files and the latest count of the queue: a plain rule."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 
 from emailrelay.metrics import gauges
 from emailrelay.metrics.gauges import Gauge, GaugeRule
 from emailrelay.process_state import AccountState, ProcessState
+from emailrelay.stage import Stage
 from emailrelay_monitor.health import Found, HealthAnswer, Question, does_its_job, works
 from emailrelay_monitor.queue_counts import QueueCount
 
@@ -38,7 +40,7 @@ def store_judged(queue: QueueCount) -> HealthAnswer:
     """Judge whether the store can be read."""
     if queue.trouble:
         return HealthAnswer(well=False, reason=queue.trouble)
-    messages = sum(each.messages for each in queue.stages.values())
+    messages = sum(count.messages for count in queue.counts)
     return HealthAnswer(well=True, reason=f"{messages} messages")
 
 
@@ -80,14 +82,12 @@ def _queue(queue: QueueCount, *, now: float, clock: float) -> Iterator[Gauge]:
     yield Gauge(gauges.STORE_UP, [((), float(not queue.trouble))])
     if queue.trouble:
         return
-    counts = {stage.value: each for stage, each in queue.stages.items()}
-    yield Gauge(gauges.QUEUE, [((state,), each.messages) for state, each in counts.items()])
-    ages = {
-        state: 0.0 if each.oldest is None else max(0.0, clock - each.oldest)
-        for state, each in counts.items()
-        if each.oldest is not None or not each.messages
-    }
-    yield Gauge(gauges.OLDEST, [((state,), age) for state, age in ages.items()])
+    numbers, ages = Counter[Stage](), dict.fromkeys(Stage, 0.0)
+    for count in queue.counts:
+        numbers[count.stage] += count.messages
+        ages[count.stage] = max(ages[count.stage], clock - count.oldest)
+    yield Gauge(gauges.QUEUE, [((stage.value,), numbers[stage]) for stage in Stage])
+    yield Gauge(gauges.OLDEST, [((stage.value,), age) for stage, age in ages.items()])
     yield Gauge(gauges.COUNT_AGE, [((), now - queue.at)])
     if queue.free is not None:
         yield Gauge(gauges.FREE, [((), float(queue.free))])

@@ -17,6 +17,7 @@ from emailrelay_monitor.statuses import statuses
 
 _JSON = "application/json"
 _INDEX = b"/metrics\n/healthz\n/readyz\n/healthz/SERVICE\n/readyz/SERVICE\n"
+_OPENMETRICS = "application/openmetrics-text; version=1.0.0"
 _KEPT = 1.0
 """Seconds for which the same metrics are given again."""
 
@@ -67,11 +68,12 @@ class Pages:
         return HttpAnswer(status, json.dumps(values, indent=1).encode() + b"\n", _JSON)
 
     async def _metrics(self, accept: str) -> HttpAnswer:
-        kind = "openmetrics" if "openmetrics" in accept else "text"
+        # Not what the client wrote: other clients get the same answer.
+        kind = _OPENMETRICS if "application/openmetrics-text" in accept else ""
         async with self._making:  # one after the other, for all clients
             at, answer = self._made.get(kind, (0.0, None))
             if answer is None or time.monotonic() >= at + _KEPT:
-                answer = await self._exposed(accept if kind == "openmetrics" else "")
+                answer = await self._exposed(kind)
                 self._made[kind] = time.monotonic(), answer
         return answer
 

@@ -12,7 +12,7 @@ from emailrelay.envelope import Address
 _SUBJECT = re.compile(r"^subject:[ \t]*(.*)$", re.IGNORECASE | re.MULTILINE)
 _LONGEST_SUBJECT = 100
 _MOST_SHOWN = 5
-"""Recipients of one message that the part for people names; the part for programs has all."""
+"""Recipients of one message that the part for people names; the part for programs has more."""
 BEGINNING = 4096
 """Octets of each message that are read to find its subject."""
 

@@ -24,6 +24,9 @@ from emailrelay.reply import Reply
 
 LARGEST_RETURN = 64 * 1024
 """The most octets of the original that are returned."""
+MOST_NAMED = 1000
+"""Recipients that a notice names. Of further ones it has the number: servers refuse a notice of many
+megabytes, and it would keep a forwarder busy for minutes."""
 _LONGEST_LINE = 998
 _STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?: |$)")
 _MESSAGE_ID = re.compile(
@@ -132,10 +135,13 @@ def _words(report: FailureReport, *, whole: bool) -> MIMEText:
         f"tried again. {attached}",
         "",
     ]
-    for failure in report.failures:
+    for failure in report.failures[:MOST_NAMED]:
         # The reply comes from the server, or from this relay about its session with the server.
         said = f"{failure.peer}: " if failure.peer else ""
         lines += [f"<{failure.recipient}>", f"    {said}{failure.reply}", ""]
+    more = len(report.failures) - MOST_NAMED
+    if more > 0:
+        lines += [f"and {more} more recipients, which this notice does not name.", ""]
     return plain("\n".join(lines))
 
 
@@ -154,10 +160,10 @@ def status_part(
     failed: Sequence[FailedRecipient],
     last_attempt: float | None = None,
 ) -> Message:
-    """Return the part for programs, from the fields about the message and its recipients."""
+    """Return the part for programs, from the fields about the message and its first recipients."""
     part = Message()
     part["Content-Type"] = "message/delivery-status"
-    part.set_payload([_block(about), *(_block(_of(f, last_attempt)) for f in failed)])
+    part.set_payload([_block(about), *(_block(_of(f, last_attempt)) for f in failed[:MOST_NAMED])])
     return part
 
 
@@ -185,7 +191,7 @@ def _of(failure: FailedRecipient, last_attempt: float | None) -> Iterator[tuple[
     yield "Action", "failed"
     yield "Status", status(failure.reply)
     if failure.peer:
-        yield "Remote-MTA", f"dns; {_PORT.sub('', failure.peer)}"
+        yield "Remote-MTA", f"dns; {_ascii(_PORT.sub('', failure.peer))}"
     kind = "smtp" if failure.peer else "x-emailrelay"
     yield "Diagnostic-Code", f"{kind}; {_ascii(str(failure.reply))}"
     if last_attempt is not None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from emailrelay.aliases import Aliases
 from emailrelay.bounces import notice
 from emailrelay.bounces.addressees import Tell, Untold, addressees
+from emailrelay.bounces.dsn import MOST_NAMED
 from emailrelay.bounces.notice import OneOfMany
 from emailrelay.envelope import Address, Envelope
 from emailrelay.events import Bounced, FailedRemoved, NotBounced, Report
@@ -77,7 +78,8 @@ async def tell_together(
 ) -> PreparedNotice | None:
     """Send one notice about several messages to ``to``; None: none is sent now.
 
-    Messages that another process has, or that are in another of several stores, are left out.
+    Messages that another process has, or that are in another of several stores, are left out. So
+    are those behind more recipients than a notice names: they share the next one.
 
     Raises:
         StoreError: the store cannot do it now.
@@ -85,13 +87,17 @@ async def tell_together(
     """
     async with AsyncExitStack() as held:
         many: list[OneOfMany] = []
+        named = 0
         for message in messages:
+            if named >= MOST_NAMED:
+                break
             failure = await held.enter_async_context(_untold(store, message))
             if failure is None or (many and not many[0].failure.beside(failure)):
                 continue
             decision = rules.addressees(failure.envelope, failure.history)
             if isinstance(decision, Tell) and decision.to == to:
                 many.append(OneOfMany(failure, decision.failures))
+                named += len(decision.failures)
         if not many:
             return None
         prepared = await notice.prepare_together(many, to, host=rules.host)

@@ -59,9 +59,7 @@ def _check(planned: Plan, asked: GivenOptions) -> int:
 
 def _show(asked: GivenOptions) -> None:
     if asked.on("help"):
-        print_help(
-            help_text.page(complete=asked.on("verbose"), available=services.available)
-        )
+        print_help(help_text.page(complete=asked.on("verbose"), available=services.available))
         return
     lines = [f"emailrelay {version()}", *(capabilities() if asked.on("verbose") else [])]
     sys.stdout.writelines(f"{line}\n" for line in lines)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 from emailrelay.classic.option import Option, OptionGroup, OptionKind
 from emailrelay.classic.options import OPTIONS
+from emailrelay.terminal.command_line import ARGUMENTS
 from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage
 
 _ALL = ("emailrelay --help --verbose shows every option.",)
@@ -17,6 +18,7 @@ _NOTES = (
         "A # begins a comment line."
     ),
 )
+_FILE = HelpEntry(("config-file",), "A file with options; not the settings file of the services.")
 _STATUSES = (
     (0, "success"),
     (1, "something could not be forwarded or started"),
@@ -54,6 +56,7 @@ def _groups(available: Callable[[Option], bool], *, complete: bool) -> Iterator[
     for title, options in [*groups, ("Not available yet", later)]:
         if options:
             yield HelpGroup(title, tuple(_entry(o, complete=complete) for o in options))
+    yield HelpGroup(ARGUMENTS, (_FILE,))
 
 
 def _entry(option: Option, *, complete: bool) -> HelpEntry:

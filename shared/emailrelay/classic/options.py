@@ -3,6 +3,7 @@
 from types import MappingProxyType
 
 from emailrelay.classic.option import Option, OptionGroup, OptionKind, OptionUse, of_setting
+from emailrelay.terminal.common_options import HELP, VERSION
 
 _Row = tuple[str] | tuple[str, str, str, str]
 """The name, letter and ``*`` for a common option, then for an option that is no setting of the services:
@@ -49,8 +50,8 @@ _BASIC = _rows(
     ("as-client q *", "HOST:PORT", "", "Try every message once, show the log, and exit."),
     ("as-proxy y *", "HOST:PORT", "", "Forward each message before the client gets its answer."),
     ("spool-dir s *",),
-    ("help h *", "", "", "Show this help; with --verbose, all options."),
-    ("version V *", "", "", "Show the version; with --verbose, the capabilities too."),
+    ("help h *", "", "", f"{HELP.text} With --verbose, show all options."),
+    ("version V *", "", "", f"{VERSION.text} With --verbose, show the capabilities too."),
 )
 
 _CLIENT = _rows(

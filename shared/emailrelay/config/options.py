@@ -82,13 +82,17 @@ class StoreOptions(Declared):
         return self.store or self.spool_dir
 
 
-class StoringOptions(Declared):
-    """Durability."""
+class FallbackOptions(Declared):
+    """Fallback."""
 
     store_fallback: Annotated[str | None, AtStart()] = None
     """The spool of this host, spool:///DIR, that takes new mail while the database of store is
     away. The receiver moves it into the database when that is back. No other service works on it.
     Mail with ack filtered or delivered is answered with 451 meanwhile."""
+
+
+class StoringOptions(FallbackOptions):
+    """Durability."""
 
     spool_sync: Annotated[SpoolSync, AtStart()] = SpoolSync.FILES
     """The data on stable storage before a message is acknowledged. files: the two files of the
@@ -289,7 +293,7 @@ class ForwarderSettings(
         return all_routes(self.route, self.forward_to, self.schedule)
 
 
-class MonitorSettings(EndpointOptions, Settings):
+class MonitorSettings(EndpointOptions, FallbackOptions, Settings):
     """Settings of the monitor."""
 
     service = "monitor"

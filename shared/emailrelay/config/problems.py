@@ -1,7 +1,7 @@
 """Problems with settings, as sentences: the place, the value, and the allowed values."""
 
 from collections.abc import Collection, Mapping
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -65,12 +65,36 @@ def warnings_of_environment(environ: Mapping[str, str]) -> list[str]:
 
 
 def of_keys(file: SettingsFile) -> list[str]:
-    """Return the keys of a file that are not an option of any service."""
+    """Return the keys of a file that are not an option of any service, or stand in a wrong table."""
     names = _all_names()
-    return [
+    strange = [
         f"{file.place(key)}: there is no such option{_did_you_mean(key, names)}"
         for key in file.values
         if key not in names
+    ]
+    return strange + [
+        f"{file.place('aliases')}, {key}: is a setting, and no name with an address; write it"
+        " above the first [table]"
+        for key in _settings_among_aliases(file, names)
+    ]
+
+
+def _settings_among_aliases(file: SettingsFile, names: Collection[str]) -> list[str]:
+    """Return the keys of the table of aliases that look like settings added to the file's end."""
+    given = file.values.get("aliases")
+    if not isinstance(given, dict):
+        return []
+    table = cast("dict[str, object]", given)
+    return [
+        key
+        for key, value in table.items()
+        if key in names and not any("@" in target or target in table for target in _texts(value))
+    ]
+
+
+def _texts(value: object) -> list[str]:
+    return [
+        str(each) for each in cast("list[object]", value if isinstance(value, list) else [value])
     ]
 
 

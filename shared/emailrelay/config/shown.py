@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import Any, TypeAlias
 
-_IN_URL = re.compile(r"(?<=://)([^/?#@\s:]*):[^/?#\s]*@")
+_IN_URL = re.compile(r"(?<=://)([^/?#@\s:]*):(?:(?!://).)*@", re.DOTALL)
+"""A password may have a character that should be written as ``%2F``."""
 _PARAMETER = re.compile(r"(?i)\b((?:ssl)?password|passwd|secret|token)=[^&#\s]*")
 _MASK = "***"
 

@@ -1,12 +1,12 @@
 """The answers to the questions of ``emailrelay-config init``, and the files that they make."""
 
 import ipaddress
-import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from emailrelay.config.values import destination
 from emailrelay.secrets.passwd import xtext
+from emailrelay.toml_text import quoted
 
 LOCAL = "local"
 """The answer that only programs on this machine can send."""
@@ -89,10 +89,10 @@ def _network(word: str) -> str:
 
 def settings_text(answers: Answers, secrets: str) -> str:
     """Return the settings file. ``secrets`` is the path of the secrets file."""
-    named = _toml(secrets)
+    named = quoted(secrets)
     parts = [
         _HEAD,
-        f"# The next mail server. All mail goes there.\nforward_to = {_toml(answers.smarthost)}\n",
+        f"# The next mail server. All mail goes there.\nforward_to = {quoted(answers.smarthost)}\n",
     ]
     if answers.smarthost.endswith(f":{_SUBMISSIONS}"):
         parts.append("# Port 465 encrypts from the first octet.\nclient_tls_connection = true\n")
@@ -144,7 +144,3 @@ def steps(answers: Answers, written: Sequence[str]) -> list[str]:
     if answers.networks:
         lines.append("other hosts can log in: docs/how-to/clients-with-passwords.md")
     return lines
-
-
-def _toml(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)

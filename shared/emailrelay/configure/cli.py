@@ -22,7 +22,12 @@ app = new_app(
 add_command(app, init, f"{PROGRAM} init --smarthost smtp.example.net:587 --clients local")
 add_command(app, check, f"{PROGRAM} check", f"{PROGRAM} check receiver --user emailrelay")
 add_command(
-    app, show, f"{PROGRAM} show --changed", f"{PROGRAM} show --port 2525", context=SHOW_CONTEXT
+    app,
+    show,
+    f"{PROGRAM} show port",
+    f"{PROGRAM} show --changed",
+    f"{PROGRAM} show --port 2525",
+    context=SHOW_CONTEXT,
 )
 
 

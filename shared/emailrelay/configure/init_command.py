@@ -14,7 +14,7 @@ from emailrelay import settings_file
 from emailrelay.configure import answers, writing
 from emailrelay.configure.answers import LOCAL, Answers
 from emailrelay.configure.options import PROGRAM
-from emailrelay.configure.service_user import INSTALLED
+from emailrelay.spool_owner import SERVICE_USER
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import print_line
 from emailrelay.terminal.typer_command import Config
@@ -69,8 +69,8 @@ def init(
         written.insert(0, str(secrets))
         if os.geteuid() == 0 and writing.group_of_services() is None:
             print_line(
-                f"only root can read {secrets} until there is a user {INSTALLED}: run "
-                f"emailrelay-setup, then chgrp {INSTALLED} {secrets} && chmod 640 {secrets}"
+                f"only root can read {secrets} until there is a user {SERVICE_USER}: run "
+                f"emailrelay-setup, then chgrp {SERVICE_USER} {secrets} && chmod 640 {secrets}"
             )
     writing.write(path, answers.settings_text(found, str(secrets)), secret=False, force=replaces)
     for line in answers.steps(found, written):

@@ -9,10 +9,8 @@ from pathlib import Path
 from emailrelay import settings_file
 from emailrelay.errors import ConfigError
 from emailrelay.spool_dir import HostSettings
+from emailrelay.spool_owner import SERVICE_USER
 from emailrelay.store.chooser import spool_at
-
-INSTALLED = "emailrelay"
-"""The user of an installation (README.md, Install)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +42,7 @@ def service_user(name: str | None, config: str | None) -> ServiceUser | None:
             raise ConfigError([f"--user: there is no user {name!r} on this machine"]) from error
     owner = _owner(config)
     try:
-        entry = pwd.getpwnam(INSTALLED) if owner is None else pwd.getpwuid(owner)
+        entry = pwd.getpwnam(SERVICE_USER) if owner is None else pwd.getpwuid(owner)
     except KeyError:
         return None
     return None if entry.pw_uid == 0 else _found(entry)

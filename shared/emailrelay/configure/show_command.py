@@ -4,6 +4,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Annotated, Any, cast
 
 import typer
@@ -64,10 +65,19 @@ def show(
     as_json: Json = False,
     config: Config = None,
 ) -> int:
-    """Show the settings in force and where each comes from; options of services may follow."""
-    argv = [*([] if config is None else ["--config", config]), *context.args]
+    """Show the settings in force, or only those of the given NAMEs, and where each comes from.
+
+    Options of services may follow.
+    """
+    asked = [word.replace("-", "_") for word in takewhile(_is_bare, context.args)]
+    argv = [*([] if config is None else ["--config", config]), *context.args[len(asked) :]]
     all_got = [collect(each, flags.parse(each, argv), os.environ) for each in SERVICES]
     rows = sorted(_rows(all_got), key=lambda row: row.name)
+    if unknown := set(asked) - {row.name for row in rows}:
+        told = (f"{name}: there is no such setting" for name in sorted(unknown))
+        return print_errors(PROGRAM, *told, status=os.EX_USAGE)
+    if asked:
+        rows = [row for row in rows if row.name in asked]
     if changed:
         rows = [row for row in rows if row.value != row.default]
     problems = _problems(all_got)
@@ -79,6 +89,10 @@ def show(
         _print(rows)
     sys.stdout.flush()
     return print_errors(PROGRAM, *problems, status=os.EX_CONFIG if problems else os.EX_OK)
+
+
+def _is_bare(word: str) -> bool:
+    return not word.startswith("-")
 
 
 def _problems(all_got: Sequence[Gathered[Any]]) -> list[str]:

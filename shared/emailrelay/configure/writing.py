@@ -7,8 +7,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from emailrelay.configure.service_user import INSTALLED
 from emailrelay.errors import ConfigError
+from emailrelay.spool_owner import SERVICE_USER
 
 _FOR_ALL, _FOR_GROUP, _FOR_OWNER = 0o644, 0o640, 0o600
 
@@ -93,9 +93,9 @@ def _protect(descriptor: int, *, secret: bool) -> None:
 def group_of_services() -> int | None:
     """Return the group of the services, or None before an installation."""
     with suppress(KeyError):
-        return grp.getgrnam(INSTALLED).gr_gid
+        return grp.getgrnam(SERVICE_USER).gr_gid
     with suppress(KeyError):
-        return pwd.getpwnam(INSTALLED).pw_gid
+        return pwd.getpwnam(SERVICE_USER).pw_gid
     return None
 
 

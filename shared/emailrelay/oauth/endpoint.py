@@ -7,12 +7,12 @@ not followed: secrets go only to the address in the settings.
 import asyncio
 import json
 import ssl
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 from urllib.parse import quote, urlsplit
 
+from emailrelay import extras
 from emailrelay.errors import RelayError
 from emailrelay.oauth.request import Claims, Client
 
@@ -30,8 +30,7 @@ class MissingExtra(RelayError):
     temporary = False
 
     def __init__(self) -> None:
-        pip = f"{sys.prefix}/bin/pip install '.[oauth]'"
-        super().__init__(f"OAuth2 needs more packages: in the checkout, run {pip}")
+        super().__init__(f"OAuth2 needs more packages: {extras.advice('oauth')}")
 
 
 class BadKey(RelayError):

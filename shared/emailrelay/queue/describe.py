@@ -1,14 +1,14 @@
 """The description of one message for people: header, envelope, and the time line of its journal."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from emailrelay import journal
-from emailrelay.acceptance import Accepted
-from emailrelay.envelope import Envelope
-from emailrelay.journal import Attempt, Entry, History
+from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.journal import Entry, History
 from emailrelay.printable import printable
 from emailrelay.queue.headers import HeaderField, field
-from emailrelay.queue.row import QueueRow, reply_of
+from emailrelay.queue.journal_words import UNKNOWN_START, journal_words
+from emailrelay.queue.row import QueueRow
 from emailrelay.schedule import is_due
 from emailrelay.terminal.columns import cut
 from emailrelay.terminal.human import ahead, octets, when
@@ -53,8 +53,9 @@ def _lines(
         yield f"  subject   {subject}"
     yield f"  from      {envelope.sender or '<> (the null sender: no notice if it fails)'}"
     shown = row.recipients if whole else row.recipients[:_MOST_RECIPIENTS]
+    pending = frozenset(row.pending)
     for address in shown:
-        yield f"  to        {address}: {_outcome(history, envelope, address)}"
+        yield f"  to        {address}: {_outcome(history, pending, address)}"
     if len(shown) < len(row.recipients):
         yield f"  to        {len(row.recipients) - len(shown):,} more; --wide shows all"
     yield from _envelope_lines(envelope)
@@ -66,19 +67,18 @@ def _lines(
     yield from (f"  {line}" for line in _time_line(entries, history, now))
 
 
-def _outcome(history: History, envelope: Envelope, address: str) -> str:
+def _outcome(history: History, pending: Container[str], address: str) -> str:
     for told, word in ((history.delivered, "delivered"), (history.refused, "refused")):
-        for known, reply in told.items():
-            if known == address:
-                return f"{word} ({reply})"
-    return "pending" if address in history.pending(envelope) else "done"
+        if (reply := told.get(Address(address))) is not None:
+            return f"{word} ({reply})"
+    return "pending" if address in pending else "done"
 
 
 def _envelope_lines(envelope: Envelope) -> Iterator[str]:
     facts = {
         "client": envelope.client,
         "signed in": envelope.authentication,
-        "body": envelope.body.value,
+        "body": "" if envelope.body is Body.UNKNOWN else envelope.body.value,
         "SMTPUTF8": "yes" if envelope.utf8 else "",
         "route": envelope.forward_to_address or envelope.forward_to,
         "account": envelope.account_selector,
@@ -88,76 +88,19 @@ def _envelope_lines(envelope: Envelope) -> Iterator[str]:
 
 def _time_line(entries: Sequence[Entry], history: History, now: float) -> Iterator[str]:
     if history.accepted_at is None:
-        yield "written by another program: the time of acceptance is unknown"
-    tries = 0
-    for entry in entries:
-        if isinstance(entry, journal.Released):
-            tries = 0
-        if isinstance(entry, Attempt):
-            yield f"{when(entry.at)} {_try(entry, tries)}"
-            yield from _replies(entry)
-            tries += entry.tries
-        else:
-            yield f"{when(entry.at)} {_event(entry, history)}"
+        yield UNKNOWN_START
+    for _, words in journal_words(entries):
+        line = f"{words.when} {words.sentence}".lstrip()
+        if len(words.details) == 1:
+            yield f"{line}: {words.details[0]}"
+            continue
+        yield line
+        yield from (f"  {detail}" for detail in words.details[:_MOST_REPLIES])
+        if len(words.details) > _MOST_REPLIES:
+            yield f"  and {len(words.details) - _MOST_REPLIES} other replies"
     if history.held:
         by = "a filter" if history.held_for else "the operator"
         yield f"held by {by}; 'emailrelay-queue release' sends it back to {history.stage}"
     elif history.next_attempt is not None and history.failed is None:
         left = 0.0 if is_due(history.next_attempt, now) else history.next_attempt - now
         yield f"{when(history.next_attempt)} next try ({ahead(left)})"
-
-
-def _try(attempt: Attempt, before: int) -> str:
-    # The journal does not tell whether a try was stopped by the server's reply or by this relay.
-    said = ": ".join(part for part in (attempt.peer, reply_of(attempt) or "no answer") if part)
-    if attempt.tries == 0:
-        return f"earlier replies: {said}"
-    if attempt.tries == 1:
-        return f"try {before + 1}: {said}"
-    return f"tries {before + 1} to {before + attempt.tries}, the last one: {said}"
-
-
-def _replies(attempt: Attempt) -> Iterator[str]:
-    """Yield the replies of a try in which recipients got different ones."""
-    grouped = dict[str, list[str]]()
-    for address, said in attempt.replies.items():
-        grouped.setdefault(str(said), []).append(address)
-    if len(grouped) < 2:
-        return
-    for reply, addresses in list(grouped.items())[:_MOST_REPLIES]:
-        more = f" and {len(addresses) - 1} more" if len(addresses) > 1 else ""
-        yield f"  {addresses[0]}{more}: {reply}"
-    if len(grouped) > _MOST_REPLIES:
-        yield f"  and {len(grouped) - _MOST_REPLIES} other replies"
-
-
-_PLAIN: Mapping[type, str] = {
-    journal.Answered: "its client got the answer 250",
-    journal.Released: "released: age and tries start again",
-    journal.Flushed: "made due by the operator",
-    journal.Notified: "the sender has been notified, or cannot be",
-}
-
-
-def _event(entry: Entry, history: History) -> str:
-    match entry:
-        case Accepted():
-            return f"accepted, {octets(entry.length)}"
-        case journal.Filtered():
-            return f"passed the filters, {octets(entry.length)}"
-        case journal.Failure():
-            return f"failed when {entry.stage}: {entry.reason}"
-        case journal.Held():
-            return f"held when {entry.stage}" + (f": {entry.reason}" if entry.reason else "")
-        case journal.Moving():
-            return f"set aside for a move{f' from {entry.origin}' if entry.origin else ''}"
-        case journal.Doubted():
-            return (
-                "a forwarder ended while it waited for the final reply:"
-                f" {entry.peer} may have two copies"
-            )
-        case journal.Wished():
-            waits = "; it takes effect when the present try ends" if history.wish else ""
-            return f"the operator asked for {entry.wish}{waits}"
-        case _:
-            return _PLAIN[type(entry)]

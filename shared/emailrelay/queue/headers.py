@@ -1,6 +1,7 @@
 """The header fields of a message, decoded for people and bounded."""
 
 import re
+from email.errors import HeaderParseError
 from email.header import decode_header
 from typing import NamedTuple
 
@@ -55,5 +56,5 @@ def _decoded(value: str) -> str:
             part if isinstance(part, str) else part.decode(charset or "ascii", "replace")
             for part, charset in decode_header(value)
         )
-    except (ValueError, LookupError):  # base64 or a character set that is none
+    except (HeaderParseError, ValueError, LookupError):  # base64 or a character set that is none
         return value

@@ -23,6 +23,7 @@ from emailrelay.queue.options import (
     add_trace,
     add_wide,
 )
+from emailrelay.queue.state import State
 from emailrelay.terminal.command_line import CommandLineParser
 
 
@@ -47,6 +48,10 @@ _STATUSES = (
     (66, "there is no such store"),
     (75, "the store cannot be used now"),
     (78, "the settings are wrong"),
+)
+_CHOICE = (
+    f"Choose messages by id, by selectors (a message must match all of them), or by --all. The "
+    f"states are {', '.join(State)}."
 )
 _CHECK_STATUSES = ((0, "OK"), (1, "WARNING"), (2, "CRITICAL"), (3, "UNKNOWN"))
 _LOOK = "view_commands"
@@ -167,6 +172,7 @@ def general_parser(program: str) -> CommandLineParser:
         program,
         "[options] COMMAND [options] [ID]...",
         "Show the queue, and hold, retry or delete its messages.",
+        notes=(_CHOICE,),
         statuses=_STATUSES,
         examples=tuple(f"{program} {words}" for words in ("list", "trace bob@example.net")),
         verbs=lambda: [verb_parser(program, name).page() for name in VERBS],

@@ -4,7 +4,7 @@ import os
 from argparse import Namespace
 
 from emailrelay import spool_dir
-from emailrelay.errors import StoreUnusable
+from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.queue.errors import report
 from emailrelay.store.queue_view import QueueView
 from emailrelay.store.quick_chooser import directory_at, view_at
@@ -36,11 +36,16 @@ def existing(where: str) -> str:
 
     Raises:
         StoreUnusable: there is no such directory.
+        StoreError: this user cannot read it.
 
     """
     spool = directory_at(where)
-    if spool is not None and not os.path.isdir(spool):
+    if spool is None:
+        return where
+    if not os.path.isdir(spool):
         raise StoreUnusable(f"{spool}: there is no such spool directory; use --spool-dir DIR")
+    if not os.access(spool, os.R_OK | os.X_OK, effective_ids=True):
+        raise StoreError(str(spool), "Permission denied; become root, or a member of its group")
     return where
 
 

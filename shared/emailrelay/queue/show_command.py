@@ -1,6 +1,5 @@
 """The commands ``show`` and ``cat``, which show one message at a time."""
 
-import json
 import os
 import sys
 import time
@@ -9,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 
 from emailrelay import journal
-from emailrelay.journal import Entry
 from emailrelay.printable import printable
 from emailrelay.queue.describe import description
 from emailrelay.queue.errors import print_error
@@ -36,7 +34,10 @@ def show(asked: Namespace) -> int:
             found = _entry(view, message)
             if found is None:
                 whole(view)
-                status = print_error(f"{message}: no such message")
+                hint = (
+                    f"; 'emailrelay-queue trace {message}' looks further" if "@" in message else ""
+                )
+                status = print_error(f"{message}: no such message{hint}")
             elif asked.json:
                 print_json(_as_json(found, _fields(view, message), now))
             else:
@@ -81,15 +82,8 @@ def _as_json(entry: QueueEntry, fields: list[HeaderField], now: float) -> Mappin
         "header": fields,
         "client": "" if envelope is None else envelope.client,
         "user": "" if envelope is None else envelope.authentication,
-        "journal": list(map(_event, entry.entries)),
+        "journal": list(map(journal.encode, entry.entries)),
     }
-
-
-def _event(entry: Entry) -> dict[str, object]:
-    """Return a journal line as an object: the line's name as ``event``, and its values."""
-    line = journal.write(entry).decode().splitlines()[-1]
-    name, _, values = line.removeprefix("X-MailRelay-").partition(": ")
-    return {"event": name.lower(), **json.loads(values)}
 
 
 def cat(asked: Namespace) -> int:

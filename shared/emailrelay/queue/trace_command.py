@@ -1,10 +1,12 @@
 """The command ``trace``: what became of a message, also after it has left the store."""
 
+import json
 import os
 import re
 import sys
 import time
 from argparse import Namespace
+from collections.abc import Iterable
 from contextlib import aclosing
 
 from rich.console import Console
@@ -20,7 +22,7 @@ from emailrelay.queue.selection import parse_id
 from emailrelay.queue.trace_search import TraceSearch
 from emailrelay.store.base import Store
 from emailrelay.store.mail_history import SearchStep
-from emailrelay.terminal.output import counted, print_json, print_line
+from emailrelay.terminal.output import counted, print_line
 from emailrelay.terminal.run_command import CommandLineError
 
 _ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
@@ -59,16 +61,16 @@ async def _trace(
         search = TraceSearch(
             store=store, wanted=wanted, now=now, most=most, tell=_Bar(progress).show
         )
-        shown, kept = 0, list[PastMessage]()
+        shown, kept = 0, list[str]()
         async with aclosing(search.run()) as found:
             async for message in found:
                 shown += 1
+                lines = _lines(message, as_json=as_json)
                 if most:
-                    kept.append(message)
+                    kept.extend(lines)
                 else:
-                    _print(message, as_json=as_json)
-    for message in kept:
-        _print(message, as_json=as_json)
+                    _print(lines)
+    _print(kept)
     for damaged, reason in search.damaged.items():
         print_error(f"{damaged}: it is in the store and cannot be read: {reason}")
     if search.trouble is not None:
@@ -98,25 +100,26 @@ class _Bar:
         )
 
 
-def _print(message: PastMessage, *, as_json: bool) -> None:
-    if as_json:
-        print_json(time_line.as_json(message))
-    else:
-        for line in time_line.lines(message):
-            print_line(line)
+def _lines(message: PastMessage, *, as_json: bool) -> Iterable[str]:
+    return (json.dumps(time_line.as_json(message)),) if as_json else time_line.lines(message)
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        print_line(line)
 
 
 async def _unknown(store: Store, search: TraceSearch, text: str) -> int:
     """Say where we looked and what to try; return the exit status."""
     bounds = await store.history().bounds()
-    kept = (
-        "; the store keeps no history (history_days and history_size turn it on)"
-        if bounds.off
-        else f" and in the history of {counted(bounds.days, 'day')} and today"
+    looked = "" if search.wanted.id else f" ({counted(search.looked_at, 'message')})"
+    history = (
+        "" if bounds.off else f" and in the history of {counted(bounds.days, 'day')} and today"
     )
-    narrowed = " that --since leaves" if search.wanted.since is not None else ""
-    looked = "" if search.wanted.id else f", which has {counted(search.looked_at, 'message')},"
-    print_error(f"{text}: no message found in the store{looked}{kept}{narrowed}")
+    off = "it keeps no history (history_days and history_size turn it on)" if bounds.off else ""
+    narrowed = "--since leaves older mail out" if search.wanted.since is not None else ""
+    found = f"no message found in the store{looked}{history}"
+    print_error(f"{text}: {'; '.join(filter(None, (found, off, narrowed)))}")
     if search.wanted.id is None:
         return print_error("try a shorter text: a domain, a local part, or a few words of a reply")
     return print_error("try the sender's or a recipient's address")

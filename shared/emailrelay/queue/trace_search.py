@@ -1,6 +1,5 @@
 """Finds the messages of a trace: those in the store, then those of its history, each once."""
 
-import heapq
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -50,35 +49,30 @@ class TraceSearch:
                 yield message
 
     async def _all(self) -> AsyncGenerator[PastMessage]:
-        for message in await self._live():
-            yield message
+        async with aclosing(self._live()) as found:
+            async for message in found:
+                yield message
         try:
             async for message in self.store.history().find(self.wanted, self.tell):
                 yield message
         except StoreError as error:
             self.trouble = error
 
-    async def _live(self) -> list[PastMessage]:
-        found: list[PastMessage] = []
+    async def _live(self) -> AsyncGenerator[PastMessage]:
+        """Yield one at a time: a message may have 100,000 recipients."""
         try:
             if self.wanted.id is not None:
                 ids = [self.wanted.id]
             else:
                 ids = [listed.id async for listed in self.store.listing()]
+            ids.sort(key=arrival, reverse=True)
             for number, message in enumerate(ids, 1):
                 self.tell(SearchStep(place="messages in the store", done=number, total=len(ids)))
                 told = await self._read(message)
                 if told is not None and self.wanted.matches(told):
-                    found.append(told)
-                if self.most and len(found) > 2 * self.most + 1000:
-                    found = self._newest(found)
+                    yield told
         except StoreError as error:
             self.trouble = error
-        return self._newest(found)
-
-    def _newest(self, found: list[PastMessage]) -> list[PastMessage]:
-        most = self.most + 1 if self.most else len(found)
-        return heapq.nlargest(most, found, key=lambda message: arrival(message.id))
 
     async def _read(self, message: QueueId) -> PastMessage | None:
         try:

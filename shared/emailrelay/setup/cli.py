@@ -13,6 +13,7 @@ from emailrelay.errors import RelayError, reason_of
 from emailrelay.setup import links, places, reach, sendmail, shipped, units, users
 from emailrelay.setup.machine import Machine, SetupFailed
 from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
+from emailrelay.spool_owner import SERVICE_USER
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.command_line import CommandLineParser
 from emailrelay.terminal.error_lines import print_errors
@@ -29,6 +30,11 @@ _STATUSES = (
     (78, "the services could not run the commands"),
 )
 _SERVICES = ("receiver", "filterd", "forwarder")
+_WITH_PORT_25 = (
+    f"setpriv --reuid={SERVICE_USER} --regid={SERVICE_USER} --init-groups"
+    " --inh-caps=+net_bind_service --ambient-caps=+net_bind_service"
+)
+"""Becomes the user of the services, with the right that the units give: ports below 1024."""
 _EXAMPLE = shipped.OURS / "emailrelay.toml"
 
 
@@ -69,7 +75,7 @@ def _run(asked: argparse.Namespace) -> int:
             remedy = "install the relay in a directory that all users can read, as /opt/emailrelay"
             return print_errors(
                 PROGRAM,
-                f"the user {users.USER} could not run the commands: {reason}",
+                f"the user {SERVICE_USER} could not run the commands: {reason}",
                 remedy,
                 status=os.EX_CONFIG,
             )
@@ -147,9 +153,9 @@ def _try_command(machine: Machine, bin_dir: Path) -> None:
     command = str(bin_dir / "emailrelay-receiver")
     if not machine.has_program("runuser"):
         return
-    status, said = machine.try_run("runuser", "-u", users.USER, "--", command, "--version")
+    status, said = machine.try_run("runuser", "-u", SERVICE_USER, "--", command, "--version")
     if status:
-        raise SetupFailed(f"the user {users.USER} cannot run {command}: {said or status}")
+        raise SetupFailed(f"the user {SERVICE_USER} cannot run {command}: {said or status}")
 
 
 def _sum_up(tally: _Tally, *, dry_run: bool) -> None:
@@ -172,7 +178,8 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         return
     yield ""
     yield "Next:"
-    yield "  emailrelay-config init"
+    if not places.has_settings(machine):
+        yield "  emailrelay-config init"
     yield "  emailrelay-config check"
     if machine.has_systemd:
         names = " ".join(f"emailrelay-{service}" for service in _SERVICES)
@@ -180,7 +187,8 @@ def _next_steps(machine: Machine, bin_dir: Path) -> Iterator[str]:
         return
     yield "  start these commands at boot, each in the foreground:"
     for service in _SERVICES:
-        yield f"    runuser -u {users.USER} -- {bin_dir}/emailrelay-{service}"
+        as_user = _WITH_PORT_25 if service == "receiver" else f"runuser -u {SERVICE_USER}"
+        yield f"    {as_user} -- {bin_dir}/emailrelay-{service}"
 
 
 def parser() -> CommandLineParser:

@@ -8,6 +8,8 @@ from emailrelay.setup.machine import Machine
 from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
 
 LOCAL = Path("/usr/local")
+_ELSEWHERE = {PurePosixPath("share/fish/vendor_completions.d"): Path("/etc/fish/completions")}
+"""Folders that programs do not search below ``/usr/local``: fish does so only if XDG_DATA_DIRS says it."""
 _SEARCHED = (LOCAL, Path("/usr"), Path("/"))
 
 
@@ -21,10 +23,14 @@ def of_commands(bin_dir: Path, names: Iterable[str]) -> Mapping[Path, Path]:
 def of_files(shipped: Mapping[PurePosixPath, Path], ours: PurePosixPath) -> Mapping[Path, Path]:
     """Return the target of each link for pages and the like, which other programs look for."""
     return {
-        LOCAL / name: place
+        _searched(name): place
         for name, place in shipped.items()
         if not name.is_relative_to(ours) and place not in (LOCAL / name, Path("/usr") / name)
     }
+
+
+def _searched(name: PurePosixPath) -> Path:
+    return _ELSEWHERE.get(name.parent, LOCAL / name.parent) / name.name
 
 
 def set_up(machine: Machine, noun: str, links: Mapping[Path, Path]) -> SetupSteps:

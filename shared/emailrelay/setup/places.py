@@ -2,17 +2,19 @@
 
 import os
 import stat
-import tomllib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
+from emailrelay import settings_file, spool_dir
+from emailrelay.errors import ConfigError
 from emailrelay.setup.machine import Machine, SetupFailed, mode_of
 from emailrelay.setup.made_file import write
 from emailrelay.setup.step import AlreadySo, LeftAlone, SetupSteps, StepToTake
-from emailrelay.setup.users import USER
+from emailrelay.spool_owner import SERVICE_USER
 
-SETTINGS = Path("/etc/emailrelay/emailrelay.toml")
-_SPOOL = Path("/var/spool/emailrelay")
+SETTINGS = Path(settings_file.DEFAULT)
+_SPOOL = Path(spool_dir.PACKAGED)
 _SPOOL_MODE = 0o3770
 """Members of the group submit and look, and move no file of others: docs/security.md."""
 _SETTINGS_MODE = 0o2755
@@ -23,17 +25,30 @@ def spool_of(machine: Machine) -> Path:
     """Return the spool that the settings file names, else the default one.
 
     Raises:
+        SetupFailed: the settings file cannot be read, or is not TOML.
+
+    """
+    named = _settings(machine).get("spool_dir")
+    return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
+
+
+def has_settings(machine: Machine) -> bool:
+    """Tell if the settings file sets anything; a new one has comments only.
+
+    Raises:
         SetupFailed: the settings file is not TOML.
 
     """
+    return bool(_settings(machine))
+
+
+def _settings(machine: Machine) -> Mapping[str, object]:
+    if not machine.exists(SETTINGS):
+        return {}
     try:
-        settings = tomllib.loads(machine.real(SETTINGS).read_text("utf-8"))
-    except FileNotFoundError:
-        return _SPOOL
-    except ValueError as error:
-        raise SetupFailed(f"{SETTINGS} is not a settings file: {error}; correct it") from error
-    named = settings.get("spool_dir")
-    return Path(named) if isinstance(named, str) and Path(named).is_absolute() else _SPOOL
+        return settings_file.read(str(machine.real(SETTINGS)), {}).values
+    except ConfigError as error:
+        raise SetupFailed(f"{error}; correct the file") from error
 
 
 def is_used(machine: Machine, spool: Path) -> bool:
@@ -78,12 +93,12 @@ def take_down(machine: Machine, spool: Path, example: str) -> SetupSteps:
 
 def _spool(machine: Machine, spool: Path) -> SetupSteps:
     real = machine.real(spool)
-    told = f"the spool {spool} ({USER}:{USER}, mode {_SPOOL_MODE:o})"
-    give = partial(_give, machine, real, USER, _SPOOL_MODE)
+    told = f"the spool {spool} ({SERVICE_USER}:{SERVICE_USER}, mode {_SPOOL_MODE:o})"
+    give = partial(_give, machine, real, SERVICE_USER, _SPOOL_MODE)
     if not machine.exists(spool):
         yield StepToTake(f"create {told}", give)
         return
-    found, user = real.lstat(), machine.user(USER)
+    found, user = real.lstat(), machine.user(SERVICE_USER)
     if not stat.S_ISDIR(found.st_mode):
         raise SetupFailed(f"{spool} is not a directory; move it away, or name another spool_dir")
     if user is not None and found.st_uid == user.uid and not found.st_mode & 0o007:
@@ -92,16 +107,16 @@ def _spool(machine: Machine, spool: Path) -> SetupSteps:
         yield StepToTake(f"give {told}", give)
     else:
         yield LeftAlone(
-            f"{spool}: it holds files, and does not belong to {USER} alone",
-            f"if they are mail of this relay: chown -R {USER}:{USER} {spool}; chmod 2770 {spool}",
+            f"{spool}: it holds files, and does not belong to {SERVICE_USER} alone",
+            f"if they are mail of this relay: chown -R {SERVICE_USER}:{SERVICE_USER} {spool}; chmod 2770 {spool}",
         )
 
 
 def _settings_directory(machine: Machine) -> SetupSteps:
     directory = SETTINGS.parent
-    real, group = machine.real(directory), machine.group(USER)
+    real, group = machine.real(directory), machine.group(SERVICE_USER)
     if not machine.exists(directory):
-        told = f"create {directory} for settings and secrets (root:{USER}, mode {_SETTINGS_MODE:o})"
+        told = f"create {directory} for settings and secrets (root:{SERVICE_USER}, mode {_SETTINGS_MODE:o})"
         yield StepToTake(told, partial(_give, machine, real, "root", _SETTINGS_MODE))
         return
     found = real.stat()
@@ -110,8 +125,8 @@ def _settings_directory(machine: Machine) -> SetupSteps:
     )
     if found.st_uid != 0 or not readable:
         yield LeftAlone(
-            f"{directory}: {USER} cannot read it, or it does not belong to root",
-            f"chown root:{USER} {directory}; chmod {_SETTINGS_MODE:o} {directory}",
+            f"{directory}: {SERVICE_USER} cannot read it, or it does not belong to root",
+            f"chown root:{SERVICE_USER} {directory}; chmod {_SETTINGS_MODE:o} {directory}",
         )
     else:
         yield AlreadySo(f"{directory}, for settings and secrets")
@@ -119,9 +134,11 @@ def _settings_directory(machine: Machine) -> SetupSteps:
 
 def _give(machine: Machine, real: Path, owner: str, mode: int) -> None:
     """Make a directory, if it is missing, and give it to its owner and the group of the services."""
-    user, group = machine.user(owner), machine.group(USER)
+    user, group = machine.user(owner), machine.group(SERVICE_USER)
     if user is None or group is None:
-        raise SetupFailed(f"{real}: the user {owner} or the group {USER} is missing; run again")
+        raise SetupFailed(
+            f"{real}: the user {owner} or the group {SERVICE_USER} is missing; run again"
+        )
     real.parent.mkdir(parents=True, exist_ok=True)
     real.mkdir(mode=0o700, exist_ok=True)
     # Through a descriptor: the owner of a directory above could put a link in its place.

@@ -44,12 +44,11 @@ quickly).
 
 import asyncio
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Self
 
 from emailrelay.ack import Ack
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest
@@ -57,7 +56,7 @@ from emailrelay.envelope import Envelope
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.journal import AdministratorWish, Entry, History
 from emailrelay.journal import read as read_journal
-from emailrelay.queue_id import QueueId, arrived_at
+from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.settlement import Settlement
 from emailrelay.stage import Stage
@@ -279,25 +278,6 @@ class Feed(ABC):
         """End the watch."""
 
 
-class StageTotal(NamedTuple):
-    """The messages of one stage."""
-
-    messages: int
-    oldest: float | None
-    """The arrival of the oldest (seconds since 1970); None: there is none, or it is unknown."""
-
-
-def added(counts: Sequence[Mapping[Stage, StageTotal]]) -> dict[Stage, StageTotal]:
-    """Return the counts of several stores together."""
-    found = dict[Stage, StageTotal]()
-    for stage in Stage:
-        each = [one[stage] for one in counts]
-        oldest = [one.oldest for one in each if one.oldest is not None]
-        messages = sum(one.messages for one in each)
-        found[stage] = StageTotal(messages, min(oldest, default=None))
-    return found
-
-
 class Store(ABC):
     """Mail kept safely. Entering the ``async with`` block opens and recovers, leaving it closes."""
 
@@ -360,23 +340,6 @@ class Store(ABC):
         This default suits a store that is never away.
         """
         return None
-
-    async def counts(self) -> dict[Stage, StageTotal]:
-        """Count the messages of every stage, without reading any of them.
-
-        This default goes by ``listing``. A store with many messages has a faster way.
-
-        Raises:
-            StoreError: the store cannot be read now.
-
-        """
-        messages, oldest = Counter[Stage](), dict[Stage, float]()
-        async for listed in self.listing():
-            messages[listed.stage] += 1
-            arrived = arrived_at(listed.id)
-            since = listed.since if arrived is None else arrived
-            oldest[listed.stage] = min(since, oldest.get(listed.stage, since))
-        return {stage: StageTotal(messages[stage], oldest.get(stage)) for stage in Stage}
 
     def waiting(self, stage: Stage) -> int | None:  # noqa: ARG002 - see below
         """Return how many messages wait at a stage as this process knows, without looking.

@@ -2,7 +2,6 @@
 
 import contextlib
 import socket
-import sys
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from emailrelay import extras
 from emailrelay.errors import StoreError, StoreUnusable
 from emailrelay.events import Report
 from emailrelay.queue_id import QueueId
@@ -178,8 +178,7 @@ def _extra_installed() -> Generator[None]:
         yield
     except ImportError as error:
         raise StoreUnusable(
-            "store: PostgreSQL needs psycopg: in the checkout, run"
-            f" {sys.prefix}/bin/pip install '.[postgres]' ({error})"
+            f"store: PostgreSQL needs psycopg: {extras.advice('postgres')} ({error})"
         ) from error
 
 
@@ -199,10 +198,10 @@ def begin_submission(where: str, next_id: Callable[[], QueueId]) -> Submission:
         raise SubmissionRefused(str(error)) from error
 
 
-def open_view(where: str, fallback: str | None, report: Report) -> QueueView:
+def open_view(where: str | Path, fallback: str | None, report: Report) -> QueueView:
     """Return the queue at ``where``, which has no directory; see ``quick_chooser.view_at``."""
     if not is_postgres(where):
-        raise StoreUnusable(f"{where.partition(':')[0]}: there is no such queue to show")
+        raise StoreUnusable(f"{str(where).partition(':')[0]}: there is no such queue to show")
     with _extra_installed():
         from emailrelay.store.postgres.postgres_view import PostgresView  # noqa: PLC0415
     views: list[Callable[[], QueueView]] = [

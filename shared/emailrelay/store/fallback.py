@@ -21,7 +21,7 @@ from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Feed, Listed, StageTotal, Store, added
+from emailrelay.store.base import Claim, Draft, Feed, Listed, Store
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.history_of_several import HistoryOfSeveral
@@ -249,10 +249,6 @@ class FallbackStore(Store):
 
     def _note_bounds(self, bounds: HistoryBounds) -> None:
         self._bounds = bounds
-
-    async def counts(self) -> dict[Stage, StageTotal]:
-        """See ``Store.counts``; a message that is being handed over may count twice."""
-        return added([await self._second.counts(), await self._now.counts()])
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""

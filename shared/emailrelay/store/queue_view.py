@@ -8,8 +8,7 @@ from typing import NamedTuple, Self
 from emailrelay import journal
 from emailrelay.envelope import Envelope
 from emailrelay.journal import Entry, History
-from emailrelay.queue_id import QueueId
-from emailrelay.queue_uuid import to_uuid
+from emailrelay.queue_id import QueueId, arrived_at
 from emailrelay.schedule import is_due
 from emailrelay.stage import Stage
 
@@ -79,16 +78,7 @@ def waits(stage: Stage, next_attempt: float | None, now: float) -> bool:
 
 def arrived(listed: Listed) -> float:
     """Return the arrival time (seconds since 1970): from an id of ours, else from the file."""
-    return time_in_id(listed.id) or listed.since
-
-
-def time_in_id(message: QueueId) -> float | None:
-    """Return the time of arrival in an id of this relay; None: it is another program's."""
-    try:
-        to_uuid(message)
-    except ValueError:
-        return None
-    return int(message.partition(".")[0]) / 1000
+    return arrived_at(listed.id) or listed.since
 
 
 class QueueView(ABC):

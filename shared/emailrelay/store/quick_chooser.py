@@ -11,14 +11,16 @@ from emailrelay.store.spool.submission import SpoolSubmission
 from emailrelay.store.submission import Submission, SubmissionRefused
 
 if TYPE_CHECKING:  # the journal takes 10 ms, and only those who look read it
+    from pathlib import Path
+
     from emailrelay.events import Event
     from emailrelay.store.queue_view import QueueView
 
 
-def directory_at(where: str) -> str | None:
+def directory_at(where: "str | Path") -> str | None:
     """Return the directory of the spool at ``where``. None: the store there has no directory."""
-    if ":" not in where:
-        return where
+    if not isinstance(where, str) or ":" not in where:
+        return str(where)
     from emailrelay.store.chooser import spool_at  # noqa: PLC0415 - only URLs need it
 
     spool = spool_at(where)
@@ -69,7 +71,10 @@ def takes_submissions(where: str) -> bool:
 
 
 def view_at(
-    where: str, *, fallback: str | None = None, report: "Callable[[Event], None] | None" = None
+    where: "str | Path",
+    *,
+    fallback: str | None = None,
+    report: "Callable[[Event], None] | None" = None,
 ) -> "QueueView":
     """Return the queue of the store at ``where``, a directory or a URL.
 

@@ -17,7 +17,7 @@ from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import PROCESS_BITS, QueueId, QueueIds
 from emailrelay.routes import Rate
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Draft, Listed, StageTotal, Store, added
+from emailrelay.store.base import Claim, Draft, Listed, Store
 from emailrelay.store.failure import FailedMessage
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.history_of_several import HistoryOfSeveral
@@ -216,13 +216,6 @@ class SeveralStores(Store):
 
     def _note_bounds(self, bounds: HistoryBounds) -> None:
         self._bounds = bounds
-
-    async def counts(self) -> dict[Stage, StageTotal]:
-        """See ``Store.counts``."""
-        found = [await store.counts() for store in tuple(self._open)]
-        if len(found) < len(self._all):
-            raise StoreError("count messages", "one of several stores is away")
-        return added(found)
 
     async def wish(self, message: QueueId, wish: AdministratorWish) -> bool:
         """See ``Store.wish``."""

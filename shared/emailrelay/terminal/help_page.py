@@ -5,7 +5,6 @@ The manual pages and the completions of the shells are made of the same values.
 
 import os
 import sys
-import textwrap
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -163,6 +162,8 @@ def _entry(names: str, text: str, width: int, text_at: int) -> Iterator[str]:
 
 def _wrapped(text: str, width: int, rest: str = "", first: str = "") -> Sequence[str]:
     """Return the lines of a text; a word that is longer than a line is cut."""
+    import textwrap  # noqa: PLC0415 - few calls of a command show its help
+
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=rest, break_on_hyphens=False
     )

@@ -8,7 +8,6 @@ from emailrelay.standard_streams import drop_output, prepare_streams
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.output import output_until_closed
 
-
 _INTERRUPTED = 130
 """The exit status of shells for a process that SIGINT ended."""
 

@@ -1,6 +1,7 @@
 """Commands made with Typer: the options that all have, their help, and errors turned into exit codes."""
 
 import os
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
@@ -76,7 +77,6 @@ def new_app(
     app = typer.Typer(
         name=program,
         cls=_Commands,
-        no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode=None,  # it would take [[account]] in a help text for markup
@@ -181,13 +181,15 @@ def run(
     ``aborted`` is printed after a "no" to a question, ``failed`` is the status of a ``RelayError``
     that has no other.
     """
+    words = sys.argv[1:] if argv is None else list(argv)
 
     def act() -> int:
+        if not words:
+            raise CommandLineError("name a command; --help lists them")
         try:
-            return app(argv, prog_name=program, standalone_mode=False) or os.EX_OK
+            return app(words, prog_name=program, standalone_mode=False) or os.EX_OK
         except typer.TyperException as error:
-            words = error.format_message() or "name a command; --help lists them"
-            raise CommandLineError(words) from error
+            raise CommandLineError(error.format_message()) from error
         except typer.Abort:
             return print_errors(program, aborted, status=1)
 

@@ -30,6 +30,7 @@ from emailrelay.settlement import (
     Settlement,
     after_attempt,
     refusals_final,
+    with_address,
 )
 from emailrelay.store.base import Claim
 from emailrelay_forwarder.delivery.attempt import Attempts
@@ -50,6 +51,7 @@ class Forwarding:
     def __init__(self, rules: Rules, recovered: Callable[[], None]) -> None:
         self._rules = rules
         self._report = rules.report
+        self._recovered, self._recoveries = recovered, 0
         self._open_routes = OpenRoutes(
             rules.open_session,
             most=rules.most,
@@ -57,9 +59,13 @@ class Forwarding:
             limits=rules.limits,
             report=rules.report,
             clock=rules.clock,
-            recovered=recovered,
+            recovered=self._call_back,
         )
         self._attempts = Attempts(rules, self._open_routes)
+
+    def _call_back(self) -> None:
+        self._recoveries += 1
+        self._recovered()
 
     async def forward(self, claim: Claim, progress: Progress) -> Settlement:
         """Make one attempt and settle the claim; return the settlement.
@@ -72,6 +78,7 @@ class Forwarding:
             progress.settled.set()
 
     async def _forward(self, claim: Claim, progress: Progress) -> Settlement:
+        recoveries = self._recoveries
         try:
             await self._attempts.make(claim, progress)
         except NoLongerWanted:
@@ -86,7 +93,11 @@ class Forwarding:
                 progress.obstacle = Reply(451, "4.3.2 stopped before the message was done")
                 await self._settle(claim, progress)
             raise
-        return await self._settle(claim, progress)
+        settlement = await self._settle(claim, progress)
+        if progress.trouble is not None and self._recoveries != recoveries:
+            # The call went out before the message was recorded as one that waits for it.
+            self._recovered()
+        return settlement
 
     @property
     def paused(self) -> bool:
@@ -276,7 +287,7 @@ def _why(attempt: Attempt, progress: Progress) -> tuple[int, str]:
     """Return why a message waits, as code and text with its source: the server, or this relay."""
     for address, reply in attempt.replies.items():
         if not reply.accepted and not reply.permanent:
-            return reply.code, f"{attempt.peer} said: {reply} <{address}>"
+            return reply.code, f"{attempt.peer} said: {with_address(str(reply), address)}"
     code = progress.why.code if progress.why else 0
     return code, str(progress.obstacle or progress.trouble or "no answer")
 

@@ -5,7 +5,7 @@ would delay mail by the whole connection timeout, on each new connection.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import chain, zip_longest
 from typing import NamedTuple
 
@@ -75,7 +75,7 @@ async def first_to_answer(
     now = asyncio.get_running_loop().time
     waiting = silent.last(interleaved(addresses), now())
     attempts: dict[asyncio.Task[Wire], SocketAddress] = {}
-    troubles: list[SessionError] = []
+    troubles: dict[SocketAddress, SessionError] = {}
     try:
         while waiting or attempts:
             if waiting:
@@ -90,7 +90,7 @@ async def first_to_answer(
                     connection = attempt.result()
                 except SessionError as trouble:
                     silent.note(address, now())
-                    troubles.append(trouble)
+                    troubles[address] = trouble
                 else:
                     silent.answered(address)
                     for other in attempts.values():
@@ -113,7 +113,12 @@ def _give_up(attempt: asyncio.Task[Wire]) -> None:
     attempt.cancel()
 
 
-def _joined(troubles: Sequence[SessionError]) -> SessionError:
-    """Return one error for the failures of all addresses."""
-    texts = [trouble.reply.text.removeprefix("4.4.1 ") for trouble in troubles]
+def _joined(troubles: Mapping[SocketAddress, SessionError]) -> SessionError:
+    """Return one error for the failures of all addresses.
+
+    Its text does not depend on the order of the tries: the same trouble is one reason in the log
+    and one group in the queue.
+    """
+    by_address = sorted(troubles.items(), key=lambda item: str(item[0]))
+    texts = [trouble.reply.text.removeprefix("4.4.1 ") for _, trouble in by_address]
     return unreachable("; ".join(texts))

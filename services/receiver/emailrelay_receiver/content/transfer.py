@@ -20,10 +20,10 @@ from emailrelay_receiver.content.incoming_message import (
 from emailrelay_receiver.context import ReceiverContext
 from emailrelay_receiver.dialogue.dialogue import SmtpDialogue
 from emailrelay_receiver.dialogue.outcomes import Goodbye, ReceiveChunk
+from emailrelay_receiver.dialogue.replies import OUR_ERROR
 
 _GO_AHEAD = Reply(354, "end with <CRLF>.<CRLF>")
 _NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try again later")
-_NOT_TAKEN = Reply(451, "4.3.0 an error of ours, try again later")
 
 
 class ContentTransfer:
@@ -141,7 +141,7 @@ class ContentTransfer:
         queue_id = await message.commit(self._session_name)
         mail.message_id = message.envelope.message_id
         if queue_id is None:
-            return message.refusal or _NOT_TAKEN
+            return message.refusal or OUR_ERROR
         reply = await self._reply_to(queue_id, message)
         if reply.accepted:
             self._context.report(

@@ -5,6 +5,7 @@ from emailrelay.reply import Reply
 TOO_LONG = Reply(500, "5.5.2 command line too long")
 TOO_BIG = Reply(552, "5.3.4 message too big")
 NOT_NOW = Reply(451, "4.3.0 cannot take mail right now, try again later")
+OUR_ERROR = Reply(451, "4.3.0 an error of ours, try again later")
 NO_ROOM = Reply(452, "4.3.1 no room for mail right now, try again later")
 ENCRYPT_FIRST = Reply(530, "5.7.0 say STARTTLS first")
 ENCRYPT_TO_LOG_IN = Reply(538, "5.7.11 say STARTTLS before this")

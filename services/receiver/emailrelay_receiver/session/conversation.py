@@ -25,6 +25,7 @@ from emailrelay_receiver.dialogue.outcomes import (
 )
 from emailrelay_receiver.dialogue.redaction import command_word
 from emailrelay_receiver.dialogue.refused_mail import refused_mail
+from emailrelay_receiver.dialogue.replies import OUR_ERROR
 from emailrelay_receiver.dialogue.transaction import NO_MAIL, MailTransaction
 from emailrelay_receiver.session.address_check import AddressCheck
 from emailrelay_receiver.session.arrival import CLOSING_DOWN
@@ -32,7 +33,6 @@ from emailrelay_receiver.session.log_in import log_in
 
 _GO_AHEAD = Reply(220, "2.0.0 go ahead")
 _ENDLESS = Reply(421, "4.7.0 endless line")
-_OUR_ERROR = Reply(451, "4.3.0 an error of ours, try again later")
 
 
 class Conversation:
@@ -118,9 +118,7 @@ class Conversation:
                 raise EOFError from error
             self._channel.log.own_error(error)
             # In the middle of content it is unknown where the commands begin again.
-            return (
-                _OUR_ERROR if self._channel.limits.phase is Phase.WORKING else Goodbye(_OUR_ERROR)
-            )
+            return OUR_ERROR if self._channel.limits.phase is Phase.WORKING else Goodbye(OUR_ERROR)
         return outcome
 
     def _decide(self, line: bytes) -> Outcome:

@@ -3,6 +3,8 @@
 import os
 import sys
 
+from emailrelay import extras
+
 
 def main() -> int:
     """Run the command line; return the exit status."""
@@ -10,8 +12,7 @@ def main() -> int:
         from emailrelay.store.postgres import cli  # noqa: PLC0415 - it imports the extra
     except ImportError as error:
         sys.stderr.write(
-            "emailrelay-store: PostgreSQL needs psycopg: in the checkout, run"
-            f" {sys.prefix}/bin/pip install '.[postgres]' ({error})\n"
+            f"emailrelay-store: PostgreSQL needs psycopg: {extras.advice('postgres')} ({error})\n"
         )
         return os.EX_UNAVAILABLE
     return cli.main()

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.events import Report
-from emailrelay.queue_id import QueueId
+from emailrelay.queue_id import QueueId, arrived_at
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.schedule import FARTHEST
 from emailrelay.stage import Stage
@@ -17,7 +17,7 @@ from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.message import operator
 from emailrelay.store.postgres.message.row import COLUMNS, Row, read, uuid_of
 from emailrelay.store.postgres.short_work import opened
-from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount, time_in_id
+from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount
 
 _T = TypeVar("_T")
 _AT_ONCE = 200
@@ -103,7 +103,7 @@ class PostgresView(QueueView):
                     later=bool(later),
                     messages=cast("int", messages),
                     octets=int(cast("int", octets)),
-                    oldest=time_in_id(from_uuid(UUID(str(first)))) or now,
+                    oldest=arrived_at(from_uuid(UUID(str(first)))) or now,
                 )
                 for stage, later, messages, octets, first in await cursor.fetchall()
             ]

@@ -12,7 +12,7 @@ from emailrelay.events import Report
 from emailrelay.journal import AdministratorWish, Entry
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
-from emailrelay.store.base import Listed, StageTotal, Store
+from emailrelay.store.base import Listed, Store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.postgres import sweep
 from emailrelay.store.postgres.feed.feed import PostgresFeed
@@ -157,10 +157,6 @@ class PostgresStore(Store):
     def unavailable(self) -> StoreError | None:
         """See ``Store.unavailable``."""
         return self._database.connections.unavailable("begin a message")
-
-    async def counts(self) -> dict[Stage, StageTotal]:
-        """See ``Store.counts``."""
-        return await operator.counts(self._database)
 
     def limits(self, route: str) -> PostgresLimits:
         """See ``Store.limits``."""

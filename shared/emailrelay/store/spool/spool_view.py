@@ -6,9 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from emailrelay import envelope_format, journal
 from emailrelay.errors import DamagedMessage, reason_of
-from emailrelay.queue_id import QueueId, arrival
+from emailrelay.queue_id import QueueId, arrival, arrived_at
 from emailrelay.stage import Stage
-from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount, time_in_id
+from emailrelay.store.queue_view import Listed, QueueEntry, QueueView, StageCount
 from emailrelay.store.spool.disk import files, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 
@@ -37,10 +37,15 @@ class SpoolView(QueueView):
         for message in filter(names.is_id, ids):
             yield from (names.EnvelopeName(message, stage) for stage in Stage)
 
-    def _listed(self, entry: names.EnvelopeName) -> Listed | None:
+    def _since(self, entry: names.EnvelopeName) -> float | None:
         try:
-            since = files.status_of(self._root / names.envelope(entry.id, entry.stage)).st_mtime
+            return files.status_of(self._root / names.envelope(entry.id, entry.stage)).st_mtime
         except FileNotFoundError:
+            return None
+
+    def _listed(self, entry: names.EnvelopeName) -> Listed | None:
+        since = self._since(entry)
+        if since is None:
             return None
         try:
             size = files.status_of(self._root / names.content(entry.id)).st_size
@@ -54,15 +59,15 @@ class SpoolView(QueueView):
 
     def _count_names(self) -> Iterable[StageCount]:
         numbers, oldest = Counter[Stage](), dict[Stage, float]()
-        for entry in filter(None, map(names.parse, files.listed(self._root))):
-            since = time_in_id(entry.id)
-            if since is None:
-                listed = self._listed(entry)
-                if listed is None:
+        with files.scanned(self._root) as found:
+            for item in found:
+                # Half of the names are contents.
+                if item.name.endswith(".content") or (entry := names.parse(item.name)) is None:
                     continue
-                since = listed.since
-            numbers[entry.stage] += 1
-            oldest[entry.stage] = min(since, oldest.get(entry.stage, since))
+                since = arrived_at(entry.id) or self._since(entry)
+                if since is not None:
+                    numbers[entry.stage] += 1
+                    oldest[entry.stage] = min(since, oldest.get(entry.stage, since))
         return [
             StageCount(stage, later=False, messages=number, octets=0, oldest=oldest[stage])
             for stage, number in numbers.items()

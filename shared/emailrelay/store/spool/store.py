@@ -17,12 +17,11 @@ from emailrelay.journal import AdministratorWish, Entry, Wished
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
 from emailrelay.stage import Stage
-from emailrelay.store.base import Claim, Listed, StageTotal, Store
+from emailrelay.store.base import Claim, Listed, Store
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.spool.disk import directory_check, files, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
-from emailrelay.store.spool.feed import counting
 from emailrelay.store.spool.feed.feed import SharedHints, SpoolFeed, dispatch
 from emailrelay.store.spool.feed.hints import WatchedHints
 from emailrelay.store.spool.history.spool_history import SpoolHistory
@@ -215,12 +214,6 @@ class SpoolStore(Store):
                         yield listed
                 if count % _PER_TURN == 0:
                     await asyncio.sleep(0)
-
-    async def counts(self) -> dict[Stage, StageTotal]:
-        """See ``Store.counts``."""
-        root = self._spool.root
-        with as_store_error(f"count the messages in {root}"):
-            return await in_thread(counting.count, root)
 
     def waiting(self, stage: Stage) -> int | None:
         """See ``Store.waiting``; another process may have watched a message leave."""

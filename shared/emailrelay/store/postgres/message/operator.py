@@ -7,11 +7,11 @@ from uuid import UUID
 from emailrelay import journal
 from emailrelay.envelope import Envelope
 from emailrelay.journal import AdministratorWish, Entry, History
-from emailrelay.queue_id import QueueId, arrived_at
+from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.base import Listed, StageTotal
+from emailrelay.store.base import Listed
 from emailrelay.store.postgres.link.clock import NOW
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
@@ -26,9 +26,6 @@ _OPERATOR = "operator"
 _LIST = """
 select id, stage, extract(epoch from run_at)::float8, size from emailrelay.message
 where stage = any(%(stages)s) and id > %(after)s order by id limit %(most)s
-"""
-_COUNT = """
-select stage, count(*), min(id::text collate "C") from emailrelay.message group by stage
 """
 # Ids begin with the time of arrival, and no aggregate compares uuids before PostgreSQL 18.
 _FIRST = UUID(int=0)
@@ -67,18 +64,6 @@ async def listing(database: Database, stages: Sequence[Stage]) -> AsyncIterator[
             )
         if len(rows) < _AT_ONCE:
             return
-
-
-async def counts(database: Database) -> dict[Stage, StageTotal]:
-    """See ``Store.counts``."""
-    async with database.connections.lend("count the messages") as connection:
-        cursor = await connection.execute(_COUNT)
-        rows = await cursor.fetchall()
-    found = dict.fromkeys(Stage, StageTotal(0, None))
-    for stage, messages, first in rows:
-        arrived = arrived_at(from_uuid(UUID(str(first))))
-        found[Stage(str(stage))] = StageTotal(cast("int", messages), arrived)
-    return found
 
 
 async def read_journal(

@@ -90,6 +90,8 @@ def close_large(descriptor: int, directory: Directory, name: str, bounds: Histor
 def trim(directory: Directory, bounds: HistoryBounds, now: float) -> None:
     """Remove the files beyond the bounds, oldest first; the file of today stays.
 
+    A directory with the name of a file is not ours, and stays.
+
     Raises:
         OSError: one cannot be removed.
 
@@ -98,19 +100,24 @@ def trim(directory: Directory, bounds: HistoryBounds, now: float) -> None:
     kept = current(day_of(now))
     oldest = day_of(now - bounds.days * 86400)
     sizes = {each: _size(directory / each.name) for each in found}
-    total = sum(sizes.values())
-    for each in found:
+    total = sum(size or 0 for size in sizes.values())
+    for each, size in sizes.items():
+        if size is None:
+            continue
         beyond = each.day < oldest or total > bounds.octets
         if bounds.off or (beyond and each.name != kept):
             files.remove(directory / each.name)
-            total -= sizes[each]
+            total -= size
 
 
-def _size(at: Location) -> int:
+def _size(at: Location) -> int | None:
+    """Return the octets of a file, 0 for other kinds; None for a directory."""
     try:
         status = files.status_of(at)
     except FileNotFoundError:
         return 0
+    if stat.S_ISDIR(status.st_mode):
+        return None
     return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 

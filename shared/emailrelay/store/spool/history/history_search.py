@@ -24,6 +24,9 @@ from emailrelay.store.spool.history.day_files import DayFile
 
 _PIECE = 2 * history_record.LARGEST
 """Octets read at a time: more than a record has."""
+_PASSED_OVER = 64 * 1024 * 1024
+"""Octets without a line end that are passed over. The rest of such a file is not read: a member of
+the spool's group can make a file of many TB that takes no room on the disk."""
 _SLACK = 300.0
 """Seconds by which the order of records may differ from that of their ends."""
 _ENDED = re.compile(rb'\{"v":[0-9]+,"id":"[^"\n]*","ended":([0-9]{1,12}(?:\.[0-9]{1,9})?)[,}]')
@@ -133,17 +136,19 @@ def _opened(directory: Directory, place: DayFile) -> Generator[int | None]:
 
 def _pieces(descriptor: int, start: int) -> Iterator[bytes]:
     """Yield whole lines; a line that is longer than a piece is passed over."""
-    while block := os.pread(descriptor, _PIECE, start):
+    passed = 0
+    while passed < _PASSED_OVER and (block := os.pread(descriptor, _PIECE, start)):
         end = block.rfind(b"\n") + 1
         if end:
             yield block[:end]
+        passed = 0 if end else passed + len(block)
         start += end or len(block)
 
 
 def _pieces_back(descriptor: int) -> Iterator[bytes]:
     """Yield whole lines, from the end of the file on; see ``_pieces``."""
-    end = os.fstat(descriptor).st_size
-    while end > 0:
+    end, passed = os.fstat(descriptor).st_size, 0
+    while end > 0 and passed < _PASSED_OVER:
         start = max(0, end - _PIECE)
         block = os.pread(descriptor, end - start, start)
         if not block:
@@ -151,6 +156,7 @@ def _pieces_back(descriptor: int) -> Iterator[bytes]:
         begin = block.find(b"\n", 0, -1) + 1 if start else 0
         if begin or not start:
             yield block[begin:]
+        passed = 0 if begin else passed + len(block)
         end = start + begin
 
 
