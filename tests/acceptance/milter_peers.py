@@ -61,7 +61,7 @@ def opendkim(folder: Path, key: Path) -> RunningMilter:
         f"Syslog no\nBackground no\nMode s\nDomain x.test\nSelector sel\nKeyFile {key}\n"
         f"RequireSafeKeys no\nSocket local:{socket}\nCanonicalization relaxed/relaxed\nPidFile {folder}/opendkim.pid\n"
     )
-    command = ["/usr/sbin/opendkim", "-f", "-x", config]
+    command: list[str | Path] = ["/usr/sbin/opendkim", "-f", "-x", config]
     return RunningMilter(Process("opendkim", command, folder), socket)
 
 
@@ -99,7 +99,7 @@ def rspamd(folder: Path) -> RunningMilter:
         "actions { reject = 15; add_header = 6; }\n"
         'group "none" { symbol "NONE" { weight = 1; } }\n'
     )
-    command = ["/usr/bin/rspamd", "-f", "-i", "-c", config]
+    command: list[str | Path] = ["/usr/bin/rspamd", "-f", "-i", "-c", config]
     return RunningMilter(Process("rspamd", command, folder), socket)
 
 
@@ -107,7 +107,16 @@ def spamass(folder: Path, spamd: str) -> RunningMilter:
     """Give SpamAssassin's milter, which asks a spamd at ``host:port``."""
     socket = folder / "spamass"
     host, _, port = spamd.partition(":")
-    command = ["/usr/sbin/spamass-milter", "-p", socket, "--", "-d", host, "-p", port]
+    command: list[str | Path] = [
+        "/usr/sbin/spamass-milter",
+        "-p",
+        socket,
+        "--",
+        "-d",
+        host,
+        "-p",
+        port,
+    ]
     env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     return RunningMilter(Process("spamass-milter", command, folder, env=env), socket)
 

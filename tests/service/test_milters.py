@@ -173,10 +173,17 @@ async def test_body_comes_in_pieces_and_the_rest_can_be_skipped(desk: Desk) -> N
     content = b"Subject: big\r\n\r\n" + bytes(150_000)
     whole = ScriptedMilter()
     await desk.ask(whole, desk.copy(content))
-    assert [len(data) for data in whole.told(b"B")] == [65_535, 65_535, 18_930]
+    assert [len(data) for data in whole.told(b"B")] == [65_535, 65_535, 18_930, 2]
     skipping = ScriptedMilter(answers={b"B": packet(b"s")})
     assert await desk.ask(skipping, desk.copy(content)) == Accept()
     assert skipping.steps_heard == "OCHMRRTLNBE"
+
+
+async def test_last_line_of_a_body_has_an_end(desk: Desk) -> None:
+    for body in (b"no end", b"end\r\n", b"\r\n"):
+        script = ScriptedMilter()
+        await desk.ask(script, desk.copy(b"Subject: x\r\n\r\n" + body))
+        assert b"".join(script.told(b"B")) == body.removesuffix(b"\r\n") + b"\r\n"
 
 
 @pytest.mark.parametrize("step", [b"C", b"H", b"M", b"R", b"T", b"L", b"N", b"B", b"E"])

@@ -61,7 +61,7 @@ async def run(
     envelope = envelope_format.parse(read_envelope(copy.envelope)).envelope
     with (
         opened(copy.content, "content") as content,
-        tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=copy.content.parent) as body,
+        tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(copy.content.parent)) as body,
     ):
         mail = _Mail(content, envelope, message, cast("BinaryIO", body))
         result = await _converse(place, mail, connections, on_progress)
@@ -104,7 +104,7 @@ class _Mail:
             mail=facts.mail(),
             recipients={address: facts.rcpt(address) for address in self.envelope.recipients},
             fields=self.header.fields,
-            body=self.body(packets.CHUNK),
+            body=_ended(self.body(packets.CHUNK)),
             macros=facts.macros,
             on_progress=on_progress,
             on_body=self._keep,
@@ -120,6 +120,19 @@ class _Mail:
         if self.new_body.tell() + len(piece) > 2 * self.size + _ROOM:
             raise MilterError("its new body is too large")
         self.new_body.write(piece)
+
+
+def _ended(body: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield a body with the end of its last line, as the next server gets it.
+
+    Without it OpenDKIM signs nothing.
+    """
+    last = b"\r\n"
+    for piece in body:
+        yield piece
+        last = (last + piece)[-2:]
+    if last != b"\r\n":
+        yield b"\r\n"
 
 
 async def _converse(
