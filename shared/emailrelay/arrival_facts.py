@@ -1,7 +1,6 @@
 """The facts about the session in which a message arrived: what the old envelope format lacks."""
 
 import json
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 
@@ -26,11 +25,7 @@ def encode(facts: ArrivalFacts) -> dict[str, Any]:
 def decode(line: bytes) -> ArrivalFacts | None:
     """Read the facts from a line of JSON; None: it is none."""
     try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
+        value: Any = json.loads(line)
+        return ArrivalFacts(*(str(value.get(name, "")) for name in ArrivalFacts._fields))
+    except (ValueError, RecursionError, AttributeError):
         return None
-    return _facts(value) if isinstance(value, dict) else None
-
-
-def _facts(value: Mapping[str, Any]) -> ArrivalFacts:
-    return ArrivalFacts(*(str(value.get(name, "")) for name in ArrivalFacts._fields))
