@@ -7,9 +7,11 @@ from typing import TypeAlias, assert_never
 
 from emailrelay.errors import DamagedMessage
 from emailrelay.filters import editing, spamd
-from emailrelay.filters.connections import Connections, NoFilterAnswer
+from emailrelay.filters.connections import NoFilterAnswer
+from emailrelay.filters.pipe import NoPipeAnswer
 from emailrelay.filters.program import Programs
 from emailrelay.filters.result import opened, spoilt
+from emailrelay.filters.shipped.parameters import PipeFilter
 from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
 from emailrelay.queue_id import QueueId
@@ -17,7 +19,7 @@ from emailrelay.reply import Reply
 
 _SPAM = Reply(550, "5.7.1 message looks like spam")
 
-Served: TypeAlias = NetFilter | SpamFilter | MessageIdFilter
+Served: TypeAlias = NetFilter | SpamFilter | MessageIdFilter | PipeFilter
 
 
 async def run(
@@ -31,10 +33,10 @@ async def run(
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await _run(one, content, message, side, programs.connections)
+            return await _run(one, content, message, side, programs)
     except DamagedMessage as error:
         return spoilt(error)
-    except (NoFilterAnswer, spamd.NoJudgement) as error:
+    except (NoFilterAnswer, NoPipeAnswer, spamd.NoJudgement) as error:
         return BrokenFilter(reason=str(error))
     except OSError as error:
         if limit.expired():
@@ -43,12 +45,15 @@ async def run(
 
 
 async def _run(
-    one: Served, content: Path, message: QueueId, side: Side, connections: Connections
+    one: Served, content: Path, message: QueueId, side: Side, programs: Programs
 ) -> Verdict:
     match one:
         case NetFilter(place):
             # It gets the path of the content, and answers with a line.
-            answer = await connections.ask(place, bytes(content) + b"\n")
+            answer = await programs.connections.ask(place, bytes(content) + b"\n")
+            return from_line(answer.decode(errors="replace").rstrip("\r"), side)
+        case PipeFilter():
+            answer = await programs.pipes.ask(one, content)
             return from_line(answer.decode(errors="replace").rstrip("\r"), side)
         case SpamFilter(edit=True):
             await _mark(one, content)

@@ -1,0 +1,34 @@
+"""Reads the specs of the filters that ship: a path or a name of a table behind the kind."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeAlias, TypeVar
+
+from emailrelay.errors import ConfigError
+from emailrelay.filters.shipped.parameters import FilterTables, PipeFilter, Shipped
+
+KINDS = "pipe:PROGRAM"
+"""The possible specs, for messages."""
+
+_Parse: TypeAlias = Callable[[str, str, FilterTables], Shipped]
+_T = TypeVar("_T")
+
+
+def _pipe(spec: str, rest: str, tables: FilterTables) -> PipeFilter:
+    if "/" in rest:
+        return PipeFilter(spec, Path(rest).absolute())
+    return _of_table(spec, rest, tables.pipe, "a path with a slash")
+
+
+def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _T:
+    kind = spec.partition(":")[0]
+    if name in tables:
+        return tables[name]
+    known = ", ".join(tables) or "none"
+    choices = f"{instead}, or the name of a table [[{kind}]] in the settings file ({known})"
+    raise ConfigError([f"filter {spec}: write {choices}"])
+
+
+PARSERS: Mapping[str, _Parse] = MappingProxyType({"pipe": _pipe})
+"""By kind; each takes the spec, the part behind the colon, and the tables."""
