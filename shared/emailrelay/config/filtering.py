@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import ValidationInfo, field_validator
 
 from emailrelay.config.declared import Declared
-from emailrelay.config.filter_tables import PipeSettings
+from emailrelay.config.filter_tables import HeaderSettings, PipeSettings
 from emailrelay.config.tables import Tables
 from emailrelay.config.values import AtStart, Filters, PositiveCount, Seconds
 from emailrelay.errors import ConfigError
@@ -28,6 +28,9 @@ class FilterTableOptions(Declared):
     pipe: Tables[PipeSettings] = ()
     """Programs that stay running, for filter pipe:NAME."""
 
+    header: Tables[HeaderSettings] = ()
+    """Edits of headers, for filter header:NAME."""
+
     @property
     def filter_tables(self) -> FilterTables:
         """Return the tables as plain values."""
@@ -39,7 +42,7 @@ class FilterOptions(FilterTimeOptions, FilterTableOptions):
 
     filter: Filters = []
     """The filters of all incoming mail, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT,
-    spam-edit:HOST:PORT, pipe:PROGRAM, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
+    spam-edit:HOST:PORT, pipe:PROGRAM, header:EDIT, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
     filters, new mail waits for them before it is forwarded."""
 
     @field_validator("filter")

@@ -88,7 +88,7 @@ class Chain:
                 argv = (one.path, copy.content, copy.envelope)
                 return _verdict(await self.programs.run(argv, message=message), self.side)
             case _:
-                return await servers.run(one, copy.content, message, self.side, self.programs)
+                return await servers.run(one, copy, message, self.side, self.programs)
 
 
 def _problem(copy: FilterCopy, original: Original | None) -> object:

@@ -1,17 +1,20 @@
-"""Runs the filters that are not programs: network filters, spamd, and the built-in Message-ID."""
+"""Runs the filters that are not started for each message: servers, and those that ship."""
 
 import asyncio
 import os
 from pathlib import Path
-from typing import TypeAlias, assert_never
+from typing import TypeAlias
 
 from emailrelay.errors import DamagedMessage
 from emailrelay.filters import editing, spamd
 from emailrelay.filters.connections import NoFilterAnswer
+from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.pipe import NoPipeAnswer
 from emailrelay.filters.program import Programs
 from emailrelay.filters.result import opened, spoilt
-from emailrelay.filters.shipped.parameters import PipeFilter
+from emailrelay.filters.shipped.header_block import ContentRefused
+from emailrelay.filters.shipped.parameters import PipeFilter, Shipped
+from emailrelay.filters.shipped.work import work
 from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
 from emailrelay.queue_id import QueueId
@@ -19,13 +22,13 @@ from emailrelay.reply import Reply
 
 _SPAM = Reply(550, "5.7.1 message looks like spam")
 
-Served: TypeAlias = NetFilter | SpamFilter | MessageIdFilter | PipeFilter
+Served: TypeAlias = NetFilter | SpamFilter | MessageIdFilter | Shipped
 
 
 async def run(
-    one: Served, content: Path, message: QueueId, side: Side, programs: Programs
+    one: Served, copy: FilterCopy, message: QueueId, side: Side, programs: Programs
 ) -> Verdict:
-    """Run one on a content; if it fails, the verdict is trouble, and the mail waits.
+    """Run one on a message; if it fails, the verdict is trouble, and the mail waits.
 
     ``programs`` has the connections of these filters, and the seconds that each may take.
     """
@@ -33,9 +36,11 @@ async def run(
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await _run(one, content, message, side, programs)
+            return await _run(one, copy, message, side, programs)
     except DamagedMessage as error:
         return spoilt(error)
+    except ContentRefused as error:
+        return rejection(error.reply, str(error), side)
     except (NoFilterAnswer, NoPipeAnswer, spamd.NoJudgement) as error:
         return BrokenFilter(reason=str(error))
     except OSError as error:
@@ -45,8 +50,9 @@ async def run(
 
 
 async def _run(
-    one: Served, content: Path, message: QueueId, side: Side, programs: Programs
+    one: Served, copy: FilterCopy, message: QueueId, side: Side, programs: Programs
 ) -> Verdict:
+    content = copy.content
     match one:
         case NetFilter(place):
             # It gets the path of the content, and answers with a line.
@@ -64,7 +70,7 @@ async def _run(
             await asyncio.to_thread(editing.add_message_id, content, message)
             return Accept()
         case _:
-            assert_never(one)
+            return await asyncio.to_thread(work, one, copy)
 
 
 async def _judge(one: SpamFilter, content: Path, side: Side) -> Verdict:

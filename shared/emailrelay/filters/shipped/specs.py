@@ -6,9 +6,10 @@ from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
 from emailrelay.errors import ConfigError
-from emailrelay.filters.shipped.parameters import FilterTables, PipeFilter, Shipped
+from emailrelay.filters.shipped.header_edits import parse_edit
+from emailrelay.filters.shipped.parameters import FilterTables, HeaderFilter, PipeFilter, Shipped
 
-KINDS = "pipe:PROGRAM"
+KINDS = "pipe:PROGRAM, header:EDIT"
 """The possible specs, for messages."""
 
 _Parse: TypeAlias = Callable[[str, str, FilterTables], Shipped]
@@ -21,6 +22,15 @@ def _pipe(spec: str, rest: str, tables: FilterTables) -> PipeFilter:
     return _of_table(spec, rest, tables.pipe, "a path with a slash")
 
 
+def _header(spec: str, rest: str, tables: FilterTables) -> HeaderFilter:
+    if "=" not in rest:
+        return _of_table(spec, rest, tables.header, "an edit such as add=NAME: TEXT")
+    try:
+        return HeaderFilter(spec, (parse_edit(rest),))
+    except ValueError as error:
+        raise ConfigError([f"filter {spec}: {error}"]) from error
+
+
 def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _T:
     kind = spec.partition(":")[0]
     if name in tables:
@@ -30,5 +40,5 @@ def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _
     raise ConfigError([f"filter {spec}: write {choices}"])
 
 
-PARSERS: Mapping[str, _Parse] = MappingProxyType({"pipe": _pipe})
+PARSERS: Mapping[str, _Parse] = MappingProxyType({"pipe": _pipe, "header": _header})
 """By kind; each takes the spec, the part behind the colon, and the tables."""
