@@ -1,5 +1,6 @@
 """The tables of the settings file for filters, such as ``[[pipe]]``."""
 
+import re
 from collections.abc import Iterator
 from typing import Annotated, Self, TypeAlias
 
@@ -7,17 +8,40 @@ from pydantic import AfterValidator, Field, model_validator
 
 from emailrelay.config.security_values import FilePath
 from emailrelay.config.tables import Table
-from emailrelay.config.values import Count, Metavar
+from emailrelay.config.values import Count, Flag, Metavar
 from emailrelay.filters.shipped.header_edits import (
     HeaderAction,
     HeaderEdit,
     check_name,
     check_value,
 )
-from emailrelay.filters.shipped.parameters import HeaderFilter, PipeFilter
+from emailrelay.filters.shipped.parameters import SIGNED_FIELDS, DkimKey, HeaderFilter, PipeFilter
 
 FieldName: TypeAlias = Annotated[str, AfterValidator(check_name), Metavar("NAME")]
 FieldText: TypeAlias = Annotated[str, AfterValidator(check_value), Metavar("TEXT")]
+
+
+def _ascii_domain(text: str) -> str:
+    try:
+        domain = text.encode("idna").decode().lower()
+    except UnicodeError:
+        domain = ""
+    if not re.fullmatch(r"(?:[a-z0-9_]([a-z0-9_-]*[a-z0-9])?\.)+[a-z0-9-]{2,}", domain):
+        raise ValueError("must be a domain such as example.com")
+    return domain
+
+
+def _selector(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*", text) or len(text) > 100:
+        raise ValueError("must be made of letters, digits, underscores, hyphens and dots")
+    return text
+
+
+def _with_from(names: tuple[str, ...]) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.lower() for name in names))
+    if "from" not in names:
+        raise ValueError("must have from in it (RFC 6376 section 5.4)")
+    return names
 
 
 class PipeSettings(Table):
@@ -69,3 +93,42 @@ class HeaderSettings(Table):
     def plain(self) -> HeaderFilter:
         """Return the filter as a plain value."""
         return HeaderFilter(f"header:{self.name}", tuple(self._edits()))
+
+
+class DkimSettings(Table):
+    """A key for the DKIM signatures of a domain, for the filters dkim: and dkim:NAME."""
+
+    domain: Annotated[str, AfterValidator(_ascii_domain), Metavar("DOMAIN")] = Field(
+        examples=["example.com"]
+    )
+    """The domain: that of the address in the From field of the messages to sign."""
+
+    selector: Annotated[str, AfterValidator(_selector), Metavar("SELECTOR")] = Field(
+        examples=["mail2026"]
+    )
+    """The selector. The public key is in the DNS, under SELECTOR._domainkey.DOMAIN."""
+
+    key_file: FilePath = Field(examples=["/etc/emailrelay/mail2026.pem"])
+    """The private key, RSA or Ed25519, in PEM. Other users must not be able to read it."""
+
+    headers: Annotated[tuple[FieldName, ...], AfterValidator(_with_from), Metavar("NAMES")] = (
+        SIGNED_FIELDS
+    )
+    """The header fields to sign, as far as a message has them."""
+
+    subdomains: Flag = False
+    """Sign messages from subdomains of the domain, too."""
+
+    sign_again: Flag = False
+    """Sign messages that have a DKIM signature already, too."""
+
+    def plain(self) -> DkimKey:
+        """Return the key as a plain value."""
+        return DkimKey(
+            domain=self.domain,
+            selector=self.selector,
+            key_file=self.key_file,
+            headers=self.headers,
+            subdomains=self.subdomains,
+            sign_again=self.sign_again,
+        )

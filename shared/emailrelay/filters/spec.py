@@ -191,8 +191,13 @@ def _trouble_of(one: Filter) -> str:
     match one:
         case ProgramFilter(path) | PipeFilter(_, path):
             return _trouble(path)
-        case _:
+        case ExitFilter() | NetFilter() | SpamFilter() | MessageIdFilter():
             return ""
+        case _:
+            # Their libraries are loaded only where such a filter is used.
+            from emailrelay.filters.shipped.work import trouble_of  # noqa: PLC0415
+
+            return trouble_of(one)
 
 
 def _trouble(path: Path) -> str:

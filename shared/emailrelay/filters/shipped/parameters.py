@@ -36,7 +36,52 @@ class HeaderFilter:
         return self.spec
 
 
-Worked: TypeAlias = HeaderFilter
+SIGNED_FIELDS = (
+    *("from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to"),
+    *("references", "mime-version", "content-type", "content-transfer-encoding", "resent-date"),
+    *("resent-from", "resent-sender", "resent-to", "resent-cc", "resent-message-id", "list-id"),
+    *("list-unsubscribe", "list-unsubscribe-post", "list-help", "list-post", "list-owner"),
+)
+"""The fields that a DKIM signature is usually about (RFC 6376 section 5.4.1)."""
+CLOSED_FIELDS = ("from", "to", "cc", "subject", "date", "reply-to")
+"""Signed fields that readers see: no further one can be added later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DkimKey:
+    """A key that signs the mail of a domain."""
+
+    domain: str
+    """In lower case and ASCII."""
+    selector: str
+    key_file: Path
+    headers: tuple[str, ...] = SIGNED_FIELDS
+    """In lower case."""
+    closed: tuple[str, ...] = CLOSED_FIELDS
+    subdomains: bool = False
+    """Sign for authors in subdomains, too."""
+    sign_again: bool = False
+    """Sign messages that have a signature already, too."""
+
+    def fits(self, domain: str) -> bool:
+        """Tell whether it signs mail of authors in a domain."""
+        below = self.subdomains and domain.endswith(f".{self.domain}")
+        return below or domain == self.domain
+
+
+@dataclass(frozen=True, slots=True)
+class DkimFilter:
+    """DKIM signatures of those keys that fit the author."""
+
+    spec: str
+    keys: tuple[DkimKey, ...]
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return self.spec
+
+
+Worked: TypeAlias = HeaderFilter | DkimFilter
 """The filters that work on the files of a message here, in a thread."""
 Shipped: TypeAlias = PipeFilter | Worked
 
@@ -47,6 +92,7 @@ class FilterTables:
 
     pipe: Mapping[str, PipeFilter] = field(default_factory=dict[str, PipeFilter])
     header: Mapping[str, HeaderFilter] = field(default_factory=dict[str, HeaderFilter])
+    dkim: Mapping[str, DkimKey] = field(default_factory=dict[str, DkimKey])
 
 
 NO_TABLES = FilterTables()

@@ -7,9 +7,15 @@ from typing import TypeAlias, TypeVar
 
 from emailrelay.errors import ConfigError
 from emailrelay.filters.shipped.header_edits import parse_edit
-from emailrelay.filters.shipped.parameters import FilterTables, HeaderFilter, PipeFilter, Shipped
+from emailrelay.filters.shipped.parameters import (
+    DkimFilter,
+    FilterTables,
+    HeaderFilter,
+    PipeFilter,
+    Shipped,
+)
 
-KINDS = "pipe:PROGRAM, header:EDIT"
+KINDS = "pipe:PROGRAM, header:EDIT, dkim:"
 """The possible specs, for messages."""
 
 _Parse: TypeAlias = Callable[[str, str, FilterTables], Shipped]
@@ -31,6 +37,13 @@ def _header(spec: str, rest: str, tables: FilterTables) -> HeaderFilter:
         raise ConfigError([f"filter {spec}: {error}"]) from error
 
 
+def _dkim(spec: str, rest: str, tables: FilterTables) -> DkimFilter:
+    if rest or not tables.dkim:
+        key = _of_table(spec, rest, tables.dkim, "nothing behind the colon for all tables")
+        return DkimFilter(spec, (key,))
+    return DkimFilter(spec, tuple(tables.dkim.values()))
+
+
 def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _T:
     kind = spec.partition(":")[0]
     if name in tables:
@@ -40,5 +53,5 @@ def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _
     raise ConfigError([f"filter {spec}: write {choices}"])
 
 
-PARSERS: Mapping[str, _Parse] = MappingProxyType({"pipe": _pipe, "header": _header})
+PARSERS: Mapping[str, _Parse] = MappingProxyType({"pipe": _pipe, "header": _header, "dkim": _dkim})
 """By kind; each takes the spec, the part behind the colon, and the tables."""
