@@ -228,15 +228,23 @@ def test_domain_of_the_author(field: bytes, domain: str | None) -> None:
     assert author_domain([field]) == domain
 
 
+def open_to_all(path: Path) -> None:
+    path.chmod(0o644)
+
+
+def not_a_key(path: Path) -> None:
+    path.write_text("no key")
+
+
 Spoil = Callable[[Path], object]
 
 
 @pytest.mark.parametrize(
     ("spoil", "told"),
     [
-        (lambda path: path.unlink(), "cannot be read: No such file"),
-        (lambda path: path.chmod(0o644), "other users have access"),
-        (lambda path: path.write_text("no key"), "must be a private key in PEM"),
+        (Path.unlink, "cannot be read: No such file"),
+        (open_to_all, "other users have access"),
+        (not_a_key, "must be a private key in PEM"),
     ],
 )
 async def test_unusable_key_is_named_at_the_start_and_holds_mail_back(

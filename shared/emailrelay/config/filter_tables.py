@@ -6,6 +6,7 @@ from typing import Annotated, Self, TypeAlias
 
 from pydantic import AfterValidator, Field, model_validator
 
+from emailrelay.config.routes import RoutePatterns
 from emailrelay.config.security_values import FilePath
 from emailrelay.config.tables import Table
 from emailrelay.config.values import Count, Flag, Metavar
@@ -15,7 +16,13 @@ from emailrelay.filters.shipped.header_edits import (
     check_name,
     check_value,
 )
-from emailrelay.filters.shipped.parameters import SIGNED_FIELDS, DkimKey, HeaderFilter, PipeFilter
+from emailrelay.filters.shipped.parameters import (
+    SIGNED_FIELDS,
+    DisclaimerFilter,
+    DkimKey,
+    HeaderFilter,
+    PipeFilter,
+)
 
 FieldName: TypeAlias = Annotated[str, AfterValidator(check_name), Metavar("NAME")]
 FieldText: TypeAlias = Annotated[str, AfterValidator(check_value), Metavar("TEXT")]
@@ -132,3 +139,22 @@ class DkimSettings(Table):
             subdomains=self.subdomains,
             sign_again=self.sign_again,
         )
+
+
+class DisclaimerSettings(Table):
+    """A footer in the text of messages, for the filter disclaimer:NAME."""
+
+    text_file: FilePath = Field(examples=["/etc/emailrelay/footer.txt"])
+    """The file with the footer, plain text in UTF-8."""
+
+    html_file: FilePath | None = Field(default=None, examples=["/etc/emailrelay/footer.html"])
+    """The file with its form for HTML, to be put in front of </body>. By default, it is made of the
+    text."""
+
+    sender: RoutePatterns = ("*",)
+    """The envelope senders whose messages get it: user@domain, domain, *.domain or * (all)."""
+
+    def plain(self) -> DisclaimerFilter:
+        """Return the filter as a plain value."""
+        spec = f"disclaimer:{self.name}"
+        return DisclaimerFilter(spec, self.text_file, self.html_file, self.sender)

@@ -6,7 +6,12 @@ from typing import Annotated, Any
 from pydantic import ValidationInfo, field_validator
 
 from emailrelay.config.declared import Declared
-from emailrelay.config.filter_tables import DkimSettings, HeaderSettings, PipeSettings
+from emailrelay.config.filter_tables import (
+    DisclaimerSettings,
+    DkimSettings,
+    HeaderSettings,
+    PipeSettings,
+)
 from emailrelay.config.tables import Tables
 from emailrelay.config.values import AtStart, Filters, PositiveCount, Seconds
 from emailrelay.errors import ConfigError
@@ -34,6 +39,9 @@ class FilterTableOptions(Declared):
     dkim: Tables[DkimSettings] = ()
     """Keys for DKIM signatures, for filter dkim:."""
 
+    disclaimer: Tables[DisclaimerSettings] = ()
+    """Footers in the text of messages, for filter disclaimer:NAME."""
+
     @property
     def filter_tables(self) -> FilterTables:
         """Return the tables as plain values."""
@@ -45,7 +53,7 @@ class FilterOptions(FilterTimeOptions, FilterTableOptions):
 
     filter: Filters = []
     """The filters of all incoming mail, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT,
-    spam-edit:HOST:PORT, pipe:PROGRAM, header:EDIT, dkim:, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
+    spam-edit:HOST:PORT, pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
     filters, new mail waits for them before it is forwarded."""
 
     @field_validator("filter")

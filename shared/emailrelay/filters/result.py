@@ -30,7 +30,7 @@ def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
     """
     try:
         _check_content(copy.content)
-        envelope = envelope_format.parse(_read_envelope(copy.envelope)).envelope
+        envelope = read_envelope(copy.envelope)
         _check_addresses(envelope)
     except DamagedMessage as error:
         return spoilt(error)
@@ -65,7 +65,18 @@ def _check_size(size: int) -> None:
         raise DamagedMessage("content: empty")
 
 
-def _read_envelope(path: Path) -> bytes:
+def read_envelope(path: Path) -> Envelope:
+    """Return the envelope in a file that a filter may have replaced.
+
+    Raises:
+        DamagedMessage: the filter's doing.
+        OSError: the system's fault.
+
+    """
+    return envelope_format.parse(_octets_of_envelope(path)).envelope
+
+
+def _octets_of_envelope(path: Path) -> bytes:
     with opened(path, "envelope") as file:
         size = os.fstat(file.fileno()).st_size
         if size > _LONGEST_ENVELOPE:

@@ -74,12 +74,12 @@ def _parsed(path: Path, text: bytes) -> DkimSigner:
         raise DkimKeyUnusable(f"{path}: must be a private key in PEM, without password") from error
     match key:
         case rsa.RSAPrivateKey() if key.key_size >= _FEWEST_BITS:
-            prehashed = utils.Prehashed(hashes.SHA256())
-            rsa_key = key
-            return DkimSigner(
-                "rsa-sha256",
-                lambda digest: rsa_key.sign(digest, padding.PKCS1v15(), prehashed),
-            )
+            prehashed, rsa_key = utils.Prehashed(hashes.SHA256()), key
+
+            def sign(digest: bytes) -> bytes:
+                return rsa_key.sign(digest, padding.PKCS1v15(), prehashed)
+
+            return DkimSigner("rsa-sha256", sign)
         case rsa.RSAPrivateKey():
             raise DkimKeyUnusable(f"{path}: the RSA key must have {_FEWEST_BITS} bits or more")
         case ed25519.Ed25519PrivateKey():

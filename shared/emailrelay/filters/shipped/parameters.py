@@ -81,7 +81,23 @@ class DkimFilter:
         return self.spec
 
 
-Worked: TypeAlias = HeaderFilter | DkimFilter
+@dataclass(frozen=True, slots=True)
+class DisclaimerFilter:
+    """A footer in the text of messages."""
+
+    spec: str
+    text_file: Path
+    """Absolute, as ``html_file``."""
+    html_file: Path | None = None
+    sender: tuple[str, ...] = ("*",)
+    """Patterns of the envelope senders whose messages get it (``address_pattern``)."""
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return self.spec
+
+
+Worked: TypeAlias = HeaderFilter | DkimFilter | DisclaimerFilter
 """The filters that work on the files of a message here, in a thread."""
 Shipped: TypeAlias = PipeFilter | Worked
 
@@ -93,6 +109,7 @@ class FilterTables:
     pipe: Mapping[str, PipeFilter] = field(default_factory=dict[str, PipeFilter])
     header: Mapping[str, HeaderFilter] = field(default_factory=dict[str, HeaderFilter])
     dkim: Mapping[str, DkimKey] = field(default_factory=dict[str, DkimKey])
+    disclaimer: Mapping[str, DisclaimerFilter] = field(default_factory=dict[str, DisclaimerFilter])
 
 
 NO_TABLES = FilterTables()

@@ -8,6 +8,7 @@ from typing import TypeAlias, TypeVar
 from emailrelay.errors import ConfigError
 from emailrelay.filters.shipped.header_edits import parse_edit
 from emailrelay.filters.shipped.parameters import (
+    DisclaimerFilter,
     DkimFilter,
     FilterTables,
     HeaderFilter,
@@ -15,7 +16,7 @@ from emailrelay.filters.shipped.parameters import (
     Shipped,
 )
 
-KINDS = "pipe:PROGRAM, header:EDIT, dkim:"
+KINDS = "pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE"
 """The possible specs, for messages."""
 
 _Parse: TypeAlias = Callable[[str, str, FilterTables], Shipped]
@@ -44,6 +45,12 @@ def _dkim(spec: str, rest: str, tables: FilterTables) -> DkimFilter:
     return DkimFilter(spec, tuple(tables.dkim.values()))
 
 
+def _disclaimer(spec: str, rest: str, tables: FilterTables) -> DisclaimerFilter:
+    if "/" in rest:
+        return DisclaimerFilter(spec, Path(rest).absolute())
+    return _of_table(spec, rest, tables.disclaimer, "a path with a slash")
+
+
 def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _T:
     kind = spec.partition(":")[0]
     if name in tables:
@@ -53,5 +60,7 @@ def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _
     raise ConfigError([f"filter {spec}: write {choices}"])
 
 
-PARSERS: Mapping[str, _Parse] = MappingProxyType({"pipe": _pipe, "header": _header, "dkim": _dkim})
+PARSERS: Mapping[str, _Parse] = MappingProxyType(
+    {"pipe": _pipe, "header": _header, "dkim": _dkim, "disclaimer": _disclaimer}
+)
 """By kind; each takes the spec, the part behind the colon, and the tables."""

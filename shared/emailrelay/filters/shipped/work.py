@@ -4,13 +4,19 @@ import time
 from pathlib import Path
 from typing import assert_never
 
+from emailrelay.address_pattern import matches
 from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.editing import replaced
-from emailrelay.filters.result import opened
-from emailrelay.filters.shipped import dkim, dkim_keys
+from emailrelay.filters.result import opened, read_envelope
+from emailrelay.filters.shipped import disclaimer, dkim, dkim_keys
 from emailrelay.filters.shipped.header_block import read_header, write_message
 from emailrelay.filters.shipped.header_edits import edited_header
-from emailrelay.filters.shipped.parameters import DkimFilter, HeaderFilter, Worked
+from emailrelay.filters.shipped.parameters import (
+    DisclaimerFilter,
+    DkimFilter,
+    HeaderFilter,
+    Worked,
+)
 from emailrelay.filters.verdict import Accept, BrokenFilter, Verdict
 
 
@@ -23,16 +29,23 @@ def work(one: Worked, copy: FilterCopy) -> Verdict:
         OSError: the system's fault.
 
     """
+    try:
+        _work(one, copy)
+    except (dkim_keys.DkimKeyUnusable, disclaimer.FooterUnusable) as error:
+        return BrokenFilter(reason=str(error))
+    return Accept()
+
+
+def _work(one: Worked, copy: FilterCopy) -> None:
     match one:
         case HeaderFilter():
             edit_header(one, copy.content)
-            return Accept()
         case DkimFilter():
-            try:
-                dkim.sign(one.keys, copy.content, time.time())
-            except dkim_keys.DkimKeyUnusable as error:
-                return BrokenFilter(reason=str(error))
-            return Accept()
+            dkim.sign(one.keys, copy.content, time.time())
+        case DisclaimerFilter():
+            sender = read_envelope(copy.envelope).sender
+            if any(matches(pattern, sender) for pattern in one.sender):
+                disclaimer.add_disclaimer(one, copy.content)
         case _:
             assert_never(one)
 
@@ -49,15 +62,21 @@ def edit_header(one: HeaderFilter, content: Path) -> None:
 
 def trouble_of(one: Worked) -> str:
     """Return the reason for which a filter cannot do its work now, or an empty text."""
+    try:
+        _check(one)
+    except (dkim_keys.DkimKeyUnusable, disclaimer.FooterUnusable) as error:
+        return str(error)
+    return ""
+
+
+def _check(one: Worked) -> None:
     match one:
         case HeaderFilter():
-            return ""
+            pass
         case DkimFilter():
-            try:
-                for key in one.keys:
-                    dkim_keys.signer(key.key_file)
-            except dkim_keys.DkimKeyUnusable as error:
-                return str(error)
-            return ""
+            for key in one.keys:
+                dkim_keys.signer(key.key_file)
+        case DisclaimerFilter():
+            disclaimer.footer_of(one)
         case _:
             assert_never(one)
