@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from emailrelay.config.routes import RoutePatterns
 from emailrelay.config.security_values import FilePath
 from emailrelay.config.tables import Table
-from emailrelay.config.values import Count, Flag, Metavar
+from emailrelay.config.values import Count, DirectoryPath, Flag, Metavar
 from emailrelay.filters.shipped.header_edits import (
     HeaderAction,
     HeaderEdit,
@@ -18,6 +18,7 @@ from emailrelay.filters.shipped.header_edits import (
 )
 from emailrelay.filters.shipped.parameters import (
     SIGNED_FIELDS,
+    ArchiveFilter,
     DisclaimerFilter,
     DkimKey,
     HeaderFilter,
@@ -158,3 +159,21 @@ class DisclaimerSettings(Table):
         """Return the filter as a plain value."""
         spec = f"disclaimer:{self.name}"
         return DisclaimerFilter(spec, self.text_file, self.html_file, self.sender)
+
+
+class ArchiveSettings(Table):
+    """A copy of each message in a maildir, for the filter archive:NAME."""
+
+    directory: DirectoryPath = Field(examples=["/var/mail/archive"])
+    """The maildir. It is made if its parent directory exists."""
+
+    by_day: Flag = False
+    """A maildir for each day of arrival, DIRECTORY/2026-11-29 and so on."""
+
+    envelope: Flag = False
+    """Put the envelope in front of each copy: X-Envelope-From, and an X-Envelope-To for each
+    recipient."""
+
+    def plain(self) -> ArchiveFilter:
+        """Return the filter as a plain value."""
+        return ArchiveFilter(f"archive:{self.name}", self.directory, self.by_day, self.envelope)

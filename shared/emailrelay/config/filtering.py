@@ -7,6 +7,7 @@ from pydantic import ValidationInfo, field_validator
 
 from emailrelay.config.declared import Declared
 from emailrelay.config.filter_tables import (
+    ArchiveSettings,
     DisclaimerSettings,
     DkimSettings,
     HeaderSettings,
@@ -16,7 +17,8 @@ from emailrelay.config.tables import Tables
 from emailrelay.config.values import AtStart, Filters, PositiveCount, Seconds
 from emailrelay.errors import ConfigError
 from emailrelay.filters.shipped.parameters import FilterTables
-from emailrelay.filters.spec import Filter, parse_chain
+from emailrelay.filters.spec import Filter, check_side, parse_chain
+from emailrelay.filters.verdict import Side
 
 
 class FilterTimeOptions(Declared):
@@ -42,6 +44,9 @@ class FilterTableOptions(Declared):
     disclaimer: Tables[DisclaimerSettings] = ()
     """Footers in the text of messages, for filter disclaimer:NAME."""
 
+    archive: Tables[ArchiveSettings] = ()
+    """Maildirs with a copy of each message, for filter archive:NAME."""
+
     @property
     def filter_tables(self) -> FilterTables:
         """Return the tables as plain values."""
@@ -53,13 +58,14 @@ class FilterOptions(FilterTimeOptions, FilterTableOptions):
 
     filter: Filters = []
     """The filters of all incoming mail, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT,
-    spam-edit:HOST:PORT, pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
+    spam-edit:HOST:PORT, pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, archive:DIR,
+    copy:DIR, deliver:DIR, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
     filters, new mail waits for them before it is forwarded."""
 
     @field_validator("filter")
     @classmethod
     def _understood(cls, specs: list[str], info: ValidationInfo) -> list[str]:
-        return _checked(specs, info.data)
+        return _checked(specs, info.data, Side.SERVER)
 
     @property
     def chain(self) -> tuple[Filter, ...]:
@@ -84,7 +90,7 @@ class ClientFilterOptions(FilterRunOptions, FilterTimeOptions, FilterTableOption
     @field_validator("client_filter")
     @classmethod
     def _understood(cls, specs: list[str], info: ValidationInfo) -> list[str]:
-        return _checked(specs, info.data)
+        return _checked(specs, info.data, Side.CLIENT)
 
     @property
     def client_chain(self) -> tuple[Filter, ...]:
@@ -99,12 +105,12 @@ def _tables(found: Mapping[str, Any]) -> FilterTables:
     )
 
 
-def _checked(specs: list[str], data: Mapping[str, Any]) -> list[str]:
+def _checked(specs: list[str], data: Mapping[str, Any], side: Side) -> list[str]:
     tables = FilterTableOptions.model_fields.keys()
     if not tables <= data.keys():
         return specs  # A table is wrong, and its own problem is enough.
     try:
-        parse_chain(specs, _tables({name: data[name] for name in tables}))
+        check_side(parse_chain(specs, _tables({name: data[name] for name in tables})), side)
     except ConfigError as error:
         raise ValueError("; ".join(error.problems)) from error
     return specs

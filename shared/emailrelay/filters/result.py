@@ -73,10 +73,11 @@ def read_envelope(path: Path) -> Envelope:
         OSError: the system's fault.
 
     """
-    return envelope_format.parse(_octets_of_envelope(path)).envelope
+    return envelope_format.parse(octets_of_envelope(path)).envelope
 
 
-def _octets_of_envelope(path: Path) -> bytes:
+def octets_of_envelope(path: Path) -> bytes:
+    """Return the octets of an envelope's file. Raise as ``read_envelope`` does."""
     with opened(path, "envelope") as file:
         size = os.fstat(file.fileno()).st_size
         if size > _LONGEST_ENVELOPE:

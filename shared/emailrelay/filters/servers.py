@@ -70,7 +70,7 @@ async def _run(
             await asyncio.to_thread(editing.add_message_id, content, message)
             return Accept()
         case _:
-            return await asyncio.to_thread(work, one, copy)
+            return await asyncio.to_thread(work, one, copy, message)
 
 
 async def _judge(one: SpamFilter, content: Path, side: Side) -> Verdict:

@@ -10,7 +10,14 @@ from typing import TypeAlias
 from emailrelay import host_port
 from emailrelay.errors import ConfigError
 from emailrelay.filters.shipped import specs as shipped
-from emailrelay.filters.shipped.parameters import NO_TABLES, FilterTables, PipeFilter, Shipped
+from emailrelay.filters.shipped.parameters import (
+    NO_TABLES,
+    FilterTables,
+    PipeFilter,
+    ServerOnly,
+    Shipped,
+)
+from emailrelay.filters.verdict import Side
 from emailrelay.host_port import HostPort, ServerAddress
 
 
@@ -116,6 +123,23 @@ def parse_chain(specs: Sequence[str], tables: FilterTables = NO_TABLES) -> tuple
     if problems:
         raise ConfigError(problems)
     return tuple(chain)
+
+
+def check_side(chain: Sequence[Filter], side: Side) -> None:
+    """Raise ConfigError for filters that cannot work on this side.
+
+    Client filters run at each attempt, on a copy that is not kept. So they cannot take recipients
+    away for good.
+    """
+    if side is Side.CLIENT:
+        wrong = [one for one in chain if isinstance(one, ServerOnly)]
+        if wrong:
+            raise ConfigError(
+                [
+                    f"filter {one}: client filters run at each attempt, so it must be in filter"
+                    for one in wrong
+                ]
+            )
 
 
 def unstartable(chain: Sequence[Filter]) -> dict[str, str]:

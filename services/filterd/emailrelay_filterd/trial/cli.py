@@ -13,7 +13,7 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.program import ProgramLimits
 from emailrelay.filters.shipped.parameters import NO_TABLES, FilterTables
-from emailrelay.filters.spec import KINDS, parse_chain, unstartable
+from emailrelay.filters.spec import KINDS, check_side, parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.command_line import CommandLineParser
@@ -40,6 +40,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         asked = parser().parse_args(argv)
         filters = parse_chain(asked.filters, _tables(asked.config))
+        side = Side.CLIENT if asked.client else Side.SERVER
+        check_side(filters, side)
     except CommandLineError as error:
         return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     except ConfigError as error:
@@ -56,7 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         to_remote=tuple(map(Address, asked.recipients or ["you@example.net"])),
         client="127.0.0.1",
     )
-    side = Side.CLIENT if asked.client else Side.SERVER
     found = trial.run(filters, side, content, envelope, ProgramLimits(timeout=asked.timeout))
     sys.stdout.writelines(f"{line}\n" for line in lines(found, side))
     return os.EX_OK if isinstance(found.spoken.verdict, Accept) else 1

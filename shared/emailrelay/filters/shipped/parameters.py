@@ -97,8 +97,55 @@ class DisclaimerFilter:
         return self.spec
 
 
-Worked: TypeAlias = HeaderFilter | DkimFilter | DisclaimerFilter
+@dataclass(frozen=True, slots=True)
+class ArchiveFilter:
+    """A copy of each message in a maildir."""
+
+    spec: str
+    directory: Path
+    """Absolute."""
+    by_day: bool = False
+    """A maildir for each day, within the directory."""
+    envelope: bool = False
+    """The envelope in header fields in front of the copy."""
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return self.spec
+
+
+@dataclass(frozen=True, slots=True)
+class CopyFilter:
+    """A copy of each message in every maildir of a directory."""
+
+    spec: str
+    directory: Path
+    """Absolute."""
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return self.spec
+
+
+@dataclass(frozen=True, slots=True)
+class DeliverFilter:
+    """Messages for local recipients go into their maildirs in a directory."""
+
+    spec: str
+    directory: Path
+    """Absolute."""
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return self.spec
+
+
+Worked: TypeAlias = (
+    HeaderFilter | DkimFilter | DisclaimerFilter | ArchiveFilter | CopyFilter | DeliverFilter
+)
 """The filters that work on the files of a message here, in a thread."""
+ServerOnly: TypeAlias = DeliverFilter
+"""Those that cannot be client filters."""
 Shipped: TypeAlias = PipeFilter | Worked
 
 
@@ -110,6 +157,7 @@ class FilterTables:
     header: Mapping[str, HeaderFilter] = field(default_factory=dict[str, HeaderFilter])
     dkim: Mapping[str, DkimKey] = field(default_factory=dict[str, DkimKey])
     disclaimer: Mapping[str, DisclaimerFilter] = field(default_factory=dict[str, DisclaimerFilter])
+    archive: Mapping[str, ArchiveFilter] = field(default_factory=dict[str, ArchiveFilter])
 
 
 NO_TABLES = FilterTables()

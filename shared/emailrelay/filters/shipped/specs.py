@@ -8,6 +8,9 @@ from typing import TypeAlias, TypeVar
 from emailrelay.errors import ConfigError
 from emailrelay.filters.shipped.header_edits import parse_edit
 from emailrelay.filters.shipped.parameters import (
+    ArchiveFilter,
+    CopyFilter,
+    DeliverFilter,
     DisclaimerFilter,
     DkimFilter,
     FilterTables,
@@ -16,7 +19,7 @@ from emailrelay.filters.shipped.parameters import (
     Shipped,
 )
 
-KINDS = "pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE"
+KINDS = "pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, archive:DIR, copy:DIR, deliver:DIR"
 """The possible specs, for messages."""
 
 _Parse: TypeAlias = Callable[[str, str, FilterTables], Shipped]
@@ -51,6 +54,26 @@ def _disclaimer(spec: str, rest: str, tables: FilterTables) -> DisclaimerFilter:
     return _of_table(spec, rest, tables.disclaimer, "a path with a slash")
 
 
+def _archive(spec: str, rest: str, tables: FilterTables) -> ArchiveFilter:
+    if "/" in rest:
+        return ArchiveFilter(spec, Path(rest).absolute())
+    return _of_table(spec, rest, tables.archive, "a directory with a slash")
+
+
+def _copy(spec: str, rest: str, _tables: FilterTables) -> CopyFilter:
+    return CopyFilter(spec, _directory(spec, rest))
+
+
+def _deliver(spec: str, rest: str, _tables: FilterTables) -> DeliverFilter:
+    return DeliverFilter(spec, _directory(spec, rest))
+
+
+def _directory(spec: str, text: str) -> Path:
+    if "/" not in text:
+        raise ConfigError([f"filter {spec}: write a directory with a slash"])
+    return Path(text).absolute()
+
+
 def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _T:
     kind = spec.partition(":")[0]
     if name in tables:
@@ -61,6 +84,14 @@ def _of_table(spec: str, name: str, tables: Mapping[str, _T], instead: str) -> _
 
 
 PARSERS: Mapping[str, _Parse] = MappingProxyType(
-    {"pipe": _pipe, "header": _header, "dkim": _dkim, "disclaimer": _disclaimer}
+    {
+        "pipe": _pipe,
+        "header": _header,
+        "dkim": _dkim,
+        "disclaimer": _disclaimer,
+        "archive": _archive,
+        "copy": _copy,
+        "deliver": _deliver,
+    }
 )
 """By kind; each takes the spec, the part behind the colon, and the tables."""

@@ -2,25 +2,33 @@
 
 import time
 from pathlib import Path
-from typing import assert_never
+from typing import TypeAlias, assert_never
 
 from emailrelay.address_pattern import matches
 from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.editing import replaced
 from emailrelay.filters.result import opened, read_envelope
-from emailrelay.filters.shipped import disclaimer, dkim, dkim_keys
+from emailrelay.filters.shipped import disclaimer, dkim, dkim_keys, mailboxes
 from emailrelay.filters.shipped.header_block import read_header, write_message
 from emailrelay.filters.shipped.header_edits import edited_header
+from emailrelay.filters.shipped.maildir import maildir_trouble
 from emailrelay.filters.shipped.parameters import (
+    ArchiveFilter,
+    CopyFilter,
+    DeliverFilter,
     DisclaimerFilter,
     DkimFilter,
     HeaderFilter,
     Worked,
 )
 from emailrelay.filters.verdict import Accept, BrokenFilter, Verdict
+from emailrelay.queue_id import QueueId
+
+_UNUSABLE = (dkim_keys.DkimKeyUnusable, disclaimer.FooterUnusable, mailboxes.MailboxUnusable)
+_Accepting: TypeAlias = HeaderFilter | DkimFilter | DisclaimerFilter | ArchiveFilter | CopyFilter
 
 
-def work(one: Worked, copy: FilterCopy) -> Verdict:
+def work(one: Worked, copy: FilterCopy, message: QueueId) -> Verdict:
     """Run one filter. It reads and writes files, so call it in a thread.
 
     Raises:
@@ -30,13 +38,15 @@ def work(one: Worked, copy: FilterCopy) -> Verdict:
 
     """
     try:
-        _work(one, copy)
-    except (dkim_keys.DkimKeyUnusable, disclaimer.FooterUnusable) as error:
+        if isinstance(one, DeliverFilter):
+            return mailboxes.deliver(one, copy, message)
+        _work(one, copy, message)
+    except _UNUSABLE as error:
         return BrokenFilter(reason=str(error))
     return Accept()
 
 
-def _work(one: Worked, copy: FilterCopy) -> None:
+def _work(one: _Accepting, copy: FilterCopy, message: QueueId) -> None:
     match one:
         case HeaderFilter():
             edit_header(one, copy.content)
@@ -46,6 +56,10 @@ def _work(one: Worked, copy: FilterCopy) -> None:
             sender = read_envelope(copy.envelope).sender
             if any(matches(pattern, sender) for pattern in one.sender):
                 disclaimer.add_disclaimer(one, copy.content)
+        case ArchiveFilter():
+            mailboxes.archive(one, copy, message)
+        case CopyFilter():
+            mailboxes.copy_to_all(one, copy, message)
         case _:
             assert_never(one)
 
@@ -62,21 +76,25 @@ def edit_header(one: HeaderFilter, content: Path) -> None:
 
 def trouble_of(one: Worked) -> str:
     """Return the reason for which a filter cannot do its work now, or an empty text."""
-    try:
-        _check(one)
-    except (dkim_keys.DkimKeyUnusable, disclaimer.FooterUnusable) as error:
-        return str(error)
-    return ""
-
-
-def _check(one: Worked) -> None:
     match one:
         case HeaderFilter():
-            pass
+            return ""
+        case DkimFilter() | DisclaimerFilter():
+            try:
+                _read_files(one)
+            except _UNUSABLE as error:
+                return str(error)
+            return ""
+        case ArchiveFilter() | CopyFilter() | DeliverFilter():
+            return maildir_trouble(one.directory)
+        case _:
+            assert_never(one)
+
+
+def _read_files(one: DkimFilter | DisclaimerFilter) -> None:
+    match one:
         case DkimFilter():
             for key in one.keys:
                 dkim_keys.signer(key.key_file)
         case DisclaimerFilter():
             disclaimer.footer_of(one)
-        case _:
-            assert_never(one)
