@@ -27,9 +27,11 @@ class Desk:
         self.folder = folder
         self.programs = programs
         self.tables: FilterTables = NO_TABLES
+        self._made = 0
 
     def copy(self, content: bytes = CONTENT, envelope: Envelope = ENVELOPE) -> WorkCopy:
-        folder = self.folder / f"{len(list(self.folder.iterdir()))}.run"
+        self._made += 1
+        folder = self.folder / f"{self._made}.run"
         folder.mkdir()
         copy = WorkCopy(
             folder / f"emailrelay.{MESSAGE}.content",
@@ -40,7 +42,8 @@ class Desk:
         return copy
 
     def script(self, text: str) -> Path:
-        path = self.folder / f"{len(list(self.folder.iterdir()))}.script"
+        self._made += 1
+        path = self.folder / f"{self._made}.script"
         path.write_text(text)
         path.chmod(0o755)
         return path

@@ -23,6 +23,7 @@ from emailrelay.filters.shipped.parameters import (
     DkimKey,
     HeaderFilter,
     PipeFilter,
+    RewriteFilter,
 )
 
 FieldName: TypeAlias = Annotated[str, AfterValidator(check_name), Metavar("NAME")]
@@ -177,3 +178,31 @@ class ArchiveSettings(Table):
     def plain(self) -> ArchiveFilter:
         """Return the filter as a plain value."""
         return ArchiveFilter(f"archive:{self.name}", self.directory, self.by_day, self.envelope)
+
+
+class RewriteSettings(Table):
+    """Other addresses in envelope and header, for the filter rewrite:NAME."""
+
+    map_file: FilePath = Field(examples=["/etc/emailrelay/addresses"])
+    """The map: in each line an address, @domain or a name of this host, and the addresses that take
+    its place."""
+
+    senders: Flag = True
+    """Rewrite the sender of the envelope."""
+
+    recipients: Flag = True
+    """Rewrite the recipients of the envelope."""
+
+    headers: Flag = True
+    """Rewrite the addresses in From, Sender, Reply-To, To, Cc and their Resent- forms."""
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if not (self.senders or self.recipients or self.headers):
+            raise ValueError("needs one of senders, recipients and headers")
+        return self
+
+    def plain(self) -> RewriteFilter:
+        """Return the filter as a plain value."""
+        spec = f"rewrite:{self.name}"
+        return RewriteFilter(spec, self.map_file, self.senders, self.recipients, self.headers)

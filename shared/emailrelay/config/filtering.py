@@ -12,6 +12,7 @@ from emailrelay.config.filter_tables import (
     DkimSettings,
     HeaderSettings,
     PipeSettings,
+    RewriteSettings,
 )
 from emailrelay.config.tables import Tables
 from emailrelay.config.values import AtStart, Filters, PositiveCount, Seconds
@@ -47,6 +48,9 @@ class FilterTableOptions(Declared):
     archive: Tables[ArchiveSettings] = ()
     """Maildirs with a copy of each message, for filter archive:NAME."""
 
+    rewrite: Tables[RewriteSettings] = ()
+    """Other addresses for addresses, for filter rewrite:NAME."""
+
     @property
     def filter_tables(self) -> FilterTables:
         """Return the tables as plain values."""
@@ -58,8 +62,8 @@ class FilterOptions(FilterTimeOptions, FilterTableOptions):
 
     filter: Filters = []
     """The filters of all incoming mail, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT,
-    spam-edit:HOST:PORT, pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, archive:DIR,
-    copy:DIR, deliver:DIR, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
+    spam-edit:HOST:PORT, pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE,
+    rewrite:FILE, archive:DIR, copy:DIR, deliver:DIR, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
     filters, new mail waits for them before it is forwarded."""
 
     @field_validator("filter")

@@ -12,7 +12,7 @@ _TOKEN = re.compile(
     rb'"(?:[^"\\]|\\.)*"?|<[^>]*>?|\[[^\]]*\]?|\(|[,;:]|[ \t\r\n]+|[^"<\[(,;: \t\r\n]+', re.DOTALL
 )
 _IN_COMMENT = re.compile(rb"\\.?|[()]|[^()\\]+", re.DOTALL)
-_BLANKS = b" \t\r\n"
+_BLANKS = (b" ", b"\t", b"\r", b"\n")
 
 
 class Span(NamedTuple):
@@ -22,41 +22,35 @@ class Span(NamedTuple):
     end: int
 
 
+_NOWHERE = Span(-1, -1)
+
+
 def address_spans(text: bytes) -> Iterator[Span]:
     """Yield the places of the addresses in the body of a field, without their brackets."""
-    found, angle, blank, at = list[Span](), False, False, 0
+    word, angle, words, at = _NOWHERE, list[Span](), 0, 0
     while at < len(text):
         match = _TOKEN.match(text, at)
         token, end = (match[0], match.end()) if match else (text[at : at + 1], at + 1)
         if token == b"(":
             end = _comment_end(text, end)
-        elif token in b",;" and token:
-            yield from found
-            found, angle, blank = [], False, False
+        elif token in {b",", b";"}:
+            yield from angle or ([word] if words == 1 else [])
+            word, angle, words = _NOWHERE, [], 0
         elif token == b":":
-            found, angle, blank = [], False, False  # The name of a group ends here.
+            word, angle, words = _NOWHERE, [], 0  # The name of a group ends here.
         elif token.startswith(b"<"):
-            found, angle = _inside(text, at, end), True
-        elif token[:1] in _BLANKS and token:
-            blank = True
-        elif not angle:
-            found = _joined(found, at, end, blank=blank)
-            blank = False
+            angle, words = _inside(text, at, end), 2  # The words before it are a name.
+        elif token[:1] not in _BLANKS:
+            words += word.end != at or not words
+            word = Span(word.start if word.end == at else at, end)
         at = end
-    yield from found
-
-
-def _joined(found: list[Span], start: int, end: int, *, blank: bool) -> list[Span]:
-    """Return the place of an address without brackets, which has no blank within."""
-    if not found or blank:
-        return [Span(start, end)]
-    return [Span(found[0].start, end)]
+    yield from angle or ([word] if words == 1 else [])
 
 
 def _inside(text: bytes, start: int, end: int) -> list[Span]:
     inner = text[start + 1 : end].removesuffix(b">")
-    first = start + 1 + len(inner) - len(inner.lstrip(_BLANKS))
-    last = start + 1 + len(inner.rstrip(_BLANKS))
+    first = start + 1 + len(inner) - len(inner.lstrip())
+    last = start + 1 + len(inner.rstrip())
     return [Span(first, last)] if first < last else []
 
 

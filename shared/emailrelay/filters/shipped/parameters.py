@@ -140,8 +140,33 @@ class DeliverFilter:
         return self.spec
 
 
+@dataclass(frozen=True, slots=True)
+class RewriteFilter:
+    """Other addresses in envelope and header, by a map in a file."""
+
+    spec: str
+    path: Path
+    """Absolute."""
+    senders: bool = True
+    """Rewrite the sender of the envelope."""
+    recipients: bool = True
+    """Rewrite the recipients of the envelope."""
+    headers: bool = True
+    """Rewrite the addresses in the header."""
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return self.spec
+
+
 Worked: TypeAlias = (
-    HeaderFilter | DkimFilter | DisclaimerFilter | ArchiveFilter | CopyFilter | DeliverFilter
+    HeaderFilter
+    | DkimFilter
+    | DisclaimerFilter
+    | ArchiveFilter
+    | CopyFilter
+    | DeliverFilter
+    | RewriteFilter
 )
 """The filters that work on the files of a message here, in a thread."""
 ServerOnly: TypeAlias = DeliverFilter
@@ -158,6 +183,7 @@ class FilterTables:
     dkim: Mapping[str, DkimKey] = field(default_factory=dict[str, DkimKey])
     disclaimer: Mapping[str, DisclaimerFilter] = field(default_factory=dict[str, DisclaimerFilter])
     archive: Mapping[str, ArchiveFilter] = field(default_factory=dict[str, ArchiveFilter])
+    rewrite: Mapping[str, RewriteFilter] = field(default_factory=dict[str, RewriteFilter])
 
 
 NO_TABLES = FilterTables()

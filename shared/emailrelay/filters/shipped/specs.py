@@ -16,10 +16,11 @@ from emailrelay.filters.shipped.parameters import (
     FilterTables,
     HeaderFilter,
     PipeFilter,
+    RewriteFilter,
     Shipped,
 )
 
-KINDS = "pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, archive:DIR, copy:DIR, deliver:DIR"
+KINDS = "pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, rewrite:FILE, archive:DIR, copy:DIR, deliver:DIR"
 """The possible specs, for messages."""
 
 _Parse: TypeAlias = Callable[[str, str, FilterTables], Shipped]
@@ -68,6 +69,12 @@ def _deliver(spec: str, rest: str, _tables: FilterTables) -> DeliverFilter:
     return DeliverFilter(spec, _directory(spec, rest))
 
 
+def _rewrite(spec: str, rest: str, tables: FilterTables) -> RewriteFilter:
+    if "/" in rest:
+        return RewriteFilter(spec, Path(rest).absolute())
+    return _of_table(spec, rest, tables.rewrite, "the path of a map with a slash")
+
+
 def _directory(spec: str, text: str) -> Path:
     if "/" not in text:
         raise ConfigError([f"filter {spec}: write a directory with a slash"])
@@ -90,6 +97,7 @@ PARSERS: Mapping[str, _Parse] = MappingProxyType(
         "dkim": _dkim,
         "disclaimer": _disclaimer,
         "archive": _archive,
+        "rewrite": _rewrite,
         "copy": _copy,
         "deliver": _deliver,
     }

@@ -8,7 +8,7 @@ from emailrelay.address_pattern import matches
 from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.editing import replaced
 from emailrelay.filters.result import opened, read_envelope
-from emailrelay.filters.shipped import disclaimer, dkim, dkim_keys, mailboxes
+from emailrelay.filters.shipped import disclaimer, dkim, dkim_keys, mailboxes, rewrite
 from emailrelay.filters.shipped.header_block import read_header, write_message
 from emailrelay.filters.shipped.header_edits import edited_header
 from emailrelay.filters.shipped.maildir import maildir_trouble
@@ -19,13 +19,22 @@ from emailrelay.filters.shipped.parameters import (
     DisclaimerFilter,
     DkimFilter,
     HeaderFilter,
+    RewriteFilter,
     Worked,
 )
+from emailrelay.filters.shipped.rewrite_map import RewriteMapUnusable
 from emailrelay.filters.verdict import Accept, BrokenFilter, Verdict
 from emailrelay.queue_id import QueueId
 
-_UNUSABLE = (dkim_keys.DkimKeyUnusable, disclaimer.FooterUnusable, mailboxes.MailboxUnusable)
-_Accepting: TypeAlias = HeaderFilter | DkimFilter | DisclaimerFilter | ArchiveFilter | CopyFilter
+_UNUSABLE = (
+    dkim_keys.DkimKeyUnusable,
+    disclaimer.FooterUnusable,
+    mailboxes.MailboxUnusable,
+    RewriteMapUnusable,
+)
+_Accepting: TypeAlias = (
+    HeaderFilter | DkimFilter | DisclaimerFilter | ArchiveFilter | CopyFilter | RewriteFilter
+)
 
 
 def work(one: Worked, copy: FilterCopy, message: QueueId) -> Verdict:
@@ -58,6 +67,8 @@ def _work(one: _Accepting, copy: FilterCopy, message: QueueId) -> None:
                 disclaimer.add_disclaimer(one, copy.content)
         case ArchiveFilter():
             mailboxes.archive(one, copy, message)
+        case RewriteFilter():
+            rewrite.rewrite(one, copy)
         case CopyFilter():
             mailboxes.copy_to_all(one, copy, message)
         case _:
@@ -79,7 +90,7 @@ def trouble_of(one: Worked) -> str:
     match one:
         case HeaderFilter():
             return ""
-        case DkimFilter() | DisclaimerFilter():
+        case DkimFilter() | DisclaimerFilter() | RewriteFilter():
             try:
                 _read_files(one)
             except _UNUSABLE as error:
@@ -91,10 +102,12 @@ def trouble_of(one: Worked) -> str:
             assert_never(one)
 
 
-def _read_files(one: DkimFilter | DisclaimerFilter) -> None:
+def _read_files(one: DkimFilter | DisclaimerFilter | RewriteFilter) -> None:
     match one:
         case DkimFilter():
             for key in one.keys:
                 dkim_keys.signer(key.key_file)
         case DisclaimerFilter():
             disclaimer.footer_of(one)
+        case RewriteFilter():
+            rewrite.map_of(one.path)
