@@ -63,7 +63,7 @@ class FilterOptions(FilterTimeOptions, FilterTableOptions):
     filter: Filters = []
     """The filters of all incoming mail, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT,
     spam-edit:HOST:PORT, pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE,
-    rewrite:FILE, archive:DIR, copy:DIR, deliver:DIR, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
+    rewrite:FILE, archive:DIR, copy:DIR, deliver:DIR, split:, mx:, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
     filters, new mail waits for them before it is forwarded."""
 
     @field_validator("filter")

@@ -12,8 +12,9 @@ from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.pipe import NoPipeAnswer
 from emailrelay.filters.program import Programs
 from emailrelay.filters.result import opened, spoilt
+from emailrelay.filters.shipped import mx
 from emailrelay.filters.shipped.header_block import ContentRefused
-from emailrelay.filters.shipped.parameters import PipeFilter, Shipped
+from emailrelay.filters.shipped.parameters import MxFilter, PipeFilter, Shipped
 from emailrelay.filters.shipped.work import work
 from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
@@ -41,7 +42,7 @@ async def run(
         return spoilt(error)
     except ContentRefused as error:
         return rejection(error.reply, str(error), side)
-    except (NoFilterAnswer, NoPipeAnswer, spamd.NoJudgement) as error:
+    except (NoFilterAnswer, NoPipeAnswer, spamd.NoJudgement, mx.MxUnknown) as error:
         return BrokenFilter(reason=str(error))
     except OSError as error:
         if limit.expired():
@@ -61,6 +62,9 @@ async def _run(
         case PipeFilter():
             answer = await programs.pipes.ask(one, content)
             return from_line(answer.decode(errors="replace").rstrip("\r"), side)
+        case MxFilter():
+            await mx.route(one, copy)
+            return Accept()
         case SpamFilter(edit=True):
             await _mark(one, content)
             return Accept()

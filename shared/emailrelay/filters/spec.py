@@ -16,6 +16,7 @@ from emailrelay.filters.shipped.parameters import (
     PipeFilter,
     ServerOnly,
     Shipped,
+    SplitFilter,
 )
 from emailrelay.filters.verdict import Side
 from emailrelay.host_port import HostPort, ServerAddress
@@ -126,20 +127,19 @@ def parse_chain(specs: Sequence[str], tables: FilterTables = NO_TABLES) -> tuple
 
 
 def check_side(chain: Sequence[Filter], side: Side) -> None:
-    """Raise ConfigError for filters that cannot work on this side.
+    """Raise ConfigError for filters that cannot work on this side, or at their place.
 
     Client filters run at each attempt, on a copy that is not kept. So they cannot take recipients
-    away for good.
+    away for good. ``split:`` is the first, for the new messages pass all filters.
     """
+    wrong = list[str]()
     if side is Side.CLIENT:
-        wrong = [one for one in chain if isinstance(one, ServerOnly)]
-        if wrong:
-            raise ConfigError(
-                [
-                    f"filter {one}: client filters run at each attempt, so it must be in filter"
-                    for one in wrong
-                ]
-            )
+        reason = "client filters run at each attempt, so it must be in filter"
+        wrong = [f"filter {one}: {reason}" for one in chain if isinstance(one, ServerOnly)]
+    elif any(isinstance(one, SplitFilter) for one in chain[1:]):
+        wrong = ["filter split: must be the first, because its new messages pass all filters"]
+    if wrong:
+        raise ConfigError(wrong)
 
 
 def unstartable(chain: Sequence[Filter]) -> dict[str, str]:

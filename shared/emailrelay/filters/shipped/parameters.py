@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from emailrelay.filters.shipped.header_edits import HeaderEdit
+from emailrelay.host_port import HostPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,27 @@ class RewriteFilter:
         return self.spec
 
 
+@dataclass(frozen=True, slots=True)
+class SplitFilter:
+    """A message of its own for the recipients of each domain."""
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return "split:"
+
+
+@dataclass(frozen=True, slots=True)
+class MxFilter:
+    """Next servers by the MX records of the recipients' domain."""
+
+    name_server: HostPort | None = None
+    """None: those of the system."""
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return f"mx:{self.name_server or ''}"
+
+
 Worked: TypeAlias = (
     HeaderFilter
     | DkimFilter
@@ -169,9 +191,9 @@ Worked: TypeAlias = (
     | RewriteFilter
 )
 """The filters that work on the files of a message here, in a thread."""
-ServerOnly: TypeAlias = DeliverFilter
+ServerOnly: TypeAlias = DeliverFilter | SplitFilter
 """Those that cannot be client filters."""
-Shipped: TypeAlias = PipeFilter | Worked
+Shipped: TypeAlias = PipeFilter | MxFilter | Worked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,10 +1,12 @@
 """Reads the specs of the filters that ship: a path or a name of a table behind the kind."""
 
 from collections.abc import Callable, Mapping
+from ipaddress import ip_address
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeAlias, TypeVar
 
+from emailrelay import host_port
 from emailrelay.errors import ConfigError
 from emailrelay.filters.shipped.header_edits import parse_edit
 from emailrelay.filters.shipped.parameters import (
@@ -15,12 +17,18 @@ from emailrelay.filters.shipped.parameters import (
     DkimFilter,
     FilterTables,
     HeaderFilter,
+    MxFilter,
     PipeFilter,
     RewriteFilter,
     Shipped,
+    SplitFilter,
 )
+from emailrelay.host_port import HostPort
 
-KINDS = "pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, rewrite:FILE, archive:DIR, copy:DIR, deliver:DIR"
+KINDS = (
+    "pipe:PROGRAM, header:EDIT, dkim:, disclaimer:FILE, rewrite:FILE, archive:DIR, copy:DIR, "
+    "deliver:DIR, split:, mx:"
+)
 """The possible specs, for messages."""
 
 _Parse: TypeAlias = Callable[[str, str, FilterTables], Shipped]
@@ -75,6 +83,26 @@ def _rewrite(spec: str, rest: str, tables: FilterTables) -> RewriteFilter:
     return _of_table(spec, rest, tables.rewrite, "the path of a map with a slash")
 
 
+def _split(spec: str, rest: str, _tables: FilterTables) -> SplitFilter:
+    if rest:
+        raise ConfigError([f"filter {spec}: nothing may stand behind the colon"])
+    return SplitFilter()
+
+
+def _mx(spec: str, rest: str, _tables: FilterTables) -> MxFilter:
+    if not rest:
+        return MxFilter()
+    try:
+        place = host_port.parse(rest)
+        ip_address(place.host if isinstance(place, HostPort) else "")
+    except ValueError as error:
+        wrong = f"filter {spec}: write nothing behind the colon, or a name server as IP:PORT"
+        raise ConfigError([wrong]) from error
+    if not isinstance(place, HostPort) or not place.port.isdigit():
+        raise ConfigError([f"filter {spec}: write the number of the port"])
+    return MxFilter(place)
+
+
 def _directory(spec: str, text: str) -> Path:
     if "/" not in text:
         raise ConfigError([f"filter {spec}: write a directory with a slash"])
@@ -98,6 +126,8 @@ PARSERS: Mapping[str, _Parse] = MappingProxyType(
         "disclaimer": _disclaimer,
         "archive": _archive,
         "rewrite": _rewrite,
+        "split": _split,
+        "mx": _mx,
         "copy": _copy,
         "deliver": _deliver,
     }

@@ -8,7 +8,15 @@ from emailrelay.address_pattern import matches
 from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.editing import replaced
 from emailrelay.filters.result import opened, read_envelope
-from emailrelay.filters.shipped import disclaimer, dkim, dkim_keys, mailboxes, rewrite
+from emailrelay.filters.shipped import (
+    disclaimer,
+    dkim,
+    dkim_keys,
+    mailboxes,
+    mx,
+    rewrite,
+    splitting,
+)
 from emailrelay.filters.shipped.header_block import read_header, write_message
 from emailrelay.filters.shipped.header_edits import edited_header
 from emailrelay.filters.shipped.maildir import maildir_trouble
@@ -19,7 +27,9 @@ from emailrelay.filters.shipped.parameters import (
     DisclaimerFilter,
     DkimFilter,
     HeaderFilter,
+    MxFilter,
     RewriteFilter,
+    SplitFilter,
     Worked,
 )
 from emailrelay.filters.shipped.rewrite_map import RewriteMapUnusable
@@ -33,7 +43,13 @@ _UNUSABLE = (
     RewriteMapUnusable,
 )
 _Accepting: TypeAlias = (
-    HeaderFilter | DkimFilter | DisclaimerFilter | ArchiveFilter | CopyFilter | RewriteFilter
+    HeaderFilter
+    | DkimFilter
+    | DisclaimerFilter
+    | ArchiveFilter
+    | CopyFilter
+    | RewriteFilter
+    | SplitFilter
 )
 
 
@@ -69,6 +85,8 @@ def _work(one: _Accepting, copy: FilterCopy, message: QueueId) -> None:
             mailboxes.archive(one, copy, message)
         case RewriteFilter():
             rewrite.rewrite(one, copy)
+        case SplitFilter():
+            splitting.divide(copy)
         case CopyFilter():
             mailboxes.copy_to_all(one, copy, message)
         case _:
@@ -85,11 +103,13 @@ def edit_header(one: HeaderFilter, content: Path) -> None:
                 write_message(write, fields, file, block.end)
 
 
-def trouble_of(one: Worked) -> str:
+def trouble_of(one: Worked | MxFilter) -> str:
     """Return the reason for which a filter cannot do its work now, or an empty text."""
     match one:
-        case HeaderFilter():
+        case HeaderFilter() | SplitFilter():
             return ""
+        case MxFilter():
+            return mx.missing_library()
         case DkimFilter() | DisclaimerFilter() | RewriteFilter():
             try:
                 _read_files(one)
