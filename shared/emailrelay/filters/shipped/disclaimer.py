@@ -15,7 +15,7 @@ from emailrelay.filters.shipped.parameters import DisclaimerFilter
 from emailrelay.secrets.secret_text import SecretUnusable, read_text
 
 _LARGEST = 4 * 1024 * 1024
-"""The most octets of a part that is decoded to add the footer."""
+"""The most octets of the parts that are decoded to add the footer, together."""
 _CHUNK = 64 * 1024
 _SIGNATURES = frozenset({b"dkim-signature", b"arc-message-signature"})
 
@@ -68,17 +68,20 @@ def _changes(file: BinaryIO, footer: Footer) -> Iterator[_Change]:
         parts = readable_parts(block.fields, file, body)
     except SealedMessage:
         return
+    left = _LARGEST
     for part in parts:
-        yield from _part_changes(file, part, footer)
+        for change in _part_changes(file, part, footer, left):
+            left -= change.end - change.start
+            yield change
 
 
-def _part_changes(file: BinaryIO, part: MimePart, footer: Footer) -> Iterator[_Change]:
+def _part_changes(file: BinaryIO, part: MimePart, footer: Footer, most: int) -> Iterator[_Change]:
     file.seek(max(part.body, part.end - 8))
     octets = appended(part, file.read(min(8, part.end - part.body)), footer)
     if octets is not None:
         yield _Change(part.end, part.end, octets)
         return
-    if part.end - part.body > _LARGEST:
+    if part.end - part.body > most:
         return
     file.seek(part.body)
     edit = rewritten(part, file.read(part.end - part.body), footer)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from email.header import Header
 from enum import StrEnum
 
 from emailrelay.filters.shipped.header_block import name_of
@@ -102,6 +101,8 @@ def _edited(fields: list[bytes], edit: HeaderEdit) -> list[bytes]:
 def _field(edit: HeaderEdit) -> bytes:
     if edit.value.isascii():
         return f"{edit.name}: {edit.value}\r\n".encode()
+    from email.header import Header  # noqa: PLC0415 -- few texts need it, and all services start
+
     text = Header(edit.value, "utf-8", maxlinelen=_LINE, header_name=edit.name)
     folded = text.encode(linesep="\r\n")
     return f"{edit.name}: {folded}\r\n".encode()

@@ -15,6 +15,7 @@ _LINE = 64 * 1024
 """The most octets read at once; the rest of a longer line is no delimiter."""
 _MOST_DEPTH = 20
 _MOST_PARTS = 1000
+_MOST_READABLE = 20
 _LONGEST_HEADER = 64 * 1024
 """Octets of the header of a part."""
 _LONGEST_FIELD = 4096
@@ -178,7 +179,8 @@ class _Scan:
         """Go on behind a delimiter; return the new offset, or -1 if nothing is left to find."""
         del self.stack[level + (not closes) :]
         enough = bool(self.parts) and not any(each.alternative for each in self.stack)
-        if enough or not self.stack or self.count >= _MOST_PARTS:
+        many = len(self.parts) >= _MOST_READABLE or self.count >= _MOST_PARTS
+        if enough or many or not self.stack:
             return -1
         if closes:
             return offset
