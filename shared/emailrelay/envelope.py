@@ -44,7 +44,7 @@ class Envelope(NamedTuple):
     forward_to: str = ""
     """A domain for routing, set by a filter, decoded."""
     forward_to_address: str = ""
-    """The server to send to, ``host:port``, set by a filter."""
+    """The server to send to, ``host:port``, set by a filter; or several, with commas between."""
     account_selector: str = ""
     """The selector of the account that signs in for this message."""
     utf8: bool = False

@@ -1,5 +1,6 @@
 """Runs several filters in turn on one work copy, up to the first that does not accept."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
@@ -17,12 +18,15 @@ from emailrelay.filters.program import (
     TimedOut,
 )
 from emailrelay.filters.result import read_result, untouched
+from emailrelay.filters.shipped import splitting
+from emailrelay.filters.shipped.parameters import SplitFilter
 from emailrelay.filters.spec import (
     ExitFilter,
     Filter,
     ProgramFilter,
 )
 from emailrelay.filters.verdict import (
+    Abandon,
     Accept,
     BrokenFilter,
     Reject,
@@ -50,6 +54,19 @@ class Chain:
         With an ``original``, a copy of it that no filter has touched is not read.
         Cancelled, it ends the program that is running, with all in its group.
         """
+        spoken = await self._judged(copy, message, original)
+        if not any(isinstance(one, SplitFilter) for one in self.filters):
+            return spoken
+        keep = isinstance(spoken.verdict, Accept | Abandon)
+        try:
+            await asyncio.to_thread(splitting.name_parts, copy, keep=keep)
+        except OSError as error:
+            return Spoken(BrokenFilter(reason=f"split: {error.strerror}"), spoken.filter)
+        return spoken
+
+    async def _judged(
+        self, copy: FilterCopy, message: QueueId, original: Original | None
+    ) -> Spoken:
         accepted = Accept()
         for one in self.filters:
             verdict = _joined(accepted, await self._run_one(one, copy, message))

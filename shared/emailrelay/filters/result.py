@@ -30,7 +30,7 @@ def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
     """
     try:
         _check_content(copy.content)
-        envelope = envelope_format.parse(read_envelope(copy.envelope)).envelope
+        envelope = read_envelope(copy.envelope)
         _check_addresses(envelope)
     except DamagedMessage as error:
         return spoilt(error)
@@ -65,14 +65,19 @@ def _check_size(size: int) -> None:
         raise DamagedMessage("content: empty")
 
 
-def read_envelope(path: Path) -> bytes:
-    """Read an envelope that a filter may have replaced.
+def read_envelope(path: Path) -> Envelope:
+    """Return the envelope in a file that a filter may have replaced.
 
     Raises:
-        DamagedMessage: the filter's doing: it is gone, no regular file, or too long.
+        DamagedMessage: the filter's doing.
         OSError: the system's fault.
 
     """
+    return envelope_format.parse(octets_of_envelope(path)).envelope
+
+
+def octets_of_envelope(path: Path) -> bytes:
+    """Return the octets of an envelope's file. Raise as ``read_envelope`` does."""
     with opened(path, "envelope") as file:
         size = os.fstat(file.fileno()).st_size
         if size > _LONGEST_ENVELOPE:

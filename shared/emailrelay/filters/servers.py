@@ -1,10 +1,10 @@
-"""Runs the filters that are not programs: network filters, spamd, milters, and ``msgid:``."""
+"""Runs the filters that are not started for each message: servers, and those that ship."""
 
 import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias, assert_never
+from typing import TypeAlias
 
 from emailrelay.errors import DamagedMessage
 from emailrelay.filters import editing, spamd
@@ -12,8 +12,13 @@ from emailrelay.filters.connections import NoFilterAnswer
 from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.milter import milter
 from emailrelay.filters.milter.packets import MilterError
+from emailrelay.filters.pipe import NoPipeAnswer
 from emailrelay.filters.program import Programs
 from emailrelay.filters.result import opened, spoilt
+from emailrelay.filters.shipped import mx
+from emailrelay.filters.shipped.header_block import ContentRefused
+from emailrelay.filters.shipped.parameters import MxFilter, PipeFilter, Shipped
+from emailrelay.filters.shipped.work import work
 from emailrelay.filters.spec import MessageIdFilter, MilterFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
 from emailrelay.queue_id import QueueId
@@ -21,7 +26,7 @@ from emailrelay.reply import Reply
 
 _SPAM = Reply(550, "5.7.1 message looks like spam")
 
-Served: TypeAlias = NetFilter | SpamFilter | MilterFilter | MessageIdFilter
+Served: TypeAlias = NetFilter | SpamFilter | MilterFilter | MessageIdFilter | Shipped
 _MOST_TIME = 10
 """A milter that asks for more time gets so many times the time limit in all."""
 
@@ -29,7 +34,7 @@ _MOST_TIME = 10
 async def run(
     one: Served, copy: FilterCopy, message: QueueId, side: Side, programs: Programs
 ) -> Verdict:
-    """Run one on a content; if it fails, the verdict is trouble, and the mail waits.
+    """Run one on a message; if it fails, the verdict is trouble, and the mail waits.
 
     ``programs`` has the connections of these filters, and the seconds that each may take.
     """
@@ -40,7 +45,15 @@ async def run(
             return await _run(one, copy, message, side, programs, limit=limit)
     except DamagedMessage as error:
         return spoilt(error)
-    except (NoFilterAnswer, spamd.NoJudgement, MilterError) as error:
+    except ContentRefused as error:
+        return rejection(error.reply, str(error), side)
+    except (
+        NoFilterAnswer,
+        NoPipeAnswer,
+        spamd.NoJudgement,
+        MilterError,
+        mx.MxUnknown,
+    ) as error:
         return BrokenFilter(reason=str(error))
     except OSError as error:
         if limit.expired():
@@ -63,6 +76,12 @@ async def _run(
             # It gets the path of the content, and answers with a line.
             answer = await programs.connections.ask(place, bytes(content) + b"\n")
             return from_line(answer.decode(errors="replace").rstrip("\r"), side)
+        case PipeFilter():
+            answer = await programs.pipes.ask(one, content)
+            return from_line(answer.decode(errors="replace").rstrip("\r"), side)
+        case MxFilter():
+            await mx.route(one, copy)
+            return Accept()
         case SpamFilter(edit=True):
             await _mark(one, content)
             return Accept()
@@ -82,7 +101,7 @@ async def _run(
             await asyncio.to_thread(editing.add_message_id, content, message)
             return Accept()
         case _:
-            assert_never(one)
+            return await asyncio.to_thread(work, one, copy, message)
 
 
 def _more_time(limit: asyncio.Timeout, seconds: float) -> Callable[[], None]:

@@ -19,7 +19,7 @@ from emailrelay.filters.milter.connections import MilterConnections, MilterSessi
 from emailrelay.filters.milter.conversation import MilterRequest, MilterResult
 from emailrelay.filters.milter.header_fields import MilterHeader
 from emailrelay.filters.milter.packets import Answer, MilterError, ReplyCode
-from emailrelay.filters.result import opened, read_envelope
+from emailrelay.filters.result import octets_of_envelope, opened, read_envelope
 from emailrelay.filters.verdict import (
     Abandon,
     Accept,
@@ -58,7 +58,7 @@ async def run(
         DamagedMessage: the copy is no message.
 
     """
-    envelope = envelope_format.parse(read_envelope(copy.envelope)).envelope
+    envelope = read_envelope(copy.envelope)
     with (
         opened(copy.content, "content") as content,
         tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(copy.content.parent)) as body,
@@ -242,7 +242,7 @@ def _write_new_body(body: BinaryIO, write: Callable[[bytes], object]) -> None:
 
 
 def _write_envelope(path: Path, envelope: Envelope) -> None:
-    old = envelope_format.parse(read_envelope(path))
+    old = envelope_format.parse(octets_of_envelope(path))
     with editing.replaced(path) as write:
         write(envelope_format.write(envelope))
         write(old.tail)
