@@ -422,7 +422,7 @@ class Deferred(MailEvent):
 
 
 class RecipientsRefused(MailEvent):
-    """The next server refused these recipients for good, while others of the message wait.
+    """The next server or a filter refused these recipients for good, while others wait.
 
     ``reply`` is that for the first one. The sender is told when the message ends.
     """

@@ -242,12 +242,13 @@ def after(history: History, entry: Entry) -> History:
         case Failure() | Held() | Moving():
             return _after_setting_aside(history._replace(wish=None), entry)
         case Released():
-            # Refused recipients are tried again; those with a copy must not get a second one.
+            # Refused recipients are tried again, except those that a filter refused when it asked
+            # for quarantine. Those with a copy must not get a second one.
             return history._replace(
                 started_at=entry.at,
                 attempts=0,
                 next_attempt=None,
-                refused={},
+                refused=history.refused if history.held_for else {},
                 failed=None,
                 held=False,
                 held_for="",

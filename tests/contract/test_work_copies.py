@@ -9,6 +9,7 @@ import pytest
 from tests.contract.mail import (
     ANN,
     BOB,
+    CAT,
     ENVELOPE,
     NEVER,
     OK,
@@ -172,6 +173,33 @@ async def test_operator_can_delete_a_message_on_its_way_to_quarantine(
         for stage in (Stage.UNFILTERED, Stage.READY):
             assert not await can_claim(other, message, stage)
         assert list((await stages(other)).values()) == left
+
+
+@pytest.mark.parametrize("quarantine", [None, "milter:/m: odd"])
+@pytest.mark.parametrize("change", [edit, None])
+async def test_recipient_refused_by_a_filter_gets_nothing_and_the_others_go_on(
+    opener: Opener, change: Callable[[WorkCopy], None] | None, quarantine: str | None
+) -> None:
+    async with opener() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            if change is not None:
+                change(copy)
+            await claim.settle(Pass(quarantine, refused=attempt(0.0, bob=NEVER)))
+    async with opener() as other:
+        if quarantine is not None:
+            assert await stages(other) == {message: Stage.HELD}
+            assert await other.retry(message)  # the operator did not release it for this recipient
+        async with await claimed(other, message) as claim:
+            left = () if change is not None else (ANN, CAT)
+            assert claim.history.refused == {BOB: NEVER}
+            assert claim.history.pending(claim.envelope) == left
+            assert claim.history.attempts == 0
+            await claim.settle(Fail(NEVER))
+        assert await other.retry(message)
+        async with await claimed(other, message) as claim:
+            assert claim.history.refused == {}  # now the operator wants it
 
 
 async def test_untouched_copy_passes_as_it_was(opener: Opener) -> None:

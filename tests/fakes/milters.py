@@ -35,6 +35,8 @@ class ScriptedMilter:
     steps: int = 0
     lists: bytes = b""
     """The lists of macros behind the negotiation."""
+    ends_after: bytes = b""
+    """The command after whose answer it closes the connection."""
     answer: Callable[[bytes, bytes], bytes | None] | None = None
     """Returns the answer to a command in place of ``answers``."""
     heard: list[tuple[bytes, bytes]] = field(default_factory=list[tuple[bytes, bytes]])
@@ -55,6 +57,8 @@ class ScriptedMilter:
                 return
             writer.write(said)
             await writer.drain()
+            if kind == self.ends_after:
+                return
 
     async def until(self, kind: bytes, count: int) -> None:
         """Wait until it has heard so many commands of a kind."""

@@ -16,6 +16,7 @@ from tests.fakes.milters import ScriptedMilter, packet
 
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
+from emailrelay.bounces.failures import failures
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
@@ -28,6 +29,7 @@ from emailrelay.events import (
     FilterTrouble,
     NoFilter,
     Passed,
+    RecipientsRefused,
     StoreTrouble,
     TakenIn,
 )
@@ -234,6 +236,58 @@ async def test_quarantined_message_is_held_with_the_reason(bench: Bench) -> None
     assert await bench.stage(message) is Stage.HELD
     assert await bench.store.retry(message)
     assert await bench.stage(message) is Stage.READY
+
+
+def refusing(name: bytes, *at_end: bytes) -> ScriptedMilter:
+    """Give a milter that refuses recipients whose address begins so."""
+
+    def answer(kind: bytes, data: bytes) -> bytes:
+        return packet(b"y", b"550 5.1.1 who\0") if kind == b"R" and data.startswith(name) else b""
+
+    return ScriptedMilter(answer=answer, at_end=at_end or (packet(b"c"),))
+
+
+TWO = ENVELOPE._replace(to_remote=(Address("b@y.test"), Address("c@y.test")))
+WHO = {"b@y.test": Reply(550, "5.1.1 who")}
+
+
+async def test_recipient_refused_by_a_filter_does_not_stop_the_others(bench: Bench) -> None:
+    message = await bench.put(envelope=TWO)
+    async with serving(refusing(b"<b@")) as place, bench.filterd(f"milter:{place}"):
+        await bench.after(Passed)
+    (told,) = await bench.after(RecipientsRefused)
+    assert isinstance(told, RecipientsRefused)
+    assert (told.peer, told.to) == (f"milter:{place}", ("b@y.test",))
+    found = await bench.store.describe(message)
+    assert found is not None
+    stage, envelope, history = found
+    assert (stage, history.attempts) == (Stage.READY, 0)
+    assert (history.refused, history.pending(envelope)) == (WHO, ("c@y.test",))
+
+
+async def test_sender_is_told_of_a_refused_recipient_of_a_dropped_message(bench: Bench) -> None:
+    message = await bench.put(envelope=TWO)
+    dropping = refusing(b"<b@", packet(b"d"))
+    async with serving(dropping) as place, bench.filterd(f"milter:{place}"):
+        await bench.after(Failed)
+    found = await bench.store.describe(message)
+    assert found is not None
+    stage, envelope, history = found
+    assert (stage, history.refused) == (Stage.FAILED, WHO)
+    (told,) = failures(envelope, history)
+    assert (told.recipient, told.reply, told.peer) == ("b@y.test", WHO["b@y.test"], "")
+
+
+async def test_client_that_waits_is_told_250_if_some_recipients_get_the_mail(bench: Bench) -> None:
+    async with (
+        serving(refusing(b"<b@")) as place,
+        bench.filterd(f"milter:{place}"),
+        bench.store.draft(TWO) as draft,
+    ):
+        draft.write(CONTENT)
+        await draft.commit(Stage.UNFILTERED, Ack.FILTERED)
+        assert await draft.answer(DEADLINE) == Reply(250, "2.0.0 OK")
+    assert await bench.stage(draft.id) is Stage.READY
 
 
 @pytest.mark.parametrize("code", [102, 103, 104])

@@ -1,6 +1,7 @@
 """Milters on real sockets: the dialogue, their changes and verdicts, and milters that misbehave."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from tests.fakes.milters import CONTINUE, ScriptedMilter, number, packet
 
 from emailrelay import envelope_format
 from emailrelay.arrival_facts import ArrivalFacts
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.chain import Chain
@@ -20,6 +22,7 @@ from emailrelay.filters.verdict import (
     Abandon,
     Accept,
     BrokenFilter,
+    RefusedRecipient,
     Reject,
     Side,
     Verdict,
@@ -38,6 +41,7 @@ ENVELOPE = Envelope(
     body=Body.EIGHT_BIT,
     client="192.0.2.7",
     authentication="alice",
+    mail_from_auth_in="alice@x.test",
     arrival=ArrivalFacts("client.test", "TLSv1.3", "TLS_AES_256_GCM_SHA384", "PLAIN"),
 )
 OURS = (
@@ -64,17 +68,25 @@ class Desk:
         return copy
 
     async def run(
-        self, *specs: str, copy: WorkCopy | None = None, side: Side = Side.SERVER
+        self,
+        *specs: str,
+        copy: WorkCopy | None = None,
+        side: Side = Side.SERVER,
+        dsn: DsnRequest = NO_REQUEST,
     ) -> Verdict:
         chain = Chain(filters=parse_chain(specs), side=side, programs=self.programs)
         async with asyncio.timeout(DEADLINE):
-            return (await chain.run(copy or self.copy(), message=MESSAGE)).verdict
+            return (await chain.run(copy or self.copy(), message=MESSAGE, dsn=dsn)).verdict
 
     async def ask(
-        self, script: ScriptedMilter, copy: WorkCopy | None = None, side: Side = Side.SERVER
+        self,
+        script: ScriptedMilter,
+        copy: WorkCopy | None = None,
+        side: Side = Side.SERVER,
+        dsn: DsnRequest = NO_REQUEST,
     ) -> Verdict:
         async with serving(script) as place:
-            return await self.run(f"milter:{place}", copy=copy, side=side)
+            return await self.run(f"milter:{place}", copy=copy, side=side, dsn=dsn)
 
     async def changed(self, *packets: bytes, content: bytes = CONTENT, steps: int = 0) -> bytes:
         """Give the content after changes that a milter asks for at the end of the body."""
@@ -106,11 +118,24 @@ async def test_milter_gets_the_whole_message_in_order(desk: Desk) -> None:
     assert script.told(b"O") == [number(6) + number(0x1FF) + number(0x1FFFFF)]
     assert script.told(b"C") == [b"[192.0.2.7]\x004\x00\x00192.0.2.7\x00"]
     assert script.told(b"H") == [b"client.test\0"]
-    assert script.told(b"M") == [b"<a@x.test>\0SIZE=%d\0BODY=8BITMIME\0" % len(CONTENT)]
+    assert script.told(b"M") == [
+        b"<a@x.test>\0SIZE=%d\0BODY=8BITMIME\0AUTH=alice@x.test\0" % len(CONTENT)
+    ]
     assert script.told(b"R") == [b"<ann@y.test>\0", b"<bob@y.test>\0"]
     assert script.told(b"L") == [b"Subject\0hello\0", b"X-Fold\0one\n\ttwo\0"]
     assert script.told(b"B") == [b"body\r\n"]
     assert (copy.content.stat(), copy.envelope.stat()) == before
+
+
+async def test_parameters_of_mail_and_rcpt_are_those_of_the_client(desk: Desk) -> None:
+    asked = RecipientRequest((Notify.SUCCESS, Notify.FAILURE), "rfc822;bob+2B@y.test")
+    script = ScriptedMilter()
+    await desk.ask(script, dsn=DsnRequest(Return.HEADERS, "e+3Dd", {BOB: asked}))
+    assert script.told(b"M")[0].split(b"\0")[3:5] == [b"RET=HDRS", b"ENVID=e+3Dd"]
+    assert script.told(b"R") == [
+        b"<ann@y.test>\0",
+        b"<bob@y.test>\0NOTIFY=SUCCESS,FAILURE\0ORCPT=rfc822;bob+2B@y.test\0",
+    ]
 
 
 async def test_macros_stand_in_front_of_their_commands(desk: Desk) -> None:
@@ -125,9 +150,16 @@ async def test_macros_stand_in_front_of_their_commands(desk: Desk) -> None:
         b"i": b"1.2.3",
         b"{auth_type}": b"PLAIN",
         b"{auth_authen}": b"alice",
+        b"{auth_author}": b"alice@x.test",
         b"{mail_addr}": b"a@x.test",
+        b"{mail_host}": b"x.test",
+        b"{mail_mailer}": b"smtp",
     }
-    assert pairs[b"R"] == {b"{rcpt_addr}": b"bob@y.test"}
+    assert pairs[b"R"] == {
+        b"{rcpt_addr}": b"bob@y.test",
+        b"{rcpt_host}": b"y.test",
+        b"{rcpt_mailer}": b"smtp",
+    }
     assert pairs[b"E"] == {b"i": b"1.2.3"}
 
 
@@ -199,7 +231,8 @@ async def test_verdict_at_any_step_ends_the_dialogue(desk: Desk, step: bytes) ->
         assert isinstance(verdict, expected)
         heard = script.steps_heard.rstrip("AQ")
         assert heard.endswith(step.decode())
-        assert heard.count(step.decode()) == 1
+        each = step == b"R" and expected is Reject and answer == packet(b"r")
+        assert heard.count(step.decode()) == (2 if each else 1)
 
 
 @pytest.mark.parametrize(
@@ -222,13 +255,70 @@ async def test_rejection_has_the_reply_of_the_milter(
     assert verdict.reply == reply
 
 
-async def test_reason_names_the_recipient_that_was_refused(desk: Desk) -> None:
-    def answer(kind: bytes, data: bytes) -> bytes:
-        return packet(b"y", b"550 5.1.1 who\0") if (kind, data[:4]) == (b"R", b"<bob") else b""
+def refusing(text: bytes, *names: bytes) -> ScriptedMilter:
+    """Give a milter that has this answer to recipients whose address begins so."""
 
-    verdict = await desk.ask(ScriptedMilter(answer=answer))
+    def answer(kind: bytes, data: bytes) -> bytes:
+        return packet(text[:1], text[1:]) if kind == b"R" and data.startswith(names) else b""
+
+    return ScriptedMilter(answer=answer)
+
+
+@pytest.mark.parametrize(
+    ("answer", "reply"),
+    [
+        (b"y550 5.1.1 who\0", Reply(550, "5.1.1 who")),
+        (b"r", Reply(550, "5.7.1 recipient rejected")),
+    ],
+)
+async def test_recipient_that_is_refused_does_not_get_the_message(
+    desk: Desk, answer: bytes, reply: Reply
+) -> None:
+    script, second, copy = refusing(answer, b"<bob"), ScriptedMilter(), desk.copy()
+    async with serving(script) as place, serving(second) as other:
+        verdict = await desk.run(f"milter:{place}", f"milter:{other}", copy=copy)
+        refused = (RefusedRecipient(BOB, reply, f"milter:{place}"),)
+    assert verdict == Accept(refused=refused)
+    assert script.steps_heard == "OCHMRRTLLNBE"
+    assert second.told(b"R") == [b"<ann@y.test>\0"]
+    # It is in the envelope, for the notice to the sender.
+    after = envelope_format.parse(copy.envelope.read_bytes()).envelope
+    assert after.recipients == (ANN, BOB)
+
+
+async def test_refused_recipient_is_not_in_the_copy_of_a_client_filter(desk: Desk) -> None:
+    copy = desk.copy()
+    verdict = await desk.ask(refusing(b"r", b"<bob"), copy, side=Side.CLIENT)
+    assert [each.address for each in verdict.refused] == [BOB]
+    assert envelope_format.parse(copy.envelope.read_bytes()).envelope.recipients == (ANN,)
+
+
+async def test_message_is_rejected_if_all_recipients_are(desk: Desk) -> None:
+    script = refusing(b"y550 5.1.1 who\0", b"<")
+    verdict = await desk.ask(script)
     assert isinstance(verdict, Reject)
-    assert verdict.reason == "the milter says 550 5.1.1 who for <bob@y.test>"
+    assert verdict.reply == Reply(550, "5.1.1 who")
+    assert verdict.reason == "the milter says 550 5.1.1 who for <ann@y.test>"
+    assert script.steps_heard == "OCHMRR"
+
+
+async def test_message_waits_for_a_recipient_refused_for_now(desk: Desk) -> None:
+    for answer in (b"t", b"y451 4.7.1 greylisted\0"):
+        verdict = await desk.ask(refusing(answer, b"<bob"))
+        assert isinstance(verdict, Reject)
+        assert not verdict.reply.permanent
+        assert verdict.reason.endswith(" for <bob@y.test>")
+
+
+async def test_sender_is_told_of_refused_recipients_of_a_dropped_message(desk: Desk) -> None:
+    dropping = refusing(b"r", b"<bob")
+    dropping.at_end = (packet(b"d"),)
+    removing = refusing(b"r", b"<bob")
+    removing.at_end = (packet(b"-", b"<ann@y.test>\0"), CONTINUE)
+    for script in (dropping, removing):
+        verdict = await desk.ask(script)
+        assert isinstance(verdict, Abandon)
+        assert [each.address for each in verdict.refused] == [BOB]
 
 
 async def test_temporary_rejection_of_a_client_filter_waits(desk: Desk) -> None:
@@ -303,7 +393,7 @@ async def test_quarantine_goes_with_the_changes(desk: Desk) -> None:
         rejected = await desk.run(f"milter:{place}", "exit:1")
         assert isinstance(rejected, Reject)
         client = await desk.run(f"milter:{place}", side=Side.CLIENT)
-        assert isinstance(client, BrokenFilter)
+        assert client == Accept(quarantine=f"milter:{place}: looks odd")
 
 
 async def test_rejected_message_is_not_changed(desk: Desk) -> None:
@@ -357,7 +447,7 @@ async def test_message_can_follow_one_that_was_rejected_early(desk: Desk) -> Non
     async with serving(script) as place:
         for _ in range(2):
             assert isinstance(await desk.run(f"milter:{place}"), Reject)
-    assert script.steps_heard == "OCHMRAMR"
+    assert script.steps_heard == "OCHMRRAMRR"
 
 
 async def test_verdict_on_a_client_ends_the_connection(desk: Desk) -> None:
@@ -462,6 +552,66 @@ async def test_message_waits_if_its_milter_misbehaves(desk: Desk, case: str) -> 
     assert copy.content.read_bytes() == CONTENT
 
 
+STEPS = [b"O", b"C", b"H", b"M", b"R", b"T", b"L", b"N", b"B", b"E"]
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_message_waits_if_the_connection_ends_at_any_step(desk: Desk, step: bytes) -> None:
+    for said in (b"", CONTINUE[:3], CONTINUE[:4], packet(b"h", b"A\0b\0")[:8]):
+        script, copy = ScriptedMilter(answers={step: said}, ends_after=step), desk.copy()
+        verdict = await desk.ask(script, copy)
+        assert isinstance(verdict, BrokenFilter)
+        assert "it closed the connection" in verdict.reason
+        assert copy.content.read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_message_waits_if_a_milter_sends_garbage_at_any_step(desk: Desk, step: bytes) -> None:
+    chance = random.Random(step)  # noqa: S311 -- no secret
+    for _ in range(10):
+        said = chance.randbytes(chance.randrange(5, 200))
+        script = ScriptedMilter(answers={step: said}, ends_after=step)
+        verdict = await desk.ask(script)
+        assert isinstance(verdict, BrokenFilter), said
+        assert verdict.reply == Reply(452, "4.3.0 cannot process this message now")
+
+
+class Dripping:
+    """Sends the same octets again and again after the body, until the connection ends."""
+
+    def __init__(self, octets: bytes, *, piece: int) -> None:
+        self._octets, self._piece = octets, piece
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        script = ScriptedMilter({b"E": b""})
+        working = asyncio.create_task(script(reader, writer))
+        await script.until(b"E", 1)
+        while not (writer.is_closing() or working.done()):
+            for at in range(0, len(self._octets), self._piece):
+                writer.write(self._octets[at : at + self._piece])
+                await asyncio.wait((working,), timeout=0.002)
+        working.cancel()
+
+
+@pytest.mark.parametrize(
+    "milter",
+    [
+        Dripping(packet(b"p"), piece=100),
+        Dripping(packet(b"q", b"odd\0"), piece=100),
+        Dripping(packet(b"b"), piece=100),
+        Dripping(packet(b"h", b"A\0" + bytes(b"b" * 1000) + b"\0"), piece=1),
+    ],
+    ids=["progress", "quarantine", "empty body", "slow octets"],
+)
+async def test_milter_that_never_ends_is_left(desk: Desk, milter: Dripping) -> None:
+    desk.programs.limits = ProgramLimits(timeout=0.05)
+    copy = desk.copy()
+    async with serving(milter) as place:
+        verdict = await desk.run(f"milter:{place}", copy=copy)
+    assert verdict == BrokenFilter(reason="no verdict within 0.05 s")
+    assert copy.content.read_bytes() == CONTENT
+
+
 async def test_new_body_has_a_limit(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(milter, "_ROOM", 1000)
     flood = packet(b"b", bytes(60_000)) * 3
@@ -488,20 +638,6 @@ async def test_silent_milter_has_a_time_limit_that_progress_extends(desk: Desk) 
         assert await desk.run(f"milter:{place}") == Accept()
 
 
-async def test_progress_is_no_endless_time(desk: Desk) -> None:
-    desk.programs.limits = ProgramLimits(timeout=0.05)
-
-    async def endless(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        script = asyncio.create_task(ScriptedMilter({b"E": b""})(reader, writer))
-        while not writer.is_closing():
-            writer.write(packet(b"p"))
-            await asyncio.wait((script,), timeout=0.01)
-
-    async with serving(endless) as place:
-        verdict = await desk.run(f"milter:{place}")
-    assert isinstance(verdict, BrokenFilter)
-
-
 async def test_client_without_facts_is_this_host(desk: Desk) -> None:
     for envelope, connect in (
         (Envelope(Address("a@x.test"), to_remote=(BOB,)), b"localhost\x004\0\x00127.0.0.1\0"),
@@ -518,8 +654,8 @@ async def test_client_without_facts_is_this_host(desk: Desk) -> None:
 
 async def test_check_of_the_settings_names_a_milter_that_cannot_serve() -> None:
     async with serving(ScriptedMilter(version=7)) as new, serving(ScriptedMilter()) as good:
-        specs = [f"milter:{new}", f"milter:{good}", "milter:127.0.0.1:9"]
-        found = await asyncio.to_thread(lambda: list(filters.check("filter", specs)))
+        chain = parse_chain([f"milter:{new}", f"milter:{good}", "milter:127.0.0.1:9"])
+        found = await asyncio.to_thread(lambda: list(filters.check("filter", chain)))
     assert [finding.text for finding in found] == [
         (
             f"{new}: it speaks version 7 of the milter protocol; "

@@ -9,7 +9,7 @@ from typing import TypeAlias
 from emailrelay.errors import DamagedMessage
 from emailrelay.filters import editing, spamd
 from emailrelay.filters.connections import NoFilterAnswer
-from emailrelay.filters.copy import FilterCopy
+from emailrelay.filters.copy import FilterCopy, FilteredMail
 from emailrelay.filters.milter import milter
 from emailrelay.filters.milter.packets import MilterError
 from emailrelay.filters.pipe import NoPipeAnswer
@@ -21,7 +21,6 @@ from emailrelay.filters.shipped.parameters import MxFilter, PipeFilter, Shipped
 from emailrelay.filters.shipped.work import work
 from emailrelay.filters.spec import MessageIdFilter, MilterFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
-from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 
 _SPAM = Reply(550, "5.7.1 message looks like spam")
@@ -32,7 +31,7 @@ _MOST_TIME = 10
 
 
 async def run(
-    one: Served, copy: FilterCopy, message: QueueId, side: Side, programs: Programs
+    one: Served, copy: FilterCopy, mail: FilteredMail, side: Side, programs: Programs
 ) -> Verdict:
     """Run one on a message; if it fails, the verdict is trouble, and the mail waits.
 
@@ -42,7 +41,7 @@ async def run(
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await _run(one, copy, message, side, programs, limit=limit)
+            return await _run(one, copy, mail, side, programs, limit=limit)
     except DamagedMessage as error:
         return spoilt(error)
     except ContentRefused as error:
@@ -64,7 +63,7 @@ async def run(
 async def _run(
     one: Served,
     copy: FilterCopy,
-    message: QueueId,
+    mail: FilteredMail,
     side: Side,
     programs: Programs,
     *,
@@ -92,16 +91,16 @@ async def _run(
             return await milter.run(
                 place,
                 copy,
-                message=message,
+                about=mail,
                 side=side,
                 connections=programs.milters,
                 on_progress=more_time,
             )
         case MessageIdFilter():
-            await asyncio.to_thread(editing.add_message_id, content, message)
+            await asyncio.to_thread(editing.add_message_id, content, mail.id)
             return Accept()
         case _:
-            return await asyncio.to_thread(work, one, copy, message)
+            return await asyncio.to_thread(work, one, copy, mail.id)
 
 
 def _more_time(limit: asyncio.Timeout, seconds: float) -> Callable[[], None]:

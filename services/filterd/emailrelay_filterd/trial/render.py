@@ -22,6 +22,8 @@ def lines(trial: Trial, side: Side) -> Iterator[str]:
         yield f"reason:   {verdict.reason}"
     if isinstance(verdict, Accept) and verdict.quarantine is not None:
         yield f"reason:   {verdict.quarantine}"
+    for one in verdict.refused:
+        yield f"refused:  <{one.address}> by {one.filter}: {one.reply}"
     if verdict.rescan:
         yield "asks to:  look at the spool again"
     if verdict.stop_run:
@@ -37,7 +39,7 @@ def _meaning(verdict: Verdict, side: Side) -> str:
     server = side is Side.SERVER
     match verdict:
         case Accept():
-            return _accepted(verdict) if server else "sent as it is now"
+            return _accepted(verdict, "accepted" if server else "sent as it is now")
         case Reject():
             return "rejected" if server else "failed for good"
         case Abandon():
@@ -50,8 +52,8 @@ def _meaning(verdict: Verdict, side: Side) -> str:
             assert_never(verdict)
 
 
-def _accepted(verdict: Accept) -> str:
-    return "accepted" if verdict.quarantine is None else "accepted, and held until it is released"
+def _accepted(verdict: Accept, word: str) -> str:
+    return word if verdict.quarantine is None else "accepted, and held until it is released"
 
 
 def _changes(name: str, file: TrialFile) -> Iterator[str]:

@@ -4,12 +4,13 @@ import ipaddress
 import struct
 from dataclasses import dataclass
 
+from emailrelay.address_pattern import split
 from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.envelope import Address, Body, Envelope
+from emailrelay.filters.copy import FilteredMail
 from emailrelay.filters.milter import packets
 from emailrelay.filters.milter.negotiation import MilterTerms, bare
 from emailrelay.filters.milter.packets import Command
-from emailrelay.queue_id import QueueId
 
 _PORT = struct.Struct("!H")
 _HERE = "127.0.0.1"
@@ -21,7 +22,7 @@ _HIDDEN = "0.0.0.0"  # noqa: S104 -- an address in a packet, nothing listens
 class MailFacts:
     """The message, and the name of this host."""
 
-    message: QueueId
+    about: FilteredMail
     envelope: Envelope
     size: int
     """Octets of content."""
@@ -53,11 +54,19 @@ class MailFacts:
             words.append(f"BODY={_BODY[self.envelope.body]}")
         if self.envelope.utf8:
             words.append("SMTPUTF8")
-        return packets.texts(Command.MAIL, *(word.encode() for word in words))
+        dsn, author = self.about.dsn, self.envelope.mail_from_auth_in
+        words += [f"RET={dsn.give_back}"] if dsn.give_back else []
+        words += [f"ENVID={dsn.envelope_id}"] if dsn.envelope_id else []
+        words += [f"AUTH={author}"] if author else []
+        return packets.texts(Command.MAIL, *map(_octets, words))
 
     def rcpt(self, address: Address) -> bytes:
-        """Return the packet with a recipient."""
-        return packets.texts(Command.RCPT, f"<{address}>".encode())
+        """Return the packet with a recipient and the parameters of RCPT."""
+        asked = self.about.dsn.of(address)
+        words = [f"<{address}>"]
+        words += [f"NOTIFY={','.join(asked.notify)}"] if asked.notify else []
+        words += [f"ORCPT={asked.original}"] if asked.original else []
+        return packets.texts(Command.RCPT, *map(_octets, words))
 
     def macros(self, command: Command, recipient: Address | None, terms: MilterTerms) -> bytes:
         """Return the packet with the macros for a command: all that are known, or those wanted."""
@@ -117,15 +126,22 @@ class MailFacts:
             case Command.MAIL:
                 user = envelope.authentication
                 return {
-                    "i": str(self.message),
+                    "i": str(self.about.id),
                     "{auth_type}": (arrival.mechanism or "LOGIN") if user else "",
                     "{auth_authen}": user,
+                    "{auth_author}": envelope.mail_from_auth_in,
                     "{mail_addr}": envelope.sender,
+                    "{mail_host}": split(envelope.sender)[1],
+                    "{mail_mailer}": "smtp",
                 }
-            case Command.RCPT:
-                return {"{rcpt_addr}": recipient or ""}
+            case Command.RCPT if recipient is not None:
+                return {
+                    "{rcpt_addr}": recipient,
+                    "{rcpt_host}": split(recipient)[1],
+                    "{rcpt_mailer}": "local" if recipient in envelope.to_local else "smtp",
+                }
             case Command.DATA | Command.END_OF_HEADER | Command.END_OF_BODY:
-                return {"i": str(self.message)}
+                return {"i": str(self.about.id)}
             case _:
                 return {}
 

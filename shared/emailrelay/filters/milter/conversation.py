@@ -35,6 +35,9 @@ MOST_CHANGES = 10_000
 MOST_OCTETS = 4 * 1024 * 1024
 """The most octets of all these changes together."""
 
+MilterVerdict: TypeAlias = Answer | ReplyCode
+"""``CONTINUE`` and ``ACCEPT`` let the message go on; all others do not."""
+
 
 @dataclass(slots=True, kw_only=True)
 class MilterRequest:
@@ -64,11 +67,9 @@ class MilterChanges:
     new_body: bool = False
     quarantine: str | None = None
     """The reason to set the message aside, if it is to be."""
+    refused: dict[Address, MilterVerdict] = field(default_factory=dict[Address, MilterVerdict])
+    """The recipients that it refused for good, with its answers."""
     octets: int = 0
-
-
-MilterVerdict: TypeAlias = Answer | ReplyCode
-"""``CONTINUE`` and ``ACCEPT`` let the message go on; all others do not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +129,20 @@ class _Conversation:
         mail = self._mail
         if (ended := await self._step(Command.MAIL, mail.mail)) is not None:
             return ended
-        for address, data in mail.recipients.items():
-            if (ended := await self._step(Command.RCPT, data, address)) is not None:
-                return ended
+        if (ended := await self._recipients()) is not None:
+            return ended
         return await self._step(Command.DATA, packets.packet(Command.DATA))
+
+    async def _recipients(self) -> MilterResult | None:
+        """Name the recipients. A message goes on without those that are refused, if any is left."""
+        refused, first = self._changes.refused, None
+        for address, data in self._mail.recipients.items():
+            if (ended := await self._step(Command.RCPT, data, address)) is None:
+                continue
+            if not _refuses(ended.verdict):
+                return ended
+            refused[address], first = ended.verdict, first or ended
+        return first if len(refused) == len(self._mail.recipients) else None
 
     async def _content(self) -> MilterResult | None:
         for data in self._header():
@@ -211,3 +222,10 @@ class _Conversation:
         most = len(changes.header) + len(changes.envelope) > MOST_CHANGES
         if most or changes.octets > MOST_OCTETS:
             raise MilterError("it asks for too many changes")
+
+
+def _refuses(verdict: MilterVerdict) -> bool:
+    """Tell whether an answer to a recipient is about this one, and for good."""
+    if isinstance(verdict, ReplyCode):
+        return verdict.reply.permanent
+    return verdict is Answer.REJECT

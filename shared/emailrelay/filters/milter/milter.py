@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 from emailrelay import envelope_format
 from emailrelay.envelope import Envelope
 from emailrelay.filters import editing
-from emailrelay.filters.copy import FilterCopy
+from emailrelay.filters.copy import FilterCopy, FilteredMail
 from emailrelay.filters.milter import conversation, header_fields, new_envelope, packets
 from emailrelay.filters.milter.client_facts import MailFacts
 from emailrelay.filters.milter.connection import MilterConnection, MilterGone
@@ -24,6 +24,7 @@ from emailrelay.filters.verdict import (
     Abandon,
     Accept,
     BrokenFilter,
+    RefusedRecipient,
     Side,
     Verdict,
     rejection,
@@ -38,6 +39,7 @@ _IN_MEMORY = 1024 * 1024
 _ROOM = 64 * 1024 * 1024
 """A new body can have twice the octets of the content, and so many more."""
 _REJECTED = Reply(550, "5.7.1 message rejected")
+_REFUSED = Reply(550, "5.7.1 recipient rejected")
 _LATER = Reply(451, "4.7.1 try again later")
 
 
@@ -45,7 +47,7 @@ async def run(
     place: ServerAddress,
     copy: FilterCopy,
     *,
-    message: QueueId,
+    about: FilteredMail,
     side: Side,
     connections: MilterConnections,
     on_progress: Callable[[], None],
@@ -63,13 +65,14 @@ async def run(
         opened(copy.content, "content") as content,
         tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(copy.content.parent)) as body,
     ):
-        mail = _Mail(content, envelope, message, cast("BinaryIO", body))
+        mail = _Mail(content, envelope, about, cast("BinaryIO", body))
         result = await _converse(place, mail, connections, on_progress)
         verdict = _verdict(place, result, side)
         if isinstance(verdict, Accept):
-            kept = new_envelope.changed(envelope, result.changes.envelope)
+            kept = new_envelope.without(envelope, result.changes.refused)
+            kept = new_envelope.changed(kept, result.changes.envelope)
             if not kept.recipients:
-                return Abandon()
+                return Abandon(refused=verdict.refused)
             await asyncio.to_thread(_apply, copy, mail, result, kept)
     return verdict
 
@@ -78,15 +81,15 @@ class _Mail:
     """The message, read as a milter gets it."""
 
     def __init__(
-        self, content: BinaryIO, envelope: Envelope, message: QueueId, body: BinaryIO
+        self, content: BinaryIO, envelope: Envelope, about: FilteredMail, body: BinaryIO
     ) -> None:
         self.content = content
         self.envelope = envelope
         self.size = content.seek(0, 2)
         content.seek(0)
-        self.header = _header(content, message)
+        self.header = _header(content, about.id)
         self.new_body = body
-        self._facts = MailFacts(message, envelope, self.size, _host())
+        self._facts = MailFacts(about, envelope, self.size, _host())
         self.leading_space = False
 
     def client(self) -> bytes:
@@ -182,7 +185,7 @@ def _verdict(place: ServerAddress, result: MilterResult, side: Side) -> Verdict:
     about = f" for <{result.recipient}>" if result.recipient else ""
     match result.verdict:
         case Answer.CONTINUE | Answer.ACCEPT:
-            return _accepted(place, result.changes.quarantine, side)
+            return _accepted(place, result)
         case Answer.REJECT:
             return rejection(_REJECTED, f"the milter rejects{about}", side)
         case Answer.LATER | Answer.SHUT_DOWN:
@@ -192,18 +195,27 @@ def _verdict(place: ServerAddress, result: MilterResult, side: Side) -> Verdict:
         case ReplyCode(reply):
             return _later(reply, f"the milter says {reply}{about}", side)
         case Answer.DISCARD:
-            return Abandon()
+            return Abandon(refused=_refused(place, result))
         case _:
             return BrokenFilter(reason=f"the milter fails{about}")
 
 
-def _accepted(place: ServerAddress, quarantine: str | None, side: Side) -> Verdict:
+def _accepted(place: ServerAddress, result: MilterResult) -> Accept:
+    quarantine, refused = result.changes.quarantine, _refused(place, result)
     if quarantine is None:
-        return Accept()
-    if side is Side.CLIENT:
-        # It would be held again after each release.
-        return BrokenFilter(reason="the milter asks for quarantine, which needs a server filter")
-    return Accept(quarantine=one_line(f"milter:{place}: {quarantine}"))
+        return Accept(refused=refused)
+    return Accept(quarantine=one_line(f"milter:{place}: {quarantine}"), refused=refused)
+
+
+def _refused(place: ServerAddress, result: MilterResult) -> tuple[RefusedRecipient, ...]:
+    return tuple(
+        RefusedRecipient(
+            address,
+            answer.reply if isinstance(answer, ReplyCode) else _REFUSED,
+            f"milter:{place}",
+        )
+        for address, answer in result.changes.refused.items()
+    )
 
 
 def _later(reply: Reply, reason: str, side: Side) -> Verdict:

@@ -1,6 +1,6 @@
 """A milter's changes of the envelope; no I/O."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import assert_never
 
 from emailrelay.envelope import Address, Envelope
@@ -33,16 +33,20 @@ def changed(envelope: Envelope, changes: Sequence[EnvelopeChange]) -> Envelope:
                 if added not in envelope.recipients:
                     envelope = envelope._replace(to_remote=(*envelope.to_remote, added))
             case RemoveRecipient():
-                removed = _address(change.address)
-                envelope = envelope._replace(
-                    to_local=tuple(a for a in envelope.to_local if a != removed),
-                    to_remote=tuple(a for a in envelope.to_remote if a != removed),
-                )
+                envelope = without(envelope, (_address(change.address),))
             case ChangeSender():
                 envelope = envelope._replace(sender=_address(change.address))
             case _:
                 assert_never(change)
     return envelope
+
+
+def without(envelope: Envelope, recipients: Container[Address]) -> Envelope:
+    """Return an envelope without these recipients."""
+    return envelope._replace(
+        to_local=tuple(each for each in envelope.to_local if each not in recipients),
+        to_remote=tuple(each for each in envelope.to_remote if each not in recipients),
+    )
 
 
 def _address(octets: bytes) -> Address:

@@ -161,7 +161,7 @@ class PostgresClaim(Claim):
             return FilterPass(
                 size=self.size if length is None else length,
                 crc32=crc32 or 0,
-                quarantine=settlement.quarantine,
+                passed=settlement,
             )
         head = envelope_format.write(self._copy.result())
         database = self._services.database
@@ -180,8 +180,8 @@ class PostgresClaim(Claim):
         return FilterPass(
             size=upload.length,
             crc32=upload.crc32,
+            passed=settlement,
             adopted=adopted,
-            quarantine=settlement.quarantine,
         )
 
     async def _take_in(self) -> None:

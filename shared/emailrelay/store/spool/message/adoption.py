@@ -12,6 +12,7 @@ from emailrelay import envelope_format, journal, message_id
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.journal import Wished
 from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Pass
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks, names
@@ -27,12 +28,12 @@ _OWN = "own"
 """In a copy to be adopted: a content that is being made without other links."""
 
 
-async def adopt(locked: Locked, copy: SpoolCopy, quarantine: str | None = None) -> None:
-    """Make the copy's files the message: S1, W -> W+ -> S2, or S4 for a ``quarantine``."""
+async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
+    """Make the copy's files the message: S1, W -> W+ -> S2, or S4 for a quarantine."""
     spool = locked.spool
     adopted = spool.directories.work / names.adopted_copy(locked.id)
     with ExitStack() as opened:
-        prepared = await in_thread(_prepare, locked, copy, quarantine, opened)
+        prepared = await in_thread(_prepare, locked, copy, passed, opened)
         await spool.syncer.run(prepared, (copy.directory,))
     files.rename(copy.at, adopted)
     copy.directory.close()
@@ -42,9 +43,7 @@ async def adopt(locked: Locked, copy: SpoolCopy, quarantine: str | None = None) 
     files.remove_tree(adopted)
 
 
-def _prepare(
-    locked: Locked, copy: SpoolCopy, quarantine: str | None, opened: ExitStack
-) -> tuple[int, int]:
+def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> tuple[int, int]:
     """Put the new envelope beside the copy's content; return both, which ``opened`` closes."""
     try:
         fields = envelope_format.parse(read_left(copy.envelope)).envelope
@@ -58,11 +57,7 @@ def _prepare(
     # The journal is the original's: a program can change the message, not its history.
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
     change = transition.after_filters(
-        locked.stage,
-        length=length,
-        crc32=crc32,
-        now=locked.spool.clock(),
-        quarantine=quarantine,
+        locked.stage, passed, length=length, crc32=crc32, now=locked.spool.clock()
     )
     result = files.create(copy.directory / _RESULT)
     opened.callback(os.close, result)

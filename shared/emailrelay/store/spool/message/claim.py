@@ -197,10 +197,10 @@ class SpoolClaim(Claim):
         match settlement:
             case Done(attempt, end):
                 await self._leave(transition.gone(end, attempt))
-            case Pass(quarantine):
-                if quarantine is not None:
-                    quarantine = transition.quarantine_beside(self._wish(), quarantine)
-                await self._pass(quarantine)
+            case Pass():
+                if settlement.quarantine is not None:
+                    settlement = transition.passed_beside(self._wish(), settlement)
+                await self._pass(settlement)
             case _:
                 await self._change(settlement)
 
@@ -270,24 +270,22 @@ class SpoolClaim(Claim):
         close_each((removed,))
         return ()
 
-    async def _pass(self, quarantine: str | None) -> None:
+    async def _pass(self, passed: Pass) -> None:
         if self._copy is not None and self.touched():
-            await adoption.adopt(self._locked, self._copy, quarantine)
+            await adoption.adopt(self._locked, self._copy, passed)
             return
         length, crc32 = self.history.length, self.history.crc32
         if length is None or crc32 is None:  # another program's message
             measured = await in_thread(files.measure, self._content)
             length, crc32 = measured
-        # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
         now = self._spool.clock()
-        change = transition.after_filters(
-            self.stage, length=length, crc32=crc32, now=now, quarantine=quarantine
-        )
-        if quarantine is None:
+        change = transition.after_filters(self.stage, passed, length=length, crc32=crc32, now=now)
+        if passed.quarantine is None and passed.refused is None:
+            # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
             moves.make(self._locked, change)
         else:
             await self._append(change)
-            moves.show(self._locked, Stage.HELD, change.due)
+            moves.show(self._locked, change.stage or Stage.READY, change.due)
 
     async def _change(self, settlement: Defer | Fail | Hold) -> None:
         """Defer, fail or hold the message, or do what the operator has wished meanwhile."""
