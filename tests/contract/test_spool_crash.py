@@ -1,6 +1,7 @@
 """A process that dies, or a disk that fails, at any call of a message leaves only legal states."""
 
 import asyncio
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,10 +140,13 @@ async def _check_settlement(scenario: str, mode: str, run: Run) -> None:
 
 @pytest.mark.parametrize("mode", ["kill", "fail"])
 @pytest.mark.parametrize(
-    "scenario",
-    ["commit", "adopt", "quarantine", "refuse", "done", "defer", "fail", "hold", "pass"],
+    ("scenario", "sync"),
+    [
+        *itertools.product(("commit", "adopt", "done", "defer", "fail", "hold", "pass"), SpoolSync),
+        ("quarantine", SpoolSync.FILES),
+        ("refuse", SpoolSync.LOG),
+    ],
 )
-@pytest.mark.parametrize("sync", SpoolSync)
 async def test_every_call_may_be_the_last(
     scenario: str, mode: str, sync: SpoolSync, tmp_path: Path
 ) -> None:

@@ -86,6 +86,9 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
     now, stage = spool.clock(), locked.stage
     by_hand = transition.after_move_by_hand(stage=stage, history=history, now=now)
     if by_hand is not None:
+        # Or it is on its way into quarantine: a process died before the last step.
+        if stage is Stage.UNFILTERED and adoption.roll_forward(locked):
+            return NotNow(None)
         moves.make(locked, by_hand)
         if by_hand.stage is not stage:
             return NotNow(None)
