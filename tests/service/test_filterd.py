@@ -543,7 +543,7 @@ async def test_killed_filterd_takes_its_filter_along_and_the_next_one_filters_ag
         assert await bench.content(message, Stage.READY) == CONTENT
 
 
-async def start(spool: Path, script: Path, *more: str) -> asyncio.subprocess.Process:
+async def start(spool: Path, script: Path | str, *more: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", "import sys; from emailrelay_filterd.cli import main; sys.exit(main())"),
