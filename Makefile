@@ -14,8 +14,8 @@ PYTEST_ARGS ?= -n 2 --dist worksteal
 BIN := .venv/bin
 READY := .venv/.ready
 TRIAL := build/trial
-PEERS := dovecot-core e2fsprogs eatmydata fail2ban faketime fish groff iproute2 jq libnet-ssleay-perl libsasl2-modules mount msmtp openssl pgbouncer postfix postgresql prometheus \
-	procmail procps s-nail shellcheck strace swaks systemd testssl.sh xfsprogs zsh
+PEERS := clamav-daemon clamav-milter dovecot-core e2fsprogs eatmydata fail2ban faketime fish groff iproute2 jq libmail-dkim-perl libnet-ssleay-perl libsasl2-modules mount msmtp opendkim openssl pgbouncer postfix postgresql prometheus \
+	procmail procps python3-milter rspamd s-nail shellcheck spamass-milter strace swaks systemd testssl.sh xfsprogs zsh
 
 # The server for the tests of the PostgreSQL store, where make peers could not install one.
 POSTGRES_SERVER = $(shell ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || command -v initdb >/dev/null || \
@@ -94,7 +94,7 @@ $(READY): pyproject.toml
 		echo "E-MailRelay needs Python 3.11 or later as '$(PYTHON)'; name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[fast,metrics,oauth,postgres,procfile]' --group dev $(POSTGRES_SERVER)
+	$(BIN)/python -m pip install --quiet --editable '.[dkim,fast,metrics,mx,oauth,postgres,procfile]' --group dev $(POSTGRES_SERVER)
 	touch $@
 
 # For a machine that is for tests only: Debian starts mail servers that it installs. Postfix would ask what it is for, and wait.

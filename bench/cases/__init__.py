@@ -1,7 +1,19 @@
 """The lines of the table of goals, one module for each theme."""
 
 from bench.case import Case
-from bench.cases import accept, deep, filters, latency, monitoring, proxy, relay, rest, scale, slow
+from bench.cases import (
+    accept,
+    deep,
+    filters,
+    latency,
+    milters,
+    monitoring,
+    proxy,
+    relay,
+    rest,
+    scale,
+    slow,
+)
 
 ALL: tuple[Case, ...] = (
     *accept.CASES,
@@ -11,6 +23,7 @@ ALL: tuple[Case, ...] = (
     *slow.CASES,
     *proxy.CASES,
     *filters.CASES,
+    *milters.CASES,
     *rest.CASES,
     *scale.CASES,
     *monitoring.CASES,

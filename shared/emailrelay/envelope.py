@@ -3,6 +3,8 @@
 from enum import StrEnum
 from typing import NamedTuple, NewType
 
+from emailrelay.arrival_facts import ArrivalFacts
+
 Address = NewType("Address", str)
 """A mailbox between the angle brackets, verbatim; ``""`` is the null reverse-path."""
 
@@ -42,7 +44,7 @@ class Envelope(NamedTuple):
     forward_to: str = ""
     """A domain for routing, set by a filter, decoded."""
     forward_to_address: str = ""
-    """The server to send to, ``host:port``, set by a filter."""
+    """The server to send to, ``host:port``, set by a filter; or several, with commas between."""
     account_selector: str = ""
     """The selector of the account that signs in for this message."""
     utf8: bool = False
@@ -52,6 +54,9 @@ class Envelope(NamedTuple):
 
     Empty too if the header has it beyond the first 64 KiB, or in a form that cannot be kept
     (``message_id``). Only the log and the history use it.
+    """
+    arrival: ArrivalFacts | None = None
+    """The session in which the message arrived, for filters; None: a program of this host sent it.
     """
 
     @property

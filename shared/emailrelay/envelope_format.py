@@ -5,14 +5,16 @@ Format ``#2821.8`` is written; ``#2821.3`` to ``.8`` are read, the older ones wi
 fields. Readers accept LF. The writer refuses a value that could break out of its line, and never
 escapes it.
 
-Programs that know the format read exactly these fields before the end mark. So our own field, the
-Message-ID, is the first line after it.
+Programs that know the format read exactly these fields before the end mark. So our own fields are
+the first lines after it: the Message-ID, and the facts about the session as JSON.
 """
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from emailrelay import arrival_facts, journal_line
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import DamagedMessage
 from emailrelay.message_id import kept
@@ -22,6 +24,8 @@ _KNOWN_FORMATS = frozenset(f"#2821.{n}" for n in range(3, 9))
 _PREFIX = "X-MailRelay-"
 _END_MARK = b"\nX-MailRelay-End:"
 _MESSAGE_ID = b"X-MailRelay-MessageId: "
+_ARRIVAL = "Arrival"
+_ARRIVAL_FIELD = b"X-MailRelay-Arrival: "
 _UNSAFE = re.compile(r"[\x00-\x1f\x7f\x80-\x9f\u2028\u2029]")
 _XTEXT_PLAIN = re.compile(rb"[!-*,-<>-~]")
 _XTEXT = re.compile(r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})*")
@@ -72,7 +76,10 @@ def write(envelope: Envelope) -> bytes:
 
     """
     lines = [f"{_PREFIX}{key}: {_safe(key, value)}\r\n" for key, value in _fields(envelope)]
-    return "".join(lines).encode()
+    octets = "".join(lines).encode()
+    if envelope.arrival is not None:
+        octets += journal_line.write(_ARRIVAL, arrival_facts.encode(envelope.arrival))
+    return octets
 
 
 def _fields(envelope: Envelope) -> Iterator[tuple[str, str]]:
@@ -120,6 +127,7 @@ def parse(octets: bytes) -> EnvelopeFile:
     """
     text, end = _split(octets)
     message_id, begin = _message_id(octets, end)
+    arrival, begin = _arrival(octets, begin)
     fields = _Fields(text)
     if fields.one("Format") not in _KNOWN_FORMATS:
         raise DamagedMessage("envelope: unknown format")
@@ -144,6 +152,7 @@ def parse(octets: bytes) -> EnvelopeFile:
         account_selector=fields.optional("ClientAccountSelector"),
         utf8=fields.optional("Utf8MailboxNames") == "1",
         message_id=message_id,
+        arrival=arrival,
     )
     return EnvelopeFile(envelope, octets[begin:])
 
@@ -194,6 +203,16 @@ def _message_id(octets: bytes, begin: int) -> tuple[str, int]:
     end = octets.find(b"\n", begin)
     found = kept(octets[begin + len(_MESSAGE_ID) : end].removesuffix(b"\r")) if end > 0 else ""
     return (found, end + 1) if found else ("", begin)
+
+
+def _arrival(octets: bytes, begin: int) -> tuple[ArrivalFacts | None, int]:
+    """Return the facts about the session, and the offset behind their line; see ``_message_id``."""
+    if not octets.startswith(_ARRIVAL_FIELD, begin):
+        return None, begin
+    end = octets.find(b"\n", begin)
+    line = octets[begin + len(_ARRIVAL_FIELD) : end] if end > 0 else b""
+    found = arrival_facts.decode(line)
+    return (None, begin) if found is None else (found, end + 1)
 
 
 def _text(octets: bytes) -> str:

@@ -340,6 +340,16 @@ class Passed(MailEvent):
     seconds: float
 
 
+class FilterHeld(MailEvent):
+    """A filter asked for quarantine; the message is held until an operator releases it.
+
+    ``reason`` begins with the filter.
+    """
+
+    id: QueueId
+    reason: str
+
+
 class Abandoned(MailEvent):
     """A filter asked to drop the message."""
 
@@ -412,7 +422,7 @@ class Deferred(MailEvent):
 
 
 class RecipientsRefused(MailEvent):
-    """The next server refused these recipients for good, while others of the message wait.
+    """The next server or a filter refused these recipients for good, while others wait.
 
     ``reply`` is that for the first one. The sender is told when the message ends.
     """

@@ -4,20 +4,23 @@ The rule serves both sides: filters run by filterd and client filters run by the
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import assert_never
 
 from emailrelay.ack import Ack
+from emailrelay.envelope import Envelope
 from emailrelay.events import (
     Abandoned,
     Deferred,
     Event,
     Failed,
+    FilterHeld,
     FilterRejected,
     FilterTrouble,
     FilterVerdict,
     Passed,
+    RecipientsRefused,
 )
 from emailrelay.filters.verdict import (
     HELD_BACK,
@@ -25,17 +28,28 @@ from emailrelay.filters.verdict import (
     Accept,
     BrokenFilter,
     Reject,
+    Side,
     Skip,
     Spoken,
     Verdict,
 )
 from emailrelay.journal import Attempt, History
-from emailrelay.mail_fields import MailFields
+from emailrelay.mail_fields import MailFields, mail_fields
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
-from emailrelay.settlement import Defer, Done, Fail, Pass, Settlement, after_skip, after_trouble
+from emailrelay.settlement import (
+    Defer,
+    Done,
+    Fail,
+    Hold,
+    Pass,
+    Settlement,
+    after_skip,
+    after_trouble,
+    refusal,
+)
 
 _ACCEPTED = Reply(250, "2.0.0 OK")
 _WORDS: Mapping[type[Verdict], str] = MappingProxyType(
@@ -47,6 +61,7 @@ _WORDS: Mapping[type[Verdict], str] = MappingProxyType(
         BrokenFilter: "trouble",
     }
 )
+_TAKEN = Reply(250, "2.0.0 dropped by a filter")
 _SKIPPED = Reply(451, "4.3.0 skipped by a client filter")
 
 
@@ -72,6 +87,8 @@ class Run:
     """A random number in [0, 1) for the spread of the pauses."""
     about: MailFields
     """The message, for the log."""
+    envelope: Envelope
+    side: Side = Side.SERVER
 
 
 def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
@@ -86,14 +103,9 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
     verdict, name = spoken.verdict, spoken.filter
     match verdict:
         case Accept():
-            # The forwarder answers a client that waits for the delivery.
-            answer = None if run.ack is Ack.DELIVERED else _ACCEPTED
-            return Decision(
-                Pass(), Passed(id=run.message, seconds=run.seconds, **run.about), answer
-            )
+            return _accept(verdict, run)
         case Abandon():
-            dropped = Done(Attempt(at=run.ended, peer=name), MessageEnd.DROPPED)
-            return Decision(dropped, Abandoned(id=run.message, filter=name, **run.about), _ACCEPTED)
+            return _abandon(name, verdict, run)
         case Reject():
             return _reject(name, verdict, run, schedule)
         case BrokenFilter():
@@ -112,6 +124,52 @@ def decide(spoken: Spoken, run: Run, schedule: Schedule) -> Decision:
 def filtered(spoken: Spoken, message: QueueId) -> FilterVerdict:
     """Return the event for a verdict of a chain, whatever follows from it."""
     return FilterVerdict(id=message, filter=spoken.filter, verdict=_WORDS[type(spoken.verdict)])
+
+
+def recipients_refused(spoken: Spoken, run: Run) -> RecipientsRefused | None:
+    """Return the event for recipients that filters refused alone; None: there are none."""
+    refused = spoken.verdict.refused
+    if not refused:
+        return None
+    about = mail_fields(run.envelope, [each.address for each in refused])
+    peer, reply = refused[0].filter, str(refused[0].reply)
+    return RecipientsRefused(id=run.message, peer=peer, reply=reply, **about)
+
+
+def _accept(verdict: Accept, run: Run) -> Decision:
+    quarantine = verdict.quarantine
+    if quarantine is not None and run.side is Side.CLIENT:
+        held = FilterHeld(id=run.message, reason=quarantine, **run.about)
+        return Decision(Hold(quarantine), held, _ACCEPTED)
+    passed = Pass(quarantine, _refusals(verdict, run))
+    if quarantine is not None:
+        held = FilterHeld(id=run.message, reason=quarantine, **run.about)
+        return Decision(passed, held, _ACCEPTED)
+    # The forwarder answers a client that waits for the delivery.
+    answer = None if run.ack is Ack.DELIVERED else _ACCEPTED
+    return Decision(passed, Passed(id=run.message, seconds=run.seconds, **run.about), answer)
+
+
+def _abandon(by: str, verdict: Abandon, run: Run) -> Decision:
+    """Drop the message; its sender is told of the recipients that were refused before."""
+    attempt = _refusals(verdict, run)
+    if attempt is None:
+        dropped = Done(Attempt(at=run.ended, peer=by), MessageEnd.DROPPED)
+        return Decision(dropped, Abandoned(id=run.message, filter=by, **run.about), _ACCEPTED)
+    replies = {**dict.fromkeys(run.history.pending(run.envelope), _TAKEN), **attempt.replies}
+    settlement = Fail(refusal(attempt.replies), replace(attempt, replies=replies))
+    code, reason = settlement.reason.code, f"{by}: {settlement.reason}"
+    return Decision(
+        settlement, Failed(id=run.message, reason=reason, code=code, **run.about), _ACCEPTED
+    )
+
+
+def _refusals(verdict: Verdict, run: Run) -> Attempt | None:
+    refused = verdict.refused
+    if not refused:
+        return None
+    replies = {each.address: each.reply for each in refused}
+    return Attempt(at=run.ended, peer=refused[0].filter, replies=replies)
 
 
 def _reject(by: str, verdict: Reject, run: Run, schedule: Schedule) -> Decision:

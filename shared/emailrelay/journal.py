@@ -80,10 +80,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Held:
-    """Set aside by the operator at ``stage``."""
+    """Set aside at ``stage``: by a filter, for ``reason``, or by the operator."""
 
     at: float
     stage: Stage
+    reason: str = ""
+    """Empty: by the operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,6 +180,8 @@ class History(NamedTuple):
     refused: Mapping[Address, Reply] = MappingProxyType({})
     failed: Failure | None = None
     held: bool = False
+    held_for: str = ""
+    """A filter's reason to hold it; empty: the operator holds it, or it is not held."""
     moving: Moving | None = None
     """The last move; it is under way while the message is HELD."""
     released: bool = False
@@ -238,14 +242,16 @@ def after(history: History, entry: Entry) -> History:
         case Failure() | Held() | Moving():
             return _after_setting_aside(history._replace(wish=None), entry)
         case Released():
-            # Refused recipients are tried again; those with a copy must not get a second one.
+            # Refused recipients are tried again, except those that a filter refused when it asked
+            # for quarantine. Those with a copy must not get a second one.
             return history._replace(
                 started_at=entry.at,
                 attempts=0,
                 next_attempt=None,
-                refused={},
+                refused=history.refused if history.held_for else {},
                 failed=None,
                 held=False,
+                held_for="",
                 moving=None,
                 released=True,
                 ack=Ack.STORED,
@@ -268,7 +274,9 @@ def _after_setting_aside(history: History, entry: Failure | Held | Moving) -> Hi
         case Failure():
             return history._replace(failed=entry, stage=entry.stage)
         case Held():
-            return history._replace(held=True, moving=None, stage=entry.stage)
+            return history._replace(
+                held=True, held_for=entry.reason, moving=None, stage=entry.stage
+            )
         case Moving():
             return history._replace(moving=entry)
 
@@ -340,6 +348,8 @@ def _encode(entry: _Plain) -> dict[str, Any]:
             return value
         case Failure():
             return {"at": entry.at, "stage": entry.stage, "reason": str(entry.reason)}
+        case Held(reason=""):
+            return {"at": entry.at, "stage": entry.stage}
         case _:
             return {name: getattr(entry, name) for name in entry.__slots__}
 
@@ -419,7 +429,9 @@ _DECODERS: Mapping[bytes, Callable[[dict[str, Any]], Entry]] = {
     b"Failed": lambda v: Failure(
         at=moment(v["at"]), stage=Stage(v["stage"]), reason=Reply.parse(v["reason"])
     ),
-    b"Held": lambda v: Held(at=moment(v["at"]), stage=Stage(v["stage"])),
+    b"Held": lambda v: Held(
+        at=moment(v["at"]), stage=Stage(v["stage"]), reason=str(v.get("reason", ""))
+    ),
     b"Moving": lambda v: Moving(
         at=moment(v["at"]), stage=Stage(v["stage"]), origin=str(v["origin"])
     ),

@@ -157,11 +157,13 @@ class Routes:
             return Choice(None, f"{none}, and forward_to is not set")
         return Choice(self.default, f"{none}, so forward_to is used")
 
-    def _to_address(self, server: str) -> Choice:
+    def _to_address(self, named: str) -> Choice:
+        # Several servers have commas between, the best one first. A socket's path has none.
+        servers = (named,) if named.startswith("/") else tuple(named.split(","))
         # The credentials and limits of the default route are for its own servers.
         usual = self.default or Route(name=ADDRESS, smarthosts=())
         route = replace(
-            usual, name=ADDRESS, smarthosts=(server,), account=None, connections=None, rate=None
+            usual, name=ADDRESS, smarthosts=servers, account=None, connections=None, rate=None
         )
         return Choice(route, "the envelope names the server (ForwardToAddress)")
 

@@ -16,6 +16,11 @@ from emailrelay.schedule import Schedule
 class Pass:
     """The filter chain accepted: its changes in the work copy become the message."""
 
+    quarantine: str | None = None
+    """The reason to hold the message then, if a filter asks for it."""
+    refused: Attempt | None = None
+    """The replies for the recipients that a filter refused, if it refused some of them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -43,6 +48,9 @@ class Fail:
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Set aside until the operator releases it."""
+
+    reason: str = ""
+    """A filter's; empty: the operator holds it."""
 
 
 _DAY = 86400.0
@@ -97,7 +105,7 @@ def after_attempt(
         when = min(s.next_attempt(now=now, attempts=tries, chance=chance) for s in going_on)
         return Defer(replace(attempt, next_attempt=when))
     refused = {**history.refused, **{a: r for a, r in attempt.replies.items() if r.permanent}}
-    return Fail(_refusal(refused), attempt) if refused else Done(attempt)
+    return Fail(refusal(refused), attempt) if refused else Done(attempt)
 
 
 def after_trouble(
@@ -132,7 +140,8 @@ def _final(reply: Reply) -> Reply:
     return Reply.of(554, f"5.0.0 refused, and not tried again: {reply}")
 
 
-def _refusal(refused: dict[Address, Reply]) -> Reply:
+def refusal(refused: Mapping[Address, Reply]) -> Reply:
+    """Return the reason of a message that failed as these recipients were refused."""
     address, reply = next(iter(refused.items()))
     more = f" (and {len(refused) - 1} more)" if len(refused) > 1 else ""
     return Reply.of(reply.code, f"{with_address(reply.text, address)}{more}")

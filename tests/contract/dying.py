@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -33,6 +34,9 @@ from emailrelay.store.spool.durable import segment
 
 ORIGINAL, FILTERED, ADDED = b"Subject: original\r\n\r\n", b"Subject: filtered\r\n\r\n", b"added\r\n"
 REROUTED = Envelope(sender=ENVELOPE.sender, to_remote=(BOB,))
+
+REFUSAL = Pass(refused=Attempt(at=1.0, peer="milter:/m", replies={BOB: NEVER}))
+QUARANTINE = replace(REFUSAL, quarantine="milter:/m: odd")
 
 Arm: TypeAlias = Callable[[], None]
 Scenario: TypeAlias = Callable[[Store, Arm], Awaitable[None]]
@@ -82,6 +86,8 @@ SCENARIOS: dict[str, Scenario] = {
     "hold": settle(Hold()),
     "pass": settle(Pass(), Stage.UNFILTERED),
     "adopt": settle(Pass(), Stage.UNFILTERED, edit=True),
+    "quarantine": settle(QUARANTINE, Stage.UNFILTERED, edit=True),
+    "refuse": settle(REFUSAL, Stage.UNFILTERED),
 }
 
 

@@ -1,6 +1,7 @@
 """A process that dies, or a disk that fails, at any call of a message leaves only legal states."""
 
 import asyncio
+import itertools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,17 @@ from pathlib import Path
 
 import pytest
 from tests.contract.dying import ADDED, FILTERED, ORIGINAL, REROUTED
-from tests.contract.mail import ANN, ENVELOPE, NEVER, OK, can_claim, claimed, content_of, stages
+from tests.contract.mail import (
+    ANN,
+    BOB,
+    ENVELOPE,
+    NEVER,
+    OK,
+    can_claim,
+    claimed,
+    content_of,
+    stages,
+)
 
 from emailrelay.envelope import Envelope
 from emailrelay.journal import History
@@ -81,13 +92,15 @@ async def _check_commit(run: Run) -> None:
         assert message.envelope == ENVELOPE
 
 
-async def _check_adoption(run: Run) -> None:
+async def _check_adoption(run: Run, after: Stage) -> None:
     found = await reopened(run.spool)
     added = [message for message in found if message.content == ADDED]
     (message,) = [message for message in found if message.content != ADDED]
-    if message.stage is Stage.READY:
+    if message.stage is after:
         assert (message.content, message.envelope) == (FILTERED, REROUTED)
         assert message.history.accepted_at is not None
+        assert message.history.held is (after is Stage.HELD)
+        assert message.history.refused == ({BOB: NEVER} if after is Stage.HELD else {})
         assert len(added) == 1
     else:
         assert (message.content, message.envelope) == (ORIGINAL, ENVELOPE)
@@ -106,8 +119,16 @@ async def _check_settlement(scenario: str, mode: str, run: Run) -> None:
         return
     (message,) = found
     assert (message.content, message.envelope) == (ORIGINAL, ENVELOPE)
-    before = Stage.UNFILTERED if scenario == "pass" else Stage.READY
-    after = {"defer": Stage.READY, "fail": Stage.FAILED, "hold": Stage.HELD, "pass": Stage.READY}
+    before = Stage.UNFILTERED if scenario in ("pass", "refuse") else Stage.READY
+    after = {
+        "defer": Stage.READY,
+        "fail": Stage.FAILED,
+        "hold": Stage.HELD,
+        "pass": Stage.READY,
+        "refuse": Stage.READY,
+    }
+    if scenario == "refuse" and message.stage is Stage.READY:
+        assert message.history.refused == {BOB: NEVER}
     assert message.stage in (before, after[scenario])
     if run.told:
         assert message.stage is after[scenario]
@@ -118,8 +139,14 @@ async def _check_settlement(scenario: str, mode: str, run: Run) -> None:
 
 
 @pytest.mark.parametrize("mode", ["kill", "fail"])
-@pytest.mark.parametrize("scenario", ["commit", "adopt", "done", "defer", "fail", "hold", "pass"])
-@pytest.mark.parametrize("sync", SpoolSync)
+@pytest.mark.parametrize(
+    ("scenario", "sync"),
+    [
+        *itertools.product(("commit", "adopt", "done", "defer", "fail", "hold", "pass"), SpoolSync),
+        ("quarantine", SpoolSync.FILES),
+        ("refuse", SpoolSync.LOG),
+    ],
+)
 async def test_every_call_may_be_the_last(
     scenario: str, mode: str, sync: SpoolSync, tmp_path: Path
 ) -> None:
@@ -128,7 +155,9 @@ async def test_every_call_may_be_the_last(
             if scenario == "commit":
                 await _check_commit(run)
             elif scenario == "adopt":
-                await _check_adoption(run)
+                await _check_adoption(run, Stage.READY)
+            elif scenario == "quarantine":
+                await _check_adoption(run, Stage.HELD)
             else:
                 await _check_settlement(scenario, mode, run)
         except AssertionError as error:

@@ -9,12 +9,14 @@ import pytest
 from tests.contract.mail import (
     ANN,
     BOB,
+    CAT,
     ENVELOPE,
     NEVER,
     OK,
     Clock,
     Opener,
     attempt,
+    can_claim,
     claimed,
     content_of,
     history_of,
@@ -127,6 +129,77 @@ async def test_passed_copy_becomes_the_message(
             assert claim.envelope == REROUTED
             assert claim.history.stage is Stage.READY
             assert claim.history.length == claim.size
+
+
+@pytest.mark.parametrize("change", [edit, replace, None])
+async def test_quarantined_message_is_held_as_the_filters_left_it(
+    opener: Opener, change: Callable[[WorkCopy], None] | None
+) -> None:
+    async with opener() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            if change is not None:
+                change(copy)
+            await claim.settle(Pass(quarantine="milter:/m: odd"))
+    async with opener() as other:
+        assert await stages(other) == {message: Stage.HELD}
+        for stage in (Stage.UNFILTERED, Stage.READY):
+            assert not await can_claim(other, message, stage)
+        history = await history_of(other, message)
+        assert (history.stage, history.held_for) == (Stage.READY, "milter:/m: odd")
+        assert await other.retry(message)  # no filter sees it again
+        async with await claimed(other, message) as claim:
+            footer = b"" if change is None else b"footer\r\n"
+            assert await content_of(claim) == ORIGINAL + footer
+            assert (claim.history.held, claim.history.held_for) == (False, "")
+
+
+@pytest.mark.parametrize(
+    ("verb", "left"), [("delete", []), ("retry", [Stage.HELD]), ("hold", [Stage.HELD])]
+)
+@pytest.mark.parametrize("change", [edit, None])
+async def test_operator_can_delete_a_message_on_its_way_to_quarantine(
+    opener: Opener, change: Callable[[WorkCopy], None] | None, verb: str, left: list[Stage]
+) -> None:
+    async with opener() as store, opener() as other:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            if change is not None:
+                change(copy)
+            assert await getattr(other, verb)(message)
+            await claim.settle(Pass(quarantine="milter:/m: odd"))
+        for stage in (Stage.UNFILTERED, Stage.READY):
+            assert not await can_claim(other, message, stage)
+        assert list((await stages(other)).values()) == left
+
+
+@pytest.mark.parametrize("quarantine", [None, "milter:/m: odd"])
+@pytest.mark.parametrize("change", [edit, None])
+async def test_recipient_refused_by_a_filter_gets_nothing_and_the_others_go_on(
+    opener: Opener, change: Callable[[WorkCopy], None] | None, quarantine: str | None
+) -> None:
+    async with opener() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            copy = await claim.work_copy("new")
+            if change is not None:
+                change(copy)
+            await claim.settle(Pass(quarantine, refused=attempt(0.0, bob=NEVER)))
+    async with opener() as other:
+        if quarantine is not None:
+            assert await stages(other) == {message: Stage.HELD}
+            assert await other.retry(message)  # the operator did not release it for this recipient
+        async with await claimed(other, message) as claim:
+            left = () if change is not None else (ANN, CAT)
+            assert claim.history.refused == {BOB: NEVER}
+            assert claim.history.pending(claim.envelope) == left
+            assert claim.history.attempts == 0
+            await claim.settle(Fail(NEVER))
+        assert await other.retry(message)
+        async with await claimed(other, message) as claim:
+            assert claim.history.refused == {}  # now the operator wants it
 
 
 async def test_untouched_copy_passes_as_it_was(opener: Opener) -> None:

@@ -94,6 +94,28 @@ def test_what_cannot_be_run_is_told_with_the_reason(tmp_path: Path) -> None:
     assert f"{tmp_path}/none: there is no such file" in complaint
 
 
+def test_filters_of_tables_can_be_tried(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('[[header]]\nname = "h"\nset = { Subject = "new" }\n')
+    status, said, _ = trial(f"--config={file}", "header:h", "pipe:/bin/cat")
+    assert status == 1
+    assert "by:       pipe:/bin/cat" in said
+    status, said, _ = trial(f"--config={file}", "header:h")
+    assert status == 0
+    assert {"  -Subject: a message to try filters on", "  +Subject: new"} <= set(said)
+
+
+def test_wrong_tables_and_names_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "relay.toml"
+    file.write_text('[[header]]\nname = "h"\n')
+    assert trial(f"--config={file}", "exit:0")[0] == 64
+    file.write_text('[[header]]\nname = "h"\nremove = ["A"]\n')
+    status, _, told = trial(f"--config={file}", "header:x")
+    assert status == 64
+    assert "(h)" in told
+    assert trial("--config=/nonexistent", "exit:0")[0] == 64
+
+
 def test_a_program_that_hangs_is_ended(make: Make) -> None:
     _, said, _ = trial(make("exec sleep 1000"), "--timeout", "0.3")
 

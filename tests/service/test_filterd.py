@@ -11,9 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from tests.fakes.filter_servers import serving
+from tests.fakes.milters import ScriptedMilter, packet
 
 from emailrelay import envelope_format
 from emailrelay.ack import Ack
+from emailrelay.bounces.failures import failures
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import StoreError
 from emailrelay.events import (
@@ -21,10 +24,12 @@ from emailrelay.events import (
     Deferred,
     Event,
     Failed,
+    FilterHeld,
     FilterRejected,
     FilterTrouble,
     NoFilter,
     Passed,
+    RecipientsRefused,
     StoreTrouble,
     TakenIn,
 )
@@ -36,7 +41,7 @@ from emailrelay.log_throttle import LogThrottle
 from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 from emailrelay.schedule import Schedule
-from emailrelay.settlement import Settlement
+from emailrelay.settlement import Done, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, Store, WorkCopy
 from emailrelay.store.chooser import open_store
@@ -70,8 +75,8 @@ class Bench:
         path.chmod(0o755)
         return str(path)
 
-    async def put(self, content: bytes = CONTENT) -> QueueId:
-        async with self.store.draft(ENVELOPE) as draft:
+    async def put(self, content: bytes = CONTENT, envelope: Envelope = ENVELOPE) -> QueueId:
+        async with self.store.draft(envelope) as draft:
             draft.write(content)
             await draft.commit(Stage.UNFILTERED)
         return draft.id
@@ -219,6 +224,70 @@ async def test_abandoned_message_is_gone(bench: Bench) -> None:
     async with bench.filterd("exit:100"):
         await bench.after(Abandoned)
     assert await bench.stage(message) is None
+
+
+async def test_quarantined_message_is_held_with_the_reason(bench: Bench) -> None:
+    message = await bench.put()
+    at_end = (packet(b"q", b"odd\0"), packet(b"h", b"X-A\0v\0"), packet(b"c"))
+    async with serving(ScriptedMilter(at_end=at_end)) as place, bench.filterd(f"milter:{place}"):
+        (told,) = await bench.after(FilterHeld)
+    assert isinstance(told, FilterHeld)
+    assert told.reason == f"milter:{place}: odd"
+    assert await bench.stage(message) is Stage.HELD
+    assert await bench.store.retry(message)
+    assert await bench.stage(message) is Stage.READY
+
+
+def refusing(name: bytes, *at_end: bytes) -> ScriptedMilter:
+    """Give a milter that refuses recipients whose address begins so."""
+
+    def answer(kind: bytes, data: bytes) -> bytes:
+        return packet(b"y", b"550 5.1.1 who\0") if kind == b"R" and data.startswith(name) else b""
+
+    return ScriptedMilter(answer=answer, at_end=at_end or (packet(b"c"),))
+
+
+TWO = ENVELOPE._replace(to_remote=(Address("b@y.test"), Address("c@y.test")))
+WHO = {"b@y.test": Reply(550, "5.1.1 who")}
+
+
+async def test_recipient_refused_by_a_filter_does_not_stop_the_others(bench: Bench) -> None:
+    message = await bench.put(envelope=TWO)
+    async with serving(refusing(b"<b@")) as place, bench.filterd(f"milter:{place}"):
+        await bench.after(Passed)
+    (told,) = await bench.after(RecipientsRefused)
+    assert isinstance(told, RecipientsRefused)
+    assert (told.peer, told.to) == (f"milter:{place}", ("b@y.test",))
+    found = await bench.store.describe(message)
+    assert found is not None
+    stage, envelope, history = found
+    assert (stage, history.attempts) == (Stage.READY, 0)
+    assert (history.refused, history.pending(envelope)) == (WHO, ("c@y.test",))
+
+
+async def test_sender_is_told_of_a_refused_recipient_of_a_dropped_message(bench: Bench) -> None:
+    message = await bench.put(envelope=TWO)
+    dropping = refusing(b"<b@", packet(b"d"))
+    async with serving(dropping) as place, bench.filterd(f"milter:{place}"):
+        await bench.after(Failed)
+    found = await bench.store.describe(message)
+    assert found is not None
+    stage, envelope, history = found
+    assert (stage, history.refused) == (Stage.FAILED, WHO)
+    (told,) = failures(envelope, history)
+    assert (told.recipient, told.reply, told.peer) == ("b@y.test", WHO["b@y.test"], "")
+
+
+async def test_client_that_waits_is_told_250_if_some_recipients_get_the_mail(bench: Bench) -> None:
+    async with (
+        serving(refusing(b"<b@")) as place,
+        bench.filterd(f"milter:{place}"),
+        bench.store.draft(TWO) as draft,
+    ):
+        draft.write(CONTENT)
+        await draft.commit(Stage.UNFILTERED, Ack.FILTERED)
+        assert await draft.answer(DEADLINE) == Reply(250, "2.0.0 OK")
+    assert await bench.stage(draft.id) is Stage.READY
 
 
 @pytest.mark.parametrize("code", [102, 103, 104])
@@ -474,7 +543,7 @@ async def test_killed_filterd_takes_its_filter_along_and_the_next_one_filters_ag
         assert await bench.content(message, Stage.READY) == CONTENT
 
 
-async def start(spool: Path, script: Path, *more: str) -> asyncio.subprocess.Process:
+async def start(spool: Path, script: Path | str, *more: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", "import sys; from emailrelay_filterd.cli import main; sys.exit(main())"),
@@ -510,3 +579,63 @@ async def test_terminated_filterd_exits_0_in_time_and_loses_nothing(
             assert await filterd.wait() == 0
         assert not alive(int(pid.read_text()))
         assert await bench.content(message, Stage.UNFILTERED) == CONTENT
+
+
+SEVERAL = ENVELOPE._replace(
+    to_remote=tuple(map(Address, ("a@one.test", "b@two.test", "c@ONE.test", "d@three.test")))
+)
+
+
+async def ready(bench: Bench, count: int) -> dict[tuple[str, ...], str]:
+    """Return the recipients of messages that are ready, with their ForwardTo; take them away."""
+    found = dict[tuple[str, ...], str]()
+    async with bench.store.feed(Stage.READY) as feed, asyncio.timeout(DEADLINE):
+        for _ in range(count):
+            async with await feed.claim() as claim:
+                text = b"".join([chunk async for chunk in claim.content()])
+                assert text.startswith(b"X: 1\n" + CONTENT)
+                assert text.count(b"X: 1") == 1
+                found[claim.envelope.recipients] = claim.envelope.forward_to
+                await claim.settle(Done())
+    return found
+
+
+async def test_each_domain_gets_a_message_that_passes_each_filter_once(bench: Bench) -> None:
+    await bench.put(envelope=SEVERAL)
+    script = bench.script('{ echo "X: 1"; cat "$1"; } > "$1.n"; mv "$1.n" "$1"')
+    async with bench.filterd("split:", script):
+        await bench.after(Passed, 3)
+    assert len(await bench.after(TakenIn)) == 2
+    assert await ready(bench, 3) == {
+        ("a@one.test", "c@ONE.test"): "one.test",
+        ("b@two.test",): "two.test",
+        ("d@three.test",): "three.test",
+    }
+
+
+async def test_message_that_is_rejected_or_held_back_is_not_split(bench: Bench) -> None:
+    later, never = await bench.put(envelope=SEVERAL), await bench.put(b"never", SEVERAL)
+    script = bench.script('grep -q never "$1" && { echo "<<550 no>>"; exit 1; }; exit 9')
+    async with bench.filterd("split:", script):
+        await bench.after(Failed)
+        await bench.after(Deferred)
+    assert not [event for event in bench.events if isinstance(event, TakenIn)]
+    for message, stage in ((later, Stage.UNFILTERED), (never, Stage.FAILED)):
+        found = await bench.store.describe(message)
+        assert found is not None
+        assert (found[0], found[1].recipients) == (stage, SEVERAL.recipients)
+
+
+async def test_local_recipients_are_delivered_and_the_others_forwarded(bench: Bench) -> None:
+    boxes = bench.folder / "boxes"
+    boxes.mkdir()
+    both = ENVELOPE._replace(to_local=(Address("ann"),))
+    mixed = await bench.put(envelope=both)
+    await bench.put(envelope=both._replace(to_remote=()))
+    async with bench.filterd(f"deliver:{boxes}"):
+        await bench.after(Passed)
+        await bench.after(Abandoned)
+    assert [path.read_bytes() for path in (boxes / "ann/new").iterdir()] == [CONTENT] * 2
+    found = await bench.store.describe(mixed)
+    assert found is not None
+    assert (found[0], found[1]) == (Stage.READY, ENVELOPE)

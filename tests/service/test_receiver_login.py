@@ -14,6 +14,7 @@ from tests.fakes.certificates import Certificates, make_certificates
 from tests.service.receiving import HANG, Peer, Running, receiving
 from tests.service.test_receiver_tls import client_context, encrypted
 
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.config import ReceiverSettings
 from emailrelay.events import Dialogue, LoggedIn, LoginFailed
 from emailrelay.secrets import md5_state
@@ -89,6 +90,7 @@ async def test_smtplib_logs_in_and_the_envelope_says_who(
         ((_, envelope, content),) = running.mail()
         told = await running.until(LoggedIn)
     assert (envelope.authentication, envelope.mail_from_auth_in) == (user, "s+2Bt@x")
+    assert envelope.arrival == ArrivalFacts(helo="c", mechanism=mechanism)
     assert b" with ESMTPA id " in content
     assert isinstance(told, LoggedIn)
     assert (told.user, told.mechanism) == (user, mechanism)

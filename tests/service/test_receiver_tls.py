@@ -251,6 +251,9 @@ async def test_a_client_shows_its_certificate_and_the_envelope_keeps_it(
         ((_, envelope, _),) = running.mail()
     shown = ssl.PEM_cert_to_DER_cert(envelope.client_certificate)
     assert shown == ssl.PEM_cert_to_DER_cert(_first_certificate(files.client))
+    assert envelope.arrival is not None
+    assert envelope.arrival.tls in {"TLSv1.2", "TLSv1.3"}
+    assert envelope.arrival.cipher
 
 
 def _first_certificate(path: Path) -> str:

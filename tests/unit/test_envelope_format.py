@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.envelope_format import from_xtext, parse, to_xtext, write
 from emailrelay.errors import DamagedMessage
@@ -31,6 +32,7 @@ ENVELOPES = st.builds(
     account_selector=TEXT,
     utf8=st.booleans(),
     message_id=st.just("") | TEXT.filter(str.isprintable),
+    arrival=st.none() | st.builds(ArrivalFacts, TEXT, TEXT, TEXT, TEXT),
 )
 PLAIN = Envelope(sender=Address("a@x.test"), to_remote=(Address("b@y.test"),))
 FILE = write(PLAIN)
@@ -57,7 +59,9 @@ def test_no_value_makes_a_field_of_its_own(envelope: Envelope) -> None:
     lines = octets.decode().split("\r\n")
     fields = [line for line in lines if not line.startswith(" ")]
     assert fields.pop() == ""
-    assert len(fields) == 14 + len(envelope.recipients) + bool(envelope.message_id)
+    assert len(fields) == 14 + len(envelope.recipients) + bool(envelope.message_id) + (
+        envelope.arrival is not None
+    )
     assert all(line.startswith("X-MailRelay-") for line in fields)
     assert fields[14 + len(envelope.recipients) - 1] == "X-MailRelay-End: 1"
 

@@ -18,7 +18,7 @@ from emailrelay.journal import (
 )
 from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
-from emailrelay.settlement import Defer, Done, Fail, Hold
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.transition import GIVEN_UP, Change, gone
@@ -39,6 +39,7 @@ FAILED = Failure(at=NOW, stage=Stage.READY, reason=REFUSED)
         (Fail(REFUSED), Change((FAILED,), Stage.FAILED)),
         (Fail(REFUSED, TAKEN), Change((TAKEN, FAILED), Stage.FAILED)),
         (Hold(), Change((Held(at=NOW, stage=Stage.READY),), Stage.HELD)),
+        (Hold("odd"), Change((Held(at=NOW, stage=Stage.READY, reason="odd"),), Stage.HELD)),
     ],
 )
 def test_settlement_without_a_wish(settlement: Defer | Done | Fail | Hold, change: Change) -> None:
@@ -82,10 +83,10 @@ def test_delivered_message_goes_whatever_the_operator_wished() -> None:
 
 
 def test_only_unfiltered_mail_passes_the_filters() -> None:
-    found = transition.after_filters(Stage.UNFILTERED, length=3, crc32=7, now=NOW)
+    found = transition.after_filters(Stage.UNFILTERED, Pass(), length=3, crc32=7, now=NOW)
     assert found == Change((Filtered(at=NOW, length=3, crc32=7),), Stage.READY, 0.0)
     with pytest.raises(ValueError, match="ready"):
-        transition.after_filters(Stage.READY, length=3, crc32=7, now=NOW)
+        transition.after_filters(Stage.READY, Pass(), length=3, crc32=7, now=NOW)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,6 @@ from emailrelay.service.checks import filters, store
 
 def check(settings: FilterdSettings, scope: CheckScope) -> Iterator[SettingFinding]:
     """Yield every finding about the settings."""
-    yield from filters.check("filter", settings.filter)
+    yield from filters.check("filter", settings.chain)
     if scope.store:
         yield from store.check(settings)

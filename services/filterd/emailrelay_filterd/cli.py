@@ -11,7 +11,7 @@ from emailrelay.config.findings import CheckScope, SettingFinding
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
-from emailrelay.filters.spec import parse_chain, unstartable
+from emailrelay.filters.spec import unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.process_state import ProcessState
 from emailrelay.service import LiveSettings, Signals, Swap
@@ -50,7 +50,7 @@ def _check(settings: FilterdSettings, scope: CheckScope) -> Iterable[SettingFind
 
 
 def _warn(settings: FilterdSettings, report: Report) -> None:
-    for program, reason in unstartable(parse_chain(settings.filter)).items():
+    for program, reason in unstartable(settings.chain).items():
         report(FilterUnstartable(filter=program, reason=reason))
 
 
@@ -77,6 +77,7 @@ async def _work(
 
             def swap() -> None:
                 programs.limits = limits
+                programs.pipes.renew()
                 worker.follow(chain, settings.schedule)
 
             return swap
@@ -104,7 +105,7 @@ def _state(store: Store, worker: FilterWorker) -> ProcessState:
 
 
 def _chain(settings: FilterdSettings, programs: Programs) -> Chain:
-    return Chain(filters=parse_chain(settings.filter), side=Side.SERVER, programs=programs)
+    return Chain(filters=settings.chain, side=Side.SERVER, programs=programs)
 
 
 def _limits(settings: FilterdSettings) -> ProgramLimits:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
-from emailrelay.filter_decision import Run, decide, filtered
+from emailrelay.filter_decision import Run, decide, filtered, recipients_refused
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.copy import Original
 from emailrelay.filters.verdict import BrokenFilter, Spoken
@@ -117,12 +117,15 @@ class FilterWorker:
             seconds=ended - started,
             chance=self.chance(),
             about=mail_fields(claim.envelope),
+            envelope=claim.envelope,
         )
         decision = decide(spoken, run, self.schedule)
         await claim.settle(decision.settlement, decision.answer)
         if spoken.verdict.rescan:
             self.feed.look()
         self.report(filtered(spoken, claim.id))
+        if (refused := recipients_refused(spoken, run)) is not None:
+            self.report(refused)
         self.report(decision.event)
 
     async def _run_chain(self, claim: Claim) -> Spoken:
@@ -136,4 +139,6 @@ class FilterWorker:
             # message.
             return Spoken(BrokenFilter(reason=str(error)), "work copy")
         original = Original(claim.envelope, claim.size, claim.touched)
-        return await self.chain.run(copy, message=claim.id, original=original)
+        return await self.chain.run(
+            copy, message=claim.id, dsn=claim.history.dsn, original=original
+        )

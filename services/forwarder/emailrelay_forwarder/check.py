@@ -30,7 +30,7 @@ def check(settings: ForwarderSettings, scope: CheckScope) -> Iterator[SettingFin
     yield from _encryption(settings)
     yield from _accounts(settings)
     yield from _servers(settings)
-    yield from filters.check("client_filter", settings.client_filter)
+    yield from filters.check("client_filter", settings.client_chain)
     if scope.store:
         yield from store.check(settings)
         yield from _sign_ins(settings)

@@ -16,7 +16,7 @@ from emailrelay.errors import ConfigError
 from emailrelay.events import FilterUnstartable, Report
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
-from emailrelay.filters.spec import parse_chain, unstartable
+from emailrelay.filters.spec import unstartable
 from emailrelay.filters.verdict import Side
 from emailrelay.oauth.bearer import Bearer
 from emailrelay.process_state import ProcessState
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     settings = load(ForwarderSettings, argv, check=_check)
     report = service.reporter(settings)
-    for program, reason in unstartable(parse_chain(settings.client_filter)).items():
+    for program, reason in unstartable(settings.client_chain).items():
         report(FilterUnstartable(filter=program, reason=reason))
     try:
         check_files(settings)
@@ -108,7 +108,7 @@ def _bearer(settings: ForwarderSettings, report: Report, ending: AsyncExitStack)
 
 
 def _client_filters(settings: ForwarderSettings, programs: Programs) -> ClientFilters | None:
-    filters = parse_chain(settings.client_filter)
+    filters = settings.client_chain
     if not filters:
         return None
     chain = Chain(filters=filters, side=Side.CLIENT, programs=programs)
@@ -170,6 +170,7 @@ async def _work(
 
             def swap() -> None:
                 programs.limits = limits
+                programs.pipes.renew()
                 duty.follow(bounce_rules(settings))
                 control.follow(forwarding, settings.poll)
 

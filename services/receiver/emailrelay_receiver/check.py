@@ -20,7 +20,7 @@ def check(settings: ReceiverSettings, scope: CheckScope) -> Iterator[SettingFind
     """Yield every finding about the settings."""
     yield from _encryption(settings)
     yield from _clients(settings)
-    yield from filters.check("filter", settings.filter)
+    yield from filters.check("filter", settings.chain)
     yield from _verifier(settings)
     if scope.ports:
         yield from addresses.tcp(settings.interface, settings.port)

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 
 from emailrelay.dsn_request import DsnRequest, Notify
 from emailrelay.envelope import Address, Envelope
-from emailrelay.journal import Attempt, History
+from emailrelay.journal import History
 from emailrelay.reply import Reply
+from emailrelay.stage import Stage
 
 _UNKNOWN = Reply(554, "5.0.0 the reason is not known")
 
@@ -34,7 +35,7 @@ def failures(envelope: Envelope, history: History) -> tuple[FailedRecipient, ...
         FailedRecipient(
             recipient=address,
             reply=history.refused.get(address, reason),
-            peer=_peer(history.last_attempt, address) if address in history.refused else "",
+            peer=_peer(history, address) if address in history.refused else "",
             original=history.dsn.of(address).original,
         )
         for address in dict.fromkeys(envelope.recipients)
@@ -47,6 +48,12 @@ def _wanted(dsn: DsnRequest, recipient: Address) -> bool:
     return not notify or Notify.FAILURE in notify
 
 
-def _peer(attempt: Attempt | None, recipient: Address) -> str:
-    """Return the server that refused a recipient, if the last attempt shows it."""
-    return attempt.peer if attempt is not None and recipient in attempt.replies else ""
+def _peer(history: History, recipient: Address) -> str:
+    """Return the server that refused a recipient, if the last attempt shows it.
+
+    An attempt that the filters' acceptance does not count, or ended, was that of a filter.
+    """
+    attempt = history.last_attempt
+    if attempt is None or not history.attempts or history.stage is Stage.UNFILTERED:
+        return ""
+    return attempt.peer if recipient in attempt.replies else ""

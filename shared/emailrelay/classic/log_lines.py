@@ -63,6 +63,7 @@ TEXTS = MappingProxyType(
         "tls_handshake": "TLS handshake with {peer}: {result}",
         "filter_verdict": "filter {filter} said {verdict} to {id}",
         "passed": "filter passed {id}",
+        "filter_held": "held {id} for a filter: {reason}",
         "abandoned": "filter {filter} dropped {id}",
         "filter_trouble": "filter {filter}: {id} waits: {reason}",
         "filter_rejected": "filter {filter} rejected {id}: {reply} ({reason})",

@@ -16,6 +16,7 @@ from emailrelay.config.bouncing import AliasOptions, BounceOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
 from emailrelay.config.declared import Declared
 from emailrelay.config.delivering import DeliveryOptions, ForwardOptions, RetryOptions, RouteOptions
+from emailrelay.config.filtering import ClientFilterOptions, FilterOptions, FilterRunOptions
 from emailrelay.config.receiving import AcceptOptions, ConnectionOptions, ListenOptions
 from emailrelay.config.routes import all_routes
 from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
@@ -26,11 +27,9 @@ from emailrelay.config.values import (
     Count,
     DirectoryPath,
     Domain,
-    Filters,
     Flag,
     Port,
     PositiveCount,
-    Seconds,
     ServiceNames,
 )
 from emailrelay.routes import Routes
@@ -171,38 +170,6 @@ class DomainOptions(Declared):
     domain: Domain | None = None
     """The name of this host in greetings, EHLO and Received lines. By default, the name of the
     machine."""
-
-
-class FilterTimeOptions(Declared):
-    """Filter time limit."""
-
-    filter_timeout: Seconds = 60.0
-    """The most time for one filter. A slower filter is ended, and the message is tried again
-    later."""
-
-
-class FilterOptions(FilterTimeOptions):
-    """Filters."""
-
-    filter: Filters = []
-    """The filters of all incoming mail, in order: paths of programs, net:HOST:PORT, spam:HOST:PORT,
-    spam-edit:HOST:PORT, msgid:, exit:N. Can be repeated. The receiver needs this setting too: with
-    filters, new mail waits for them before it is forwarded."""
-
-
-class FilterRunOptions(Declared):
-    """Filter processes."""
-
-    filter_jobs: Annotated[PositiveCount, AtStart()] = 4
-    """The most messages in filters at a time, in each worker."""
-
-
-class ClientFilterOptions(FilterRunOptions, FilterTimeOptions):
-    """Client filters."""
-
-    client_filter: Filters = []
-    """Filters that get a fresh copy of each message before every attempt to send it. The relay
-    sends their changes, but does not keep them. Can be repeated."""
 
 
 class Settings(StoreOptions, HistoryOptions, ProcessOptions, MonitorOptions, LogOptions):

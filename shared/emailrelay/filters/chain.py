@@ -1,12 +1,15 @@
 """Runs several filters in turn on one work copy, up to the first that does not accept."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import assert_never
 
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
+from emailrelay.errors import DamagedMessage
 from emailrelay.filters import servers
-from emailrelay.filters.copy import FilterCopy, Original
+from emailrelay.filters.copy import FilterCopy, FilteredMail, Original
 from emailrelay.filters.program import (
     Broken,
     Exited,
@@ -16,13 +19,17 @@ from emailrelay.filters.program import (
     Signalled,
     TimedOut,
 )
-from emailrelay.filters.result import read_result, untouched
+from emailrelay.filters.result import read_envelope, read_result, spoilt, untouched
+from emailrelay.filters.shipped import splitting
+from emailrelay.filters.shipped.envelope_edit import write_envelope
+from emailrelay.filters.shipped.parameters import SplitFilter
 from emailrelay.filters.spec import (
     ExitFilter,
     Filter,
     ProgramFilter,
 )
 from emailrelay.filters.verdict import (
+    Abandon,
     Accept,
     BrokenFilter,
     Reject,
@@ -43,16 +50,37 @@ class Chain:
     programs: Programs
 
     async def run(
-        self, copy: FilterCopy, *, message: QueueId, original: Original | None = None
+        self,
+        copy: FilterCopy,
+        *,
+        message: QueueId,
+        dsn: DsnRequest = NO_REQUEST,
+        original: Original | None = None,
     ) -> Spoken:
         """Run the filters; after an ``Accept``, content and envelope may be used as they are now.
 
-        With an ``original``, a copy of it that no filter has touched is not read.
-        Cancelled, it ends the program that is running, with all in its group.
+        Recipients that a server filter refused are in the envelope again: the message ends with
+        a notice about them. With an ``original``, a copy of it that no filter has touched is not
+        read. Cancelled, it ends the program that is running, with all in its group.
         """
+        spoken = await self._judged(copy, FilteredMail(message, dsn), original)
+        if isinstance(spoken.verdict, Accept) and spoken.verdict.refused and self._server:
+            spoken = await asyncio.to_thread(_with_refused, copy, spoken)
+        if not any(isinstance(one, SplitFilter) for one in self.filters):
+            return spoken
+        keep = isinstance(spoken.verdict, Accept | Abandon)
+        try:
+            await asyncio.to_thread(splitting.name_parts, copy, keep=keep)
+        except OSError as error:
+            return Spoken(BrokenFilter(reason=f"split: {error.strerror}"), spoken.filter)
+        return spoken
+
+    async def _judged(
+        self, copy: FilterCopy, mail: FilteredMail, original: Original | None
+    ) -> Spoken:
         accepted = Accept()
         for one in self.filters:
-            verdict = _joined(accepted, await self._run_one(one, copy, message))
+            verdict = _joined(accepted, await self._run_one(one, copy, mail))
             if not isinstance(verdict, Accept):
                 return Spoken(verdict, str(one))
             accepted = verdict
@@ -74,21 +102,39 @@ class Chain:
         return Spoken(_checked(accepted, untouched(envelope, size)), self._last)
 
     @property
+    def _server(self) -> bool:
+        return self.side is Side.SERVER
+
+    @property
     def _last(self) -> str:
         return str(self.filters[-1]) if self.filters else ""
 
     def _exit(self, one: ExitFilter) -> Verdict:
         return from_exit_code(one.code, b"", self.side)
 
-    async def _run_one(self, one: Filter, copy: FilterCopy, message: QueueId) -> Verdict:
+    async def _run_one(self, one: Filter, copy: FilterCopy, mail: FilteredMail) -> Verdict:
         match one:
             case ExitFilter():
                 return self._exit(one)
             case ProgramFilter():
                 argv = (one.path, copy.content, copy.envelope)
-                return _verdict(await self.programs.run(argv, message=message), self.side)
+                return _verdict(await self.programs.run(argv, message=mail.id), self.side)
             case _:
-                return await servers.run(one, copy.content, message, self.side, self.programs)
+                return await servers.run(one, copy, mail, self.side, self.programs)
+
+
+def _with_refused(copy: FilterCopy, spoken: Spoken) -> Spoken:
+    """Put the recipients that filters refused back into the envelope; raise nothing."""
+    try:
+        envelope = read_envelope(copy.envelope)
+        refused = tuple(one.address for one in spoken.verdict.refused)
+        back = tuple(who for who in refused if who not in envelope.recipients)
+        write_envelope(copy, envelope._replace(to_remote=(*envelope.to_remote, *back)))
+    except DamagedMessage as error:
+        return Spoken(spoilt(error), spoken.filter)
+    except OSError as error:
+        return Spoken(BrokenFilter(reason=f"envelope: {error.strerror}"), spoken.filter)
+    return spoken
 
 
 def _problem(copy: FilterCopy, original: Original | None) -> object:
@@ -115,10 +161,13 @@ def _verdict(outcome: ProgramResult, side: Side) -> Verdict:
 
 def _joined(accepted: Accept, verdict: Verdict) -> Verdict:
     """Return a verdict with the requests of the filters before it."""
-    if not (accepted.rescan or accepted.stop_run):
+    if isinstance(verdict, Accept) and verdict.quarantine is None:
+        verdict = replace(verdict, quarantine=accepted.quarantine)
+    if not (accepted.rescan or accepted.stop_run or accepted.refused):
         return verdict
     return replace(
         verdict,
+        refused=(*accepted.refused, *verdict.refused),
         rescan=verdict.rescan or accepted.rescan,
         stop_run=verdict.stop_run or accepted.stop_run,
     )

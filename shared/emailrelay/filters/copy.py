@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
+from emailrelay.dsn_request import NO_REQUEST, DsnRequest
 from emailrelay.envelope import Envelope
+from emailrelay.queue_id import QueueId
 
 
 class FilterCopy(Protocol):
@@ -20,6 +22,13 @@ class FilterCopy(Protocol):
     def envelope(self) -> Path:
         """The path of the envelope."""
         ...
+
+
+class FilteredMail(NamedTuple):
+    """The facts about a message that its two files lack."""
+
+    id: QueueId
+    dsn: DsnRequest = NO_REQUEST
 
 
 @dataclass(frozen=True, slots=True)

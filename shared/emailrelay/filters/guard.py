@@ -32,6 +32,7 @@ for _ in 1 2 3 4 5; do
 done
 """
 _ENDING_SECONDS = 1.0
+_NEVER_OLD = 1e12
 
 
 class Guard:
@@ -71,8 +72,11 @@ class Guard:
             self._shell.wait()
         self._shell = None
 
-    def mark(self, now: float) -> str:
-        """Return the mark of a run that starts at ``now`` (monotonic seconds)."""
+    def mark(self, now: float = _NEVER_OLD) -> str:
+        """Return the mark of a run that starts at ``now`` (monotonic seconds).
+
+        Without a time, it is of a program that stays running: ``end_older`` leaves it alone.
+        """
         self._runs += 1
         return f"{self._owner}.{self._runs}.{_milliseconds(now)}"
 

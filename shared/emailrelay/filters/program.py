@@ -9,7 +9,6 @@ process alone, never for the end of its output: a background child may keep that
 import asyncio
 import errno
 import os
-import resource
 import signal
 import subprocess
 import threading
@@ -22,7 +21,10 @@ from typing import Self, TypeAlias
 
 from emailrelay import linux
 from emailrelay.filters.connections import Connections
-from emailrelay.filters.guard import MARK, Guard
+from emailrelay.filters.guard import Guard
+from emailrelay.filters.milter.connections import MilterConnections
+from emailrelay.filters.pipe import Pipes
+from emailrelay.filters.surroundings import environment, forbid_core, kill_group
 from emailrelay.filters.verdict import CAPTURED
 from emailrelay.queue_id import QueueId
 
@@ -92,8 +94,11 @@ class Programs:
         """The limits of programs that start from now on."""
         self.connections = Connections()
         """Connections to filters that are servers."""
+        self.milters = MilterConnections()
         self._stderr = None if debug else subprocess.DEVNULL
         self._guard = Guard()
+        self.pipes = Pipes(self._guard, self._stderr)
+        """Programs that stay running."""
         self._sweeper: asyncio.Task[None] | None = None
         self._ran = asyncio.Event()
 
@@ -107,8 +112,10 @@ class Programs:
         if self._sweeper is not None:
             self._sweeper.cancel()
             await asyncio.wait((self._sweeper,))
+        await self.pipes.close()
         self._guard.end()
         self.connections.close()
+        self.milters.close()
 
     async def run(self, argv: Sequence[str | Path], *, message: QueueId) -> ProgramResult:
         """Run a program to its end or to the time-out; cancelled, kill it and all in its group.
@@ -148,7 +155,7 @@ class Programs:
                 stderr=self._stderr,
                 close_fds=True,
                 cwd="/",
-                env=_environment(message, mark),
+                env={**environment(mark), "EMAILRELAY_ID": message},
                 start_new_session=True,
                 umask=0o077,
             )
@@ -157,16 +164,12 @@ class Programs:
             raise
         finally:
             _close(write_end)
-        # A core file would hold the mail. The limit comes a moment after exec because a function
-        # between fork and exec costs three times the rest; EPERM: a set-user-id program, which
-        # dumps no core.
-        with suppress(OSError):
-            resource.prlimit(process.pid, resource.RLIMIT_CORE, (0, 0))
+        forbid_core(process.pid)
         try:
             return _Running(process, read_end)
         except OSError:
             _close(read_end)
-            _kill_group(process)
+            kill_group(process)
             raise
 
     async def _end(self, running: "_Running", mark: str) -> None:
@@ -233,7 +236,7 @@ class _Running:
         loop.remove_reader(self._stdout)
         _close(self._stdout)
         if self._process.poll() is None:
-            _kill_group(self._process)
+            kill_group(self._process)
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
         """Watch for the end: by the pidfd, or without one by a thread."""
@@ -303,20 +306,7 @@ class _Running:
             os.killpg(self._process.pid, number)
 
 
-def _environment(message: QueueId, mark: str) -> dict[str, str]:
-    """Return the whole environment: it has nothing of ours, and a fixed search path."""
-    return {"PATH": "/usr/bin:/bin", "IFS": " \t\n", "EMAILRELAY_ID": message, MARK: mark}
-
-
 def _close(descriptor: int) -> None:
     """Close a descriptor that nothing was written to, and ignore errors: it is free in any case."""
     with suppress(OSError):
         os.close(descriptor)
-
-
-def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """Kill a program's group, and wait a short time for it, so that it leaves no zombie."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(_REAPING_SECONDS)

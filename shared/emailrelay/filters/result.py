@@ -30,7 +30,7 @@ def read_result(copy: FilterCopy) -> Envelope | Reject | BrokenFilter:
     """
     try:
         _check_content(copy.content)
-        envelope = envelope_format.parse(_read_envelope(copy.envelope)).envelope
+        envelope = read_envelope(copy.envelope)
         _check_addresses(envelope)
     except DamagedMessage as error:
         return spoilt(error)
@@ -65,7 +65,19 @@ def _check_size(size: int) -> None:
         raise DamagedMessage("content: empty")
 
 
-def _read_envelope(path: Path) -> bytes:
+def read_envelope(path: Path) -> Envelope:
+    """Return the envelope in a file that a filter may have replaced.
+
+    Raises:
+        DamagedMessage: the filter's doing.
+        OSError: the system's fault.
+
+    """
+    return envelope_format.parse(octets_of_envelope(path)).envelope
+
+
+def octets_of_envelope(path: Path) -> bytes:
+    """Return the octets of an envelope's file. Raise as ``read_envelope`` does."""
     with opened(path, "envelope") as file:
         size = os.fstat(file.fileno()).st_size
         if size > _LONGEST_ENVELOPE:
@@ -100,11 +112,17 @@ _FILTERS_DOING = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACC
 
 def _check_addresses(envelope: Envelope) -> None:
     for address in envelope.recipients:
-        _check_address(address)
+        check_address(address)
     if envelope.sender:
-        _check_address(envelope.sender)
+        check_address(envelope.sender)
 
 
-def _check_address(address: Address) -> None:
+def check_address(address: Address) -> None:
+    """Check that an address, other than the null sender, can be sent in a command.
+
+    Raises:
+        DamagedMessage: it cannot.
+
+    """
     if len(address.encode()) > _LONGEST_ADDRESS or not _WIRE_SAFE.fullmatch(address):
         raise DamagedMessage(f"envelope: not an address: {address[:80]!r}")

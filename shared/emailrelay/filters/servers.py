@@ -1,29 +1,39 @@
-"""Runs the filters that are not programs: network filters, spamd, and the built-in Message-ID."""
+"""Runs the filters that are not started for each message: servers, and those that ship."""
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias, assert_never
+from typing import TypeAlias
 
 from emailrelay.errors import DamagedMessage
 from emailrelay.filters import editing, spamd
-from emailrelay.filters.connections import Connections, NoFilterAnswer
+from emailrelay.filters.connections import NoFilterAnswer
+from emailrelay.filters.copy import FilterCopy, FilteredMail
+from emailrelay.filters.milter import milter
+from emailrelay.filters.milter.packets import MilterError
+from emailrelay.filters.pipe import NoPipeAnswer
 from emailrelay.filters.program import Programs
 from emailrelay.filters.result import opened, spoilt
-from emailrelay.filters.spec import MessageIdFilter, NetFilter, SpamFilter
+from emailrelay.filters.shipped import mx
+from emailrelay.filters.shipped.header_block import ContentRefused
+from emailrelay.filters.shipped.parameters import MxFilter, PipeFilter, Shipped
+from emailrelay.filters.shipped.work import work
+from emailrelay.filters.spec import MessageIdFilter, MilterFilter, NetFilter, SpamFilter
 from emailrelay.filters.verdict import Accept, BrokenFilter, Side, Verdict, from_line, rejection
-from emailrelay.queue_id import QueueId
 from emailrelay.reply import Reply
 
 _SPAM = Reply(550, "5.7.1 message looks like spam")
 
-Served: TypeAlias = NetFilter | SpamFilter | MessageIdFilter
+Served: TypeAlias = NetFilter | SpamFilter | MilterFilter | MessageIdFilter | Shipped
+_MOST_TIME = 10
+"""A milter that asks for more time gets so many times the time limit in all."""
 
 
 async def run(
-    one: Served, content: Path, message: QueueId, side: Side, programs: Programs
+    one: Served, copy: FilterCopy, mail: FilteredMail, side: Side, programs: Programs
 ) -> Verdict:
-    """Run one on a content; if it fails, the verdict is trouble, and the mail waits.
+    """Run one on a message; if it fails, the verdict is trouble, and the mail waits.
 
     ``programs`` has the connections of these filters, and the seconds that each may take.
     """
@@ -31,10 +41,18 @@ async def run(
     limit = asyncio.timeout(seconds)
     try:
         async with limit:
-            return await _run(one, content, message, side, programs.connections)
+            return await _run(one, copy, mail, side, programs, limit=limit)
     except DamagedMessage as error:
         return spoilt(error)
-    except (NoFilterAnswer, spamd.NoJudgement) as error:
+    except ContentRefused as error:
+        return rejection(error.reply, str(error), side)
+    except (
+        NoFilterAnswer,
+        NoPipeAnswer,
+        spamd.NoJudgement,
+        MilterError,
+        mx.MxUnknown,
+    ) as error:
         return BrokenFilter(reason=str(error))
     except OSError as error:
         if limit.expired():
@@ -43,23 +61,53 @@ async def run(
 
 
 async def _run(
-    one: Served, content: Path, message: QueueId, side: Side, connections: Connections
+    one: Served,
+    copy: FilterCopy,
+    mail: FilteredMail,
+    side: Side,
+    programs: Programs,
+    *,
+    limit: asyncio.Timeout,
 ) -> Verdict:
+    content = copy.content
     match one:
         case NetFilter(place):
             # It gets the path of the content, and answers with a line.
-            answer = await connections.ask(place, bytes(content) + b"\n")
+            answer = await programs.connections.ask(place, bytes(content) + b"\n")
             return from_line(answer.decode(errors="replace").rstrip("\r"), side)
+        case PipeFilter():
+            answer = await programs.pipes.ask(one, content)
+            return from_line(answer.decode(errors="replace").rstrip("\r"), side)
+        case MxFilter():
+            await mx.route(one, copy)
+            return Accept()
         case SpamFilter(edit=True):
             await _mark(one, content)
             return Accept()
         case SpamFilter():
             return await _judge(one, content, side)
+        case MilterFilter(place):
+            more_time = _more_time(limit, programs.limits.timeout)
+            return await milter.run(
+                place,
+                copy,
+                about=mail,
+                side=side,
+                connections=programs.milters,
+                on_progress=more_time,
+            )
         case MessageIdFilter():
-            await asyncio.to_thread(editing.add_message_id, content, message)
+            await asyncio.to_thread(editing.add_message_id, content, mail.id)
             return Accept()
         case _:
-            assert_never(one)
+            return await asyncio.to_thread(work, one, copy, mail.id)
+
+
+def _more_time(limit: asyncio.Timeout, seconds: float) -> Callable[[], None]:
+    """Return a function that begins the time limit anew, up to a bound for all of it."""
+    loop = asyncio.get_running_loop()
+    last = loop.time() + _MOST_TIME * seconds
+    return lambda: limit.reschedule(min(loop.time() + seconds, last))
 
 
 async def _judge(one: SpamFilter, content: Path, side: Side) -> Verdict:

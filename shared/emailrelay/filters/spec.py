@@ -9,6 +9,16 @@ from typing import TypeAlias
 
 from emailrelay import host_port
 from emailrelay.errors import ConfigError
+from emailrelay.filters.shipped import specs as shipped
+from emailrelay.filters.shipped.parameters import (
+    NO_TABLES,
+    FilterTables,
+    PipeFilter,
+    ServerOnly,
+    Shipped,
+    SplitFilter,
+)
+from emailrelay.filters.verdict import Side
 from emailrelay.host_port import HostPort, ServerAddress
 
 
@@ -58,6 +68,17 @@ class SpamFilter:
 
 
 @dataclass(frozen=True, slots=True)
+class MilterFilter:
+    """A milter: a filter of Sendmail and Postfix, over TCP or a unix socket."""
+
+    place: ServerAddress
+
+    def __str__(self) -> str:
+        """Write the spec as the log shows it."""
+        return f"milter:{self.place}"
+
+
+@dataclass(frozen=True, slots=True)
 class MessageIdFilter:
     """Gives a message a Message-ID if it has none."""
 
@@ -68,7 +89,7 @@ class MessageIdFilter:
 
 KINDS = (
     "the path of a program, file:PATH, net:HOST:PORT, net:/PATH, spam:HOST:PORT, "
-    "spam-edit:HOST:PORT, msgid: or exit:N"
+    f"spam-edit:HOST:PORT, milter:HOST:PORT, milter:/PATH, {shipped.KINDS}, msgid: or exit:N"
 )
 """The possible specs, for messages."""
 
@@ -76,11 +97,31 @@ _KIND = re.compile(r"[A-Za-z][A-Za-z0-9+-]*")
 """A word before a colon, meant as a kind. A path with a colon has a slash before the colon, or
 follows ``file:``."""
 
-Filter: TypeAlias = ProgramFilter | ExitFilter | NetFilter | SpamFilter | MessageIdFilter
+Filter: TypeAlias = (
+    ProgramFilter | ExitFilter | NetFilter | SpamFilter | MilterFilter | MessageIdFilter | Shipped
+)
+
+_PART = re.compile(r'((?:"[^"]*"|[^,"]|"(?![^"]*"))*)(?:,|$)')
+"""An item of a comma list; commas between double quotes belong to it."""
 
 
-def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
+def split_list(text: str) -> list[str]:
+    """Split a comma list. Commas between double quotes do not separate; the quotes stay."""
+    if '"' not in text:
+        return [part.strip() for part in text.split(",")]
+    parts, at = list[str](), 0
+    while at <= len(text):
+        match = _PART.match(text, at)
+        end = len(text) if match is None else match.end(1)
+        parts.append(text[at:end].strip())
+        at = end + 1
+    return parts
+
+
+def parse_chain(specs: Sequence[str], tables: FilterTables = NO_TABLES) -> tuple[Filter, ...]:
     """Read filter specs, each of them one filter or a comma list, into a chain in that order.
+
+    ``tables`` has the filters that the settings file describes by tables, such as ``[[pipe]]``.
 
     Raises:
         ConfigError: one line for each spec that is not understood.
@@ -88,9 +129,9 @@ def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
     """
     chain: list[Filter] = []
     problems: list[str] = []
-    for spec in (part.strip() for whole in specs for part in whole.split(",")):
+    for spec in (_unquoted(part) for whole in specs for part in split_list(whole)):
         try:
-            chain.append(_parse(spec))
+            chain.append(_parse(spec, tables))
         except ConfigError as error:
             problems += error.problems
     if problems:
@@ -98,17 +139,39 @@ def parse_chain(specs: Sequence[str]) -> tuple[Filter, ...]:
     return tuple(chain)
 
 
+def check_side(chain: Sequence[Filter], side: Side) -> None:
+    """Raise ConfigError for filters that cannot work on this side, or at their place.
+
+    Client filters run at each attempt, on a copy that is not kept. So they cannot take recipients
+    away for good. ``split:`` is the first, for the new messages pass all filters.
+    """
+    wrong = list[str]()
+    if side is Side.CLIENT:
+        reason = "client filters run at each attempt, so it must be in filter"
+        wrong = [f"filter {one}: {reason}" for one in chain if isinstance(one, ServerOnly)]
+    elif any(isinstance(one, SplitFilter) for one in chain[1:]):
+        wrong = ["filter split: must be the first, because its new messages pass all filters"]
+    if wrong:
+        raise ConfigError(wrong)
+
+
 def unstartable(chain: Sequence[Filter]) -> dict[str, str]:
-    """Return the programs of a chain that cannot be run now, each with the reason.
+    """Return the filters of a chain that cannot do their work now, each with the reason.
 
     Their mail waits until they appear, and none is lost, so the service starts all the same.
     """
-    programs = (one.path for one in chain if isinstance(one, ProgramFilter))
-    found = {str(path): _trouble(path) for path in programs}
-    return {path: trouble for path, trouble in found.items() if trouble}
+    found = {str(one): _trouble_of(one) for one in chain}
+    return {spec: trouble for spec, trouble in found.items() if trouble}
 
 
-def _parse(spec: str) -> Filter:
+def _unquoted(spec: str) -> str:
+    """Remove the quotes around a spec; a quote within them is written twice."""
+    if len(spec) > 1 and spec.startswith('"') and spec.endswith('"'):
+        return spec[1:-1].replace('""', '"')
+    return spec
+
+
+def _parse(spec: str, tables: FilterTables) -> Filter:
     kind, colon, rest = spec.partition(":")
     match kind if colon else "":
         case "exit":
@@ -117,12 +180,16 @@ def _parse(spec: str) -> Filter:
             return NetFilter(_place(spec, rest))
         case "spam" | "spam-edit":
             return SpamFilter(_place(spec, rest), edit=kind == "spam-edit")
+        case "milter":
+            return MilterFilter(_place(spec, rest))
         case "msgid":
             return _message_id(spec, rest)
         case "file":
             return _program(spec, rest)
         case "":
             return _program(spec, spec)
+        case _ if kind in shipped.PARSERS:
+            return shipped.PARSERS[kind](spec, rest, tables)
         case _ if _KIND.fullmatch(kind):
             text = f"filter {spec!r}: there is no kind {kind!r} of filter; it can be {KINDS}"
             raise ConfigError([text])
@@ -157,6 +224,19 @@ def _code(spec: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) <= 255):
         raise ConfigError([f"filter {spec}: the exit code must be a number from 0 to 255"])
     return int(text)
+
+
+def _trouble_of(one: Filter) -> str:
+    match one:
+        case ProgramFilter(path) | PipeFilter(_, path):
+            return _trouble(path)
+        case ExitFilter() | NetFilter() | SpamFilter() | MilterFilter() | MessageIdFilter():
+            return ""
+        case _:
+            # Their libraries are loaded only where such a filter is used.
+            from emailrelay.filters.shipped.work import trouble_of  # noqa: PLC0415
+
+            return trouble_of(one)
 
 
 def _trouble(path: Path) -> str:

@@ -4,8 +4,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import Enum
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
+from emailrelay.envelope import Address
 from emailrelay.reply import Reply, one_line
 
 CAPTURED = 64 * 1024
@@ -17,6 +18,15 @@ HELD_BACK = Reply(452, "4.3.0 cannot process this message now")
 _MARKED = re.compile(r"<<(.*?)>>|\[\[(.*?)\]\]")
 _CODED = re.compile(r"([45][0-9][0-9])(?![0-9A-Za-z.])[ \t]*(.*)")
 _CLIENT_REJECTION = 550
+
+
+class RefusedRecipient(NamedTuple):
+    """A recipient that a filter refused for good, while it let the message go on to others."""
+
+    address: Address
+    reply: Reply
+    filter: str
+    """The spec of the filter."""
 
 
 class Side(Enum):
@@ -36,11 +46,16 @@ class _Requests:
     """The filter asks to scan the spool again."""
     stop_run: bool = False
     """The single pass ends after this message."""
+    refused: tuple[RefusedRecipient, ...] = ()
+    """Recipients that do not get the message."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accept(_Requests):
     """Continue with the message as the filter left it."""
+
+    quarantine: str | None = None
+    """The filter and its reason to hold the message when it has passed the chain; or None."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -99,7 +99,8 @@ def _time_line(entries: Sequence[Entry], history: History, now: float) -> Iterat
         if len(words.details) > _MOST_REPLIES:
             yield f"  and {len(words.details) - _MOST_REPLIES} other replies"
     if history.held:
-        yield f"held by the operator; 'emailrelay-queue release' sends it back to {history.stage}"
+        by = "a filter" if history.held_for else "the operator"
+        yield f"held by {by}; 'emailrelay-queue release' sends it back to {history.stage}"
     elif history.next_attempt is not None and history.failed is None:
         left = 0.0 if is_due(history.next_attempt, now) else history.next_attempt - now
         yield f"{when(history.next_attempt)} next try ({ahead(left)})"

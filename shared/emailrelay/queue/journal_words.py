@@ -73,6 +73,8 @@ def _sentence(entry: Entry, before: History) -> str:
             )
         case Notified():
             return _notified(entry)
+        case Held(reason=reason) if reason:
+            return f"held by a filter: {reason}"
         case Answered() | Held() | Released() | Flushed():
             return _PLAIN[type(entry)]
         case _:

@@ -62,6 +62,8 @@ def last_reply(history: History) -> str:
     """Return the reason for the message's present state."""
     if history.failed is not None:
         return str(history.failed.reason)
+    if history.held_for:
+        return history.held_for
     return "" if history.last_attempt is None else reply_of(history.last_attempt)
 
 

@@ -368,7 +368,12 @@ class _Claim(Claim):
                 kept.content = b"".join(read_content(self._copy.paths))
                 kept.envelope = envelope
             length, crc32 = len(kept.content), zlib.crc32(kept.content)
-            change = transition.after_filters(self.stage, length=length, crc32=crc32, now=now)
+            passed = transition.passed_beside(self._wish(), settlement)
+            if passed.quarantine is not None:
+                self._known = len(kept.entries)  # the wish is taken into account
+            change = transition.after_filters(
+                self.stage, passed, length=length, crc32=crc32, now=now
+            )
         else:
             change = transition.after_settlement(
                 settlement, self._wish(), stage=self.stage, history=self.history, now=now

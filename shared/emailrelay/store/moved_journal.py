@@ -44,7 +44,7 @@ def _lines(history: History, length: int, crc32: int, now: float) -> Iterator[En
     if history.failed is not None:
         yield history.failed
     if history.held:
-        yield Held(at=now, stage=history.stage or Stage.READY)
+        yield Held(at=now, stage=history.stage or Stage.READY, reason=history.held_for)
     for peer in history.doubts:
         yield Doubted(at=now, peer=peer)
     if history.notified:

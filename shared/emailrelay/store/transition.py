@@ -6,7 +6,7 @@ the table of states.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from emailrelay import journal
@@ -24,7 +24,7 @@ from emailrelay.journal import (
 )
 from emailrelay.message_end import MessageEnd
 from emailrelay.reply import Reply
-from emailrelay.settlement import Defer, Done, Fail, Hold, Settlement
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 
 GIVEN_UP = Reply(554, "5.0.0 given up by the operator")
@@ -93,14 +93,26 @@ def _settled(settlement: Defer | Done | Fail | Hold, *, stage: Stage, now: float
         case Fail(reason, attempt):
             attempts = () if attempt is None else (attempt,)
             return Change((*attempts, Failure(at=now, stage=stage, reason=reason)), Stage.FAILED)
-        case Hold():
-            return Change((Held(at=now, stage=stage),), Stage.HELD)
+        case Hold(reason):
+            return Change((Held(at=now, stage=stage, reason=reason),), Stage.HELD)
         case _:
             assert_never(settlement)
 
 
-def after_filters(stage: Stage, *, length: int, crc32: int, now: float) -> Change:
+def passed_beside(wish: AdministratorWish | None, passed: Pass) -> Pass:
+    """Return a pass with the quarantine that is left of it beside an operator's wish.
+
+    An operator who deletes, fails or moves it meanwhile comes first. One who only asks for another
+    try does not end a quarantine that has just begun.
+    """
+    first = (AdministratorWish.DELETE, AdministratorWish.FAIL, AdministratorWish.MOVE)
+    return replace(passed, quarantine=None) if wish in first else passed
+
+
+def after_filters(stage: Stage, passed: Pass, *, length: int, crc32: int, now: float) -> Change:
     """Return the change of a message that passed its filters; its content now has these measures.
+
+    With a quarantine it is held for its reason, and needs no filters when it is released.
 
     Raises:
         ValueError: the message was not waiting for filters.
@@ -108,7 +120,13 @@ def after_filters(stage: Stage, *, length: int, crc32: int, now: float) -> Chang
     """
     if stage is not Stage.UNFILTERED:
         raise ValueError(f"only an unfiltered message can pass the filters; this one is {stage}")
-    return Change((Filtered(at=now, length=length, crc32=crc32),), Stage.READY, _AT_ONCE)
+    # The count of tries begins anew with the filters' acceptance, so the refusals come before it.
+    refused = () if passed.refused is None else (passed.refused,)
+    entries = (*refused, Filtered(at=now, length=length, crc32=crc32))
+    if passed.quarantine is None:
+        return Change(entries, Stage.READY, _AT_ONCE)
+    held = Held(at=now, stage=Stage.READY, reason=passed.quarantine)
+    return Change((*entries, held), Stage.HELD)
 
 
 def after_wish(

@@ -5,10 +5,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from emailrelay.config import FilterdSettings
+from emailrelay.config.filtering import FilterTableOptions
+from emailrelay.config.flags import CommandLine
+from emailrelay.config.reading import collect
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.program import ProgramLimits
-from emailrelay.filters.spec import KINDS, parse_chain, unstartable
+from emailrelay.filters.shipped.parameters import NO_TABLES, FilterTables
+from emailrelay.filters.spec import KINDS, check_side, parse_chain, unstartable
 from emailrelay.filters.verdict import Accept, Side
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.terminal.command_line import CommandLineParser
@@ -34,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_streams()
     try:
         asked = parser().parse_args(argv)
-        filters = parse_chain(asked.filters)
+        filters = parse_chain(asked.filters, _tables(asked.config))
+        side = Side.CLIENT if asked.client else Side.SERVER
+        check_side(filters, side)
     except CommandLineError as error:
         return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     except ConfigError as error:
@@ -51,10 +58,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         to_remote=tuple(map(Address, asked.recipients or ["you@example.net"])),
         client="127.0.0.1",
     )
-    side = Side.CLIENT if asked.client else Side.SERVER
     found = trial.run(filters, side, content, envelope, ProgramLimits(timeout=asked.timeout))
     sys.stdout.writelines(f"{line}\n" for line in lines(found, side))
     return os.EX_OK if isinstance(found.spoken.verdict, Accept) else 1
+
+
+def _tables(config: str | None) -> FilterTables:
+    """Return the tables of the settings file, which specs such as ``pipe:NAME`` refer to.
+
+    Raises:
+        ConfigError: they are wrong, or the file cannot be read.
+
+    """
+    options = frozenset(FilterTableOptions.model_fields)
+    got = collect(FilterdSettings, CommandLine({}, config=config), os.environ)
+    # Without permission to read the usual file, filters without tables can be tried all the same.
+    if got.wrong & options or (config is not None and not got.file.path):
+        raise ConfigError(got.problems)
+    return NO_TABLES if got.rest is None else got.rest.filter_tables
 
 
 def _message(path: str | None) -> bytes:
@@ -80,6 +101,7 @@ def parser() -> CommandLineParser:
         examples=(
             f"{PROGRAM} exit:0",
             f"{PROGRAM} --message mail.eml spam:127.0.0.1:783",
+            f"{PROGRAM} --config emailrelay.toml header:outgoing",
         ),
     )
     parser.add_argument(
@@ -92,6 +114,11 @@ def parser() -> CommandLineParser:
         "--client",
         action="store_true",
         help="Run them as client filters, whose exit codes have other meanings.",
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        help="The settings file with the tables that filters name. [that of the services]",
     )
     parser.add_argument(
         "--message", metavar="FILE", help="The message; - for standard input. [an example]"

@@ -20,6 +20,10 @@ def lines(trial: Trial, side: Side) -> Iterator[str]:
     if isinstance(verdict, Reject | BrokenFilter):
         yield f"reply:    {verdict.reply}"
         yield f"reason:   {verdict.reason}"
+    if isinstance(verdict, Accept) and verdict.quarantine is not None:
+        yield f"reason:   {verdict.quarantine}"
+    for one in verdict.refused:
+        yield f"refused:  <{one.address}> by {one.filter}: {one.reply}"
     if verdict.rescan:
         yield "asks to:  look at the spool again"
     if verdict.stop_run:
@@ -35,7 +39,7 @@ def _meaning(verdict: Verdict, side: Side) -> str:
     server = side is Side.SERVER
     match verdict:
         case Accept():
-            return "accepted" if server else "sent as it is now"
+            return _accepted(verdict, "accepted" if server else "sent as it is now")
         case Reject():
             return "rejected" if server else "failed for good"
         case Abandon():
@@ -46,6 +50,10 @@ def _meaning(verdict: Verdict, side: Side) -> str:
             return "none: the message is held back and tried again"
         case _:
             assert_never(verdict)
+
+
+def _accepted(verdict: Accept, word: str) -> str:
+    return word if verdict.quarantine is None else "accepted, and held until it is released"
 
 
 def _changes(name: str, file: TrialFile) -> Iterator[str]:

@@ -70,7 +70,11 @@ class Attempts:
         if self._rules.filters is not None:
             # The filters do not run for mail that would be turned away.
             self._open_routes.turn_away_if_paused(self.groups(claim, claim.envelope))
-            message, progress.stop_run = await self._rules.filters.run(claim, self._report)
+            message, verdict = await self._rules.filters.run(claim, self._report)
+            progress.stop_run = verdict.stop_run
+            refused = {each.address: each.reply for each in verdict.refused}
+            pending = claim.history.pending(claim.envelope)
+            progress.replies.update((a, r) for a, r in refused.items() if a in pending)
         return message
 
     async def _all_groups(self, message: Outgoing, progress: Progress) -> None:

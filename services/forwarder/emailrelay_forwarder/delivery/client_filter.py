@@ -33,8 +33,8 @@ class ClientFilters:
     chain: Chain
     jobs: asyncio.Semaphore
 
-    async def run(self, claim: Claim, report: Report) -> tuple[Outgoing, bool]:
-        """Run the chain on a fresh copy; return it, and True if the single pass ends after it.
+    async def run(self, claim: Claim, report: Report) -> tuple[Outgoing, Accept]:
+        """Run the chain on a fresh copy; return it, and the verdict that lets it go out.
 
         A verdict that lets the message go out is reported here, and another one where it is obeyed.
 
@@ -47,18 +47,18 @@ class ClientFilters:
         """
         async with self.jobs:
             copy = await claim.work_copy(WORK_COPY_SUFFIX)
-            spoken = await self.chain.run(copy, message=claim.id)
+            spoken = await self.chain.run(copy, message=claim.id, dsn=claim.history.dsn)
         verdict = spoken.verdict
         match verdict:
+            case Accept(quarantine=str()) if not claim.history.released:
+                raise Withheld(spoken)
             case Accept():
                 envelope = read_result(copy)
                 if isinstance(envelope, Reject | BrokenFilter):
                     raise Withheld(Spoken(envelope, spoken.filter))
                 report(filtered(spoken, claim.id))
-                return edited(claim, copy, envelope), verdict.stop_run
-            case Reject() | Skip() | BrokenFilter():
+                return edited(claim, copy, envelope), verdict
+            case Reject() | Skip() | BrokenFilter() | Abandon():
                 raise Withheld(spoken)
-            case Abandon():
-                raise ValueError(f"{spoken.filter}: only a server filter drops a message")
             case _:
                 assert_never(verdict)

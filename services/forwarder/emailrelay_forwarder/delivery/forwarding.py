@@ -18,6 +18,7 @@ from emailrelay.events import (
     Withdrawn,
 )
 from emailrelay.filter_decision import Run, decide, filtered
+from emailrelay.filters.verdict import Side
 from emailrelay.journal import Attempt
 from emailrelay.mail_fields import mail_fields
 from emailrelay.message_end import MessageEnd
@@ -172,6 +173,8 @@ class Forwarding:
             seconds=now - progress.began,
             chance=random(),  # noqa: S311 -- a spread, no secret
             about=mail_fields(claim.envelope, claim.history.pending(claim.envelope)),
+            envelope=claim.envelope,
+            side=Side.CLIENT,
         )
         decision = decide(withheld.spoken, run, self._rules.schedule)
         if await self._record(claim, decision.settlement, progress, decision.answer):

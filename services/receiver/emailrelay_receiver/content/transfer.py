@@ -122,10 +122,12 @@ class ContentTransfer:
         self._channel.wire.input.put_back(rest)
 
     def _message(self, reader: ContentReader) -> IncomingMessage:
-        client = "" if "client" in self._context.anonymous else self._channel.log.client
+        shown = "client" not in self._context.anonymous
+        client = self._channel.log.client if shown else ""
+        helo = self._dialogue.helo if shown else ""
         return IncomingMessage(
             self._context,
-            self._dialogue.mail.envelope(self._dialogue.standing, client=client),
+            self._dialogue.mail.envelope(self._dialogue.standing, client=client, helo=helo),
             reader,
             helo=self._dialogue.helo,
             protocol=self._dialogue.protocol,

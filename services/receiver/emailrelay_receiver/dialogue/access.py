@@ -47,6 +47,9 @@ class ClientStanding:
     lenient: bool = False
     """It may leave out the brackets of addresses."""
     encrypted: bool = False
+    tls: str = ""
+    """The version of TLS on the connection; empty: none."""
+    cipher: str = ""
     certificate: str = ""
     """PEM, verified."""
     user: str = ""

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from emailrelay.arrival_facts import ArrivalFacts
 from emailrelay.dsn_request import NO_WISHES, DsnRequest
 from emailrelay.envelope import Address, Envelope
 from emailrelay_receiver.dialogue.access import ClientStanding
@@ -9,6 +10,8 @@ from emailrelay_receiver.dialogue.arguments import MailParameters
 from emailrelay_receiver.dialogue.outcomes import Recipient
 
 _NO_PARAMETERS = MailParameters()
+_LONGEST_NAME = 255
+"""The most characters of a client's name that filters hear (RFC 5321 section 4.5.3.1.2)."""
 
 
 @dataclass(slots=True)
@@ -24,8 +27,8 @@ class MailTransaction:
     message_id: str = ""
     """That of the content, once it has arrived."""
 
-    def envelope(self, standing: ClientStanding, *, client: str) -> Envelope:
-        """Return the envelope. ``client``: the address to note in it, or ""."""
+    def envelope(self, standing: ClientStanding, *, client: str, helo: str) -> Envelope:
+        """Return the envelope. ``client``, ``helo``: the address and name to note in it, or ""."""
         return Envelope(
             sender=self.sender or Address(""),
             to_local=self._addresses(local=True),
@@ -36,6 +39,12 @@ class MailTransaction:
             client_certificate=standing.certificate,
             mail_from_auth_in=self._first_submitter(standing),
             utf8=self.parameters.utf8,
+            arrival=ArrivalFacts(
+                helo=helo[:_LONGEST_NAME],
+                tls=standing.tls,
+                cipher=standing.cipher,
+                mechanism=standing.mechanism or "",
+            ),
         )
 
     def dsn(self) -> DsnRequest:

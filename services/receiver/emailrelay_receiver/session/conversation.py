@@ -181,6 +181,9 @@ class Conversation:
         self._channel.log.handshake(well=True)
         self._dialogue.standing.encrypted = True
         self._dialogue.standing.certificate = client_certificate(tls)
+        cipher = tls.cipher()
+        self._dialogue.standing.tls = tls.version() or ""
+        self._dialogue.standing.cipher = cipher[0] if cipher else ""
         self._dialogue.start_anew()
         self._channel.go_on(Phase.WORKING)
 

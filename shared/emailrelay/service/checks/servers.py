@@ -1,5 +1,6 @@
 """Checks whether servers can be found: names are looked up, and local services are called."""
 
+import asyncio
 import socket
 import threading
 import time
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from emailrelay.config.findings import SettingFinding, warning
+from emailrelay.filters.milter import check
 from emailrelay.host_port import HostPort, ServerAddress, UnixPath
 
 _PATIENCE = 3.0
@@ -23,6 +25,12 @@ def services(setting: str, addresses: Iterable[ServerAddress]) -> Iterator[Setti
     """Yield the services, such as network filters, that cannot be reached now."""
     wanted = list(dict.fromkeys(addresses))
     yield from _all_at_once(setting, wanted, _call)
+
+
+def milters(setting: str, addresses: Iterable[ServerAddress]) -> Iterator[SettingFinding]:
+    """Yield the milters that cannot be reached now, or speak another version of the protocol."""
+    wanted = list(dict.fromkeys(addresses))
+    yield from _all_at_once(setting, wanted, _negotiate)
 
 
 def _all_at_once(
@@ -54,6 +62,10 @@ def _look_up(address: ServerAddress) -> str:
         said = error.strerror if isinstance(error, OSError) else None
         return f"the host's name cannot be looked up ({said or error}); correct it, or mail for it waits"
     return ""
+
+
+def _negotiate(address: ServerAddress) -> str:
+    return asyncio.run(check.trouble(address, _PATIENCE))
 
 
 def _call(address: ServerAddress) -> str:

@@ -114,7 +114,7 @@ class PostgresClaim(Claim):
                 f"{self.id}: only an unfiltered message passes, not a {self.stage} one"
             )
         try:
-            passed = await self._passed() if isinstance(settlement, Pass) else settlement
+            passed = await self._passed(settlement) if isinstance(settlement, Pass) else settlement
             await self._take_in()
             heard = await self._settle(self._ending(passed, answer))
         except StoreError:
@@ -154,11 +154,15 @@ class PostgresClaim(Claim):
             peer=self._peer,
         )
 
-    async def _passed(self) -> FilterPass:
+    async def _passed(self, settlement: Pass) -> FilterPass:
         """Return what the filters have made of the message."""
         if self._copy is None or not self.touched():
             length, crc32 = self.history.length, self.history.crc32
-            return FilterPass(size=self.size if length is None else length, crc32=crc32 or 0)
+            return FilterPass(
+                size=self.size if length is None else length,
+                crc32=crc32 or 0,
+                passed=settlement,
+            )
         head = envelope_format.write(self._copy.result())
         database = self._services.database
         upload = self._upload = Upload(database, to_uuid(database.new_id()))
@@ -173,7 +177,12 @@ class PostgresClaim(Claim):
             upload=upload.uuid,
             saved=upload.saved,
         )
-        return FilterPass(size=upload.length, crc32=upload.crc32, adopted=adopted)
+        return FilterPass(
+            size=upload.length,
+            crc32=upload.crc32,
+            passed=settlement,
+            adopted=adopted,
+        )
 
     async def _take_in(self) -> None:
         """Take in the messages that programs put beside the copy."""

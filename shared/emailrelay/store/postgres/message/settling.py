@@ -21,7 +21,7 @@ from emailrelay.journal import AdministratorWish, Answered, Attempt, Entry, Hist
 from emailrelay.message_end import MessageEnd
 from emailrelay.queue_uuid import from_uuid
 from emailrelay.reply import Reply
-from emailrelay.settlement import Defer, Done, Fail, Hold
+from emailrelay.settlement import Defer, Done, Fail, Hold, Pass
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.postgres.link.batch import Batch
@@ -110,6 +110,7 @@ class FilterPass:
 
     size: int
     crc32: int
+    passed: Pass
     adopted: Adopted | None = None
 
 
@@ -338,12 +339,17 @@ def _settled(ending: Ending, wish: AdministratorWish | None, *, now: float) -> C
             back = transition.after_wish(wish, stage=ending.stage, history=ending.history, now=now)
             return back or Change((), ending.stage)
         case FilterPass(size=size, crc32=crc32):
-            passed = transition.after_filters(ending.stage, length=size, crc32=crc32, now=now)
-            history = transition.folded(ending.history, passed.entries)
+            passed = transition.passed_beside(wish, ending.settlement.passed)
+            change = transition.after_filters(
+                ending.stage, passed, length=size, crc32=crc32, now=now
+            )
+            if passed.quarantine is not None:
+                return change
+            history = transition.folded(ending.history, change.entries)
             then = transition.after_wish(wish, stage=Stage.READY, history=history, now=now)
             if then is None or then.stage is None:
-                return then or passed
-            return Change((*passed.entries, *then.entries), then.stage, then.due)
+                return then or change
+            return Change((*change.entries, *then.entries), then.stage, then.due)
         case _:
             return transition.after_settlement(
                 ending.settlement, wish, stage=ending.stage, history=ending.history, now=now

@@ -12,7 +12,9 @@ from emailrelay import envelope_format, journal, message_id
 from emailrelay.errors import DamagedMessage, StoreError
 from emailrelay.journal import Wished
 from emailrelay.queue_id import QueueId
+from emailrelay.settlement import Pass
 from emailrelay.stage import Stage
+from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.disk.threads import in_thread
@@ -26,12 +28,12 @@ _OWN = "own"
 """In a copy to be adopted: a content that is being made without other links."""
 
 
-async def adopt(locked: Locked, copy: SpoolCopy) -> None:
-    """Make the copy's files the message: S1, W -> W+ -> S2."""
+async def adopt(locked: Locked, copy: SpoolCopy, passed: Pass) -> None:
+    """Make the copy's files the message: S1, W -> W+ -> S2, or S4 for a quarantine."""
     spool = locked.spool
     adopted = spool.directories.work / names.adopted_copy(locked.id)
     with ExitStack() as opened:
-        prepared = await in_thread(_prepare, locked, copy, opened)
+        prepared = await in_thread(_prepare, locked, copy, passed, opened)
         await spool.syncer.run(prepared, (copy.directory,))
     files.rename(copy.at, adopted)
     copy.directory.close()
@@ -41,7 +43,7 @@ async def adopt(locked: Locked, copy: SpoolCopy) -> None:
     files.remove_tree(adopted)
 
 
-def _prepare(locked: Locked, copy: SpoolCopy, opened: ExitStack) -> tuple[int, int]:
+def _prepare(locked: Locked, copy: SpoolCopy, passed: Pass, opened: ExitStack) -> tuple[int, int]:
     """Put the new envelope beside the copy's content; return both, which ``opened`` closes."""
     try:
         fields = envelope_format.parse(read_left(copy.envelope)).envelope
@@ -54,11 +56,13 @@ def _prepare(locked: Locked, copy: SpoolCopy, opened: ExitStack) -> tuple[int, i
     fields = fields._replace(message_id=message_id.of_content(beginning))
     # The journal is the original's: a program can change the message, not its history.
     tail = envelope_format.parse(files.read_all(locked.descriptor)).tail
-    filtered = journal.Filtered(at=locked.spool.clock(), length=length, crc32=crc32)
+    change = transition.after_filters(
+        locked.stage, passed, length=length, crc32=crc32, now=locked.spool.clock()
+    )
     result = files.create(copy.directory / _RESULT)
     opened.callback(os.close, result)
     files.write_all(result, envelope_format.write(fields))
-    files.write_all(result, _whole_lines(tail) + journal.write(filtered))
+    files.write_all(result, _whole_lines(tail) + b"".join(map(journal.write, change.entries)))
     return content, result
 
 
@@ -105,12 +109,22 @@ def _move_into_place(locked: Locked, at: Location) -> None:
     if files.exists(content):
         files.rename(content, spool.content(message))
     with locks.held(result) as replacement:
+        # Without a replacement, an earlier try has renamed it: this is the lock of the new envelope.
+        stage = _stage(locked.descriptor if replacement is None else replacement)
         if replacement is not None:
-            _carry_wish(locked, replacement)
+            if stage is Stage.READY:
+                _carry_wish(locked, replacement)
             files.rename(result, unfiltered)
         # W+ -> S2: one name throughout, first with the old envelope behind it, then with the new.
-        files.rename(unfiltered, spool.envelope(message, Stage.READY))
-    spool.announcer.announce(Stage.READY, message)
+        files.rename(unfiltered, spool.envelope(message, stage))
+    if stage is Stage.READY:
+        spool.announcer.announce(Stage.READY, message)
+
+
+def _stage(envelope: int) -> Stage:
+    """Return the stage that a new envelope has in its journal."""
+    history = journal.history(envelope_format.parse(files.read_all(envelope)).tail)
+    return Stage.HELD if history.held else Stage.READY
 
 
 def _carry_wish(locked: Locked, replacement: int) -> None:

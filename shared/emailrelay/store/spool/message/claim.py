@@ -18,6 +18,7 @@ from emailrelay.history_record import past
 from emailrelay.journal import AdministratorWish, Attempt, Entry, History
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
+from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, WorkCopy
 from emailrelay.store.spool.disk import files, locks
@@ -197,7 +198,9 @@ class SpoolClaim(Claim):
             case Done(attempt, end):
                 await self._leave(transition.gone(end, attempt))
             case Pass():
-                await self._pass()
+                if settlement.quarantine is not None:
+                    settlement = transition.passed_beside(self._wish(), settlement)
+                await self._pass(settlement)
             case _:
                 await self._change(settlement)
 
@@ -267,18 +270,22 @@ class SpoolClaim(Claim):
         close_each((removed,))
         return ()
 
-    async def _pass(self) -> None:
+    async def _pass(self, passed: Pass) -> None:
         if self._copy is not None and self.touched():
-            await adoption.adopt(self._locked, self._copy)
+            await adoption.adopt(self._locked, self._copy, passed)
             return
         length, crc32 = self.history.length, self.history.crc32
         if length is None or crc32 is None:  # another program's message
             measured = await in_thread(files.measure, self._content)
             length, crc32 = measured
-        # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
         now = self._spool.clock()
-        change = transition.after_filters(self.stage, length=length, crc32=crc32, now=now)
-        moves.make(self._locked, change)
+        change = transition.after_filters(self.stage, passed, length=length, crc32=crc32, now=now)
+        if passed.quarantine is None and passed.refused is None:
+            # S1 -> S2. No sync: after a power cut the chain would run again, on the same content.
+            moves.make(self._locked, change)
+        else:
+            await self._append(change)
+            moves.show(self._locked, change.stage or Stage.READY, change.due)
 
     async def _change(self, settlement: Defer | Fail | Hold) -> None:
         """Defer, fail or hold the message, or do what the operator has wished meanwhile."""

@@ -23,6 +23,7 @@ from emailrelay.store.spool.message import adoption, moves, rewriting, waiting
 from emailrelay.store.spool.message.claim import LOOK_AGAIN_AT_TROUBLE, SpoolClaim
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
+from emailrelay.store.transition import Change
 
 _LOOK_AGAIN = 5.0
 """Seconds until a message that another process has claimed is tried again: that process may die."""
@@ -86,8 +87,7 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
     now, stage = spool.clock(), locked.stage
     by_hand = transition.after_move_by_hand(stage=stage, history=history, now=now)
     if by_hand is not None:
-        moves.make(locked, by_hand)
-        if by_hand.stage is not stage:
+        if _goes_elsewhere(locked, by_hand):
             return NotNow(None)
         entries += by_hand.entries
         history = transition.folded(history, by_hand.entries)
@@ -120,6 +120,18 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         ack=ack,
         read=len(octets),
     )
+
+
+def _goes_elsewhere(locked: Locked, by_hand: Change) -> bool:
+    """Make the change that follows a move by hand; True: the message is at another stage now.
+
+    Quarantine looks like such a move if a process died before its last step, which is done here.
+    """
+    stage = locked.stage
+    if stage is Stage.UNFILTERED and adoption.roll_forward(locked):
+        return True
+    moves.make(locked, by_hand)
+    return by_hand.stage is not stage
 
 
 def _withdraw(locked: Locked) -> NotNow:

@@ -1,0 +1,278 @@
+"""Runs a milter on a work copy: the message goes to it, its changes and verdict come back."""
+
+import asyncio
+import socket
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from emailrelay import envelope_format
+from emailrelay.envelope import Envelope
+from emailrelay.filters import editing
+from emailrelay.filters.copy import FilterCopy, FilteredMail
+from emailrelay.filters.milter import conversation, header_fields, new_envelope, packets
+from emailrelay.filters.milter.client_facts import MailFacts
+from emailrelay.filters.milter.connection import MilterConnection, MilterGone
+from emailrelay.filters.milter.connections import MilterConnections, MilterSession
+from emailrelay.filters.milter.conversation import MilterRequest, MilterResult
+from emailrelay.filters.milter.header_fields import MilterHeader
+from emailrelay.filters.milter.packets import Answer, MilterError, ReplyCode
+from emailrelay.filters.result import octets_of_envelope, opened, read_envelope
+from emailrelay.filters.verdict import (
+    Abandon,
+    Accept,
+    BrokenFilter,
+    RefusedRecipient,
+    Side,
+    Verdict,
+    rejection,
+)
+from emailrelay.host_port import ServerAddress
+from emailrelay.queue_id import QueueId
+from emailrelay.reply import Reply, one_line
+
+_LONGEST_HEADER = 4 * 1024 * 1024
+_IN_MEMORY = 1024 * 1024
+"""Octets of a new body beyond which it waits in a file."""
+_ROOM = 64 * 1024 * 1024
+"""A new body can have twice the octets of the content, and so many more."""
+_REJECTED = Reply(550, "5.7.1 message rejected")
+_REFUSED = Reply(550, "5.7.1 recipient rejected")
+_LATER = Reply(451, "4.7.1 try again later")
+
+
+async def run(
+    place: ServerAddress,
+    copy: FilterCopy,
+    *,
+    about: FilteredMail,
+    side: Side,
+    connections: MilterConnections,
+    on_progress: Callable[[], None],
+) -> Verdict:
+    """Give the message to the milter, and apply its changes if the message goes on.
+
+    Raises:
+        OSError: the milter cannot be reached, or the copy cannot be read or written.
+        MilterError: it broke the protocol, or closed the connection.
+        DamagedMessage: the copy is no message.
+
+    """
+    envelope = read_envelope(copy.envelope)
+    with (
+        opened(copy.content, "content") as content,
+        tempfile.SpooledTemporaryFile(_IN_MEMORY, dir=str(copy.content.parent)) as body,
+    ):
+        mail = _Mail(content, envelope, about, cast("BinaryIO", body))
+        result = await _converse(place, mail, connections, on_progress)
+        verdict = _verdict(place, result, side)
+        if isinstance(verdict, Accept):
+            kept = new_envelope.without(envelope, result.changes.refused)
+            kept = new_envelope.changed(kept, result.changes.envelope)
+            if not kept.recipients:
+                return Abandon(refused=verdict.refused)
+            await asyncio.to_thread(_apply, copy, mail, result, kept)
+    return verdict
+
+
+class _Mail:
+    """The message, read as a milter gets it."""
+
+    def __init__(
+        self, content: BinaryIO, envelope: Envelope, about: FilteredMail, body: BinaryIO
+    ) -> None:
+        self.content = content
+        self.envelope = envelope
+        self.size = content.seek(0, 2)
+        content.seek(0)
+        self.header = _header(content, about.id)
+        self.new_body = body
+        self._facts = MailFacts(about, envelope, self.size, _host())
+        self.leading_space = False
+
+    def client(self) -> bytes:
+        """Return the facts about the client."""
+        return self._facts.session()
+
+    def request(self, on_progress: Callable[[], None]) -> MilterRequest:
+        """Return what the milter gets, from the beginning."""
+        self.new_body.seek(0)
+        self.new_body.truncate()
+        facts = self._facts
+        return MilterRequest(
+            connect=facts.connect(),
+            helo=facts.helo(),
+            mail=facts.mail(),
+            recipients={address: facts.rcpt(address) for address in self.envelope.recipients},
+            fields=self.header.fields,
+            body=_ended(self.body(packets.CHUNK)),
+            macros=facts.macros,
+            on_progress=on_progress,
+            on_body=self._keep,
+        )
+
+    def body(self, chunk: int) -> Iterator[bytes]:
+        """Yield the body in pieces."""
+        self.content.seek(self.header.body_at)
+        while piece := self.content.read(chunk):
+            yield piece
+
+    def _keep(self, piece: bytes) -> None:
+        if self.new_body.tell() + len(piece) > 2 * self.size + _ROOM:
+            raise MilterError("its new body is too large")
+        self.new_body.write(piece)
+
+
+def _ended(body: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield a body with the end of its last line, as the next server gets it.
+
+    Without it OpenDKIM signs nothing.
+    """
+    last = b"\r\n"
+    for piece in body:
+        yield piece
+        last = (last + piece)[-2:]
+    if last != b"\r\n":
+        yield b"\r\n"
+
+
+async def _converse(
+    place: ServerAddress,
+    mail: _Mail,
+    connections: MilterConnections,
+    on_progress: Callable[[], None],
+) -> MilterResult:
+    """Lead the dialogue; a connection that its milter had closed is replaced once."""
+    session = MilterSession(place, mail.client())
+    connection = await connections.borrow(session)
+    try:
+        return await _on(connection, session, mail, connections, on_progress)
+    except MilterGone as error:
+        if not connection.used:
+            raise MilterError(str(error)) from error
+    connection = await connections.borrow(session, fresh=True)
+    try:
+        return await _on(connection, session, mail, connections, on_progress)
+    except MilterGone as error:
+        raise MilterError(str(error)) from error
+
+
+async def _on(
+    connection: MilterConnection,
+    session: MilterSession,
+    mail: _Mail,
+    connections: MilterConnections,
+    on_progress: Callable[[], None],
+) -> MilterResult:
+    try:
+        terms = connection.terms or await connection.negotiate()
+        mail.leading_space = terms.leading_space
+        result = await conversation.converse(connection, terms, mail.request(on_progress))
+    except BaseException:
+        # Otherwise a late answer would pass for one about the next message.
+        connection.abort()
+        raise
+    if result.goes_on:
+        connections.give_back(session, connection)
+    else:
+        connection.end()
+    return result
+
+
+def _verdict(place: ServerAddress, result: MilterResult, side: Side) -> Verdict:
+    about = f" for <{result.recipient}>" if result.recipient else ""
+    match result.verdict:
+        case Answer.CONTINUE | Answer.ACCEPT:
+            return _accepted(place, result)
+        case Answer.REJECT:
+            return rejection(_REJECTED, f"the milter rejects{about}", side)
+        case Answer.LATER | Answer.SHUT_DOWN:
+            return _later(_LATER, f"the milter asks for another try later{about}", side)
+        case ReplyCode(reply) if reply.permanent:
+            return rejection(reply, f"the milter says {reply}{about}", side)
+        case ReplyCode(reply):
+            return _later(reply, f"the milter says {reply}{about}", side)
+        case Answer.DISCARD:
+            return Abandon(refused=_refused(place, result))
+        case _:
+            return BrokenFilter(reason=f"the milter fails{about}")
+
+
+def _accepted(place: ServerAddress, result: MilterResult) -> Accept:
+    quarantine, refused = result.changes.quarantine, _refused(place, result)
+    if quarantine is None:
+        return Accept(refused=refused)
+    return Accept(quarantine=one_line(f"milter:{place}: {quarantine}"), refused=refused)
+
+
+def _refused(place: ServerAddress, result: MilterResult) -> tuple[RefusedRecipient, ...]:
+    return tuple(
+        RefusedRecipient(
+            address,
+            answer.reply if isinstance(answer, ReplyCode) else _REFUSED,
+            f"milter:{place}",
+        )
+        for address, answer in result.changes.refused.items()
+    )
+
+
+def _later(reply: Reply, reason: str, side: Side) -> Verdict:
+    # A client filter's rejection is final, and this one is not.
+    if side is Side.CLIENT:
+        return BrokenFilter(reason=reason, reply=reply)
+    return rejection(reply, reason, side)
+
+
+def _apply(copy: FilterCopy, mail: _Mail, result: MilterResult, kept: Envelope) -> None:
+    changes = result.changes
+    if changes.header or changes.new_body:
+        fields = header_fields.changed(
+            mail.header.fields, changes.header, leading_space=mail.leading_space
+        )
+        with editing.replaced(copy.content) as write:
+            write(header_fields.written(fields))
+            if changes.new_body:
+                _write_new_body(mail.new_body, write)
+            else:
+                for piece in mail.body(packets.CHUNK):
+                    write(piece)
+    if kept != mail.envelope:
+        _write_envelope(copy.envelope, kept)
+
+
+def _write_new_body(body: BinaryIO, write: Callable[[bytes], object]) -> None:
+    """Write a body with CRLF at the end of each line, also of the last."""
+    body.seek(0)
+    put, last = editing.with_crlf(write), b"\n"
+    while piece := body.read(packets.CHUNK):
+        put(piece)
+        last = piece[-1:]
+    if last != b"\n":
+        write(b"\n" if last == b"\r" else b"\r\n")
+
+
+def _write_envelope(path: Path, envelope: Envelope) -> None:
+    old = envelope_format.parse(octets_of_envelope(path))
+    with editing.replaced(path) as write:
+        write(envelope_format.write(envelope))
+        write(old.tail)
+
+
+def _header(content: BinaryIO, message: QueueId) -> MilterHeader:
+    """Read the header, as much as a milter can get of it."""
+    beginning = b""
+    while len(beginning) < _LONGEST_HEADER and (more := content.read(packets.CHUNK)):
+        beginning += more
+        if b"\r\n\r\n" in beginning[-len(more) - 3 :]:
+            break
+    found = header_fields.split(beginning, f" id {message};".encode())
+    if found.body_at == len(beginning) and len(beginning) >= _LONGEST_HEADER:
+        raise MilterError(f"the header is longer than {_LONGEST_HEADER} octets")
+    return found
+
+
+@lru_cache(maxsize=1)
+def _host() -> str:
+    return socket.gethostname()

@@ -1,0 +1,244 @@
+"""The packets of the milter protocol: octets to values and back, no I/O.
+
+A packet is a length (four octets, of all that follows), an octet for its kind, and data. Texts end
+with NUL. Source: ``mfdef.h`` of libmilter (Sendmail 8.17), version 6 of the protocol.
+"""
+
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import TypeAlias
+
+from emailrelay.errors import RelayError
+from emailrelay.reply import Reply
+
+CHUNK = 65_535
+"""The most octets of a packet that we send, behind its kind: the limit of libmilter."""
+LONGEST = 1024 * 1024
+"""The most octets of a packet that we accept. libmilter itself sends 65,536 at most."""
+
+_LENGTH = struct.Struct("!L")
+
+
+class MilterError(RelayError):
+    """The milter breaks the protocol, or does not speak it."""
+
+
+class Command(bytes, Enum):
+    """The kinds of packets for a milter."""
+
+    NEGOTIATE = b"O"
+    MACROS = b"D"
+    CONNECT = b"C"
+    HELO = b"H"
+    MAIL = b"M"
+    RCPT = b"R"
+    DATA = b"T"
+    HEADER = b"L"
+    END_OF_HEADER = b"N"
+    BODY = b"B"
+    END_OF_BODY = b"E"
+    ABORT = b"A"
+    QUIT = b"Q"
+
+
+class Answer(bytes, Enum):
+    """The answers of a milter that have no data."""
+
+    CONTINUE = b"c"
+    ACCEPT = b"a"
+    REJECT = b"r"
+    DISCARD = b"d"
+    LATER = b"t"
+    SKIP = b"s"
+    """No more of the body is wanted."""
+    PROGRESS = b"p"
+    """The milter still works, and asks for more time."""
+    SHUT_DOWN = b"4"
+    FAIL = b"f"
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyCode:
+    """Reject with this reply: 4yz or 5yz."""
+
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class AddHeader:
+    """A new field at the end of the header."""
+
+    name: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class InsertHeader:
+    """A new field behind the first ``index`` fields."""
+
+    index: int
+    name: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeHeader:
+    """A new value for the field ``number`` of this name, from 1; an empty value removes it."""
+
+    number: int
+    name: bytes
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class AddRecipient:
+    """A new recipient, as the milter wrote it."""
+
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class RemoveRecipient:
+    """A recipient to leave out, as the milter wrote it."""
+
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeSender:
+    """A new sender, as the milter wrote it."""
+
+    address: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceBody:
+    """A piece of the body that replaces the old one."""
+
+    piece: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Quarantined:
+    """Set the message aside, for this reason."""
+
+    reason: str
+
+
+HeaderChange: TypeAlias = AddHeader | InsertHeader | ChangeHeader
+EnvelopeChange: TypeAlias = AddRecipient | RemoveRecipient | ChangeSender
+Modification: TypeAlias = HeaderChange | EnvelopeChange | ReplaceBody | Quarantined
+Response: TypeAlias = Answer | ReplyCode | Modification
+
+
+def packet(kind: bytes, data: bytes = b"") -> bytes:
+    """Return a whole packet."""
+    return _LENGTH.pack(len(data) + 1) + kind + data
+
+
+def texts(kind: Command, *values: bytes) -> bytes:
+    """Return a packet of texts. A NUL in one would end it early, so it is left out."""
+    return packet(kind, b"".join(value.replace(b"\0", b"") + b"\0" for value in values))
+
+
+def macros(command: Command, values: Mapping[bytes, bytes]) -> bytes:
+    """Return the packet with the macros for a command, or nothing if there are none."""
+    if not values:
+        return b""
+    pairs = (part.replace(b"\0", b"") + b"\0" for pair in values.items() for part in pair)
+    return packet(Command.MACROS, command + b"".join(pairs))
+
+
+def header(name: bytes, value: bytes) -> bytes:
+    """Return the packet of a header field; a value that is too long for one is cut off."""
+    return texts(Command.HEADER, name, value.replace(b"\0", b"")[: CHUNK - len(name) - 2])
+
+
+def taken(buffer: bytearray) -> tuple[bytes, bytes] | None:
+    """Take the first packet out of a buffer: its kind and data; None: it is not complete yet.
+
+    Raises:
+        MilterError: it is empty or too long.
+
+    """
+    if len(buffer) < _LENGTH.size:
+        return None
+    (length,) = _LENGTH.unpack_from(buffer)
+    if not 0 < length <= LONGEST:
+        begin = bytes(buffer[:40])
+        raise MilterError(f"that is no milter: it sends a packet of {length} octets: {begin!r}")
+    end = _LENGTH.size + length
+    if len(buffer) < end:
+        return None
+    whole = bytes(buffer[_LENGTH.size : end])
+    del buffer[:end]
+    return whole[:1], whole[1:]
+
+
+def response(kind: bytes, data: bytes) -> Response:
+    """Read an answer or a modification.
+
+    Raises:
+        MilterError: there is no such kind, or the data are not those of its kind.
+
+    """
+    try:
+        match kind:
+            case b"y":
+                return _reply_code(data)
+            case b"h":
+                return AddHeader(*_header(data))
+            case b"i" | b"m":
+                (number,) = _LENGTH.unpack_from(data)
+                change = InsertHeader if kind == b"i" else ChangeHeader
+                return change(number, *_header(data[_LENGTH.size :]))
+            case b"+" | b"2":
+                return AddRecipient(_first_text(data))
+            case b"-":
+                return RemoveRecipient(_first_text(data))
+            case b"e":
+                return ChangeSender(_first_text(data))
+            case b"b":
+                return ReplaceBody(data)
+            case b"q":
+                return Quarantined(_first_text(data).decode(errors="replace"))
+            case _:
+                return Answer(kind)
+    except (ValueError, struct.error) as error:
+        raise MilterError(f"it sends a packet that cannot be read: {kind + data[:80]!r}") from error
+
+
+def _reply_code(data: bytes) -> ReplyCode:
+    """Read the lines of a reply, each with the code in front and perhaps a hyphen behind it."""
+    lines = _first_text(data).decode(errors="replace").splitlines()
+    code = lines[0][:3] if lines else ""
+    if not (code.isascii() and code.isdecimal() and code[0] in "45" and len(code) == 3):
+        raise ValueError(code)
+    # A reply's text is ASCII (RFC 5321 section 4.2).
+    words = [_words(line.removeprefix(code)) for line in lines]
+    text = " ".join(part for part in words if part).encode("ascii", "replace").decode()
+    return ReplyCode(Reply.of(int(code), text or "rejected"))
+
+
+def _words(rest: str) -> str:
+    return rest[1:].strip() if rest[:1] in {"-", " ", "\t"} else rest.strip()
+
+
+def _header(data: bytes) -> tuple[bytes, bytes]:
+    name, value = _texts(data)
+    # Another character would end the name, and so the header.
+    if not name or any(octet <= 32 or octet in b":\x7f" for octet in name):
+        raise ValueError(name)
+    return name, value
+
+
+def _first_text(data: bytes) -> bytes:
+    return next(iter(_texts(data)), b"")
+
+
+def _texts(data: bytes) -> Iterable[bytes]:
+    if not data.endswith(b"\0"):
+        raise ValueError(data)
+    return data[:-1].split(b"\0")
