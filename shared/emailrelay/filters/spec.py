@@ -230,7 +230,7 @@ def _trouble_of(one: Filter) -> str:
     match one:
         case ProgramFilter(path) | PipeFilter(_, path):
             return _trouble(path)
-        case ExitFilter() | NetFilter() | SpamFilter() | MessageIdFilter():
+        case ExitFilter() | NetFilter() | SpamFilter() | MilterFilter() | MessageIdFilter():
             return ""
         case _:
             # Their libraries are loaded only where such a filter is used.
