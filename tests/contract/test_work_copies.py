@@ -32,6 +32,8 @@ from emailrelay.events import TakenIn
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store.base import Claim, WorkCopy
+from emailrelay.store.postgres.message.draft import PostgresDraft
+from emailrelay.store.spool.message.draft import SpoolDraft
 
 ORIGINAL = b"Subject: original\r\n\r\noriginal\r\n"
 REROUTED = Envelope(
@@ -397,6 +399,26 @@ async def test_new_messages_beside_the_copy_are_taken_in(
             b"to be filtered": Stage.UNFILTERED,
         }
         assert len([event for event in opener.reports if isinstance(event, TakenIn)]) == 2
+
+
+@pytest.mark.parametrize("settlement", [Pass(), Done()], ids=["pass", "done"])
+async def test_message_stays_when_one_beside_its_copy_cannot_be_taken_in(
+    shared: Opener, settlement: Settlement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def full(*_: object) -> None:
+        raise StoreError("commit", "no room")
+
+    async with shared() as store:
+        message = await put(store, ORIGINAL, Stage.UNFILTERED)
+        async with await claimed(store, message, Stage.UNFILTERED) as claim:
+            add_pair(await claim.work_copy("new"), "split-1", b"other recipients", ".filter")
+            with monkeypatch.context() as patch:
+                patch.setattr(SpoolDraft, "commit", full)
+                patch.setattr(PostgresDraft, "commit", full)
+                with pytest.raises(StoreError):
+                    await claim.settle(settlement)
+    async with shared() as other:
+        assert await stages(other) == {message: Stage.UNFILTERED}
 
 
 async def test_new_message_does_not_replace_one_of_the_same_name(opener: Opener) -> None:

@@ -1,16 +1,16 @@
-# Verifies the DKIM signatures of standard input with Mail::DKIM; the argument is the DNS record of
-# the key. Prints the result of each signature.
+# Verifies the DKIM signatures of standard input with Mail::DKIM. The arguments are pairs: the name of
+# a DNS record (with a dot at its end), and the record. Prints the result of each signature.
 use strict;
 use warnings;
 use Mail::DKIM::Verifier;
 use Mail::DKIM::PublicKey;
 
-my $record = shift;
+my %records = @ARGV;
 {
     no warnings 'redefine';
     *Mail::DKIM::PublicKey::fetch_async = sub {
         my ($class, %asked) = @_;
-        my $key = $class->parse($record);
+        my $key = $class->parse($records{"$asked{Selector}._domainkey.$asked{Domain}."});
         $asked{Callbacks}->{Success}->($key);
         return sub { $key };
     };

@@ -24,7 +24,6 @@ from emailrelay.config import FilterdSettings, ForwarderSettings, read
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.program import ProgramLimits, Programs
-from emailrelay.filters.shipped import maildir
 from emailrelay.filters.spec import parse_chain, unstartable
 from emailrelay.filters.verdict import Abandon, Accept
 
@@ -69,7 +68,7 @@ async def test_copy_is_synced_before_it_has_its_name(
     await desk.edit(CONTENT, f"archive:{desk.folder}/boxes/all")
     for file in (desk.folder / "boxes/all/new").iterdir():
         file.unlink()
-    monkeypatch.setattr(maildir.os, "fsync", note)
+    monkeypatch.setattr("emailrelay.filters.shipped.maildir.os.fsync", note)
     await desk.edit(CONTENT, f"archive:{desk.folder}/boxes/all")
     assert synced == ["tmp0", "all1"]
 

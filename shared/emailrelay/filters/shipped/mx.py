@@ -6,6 +6,7 @@ The only module that uses dnspython, an extra that is imported late.
 import asyncio
 import random
 import socket
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from emailrelay.errors import RelayError
@@ -61,9 +62,7 @@ async def route(one: MxFilter, copy: FilterCopy) -> None:
 
 def missing_library() -> str:
     """Return the reason for which nothing can be looked up, or an empty text."""
-    try:
-        import dns.asyncresolver  # noqa: F401, PLC0415 -- an extra
-    except ImportError:
+    if find_spec("dns") is None:
         return "mx: needs the package dnspython: pip install 'emailrelay[mx]'"
     return ""
 

@@ -189,6 +189,7 @@ Worked: TypeAlias = (
     | CopyFilter
     | DeliverFilter
     | RewriteFilter
+    | SplitFilter
 )
 """The filters that work on the files of a message here, in a thread."""
 ServerOnly: TypeAlias = DeliverFilter | SplitFilter

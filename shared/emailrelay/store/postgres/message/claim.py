@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import cast
 
 from emailrelay import envelope_format
+from emailrelay.envelope import Envelope
 from emailrelay.errors import RelayError, StoreError
 from emailrelay.events import TakenIn
 from emailrelay.mail_fields import mail_fields
+from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.reply import Reply
 from emailrelay.settlement import Defer, Done, Fail, Hold, Pass, Settlement
@@ -115,7 +117,7 @@ class PostgresClaim(Claim):
             )
         try:
             passed = await self._passed(settlement) if isinstance(settlement, Pass) else settlement
-            await self._take_in()
+            await self._take_in(settlement)
             heard = await self._settle(self._ending(passed, answer))
         except StoreError:
             # What filters send would go out each time that the chain runs again.
@@ -184,25 +186,36 @@ class PostgresClaim(Claim):
             adopted=adopted,
         )
 
-    async def _take_in(self) -> None:
+    async def _take_in(self, settlement: Settlement) -> None:
         """Take in the messages that programs put beside the copy."""
         if self._copy is None:
             return
-        services = self._services
+        database = self._services.database
         for stage, pair in self._copy.new_pairs():
             try:
                 envelope = read_envelope(pair)
-                async with PostgresDraft(
-                    services.database, services.committer, services.waiters, envelope
-                ) as draft:
-                    for chunk in read_content(pair):
-                        if not draft.write(chunk):
-                            await draft.drain()
-                    await draft.commit(stage)
-            except RelayError as error:
-                services.database.trouble("take in a message", error)
+            except StoreError as error:
+                database.trouble("take in a message", error)
                 continue
-            services.database.report(TakenIn(id=draft.id, **mail_fields(envelope)))
+            try:
+                message = await self._take_in_pair(stage, pair, envelope)
+            except RelayError as error:
+                if isinstance(settlement, Pass | Done):
+                    raise  # the chain runs again: recipients may be in the new messages only
+                database.trouble("take in a message", error)
+                continue
+            database.report(TakenIn(id=message, **mail_fields(envelope)))
+
+    async def _take_in_pair(self, stage: Stage, pair: WorkCopy, envelope: Envelope) -> QueueId:
+        services = self._services
+        async with PostgresDraft(
+            services.database, services.committer, services.waiters, envelope
+        ) as draft:
+            for chunk in read_content(pair):
+                if not draft.write(chunk):
+                    await draft.drain()
+            await draft.commit(stage)
+            return draft.id
 
     async def release(self) -> None:
         """See ``Claim.release``."""

@@ -161,8 +161,8 @@ class SpoolClaim(Claim):
                 return
             await added_messages.take_in(self._spool, copy)
         except (OSError, StoreError) as error:
-            if isinstance(settlement, Pass):
-                raise  # the chain runs again
+            if isinstance(settlement, Pass | Done):
+                raise  # the chain runs again: recipients may be in the new messages only
             self._spool.trouble(f"take in what filters put beside {self.id}", error)
 
     async def _answer(self, settlement: Settlement, answer: Reply) -> bool:
