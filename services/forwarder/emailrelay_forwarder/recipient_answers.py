@@ -26,6 +26,7 @@ class RecipientAnswers:
     def __init__(self, sockets: RecipientSockets, answer: Answer, report: Report) -> None:
         self._sockets, self._answer, self._report = sockets, answer, report
         self._talks: set[asyncio.Task[None]] = set()
+        self._ending = False
 
     async def run(self, ready: Callable[[], None]) -> None:
         """Answer until cancelled. ``ready`` is called when the socket is there, or cannot be made."""
@@ -34,8 +35,11 @@ class RecipientAnswers:
                 with ExitStack() as stack:
                     await self._serve_while_named(stack, ready)
         finally:
-            for talk in self._talks:
+            talks, self._ending = set(self._talks), True
+            for talk in talks:
                 talk.cancel()
+            if talks:
+                await asyncio.wait(talks)
 
     async def _serve_while_named(self, stack: ExitStack, ready: Callable[[], None]) -> None:
         try:
@@ -67,6 +71,9 @@ class RecipientAnswers:
                 await writer.drain()
         except (EOFError, OSError, ValueError, asyncio.LimitOverrunError):
             pass  # the receiver has gone, or says what no receiver says
+        except asyncio.CancelledError:
+            if not self._ending:
+                raise
         finally:
             if talk is not None:
                 self._talks.discard(talk)

@@ -20,7 +20,7 @@ class RecipientCheckOptions(Declared):
 
     @field_validator("verify_recipients")
     @classmethod
-    def _possible(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
+    def _can_be_asked(cls, value: bool, info: ValidationInfo) -> bool:  # noqa: FBT001 -- pydantic calls it
         if not value:
             return value
         if info.data.get("ack", Ack.DELIVERED) is not Ack.DELIVERED:
