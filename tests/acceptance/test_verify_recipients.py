@@ -1,7 +1,7 @@
 """Clients of real processes hear the next server's answer at RCPT (--verify-recipients)."""
 
 import smtplib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def receiver(relay: Relay) -> Service:
 
 
 @contextmanager
-def client(port: int) -> Iterator[smtplib.SMTP]:
+def client(port: int) -> Generator[smtplib.SMTP]:
     with smtplib.SMTP("127.0.0.1", port, timeout=HANG) as peer:
         peer.ehlo()
         yield peer

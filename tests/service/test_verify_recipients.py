@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.fakes.smtp_peer import Close, Hang, Say, SmtpPeer
+from tests.fakes.smtp_peer import Close, Hang, Say, Script, SmtpPeer
 from tests.service.forwarding import CONTENT, PATIENT, Office
 from tests.service.receiving import receiving
 from tests.service.verifying import answering, client_of, proxied, proxy_settings
@@ -181,7 +181,7 @@ async def test_route_is_asked_again_by_one_question_after_the_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recipient_check, "PAUSE", 0.0)
-    script = {"RCPT": [Say(b"421 4.3.2 not now\r\n", then_close=True), "550 5.1.1 no"]}
+    script: Script = {"RCPT": [Say(b"421 4.3.2 not now\r\n", then_close=True), "550 5.1.1 no"]}
     async with (
         SmtpPeer(script) as peer,
         proxied(tmp_path, Office(peer.address)) as client,

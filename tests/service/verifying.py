@@ -28,7 +28,7 @@ async def answering(spool: Path, office: Office) -> AsyncGenerator[None]:
         return office.forwarding.recipient_check.ask(asked)
 
     ready = asyncio.Event()
-    answers = RecipientAnswers(recipient_sockets(spool), answer, office.told.append)
+    answers = RecipientAnswers(recipient_sockets(spool).listening, answer, office.told.append)
     work = asyncio.create_task(answers.run(ready.set))
     try:
         await ready.wait()

@@ -188,12 +188,12 @@ async def _work(
         signals.state = lambda: _state(live.now, store, worker.forwarding, bearers[0])
         beside = [duty.run()]
         if live.now.verify_recipients:
-            sockets = recipient_sockets(live.now.store_place)
+            listen = recipient_sockets(live.now.store_place).listening
 
             def answer(asked: RecipientQuestion) -> Awaitable[RecipientAnswer]:
                 return worker.forwarding.recipient_check.ask(asked)
 
-            answers = RecipientAnswers(sockets, answer, report)
+            answers = RecipientAnswers(listen, answer, report)
             beside.append(answers.run(signals.ready))
         else:
             signals.ready()

@@ -1,12 +1,12 @@
 """Answers receivers at a socket beside the store."""
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
-from typing import TypeAlias
+from contextlib import AbstractContextManager, ExitStack
+from typing import Protocol, TypeAlias
 
 from emailrelay.events import Report, StoreTrouble
-from emailrelay.store.chooser import RecipientSockets
 from emailrelay_forwarder.delivery.recipient_question import RecipientAnswer, RecipientQuestion
 
 _LOOK = 5.0
@@ -17,14 +17,29 @@ _LONGEST = 4096
 _IDLE = 120.0
 """Seconds without a question after which a connection is closed: receivers close it before."""
 
+
+class NamedSocket(Protocol):
+    """A socket of this process that listens."""
+
+    @property
+    def opened(self) -> socket.socket:
+        """The socket."""
+        ...
+
+    def is_there(self) -> bool:
+        """Tell if it still has its name."""
+        ...
+
+
+Listen: TypeAlias = Callable[[], AbstractContextManager[NamedSocket]]
 Answer: TypeAlias = Callable[[RecipientQuestion], Awaitable[RecipientAnswer]]
 
 
 class RecipientAnswers:
-    """The answers of one process; ``answer`` finds each."""
+    """The answers of one process: ``listen`` makes its socket, ``answer`` finds each answer."""
 
-    def __init__(self, sockets: RecipientSockets, answer: Answer, report: Report) -> None:
-        self._sockets, self._answer, self._report = sockets, answer, report
+    def __init__(self, listen: Listen, answer: Answer, report: Report) -> None:
+        self._listen, self._answer, self._report = listen, answer, report
         self._talks: set[asyncio.Task[None]] = set()
         self._ending = False
 
@@ -43,7 +58,7 @@ class RecipientAnswers:
 
     async def _serve_while_named(self, stack: ExitStack, ready: Callable[[], None]) -> None:
         try:
-            own = stack.enter_context(self._sockets.listening())
+            own = stack.enter_context(self._listen())
             server = await asyncio.start_unix_server(self._talk, sock=own.opened, limit=_LONGEST)
             stack.callback(server.close)
         except OSError as error:
