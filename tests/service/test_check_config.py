@@ -93,4 +93,4 @@ def test_filter_that_changes_recipients_after_the_next_server_is_asked_is_named(
     settings = write(tmp_path, "verify_recipients = true", tmp_path / "spool")
     status, _, said = check("receiver", settings)
     assert status == 78
-    assert "verify_recipients: needs ack = delivered" in said
+    assert "line 2: needs ack = delivered" in said

@@ -1,18 +1,23 @@
 """The next server's answer at RCPT: a real receiver, a forwarder's answers, a scripted server."""
 
 import asyncio
+import contextlib
 import os
+import shutil
 import socket
 import stat
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.acceptance.relay import until
 from tests.fakes.smtp_peer import Close, Hang, Say, Script, SmtpPeer
 from tests.service.forwarding import CONTENT, PATIENT, Office
-from tests.service.receiving import receiving
+from tests.service.receiving import HANG, receiving
 from tests.service.verifying import answering, client_of, proxied, proxy_settings
 
+from emailrelay import silence
 from emailrelay.ack import Ack
 from emailrelay.config import ForwarderSettings, ReceiverSettings
 from emailrelay.config.reading import read
@@ -21,11 +26,16 @@ from emailrelay.errors import ConfigError
 from emailrelay.events import RecipientChecked, RecipientUnchecked
 from emailrelay.reply import Reply
 from emailrelay.routes import Route, Routes
+from emailrelay.silence import Silence
 from emailrelay.stage import Stage
 from emailrelay.store.chooser import recipient_sockets
-from emailrelay_forwarder.delivery import recipient_check
+from emailrelay.store.spool.disk import directory
+from emailrelay_forwarder import recipient_answers
+from emailrelay_forwarder.delivery import recipient_cache, recipient_check
+from emailrelay_forwarder.delivery.recipient_cache import RecipientCache, RecipientKey
 from emailrelay_forwarder.delivery.recipient_question import RecipientQuestion
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls
+from emailrelay_receiver.clients import next_server
 from emailrelay_receiver.session import address_check
 
 PIPELINING = {"EHLO": "250-peer.test\r\n250-PIPELINING\r\n250 SMTPUTF8"}
@@ -180,7 +190,7 @@ async def test_silent_server_delays_one_client_once(
 async def test_route_is_asked_again_by_one_question_after_the_pause(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(recipient_check, "PAUSE", 0.0)
+    monkeypatch.setattr(silence, "PAUSE", 0.0)
     script: Script = {"RCPT": [Say(b"421 4.3.2 not now\r\n", then_close=True), "550 5.1.1 no"]}
     async with (
         SmtpPeer(script) as peer,
@@ -214,6 +224,32 @@ async def test_without_a_forwarder_recipients_are_accepted_at_once(tmp_path: Pat
             assert (await client.rcpt()).startswith("250")
             async with answering(tmp_path, Office(peer.address)):
                 assert await client.rcpt() == "550 5.1.1 no"
+
+
+async def test_forwarder_that_hangs_delays_one_client_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(next_server, "_WITHIN", 0.2)
+    with recipient_sockets(tmp_path).listening():
+        async with receiving(proxy_settings(tmp_path)) as running, client_of(running) as client:
+            assert (await client.rcpt()).startswith("250")
+            assert (await client.rcpt()).startswith("250")
+            await running.until(RecipientUnchecked, 2)
+            reasons = [e.reason for e in running.events if isinstance(e, RecipientUnchecked)]
+    assert reasons == [
+        "no forwarder answers within 0.2 s",
+        "no forwarder answered a short time ago",
+    ]
+
+
+def test_after_a_pause_one_question_ends_the_silence() -> None:
+    asked = Silence()
+    assert not asked.forbids(0.0)
+    asked.begin(0.0)
+    assert asked.forbids(silence.PAUSE - 1)
+    assert [asked.forbids(silence.PAUSE) for _ in range(3)] == [False, True, True]
+    asked.end()
+    assert not asked.forbids(silence.PAUSE)
 
 
 async def test_session_that_the_server_closed_is_replaced(tmp_path: Path) -> None:
@@ -359,6 +395,24 @@ async def test_socket_of_a_dead_process_is_removed(tmp_path: Path) -> None:
     assert list(folder.iterdir()) == []
 
 
+async def test_socket_that_is_removed_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipient_answers, "_LOOK", 0.05)
+    monkeypatch.setattr(directory, "_LOOK", 0.0)
+    async with (
+        SmtpPeer({"RCPT": "550 5.1.1 no"}) as peer,
+        answering(tmp_path, Office(peer.address)),
+    ):
+        shutil.rmtree(tmp_path / ".recipients")
+        await asyncio.to_thread(until, recipients_of(tmp_path), "another is there")
+        recipient_sockets(tmp_path).connected().close()
+
+
+def recipients_of(spool: Path) -> Callable[[], list[Path]]:
+    return lambda: [at for at in (spool / ".recipients").glob("*") if at.suffix != ".new"]
+
+
 async def test_link_or_strange_socket_is_no_forwarder(tmp_path: Path) -> None:
     folder = tmp_path / ".recipients"
     folder.mkdir(mode=0o770)
@@ -380,6 +434,44 @@ async def test_link_or_strange_socket_is_no_forwarder(tmp_path: Path) -> None:
             folder.chmod(0o1770)
             with pytest.raises(PermissionError, match="belongs to user 65534"):
                 sockets.connected()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"a|b|c",
+        b"r@y|s@x|c|d|none|||utf8|",
+        b"\xff|||||||",
+        b"r@y\r|s@x|c|d|none|||",
+        b"x" * 9000,
+    ],
+)
+async def test_line_that_is_no_question_ends_the_connection(tmp_path: Path, line: bytes) -> None:
+    async with SmtpPeer() as peer, answering(tmp_path, Office(peer.address)):
+        sock = recipient_sockets(tmp_path).connected()
+        reader, writer = await asyncio.open_unix_connection(sock=sock)
+        writer.write(line + b"\n")
+        async with asyncio.timeout(HANG):
+            with contextlib.suppress(ConnectionError):
+                assert await reader.read() == b""
+        writer.close()
+        assert peer.connections == 0
+
+
+def test_cache_is_bounded_and_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recipient_cache, "MOST", 2)
+    cache, route = RecipientCache(), Route(name="r", smarthosts=("h:25",))
+    keys = [RecipientKey(route, Address("s@x"), Address(f"{n}@y"), utf8=False) for n in range(3)]
+    yes, no, later = Reply(250, "ok"), Reply(550, "no"), Reply(450, "later")
+    for key in keys:
+        cache.keep(key, no, now=100.0)
+    assert [cache.get(key, 130.0) for key in keys] == [None, no, no]
+    assert cache.get(keys[2], 160.0) is None
+    cache.keep(keys[2], yes, now=160.0)
+    assert cache.get(keys[2], 161.0) == yes
+    cache.keep(keys[2], later, now=162.0)
+    assert cache.get(keys[2], 163.0) is None
 
 
 def problems(kind: type[ReceiverSettings | ForwarderSettings], *flags: str) -> list[str]:

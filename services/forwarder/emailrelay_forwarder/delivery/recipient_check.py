@@ -5,10 +5,12 @@ the route is asked again only after a pause, by a single question.
 """
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Callable
 
 from emailrelay.reply import Reply
 from emailrelay.routes import Route, RouteGroup, sender_on
+from emailrelay.silence import Silence
 from emailrelay_forwarder.delivery.recipient_cache import RecipientCache, RecipientKey
 from emailrelay_forwarder.delivery.recipient_offer import offer_recipient
 from emailrelay_forwarder.delivery.recipient_question import RecipientAnswer, RecipientQuestion
@@ -20,8 +22,6 @@ from emailrelay_forwarder.session.session_error import SessionError, SessionStep
 
 WITHIN = 5.0
 """Seconds for an answer, with the time to connect, encrypt and sign in."""
-PAUSE = 15.0
-"""Seconds in which a route is not asked after it gave no answer."""
 
 
 class RecipientCheck:
@@ -30,8 +30,7 @@ class RecipientCheck:
     def __init__(self, rules: Rules, open_routes: OpenRoutes, time: Callable[[], float]) -> None:
         self._rules, self._open_routes, self._time = rules, open_routes, time
         self._known = RecipientCache()
-        self._silent: dict[Route, float] = {}
-        """The time of the next question to routes that gave no answer."""
+        self._silences = defaultdict[Route, Silence](Silence)
 
     async def ask(self, question: RecipientQuestion) -> RecipientAnswer:
         """Return the answer of the server that would get the message first."""
@@ -43,29 +42,20 @@ class RecipientCheck:
         key = RecipientKey(route, question.sender, question.recipient, question.utf8)
         if known := self._known.get(key, self._time()):
             return RecipientAnswer(known)
-        if self._pauses(route):
+        silence = self._silences[route]
+        if silence.forbids(self._time()):
             return RecipientAnswer(None, f"route {route.name} gave no answer a short time ago")
         try:
             async with asyncio.timeout(WITHIN):
                 reply = await self._of_route(RouteGroup(*choice, (question.recipient,)), question)
-        except TimeoutError:
-            return self._unknown(route, f"route {route.name}: no answer within {WITHIN:g} s")
-        except (SessionError, NoRoute) as trouble:
-            return self._unknown(route, f"route {route.name}: {trouble}")
-        self._silent.pop(route, None)
+        except (TimeoutError, SessionError, NoRoute) as error:
+            silence.begin(self._time())
+            late = isinstance(error, TimeoutError)
+            why = f"no answer within {WITHIN:g} s" if late else str(error)
+            return RecipientAnswer(None, f"route {route.name}: {why}")
+        silence.end()
         self._known.keep(key, reply, self._time())
         return RecipientAnswer(reply)
-
-    def _pauses(self, route: Route) -> bool:
-        """Tell whether the route is not asked now; after the pause, one question may try it."""
-        again, now = self._silent.get(route), self._time()
-        if again is not None and now >= again:
-            self._silent[route] = now + PAUSE
-        return again is not None and now < again
-
-    def _unknown(self, route: Route, why: str) -> RecipientAnswer:
-        self._silent[route] = self._time() + PAUSE
-        return RecipientAnswer(None, why)
 
     async def _of_route(self, group: RouteGroup, question: RecipientQuestion) -> Reply:
         """Ask the servers of a route in turn, until one answers.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from emailrelay.filters.connections import Connection, Connections, NoFilterAnswer
 from emailrelay.host_port import ServerAddress, UnixPath
 from emailrelay.reply import one_line
+from emailrelay.silence import Silence
 from emailrelay_receiver.dialogue.verifier_answer import Remote, Unknown, from_line, question
 
 _WITHIN = 6.0
@@ -27,6 +28,7 @@ class NextServer:
     def __init__(self, connected: Callable[[], socket.socket]) -> None:
         self._connected = connected
         self._connections = Connections(self._connect)
+        self._silence = Silence()
         self._free = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def ask(self, fields: tuple[str, ...]) -> Remote | Unknown:
@@ -36,13 +38,19 @@ class NextServer:
         """
         if any("|" in text or one_line(text) != text for text in fields):
             return Remote(diagnostic="a question cannot hold this address or name")
+        now = asyncio.get_running_loop().time
+        if self._silence.forbids(now()):
+            return Remote(diagnostic="no forwarder answered a short time ago")
         try:
             async with asyncio.timeout(_WITHIN), self._free:
                 line = await self._connections.ask(_ANY, question(fields))
         except TimeoutError:
+            self._silence.begin(now())
             return Remote(diagnostic=f"no forwarder answers within {_WITHIN:g} s")
         except (OSError, NoFilterAnswer) as error:
+            self._silence.end()  # the next one may begin at any time, and to look costs little
             return Remote(diagnostic=f"no forwarder can be asked: {error}")
+        self._silence.end()
         answer = from_line(line)
         if isinstance(answer, Remote | Unknown):
             return answer
