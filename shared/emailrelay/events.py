@@ -267,6 +267,22 @@ class VerifierTrouble(Event):
     reason: str
 
 
+class RecipientChecked(Event):
+    """The next server answered at RCPT; ``result`` is ``accepted``, ``deferred`` or ``refused``."""
+
+    level: ClassVar[Level] = Level.DEBUG
+    result: str
+    reply: str = ""
+    """That to the client, unless the recipient was accepted."""
+
+
+class RecipientUnchecked(Event):
+    """The answer of the next server to RCPT is unknown; the client gets 250, the delivery decides."""
+
+    level: ClassVar[Level] = Level.WARNING
+    reason: str
+
+
 class SessionTrouble(Event):
     """A session ended without QUIT, or ran into an internal error."""
 

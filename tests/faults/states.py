@@ -55,7 +55,7 @@ _PATTERNS: Mapping[str, tuple[re.Pattern[str], str]] = {
     ".waiting": (re.compile(rf"{_ID}(\.(?P<what>answer))?"), ".waiting/"),
     ".dsn": (re.compile(rf"{_ID}\.(relay|local)(?P<what>)"), ".dsn/"),
 }
-PRIVATE = frozenset({".wake", ".doubt", ".history", ".slots", ".tokens", ".wal"})
+PRIVATE = frozenset({".wake", ".doubt", ".history", ".recipients", ".slots", ".tokens", ".wal"})
 """Directories whose entries belong to no message."""
 FILES = frozenset({".unfiltered"})
 

@@ -80,3 +80,17 @@ def test_a_program_that_cannot_be_run_is_found(service: str, setting: str, tmp_p
     assert f"{file}: is not executable" in said
     file.chmod(0o755)
     assert check(service, settings)[0] == 0
+
+
+def test_filter_that_changes_recipients_after_the_next_server_is_asked_is_named(
+    tmp_path: Path,
+) -> None:
+    proxy = "ack = 'delivered'\nverify_recipients = true\nspool_dir = '{file}'\n"
+    settings = write(tmp_path, proxy + "filter = ['mx:']", tmp_path / "spool")
+    status, _, said = check("receiver", settings)
+    assert status == 0
+    assert "the next server is asked before mx: changes addresses or servers" in said
+    settings = write(tmp_path, "verify_recipients = true", tmp_path / "spool")
+    status, _, said = check("receiver", settings)
+    assert status == 78
+    assert "line 2: needs ack = delivered" in said

@@ -92,6 +92,15 @@ def test_each_service_gets_the_settings_that_it_has_and_no_others() -> None:
     }
 
 
+def test_both_services_of_a_proxy_check_recipients() -> None:
+    plan = planned("--as-proxy h:25 --verify-recipients")
+    assert plan.receiver is not None
+    assert plan.forwarder is not None
+    assert "--verify-recipients=yes" in plan.receiver.flags
+    assert "--verify-recipients=yes" in plan.forwarder.flags
+    assert complaints("--as-proxy h:25 --verify-recipients") == []
+
+
 def test_one_pass_over_the_spool_does_not_poll() -> None:
     once = planned("-d -o h:25 --poll 7").once
     assert once is not None

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -24,15 +24,17 @@ from emailrelay.service import LiveSettings, Signals, Swap
 from emailrelay.stage import Stage
 from emailrelay.standard_streams import prepare_streams
 from emailrelay.store.base import Store
-from emailrelay.store.chooser import open_store, open_tokens
+from emailrelay.store.chooser import open_store, open_tokens, recipient_sockets
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
+from emailrelay_forwarder.delivery.recipient_question import RecipientAnswer, RecipientQuestion
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
+from emailrelay_forwarder.recipient_answers import RecipientAnswers
 from emailrelay_forwarder.session.opening import open_session
 from emailrelay_forwarder.settings.policy_settings import check_files, sessions_of
 from emailrelay_forwarder.single_pass import SinglePass
@@ -184,20 +186,33 @@ async def _work(
 
         signals.on_flush(flush)
         signals.state = lambda: _state(live.now, store, worker.forwarding, bearers[0])
-        signals.ready()
+        beside = [duty.run()]
+        if live.now.verify_recipients:
+            listen = recipient_sockets(live.now.store_place).listening
+
+            def answer(asked: RecipientQuestion) -> Awaitable[RecipientAnswer]:
+                return worker.forwarding.recipient_check.ask(asked)
+
+            answers = RecipientAnswers(listen, answer, report)
+            beside.append(answers.run(signals.ready))
+        else:
+            signals.ready()
         try:
-            await _together(worker.run(signals.stop), duty.run())
+            await _together(worker.run(signals.stop), *beside)
         finally:
             await control.end()
     return os.EX_OK
 
 
-async def _together(work: Coroutine[None, None, None], beside: Coroutine[None, None, None]) -> None:
-    """Do work, and other work beside it until that ends. An error of either ends both."""
+async def _together(
+    work: Coroutine[None, None, None], *beside: Coroutine[None, None, None]
+) -> None:
+    """Do work, and other work beside it until that ends. An error of any ends all."""
     async with asyncio.TaskGroup() as group:
-        other = group.create_task(beside)
+        others = [group.create_task(other) for other in beside]
         await work
-        other.cancel()
+        for other in others:
+            other.cancel()
 
 
 def _state(

@@ -9,7 +9,8 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.config.findings import CheckScope, SettingFinding, warning
 from emailrelay.errors import ConfigError
 from emailrelay.events import Event
-from emailrelay.filters.spec import ProgramFilter, unstartable
+from emailrelay.filters.shipped.parameters import MxFilter, RewriteFilter
+from emailrelay.filters.spec import Filter, ProgramFilter, unstartable
 from emailrelay.secrets import SecretsFile
 from emailrelay.service.checks import addresses, certificates, filters, servers, store
 from emailrelay_receiver.clients.client_rules import make_client_rules
@@ -22,6 +23,7 @@ def check(settings: ReceiverSettings, scope: CheckScope) -> Iterator[SettingFind
     yield from _clients(settings)
     yield from filters.check("filter", settings.chain)
     yield from _verifier(settings)
+    yield from _recipients(settings)
     if scope.ports:
         yield from addresses.tcp(settings.interface, settings.port)
         yield from addresses.inherited(settings.interface)
@@ -82,6 +84,29 @@ def _verifier(settings: ReceiverSettings) -> Iterator[SettingFinding]:
         return
     for path, trouble in unstartable([ProgramFilter(Path(spec))]).items():
         yield SettingFinding("address_verifier", f"{path}: {trouble}")
+
+
+def _recipients(settings: ReceiverSettings) -> Iterator[SettingFinding]:
+    """Yield the filters that make the question about a recipient a wrong one."""
+    if not settings.verify_recipients:
+        return
+    changing = [str(each) for each in settings.chain if _changes_recipients(each)]
+    if changing:
+        text = (
+            f"the next server is asked before {', '.join(changing)} changes addresses or servers, "
+            "so it may refuse an address that it would never get; leave out one of the two"
+        )
+        yield warning("verify_recipients", text)
+
+
+def _changes_recipients(each: Filter) -> bool:
+    match each:
+        case RewriteFilter(senders=senders, recipients=recipients):
+            return senders or recipients
+        case MxFilter():
+            return True
+        case _:
+            return False
 
 
 def _problems(setting: str, error: ConfigError) -> Iterator[SettingFinding]:

@@ -14,9 +14,11 @@ from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
+from emailrelay.store.chooser import recipient_sockets
 from emailrelay_receiver.clients.admission import Admission
 from emailrelay_receiver.clients.client_rules import ClientRules, make_client_rules
 from emailrelay_receiver.clients.login_attempts import LoginAttempts
+from emailrelay_receiver.clients.next_server import NextServer
 from emailrelay_receiver.clients.verifier import Verifier, make_verifier
 from emailrelay_receiver.connection.refusal_log import RefusalLog
 from emailrelay_receiver.connection.time_limits import SessionTimeouts
@@ -53,6 +55,8 @@ class ReceiverContext:
     rules: ClientRules
     """The rules for clients, with certificate and secrets."""
     verifier: Verifier | None = None
+    next_server: NextServer | None = None
+    """Asked about recipients at RCPT; None: it is not asked."""
     minimum_free: int = 0
     """Octets of room that mail must leave free."""
     login_pause: float = 1.0
@@ -78,6 +82,7 @@ class ReceiverContext:
         old = earlier.verifier
         if self.verifier and old and self.verifier.spec == old.spec:
             self.verifier = old
+        self.next_server = earlier.next_server
 
     def takes(self, octets: int) -> bool:
         """Return whether there is room for so many octets, beside all that is being written.
@@ -123,6 +128,12 @@ def _descriptors() -> int:
     return max(1, (limit - _RESERVED) // 2)
 
 
+def _next_server(settings: ReceiverSettings) -> NextServer | None:
+    if not settings.verify_recipients:
+        return None
+    return NextServer(recipient_sockets(settings.store_place).connected)
+
+
 def make_context(
     settings: ReceiverSettings, store: Store, *, report: Report, clock: Callable[[], float]
 ) -> ReceiverContext:
@@ -161,6 +172,7 @@ def make_context(
         remote_clients=settings.remote_clients,
         rules=make_client_rules(settings, report=report),
         verifier=make_verifier(verifier, settings.filter_timeout) if verifier else None,
+        next_server=_next_server(settings),
         minimum_free=settings.minimum_free,
         logs_dialogue=settings.verbose or settings.debug,
         refusal_log=RefusalLog(report),

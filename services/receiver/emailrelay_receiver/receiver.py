@@ -84,6 +84,8 @@ class Receiver:
         for verifier in self._verifiers:
             if verifier is not None:
                 await verifier.close()
+        if self.context.next_server is not None:
+            self.context.next_server.close()
         asyncio.get_running_loop().set_exception_handler(None)
 
     async def attend(self, connection: socket.socket, stop: asyncio.Event) -> None:

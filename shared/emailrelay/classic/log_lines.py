@@ -58,6 +58,8 @@ TEXTS = MappingProxyType(
         "secrets_trouble": "the accounts stay as they are: {reason}",
         "accept_trouble": "cannot accept connections: {reason}",
         "verifier_trouble": "address verifier {verifier}: {reason}",
+        "recipient_checked": "recipient {result} by the next server {reply}",
+        "recipient_unchecked": "a recipient is checked at delivery only: {reason}",
         "session_trouble": "session: {reason}",
         "dialogue": '{direction}: "{line}"',
         "tls_handshake": "TLS handshake with {peer}: {result}",

@@ -83,6 +83,7 @@ _SERVER = _rows(
     ("filter z *",),
     ("filter-timeout W",),
     ("address-verifier",),
+    ("verify-recipients",),
     ("anonymous A",),
     ("size M",),
     ("idle-timeout",),

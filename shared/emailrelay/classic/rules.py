@@ -141,6 +141,7 @@ def _companions(asked: GivenOptions) -> Iterator[str]:
         ("verbose", "log"),
         ("debug", "log"),
         ("filter-timeout", "filter", "client-filter"),
+        ("verify-recipients", "immediate"),
     ):
         if asked.on(name) and not any(asked.on(other) for other in others):
             yield f"--{name}: has no effect without --{others[0]}"

@@ -18,6 +18,7 @@ from emailrelay.config.declared import Declared
 from emailrelay.config.delivering import DeliveryOptions, ForwardOptions, RetryOptions, RouteOptions
 from emailrelay.config.filtering import ClientFilterOptions, FilterOptions, FilterRunOptions
 from emailrelay.config.receiving import AcceptOptions, ConnectionOptions, ListenOptions
+from emailrelay.config.recipient_checks import RecipientCheckOptions
 from emailrelay.config.routes import all_routes
 from emailrelay.config.servers import ServerEncryptionOptions, SignInOptions, TlsVersionOptions
 from emailrelay.config.values import (
@@ -190,6 +191,7 @@ class ReceiverSettings(
     AccessOptions,
     EncryptionOptions,
     TlsVersionOptions,
+    RecipientCheckOptions,
     AcceptOptions,
     FilterOptions,
     AliasOptions,
@@ -227,6 +229,7 @@ class FilterdSettings(RetryOptions, FilterRunOptions, FilterOptions, Settings):
 class ForwarderSettings(
     RetryOptions,
     ClientFilterOptions,
+    RecipientCheckOptions,
     DeliveryOptions,
     AccountOptions,
     SignInOptions,

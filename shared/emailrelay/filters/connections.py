@@ -4,7 +4,7 @@ A connection stays open between requests and serves one request at a time.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import cast
 
 from emailrelay.errors import RelayError
@@ -107,9 +107,12 @@ class Connection(asyncio.Protocol):
 
 
 class Connections:
-    """The connections of one process, by server."""
+    """The connections of one process, by server; ``connect`` opens one in another way."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self, connect: Callable[[ServerAddress], Awaitable[Connection]] | None = None
+    ) -> None:
+        self._connect = connect or _connect
         self._idle: dict[ServerAddress, list[Connection]] = {}
         """By server; the one idle for longest comes first."""
         self._ending: asyncio.TimerHandle | None = None
@@ -155,7 +158,7 @@ class Connections:
             if connection.silent:
                 return connection
             connection.close()
-        return await _connect(server)
+        return await self._connect(server)
 
     def _give_back(self, server: ServerAddress, connection: Connection) -> None:
         """Keep a connection for the next request."""

@@ -22,6 +22,8 @@ from emailrelay.events import (
     MoreTrouble,
     PossibleDuplicate,
     Received,
+    RecipientChecked,
+    RecipientUnchecked,
     Rejected,
     StoreTrouble,
     TlsHandshake,
@@ -100,6 +102,7 @@ def _code(code: int) -> str:
 
 
 _LOGINS = "Logins of clients."
+_CHECKS = "Recipients at RCPT, by the answer of the next server."
 _REJECTED = "Commands of clients that got a refusal, by its code."
 
 COUNTERS: tuple[CounterRule, ...] = (
@@ -144,6 +147,20 @@ COUNTERS: tuple[CounterRule, ...] = (
         "TLS handshakes, as server with clients and as client with the next servers.",
         labels=("side", "result"),
         increments=lambda event: _one(event.side, event.result),
+    ),
+    _counter(
+        RecipientChecked,
+        "emailrelay_recipient_checks",
+        _CHECKS,
+        labels=("result",),
+        increments=lambda event: _one(event.result),
+    ),
+    _counter(
+        RecipientUnchecked,
+        "emailrelay_recipient_checks",
+        _CHECKS,
+        labels=("result",),
+        increments=lambda _event: _one("unknown"),
     ),
     _counter(
         FilterVerdict,

@@ -19,6 +19,7 @@ from emailrelay.store.joined_view import JoinedView
 from emailrelay.store.memory import MemoryStore
 from emailrelay.store.queue_view import QueueView
 from emailrelay.store.several import SeveralStores
+from emailrelay.store.spool.recipient_sockets import RecipientSockets
 from emailrelay.store.spool.spool_view import SpoolView
 from emailrelay.store.spool.store import SpoolStore
 from emailrelay.store.spool.tokens import SpoolTokens
@@ -229,3 +230,16 @@ def open_tokens(where: str | Path, spool_dir: Path) -> TokenStore:
     with _extra_installed():
         from emailrelay.store.postgres.tokens import PostgresTokens  # noqa: PLC0415
     return PostgresTokens(urls(where)[0])
+
+
+def recipient_sockets(where: str | Path) -> RecipientSockets:
+    """Return the sockets of the store at ``where`` for questions about recipients.
+
+    Raises:
+        StoreUnusable: it has no directory for them.
+
+    """
+    spool = spool_at(where)
+    if spool is None:
+        raise StoreUnusable("verify_recipients needs a spool, on the host of both services")
+    return RecipientSockets(str(spool))

@@ -17,7 +17,7 @@ from emailrelay_forwarder.session.mailbox import on_wire
 from emailrelay_forwarder.session.session_error import SessionError, SessionStep
 from emailrelay_forwarder.session.smtp_client import Session
 
-_NEEDS_UTF8 = Reply(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
+NEEDS_UTF8 = Reply(553, "5.6.7 the server does not support SMTPUTF8, and the message needs it")
 _BEFORE_CONTENT = frozenset(
     {SessionStep.RSET, SessionStep.MAIL, SessionStep.RCPT, SessionStep.DATA}
 )
@@ -93,7 +93,7 @@ async def deliver(
     pending = [r for r in history.pending(envelope) if r not in progress.replies]
     refusal = refused_whole(envelope, message.size, session)
     if refusal is None and _lacks_utf8(envelope, session) and await beyond_ascii(message.content()):
-        refusal = _NEEDS_UTF8
+        refusal = NEEDS_UTF8
     if refusal is not None:
         progress.replies.update(dict.fromkeys(pending, refusal))
         return
@@ -109,7 +109,7 @@ def refused_whole(envelope: Envelope, size: int, session: Session) -> Reply | No
     if session.largest is not None and size > session.largest:
         return Reply.of(552, f"5.3.4 {size} octets are more than the {session.largest} it takes")
     if _lacks_utf8(envelope, session) and not envelope.sender.isascii():
-        return _NEEDS_UTF8
+        return NEEDS_UTF8
     if envelope.body is Body.BINARY:
         return Reply.of(554, "5.6.3 binary content cannot be sent")
     try:
@@ -141,7 +141,7 @@ def _sendable(
     sendable: list[OfferedRecipient] = []
     for recipient in pending:
         if lacks_utf8 and not recipient.isascii():
-            replies[recipient] = _NEEDS_UTF8
+            replies[recipient] = NEEDS_UTF8
             continue
         try:
             octets = on_wire(recipient, utf8=envelope.utf8)

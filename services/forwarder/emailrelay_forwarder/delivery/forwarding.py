@@ -38,6 +38,7 @@ from emailrelay_forwarder.delivery.attempt import Attempts
 from emailrelay_forwarder.delivery.client_filter import Withheld
 from emailrelay_forwarder.delivery.delivery import NoLongerWanted, Progress
 from emailrelay_forwarder.delivery.outgoing import for_all, with_added
+from emailrelay_forwarder.delivery.recipient_check import RecipientCheck
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.server.open_routes import OpenRoutes
 from emailrelay_forwarder.server.pause import TurnedAway
@@ -63,6 +64,9 @@ class Forwarding:
             recovered=self._call_back,
         )
         self._attempts = Attempts(rules, self._open_routes)
+        loop = asyncio.get_running_loop()
+        self.recipient_check = RecipientCheck(rules, self._open_routes, loop.time)
+        """Answers questions about recipients over the same routes."""
 
     def _call_back(self) -> None:
         self._recoveries += 1

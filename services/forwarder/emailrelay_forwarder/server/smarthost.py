@@ -94,15 +94,32 @@ class Smarthost:
             if error is not None:
                 self._drop(session, error)
                 return
-            session.used = True
-            self._idle.keep(session)
-            self._openings.news()
+            self._keep(session)
             self.limit.answered(self._loop.time() - session.taken_at, waiting=bool(self._queue))
             self.pause.answered()
         finally:
             self._live -= 1
             self._queue.finished()
             self._queue.leave()
+
+    def put_back(self, session: Session, *, well: bool) -> None:
+        """Keep a session that asked about a recipient, or drop it unless it went ``well``.
+
+        The answers say nothing about messages: a server may well dismiss a client that names many
+        wrong recipients, and yet take its mail.
+        """
+        if well:
+            self._keep(session)
+        else:
+            session.abort()
+        self._live -= 1
+        self._queue.finished()
+        self._queue.leave()
+
+    def _keep(self, session: Session) -> None:
+        session.used = True
+        self._idle.keep(session)
+        self._openings.news()
 
     def _drop(self, session: Session, error: BaseException) -> None:
         session.abort()  # after any error the state of the dialogue is unknown

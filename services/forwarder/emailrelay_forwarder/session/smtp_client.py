@@ -37,6 +37,7 @@ class Session:
         "idle_since",
         "messages",
         "most_recipients",
+        "open_mail",
         "owner",
         "peer",
         "settling",
@@ -59,6 +60,8 @@ class Session:
         """For one transaction; fewer after the server has refused some."""
         self.unfinished = False
         """True if an open transaction needs RSET before the next."""
+        self.open_mail = b""
+        """The MAIL command of an open transaction that only asks about recipients; else empty."""
         self.used = False
         """True if the server has answered for an earlier message, or a part of this one, here."""
         self.settling: asyncio.Event | None = None
@@ -157,7 +160,7 @@ class Session:
         """Prepare a transaction."""
         if self.unfinished:
             expect(SessionStep.RSET, await self._command(SessionStep.RSET, b"RSET"), 250)
-        self.unfinished = True
+        self.unfinished, self.open_mail = True, b""
 
     async def ask(self, step: SessionStep, line: bytes) -> Reply:
         """Send MAIL, RCPT or DATA. 354 accepts DATA; any other code refuses it."""

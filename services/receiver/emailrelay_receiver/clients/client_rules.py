@@ -181,6 +181,7 @@ def make_client_rules(settings: ReceiverSettings, *, report: Report) -> ClientRu
             config=AuthConfig.parse(settings.server_auth_config),
             senders=tuple(rules),
             verifies=settings.address_verifier is not None,
+            asks_next=settings.verify_recipients,
             lenient=_networks(settings.lenient),
         ),
         report=report,

@@ -29,7 +29,7 @@ _NOT_PASSED_ON = Reply(451, "4.4.0 the next mail server has not answered, try ag
 class ContentTransfer:
     """Receives the messages of one session."""
 
-    __slots__ = ("_channel", "_context", "_dialogue", "_session_name", "chunked")
+    __slots__ = ("_channel", "_context", "_dialogue", "chunked", "session_name")
 
     def __init__(
         self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
@@ -37,7 +37,8 @@ class ContentTransfer:
         self._context = context
         self._channel = channel
         self._dialogue = dialogue
-        self._session_name = secrets.token_hex(8) if context.ack is Ack.DELIVERED else ""
+        self.session_name = secrets.token_hex(8) if context.ack is Ack.DELIVERED else ""
+        """The name under which the forwarder keeps a connection for this session."""
         self.chunked: tuple[ChunkReader, IncomingMessage] | None = None
         """The message of which chunks have arrived, and more are to come."""
 
@@ -138,7 +139,7 @@ class ContentTransfer:
         """Commit the message and return the reply."""
         mail = self._dialogue.mail
         self._dialogue.end_of_mail()
-        queue_id = await message.commit(self._session_name)
+        queue_id = await message.commit(self.session_name)
         mail.message_id = message.envelope.message_id
         if queue_id is None:
             return message.refusal or OUR_ERROR

@@ -29,7 +29,9 @@ class ClientTerms:
     config: AuthConfig = field(default_factory=AuthConfig)
     senders: tuple[SenderRule, ...] = ()
     verifies: bool = False
-    """An address verifier checks recipients."""
+    """An address verifier checks recipients, and answers VRFY."""
+    asks_next: bool = False
+    """The next server is asked about recipients."""
     lenient: tuple[TrustedNetwork, ...] = ()
     """The networks of devices that leave out the brackets of addresses."""
 

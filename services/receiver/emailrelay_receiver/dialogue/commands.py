@@ -180,7 +180,7 @@ def _rcpt(dialogue: SmtpDialogue, argument: bytes) -> Outcome:
     if targets != (recipient,):
         return dialogue.aliased(recipient, request, targets)
     asked = VerifyAddress(recipient, request)
-    if dialogue.terms.verifies:
+    if dialogue.terms.verifies or dialogue.terms.asks_next:
         return asked
     return dialogue.verified(asked, Remote())
 

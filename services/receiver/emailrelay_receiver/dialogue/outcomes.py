@@ -49,7 +49,7 @@ class Authenticate:
 
 @dataclass(frozen=True, slots=True)
 class VerifyAddress:
-    """Ask the verifier about an address, and pass its answer to ``SmtpDialogue.verified``."""
+    """Ask about an address, and pass the answer to ``SmtpDialogue.verified``."""
 
     address: Address
     request: RecipientRequest | None

@@ -11,6 +11,7 @@ from emailrelay.envelope import Address
 from emailrelay.reply import Reply, one_line
 
 AS_GIVEN = Address("")
+_STATUS = re.compile(r"([45])\.[0-9]{1,3}\.[0-9]{1,3}(?= |\Z)")
 _CODED = re.compile(r"([45][0-9][0-9])(?![0-9]) *(.*)", re.DOTALL)
 
 
@@ -27,6 +28,8 @@ class Remote:
     """To be forwarded, to this address; empty: as the client gave it."""
 
     address: Address = AS_GIVEN
+    diagnostic: str = ""
+    """The reason why the next server could not be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def from_line(line: bytes) -> VerifierAnswer | None:
         case "0":
             return Local(Address(second), third)
         case "1":
-            return Remote(Address(second))
+            return Remote(Address(second), third)
         case "2":
             return Unknown(_reply(550, "5.1.1", second), third)
         case "3":
@@ -87,9 +90,11 @@ def question(fields: tuple[str, ...]) -> bytes:
 
 
 def _reply(code: int, status: str, text: str) -> Reply:
-    """Make a reply of a verifier's text, which can begin with a code of its own."""
-    match = _CODED.fullmatch(text)
-    if match is None:
-        return Reply.of(code, f"{status} {text or 'mailbox unavailable'}")
-    status = f"{match[1][0]}.1.1" if match[1][0] == "5" else "4.2.0"
-    return Reply.of(int(match[1]), f"{status} {match[2] or 'mailbox unavailable'}")
+    """Make a reply of a verifier's text, which can begin with codes of its own (RFC 3463)."""
+    if match := _CODED.fullmatch(text):
+        code, text = int(match[1]), match[2]
+        status = "5.1.1" if match[1][0] == "5" else "4.2.0"
+    own = _STATUS.match(text)
+    if own is not None and own[1] == str(code)[0]:
+        return Reply.of(code, text)
+    return Reply.of(code, f"{status} {text or 'mailbox unavailable'}")

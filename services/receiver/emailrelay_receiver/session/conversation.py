@@ -52,7 +52,7 @@ class Conversation:
         self, context: ReceiverContext, channel: ClientChannel, dialogue: SmtpDialogue
     ) -> None:
         self.content = ContentTransfer(context, channel, dialogue)
-        self.address_check = AddressCheck(context, channel, dialogue)
+        self.address_check = AddressCheck(context, channel, dialogue, self.content.session_name)
         self._context = context
         self._channel = channel
         self._dialogue = dialogue

@@ -1,0 +1,98 @@
+"""Clients of real processes hear the next server's answer at RCPT (--verify-recipients)."""
+
+import smtplib
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from tests.acceptance.postfix import Postfix, needs_postfix
+from tests.acceptance.relay import HANG, Relay, Service, until
+
+MAIL = b"Subject: x\r\nX-Test-Id: 1\r\n\r\ntext\r\n"
+
+
+def receiver(relay: Relay) -> Service:
+    return relay.receiver("--ack=delivered", "--verify-recipients").start()
+
+
+@contextmanager
+def client(port: int) -> Generator[smtplib.SMTP]:
+    with smtplib.SMTP("127.0.0.1", port, timeout=HANG) as peer:
+        peer.ehlo()
+        yield peer
+
+
+def heard(port: int, recipient: str) -> str:
+    with client(port) as peer:
+        peer.mail("from@us.test")
+        code, text = peer.rcpt(recipient)
+    return f"{code} {text.decode()}"
+
+
+def test_one_bad_address_fails_no_other(relay: Relay) -> None:
+    sink = relay.sink().start()
+    relay.forwarder(sink.port, "--verify-recipients").start()
+    ours = receiver(relay)
+    with client(ours.port) as peer:
+        refused = peer.sendmail("from@us.test", ["refused@y.test", "good@y.test"], MAIL)
+    assert refused == {"refused@y.test": (550, b"5.1.1 nobody of that name")}
+    (arrival,) = sink.wait_for(1)
+    assert arrival.recipients == ["good@y.test"]
+    (told,) = ours.events("rejected")
+    assert told["reply"] == "550 5.1.1 nobody of that name"
+    relay.drained()
+
+
+def test_kills_of_forwarders_leave_clients_with_250_until_another_answers(relay: Relay) -> None:
+    sink = relay.sink().start()
+    forwarder = relay.forwarder(sink.port, "--verify-recipients", "--workers=2").start()
+    ours = receiver(relay)
+    folder = relay.spool / ".recipients"
+    assert len(list(folder.iterdir())) == 2
+    # A pool of workers: either may get the question.
+    assert {heard(ours.port, f"refused{n}@y.test")[:3] for n in range(4)} == {"550"}
+
+    workers = forwarder.workers()
+    forwarder.kill()
+    until(lambda: not any(_lives(pid) for pid in workers), "the workers notice that")
+    assert heard(ours.port, "refused@y.test").startswith("250")
+    ours.hear("recipient_unchecked")
+
+    forwarder.start()
+    until(lambda: heard(ours.port, "refused@y.test").startswith("550"), "another forwarder answers")
+    assert forwarder.stop() == 0
+    assert list(folder.iterdir()) == []
+
+
+@needs_postfix
+def test_client_hears_postfix(relay: Relay) -> None:
+    sink = relay.sink().start()
+    access = "{refused@y.test = 550 5.7.1 Not here}, {later@y.test = 450 4.7.1 Try later}"
+    settings = {"smtpd_recipient_restrictions": f"check_recipient_access inline:{{{access}}}"}
+    postfix = Postfix(relay.directory / "smarthost", sink.port, settings)
+    with ExitStack() as stack:
+        postfix.start()
+        stack.callback(postfix.stop)
+        relay.forwarder(postfix.port, "--verify-recipients").start()
+        ours = receiver(relay)
+        with client(ours.port) as peer:
+            refused = peer.sendmail(
+                "from@us.test", ["refused@y.test", "later@y.test", "good@y.test"], MAIL
+            )
+        (arrival,) = sink.wait_for(1)
+    assert {address: code for address, (code, _) in refused.items()} == {
+        "refused@y.test": 550,
+        "later@y.test": 450,
+    }
+    assert (
+        b"5.7.1 <refused@y.test>: Recipient address rejected: Not here"
+        in refused["refused@y.test"][1]
+    )
+    assert arrival.recipients == ["good@y.test"]
+    # The message went over the connection of the questions.
+    assert postfix.log.count(": connect from localhost") == 1
+
+
+def _lives(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/stat")
+    return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
