@@ -153,5 +153,7 @@ def steps(answers: Answers, written: Sequence[str], machine: str) -> list[str]:
         lines.append(f"next: {host_name.advice(machine)}")
     lines.append("next: emailrelay-config check")
     if answers.networks:
-        lines.append("other hosts can log in: emailrelay-passwd makes their lines in the secrets file")
+        lines.append(
+            "other hosts can log in: emailrelay-passwd makes their lines in the secrets file"
+        )
     return lines

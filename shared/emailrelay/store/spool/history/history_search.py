@@ -118,9 +118,7 @@ def _forwards(
                 return
 
 
-def _strange(
-    directory: Directory, place: DayFile, done: int, total: int
-) -> Iterator[SearchPiece]:
+def _strange(directory: Directory, place: DayFile, done: int, total: int) -> Iterator[SearchPiece]:
     """Yield a step that tells of a place that cannot be opened, unless it has gone."""
     with suppress(FileNotFoundError):
         files.status_of(directory / place.name)
