@@ -95,6 +95,17 @@ def cpu_of(stat: str) -> float:
     return sum(map(int, fields[11:15])) / _TICKS
 
 
+def faults_of(stat: str) -> int:
+    """Read the page faults, minor and major, from /proc/PID/stat."""
+    fields = stat.rpartition(")")[2].split()
+    return int(fields[7]) + int(fields[9])
+
+
+def switches_of(status: str) -> int:
+    """Read the context switches from /proc/PID/task/TID/status."""
+    return sum(map(int, re.findall(r"^\w*voluntary_ctxt_switches:\s+(\d+)$", status, re.MULTILINE)))
+
+
 def at_rest(parents: Iterable[int], seconds: float = 230.0) -> None:
     """Wait until the processes use almost no CPU for a second: their start is over."""
     deadline, pids = time.monotonic() + seconds, list(parents)

@@ -34,6 +34,8 @@ class Accepted(NamedTuple):
     """The client's session, if its messages share one connection to the next server."""
     dsn: DsnRequest = NO_REQUEST
     """The notifications that the client requested."""
+    notice: int = 0
+    """0: it is no notice of this relay. 1: a notice about mail. 2: a notice about a notice."""
 
 
 def write(accepted: Accepted) -> bytes:
@@ -48,6 +50,8 @@ def encode(accepted: Accepted) -> dict[str, Any]:
     }
     awaited = {"ack": accepted.ack, "session": accepted.session}
     value |= {name: what for name, what in awaited.items() if what not in ("", Ack.STORED)}
+    if accepted.notice:
+        value["notice"] = accepted.notice
     if accepted.dsn != NO_REQUEST:
         value["dsn"] = _encode_dsn(accepted.dsn)
     return value
@@ -63,6 +67,7 @@ def read(value: Mapping[str, Any]) -> Accepted:
         ack=Ack(value.get("ack", Ack.STORED)),
         session=str(value.get("session", "")),
         dsn=_dsn(value.get("dsn")),
+        notice=journal_line.count(value.get("notice", 0)),
     )
 
 

@@ -188,6 +188,8 @@ class History(NamedTuple):
     """True if an operator has released the message as it is."""
     doubts: tuple[str, ...] = ()
     wish: AdministratorWish | None = None
+    notice_depth: int = 0
+    """See ``Accepted.notice``."""
     notified: bool = False
     notice: Notified | None = None
     """The last line about a notification; None while ``notified`` is False, or if it is lost."""
@@ -226,6 +228,7 @@ def after(history: History, entry: Entry) -> History:
                 ack=entry.ack,
                 session=entry.session,
                 dsn=entry.dsn,
+                notice_depth=entry.notice,
             )
         case Answered():
             return history._replace(ack=Ack.STORED)

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -199,3 +200,24 @@ def test_each_metric_has_one_description_and_one_set_of_labels() -> None:
     described = {(rule.name, rule.help, rule.labels) for rule in COUNTERS}
     names = {rule.name for rule in COUNTERS} | {rule.name for rule in HISTOGRAMS}
     assert len(names) == len(described) + len(HISTOGRAMS)
+
+
+def test_the_events_of_a_relayed_message_are_counted_with_few_calls(here: Path) -> None:
+    counters = Counters(here, never)
+    events = RECEIVED, delivered("isp")
+    for event in events:
+        counters(event)  # opens the files
+    calls = 0
+
+    def count(_frame: object, kind: str, _about: object) -> None:
+        nonlocal calls
+        calls += kind in {"call", "c_call"}
+
+    sys.setprofile(count)
+    try:
+        for event in events:
+            counters(event)
+    finally:
+        sys.setprofile(None)
+    # 109 calls took 12 microseconds of CPU: bench/RESULTS.md.
+    assert 0 < calls <= 130

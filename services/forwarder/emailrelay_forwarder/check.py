@@ -15,7 +15,7 @@ from emailrelay.oauth.credentials import load_credentials
 from emailrelay.oauth.sign_ins import trouble_of
 from emailrelay.secrets import SecretsFile
 from emailrelay.secrets.secret_text import SecretUnusable, read_line
-from emailrelay.service.checks import certificates, filters, servers, store
+from emailrelay.service.checks import certificates, filters, host_name, servers, store
 from emailrelay.store.chooser import open_tokens, token_directory
 from emailrelay_forwarder.session.policy import settled
 from emailrelay_forwarder.session.tls import context_for
@@ -27,6 +27,7 @@ _EXTRA = ("httpx2", "joserfc")
 
 def check(settings: ForwarderSettings, scope: CheckScope) -> Iterator[SettingFinding]:
     """Yield every finding about the settings."""
+    yield from host_name.check(settings.domain)
     yield from _encryption(settings)
     yield from _accounts(settings)
     yield from _servers(settings)

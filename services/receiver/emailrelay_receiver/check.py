@@ -12,13 +12,21 @@ from emailrelay.events import Event
 from emailrelay.filters.shipped.parameters import MxFilter, RewriteFilter
 from emailrelay.filters.spec import Filter, ProgramFilter, unstartable
 from emailrelay.secrets import SecretsFile
-from emailrelay.service.checks import addresses, certificates, filters, servers, store
+from emailrelay.service.checks import (
+    addresses,
+    certificates,
+    filters,
+    host_name,
+    servers,
+    store,
+)
 from emailrelay_receiver.clients.client_rules import make_client_rules
 from emailrelay_receiver.clients.tls_context import server_context
 
 
 def check(settings: ReceiverSettings, scope: CheckScope) -> Iterator[SettingFinding]:
     """Yield every finding about the settings."""
+    yield from host_name.check(settings.domain)
     yield from _encryption(settings)
     yield from _clients(settings)
     yield from filters.check("filter", settings.chain)

@@ -2,7 +2,7 @@
 
 The sender is told, at the address that the client gave: all clients of the relay are trusted or
 have logged in, and the setting ``allow`` limits the senders that they use. A notice itself causes
-no notice to its sender (RFC 5321 section 4.5.5), only one to the postmaster.
+no notice to its sender (RFC 5321 section 4.5.5), only one to the postmaster. That one causes none.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,7 @@ class Untold(StrEnum):
     NULL_SENDER = (
         "it is from the null sender, and there is no postmaster to tell; see the setting postmaster"
     )
+    NOTICE_OF_NOTICE = "it is a notice about a notice, and no further one is made"
     NOT_WANTED = "its sender wants no notice"
     LOCAL_SENDER = "its sender is a name of this host without an alias; see the setting aliases"
 
@@ -64,7 +65,10 @@ def addressees(
     failed = failures(envelope, history)
     if not failed:
         return Untold.NOT_WANTED
-    if envelope.sender == NULL_SENDER:
+    if history.notice_depth > 1:
+        # A filter that changes notices would keep them going round.
+        return Untold.NOTICE_OF_NOTICE
+    if envelope.sender == NULL_SENDER or history.notice_depth:
         # A notice to the postmaster that fails would come back for ever.
         unreachable = not postmaster or set(envelope.recipients) <= set(postmaster)
         return Untold.NULL_SENDER if unreachable else Tell(postmaster, failed)

@@ -8,8 +8,8 @@ from itertools import islice
 
 from emailrelay.bounces import telling
 from emailrelay.bounces.addressees import Tell
-from emailrelay.bounces.pace import Addressees, NoticesDue, Pace
-from emailrelay.bounces.telling import BounceRules
+from emailrelay.bounces.pace import Mailboxes, NoticesDue, Pace
+from emailrelay.bounces.telling import BounceRules, SentNotice
 from emailrelay.bounces.told_mail import ToldMail, told_at
 from emailrelay.envelope import Envelope
 from emailrelay.errors import DamagedMessage, StoreError
@@ -18,7 +18,7 @@ from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
-from emailrelay.store.failure import FailedMessage, PreparedNotice
+from emailrelay.store.failure import FailedMessage
 
 _MOST_REMOVED = 500
 """Messages that are removed in one round."""
@@ -36,7 +36,7 @@ class Bouncer:
         self._store, self._rules = store, rules
         self._report, self._clock = report, clock
         self._told, self._pace = ToldMail(), Pace()
-        self._slowed: set[Addressees] = set()
+        self._slowed: set[Mailboxes] = set()
 
     async def round(self) -> None:
         """Look at all failed messages that are new or have changed, and do what is due."""
@@ -127,12 +127,12 @@ class Bouncer:
                 self._slowed.add(to)
                 self._report(BouncesHeldBack(to=to, notices=most, again=again))
 
-    async def _tell_each(self, to: Addressees, due: NoticesDue) -> None:
+    async def _tell_each(self, to: Mailboxes, due: NoticesDue) -> None:
         for message in due.singly:
             with self._each(f"telling the sender of {message}", message):
                 self._pace.drop(to, message)
                 self._count(
-                    to, await telling.tell_singly(self._store, self._rules, message, self._report)
+                    await telling.tell_singly(self._store, self._rules, message, self._report)
                 )
                 self._told.forget(message)  # the next round sees the record
         if due.together:
@@ -140,17 +140,16 @@ class Bouncer:
                 for message in due.together:
                     self._pace.drop(to, message)
                 self._count(
-                    to,
                     await telling.tell_together(
                         self._store, self._rules, due.together, to, self._report
-                    ),
+                    )
                 )
                 for message in due.together:
                     self._told.forget(message)
 
-    def _count(self, to: Addressees, prepared: PreparedNotice | None) -> None:
-        if prepared is not None:
-            self._pace.count(to, prepared.id, self._clock())
+    def _count(self, sent: SentNotice | None) -> None:
+        if sent is not None:
+            self._pace.count(sent.to, sent.id, self._clock())
 
     async def _remove_expired(self) -> None:
         keep = self._rules.keep

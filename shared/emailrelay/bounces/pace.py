@@ -1,4 +1,4 @@
-"""Bounds the notices to one address: a few one by one, then one about all others."""
+"""Bounds the notices to one mailbox: a few one by one, then one about all others."""
 
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
@@ -12,6 +12,25 @@ MOST_TOGETHER = 250
 """The most messages in one notice. Each is held by its lock, an open file, until all are told."""
 
 Addressees: TypeAlias = tuple[Address, ...]
+Mailboxes: TypeAlias = tuple[str, ...]
+"""Addressees as the bound counts them."""
+_VERP = "="
+"""Stands in the suffix of an address that a mailing list made for one of its recipients."""
+
+
+def mailboxes(to: Addressees) -> Mailboxes:
+    """Return the mailboxes of some addresses: ``Ann@X.test`` and ``ann+news@x.test`` are the same.
+
+    Else a client could have any number of notices sent to one person. A suffix with ``=`` counts:
+    a mailing list knows by it which of its recipients failed, as in ``list+bob=y.test@x.test``.
+    """
+    return tuple(map(_mailbox, to))
+
+
+def _mailbox(address: Address) -> str:
+    local, at, domain = address.lower().rpartition("@")
+    name, _, suffix = local.partition("+")
+    return f"{name if name and _VERP not in suffix else local}{at}{domain}"
 
 
 class NoticesDue(NamedTuple):
@@ -24,15 +43,15 @@ class NoticesDue(NamedTuple):
 def notices_due(
     waiting: Mapping[QueueId, float], *, recent: int, most: int, now: float
 ) -> NoticesDue:
-    """Return the notices that go to one address now.
+    """Return the notices that go to one mailbox now.
 
-    Each message gets a notice of its own while the address has had fewer than ``most`` notices
+    Each message gets a notice of its own while the mailbox has had fewer than ``most`` notices
     within an hour. Otherwise messages wait until the oldest has waited for an hour. Then one notice
     is about all of them.
 
     Args:
         waiting: the times at which the messages failed (seconds since 1970).
-        recent: the notices to the address within the last hour.
+        recent: the notices to the mailbox within the last hour.
         most: the most notices within an hour, before messages wait.
         now: the time (seconds since 1970).
 
@@ -46,17 +65,17 @@ def notices_due(
 
 
 class Pace:
-    """The messages that wait for their notices, and the notices of the last hour, by addresses."""
+    """The messages that wait for their notices, and the notices of the last hour, by mailboxes."""
 
     def __init__(self) -> None:
-        self._waiting: defaultdict[Addressees, dict[QueueId, float]] = defaultdict(dict)
-        self._recent: defaultdict[Addressees, dict[str, float]] = defaultdict(dict)
+        self._waiting: defaultdict[Mailboxes, dict[QueueId, float]] = defaultdict(dict)
+        self._recent: defaultdict[Mailboxes, dict[str, float]] = defaultdict(dict)
 
     def add(self, to: Addressees, message: QueueId, failed_at: float) -> None:
         """Have a message wait for its notice."""
-        self._waiting[to][message] = failed_at
+        self._waiting[mailboxes(to)][message] = failed_at
 
-    def drop(self, to: Addressees, message: QueueId) -> None:
+    def drop(self, to: Mailboxes, message: QueueId) -> None:
         """Have a message wait no more."""
         self._waiting[to].pop(message, None)
         if not self._waiting[to]:
@@ -71,9 +90,9 @@ class Pace:
     def count(self, to: Addressees, notice: str, at: float) -> None:
         """Count a notice, once for all messages that share it."""
         if to:
-            self._recent[to][notice] = at
+            self._recent[mailboxes(to)][notice] = at
 
-    def due(self, *, most: int, now: float) -> Iterator[tuple[Addressees, NoticesDue]]:
+    def due(self, *, most: int, now: float) -> Iterator[tuple[Mailboxes, NoticesDue]]:
         """Yield the notices that are due now."""
         for to in list(self._recent):
             within = {n: at for n, at in self._recent[to].items() if now - HOUR < at <= now}
@@ -86,8 +105,8 @@ class Pace:
             if due != NoticesDue():
                 yield to, due
 
-    def held_back(self, to: Addressees) -> float | None:
-        """Return the time at which all messages for these addresses are told of, if any wait."""
+    def held_back(self, to: Mailboxes) -> float | None:
+        """Return the time at which all messages for these mailboxes are told of, if any wait."""
         waiting = self._waiting.get(to)
         return min(waiting.values()) + HOUR if waiting else None
 

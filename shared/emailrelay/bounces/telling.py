@@ -3,18 +3,20 @@
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from emailrelay.aliases import Aliases
-from emailrelay.bounces import notice
+from emailrelay.bounces import notice, pace
 from emailrelay.bounces.addressees import Tell, Untold, addressees
 from emailrelay.bounces.dsn import MOST_NAMED
 from emailrelay.bounces.notice import OneOfMany
+from emailrelay.bounces.pace import Mailboxes
 from emailrelay.envelope import Address, Envelope
 from emailrelay.events import Bounced, FailedRemoved, NotBounced, Report
 from emailrelay.journal import History
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import Store
-from emailrelay.store.failure import FailedMessage, PreparedNotice
+from emailrelay.store.failure import FailedMessage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +39,13 @@ class BounceRules:
         return addressees(envelope, history, postmaster=self.postmaster, aliases=self.aliases)
 
 
+class SentNotice(NamedTuple):
+    """A notice that is on its way."""
+
+    id: QueueId
+    to: tuple[Address, ...]
+
+
 @asynccontextmanager
 async def _untold(store: Store, message: QueueId) -> AsyncGenerator[FailedMessage | None]:
     """Take the right to tell of a message. None: another process has it, or it was told of."""
@@ -50,7 +59,7 @@ async def _untold(store: Store, message: QueueId) -> AsyncGenerator[FailedMessag
 
 async def tell_singly(
     store: Store, rules: BounceRules, message: QueueId, report: Report
-) -> PreparedNotice | None:
+) -> SentNotice | None:
     """Send the notice about one message; None: none is sent now.
 
     Raises:
@@ -66,17 +75,19 @@ async def tell_singly(
         prepared = await notice.prepare(failure, decision.to, decision.failures, host=rules.host)
         await failure.relay()
     report(Bounced(id=message, notice=prepared.id, to=decision.to))
-    return prepared
+    return SentNotice(prepared.id, decision.to)
 
 
 async def tell_together(
     store: Store,
     rules: BounceRules,
     messages: Sequence[QueueId],
-    to: tuple[Address, ...],
+    mailboxes: Mailboxes,
     report: Report,
-) -> PreparedNotice | None:
-    """Send one notice about several messages to ``to``; None: none is sent now.
+) -> SentNotice | None:
+    """Send one notice about several messages to ``mailboxes``; None: none is sent now.
+
+    It goes to the address that the first of the messages has for the mailbox.
 
     Messages that another process has, or that are in another of several stores, are left out. So
     are those behind more recipients than a notice names: they share the next one.
@@ -87,6 +98,7 @@ async def tell_together(
     """
     async with AsyncExitStack() as held:
         many: list[OneOfMany] = []
+        to: tuple[Address, ...] = ()
         named = 0
         for message in messages:
             if named >= MOST_NAMED:
@@ -95,7 +107,8 @@ async def tell_together(
             if failure is None or (many and not many[0].failure.beside(failure)):
                 continue
             decision = rules.addressees(failure.envelope, failure.history)
-            if isinstance(decision, Tell) and decision.to == to:
+            if isinstance(decision, Tell) and pace.mailboxes(decision.to) == mailboxes:
+                to = to or decision.to
                 many.append(OneOfMany(failure, decision.failures))
                 named += len(decision.failures)
         if not many:
@@ -104,7 +117,7 @@ async def tell_together(
         await many[0].failure.relay()
     for one in many:
         report(Bounced(id=one.failure.id, notice=prepared.id, to=to))
-    return prepared
+    return SentNotice(prepared.id, to)
 
 
 async def leave_untold(store: Store, rules: BounceRules, message: QueueId, report: Report) -> bool:

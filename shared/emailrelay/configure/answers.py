@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from emailrelay.config.values import destination
 from emailrelay.secrets.passwd import xtext
+from emailrelay.service.checks import host_name
 from emailrelay.toml_text import quoted
 
 LOCAL = "local"
@@ -16,7 +17,7 @@ _SUBMISSION, _SUBMISSIONS, _SMTP = 587, 465, 25
 
 _HEAD = """\
 # Settings of E-MailRelay, made by emailrelay-config init. All commands of this host read them.
-# docs/reference.md has all settings. After a change: emailrelay-config check
+# All settings: man 5 emailrelay.toml. After a change: emailrelay-config check
 """
 
 
@@ -87,8 +88,11 @@ def _network(word: str) -> str:
     return str(network)
 
 
-def settings_text(answers: Answers, secrets: str) -> str:
-    """Return the settings file. ``secrets`` is the path of the secrets file."""
+def settings_text(answers: Answers, secrets: str, machine: str) -> str:
+    """Return the settings file.
+
+    ``secrets`` is the path of the secrets file, ``machine`` the name of this machine.
+    """
     named = quoted(secrets)
     parts = [
         _HEAD,
@@ -107,12 +111,17 @@ def settings_text(answers: Answers, secrets: str) -> str:
         )
     else:
         parts.append('# Only programs on this machine can send mail.\ninterface = ["127.0.0.1"]\n')
+    if host_name.is_short(machine):
+        parts.append(
+            f"# The name of this host for other servers, if it is not {machine}: some servers refuse a\n"
+            f'# name without a dot.\n# domain = "{machine}.example.com"\n'
+        )
     return "\n".join(parts)
 
 
 def secrets_text(answers: Answers, password: str) -> str:
     """Return the secrets file (docs/secrets.md)."""
-    lines = ["# Secrets of E-MailRelay, made by emailrelay-config init: docs/secrets.md"]
+    lines = ["# Secrets of E-MailRelay, made by emailrelay-config init: man emailrelay-passwd"]
     if answers.account:
         lines.append(f"client plain {xtext(answers.account)} {xtext(password)}")
     if answers.networks:
@@ -137,10 +146,14 @@ def check_password(text: str) -> str:
     return password
 
 
-def steps(answers: Answers, written: Sequence[str]) -> list[str]:
+def steps(answers: Answers, written: Sequence[str], machine: str) -> list[str]:
     """Return the lines about the result and the next steps."""
     lines = [f"written: {path}" for path in written]
+    if host_name.is_short(machine):
+        lines.append(f"next: {host_name.advice(machine)}")
     lines.append("next: emailrelay-config check")
     if answers.networks:
-        lines.append("other hosts can log in: docs/how-to/clients-with-passwords.md")
+        lines.append(
+            "other hosts can log in: emailrelay-passwd makes their lines in the secrets file"
+        )
     return lines

@@ -10,6 +10,7 @@ import typer
 from emailrelay import settings_file
 from emailrelay.config import SERVICES
 from emailrelay.config.findings import FindingLevel
+from emailrelay.config.suggestions import suggest
 from emailrelay.configure.service_checks import ServiceFinding, check_services, is_used
 from emailrelay.configure.service_user import service_user
 from emailrelay.terminal.output import counted, print_json, print_line
@@ -58,7 +59,9 @@ def check(
 def _chosen(services: list[str] | None, config: str | None) -> list[str]:
     strange = [each for each in services or () if each not in _NAMES]
     if strange:
-        text = f"{strange[0]}: there is no such service; the services are {_and(_NAMES)}"
+        meant = suggest(strange[0], _NAMES)
+        advice = f"the services are {_and(_NAMES)}" if meant is None else f"did you mean {meant}?"
+        text = f"{strange[0]}: there is no such service; {advice}"
         raise typer.BadParameter(text)
     if services:
         return [name for name in _NAMES if name in services]

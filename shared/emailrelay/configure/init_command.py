@@ -1,6 +1,7 @@
 """The command ``init``: three questions make the settings of this host."""
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -72,8 +73,10 @@ def init(
                 f"only root can read {secrets} until there is a user {SERVICE_USER}: run "
                 f"emailrelay-setup, then chgrp {SERVICE_USER} {secrets} && chmod 640 {secrets}"
             )
-    writing.write(path, answers.settings_text(found, str(secrets)), secret=False, force=replaces)
-    for line in answers.steps(found, written):
+    machine = socket.gethostname()
+    settings = answers.settings_text(found, str(secrets), machine)
+    writing.write(path, settings, secret=False, force=replaces)
+    for line in answers.steps(found, written, machine):
         print_line(line)
     return _examine(path, doctor)
 

@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from typing import Annotated, Any, cast
@@ -15,6 +15,7 @@ from emailrelay.config.declared import Declared
 from emailrelay.config.environment import variable
 from emailrelay.config.reading import Gathered, collect
 from emailrelay.config.shown import Shown, shown
+from emailrelay.config.suggestions import suggest
 from emailrelay.config.tables import tables
 from emailrelay.configure.options import PROGRAM
 from emailrelay.terminal.error_lines import print_errors
@@ -73,8 +74,9 @@ def show(
     argv = [*([] if config is None else ["--config", config]), *context.args[len(asked) :]]
     all_got = [collect(each, flags.parse(each, argv), os.environ) for each in SERVICES]
     rows = sorted(_rows(all_got), key=lambda row: row.name)
-    if unknown := set(asked) - {row.name for row in rows}:
-        told = (f"{name}: there is no such setting" for name in sorted(unknown))
+    known = {row.name for row in rows}
+    if unknown := set(asked) - known:
+        told = (_unknown(name, known) for name in sorted(unknown))
         return print_errors(PROGRAM, *told, status=os.EX_USAGE)
     if asked:
         rows = [row for row in rows if row.name in asked]
@@ -89,6 +91,12 @@ def show(
         _print(rows)
     sys.stdout.flush()
     return print_errors(PROGRAM, *problems, status=os.EX_CONFIG if problems else os.EX_OK)
+
+
+def _unknown(name: str, known: Collection[str]) -> str:
+    meant = suggest(name, known)
+    advice = "" if meant is None else f"; did you mean {meant}?"
+    return f"{name}: there is no such setting{advice}"
 
 
 def _is_bare(word: str) -> bool:

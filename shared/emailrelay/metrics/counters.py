@@ -89,7 +89,7 @@ class Counters:
     def _identity(self, directory: Path) -> int:
         """Return the number of this process's place, which names its files."""
         place = self._place
-        if place is None or place.pid != os.getpid():
+        if place is None or not place.is_own:
             if place is not None:  # the parent's
                 place.close()
             place = self._place = CounterPlace(directory)

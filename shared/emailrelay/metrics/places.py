@@ -16,6 +16,18 @@ _KINDS = {"counter": 256 * 1024, "histogram": 64 * 1024}
 would end the process (SIGBUS). ``counters`` limits the time series, so that it is never too small."""
 
 
+_process = os.getpid()
+"""This process. Its number is noted, since each increment asks for it and getpid is a system call."""
+
+
+def _note_process() -> None:
+    global _process  # noqa: PLW0603 -- a fork changes it
+    _process = os.getpid()
+
+
+os.register_at_fork(after_in_child=_note_process)
+
+
 class CounterPlace:
     """A place held by this process until it ends."""
 
@@ -26,7 +38,7 @@ class CounterPlace:
             OSError: there is none, or no room for its files.
 
         """
-        self.pid = os.getpid()
+        self._pid = _process
         for number in range(_MOST):
             self._lock = _lock(directory / f"{number}.lock")
             if self._lock is not None:
@@ -37,6 +49,11 @@ class CounterPlace:
         self._files = [directory / f"{kind}_{self.number}.db" for kind in _KINDS]
         for path, size in zip(self._files, _KINDS.values(), strict=True):
             _allocate(path, size)
+
+    @property
+    def is_own(self) -> bool:
+        """False in a forked process: the place is its parent's."""
+        return self._pid == _process
 
     def forget(self) -> None:
         """Remove the files of the place, which may be damaged."""

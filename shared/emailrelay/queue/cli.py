@@ -25,13 +25,21 @@ def _run(words: Sequence[str]) -> int:
         if name is None:
             raise CommandLineError("name a command; --help lists them")
         if name not in VERBS:
-            raise CommandLineError(f"{name}: no such command; --help lists them")
+            raise _unknown(name)
         asked = _parsed(name, rest, asked)
     except SystemExit as ended:  # argparse has printed the help, for one
         return ended.code if isinstance(ended.code, int) else os.EX_OK
     if asked.config is not None:
         os.environ[settings_file.VARIABLE] = asked.config
     return _function(name)(asked)
+
+
+def _unknown(name: str) -> CommandLineError:
+    from emailrelay.config.suggestions import suggest  # noqa: PLC0415 - it takes long to import
+
+    meant = suggest(name, VERBS)
+    advice = "--help lists them" if meant is None else f"did you mean {meant}?"
+    return CommandLineError(f"{name}: no such command; {advice}")
 
 
 def _parsed(name: str, rest: Sequence[str], general: Namespace) -> Namespace:

@@ -37,9 +37,15 @@ def state(message: PastMessage) -> str:
 
 
 def as_json(message: PastMessage) -> dict[str, Any]:
-    """Return the record with two keys more: ``state``, and ``live`` (it is in the store)."""
+    """Return the record with two keys more: ``state``, and ``live`` (it is in the store).
+
+    A message that is in the store has not ended, so ``ended`` and ``end`` are null.
+    """
+    live = message.end is None
     value: dict[str, Any] = json.loads(history_record.write(message))
-    return {"state": state(message), "live": message.end is None, **value}
+    if live:
+        value["ended"] = None
+    return {"state": state(message), "live": live, **value}
 
 
 def lines(message: PastMessage) -> Iterator[str]:

@@ -22,7 +22,7 @@ from emailrelay.queue.selection import parse_id
 from emailrelay.queue.trace_search import TraceSearch
 from emailrelay.store.base import Store
 from emailrelay.store.mail_history import SearchStep
-from emailrelay.terminal.output import counted, print_line
+from emailrelay.terminal.output import counted, print_json, print_line
 from emailrelay.terminal.run_command import CommandLineError
 
 _ID = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
@@ -71,8 +71,7 @@ async def _trace(
                 else:
                     _print(lines)
     _print(kept)
-    for damaged, reason in search.damaged.items():
-        print_error(f"{damaged}: it is in the store and cannot be read: {reason}")
+    _tell_unread(search, as_json=as_json)
     if search.trouble is not None:
         raise search.trouble
     if search.cut and not as_json:
@@ -107,6 +106,19 @@ def _lines(message: PastMessage, *, as_json: bool) -> Iterable[str]:
 def _print(lines: Iterable[str]) -> None:
     for line in lines:
         print_line(line)
+
+
+def _tell_unread(search: TraceSearch, *, as_json: bool) -> None:
+    """Tell what the search could not read: for programs also as a last object."""
+    damaged = {
+        str(message): f"it is in the store and cannot be read: {reason}"
+        for message, reason in search.damaged.items()
+    }
+    unread = {**damaged, **search.unread}
+    for place, reason in unread.items():
+        print_error(f"{place}: {reason}")
+    if as_json and unread:
+        print_json({"unread": unread})
 
 
 async def _unknown(store: Store, search: TraceSearch, text: str) -> int:

@@ -26,6 +26,8 @@ class TraceSearch:
     """The messages in the store that were examined."""
     damaged: dict[QueueId, str] = field(default_factory=dict[QueueId, str])
     """The messages in the store that cannot be read, with the reason."""
+    unread: dict[str, str] = field(default_factory=dict[str, str])
+    """The places of the history of which a part was passed over, with the reason."""
     trouble: StoreError | None = None
     """The reason why there may be more messages, if there is one."""
     cut: bool = False
@@ -53,10 +55,15 @@ class TraceSearch:
             async for message in found:
                 yield message
         try:
-            async for message in self.store.history().find(self.wanted, self.tell):
+            async for message in self.store.history().find(self.wanted, self._hear):
                 yield message
         except StoreError as error:
             self.trouble = error
+
+    def _hear(self, step: SearchStep) -> None:
+        if step.unread:
+            self.unread[step.place] = step.unread
+        self.tell(step)
 
     async def _live(self) -> AsyncGenerator[PastMessage]:
         """Yield one at a time: a message may have 100,000 recipients."""

@@ -105,6 +105,20 @@ class FailedMessage(ABC):
         await self.release()
 
 
+def notice_depth(failed: Sequence[FailedMessage]) -> int:
+    """Return ``Accepted.notice`` of a notice about these messages.
+
+    A message of the null sender is a notice, if not of this relay.
+    """
+
+    def depth(failure: FailedMessage) -> int:
+        envelope = failure.envelope
+        is_notice = envelope is not None and envelope.sender == NULL_SENDER
+        return max(failure.history.notice_depth, 1 if is_notice else 0)
+
+    return 1 + max(map(depth, failed))
+
+
 def notice_envelope(to: Sequence[Address], text: bytes) -> Envelope:
     """Return the envelope of a notice: from the null sender (RFC 3464 section 2)."""
     return Envelope(

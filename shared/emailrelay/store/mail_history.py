@@ -44,6 +44,8 @@ class SearchStep:
     """Octets, or other units."""
     total: int
     """0: unknown."""
+    unread: str = ""
+    """The reason why a part of the place was passed over; empty: none was."""
 
 
 class MailHistory(ABC):
@@ -76,7 +78,7 @@ class MailHistory(ABC):
         """Yield the messages that match, newest end first. ``tell`` hears of the progress.
 
         The records of one day are in the order of their writing, which is nearly that of their
-        ends. A damaged record is passed over.
+        ends. A damaged record is passed over, and ``tell`` hears of it.
 
         Raises:
             StoreError: the history cannot be read now.

@@ -29,7 +29,12 @@ from emailrelay.settlement import Pass, Settlement
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.base import CHUNK, Claim, Draft, Feed, Listed, Store, WorkCopy
-from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
+from emailrelay.store.failure import (
+    FailedMessage,
+    PreparedNotice,
+    notice_depth,
+    notice_envelope,
+)
 from emailrelay.store.hint_channel import HintChannel
 from emailrelay.store.limits import RouteLimits
 from emailrelay.store.memory_history import MemoryHistory
@@ -196,6 +201,7 @@ class MemoryStore(Store):
         if notice is not None:
             envelope = notice_envelope(kept.notice_to, notice.text)
             accepted = self.accepted(self.mail.entrance, notice.text)
+            accepted = accepted._replace(notice=kept.notice_depth)
             self.add(accepted, notice.id, envelope, notice.text)
 
     def obey(self, kept: Kept, wish: AdministratorWish) -> None:
@@ -440,6 +446,7 @@ class _Failure(FailedMessage):
         to = tuple(to) or (kept.envelope.sender,)
         prepared = PreparedNotice(message, text(message))
         kept.notice, kept.notice_to, kept.local = prepared, to, local
+        kept.notice_depth = notice_depth((self, *also))
         noted = Notified(at=self._store.clock(), told=True, to=to, notice=message)
         for failure in (self, *also):
             if isinstance(failure, _Failure):

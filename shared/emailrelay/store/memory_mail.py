@@ -39,6 +39,7 @@ class Kept:
     notice: PreparedNotice | None = None
     """About its failure, recorded and not yet sent."""
     notice_to: tuple[Address, ...] = ()
+    notice_depth: int = 0
     local: bool = False
     """The notice goes to a local agent."""
 

@@ -18,7 +18,12 @@ from emailrelay.queue_uuid import from_uuid, to_uuid
 from emailrelay.settlement import Done
 from emailrelay.stage import Stage
 from emailrelay.store.base import CHUNK
-from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_envelope
+from emailrelay.store.failure import (
+    FailedMessage,
+    PreparedNotice,
+    notice_depth,
+    notice_envelope,
+)
 from emailrelay.store.postgres.link.connections import DatabaseConnection
 from emailrelay.store.postgres.link.database import Database
 from emailrelay.store.postgres.marks.entrance import entrance
@@ -91,7 +96,10 @@ class PostgresFailure(FailedMessage):
         octets = text(message)
         envelope: Envelope = self._claim.envelope
         to = tuple(to) or (envelope.sender,)
-        head = envelope_format.write(notice_envelope(to, octets))
+        depth = notice_depth((self, *also))
+        head = envelope_format.write(notice_envelope(to, octets)) + journal.write(
+            _accepted(octets, Stage.READY, self._database.clock(), depth)
+        )
         noted = Notified(at=self._database.clock(), told=True, to=to, notice=message)
         async with self._database.connections.transact("prepare a notice") as connection:
             for failure in (self, *also):
@@ -159,9 +167,15 @@ async def relay(database: Database, about: UUID) -> QueueId | None:
     return from_uuid(uuid)
 
 
-def _message(uuid: UUID, head: bytes, octets: bytes, stage: Stage, now: float) -> NewMessage:
+def _accepted(octets: bytes, stage: Stage, now: float, depth: int) -> Accepted:
     crc32 = zlib.crc32(octets)
-    accepted = Accepted(at=now, stage=stage, length=len(octets), crc32=crc32)
+    return Accepted(at=now, stage=stage, length=len(octets), crc32=crc32, notice=depth)
+
+
+def _message(uuid: UUID, prepared: bytes, octets: bytes, stage: Stage, now: float) -> NewMessage:
+    """Return the message of a notice; its line ``Accepted`` is made anew for the time and stage."""
+    tail = envelope_format.parse(prepared).tail
+    accepted = _accepted(octets, stage, now, journal.history(tail).notice_depth)
     chunks = [
         (n, octets[start : start + CHUNK]) for n, start in enumerate(range(0, len(octets), CHUNK))
     ]
@@ -170,8 +184,8 @@ def _message(uuid: UUID, head: bytes, octets: bytes, stage: Stage, now: float) -
         stage=stage,
         ack=Ack.STORED,
         size=len(octets),
-        crc32=crc32,
-        head=head,
+        crc32=accepted.crc32,
+        head=prepared[: len(prepared) - len(tail)],
         journal=journal.write(accepted),
         chunks=chunks,
     )

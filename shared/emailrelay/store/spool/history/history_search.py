@@ -8,7 +8,7 @@ all files are read, from the end of the newest backwards.
 import os
 import re
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from emailrelay import history_record
@@ -31,6 +31,9 @@ _SLACK = 300.0
 """Seconds by which the order of records may differ from that of their ends."""
 _ENDED = re.compile(rb'\{"v":[0-9]+,"id":"[^"\n]*","ended":([0-9]{1,12}(?:\.[0-9]{1,9})?)[,}]')
 _PROBE = 64 * 1024
+_STRANGE = "it is no regular file, or has a second name: it was not read"
+_NO_END = f"it has {_PIECE >> 20} MiB or more without a line end, which were passed over"
+_DAMAGED = "it has damaged records, or those of another release, which were passed over"
 _FURTHER = 8 * 1024 * 1024
 """Octets read behind the record of an id: after a crash a message may have two."""
 
@@ -82,13 +85,12 @@ def _backwards(
     for place in reversed(places):
         with _opened(directory, place) as descriptor:
             if descriptor is None:
+                yield from _strange(directory, place, done, total)
                 continue
             for block in _pieces_back(descriptor):
-                found = _found(block, block.lower(), needle, wanted)
+                found, unread = _found(block, block.lower(), needle, wanted)
                 done += len(block)
-                yield SearchPiece(
-                    found[::-1], SearchStep(place=place.name, done=done, total=max(done, total))
-                )
+                yield SearchPiece(found[::-1], _step(place, done, total, unread))
 
 
 def _forwards(
@@ -100,20 +102,31 @@ def _forwards(
     for place in places:
         with _opened(directory, place) as descriptor:
             if descriptor is None:
+                yield from _strange(directory, place, done, total)
                 continue
             found, further = list[PastMessage](), 0
             for block in _pieces(descriptor, _place_of(descriptor, arrived - _SLACK)):
                 further += len(block) if found else 0
-                found += _found(block, block, needle, wanted)
+                more, unread = _found(block, block, needle, wanted)
+                found += more
                 done += len(block)
-                step = SearchStep(place=place.name, done=done, total=max(done, total))
+                yield SearchPiece([], _step(place, done, total, unread))
                 if further >= _FURTHER:
                     break
-                yield SearchPiece([], step)
             if found:
-                step = SearchStep(place=place.name, done=done, total=max(done, total))
-                yield SearchPiece(found[::-1], step)
+                yield SearchPiece(found[::-1], _step(place, done, total))
                 return
+
+
+def _strange(directory: Directory, place: DayFile, done: int, total: int) -> Iterator[SearchPiece]:
+    """Yield a step that tells of a place that cannot be opened, unless it has gone."""
+    with suppress(FileNotFoundError):
+        files.status_of(directory / place.name)
+        yield SearchPiece([], _step(place, done, total, _STRANGE))
+
+
+def _step(place: DayFile, done: int, total: int, unread: str = "") -> SearchStep:
+    return SearchStep(place=place.name, done=done, total=max(done, total), unread=unread)
 
 
 def _size(directory: Directory, place: DayFile) -> int:
@@ -135,11 +148,11 @@ def _opened(directory: Directory, place: DayFile) -> Generator[int | None]:
 
 
 def _pieces(descriptor: int, start: int) -> Iterator[bytes]:
-    """Yield whole lines; a line that is longer than a piece is passed over."""
+    """Yield whole lines; nothing for a piece of a longer line, which is passed over."""
     passed = 0
     while passed < _PASSED_OVER and (block := os.pread(descriptor, _PIECE, start)):
         end = block.rfind(b"\n") + 1
-        if end:
+        if end or len(block) == _PIECE:  # else it is a torn line at the end of the file
             yield block[:end]
         passed = 0 if end else passed + len(block)
         start += end or len(block)
@@ -154,25 +167,33 @@ def _pieces_back(descriptor: int) -> Iterator[bytes]:
         if not block:
             return  # it has become shorter
         begin = block.find(b"\n", 0, -1) + 1 if start else 0
-        if begin or not start:
-            yield block[begin:]
+        yield block[begin:] if begin or not start else b""
         passed = 0 if begin else passed + len(block)
         end = start + begin
 
 
-def _found(block: bytes, text: bytes, needle: bytes, wanted: HistoryQuery) -> list[PastMessage]:
-    """Return the messages of the lines in ``block`` whose ``text`` has the needle."""
+def _found(
+    block: bytes, text: bytes, needle: bytes, wanted: HistoryQuery
+) -> tuple[list[PastMessage], str]:
+    """Return the messages of the lines in ``block`` whose ``text`` has the needle.
+
+    The second value is the reason why something was passed over, or empty. No block is empty but
+    that of a line without an end.
+    """
     found: list[PastMessage] = []
+    unread = "" if block else _NO_END
     at = text.find(needle)
     while at >= 0:
         begin = text.rfind(b"\n", 0, at) + 1
         end = text.find(b"\n", at)
         end = len(text) if end < 0 else end
         message = history_record.read(block[begin:end])
-        if message is not None and wanted.matches(message):
+        if message is None:
+            unread = _DAMAGED
+        elif wanted.matches(message):
             found.append(message)
         at = text.find(needle, end + 1)
-    return found
+    return found, unread
 
 
 def _place_of(descriptor: int, moment: float) -> int:

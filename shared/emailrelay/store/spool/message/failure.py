@@ -11,7 +11,7 @@ from emailrelay.message_end import MessageEnd
 from emailrelay.queue_id import QueueId
 from emailrelay.stage import Stage
 from emailrelay.store import transition
-from emailrelay.store.failure import FailedMessage, PreparedNotice
+from emailrelay.store.failure import FailedMessage, PreparedNotice, notice_depth
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.message import moves, notice, rewriting
@@ -105,7 +105,9 @@ class SpoolFailure(FailedMessage):
         with as_store_error(f"write a notice about {self.id}"):
             self._discard_unrecorded()
             drafted = Notice(self._spool, self.id, kind)
-            prepared = drafted.draft(to, text, [other.id for other in others])
+            prepared = drafted.draft(
+                to, text, [other.id for other in others], depth=notice_depth((self, *others))
+            )
             noted = Notified(at=self._spool.clock(), told=True, to=to, notice=prepared.id)
             notice.record(self._locked, noted)
             for other in others:

@@ -65,8 +65,13 @@ class Notice:
         to: Sequence[Address],
         text: Callable[[QueueId], bytes],
         also: Sequence[QueueId] = (),
+        *,
+        depth: int,
     ) -> PreparedNotice:
-        """Write the notice durably; ``text`` makes its content for the id that it will have."""
+        """Write the notice durably; ``text`` makes its content for the id that it will have.
+
+        ``depth``: see ``Accepted.notice``.
+        """
         spool = self.spool
         files.make_directory(self.at)
         if also:
@@ -76,10 +81,10 @@ class Notice:
         try:
             content = text(pair.id)
             pair.write(content)
-            pair.seal(
-                notice_envelope(to, content),
-                Accepted(at=spool.clock(), stage=stage, length=pair.length, crc32=pair.crc32),
+            accepted = Accepted(
+                at=spool.clock(), stage=stage, length=pair.length, crc32=pair.crc32, notice=depth
             )
+            pair.seal(notice_envelope(to, content), accepted)
             pair.sync()
         finally:
             pair.close()
