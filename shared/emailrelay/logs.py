@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import select
+import stat
 import sys
 import time
 from collections.abc import Callable, MutableMapping
@@ -17,6 +18,7 @@ from emailrelay.address_mask import Masking, masking
 from emailrelay.config import LogFormat, Settings
 from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDropped, Report
 from emailrelay.log_throttle import LogThrottle
+from emailrelay.own_pid import own_pid
 from emailrelay.printable import printable
 from emailrelay.systemd_journal import leads_to_journal
 
@@ -149,7 +151,7 @@ def line_reporter(
         if timed:
             line["timestamp"] = _written(datetime.now(UTC))
         line.update(level=event.level.value, event=event.name, service=service)
-        line["pid"] = os.getpid()
+        line["pid"] = own_pid()
         for field in event.shown():
             line[field] = field_value(getattr(event, field))
         text = render(None, "", line)
@@ -193,6 +195,7 @@ class _Output:
         self.dropped = 0
         self._descriptor = descriptor
         self._torn = False
+        self._has_reader = not _is_file(descriptor)
         self._room = select.poll()
         self._room.register(descriptor, select.POLLOUT)
 
@@ -200,7 +203,7 @@ class _Output:
         """Write a line and its end; return whether that succeeded."""
         # Other processes share the descriptor, so it cannot be made non-blocking. Only the first of
         # many lines waits for a blocked reader.
-        if self._room.poll(0 if self.dropped else _PATIENCE):
+        if not self._has_reader or self._room.poll(0 if self.dropped else _PATIENCE):
             line = b"\n" * self._torn + line + b"\n"
             try:
                 written = os.write(self._descriptor, line)
@@ -211,6 +214,14 @@ class _Output:
                 return True
             self._torn = written > 0
         self.dropped += 1
+        return False
+
+
+def _is_file(descriptor: int) -> bool:
+    """Tell if a descriptor is that of a regular file, where no write waits for a reader."""
+    try:
+        return stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except OSError:  # it is closed: each line is dropped
         return False
 
 

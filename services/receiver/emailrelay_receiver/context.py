@@ -30,6 +30,8 @@ _RESERVED = 40
 """File descriptors for the store, listening sockets and connections that are being refused."""
 _ASK_AFTER = 1024 * 1024
 """Octets of content between two looks at the store's room: by so much less may be left free."""
+_ROOM_LASTS = 0.1
+"""Seconds for which the room that was found is good for the next MAIL commands."""
 _FORWARDING = 660.0
 """Seconds for the next server: 600 for its final dot (RFC 5321 section 4.5.3.2.6) and 60 before."""
 
@@ -71,6 +73,9 @@ class ReceiverContext:
     """The service was told to stop."""
     _unasked: int = 0
     """Octets of content written by all sessions since the last look at the store's room."""
+    _room: int | None = None
+    _room_until: float = 0.0
+    """``_room`` is good until then (``time.monotonic``)."""
 
     def succeed(self, earlier: "ReceiverContext") -> None:
         """Take over the state of the process: all open sessions count, whatever their settings."""
@@ -101,6 +106,13 @@ class ReceiverContext:
         """Return the octets that can still be stored, by one system call; None: unknown."""
         free = self.store.free()
         return None if free is None else free - self.minimum_free
+
+    def recent_room(self) -> int | None:
+        """Do as ``room``, with one look for all MAIL commands of a moment."""
+        now = time.monotonic()
+        if now >= self._room_until:
+            self._room, self._room_until = self.room(), now + _ROOM_LASTS
+        return self._room
 
     def can_store(self) -> bool:
         """Return whether the store can be used at present; it has reported the reason if not."""

@@ -57,7 +57,7 @@ class SmtpSession:
             context.offer,
             context.rules.terms,
             self._standing,
-            room=context.room,
+            room=context.recent_room,
             can_store=context.can_store,
         )
         self._limits = TimeLimits(context.timeouts, self.wire.loop.time, self._is_sender)
