@@ -90,7 +90,8 @@ def _round(relays: Mapping[str, Ours], load: Load, turn: int, *, counted: bool) 
     names = list(relays)
     first = turn % len(names)
     return {
-        name: _turn(relays[name], load, counted=counted) for name in (*names[first:], *names[:first])
+        name: _turn(relays[name], load, counted=counted)
+        for name in (*names[first:], *names[:first])
     }
 
 
@@ -159,7 +160,9 @@ def _cpu(rounds: Sequence[_Round], messages: int) -> Figures:
 
 def _counts(rounds: Sequence[_Round], messages: int) -> Figures:
     return {
-        f"{name}: {count} a message": statistics.median(getattr(turns[name], count) for turns in rounds)
+        f"{name}: {count} a message": statistics.median(
+            getattr(turns[name], count) for turns in rounds
+        )
         / messages
         for count in _COUNTS
         for name in sorted(rounds[0], key=list(rounds[0]).index)

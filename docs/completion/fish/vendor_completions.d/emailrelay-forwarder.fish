@@ -51,7 +51,7 @@ function _shtab_emailrelay_forwarder_using
 end
 
 set -g _shtab_emailrelay_forwarder_commands
-set -g _shtab_emailrelay_forwarder_opts_with_value --aliases --bounces --bounces-per-hour --check-config --client-auth --client-auth-config --client-auth-in-clear --client-auth-servers --client-filter --client-interface --client-smtp-config --client-tls --client-tls-certificate --client-tls-connection --client-tls-required --client-tls-server-name --client-tls-verify --client-tls-verify-name --config --connection-timeout --connections-per-route --debug --domain --filter-jobs --filter-timeout --forward-to --forward-to-all --forward-to-some --history-days --history-size --keep-failed --log-format --log-mail-addresses --max-age --no-retry --once --poll --postmaster --prompt-timeout --response-timeout --retry-factor --retry-first --retry-longest --runtime-dir --spool-dir --stop-grace --store --tls-config --verbose --workers -c
+set -g _shtab_emailrelay_forwarder_opts_with_value --aliases --bounces --bounces-per-hour --check-config --client-auth --client-auth-config --client-auth-in-clear --client-auth-servers --client-filter --client-interface --client-smtp-config --client-tls --client-tls-certificate --client-tls-connection --client-tls-required --client-tls-server-name --client-tls-verify --client-tls-verify-name --config --connection-timeout --connections-per-route --debug --domain --filter-jobs --filter-timeout --forward-to --forward-to-all --forward-to-some --history-days --history-size --keep-failed --log-format --log-mail-addresses --max-age --no-retry --once --poll --postmaster --prompt-timeout --response-timeout --retry-factor --retry-first --retry-longest --runtime-dir --spool-dir --stop-grace --store --tls-config --verbose --verify-recipients --workers -c
 
 complete -c emailrelay-forwarder -e
 complete -c emailrelay-forwarder -f
@@ -72,6 +72,7 @@ complete -c emailrelay-forwarder -n _shtab_emailrelay_forwarder_using -l max-age
 complete -c emailrelay-forwarder -n _shtab_emailrelay_forwarder_using -l client-filter -xka "(__fish_complete_path (commandline -ct))" -d 'Filters that get a fresh copy of each message before every attempt to send it'
 complete -c emailrelay-forwarder -n _shtab_emailrelay_forwarder_using -l filter-jobs -x -d 'The most messages in filters at a time, in each worker'
 complete -c emailrelay-forwarder -n _shtab_emailrelay_forwarder_using -l filter-timeout -x -d 'The most time for one filter'
+complete -c emailrelay-forwarder -n _shtab_emailrelay_forwarder_using -l verify-recipients -xka "yes no" -d 'With immediate delivery (ack = delivered)'
 complete -c emailrelay-forwarder -n _shtab_emailrelay_forwarder_using -l once -xka "yes no" -d 'Make one attempt for every message that is ready, whatever its retry time, then exit'
 complete -c emailrelay-forwarder -n _shtab_emailrelay_forwarder_using -l connections-per-route -x -d 'The most connections to one server at a time, in each worker'
 complete -c emailrelay-forwarder -n _shtab_emailrelay_forwarder_using -l connection-timeout -x -d 'The most time to make a connection'

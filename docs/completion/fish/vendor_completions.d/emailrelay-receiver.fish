@@ -51,7 +51,7 @@ function _shtab_emailrelay_receiver_using
 end
 
 set -g _shtab_emailrelay_receiver_commands
-set -g _shtab_emailrelay_receiver_opts_with_value --ack --address-verifier --aliases --anonymous --check-config --client-connections --config --connections --debug --domain --filter --filter-timeout --first-mail-timeout --history-days --history-size --idle-timeout --interface --lenient --log-format --log-mail-addresses --minimum-free --port --recipients --remote-clients --runtime-dir --server-auth --server-auth-config --server-smtp-config --server-tls --server-tls-certificate --server-tls-connection --server-tls-required --server-tls-verify --session-timeout --size --spool-dir --spool-sync --store --store-fallback --tls-config --verbose --workers -c
+set -g _shtab_emailrelay_receiver_opts_with_value --ack --address-verifier --aliases --anonymous --check-config --client-connections --config --connections --debug --domain --filter --filter-timeout --first-mail-timeout --history-days --history-size --idle-timeout --interface --lenient --log-format --log-mail-addresses --minimum-free --port --recipients --remote-clients --runtime-dir --server-auth --server-auth-config --server-smtp-config --server-tls --server-tls-certificate --server-tls-connection --server-tls-required --server-tls-verify --session-timeout --size --spool-dir --spool-sync --store --store-fallback --tls-config --verbose --verify-recipients --workers -c
 
 complete -c emailrelay-receiver -e
 complete -c emailrelay-receiver -f
@@ -78,6 +78,7 @@ complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l server-tl
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l server-tls-required -xka "yes no" -d 'Refuse mail and logins before the connection is encrypted'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l server-tls-verify -x -d 'Require certificates of clients from these authorities'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l tls-config -x -d 'The versions of TLS, with clients and with servers'
+complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l verify-recipients -xka "yes no" -d 'With immediate delivery (ack = delivered)'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l ack -xka "stored filtered delivered" -d 'The moment at which a message is answered with 250'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l size -x -d 'The size of the largest message to accept (100 MiB)'
 complete -c emailrelay-receiver -n _shtab_emailrelay_receiver_using -l recipients -x -d 'The most recipients of one message'

@@ -83,6 +83,7 @@ complete -c emailrelay -n _shtab_emailrelay_using -s D -l domain -x -d 'The name
 complete -c emailrelay -n _shtab_emailrelay_using -s z -l filter -xka "(__fish_complete_path (commandline -ct))" -d 'The filters of all incoming mail, in order'
 complete -c emailrelay -n _shtab_emailrelay_using -s W -l filter-timeout -x -d 'The most time for one filter'
 complete -c emailrelay -n _shtab_emailrelay_using -l address-verifier -xka "(__fish_complete_path (commandline -ct))" -d 'The program that checks recipients'
+complete -c emailrelay -n _shtab_emailrelay_using -l verify-recipients -d 'With immediate delivery (ack = delivered)'
 complete -c emailrelay -n _shtab_emailrelay_using -s A -l anonymous -x -d 'The information to withhold'
 complete -c emailrelay -n _shtab_emailrelay_using -s M -l size -x -d 'The size of the largest message to accept (100 MiB)'
 complete -c emailrelay -n _shtab_emailrelay_using -l idle-timeout -x -d 'The time after which a silent client gets 421'
