@@ -43,7 +43,7 @@ def _opendkim(bench: Bench, *, signs: bool) -> Generator[Path]:
     text = _CONFIG + _SIGNS if signs else _CONFIG
     config.write_text(text.format(mode="s" if signs else "v", socket=socket, home=home))
     if signs:
-        command = ["openssl", "genrsa", "-traditional", "-out", home / "key", "2048"]
+        command = ["openssl", "genrsa", "-traditional", "-out", str(home / "key"), "2048"]
         subprocess.run(command, check=True, capture_output=True)
     server = subprocess.Popen(["/usr/sbin/opendkim", "-f", "-x", config])
     try:

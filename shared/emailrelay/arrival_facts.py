@@ -1,6 +1,7 @@
 """The facts about the session in which a message arrived: what the old envelope format lacks."""
 
 import json
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 
@@ -24,8 +25,18 @@ def encode(facts: ArrivalFacts) -> dict[str, Any]:
 
 def decode(line: bytes) -> ArrivalFacts | None:
     """Read the facts from a line of JSON; None: it is none."""
+    return _known(line) if len(line) <= _LONGEST_KEPT else _decoded(line)
+
+
+def _decoded(line: bytes) -> ArrivalFacts | None:
     try:
         value: Any = json.loads(line)
         return ArrivalFacts(*(str(value.get(name, "")) for name in ArrivalFacts._fields))
     except (ValueError, RecursionError, AttributeError):
         return None
+
+
+_LONGEST_KEPT = 1000
+"""Octets; longer lines are read each time, since the kept ones use memory."""
+_known = lru_cache(maxsize=256)(_decoded)
+"""The messages of one client have the same facts."""

@@ -11,6 +11,7 @@ the first lines after it: the Message-ID, and the facts about the session as JSO
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from emailrelay import arrival_facts, journal_line
@@ -78,8 +79,13 @@ def write(envelope: Envelope) -> bytes:
     lines = [f"{_PREFIX}{key}: {_safe(key, value)}\r\n" for key, value in _fields(envelope)]
     octets = "".join(lines).encode()
     if envelope.arrival is not None:
-        octets += journal_line.write(_ARRIVAL, arrival_facts.encode(envelope.arrival))
+        octets += _arrival_line(envelope.arrival)
     return octets
+
+
+@lru_cache(maxsize=256)  # the messages of one client have the same facts
+def _arrival_line(facts: ArrivalFacts) -> bytes:
+    return journal_line.write(_ARRIVAL, arrival_facts.encode(facts))
 
 
 def _fields(envelope: Envelope) -> Iterator[tuple[str, str]]:

@@ -27,7 +27,7 @@ from emailrelay.envelope import Address, Envelope
 from emailrelay.filters.chain import Chain
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
-from emailrelay.filters.verdict import Accept, Reject, Side, Verdict
+from emailrelay.filters.verdict import Abandon, Accept, Reject, Side, Verdict
 from emailrelay.queue_id import QueueId
 from emailrelay.store.base import WorkCopy
 
@@ -77,14 +77,18 @@ def start(running: ExitStack, milter: RunningMilter) -> RunningMilter:
 
 
 async def ask(
-    programs: Programs, milter: RunningMilter, folder: Path, content: bytes
+    programs: Programs,
+    milter: RunningMilter,
+    folder: Path,
+    content: bytes,
+    sender: str = "a@x.test",
 ) -> tuple[Verdict, Result]:
     """Give a message to the milter as filterd does."""
     work = folder / "work"
     work.mkdir(exist_ok=True)
     copy = WorkCopy(work / "m.content", work / "m.envelope.new")
     envelope = Envelope(
-        Address("a@x.test"),
+        Address(sender),
         to_remote=tuple(map(Address, TO)),
         client="127.0.0.1",
         arrival=ArrivalFacts("client.test"),
@@ -185,6 +189,23 @@ async def test_message_is_changed_as_by_postfix(
             verdict, ours = await ask(programs, milter, tmp_path, content)
             assert verdict == Accept()
             assert ours == theirs, script
+
+
+@needs_libmilter
+async def test_verdict_at_any_step_does_not_touch_the_next_message(
+    running: ExitStack, tmp_path: Path, programs: Programs
+) -> None:
+    milter = start(running, milter_peers.scripted(tmp_path))
+    expected = {"accept": Accept, "reject": Reject, "tempfail": Reject, "discard": Abandon}
+    for step in ("mail", "rcpt", "data", "header", "eoh", "body"):
+        for word, kind in expected.items():
+            content = with_script([["addheader", "X-New", "v"], ["continue"]])
+            sender = f"{word}-{step}@x.test"
+            verdict, _ = await ask(programs, milter, tmp_path, content, sender)
+            assert isinstance(verdict, kind), sender
+            verdict, after = await ask(programs, milter, tmp_path, content)
+            assert verdict == Accept()
+            assert b"X-New: v\r\n" in after.content
 
 
 @needs("opendkim", "openssl", "perl")

@@ -1,7 +1,8 @@
 """A milter on Sendmail's own libmilter, for Debian's Python with ``python3-milter``.
 
 ``python3 libmilter_peer.py SOCKET``. It does what the header ``X-Script`` of each message asks for:
-a JSON list of calls of ``Milter.Base``, the last one the verdict.
+a JSON list of calls of ``Milter.Base``, the last one the verdict. For the sender
+``VERDICT-STEP@x.test`` that step has this verdict.
 """
 # mypy: ignore-errors
 # pyright: basic, reportMissingImports=false
@@ -35,13 +36,33 @@ class Scripted(Milter.Base):
     def envfrom(self, sender, *words):  # noqa: ARG002 - the library's signature
         """Forget the message before."""
         self.script = [["continue"]]
-        return Milter.CONTINUE
+        self.verdict, _, self.step = sender.strip("<>").partition("@")[0].partition("-")
+        return self._at("mail")
+
+    def envrcpt(self, recipient, *words):  # noqa: ARG002 - the library's signature
+        """Answer for this step."""
+        return self._at("rcpt")
+
+    def data(self):
+        """Answer for this step."""
+        return self._at("data")
 
     def header(self, name, value):
         """Keep the script."""
         if name.lower() == "x-script":
             self.script = json.loads(value)
-        return Milter.CONTINUE
+        return self._at("header")
+
+    def eoh(self):
+        """Answer for this step."""
+        return self._at("eoh")
+
+    def body(self, chunk):  # noqa: ARG002 - the library's signature
+        """Answer for this step."""
+        return self._at("body")
+
+    def _at(self, step):
+        return VERDICTS[self.verdict] if step == self.step else Milter.CONTINUE
 
     def eom(self):
         """Make the calls."""

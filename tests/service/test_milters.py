@@ -15,7 +15,7 @@ from emailrelay.dsn_request import NO_REQUEST, DsnRequest, Notify, RecipientRequ
 from emailrelay.envelope import Address, Body, Envelope
 from emailrelay.errors import ConfigError
 from emailrelay.filters.chain import Chain
-from emailrelay.filters.milter import conversation, milter
+from emailrelay.filters.milter import connection, conversation, milter
 from emailrelay.filters.program import ProgramLimits, Programs
 from emailrelay.filters.spec import parse_chain
 from emailrelay.filters.verdict import (
@@ -219,7 +219,12 @@ async def test_last_line_of_a_body_has_an_end(desk: Desk) -> None:
 
 
 @pytest.mark.parametrize("step", [b"C", b"H", b"M", b"R", b"T", b"L", b"N", b"B", b"E"])
-async def test_verdict_at_any_step_ends_the_dialogue(desk: Desk, step: bytes) -> None:
+@pytest.mark.parametrize("steps", ["together", "one by one"])
+async def test_verdict_at_any_step_is_about_this_message_only(
+    desk: Desk, step: bytes, steps: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if steps != "together":
+        monkeypatch.setattr(connection, "_QUICK", None)
     for answer, expected in (
         (packet(b"a"), Accept),
         (packet(b"d"), Abandon),
@@ -227,12 +232,13 @@ async def test_verdict_at_any_step_ends_the_dialogue(desk: Desk, step: bytes) ->
         (packet(b"t"), Reject),
     ):
         script = ScriptedMilter(answers={step: answer})
-        verdict = await desk.ask(script)
-        assert isinstance(verdict, expected)
-        heard = script.steps_heard.rstrip("AQ")
-        assert heard.endswith(step.decode())
-        each = step == b"R" and expected is Reject and answer == packet(b"r")
-        assert heard.count(step.decode()) == (2 if each else 1)
+        async with serving(script) as place:
+            assert isinstance(await desk.run(f"milter:{place}"), expected)
+            heard = script.steps_heard.rstrip("AQ")
+            for_one = step == b"R" and expected is Reject and answer == packet(b"r")
+            assert steps == "together" or heard.count(step.decode()) == (2 if for_one else 1)
+            script.answers.clear()
+            assert await desk.run(f"milter:{place}") == Accept()
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import ipaddress
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 
 from emailrelay.address_pattern import split
 from emailrelay.arrival_facts import ArrivalFacts
@@ -96,16 +97,7 @@ class MailFacts:
         text = self.envelope.client.partition("%")[0]
         if not text:
             text = _HERE if self.envelope.arrival is None else _HIDDEN
-        if text.startswith("/"):
-            return "localhost", b"L", text
-        try:
-            address = ipaddress.ip_address(text)
-        except ValueError:
-            return "localhost", b"U", ""
-        name = "localhost" if address.is_loopback else f"[{text}]"
-        if address.version == 4:
-            return name, b"4", text
-        return name, b"6", f"IPv6:{text}"
+        return _named(text)
 
     def _macros(self, command: Command, recipient: Address | None) -> dict[str, str]:
         envelope, arrival = self.envelope, self._arrival
@@ -144,6 +136,20 @@ class MailFacts:
                 return {"i": str(self.about.id)}
             case _:
                 return {}
+
+
+@lru_cache(maxsize=256)
+def _named(text: str) -> tuple[str, bytes, str]:
+    if text.startswith("/"):
+        return "localhost", b"L", text
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:
+        return "localhost", b"U", ""
+    name = "localhost" if address.is_loopback else f"[{text}]"
+    if address.version == 4:
+        return name, b"4", text
+    return name, b"6", f"IPv6:{text}"
 
 
 def _octets(text: str) -> bytes:

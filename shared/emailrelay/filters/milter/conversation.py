@@ -1,10 +1,12 @@
 """The dialogue with a milter about one message: from the client's connection to the verdict.
 
 The order of the steps, and the steps that a milter leaves out, are those of Sendmail and Postfix.
+Several steps go out together. A milter reads them one after the other, as the protocol has them.
 """
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from emailrelay.envelope import Address
@@ -82,12 +84,16 @@ class MilterResult:
     """The command that was answered with the verdict."""
     recipient: Address | None = None
     """The recipient that the verdict was given for, if it was one."""
+    whole: bool = True
+    """False if steps that were sent behind have no answer yet."""
 
     @property
     def goes_on(self) -> bool:
         """True if another message of the same client can follow on the connection."""
         whole_client = self.step in (Command.CONNECT, Command.HELO)
-        return not whole_client and self.verdict not in (Answer.SHUT_DOWN, Answer.FAIL)
+        return (
+            self.whole and not whole_client and self.verdict not in (Answer.SHUT_DOWN, Answer.FAIL)
+        )
 
 
 async def converse(
@@ -111,40 +117,41 @@ class _Conversation:
         self._terms = terms
         self._mail = mail
         self._changes = MilterChanges()
+        self._unsent = bytearray()
+        self._unanswered = deque[tuple[Command, Address | None]]()
+        self._skipped = False
+        """True if no more of the body is wanted."""
 
     async def run(self) -> MilterResult:
-        ended = await self._client() or await self._envelope() or await self._content()
-        return ended or MilterResult(await self._end_of_body(), self._changes)
-
-    async def _client(self) -> MilterResult | None:
-        """Begin the session, or end the message before in one that has begun."""
-        if self._connection.used:
-            await self._connection.send(packets.packet(Command.ABORT))
-            return None
-        return await self._step(Command.CONNECT, self._mail.connect) or await self._step(
-            Command.HELO, self._mail.helo
-        )
+        ended = await self._envelope() or await self._content()
+        return ended or await self._end_of_body()
 
     async def _envelope(self) -> MilterResult | None:
-        mail = self._mail
+        """Take the steps up to the last recipient. A message goes on if any recipient is left."""
+        mail, refused = self._mail, self._changes.refused
+        if self._connection.used:
+            self._unsent += packets.packet(Command.ABORT)  # ends the message before
+        elif (
+            ended := await self._step(Command.CONNECT, mail.connect)
+            or await self._step(Command.HELO, mail.helo)
+            or await self._answers()
+        ) is not None:
+            return ended
         if (ended := await self._step(Command.MAIL, mail.mail)) is not None:
             return ended
-        if (ended := await self._recipients()) is not None:
-            return ended
-        return await self._step(Command.DATA, packets.packet(Command.DATA))
-
-    async def _recipients(self) -> MilterResult | None:
-        """Name the recipients. A message goes on without those that are refused, if any is left."""
-        refused, first = self._changes.refused, None
-        for address, data in self._mail.recipients.items():
-            if (ended := await self._step(Command.RCPT, data, address)) is None:
-                continue
-            if not _refuses(ended.verdict):
+        for address, data in mail.recipients.items():
+            if (ended := await self._step(Command.RCPT, data, address)) is not None:
                 return ended
-            refused[address], first = ended.verdict, first or ended
-        return first if len(refused) == len(self._mail.recipients) else None
+        if (ended := await self._answers()) is not None:
+            return ended
+        if len(refused) < len(mail.recipients):
+            return None
+        address, verdict = next(iter(refused.items()))
+        return MilterResult(verdict, self._changes, Command.RCPT, address)
 
     async def _content(self) -> MilterResult | None:
+        if (ended := await self._step(Command.DATA, packets.packet(Command.DATA))) is not None:
+            return ended
         for data in self._header():
             if (ended := await self._step(Command.HEADER, data)) is not None:
                 return ended
@@ -154,9 +161,11 @@ class _Conversation:
         if not self._terms.wants(Command.BODY):
             return None
         for piece in self._mail.body:
-            ended = await self._step(Command.BODY, packets.packet(Command.BODY, piece))
-            if ended is not None:
-                return None if ended.verdict is Answer.SKIP else ended
+            data = packets.packet(Command.BODY, piece)
+            if (ended := await self._step(Command.BODY, data)) is not None:
+                return ended
+            if self._skipped:
+                break
         return None
 
     def _header(self) -> Iterator[bytes]:
@@ -170,30 +179,52 @@ class _Conversation:
     async def _step(
         self, command: Command, data: bytes, recipient: Address | None = None
     ) -> MilterResult | None:
-        """Take a step if the milter wants it; None: the dialogue goes on."""
+        """Take a step if the milter wants it; None: the dialogue goes on.
+
+        The packet goes out with those of the next steps, and the answers come together: each turn
+        of the dialogue costs more than all packets of a small message.
+        """
         if not self._terms.wants(command):
             return None
-        macros = self._mail.macros(command, recipient, self._terms)
-        await self._connection.send(macros + data)
-        if not self._terms.answers(command):
-            return None
-        answer = await self._answer()
-        if isinstance(answer, Modification):
-            raise MilterError(f"it asks for a change too early, at {command.name}")
-        if answer is Answer.SKIP and command is not Command.BODY:
-            raise MilterError(f"it skips the body at {command.name}")
-        if answer is Answer.CONTINUE:
-            return None
-        return MilterResult(answer, self._changes, command, recipient)
+        self._unsent += self._mail.macros(command, recipient, self._terms)
+        self._unsent += data
+        if self._terms.answers(command):
+            self._unanswered.append((command, recipient))
+        more = len(self._unsent) < packets.CHUNK and self._connection.answers_together
+        return None if more else await self._answers()
 
-    async def _end_of_body(self) -> MilterVerdict:
-        macros = self._mail.macros(Command.END_OF_BODY, None, self._terms)
-        await self._connection.send(macros + packets.packet(Command.END_OF_BODY))
+    async def _answers(self) -> MilterResult | None:
+        """Send what is left, and read the answers up to one that ends the dialogue."""
+        if self._unsent:
+            await self._connection.send(bytes(self._unsent))
+            self._unsent.clear()
+        while self._unanswered:
+            command, recipient = self._unanswered.popleft()
+            answer = await self._answer()
+            if isinstance(answer, Modification):
+                raise MilterError(f"it asks for a change too early, at {command.name}")
+            if answer is Answer.SKIP:
+                if command is not Command.BODY:
+                    raise MilterError(f"it skips the body at {command.name}")
+                self._skipped = True
+            elif recipient is not None and _refuses(answer):
+                self._changes.refused[recipient] = answer
+            elif answer is not Answer.CONTINUE:
+                whole = not self._unanswered
+                return MilterResult(answer, self._changes, command, recipient, whole=whole)
+        return None
+
+    async def _end_of_body(self) -> MilterResult:
+        self._unsent += self._mail.macros(Command.END_OF_BODY, None, self._terms)
+        self._unsent += packets.packet(Command.END_OF_BODY)
+        if (ended := await self._answers()) is not None:
+            # It may answer to the end of the body or not, and a late answer would be misread.
+            return replace(ended, whole=False)
         while isinstance(answer := await self._answer(), Modification):
             self._note(answer)
         if answer is Answer.SKIP:
             raise MilterError("it skips the body after its end")
-        return answer
+        return MilterResult(answer, self._changes)
 
     async def _answer(self) -> packets.Response:
         while True:

@@ -73,7 +73,8 @@ async def run(
             kept = new_envelope.changed(kept, result.changes.envelope)
             if not kept.recipients:
                 return Abandon(refused=verdict.refused)
-            await asyncio.to_thread(_apply, copy, mail, result, kept)
+            if kept != envelope or result.changes.header or result.changes.new_body:
+                await asyncio.to_thread(_apply, copy, mail, result, kept)
     return verdict
 
 
