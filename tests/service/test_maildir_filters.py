@@ -153,6 +153,17 @@ async def test_absent_directory_is_named_at_the_start_and_holds_mail_back(
     assert "is no directory" in unstartable(parse_chain([f"{kind}:{file}"]))[f"{kind}:{file}"]
 
 
+async def test_directory_of_mailboxes_is_made_for_the_first_delivery(desk: Desk) -> None:
+    spec = f"deliver:{desk.folder}/new"
+    assert unstartable(parse_chain([spec])) == {}
+    assert (await desk.ask(spec, copy=desk.copy(CONTENT, LOCAL))).verdict == Accept()
+    assert mail_in(desk.folder / "new/ann") == [CONTENT]
+    spec = f"copy:{desk.folder}/absent"
+    assert unstartable(parse_chain([spec])) == {
+        spec: f"{desk.folder}/absent: there is no such directory"
+    }
+
+
 @pytest.mark.parametrize("spec", ["archive:", "archive:x", "copy:", "copy:x", "deliver:"])
 def test_wrong_specs_are_refused(spec: str) -> None:
     with pytest.raises(ConfigError, match="write a directory with a slash"):

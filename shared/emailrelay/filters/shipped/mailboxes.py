@@ -10,7 +10,7 @@ from emailrelay.filters.copy import FilterCopy
 from emailrelay.filters.editing import chunks
 from emailrelay.filters.result import opened, read_envelope
 from emailrelay.filters.shipped.envelope_edit import write_envelope
-from emailrelay.filters.shipped.maildir import maildir_name, write_into
+from emailrelay.filters.shipped.maildir import maildir_name, make_directory, write_into
 from emailrelay.filters.shipped.parameters import ArchiveFilter, CopyFilter, DeliverFilter
 from emailrelay.filters.verdict import Abandon, Accept
 from emailrelay.queue_id import QueueId, arrived_at
@@ -34,10 +34,7 @@ def archive(one: ArchiveFilter, copy: FilterCopy, message: QueueId) -> None:
     if one.by_day:
         # The day of arrival: another run finds its own copy.
         folder /= time.strftime("%Y-%m-%d", time.localtime(arrived_at(message)))
-        try:
-            one.directory.mkdir(0o700, exist_ok=True)
-        except OSError as error:
-            raise MailboxUnusable(f"{one.directory}: {error.strerror}") from error
+        _make(one.directory)
     envelope = read_envelope(copy.envelope) if one.envelope else None
     _write([folder], copy, message, envelope)
 
@@ -60,11 +57,20 @@ def deliver(one: DeliverFilter, copy: FilterCopy, message: QueueId) -> Accept | 
     envelope = read_envelope(copy.envelope)
     if not envelope.to_local:
         return Accept()
-    _write([one.directory / _folder(name) for name in envelope.to_local], copy, message)
+    boxes = [one.directory / _folder(name) for name in envelope.to_local]
+    _make(one.directory)
+    _write(boxes, copy, message)
     if not envelope.to_remote:
         return Abandon()
     write_envelope(copy, envelope._replace(to_local=()))
     return Accept()
+
+
+def _make(directory: Path) -> None:
+    try:
+        make_directory(directory)
+    except OSError as error:
+        raise MailboxUnusable(f"{directory}: {error.strerror}") from error
 
 
 def _folder(mailbox: Address) -> str:

@@ -49,24 +49,35 @@ def write_into(maildir: Path, name: str, pieces: Iterable[bytes]) -> None:
     _sync(maildir / "new")
 
 
+def make_directory(directory: Path) -> None:
+    """Make a directory on stable storage, unless it is there; raise OSError if that fails."""
+    try:
+        directory.mkdir(0o700)
+    except FileExistsError:
+        return
+    _sync(directory.parent)
+
+
 def maildir_trouble(maildir: Path) -> str:
     """Return the reason for which nothing can be written into a maildir, or an empty text."""
-    if maildir.exists():
-        if not maildir.is_dir():
-            return f"{maildir}: is no directory"
+    if maildir.is_dir():
         return "" if os.access(maildir, os.W_OK | os.X_OK) else f"{maildir}: no write permission"
-    if not maildir.parent.is_dir():
-        return f"{maildir}: there is no such directory"
+    if maildir.exists() or not maildir.parent.is_dir():
+        return directory_trouble(maildir)
     return "" if os.access(maildir.parent, os.W_OK) else f"{maildir}: cannot be made"
+
+
+def directory_trouble(directory: Path) -> str:
+    """Return the reason for which a directory cannot be used, or an empty text."""
+    if directory.is_dir():
+        return ""
+    absent = "is no directory" if directory.exists() else "there is no such directory"
+    return f"{directory}: {absent}"
 
 
 def _make(maildir: Path) -> None:
     for folder in (maildir, *(maildir / name for name in _FOLDERS)):
-        try:
-            folder.mkdir(0o700)
-        except FileExistsError:
-            continue
-        _sync(folder.parent)
+        make_directory(folder)
 
 
 def _sync(directory: Path) -> None:

@@ -19,7 +19,7 @@ from emailrelay.filters.shipped import (
 )
 from emailrelay.filters.shipped.header_block import read_header, write_message
 from emailrelay.filters.shipped.header_edits import edited_header
-from emailrelay.filters.shipped.maildir import maildir_trouble
+from emailrelay.filters.shipped.maildir import directory_trouble, maildir_trouble
 from emailrelay.filters.shipped.parameters import (
     ArchiveFilter,
     CopyFilter,
@@ -116,7 +116,9 @@ def trouble_of(one: Worked | MxFilter) -> str:
             except _UNUSABLE as error:
                 return str(error)
             return ""
-        case ArchiveFilter() | CopyFilter() | DeliverFilter():
+        case CopyFilter():
+            return directory_trouble(one.directory)
+        case ArchiveFilter() | DeliverFilter():
             return maildir_trouble(one.directory)
         case _:
             assert_never(one)
