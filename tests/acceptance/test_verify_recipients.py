@@ -1,10 +1,15 @@
 """Clients of real processes hear the next server's answer at RCPT (--verify-recipients)."""
 
+import os
 import smtplib
+import subprocess
 from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+from tests.acceptance.command import SYSTEM_PYTHON
+from tests.acceptance.local_users import ENVIRONMENT, GROUP, MEMBER, OTHERS, SERVICE, Ground
 from tests.acceptance.postfix import Postfix, needs_postfix
 from tests.acceptance.relay import HANG, Relay, Service, until
 
@@ -91,6 +96,42 @@ def test_client_hears_postfix(relay: Relay) -> None:
     assert arrival.recipients == ["good@y.test"]
     # The message went over the connection of the questions.
     assert postfix.log.count(": connect from localhost") == 1
+
+
+CONNECT = "import sys; from emailrelay.store.chooser import recipient_sockets as at; at(sys.argv[1]).connected()"
+IMPOSTOR = "import signal, sys; from emailrelay.store.chooser import recipient_sockets as at\nwith at(sys.argv[1]).listening(): print(flush=True); signal.pause()"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become other users")
+@pytest.mark.skipif(not SYSTEM_PYTHON.exists(), reason="needs a Python for all users")
+def test_only_the_services_and_their_group_reach_the_answers() -> None:
+    ground = Ground(mode=0o3770)
+    spool = ground.spool
+    forwarder = ["emailrelay_forwarder", "--verify-recipients", "--forward-to=127.0.0.1:9"]
+    words = [SYSTEM_PYTHON, "-P", "-m", *forwarder, f"--spool-dir={spool}"]
+    with ExitStack() as stack:
+        stack.callback(ground.clear_away)
+        if ground.run("-c", "import pydantic_core, emailrelay").status != 0:
+            pytest.skip("the system's Python is of another release than this one's packages")
+        process = subprocess.Popen(words, cwd="/", env=ENVIRONMENT, stdout=subprocess.DEVNULL)
+        stack.callback(process.wait, HANG)
+        stack.callback(process.terminate)
+        folder = spool / ".recipients"
+        until(lambda: folder.exists() and list(folder.glob("*[0-9a-f]")), "the forwarder listens")
+        (own,) = folder.iterdir()
+        assert own.lstat().st_uid == SERVICE
+
+        for user, groups, status in ((SERVICE, [], 0), (MEMBER, [GROUP], 0), (OTHERS, [], 1)):
+            ended = ground.run("-c", CONNECT, spool, user=user, groups=groups)
+            assert ended.status == status, ended.err
+        assert "PermissionError" in ended.err
+
+        # In a sticky spool no member of the group can answer in the place of the forwarder.
+        process.terminate()
+        assert process.wait(HANG) == 0
+        impostor = stack.enter_context(ground.start_member(IMPOSTOR, spool))
+        stack.callback(impostor.kill)
+        assert "belongs to user" in ground.run("-c", CONNECT, spool, user=SERVICE).err
 
 
 def _lives(pid: int) -> bool:

@@ -25,8 +25,9 @@ from emailrelay.secrets import ClientAccount, Form, Secret
 from emailrelay.stage import Stage
 from emailrelay_forwarder.delivery import recipient_check
 from emailrelay_forwarder.delivery.recipient_question import RecipientQuestion
-from emailrelay_forwarder.session.account import of_secrets
+from emailrelay_forwarder.session.account import Account, of_secrets
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls
+from emailrelay_forwarder.session.route import NextServer
 from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_receiver.session import address_check
 
@@ -311,7 +312,11 @@ def with_account(authority: Authority, password: str) -> SessionSettings:
     secret = Secret(password)
     account = of_secrets(ClientAccount(selector="", form=Form.PLAIN, id="alice", secret=secret))
     policy = Policy(tls=Tls(authorities=authority.path))
-    return replace(PATIENT, policy=policy, accounts=lambda _selector, _server: account)
+
+    def the_one(_selector: str, _server: NextServer) -> Account:
+        return account
+
+    return replace(PATIENT, policy=policy, accounts=the_one)
 
 
 async def test_address_verifier_and_aliases_come_first(tmp_path: Path) -> None:
