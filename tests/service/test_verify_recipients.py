@@ -48,6 +48,8 @@ ACCEPTED = "250 2.1.5 recipient ok"
         ("450 4.7.1 greylisted", "450 4.7.1 greylisted"),
         ("552 5.2.2 full|today", "552 5.2.2 full?today"),
         ("550 unknown", "550 5.1.1 unknown"),
+        ("550 5.1.1 unbekannt: Jörg", "550 5.1.1 unbekannt: Jörg"),
+        ("556 5.1.10 null MX", "556 5.1.10 null MX"),
         ("451 later", "451 4.2.0 later"),
         ("550-5.1.1 a\r\n550 5.1.1 b", "550 5.1.1 a 5.1.1 b"),
         ("550 5.1.1 \x1b[2Jno", "550 5.1.1  [2Jno"),
