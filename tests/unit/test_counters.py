@@ -20,6 +20,8 @@ from emailrelay.events import (
     MonitorTrouble,
     MoreTrouble,
     Received,
+    RecipientChecked,
+    RecipientUnchecked,
     Rejected,
     Vanished,
 )
@@ -64,6 +66,16 @@ def in_child(act: Callable[[], object]) -> None:
 @pytest.fixture
 def here(tmp_path: Path) -> Path:
     return tmp_path / "run"
+
+
+def test_recipients_are_counted_by_the_answer_of_the_next_server(here: Path) -> None:
+    count = Counters(here, never)
+    count(RecipientChecked(result="refused", reply="550 5.1.1 no"))
+    count(RecipientUnchecked(reason="no answer"))
+    count(RecipientUnchecked(reason="no route"))
+    name = "emailrelay_recipient_checks_total"
+    assert total(here, name, result="refused") == 1
+    assert total(here, name, result="unknown") == 2
 
 
 def test_a_message_is_counted_with_its_octets_and_the_time_of_its_sync(here: Path) -> None:
