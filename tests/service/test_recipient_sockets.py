@@ -27,7 +27,7 @@ from emailrelay.store.spool.disk import directory
 from emailrelay_forwarder import recipient_answers
 from emailrelay_forwarder.delivery import recipient_cache
 from emailrelay_forwarder.delivery.recipient_cache import RecipientCache, RecipientKey
-from emailrelay_receiver.clients import next_server
+from emailrelay_receiver.clients import forwarder_questions
 
 
 async def test_without_a_forwarder_recipients_are_accepted_at_once(tmp_path: Path) -> None:
@@ -50,7 +50,7 @@ async def test_without_a_forwarder_recipients_are_accepted_at_once(tmp_path: Pat
 async def test_forwarder_that_hangs_delays_one_client_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(next_server, "_WITHIN", 0.2)
+    monkeypatch.setattr(forwarder_questions, "_WITHIN", 0.2)
     with recipient_sockets(tmp_path).listening():
         async with receiving(proxy_settings(tmp_path)) as running, client_of(running) as client:
             assert (await client.rcpt()).startswith("250")
