@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.acceptance.relay import until
 from tests.fakes.smtp_peer import SmtpPeer
 from tests.service.forwarding import Office
@@ -19,7 +21,7 @@ from tests.service.verifying import answering, client_of, proxy_settings
 from emailrelay import silence
 from emailrelay.envelope import Address
 from emailrelay.events import RecipientUnchecked
-from emailrelay.reply import Reply
+from emailrelay.reply import LONGEST_TEXT, Reply, one_line
 from emailrelay.routes import Route
 from emailrelay.silence import Silence
 from emailrelay.store.chooser import recipient_sockets
@@ -27,7 +29,12 @@ from emailrelay.store.spool.disk import directory
 from emailrelay_forwarder import recipient_answers
 from emailrelay_forwarder.delivery import recipient_cache
 from emailrelay_forwarder.delivery.recipient_cache import RecipientCache, RecipientKey
+from emailrelay_forwarder.delivery.recipient_question import RecipientAnswer, RecipientQuestion
 from emailrelay_receiver.clients import forwarder_questions
+from emailrelay_receiver.dialogue.verifier_answer import Unknown, from_line, question
+
+WORDS = st.text().map(lambda text: one_line(text.replace("|", "?")))
+"""The texts that a receiver asks about."""
 
 
 async def test_without_a_forwarder_recipients_are_accepted_at_once(tmp_path: Path) -> None:
@@ -152,6 +159,29 @@ async def test_line_that_is_no_question_ends_the_connection(tmp_path: Path, line
                 assert await reader.read() == b""
         writer.close()
         assert peer.connections == 0
+
+
+@given(
+    recipient=WORDS,
+    sender=WORDS,
+    user=WORDS,
+    utf8=st.sampled_from(["", "utf8"]),
+)
+def test_forwarder_reads_what_the_receiver_asks(
+    recipient: str, sender: str, user: str, utf8: str
+) -> None:
+    fields = (recipient, sender, "192.0.2.1:25", "relay.test", "PLAIN", user, "s1", utf8)
+    asked = RecipientQuestion.read(question(fields)[:-1])
+    assert asked == (recipient, sender, user, "s1", utf8 == "utf8")
+
+
+@given(code=st.integers(400, 599), text=st.text())
+def test_receiver_reads_what_the_forwarder_answers(code: int, text: str) -> None:
+    said = Reply.of(code, f"{code // 100}.7.1 {text}")
+    answer = from_line(RecipientAnswer(said).line()[:-1])
+    assert isinstance(answer, Unknown)
+    assert answer.reply.code == code
+    assert answer.reply.text == Reply.of(code, said.text.replace("|", "?")).text[:LONGEST_TEXT]
 
 
 def test_cache_is_bounded_and_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
