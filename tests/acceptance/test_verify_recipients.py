@@ -34,6 +34,11 @@ def heard(port: int, recipient: str) -> str:
     return f"{code} {text.decode()}"
 
 
+def wait_for_550(port: int, recipient: str) -> None:
+    """Ask until there is an answer: on a busy machine the first may take too long."""
+    until(lambda: heard(port, recipient).startswith("550"), f"{recipient} is refused")
+
+
 def test_one_bad_address_fails_no_other(relay: Relay) -> None:
     sink = relay.sink().start()
     relay.forwarder(sink.port, "--verify-recipients").start()
@@ -43,7 +48,7 @@ def test_one_bad_address_fails_no_other(relay: Relay) -> None:
     assert refused == {"refused@y.test": (550, b"5.1.1 nobody of that name")}
     (arrival,) = sink.wait_for(1)
     assert arrival.recipients == ["good@y.test"]
-    (told,) = ours.events("rejected")
+    (told,) = ours.hear("rejected")
     assert told["reply"] == "550 5.1.1 nobody of that name"
     relay.drained()
 
@@ -55,7 +60,8 @@ def test_kills_of_forwarders_leave_clients_with_250_until_another_answers(relay:
     folder = relay.spool / ".recipients"
     assert len(list(folder.iterdir())) == 2
     # A pool of workers: either may get the question.
-    assert {heard(ours.port, f"refused{n}@y.test")[:3] for n in range(4)} == {"550"}
+    for number in range(4):
+        wait_for_550(ours.port, f"refused{number}@y.test")
 
     workers = forwarder.workers()
     forwarder.kill()
@@ -64,7 +70,7 @@ def test_kills_of_forwarders_leave_clients_with_250_until_another_answers(relay:
     ours.hear("recipient_unchecked")
 
     forwarder.start()
-    until(lambda: heard(ours.port, "refused@y.test").startswith("550"), "another forwarder answers")
+    wait_for_550(ours.port, "refused@y.test")
     assert forwarder.stop() == 0
     assert list(folder.iterdir()) == []
 
