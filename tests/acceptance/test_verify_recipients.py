@@ -43,12 +43,13 @@ def test_one_bad_address_fails_no_other(relay: Relay) -> None:
     sink = relay.sink().start()
     relay.forwarder(sink.port, "--verify-recipients").start()
     ours = receiver(relay)
+    wait_for_550(ours.port, "refused0@y.test")
     with client(ours.port) as peer:
         refused = peer.sendmail("from@us.test", ["refused@y.test", "good@y.test"], MAIL)
     assert refused == {"refused@y.test": (550, b"5.1.1 nobody of that name")}
     (arrival,) = sink.wait_for(1)
     assert arrival.recipients == ["good@y.test"]
-    (told,) = ours.hear("rejected")
+    (told,) = ours.hear("rejected", to=["refused@y.test"])
     assert told["reply"] == "550 5.1.1 nobody of that name"
     relay.drained()
 
@@ -86,6 +87,7 @@ def test_client_hears_postfix(relay: Relay) -> None:
         stack.callback(postfix.stop)
         relay.forwarder(postfix.port, "--verify-recipients").start()
         ours = receiver(relay)
+        assert heard(postfix.port, "refused@y.test").startswith("550")
         with client(ours.port) as peer:
             refused = peer.sendmail(
                 "from@us.test", ["refused@y.test", "later@y.test", "good@y.test"], MAIL
@@ -101,7 +103,7 @@ def test_client_hears_postfix(relay: Relay) -> None:
     )
     assert arrival.recipients == ["good@y.test"]
     # The message went over the connection of the questions.
-    assert postfix.log.count(": connect from localhost") == 1
+    assert postfix.log.count(": connect from localhost") == 2
 
 
 CONNECT = "import sys; from emailrelay.store.chooser import recipient_sockets as at; at(sys.argv[1]).connected()"
