@@ -20,7 +20,8 @@ from tests.service.verifying import answering, client_of, proxy_settings
 
 from emailrelay import silence
 from emailrelay.envelope import Address
-from emailrelay.events import RecipientUnchecked
+from emailrelay.events import RecipientChecked, RecipientUnchecked
+from emailrelay.metrics.declared import COUNTERS
 from emailrelay.reply import LONGEST_TEXT, Reply, one_line
 from emailrelay.routes import Route
 from emailrelay.silence import Silence
@@ -197,3 +198,11 @@ def test_cache_is_bounded_and_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache.get(keys[2], 161.0) == yes
     cache.keep(keys[2], later, now=162.0)
     assert cache.get(keys[2], 163.0) is None
+
+
+def test_recipients_are_counted_by_the_answer_of_the_next_server() -> None:
+    counted = {each.event: each for each in COUNTERS if each.name == "emailrelay_recipient_checks"}
+    refused = RecipientChecked(result="refused", reply="550 5.1.1 no")
+    assert list(counted[RecipientChecked].increments(refused)) == [(("refused",), 1.0)]
+    unknown = RecipientUnchecked(reason="no answer")
+    assert list(counted[RecipientUnchecked].increments(unknown)) == [(("unknown",), 1.0)]

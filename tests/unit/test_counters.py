@@ -20,8 +20,6 @@ from emailrelay.events import (
     MonitorTrouble,
     MoreTrouble,
     Received,
-    RecipientChecked,
-    RecipientUnchecked,
     Rejected,
     Vanished,
 )
@@ -201,13 +199,3 @@ def test_each_metric_has_one_description_and_one_set_of_labels() -> None:
     described = {(rule.name, rule.help, rule.labels) for rule in COUNTERS}
     names = {rule.name for rule in COUNTERS} | {rule.name for rule in HISTOGRAMS}
     assert len(names) == len(described) + len(HISTOGRAMS)
-
-
-def test_recipients_are_counted_by_the_answer_of_the_next_server(here: Path) -> None:
-    count = Counters(here, never)
-    count(RecipientChecked(result="refused", reply="550 5.1.1 no"))
-    count(RecipientUnchecked(reason="no answer"))
-    count(RecipientUnchecked(reason="no route"))
-    name = "emailrelay_recipient_checks_total"
-    assert total(here, name, result="refused") == 1
-    assert total(here, name, result="unknown") == 2
