@@ -31,6 +31,14 @@ def test_a_proxy_connects_once_for_each_client_session(command: Command, sink: S
     assert third == fifth != first
 
 
+def test_a_proxys_client_hears_the_next_server_at_rcpt(command: Command, sink: Sink) -> None:
+    daemon = command.daemon("--as-proxy", sink.address, "--verify-recipients")
+    with client(daemon) as session:
+        refused = session.sendmail("a@x.net", ["refused@y.net", "b@y.net"], TEXT)
+    assert refused == {"refused@y.net": (550, b"5.1.1 nobody of that name")}
+    assert [arrival.recipients for arrival in sink.arrivals()] == [["b@y.net"]]
+
+
 async def test_a_proxy_may_pass_on_to_some_and_fail_the_others(command: Command) -> None:
     async with SmtpPeer(recipients={b"nobody@y.net": "550 5.1.1 who?"}) as peer:
         options = ("--as-proxy", peer.address, "--forward-to-some")

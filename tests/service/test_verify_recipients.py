@@ -1,21 +1,16 @@
 """The next server's answer at RCPT: a real receiver, a forwarder's answers, a scripted server."""
 
 import asyncio
-import contextlib
-import os
-import shutil
 import socket
-import stat
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tests.acceptance.relay import until
+from tests.fakes.secure_peer import SecurePeer
 from tests.fakes.smtp_peer import Close, Hang, Say, Script, SmtpPeer
+from tests.service.certificates import Authority
 from tests.service.forwarding import CONTENT, PATIENT, Office
-from tests.service.receiving import HANG, receiving
-from tests.service.verifying import answering, client_of, proxied, proxy_settings
+from tests.service.verifying import client_of, proxied
 
 from emailrelay import silence
 from emailrelay.ack import Ack
@@ -23,23 +18,25 @@ from emailrelay.config import ForwarderSettings, ReceiverSettings
 from emailrelay.config.reading import read
 from emailrelay.envelope import Address, Envelope
 from emailrelay.errors import ConfigError
-from emailrelay.events import RecipientChecked, RecipientUnchecked
+from emailrelay.events import RecipientChecked, RecipientUnchecked, SignInRefused
 from emailrelay.reply import Reply
 from emailrelay.routes import Route, Routes
-from emailrelay.silence import Silence
+from emailrelay.secrets import ClientAccount, Form, Secret
 from emailrelay.stage import Stage
-from emailrelay.store.chooser import recipient_sockets
-from emailrelay.store.spool.disk import directory
-from emailrelay_forwarder import recipient_answers
-from emailrelay_forwarder.delivery import recipient_cache, recipient_check
-from emailrelay_forwarder.delivery.recipient_cache import RecipientCache, RecipientKey
+from emailrelay_forwarder.delivery import recipient_check
 from emailrelay_forwarder.delivery.recipient_question import RecipientQuestion
+from emailrelay_forwarder.session.account import Account, of_secrets
 from emailrelay_forwarder.session.policy import Mode, Policy, Tls
-from emailrelay_receiver.clients import next_server
+from emailrelay_forwarder.session.route import NextServer
+from emailrelay_forwarder.session.session_settings import SessionSettings
 from emailrelay_receiver.session import address_check
 
 PIPELINING = {"EHLO": "250-peer.test\r\n250-PIPELINING\r\n250 SMTPUTF8"}
+
+
 PLAIN = {"EHLO": "250 peer.test"}
+
+
 ACCEPTED = "250 2.1.5 recipient ok"
 
 
@@ -51,6 +48,8 @@ ACCEPTED = "250 2.1.5 recipient ok"
         ("450 4.7.1 greylisted", "450 4.7.1 greylisted"),
         ("552 5.2.2 full|today", "552 5.2.2 full?today"),
         ("550 unknown", "550 5.1.1 unknown"),
+        ("550 5.1.1 unbekannt: Jörg", "550 5.1.1 unbekannt: Jörg"),
+        ("556 5.1.10 null MX", "556 5.1.10 null MX"),
         ("451 later", "451 4.2.0 later"),
         ("550-5.1.1 a\r\n550 5.1.1 b", "550 5.1.1 a 5.1.1 b"),
         ("550 5.1.1 \x1b[2Jno", "550 5.1.1  [2Jno"),
@@ -209,49 +208,6 @@ async def test_server_that_cannot_be_reached_means_250(tmp_path: Path) -> None:
     assert "connection refused" in str(event)
 
 
-async def test_without_a_forwarder_recipients_are_accepted_at_once(tmp_path: Path) -> None:
-    async with (
-        receiving(proxy_settings(tmp_path)) as running,
-        client_of(running) as client,
-    ):
-        assert (await client.rcpt()).startswith("250")
-        event = await running.until(RecipientUnchecked)
-        assert "no forwarder with verify_recipients runs here" in str(event)
-        async with SmtpPeer({"RCPT": "550 5.1.1 no"}) as peer:
-            async with answering(tmp_path, Office(peer.address)):
-                assert await client.rcpt() == "550 5.1.1 no"
-            # The forwarder has ended, and another begins.
-            assert (await client.rcpt()).startswith("250")
-            async with answering(tmp_path, Office(peer.address)):
-                assert await client.rcpt() == "550 5.1.1 no"
-
-
-async def test_forwarder_that_hangs_delays_one_client_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(next_server, "_WITHIN", 0.2)
-    with recipient_sockets(tmp_path).listening():
-        async with receiving(proxy_settings(tmp_path)) as running, client_of(running) as client:
-            assert (await client.rcpt()).startswith("250")
-            assert (await client.rcpt()).startswith("250")
-            await running.until(RecipientUnchecked, 2)
-            reasons = [e.reason for e in running.events if isinstance(e, RecipientUnchecked)]
-    assert reasons == [
-        "no forwarder answers within 0.2 s",
-        "no forwarder answered a short time ago",
-    ]
-
-
-def test_after_a_pause_one_question_ends_the_silence() -> None:
-    asked = Silence()
-    assert not asked.forbids(0.0)
-    asked.begin(0.0)
-    assert asked.forbids(silence.PAUSE - 1)
-    assert [asked.forbids(silence.PAUSE) for _ in range(3)] == [False, True, True]
-    asked.end()
-    assert not asked.forbids(silence.PAUSE)
-
-
 async def test_session_that_the_server_closed_is_replaced(tmp_path: Path) -> None:
     async with (
         SmtpPeer({"RCPT": ["250 2.1.5 ok", Close(), "550 5.1.1 no"]}) as peer,
@@ -331,6 +287,40 @@ async def test_no_question_goes_in_clear_where_tls_is_required(tmp_path: Path) -
     assert "STARTTLS" in str(event)
 
 
+async def test_question_is_asked_after_the_login_of_a_delivery(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    offers, passwords = ("AUTH PLAIN",), {"alice": "open sesame"}
+    async with SecurePeer(authority.context(), offers=offers, passwords=passwords) as peer:
+        office = Office(peer.address, settings=with_account(authority, "open sesame"))
+        async with proxied(tmp_path, office) as client:
+            assert (await client.rcpt()).startswith("250")
+            assert peer.signed_in == [("alice", "PLAIN")]
+            assert b"MAIL" not in peer.clear
+            assert peer.lines[-2:] == ["MAIL FROM:<s@x.test>", "RCPT TO:<r@y.test>"]
+
+
+async def test_questions_try_a_refused_password_once(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    async with SecurePeer(authority.context(), offers=("AUTH PLAIN",)) as peer:
+        office = Office(peer.address, settings=with_account(authority, "wrong"))
+        async with proxied(tmp_path, office) as client:
+            for recipient in ("a@y.test", "b@y.test", "c@y.test"):
+                assert (await client.rcpt(recipient)).startswith("250")
+        assert len([line for line in peer.lines if line.startswith("AUTH")]) == 1
+        assert len(office.events(SignInRefused)) == 1
+
+
+def with_account(authority: Authority, password: str) -> SessionSettings:
+    secret = Secret(password)
+    account = of_secrets(ClientAccount(selector="", form=Form.PLAIN, id="alice", secret=secret))
+    policy = Policy(tls=Tls(authorities=authority.path))
+
+    def the_one(_selector: str, _server: NextServer) -> Account:
+        return account
+
+    return replace(PATIENT, policy=policy, accounts=the_one)
+
+
 async def test_address_verifier_and_aliases_come_first(tmp_path: Path) -> None:
     script = """#!/bin/sh
 case "$1" in
@@ -376,102 +366,6 @@ async def test_address_that_no_question_can_hold_is_accepted(tmp_path: Path) -> 
     ):
         assert (await client.rcpt("a|b@y.test")).startswith("250")
         assert peer.connections == 0
-
-
-async def test_socket_of_a_dead_process_is_removed(tmp_path: Path) -> None:
-    folder = tmp_path / ".recipients"
-    async with (
-        SmtpPeer({"RCPT": "550 5.1.1 no"}) as peer,
-        answering(tmp_path, Office(peer.address)),
-    ):
-        (live,) = folder.iterdir()
-        assert all(stat.S_IMODE(at.stat().st_mode) & 0o007 == 0 for at in (live, folder))
-        with socket.socket(socket.AF_UNIX) as dead:
-            dead.bind(str(folder / "1.dead"))
-        sockets = recipient_sockets(tmp_path)
-        for _ in range(20):  # they are tried in any order
-            sockets.connected().close()
-        assert list(folder.iterdir()) == [live]
-    assert list(folder.iterdir()) == []
-
-
-async def test_socket_that_is_removed_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recipient_answers, "_LOOK", 0.05)
-    monkeypatch.setattr(directory, "_LOOK", 0.0)
-    async with (
-        SmtpPeer({"RCPT": "550 5.1.1 no"}) as peer,
-        answering(tmp_path, Office(peer.address)),
-    ):
-        shutil.rmtree(tmp_path / ".recipients")
-        await asyncio.to_thread(until, recipients_of(tmp_path), "another is there")
-        recipient_sockets(tmp_path).connected().close()
-
-
-def recipients_of(spool: Path) -> Callable[[], list[Path]]:
-    return lambda: [at for at in (spool / ".recipients").glob("*") if at.suffix != ".new"]
-
-
-async def test_link_or_strange_socket_is_no_forwarder(tmp_path: Path) -> None:
-    folder = tmp_path / ".recipients"
-    folder.mkdir(mode=0o770)
-    sockets = recipient_sockets(tmp_path)
-    with socket.socket(socket.AF_UNIX) as foreign:
-        foreign.bind(str(tmp_path / "foreign"))
-        foreign.listen()
-        (folder / "1.link").symlink_to(tmp_path / "foreign")
-        with pytest.raises(OSError, match="is no socket"):
-            sockets.connected()
-        (folder / "1.link").unlink()
-        (tmp_path / "foreign").rename(folder / "2.foreign")
-        sockets.connected().close()
-        if os.geteuid() == 0:
-            # A socket with another owner than its listener; then one of a stranger, in a sticky spool.
-            os.chown(folder / "2.foreign", 65534, 65534)
-            with pytest.raises(PermissionError, match="listens at the socket"):
-                sockets.connected()
-            folder.chmod(0o1770)
-            with pytest.raises(PermissionError, match="belongs to user 65534"):
-                sockets.connected()
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        b"",
-        b"a|b|c",
-        b"r@y|s@x|c|d|none|||utf8|",
-        b"\xff|||||||",
-        b"r@y\r|s@x|c|d|none|||",
-        b"x" * 9000,
-    ],
-)
-async def test_line_that_is_no_question_ends_the_connection(tmp_path: Path, line: bytes) -> None:
-    async with SmtpPeer() as peer, answering(tmp_path, Office(peer.address)):
-        sock = recipient_sockets(tmp_path).connected()
-        reader, writer = await asyncio.open_unix_connection(sock=sock)
-        writer.write(line + b"\n")
-        async with asyncio.timeout(HANG):
-            with contextlib.suppress(ConnectionError):
-                assert await reader.read() == b""
-        writer.close()
-        assert peer.connections == 0
-
-
-def test_cache_is_bounded_and_forgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recipient_cache, "MOST", 2)
-    cache, route = RecipientCache(), Route(name="r", smarthosts=("h:25",))
-    keys = [RecipientKey(route, Address("s@x"), Address(f"{n}@y"), utf8=False) for n in range(3)]
-    yes, no, later = Reply(250, "ok"), Reply(550, "no"), Reply(450, "later")
-    for key in keys:
-        cache.keep(key, no, now=100.0)
-    assert [cache.get(key, 130.0) for key in keys] == [None, no, no]
-    assert cache.get(keys[2], 160.0) is None
-    cache.keep(keys[2], yes, now=160.0)
-    assert cache.get(keys[2], 161.0) == yes
-    cache.keep(keys[2], later, now=162.0)
-    assert cache.get(keys[2], 163.0) is None
 
 
 def problems(kind: type[ReceiverSettings | ForwarderSettings], *flags: str) -> list[str]:

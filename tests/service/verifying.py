@@ -1,7 +1,7 @@
 """A receiver and the questions of a forwarder's process, in the test's loop, around one spool."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,6 @@ from tests.service.receiving import Peer, Running, receiving
 
 from emailrelay.config import ReceiverSettings
 from emailrelay.store.chooser import recipient_sockets
-from emailrelay_forwarder.delivery.recipient_question import RecipientAnswer, RecipientQuestion
 from emailrelay_forwarder.recipient_answers import RecipientAnswers
 
 
@@ -23,12 +22,11 @@ def proxy_settings(spool: Path, **values: object) -> ReceiverSettings:
 @asynccontextmanager
 async def answering(spool: Path, office: Office) -> AsyncGenerator[None]:
     """Answer questions as a forwarder process does."""
-
-    def answer(asked: RecipientQuestion) -> Awaitable[RecipientAnswer]:
-        return office.forwarding.recipient_check.ask(asked)
-
     ready = asyncio.Event()
-    answers = RecipientAnswers(recipient_sockets(spool).listening, answer, office.told.append)
+    listen = recipient_sockets(spool).listening
+    answers = RecipientAnswers(
+        listen, lambda: office.forwarding.recipient_check, office.told.append
+    )
     work = asyncio.create_task(answers.run(ready.set))
     try:
         await ready.wait()

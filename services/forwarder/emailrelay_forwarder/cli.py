@@ -3,7 +3,7 @@
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -30,7 +30,6 @@ from emailrelay.store.limits import RouteLimits
 from emailrelay.terminal.error_lines import print_errors
 from emailrelay_forwarder.delivery.client_filter import ClientFilters
 from emailrelay_forwarder.delivery.forwarding import Forwarding
-from emailrelay_forwarder.delivery.recipient_question import RecipientAnswer, RecipientQuestion
 from emailrelay_forwarder.delivery.rules import Rules
 from emailrelay_forwarder.failed_mail import bounce_rules, hearing
 from emailrelay_forwarder.pool import flush_all
@@ -189,11 +188,7 @@ async def _work(
         beside = [duty.run()]
         if live.now.verify_recipients:
             listen = recipient_sockets(live.now.store_place).listening
-
-            def answer(asked: RecipientQuestion) -> Awaitable[RecipientAnswer]:
-                return worker.forwarding.recipient_check.ask(asked)
-
-            answers = RecipientAnswers(listen, answer, report)
+            answers = RecipientAnswers(listen, lambda: worker.forwarding.recipient_check, report)
             beside.append(answers.run(signals.ready))
         else:
             signals.ready()

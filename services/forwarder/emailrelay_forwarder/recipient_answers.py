@@ -2,12 +2,13 @@
 
 import asyncio
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from typing import Protocol, TypeAlias
 
 from emailrelay.events import Report, StoreTrouble
-from emailrelay_forwarder.delivery.recipient_question import RecipientAnswer, RecipientQuestion
+from emailrelay_forwarder.delivery.recipient_check import RecipientCheck
+from emailrelay_forwarder.delivery.recipient_question import RecipientQuestion
 
 _LOOK = 5.0
 """Seconds between two checks whether the socket still has its name."""
@@ -32,14 +33,13 @@ class NamedSocket(Protocol):
 
 
 Listen: TypeAlias = Callable[[], AbstractContextManager[NamedSocket]]
-Answer: TypeAlias = Callable[[RecipientQuestion], Awaitable[RecipientAnswer]]
 
 
 class RecipientAnswers:
-    """The answers of one process: ``listen`` makes its socket, ``answer`` finds each answer."""
+    """The answers of one process: ``listen`` makes its socket, ``check`` is the one in use now."""
 
-    def __init__(self, listen: Listen, answer: Answer, report: Report) -> None:
-        self._listen, self._answer, self._report = listen, answer, report
+    def __init__(self, listen: Listen, check: Callable[[], RecipientCheck], report: Report) -> None:
+        self._listen, self._check, self._report = listen, check, report
         self._talks: set[asyncio.Task[None]] = set()
         self._ending = False
 
@@ -81,7 +81,7 @@ class RecipientAnswers:
             while True:
                 async with asyncio.timeout(_IDLE):
                     line = await reader.readuntil(b"\n")
-                answer = await self._answer(RecipientQuestion.read(line[:-1]))
+                answer = await self._check().ask(RecipientQuestion.read(line[:-1]))
                 writer.write(answer.line())
                 await writer.drain()
         except (EOFError, OSError, ValueError, asyncio.LimitOverrunError):

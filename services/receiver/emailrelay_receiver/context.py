@@ -17,8 +17,8 @@ from emailrelay.store.base import Store
 from emailrelay.store.chooser import recipient_sockets
 from emailrelay_receiver.clients.admission import Admission
 from emailrelay_receiver.clients.client_rules import ClientRules, make_client_rules
+from emailrelay_receiver.clients.forwarder_questions import ForwarderQuestions
 from emailrelay_receiver.clients.login_attempts import LoginAttempts
-from emailrelay_receiver.clients.next_server import NextServer
 from emailrelay_receiver.clients.verifier import Verifier, make_verifier
 from emailrelay_receiver.connection.refusal_log import RefusalLog
 from emailrelay_receiver.connection.time_limits import SessionTimeouts
@@ -57,7 +57,7 @@ class ReceiverContext:
     rules: ClientRules
     """The rules for clients, with certificate and secrets."""
     verifier: Verifier | None = None
-    next_server: NextServer | None = None
+    next_server: ForwarderQuestions | None = None
     """Asked about recipients at RCPT; None: it is not asked."""
     minimum_free: int = 0
     """Octets of room that mail must leave free."""
@@ -140,10 +140,10 @@ def _descriptors() -> int:
     return max(1, (limit - _RESERVED) // 2)
 
 
-def _next_server(settings: ReceiverSettings) -> NextServer | None:
+def _next_server(settings: ReceiverSettings) -> ForwarderQuestions | None:
     if not settings.verify_recipients:
         return None
-    return NextServer(recipient_sockets(settings.store_place).connected)
+    return ForwarderQuestions(recipient_sockets(settings.store_place).connected)
 
 
 def make_context(

@@ -6,7 +6,7 @@ from typing import assert_never
 from emailrelay.envelope import Address
 from emailrelay.events import RecipientChecked, RecipientUnchecked, VerifierTrouble
 from emailrelay.reply import Reply
-from emailrelay_receiver.clients.next_server import NextServer
+from emailrelay_receiver.clients.forwarder_questions import ForwarderQuestions
 from emailrelay_receiver.clients.verifier import NoVerifierAnswer, Verifier
 from emailrelay_receiver.connection.channel import ClientChannel
 from emailrelay_receiver.connection.phase import Phase
@@ -110,7 +110,7 @@ class AddressCheck:
             case _:
                 assert_never(answer)
 
-    async def _refusal(self, recipient: Address, next_server: NextServer) -> Reply | None:
+    async def _refusal(self, recipient: Address, next_server: ForwarderQuestions) -> Reply | None:
         """Ask the next server about a recipient; None: it accepts, or its answer is unknown."""
         report = self._context.report
         if self._questions >= _MOST_QUESTIONS:

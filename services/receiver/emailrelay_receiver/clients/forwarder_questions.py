@@ -18,8 +18,8 @@ _ANY = UnixPath("/")
 """The key of all connections: any forwarder can be asked."""
 
 
-class NextServer:
-    """The next server, as the clients of this process learn of it.
+class ForwarderQuestions:
+    """The questions of one process.
 
     ``connected`` connects to a forwarder, or raises OSError. Questions are lines of the protocol
     of address verifiers; see ``docs/verify-recipients.md``.
