@@ -24,7 +24,9 @@ def calls_of_messages(relay: Relay, *options: str) -> float:
         client.sendmail("a@x.test", ["b@y.test"], "Subject: first\r\n\r\nx\r\n")
         forwarder.hear("delivered", 1)
         traces = [
-            stack.enter_context(traced(each.pid, _made(relay.directory / each.name), calls=_WAITING))
+            stack.enter_context(
+                traced(each.pid, _made(relay.directory / each.name), calls=_WAITING)
+            )
             for each in services
         ]
         for number in range(_MESSAGES):
