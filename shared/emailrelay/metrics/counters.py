@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.utils import floatToGoString  # pyright: ignore[reportUnknownVariableType]
@@ -36,6 +36,7 @@ MOST_SERIES = 100
 _Count: TypeAlias = Callable[[Any], None]
 _Counts: TypeAlias = Mapping[type[Event], Sequence[_Count]]
 _Add: TypeAlias = Callable[[float], None]
+_Write: TypeAlias = Callable[[str, float, float], None]
 
 
 class Counters:
@@ -103,7 +104,7 @@ def _adding(file: MmapedDict, key: str) -> _Add:
     A thread that comes between adds to the same number; the file has it with the next event.
     """
     value: float = file.read_value(key)[0]  # type: ignore[no-untyped-call]
-    write: Callable[[str, float, float], None] = file.write_value  # pyright: ignore[reportUnknownMemberType]
+    write = cast("_Write", file.write_value)  # pyright: ignore[reportUnknownMemberType]
 
     def add(amount: float) -> None:
         nonlocal value
