@@ -56,11 +56,12 @@ def ours(
     workers: int = 1,
     spool: Path | None = None,
     wrapper: Sequence[str] = (),
+    patience: float = _PATIENCE,
 ) -> Generator[Ours]:
     """Run our services with their defaults, on an empty spool unless one is named.
 
     ``receiver`` None runs none, ``forward_to`` None runs no forwarder. ``wrapper`` is put in front
-    of each command.
+    of each command. ``patience``: the seconds for the start.
     """
     port = free_port()
     if spool is None:
@@ -86,7 +87,7 @@ def ours(
                     command, stdout=log, stderr=log, start_new_session=True
                 )
         if receiver is not None:
-            greeted(port)
+            greeted(port, patience)
         yield Ours(port, spool, processes)
     finally:
         for process in processes.values():

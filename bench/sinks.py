@@ -21,9 +21,9 @@ def free_port() -> int:
             return port
 
 
-def greeted(port: int) -> None:
-    """Wait until a server on the port sends its greeting."""
-    deadline = time.monotonic() + _PATIENCE
+def greeted(port: int, patience: float = _PATIENCE) -> None:
+    """Wait until a server on the port sends its greeting, at most so many seconds."""
+    deadline = time.monotonic() + patience
     while True:
         try:
             with socket.create_connection(("127.0.0.1", port), 5) as client:

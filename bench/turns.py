@@ -24,6 +24,8 @@ _PATIENCE = 120.0
 _LOOK = 0.02
 _SETTLING = 0.2
 """Seconds in which a relay ends its work after the last delivery."""
+_ALIKE = ("setarch", "--addr-no-randomize", "env", "PYTHONHASHSEED=0")
+"""The same addresses and hashes in each process: else equal relays differ by a tenth."""
 _DELIVERED = b'"event":"delivered"'
 _COUNTED = 6
 """Rounds in which system calls are counted, which costs time: the CPU is measured in others."""
@@ -80,7 +82,9 @@ def _relay(bench: Bench, number: int, options: Sequence[str]) -> Generator[Ours]
     own.directory.mkdir()
     with (
         sink() as target,
-        ours(own, forward_to=target.port, receiver=options, forwarder=options) as relay,
+        ours(
+            own, forward_to=target.port, receiver=options, forwarder=options, wrapper=_ALIKE
+        ) as relay,
     ):
         yield relay
 
@@ -97,7 +101,7 @@ def _round(relays: Mapping[str, Ours], load: Load, turn: int, *, counted: bool) 
 
 def _turn(relay: Ours, load: Load, *, counted: bool) -> Spent:
     log = relay.spool.parent / "forwarder.log"
-    wanted = _deliveries(log) + load.messages
+    wanted = deliveries(log) + load.messages
     before = spent(relay.pids())
     with _calls(relay.pids() if counted else ()) as calls:
         load.send(relay.port)
@@ -106,13 +110,14 @@ def _turn(relay: Ours, load: Load, *, counted: bool) -> Spent:
     return replace(spent(relay.pids()) - before, calls=sum(calls))
 
 
-def _deliveries(log: Path) -> int:
+def deliveries(log: Path) -> int:
+    """Return the number of deliveries in a log of the forwarder."""
     return log.read_bytes().count(_DELIVERED)
 
 
 def _until(log: Path, wanted: int) -> None:
     deadline = time.monotonic() + _PATIENCE
-    while (missing := wanted - _deliveries(log)) > 0:
+    while (missing := wanted - deliveries(log)) > 0:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{missing} messages were not delivered")
         time.sleep(_LOOK)  # smtp-sink tells nobody
@@ -159,16 +164,23 @@ def _cpu(rounds: Sequence[_Round], messages: int) -> Figures:
 
 
 def _counts(rounds: Sequence[_Round], messages: int) -> Figures:
-    return {
-        f"{name}: {count} a message": statistics.median(
-            getattr(turns[name], count) for turns in rounds
-        )
-        / messages
-        for count in _COUNTS
-        for name in sorted(rounds[0], key=list(rounds[0]).index)
-    }
+    first, *others = rounds[0]
+    figures: dict[str, float] = {}
+    for count in _COUNTS:
+        taken = {
+            name: statistics.median(getattr(turns[name], count) for turns in rounds) / messages
+            for name in rounds[0]
+        }
+        figures[f"{first}: {count} a message"] = taken[first]
+        figures |= {more(count, name, first): taken[name] - taken[first] for name in others}
+    return figures
 
 
 def ratio(name: str, to: str) -> str:
     """Name the figure of a ratio."""
     return f"CPU a message, {name} : {to}"
+
+
+def more(count: str, name: str, to: str) -> str:
+    """Name the figure of a difference."""
+    return f"{count} a message, {name} - {to}"

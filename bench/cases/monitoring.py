@@ -1,66 +1,58 @@
-"""The cost of counters and states for the monitor: CPU a message, and a count of a deep queue."""
+"""The cost of metrics and history, on and off, and of a count of a deep queue."""
 
 import sys
+import tempfile
 import time
 from functools import partial
+from pathlib import Path
 
+from bench import instructions, turns
 from bench.case import Bench, Bound, Case, Figures, Goal
-from bench.cases.accept import CPU
-from bench.cases.relay import relayed
 from bench.generate import fill
-from bench.load import KIB, Load, warm_up
-from bench.peers import ours
-from bench.sinks import sink
-from emailrelay.events import Delivered, Received
-from emailrelay.metrics.counters import Counters
-from emailrelay.queue_id import QueueId
+from bench.load import KIB, Load
 from emailrelay.store.quick_chooser import view_at
 
-_LOAD = Load(messages=4000, octets=10 * KIB, sessions=20)
-_OFF, _ON = "off", "on"
+_LOAD = Load(messages=100, octets=10 * KIB, sessions=20)
+_ROUNDS = 100
+_OFF, _AGAIN, _HISTORY, _METRICS, _BOTH = (
+    "neither",
+    "neither again",
+    "history",
+    "metrics",
+    "history and metrics",
+)
+_ON_DISK = "metrics on a disk"
+_NO_HISTORY = ("--history-days", "0")
 _LATER = 86_400.0
 _COUNT = "ms a count"
 _DEPTH = 100_000
-_COUNTING = "µs CPU a message"
+_INSTRUCTIONS = "thousand instructions a message"
 
 
-def _relay(bench: Bench, *, counted: bool) -> Figures:
-    load = _LOAD.scaled(bench.scale)
-    told = ["--runtime-dir", str(bench.directory / "run")] if counted else []
-    with (
-        sink(messages=load.messages + load.sessions) as target,
-        ours(bench, forward_to=target.port, receiver=told, forwarder=told) as peer,
-    ):
-        warm_up(peer.port, load.sessions)
-        return relayed(peer, target, load)
+def _side_by_side(bench: Bench) -> Figures:
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=_memory()) as memory:
+        relays = {
+            _OFF: _NO_HISTORY,
+            _AGAIN: _NO_HISTORY,
+            _HISTORY: (),
+            _METRICS: (*_NO_HISTORY, "--runtime-dir", f"{memory}/metrics"),
+            _BOTH: ("--runtime-dir", f"{memory}/both"),
+            _ON_DISK: (*_NO_HISTORY, "--runtime-dir", str(bench.directory / "run")),
+        }
+        return turns.compared(bench, _LOAD, relays, rounds=bench.count(_ROUNDS))
 
 
-def _events(bench: Bench) -> Figures:
-    """Count the events of relayed messages: this needs no calm machine."""
-    message = QueueId("1795950612350.2594304671154.6")
-    events = (
-        Received(id=message, sender="a@b", recipients=1, size=10240, client="::1", seconds=0.002),
-        Delivered(
-            id=message,
-            peer="192.0.2.1:25",
-            recipients=1,
-            reply="250 ok",
-            seconds=0.02,
-            route="default",
-            in_queue=0.03,
-        ),
-    )
-    counters = Counters(bench.directory / "run", lambda event: sys.exit(str(event)))
-    messages = bench.count(100_000)
-    for event in events:
-        counters(event)
-    began = time.process_time()
-    for _ in range(messages):
-        for event in events:
-            counters(event)
-    spent = time.process_time() - began
-    counters.close()
-    return {_COUNTING: 1e6 * spent / messages}
+def _memory() -> str | None:
+    """Return a file system in memory, where the runtime directory belongs (docs/monitoring.md)."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 -- a directory of its own
+
+
+def _relay(bench: Bench) -> Figures:
+    return {_INSTRUCTIONS: instructions.of_relay(bench, _NO_HISTORY) / 1000}
+
+
+def _work(_bench: Bench, name: str) -> Figures:
+    return {_INSTRUCTIONS: instructions.of_work(name) / 1000}
 
 
 def _count(bench: Bench) -> Figures:
@@ -80,17 +72,25 @@ def _count(bench: Bench) -> Figures:
 CASES = (
     Case(
         name="metrics",
-        words="relay with runtime_dir, for metrics and health",
-        contestants={_OFF: partial(_relay, counted=False), _ON: partial(_relay, counted=True)},
-        goals=(Goal(figure=CPU, of=_ON, to=_OFF, bound=Bound.AT_MOST, synced=1.03),),
-        short=0.3,
+        words="relay with history and metrics, on and off, side by side",
+        contestants={"ours": _side_by_side},
+        goals=(
+            Goal(figure=turns.ratio(_METRICS, _OFF), bound=Bound.AT_MOST, synced=1.03),
+            Goal(figure=turns.more("calls", _METRICS, _OFF), bound=Bound.AT_MOST, synced=3),
+        ),
+        short=0.05,
     ),
     Case(
-        name="metrics-events",
-        words="count the events of a relayed message",
-        contestants={"counters": _events},
-        goals=(Goal(figure=_COUNTING, of="counters", bound=Bound.AT_MOST, synced=30),),
-        short=0.3,
+        name="metrics-instructions",
+        words="instructions of history and metrics",
+        contestants={
+            "relay": _relay,
+            "metrics": partial(_work, name="metrics"),
+            "history": partial(_work, name="history"),
+        },
+        goals=(
+            Goal(figure=_INSTRUCTIONS, of="metrics", to="relay", bound=Bound.AT_MOST, synced=0.03),
+        ),
     ),
     Case(
         name="count-100000",

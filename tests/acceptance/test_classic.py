@@ -7,6 +7,7 @@ import smtplib
 import socket
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -433,3 +434,13 @@ def test_the_date_stands_in_the_name_of_the_log_file(command: Command) -> None:
 
 
 # Administration
+
+
+def test_the_services_tell_the_monitor_of_themselves(command: Command) -> None:
+    directory = command.directory / "run"
+    daemon = command.daemon("--as-server", "--runtime-dir", str(directory))
+    daemon.submit()
+    status = directory / "status" / "receiver.json"
+    until(status.exists, "the receiver tells its state")
+    if find_spec("prometheus_client") is not None:
+        assert list((directory / "counters").glob("counter_*.db"))

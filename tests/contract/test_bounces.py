@@ -202,6 +202,48 @@ async def test_notice_that_fails_is_left_and_told_to_the_postmaster_alone(opener
         assert other not in left, "the postmaster was told"
 
 
+async def test_notice_about_a_notice_that_fails_is_told_to_no_one(opener: Opener) -> None:
+    clock = Clock()
+    async with opener(clock) as store:
+        office = Office(store, clock, rules(postmaster=(ADMIN,)))
+        first = await fail(store)
+        for expected in ((ANN,), (ADMIN,)):
+            await office.bouncer.round()
+            (notice,) = [m for m, stage in (await stages(store)).items() if stage is Stage.READY]
+            async with await claimed(store, notice) as claim:
+                assert claim.envelope.recipients == expected
+                await claim.settle(Fail(NOBODY))
+        # As if a filter had changed its recipients: they are not those of the setting.
+        office.rules = rules(postmaster=(Address("another@x.test"),))
+        office.restart()
+        await office.bouncer.round()
+        assert await office.notices() == []
+        assert first in await stages(store)
+        (left,) = office.of(NotBounced)
+        assert "a notice about a notice" in str(left)
+
+
+async def test_other_ways_to_write_an_address_get_no_notices_of_their_own(opener: Opener) -> None:
+    clock = Clock()
+    async with opener(clock) as store:
+        office = Office(store, clock)
+        senders = [
+            Address(f"{name}@{domain}")
+            for name in ("Ann", "ann+1")
+            for domain in ("x.test", "X.TEST")
+        ]
+        storm = [await fail(store, sender) for sender in senders for _ in range(3)]
+        await office.bouncer.round()
+        assert len(await office.notices()) == 3
+        assert len(office.of(BouncesHeldBack)) == 1
+        clock.now += HOUR
+        await office.bouncer.round()
+        ((to, text),) = await office.notices()
+        assert to == (senders[1],), "the sender of the oldest message"
+        assert "9 messages could not be delivered" in text
+        assert all(await is_told(store, storm))
+
+
 async def test_sender_that_wants_no_notice_gets_none(opener: Opener) -> None:
     clock = Clock()
     never = DsnRequest(recipients={BOB: RecipientRequest((Notify.NEVER,))})

@@ -48,6 +48,14 @@ async def ids(store: Store, text: str = "bob") -> list[QueueId]:
     return [found.id async for found in store.history().find(HistoryQuery(text=text))]
 
 
+async def unread(store: Store, wanted: HistoryQuery) -> dict[str, str]:
+    """Give the files of which a part was passed over, with the reason."""
+    steps: list[SearchStep] = []
+    async for _ in store.history().find(wanted, steps.append):
+        pass
+    return {step.place: step.unread for step in steps if step.unread}
+
+
 async def has(store: Store, message: QueueId) -> bool:
     return bool([found async for found in store.history().find(HistoryQuery(id=message))])
 
@@ -159,6 +167,10 @@ async def test_torn_and_foreign_lines_hide_no_others(spool: SpoolOpener) -> None
         assert await ids(store) == [third.id, first.id]
         assert await has(store, third.id)
         assert not await has(store, second.id)
+        for wanted in (HistoryQuery(text="bob"), HistoryQuery(id=QueueId("1.2.4"))):
+            ((place, reason),) = (await unread(store, wanted)).items()
+            assert (place, "damaged records" in reason) == ("2026-11-29.jsonl", True)
+        assert await unread(store, HistoryQuery(id=third.id)) == {}
         after = await leave(store)  # it comes behind a torn line
         assert await has(store, after)
 
@@ -176,6 +188,8 @@ async def test_line_without_end_is_passed_over(
         assert await ids(store) == [second.id, first.id]
         assert await has(store, first.id)
         assert await has(store, second.id)
+        reason = (await unread(store, HistoryQuery(text="bob")))["2026-11-29.jsonl"]
+        assert "without a line end" in reason
 
 
 async def test_endless_file_ends_the_search_of_that_file(spool: SpoolOpener) -> None:
@@ -187,6 +201,8 @@ async def test_endless_file_ends_the_search_of_that_file(spool: SpoolOpener) -> 
             file.truncate(8 * 1024**4)  # a hole, which takes no room
         assert await ids(store) == [kept.id]
         assert not await has(store, record(2, MIDDAY).id)
+        for wanted in (HistoryQuery(text="bob"), HistoryQuery(id=record(2, MIDDAY).id)):
+            assert list(await unread(store, wanted)) == ["2026-11-29.jsonl"]
 
 
 async def test_directory_with_the_name_of_an_old_day_stops_no_history(spool: SpoolOpener) -> None:
@@ -272,6 +288,8 @@ async def test_strange_file_in_the_place_of_a_day_gets_nothing_and_stops_no_mail
         message = await leave(store)
         assert await store.describe(message) is None
         assert await ids(store) == []
+        for wanted in (HistoryQuery(text="bob"), HistoryQuery(id=record(1, MIDDAY).id)):
+            assert "no regular file" in (await unread(store, wanted))["2026-11-29.jsonl"]
         assert [type(event).__name__ for event in spool.reports] == ["StoreTrouble"]
     assert target.read_text() == "bob@y.test\n"
     assert not (tmp_path / "none").exists()

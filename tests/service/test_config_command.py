@@ -20,6 +20,7 @@ from tests.service.test_check_and_start import HERE, TO
 from emailrelay.config import ForwarderSettings, ReceiverSettings, read
 from emailrelay.configure.cli import main
 from emailrelay.secrets import SecretsFile
+from emailrelay.service.checks import host_name
 
 COMMAND = [sys.executable, "-m", "emailrelay.configure"]
 PASSWORD = "open sesame + 100 %"  # noqa: S105 -- of no account
@@ -239,7 +240,10 @@ def test_show_can_be_about_some_settings(file: Path, capsys: pytest.CaptureFixtu
     assert set(show("port", "spool-dir", "--size", "9", capsys=capsys)) == {"port", "spool_dir"}
     assert main(["show", "prot"]) == 64
     told = capsys.readouterr()
-    assert (told.out, told.err) == ("", "emailrelay-config: prot: there is no such setting\n")
+    assert (told.out, told.err) == (
+        "",
+        "emailrelay-config: prot: there is no such setting; did you mean port?\n",
+    )
 
 
 def test_show_tells_problems_and_ends_with_78(
@@ -264,6 +268,7 @@ def test_check_lists_the_problems_of_all_services(
         file.write_text(
             f"interface = ['127.0.0.1']\nport = {port}\nspool_dir = '{file.parent}/mail'\n"
             "client_auth = '/none'\nfilter = ['/none']\nforward_to = '127.0.0.1:9'\n"
+            "domain = 'relay.test'\n"
         )
         assert main(["check", "--json"]) == 1
 
@@ -276,6 +281,36 @@ def test_check_lists_the_problems_of_all_services(
     assert "Address already in use" in found["port"]["text"]
     assert f"process {os.getpid()}" in found["port"]["text"]
     assert all(each["level"] == "problem" for each in found.values())
+
+
+def test_a_short_host_name_is_spoken_of_unless_domain_is_set(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["init", "--smarthost=x", "--account=none", "--clients=local", "--no-doctor", "--force"]
+    for name, told in (("box", True), ("box.example.net", False)):
+        monkeypatch.setattr(socket, "gethostname", lambda name=name: name)
+        assert main(words) == 0
+        assert ("the name of this machine, box, has no dot" in capsys.readouterr().out) is told
+        assert ('# domain = "box.example.com"' in file.read_text()) is told
+        assert [finding.level for finding in host_name.check(None)] == ["warning"] * told
+        assert list(host_name.check("relay.test")) == []
+
+
+def test_check_and_start_speak_of_the_host_name(
+    file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file.write_text(f"{TO}port = 0\nspool_dir = '{file.parent}/mail'\n")
+    assert main(["check", "receiver", "forwarder"]) == 0
+    warned = "warning: receiver, forwarder: domain" in capsys.readouterr().out
+    assert warned is host_name.is_short(socket.gethostname())
+
+
+def test_misspelt_names_get_a_suggestion(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", "reciever"]) == 64
+    assert "no such service; did you mean receiver?" in capsys.readouterr().err
+    assert main(["chekc"]) == 64
+    assert "Did you mean 'check'?" in capsys.readouterr().err
+    assert not file.exists()
 
 
 def test_check_can_be_about_some_services(file: Path, capsys: pytest.CaptureFixture[str]) -> None:

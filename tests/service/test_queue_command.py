@@ -231,6 +231,47 @@ def test_unknown_id_among_others_is_told_and_does_not_stop_them(
     assert mail.ready not in mail.states()
 
 
+@pytest.mark.parametrize(
+    ("word", "advice"),
+    [
+        ("lsit", "did you mean list?"),
+        ("realese", "did you mean release?"),
+        ("xyz", "--help lists them"),
+    ],
+)
+def test_misspelt_command_gets_a_suggestion(
+    mail: Mail, capsys: pytest.CaptureFixture[str], word: str, advice: str
+) -> None:
+    assert mail.run(word) == 64
+    assert capsys.readouterr().err == f"emailrelay-queue: {word}: no such command; {advice}\n"
+
+
+def test_trace_of_mail_in_the_store_says_that_it_has_not_ended(
+    mail: Mail, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert mail.run("trace", mail.ready, "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["live"], told["ended"], told["end"]) == (True, None, None)
+
+
+def test_trace_names_what_it_cannot_read(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:
+    history = mail.spool / ".history"
+    history.mkdir(exist_ok=True)
+    os.mkfifo(history / "2026-01-02.jsonl")
+    (history / "2026-01-03.jsonl").write_text('{"v":1,"id":"1.2.3","torn":"bob@y.test\n')
+    assert mail.run("trace", "bob@y.test", "--json") == 0
+    said = capsys.readouterr()
+    *found, last = map(json.loads, said.out.splitlines())
+    assert mail.ready in [each["id"] for each in found]
+    assert set(last["unread"]) == {"2026-01-02.jsonl", "2026-01-03.jsonl"}
+    for name in last["unread"]:
+        assert f"emailrelay-queue: {name}: " in said.err
+    assert mail.run("trace", "bob@y.test") == 0
+    said = capsys.readouterr()
+    assert "2026-01-02.jsonl: it is no regular file" in said.err
+    assert "unread" not in said.out
+
+
 def test_stats_count_state_by_state(mail: Mail, capsys: pytest.CaptureFixture[str]) -> None:
     assert mail.run("stats", "--json") == 0
     told = json.loads(capsys.readouterr().out)

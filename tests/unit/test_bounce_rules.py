@@ -9,7 +9,7 @@ from emailrelay.aliases import Aliases
 from emailrelay.bounces import digest
 from emailrelay.bounces.addressees import Tell, Untold, addressees
 from emailrelay.bounces.failures import FailedRecipient
-from emailrelay.bounces.pace import HOUR, MOST_TOGETHER, NoticesDue, Pace, notices_due
+from emailrelay.bounces.pace import HOUR, MOST_TOGETHER, NoticesDue, Pace, mailboxes, notices_due
 from emailrelay.bounces.told_mail import told_at
 from emailrelay.config import ForwarderSettings, read
 from emailrelay.dsn_request import NO_REQUEST, DsnRequest, Notify, RecipientRequest
@@ -67,6 +67,31 @@ def test_sender_or_the_person_behind_it_is_told(
 
 def test_notice_to_the_postmaster_that_fails_is_told_to_no_one() -> None:
     assert decided("", postmaster=True, to=ADMIN) is Untold.NULL_SENDER
+
+
+def test_notice_whose_sender_a_filter_changed_is_told_to_the_postmaster_alone() -> None:
+    for depth, expected in ((1, (ADMIN,)), (2, Untold.NOTICE_OF_NOTICE)):
+        accepted = Accepted(at=1.0, stage=Stage.READY, length=1, crc32=1, notice=depth)
+        history = history_of([accepted, Failure(at=2.0, stage=Stage.READY, reason=NOBODY)])
+        decision = decided("ann@x.test", history, postmaster=True)
+        assert (decision.to if isinstance(decision, Tell) else decision) == expected
+        assert parse_journal(write_entry(accepted)) == [accepted]
+
+
+@pytest.mark.parametrize(
+    ("address", "mailbox"),
+    [
+        ("ann@x.test", "ann@x.test"),
+        ("Ann@X.Test", "ann@x.test"),
+        ("ann+news+1@x.test", "ann@x.test"),
+        ("+1@x.test", "+1@x.test"),
+        ("list+bob=y.test@x.test", "list+bob=y.test@x.test"),
+        ("root", "root"),
+        ('"a@b+c"@x.test', '"a@b+c"@x.test'),
+    ],
+)
+def test_mailbox_of_an_address(address: str, mailbox: str) -> None:
+    assert mailboxes((Address(address),)) == (mailbox,)
 
 
 def test_wish_for_no_notice_is_obeyed() -> None:

@@ -30,7 +30,8 @@ def mailboxes(to: Addressees) -> Mailboxes:
 def _mailbox(address: Address) -> str:
     local, at, domain = address.lower().rpartition("@")
     name, _, suffix = local.partition("+")
-    return f"{name if name and _VERP not in suffix else local}{at}{domain}"
+    whole = not name or _VERP in suffix or local.startswith('"')
+    return f"{local if whole else name}{at}{domain}"
 
 
 class NoticesDue(NamedTuple):

@@ -124,6 +124,7 @@ _PROCESS = _rows(
     ("no-smtp X", "", "", "Receive no mail, but serve --admin."),
     ("pid-file i *", "FILE", "", "Write the process id to this file while the program runs."),
     ("user u *", "NAME", "daemon", "Run as this user when started by root."),
+    ("runtime-dir",),
 )
 
 _LOGGING = _rows(

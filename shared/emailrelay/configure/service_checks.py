@@ -5,9 +5,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from emailrelay.config import MonitorSettings, ReceiverSettings, flags
 from emailrelay.config.findings import FindingLevel, SettingFinding, placed
@@ -17,7 +18,8 @@ from emailrelay.errors import ConfigError
 from emailrelay.service.checks import addresses
 
 _PATIENCE = 120.0
-"""Seconds for one check."""
+"""Seconds for all checks."""
+_LATE = f"it did not end within {_PATIENCE:g} s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +45,7 @@ def check_services(
 ) -> list[ServiceFinding]:
     """Return the findings of all services, the problems first."""
     try:
-        # All at once: each check may wait for servers.
-        running = {name: _start(name, config, run_as) for name in services}
+        checked = _run(services, config, run_as)
     except OSError as error:
         user = "" if run_as is None else f" as user {run_as.name}"
         raise ConfigError(
@@ -56,23 +57,29 @@ def check_services(
             ]
         ) from error
     found: dict[SettingFinding, list[str]] = {}
-    for name, process in running.items():
-        made = list(_findings(name, process))
-        made += _ports(name, config)
+    for name in services:
+        made = [*_findings(name, checked[name]), *_ports(name, config)]
         for finding in made:
             found.setdefault(finding, []).append(name)
     listed = [ServiceFinding(tuple(names), finding) for finding, names in found.items()]
     return sorted(listed, key=lambda each: each.finding.level is not FindingLevel.PROBLEM)
 
 
-def _start(service: str, config: str | None, run_as: ServiceUser | None) -> "subprocess.Popen[str]":
+class _Checked(NamedTuple):
+    """The output of the check of one service."""
+
+    said: str
+    complaints: str
+
+
+def _run(
+    services: Sequence[str], config: str | None, run_as: ServiceUser | None
+) -> dict[str, _Checked]:
+    """Return the output of each check that has ended in time."""
     named = [] if config is None else [f"--config={Path(config).absolute()}"]
-    return subprocess.Popen(  # noqa: S603 -- a module of ours, and no shell
-        [
-            *(sys.executable, "-P", "-m", f"emailrelay_{service}"),
-            "--check-config=json,no-ports",
-            *named,
-        ],
+    module = "emailrelay.configure.check_process"
+    with subprocess.Popen(  # noqa: S603 -- a module of ours, and no shell
+        [*(sys.executable, "-P", "-m", module), ",".join(services), *named],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -82,24 +89,28 @@ def _start(service: str, config: str | None, run_as: ServiceUser | None) -> "sub
         user=None if run_as is None else run_as.user,
         group=None if run_as is None else run_as.group,
         extra_groups=None if run_as is None else run_as.groups,
-    )
+    ) as process:
+        try:
+            said, complaints = process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            said, complaints = process.communicate()[0], _LATE
+    checked = {name: _Checked("", complaints) for name in services}
+    for line in said.splitlines():
+        with suppress(ValueError, KeyError):
+            found = json.loads(line)
+            checked[found["service"]] = _Checked(found["said"], found["complaints"])
+    return checked
 
 
-def _findings(service: str, process: "subprocess.Popen[str]") -> Iterator[SettingFinding]:
+def _findings(service: str, checked: _Checked) -> Iterator[SettingFinding]:
     try:
-        said, complaints = process.communicate(timeout=_PATIENCE)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        yield SettingFinding("", f"the check of {service} did not end within {_PATIENCE:g} s")
-        return
-    try:
-        report: Any = json.loads(said)
+        report: Any = json.loads(checked.said)
         for each in report["findings"]:
             level = FindingLevel(each["level"])
             yield SettingFinding(each["setting"], each["text"], level, each["source"])
     except (ValueError, KeyError, TypeError):
-        *_, last = complaints.splitlines() or [f"it ended with status {process.returncode}"]
+        *_, last = checked.complaints.splitlines() or ["it said nothing"]
         yield SettingFinding("", f"the check of {service} failed: {last}")
 
 

@@ -16,13 +16,13 @@ _KINDS = {"counter": 256 * 1024, "histogram": 64 * 1024}
 would end the process (SIGBUS). ``counters`` limits the time series, so that it is never too small."""
 
 
-_process = os.getpid()
-"""This process. Its number is noted, since each increment asks for it and getpid is a system call."""
+process = os.getpid()
+"""This process. It is noted, since each event asks for it, and getpid is a system call."""
 
 
 def _note_process() -> None:
-    global _process  # noqa: PLW0603 -- a fork changes it
-    _process = os.getpid()
+    global process  # noqa: PLW0603 -- a fork changes it
+    process = os.getpid()
 
 
 os.register_at_fork(after_in_child=_note_process)
@@ -38,26 +38,19 @@ class CounterPlace:
             OSError: there is none, or no room for its files.
 
         """
-        self._pid = _process
         for number in range(_MOST):
             self._lock = _lock(directory / f"{number}.lock")
             if self._lock is not None:
-                self.number = number
                 break
         else:
             raise OSError(f"{directory}: all {_MOST} places are taken")
-        self._files = [directory / f"{kind}_{self.number}.db" for kind in _KINDS]
-        for path, size in zip(self._files, _KINDS.values(), strict=True):
+        self.files = [directory / f"{kind}_{number}.db" for kind in _KINDS]
+        for path, size in zip(self.files, _KINDS.values(), strict=True):
             _allocate(path, size)
-
-    @property
-    def is_own(self) -> bool:
-        """False in a forked process: the place is its parent's."""
-        return self._pid == _process
 
     def forget(self) -> None:
         """Remove the files of the place, which may be damaged."""
-        for path in self._files:
+        for path in self.files:
             with contextlib.suppress(OSError):
                 path.unlink()
 
