@@ -109,6 +109,11 @@ def status_of(at: Location) -> os.stat_result:
         raise
 
 
+def inode_of(status: os.stat_result) -> tuple[int, int]:
+    """Return the device and inode, which are the same for all names of one file."""
+    return status.st_dev, status.st_ino
+
+
 def is_there(at: Location) -> bool:
     """Tell if a name is there, also as a link that leads nowhere."""
     try:

@@ -6,6 +6,7 @@ A lock dies with its process, needs no file of its own, and taking it leaves no 
 import asyncio
 import contextlib
 import os
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TypeVar
@@ -65,6 +66,7 @@ class SpoolClaim(Claim):
         self._copy: SpoolCopy | None = None
         self._touched: bool | None = None
         self._doubt: int | None = None
+        self._since = time.monotonic()
         self._open = True
         self._handed_over = False
         self._settled = False
@@ -207,7 +209,7 @@ class SpoolClaim(Claim):
                 self._spool.final_dots.delivered(self._doubt)
         # DELIVERED mail needs none: if it comes back after a power cut, it is withdrawn.
         lasting = self.ack is not Ack.DELIVERED
-        durability = self._spool.durability.settlements() if lasting else None
+        durability = self._spool.durability.settlements(self._since) if lasting else None
         removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
             removed = await self._surely(

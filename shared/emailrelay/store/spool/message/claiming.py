@@ -45,7 +45,7 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
             gone = not files.exists(path)
             return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)
         descriptor, status = named
-        locked = Locked(spool, message, stage, descriptor)
+        locked = Locked(spool, message, stage, descriptor, files.inode_of(status))
         try:
             claim = _take_locked(locked, status, due_only=due_only)
         except BaseException:
