@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from emailrelay import linux
+from emailrelay import linux, started_programs
 from emailrelay.filters.connections import Connections
 from emailrelay.filters.guard import MARK, Guard
 from emailrelay.filters.verdict import CAPTURED
@@ -140,6 +140,7 @@ class Programs:
 
     def _start(self, argv: Sequence[str | Path], message: QueueId, mark: str) -> "_Running":
         read_end, write_end = os.pipe()
+        started_programs.note()
         try:
             process = subprocess.Popen(  # noqa: S603 - the administrator chose it
                 argv,

@@ -9,6 +9,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
 
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
@@ -31,6 +32,9 @@ class Durability(ABC):
 
     Each method that does not say otherwise raises OSError if the disk refuses.
     """
+
+    records: ClassVar[bool]
+    """True: commits and removals wait for records of them. False: removals are made at once."""
 
     @abstractmethod
     def for_content(self, length: int) -> "Durability":
@@ -94,6 +98,8 @@ class Durability(ABC):
 class FileDurability(Durability):
     """Each file is synced, and the directory that has its name."""
 
+    records = False
+
     def __init__(self, syncer: Syncer) -> None:
         self._syncer = syncer
 
@@ -148,6 +154,8 @@ class FileDurability(Durability):
 
 class LogDurability(Durability):
     """Each commit and settlement is a record in the log; the messages' files are not synced."""
+
+    records = True
 
     def __init__(self, syncer: Syncer, log: Log, as_files: FileDurability) -> None:
         self._syncer, self._log, self._as_files = syncer, log, as_files
