@@ -82,8 +82,7 @@ def _traced(pid: int, table: Path) -> Generator[Path]:
     """Count the calls of a process in the block; afterwards the file has the table."""
     command = ["strace", "-f", "-c", "-o", str(table), "-p", str(pid)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as strace:
-        assert strace.stderr is not None
-        said = strace.stderr.readline()
+        said = "" if strace.stderr is None else strace.stderr.readline()
         if "attached" not in said:
             raise OSError(f"cannot trace: {said.strip()}")
         yield table

@@ -38,6 +38,8 @@ class Event:
     """
 
     level: ClassVar[Level] = Level.INFO
+    waits: ClassVar[bool] = False
+    """True: many of these come at a time, and the log writes those of one moment together."""
     name: ClassVar[str] = ""
     """The kind in the log: ``worker_died`` of ``WorkerDied``."""
     fields: ClassVar[tuple[str, ...]] = ()
@@ -198,6 +200,7 @@ class Received(MailEvent):
     port or 0.
     """
 
+    waits: ClassVar[bool] = True
     id: QueueId
     size: int
     port: int = 0
@@ -409,6 +412,7 @@ class FilterUnstartable(Event):
 class Delivered(MailEvent):
     """The next server accepted the message for these recipients."""
 
+    waits: ClassVar[bool] = True
     id: QueueId
     peer: str
     reply: str

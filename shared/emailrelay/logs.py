@@ -8,6 +8,7 @@ import select
 import stat
 import sys
 import time
+from _thread import allocate_lock
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from emailrelay.events import TIME_FIELDS, Event, Level, LibraryTrouble, LinesDr
 from emailrelay.log_throttle import LogThrottle
 from emailrelay.own_pid import own_pid
 from emailrelay.printable import printable
+from emailrelay.running_loop import running_loop
 from emailrelay.systemd_journal import leads_to_journal
 
 FIELD_LIMIT = 1024
@@ -28,6 +30,8 @@ FIELD_LIMIT = 1024
 ADDRESS_LIMIT = 254
 """The most characters of an address in a list; RFC 5321 section 4.5.3.1.3 allows no more."""
 
+_TOGETHER = 4096
+"""Octets of lines that are written together: a pipe has room for as many when it has any."""
 _PATIENCE = 100
 """The most milliseconds that a line waits for a slow reader."""
 
@@ -134,7 +138,7 @@ def line_reporter(
 
     ``prioritised``: each line begins with its importance, for systemd's journal. ``masking`` is applied
     before any log sees an event. Events below ``least`` cost nothing. Several threads, and both sides of a fork, may use the
-    function: each line is one write.
+    function: no line is divided between two writes.
     """
     levels = list(Level)
     told = frozenset(levels[levels.index(least) :])
@@ -158,7 +162,7 @@ def line_reporter(
         octets = text.encode() if isinstance(text, str) else text
         if prioritised:
             octets = _PREFIXES[event.level] + octets
-        if output.write(octets) and output.dropped:
+        if output.write(octets, waits=event.waits) and output.dropped:
             dropped, output.dropped = output.dropped, 0
             report(LinesDropped(lines=dropped))
 
@@ -186,9 +190,10 @@ def _bounded(text: str, limit: int) -> str:
 
 
 class _Output:
-    """A descriptor for lines.
+    """A descriptor for lines. Threads may share it.
 
-    A write never waits long; lines that cannot be written are counted.
+    A write never waits long; lines that cannot be written are counted. Lines that may wait for the
+    end of this turn of the event loop are written together.
     """
 
     def __init__(self, descriptor: int) -> None:
@@ -198,23 +203,54 @@ class _Output:
         self._has_reader = not _is_file(descriptor)
         self._room = select.poll()
         self._room.register(descriptor, select.POLLOUT)
+        self._gathered: list[bytes] = []
+        self._size = 0
+        self._guard = allocate_lock()
 
-    def write(self, line: bytes) -> bool:
-        """Write a line and its end; return whether that succeeded."""
+    def write(self, line: bytes, *, waits: bool = False) -> bool:
+        """Write a line and its end, behind those that wait; return whether that succeeded.
+
+        A line that ``waits`` is written at the end of this turn of the loop at the latest.
+        """
+        loop = _running_loop() if waits and not self.dropped else None
+        with self._guard:
+            self._gathered.append(line)
+            self._size += len(line) + 1
+            if loop is None or self._size > _TOGETHER:
+                return self._write_gathered()
+            if len(self._gathered) == 1:
+                loop.call_soon(self.write_gathered)
+            return True
+
+    def write_gathered(self) -> None:
+        """Write the lines that wait."""
+        with self._guard:
+            self._write_gathered()
+
+    def _write_gathered(self) -> bool:
+        lines, self._gathered, self._size = self._gathered, [], 0
+        if not lines:
+            return True
         # Other processes share the descriptor, so it cannot be made non-blocking. Only the first of
         # many lines waits for a blocked reader.
+        missing = len(lines)
         if not self._has_reader or self._room.poll(0 if self.dropped else _PATIENCE):
-            line = b"\n" * self._torn + line + b"\n"
+            octets = b"\n" * self._torn + b"\n".join(lines) + b"\n"
             try:
-                written = os.write(self._descriptor, line)
+                written = os.write(self._descriptor, octets)
             except OSError:
                 written = 0
-            if written == len(line):
-                self._torn = False
-                return True
-            self._torn = written > 0
-        self.dropped += 1
-        return False
+            missing = min(missing, octets.count(b"\n", written))
+            self._torn = not octets.endswith(b"\n", 0, written) if written else self._torn
+        self.dropped += missing
+        return not missing
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return running_loop()
+    except RuntimeError:  # this thread has none
+        return None
 
 
 def _is_file(descriptor: int) -> bool:

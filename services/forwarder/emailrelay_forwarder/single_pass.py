@@ -62,7 +62,7 @@ class SinglePass:
             if claim is None:
                 continue  # delivered, held or claimed by another process meanwhile
             async with claim:
-                progress = self._deliveries.begin()
+                progress = self._deliveries.begin(asyncio.current_task())
                 settlement = await self.forwarding.forward(claim, progress)
             if progress.stop_run:
                 self._ended = True

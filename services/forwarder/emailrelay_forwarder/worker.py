@@ -39,6 +39,7 @@ class ForwarderWorker:
                 task.result()
 
     async def _forward_on(self, stop: asyncio.Event) -> None:
+        task = asyncio.current_task()
         while not stop.is_set():
             try:
                 claim = await self.feed.claim()
@@ -47,4 +48,4 @@ class ForwarderWorker:
                 await asyncio.sleep(_STORE_PAUSE)
                 continue
             async with claim:
-                await self.forwarding.forward(claim, self._deliveries.begin())
+                await self.forwarding.forward(claim, self._deliveries.begin(task))

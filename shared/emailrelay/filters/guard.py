@@ -17,7 +17,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
-from emailrelay import linux
+from emailrelay import linux, started_programs
 
 MARK = "EMAILRELAY_RUN"
 _PASSES = 5
@@ -50,6 +50,7 @@ class Guard:
         """
         if self._shell is not None:
             return
+        started_programs.note()
         self._shell = subprocess.Popen(  # noqa: S603 - a fixed script, our own token
             ["/bin/sh", "-c", _SCRIPT, "emailrelay-guard", self._owner],
             stdin=subprocess.PIPE,

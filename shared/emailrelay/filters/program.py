@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeAlias
 
-from emailrelay import linux
+from emailrelay import linux, started_programs
 from emailrelay.filters.connections import Connections
 from emailrelay.filters.guard import Guard
 from emailrelay.filters.milter.connections import MilterConnections
@@ -147,6 +147,7 @@ class Programs:
 
     def _start(self, argv: Sequence[str | Path], message: QueueId, mark: str) -> "_Running":
         read_end, write_end = os.pipe()
+        started_programs.note()
         try:
             process = subprocess.Popen(  # noqa: S603 - the administrator chose it
                 argv,

@@ -13,9 +13,9 @@ class Deliveries:
     def __init__(self) -> None:
         self._under_way: dict[asyncio.Task[Any] | None, Progress] = {}
 
-    def begin(self) -> Progress:
-        """Note that the current task begins the next delivery."""
-        progress = self._under_way[asyncio.current_task()] = Progress()
+    def begin(self, task: asyncio.Task[Any] | None) -> Progress:
+        """Note that a task begins its next delivery."""
+        progress = self._under_way[task] = Progress()
         return progress
 
     async def drain(self, tasks: AbstractSet[asyncio.Task[Any]], grace: float) -> None:

@@ -134,6 +134,7 @@ class SpoolStore(Store):
             self._waiters.close()
         await spool.syncer.close()
         spool.final_dots.close()
+        spool.writer.close()
         spool.announcer.close()
         if self._presence is not None:
             await in_thread(self._presence.leave)

@@ -30,7 +30,8 @@ class Directory:
     """
 
     __slots__ = (
-        "_above", "_descriptor", "_guard", "_is", "_makes", "_name", "_next_look", "_private", "path"
+        "_above", "_descriptor", "_guard", "_is", "_keeps_modes", "_makes", "_name", "_next_look",
+        "_private", "path",
     )  # fmt: skip
 
     def __init__(
@@ -49,6 +50,7 @@ class Directory:
         self.path = path
         self._above, self._name, self._makes, self._private = above, name, makes, private
         self._descriptor, self._is, self._next_look = -1, (-1, -1), 0.0
+        self._keeps_modes = 0.0
         self._guard = allocate_lock()
 
     def below(self, name: str, *, makes: bool = True, private: bool = False) -> "Directory":
@@ -82,6 +84,14 @@ class Directory:
             self.renew()
         return self._descriptor
 
+    def keeps_modes(self) -> bool:
+        """Tell if a file made here within the last second had the mode that was asked for."""
+        return time.monotonic() < self._keeps_modes
+
+    def has_kept_mode(self) -> None:
+        """Note such a file: neither the umask nor a default ACL changes the mode at present."""
+        self._keeps_modes = time.monotonic() + _LOOK
+
     def renew(self) -> None:
         """Open the directory at the path, unless it is open already.
 
@@ -98,7 +108,7 @@ class Directory:
                     os.dup2(fresh, self._descriptor, inheritable=False)
                     os.close(fresh)
                 status = os.fstat(self._descriptor)
-                self._is = status.st_dev, status.st_ino
+                self._is, self._keeps_modes = (status.st_dev, status.st_ino), 0.0
             self._next_look = time.monotonic() + _LOOK
 
     def renew_all(self) -> None:

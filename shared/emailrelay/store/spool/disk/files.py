@@ -38,9 +38,13 @@ def create(at: Location) -> int:
         at.directory.renew()
         descriptor = opened(at, flags, FILE_MODE)
     try:
-        made = os.fstat(descriptor)
-        if stat.S_IMODE(made.st_mode) != FILE_MODE:  # the umask; the services' own changes nothing
-            os.fchmod(descriptor, FILE_MODE)
+        if not at.directory.keeps_modes():
+            made = os.fstat(descriptor)
+            # The umask, or a default ACL; the services' own umask changes nothing.
+            if stat.S_IMODE(made.st_mode) != FILE_MODE:
+                os.fchmod(descriptor, FILE_MODE)
+            else:
+                at.directory.has_kept_mode()
     except OSError:
         os.close(descriptor)
         remove(at)
@@ -107,6 +111,11 @@ def status_of(at: Location) -> os.stat_result:
         if error.filename == at.name:  # else it names the directory
             error.filename = str(at)
         raise
+
+
+def inode_of(status: os.stat_result) -> tuple[int, int]:
+    """Return the device and inode, which are the same for all names of one file."""
+    return status.st_dev, status.st_ino
 
 
 def is_there(at: Location) -> bool:
@@ -230,6 +239,25 @@ def open_with_status(at: Location, *, alone: bool = True) -> tuple[int, os.stat_
     status = os.fstat(descriptor)
     if stat.S_ISREG(status.st_mode) and (status.st_nlink == 1 or not alone):
         return descriptor, status
+    os.close(descriptor)
+    return None
+
+
+def open_with_octets(at: Location, length: int, crc32: int) -> tuple[int, bytes] | None:
+    """Open a small file that is known, and return its octets, too; None if it is another one.
+
+    The known octets are proof enough: no link, device or stranger's file has them by chance.
+    """
+    try:
+        descriptor = _opened_to_read(at)
+    except OSError:  # ``open_with_status`` tells what it is
+        return None
+    try:
+        octets = os.pread(descriptor, length + 1, 0)
+    except OSError:
+        octets = b""
+    if len(octets) == length and zlib.crc32(octets) == crc32:
+        return descriptor, octets
     os.close(descriptor)
     return None
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 from collections.abc import Generator
 
+from emailrelay import started_programs
 from emailrelay.store.spool.disk import files
 from emailrelay.store.spool.disk.directory import Location
 
@@ -49,10 +50,12 @@ def unlock(descriptor: int) -> None:
 def unlock_and_close(descriptor: int) -> None:
     """End a lock and close its file. Errors do not matter: durable data was synced before.
 
-    The lock ends with the last descriptor of its file at the latest.
+    The lock ends with the last descriptor of its open file. Only a program that this process has
+    started could have another one, until its exec.
     """
-    with contextlib.suppress(OSError):
-        unlock(descriptor)
+    if started_programs.some():
+        with contextlib.suppress(OSError):
+            unlock(descriptor)
     with contextlib.suppress(OSError):
         os.close(descriptor)
 

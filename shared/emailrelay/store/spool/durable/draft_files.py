@@ -17,48 +17,77 @@ from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.durable.records import Taken
 
+_SMALL = 64 * 1024
+"""Octets of a content that is kept for its record: fewer than a read of the file would cost."""
+
 
 class DraftFiles:
-    """Content and envelope in a directory that no watcher sees, the envelope locked.
+    """Content and envelope in a directory that no watcher sees, in most cases with a lock.
 
     Every method raises OSError when the disk refuses; what is left then is removed by ``remove``.
     """
 
-    def __init__(self, directory: Directory, next_id: Callable[[], QueueId]) -> None:
-        """Create both files, the envelope first and locked: a free lock means a dead writer."""
+    def __init__(
+        self,
+        directory: Directory,
+        next_id: Callable[[], QueueId],
+        *,
+        locked: bool = True,
+        recorded: bool = False,
+    ) -> None:
+        """Create both files, the envelope first: a free lock on it means a dead writer.
+
+        Not ``locked``: another file shows that the writer lives (``marks.live_writer``).
+        ``recorded``: ``taken`` follows, for which a small content is kept.
+        """
         self.directory = directory
         self.length = self.crc32 = 0
         self.sealed = b""
+        self._lock: int | None = None
+        self._kept: list[bytes] | None = [] if recorded else None
+        """The content; None: it is not needed, or too large to keep."""
         while True:
             self.id = next_id()
             self.envelope_path = directory / names.draft_envelope(self.id)
             self.envelope = files.create(self.envelope_path)
-            try:
-                # Locked by a descriptor of its own, for reading: see ``show``.
-                lock = locks.lock_named(self.envelope_path, new=True)
-            except OSError:
-                files.remove(self.envelope_path)
-                os.close(self.envelope)
-                raise
-            if lock is not None:
+            if not locked or self._has_lock():
                 break
             os.close(self.envelope)  # a sweep took it for a dead process's file
-        self._lock = lock
         self.content_path = directory / names.content(self.id)
         try:
             self.content = files.create(self.content_path)
         except OSError:
             files.remove(self.envelope_path)
             os.close(self.envelope)
-            locks.unlock_and_close(self._lock)
+            self._unlock()
             raise
         self._written: tuple[int, ...] = (self.content, self.envelope)
+
+    def _has_lock(self) -> bool:
+        """Lock the envelope by a descriptor of its own, for reading: see ``show``."""
+        try:
+            self._lock = locks.lock_named(self.envelope_path, new=True)
+        except OSError:
+            files.remove(self.envelope_path)
+            os.close(self.envelope)
+            raise
+        return self._lock is not None
+
+    def _unlock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            locks.unlock_and_close(lock)
 
     def write(self, chunk: bytes | bytearray | memoryview) -> None:
         """Append to the content. The page cache takes it: no sync."""
         files.write_all(self.content, chunk)
         self.crc32 = zlib.crc32(chunk, self.crc32)
         self.length += len(chunk)
+        if self._kept is not None:
+            if self.length <= _SMALL:
+                self._kept.append(bytes(chunk))
+            else:
+                self._kept = None
 
     def seal(self, envelope: Envelope, accepted: Accepted) -> None:
         """Write the envelope; the line of acceptance makes the draft complete."""
@@ -86,7 +115,8 @@ class DraftFiles:
             OSError: its content cannot be read.
 
         """
-        content = os.pread(self.content, self.length, 0)
+        kept, self._kept = self._kept, None
+        content = os.pread(self.content, self.length, 0) if kept is None else b"".join(kept)
         if len(content) < self.length:
             raise OSError(errno.EIO, f"{len(content)} of {self.length} octets can be read")
         return Taken(self.id, stage, self.sealed, content)
@@ -114,7 +144,7 @@ class DraftFiles:
         try:
             self._close_written()
         finally:
-            locks.unlock_and_close(self._lock)
+            self._unlock()
 
     def _close_written(self) -> None:
         written, self._written = self._written, ()

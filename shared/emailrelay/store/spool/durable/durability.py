@@ -4,9 +4,12 @@ New mail takes the way that was chosen when the spool was opened. Settlements go
 any process has one: replay would undo a settlement that only the files show.
 """
 
+import math
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar
 
 from emailrelay.queue_id import QueueId
 from emailrelay.spool_sync import SpoolSync
@@ -29,6 +32,9 @@ class Durability(ABC):
 
     Each method that does not say otherwise raises OSError if the disk refuses.
     """
+
+    records: ClassVar[bool]
+    """True: commits and removals wait for records of them. False: removals are made at once."""
 
     @abstractmethod
     def for_content(self, length: int) -> "Durability":
@@ -92,6 +98,8 @@ class Durability(ABC):
 class FileDurability(Durability):
     """Each file is synced, and the directory that has its name."""
 
+    records = False
+
     def __init__(self, syncer: Syncer) -> None:
         self._syncer = syncer
 
@@ -146,6 +154,8 @@ class FileDurability(Durability):
 
 class LogDurability(Durability):
     """Each commit and settlement is a record in the log; the messages' files are not synced."""
+
+    records = True
 
     def __init__(self, syncer: Syncer, log: Log, as_files: FileDurability) -> None:
         self._syncer, self._log, self._as_files = syncer, log, as_files
@@ -205,9 +215,21 @@ class SpoolDurability:
         self._log = log
         self._as_files = FileDurability(syncer)
         self._in_log = LogDurability(syncer, log, self._as_files)
+        self._without_log = -math.inf
+        """When the spool had no log at the last look that found none."""
         self.new_mail: Durability = self._in_log if sync is SpoolSync.LOG else self._as_files
         """The way of commits, whatever other processes do."""
 
-    def settlements(self) -> Durability:
-        """Return the way of settlements: the log while any process has one, else files."""
-        return self._in_log if self._log.in_use() else self._as_files
+    def settlements(self, claimed: float = math.inf) -> Durability:
+        """Return the way of settlements: the log while any process has one, else files.
+
+        ``claimed``: when the message was claimed (``time.monotonic``). If there was no log after
+        that, no log has a record of this message, and there is no need to look again.
+        """
+        if claimed < self._without_log:
+            return self._as_files
+        now = time.monotonic()
+        if self._log.in_use():
+            return self._in_log
+        self._without_log = now
+        return self._as_files

@@ -18,6 +18,7 @@ from concurrent.futures import Future
 from typing import NamedTuple
 
 from emailrelay.errors import RelayError
+from emailrelay.running_loop import running_loop
 from emailrelay.store.spool.disk.directory import Directory
 from emailrelay.store.spool.disk.file_system import FileSystem
 from emailrelay.store.spool.disk.sync_threads import SyncThreads, Target, close_each
@@ -95,7 +96,7 @@ class Syncer:
             Exception: whatever ``finish`` raises.
 
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         targets: list[Target] = [*open_files, *directories]
         await self._do(
             Job(
@@ -113,7 +114,7 @@ class Syncer:
 
         No checkpoint is made before ``finish`` has ended.
         """
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         await self._do(Job(record=record, finish=finish, loop=loop, future=loop.create_future()))
 
     async def _do(self, job: Job) -> None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from emailrelay.queue_id import QueueId
+from emailrelay.running_loop import running_loop
 from emailrelay.store.spool.feed.scanning import plausible
 from emailrelay.store.spool.wake.index import Index, Scheduled, scheduled
 
@@ -36,7 +37,7 @@ class DueMessages:
             return found
         if self._error is not None:
             raise self._error
-        waiter: asyncio.Future[Scheduled] = asyncio.get_running_loop().create_future()
+        waiter: asyncio.Future[Scheduled] = running_loop().create_future()
         self._waiting.append(waiter)
         self._serve()
         try:
@@ -68,7 +69,7 @@ class DueMessages:
                 break
         self._stop_timer()
         if self._waiting and len(self._index):
-            self._timer = asyncio.get_running_loop().call_later(self._pause(), self._serve)
+            self._timer = running_loop().call_later(self._pause(), self._serve)
 
     def _pause(self) -> float:
         due = self._index.next_due()

@@ -6,9 +6,10 @@ A lock dies with its process, needs no file of its own, and taking it leaves no 
 import asyncio
 import contextlib
 import os
+import time
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from emailrelay import journal
 from emailrelay.ack import Ack
@@ -33,12 +34,22 @@ from emailrelay.store.transition import Change
 LOOK_AGAIN_AT_TROUBLE = 60.0
 """Seconds until a message that could not be claimed or settled is looked at again."""
 _TRY_AGAIN = 1.0
-_SMALL = 64 * 1024
-"""Octets of a removed content that is closed at once: 20 µs, less than by another thread."""
+SMALL = 64 * 1024
+"""Octets of a content that is read at once, and closed at once when it is removed: 20 µs, less than
+by another thread."""
 _LEAST = 4096
 """Octets of a content that are read at a time at least."""
 
 _T = TypeVar("_T")
+
+
+class OpenContent(NamedTuple):
+    """The content of a claimed message."""
+
+    descriptor: int
+    size: int
+    octets: bytes | None = None
+    """All of a small one that is what was accepted; None: it is read when it is needed."""
 
 
 class SpoolClaim(Claim):
@@ -51,21 +62,21 @@ class SpoolClaim(Claim):
         history: History,
         entries: Sequence[Entry],
         *,
-        content: int,
-        size: int,
+        content: OpenContent,
         ack: Ack,
         read: int,
     ) -> None:
         """Take over the lock and the open content; ``read`` octets of the envelope are known."""
         self.id, self.stage = locked.id, locked.stage
-        self.envelope, self.history, self.size, self.ack = envelope, history, size, ack
+        self.envelope, self.history, self.size, self.ack = envelope, history, content.size, ack
         self._entries = entries
         self._locked, self._spool = locked, locked.spool
-        self._content = content
+        self._content, self._octets = content.descriptor, content.octets
         self._read = read
         self._copy: SpoolCopy | None = None
         self._touched: bool | None = None
         self._doubt: int | None = None
+        self._since = time.monotonic()
         self._open = True
         self._handed_over = False
         self._settled = False
@@ -73,6 +84,9 @@ class SpoolClaim(Claim):
 
     async def content(self) -> AsyncIterator[bytes]:
         """See ``Claim.content``. One open file throughout, whatever happens to its name."""
+        if self._octets is not None:
+            yield self._octets
+            return
         offset = crc32 = 0
         while True:
             # A small buffer: one of ``CHUNK`` octets would cost more than all else here.
@@ -205,12 +219,12 @@ class SpoolClaim(Claim):
                 await self._change(settlement)
 
     async def _leave(self, change: Change) -> None:
-        if self._doubt is not None:
-            with contextlib.suppress(OSError):  # it only helps the recovery after a kill
-                self._spool.final_dots.delivered(self._doubt)
         # DELIVERED mail needs none: if it comes back after a power cut, it is withdrawn.
         lasting = self.ack is not Ack.DELIVERED
-        durability = self._spool.durability.settlements() if lasting else None
+        durability = self._spool.durability.settlements(self._since) if lasting else None
+        if self._doubt is not None and durability is not None and durability.records:
+            with contextlib.suppress(OSError):  # it only helps the recovery after a kill
+                self._spool.final_dots.delivered(self._doubt)
         removed = None if durability is None else await self._record_and_remove(durability)
         if removed is None:
             removed = await self._surely(
@@ -261,13 +275,14 @@ class SpoolClaim(Claim):
     def _hand_over(self) -> Sequence[int]:
         """Give up the lock; return a large message's files, for another thread to close."""
         removed = self._content, self._locked.descriptor
-        locks.unlock(self._locked.descriptor)
         # Used by mistake, their numbers could be those of another message's files.
         self._content = self._locked.descriptor = -1
         self._handed_over = True
-        if self.size > _SMALL:
+        if self.size > SMALL:
+            locks.unlock(removed[1])
             return removed
-        close_each((removed,))
+        close_each((removed[:1],))
+        locks.unlock_and_close(removed[1])
         return ()
 
     async def _pass(self, passed: Pass) -> None:

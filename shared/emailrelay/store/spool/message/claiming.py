@@ -19,8 +19,14 @@ from emailrelay.schedule import is_due, was_set_back
 from emailrelay.stage import Stage
 from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk.directory import Location
 from emailrelay.store.spool.message import adoption, moves, rewriting, waiting
-from emailrelay.store.spool.message.claim import LOOK_AGAIN_AT_TROUBLE, SpoolClaim
+from emailrelay.store.spool.message.claim import (
+    LOOK_AGAIN_AT_TROUBLE,
+    SMALL,
+    OpenContent,
+    SpoolClaim,
+)
 from emailrelay.store.spool.message.moves import Locked
 from emailrelay.store.spool.message.spool import Spool
 from emailrelay.store.transition import Change
@@ -46,7 +52,7 @@ def take(spool: Spool, stage: Stage, message: QueueId, *, due_only: bool) -> Spo
             gone = not files.exists(path)
             return NotNow(None if gone else spool.clock() + _LOOK_AGAIN)
         descriptor, status = named
-        locked = Locked(spool, message, stage, descriptor)
+        locked = Locked(spool, message, stage, descriptor, files.inode_of(status))
         try:
             claim = _take_locked(locked, status, due_only=due_only)
         except BaseException:
@@ -103,22 +109,11 @@ def _judge(locked: Locked, status: os.stat_result, *, due_only: bool) -> SpoolCl
         return _withdraw(locked)
     if locked.stage is Stage.UNFILTERED and adoption.roll_forward(locked):
         return NotNow(None)
-    opened = files.open_with_status(spool.content(message))
-    if opened is None:
-        return _set_aside(locked, "content: missing")
-    content, size = opened[0], opened[1].st_size
-    if history.length not in (None, size) and not history.released:
-        os.close(content)
-        return _set_aside(locked, f"content: {size} octets, {history.length} were accepted")
+    found = _content(spool.content(message), history)
+    if isinstance(found, str):
+        return _set_aside(locked, found)
     return SpoolClaim(
-        locked,
-        file.envelope,
-        history,
-        entries,
-        content=content,
-        size=size,
-        ack=ack,
-        read=len(octets),
+        locked, file.envelope, history, entries, content=found, ack=ack, read=len(octets)
     )
 
 
@@ -132,6 +127,23 @@ def _goes_elsewhere(locked: Locked, by_hand: Change) -> bool:
         return True
     moves.make(locked, by_hand)
     return by_hand.stage is not stage
+
+
+def _content(at: Location, history: History) -> OpenContent | str:
+    """Open the content; return why it is none if it is damaged."""
+    length, crc32 = history.length, history.crc32
+    if length is not None and crc32 is not None and 0 < length <= SMALL:
+        known = files.open_with_octets(at, length, crc32)
+        if known is not None:
+            return OpenContent(known[0], length, known[1])
+    opened = files.open_with_status(at)
+    if opened is None:
+        return "content: missing"
+    content, size = opened[0], opened[1].st_size
+    if length not in (None, size) and not history.released:
+        os.close(content)
+        return f"content: {size} octets, {length} were accepted"
+    return OpenContent(content, size)
 
 
 def _withdraw(locked: Locked) -> NotNow:

@@ -43,7 +43,7 @@ class SpoolDraft(Draft):
         waiters: Waiters | None = None,
         message: QueueId | None = None,
     ) -> None:
-        """Create both files, the envelope first and locked: a free lock means a dead writer."""
+        """Create both files."""
         self._waiters, self._given = waiters, message
         self._waiter: Waiter | None = None
         self._spool, self._fields = spool, envelope
@@ -55,9 +55,12 @@ class SpoolDraft(Draft):
 
     def _create(self) -> DraftFiles:
         directory = self._spool.directories.drafts
+        # The id of a given message names another process.
+        locked = self._given is not None or not self._spool.writer.is_shown()
+        recorded = self._spool.durability.new_mail.records
         try:
             try:
-                return DraftFiles(directory, self._next_id)
+                return DraftFiles(directory, self._next_id, locked=locked, recorded=recorded)
             except FileNotFoundError:  # the whole directory was removed, and may be there again
                 self._spool.make_directories()
                 return DraftFiles(directory, self._next_id)
@@ -191,7 +194,7 @@ class SpoolDraft(Draft):
     def _check_spool(self) -> None:
         """Refuse a message in a moved spool; the next draft uses the directory at the path."""
         try:
-            self._durability.check(self._spool.root)
+            self._spool.at_its_path.check(lambda: self._durability.check(self._spool.root))
         except OSError:
             self._spool.make_directories()
             raise

@@ -33,16 +33,24 @@ class Locked:
     id: QueueId
     stage: Stage
     descriptor: int
+    inode: tuple[int, int]
+    """The device and inode of the open envelope."""
     wait: Wait | None = None
     """The client that waits for an answer, once it was looked for."""
 
     def path(self) -> Location | None:
         """Return the envelope's present location: an administrator may have moved it since."""
         path = self.spool.envelope(self.id, self.stage)
-        if locks.is_named(self.descriptor, path):
+        if self._is_at(path):
             return path
         others = (self.spool.envelope(self.id, stage) for stage in Stage)
-        return next((path for path in others if locks.is_named(self.descriptor, path)), None)
+        return next(filter(self._is_at, others), None)
+
+    def _is_at(self, path: Location) -> bool:
+        try:
+            return files.inode_of(files.status_of(path)) == self.inode
+        except FileNotFoundError:
+            return False
 
     def rename(self, stage: Stage) -> None:
         """Move to another stage; nothing happens to an envelope moved out of the spool."""
@@ -77,8 +85,10 @@ class Locked:
 
 def lock(spool: Spool, message: QueueId, stage: Stage) -> Locked | None:
     """Lock a message; None: it is not at this stage, or another process has it."""
-    descriptor = locks.lock_named(spool.envelope(message, stage))
-    return None if descriptor is None else Locked(spool, message, stage, descriptor)
+    found = locks.lock_with_status(spool.envelope(message, stage))
+    return (
+        None if found is None else Locked(spool, message, stage, found[0], files.inode_of(found[1]))
+    )
 
 
 def history_of(locked: Locked) -> History:
@@ -112,13 +122,23 @@ def show(locked: Locked, stage: Stage, due: float | None) -> None:
 def remove(locked: Locked) -> bool:
     """Remove a message; False if its envelope was moved out of reach."""
     spool, path = locked.spool, locked.path()
-    if path is not None:
-        files.remove(path)  # the envelope first: a content alone is no message
-    elif os.fstat(locked.descriptor).st_nlink:
+    if path is not None and _was_removed(path):  # the envelope first: a content alone is no message
+        files.remove(spool.content(locked.id))
+        return True
+    if path is None and os.fstat(locked.descriptor).st_nlink:
         return False
     # Perhaps an earlier try has removed it. The content may belong to another envelope now.
     if not spool.has_envelope(locked.id):
         files.remove(spool.content(locked.id))
+    return True
+
+
+def _was_removed(path: Location) -> bool:
+    """Remove an envelope; False: an administrator has moved it a moment ago."""
+    try:
+        files.take_away(path)
+    except FileNotFoundError:
+        return False
     return True
 
 

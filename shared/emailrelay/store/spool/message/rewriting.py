@@ -90,7 +90,7 @@ def _put(locked: Locked, made: Location, octets: bytes, read: int) -> None:
     except OSError:
         locks.unlock_and_close(lock)
         raise
-    locked.descriptor = lock
+    locked.descriptor, locked.inode = lock, files.inode_of(os.fstat(lock))
     wished = files.read_known(old, 0, read)
     locks.unlock_and_close(old)
     if wished:

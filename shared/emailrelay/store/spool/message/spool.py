@@ -19,6 +19,8 @@ from emailrelay.store.spool.durable.log import Log
 from emailrelay.store.spool.durable.syncer import Syncer
 from emailrelay.store.spool.history.history_writer import HistoryWriter
 from emailrelay.store.spool.marks.final_dots import FinalDots
+from emailrelay.store.spool.marks.live_writer import LiveWriter
+from emailrelay.store.spool.message.once_a_turn import OnceATurn
 from emailrelay.store.spool.wake.announcer import Announcer
 from emailrelay.store.spool.wake.hint_sender import HintSender
 
@@ -49,9 +51,12 @@ class Spool:
     durability: SpoolDurability
     announcer: Announcer
     final_dots: FinalDots
+    writer: LiveWriter
     history: HistoryWriter
     user: int
     """The user of this process, asked once: each claim compares it with an envelope's owner."""
+    at_its_path: OnceATurn = field(default_factory=OnceATurn)
+    """The check that the spool was not moved, for all messages that become visible together."""
     put_off: dict[QueueId, float] = field(default_factory=dict[QueueId, float])
     """Due times (seconds since 1970) of messages whose journal could not record them."""
 
@@ -112,17 +117,19 @@ def open_spool(
     directories = Directories(*(above.below(name, makes=makes) for name in names.DIRECTORIES))
     log = Log(directories.log)
     syncer = Syncer(log)
+    ids = QueueIds(secrets.randbits(PROCESS_BITS))
     return Spool(
         root=above,
         directories=directories,
         report=report,
         clock=clock,
         user=os.geteuid(),
-        ids=QueueIds(secrets.randbits(PROCESS_BITS)),
+        ids=ids,
         log=log,
         syncer=syncer,
         durability=SpoolDurability(syncer, log, sync),
         announcer=Announcer(HintSender(directories.wake)),
         final_dots=FinalDots(directories.doubt),
+        writer=LiveWriter(directories.doubt, ids.process),
         history=HistoryWriter(above, clock=clock, trouble=partial(_tell, report)),
     )

@@ -20,6 +20,7 @@ from emailrelay.store import transition
 from emailrelay.store.spool.disk import files, locks, names
 from emailrelay.store.spool.disk.directory import Directory, Location
 from emailrelay.store.spool.marks import final_dots
+from emailrelay.store.spool.marks.live_writer import LiveWriters
 from emailrelay.store.spool.message import adoption, draft, notice
 from emailrelay.store.spool.message.moves import leave, lock
 from emailrelay.store.spool.message.spool import Spool
@@ -59,9 +60,12 @@ class Recovery:
     def _drafts(self) -> None:
         """S0: complete the whole drafts of dead writers, and remove the others."""
         spool = self.spool
+        writers = LiveWriters(spool.directories.doubt)
         for name in sorted(files.listed(spool.directories.drafts)):
             entry, orphan = names.parse(name), names.parse_content(name)
             with self._each(name):
+                if entry is not None and writers.has_writer(entry.id):
+                    continue
                 if entry is not None:
                     self._draft(spool.directories.drafts / name, entry.id)
                 elif orphan is not None and not files.exists(

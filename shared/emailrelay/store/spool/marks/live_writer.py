@@ -1,0 +1,89 @@
+"""Processes that write drafts: each has a locked file under ``.doubt/``, which shows that it lives.
+
+So the drafts of a service need no lock of their own, which would cost six system calls a message:
+``docs/decisions/lock-of-a-writer.md``. The second group of a draft's id names its process.
+"""
+
+import os
+import time
+
+from emailrelay.queue_id import QueueId
+from emailrelay.store.spool.disk import files, locks
+from emailrelay.store.spool.disk.directory import Directory
+
+_LOOK = 1.0
+"""Seconds between two looks whether the file still has its name."""
+
+
+class LiveWriter:
+    """The file of this process, made before its first draft."""
+
+    def __init__(self, directory: Directory, process: int) -> None:
+        self._at = directory / _name(str(process))
+        self._descriptor: int | None = None
+        self._next_look = 0.0
+
+    def is_shown(self) -> bool:
+        """Return whether other processes see that this one lives; else each draft needs a lock."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK
+            try:
+                self._look()
+            except OSError:  # drafts with locks need nothing else
+                self.close()
+        return self._descriptor is not None
+
+    def _look(self) -> None:
+        if self._descriptor is not None and not locks.is_named(self._descriptor, self._at):
+            locks.unlock_and_close(self._descriptor)
+            self._descriptor = None
+        if self._descriptor is None:
+            self._descriptor = locks.create_locked(self._at)
+
+    def close(self) -> None:
+        """Remove the file: no draft is being written."""
+        if self._descriptor is not None:
+            descriptor, self._descriptor = self._descriptor, None
+            try:
+                if locks.is_named(descriptor, self._at):
+                    files.remove(self._at)
+            except OSError:  # a sweep removes it
+                pass
+            finally:
+                locks.unlock_and_close(descriptor)
+
+
+class LiveWriters:
+    """The processes found alive, or dead, during one sweep; each is looked for once."""
+
+    def __init__(self, directory: Directory) -> None:
+        self._directory = directory
+        self._known: dict[str, bool] = {}
+
+    def has_writer(self, draft: QueueId) -> bool:
+        """Return whether the process that made a draft lives, and has shown that by its file.
+
+        Raises:
+            OSError: it cannot be told.
+
+        """
+        process = draft.split(".")[1] if draft.count(".") == 2 else ""
+        if not process.isdecimal():
+            return False
+        if process not in self._known:
+            self._known[process] = self._lives(process)
+        return self._known[process]
+
+    def _lives(self, process: str) -> bool:
+        descriptor = files.open_regular(self._directory / _name(process))
+        if descriptor is None:
+            return False
+        try:
+            return not locks.try_lock(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _name(process: str) -> str:
+    return f"writer.{process}"

@@ -1,0 +1,32 @@
+"""A relayed message costs a bounded number of system calls."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+from bench.calls import count, table
+from bench.case import Bench, Durability
+from bench.load import KIB, Load
+from tests.faults.tracing import missing
+
+MESSAGES = 400
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tools() -> None:
+    if (reason := missing()) is not None:
+        pytest.skip(reason)
+    if shutil.which("smtp-source", path="/usr/sbin") is None:
+        pytest.skip("needs smtp-source and smtp-sink, of Debian's postfix")
+    if importlib.util.find_spec("uvloop") is None:
+        pytest.skip("the bound is that of uvloop")
+
+
+@pytest.mark.parametrize(("durability", "most"), [(Durability.SYNCED, 60), (Durability.LOG, 60)])
+def test_message_of_ten_kib_needs_few_system_calls(
+    tmp_path: Path, durability: Durability, most: float
+) -> None:
+    load = Load(messages=MESSAGES, octets=10 * KIB, sessions=20)
+    found = count(Bench(directory=tmp_path, durability=durability), load)
+    assert found.total <= most, "\n".join(table({durability: found}))
