@@ -76,17 +76,14 @@ class Flushes:
     def begin_another(self) -> None:
         """Begin a further flush of the jobs that wait, if that pays. The loop is idle."""
         with self._one:
-            if not self._waiting:
-                return
-            self._idle = not self._depth.allows(self._under_way)
-            if self._idle:
-                return
-            self._under_way += 1
-            missing = self._under_way > len(self._threads)
-        if missing and self._start_thread() is not None:
-            with self._one:  # without a further thread the jobs wait for the end of a flush
-                self._under_way -= 1
+            self._idle = bool(self._waiting) and not self._depth.allows(self._under_way)
+            begins = bool(self._waiting) and not self._idle
+            missing = self._under_way >= len(self._threads)
+        # Without a further thread the jobs wait for the end of a flush.
+        if not begins or (missing and self._start_thread() is not None):
             return
+        with self._one:
+            self._under_way += 1
         self._begin.put(_FLUSH)
 
     def waits(self) -> bool:

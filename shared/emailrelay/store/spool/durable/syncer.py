@@ -1,10 +1,10 @@
-"""Syncs files, directories and the log in batches, in one thread.
+"""Syncs files, directories and the log in batches, in threads that wait for the disk.
 
 A batch holds the jobs of one turn of the loop, and those that arrived during the syncs before;
-there is no timer. A job names files and directories, or has a record for the log, where one sync
-serves the whole batch. The loop writes the records, if it need not wait, and makes the files
-visible after the sync. The thread waits for the disk: each further system call in it would cost
-both a wait for the interpreter.
+there is no timer. A job names files and directories, which ``flushes`` syncs, or has a record for
+the log, where one thread syncs a whole batch. The loop writes the records, if it need not wait, and
+makes the files visible after the sync: each further system call in a thread would cost both a wait
+for the interpreter.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ _BEHIND = 3
 
 
 class Syncer:
-    """One thread that syncs for a whole process. Started by the first job, ended by ``close``."""
+    """Syncs for a whole process. Threads are started by the first jobs, and ended by ``close``."""
 
     def __init__(self, log: Log) -> None:
         self._log = log
@@ -145,15 +145,19 @@ class Syncer:
             self._jobs.put(shares)
         jobs = [job for job in gathered if job.record is None]
         if jobs and self._flushes.add(jobs) and not self._looks:
-            self._looks = True
-            jobs[0].loop.call_soon(self._look_for_rest, jobs[0].loop, time.monotonic())
+            self._look_after_a_turn()
 
-    def _look_for_rest(self, loop: asyncio.AbstractEventLoop, since: float) -> None:
+    def _look_after_a_turn(self) -> None:
+        self._looks = True
+        asyncio.get_running_loop().call_soon(self._look_for_rest, time.monotonic())
+
+    def _look_for_rest(self, since: float) -> None:
         """Begin a further flush when a turn of the loop has had nothing else to do."""
-        now = time.monotonic()
-        self._looks = now - since > _SHORT_TURN and self._flushes.waits()
-        if self._looks:
-            loop.call_soon(self._look_for_rest, loop, now)
+        self._looks = False
+        if not self._flushes.waits():
+            return
+        if time.monotonic() - since > _SHORT_TURN:
+            self._look_after_a_turn()
         else:
             self._flushes.begin_another()
 
@@ -183,6 +187,7 @@ class Syncer:
     async def close(self) -> None:
         """Finish all jobs."""
         self._hand_over()
+        self._looks = False
         if self._thread is not None:
             self._jobs.put(None)
             await asyncio.to_thread(self._thread.join)
