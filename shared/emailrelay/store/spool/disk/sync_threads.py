@@ -9,7 +9,6 @@ loop with many sessions can spare.
 
 import contextlib
 import os
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
@@ -35,8 +34,6 @@ class SyncThreads:
 
     def __init__(self) -> None:
         self._helpers = ThreadPoolExecutor(_THREADS - 1, thread_name_prefix="sync")
-        self._by_files = threading.Lock()
-        """Held to sync files one by one: an error of a directory is reported once."""
 
     def sync(
         self, targets: Sequence[Target], whole: FileSystem | None = None, *, beside: bool = False
@@ -54,8 +51,7 @@ class SyncThreads:
             except OSError as error:  # it may be any file's
                 return dict.fromkeys(targets, error)
             return {}
-        with self._by_files:
-            return self._sync_by_files(targets, open_files)
+        return self._sync_by_files(targets, open_files)
 
     def _sync_by_files(
         self, targets: Sequence[Target], open_files: Sequence[int]
