@@ -51,7 +51,7 @@ function _shtab_emailrelay_using
 end
 
 set -g _shtab_emailrelay_commands
-set -g _shtab_emailrelay_opts_with_value --address-verifier --admin --anonymous --as-client --as-proxy --client-auth --client-auth-config --client-auth-servers --client-filter --client-interface --client-smtp-config --client-tls-certificate --client-tls-server-name --client-tls-verify --client-tls-verify-name --connection-timeout --delivery-dir --dnsbl --domain --filter --filter-timeout --forward-to --idle-timeout --interface --log-file --log-format --log-mail-addresses --pid-file --poll --pop-auth --pop-port --port --prompt-timeout --response-timeout --server-auth --server-auth-config --server-smtp-config --server-tls-certificate --server-tls-verify --size --spool-dir --syslog --tls-config --user -6 -9 -A -C -D -E -F -I -M -N -O -S -T -U -W -Y -Z -a -c -i -k -o -p -q -s -u -w -y -z
+set -g _shtab_emailrelay_opts_with_value --address-verifier --admin --anonymous --as-client --as-proxy --client-auth --client-auth-config --client-auth-servers --client-filter --client-interface --client-smtp-config --client-tls-certificate --client-tls-server-name --client-tls-verify --client-tls-verify-name --connection-timeout --delivery-dir --dnsbl --domain --filter --filter-timeout --forward-to --idle-timeout --interface --log-file --log-format --log-mail-addresses --pid-file --poll --pop-auth --pop-port --port --prompt-timeout --response-timeout --runtime-dir --server-auth --server-auth-config --server-smtp-config --server-tls-certificate --server-tls-verify --size --spool-dir --syslog --tls-config --user -6 -9 -A -C -D -E -F -I -M -N -O -S -T -U -W -Y -Z -a -c -i -k -o -p -q -s -u -w -y -z
 
 complete -c emailrelay -e
 complete -c emailrelay -f
@@ -112,6 +112,7 @@ complete -c emailrelay -n _shtab_emailrelay_using -l check-config -d 'Check the 
 complete -c emailrelay -n _shtab_emailrelay_using -s X -l no-smtp -d 'Receive no mail, but serve --admin'
 complete -c emailrelay -n _shtab_emailrelay_using -s i -l pid-file -xka "(__fish_complete_path (commandline -ct))" -d 'Write the process id to this file while the program runs'
 complete -c emailrelay -n _shtab_emailrelay_using -s u -l user -x -d 'Run as this user when started by root'
+complete -c emailrelay -n _shtab_emailrelay_using -l runtime-dir -xka "(__fish_complete_directories)" -d 'The directory in which the services of this host tell emailrelay-monitor their state and their counts, such as /run/emailrelay'
 complete -c emailrelay -n _shtab_emailrelay_using -s l -l log -d 'Log all events, not only warnings and errors'
 complete -c emailrelay -n _shtab_emailrelay_using -s v -l verbose -d 'Log the SMTP dialogues too, without secrets and message texts'
 complete -c emailrelay -n _shtab_emailrelay_using -s g -l debug -d 'Log as with verbose, and show what filter programs write to standard error'
