@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from bench.case import Bench
+from bench.case import BIN, Bench
 from bench.load import KIB, Load
-from bench.peers import BIN, Ours, ours
+from bench.peers import Ours, ours
 from bench.sinks import sink
 from bench.turns import deliveries
 
