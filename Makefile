@@ -91,7 +91,7 @@ $(READY): pyproject.toml
 		echo "E-MailRelay needs Python 3.11 or later as '$(PYTHON)'; name another with: make PYTHON=python3.12 ..." >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25.1'
-	$(BIN)/python -m pip install --quiet --editable '.[fast,metrics,oauth,postgres,procfile]' --group dev $(POSTGRES_SERVER)
+	$(BIN)/python -m pip install --quiet --editable '.[fast,console,metrics,oauth,postgres,procfile]' --group dev $(POSTGRES_SERVER)
 	touch $@
 
 # For a machine that is for tests only: Debian starts mail servers that it installs. Postfix would ask what it is for, and wait.

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.bouncing import AliasOptions, BounceOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
+from emailrelay.config.console import ConsoleOptions
 from emailrelay.config.declared import Declared
 from emailrelay.config.delivering import DeliveryOptions, ForwardOptions, RetryOptions, RouteOptions
 from emailrelay.config.receiving import AcceptOptions, ConnectionOptions, ListenOptions
@@ -302,10 +303,20 @@ class MonitorSettings(EndpointOptions, FallbackOptions, Settings):
     most_used = ("monitor_interface", "monitor_port", "monitored", "spool_dir")
 
 
+class ConsoleSettings(ConsoleOptions, FallbackOptions, Settings):
+    """Settings of the console."""
+
+    service = "console"
+    program = "emailrelay-console"
+    summary = "Shows the queue, the routes and the history in a browser."
+    most_used = ("console_interface", "console_port", "console_auth", "console_url", "spool_dir")
+
+
 SERVICES: tuple[type[Settings], ...] = (
     ReceiverSettings,
     FilterdSettings,
     ForwarderSettings,
     MonitorSettings,
+    ConsoleSettings,
 )
 """The services that share one settings file."""

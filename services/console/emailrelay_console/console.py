@@ -1,0 +1,32 @@
+"""The parts of a running console that its pages use."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from emailrelay.config import ConsoleSettings
+from emailrelay.events import Report
+from emailrelay.login_attempts import LoginAttempts
+from emailrelay_console.access.sessions import Sessions
+from emailrelay_console.access.users import Users
+from emailrelay_console.mail.reader import QueueReader
+from emailrelay_console.mail.store_holder import StoreHolder
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """See the fields."""
+
+    settings: ConsoleSettings
+    report: Report
+    users: Users
+    sessions: Sessions
+    attempts: LoginAttempts
+    reader: QueueReader
+    store: StoreHolder
+    clock: Callable[[], float]
+    """Seconds since 1970."""
+
+    @property
+    def encrypted(self) -> bool:
+        """True if browsers reach the console over TLS."""
+        return (self.settings.console_url or "").startswith("https:")

@@ -1,0 +1,1 @@
+"""What all pages share: access, forms, templates, errors and the bounds of requests."""

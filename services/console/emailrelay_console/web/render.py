@@ -1,0 +1,57 @@
+"""Makes pages from templates. Every value is escaped: no text of a message becomes HTML."""
+
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from emailrelay.config import version
+from emailrelay.terminal.human import ahead, octets, span, when
+from emailrelay_console.console import Console
+from emailrelay_console.web.access import find_session
+from emailrelay_console.web.words import LINKS, address, count_words
+
+FOLDER = Path(str(files("emailrelay_console")))
+
+
+def console_of(request: Request) -> Console:
+    """Return the console that a request reached."""
+    console: Console = request.app.state.console
+    return console
+
+
+def render(request: Request, template: str, **values: Any) -> HTMLResponse:
+    """Return a page; the template gets ``values``, and those that all pages have."""
+    session = find_session(request)
+    page = _environment().get_template(template)
+    return HTMLResponse(
+        page.render(
+            path=request.url.path,
+            session=session,
+            user=None if session is None else session.user,
+            form_token="" if session is None else session.form_token,
+            now=console_of(request).clock(),
+            **values,
+        )
+    )
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=FileSystemLoader(FOLDER / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(
+        span=span, ahead=ahead, octets=octets, when=when, address=address, counted=count_words
+    )
+    made.globals.update(links=LINKS, version=version())
+    return made
