@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 
 from starlette.applications import Starlette
@@ -21,7 +21,12 @@ from emailrelay.store.quick_chooser import view_at
 from emailrelay_console.access.sessions import Sessions
 from emailrelay_console.access.users import Users
 from emailrelay_console.console import Console
+from emailrelay_console.mail.changes import Changes
+from emailrelay_console.mail.queue import Queue
+from emailrelay_console.mail.queue_index import QueueIndex
+from emailrelay_console.mail.queue_refresh import QueueRefresh
 from emailrelay_console.mail.reader import QueueReader
+from emailrelay_console.mail.routes import known_routes
 from emailrelay_console.mail.store_holder import StoreHolder
 from emailrelay_console.pages import change, queue, sign_in, static
 from emailrelay_console.web import errors
@@ -36,10 +41,17 @@ async def open_console(settings: ConsoleSettings, report: Report) -> AsyncGenera
     if settings.console_auth is None:
         raise ConfigError(["console_auth is not set"])
     place, fallback = settings.store_place, settings.store_fallback
-    reader = QueueReader(partial(view_at, place, fallback=fallback, report=report))
-    opens = partial(open_store, place, report=report, fallback=fallback)
+    opens = partial(view_at, place, fallback=fallback, report=report)
+    routes_of = known_routes()
+    reader, index = QueueReader(opens), QueueIndex(routes_of)
+    refresh = QueueRefresh(opens, index)
+    queue = Queue(reader, index, refresh, time.time)
     try:
-        async with StoreHolder(opens) as store:
+        async with AsyncExitStack() as stack:
+            store = await stack.enter_async_context(
+                StoreHolder(partial(open_store, place, report=report, fallback=fallback))
+            )
+            changes = Changes(store, queue, report=report, clock=time.time, routes_of=routes_of)
             yield Console(
                 settings=settings,
                 report=report,
@@ -47,10 +59,13 @@ async def open_console(settings: ConsoleSettings, report: Report) -> AsyncGenera
                 sessions=Sessions(time.monotonic),
                 attempts=LoginAttempts(time.monotonic),
                 reader=reader,
+                queue=queue,
+                changes=await stack.enter_async_context(changes),
                 store=store,
                 clock=time.time,
             )
     finally:
+        refresh.close()
         reader.close()
 
 

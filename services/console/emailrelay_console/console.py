@@ -8,6 +8,8 @@ from emailrelay.events import Report
 from emailrelay.login_attempts import LoginAttempts
 from emailrelay_console.access.sessions import Sessions
 from emailrelay_console.access.users import Users
+from emailrelay_console.mail.changes import Changes
+from emailrelay_console.mail.queue import Queue
 from emailrelay_console.mail.reader import QueueReader
 from emailrelay_console.mail.store_holder import StoreHolder
 
@@ -22,6 +24,8 @@ class Console:
     sessions: Sessions
     attempts: LoginAttempts
     reader: QueueReader
+    queue: Queue
+    changes: Changes
     store: StoreHolder
     clock: Callable[[], float]
     """Seconds since 1970."""

@@ -29,6 +29,8 @@ class BrowserSession:
     """That of the users' file at the sign-in."""
     began: float
     used: float
+    notice: str = ""
+    """Words about the latest action, which the next page shows."""
     form_token: str = field(default_factory=secrets.token_urlsafe)
     """A form must send it back: other sites do not know it (CSRF)."""
 

@@ -13,6 +13,7 @@ from emailrelay.events import ConsoleLogin, ConsoleLoginFailed
 from emailrelay_console.console import Console
 from emailrelay_console.web import forms
 from emailrelay_console.web.access import SIGN_IN, SIGN_OUT, cookie_name, find_session
+from emailrelay_console.web.local_address import local
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
 
@@ -52,7 +53,7 @@ async def sign_in(request: Request, form: FormData) -> Response:
     console.attempts.succeeded(source_of(client), name)
     console.report(ConsoleLogin(user=user.name, role=user.role.value, client=client))
     token = console.sessions.begin(user, console.users.generation)
-    return _with_cookie(RedirectResponse(_local(target), HTTPStatus.SEE_OTHER), console, token)
+    return _with_cookie(RedirectResponse(local(target, "/"), HTTPStatus.SEE_OTHER), console, token)
 
 
 async def sign_out(request: Request, _form: FormData) -> Response:
@@ -69,12 +70,6 @@ def _with_cookie(answer: Response, console: Console, token: str) -> Response:
         cookie_name(console), token, secure=console.encrypted, httponly=True, samesite="strict"
     )
     return answer
-
-
-def _local(target: str) -> str:
-    """Return a path of ours: a link must not lead to another site after the sign-in."""
-    safe = target.startswith("/") and not target.startswith(("//", "/\\")) and target.isprintable()
-    return target if safe else "/"
 
 
 ROUTES = [Route(SIGN_IN, show), forms.post(SIGN_IN, sign_in), forms.post(SIGN_OUT, sign_out)]

@@ -1,6 +1,7 @@
 """Turns every error into a page, never into a traceback."""
 
 from http import HTTPStatus
+from traceback import format_exception
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -8,7 +9,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
-from emailrelay.events import InternalError
+from emailrelay.events import InternalError, Traceback
+from emailrelay_console.mail.changes import TooManyChanges
 from emailrelay_console.mail.reader import ReaderBusy
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
@@ -58,7 +60,9 @@ def page(request: Request, problem: Problem) -> Response:
 
 def _report(request: Request, error: Exception) -> None:
     doing = f"{request.method} {request.url.path}"
-    console_of(request).report(InternalError(doing=doing, reason=repr(error)))
+    report = console_of(request).report
+    report(InternalError(doing=doing, reason=repr(error)))
+    report(Traceback(text="".join(format_exception(error))))
 
 
 def _problem_of(error: Exception) -> Problem:
@@ -69,7 +73,7 @@ def _problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.NOT_FOUND, "There is no such page.")
         case HTTPException():
             return Problem(error.status_code, error.detail)
-        case ReaderBusy():
+        case ReaderBusy() | TooManyChanges():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), retry_after=_SOON)
         case StoreUnusable() | ConfigError():
             return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))

@@ -11,9 +11,10 @@ from starlette.responses import HTMLResponse
 
 from emailrelay.config import version
 from emailrelay.terminal.human import ahead, octets, span, when
+from emailrelay_console.access.sessions import BrowserSession
 from emailrelay_console.console import Console
 from emailrelay_console.web.access import find_session
-from emailrelay_console.web.words import LINKS, address, count_words
+from emailrelay_console.web.words import ACTION_WORDS, LINKS, address, count_words, iso
 
 FOLDER = Path(str(files("emailrelay_console")))
 
@@ -28,16 +29,24 @@ def render(request: Request, template: str, **values: Any) -> HTMLResponse:
     """Return a page; the template gets ``values``, and those that all pages have."""
     session = find_session(request)
     page = _environment().get_template(template)
-    return HTMLResponse(
-        page.render(
-            path=request.url.path,
-            session=session,
-            user=None if session is None else session.user,
-            form_token="" if session is None else session.form_token,
-            now=console_of(request).clock(),
-            **values,
-        )
+    text = page.render(
+        path=request.url.path,
+        session=session,
+        user=None if session is None else session.user,
+        form_token="" if session is None else session.form_token,
+        notice=_taken_notice(session),
+        now=console_of(request).clock(),
+        **values,
     )
+    # Lone surrogates stand for octets of a message that are no UTF-8.
+    return HTMLResponse(text.encode(errors="replace"))
+
+
+def _taken_notice(session: BrowserSession | None) -> str:
+    if session is None:
+        return ""
+    notice, session.notice = session.notice, ""
+    return notice
 
 
 @cache
@@ -51,7 +60,13 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     made.filters.update(
-        span=span, ahead=ahead, octets=octets, when=when, address=address, counted=count_words
+        iso=iso,
+        span=span,
+        ahead=ahead,
+        octets=octets,
+        when=when,
+        address=address,
+        counted=count_words,
     )
-    made.globals.update(links=LINKS, version=version())
+    made.globals.update(links=LINKS, actions=ACTION_WORDS, version=version())
     return made
