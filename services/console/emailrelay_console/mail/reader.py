@@ -83,15 +83,17 @@ class QueueReader:
                 result = task.work(kept.view)
             except BaseException as caught:  # noqa: BLE001 -- it is raised in the caller
                 error = caught
-                kept = _closed(kept)
+                _close(kept)
+                kept = None
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 task.loop.call_soon_threadsafe(_settle, task.done, result, error)
-        _closed(kept)
+        _close(kept)
 
     def _fresh(self, kept: "_KeptView | None") -> "_KeptView":
         now = time.monotonic()
         if kept is not None and (kept.view.missing is not None or now > kept.until):
-            kept = _closed(kept)
+            _close(kept)
+            kept = None
         return kept or _KeptView(self._opens(), now + _KEPT)
 
 
@@ -101,7 +103,7 @@ class _KeptView:
     until: float
 
 
-def _closed(kept: _KeptView | None) -> None:
+def _close(kept: _KeptView | None) -> None:
     if kept is not None:
         with contextlib.suppress(Exception):  # it was of no use any more
             kept.view.close()

@@ -15,8 +15,7 @@ from emailrelay_console.web.problem import Problem
 _E = TypeVar("_E", bound=StrEnum)
 _LONGEST = 500
 """Characters of a value."""
-_TEXTS = ("address", "sender", "recipient", "reply", "route")
-_AGES = ("older", "newer")
+_NAMES = ("state", "address", "sender", "recipient", "reply", "route", "older", "newer")
 
 
 class QueueParams(NamedTuple):
@@ -48,15 +47,16 @@ def read_filter(values: Mapping[str, str]) -> tuple[QueueFilter, dict[str, str]]
         Problem: a value is wrong; the text says which.
 
     """
-    words = {
-        name: _text(name, values[name])
-        for name in ("state", *_TEXTS, *_AGES)
-        if values.get(name, "").strip()
-    }
+    words = {name: _text(name, values[name]) for name in _NAMES if values.get(name, "").strip()}
     wanted = QueueFilter(
         states=frozenset(_choice(State, "state", each) for each in _split(words.get("state", ""))),
-        **{name: words.get(name, "") for name in _TEXTS},
-        **{name: _age(name, words[name]) for name in _AGES if name in words},
+        address=words.get("address", ""),
+        sender=words.get("sender", ""),
+        recipient=words.get("recipient", ""),
+        reply=words.get("reply", ""),
+        route=words.get("route", ""),
+        older=_age("older", words.get("older", "")),
+        newer=_age("newer", words.get("newer", "")),
     )
     return wanted, words
 
@@ -101,8 +101,8 @@ def _choice(kind: type[_E], name: str, value: str) -> _E:
         raise Problem(400, f"{name} must be one of {', '.join(kind)}.") from None
 
 
-def _age(name: str, value: str) -> float:
+def _age(name: str, value: str) -> float | None:
     try:
-        return parse_age(value)
+        return parse_age(value) if value else None
     except ValueError:
         raise Problem(400, f"{name} must be an age, as in 90s, 15m, 12h, 5d or 2w.") from None
