@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -99,6 +99,7 @@ class Browser:
         self,
         path: str,
         fields: Sequence[tuple[str, str]] = (),
+        /,
         headers: Mapping[str, str] | None = None,
         **more: str,
     ) -> Page:
@@ -138,7 +139,7 @@ class RunningConsole:
 
 
 @contextmanager
-def running(place: str, directory: Path, *arguments: str) -> Iterator[RunningConsole]:
+def running(place: str, directory: Path, *arguments: str) -> Generator[RunningConsole]:
     """Run a console on the store at ``place``; its files are in ``directory``."""
     auth, log, port = directory / "console.auth", directory / "console.log", free_port()
     if not auth.exists():

@@ -164,7 +164,8 @@ def test_a_viewer_sees_no_action(looked_at: Filled) -> None:
 
 
 def act(browser: Browser, action: str, ids: Sequence[str] = (), **more: str) -> Page:
-    return browser.post("/queue/change", [("id", each) for each in ids], action=action, **more)
+    fields = [*(("id", each) for each in ids), ("action", action), *more.items()]
+    return browser.post("/queue/change", fields)
 
 
 def confirm(browser: Browser, page: Page) -> Page:

@@ -53,11 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 async def _serve(
     settings: ConsoleSettings, listeners: Listeners, signals: Signals, report: Report
 ) -> int:
-    from emailrelay_console.app import make_app, open_console  # noqa: PLC0415 -- needs the extra
-    from emailrelay_console.http_server import serve  # noqa: PLC0415 -- likewise
+    from emailrelay_console.app import serve_console  # noqa: PLC0415 -- needs the extra
 
     places = ", ".join(map(written, listeners.sockets))
     signals.state = lambda: ProcessState(doing=f"answering on {places}")
-    async with open_console(settings, report) as console:
-        await serve(make_app(console), listeners.sockets, signals)
+    await serve_console(settings, listeners.sockets, signals, report)
     return os.EX_OK

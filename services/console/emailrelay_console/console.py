@@ -9,6 +9,7 @@ from emailrelay.login_attempts import LoginAttempts
 from emailrelay_console.access.sessions import Sessions
 from emailrelay_console.access.users import Users
 from emailrelay_console.mail.changes import Changes
+from emailrelay_console.mail.overview import Overview, OverviewFacts
 from emailrelay_console.mail.queue import Queue
 from emailrelay_console.mail.reader import QueueReader
 from emailrelay_console.mail.store_holder import StoreHolder
@@ -26,9 +27,14 @@ class Console:
     reader: QueueReader
     queue: Queue
     changes: Changes
+    overview: Overview
     store: StoreHolder
     clock: Callable[[], float]
     """Seconds since 1970."""
+
+    async def facts(self) -> OverviewFacts:
+        """Return the facts of the overview."""
+        return await self.overview.facts(self.clock())
 
     @property
     def encrypted(self) -> bool:

@@ -2,7 +2,7 @@
 
 import contextlib
 import socket
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -20,11 +20,13 @@ _GRACE = 1
 
 
 class _Server(uvicorn.Server):
-    """A server that stops at our signals, and does nothing while nobody asks."""
+    """A server that stops at our signals, and does nothing while no request comes."""
 
-    def __init__(self, config: uvicorn.Config, signals: Signals) -> None:
+    def __init__(
+        self, config: uvicorn.Config, signals: Signals, at_stop: Callable[[], Awaitable[None]]
+    ) -> None:
         super().__init__(config)
-        self._signals = signals
+        self._signals, self._at_stop = signals, at_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -34,6 +36,7 @@ class _Server(uvicorn.Server):
         # The one of uvicorn wakes up ten times a second.
         await self.on_tick(0)
         await self._signals.stop.wait()
+        await self._at_stop()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Generator[None]:
@@ -41,8 +44,13 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(app: ASGIApp, sockets: Sequence[socket.socket], signals: Signals) -> None:
-    """Serve until the process is told to stop."""
+async def serve(
+    app: ASGIApp,
+    sockets: Sequence[socket.socket],
+    signals: Signals,
+    at_stop: Callable[[], Awaitable[None]],
+) -> None:
+    """Serve until the process is told to stop; ``at_stop`` ends answers that have no end."""
     config = uvicorn.Config(
         app,
         http="h11",
@@ -58,4 +66,4 @@ async def serve(app: ASGIApp, sockets: Sequence[socket.socket], signals: Signals
         timeout_graceful_shutdown=_GRACE,
         h11_max_incomplete_event_size=_LARGEST_HEAD,
     )
-    await _Server(config, signals).serve([opened.dup() for opened in sockets])
+    await _Server(config, signals, at_stop).serve([opened.dup() for opened in sockets])

@@ -159,6 +159,10 @@ class EndpointOptions(Declared):
     monitor_port: Annotated[Port, AtStart()] = 9925
     """The TCP port of emailrelay-monitor."""
 
+
+class MonitoredOptions(Declared):
+    """Monitored services."""
+
     monitored: Annotated[ServiceNames, AtStart()] = Field(
         default=[], examples=[["receiver", "forwarder"]]
     )
@@ -294,7 +298,7 @@ class ForwarderSettings(
         return all_routes(self.route, self.forward_to, self.schedule)
 
 
-class MonitorSettings(EndpointOptions, FallbackOptions, Settings):
+class MonitorSettings(MonitoredOptions, EndpointOptions, FallbackOptions, Settings):
     """Settings of the monitor."""
 
     service = "monitor"
@@ -303,7 +307,7 @@ class MonitorSettings(EndpointOptions, FallbackOptions, Settings):
     most_used = ("monitor_interface", "monitor_port", "monitored", "spool_dir")
 
 
-class ConsoleSettings(ConsoleOptions, FallbackOptions, Settings):
+class ConsoleSettings(MonitoredOptions, ConsoleOptions, FallbackOptions, Settings):
     """Settings of the console."""
 
     service = "console"

@@ -58,16 +58,29 @@ class Sessions:
 
     def find(self, token: str, generation: int) -> BrowserSession | None:
         """Return the session of a token, and count it as used. None: there is none, or it is over."""
-        key, now = _hash(token), self.clock()
+        key = _hash(token)
         found = self._open.get(key)
         if found is None:
             return None
-        if found.generation != generation or now - found.used > IDLE or now - found.began > LONGEST:
+        if self._is_over(found, generation):
             del self._open[key]
             return None
-        found.used = now
+        found.used = self.clock()
         self._open.move_to_end(key)
         return found
+
+    def goes_on(self, token: str, generation: int) -> bool:
+        """Tell if there is such a session, and do not count it as used."""
+        found = self._open.get(_hash(token))
+        return found is not None and not self._is_over(found, generation)
+
+    def _is_over(self, session: BrowserSession, generation: int) -> bool:
+        now = self.clock()
+        return (
+            session.generation != generation
+            or now - session.used > IDLE
+            or now - session.began > LONGEST
+        )
 
     def end(self, token: str) -> None:
         """End the session of a token, if there is one."""

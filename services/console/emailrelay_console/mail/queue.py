@@ -10,7 +10,7 @@ from emailrelay.queue.totals import Totals
 from emailrelay.queue_id import QueueId
 from emailrelay.store.queue_view import QueueEntry, QueueView
 from emailrelay_console.mail.queue_filter import QueueFilter
-from emailrelay_console.mail.queue_index import IndexState, Order, QueueIndex
+from emailrelay_console.mail.queue_index import MOST_GROUPS, IndexState, Order, QueueIndex
 from emailrelay_console.mail.queue_refresh import QueueRefresh, note
 from emailrelay_console.mail.reader import QueueReader
 
@@ -45,9 +45,15 @@ class Queue:
         """Return the number of messages that fit."""
         return await asyncio.to_thread(self._index.count, wanted, self._clock())
 
-    async def groups(self, wanted: QueueFilter, by: Grouping) -> list[MessageGroup]:
+    async def groups(
+        self, wanted: QueueFilter, by: Grouping, most: int = MOST_GROUPS
+    ) -> list[MessageGroup]:
         """Return the largest groups of the messages that fit."""
-        return await asyncio.to_thread(self._index.groups, wanted, by, self._clock())
+        return await asyncio.to_thread(self._index.groups, wanted, by, self._clock(), most)
+
+    async def room(self) -> tuple[int, int] | None:
+        """Return the octets of free room and of all room. None: the store does not know."""
+        return await self._reader.read(_room)
 
     async def ids(
         self, wanted: QueueFilter, order: Order, *, first: int, most: int
@@ -77,3 +83,7 @@ class Queue:
 
 def _note(index: QueueIndex, ids: Sequence[QueueId], view: QueueView) -> None:
     note(index, view, ids)
+
+
+def _room(view: QueueView) -> tuple[int, int] | None:
+    return view.free()

@@ -38,7 +38,7 @@ _TABLE = """
 create table message (
     id text primary key, stage text, since real, size integer, arrived real, next real,
     sender integer, domains integer, routes integer, reply integer, unread integer, round integer,
-    recipients text
+    failed real, recipients text
 ) without rowid;
 create index by_arrival on message (arrived, id);
 create index by_unread on message (arrived) where unread;
@@ -53,7 +53,7 @@ on conflict (id) do update set
 """
 _READ = """
 update message set arrived = ?, next = ?, sender = ?, domains = ?, routes = ?, reply = ?,
-    recipients = ?, unread = 0 where id = ?
+    failed = ?, recipients = ?, unread = 0 where id = ?
 """
 _UNUSED = """
 delete from term where n not in (
@@ -86,6 +86,13 @@ _ORDERS = {
     Order.NEWEST: "arrived desc, id desc",
     Order.LARGEST: "size desc, arrived, id",
 }
+
+
+class IndexTime(StrEnum):
+    """A time of a message."""
+
+    ARRIVED = "arrived"
+    FAILED = "failed"
 
 
 class IndexState(NamedTuple):
@@ -216,11 +223,19 @@ class QueueIndex:
                 found[name].add(messages, int(octets), oldest)
         return found
 
+    def times(self, column: IndexTime, since: float, step: float) -> dict[int, int]:
+        """Count messages by a time of theirs, in steps of so many seconds since 1970."""
+        sql = (
+            f"select cast({column.value} / :step as integer), count(*) from message"  # noqa: S608 -- constants
+            f" where {column.value} >= :since group by 1"
+        )
+        return dict(self._rows(sql, {"since": since, "step": step}))
+
     def _read(self, entry: QueueEntry) -> tuple[object, ...]:
         listed, envelope = entry.listed, entry.envelope
         if envelope is None:
             told = self._term(reply_group(entry.problem))
-            return (arrived(listed), listed.since, None, None, None, told, "", listed.id)
+            return (arrived(listed), listed.since, None, None, None, told, None, "", listed.id)
         history: History = entry.history
         pending = history.pending(envelope)[:_NAMED] or envelope.recipients[:_NAMED]
         named = dict.fromkeys(each.lower() for each in envelope.recipients[:_NAMED])
@@ -231,6 +246,7 @@ class QueueIndex:
             self._term(_joined({each.rpartition("@")[2].lower() for each in pending})),
             self._term(_joined(self.routes_of(envelope, pending))),
             self._term(reply_group(last_reply(history))),
+            None if history.failed is None else history.failed.at,
             f"\n{_joined(named)}\n",
             listed.id,
         )

@@ -1,5 +1,6 @@
 """Lets a request pass only with a session, and a change only for an operator: closed by default."""
 
+from collections.abc import Callable
 from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
@@ -40,6 +41,16 @@ def find_session(request: Request) -> BrowserSession | None:
     """Return the session of a request, also of one to an open page."""
     found: BrowserSession | None = request.scope.get(_SESSION)
     return found
+
+
+def session_goes_on(request: Request) -> Callable[[], bool]:
+    """Return a function that tells if the session of a request is still open.
+
+    A page that stays open does not count as use.
+    """
+    console: Console = request.app.state.console
+    token = request.cookies.get(cookie_name(console), "")
+    return lambda: console.sessions.goes_on(token, console.users.generation)
 
 
 class Access:

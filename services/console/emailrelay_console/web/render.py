@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -42,6 +42,11 @@ def render(request: Request, template: str, **values: Any) -> HTMLResponse:
     return HTMLResponse(text.encode(errors="replace"))
 
 
+def fragment(template: str, **values: Any) -> str:
+    """Return a part of a page, which is the same for all users."""
+    return _environment().get_template(template).render(**values)
+
+
 def _taken_notice(session: BrowserSession | None) -> str:
     if session is None:
         return ""
@@ -68,5 +73,6 @@ def _environment() -> Environment:
         address=address,
         counted=count_words,
     )
-    made.globals.update(links=LINKS, actions=ACTION_WORDS, version=version())
+    shared = cast("dict[str, object]", made.globals)
+    shared.update(links=LINKS, actions=ACTION_WORDS, version=version())
     return made

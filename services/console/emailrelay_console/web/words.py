@@ -16,7 +16,7 @@ class MenuLink(NamedTuple):
     text: str
 
 
-LINKS = (MenuLink("/queue", "Queue"),)
+LINKS = (MenuLink("/", "Overview"), MenuLink("/queue", "Queue"))
 """The menu. A page of the console has its line here."""
 
 
