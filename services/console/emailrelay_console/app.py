@@ -18,7 +18,9 @@ from emailrelay.service import Signals
 from emailrelay.store.chooser import open_store
 from emailrelay.store.quick_chooser import view_at
 from emailrelay_console.access.sessions import Sessions
+from emailrelay_console.access.tokens import Tokens
 from emailrelay_console.access.users import Users
+from emailrelay_console.api import changing, description, reading
 from emailrelay_console.console import Console
 from emailrelay_console.http_server import serve
 from emailrelay_console.mail.changes import Changes
@@ -43,6 +45,7 @@ async def open_console(settings: ConsoleSettings, report: Report) -> AsyncGenera
     """Open what the pages use, and close it at the end."""
     if settings.console_auth is None:
         raise ConfigError(["console_auth is not set"])
+    users = Users(settings.console_auth)
     place, fallback = settings.store_place, settings.store_fallback
     opens = partial(view_at, place, fallback=fallback, report=report)
     routes_of = known_routes()
@@ -59,7 +62,8 @@ async def open_console(settings: ConsoleSettings, report: Report) -> AsyncGenera
             yield Console(
                 settings=settings,
                 report=report,
-                users=Users(settings.console_auth),
+                users=users,
+                tokens=Tokens(users),
                 sessions=Sessions(time.monotonic),
                 attempts=LoginAttempts(time.monotonic),
                 reader=reader,
@@ -86,8 +90,9 @@ async def serve_console(
 def make_app(console: Console, live: Live) -> Starlette:
     """Return the application. A new page has its module in this list."""
     pages = (overview, sign_in, queue, change, static)
+    endpoints = (reading, changing, description)
     app = Starlette(
-        routes=[route for page in pages for route in page.ROUTES],
+        routes=[route for each in (*pages, *endpoints) for route in each.ROUTES],
         middleware=[
             Middleware(SecurityHeaders, encrypted=console.encrypted),
             Middleware(errors.ErrorPages),

@@ -7,6 +7,7 @@ from emailrelay.config import ConsoleSettings
 from emailrelay.events import Report
 from emailrelay.login_attempts import LoginAttempts
 from emailrelay_console.access.sessions import Sessions
+from emailrelay_console.access.tokens import Tokens
 from emailrelay_console.access.users import Users
 from emailrelay_console.mail.changes import Changes
 from emailrelay_console.mail.overview import Overview, OverviewFacts
@@ -23,6 +24,7 @@ class Console:
     report: Report
     users: Users
     sessions: Sessions
+    tokens: Tokens
     attempts: LoginAttempts
     reader: QueueReader
     queue: Queue

@@ -12,7 +12,7 @@ from emailrelay.client_source import source_of
 from emailrelay.events import ConsoleLogin, ConsoleLoginFailed
 from emailrelay_console.console import Console
 from emailrelay_console.web import forms
-from emailrelay_console.web.access import SIGN_IN, SIGN_OUT, cookie_name, find_session
+from emailrelay_console.web.access import SIGN_IN, SIGN_OUT, client_of, cookie_name, find_session
 from emailrelay_console.web.local_address import local
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
@@ -32,7 +32,7 @@ async def sign_in(request: Request, form: FormData) -> Response:
     """Begin a session if the password is right. Failures slow down further attempts."""
     console, name = console_of(request), forms.text(form, "name", 200)
     target = forms.text(form, "next", 2000)
-    client = "" if request.client is None else request.client.host
+    client = client_of(request)
     attempt = console.attempts.begin(source_of(client), name)
     if attempt is None:
         words = "There are too many attempts to sign in. Wait a minute, and try again."

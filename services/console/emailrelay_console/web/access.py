@@ -15,6 +15,8 @@ from emailrelay_console.web.problem import Problem
 
 SIGN_IN = "/sign-in"
 SIGN_OUT = "/sign-out"
+API = "/api/v1"
+"""The paths of programs: they have tokens, and no cookies; see ``api``."""
 _OPEN = frozenset({SIGN_IN, "/static/style.css", "/static/icon.svg"})
 """The pages that need no session."""
 _READING = frozenset({"GET", "HEAD"})
@@ -29,6 +31,16 @@ def cookie_name(console: Console) -> str:
     The prefix makes browsers refuse a cookie that another host has set (RFC 6265bis, 4.1.3.2).
     """
     return "__Host-emailrelay" if console.encrypted else "emailrelay"
+
+
+def is_api(request: Request) -> bool:
+    """Tell if a request is one of a program."""
+    return request.url.path.startswith(f"{API}/")
+
+
+def client_of(request: Request) -> str:
+    """Return the IP address of a client, or an empty text for a unix socket."""
+    return "" if request.client is None else request.client.host
 
 
 def session_of(request: Request) -> BrowserSession:
@@ -65,6 +77,11 @@ class Access:
             await self._app(scope, receive, send)
             return
         request = Request(scope)
+        self._refresh()
+        if is_api(request):
+            scope[_SESSION] = None
+            await self._app(scope, receive, send)
+            return
         scope[_SESSION] = self._session(request)
         refusal = self._refusal(request)
         if refusal is None:
@@ -72,12 +89,14 @@ class Access:
         else:
             await refusal(scope, receive, send)
 
-    def _session(self, request: Request) -> BrowserSession | None:
-        users = self._console.users
+    def _refresh(self) -> None:
         try:
-            users.refresh()
+            self._console.users.refresh()
         except ConfigError as error:
             self._console.report(SecretsTrouble(reason=str(error)))
+
+    def _session(self, request: Request) -> BrowserSession | None:
+        users = self._console.users
         token = request.cookies.get(cookie_name(self._console), "")
         return self._console.sessions.find(token, users.generation) if token else None
 

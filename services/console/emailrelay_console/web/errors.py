@@ -1,5 +1,6 @@
 """Turns every error into a page, never into a traceback."""
 
+import json
 from http import HTTPStatus
 from traceback import format_exception
 
@@ -12,6 +13,7 @@ from emailrelay.errors import ConfigError, RelayError, StoreUnusable, reason_of
 from emailrelay.events import InternalError, Traceback
 from emailrelay_console.mail.changes import TooManyChanges
 from emailrelay_console.mail.reader import ReaderBusy
+from emailrelay_console.web.access import is_api
 from emailrelay_console.web.problem import Problem
 from emailrelay_console.web.render import console_of, render
 
@@ -51,7 +53,12 @@ async def answer(request: Request, error: Exception) -> Response:
 
 
 def page(request: Request, problem: Problem) -> Response:
-    """Return the page about a problem."""
+    """Return the page about a problem; programs get it in JSON (RFC 9457)."""
+    if is_api(request):
+        told = {"title": problem.title, "status": problem.status_code, "detail": problem.detail}
+        text = json.dumps({"type": "about:blank", **told})
+        kind = "application/problem+json"
+        return Response(text, problem.status_code, problem.headers, media_type=kind)
     made = render(request, "problem.html", problem=problem)
     made.status_code = problem.status_code
     made.headers.update(problem.headers or {})

@@ -15,7 +15,7 @@ from emailrelay_console.web.problem import Problem
 _E = TypeVar("_E", bound=StrEnum)
 _LONGEST = 500
 """Characters of a value."""
-_NAMES = ("state", "address", "sender", "recipient", "reply", "route", "older", "newer")
+FILTER_NAMES = ("state", "address", "sender", "recipient", "reply", "route", "older", "newer")
 
 
 class QueueParams(NamedTuple):
@@ -47,7 +47,9 @@ def read_filter(values: Mapping[str, str]) -> tuple[QueueFilter, dict[str, str]]
         Problem: a value is wrong; the text says which.
 
     """
-    words = {name: _text(name, values[name]) for name in _NAMES if values.get(name, "").strip()}
+    words = {
+        name: _text(name, values[name]) for name in FILTER_NAMES if values.get(name, "").strip()
+    }
     wanted = QueueFilter(
         states=frozenset(_choice(State, "state", each) for each in _split(words.get("state", ""))),
         address=words.get("address", ""),
