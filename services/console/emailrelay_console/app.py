@@ -32,7 +32,7 @@ from emailrelay_console.mail.reader import QueueReader
 from emailrelay_console.mail.routes import known_routes
 from emailrelay_console.mail.store_holder import StoreHolder
 from emailrelay_console.mail.traffic import Traffic
-from emailrelay_console.pages import change, overview, queue, sign_in, static
+from emailrelay_console.pages import change, overview, queue, received, sign_in, static
 from emailrelay_console.web import errors
 from emailrelay_console.web.access import Access
 from emailrelay_console.web.bounds import RequestBounds
@@ -89,7 +89,7 @@ async def serve_console(
 
 def make_app(console: Console, live: Live) -> Starlette:
     """Return the application. A new page has its module in this list."""
-    pages = (overview, sign_in, queue, change, static)
+    pages = (overview, sign_in, queue, change, received, static)
     endpoints = (reading, changing, description)
     app = Starlette(
         routes=[route for each in (*pages, *endpoints) for route in each.ROUTES],

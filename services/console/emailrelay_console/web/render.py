@@ -36,6 +36,7 @@ def render(request: Request, template: str, **values: Any) -> HTMLResponse:
         form_token="" if session is None else session.form_token,
         notice=_taken_notice(session),
         now=console_of(request).clock(),
+        shows_received=console_of(request).settings.console_received is not None,
         **values,
     )
     # Lone surrogates stand for octets of a message that are no UTF-8.
