@@ -19,7 +19,7 @@ _MOST_PROBLEMS = 20
 
 
 @dataclass(slots=True, kw_only=True)
-class Change:
+class MessageChange:
     """A change of messages, and how far it has come."""
 
     action: Action
@@ -41,14 +41,14 @@ class Change:
 
 
 async def carry_out(
-    change: Change,
+    change: MessageChange,
     store: Store,
     entries: AsyncIterator[list[QueueEntry]],
     *,
     report: Report,
     clock: Callable[[], float],
 ) -> None:
-    """Change the messages that the action applies to at that moment."""
+    """MessageChange the messages that the action applies to at that moment."""
     act = change_method(store, change.action)
     applies_to = APPLIES_TO[change.action]
 

@@ -1,4 +1,4 @@
-"""Makes pages from templates. Every value is escaped: no text of a message becomes HTML."""
+"""Makes pages from templates, in which every value is escaped: no text of a message becomes HTML."""
 
 from functools import cache
 from importlib.resources import files
