@@ -23,7 +23,7 @@ _PATIENCE = 2.0
 
 
 async def change(request: Request, user: ConsoleUser) -> Any:
-    """MessageChange the messages with these ids, or those that a filter finds; or only count them."""
+    """Change the messages with these ids, or those that a filter finds; or only count them."""
     parameters(request, frozenset())
     known = {"action": str, "ids": list, "filter": dict, "dry_run": bool}
     asked = await body(request, known)

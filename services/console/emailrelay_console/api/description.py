@@ -87,7 +87,7 @@ _SCHEMAS: Mapping[str, _Schema] = {
         next_attempt=_MAYBE,
     ),
     "Totals": _object(messages=_COUNT, octets=_COUNT, oldest=_MAYBE),
-    "MessageChange": _object(
+    "Change": _object(
         change=_COUNT,
         action={"type": "string", "enum": [each.value for each in Action]},
         user=_STRING,
@@ -156,12 +156,12 @@ def _get(text: str, schema: _Schema, parameters: Sequence[_Schema] = ()) -> _Sch
 def _paths() -> Mapping[str, _Schema]:
     rows = _object(count=_COUNT, complete={"type": "boolean"}, messages=_list(_ref("Message")))
     change = {
-        "summary": "MessageChange messages, by their ids or by a filter; dry_run only counts them.",
+        "summary": "Change messages, by their ids or by a filter; dry_run only counts them.",
         "requestBody": {
             "required": True,
             "content": {"application/json": {"schema": _WANTED_CHANGE}},
         },
-        "responses": _answers({"anyOf": [_ref("MessageChange"), _object(count=_COUNT)]}),
+        "responses": _answers({"anyOf": [_ref("Change"), _object(count=_COUNT)]}),
     }
     traced = _object(complete={"type": "boolean"}, messages=_list({"type": "object"}))
     return {
@@ -191,7 +191,7 @@ def _paths() -> Mapping[str, _Schema]:
         "/queue/changes": {"post": change},
         "/queue/changes/{number}": _get(
             "How far a change has come.",
-            _ref("MessageChange"),
+            _ref("Change"),
             [
                 _in_path(
                     "number", {"type": "integer", "minimum": 1, "maximum": 10**8}, "Its number."

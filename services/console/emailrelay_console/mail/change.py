@@ -48,7 +48,7 @@ async def carry_out(
     report: Report,
     clock: Callable[[], float],
 ) -> None:
-    """MessageChange the messages that the action applies to at that moment."""
+    """Change the messages that the action applies to at that moment."""
     act = change_method(store, change.action)
     applies_to = APPLIES_TO[change.action]
 

@@ -33,7 +33,7 @@ _HARMLESS = frozenset(Action) - {Action.FAIL, Action.DELETE}
 
 
 async def change(request: Request, form: FormData) -> Response:
-    """MessageChange messages, which ids or a filter name; ask before."""
+    """Change messages, which ids or a filter name; ask before."""
     action = _action(form)
     if form.get("all") == "yes":
         return await _change_all(request, form, action)
