@@ -60,6 +60,12 @@ class Live:
         finally:
             self._listening -= 1
 
+    async def _after(self, seen: int) -> int:
+        """Wait for a version after the one ``seen``, or for the end; return its number."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._over or self._number > seen)
+            return self._number
+
     async def close(self) -> None:
         """End all streams."""
         self._over = True

@@ -3,7 +3,7 @@
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from starlette.requests import Request
@@ -74,6 +74,6 @@ def _environment() -> Environment:
         address=address,
         counted=count_words,
     )
-    shared = cast("dict[str, object]", made.globals)
+    shared: dict[str, object] = made.globals
     shared.update(links=LINKS, actions=ACTION_WORDS, version=version())
     return made
