@@ -70,7 +70,7 @@ async def test_a_slow_request_ends_its_connection(monkeypatch: pytest.MonkeyPatc
     async def app(_scope: object, _receive: object, _send: object) -> None:
         raise AssertionError("there was no request")
 
-    config = uvicorn.Config(app, http=connection_bounds.BoundedConnection, lifespan="off")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    config = uvicorn.Config(app, http=connection_bounds.BoundedConnection, lifespan="off")
     config.load()
     server = uvicorn.Server(config)
     loop = asyncio.get_running_loop()
