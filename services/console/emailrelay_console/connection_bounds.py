@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -30,11 +31,8 @@ class BoundedConnection(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin a connection."""
         if len(self.connections) >= MOST:
-            idle = [
-                each
-                for each in self.connections
-                if isinstance(each, BoundedConnection) and not each.answers
-            ]
+            others = cast("set[BoundedConnection]", self.connections)
+            idle = [each for each in others if not each.answers]
             if idle:
                 min(idle, key=lambda each: each.began).transport.abort()
         super().connection_made(transport)

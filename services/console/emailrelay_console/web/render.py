@@ -5,7 +5,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
@@ -28,7 +28,7 @@ def console_of(request: Request) -> Console:
 def render(request: Request, template: str, **values: Any) -> HTMLResponse:
     """Return a page; the template gets ``values``, and those that all pages have."""
     session = find_session(request)
-    page = _environment().get_template(template)
+    page = _template(template)
     text = page.render(
         path=request.url.path,
         session=session,
@@ -45,7 +45,7 @@ def render(request: Request, template: str, **values: Any) -> HTMLResponse:
 
 def fragment(template: str, **values: Any) -> str:
     """Return a part of a page, which is the same for all users."""
-    return _environment().get_template(template).render(**values)
+    return _template(template).render(**values)
 
 
 def _taken_notice(session: BrowserSession | None) -> str:
@@ -53,6 +53,11 @@ def _taken_notice(session: BrowserSession | None) -> str:
         return ""
     notice, session.notice = session.notice, ""
     return notice
+
+
+def _template(name: str) -> Template:
+    shared = {"links": LINKS, "actions": ACTION_WORDS, "version": version()}
+    return _environment().get_template(name, globals=shared)
 
 
 @cache
@@ -74,6 +79,4 @@ def _environment() -> Environment:
         address=address,
         counted=count_words,
     )
-    shared: dict[str, object] = made.globals
-    shared.update(links=LINKS, actions=ACTION_WORDS, version=version())
     return made
