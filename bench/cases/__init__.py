@@ -3,6 +3,7 @@
 from bench.case import Case
 from bench.cases import (
     accept,
+    console,
     deep,
     filters,
     latency,
@@ -27,4 +28,5 @@ ALL: tuple[Case, ...] = (
     *rest.CASES,
     *scale.CASES,
     *monitoring.CASES,
+    *console.CASES,
 )

@@ -11,6 +11,7 @@ PACKAGES = (
     "services/filterd/emailrelay_filterd",
     "services/forwarder/emailrelay_forwarder",
     "services/monitor/emailrelay_monitor",
+    "services/console/emailrelay_console",
 )
 BEGIN = "<!-- Made by `make docs` from the docstrings of the modules. -->"
 END = "<!-- End of the generated tables. -->"

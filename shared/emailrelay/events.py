@@ -248,6 +248,30 @@ class LoginFailed(Event):
     client: str
 
 
+class ConsoleLogin(Event):
+    """A user signed in to the console. ``client`` is an IP address, or empty for a unix socket."""
+
+    user: str
+    role: str
+    client: str
+
+
+class ConsoleLoginFailed(Event):
+    """A client failed to sign in to the console. It chose the text in ``user``."""
+
+    level: ClassVar[Level] = Level.WARNING
+    user: str
+    client: str
+
+
+class ConsoleAction(Event):
+    """A user of the console changed a message."""
+
+    id: QueueId
+    action: str
+    user: str
+
+
 class SecretsTrouble(Event):
     """A changed secrets file cannot be used; the previous accounts stay in force."""
 

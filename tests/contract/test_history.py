@@ -1,6 +1,7 @@
 """The history of every store: a record of each message that has left, within its bounds."""
 
 import asyncio
+import time
 
 from tests.contract.mail import (
     ANN,
@@ -237,3 +238,24 @@ async def test_failed_message_whose_time_is_over_has_expired(opener: Opener) -> 
         async with failure:
             await failure.remove()
         assert (await one(store, message)).end is MessageEnd.EXPIRED
+
+
+async def test_the_ends_since_a_time_are_listed_for_counts(opener: Opener) -> None:
+    clock = Clock()
+    async with opener(clock) as store:
+        await store.history().keep(WIDE)
+        began = clock()
+        first, second, stays = [await put(store) for _ in range(3)]
+        async with await claimed(store, first) as claim:
+            await claim.settle(Done(attempt(clock(), ann=OK, bob=OK, cat=OK)))
+        await store.delete(second)
+        ends = {each.id: each async for each in store.history().ends(began - 60)}
+        assert {message: each.end for message, each in ends.items()} == {
+            first: MessageEnd.DELIVERED,
+            second: MessageEnd.DELETED,
+        }
+        assert stays not in ends
+        (record,) = await found(store, HistoryQuery(id=first))
+        assert ends[first].ended == record.ended
+        later = [each async for each in store.history().ends(max(time.time(), clock()) + 60)]
+        assert later == []

@@ -80,3 +80,24 @@ def _until(descriptor: int, text: bytes) -> bytes:
     while text not in seen:
         seen += os.read(descriptor, 1000)
     return seen
+
+
+def test_a_role_makes_a_user_of_the_console_and_a_token_is_shown_once(tmp_path: Path) -> None:
+    path = tmp_path / "console.auth"
+    user, program = passwd("--role", "viewer", "al ice"), passwd("--token", "--role=operator", "ci")
+    assert (user.returncode, user.stderr, program.returncode) == (0, "", 0)
+    path.write_text(user.stdout + program.stdout)
+    path.chmod(0o600)
+    token = program.stderr.splitlines()[-1].removeprefix("ci.")
+    assert token not in program.stdout
+    file = SecretsFile(path)
+    assert file.roles == {"al ice": "viewer", "ci": "api-operator"}
+    assert file.server.verify_password("al ice", "open sesame")
+    assert file.server.verify_password("ci", token)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--role", "root", "a"), ("--role",), ("--token", "a"), ("--role", "viewer")]
+)
+def test_a_role_needs_a_name_and_a_token_a_role(arguments: tuple[str, ...]) -> None:
+    assert passwd(*arguments).returncode == os.EX_USAGE

@@ -15,11 +15,11 @@ from tests.service.receiving import HANG, Peer, Running, receiving
 from tests.service.test_receiver_tls import client_context, encrypted
 
 from emailrelay.arrival_facts import ArrivalFacts
+from emailrelay.client_source import is_local
 from emailrelay.config import ReceiverSettings
 from emailrelay.events import Dialogue, LoggedIn, LoginFailed
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
-from emailrelay_receiver.clients.source import is_local
 
 PASSWORD = "open sesame"  # noqa: S105 - of nobody
 

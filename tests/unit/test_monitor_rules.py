@@ -5,10 +5,10 @@ from dataclasses import replace
 import pytest
 
 from emailrelay.process_state import AccountState, ProcessState
+from emailrelay.service_health import Found, does_its_job, report, works
 from emailrelay.service_status import ProcessStatus, ServiceStatus
 from emailrelay.stage import Stage
 from emailrelay.store.queue_view import StageCount
-from emailrelay_monitor.health import Found, does_its_job, report, works
 from emailrelay_monitor.measured import measured
 from emailrelay_monitor.queue_counts import QueueCount
 

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emailrelay.client_source import is_local
 from emailrelay.dsn_request import NO_WISHES, Notify, RecipientRequest, Return
 from emailrelay.envelope import Address, Body
-from emailrelay_receiver.clients.source import is_local
 from emailrelay_receiver.dialogue.arguments import (
     MailParameters,
     Refused,

@@ -1,7 +1,7 @@
 """The number of logins under way for each source, and the count of its failures."""
 
-from emailrelay_receiver.clients.login_attempts import LoginAttempts
-from emailrelay_receiver.clients.source import source_of
+from emailrelay.client_source import source_of
+from emailrelay.login_attempts import LoginAttempts
 
 
 class Clock:

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from emailrelay.metrics import gauges
 from emailrelay.metrics.gauges import Gauge, GaugeRule
 from emailrelay.process_state import AccountState, ProcessState
+from emailrelay.service_health import Found, HealthAnswer, Question, does_its_job, works
 from emailrelay.stage import Stage
-from emailrelay_monitor.health import Found, HealthAnswer, Question, does_its_job, works
 from emailrelay_monitor.queue_counts import QueueCount
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from emailrelay.config import version
 from emailrelay.metrics.exposition import exposed
-from emailrelay_monitor.health import Question, does_its_job, report, works
+from emailrelay.service_health import Question, does_its_job, report, works
+from emailrelay.service_statuses import statuses
 from emailrelay_monitor.http_server import HttpAnswer
 from emailrelay_monitor.measured import measured, store_judged
 from emailrelay_monitor.queue_counts import QueueCounts
-from emailrelay_monitor.statuses import statuses
 
 _JSON = "application/json"
 _INDEX = b"/metrics\n/healthz\n/readyz\n/healthz/SERVICE\n/readyz/SERVICE\n"

@@ -12,13 +12,13 @@ from emailrelay.config import ReceiverSettings
 from emailrelay.config.values import left_out
 from emailrelay.errors import StoreError
 from emailrelay.events import Report, StoreTrouble
+from emailrelay.login_attempts import LoginAttempts
 from emailrelay.stage import Stage
 from emailrelay.store.base import Store
 from emailrelay.store.chooser import recipient_sockets
 from emailrelay_receiver.clients.admission import Admission
 from emailrelay_receiver.clients.client_rules import ClientRules, make_client_rules
 from emailrelay_receiver.clients.forwarder_questions import ForwarderQuestions
-from emailrelay_receiver.clients.login_attempts import LoginAttempts
 from emailrelay_receiver.clients.verifier import Verifier, make_verifier
 from emailrelay_receiver.connection.refusal_log import RefusalLog
 from emailrelay_receiver.connection.time_limits import SessionTimeouts

@@ -101,6 +101,9 @@ TEXTS = MappingProxyType(
         "library_trouble": "{library}: {text}",
         "unresponsive": "process {pid} of the {service} has done nothing for {seconds} s",
         "monitor_trouble": "monitoring: {reason}; mail goes on",
+        "console_login": "console: {user} signed in as {role} from {client}",
+        "console_login_failed": "console: {user} failed to sign in from {client}",
+        "console_action": "console: {user}: {action} {id}",
         "internal_error": "a mistake of ours: {doing}: {reason}",
         "traceback": "{text}",
     }

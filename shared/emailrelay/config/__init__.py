@@ -5,6 +5,7 @@ from emailrelay.config.command import load
 from emailrelay.config.flags import at_start
 from emailrelay.config.options import (
     SERVICES,
+    ConsoleSettings,
     FilterdSettings,
     ForwarderSettings,
     LogFormat,
@@ -22,6 +23,7 @@ __all__ = [
     "DEFAULT_AUTHORITIES",
     "SERVICES",
     "Ack",
+    "ConsoleSettings",
     "FilterdSettings",
     "ForwarderSettings",
     "LogFormat",

@@ -14,6 +14,7 @@ from pydantic import BeforeValidator, Field
 from emailrelay.config.accounts import AccountOptions
 from emailrelay.config.bouncing import AliasOptions, BounceOptions
 from emailrelay.config.clients import AccessOptions, EncryptionOptions
+from emailrelay.config.console import ConsoleOptions
 from emailrelay.config.declared import Declared
 from emailrelay.config.delivering import DeliveryOptions, ForwardOptions, RetryOptions, RouteOptions
 from emailrelay.config.filtering import ClientFilterOptions, FilterOptions, FilterRunOptions
@@ -158,6 +159,10 @@ class EndpointOptions(Declared):
     monitor_port: Annotated[Port, AtStart()] = 9925
     """The TCP port of emailrelay-monitor."""
 
+
+class MonitoredOptions(Declared):
+    """Monitored services."""
+
     monitored: Annotated[ServiceNames, AtStart()] = Field(
         default=[], examples=[["receiver", "forwarder"]]
     )
@@ -263,7 +268,7 @@ class ForwarderSettings(
         return all_routes(self.route, self.forward_to, self.schedule)
 
 
-class MonitorSettings(EndpointOptions, FallbackOptions, Settings):
+class MonitorSettings(MonitoredOptions, EndpointOptions, FallbackOptions, Settings):
     """Settings of the monitor."""
 
     service = "monitor"
@@ -272,10 +277,20 @@ class MonitorSettings(EndpointOptions, FallbackOptions, Settings):
     most_used = ("monitor_interface", "monitor_port", "monitored", "spool_dir")
 
 
+class ConsoleSettings(MonitoredOptions, ConsoleOptions, FallbackOptions, Settings):
+    """Settings of the console."""
+
+    service = "console"
+    program = "emailrelay-console"
+    summary = "Shows the queue, the routes and the history in a browser."
+    most_used = ("console_interface", "console_port", "console_auth", "console_url", "spool_dir")
+
+
 SERVICES: tuple[type[Settings], ...] = (
     ReceiverSettings,
     FilterdSettings,
     ForwarderSettings,
     MonitorSettings,
+    ConsoleSettings,
 )
 """The services that share one settings file."""

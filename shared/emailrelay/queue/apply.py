@@ -5,10 +5,10 @@ from argparse import Namespace
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from emailrelay.errors import StoreError
-from emailrelay.queue.change_commands import GONE, Action
+from emailrelay.queue.action import GONE, Action
+from emailrelay.queue.change_method import change_method
 from emailrelay.queue.open_store import with_store
 from emailrelay.queue_id import QueueId
-from emailrelay.store.base import Store
 from emailrelay.terminal.progress import progress
 
 _AT_ONCE = 8
@@ -22,7 +22,7 @@ def apply(
 
     An error with one message does not stop the others.
     """
-    return with_store(asked, lambda store: _apply(_method(store, action), action, messages))
+    return with_store(asked, lambda store: _apply(change_method(store, action), action, messages))
 
 
 async def _apply(
@@ -43,14 +43,3 @@ async def _apply(
             for _ in range(min(_AT_ONCE, len(messages))):
                 group.create_task(work())
     return {message: problems[message] for message in messages}
-
-
-def _method(store: Store, action: Action) -> Callable[[QueueId], Awaitable[bool]]:
-    return {
-        Action.FLUSH: store.flush,
-        Action.HOLD: store.hold,
-        Action.RELEASE: store.retry,
-        Action.RETRY: store.retry,
-        Action.FAIL: store.fail,
-        Action.DELETE: store.delete,
-    }[action]

@@ -5,54 +5,19 @@ import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from enum import StrEnum
 
 from emailrelay.queue import search
+from emailrelay.queue.action import APPLIES_TO, GONE, QUESTIONS, Action
 from emailrelay.queue.errors import print_error
 from emailrelay.queue.options import TABLE_ROWS, selection
 from emailrelay.queue.place import look
 from emailrelay.queue.row import QueueRow, row
 from emailrelay.queue.selection import Selection
-from emailrelay.queue.state import State
 from emailrelay.queue.view_commands import print_rows, whole, with_count
 from emailrelay.queue_id import QueueId
 from emailrelay.terminal.confirm import confirmed
 from emailrelay.terminal.output import counted, print_json, print_line
 from emailrelay.terminal.run_command import CommandLineError
-
-GONE = "had moved on"
-"""Another process delivered the message or changed its state first."""
-
-
-class Action(StrEnum):
-    """An action of the operator; the value is the command's name."""
-
-    FLUSH = "flush"
-    HOLD = "hold"
-    RELEASE = "release"
-    RETRY = "retry"
-    FAIL = "fail"
-    DELETE = "delete"
-
-
-_UNSENT = frozenset({State.UNFILTERED, State.READY, State.DEFERRED})
-_APPLIES_TO = {
-    Action.FLUSH: frozenset({State.DEFERRED}),
-    Action.HOLD: _UNSENT,
-    Action.RELEASE: frozenset({State.HELD}),
-    Action.RETRY: frozenset({State.DEFERRED, State.HELD, State.FAILED}),
-    Action.FAIL: _UNSENT | {State.HELD},
-    Action.DELETE: frozenset(State),
-}
-"""The states that an action changes. Messages in other states are skipped."""
-_QUESTIONS = {
-    Action.HOLD: "Hold {}?",
-    Action.RELEASE: "Release {}?",
-    Action.RETRY: "Retry {}?",
-    Action.FAIL: "Give up {}, and tell the senders?",
-    Action.DELETE: "Delete {} for good?",
-}
-"""Asked at a terminal, unless ids alone choose the messages. A flush harms nothing."""
 
 
 def change(asked: Namespace) -> int:
@@ -63,7 +28,7 @@ def change(asked: Namespace) -> int:
             f"say which messages to {action}: ID..., --from, --to, --state, --reply, --route,"
             " --older, --newer or --all"
         )
-    applies_to = _APPLIES_TO[action]
+    applies_to = APPLIES_TO[action]
     narrowed = replace(wanted, states=(wanted.states or applies_to) & applies_to)
     if not narrowed.states:
         return print_error(f"{action} does not apply to messages in that state")
@@ -73,8 +38,8 @@ def change(asked: Namespace) -> int:
     if not messages and not narrowed.ids:
         return print_error(f"there is nothing to {action}")
     by_ids = wanted.ids and replace(wanted, ids=frozenset()).empty
-    if messages and not by_ids and not asked.yes and action in _QUESTIONS:
-        question = _QUESTIONS[action].format(counted(len(messages), "message"))
+    if messages and not by_ids and not asked.yes and action in QUESTIONS:
+        question = QUESTIONS[action].format(counted(len(messages), "message"))
         if not confirmed(question):
             return print_error("nothing was changed")
     problems = _done(asked, action, messages)

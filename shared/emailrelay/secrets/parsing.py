@@ -31,6 +31,8 @@ class ParsedSecrets:
     accounts: list[ClientAccount] = field(default_factory=list[ClientAccount])
     users: dict[str, tuple[Key, ...]] = field(default_factory=dict[str, tuple[Key, ...]])
     trusted: list[TrustedClients] = field(default_factory=list[TrustedClients])
+    roles: dict[str, str] = field(default_factory=dict[str, str])
+    """The fifth word of a user's first line that has one: the role in the console."""
     problems: list[str] = field(default_factory=list[str])
 
     @property
@@ -84,6 +86,8 @@ def _take(words: list[str], parsed: ParsedSecrets) -> tuple[str, ...]:
         case "server":
             user, key = _user(words)
             parsed.users[user] = (*parsed.users.get(user, ()), key)
+            if len(words) == 5:
+                parsed.roles.setdefault(user, words[4].lower())
             return ("server", type(key).__name__, user)
         case _:
             raise ValueError("the first word must be client or server")
@@ -106,7 +110,7 @@ def _client(words: list[str]) -> ClientAccount:
 
 
 def _user(words: list[str]) -> tuple[str, Key]:
-    # Old files have a fifth word; it has no meaning for users of the receiver.
+    # The fifth word has no meaning for users of the receiver; old files have one.
     word, coded = _form(words[1])
     user = _decode(words[2], coded=coded)
     if not user:

@@ -5,6 +5,7 @@ import os
 import secrets
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from emailrelay.secrets import md5_state
 from emailrelay.secrets.key import make_scrypt, write_scrypt
@@ -15,6 +16,7 @@ from emailrelay.terminal.error_lines import print_errors
 from emailrelay.terminal.help_page import HelpEntry, HelpGroup, HelpPage, print_help
 
 PROGRAM = "emailrelay-passwd"
+ROLES = ("viewer", "operator")
 HELP_PAGE = HelpPage(
     PROGRAM,
     ("[options] [NAME]",),
@@ -35,6 +37,17 @@ HELP_PAGE = HelpPage(
                     "The password itself, in xtext: for every mechanism, and for client lines.",
                 ),
                 HelpEntry(("--client",), "Make a client line (with --plain or --md5)."),
+                HelpEntry(
+                    ("--role",),
+                    "Make a line for console_auth: a user of the console with this role.",
+                    "ROLE",
+                    ROLES,
+                ),
+                HelpEntry(
+                    ("--token",),
+                    "Make a token for the console's API in place of a password (with --role). It "
+                    "is shown once, on standard error.",
+                ),
                 HelpEntry(("--md5", "--hash"), "A hash for CRAM-MD5."),
                 HelpEntry(
                     ("-d", "--dotted"),
@@ -50,14 +63,30 @@ HELP_PAGE = HelpPage(
         (65, "no password, or two that differ"),
         (74, "the entry cannot be written"),
     ),
-    examples=(f"{PROGRAM} alice", f"{PROGRAM} --plain --client relay@example.net"),
+    examples=(
+        f"{PROGRAM} alice",
+        f"{PROGRAM} --plain --client relay@example.net",
+        f"{PROGRAM} --role operator alice >> console.auth",
+    ),
 )
 
+_TOKEN_OCTETS = 32
 _FORMS = {"--md5": "md5", "--hash": "md5", "--dotted": "md5", "-d": "md5", "--plain": "plain"}
 
 
 class _Usage(Exception):
     """The command line is wrong; the text says which part."""
+
+
+class _Asked(NamedTuple):
+    """The wishes of the command line."""
+
+    form: str
+    side: str
+    """``client`` or ``server``."""
+    name: str
+    role: str
+    token: bool
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -71,11 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         print_version(PROGRAM)
         return 0
     try:
-        form, side, name = _asked(words)
+        asked = _asked(words)
     except _Usage as error:
         return print_errors(PROGRAM, f"{error}; see --help", status=os.EX_USAGE)
     try:
-        password = _password()
+        password = secrets.token_urlsafe(_TOKEN_OCTETS) if asked.token else _password()
         password.encode()
     except (OSError, UnicodeError):
         return print_errors(
@@ -87,16 +116,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         return print_errors(
             PROGRAM, "no password, or two that differ; run the command again", status=os.EX_DATAERR
         )
-    secret = _secret(form, password, dotted=bool({"--dotted", "-d"} & set(words)))
+    secret = _secret(asked.form, password, dotted=bool({"--dotted", "-d"} & set(words)))
     try:
-        sys.stdout.write(f"{side} {form} {xtext(name)} {secret}\n" if name else f"{secret}\n")
+        sys.stdout.write(_line(asked, secret))
         sys.stdout.flush()
     except OSError as error:
         drop_output()
         return print_errors(
             PROGRAM, f"the entry cannot be written: {error.strerror}", status=os.EX_IOERR
         )
+    if asked.token:
+        sys.stderr.write(f"The token, which is shown only now:\n{asked.name}.{password}\n")
     return 0
+
+
+def _line(asked: _Asked, secret: str) -> str:
+    if not asked.name:
+        return f"{secret}\n"
+    role = f" {'api-' if asked.token else ''}{asked.role}" if asked.role else ""
+    return f"{asked.side} {asked.form} {xtext(asked.name)} {secret}{role}\n"
 
 
 def xtext(text: str) -> str:
@@ -107,11 +145,13 @@ def xtext(text: str) -> str:
     )
 
 
-def _asked(words: Sequence[str]) -> tuple[str, str, str]:
-    """Return the form of the secret, ``client`` or ``server``, and the name."""
+def _asked(words: Sequence[str]) -> _Asked:
+    """Read the command line."""
+    words, role = _role(words)
     forms = {_FORMS[word] for word in words if word in _FORMS}
     names = [word for word in words if not word.startswith("-")]
-    strange = [w for w in words if w.startswith("-") and w not in {*_FORMS, "--client"}]
+    known = {*_FORMS, "--client", "--token"}
+    strange = [word for word in words if word.startswith("-") and word not in known]
     if strange:
         raise _Usage(f"{strange[0]}: there is no such option")
     if len(names) > 1:
@@ -119,10 +159,30 @@ def _asked(words: Sequence[str]) -> tuple[str, str, str]:
         raise _Usage("give at most one name, and never the password")
     if len(forms) > 1:
         raise _Usage("give only one of --md5 and --plain")
-    form = forms.pop() if forms else "scrypt"
-    if "--client" in words and form == "scrypt":
+    form, name = forms.pop() if forms else "scrypt", names[0] if names else ""
+    side, token = "client" if "--client" in words else "server", "--token" in words
+    if side == "client" and form == "scrypt":
         raise _Usage("--client needs --plain or --md5: a hash cannot be shown to a server")
-    return form, "client" if "--client" in words else "server", names[0] if names else ""
+    if role and (form != "scrypt" or side == "client" or not name):
+        raise _Usage("--role needs a name, and goes with none of --client, --plain and --md5")
+    if token and not role:
+        raise _Usage("--token needs --role")
+    return _Asked(form, side, name, role, token)
+
+
+def _role(words: Sequence[str]) -> tuple[list[str], str]:
+    """Return the other words, and the value of ``--role``."""
+    rest, role = list[str](), ""
+    waiting = iter(words)
+    for word in waiting:
+        option, equals, value = word.partition("=")
+        if option != "--role":
+            rest.append(word)
+            continue
+        role = value if equals else next(waiting, "")
+        if role not in ROLES:
+            raise _Usage(f"--role needs one of {', '.join(ROLES)}")
+    return rest, role
 
 
 def _password() -> str:

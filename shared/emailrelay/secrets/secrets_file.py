@@ -1,5 +1,6 @@
 """A secrets file on disk: refused if other users can read it, read again after a change."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from emailrelay.errors import ConfigError
@@ -23,7 +24,9 @@ class SecretsFile:
         self.client: ClientSecrets = parsed.client
         """The client accounts."""
         self.server: ServerSecrets = parsed.server
-        """The users of the receiver."""
+        """The users of the receiver, or of the console."""
+        self.roles: Mapping[str, str] = parsed.roles
+        """The role of each user who has one."""
 
     def refresh(self) -> bool:
         """Read the file again after a change; return True if it was read.
@@ -40,7 +43,7 @@ class SecretsFile:
             return False
         self._seen = now
         parsed = _read(self.path)
-        self.client, self.server = parsed.client, parsed.server
+        self.client, self.server, self.roles = parsed.client, parsed.server, parsed.roles
         return True
 
 

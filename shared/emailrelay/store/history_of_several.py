@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 
 from emailrelay.errors import StoreError
 from emailrelay.history_query import HistoryQuery
-from emailrelay.history_record import PastMessage
+from emailrelay.history_record import EndedMessage, PastMessage
 from emailrelay.message_end import MessageEnd
 from emailrelay.store.base import Store
 from emailrelay.store.mail_history import HistoryBounds, MailHistory, SearchStep
@@ -69,6 +69,18 @@ class HistoryOfSeveral(MailHistory):
                 heads.remove(newest)
                 rest = [newest[1]]
                 yield newest[0]
+        if trouble is not None:
+            raise trouble
+
+    async def ends(self, since: float) -> AsyncIterator[EndedMessage]:
+        """See ``MailHistory.ends``."""
+        trouble = self._away
+        for history in self._histories:
+            try:
+                async for ended in history.ends(since):
+                    yield ended
+            except StoreError as error:
+                trouble = error
         if trouble is not None:
             raise trouble
 

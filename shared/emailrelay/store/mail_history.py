@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 
 from emailrelay.history_query import HistoryQuery
-from emailrelay.history_record import PastMessage
+from emailrelay.history_record import EndedMessage, PastMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +79,17 @@ class MailHistory(ABC):
 
         The records of one day are in the order of their writing, which is nearly that of their
         ends. A damaged record is passed over, and ``tell`` hears of it.
+
+        Raises:
+            StoreError: the history cannot be read now.
+
+        """
+
+    @abstractmethod
+    def ends(self, since: float) -> AsyncIterator[EndedMessage]:
+        """Yield the ends of messages at or after ``since`` (seconds since 1970), in any order.
+
+        This is quick: it is for counts, and reads no more than the beginnings of the records.
 
         Raises:
             StoreError: the history cannot be read now.

@@ -5,8 +5,13 @@ from collections.abc import AsyncIterator, Callable
 
 from emailrelay import history_record
 from emailrelay.history_query import HistoryQuery
-from emailrelay.history_record import PastMessage
-from emailrelay.store.mail_history import NO_HISTORY, HistoryBounds, MailHistory, SearchStep
+from emailrelay.history_record import EndedMessage, PastMessage
+from emailrelay.store.mail_history import (
+    NO_HISTORY,
+    HistoryBounds,
+    MailHistory,
+    SearchStep,
+)
 
 _DAY = 86400
 
@@ -50,6 +55,12 @@ class MemoryHistory(MailHistory):
             if wanted.matches(message):
                 yield message
         tell(SearchStep(place="memory", done=total, total=total))
+
+    async def ends(self, since: float) -> AsyncIterator[EndedMessage]:
+        """See ``MailHistory.ends``."""
+        for message in list(self._records):
+            if message.ended >= since and message.end is not None:
+                yield EndedMessage(message.id, message.ended, message.end)
 
 
 def _octets(message: PastMessage) -> int:

@@ -2,10 +2,10 @@
 
 import socket
 
+from emailrelay.client_source import is_local, source_of
 from emailrelay.reply import Reply
 from emailrelay.secrets.trusted import lies_in
 from emailrelay_receiver.clients.peer_address import reset_peer_address
-from emailrelay_receiver.clients.source import is_local, source_of
 from emailrelay_receiver.connection.session_log import SessionLog
 from emailrelay_receiver.connection.wire import ClientWire
 from emailrelay_receiver.context import ReceiverContext

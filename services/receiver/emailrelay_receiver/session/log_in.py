@@ -3,11 +3,11 @@
 import asyncio
 import secrets
 
+from emailrelay.client_source import source_of
 from emailrelay.events import LoggedIn, LoginFailed
+from emailrelay.login_attempts import LoginAttempt
 from emailrelay.reply import Reply
 from emailrelay_receiver.clients.client_rules import TooBusy
-from emailrelay_receiver.clients.login_attempts import LoginAttempt
-from emailrelay_receiver.clients.source import source_of
 from emailrelay_receiver.connection.channel import ClientChannel
 from emailrelay_receiver.connection.phase import Phase
 from emailrelay_receiver.context import ReceiverContext

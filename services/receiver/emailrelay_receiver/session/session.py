@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from emailrelay.client_source import source_of
 from emailrelay.reply import Reply
-from emailrelay_receiver.clients.source import source_of
 from emailrelay_receiver.connection.channel import ClientChannel
 from emailrelay_receiver.connection.phase import Phase
 from emailrelay_receiver.connection.session_log import SessionLog

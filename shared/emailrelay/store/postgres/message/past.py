@@ -9,7 +9,7 @@ from emailrelay import envelope_format, history_record
 from emailrelay.envelope import NULL_SENDER, Envelope
 from emailrelay.errors import DamagedMessage, StoreError, StoreUnusable
 from emailrelay.history_query import HistoryQuery
-from emailrelay.history_record import PastMessage
+from emailrelay.history_record import EndedMessage, PastMessage
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.store.mail_history import NO_HISTORY, HistoryBounds, MailHistory, SearchStep
 from emailrelay.store.postgres.link.connections import DatabaseConnection
@@ -53,6 +53,12 @@ and (ended_at, id) < (%(before)s::timestamptz, %(before_id)s::uuid)
 and strpos(lower(record collate "C"), %(needle)s collate "C") > 0
 order by ended_at desc, id desc limit %(most)s
 """
+_ENDS_OF: LiteralString = """
+select ended_at, id, left(record, 300) from emailrelay.past_message
+where ended_at >= %(first)s and (ended_at, id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+order by ended_at desc, id desc limit %(most)s
+"""
+_ENDS = 20_000
 _AT_ONCE = 2000
 _WITHIN = 600.0
 """Seconds for the search of one day."""
@@ -191,6 +197,21 @@ class PostgresHistory(MailHistory):
             for message in _matching((record for _, _, record in rows), wanted):
                 yield message
             if len(rows) < _AT_ONCE:
+                return
+            before, before_id = cast("dt.datetime", rows[-1][0]), cast("UUID", rows[-1][1])
+
+    async def ends(self, since: float) -> AsyncIterator[EndedMessage]:
+        """See ``MailHistory.ends``."""
+        before, before_id = dt.datetime.max.replace(tzinfo=dt.UTC), _LAST
+        first = dt.datetime.fromtimestamp(since, dt.UTC)
+        while True:
+            parameters = {"first": first, "before": before, "before_id": before_id, "most": _ENDS}
+            async with self._database.connections.lend("count the history", _WITHIN) as connection:
+                rows = await (await connection.execute(_ENDS_OF, parameters)).fetchall()
+            heads = "\n".join(str(head) for _, _, head in rows)
+            for ended in history_record.ends_in(heads.encode()):
+                yield ended
+            if len(rows) < _ENDS:
                 return
             before, before_id = cast("dt.datetime", rows[-1][0]), cast("UUID", rows[-1][1])
 

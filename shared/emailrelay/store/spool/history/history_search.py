@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from emailrelay import history_record
 from emailrelay.history_query import HistoryQuery
-from emailrelay.history_record import PastMessage
+from emailrelay.history_record import EndedMessage, PastMessage
 from emailrelay.queue_id import QueueId
 from emailrelay.queue_uuid import to_uuid
 from emailrelay.store.mail_history import SearchStep
@@ -67,6 +67,25 @@ def search(directory: Directory, wanted: HistoryQuery) -> Iterator[SearchPiece]:
             return
     # The clock may have been set back since the message arrived.
     yield from _backwards(directory, [p for p in places if before <= p.day <= day], wanted)
+
+
+def ends(directory: Directory, since: float) -> Iterator[list[EndedMessage]]:
+    """Yield the ends of messages at or after ``since``, piece by piece, the newest first. Blocks.
+
+    Raises:
+        OSError: a file cannot be read.
+
+    """
+    first = day_files.day_of(since)
+    for place in reversed([each for each in day_files.listed(directory) if each.day >= first]):
+        with _opened(directory, place) as descriptor:
+            if descriptor is None:
+                continue
+            for block in _pieces_back(descriptor):
+                found = list(history_record.ends_in(block))
+                yield [each for each in found if each.ended >= since]
+                if found and max(each.ended for each in found) < since - _SLACK:
+                    return
 
 
 def _arrival(message: QueueId) -> float | None:

@@ -4,11 +4,16 @@ from collections.abc import AsyncIterator, Callable
 
 from emailrelay.errors import as_store_error
 from emailrelay.history_query import HistoryQuery
-from emailrelay.history_record import PastMessage
-from emailrelay.store.mail_history import NO_HISTORY, HistoryBounds, MailHistory, SearchStep
+from emailrelay.history_record import EndedMessage, PastMessage
+from emailrelay.store.mail_history import (
+    NO_HISTORY,
+    HistoryBounds,
+    MailHistory,
+    SearchStep,
+)
 from emailrelay.store.spool.disk.threads import in_thread
 from emailrelay.store.spool.history import day_files
-from emailrelay.store.spool.history.history_search import search
+from emailrelay.store.spool.history.history_search import ends, search
 from emailrelay.store.spool.history.history_writer import HistoryWriter
 
 
@@ -38,3 +43,11 @@ class SpoolHistory(MailHistory):
                 tell(piece.step)
                 for message in piece.found:
                     yield message
+
+    async def ends(self, since: float) -> AsyncIterator[EndedMessage]:
+        """See ``MailHistory.ends``."""
+        pieces = ends(self._writer.directory, since)
+        with as_store_error(f"read {self._writer.directory}"):
+            while (piece := await in_thread(next, pieces, None)) is not None:
+                for ended in piece:
+                    yield ended

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from emailrelay import service_status
 from emailrelay.errors import reason_of
-from emailrelay_monitor.health import Found
+from emailrelay.service_health import Found
 
 USUAL = ("receiver", "forwarder")
 """The services of a host, unless the settings name others."""

@@ -1,0 +1,61 @@
+"""``emailrelay-console``: settings, then the work."""
+
+import os
+from collections.abc import Sequence
+
+from emailrelay import service
+from emailrelay.config import ConsoleSettings, load
+from emailrelay.events import Listening, Report
+from emailrelay.listening import CannotListen, Listeners, written
+from emailrelay.process_state import ProcessState
+from emailrelay.service import LiveSettings, Signals
+from emailrelay.standard_streams import prepare_streams
+from emailrelay.store.hint_channel import HintChannel
+from emailrelay.terminal.error_lines import print_errors
+from emailrelay_console.check import check, startable
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the console until it is told to stop; return its exit status (sysexits.h)."""
+    prepare_streams()
+    settings = load(ConsoleSettings, argv, check=check)
+    if problems := [finding.text for finding in startable(settings)]:
+        return print_errors(settings.program, *problems, status=os.EX_CONFIG)
+    report = service.reporter(settings)
+    listeners = Listeners()
+    try:
+        listeners.open(settings.console_interface, settings.console_port)
+    except CannotListen as error:
+        lines = str(error).splitlines()
+        return print_errors(settings.program, *lines, status=os.EX_UNAVAILABLE)
+
+    def tell_addresses() -> None:
+        for opened in listeners.sockets:
+            report(Listening(service=settings.service, address=written(opened)))
+
+    async def work(signals: Signals, _hints: HintChannel | None) -> int:
+        return await _serve(settings, listeners, signals, report)
+
+    try:
+        return service.run(
+            settings.service,
+            work,
+            workers=1,
+            report=report,
+            store=settings.store_place,
+            live=LiveSettings(settings, argv, report=report),
+            also_ready=tell_addresses,
+        )
+    finally:
+        listeners.close()
+
+
+async def _serve(
+    settings: ConsoleSettings, listeners: Listeners, signals: Signals, report: Report
+) -> int:
+    from emailrelay_console.app import serve_console  # noqa: PLC0415 -- needs the extra
+
+    places = ", ".join(map(written, listeners.sockets))
+    signals.state = lambda: ProcessState(doing=f"answering on {places}")
+    await serve_console(settings, listeners.sockets, signals, report)
+    return os.EX_OK

@@ -1,0 +1,39 @@
+"""The actions of the operator on messages: their states, and the questions before them."""
+
+from enum import StrEnum
+
+from emailrelay.queue.state import State
+
+GONE = "had moved on"
+"""Another process delivered the message or changed its state first."""
+
+
+class Action(StrEnum):
+    """An action of the operator; the value is the command's name."""
+
+    FLUSH = "flush"
+    HOLD = "hold"
+    RELEASE = "release"
+    RETRY = "retry"
+    FAIL = "fail"
+    DELETE = "delete"
+
+
+_UNSENT = frozenset({State.UNFILTERED, State.READY, State.DEFERRED})
+APPLIES_TO = {
+    Action.FLUSH: frozenset({State.DEFERRED}),
+    Action.HOLD: _UNSENT,
+    Action.RELEASE: frozenset({State.HELD}),
+    Action.RETRY: frozenset({State.DEFERRED, State.HELD, State.FAILED}),
+    Action.FAIL: _UNSENT | {State.HELD},
+    Action.DELETE: frozenset(State),
+}
+"""The states that an action changes. Messages in other states are skipped."""
+QUESTIONS = {
+    Action.HOLD: "Hold {}?",
+    Action.RELEASE: "Release {}?",
+    Action.RETRY: "Retry {}?",
+    Action.FAIL: "Give up {}, and tell the senders?",
+    Action.DELETE: "Delete {} for good?",
+}
+"""Asked at a terminal, unless ids alone choose the messages. A flush harms nothing."""
